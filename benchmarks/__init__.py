@@ -1,0 +1,1 @@
+"""`python -m benchmarks NAME`: measurements, never part of the tests."""

@@ -1,0 +1,1 @@
+"""PURE: the twin of the source API, with listeners whose tastes are known."""

@@ -1,0 +1,1 @@
+"""PURE: read the source API; nothing here knows Django."""

@@ -1,0 +1,1 @@
+"""The project: settings, timetable, routes and the commands that join both rooms."""

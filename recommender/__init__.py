@@ -1,0 +1,1 @@
+"""Room 2: learn, serve, listen, learn again."""

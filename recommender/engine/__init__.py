@@ -1,0 +1,1 @@
+"""PURE: numpy in, numpy out."""
