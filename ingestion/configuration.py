@@ -1,0 +1,53 @@
+"""From settings to what a run needs, once for all doors: command, task, admin and scheduler."""
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from ingestion import rejections, runs
+from ingestion.models import IngestionRun
+from ingestion.pipeline import Order, Watch, ingest
+from ingestion.quality import Limits
+from ingestion.source.client import SourceClient
+
+
+def source_client(base_url: str = "") -> SourceClient:
+    """A client of `BASE_URL`, or of another address with the same settings."""
+    return SourceClient(
+        base_url or settings.BASE_URL,
+        token=settings.SOURCE_TOKEN or None,
+        connections=settings.SOURCE_CONNECTIONS,
+        connect_timeout=settings.SOURCE_CONNECT_TIMEOUT,
+        read_timeout=settings.SOURCE_READ_TIMEOUT,
+        attempts=settings.SOURCE_ATTEMPTS,
+        max_requests_per_second=settings.MAX_REQUESTS_PER_SECOND or None,
+    )
+
+
+def order(**wanted: Any) -> Order:
+    """An order with the limits, zone and folders of the settings."""
+    limits = Limits(
+        rejected=settings.MAX_REJECTED_SHARE,
+        gone=settings.RESET_GONE_SHARE,
+        changed=settings.RESET_CHANGED_SHARE,
+    )
+    return Order(staging=settings.STAGING_DIR, limits=limits, zone=source_zone(), **wanted)
+
+
+def source_zone() -> ZoneInfo:
+    return ZoneInfo(settings.SOURCE_TIME_ZONE)
+
+
+def ingest_now(watch: Watch | None = None, **wanted: Any) -> IngestionRun:
+    """One run against `BASE_URL`; arguments as `Order`, raises as `ingest`."""
+    return ingest(source_client(), order(**wanted), watch)
+
+
+def replay_now() -> dict[str, int]:
+    """Try the open rejections again; rows taken in, by resource.
+
+    Raises:
+        AlreadyRunning: a run is writing the catalogue.
+    """
+    return rejections.replay(source_zone(), runs.require_idle)

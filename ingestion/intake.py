@@ -1,0 +1,141 @@
+"""Read one resource: every page into the staging area, every row compared with the catalogue."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+
+from ingestion.landing import Known, Landing
+from ingestion.quality import Assessment
+from ingestion.source.bodies import parse
+from ingestion.source.client import SourceClient
+from ingestion.source.reading import Reading
+from ingestion.source.schemas import Resource
+from ingestion.staging import Kind, Spool
+from ingestion.upsert import Table
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Measured:
+    """What a reading took; survives a dead run together with its pages."""
+
+    source: str
+    total: int = 0
+    pages: int = 0
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    shifts: int = 0
+    stable: bool = True
+    errors: dict[str, int] = field(default_factory=dict)
+    resumed: bool = False
+
+    def note(self, reading: Reading) -> None:
+        """Take over where the reading stands."""
+        for name in ("total", "pages", "requests", "retries", "bytes", "shifts", "stable"):
+            setattr(self, name, getattr(reading, name))
+        self.errors = dict(reading.errors)
+
+
+class Intake:
+    """The reading of one resource.
+
+    Args:
+        tick: called again and again while it goes on, at least once a second; what it raises ends it.
+        progress: called with the rows landed so far and the total that the source claims.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        spool: Spool,
+        known: Known,
+        zone: tzinfo,
+        tick: Callable[[], None],
+        progress: Progress,
+    ) -> None:
+        self.table = table
+        self.landing = Landing(table, spool, known, zone)
+        self.measured = Measured(source="")
+        self.available = table.model._default_manager.filter(unavailable_at=None).count()
+        self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
+
+    def read(self, client: SourceClient) -> None:
+        """Read every page, from the staging area where a dead run left them all, else from the source.
+
+        Raises:
+            SourceError: the source could not be read.
+        """
+        ended = self._spool.ended
+        if ended is not None and ended["source"] == client.base_url:
+            self.measured = Measured(**{**ended, "resumed": True})
+            self._land_again()
+        else:
+            self._spool.clear()
+            self.measured = Measured(source=client.base_url)
+            self._land_from(client)
+        self.landing.settle_duplicates()
+        self._tell_known()
+
+    def assess(self) -> Assessment:
+        return Assessment(
+            resource=self.table.schema.resource,
+            received=self.sum("received"),
+            total=self.measured.total,
+            rejected=self.sum("rejected"),
+            stable=self.measured.stable,
+            shifts=self.measured.shifts,
+            available=self.available,
+            seen_again=self.sum("known"),
+            reidentified=self.sum("reidentified"),
+            has_identity=bool(self.table.schema.identity),
+        )
+
+    def sum(self, name: str) -> int:
+        """A count of `Landed`, over all pages."""
+        return sum(getattr(landed, name) for landed in self.landing.pages.values())
+
+    def unknown_fields(self) -> dict[str, int]:
+        fields: Counter[str] = Counter()
+        for landed in self.landing.pages.values():
+            fields.update(landed.unknown_fields)
+        return dict(fields)
+
+    @property
+    def missing(self) -> int:
+        """Available rows that were not sent."""
+        return max(self.available - self.sum("known"), 0)
+
+    def _land_from(self, client: SourceClient) -> None:
+        reading = client.read(self.table.schema.path, key=self.table.schema.key_of, on_wait=self._tick)
+        landed = 0
+        try:
+            for page in reading:
+                if page.body:
+                    self._spool.append(Kind.PAGE, page.number, page.body)
+                    landed += self.landing.land(page.number, page.rows).received
+                else:
+                    self.landing.drop_after(page.number - 1)
+                self._tick()
+                self._progress(min(landed, reading.total), reading.total)
+        finally:
+            self.measured.note(reading)
+        self.landing.drop_after(reading.pages)
+        self._spool.end(vars(self.measured))
+
+    def _land_again(self) -> None:
+        landed = 0
+        for number, body in list(self._spool.bodies(Kind.PAGE)):
+            landed += self.landing.land(number, parse(body)["items"]).received
+            self._tick()
+            self._progress(landed, self.measured.total)
+        self.landing.drop_after(self.measured.pages)
+
+    def _tell_known(self) -> None:
+        ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}
+        room = ids.get(self.table.schema.resource)
+        if room is not None:
+            for landed in self.landing.pages.values():
+                room.update(landed.keys)

@@ -1,0 +1,28 @@
+"""Try the refused rows again."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ingestion.configuration import replay_now
+from ingestion.models import Rejection
+from ingestion.runs import AlreadyRunning
+from ingestion.schema_state import require_tables
+
+
+class Command(BaseCommand):
+    help = (
+        "Try every refused row that is still open again, and take in those that are right by now: "
+        "a session whose user has arrived, a row that a newer version can read."
+    )
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        require_tables()
+        try:
+            taken = replay_now()
+        except AlreadyRunning as busy:
+            raise CommandError(str(busy), returncode=3) from busy
+        left = Rejection.objects.filter(resolved_at=None).count()
+        for resource, count in taken.items():
+            self.stdout.write(f"{resource}: {count} taken in")
+        self.stdout.write(f"{sum(taken.values())} refused rows taken in, {left} still open.")

@@ -1,0 +1,50 @@
+"""The foreground scheduler, for those who run no Celery."""
+
+import signal
+from threading import Event
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from ingestion.configuration import ingest_now
+from ingestion.models import IngestionRun
+from ingestion.schedules import next_due, serve, sync_timetable
+from ingestion.schema_state import require_tables
+from ingestion.terminal import TerminalWatch
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the ingestion every day at SCHEDULED_TIME, in the foreground, until Ctrl-C. A day is run once; "
+        "one that was missed is caught up if it is less than 12 hours late. With workers, use instead: "
+        "celery -A moovitamix worker -B"
+    )
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        require_tables()
+        sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
+        due = next_due(timezone.now())
+        when = f"next run {due:%Y-%m-%d %H:%M %Z}" if due else "its entry is switched off in the admin"
+        self.stdout.write(f"Scheduler started: {when}, from {settings.BASE_URL}. Ctrl-C stops.")
+        self.stdout.flush()
+        stop = Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        try:
+            serve(self._ingest, stop)
+        except KeyboardInterrupt:
+            stop.set()
+        self.stdout.write("Scheduler stopped.")
+
+    def _ingest(self, slot: str) -> IngestionRun:
+        watch = TerminalWatch()
+        try:
+            run = ingest_now(watch, trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+        finally:
+            watch.close()
+        self.stdout.write(
+            f"Run {run.pk} {run.get_status_display().lower()}: {run.summary} {run.error}".rstrip()
+        )
+        self.stdout.flush()
+        return run

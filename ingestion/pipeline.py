@@ -1,0 +1,264 @@
+"""ingest(): source -> validate -> judge -> apply. A run is a success only when it is proven to be one.
+
+The catalogue is touched only after the judge has said yes; every transaction checks that the run still
+holds the lock; whatever happens, the run's row says how it ended.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from ingestion import rejections, runs
+from ingestion.applying import Latency, Stopwatch, mark_missing
+from ingestion.intake import Intake
+from ingestion.landing import Change, Known, number_of
+from ingestion.meter import Meter
+from ingestion.models import IngestionRun, ResourceReport
+from ingestion.quality import Limits, Status, Verdict, judge
+from ingestion.source.client import SourceClient
+from ingestion.source.errors import SourceError
+from ingestion.source.schemas import Resource
+from ingestion.staging import Staging
+from ingestion.upsert import HISTORY_TABLE, LISTENER_TABLE, SONG_TABLE, available_keys, upsert
+
+logger = logging.getLogger(__name__)
+
+# Songs and listeners first: sessions point to both.
+ORDER: Final = (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)
+# A run by hand takes up the pages of a dead one only while they are fresh; a slot's stay its own.
+FRESH_SECONDS: Final = 3600.0
+EXIT_CODES: Final = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, Status.REFUSED: 4}
+LOCKED_EXIT_CODE: Final = 3
+
+
+@dataclass(frozen=True)
+class Order:
+    """What kind of run is wanted.
+
+    Attributes:
+        staging: the folder under which pages are kept until they are judged.
+        slot: the schedule and due day; a slot runs once.
+        zone: the zone of the source's times that name none.
+    """
+
+    staging: Path
+    trigger: str = IngestionRun.Trigger.COMMAND
+    slot: str = ""
+    dry_run: bool = False
+    accept_reset: bool = False
+    limits: Limits = field(default_factory=Limits)
+    zone: tzinfo = UTC
+
+
+class Watch:
+    """Follows a run; this one looks away."""
+
+    def stage(self, run: IngestionRun, name: str) -> None:
+        """A stage begins, such as "reading songs"."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Rows done in this stage, of how many."""
+
+    def change(self, resource: Resource, change: Change) -> None:
+        """A dry run found a row that a real run would write."""
+
+    def missing(self, resource: Resource, key: tuple[object, ...]) -> None:
+        """A dry run found an available row that the source did not send."""
+
+
+def ingest(client: SourceClient, order: Order, watch: Watch | None = None) -> IngestionRun:
+    """Bring the source's songs, listeners and listening histories in.
+
+    Returns:
+        The finished run: succeeded, partial, failed (the source's doing) or refused.
+
+    Raises:
+        AlreadyRunning: another run holds the lock.
+        SlotTaken: the slot has had its run.
+        Exception: what nobody foresaw; the run's row says that it failed.
+    """
+    run = runs.begin(
+        trigger=order.trigger, slot=order.slot, dry_run=order.dry_run, accept_reset=order.accept_reset
+    )
+    logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
+    job = _Job(run, order, watch or Watch())
+    with job.ending():
+        job.read(client)
+        job.judge_and_apply()
+    run.refresh_from_db()
+    logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
+    return run
+
+
+class _Job:
+    """One run at work."""
+
+    def __init__(self, run: IngestionRun, order: Order, watch: Watch) -> None:
+        self.run, self.order, self.watch = run, order, watch
+        self.meter = Meter()
+        self.heart = runs.Heart(run)
+        self.staging = _staging_of(run, order.staging)
+        self.known = Known()
+        self.intakes: list[Intake] = []
+        self.written: dict[Resource, tuple[int, Latency]] = {}
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Whatever happens inside, the run's row says how it ended; pages of a failed run are kept."""
+        try:
+            yield
+        except runs.RunLost:
+            raise
+        except SourceError as error:
+            self._finish(Verdict(Status.FAILED, error.kind, str(error)))
+        except BaseException as error:
+            name = type(error).__name__
+            self._finish(Verdict(Status.FAILED, name, f"{name}: {error}" if str(error) else name))
+            raise
+        else:
+            self.staging.discard()
+        finally:
+            self.staging.close()
+
+    def read(self, client: SourceClient) -> None:
+        for table in ORDER:
+            resource = table.schema.resource
+            self._stage(f"reading {resource.value.replace('_', ' ')}")
+            spool = self.staging.spool(resource)
+            intake = Intake(table, spool, self.known, self.order.zone, self._tick, self.watch.progress)
+            self.intakes.append(intake)
+            intake.read(client)
+
+    def judge_and_apply(self) -> None:
+        assessments = [intake.assess() for intake in self.intakes]
+        verdict = judge(assessments, self.order.limits, accept_reset=self.order.accept_reset)
+        if self.order.dry_run:
+            self._show_changes()
+        elif not verdict.is_refusal:
+            for intake in self.intakes:
+                self._apply(intake, whole=verdict.status == Status.SUCCEEDED)
+            self._stage("replaying refused rows")
+            rejections.replay(self.order.zone, self._guard, reason=rejections.UNKNOWN_USER)
+        self._finish(verdict)
+
+    def _apply(self, intake: Intake, *, whole: bool) -> None:
+        resource = intake.table.schema.resource
+        self._stage(f"writing {resource.value.replace('_', ' ')}")
+        stopwatch = Stopwatch(intake.table)
+        records = stopwatch.passing(self._counted(intake))
+        written = upsert(intake.table, records, self._guard)
+        self.written[resource] = (written, stopwatch.latency(timezone.now()))
+        rejections.keep(self.run, resource, intake.landing.refusals(), self._guard)
+        if whole:
+            rejections.settle(self.run, resource)
+            self._mark_missing(intake)
+
+    def _mark_missing(self, intake: Intake) -> None:
+        if not intake.missing:
+            return
+        seen = intake.landing.seen()
+        mark_missing(
+            intake.table, self.run, lambda key: number_of(key) in seen, self._guard,
+            at_once=self.order.accept_reset,
+        )  # fmt: skip
+
+    def _counted(self, intake: Intake) -> Iterator[tuple[object, ...]]:
+        total = intake.sum("new") + intake.sum("changed")
+        for done, change in enumerate(intake.landing.changes(), 1):
+            yield change.record
+            if done % 1_000 == 0:
+                self._tick()
+                self.watch.progress(done, total)
+
+    def _show_changes(self) -> None:
+        for intake in self.intakes:
+            resource = intake.table.schema.resource
+            for change in intake.landing.changes():
+                self.watch.change(resource, change)
+            seen = intake.landing.seen() if intake.missing else set()
+            for _, key in available_keys(intake.table) if intake.missing else ():
+                if number_of(key) not in seen:
+                    self.watch.missing(resource, key)
+
+    def _finish(self, verdict: Verdict) -> None:
+        """Write the reports and the run's end together."""
+        self.meter.sample()
+        reports = [self._report(intake) for intake in self.intakes]
+        names = ("received", "new", "changed", "unchanged", "rejected", "missing", "bytes")
+        totals = {name: sum(getattr(report, name) for report in reports) for name in names}
+        with transaction.atomic():
+            ResourceReport.objects.bulk_create(reports)
+            runs.finish(
+                self.run, verdict.status, **totals,
+                error_kind=verdict.kind, error=verdict.reason, summary=summary(reports),
+                cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory,
+                rows_per_second=totals["received"] / max(self.meter.seconds, 1e-9),
+            )  # fmt: skip
+
+    def _report(self, intake: Intake) -> ResourceReport:
+        measured, resource = intake.measured, intake.table.schema.resource
+        written, latency = self.written.get(resource, (0, Latency(None, None)))
+        counts = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "returned",
+                  "incoherent_times", "unknown_songs")  # fmt: skip
+        taken = ("total", "pages", "requests", "retries", "bytes", "shifts", "stable", "errors", "resumed")
+        return ResourceReport(
+            run=self.run, resource=resource, written=written, missing=intake.missing,
+            unknown_fields=intake.unknown_fields(), latency_p50=latency.p50, latency_p95=latency.p95,
+            **{name: intake.sum(name) for name in counts},
+            **{name: getattr(measured, name) for name in taken},
+        )  # fmt: skip
+
+    def _stage(self, name: str) -> None:
+        self.run.stage = name
+        self.heart.beat_now()
+        self.watch.stage(self.run, name)
+
+    def _tick(self) -> None:
+        self.heart.beat()
+        self.meter.sample()
+
+    def _guard(self) -> None:
+        self.heart.beat_now()
+
+
+def summary(reports: list[ResourceReport]) -> str:
+    """What a run did, in a sentence."""
+    return "; ".join(
+        f"{_number(one.received)} {one.get_resource_display()}: {_number(one.new)} new, "
+        f"{_number(one.changed)} changed, {_number(one.unchanged)} unchanged, "
+        f"{_number(one.rejected)} rejected, {_number(one.missing)} missing"
+        for one in reports
+    )
+
+
+def _number(count: int) -> str:
+    return f"{count:,}".replace(",", " ")
+
+
+def _staging_of(run: IngestionRun, base: Path) -> Staging:
+    """The run's folder, with the pages of its dead predecessor when they can be taken up.
+
+    Folders stand apart by database: two databases may share a machine, and number their runs alike.
+    """
+    settings = connection.settings_dict
+    database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))
+    room = base / blake2b(database.encode(), digest_size=6).hexdigest()
+    staging = Staging(room / f"run-{run.pk}")
+    before = runs.predecessor(run)
+    if before is not None and not run.dry_run:
+        left = Staging(room / f"run-{before.pk}")
+        age = left.age()
+        if age is not None and (run.slot or age < FRESH_SECONDS):
+            left.folder.rename(staging.folder)
+    for folder in room.glob("run-*"):
+        if folder != staging.folder:
+            Staging(folder).discard()
+    return staging

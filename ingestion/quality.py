@@ -1,0 +1,119 @@
+"""Judge a run before it touches the catalogue: is this the source we know, and all of it?"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ingestion.models import IngestionRun
+
+Status = IngestionRun.Status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From which share on a run is no plain success; all are shares of rows.
+
+    Attributes:
+        rejected: above it the run is partial.
+        gone: above it, of the known rows of a resource, the source was reset.
+        changed: above it, of the rows seen again, rows mean something else: the source was reset.
+    """
+
+    rejected: float = 0.05
+    gone: float = 0.5
+    changed: float = 0.2
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What was read of one resource; counts of rows.
+
+    Attributes:
+        available: rows the catalogue held before, available ones only.
+        seen_again: those of them that were sent again.
+        reidentified: rows sent again under a known id with another identity.
+        has_identity: whether the source gives these rows ids that could be re-used.
+    """
+
+    resource: str
+    received: int
+    total: int
+    rejected: int
+    stable: bool
+    shifts: int
+    available: int
+    seen_again: int
+    reidentified: int
+    has_identity: bool
+
+    @property
+    def label(self) -> str:
+        return self.resource.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a run ends: `kind` is the first reason's machine word, `reason` all of them in sentences."""
+
+    status: str
+    kind: str = ""
+    reason: str = ""
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.status == Status.REFUSED
+
+
+HOW_TO_GO_ON: Final = (
+    "Nothing was written. If the source really has a new catalogue, run again with --accept-reset."
+)
+
+
+def judge(assessments: list[Assessment], limits: Limits, *, accept_reset: bool = False) -> Verdict:
+    """Whether what was read may be applied, and what the run may be called.
+
+    A reset source is refused, unless a person accepted it. Pages that kept moving, a total that lies and
+    too many refused rows make a run partial: what is sure is applied, and nothing counts as missing.
+    """
+    resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
+    if resets and not accept_reset:
+        return Verdict(Status.REFUSED, "source_reset", " ".join([*resets, HOW_TO_GO_ON]))
+    doubts = [doubt for one in assessments for doubt in _doubts(one, limits)]
+    if doubts:
+        return Verdict(Status.PARTIAL, doubts[0][0], " ".join(reason for _, reason in doubts))
+    return Verdict(Status.SUCCEEDED)
+
+
+def _signs_of_reset(one: Assessment, limits: Limits) -> list[str]:
+    if not one.has_identity:
+        return []
+    signs = []
+    gone = one.available - one.seen_again
+    if gone > limits.gone * one.available:
+        signs.append(
+            f"{gone:,} of {one.available:,} known {one.label} are gone ({gone / one.available:.0%}, "
+            f"limit {limits.gone:.0%})."
+        )
+    if one.reidentified > limits.changed * one.seen_again:
+        signs.append(
+            f"{one.reidentified:,} of {one.seen_again:,} known ids of {one.label} now mean something else "
+            f"({one.reidentified / one.seen_again:.0%}, limit {limits.changed:.0%})."
+        )
+    return signs
+
+
+def _doubts(one: Assessment, limits: Limits) -> list[tuple[str, str]]:
+    """Kind and sentence of each reason why this resource may not be whole."""
+    doubts = []
+    if not one.stable:
+        doubts.append(
+            ("unstable_pages", f"Rows of {one.label} moved while they were read, {one.shifts} times over.")
+        )
+    if one.received != one.total:
+        doubts.append(
+            ("lying_total", f"The source claims {one.total:,} {one.label} and sent {one.received:,}.")
+        )
+    if one.rejected > limits.rejected * one.received:
+        share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
+        reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."
+        doubts.append(("too_many_rejected", reason))
+    return doubts

@@ -1,0 +1,177 @@
+"""When a run is due: the daily entry, its slots, and the one chance to catch up.
+
+The entry stands in django-celery-beat's tables and can be edited in the admin. `SCHEDULED_TIME` makes it and,
+when it changes, moves it, unless a person has moved it since. A slot is the entry and the day it was due; it
+runs at most once, whatever repeats it: Beat, the broker, the catching up or the foreground scheduler.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from threading import Event
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.db import transaction
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from ingestion.models import IngestionRun
+from ingestion.runs import AlreadyRunning, SlotTaken
+
+logger = logging.getLogger(__name__)
+
+ENTRY: Final = "Ingest the source every day"
+CATCH_UP_ENTRY: Final = "Catch up on a missed ingestion"
+TASK: Final = "ingestion.tasks.ingest_due"
+CATCH_UP_WITHIN: Final = timedelta(hours=12)
+# A run that dies is taken up again, but not for ever.
+RUNS_A_SLOT: Final = 3
+LOOK_EVERY: Final = 30.0  # seconds
+
+IngestSlot = Callable[[str], IngestionRun]
+
+
+def sync_timetable(scheduled_time: time, time_zone: str) -> None:
+    """Make the daily entry, or move it where `SCHEDULED_TIME` says, unless a person has moved it."""
+    wanted = f"{scheduled_time:%H:%M} {time_zone}"
+    crontab, _ = CrontabSchedule.objects.get_or_create(
+        minute=str(scheduled_time.minute), hour=str(scheduled_time.hour), day_of_week="*",
+        day_of_month="*", month_of_year="*", timezone=time_zone,
+    )  # fmt: skip
+    with transaction.atomic():
+        entry, is_new = PeriodicTask.objects.select_for_update().get_or_create(
+            name=ENTRY,
+            defaults={
+                "task": TASK, "crontab": crontab, "description": _note(wanted), "start_time": timezone.now(),
+            },
+        )  # fmt: skip
+        _make_catch_up_entry()
+        if is_new or _says(entry) == wanted:
+            return
+        if entry.description != _note(_says(entry)):
+            logger.info(
+                "schedule_kept entry=%r runs=%r scheduled_time=%r reason='edited in the admin'",
+                ENTRY, _says(entry), wanted,
+            )  # fmt: skip
+            return
+        entry.crontab, entry.description, entry.start_time = crontab, _note(wanted), timezone.now()
+        entry.save()
+        logger.info("schedule_moved entry=%r to=%r", ENTRY, wanted)
+
+
+def run_due(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
+    """Run the latest slot that is due and has not had its run; None when there is nothing to do.
+
+    Args:
+        ingest: runs a slot, given its name.
+        now: aware.
+    """
+    slot = due_slot(now)
+    if slot is None:
+        return None
+    try:
+        return ingest(slot)
+    except (AlreadyRunning, SlotTaken) as busy:
+        logger.info("slot_not_started slot=%s reason=%r", slot, str(busy))
+        return None
+
+
+def due_slot(now: datetime) -> str | None:
+    """The name of the slot that should run now, or None."""
+    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
+    due = None if entry is None or entry.crontab is None else latest_due(entry.crontab, now)
+    if entry is None or due is None or (entry.start_time and due < entry.start_time):
+        return None
+    slot = f"daily {due:%Y-%m-%d}"
+    runs = list(IngestionRun.objects.filter(slot=slot).values_list("status", flat=True))
+    settled = [status for status in runs if status not in {"abandoned", "running"}]
+    if settled or len(runs) >= RUNS_A_SLOT:
+        return None
+    if now - due > CATCH_UP_WITHIN:
+        _say_missed(slot, due)
+        return None
+    return slot
+
+
+def latest_due(crontab: Any, now: datetime) -> datetime | None:
+    """The last moment, up to now, at which a day's run was due, in the entry's zone.
+
+    A day has one run, at its first matching minute. Where the clocks jump over that minute, it is due as
+    far behind the jump as it lies in the gap (02:00 at 03:00); where it comes twice, at the first.
+    """
+    zone = ZoneInfo(str(crontab.timezone))
+    today = now.astimezone(zone).date()
+    for days_ago in range(367):
+        due = _due_on(crontab.schedule, today - timedelta(days=days_ago), zone)
+        if due is not None and due <= now:
+            return due
+    return None
+
+
+def next_due(now: datetime) -> datetime | None:
+    """When the daily entry is due next; None while it is switched off."""
+    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
+    if entry is None or entry.crontab is None:
+        return None
+    zone = ZoneInfo(str(entry.crontab.timezone))
+    today = now.astimezone(zone).date()
+    days = (_due_on(entry.crontab.schedule, today + timedelta(days=ahead), zone) for ahead in range(367))
+    return next((due for due in days if due is not None and due > now), None)
+
+
+def serve(ingest: IngestSlot, stop: Event, clock: Callable[[], datetime] = timezone.now) -> None:
+    """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it."""
+    while not stop.is_set():
+        try:
+            run_due(ingest, clock())
+        except Exception:
+            logger.exception("run_broke reason='the scheduler goes on'")
+        stop.wait(LOOK_EVERY)
+
+
+@lru_cache(maxsize=8)
+def _say_missed(slot: str, due: datetime) -> None:
+    """Say it once a process, not at every look."""
+    logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
+
+
+def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
+    matches = (
+        day.isoweekday() % 7 in schedule.day_of_week
+        and day.day in schedule.day_of_month
+        and day.month in schedule.month_of_year
+    )
+    if not matches:
+        return None
+    local = datetime.combine(day, time(min(schedule.hour), min(schedule.minute)), zone)
+    # Through UTC and back: a minute that does not exist becomes the one that the clocks show instead.
+    return local.astimezone(ZoneInfo("UTC")).astimezone(zone)
+
+
+def _make_catch_up_entry() -> None:
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.MINUTES)
+    PeriodicTask.objects.get_or_create(
+        name=CATCH_UP_ENTRY,
+        defaults={
+            "task": TASK, "interval": every, "expire_seconds": 60, "kwargs": json.dumps({}),
+            "description": "Starts a due run that has not started, if it is less than 12 hours late.",
+        },
+    )  # fmt: skip
+
+
+def _note(says: str) -> str:
+    return f"Set by SCHEDULED_TIME to {says}. Edit the schedule here and it stays as you set it."
+
+
+def _says(entry: PeriodicTask) -> str:
+    """The entry's time in the words of `SCHEDULED_TIME`, or its whole crontab when it is no daily time."""
+    crontab = entry.crontab
+    if crontab is None:
+        return "another kind of schedule"
+    rest = (crontab.day_of_week, crontab.day_of_month, crontab.month_of_year)
+    if crontab.hour.isdigit() and crontab.minute.isdigit() and rest == ("*", "*", "*"):
+        return f"{int(crontab.hour):02}:{int(crontab.minute):02} {crontab.timezone}"
+    return str(crontab)

@@ -1,0 +1,68 @@
+"""What can go wrong at the source, told apart by what the caller should do."""
+
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+# The only query values a message may show; any other one could be a key.
+_HARMLESS = frozenset({"page", "size"})
+
+
+def without_secrets(url: str) -> str:
+    """The address as a message may show it: no user, no password, no query value but page and size."""
+    try:
+        parts = urlsplit(url)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return "(unreadable address)"
+    query = urlencode([(name, value if name in _HARMLESS else "***") for name, value in pairs], safe="*")
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+class SourceError(Exception):
+    """The source could not be read; `kind` is one short word for counters and labels."""
+
+    kind = "source"
+
+
+class SourceUnavailable(SourceError):
+    """No usable answer after every attempt; the next run may succeed."""
+
+    def __init__(self, url: str, attempts: int, reason: str, kind: str) -> None:
+        self.url = without_secrets(url)
+        # All arguments go up, so that a copy sent between processes can be built again.
+        super().__init__(self.url, attempts, reason, kind)
+        self.attempts = attempts
+        self.reason = reason
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.url} failed {self.attempts} times; last reason: {self.reason}"
+
+
+class SourceContractBroken(SourceError):
+    """The source answered in a shape it never promised; a person must look."""
+
+    def __init__(self, url: str, reason: str, kind: str) -> None:
+        self.url = without_secrets(url)
+        super().__init__(self.url, reason, kind)
+        self.reason = reason
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class AttemptFailed(Exception):
+    """One request brought nothing usable; another one may. It never leaves this room.
+
+    `retry_after` is what the source asked for, in seconds.
+    """
+
+    def __init__(self, kind: str, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Stopped(Exception):
+    """The reading was closed while a thread was waiting or fetching. It never leaves this room."""

@@ -1,0 +1,94 @@
+"""How long to wait: between attempts, between requests, and when the source asks for it."""
+
+import math
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+# A source may ask for an hour; a run that sleeps so long looks dead, so it tries again sooner.
+RETRY_AFTER_MAXIMUM = 120.0
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter, so that connections which failed together part.
+
+    Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    attempts: int = 5
+    base: float = 0.5
+    cap: float = 30.0
+    rng: random.Random = field(default_factory=random.Random)
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after the nth failure in a row, from 1."""
+        # 2**64 is far beyond any cap; a larger exponent would overflow a float.
+        return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
+
+
+def parse_retry_after(value: str | None, now: datetime, maximum: float = RETRY_AFTER_MAXIMUM) -> float | None:
+    """Seconds that a Retry-After header asks for, at most `maximum`; None when it says nothing usable.
+
+    Args:
+        value: seconds, or an HTTP date; what is negative, past or unreadable counts as not sent.
+        now: aware.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = _seconds_until(value, now)
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, maximum)
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return math.nan
+    if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - now).total_seconds()
+
+
+class Pacer:
+    """Turns, shared by all connections: evenly spaced, and none while the source asked for a pause."""
+
+    def __init__(self, max_requests_per_second: float | None, clock: Callable[[], float]) -> None:
+        if max_requests_per_second is not None and not max_requests_per_second > 0:
+            raise ValueError("max_requests_per_second must be above 0, or None for no limit")
+        self._interval = 1.0 / max_requests_per_second if max_requests_per_second else 0.0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = -math.inf
+        self._paused_until = -math.inf
+
+    def wait_for_turn(self, sleep: Callable[[float], None]) -> None:
+        """Return when the caller may send one request."""
+        turn = self._take(sleep)
+        # A pause that came while this one slept moves it behind the pause. The clock is not asked
+        # again: a sleep that returns early must not turn into a busy loop.
+        while turn < self._paused_until:
+            turn = self._take(sleep)
+
+    def pause(self, seconds: float) -> None:
+        """Hold every connection back for so long from now."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+            self._next = max(self._next, self._paused_until)
+
+    def _take(self, sleep: Callable[[float], None]) -> float:
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next)
+            self._next = turn + self._interval
+        if turn > now:
+            sleep(turn - now)
+        return turn

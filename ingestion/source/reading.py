@@ -1,0 +1,228 @@
+"""Read a paged list so that no surviving row is missed, though it may change meanwhile.
+
+The proof. Rows keep their relative order, so an insert or a delete at position d moves every later
+row, and moves it for good. Some pages are anchors: all of them are read before any other page, and
+read again when the pages below them have landed. An anchor that holds the same keys in the same
+places saw no net shift in between. So a change at d came either before all anchors behind d were
+first read (then every page was read after it) or after they were read again (then every page was
+read before it): both times the pages fit together. Only changes that cancel out between the same two
+anchors (a delete and an insert) can hide, and only until the next run.
+
+If an anchor moved, everything behind the last unmoved one is read again, and all anchors are held
+against what they were: the unmoved ones, too, for they could have moved since.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+from ingestion.source.crew import Crew
+from ingestion.source.envelope import Answer
+from ingestion.source.fetching import Fetcher
+from ingestion.source.line import Line
+from ingestion.source.standing import Standing
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows, as parsed and as sent. It replaces an earlier page of the same number.
+
+    No rows and an empty body: the page is no more, for the list has become shorter.
+    """
+
+    number: int
+    rows: list[Any]
+    body: bytes
+
+
+class Reading:
+    """One pass over a list: iterate it once, then ask it how it went.
+
+    Leaving the loop early, an error and `close` all end its threads and sockets.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        lines: Sequence[Line],
+        *,
+        key: Callable[[Any], Hashable],
+        stop: Event,
+        clock: Callable[[], float],
+        on_wait: Callable[[], None] | None = None,
+        rounds: int = ROUNDS,
+    ) -> None:
+        self.shifts = 0
+        self.stable = True
+        self._tally = fetcher.tally
+        self._standing = Standing(key)
+        self._crew = Crew(fetcher.page, lines, stop=stop, on_wait=on_wait, clock=clock)
+        self._ahead = 2 * len(lines)
+        self._rounds = rounds
+        self._extensions = 0
+        self._doubted = False
+        self._pages = self._walk()
+
+    @property
+    def total(self) -> int:
+        """Rows the source says it has, by its last answer."""
+        return self._standing.total
+
+    @property
+    def received(self) -> int:
+        """Rows on the pages that stand in the end."""
+        return self._standing.received
+
+    @property
+    def pages(self) -> int:
+        """Pages that stand in the end."""
+        return self._standing.count
+
+    @property
+    def requests(self) -> int:
+        """Requests sent: first attempts, retries, anchors read again, redirects."""
+        return self._tally.requests
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first."""
+        return self._tally.retries
+
+    @property
+    def bytes(self) -> int:
+        """Length of all bodies that came, unpacked."""
+        return self._tally.bytes
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Failed attempts by kind."""
+        return self._tally.errors
+
+    def __iter__(self) -> Iterator[Page]:
+        return self._pages
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop fetching; what stands stays known."""
+        self._pages.close()
+        self._crew.close()
+
+    def _walk(self) -> Generator[Page]:
+        try:
+            yield from self._begin()
+            start: int | None = 1
+            known = {1}
+            while start is not None:
+                anchors = self._standing.anchors(after=start)
+                yield from self._take(number for number in anchors if number not in known)
+                checks: dict[int, Answer] = {}
+                yield from self._sweep(start, checks)
+                start = yield from self._judge(checks)
+                if start is None and self._in_doubt():
+                    checks = {answer.number: answer for answer in self._fetch({1, self._standing.pages})}
+                    start = yield from self._judge(checks)
+                known = set(checks)
+        finally:
+            self._crew.close()
+
+    def _begin(self) -> Iterator[Page]:
+        for answer in self._fetch([1]):
+            self._standing.total = answer.total
+            self._standing.resize(answer.pages)
+            yield self._stand(answer)
+
+    def _take(self, numbers: Iterable[int]) -> Iterator[Page]:
+        for answer in self._fetch(numbers):
+            yield self._stand(answer)
+
+    def _sweep(self, start: int, checks: dict[int, Answer]) -> Iterator[Page]:
+        """Read what lies between the anchors behind `start`, and gather all anchors' second answers.
+
+        A list of one page needs no second answer: one answer always fits itself.
+        """
+        anchors = self._standing.anchors() if self._standing.pages > 1 else []
+        for answer in self._fetch(self._standing.between(after=start), anchors):
+            if answer.number in anchors:
+                checks[answer.number] = answer
+            else:
+                yield self._stand(answer)
+
+    def _judge(self, checks: dict[int, Answer]) -> Generator[Page, None, int | None]:
+        """Hold the second answers against the first; returns behind which page to read again, if any."""
+        if not checks:
+            return None
+        standing = self._standing
+        last = checks[max(checks)]
+        standing.total = last.total
+        moved = min((number for number, answer in checks.items() if not standing.holds(answer)), default=None)
+        if moved is not None:
+            self.shifts += 1
+            self.stable = self.shifts <= self._rounds
+            if not self.stable:
+                return None
+        for number in sorted(checks):
+            if standing.differs(checks[number]):
+                yield self._stand(checks[number])
+        return (yield from self._resize(checks, last.pages, moved))
+
+    def _resize(
+        self, checks: dict[int, Answer], pages: int, moved: int | None
+    ) -> Generator[Page, None, int | None]:
+        known = set(self._standing.anchors())
+        for number in self._standing.resize(pages):
+            yield Page(number, [], b"")
+        if moved is not None:
+            return max((number for number in checks if number < moved), default=0)
+        if pages in known:
+            return None
+        # A list that grows faster than it can be read would keep this run for ever; the next one
+        # reads on.
+        self._extensions += 1
+        if self._extensions > self._rounds:
+            return None
+        return max(number for number in checks if number < pages)
+
+    def _in_doubt(self) -> bool:
+        """Whether the totals disagree for the first time: then both ends are asked once more."""
+        doubt = self.stable and not self._doubted and self.total != self.received
+        self._doubted = self._doubted or doubt
+        return doubt
+
+    def _stand(self, answer: Answer) -> Page:
+        self._standing.put(answer)
+        return Page(answer.number, answer.rows, answer.body)
+
+    def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[Answer]:
+        """Pages as they land: first the numbers, then the anchors, each when all below it have landed."""
+        rest, waiting = iter(numbers), deque(anchors)
+        below: set[int] = set()
+        flying = 0
+        while True:
+            while flying < self._ahead:
+                number = next(rest, None)
+                if number is not None:
+                    below.add(number)
+                elif waiting and min(below, default=waiting[0]) >= waiting[0]:
+                    number = waiting.popleft()
+                else:
+                    break
+                self._crew.submit(number)
+                flying += 1
+            if not flying:
+                return
+            answer = self._crew.next()
+            flying -= 1
+            below.discard(answer.number)
+            yield answer

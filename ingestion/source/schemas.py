@@ -1,0 +1,251 @@
+"""The one place where the source's words become ours: raw rows in, records or refusals out.
+
+A record is a tuple in the order of its `Schema.columns`, made of what JSON can hold, and in the form in
+which the database is compared and written: ids are ints, durations are microseconds, times are UTC text
+(`2026-11-22 18:02:58.788203`, no zone, no fraction when it is zero), `items` and `audio_features` JSON text.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
+
+import orjson
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+Record = tuple[Any, ...]
+MICROSECONDS: Final = 1_000_000
+
+
+class Resource(StrEnum):
+    """What a source offers, by our names."""
+
+    SONGS = "songs"
+    USERS = "users"
+    LISTENING_HISTORY = "listening_history"
+
+
+def _microseconds(value: object) -> int:
+    """The length of "MM:SS" or "H:MM:SS"; minutes may pass 59 where no hours are given."""
+    match = re.fullmatch(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise PydanticCustomError("duration", "should be a duration as MM:SS")
+    hours, minutes, seconds = match.groups(default="0")
+    return (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * MICROSECONDS
+
+
+def _instant(value: object) -> datetime:
+    """A time as ISO 8601; a bare number is refused, for its unit would be a guess."""
+    try:
+        return datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise PydanticCustomError("instant", "should be a time as ISO 8601") from None
+
+
+# What both databases can store: PostgreSQL takes no NUL in a text, and ids are 64 bits.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Id = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
+Microseconds = Annotated[int, BeforeValidator(_microseconds)]
+Instant = Annotated[datetime, PlainValidator(_instant)]
+Feature = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Year = Annotated[int, Field(strict=True, ge=0, le=9999)]
+
+
+class Row(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    created_at: Instant
+    updated_at: Instant
+
+
+class SongRow(Row):
+    id: Id
+    name: Text
+    artist: Text
+    songwriters: Text
+    duration: Microseconds
+    genres: Text
+    album: Text
+    audio_features: dict[Text, Feature | None] | None = None
+    release_year: Year | None = None
+
+    def record(self, utc: Callable[[datetime], str]) -> Record:
+        features = self.audio_features
+        return (
+            self.id, self.name, self.artist, self.songwriters, self.duration, self.genres, self.album,
+            utc(self.created_at), utc(self.updated_at),
+            None if features is None else _features_json(features), self.release_year,
+        )  # fmt: skip
+
+
+class ListenerRow(Row):
+    id: Id
+    first_name: Text
+    last_name: Text
+    email: Text
+    gender: Text
+    favorite_genres: Text
+
+    def record(self, utc: Callable[[datetime], str]) -> Record:
+        return (
+            self.id, self.first_name, self.last_name, self.email, self.gender, self.favorite_genres,
+            utc(self.created_at), utc(self.updated_at),
+        )  # fmt: skip
+
+
+class ListenRow(Row):
+    user_id: Id
+    # The contract allows null: a session in which nothing was played.
+    items: list[Id] | None
+
+    def record(self, utc: Callable[[datetime], str]) -> Record:
+        return (self.user_id, utc(self.created_at), utc(self.updated_at), to_json(self.items or []))
+
+
+def _features_json(features: dict[str, float | None]) -> str:
+    # 0.0 + x: PostgreSQL knows no negative zero, and the row would differ in every run.
+    return to_json({name: None if value is None else 0.0 + value for name, value in features.items()})
+
+
+def to_json(value: object) -> str:
+    """One text for one content: keys sorted, no spaces."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+class Refusal(NamedTuple):
+    """A row that can't be taken in, and why."""
+
+    row: Any
+    field: str
+    reason: str
+
+
+R = TypeVar("R", SongRow, ListenerRow, ListenRow)
+
+
+@dataclass(frozen=True)
+class Schema(Generic[R]):
+    """How one resource is read.
+
+    `path` is its address at the source; `columns` the order of a record; `key` how many leading columns
+    name a row; `identity` the columns that say that an id still means the same thing.
+    """
+
+    resource: Resource
+    path: str
+    model: type[R]
+    columns: tuple[str, ...]
+    key: int
+    identity: tuple[int, ...]
+
+    def key_of(self, row: Any) -> Hashable:
+        """What names a raw row at the source; any JSON value has one, also a broken row."""
+        if isinstance(row, dict):
+            names = ("id",) if self.key == 1 else ("user_id", "created_at")
+            values = tuple(row.get(name) for name in names)
+            if all(isinstance(value, int | str) for value in values):
+                return values[0] if self.key == 1 else values
+        return orjson.dumps(row, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+    def column(self, name: str) -> int:
+        return self.columns.index(name)
+
+
+SONGS: Final = Schema(
+    Resource.SONGS, "/tracks", SongRow,
+    ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at",
+     "audio_features", "release_year"),
+    key=1, identity=(1, 2),
+)  # fmt: skip
+USERS: Final = Schema(
+    Resource.USERS, "/users", ListenerRow,
+    ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
+    key=1, identity=(3,),
+)  # fmt: skip
+LISTENING_HISTORY: Final = Schema(
+    Resource.LISTENING_HISTORY, "/listen_history", ListenRow,
+    ("user_id", "created_at", "updated_at", "items"), key=2, identity=(),
+)  # fmt: skip
+SCHEMAS: Final[tuple[Schema[Any], ...]] = (SONGS, USERS, LISTENING_HISTORY)
+
+
+def schema_of(resource: str) -> Schema[Any]:
+    return next(schema for schema in SCHEMAS if schema.resource == resource)
+
+
+class Validator:
+    """Turns raw rows of one resource into records.
+
+    Args:
+        schema: the resource.
+        zone: the zone of times that name none.
+    """
+
+    def __init__(self, schema: Schema[Any], zone: tzinfo = UTC) -> None:
+        self._schema = schema
+        self._one: TypeAdapter[Any] = TypeAdapter(schema.model)
+        self._many: TypeAdapter[list[Any]] = TypeAdapter(list[schema.model])  # type: ignore[name-defined]
+        self._known = schema.model.model_fields.keys()
+        self._zone = zone
+
+    def records(self, rows: Sequence[Any]) -> list[Record | Refusal]:
+        """One record or refusal for each row, in order."""
+        try:
+            return [valid.record(self._utc) for valid in self._many.validate_python(rows)]
+        except (ValidationError, OverflowError, ValueError):
+            return [self._record(row) for row in rows]
+
+    def unknown_fields(self, rows: Iterable[Any]) -> Counter[str]:
+        """How many rows carry each field that nobody told us of."""
+        unknown: Counter[str] = Counter()
+        for row in rows:
+            if isinstance(row, dict) and not row.keys() <= self._known:
+                unknown.update(str(name) for name in row.keys() - self._known)
+        return unknown
+
+    def key(self, row: Any) -> tuple[Any, ...] | None:
+        """The key that a refused row still tells, or None."""
+        values = (row.get("id"),) if isinstance(row, dict) and self._schema.key == 1 else self._pair(row)
+        is_id = values and type(values[0]) is int and -(2**63) <= values[0] < 2**63
+        return values if is_id else None
+
+    def _pair(self, row: Any) -> tuple[Any, ...] | None:
+        try:
+            return (row["user_id"], self._utc(datetime.fromisoformat(row["created_at"])))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def _record(self, row: Any) -> Record | Refusal:
+        try:
+            record: Record = self._one.validate_python(row).record(self._utc)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            return Refusal(row, ".".join(map(str, first["loc"]))[:100], _reason(first["type"], first["msg"]))
+        except (OverflowError, ValueError):
+            return Refusal(row, "created_at", "is a time that no calendar holds in UTC")
+        return record
+
+    def _utc(self, moment: datetime) -> str:
+        if moment.tzinfo is not None or self._zone is not UTC:
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).astimezone(UTC)
+            moment = moment.replace(tzinfo=None)
+        return moment.isoformat(" ")
+
+
+def _reason(kind: str, message: str) -> str:
+    """A short reason that quotes nothing of the row: it may be a person's data."""
+    if kind == "string_pattern_mismatch":
+        return "holds a NUL character"
+    return message.removeprefix("Input ").removeprefix("Value error, ")

@@ -1,0 +1,251 @@
+"""Records to rows, by the fastest way of each database: twice changes nothing.
+
+Records are compared and written in the form that `source/schemas.py` describes. What a row holds is decided
+by its content: only a row that differs, or that had gone missing, is written.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import orjson
+from django.db import connection, models, transaction
+
+from ingestion.models import Listener, ListeningHistory, Song
+from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Record, Schema, to_json
+
+# SQLite gives its one write lock to whoever asks first: longer transactions starve the web pages.
+BATCH: Final = 5_000
+T = TypeVar("T")
+Key = tuple[Any, ...]
+
+
+class Stored(NamedTuple):
+    """A row as the database holds it."""
+
+    record: Record
+    missing: bool  # a run did not see it
+    unavailable: bool  # two did not
+
+
+@dataclass(frozen=True)
+class Table:
+    """One mirrored table: its records' shape and what its columns are made of."""
+
+    schema: Schema[Any]
+    model: type[Song] | type[Listener] | type[ListeningHistory]
+
+    @property
+    def name(self) -> str:
+        return self.model._meta.db_table
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.schema.columns
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.columns[: self.schema.key]
+
+    def kind(self, column: str) -> "type[models.Field[Any, Any]]":
+        return type(cast("models.Field[Any, Any]", self.model._meta.get_field(column)))
+
+
+SONG_TABLE: Final = Table(SONGS, Song)
+LISTENER_TABLE: Final = Table(USERS, Listener)
+HISTORY_TABLE: Final = Table(LISTENING_HISTORY, ListeningHistory)
+TABLES: Final = {table.schema.resource: table for table in (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)}
+
+
+def upsert(table: Table, records: Iterable[Record], guard: Callable[[], None] = lambda: None) -> int:
+    """Write the records whose content the table does not hold yet; the last copy of a key wins.
+
+    Args:
+        guard: called first in every transaction; what it raises undoes that transaction.
+
+    Returns:
+        How many rows were written.
+    """
+    write = _copy if connection.vendor == "postgresql" else _execute_many
+    written = 0
+    for batch in in_batches(records, BATCH):
+        # PostgreSQL refuses to touch one row twice in a statement; SQLite does not say so.
+        newest = {record[: table.schema.key]: record for record in batch}
+        with transaction.atomic():
+            guard()
+            written += write(table, list(newest.values()))
+    return written
+
+
+def stored(table: Table, keys: Sequence[Key]) -> dict[Key, Stored]:
+    """The rows of these keys, each under its key; keys of no row are left out."""
+    if not keys:
+        return {}
+    rows = (
+        _stored_in_postgres(table, keys)
+        if connection.vendor == "postgresql"
+        else _stored_in_sqlite(table, keys)
+    )
+    places = [index for index, column in enumerate(table.columns) if table.kind(column) is models.JSONField]
+    found = (Stored(_with_plain_json(row[:-2], places), bool(row[-2]), bool(row[-1])) for row in rows)
+    return {row.record[: table.schema.key]: row for row in found}
+
+
+def known_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
+    """Those of `ids` that name a row, available or not."""
+    return {
+        known
+        for batch in in_batches(ids, BATCH)
+        for known in model._default_manager.filter(pk__in=batch).values_list("pk", flat=True)
+    }
+
+
+def available_keys(table: Table) -> Iterator[tuple[int, Key]]:
+    """Every available row's primary key and key, in order of the primary key, in bounded memory."""
+    columns = ", ".join(_readable(table, column) for column in table.key)
+    sql = (
+        f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608
+        f"ORDER BY id LIMIT {BATCH}"
+    )
+    last = -(2**63)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [last])
+            rows = cursor.fetchall()
+        yield from ((row[0], tuple(row[1:])) for row in rows)
+        if len(rows) < BATCH:
+            return
+        last = rows[-1][0]
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _execute_many(table: Table, records: Sequence[Record]) -> int:
+    names = ", ".join(table.columns)
+    values = ", ".join(["%s"] * len(table.columns))
+    differs = " OR ".join(f"{table.name}.{name} IS NOT excluded.{name}" for name in _content(table))
+    sql = (
+        f"INSERT INTO {table.name} ({names}) VALUES ({values}) "  # noqa: S608
+        f"{_on_conflict(table)} WHERE {differs} OR {_gone(table)}"
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, records)
+        return max(int(cursor.rowcount), 0)
+
+
+def _copy(table: Table, records: Sequence[Record]) -> int:
+    names = ", ".join(table.columns)
+    incoming = f"incoming_{table.name}"
+    types = ", ".join(f"{name} {_incoming_type(table, name)}" for name in table.columns)
+    values = ", ".join(_from_incoming(table, name) for name in table.columns)
+    mine = ", ".join(f"{table.name}.{name}" for name in _content(table))
+    theirs = ", ".join(f"excluded.{name}" for name in _content(table))
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} ({types}) ON COMMIT DELETE ROWS")
+        cursor.execute(f"TRUNCATE {incoming}")
+        with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
+            for record in records:
+                copy.write_row(record)
+        cursor.execute(
+            f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {incoming} "  # noqa: S608
+            f"{_on_conflict(table)} WHERE ({mine}) IS DISTINCT FROM ({theirs}) OR {_gone(table)}"
+        )
+        return max(int(cursor.rowcount), 0)
+
+
+def _on_conflict(table: Table) -> str:
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _content(table))
+    key = ", ".join(table.key)
+    return f"ON CONFLICT ({key}) DO UPDATE SET {updates}, missing_since_id = NULL, unavailable_at = NULL"
+
+
+def _content(table: Table) -> tuple[str, ...]:
+    return table.columns[table.schema.key :]
+
+
+def _gone(table: Table) -> str:
+    return f"{table.name}.missing_since_id IS NOT NULL OR {table.name}.unavailable_at IS NOT NULL"
+
+
+def _stored_in_sqlite(table: Table, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key))
+    values = ", ".join(["(" + ", ".join(["%s"] * table.schema.key) + ")"] * len(keys))
+    parameters = [part for key in keys for part in key]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH asked({names}) AS (VALUES {values}) {_select_stored(table)}",
+            parameters,
+        )
+        return list(cursor.fetchall())
+
+
+def _stored_in_postgres(table: Table, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key))
+    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH asked AS (SELECT * FROM unnest({arrays}) AS a({names})) {_select_stored(table)}",  # noqa: S608
+            [list(column) for column in zip(*keys, strict=True)],
+        )
+        return list(cursor.fetchall())
+
+
+def _select_stored(table: Table) -> str:
+    columns = ", ".join(_readable(table, column) for column in table.columns)
+    instant = "k{} AT TIME ZONE 'UTC'" if connection.vendor == "postgresql" else "k{}"
+    same = " AND ".join(
+        f"{table.name}.{name} = "
+        + (instant if table.kind(name) is models.DateTimeField else "k{}").format(index)
+        for index, name in enumerate(table.key)
+    )
+    state = f"({_gone(table)}), ({table.name}.unavailable_at IS NOT NULL)"
+    return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608
+
+
+def _readable(table: Table, column: str) -> str:
+    """SQL that gives a column in the form of a record."""
+    kind, name = table.kind(column), f"{table.name}.{column}"
+    if connection.vendor != "postgresql":
+        # A cast hides the column's type, for which Django would parse each value into a datetime.
+        return f"CAST({name} AS TEXT)" if kind is models.DateTimeField else name
+    if kind is models.DateTimeField:
+        return f"replace(to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '.000000', '')"
+    if kind is models.DurationField:
+        return f"(EXTRACT(EPOCH FROM {name}) * 1000000)::bigint"
+    return f"{name}::text" if kind is models.JSONField else name
+
+
+def _incoming_type(table: Table, column: str) -> str:
+    """The PostgreSQL type in which a record's value arrives."""
+    types = {
+        models.DateTimeField: "timestamp",
+        models.TextField: "text",
+        models.JSONField: "text",
+        models.SmallIntegerField: "smallint",
+    }
+    return types.get(table.kind(column), "bigint")
+
+
+def _from_incoming(table: Table, column: str) -> str:
+    kind = table.kind(column)
+    if kind is models.DateTimeField:
+        return f"{column} AT TIME ZONE 'UTC'"
+    if kind is models.DurationField:
+        return f"{column} * interval '1 microsecond'"
+    return f"{column}::jsonb" if kind is models.JSONField else column
+
+
+def _with_plain_json(row: Record, places: Sequence[int]) -> Record:
+    """The row with its JSON texts written as records write them, whoever wrote them."""
+    if not places:
+        return tuple(row)
+    values = list(row)
+    for place in places:
+        if values[place] is not None:
+            values[place] = to_json(orjson.loads(values[place]))
+    return tuple(values)

@@ -1,0 +1,14 @@
+"""The project as an app: its commands, its system checks."""
+
+from django.apps import AppConfig
+from django.core import checks
+
+from moovitamix.checks import check_exposure
+
+
+class MoovitaMixConfig(AppConfig):
+    name = "moovitamix"
+    verbose_name = "MoovitaMix"
+
+    def ready(self) -> None:
+        checks.register(check_exposure, checks.Tags.security)

@@ -1,0 +1,157 @@
+"""Variables from the environment and `.env`, read so that a mistake says what to do.
+
+Every reader takes the variable's name and a default, and raises `ImproperlyConfigured` with the
+name, the value and what was expected. A value that may hold a password is never shown whole.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import time
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+N = TypeVar("N", int, float)
+
+TRUE: Final = {"1", "true", "yes", "on"}
+FALSE: Final = {"0", "false", "no", "off", ""}
+LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+def find_home(checkout: Path) -> Path:
+    """The folder that relative paths start from: the checkout, or where an installed command runs."""
+    return checkout if (checkout / "manage.py").exists() else Path.cwd()
+
+
+class Environment:
+    """Reads variables; `.env` in `home` fills in what the process's environment does not say."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._env = environ.Env()
+        dotenv = home / ".env"
+        if dotenv.exists():
+            environ.Env.read_env(str(dotenv))
+
+    def text(self, name: str, default: str = "") -> str:
+        value: str = self._env.str(name, default)
+        return value.strip()
+
+    def words(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+        """Comma-separated words, without the empty ones."""
+        return [word.strip() for word in self.text(name, ",".join(default)).split(",") if word.strip()]
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        value = self.text(name, str(default)).lower()
+        if value not in TRUE | FALSE:
+            raise malformed(name, value, "true or false")
+        return value in TRUE
+
+    def whole(self, name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+        return self._number(name, default, int, least, most, "a whole number")
+
+    def number(self, name: str, default: float, *, least: float = 0.0, most: float = 1e12) -> float:
+        return self._number(name, default, float, least, most, "a number")
+
+    def share(self, name: str, default: float) -> float:
+        """A share between 0 and 1."""
+        return self._number(name, default, float, 0.0, 1.0, "a share")
+
+    def _number(self, name: str, default: N, cast: Callable[[str], N], least: N, most: N, what: str) -> N:
+        value = self.text(name, str(default))
+        expected = f"{what} from {least:g} to {most:g}"
+        try:
+            number = cast(value)
+        except ValueError:
+            raise malformed(name, value, expected) from None
+        if not least <= number <= most:
+            raise malformed(name, value, expected)
+        return number
+
+    def clock(self, name: str, default: str) -> time:
+        """A time of day written HH:MM."""
+        value = self.text(name, default)
+        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)
+        if match is None:
+            raise malformed(name, value, "a time of day as HH:MM, such as 02:00")
+        return time(int(match[1]), int(match[2]))
+
+    def zone(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise malformed(name, value, "a time zone's name, such as UTC or Europe/Paris") from None
+        return value
+
+    def choice(self, name: str, default: str, among: tuple[str, ...]) -> str:
+        value = self.text(name, default)
+        if value not in among:
+            raise malformed(name, value, f"one of {', '.join(among)}")
+        return value
+
+    def address(self, name: str, default: str, schemes: tuple[str, ...]) -> str:
+        """A URL of one of `schemes`, or nothing."""
+        value = self.text(name, default)
+        if not value:
+            return ""
+        if not _is_address(value, schemes):
+            raise malformed(
+                name, _masked(value), f"a URL that starts with {' or '.join(s + '://' for s in schemes)}"
+            )
+        return value.rstrip("/") if schemes[0] == "http" else value
+
+    def path(self, name: str, default: str) -> Path:
+        """A path; a relative one starts from `home`."""
+        value = self.text(name, default)
+        if not value or "\0" in value:
+            raise malformed(name, value, "a path")
+        return (self.home / Path(value).expanduser()).resolve()
+
+    def database(self) -> dict[str, Any]:
+        """Django's settings of the one database: `DATABASE_URL`, else the SQLite file `DATABASE_NAME`."""
+        url = self.text("DATABASE_URL")
+        if not url:
+            return {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(self.path("DATABASE_NAME", "music_data.db")),
+            }
+        expected = "a URL such as postgres://user:password@host:5432/name or sqlite:////folder/file.db"
+        if not _is_address(url, ("postgres", "postgresql", "sqlite")):
+            raise malformed("DATABASE_URL", _masked(url), expected)
+        config = dict(environ.Env.db_url_config(url))
+        if not config.get("NAME"):
+            raise malformed("DATABASE_URL", _masked(url), expected)
+        return config
+
+    def email(self) -> dict[str, Any]:
+        """Django's `EMAIL_...` settings from `EMAIL_URL`; mails go to the console by default."""
+        url = self.text("EMAIL_URL", "consolemail://")
+        try:
+            return dict(environ.Env.email_url_config(url))
+        except (KeyError, ValueError, environ.ImproperlyConfigured):
+            expected = "a URL such as smtp+tls://user:password@host:587, or consolemail://"
+            raise malformed("EMAIL_URL", _masked(url), expected) from None
+
+
+def malformed(name: str, value: str, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{name}={value!r} can't be read: expected {expected}.")
+
+
+def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # a port that is no number raises here
+    except ValueError:
+        return False
+    has_place = bool(parts.hostname) or parts.scheme in {"sqlite", "unix"}
+    return parts.scheme in schemes and has_place and not re.search(r"\s", value)
+
+
+def _masked(url: str) -> str:
+    """The URL with what may be a password hidden."""
+    return re.sub(r"(?<=[:/])[^:@/]*@", "***@", url) if "@" in url else url

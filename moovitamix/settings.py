@@ -1,0 +1,182 @@
+"""Every setting, from the environment and `.env` alone; every default works on a fresh clone."""
+
+from pathlib import Path
+from typing import Any
+
+from django.urls import reverse_lazy
+
+from moovitamix.environment import LOOPBACK_HOSTS, Environment, find_home
+
+PACKAGE_DIR = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE_DIR.parent
+HOME = find_home(CHECKOUT)
+# In a checkout the templates stand at the top; an installed wheel carries them inside the package.
+TEMPLATES_DIR = next(path for path in (PACKAGE_DIR / "templates", CHECKOUT / "templates") if path.is_dir())
+
+env = Environment(HOME)
+
+# --- The web ---------------------------------------------------------------------------------------
+INSECURE_KEY = "insecure-key-for-this-machine-only-set-SECRET_KEY-before-others-can-reach-it"
+SECRET_KEY = env.text("SECRET_KEY") or INSECURE_KEY
+DEBUG = env.flag("DEBUG")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", LOOPBACK_HOSTS)
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+ROOT_URLCONF = "moovitamix.urls"
+WSGI_APPLICATION = "moovitamix.wsgi.application"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+# Behind a proxy that speaks HTTPS (it must set X-Forwarded-Proto), cookies travel by HTTPS alone.
+HTTPS = env.flag("HTTPS")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_celery_results",
+    "moovitamix",
+    "ingestion",
+    "recommender",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [TEMPLATES_DIR],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+STATIC_URL = "static/"
+STATIC_ROOT = env.path("STATIC_ROOT", "var/static")
+STATICFILES_DIRS = [PACKAGE_DIR / "static"]
+# Static files come straight from the packages: no collectstatic, no web server in front.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "MoovitaMix",
+    "SITE_HEADER": "MoovitaMix",
+    "SITE_SYMBOL": "graphic_eq",
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_URL": reverse_lazy("admin:index"),
+    "DASHBOARD_CALLBACK": "moovitamix.home.admin_index",
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": "moovitamix.home.navigation",
+    },
+}
+
+# --- The data --------------------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]] = {"default": {**env.database(), "CONN_MAX_AGE": 600}}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # WAL and IMMEDIATE: 0 "database is locked" in 8 s of writers, where the defaults gave 2 923.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+VAR_DIR = env.path("VAR_DIR", "var")
+STAGING_DIR = env.path("STAGING_DIR", str(VAR_DIR / "staging"))
+MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
+
+# --- Time and language -----------------------------------------------------------------------------
+USE_TZ = True
+TIME_ZONE = env.zone("TIME_ZONE", "UTC")
+LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
+SCHEDULED_TIME = env.clock("SCHEDULED_TIME", "02:00")
+
+# --- The source ------------------------------------------------------------------------------------
+BASE_URL = env.address("BASE_URL", "http://127.0.0.1:8001", ("http", "https"))
+SOURCE_TOKEN = env.text("SOURCE_TOKEN")
+SOURCE_TIME_ZONE = env.zone("SOURCE_TIME_ZONE", "UTC")
+SOURCE_CONNECTIONS = env.whole("SOURCE_CONNECTIONS", 8, least=1, most=64)
+SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, least=0.1, most=600)
+SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, least=0.1, most=3600)
+SOURCE_ATTEMPTS = env.whole("SOURCE_ATTEMPTS", 5, least=1, most=20)
+# 0: as fast as the source answers.
+MAX_REQUESTS_PER_SECOND = env.number("MAX_REQUESTS_PER_SECOND", 0)
+
+# --- When a run is no success ----------------------------------------------------------------------
+MAX_REJECTED_SHARE = env.share("MAX_REJECTED_SHARE", 0.05)
+RESET_GONE_SHARE = env.share("RESET_GONE_SHARE", 0.5)
+RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
+
+# --- Workers ---------------------------------------------------------------------------------------
+REDIS_URL = env.address("REDIS_URL", "", ("redis", "rediss", "unix"))
+if REDIS_URL:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+if not REDIS_URL:
+    # Without Redis messages are files; in and out are one folder, and so every process sees them all.
+    BROKER_DIR = env.path("BROKER_DIR", str(VAR_DIR / "broker"))
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER_DIR / "messages"),
+        "data_folder_out": str(BROKER_DIR / "messages"),
+        "control_folder": str(BROKER_DIR / "control"),
+    }
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_EXTENDED = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_ENABLE_UTC = True
+CELERY_TASK_TRACK_STARTED = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "moovitamix.beat:TimetableScheduler"
+
+# --- Alerts ----------------------------------------------------------------------------------------
+ALERT_EMAILS = env.words("ALERT_EMAILS")
+vars().update(env.email())
+EMAIL_TIMEOUT = 10
+EMAIL_FROM = DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "moovitamix@localhost")
+SLACK_WEBHOOK_URL = env.address("SLACK_WEBHOOK_URL", "", ("https", "http"))
+ALERT_URLS = env.words("ALERT_URLS")
+HEALTHCHECKS_URL = env.address("HEALTHCHECKS_URL", "", ("http", "https"))
+# Dotted callables; each room brings its own.
+WATCHDOG_CHECKS: list[str] = []
+
+# --- Logs ------------------------------------------------------------------------------------------
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender")},
+}
