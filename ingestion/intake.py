@@ -1,20 +1,62 @@
 """Read one resource: every page into the staging area, every row compared with the catalogue."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from typing import Any, Protocol
 
 from ingestion.landing import Known, Landing
 from ingestion.quality import Assessment
 from ingestion.source.bodies import parse
-from ingestion.source.client import SourceClient
-from ingestion.source.reading import Reading
 from ingestion.source.schemas import Resource
 from ingestion.staging import Kind, Spool
 from ingestion.upsert import Table
 
 Progress = Callable[[int, int], None]
+
+
+class Page(Protocol):
+    """Some rows, parsed and as sent; without a body: the list has no such page any more."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def rows(self) -> list[Any]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Reading(Protocol):
+    """One pass over a list; what it took is known at any time."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def requests(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def shifts(self) -> int: ...
+    @property
+    def stable(self) -> bool: ...
+    @property
+    def errors(self) -> dict[str, int]: ...
+    def __iter__(self) -> Iterator[Page]: ...
+
+
+class Source(Protocol):
+    """Anything whose lists can be read: the API, an old database."""
+
+    @property
+    def base_url(self) -> str: ...
+    def read(
+        self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
+    ) -> Reading: ...
 
 
 @dataclass
@@ -62,7 +104,7 @@ class Intake:
         self.available = table.model._default_manager.filter(unavailable_at=None).count()
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
 
-    def read(self, client: SourceClient) -> None:
+    def read(self, client: Source) -> None:
         """Read every page, from the staging area where a dead run left them all, else from the source.
 
         Raises:
@@ -108,7 +150,7 @@ class Intake:
         """Available rows that were not sent."""
         return max(self.available - self.sum("known"), 0)
 
-    def _land_from(self, client: SourceClient) -> None:
+    def _land_from(self, client: Source) -> None:
         reading = client.read(self.table.schema.path, key=self.table.schema.key_of, on_wait=self._tick)
         landed = 0
         try:

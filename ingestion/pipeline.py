@@ -18,12 +18,11 @@ from django.utils import timezone
 
 from ingestion import rejections, runs
 from ingestion.applying import Latency, Stopwatch, mark_missing
-from ingestion.intake import Intake
+from ingestion.intake import Intake, Source
 from ingestion.landing import Change, Known, number_of
 from ingestion.meter import Meter
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.quality import Limits, Status, Verdict, judge
-from ingestion.source.client import SourceClient
 from ingestion.source.errors import SourceError
 from ingestion.source.schemas import Resource
 from ingestion.staging import Staging
@@ -74,7 +73,7 @@ class Watch:
         """A dry run found an available row that the source did not send."""
 
 
-def ingest(client: SourceClient, order: Order, watch: Watch | None = None) -> IngestionRun:
+def ingest(client: Source, order: Order, watch: Watch | None = None) -> IngestionRun:
     """Bring the source's songs, listeners and listening histories in.
 
     Returns:
@@ -128,7 +127,7 @@ class _Job:
         finally:
             self.staging.close()
 
-    def read(self, client: SourceClient) -> None:
+    def read(self, client: Source) -> None:
         for table in ORDER:
             resource = table.schema.resource
             self._stage(f"reading {resource.value.replace('_', ' ')}")

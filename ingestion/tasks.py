@@ -1,12 +1,19 @@
 """Celery tasks: doors that call one function each."""
 
+import logging
+from threading import Thread
+
 from celery import shared_task
+from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 
 from ingestion.configuration import ingest_now
 from ingestion.models import IngestionRun
 from ingestion.runs import AlreadyRunning
 from ingestion.schedules import run_due
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(ignore_result=True)
@@ -24,3 +31,22 @@ def ingest_by_hand() -> str:
     except AlreadyRunning as busy:
         return str(busy)
     return run.summary or run.error
+
+
+def start_by_hand() -> Thread | None:
+    """Start a run without waiting for it: by a worker where there is Redis, else in this process."""
+    if settings.REDIS_URL:
+        ingest_by_hand.delay()
+        return None
+    thread = Thread(target=_ingest_in_thread, name="ingest_by_hand")
+    thread.start()
+    return thread
+
+
+def _ingest_in_thread() -> None:
+    try:
+        ingest_by_hand()
+    except Exception:
+        logger.exception("run_broke trigger=admin")
+    finally:
+        connection.close()

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "django_celery_beat",
     "django_celery_results",
     "moovitamix",
@@ -79,7 +80,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 STATIC_URL = "static/"
-STATIC_ROOT = env.path("STATIC_ROOT", "var/static")
+STATIC_ROOT = env.path("STATIC_ROOT", "") if env.text("STATIC_ROOT") else None
 STATICFILES_DIRS = [PACKAGE_DIR / "static"]
 # Static files come straight from the packages: no collectstatic, no web server in front.
 WHITENOISE_USE_FINDERS = True

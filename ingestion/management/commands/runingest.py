@@ -20,7 +20,7 @@ REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "d
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
             "incoherent_times", "latency_p50", "latency_p95", "errors")  # fmt: skip
 
-HELP = """Read songs, users and listening histories from BASE_URL, judge what was read, and write what changed.
+HELP = """Read songs, users and listening histories from BASE_URL, judge them, and write what changed.
 
 exit codes:
   0  succeeded: everything the source holds was read, and the catalogue agrees with it

@@ -1,0 +1,121 @@
+"""A database of the seed's own schema, read as rows of the shape the source sends.
+
+The seed kept texts for times and durations, lists as text, and doubled its listening rows at every run.
+"""
+
+import ast
+import sqlite3
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+ROWS_A_PAGE: Final = 1_000
+PATHS: Final = {"/tracks": "songs", "/users": "users", "/listen_history": "listening_history"}
+
+
+class NotLegacy(Exception):
+    """The file is no database of the seed's schema."""
+
+
+@dataclass(frozen=True)
+class LegacyPage:
+    number: int
+    rows: list[Any]
+    body: bytes
+
+
+@dataclass
+class LegacyReading:
+    """One table, page by page; tells the same things as a reading of the source."""
+
+    file: Path
+    table: str
+    total: int
+    pages: int = 0
+    requests: int = 0
+    retries: int = 0
+    bytes: int = 0
+    shifts: int = 0
+    stable: bool = True
+    errors: dict[str, int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[LegacyPage]:
+        with closing(_open(self.file)) as database:
+            cursor = database.execute(f"SELECT * FROM {self.table} ORDER BY rowid")  # noqa: S608
+            names = [column[0] for column in cursor.description]
+            while rows := cursor.fetchmany(ROWS_A_PAGE):
+                items = [_as_sent(dict(zip(names, row, strict=True))) for row in rows]
+                self.pages += 1
+                body = orjson.dumps({"items": items}, default=repr)
+                self.bytes += len(body)
+                yield LegacyPage(self.pages, items, body)
+
+
+class LegacyDatabase:
+    """Stands where a source client stands.
+
+    Raises:
+        NotLegacy: no such file, no database, or a table of the seed is not in it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        if not file.is_file():
+            raise NotLegacy(f"There is no file {file}.")
+        self._file = file
+        self._totals = {table: self._count(table) for table in PATHS.values()}
+
+    @property
+    def base_url(self) -> str:
+        return self._file.resolve().as_uri()
+
+    def read(
+        self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
+    ) -> LegacyReading:
+        """The table behind the source's path; nobody writes it meanwhile, so nothing need be waited for."""
+        return LegacyReading(self._file, PATHS[path], self._totals[PATHS[path]])
+
+    def _count(self, table: str) -> int:
+        try:
+            with closing(_open(self._file)) as database:
+                return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
+        except sqlite3.DatabaseError as error:
+            wanted = ", ".join(PATHS.values())
+            raise NotLegacy(f"{self._file} is no database with the tables {wanted}: {error}.") from error
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its lists as lists; its own row id, which the source never had, is dropped."""
+    if "items" in row:
+        row["items"] = _as_list(row["items"])
+    if "user_id" in row:
+        row.pop("id", None)
+    if isinstance(row.get("audio_features"), str):
+        row["audio_features"] = _parsed(row["audio_features"])
+    return row
+
+
+def _as_list(text: Any) -> Any:
+    """The seed wrote lists as JSON, as Python prints them, or as bare numbers with commas."""
+    if not isinstance(text, str):
+        return text
+    bare = text.strip()
+    return _parsed(bare if bare.startswith("[") else f"[{bare}]")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

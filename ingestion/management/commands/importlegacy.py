@@ -1,0 +1,49 @@
+"""Take in a database of the seed's schema."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ingestion.configuration import order
+from ingestion.datasets.legacy import LegacyDatabase, NotLegacy
+from ingestion.models import IngestionRun, Song
+from ingestion.pipeline import ingest
+from ingestion.runs import AlreadyRunning
+from ingestion.schema_state import require_tables
+from ingestion.terminal import TerminalWatch
+
+
+class Command(BaseCommand):
+    help = (
+        "Take in a music_data.db of the seed: songs, users and listening history, in one judged run. "
+        "Rows that the seed doubled are repaired and counted; rows that can't be read are kept as "
+        "rejections. It fills an empty catalogue only; the next runingest brings it up to date."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, help="The seed's SQLite file, which is only read.")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        require_tables()
+        if Song.objects.exists():
+            raise CommandError(
+                "The catalogue holds songs already, which an old database must not overwrite. "
+                "Import into an empty one: set DATABASE_NAME or DATABASE_URL to it and run migrate first."
+            )
+        watch = TerminalWatch()
+        try:
+            run = ingest(LegacyDatabase(options["file"]), order(trigger=IngestionRun.Trigger.LEGACY), watch)
+        except (NotLegacy, AlreadyRunning) as error:
+            raise CommandError(str(error)) from error
+        finally:
+            watch.close()
+        for report in run.reports.all():
+            if report.duplicates:
+                self.stdout.write(
+                    f"{report.get_resource_display()}: {report.duplicates} doubled rows were repaired."
+                )
+        if run.error:
+            self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
+        self.stdout.write(f"{run.summary}.")
