@@ -8,7 +8,7 @@ runs at most once, whatever repeats it: Beat, the broker, the catching up or the
 import json
 import logging
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from threading import Event
 from typing import Any, Final
@@ -85,7 +85,8 @@ def due_slot(now: datetime) -> str | None:
     due = None if entry is None or entry.crontab is None else latest_due(entry.crontab, now)
     if entry is None or due is None or (entry.start_time and due < entry.start_time):
         return None
-    slot = f"daily {due:%Y-%m-%d}"
+    day = due.astimezone(ZoneInfo(str(entry.crontab.timezone)))
+    slot = f"daily {day:%Y-%m-%d}"
     runs = list(IngestionRun.objects.filter(slot=slot).values_list("status", flat=True))
     settled = [status for status in runs if status not in {"abandoned", "running"}]
     if settled or len(runs) >= RUNS_A_SLOT:
@@ -97,7 +98,7 @@ def due_slot(now: datetime) -> str | None:
 
 
 def latest_due(crontab: Any, now: datetime) -> datetime | None:
-    """The last moment, up to now, at which a day's run was due, in the entry's zone.
+    """The last moment, up to now, at which a day's run was due, in UTC.
 
     A day has one run, at its first matching minute. Where the clocks jump over that minute, it is due as
     far behind the jump as it lies in the gap (02:00 at 03:00); where it comes twice, at the first.
@@ -112,7 +113,7 @@ def latest_due(crontab: Any, now: datetime) -> datetime | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the daily entry is due next; None while it is switched off."""
+    """When the daily entry is due next, in UTC; None while it is switched off."""
     entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
     if entry is None or entry.crontab is None:
         return None
@@ -147,8 +148,8 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
     if not matches:
         return None
     local = datetime.combine(day, time(min(schedule.hour), min(schedule.minute)), zone)
-    # Through UTC and back: a minute that does not exist becomes the one that the clocks show instead.
-    return local.astimezone(ZoneInfo("UTC")).astimezone(zone)
+    # UTC from here on: times in a repeated hour compare equal to nothing (PEP 495).
+    return local.astimezone(UTC)
 
 
 def _make_catch_up_entry() -> None:

@@ -117,6 +117,7 @@ MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
 USE_TZ = True
 TIME_ZONE = env.zone("TIME_ZONE", "UTC")
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
+FORMAT_MODULE_PATH = ["moovitamix.formats"]
 SCHEDULED_TIME = env.clock("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------

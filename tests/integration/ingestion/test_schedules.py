@@ -1,0 +1,210 @@
+"""When a run is due: slots, both daylight-saving days, catching up, and who decides the time."""
+
+import logging
+from datetime import UTC, datetime, time, timedelta
+from threading import Event
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from ingestion import runs
+from ingestion.models import IngestionRun
+from ingestion.schedules import ENTRY, due_slot, latest_due, next_due, run_due, serve, sync_timetable
+
+pytestmark = pytest.mark.django_db
+
+PARIS = ZoneInfo("Europe/Paris")
+
+
+def at(text: str, zone: ZoneInfo = PARIS) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=zone)
+
+
+def crontab(hour: int, minute: int = 0, zone: str = "Europe/Paris", **fields: str) -> CrontabSchedule:
+    return CrontabSchedule(hour=str(hour), minute=str(minute), timezone=ZoneInfo(zone), **fields)
+
+
+def schedule(hour: int = 2, zone: str = "UTC") -> PeriodicTask:
+    """The daily entry, as if it had been there for a week."""
+    sync_timetable(time(hour), zone)
+    PeriodicTask.objects.filter(name=ENTRY).update(start_time=timezone.now() - timedelta(days=3650))
+    entry: PeriodicTask = PeriodicTask.objects.get(name=ENTRY)
+    return entry
+
+
+def finished(slot: str, status: str = "succeeded") -> IngestionRun:
+    run = runs.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+    runs.finish(run, status, error_kind="" if status == "succeeded" else "x")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        ("2026-11-23T01:59:59", "2026-11-22T02:00+01:00"),
+        ("2026-11-23T02:00:00", "2026-11-23T02:00+01:00"),
+        ("2026-11-23T23:00:00", "2026-11-23T02:00+01:00"),
+    ],
+)
+def test_the_latest_due_time_is_today_s_or_yesterday_s(now: str, due: str) -> None:
+    assert latest_due(crontab(2), at(now)) == datetime.fromisoformat(due)
+
+
+def test_where_two_o_clock_does_not_exist_the_run_is_due_at_three() -> None:
+    before = latest_due(crontab(2), datetime(2026, 3, 29, 0, 59, tzinfo=UTC))
+    after = latest_due(crontab(2), datetime(2026, 3, 29, 1, 0, tzinfo=UTC))
+
+    assert before == datetime(2026, 3, 28, 1, 0, tzinfo=UTC)
+    assert after == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+    assert after is not None
+    assert f"{after.astimezone(PARIS):%H:%M}" == "03:00"
+
+
+def test_where_two_o_clock_comes_twice_the_run_is_due_once() -> None:
+    moments = [datetime(2026, 10, 24, 23, tzinfo=UTC) + timedelta(minutes=15 * n) for n in range(12)]
+
+    dues = {latest_due(crontab(2), now) for now in moments}
+
+    assert dues == {datetime(2026, 10, 24, 0, 0, tzinfo=UTC), datetime(2026, 10, 25, 0, 0, tzinfo=UTC)}
+
+
+def test_a_year_of_ticks_runs_every_day_once() -> None:
+    schedule(2, "Europe/Paris")
+    started: list[str] = []
+
+    def ingest(slot: str) -> IngestionRun:
+        started.append(slot)
+        return finished(slot)
+
+    now = at("2026-03-20T00:00").astimezone(UTC)
+    for tick in range(4 * 24 * 17):
+        run_due(ingest, now + timedelta(minutes=15 * tick))
+
+    # From the 19th, of which the first look is less than twelve hours late... it is 22 hours late.
+    assert started == [f"daily 2026-03-{day:02}" for day in range(20, 32)] + [
+        f"daily 2026-04-{day:02}" for day in range(1, 6)
+    ]
+
+
+def test_a_weekly_entry_is_due_on_its_day() -> None:
+    mondays = crontab(2, day_of_week="1")
+
+    assert latest_due(mondays, at("2026-11-29T12:00")) == at("2026-11-23T02:00")
+
+
+def test_a_slot_that_had_its_run_is_not_due_again() -> None:
+    schedule()
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    assert due_slot(now) == "daily 2026-11-23"
+
+    finished("daily 2026-11-23", "failed")
+
+    assert due_slot(now) is None
+
+
+def test_a_dead_run_s_slot_is_due_again_but_not_for_ever() -> None:
+    schedule()
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    slots = []
+
+    for _ in range(4):
+        slots.append(due_slot(now))
+        finished("daily 2026-11-23", "abandoned")
+
+    assert slots == ["daily 2026-11-23"] * 3 + [None]
+
+
+def test_a_missed_slot_is_caught_up_within_twelve_hours_only(caplog: pytest.LogCaptureFixture) -> None:
+    schedule()
+
+    in_time = due_slot(datetime(2026, 11, 23, 13, 59, tzinfo=UTC))
+    too_late = due_slot(datetime(2026, 11, 23, 14, 1, tzinfo=UTC))
+
+    assert (in_time, too_late) == ("daily 2026-11-23", None)
+    assert "slot_missed slot=daily 2026-11-23" in caplog.text
+
+
+def test_what_was_due_before_the_entry_was_made_was_not_missed() -> None:
+    sync_timetable(time(2), "UTC")
+
+    assert due_slot(timezone.now()) is None
+
+
+def test_an_entry_that_is_switched_off_is_never_due() -> None:
+    schedule()
+    PeriodicTask.objects.filter(name=ENTRY).update(enabled=False)
+
+    assert due_slot(datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
+    assert next_due(timezone.now()) is None
+
+
+def test_a_due_run_waits_for_one_that_is_at_work() -> None:
+    schedule()
+    runs.begin(trigger=IngestionRun.Trigger.COMMAND)
+
+    def ingest(slot: str) -> IngestionRun:
+        return runs.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+
+    assert run_due(ingest, datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
+
+
+def test_the_setting_makes_the_entry_and_moves_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sync_timetable(time(2), "UTC")
+    sync_timetable(time(2), "UTC")
+    sync_timetable(time(4, 30), "Europe/Paris")
+
+    entry = PeriodicTask.objects.get(name=ENTRY)
+
+    assert (entry.crontab.hour, entry.crontab.minute, str(entry.crontab.timezone)) == (
+        "4",
+        "30",
+        "Europe/Paris",
+    )
+    assert caplog.text.count("schedule_moved") == 1
+
+
+def test_a_person_who_edits_the_entry_wins_over_the_setting(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sync_timetable(time(2), "UTC")
+    by_hand = crontab(23, zone="UTC")
+    by_hand.save()
+    PeriodicTask.objects.filter(name=ENTRY).update(crontab=by_hand)
+
+    sync_timetable(time(5), "UTC")
+
+    assert PeriodicTask.objects.get(name=ENTRY).crontab == by_hand
+    assert caplog.text.count("schedule_kept") == 1
+    assert "runs='23:00 UTC'" in caplog.text
+
+
+def test_the_next_run_is_told() -> None:
+    schedule(2, "Europe/Paris")
+
+    assert next_due(at("2026-11-23T01:00")) == at("2026-11-23T02:00")
+    assert next_due(at("2026-11-23T02:00")) == at("2026-11-24T02:00")
+
+
+def test_an_exception_in_a_run_never_ends_the_scheduler(caplog: pytest.LogCaptureFixture) -> None:
+    schedule()
+    stop = Event()
+    looks: list[str] = []
+
+    def ingest(slot: str) -> Any:
+        looks.append(slot)
+        if len(looks) == 2:
+            stop.set()
+        raise ZeroDivisionError("a bad day")
+
+    class Hurry(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            return super().wait(0)
+
+    stop = Hurry()
+    serve(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
+
+    assert looks == ["daily 2026-11-23"] * 2
+    assert caplog.text.count("ZeroDivisionError: a bad day") == 2

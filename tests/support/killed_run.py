@@ -1,0 +1,48 @@
+"""Run the ingestion in this process and kill it, as `kill -9` does, at its n-th heartbeat or row of progress.
+
+Usage: python -m tests.support.killed_run N. Prints "survived" when the run ended before the n-th.
+"""
+
+import os
+import signal
+import sys
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
+django.setup()
+
+from ingestion.configuration import ingest_now  # noqa: E402
+from ingestion.models import IngestionRun  # noqa: E402
+from ingestion.pipeline import Watch  # noqa: E402
+from ingestion.runs import Heart  # noqa: E402
+
+
+def main(last: int) -> None:
+    left = [last]
+
+    def count_down() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Doom(Watch):
+        def stage(self, run: IngestionRun, name: str) -> None:
+            count_down()
+
+        def progress(self, done: int, total: int) -> None:
+            count_down()
+
+    beat_now = Heart.beat_now
+
+    def beat_and_count(heart: Heart) -> None:
+        beat_now(heart)
+        count_down()
+
+    # Every transaction begins with a heartbeat: killing there leaves it open, half-way.
+    Heart.beat_now = beat_and_count  # type: ignore[method-assign]
+    ingest_now(Doom())
+    sys.stdout.write("survived\n")
+
+
+main(int(sys.argv[1]))
