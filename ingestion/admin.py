@@ -176,7 +176,8 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     readonly_fields = ("took", "refused_rows")
     fieldsets = (
         (None, {"fields": ("status", "summary", "error_kind", "error", "refused_rows")}),
-        ("When", {"fields": ("started_at", "finished_at", "took", "trigger", "slot", "dry_run", "accept_reset")}),
+        ("When", {"fields": ("started_at", "finished_at", "took", "trigger", "slot", "dry_run",
+                             "accept_reset")}),
         ("Rows", {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
         ("Cost", {"fields": (("cpu_seconds", "peak_memory"), ("bytes", "rows_per_second"), ("host", "pid"))}),
     )  # fmt: skip

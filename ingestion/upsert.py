@@ -13,7 +13,7 @@ import orjson
 from django.db import connection, models, transaction
 
 from ingestion.models import Listener, ListeningHistory, Song
-from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Record, Schema, to_json
+from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Record, Schema, features_json, to_json
 
 # SQLite gives its one write lock to whoever asks first: longer transactions starve the web pages.
 BATCH: Final = 5_000
@@ -247,5 +247,10 @@ def _with_plain_json(row: Record, places: Sequence[int]) -> Record:
     values = list(row)
     for place in places:
         if values[place] is not None:
-            values[place] = to_json(orjson.loads(values[place]))
+            values[place] = _as_written(orjson.loads(values[place]))
     return tuple(values)
+
+
+def _as_written(value: Any) -> str:
+    # PostgreSQL gives a float without a fraction back as a whole number.
+    return features_json(value) if isinstance(value, dict) else to_json(value)

@@ -4,6 +4,7 @@ Every reader takes the variable's name and a default, and raises `ImproperlyConf
 name, the value and what was expected. A value that may hold a password is never shown whole.
 """
 
+import os
 import re
 from collections.abc import Callable
 from datetime import time
@@ -28,13 +29,13 @@ def find_home(checkout: Path) -> Path:
 
 
 class Environment:
-    """Reads variables; `.env` in `home` fills in what the process's environment does not say."""
+    """Reads variables; `.env` in `home`, or `ENV_FILE`, fills in what the environment does not say."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._env = environ.Env()
-        dotenv = home / ".env"
-        if dotenv.exists():
+        dotenv = Path(os.environ.get("ENV_FILE") or home / ".env")
+        if dotenv.is_file():
             environ.Env.read_env(str(dotenv))
 
     def text(self, name: str, default: str = "") -> str:

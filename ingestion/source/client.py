@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from ingestion.source.errors import without_secrets
 from ingestion.source.fetching import Fetcher
@@ -87,16 +87,15 @@ class SourceClient:
     def _url(self, path: str) -> str:
         address = self._address
         target, _, query = path.partition("?")
-        return address._replace(
-            netloc=address.netloc.rpartition("@")[2],
-            path=f"{address.path.rstrip('/')}/{target.lstrip('/')}",
-            query="&".join(part for part in (address.query, query) if part),
-        ).geturl()
+        host = address.netloc.rpartition("@")[2]
+        route = f"{address.path.rstrip('/')}/{target.lstrip('/')}"
+        queries = "&".join(part for part in (address.query, query) if part)
+        return urlunsplit((address.scheme, host, route, queries, ""))
 
 
 def _checked(base_url: str) -> SplitResult:
     try:
-        address = urlsplit(base_url.strip())._replace(fragment="")
+        address = urlsplit(base_url.strip())
         usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:
         usable = False

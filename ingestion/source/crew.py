@@ -61,12 +61,11 @@ class Crew:
         """End every wait, join every thread, close every socket. Twice does no harm."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        left = self._running
-        while left:
+        # Not done: those that run. `wait` alone would wait for ever for the cancelled ones.
+        while left := [future for future in self._running if not future.done()]:
             for line in self._lines:
                 line.cut()
-            left = wait(left, timeout=CUT_AGAIN_SECONDS).not_done
-        self._running = set()
+            wait(left, timeout=CUT_AGAIN_SECONDS)
         self._pool.shutdown(wait=True)
         for line in self._lines:
             line.close()

@@ -16,7 +16,8 @@ from ingestion.source.errors import (
     Stopped,
     without_secrets,
 )
-from ingestion.source.line import Line, Response, phrase
+from ingestion.source.failures import phrase
+from ingestion.source.line import Line, Response
 from ingestion.source.pacing import Pacer, RetryPolicy, parse_retry_after
 
 logger = logging.getLogger(__name__)

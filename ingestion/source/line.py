@@ -5,17 +5,18 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ingestion.source.errors import AttemptFailed, SourceContractBroken, Stopped, without_secrets
+from ingestion.source.failures import explained
 
 MAX_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A page is some 30 KB: one or two pieces, and a too large answer is noticed early.
 PIECE_BYTES = 64 * 1024
 
@@ -71,9 +72,9 @@ class _NotingAdapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
-        pool = super().get_connection_with_tls_context(request, *args, **options)
+        pool: Any = super().get_connection_with_tls_context(request, *args, **options)
         connection = _NotedHTTPS if pool.scheme == "https" else _NotedHTTP
-        pool.ConnectionCls = partial(connection, self._note_socket)  # type: ignore[assignment]
+        pool.ConnectionCls = partial(connection, self._note_socket)
         return pool
 
 
@@ -111,7 +112,7 @@ class Line:
             on_request()
             response = self._exchange(address)
             target = response.headers.get("location")
-            if not 300 <= response.status < 400 or target is None:
+            if response.status not in REDIRECTS or target is None:
                 return response
             address = _followed(address, target)
         raise SourceContractBroken(url, f"redirected more than {MAX_REDIRECTS} times", "redirect")
@@ -145,14 +146,23 @@ class Line:
         self._overdue = False
         self._due = self._clock() + self._limits.deadline
         try:
-            return self._send(url)
+            response = self._send(url)
         except (requests.RequestException, OSError) as error:
-            if self._stopped:
-                raise Stopped from None
+            self._check_cut()
             # Not "from error": its text holds the address with all its secrets.
-            raise self._explained(error) from None
+            raise explained(error) from None
         finally:
             self._due = None
+        # A cut looks like the end of the answer when nothing said how long it would be.
+        self._check_cut()
+        return response
+
+    def _check_cut(self) -> None:
+        if self._stopped:
+            raise Stopped from None
+        if self._overdue:
+            reason = f"no whole answer within {self._limits.deadline:g} s"
+            raise AttemptFailed("timeout", reason) from None
 
     def _send(self, url: str) -> Response:
         timeouts = (self._limits.connect_timeout, self._limits.read_timeout)
@@ -183,21 +193,6 @@ class Line:
                 raise SourceContractBroken(url, reason, "too_large")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _explained(self, error: Exception) -> AttemptFailed:
-        if self._overdue:
-            return AttemptFailed("timeout", f"no whole answer within {self._limits.deadline:g} s")
-        if isinstance(error, requests.ConnectTimeout):
-            return AttemptFailed("timeout", f"no connection within {self._limits.connect_timeout:g} s")
-        if isinstance(error, requests.Timeout) or _holds_timeout(error):
-            return AttemptFailed("timeout", f"nothing came for {self._limits.read_timeout:g} s")
-        if isinstance(error, requests.exceptions.SSLError):
-            return AttemptFailed("tls", f"no safe connection: {_root(error)}")
-        if isinstance(error, requests.exceptions.ContentDecodingError):
-            return AttemptFailed("truncated", "the packed answer cannot be unpacked")
-        if isinstance(error, requests.exceptions.ChunkedEncodingError):
-            return AttemptFailed("truncated", "the connection ended in the middle of the answer")
-        return AttemptFailed("connection", f"no connection, or lost: {_root(error)}")
-
 
 def _followed(address: str, target: str) -> str:
     try:
@@ -210,37 +205,10 @@ def _followed(address: str, target: str) -> str:
         reason = f"redirected to another host, which is not followed: {without_secrets(goal)}"
         raise SourceContractBroken(address, reason, "redirect")
     parts = urlsplit(goal)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
-    return requests.utils.requote_uri(plain.geturl())
+    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+    return requests.utils.requote_uri(plain)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def _holds_timeout(error: Exception) -> bool:
-    return any(isinstance(cause, TimeoutError) for cause in _chain(error))
-
-
-def _root(error: Exception) -> str:
-    """The innermost reason without any address: "Connection refused", or the error's name."""
-    root = _chain(error)[-1]
-    text = root.strerror if isinstance(root, OSError) else None
-    return text or type(root).__name__
-
-
-def phrase(status: int) -> str:
-    """ "404 Not Found", in the standard's words and not the server's."""
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

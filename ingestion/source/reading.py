@@ -40,6 +40,30 @@ class Page:
     body: bytes
 
 
+class Checks:
+    """How the anchors' second answers compare with the first; keeps none of their rows."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, bool] = {}
+        self.total = 0
+        self.pages = 1
+
+    def add(self, answer: Answer, *, held: bool) -> None:
+        """The answer of the highest page says how long the list is: it is the one that may grow."""
+        if answer.number >= max(self.held, default=1):
+            self.total, self.pages = answer.total, answer.pages
+        self.held[answer.number] = held
+
+    @property
+    def first_moved(self) -> int | None:
+        """The first anchor that is not what it was."""
+        return min((number for number, held in self.held.items() if not held), default=None)
+
+    def before(self, page: int) -> int:
+        """The last anchor checked before this page; 0 when there is none."""
+        return max((number for number in self.held if number < page), default=0)
+
+
 class Reading:
     """One pass over a list: iterate it once, then ask it how it went.
 
@@ -66,7 +90,7 @@ class Reading:
         self._rounds = rounds
         self._extensions = 0
         self._doubted = False
-        self._pages = self._walk()
+        self._begun = False
 
     @property
     def total(self) -> int:
@@ -104,7 +128,11 @@ class Reading:
         return self._tally.errors
 
     def __iter__(self) -> Iterator[Page]:
-        return self._pages
+        if self._begun:
+            raise RuntimeError("a reading can be iterated only once")
+        self._begun = True
+        # Not kept here: a loop that is left early lets go of it, which closes it at once.
+        return self._walk()
 
     def __enter__(self) -> Self:
         return self
@@ -116,83 +144,87 @@ class Reading:
 
     def close(self) -> None:
         """Stop fetching; what stands stays known."""
-        self._pages.close()
         self._crew.close()
 
     def _walk(self) -> Generator[Page]:
         try:
-            yield from self._begin()
+            yield from self._take([1])
             start: int | None = 1
             known = {1}
             while start is not None:
                 anchors = self._standing.anchors(after=start)
                 yield from self._take(number for number in anchors if number not in known)
-                checks: dict[int, Answer] = {}
+                checks = Checks()
                 yield from self._sweep(start, checks)
                 start = yield from self._judge(checks)
                 if start is None and self._in_doubt():
-                    checks = {answer.number: answer for answer in self._fetch({1, self._standing.pages})}
+                    checks = Checks()
+                    yield from self._check_ends(checks)
                     start = yield from self._judge(checks)
-                known = set(checks)
+                known = set(checks.held)
         finally:
             self._crew.close()
 
-    def _begin(self) -> Iterator[Page]:
-        for answer in self._fetch([1]):
-            self._standing.total = answer.total
-            self._standing.resize(answer.pages)
-            yield self._stand(answer)
-
     def _take(self, numbers: Iterable[int]) -> Iterator[Page]:
+        """Pages that others will be held against; the first of all says how many there are."""
         for answer in self._fetch(numbers):
+            if not self._standing.count:
+                self._standing.total = answer.total
+                self._standing.resize(answer.pages)
             yield self._stand(answer)
 
-    def _sweep(self, start: int, checks: dict[int, Answer]) -> Iterator[Page]:
-        """Read what lies between the anchors behind `start`, and gather all anchors' second answers.
+    def _sweep(self, start: int, checks: Checks) -> Iterator[Page]:
+        """Read what lies between the anchors behind `start`, and all anchors once more.
 
         A list of one page needs no second answer: one answer always fits itself.
         """
         anchors = self._standing.anchors() if self._standing.pages > 1 else []
+        again = set(anchors)
         for answer in self._fetch(self._standing.between(after=start), anchors):
-            if answer.number in anchors:
-                checks[answer.number] = answer
+            if answer.number in again:
+                yield from self._check(answer, checks)
             else:
                 yield self._stand(answer)
 
-    def _judge(self, checks: dict[int, Answer]) -> Generator[Page, None, int | None]:
-        """Hold the second answers against the first; returns behind which page to read again, if any."""
-        if not checks:
+    def _check_ends(self, checks: Checks) -> Iterator[Page]:
+        for answer in self._fetch(sorted({1, self._standing.pages})):
+            yield from self._check(answer, checks)
+
+    def _check(self, answer: Answer, checks: Checks) -> Iterator[Page]:
+        """Hold an anchor against what it was; where it changed, the new answer stands."""
+        held, same = self._standing.compare(answer)
+        checks.add(answer, held=held)
+        if not same:
+            yield self._stand(answer)
+
+    def _judge(self, checks: Checks) -> Generator[Page, None, int | None]:
+        """Behind which page to read again; None when this reading ends."""
+        if not checks.held:
             return None
-        standing = self._standing
-        last = checks[max(checks)]
-        standing.total = last.total
-        moved = min((number for number, answer in checks.items() if not standing.holds(answer)), default=None)
+        self._standing.total = checks.total
+        anchors = set(self._standing.anchors())
+        for number in self._standing.resize(checks.pages):
+            yield Page(number, [], b"")
+        moved = checks.first_moved
         if moved is not None:
             self.shifts += 1
             self.stable = self.shifts <= self._rounds
-            if not self.stable:
-                return None
-        for number in sorted(checks):
-            if standing.differs(checks[number]):
-                yield self._stand(checks[number])
-        return (yield from self._resize(checks, last.pages, moved))
-
-    def _resize(
-        self, checks: dict[int, Answer], pages: int, moved: int | None
-    ) -> Generator[Page, None, int | None]:
-        known = set(self._standing.anchors())
-        for number in self._standing.resize(pages):
-            yield Page(number, [], b"")
-        if moved is not None:
-            return max((number for number in checks if number < moved), default=0)
-        if pages in known:
+            return checks.before(min(moved, checks.pages)) if self.stable else None
+        if checks.pages in anchors:
             return None
-        # A list that grows faster than it can be read would keep this run for ever; the next one
-        # reads on.
+        return self._extended(checks)
+
+    def _extended(self, checks: Checks) -> int | None:
+        """Behind which page the list has become longer, unless that happened too often already.
+
+        A list that grows faster than it can be read would keep this run for ever; the next run
+        reads on, and the totals say that there is more.
+        """
         self._extensions += 1
         if self._extensions > self._rounds:
+            self._doubted = True
             return None
-        return max(number for number in checks if number < pages)
+        return checks.before(checks.pages)
 
     def _in_doubt(self) -> bool:
         """Whether the totals disagree for the first time: then both ends are asked once more."""

@@ -86,7 +86,7 @@ class SongRow(Row):
         return (
             self.id, self.name, self.artist, self.songwriters, self.duration, self.genres, self.album,
             utc(self.created_at), utc(self.updated_at),
-            None if features is None else _features_json(features), self.release_year,
+            None if features is None else features_json(features), self.release_year,
         )  # fmt: skip
 
 
@@ -114,7 +114,8 @@ class ListenRow(Row):
         return (self.user_id, utc(self.created_at), utc(self.updated_at), to_json(self.items or []))
 
 
-def _features_json(features: dict[str, float | None]) -> str:
+def features_json(features: dict[str, float | None]) -> str:
+    """One text for one set of audio features, whose numbers are all floats."""
     # 0.0 + x: PostgreSQL knows no negative zero, and the row would differ in every run.
     return to_json({name: None if value is None else 0.0 + value for name, value in features.items()})
 

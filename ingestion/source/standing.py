@@ -68,19 +68,14 @@ class Standing:
         """The pages beyond this page that are no anchors, in order."""
         return (number for number in range(after + 1, self.pages + 1) if number not in self._anchors)
 
-    def holds(self, answer: Answer) -> bool:
-        """Whether the anchor still stands where it stood.
+    def compare(self, answer: Answer) -> tuple[bool, bool]:
+        """Whether the anchor still stands where it stood, and whether it is row for row the same.
 
-        Behind the rows of the last page new ones may have come.
+        They differ on the last page: behind its rows new ones may have come.
         """
         old, new = self._keys[answer.number], self._keys_of(answer)
-        if answer.number == self.pages:
-            new = new[: len(old)]
-        return old == new
-
-    def differs(self, answer: Answer) -> bool:
-        """Whether the anchor has to be taken anew, be it only for rows behind its old ones."""
-        return self._keys[answer.number] != self._keys_of(answer)
+        held = new[: len(old)] if answer.number == self.pages else new
+        return held == old, new == old
 
     def _keys_of(self, answer: Answer) -> list[Hashable]:
         return [self._key_of(row) for row in answer.rows]

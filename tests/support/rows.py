@@ -5,16 +5,24 @@ from typing import Any
 MOMENT = "2026-11-01T10:00:00.000001"
 
 
-def make_track(id: int, **fields: Any) -> dict[str, Any]:
-    row = {"id": id, "name": f"Song {id}", "artist": f"Artist {id % 7}", "songwriters": "A. Writer",
+def make_track(pk: int, **fields: Any) -> dict[str, Any]:
+    row = {"id": pk, "name": f"Song {pk}", "artist": f"Artist {pk % 7}", "songwriters": "A. Writer",
            "duration": "03:20", "genres": "Rock", "album": "First", "created_at": MOMENT,
            "updated_at": MOMENT}  # fmt: skip
     return row | fields
 
 
-def make_user(id: int, **fields: Any) -> dict[str, Any]:
-    row = {"id": id, "first_name": "Ada", "last_name": "Example", "email": f"user{id}@example.org",
-           "gender": "Female", "favorite_genres": "Rock", "created_at": MOMENT, "updated_at": MOMENT}  # fmt: skip
+def make_user(pk: int, **fields: Any) -> dict[str, Any]:
+    row = {
+        "id": pk,
+        "first_name": "Ada",
+        "last_name": "Example",
+        "email": f"user{pk}@example.org",
+        "gender": "Female",
+        "favorite_genres": "Rock",
+        "created_at": MOMENT,
+        "updated_at": MOMENT,
+    }
     return row | fields
 
 

@@ -15,10 +15,10 @@ class ListSource:
         users: list[dict[str, Any]] | None = None,
         sessions: list[dict[str, Any]] | None = None,
     ) -> None:
-        self.tracks = tracks if tracks is not None else [make_track(id) for id in range(1, 31)]
-        self.users = users if users is not None else [make_user(id) for id in range(1, 11)]
+        self.tracks = tracks if tracks is not None else [make_track(pk) for pk in range(1, 31)]
+        self.users = users if users is not None else [make_user(pk) for pk in range(1, 11)]
         self.sessions = (
-            sessions if sessions is not None else [make_session(id, [id, id + 1]) for id in range(1, 11)]
+            sessions if sessions is not None else [make_session(pk, [pk, pk + 1]) for pk in range(1, 11)]
         )
         self._version = 0
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ingestion.demo.world import World
 HELP = f"""Serve invented songs, users and listening histories as a music app's API does:
 /tracks, /users and /listen_history, paged by ?page= and ?size=. The same seed gives the same world.
 
-faults, for --faults (by name; NAME:0.2 at this rate; NAME@3 at page 3; NAME@3x2 there twice; mixed by commas):
+faults, for --faults, separated by commas: NAME, or NAME:0.2 (this rate), NAME@3 (page 3),
+NAME@3x2 (there, twice):
 {describe_faults()}
 
 examples:
@@ -44,12 +46,20 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=7, help="of the world (default: 7)")
         parser.add_argument("--songs", type=int, default=1000, help="at the start (default: 1000)")
         parser.add_argument("--listeners", type=int, default=200, help="at the start (default: 200)")
-        parser.add_argument("--days", type=int, default=30, help="lived, the last one today (default: 30)")
+        parser.add_argument(
+            "--days", type=int, default=30, help="lived, the last one yesterday (default: 30)"
+        )
         parser.add_argument("--day", type=int, default=0, help="days to live on from there (default: 0)")
-        parser.add_argument("--advance-every", type=float, metavar="SECONDS", help="let a day pass this often")
-        parser.add_argument("--pages", type=Path, metavar="FOLDER", help="serve recorded pages instead of a world")
+        parser.add_argument(
+            "--advance-every", type=float, metavar="SECONDS", help="let a day pass this often"
+        )
+        parser.add_argument(
+            "--pages", type=Path, metavar="FOLDER", help="serve recorded pages instead of a world"
+        )
         parser.add_argument("--faults", default="", help="what goes wrong, see above")
-        parser.add_argument("--latency-ms", type=float, default=0.0, help="added to every answer (default: 0)")
+        parser.add_argument(
+            "--latency-ms", type=float, default=0.0, help="added to every answer (default: 0)"
+        )
         parser.add_argument("--token", help="refuse requests without this bearer token")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -79,7 +89,8 @@ class Command(BaseCommand):
         if options["pages"]:
             return PagesSource(options["pages"])
         world = World.up_to(
-            timezone.now().date(), seed=options["seed"], songs=options["songs"],
+            # Yesterday: no row lies in the future.
+            timezone.now().date() - timedelta(days=1), seed=options["seed"], songs=options["songs"],
             listeners=options["listeners"], days=options["days"],
         )  # fmt: skip
         if options["day"]:

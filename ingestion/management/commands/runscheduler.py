@@ -26,7 +26,11 @@ class Command(BaseCommand):
         require_tables()
         sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
         due = next_due(timezone.now())
-        when = f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}" if due else "its entry is switched off in the admin"
+        when = (
+            f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
+            if due
+            else "its entry is switched off in the admin"
+        )
         self.stdout.write(f"Scheduler started: {when}, from {settings.BASE_URL}. Ctrl-C stops.")
         self.stdout.flush()
         stop = Event()

@@ -22,7 +22,8 @@ class Run(Protocol):
 
 def client_of(url: str, **arguments: Any) -> SourceClient:
     """A client that does not wait between attempts."""
-    return SourceClient(url, **{"attempts": 4, "read_timeout": 5.0, "sleep": lambda _: None} | arguments)
+    wanted: dict[str, Any] = {"attempts": 4, "read_timeout": 5.0, "sleep": lambda _: None} | arguments
+    return SourceClient(url, **wanted)
 
 
 @pytest.fixture

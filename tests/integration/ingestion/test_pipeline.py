@@ -136,7 +136,7 @@ def test_a_reset_source_is_refused_before_anything_is_written(run: Run, source: 
 
 def test_a_reset_that_a_person_accepts_replaces_the_catalogue_at_once(run: Run, source: ListSource) -> None:
     run()
-    source.tracks = [make_track(id) for id in range(1001, 1031)]
+    source.tracks = [make_track(pk) for pk in range(1001, 1031)]
     source.sessions = []
 
     refused, accepted = run(), run(accept_reset=True)

@@ -6,14 +6,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Refusal, Validator
+from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Refusal, Schema, Validator
 from tests.support.rows import make_session, make_track, make_user
+
+
+def record_of(schema: Schema[Any], row: Any) -> tuple[Any, ...]:
+    (record,) = Validator(schema).records([row])
+    assert not isinstance(record, Refusal)
+    return record
 
 
 def test_a_track_becomes_a_record_with_plain_values() -> None:
     track = make_track(5, duration="14:10", audio_features={"tempo": 120, "energy": None}, release_year=1999)
 
-    (record,) = Validator(SONGS).records([track])
+    record = record_of(SONGS, track)
 
     assert record == (
         5, "Song 5", "Artist 5", "A. Writer", 850_000_000, "Rock", "First", "2026-11-01 10:00:00.000001",
@@ -22,14 +28,14 @@ def test_a_track_becomes_a_record_with_plain_values() -> None:
 
 
 def test_a_session_keeps_the_order_of_its_songs() -> None:
-    (record,) = Validator(LISTENING_HISTORY).records([make_session(3, [9, 2, 9])])
+    record = record_of(LISTENING_HISTORY, make_session(3, [9, 2, 9]))
 
     assert record[0] == 3
     assert record[3] == "[9,2,9]"
 
 
 def test_a_session_with_null_items_is_one_in_which_nothing_was_played() -> None:
-    (record,) = Validator(LISTENING_HISTORY).records([make_session(3, []) | {"items": None}])
+    record = record_of(LISTENING_HISTORY, make_session(3, []) | {"items": None})
 
     assert record[3] == "[]"
 
@@ -39,7 +45,7 @@ def test_a_session_with_null_items_is_one_in_which_nothing_was_played() -> None:
     [("00:00", 0), ("03:20", 200_000_000), ("75:00", 4_500_000_000), ("1:02:03", 3_723_000_000)],
 )
 def test_durations_are_minutes_and_seconds(text: str, microseconds: int) -> None:
-    (record,) = Validator(SONGS).records([make_track(1, duration=text)])
+    record = record_of(SONGS, make_track(1, duration=text))
 
     assert record[4] == microseconds
 
@@ -130,7 +136,7 @@ def test_a_refused_row_still_tells_its_key_where_it_has_one() -> None:
 
 
 def test_a_negative_zero_is_a_zero() -> None:
-    (record,) = Validator(SONGS).records([make_track(1, audio_features={"valence": -0.0})])
+    record = record_of(SONGS, make_track(1, audio_features={"valence": -0.0}))
 
     assert record[9] == '{"valence":0.0}'
 

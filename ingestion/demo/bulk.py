@@ -1,0 +1,142 @@
+"""A million rows by formula, for measuring: nothing is believable, nothing is held in memory."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, overload
+
+from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, stamp
+from ingestion.demo.styles import FEATURES, STYLES
+
+# A prime: n * STEP modulo it gives each id below it once.
+PRIME: Final = 2_147_483_647
+STEP: Final = 742_938_285
+WORDS: Final = tuple(f"{word} {noun}" for style in STYLES for word in style.adjectives.split()
+                     for noun in style.nouns.split())  # fmt: skip
+TIMES: Final = tuple(stamp(datetime(2025, 1, 1) + timedelta(seconds=9973.123457 * n)) for n in range(4001))  # noqa: DTZ001
+FIRST_UPDATE: Final = datetime(2026, 1, 1)  # noqa: DTZ001
+
+
+class FormulaTable(Sequence[Row]):
+    """Rows that are made when they are looked at, from their position alone."""
+
+    def __init__(self, length: int, make: Callable[[int], Row]) -> None:
+        self._length = length
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        positions = range(self._length)[at]
+        return self._make(positions) if isinstance(positions, int) else [self._make(n) for n in positions]
+
+
+class BulkSource:
+    """As many rows as asked for, with the contract of the believable world and none of its cost.
+
+    Made for throughput measurements: it starts at once, whatever the number of rows. Setting `updated`
+    makes the next reading find that share of the songs and users changed; the rest stays byte for byte.
+
+    Args:
+        songs: rows of /tracks.
+        users: rows of /users.
+        histories: rows of /listen_history; five songs each.
+        audio: whether songs carry the fields that only the twin sends.
+    """
+
+    def __init__(
+        self, songs: int = 1_000_000, users: int = 0, histories: int = 0, *, audio: bool = True
+    ) -> None:
+        if max(songs, users, histories) >= PRIME:
+            raise ValueError(f"ids are given for fewer than {PRIME} rows")
+        self._lengths = {TRACKS: songs, USERS: users, LISTEN_HISTORY: histories}
+        self._audio = audio
+        self._updated = 0.0
+        self._version = 0
+        self._salt = 0
+
+    @property
+    def updated(self) -> float:
+        """Share of songs and users, 0 to 1, that differ from the first reading."""
+        return self._updated
+
+    @updated.setter
+    def updated(self, share: float) -> None:
+        self._updated = share
+        self._version += 1
+
+    def snapshot(self) -> Snapshot:
+        """Tables that make their rows on demand."""
+        makers = {TRACKS: self._track, USERS: self._user, LISTEN_HISTORY: self._history}
+        tables = {name: FormulaTable(length, makers[name]) for name, length in self._lengths.items()}
+        return Snapshot(self._version, tables)
+
+    def new_catalogue(self) -> None:
+        """Give the ids to other songs and users."""
+        self._salt += 1_000_003
+        self._version += 1
+
+    def _track(self, n: int) -> Row:
+        salted = n + self._salt
+        changed = self._is_updated(n)
+        row: Row = {
+            "id": row_id(n),
+            "name": WORDS[salted % len(WORDS)],
+            "artist": f"The {WORDS[salted // 9 % len(WORDS)]}s {salted // 9}",
+            "songwriters": f"Writer {salted % 5003}",
+            "duration": f"{2 + n % 6:02}:{n * 7 % 60:02}",
+            "genres": STYLES[n // 9 % len(STYLES)].name,
+            "album": WORDS[salted // 3 % len(WORDS)] + (f" (Remastered {self._version})" if changed else ""),
+            "created_at": TIMES[n % len(TIMES)],
+            "updated_at": self._update_time(n) if changed else TIMES[n * 31 % len(TIMES)],
+        }
+        if self._audio:
+            row["audio_features"] = _features(n)
+            row["release_year"] = 1960 + n // 9 % 65
+        return row
+
+    def _user(self, n: int) -> Row:
+        salted = n + self._salt
+        changed = self._is_updated(n)
+        return {
+            "id": row_id(n),
+            "first_name": f"First{salted % 997}",
+            "last_name": f"Last{salted % 1009}",
+            "email": f"listener{salted}{f'.{self._version}' if changed else ''}@example.org",
+            "gender": "Agender",
+            "favorite_genres": STYLES[salted % len(STYLES)].name,
+            "created_at": TIMES[n % len(TIMES)],
+            "updated_at": self._update_time(n) if changed else TIMES[n * 31 % len(TIMES)],
+        }
+
+    def _history(self, n: int) -> Row:
+        songs, users = max(1, self._lengths[TRACKS]), max(1, self._lengths[USERS])
+        # A user's sessions are one second apart: (user_id, created_at) names a row.
+        at = datetime(2025, 6, 1, microsecond=n % users % 1_000_000) + timedelta(seconds=n // users)  # noqa: DTZ001
+        return {
+            "user_id": row_id(n % users),
+            "items": [row_id((n * 7 + k * 7919) % songs) for k in range(5)],
+            "created_at": stamp(at),
+            "updated_at": stamp(at + timedelta(minutes=20)),
+        }
+
+    def _is_updated(self, n: int) -> bool:
+        # Spread over all pages; a share says which rows, so the same share changes the same ones.
+        return n * STEP % PRIME < self._updated * PRIME
+
+    def _update_time(self, n: int) -> str:
+        return stamp(FIRST_UPDATE + timedelta(days=self._version, seconds=n % 86_400))
+
+
+def row_id(n: int) -> int:
+    """The id of the n-th row of any resource; none is given twice."""
+    return n * STEP % PRIME + 1
+
+
+def _features(n: int) -> dict[str, float]:
+    values = {name: (n * (7 + 2 * k) % 1000) / 1000 for k, name in enumerate(FEATURES[:-2])}
+    return {**values, "loudness": -(n * 11 % 2500) / 100, "tempo": 60 + n * 13 % 1200 / 10}

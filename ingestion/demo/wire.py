@@ -1,0 +1,115 @@
+"""The little of HTTP/1.1 that the twin speaks: read a request, write an answer.
+
+`http.server` parses headers with the e-mail package, which costs more than all the rest of a request;
+server and client share the same cores when an ingestion is measured.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from io import BufferedReader
+from typing import Final, NamedTuple
+
+import orjson
+
+JSON: Final = "application/json"
+LONGEST_LINE: Final = 65_536
+MOST_HEADERS: Final = 100
+PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+class BadRequest(Exception):
+    """What came is no HTTP request that could be answered."""
+
+
+class Request(NamedTuple):
+    """One request; header names are in small letters."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    keep_alive: bool
+
+
+class Answer(NamedTuple):
+    """One answer, yet without the headers that every answer has."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
+        """Status line and headers.
+
+        Args:
+            keep_alive: whether the connection stays open.
+            length: what is said of the body's length, by default the truth; below zero, nothing is said.
+        """
+        length = len(self.body) if length is None else length
+        lines = [
+            f"HTTP/1.1 {self.status} {PHRASES.get(self.status, '')}",
+            f"date: {http_date()}",
+            "server: moovitamix-demo",
+            *(f"{name}: {value}" for name, value in self.headers),
+            f"content-type: {self.content_type}",
+        ]
+        if length >= 0:
+            lines.append(f"content-length: {length}")
+        if not keep_alive:
+            lines.append("connection: close")
+        return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+
+
+def answer_json(status: int, value: object, *headers: tuple[str, str]) -> Answer:
+    """An answer whose body is this value as compact JSON."""
+    return Answer(status, orjson.dumps(value), JSON, headers)
+
+
+def read_request(stream: BufferedReader) -> Request | None:
+    """The next request of a connection, its body read and dropped; None when the client has left.
+
+    Raises:
+        BadRequest: no request line, or too many or too long headers.
+    """
+    line = _line(stream)
+    if not line:
+        return None
+    try:
+        method, target, protocol = line.decode("latin-1").split()
+    except ValueError:
+        raise BadRequest("the request line is broken") from None
+    headers = _headers(stream)
+    length = headers.get("content-length", "0")
+    if not re.fullmatch(r"\d{1,6}", length, re.ASCII) or "transfer-encoding" in headers:
+        raise BadRequest("only short bodies with a length are read")
+    if length != "0":
+        stream.read(int(length))
+    wish = headers.get("connection", "").lower()
+    keep_alive = wish != "close" if protocol == "HTTP/1.1" else wish == "keep-alive"
+    return Request(method, target, headers, keep_alive)
+
+
+def http_date(moment: float | None = None) -> str:
+    """A moment (seconds since 1970, by default now) as HTTP writes it."""
+    return formatdate(time.time() if moment is None else moment, usegmt=True)
+
+
+def _headers(stream: BufferedReader) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for _ in range(MOST_HEADERS):
+        line = _line(stream)
+        if line in {b"\r\n", b"\n", b""}:
+            return headers
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    raise BadRequest("too many headers")
+
+
+def _line(stream: BufferedReader) -> bytes:
+    line = stream.readline(LONGEST_LINE)
+    if len(line) >= LONGEST_LINE:
+        raise BadRequest("a line is too long")
+    return line

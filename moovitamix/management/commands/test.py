@@ -1,0 +1,35 @@
+"""Every test, on a real PostgreSQL and a real Redis-protocol server."""
+
+import os
+import subprocess
+import sys
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+HELP = """usage: manage.py test [pytest arguments]
+
+Run every test with pytest, on a PostgreSQL and a Valkey that are started for them and thrown away.
+Arguments go to pytest as they are:
+
+  manage.py test                              everything
+  manage.py test tests/unit                   one folder
+  manage.py test -k schedule -x               what has "schedule" in its name, up to the first failure
+  manage.py test --ignore=tests/journeys      without the slow ones
+
+TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead.
+"""
+
+
+class Command(BaseCommand):
+    help = "Run every test with pytest; arguments go to pytest."
+    requires_system_checks = ()
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        # Past Django's own parser, which would refuse pytest's options.
+        if {"-h", "--help"} & set(argv[2:]):
+            sys.stdout.write(HELP)
+            return
+        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        command = [sys.executable, "-m", "pytest", *argv[2:]]
+        sys.exit(subprocess.call(command, cwd=settings.CHECKOUT, env=environment))  # noqa: S603

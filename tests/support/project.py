@@ -1,0 +1,78 @@
+"""An installation of its own for one test: a database, folders, and commands that run as processes."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Project:
+    """Where commands run, and with which environment.
+
+    Attributes:
+        environment: all of it; nothing of the developer's own gets in.
+        folder: for this test alone.
+    """
+
+    environment: dict[str, str]
+    folder: Path
+    processes: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def manage(
+        self, *arguments: str, check: bool = True, timeout: float = 120, **variables: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a management command to its end."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments], env={**self.environment, **variables},
+            capture_output=True, text=True, timeout=timeout, cwd=self.folder, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start a process, whose standard output and errors are one pipe; it ends with the test."""
+        process = subprocess.Popen(
+            command, env={**self.environment, "PYTHONUNBUFFERED": "1", **variables}, text=True, cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def shell(self, code: str) -> str:
+        """What a piece of Python prints with this project's settings."""
+        return self.manage("shell", "--no-imports", "-c", code).stdout.strip()
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+def wait_for_line(process: "subprocess.Popen[str]", text: str) -> str:
+    """Everything a process says up to the first line that holds `text`; an end before that is a failure."""
+    said: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        if text in line:
+            return "".join(said)
+    raise AssertionError(f"ended before it said {text!r}:\n{''.join(said)}")
+
+
+def environment_of(folder: Path, **variables: Any) -> dict[str, str]:
+    """An environment in which everything is written below `folder`."""
+    ours = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(folder),
+        "ENV_FILE": "/dev/null",
+        "VAR_DIR": str(folder / "var"),
+        "PYTHONWARNINGS": "error::RuntimeWarning",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return ours | {name: str(value) for name, value in variables.items()}

@@ -1,0 +1,423 @@
+"""The client over real HTTP: what it retries, what it refuses, and what it keeps to itself."""
+
+import gzip
+import json
+import logging
+import random
+import socket
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from ingestion.source.client import SourceClient
+from ingestion.source.errors import SourceContractBroken, SourceUnavailable
+from ingestion.source.reading import Reading
+from tests.support.scripted_server import Reply, Request, ScriptedServer, page_reply
+
+ROWS = [{"id": 1}, {"id": 2}]
+GOOD = page_reply(ROWS)
+TOKEN = "s3cret-token"
+
+
+class Highest(random.Random):
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def make_client(url: str, **options: Any) -> SourceClient:
+    return SourceClient(url, **{"sleep": lambda _: None, "rng": Highest(), "connections": 2, **options})
+
+
+def read(client: SourceClient, path: str = "/tracks") -> tuple[list[Any], Reading]:
+    with client.read(path, key=lambda row: row["id"]) as reading:
+        rows = {page.number: page.rows for page in reading}
+    return [row for number in sorted(rows) for row in rows[number]], reading
+
+
+def truncated() -> Reply:
+    return Reply(raw=[b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"], close=True)
+
+
+def broken_envelope(fields: dict[str, Any]) -> Reply:
+    return Reply(body=json.dumps({**json.loads(GOOD.body), **fields}).encode())
+
+
+BROKEN = {
+    "http_429": Reply(429),
+    "http_408": Reply(408),
+    "http_500": Reply(500),
+    "http_503": Reply(503),
+    "http_599": Reply(599),
+    "bad_json": Reply(body=b'{"items": ['),
+    "not_json": Reply(body=b"<!doctype html><h1>Sign in</h1>", headers={"Content-Type": "text/html"}),
+    "connection": Reply(raw=[], close=True),
+    "truncated": truncated(),
+    "envelope": Reply(body=b'{"items": []}'),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_answer_is_asked_for_again(kind: str) -> None:
+    with ScriptedServer([BROKEN[kind], GOOD]) as server:
+        rows, reading = read(make_client(server.url))
+
+    assert rows == ROWS
+    assert dict(reading.errors) == {kind: 1}
+    assert (reading.requests, reading.retries) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("http_429", "answered 429 Too Many Requests"),
+        ("http_500", "answered 500 Internal Server Error"),
+        ("http_599", "answered 599"),
+        ("bad_json", "answered 11 bytes that are no JSON"),
+        ("not_json", "answered a web page instead of JSON"),
+        ("connection", "no connection, or it was lost (RemoteDisconnected)"),
+        ("truncated", "the connection ended in the middle of the body (IncompleteRead)"),
+    ],
+)
+def test_after_the_last_attempt_the_source_is_unavailable_and_the_error_says_why(
+    kind: str, reason: str
+) -> None:
+    with ScriptedServer([BROKEN[kind]]) as server, pytest.raises(SourceUnavailable) as caught:
+        read(make_client(server.url, attempts=3))
+
+    url = f"{server.url}/tracks?page=1&size=100"
+    assert str(caught.value) == f"{url} failed 3 times; last reason: {reason}"
+    assert caught.value.kind == kind
+    assert len(server.requests) == 3
+
+
+def test_a_source_that_is_not_there_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    with pytest.raises(SourceUnavailable, match=r"failed 2 times; .*\(Connection refused\)") as caught:
+        read(make_client(f"http://127.0.0.1:{port}", attempts=2))
+
+    assert caught.value.kind == "connection"
+
+
+def test_a_source_that_speaks_no_tls_is_unavailable() -> None:
+    with ScriptedServer([GOOD]) as server, pytest.raises(SourceUnavailable) as caught:
+        # The handshake is no request to the scripted server, which waits for more of it.
+        read(make_client(server.url.replace("http:", "https:"), attempts=1, connect_timeout=0.2))
+
+    assert caught.value.kind in {"tls", "timeout"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"items": None}, "items is missing or no list"),
+        ({"total": "2"}, "total is missing or no whole number from 0"),
+        ({"total": True}, "total is missing or no whole number from 0"),
+        ({"size": 0}, "size is missing or no whole number from 1"),
+        ({"pages": -1}, "pages is missing or no whole number from 0"),
+        ({"page": 2}, "page 2 came for page 1"),
+        ({"pages": 3}, "3 pages for 2 rows"),
+    ],
+)
+def test_an_envelope_that_stays_broken_needs_a_person(fields: dict[str, Any], wrong: str) -> None:
+    with ScriptedServer([broken_envelope(fields)]) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url, attempts=2))
+
+    url = f"{server.url}/tracks?page=1&size=100"
+    assert str(caught.value) == f"{url}: the envelope is broken: {wrong}"
+    assert len(server.requests) == 2
+
+
+def test_a_bare_list_is_no_envelope() -> None:
+    with ScriptedServer([Reply(body=b"[]")]) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url, attempts=1))
+
+    assert caught.value.reason == "the envelope is broken: it is a list, not an object"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "answered 400 Bad Request"),
+        (401, "answered 401 Unauthorized; set SOURCE_TOKEN to a token that it accepts"),
+        (403, "answered 403 Forbidden; set SOURCE_TOKEN to a token that it accepts"),
+        (404, "answered 404 Not Found; does BASE_URL lead to the source?"),
+        (304, "answered 304 Not Modified"),
+    ],
+)
+def test_a_refusal_is_not_asked_for_again_and_says_what_to_do(status: int, reason: str) -> None:
+    with ScriptedServer([Reply(status)]) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url))
+
+    assert str(caught.value) == f"{server.url}/tracks?page=1&size=100: {reason}"
+    assert caught.value.kind == f"http_{status}"
+    assert len(server.requests) == 1
+
+
+def test_a_422_says_that_page_or_size_were_refused() -> None:
+    with ScriptedServer([Reply(422)]) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url))
+
+    # Python 3.13 has another word for the second one.
+    assert caught.value.reason.startswith("answered 422 Unprocessable ")
+    assert caught.value.reason.endswith("; it refuses the page or the size asked for")
+
+
+def test_attempts_wait_longer_each_time() -> None:
+    slept: list[float] = []
+    with ScriptedServer([Reply(500), Reply(502), Reply(503), GOOD]) as server:
+        read(make_client(server.url, sleep=slept.append))
+
+    assert slept == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wait_that_the_source_asks_for_is_kept(status: int) -> None:
+    slept: list[float] = []
+    with ScriptedServer([Reply(status, headers={"Retry-After": "7"}), GOOD]) as server:
+        read(make_client(server.url, sleep=slept.append))
+
+    assert slept[0] == 7.5
+
+
+def test_a_wait_may_be_asked_for_as_a_date_and_is_never_longer_than_two_minutes() -> None:
+    slept: list[float] = []
+    reply = Reply(429, headers={"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})
+    with ScriptedServer([reply, GOOD]) as server:
+        read(make_client(server.url, sleep=slept.append))
+
+    assert slept[0] == 120.5
+
+
+def test_a_wait_that_one_connection_is_asked_for_holds_back_the_others() -> None:
+    clock = Ticks()
+    seen: list[float] = []
+
+    def answer(request: Request) -> Reply:
+        seen.append(clock.now)
+        if len(seen) == 3:
+            return Reply(429, headers={"Retry-After": "7"})
+        return page_reply([{"id": n} for n in range(20)], request.page, size=2)
+
+    with ScriptedServer(answer) as server:
+        client = make_client(
+            server.url, connections=1, sleep=clock.sleep, clock=clock, max_requests_per_second=2
+        )
+        read(client)
+        read(client)
+
+    assert seen[:5] == [0.0, 0.5, 1.0, 8.5, 9.0]
+    assert min(later - earlier for earlier, later in pairwise(seen)) == 0.5
+
+
+class Ticks:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_source_that_stays_silent_is_given_up() -> None:
+    with ScriptedServer([Reply(raw=[], hang=True)]) as server, pytest.raises(SourceUnavailable) as caught:
+        read(make_client(server.url, attempts=2, read_timeout=0.05))
+
+    assert caught.value.kind == "timeout"
+    assert caught.value.attempts == 2
+
+
+def test_a_body_that_stops_coming_is_given_up() -> None:
+    half = Reply(raw=[b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"], hang=True)
+    with ScriptedServer([half]) as server, pytest.raises(SourceUnavailable) as caught:
+        read(make_client(server.url, attempts=2, read_timeout=0.05))
+
+    assert caught.value.kind == "timeout"
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_a_source_that_drips_byte_after_byte_is_given_up(head: bytes) -> None:
+    def drip() -> Iterator[bytes]:
+        yield head
+        while not server.closing.wait(0.02):
+            yield b"x"
+
+    with ScriptedServer(lambda _: Reply(raw=drip(), close=True)) as server:
+        client = make_client(server.url, attempts=1, connect_timeout=0.1, read_timeout=0.1)
+        with pytest.raises(SourceUnavailable, match=r"no whole answer within 0\.5 s") as caught:
+            read(client)
+
+    assert caught.value.kind == "timeout"
+
+
+def test_a_body_that_is_too_large_is_refused() -> None:
+    with (
+        ScriptedServer([Reply(body=b"[" + b" " * 5000)]) as server,
+        pytest.raises(SourceContractBroken) as caught,
+    ):
+        read(make_client(server.url, max_response_bytes=5000))
+
+    assert caught.value.reason == "answered more than 5000 bytes"
+    assert len(server.requests) == 1
+
+
+def test_the_size_counts_after_unpacking() -> None:
+    packed = gzip.compress(b"[" + b" " * 5_000_000)
+    reply = Reply(body=packed, headers={"Content-Encoding": "gzip"})
+    with ScriptedServer([reply]) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url, max_response_bytes=100_000))
+
+    assert caught.value.kind == "too_large"
+
+
+def test_a_packed_answer_is_unpacked() -> None:
+    reply = Reply(body=gzip.compress(GOOD.body), headers={"Content-Encoding": "gzip"})
+    with ScriptedServer([reply]) as server:
+        rows, reading = read(make_client(server.url))
+
+    assert rows == ROWS
+    assert reading.bytes == len(GOOD.body)
+
+
+def test_a_packed_answer_that_cannot_be_unpacked_is_asked_for_again() -> None:
+    reply = Reply(body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    with ScriptedServer([reply, GOOD]) as server:
+        rows, reading = read(make_client(server.url))
+
+    assert rows == ROWS
+    assert dict(reading.errors) == {"truncated": 1}
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud800"', b"NaN", b'"\xff"', b"123456789012345678901234567890"])
+def test_a_row_that_is_hardly_json_does_not_spoil_its_page(odd: bytes) -> None:
+    body = b'{"items":[{"id":1,"name":%s},{"id":2}],"total":2,"page":1,"size":100,"pages":1}' % odd
+    with ScriptedServer([Reply(body=body)]) as server:
+        rows, reading = read(make_client(server.url))
+
+    assert [row["id"] for row in rows] == [1, 2]
+    assert reading.retries == 0
+
+
+def test_the_token_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with ScriptedServer([Reply(500), Reply(401)]) as server:
+        client = make_client(f"{server.url}?key=hidden", token=f" {TOKEN}\n")
+        with pytest.raises(SourceContractBroken) as caught:
+            read(client)
+
+    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {TOKEN}"] * 2
+    assert TOKEN not in f"{client!r} {caught.value!r} {caught.value}" + caplog.text
+    assert "hidden" not in f"{client!r} {caught.value!r} {caught.value}"
+    assert caught.value.__cause__ is None
+
+
+def test_a_user_and_password_in_the_address_are_sent_and_shown_nowhere() -> None:
+    with ScriptedServer([Reply(401)]) as server:
+        client = make_client(server.url.replace("//", "//ann:p%40ss@"))
+        with pytest.raises(SourceContractBroken) as caught:
+            read(client)
+
+    assert server.requests[0].headers["authorization"] == "Basic YW5uOnBAc3M="
+    assert "p%40ss" not in f"{client!r} {caught.value!r} {caught.value}"
+
+
+def test_without_a_token_nothing_is_sent() -> None:
+    with ScriptedServer([GOOD]) as server:
+        read(make_client(server.url))
+
+    assert "authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "make_target",
+    [
+        lambda other: f"{other.url}/tracks?page=1",
+        lambda other: other.url.replace("http:", "").replace("//", "//ann:secret@"),
+        lambda other: other.url.replace("127.0.0.1", "localhost"),
+        lambda other: other.url.replace("http:", "https:"),
+    ],
+)
+def test_a_redirect_to_another_host_is_refused_and_the_token_stays_here(
+    make_target: Callable[[ScriptedServer], str],
+) -> None:
+    with ScriptedServer([GOOD]) as other, ScriptedServer([]) as server:
+        server._answer = lambda _: Reply(302, headers={"Location": make_target(other)})
+        with pytest.raises(SourceContractBroken, match="redirected to another host") as caught:
+            read(make_client(server.url, token=TOKEN))
+
+    assert other.requests == []
+    assert "secret" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_on_the_same_host_is_followed_with_the_token() -> None:
+    def answer(request: Request) -> Reply:
+        if request.path == "/tracks":
+            return Reply(307, headers={"Location": "/v2/tracks/?page=1&size=100"})
+        return GOOD
+
+    with ScriptedServer(answer) as server:
+        rows, reading = read(make_client(server.url, token=TOKEN))
+
+    assert rows == ROWS
+    assert [request.path for request in server.requests] == ["/tracks", "/v2/tracks/"]
+    assert server.requests[1].headers["authorization"] == f"Bearer {TOKEN}"
+    assert (reading.requests, reading.retries) == (2, 0)
+
+
+def test_redirects_without_an_end_are_refused() -> None:
+    endless = Reply(302, headers={"Location": "/tracks"})
+    with (
+        ScriptedServer([endless]) as server,
+        pytest.raises(SourceContractBroken, match="redirected more than 3 times"),
+    ):
+        read(make_client(server.url))
+
+    assert len(server.requests) == 4
+
+
+def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with ScriptedServer([GOOD]) as server:
+        rows, _ = read(make_client(server.url))
+
+    assert rows == ROWS
+
+
+def test_the_address_keeps_its_path_and_query_and_the_size_is_always_a_hundred() -> None:
+    with ScriptedServer([GOOD]) as server:
+        read(make_client(f"{server.url}/api/?key=1"), "/tracks?order=id")
+
+    assert server.requests[0].path == "/api/tracks"
+    assert server.requests[0].query == {"key": "1", "order": "id", "page": "1", "size": "100"}
+
+
+@pytest.mark.parametrize(
+    "url", ["", "source:8001", "ftp://source", "http://", "http://source:port", "http://[x"]
+)
+def test_an_address_that_leads_nowhere_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="address must be http"):
+        SourceClient(url)
+
+
+def test_an_unusable_address_is_refused_without_showing_its_password() -> None:
+    with pytest.raises(ValueError, match="not source") as caught:
+        SourceClient("ann:secret@source")
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"connections": 0}, {"attempts": 0}, {"token": "a\nb"}, {"token": "clé"}]
+)
+def test_options_that_cannot_work_are_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|no HTTP header"):
+        SourceClient("http://source", **options)
