@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 
 class Page(Protocol):
-    """Some rows, parsed and as sent; without a body: the list has no such page any more."""
+    """Some rows, parsed and as sent; it replaces an earlier page of its number."""
 
     @property
     def number(self) -> int: ...
@@ -155,11 +155,8 @@ class Intake:
         landed = 0
         try:
             for page in reading:
-                if page.body:
-                    self._spool.append(Kind.PAGE, page.number, page.body)
-                    landed += self.landing.land(page.number, page.rows).received
-                else:
-                    self.landing.drop_after(page.number - 1)
+                self._spool.append(Kind.PAGE, page.number, page.body)
+                landed += self.landing.land(page.number, page.rows).received
                 self._tick()
                 self._progress(min(landed, reading.total), reading.total)
         finally:

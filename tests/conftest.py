@@ -6,6 +6,7 @@ this one import models.
 
 import atexit
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ import redis
 from django.conf import settings
 
 from moovitamix import servers
-from tests.support.projects import Project, ProjectMaker, make_projects, own_variables
+from tests.support.databases import Databases
+from tests.support.project import ROOT, Project
 
 if settings.configured:
     raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
@@ -32,7 +34,8 @@ VALKEY = OPEN.enter_context(servers.valkey())
 FOLDER = Path(tempfile.mkdtemp(prefix="moovitamix-tests-"))
 OPEN.callback(shutil.rmtree, FOLDER, ignore_errors=True)
 
-for name in own_variables():
+# .env.example names every variable that the settings read.
+for name in re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE):
     os.environ.pop(name, None)
 os.environ.update(
     DJANGO_SETTINGS_MODULE="moovitamix.settings",
@@ -49,27 +52,36 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
+def _empty_cache() -> None:
     """What one test caches the next must not see."""
     with redis.Redis.from_url(VALKEY.url) as client:
         client.flushdb()
-    yield
 
 
 @pytest.fixture(scope="session")
-def _make_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectMaker]:
-    with make_projects(tmp_path_factory.mktemp("projects"), POSTGRES.url) as maker:
-        yield maker
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    databases = Databases(tmp_path_factory.mktemp("databases"), POSTGRES.url)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
-def sqlite_project(_make_project: ProjectMaker, tmp_path: Path) -> Project:
+def sqlite_project(databases: Databases, tmp_path: Path) -> Iterator[Project]:
     """An installation on a migrated SQLite file of its own."""
-    return _make_project.on_sqlite(tmp_path)
+    with databases.sqlite_project(tmp_path) as project:
+        yield project
 
 
 @pytest.fixture
-def postgres_project(_make_project: ProjectMaker, tmp_path: Path) -> Iterator[Project]:
+def postgres_project(databases: Databases, tmp_path: Path) -> Iterator[Project]:
     """An installation on a migrated PostgreSQL database of its own."""
-    with _make_project.on_postgres(tmp_path) as project:
+    with databases.postgres_project(tmp_path) as project:
+        yield project
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def project(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[Project]:
+    """An installation on either database: the test runs once on each."""
+    of_kind = {"sqlite": databases.sqlite_project, "postgres": databases.postgres_project}
+    with of_kind[request.param](tmp_path) as project:
         yield project

@@ -1,11 +1,9 @@
 """From the bytes of an answer to one page of rows, or to the reason why they are none."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from ingestion.source.bodies import parse
 from ingestion.source.errors import AttemptFailed
 
 # What giving up on these means: the source answers, but never in the promised shape.
@@ -40,14 +38,8 @@ def open_answer(body: bytes, content_type: str, number: int) -> Answer:
 
 def _parse(body: bytes, content_type: str) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        # Lone surrogates, NaN and bytes that are no UTF-8 spoil their row, which validation refuses
-        # by itself, and not the ninety-nine beside it.
-        return json.loads(body.decode("utf-8-sig", "surrogateescape"))
-    except (ValueError, RecursionError):
+        return parse(body)
+    except ValueError:
         pass
     if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
         raise AttemptFailed("not_json", "answered a web page instead of JSON")

@@ -26,13 +26,15 @@ from ingestion.source.line import Line
 from ingestion.source.standing import Standing
 
 ROUNDS = 3
+# The body of a page that is no more; nobody sent it, but it reads like one that was.
+NO_ROWS = b'{"items":[]}'
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some rows, as parsed and as sent. It replaces an earlier page of the same number.
 
-    No rows and an empty body: the page is no more, for the list has become shorter.
+    No rows may also mean that the page is no more, for the list has become shorter.
     """
 
     number: int
@@ -204,7 +206,7 @@ class Reading:
         self._standing.total = checks.total
         anchors = set(self._standing.anchors())
         for number in self._standing.resize(checks.pages):
-            yield Page(number, [], b"")
+            yield Page(number, [], NO_ROWS)
         moved = checks.first_moved
         if moved is not None:
             self.shifts += 1

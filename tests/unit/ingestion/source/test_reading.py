@@ -195,6 +195,17 @@ def test_a_list_that_shrinks_takes_back_the_pages_that_are_no_more() -> None:
     assert (reading.total, reading.received, reading.pages, reading.stable) == (10, 10, 5, True)
 
 
+def test_a_page_that_is_no_more_has_a_body_without_rows() -> None:
+    def halve(ids: list[int]) -> None:
+        del ids[10:]
+
+    with ScriptedServer(Catalogue(range(40), changes={20: [halve]})) as server:
+        pages = list(make_client(server.url).read("/tracks", key=lambda row: row["id"]))
+
+    last = {page.number: page.body for page in pages}
+    assert last[20] == b'{"items":[]}'
+
+
 def test_a_list_that_is_emptied_meanwhile_leaves_nothing() -> None:
     ids, reading = read_catalogue(Catalogue(range(40), changes={20: [list.clear]}))
 

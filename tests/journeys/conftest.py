@@ -1,0 +1,40 @@
+"""Installations on both databases, and sources to read from."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from ingestion.demo.faults import parse_faults
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world import World
+from tests.support.project import Project
+
+Serve = Callable[[str], DemoServer]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def project(request: pytest.FixtureRequest) -> Project:
+    """An installation on each of the two databases in turn."""
+    made: Project = request.getfixturevalue(f"{request.param}_project")
+    return made
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(songs=450, listeners=60, days=12)
+
+
+@pytest.fixture
+def serve(world: World) -> Iterator[Serve]:
+    """Serves the world with faults named as on the command line."""
+    servers: list[DemoServer] = []
+
+    def start(faults: str = "") -> DemoServer:
+        quick = replace(parse_faults(faults, seed=3), slow_seconds=0.2)
+        servers.append(DemoServer(world, faults=quick).__enter__())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__(None, None, None)
