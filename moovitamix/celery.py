@@ -1,10 +1,32 @@
-"""The Celery app."""
+"""The Celery app. Its timetable is in the database: see beat.py and ingestion/schedules.py."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 from celery import Celery
+from kombu import Connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
-app = Celery("moovitamix")
+
+
+class MoovitaMixCelery(Celery):
+    """Celery, which without Redis also makes the folders that its messages lie in."""
+
+    def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
+        self._make_folders()
+        return super().connection_for_read(url, **kwargs)
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
+        self._make_folders()
+        return super().connection_for_write(url, **kwargs)
+
+    def _make_folders(self) -> None:
+        if self.conf.broker_url == "filesystem://":
+            for folder in self.conf.broker_transport_options.values():
+                Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+app = MoovitaMixCelery("moovitamix")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -180,5 +180,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender")},
+    "loggers": {name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender", "celery")},
 }

@@ -1,5 +1,6 @@
 """Installations on both databases, and sources to read from."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +19,12 @@ def project(request: pytest.FixtureRequest) -> Project:
     """An installation on each of the two databases in turn."""
     made: Project = request.getfixturevalue(f"{request.param}_project")
     return made
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The session's own server, which the settings of the tests name."""
+    return os.environ["REDIS_URL"]
 
 
 @pytest.fixture(scope="module")

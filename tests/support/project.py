@@ -1,7 +1,11 @@
 """An installation of its own for one test: a database, folders, and commands that run as processes."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,19 +53,32 @@ class Project:
         return self.manage("shell", "--no-imports", "-c", code).stdout.strip()
 
     def stop(self) -> None:
+        """End what was started, with the children it made."""
         for process in self.processes:
-            process.kill()
-            process.communicate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
-def wait_for_line(process: "subprocess.Popen[str]", text: str) -> str:
-    """Everything a process says up to the first line that holds `text`; an end before that is a failure."""
+def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 60) -> str:
+    """Everything a process says up to the first line that holds `text`.
+
+    Raises:
+        AssertionError: it ended before that, or was ended for saying nothing of the kind `within` seconds.
+    """
     said: list[str] = []
     assert process.stdout is not None
-    for line in process.stdout:
-        said.append(line)
-        if text in line:
-            return "".join(said)
+    patience = threading.Timer(within, process.kill)
+    patience.start()
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if text in line:
+                return "".join(said)
+    finally:
+        patience.cancel()
     raise AssertionError(f"ended before it said {text!r}:\n{''.join(said)}")
 
 
