@@ -12,9 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import typing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(HERE, ".venv")
+PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
+# Empty while the environment is being made: one that was cut short is known by it, and made again.
+STAMP = os.path.join(VENV, "moovitamix-stamp")
 RUNTIME_LOCK = os.path.join(HERE, "requirements.lock")
 # Holds the runtime's packages too, at the same versions.
 DEV_LOCK = os.path.join(HERE, "requirements-dev.lock")
@@ -24,10 +28,12 @@ OLDEST = (3, 11)
 def main() -> None:
     if sys.version_info < OLDEST:
         sys.exit("MoovitaMix needs Python 3.11 or newer; this is %s." % sys.version.split()[0])
-    arguments = sys.argv[1:]
-    testing = arguments[:1] == ["test"]
+    testing = sys.argv[1:2] == ["test"]
     if not is_importable("django"):
-        run_in_venv(os.path.join(HERE, ".venv"), DEV_LOCK if testing else RUNTIME_LOCK)
+        try:
+            run_in_venv(DEV_LOCK if testing else RUNTIME_LOCK)
+        except OSError as error:
+            sys.exit("The environment in %s can't be made: %s" % (VENV, error))
     if testing and not is_importable("pytest"):
         sys.exit(
             "This environment has Django and no pytest. Install what the tests need:\n"
@@ -46,8 +52,6 @@ def run_command() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit("%s" % error)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def is_importable(name: str) -> bool:
@@ -58,64 +62,88 @@ def is_importable(name: str) -> bool:
     return True
 
 
-def run_in_venv(venv: str, lock: str) -> None:
+def run_in_venv(lock: str) -> None:
     """Make the environment where it is not as the lock says, and start again in it."""
-    python = os.path.join(venv, "Scripts" if os.name == "nt" else "bin", "python")
-    with only_one(venv + ".lock"):
-        if not is_stamped(venv, lock):
-            make(venv, python, lock)
-    command = [python, os.path.join(HERE, "manage.py")] + sys.argv[1:]
+    if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
+        # Starting again would come here again, for ever.
+        sys.exit(
+            "Django is missing in %s. Delete that folder, and run this with the system's python3." % VENV
+        )
+    with only_one(VENV + ".lock"):
+        if stamp_of(lock) not in stamps() or not os.path.exists(PYTHON):
+            make(lock)
+    command = [PYTHON, os.path.join(HERE, "manage.py")] + sys.argv[1:]
     if os.name == "nt":
         sys.exit(subprocess.call(command))
-    sys.stderr.flush()
-    os.execv(python, command)
+    os.execv(PYTHON, command)
 
 
-def make(venv: str, python: str, lock: str) -> None:
-    try:
-        import ensurepip
-        import venv as module
-    except ImportError:
+def make(lock: str) -> None:
+    if os.path.exists(VENV) and not os.path.exists(STAMP):
         sys.exit(
-            "This Python can't make environments: its venv module is missing.\n"
-            "On Debian and Ubuntu: apt install python3-venv"
+            "%s was not made by manage.py, and has no Django. Delete it, or activate it and install:\n"
+            "  python -m pip install --require-hashes -r %s" % (VENV, lock)
         )
-    say("Installing what %s lists into .venv. This takes about a minute, once." % os.path.basename(lock))
-    shutil.rmtree(venv, ignore_errors=True)
-    module.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(venv)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    say("Installing %s into .venv. This takes about a minute, once." % os.path.basename(lock))
+    # A complete one is added to, as a program may be running in it.
+    complete = any(line.endswith(python_version()) for line in stamps()) and os.path.exists(PYTHON)
+    if not complete:
+        make_empty()
+    write_stamps([])
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     if subprocess.call(pip + ["-r", lock]) != 0:
         sys.exit(
-            "The packages could not be installed; pip says why, above. The machine needs to reach PyPI,\n"
-            "or an index named by PIP_INDEX_URL (behind a proxy: HTTPS_PROXY). Then run this again."
+            "The packages could not be installed; pip says why, above. Can this machine reach PyPI, or an\n"
+            "index named by PIP_INDEX_URL (behind a proxy: HTTPS_PROXY)? Then run the same command again."
         )
-    # Last: an environment whose making was cut short has no stamp, and is made again.
-    with open(os.path.join(venv, "moovitamix-stamp"), "w") as stamp:
-        stamp.write("\n".join(stamps_of(lock)) + "\n")
+    write_stamps([DEV_LOCK, RUNTIME_LOCK] if lock == DEV_LOCK else [lock])
     say("Done.")
 
 
-def is_stamped(venv: str, lock: str) -> bool:
+def make_empty() -> None:
+    """An environment with pip and nothing else."""
     try:
-        with open(os.path.join(venv, "moovitamix-stamp")) as stamp:
-            return stamp_of(lock) in stamp.read().splitlines()
+        import ensurepip
+        import venv
+    except ImportError:
+        sys.exit("This Python can't make environments. On Debian and Ubuntu: apt install python3-venv")
+    if os.path.exists(VENV):
+        shutil.rmtree(VENV)
+    os.mkdir(VENV)
+    write_stamps([])
+    try:
+        venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
+    except subprocess.CalledProcessError as error:
+        sys.exit("pip could not be put into %s: %s" % (VENV, error))
+
+
+def stamps() -> "list[str]":
+    """The locks that are installed, each as `stamp_of` writes it."""
+    try:
+        with open(STAMP) as stamp:
+            return stamp.read().splitlines()
     except OSError:
-        return False
+        return []
 
 
-def stamps_of(lock: str) -> "list[str]":
-    """What an environment made from this lock also serves."""
-    return [stamp_of(DEV_LOCK), stamp_of(RUNTIME_LOCK)] if lock == DEV_LOCK else [stamp_of(lock)]
+def write_stamps(locks: "list[str]") -> None:
+    with open(STAMP, "w") as stamp:
+        stamp.write("".join(stamp_of(lock) + "\n" for lock in locks))
 
 
 def stamp_of(lock: str) -> str:
     with open(lock, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    return "%s %s %s" % (os.path.basename(lock), digest, sys.version.split()[0])
+    return "%s %s %s" % (os.path.basename(lock), digest, python_version())
+
+
+def python_version() -> str:
+    """Without the third number, with which packages need not be installed anew."""
+    return "Python %d.%d" % sys.version_info[:2]
 
 
 @contextlib.contextmanager
-def only_one(path: str) -> "Iterator[None]":
+def only_one(path: str) -> "typing.Iterator[None]":
     """Hold back a second one that would make the same environment at the same time."""
     try:
         import fcntl
@@ -123,7 +151,11 @@ def only_one(path: str) -> "Iterator[None]":
         yield
         return
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Waiting for another manage.py, which is making .venv.")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -133,4 +165,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

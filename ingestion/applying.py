@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from django.db import transaction
@@ -30,8 +30,8 @@ class Stopwatch:
 
     def passing(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
-            newest = datetime.fromisoformat(max(record[self._created], record[self._updated]))
-            self._newest.append(newest.replace(tzinfo=UTC).timestamp())
+            newest = max(record[self._created], record[self._updated])
+            self._newest.append(datetime.fromisoformat(newest + "+00:00").timestamp())
             yield record
 
     def latency(self, committed_at: datetime) -> Latency:

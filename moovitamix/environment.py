@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Callable
 from datetime import time
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
@@ -33,14 +34,14 @@ class Environment:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._env = environ.Env()
-        dotenv = Path(os.environ.get("ENV_FILE") or home / ".env")
-        if dotenv.is_file():
-            environ.Env.read_env(str(dotenv))
+        named = self.text("ENV_FILE")
+        dotenv = Path(named) if named else home / ".env"
+        if named or dotenv.exists():
+            _read_dotenv(dotenv)
 
     def text(self, name: str, default: str = "") -> str:
-        value: str = self._env.str(name, default)
-        return value.strip()
+        # Not environ.Env.str: to that, a SECRET_KEY that begins with $ is the name of another variable.
+        return os.environ.get(name, default).strip()
 
     def words(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
         """Comma-separated words, without the empty ones."""
@@ -64,7 +65,7 @@ class Environment:
 
     def _number(self, name: str, default: N, cast: Callable[[str], N], least: N, most: N, what: str) -> N:
         value = self.text(name, str(default))
-        expected = f"{what} from {least:g} to {most:g}"
+        expected = f"{what} from {least:.16g} to {most:.16g}"
         try:
             number = cast(value)
         except ValueError:
@@ -124,9 +125,13 @@ class Environment:
         expected = "a URL such as postgres://user:password@host:5432/name or sqlite:////folder/file.db"
         if not _is_address(url, ("postgres", "postgresql", "sqlite")):
             raise malformed("DATABASE_URL", _masked(url), expected)
-        config = dict(environ.Env.db_url_config(url))
+        config: dict[str, Any] = dict(environ.Env.db_url_config(url))
         if not config.get("NAME"):
             raise malformed("DATABASE_URL", _masked(url), expected)
+        if url.startswith("sqlite"):
+            config["NAME"] = str((self.home / config["NAME"]).resolve())
+        # The folder of a unix socket, in which each / is written %2F.
+        config["HOST"] = unquote(config["HOST"])
         return config
 
     def email(self) -> dict[str, Any]:
@@ -149,10 +154,23 @@ def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
         _ = parts.port  # a port that is no number raises here
     except ValueError:
         return False
-    has_place = bool(parts.hostname) or parts.scheme in {"sqlite", "unix"}
+    has_place = bool(parts.path.strip("/") if parts.scheme in {"sqlite", "unix"} else parts.hostname)
     return parts.scheme in schemes and has_place and not re.search(r"\s", value)
 
 
 def _masked(url: str) -> str:
-    """The URL with what may be a password hidden."""
-    return re.sub(r"(?<=[:/])[^:@/]*@", "***@", url) if "@" in url else url
+    """The scheme and the host of a URL, whole or not: the rest may hold a password or a token."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    _, at, place = rest.rpartition("@")
+    host = re.split(r"[/?#]", place, maxsplit=1)[0]
+    return scheme + separator + ("***@" if at else "") + host + ("/***" if host != place else "")
+
+
+def _read_dotenv(file: Path) -> None:
+    try:
+        # Some editors put a byte order mark first, which would belong to the first name.
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        # Going on without it would be going on with another database.
+        raise ImproperlyConfigured(f"{file} can't be read: {error}") from None
+    environ.Env.read_env(StringIO(text))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from moovitamix.environment import LOOPBACK_HOSTS, Environment, find_home
@@ -89,6 +90,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "MoovitaMix",
     "SITE_HEADER": "MoovitaMix",
     "SITE_SYMBOL": "graphic_eq",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("logo.svg")},
+    ],
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": reverse_lazy("admin:index"),
     "DASHBOARD_CALLBACK": "moovitamix.home.admin_index",

@@ -80,8 +80,7 @@ def postgres_project(databases: Databases, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def project(request: pytest.FixtureRequest, databases: Databases, tmp_path: Path) -> Iterator[Project]:
-    """An installation on either database: the test runs once on each."""
-    of_kind = {"sqlite": databases.sqlite_project, "postgres": databases.postgres_project}
-    with of_kind[request.param](tmp_path) as project:
-        yield project
+def project(request: pytest.FixtureRequest) -> Project:
+    """An installation on each of the two databases in turn."""
+    made: Project = request.getfixturevalue(f"{request.param}_project")
+    return made

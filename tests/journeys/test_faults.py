@@ -15,7 +15,7 @@ HURRY = {"SOURCE_READ_TIMEOUT": "1", "SOURCE_CONNECT_TIMEOUT": "1"}
 
 
 def ingest(project: Project, url: str, *arguments: str, **variables: str) -> dict[str, Any]:
-    environment = {"BASE_URL": url, **HURRY, **variables}
+    environment: dict[str, Any] = {"BASE_URL": url, **HURRY, **variables}
     done = project.manage("runingest", "--json", *arguments, check=False, **environment)
     assert done.stdout, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)

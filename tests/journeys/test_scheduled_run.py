@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_scheduled_run_happens_over_valkey_and_postgresql(
 ) -> None:
     with DemoServer(world) as server:
         due = postgres_project.shell(MAKE_DUE)
-        variables = {"REDIS_URL": redis_url, "BASE_URL": server.url, "SCHEDULED_TIME": due}
+        variables: dict[str, Any] = {"REDIS_URL": redis_url, "BASE_URL": server.url, "SCHEDULED_TIME": due}
         celery = (sys.executable, "-m", "celery", "-A", "moovitamix")
         worker = postgres_project.start(*celery, "worker", "-P", "threads", "-c", "2", **variables)
         wait_for_line(worker, "ready.")

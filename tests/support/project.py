@@ -39,10 +39,10 @@ class Project:
         )
         return done
 
-    def start(self, *command: str, **variables: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, cwd: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
         """Start a process, whose standard output and errors are one pipe; it ends with the test."""
         process = subprocess.Popen(
-            command, env={**self.environment, "PYTHONUNBUFFERED": "1", **variables}, text=True, cwd=ROOT,
+            command, env={**self.environment, "PYTHONUNBUFFERED": "1", **variables}, text=True, cwd=cwd,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.processes.append(process)

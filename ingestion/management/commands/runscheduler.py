@@ -24,22 +24,25 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_tables()
-        sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-        due = next_due(timezone.now())
-        when = (
-            f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
-            if due
-            else "its entry is switched off in the admin"
-        )
-        self.stdout.write(f"Scheduler started: {when}, from {settings.BASE_URL}. Ctrl-C stops.")
-        self.stdout.flush()
         stop = Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
+            sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
+            self._say(f"Scheduler started: {self._plan()}, from {settings.BASE_URL}. Ctrl-C stops.")
             serve(self._ingest, stop)
         except KeyboardInterrupt:
             stop.set()
-        self.stdout.write("Scheduler stopped.")
+        self._say("Scheduler stopped.")
+
+    def _plan(self) -> str:
+        due = next_due(timezone.now())
+        if due is None:
+            return "no run will come, for its entry is switched off in the admin"
+        return f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
     def _ingest(self, slot: str) -> IngestionRun:
         watch = TerminalWatch()

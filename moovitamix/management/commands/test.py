@@ -15,14 +15,17 @@ Arguments go to pytest as they are:
   manage.py test                              everything
   manage.py test tests/unit                   one folder
   manage.py test -k schedule -x               what has "schedule" in its name, up to the first failure
+  manage.py test --lf                         what failed last time
   manage.py test --ignore=tests/journeys      without the slow ones
 
-TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead.
+TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; their data is not kept.
+MOOVITAMIX_CHROMIUM names the browser of the browser tests, where chromium is not on PATH.
+Every check that a change must pass, these tests among them: bash .ci/run
 """
 
 
 class Command(BaseCommand):
-    help = "Run every test with pytest; arguments go to pytest."
+    help = "Run every test with pytest, whose arguments it takes."
     requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -30,6 +33,11 @@ class Command(BaseCommand):
         if {"-h", "--help"} & set(argv[2:]):
             sys.stdout.write(HELP)
             return
+        # The tests bring their own settings, and refuse to run when somebody else's come first.
         environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         command = [sys.executable, "-m", "pytest", *argv[2:]]
-        sys.exit(subprocess.call(command, cwd=settings.CHECKOUT, env=environment))  # noqa: S603
+        os.chdir(settings.CHECKOUT)
+        if os.name == "nt":
+            sys.exit(subprocess.call(command, env=environment))  # noqa: S603
+        # Not a child: Ctrl-C must leave pytest the time to stop the servers.
+        os.execve(sys.executable, command, environment)  # noqa: S606

@@ -1,0 +1,161 @@
+"""Where the measured processes run: with folders, databases and an environment of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+import psycopg
+
+from moovitamix.servers import postgres
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+TEMPLATE: Final = "benchmark_template"
+Figures = dict[str, Any]
+
+
+class Broken(Exception):
+    """A measured process failed; the text holds what it said."""
+
+
+class Place:
+    """A temporary folder, and processes that see nothing of the caller's settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
+            "ENV_FILE": os.devnull,
+            "VAR_DIR": str(folder / "var"),
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def figures(self, module: str, *arguments: str, **variables: str) -> Figures:
+        """What `benchmarks.MODULE` measured in a process of its own: the JSON of its last line."""
+        output = self.run("-m", f"benchmarks.{module}", *arguments, **variables)
+        figures: Figures = orjson.loads(output.splitlines()[-1])
+        return figures
+
+    def run(self, *arguments: str, **variables: str) -> bytes:
+        """The output of one Python process.
+
+        Raises:
+            Broken: it failed.
+        """
+        done = subprocess.run(
+            [sys.executable, *arguments], env={**self.environment, **variables}, cwd=self.folder,
+            capture_output=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise Broken(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace')[-3000:]}")
+        return done.stdout
+
+    @contextmanager
+    def source(self, rows: tuple[int, int, int], latency: float = 0.0) -> Iterator[str]:
+        """The address of a source of so many songs, users and sessions, in a process of its own."""
+        command = [sys.executable, "-m", "benchmarks._source", *map(str, rows), str(latency)]
+        with subprocess.Popen(
+            command, env=self.environment, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None  # noqa: S101
+            assert process.stdout is not None  # noqa: S101
+            try:
+                yield process.stdout.readline().decode().strip()
+            finally:
+                process.stdin.close()
+
+
+@contextmanager
+def temporary_place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="moovitamix-benchmark-") as folder:
+        yield Place(Path(folder))
+
+
+class Databases(Protocol):
+    """Gives out databases that are migrated and empty."""
+
+    name: str
+
+    def fresh(self) -> dict[str, str]:
+        """A new one, as the variables that lead there; the one before it may be gone."""
+
+
+class SQLiteFiles:
+    """Copies of one migrated file."""
+
+    name = "SQLite"
+
+    def __init__(self, place: Place) -> None:
+        self._template = place.folder / "template.db"
+        self._file = place.folder / "fresh.db"
+        place.run(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_NAME=str(self._template))
+
+    def fresh(self) -> dict[str, str]:
+        for left in self._file.parent.glob(f"{self._file.name}*"):
+            left.unlink()
+        shutil.copyfile(self._template, self._file)
+        return {"DATABASE_NAME": str(self._file)}
+
+
+class PostgresDatabases:
+    """Copies of one migrated database on one server."""
+
+    name = "PostgreSQL"
+
+    def __init__(self, place: Place, url: str) -> None:
+        self._url = url
+        self._count = 0
+        self._execute(f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
+        place.run(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_URL=self._url_of(TEMPLATE))
+
+    def fresh(self) -> dict[str, str]:
+        name, self._count = f"benchmark_{self._count + 1}", self._count + 1
+        self._execute(
+            f"DROP DATABASE IF EXISTS benchmark_{self._count - 1}",
+            f"DROP DATABASE IF EXISTS {name}",
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}",
+        )
+        return {"DATABASE_URL": self._url_of(name)}
+
+    def drop(self) -> None:
+        """Leave nothing behind on a server that may be somebody's."""
+        self._execute(
+            f"DROP DATABASE IF EXISTS benchmark_{self._count}", f"DROP DATABASE IF EXISTS {TEMPLATE}"
+        )
+
+    def _url_of(self, database: str) -> str:
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.netloc}/{database}"
+
+    def _execute(self, *statements: str) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+@contextmanager
+def sqlite_files(place: Place) -> Iterator[Databases]:
+    yield SQLiteFiles(place)
+
+
+@contextmanager
+def postgres_databases(place: Place) -> Iterator[Databases]:
+    """Databases on a real server of our own, or on the one of `TEST_DATABASE_URL`.
+
+    Raises:
+        NoServer: there is none.
+    """
+    with ExitStack() as stack:
+        databases = PostgresDatabases(place, stack.enter_context(postgres()).url)
+        stack.callback(databases.drop)
+        yield databases

@@ -1,0 +1,53 @@
+"""System checks: what is safe on one machine and wrong where others can reach it."""
+
+import pytest
+from django.core import checks
+from pytest_django import Settings
+
+from tests.support.project import Project
+
+SECRET = "a-key-that-nobody-else-knows-4b1c8f0e7a5d2936-4b1c8f0e7a5d"
+
+
+def problems() -> list[str | None]:
+    return [message.id for message in checks.run_checks() if (message.id or "").startswith("moovitamix.")]
+
+
+def test_the_defaults_are_fine_on_one_machine(settings: Settings) -> None:
+    settings.DEBUG = True
+    settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+    assert problems() == []
+
+
+def test_a_site_with_a_key_of_its_own_is_fine_for_everybody(settings: Settings) -> None:
+    settings.DEBUG, settings.SECRET_KEY = False, SECRET
+    settings.ALLOWED_HOSTS = ["music.example.org"]
+
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "debug", "key", "expected"),
+    [
+        ([], False, SECRET, ["moovitamix.E001"]),
+        (["localhost", "music.example.org"], True, SECRET, ["moovitamix.E002"]),
+        (["*"], False, "", ["moovitamix.E003"]),
+        (["*"], True, "", ["moovitamix.E002", "moovitamix.E003"]),
+    ],
+)
+def test_each_mistake_that_others_can_reach_is_an_error(
+    settings: Settings, hosts: list[str], debug: bool, key: str, expected: list[str]
+) -> None:
+    settings.ALLOWED_HOSTS, settings.DEBUG = hosts, debug
+    settings.SECRET_KEY = key or settings.INSECURE_KEY
+
+    assert problems() == expected
+
+
+def test_the_known_key_stops_a_public_site_and_says_how_to_make_another(sqlite_project: Project) -> None:
+    done = sqlite_project.manage("check", check=False, ALLOWED_HOSTS="music.example.org")
+
+    assert done.returncode == 1
+    assert "(moovitamix.E003) SECRET_KEY is the default one" in done.stderr
+    assert "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'" in done.stderr
