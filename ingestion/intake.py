@@ -47,6 +47,8 @@ class Reading(Protocol):
     @property
     def errors(self) -> dict[str, int]: ...
     def __iter__(self) -> Iterator[Page]: ...
+    def begin(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Source(Protocol):
@@ -103,21 +105,38 @@ class Intake:
         self.measured = Measured(source="")
         self.available = table.model._default_manager.filter(unavailable_at=None).count()
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
+        self._reading: Reading | None = None
 
-    def read(self, client: Source) -> None:
-        """Read every page, from the staging area where a dead run left them all, else from the source.
+    def begin(self, source: Source) -> None:
+        """Take up the pages that a dead run left, if it left them all; else ask for the first one now.
+
+        The first page of each resource is asked for before any resource is read: its round trip costs
+        nothing then.
+        """
+        ended = self._spool.ended
+        if ended is not None and ended["source"] == source.base_url:
+            self.measured = Measured(**{**ended, "resumed": True})
+            return
+        self._spool.clear()
+        self.measured = Measured(source=source.base_url)
+        self._reading = source.read(self.table.schema.path, key=self.table.schema.key_of, on_wait=self._tick)
+        self._reading.begin()
+
+    def close(self) -> None:
+        """End what was begun and never read."""
+        if self._reading is not None:
+            self._reading.close()
+
+    def read(self) -> None:
+        """Land every page.
 
         Raises:
             SourceError: the source could not be read.
         """
-        ended = self._spool.ended
-        if ended is not None and ended["source"] == client.base_url:
-            self.measured = Measured(**{**ended, "resumed": True})
+        if self._reading is None:
             self._land_again()
         else:
-            self._spool.clear()
-            self.measured = Measured(source=client.base_url)
-            self._land_from(client)
+            self._land_from(self._reading)
         self.landing.settle_duplicates()
         self._tell_known()
 
@@ -150,8 +169,7 @@ class Intake:
         """Available rows that were not sent."""
         return max(self.available - self.sum("known"), 0)
 
-    def _land_from(self, client: Source) -> None:
-        reading = client.read(self.table.schema.path, key=self.table.schema.key_of, on_wait=self._tick)
+    def _land_from(self, reading: Reading) -> None:
         landed = 0
         try:
             for page in reading:

@@ -125,16 +125,19 @@ class _Job:
         else:
             self.staging.discard()
         finally:
+            for intake in self.intakes:
+                intake.close()
             self.staging.close()
 
     def read(self, client: Source) -> None:
         for table in ORDER:
-            resource = table.schema.resource
-            self._stage(f"reading {resource.value.replace('_', ' ')}")
-            spool = self.staging.spool(resource)
+            spool = self.staging.spool(table.schema.resource)
             intake = Intake(table, spool, self.known, self.order.zone, self._tick, self.watch.progress)
             self.intakes.append(intake)
-            intake.read(client)
+            intake.begin(client)
+        for intake in self.intakes:
+            self._stage(f"reading {_words(intake)}")
+            intake.read()
 
     def judge_and_apply(self) -> None:
         assessments = [intake.assess() for intake in self.intakes]
@@ -150,7 +153,7 @@ class _Job:
 
     def _apply(self, intake: Intake, *, whole: bool) -> None:
         resource = intake.table.schema.resource
-        self._stage(f"writing {resource.value.replace('_', ' ')}")
+        self._stage(f"writing {_words(intake)}")
         stopwatch = Stopwatch(intake.table)
         records = stopwatch.passing(self._counted(intake))
         written = upsert(intake.table, records, self._guard)
@@ -236,6 +239,10 @@ def summary(reports: list[ResourceReport]) -> str:
         f"{_number(one.rejected)} rejected, {_number(one.missing)} missing"
         for one in reports
     )
+
+
+def _words(intake: Intake) -> str:
+    return intake.table.schema.resource.replace("_", " ")
 
 
 def _number(count: int) -> str:

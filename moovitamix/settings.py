@@ -141,7 +141,7 @@ RESET_GONE_SHARE = env.share("RESET_GONE_SHARE", 0.5)
 RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
 
 # --- Workers ---------------------------------------------------------------------------------------
-REDIS_URL = env.address("REDIS_URL", "", ("redis", "rediss", "unix"))
+REDIS_URL = env.address("REDIS_URL", "", ("redis", "rediss"))
 if REDIS_URL:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"

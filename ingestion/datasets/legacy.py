@@ -43,6 +43,12 @@ class LegacyReading:
     stable: bool = True
     errors: dict[str, int] = field(default_factory=dict)
 
+    def begin(self) -> None:
+        """A file is there at once."""
+
+    def close(self) -> None:
+        """A file is closed after each look."""
+
     def __iter__(self) -> Iterator[LegacyPage]:
         with closing(_open(self.file)) as database:
             cursor = database.execute(f"SELECT * FROM {self.table} ORDER BY rowid")  # noqa: S608

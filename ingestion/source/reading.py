@@ -93,6 +93,7 @@ class Reading:
         self._extensions = 0
         self._doubted = False
         self._begun = False
+        self._first_is_asked = False
 
     @property
     def total(self) -> int:
@@ -129,6 +130,15 @@ class Reading:
         """Failed attempts by kind."""
         return self._tally.errors
 
+    def begin(self) -> None:
+        """Ask for the first page now, so that it is there when the reading starts.
+
+        Who begins a reading and never iterates it has to close it.
+        """
+        if not self._first_is_asked:
+            self._first_is_asked = True
+            self._crew.submit(1)
+
     def __iter__(self) -> Iterator[Page]:
         if self._begun:
             raise RuntimeError("a reading can be iterated only once")
@@ -150,7 +160,8 @@ class Reading:
 
     def _walk(self) -> Generator[Page]:
         try:
-            yield from self._take([1])
+            self.begin()
+            yield from self._take([])
             start: int | None = 1
             known = {1}
             while start is not None:
@@ -242,7 +253,8 @@ class Reading:
         """Pages as they land: first the numbers, then the anchors, each when all below it have landed."""
         rest, waiting = iter(numbers), deque(anchors)
         below: set[int] = set()
-        flying = 0
+        # The very first page is on its way already.
+        flying = 0 if self._standing.count else 1
         while True:
             while flying < self._ahead:
                 number = next(rest, None)

@@ -1,4 +1,4 @@
-"""Installations on both databases, and sources to read from."""
+"""Sources to read from, and the broker."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,16 +9,8 @@ import pytest
 from ingestion.demo.faults import parse_faults
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
-from tests.support.project import Project
 
 Serve = Callable[[str], DemoServer]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def project(request: pytest.FixtureRequest) -> Project:
-    """An installation on each of the two databases in turn."""
-    made: Project = request.getfixturevalue(f"{request.param}_project")
-    return made
 
 
 @pytest.fixture(scope="session")
