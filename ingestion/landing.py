@@ -17,7 +17,7 @@ from ingestion.models import Listener, Song
 from ingestion.source.bodies import dump, parse
 from ingestion.source.schemas import LISTENING_HISTORY, Record, Refusal, Validator
 from ingestion.staging import Kind, Spool
-from ingestion.upsert import Key, Table, known_ids, stored
+from ingestion.upsert import Key, Stored, Table, known_ids, spelt_alike, stored
 
 UNKNOWN_USER = "names a user that is not known (yet)"
 
@@ -75,6 +75,8 @@ class Landing:
         self.spool = spool
         self.pages: dict[int, Landed] = {}
         self._known = known
+        # Into an empty table everything is new: nothing need be looked up.
+        self._is_first = not table.model._default_manager.exists()
         self._validator = Validator(table.schema, zone)
 
     def land(self, number: int, rows: Sequence[Any], skip: frozenset[int] = frozenset()) -> Landed:
@@ -188,28 +190,27 @@ class Landing:
 
     def _compare(self, records: list[Record], landed: Landed) -> list[Change]:
         width = self.table.schema.key
-        held = stored(self.table, [record[:width] for record in records])
-        changes = []
         created, updated = self.table.schema.column("created_at"), self.table.schema.column("updated_at")
-        for record in records:
-            landed.keys.append(number_of(record[:width]))
-            landed.incoherent_times += record[updated] < record[created]
-            row = held.get(record[:width])
-            if row is None:
-                landed.new += 1
-                changes.append(Change(record, None))
-                continue
-            landed.known += not row.unavailable
-            if row.record == record:
-                landed.unchanged += 1
-            else:
-                landed.changed += 1
-                landed.reidentified += self._means_another(row.record, record)
-            if row.missing:
-                landed.returned += 1
-            if row.missing or row.record != record:
-                changes.append(Change(record, row.record))
-        return changes
+        held = {} if self._is_first else stored(self.table, [record[:width] for record in records])
+        landed.keys.extend(number_of(record[:width]) for record in records)
+        landed.incoherent_times = sum(record[updated] < record[created] for record in records)
+        changes = (self._change(record, held.get(record[:width]), landed) for record in records)
+        return [change for change in changes if change is not None]
+
+    def _change(self, record: Record, row: Stored | None, landed: Landed) -> Change | None:
+        """What the catalogue must take in of this record; None where it holds just this."""
+        if row is None:
+            landed.new += 1
+            return Change(record, None)
+        landed.known += not row.unavailable
+        landed.returned += row.missing
+        before = row.record if row.record == record else spelt_alike(self.table, row.record)
+        if before == record:
+            landed.unchanged += 1
+            return Change(record, before) if row.missing else None
+        landed.changed += 1
+        landed.reidentified += self._means_another(before, record)
+        return Change(record, before)
 
     def _means_another(self, before: Record, after: Record) -> bool:
         return any(before[place] != after[place] for place in self.table.schema.identity)

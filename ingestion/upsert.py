@@ -22,7 +22,7 @@ Key = tuple[Any, ...]
 
 
 class Stored(NamedTuple):
-    """A row as the database holds it."""
+    """A row as the database holds it; its JSON may be spelt otherwise than a record's: see `spelt_alike`."""
 
     record: Record
     missing: bool  # a run did not see it
@@ -87,9 +87,18 @@ def stored(table: Table, keys: Sequence[Key]) -> dict[Key, Stored]:
         if connection.vendor == "postgresql"
         else _stored_in_sqlite(table, keys)
     )
-    places = [index for index, column in enumerate(table.columns) if table.kind(column) is models.JSONField]
-    found = (Stored(_with_plain_json(row[:-2], places), bool(row[-2]), bool(row[-1])) for row in rows)
+    found = (Stored(tuple(row[:-2]), bool(row[-2]), bool(row[-1])) for row in rows)
     return {row.record[: table.schema.key]: row for row in found}
+
+
+def spelt_alike(table: Table, row: Record) -> Record:
+    """The row with its JSON texts written as records write them, whoever wrote them."""
+    return tuple(
+        value
+        if value is None or table.kind(column) is not models.JSONField
+        else _as_written(orjson.loads(value))
+        for column, value in zip(table.columns, row, strict=True)
+    )
 
 
 def known_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
@@ -238,17 +247,6 @@ def _from_incoming(table: Table, column: str) -> str:
     if kind is models.DurationField:
         return f"{column} * interval '1 microsecond'"
     return f"{column}::jsonb" if kind is models.JSONField else column
-
-
-def _with_plain_json(row: Record, places: Sequence[int]) -> Record:
-    """The row with its JSON texts written as records write them, whoever wrote them."""
-    if not places:
-        return tuple(row)
-    values = list(row)
-    for place in places:
-        if values[place] is not None:
-            values[place] = _as_written(orjson.loads(values[place]))
-    return tuple(values)
 
 
 def _as_written(value: Any) -> str:

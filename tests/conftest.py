@@ -8,6 +8,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +25,11 @@ from tests.support.project import ROOT, Project
 
 if settings.configured:
     raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
+
+# A shell that starts this in the background has its processes ignore Ctrl-C, and theirs in turn; the commands
+# under test must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Not pytest_unconfigure: a wrong option ends pytest between this import and that hook.
 OPEN = ExitStack()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Project:
+def place(tmp_path: Path) -> Iterator[Project]:
     """An empty folder in which a user runs the installed commands."""
     environment = environment_of(tmp_path)
     del environment["VAR_DIR"], environment["ENV_FILE"]
-    return Project(environment, tmp_path)
+    project = Project(environment, tmp_path)
+    yield project
+    project.stop()
 
 
 def run(place: Project, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
