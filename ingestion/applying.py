@@ -1,7 +1,6 @@
 """What a judged run does to the catalogue besides writing rows: what is missing, how late the data came."""
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,7 +8,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from ingestion.models import IngestionRun
-from ingestion.source.schemas import Record
 from ingestion.upsert import BATCH, Table, available_keys, in_batches
 
 
@@ -20,27 +18,17 @@ class Latency(NamedTuple):
     p95: float | None
 
 
-class Stopwatch:
-    """Sees records pass by on their way to the database, and tells their latency afterwards."""
+def latency_of(newest: Iterable[float], committed_at: datetime) -> Latency:
+    """Formula: commit time - max(created_at, updated_at), over the rows written.
 
-    def __init__(self, table: Table) -> None:
-        self._created = table.schema.column("created_at")
-        self._updated = table.schema.column("updated_at")
-        self._newest: array[float] = array("d")
-
-    def passing(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            newest = max(record[self._created], record[self._updated])
-            self._newest.append(datetime.fromisoformat(newest + "+00:00").timestamp())
-            yield record
-
-    def latency(self, committed_at: datetime) -> Latency:
-        """Formula: commit time - max(created_at, updated_at), over the rows written."""
-        if not self._newest:
-            return Latency(None, None)
-        oldest_first = sorted(committed_at.timestamp() - newest for newest in self._newest)
-        last = len(oldest_first) - 1
-        return Latency(oldest_first[last // 2], oldest_first[int(last * 0.95)])
+    Args:
+        newest: the newest time of each row at the source, in seconds since 1970.
+    """
+    waits = sorted(committed_at.timestamp() - moment for moment in newest)
+    if not waits:
+        return Latency(None, None)
+    last = len(waits) - 1
+    return Latency(waits[last // 2], waits[int(last * 0.95)])
 
 
 def mark_missing(

@@ -8,7 +8,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
 import orjson
@@ -41,6 +41,8 @@ class Landed:
     # One number a row for each key: of accepted rows, and of refused rows that say whose they are.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     refused_keys: "array[int]" = field(default_factory=lambda: array("q"))
+    # Seconds since 1970 of the newest time of each new or changed row, for its latency.
+    newest: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Landing:
         self.pages: dict[int, Landed] = {}
         self._known = known
         # Into an empty table everything is new: nothing need be looked up.
-        self._is_first = not table.model._default_manager.exists()
+        self.into_empty = not table.model._default_manager.exists()
+        self._created = table.schema.column("created_at")
+        self._updated = table.schema.column("updated_at")
         self._validator = Validator(table.schema, zone)
 
     def land(self, number: int, rows: Sequence[Any], skip: frozenset[int] = frozenset()) -> Landed:
@@ -190,10 +194,9 @@ class Landing:
 
     def _compare(self, records: list[Record], landed: Landed) -> list[Change]:
         width = self.table.schema.key
-        created, updated = self.table.schema.column("created_at"), self.table.schema.column("updated_at")
-        held = {} if self._is_first else stored(self.table, [record[:width] for record in records])
+        held = {} if self.into_empty else stored(self.table, [record[:width] for record in records])
         landed.keys.extend(number_of(record[:width]) for record in records)
-        landed.incoherent_times = sum(record[updated] < record[created] for record in records)
+        landed.incoherent_times = sum(record[self._updated] < record[self._created] for record in records)
         changes = (self._change(record, held.get(record[:width]), landed) for record in records)
         return [change for change in changes if change is not None]
 
@@ -201,6 +204,7 @@ class Landing:
         """What the catalogue must take in of this record; None where it holds just this."""
         if row is None:
             landed.new += 1
+            landed.newest.append(self._newest(record))
             return Change(record, None)
         landed.known += not row.unavailable
         landed.returned += row.missing
@@ -209,8 +213,13 @@ class Landing:
             landed.unchanged += 1
             return Change(record, before) if row.missing else None
         landed.changed += 1
+        landed.newest.append(self._newest(record))
         landed.reidentified += self._means_another(before, record)
         return Change(record, before)
+
+    def _newest(self, record: Record) -> float:
+        newest = max(record[self._created], record[self._updated])
+        return datetime.fromisoformat(newest + "+00:00").timestamp()
 
     def _means_another(self, before: Record, after: Record) -> bool:
         return any(before[place] != after[place] for place in self.table.schema.identity)

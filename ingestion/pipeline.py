@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ingestion import rejections, runs
-from ingestion.applying import Latency, Stopwatch, mark_missing
+from ingestion.applying import Latency, latency_of, mark_missing
 from ingestion.intake import Intake, Source
 from ingestion.landing import Change, Known, number_of
 from ingestion.meter import Meter
@@ -154,10 +154,10 @@ class _Job:
     def _apply(self, intake: Intake, *, whole: bool) -> None:
         resource = intake.table.schema.resource
         self._stage(f"writing {_words(intake)}")
-        stopwatch = Stopwatch(intake.table)
-        records = stopwatch.passing(self._counted(intake))
-        written = upsert(intake.table, records, self._guard)
-        self.written[resource] = (written, stopwatch.latency(timezone.now()))
+        records = self._counted(intake)
+        written = upsert(intake.table, records, self._guard, into_empty=intake.landing.into_empty)
+        newest = (moment for landed in intake.landing.pages.values() for moment in landed.newest)
+        self.written[resource] = (written, latency_of(newest, timezone.now()))
         rejections.keep(self.run, resource, intake.landing.refusals(), self._guard)
         if whole:
             rejections.settle(self.run, resource)
