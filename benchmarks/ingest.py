@@ -31,7 +31,7 @@ LEAST_SECOND_SPEEDUP: Final = 50.0
 # A peer that takes longer than this for both runs is measured once: its noise is no longer what counts.
 PATIENCE: Final = 30.0  # seconds
 # As it comes, and as somebody would set it up who knows that its tables have no index.
-PEERS: Final = {"dlt": "", "dlt with primary keys": "keyed"}
+PEERS: Final = {"dlt as it comes": "", "dlt tuned": "tuned"}
 NO_DLT: Final = (
     "Left out: dlt is not installed. To measure against it, in an environment of its own:\n"
     '  pip install --require-hashes -r requirements.lock && pip install "dlt[sqlalchemy]>=1.18"'

@@ -45,6 +45,9 @@ class Command(BaseCommand):
             "--source-port", type=int, default=SOURCE_PORT, help="default: 8001, or a free one"
         )
         parser.add_argument("--web-port", type=int, default=WEB_PORT, help="default: 8000, or a free one")
+        parser.add_argument(
+            "--folder", type=Path, default=settings.HOME / "var" / "demo", help="default: var/demo"
+        )
         parser.add_argument("--once", action="store_true", help="stop when everything has answered once")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -54,10 +57,10 @@ class Command(BaseCommand):
             with ExitStack() as running:
                 self._run(running, options)
         except KeyboardInterrupt:
-            self._say("\nStopped. Everything is still in var/demo; run the demo again to go on with it.")
+            self._say("\nStopped. What was made is kept; run the demo again to go on with it.")
 
     def _run(self, running: ExitStack, options: dict[str, Any]) -> None:
-        folder = settings.HOME / "var" / "demo"
+        folder = options["folder"].resolve()
         folder.mkdir(parents=True, exist_ok=True)
         source_port, web_port = free_port(options["source_port"]), free_port(options["web_port"])
         source = f"http://127.0.0.1:{source_port}"
@@ -71,7 +74,7 @@ class Command(BaseCommand):
         command = manage("demosource", f"--port={source_port}", *wanted)
         wait_for(source, running.enter_context(child(command, environment, log)), folder / "source.log")
 
-        self._say("2/4  Making the tables in var/demo/demo.db.")
+        self._say(f"2/4  Making the tables in {folder / 'demo.db'}.")
         self._manage(environment, "migrate", "--verbosity=0")
         password = self._make_admin(environment, folder)
 
@@ -83,7 +86,7 @@ class Command(BaseCommand):
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child(web_server(web_port), environment, log))
         wait_for(f"{web}/admin/login/", server, folder / "web.log")
-        self._tell(source, web, password)
+        self._tell(source, web, password, folder)
         if not options["once"]:
             threading.Event().wait()
 
@@ -110,18 +113,18 @@ class Command(BaseCommand):
         if done.returncode and not may_fail:
             raise CommandError(f"`manage.py {arguments[0]}` failed; what it says stands above.")
 
-    def _tell(self, source: str, web: str, password: str | None) -> None:
+    def _tell(self, source: str, web: str, password: str | None, folder: Path) -> None:
         login = (
             f"{ADMIN} / {password}  (shown only this once)"
             if password
-            else f"{ADMIN}, with the password shown at the first start (delete var/demo for a new one)"
+            else f"{ADMIN}, with the password shown at the first start (delete {folder} for a new one)"
         )
         self._say(
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {login}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
-            f"Logs are in var/demo. Ctrl-C stops everything."
+            f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
     def _say(self, text: str) -> None:
