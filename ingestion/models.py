@@ -73,6 +73,9 @@ class Listener(Mirrored):
     class Meta(Mirrored.Meta):
         db_table = "users"
         ordering: ClassVar = ["id"]
+        permissions: ClassVar = [
+            ("view_personal_data", "Can see names, e-mail addresses and genders of listeners")
+        ]
 
     def __str__(self) -> str:
         # No name: this text ends up in logs and error pages.
