@@ -149,7 +149,8 @@ class Intake:
             stable=self.measured.stable,
             shifts=self.measured.shifts,
             available=self.available,
-            seen_again=self.sum("known"),
+            seen_again=self.landing.known(),
+            crossing=self.landing.crossing,
             reidentified=self.sum("reidentified"),
             has_identity=bool(self.table.schema.identity),
         )
@@ -167,7 +168,7 @@ class Intake:
     @property
     def missing(self) -> int:
         """Available rows that were not sent."""
-        return max(self.available - self.sum("known"), 0)
+        return max(self.available - self.landing.known(), 0)
 
     def _land_from(self, reading: Reading) -> None:
         landed = 0
@@ -184,7 +185,7 @@ class Intake:
 
     def _land_again(self) -> None:
         landed = 0
-        for number, body in list(self._spool.bodies(Kind.PAGE)):
+        for number, body in self._spool.bodies(Kind.PAGE):
             landed += self.landing.land(number, parse(body)["items"]).received
             self._tick()
             self._progress(landed, self.measured.total)

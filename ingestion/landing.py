@@ -34,13 +34,15 @@ class Landed:
     duplicates: int = 0
     returned: int = 0
     reidentified: int = 0
-    known: int = 0
+    known: int = 0  # accepted rows that are available in the catalogue
     incoherent_times: int = 0
     unknown_songs: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
     # One number a row for each key: of accepted rows, and of refused rows that say whose they are.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     refused_keys: "array[int]" = field(default_factory=lambda: array("q"))
+    # Those of the refused keys that name an available row of the catalogue.
+    refused_known: "array[int]" = field(default_factory=lambda: array("q"))
     # Seconds since 1970 of the newest time of each new or changed row, for its latency.
     newest: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -76,6 +78,8 @@ class Landing:
         self.table = table
         self.spool = spool
         self.pages: dict[int, Landed] = {}
+        # Doubled rows whose two copies stood on different pages, as a row that moved would.
+        self.crossing = 0
         self._known = known
         # Into an empty table everything is new: nothing need be looked up.
         self.into_empty = not table.model._default_manager.exists()
@@ -85,7 +89,7 @@ class Landing:
 
     def land(self, number: int, rows: Sequence[Any], skip: frozenset[int] = frozenset()) -> Landed:
         """Validate and compare the rows of a page; the places in `skip` are duplicates of other rows."""
-        landed = self.pages[number] = Landed(received=len(rows), duplicates=len(skip))
+        landed = Landed(received=len(rows), duplicates=len(skip))
         landed.unknown_fields = self._validator.unknown_fields(rows)
         results = [
             (row, result)
@@ -98,6 +102,8 @@ class Landing:
         changes = self._compare([result for _, result in results if not isinstance(result, Refusal)], landed)
         self._count_refused(refusals, landed)
         self._stage(number, changes, refusals)
+        # Last: a page that landed half would make counts that do not add up.
+        self.pages[number] = landed
         return landed
 
     def drop_after(self, last: int) -> None:
@@ -112,10 +118,19 @@ class Landing:
         repeated = self._repeated()
         if not repeated:
             return 0
-        losers = self._losers(repeated)
+        losers, self.crossing = self._losers(repeated)
         for number, places in losers.items():
             self.land(number, self._rows(number), frozenset(places))
         return sum(map(len, losers.values()))
+
+    def known(self) -> int:
+        """How many of the catalogue's available rows were sent, whole or broken."""
+        accepted = sum(landed.known for landed in self.pages.values())
+        broken = {key for landed in self.pages.values() for key in landed.refused_known}
+        if not broken:
+            return accepted
+        # A key may come twice: once whole and once broken, or broken both times.
+        return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
 
     def seen(self) -> set[int]:
         """The keys of every row that was sent, refused or not."""
@@ -156,9 +171,10 @@ class Landing:
                 (repeated if key in seen else seen).add(key)
         return repeated
 
-    def _losers(self, repeated: set[int]) -> dict[int, list[int]]:
-        """Page: places of the rows that must not stand."""
+    def _losers(self, repeated: set[int]) -> tuple[dict[int, list[int]], int]:
+        """Page: places of the rows that must not stand; and how many have their twin on another page."""
         best: dict[int, tuple[str, int, int]] = {}
+        crossing = 0
         losers: defaultdict[int, list[int]] = defaultdict(list)
         for number in sorted(self.pages):
             if repeated.isdisjoint(self.pages[number].keys):
@@ -172,7 +188,8 @@ class Landing:
                 best[key] = winner
                 if winner != loser:
                     losers[loser[1]].append(loser[2])
-        return losers
+                    crossing += winner[1] != loser[1]
+        return losers, crossing
 
     def _without_strangers(
         self, results: list[tuple[Any, Record | Refusal]], landed: Landed
@@ -214,7 +231,7 @@ class Landing:
             return Change(record, before) if row.missing else None
         landed.changed += 1
         landed.newest.append(self._newest(record))
-        landed.reidentified += self._means_another(before, record)
+        landed.reidentified += not row.unavailable and self._means_another(before, record)
         return Change(record, before)
 
     def _newest(self, record: Record) -> float:
@@ -229,7 +246,7 @@ class Landing:
         keys = [key for refusal in refusals if (key := self._validator.key(refusal.row)) is not None]
         landed.refused_keys.extend(number_of(key) for key in keys)
         held = stored(self.table, keys)
-        landed.known += sum(not row.unavailable for row in held.values())
+        landed.refused_known.extend(number_of(key) for key, row in held.items() if not row.unavailable)
 
 
 def number_of(key: Key) -> int:

@@ -36,6 +36,9 @@ ORDER: Final = (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)
 FRESH_SECONDS: Final = 3600.0
 EXIT_CODES: Final = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, Status.REFUSED: 4}
 LOCKED_EXIT_CODE: Final = 3
+ABOUT_STAGING: Final = (
+    "Pages are kept in STAGING_DIR until they are judged: it needs room, and must be writable."
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class _Job:
         self.run, self.order, self.watch = run, order, watch
         self.meter = Meter()
         self.heart = runs.Heart(run)
-        self.staging = _staging_of(run, order.staging)
+        self.staging = Staging(order.staging)  # until `read` has found the run's own
         self.known = Known()
         self.intakes: list[Intake] = []
         self.written: dict[Resource, tuple[int, Latency]] = {}
@@ -118,9 +121,14 @@ class _Job:
             raise
         except SourceError as error:
             self._finish(Verdict(Status.FAILED, error.kind, str(error)))
+        except OSError as error:
+            self._finish(Verdict(Status.FAILED, "staging", f"{error}. {ABOUT_STAGING}"))
         except BaseException as error:
+            # A connection that broke is what may have ended the run; its end needs a new one.
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
             name = type(error).__name__
-            self._finish(Verdict(Status.FAILED, name, f"{name}: {error}" if str(error) else name))
+            self._finish(Verdict(Status.FAILED, name, f"{name}: {first_line(error)}".removesuffix(": ")))
             raise
         else:
             self.staging.discard()
@@ -130,6 +138,7 @@ class _Job:
             self.staging.close()
 
     def read(self, client: Source) -> None:
+        self.staging = _staging_of(self.run, self.order.staging)
         for table in ORDER:
             spool = self.staging.spool(table.schema.resource)
             intake = Intake(table, spool, self.known, self.order.zone, self._tick, self.watch.progress)
@@ -241,6 +250,11 @@ def summary(reports: list[ResourceReport]) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows: PostgreSQL names the row there, which may hold an e-mail."""
+    return str(error).partition("\n")[0]
+
+
 def _words(intake: Intake) -> str:
     return intake.table.schema.resource.replace("_", " ")
 
@@ -258,13 +272,20 @@ def _staging_of(run: IngestionRun, base: Path) -> Staging:
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))
     room = base / blake2b(database.encode(), digest_size=6).hexdigest()
     staging = Staging(room / f"run-{run.pk}")
+    # What has its name was left by a database that is no more.
+    staging.discard()
     before = runs.predecessor(run)
     if before is not None and not run.dry_run:
         left = Staging(room / f"run-{before.pk}")
         age = left.age()
         if age is not None and (run.slot or age < FRESH_SECONDS):
             left.folder.rename(staging.folder)
-    for folder in room.glob("run-*"):
-        if folder != staging.folder:
-            Staging(folder).discard()
+    if not run.dry_run:
+        _clean(room, keep={staging.folder, *(room / f"run-{pk}" for pk in runs.resumable())})
     return staging
+
+
+def _clean(room: Path, keep: set[Path]) -> None:
+    for folder in room.glob("run-*"):
+        if folder not in keep:
+            Staging(folder).discard()

@@ -31,6 +31,7 @@ class Assessment:
         available: rows the catalogue held before, available ones only.
         seen_again: those of them that were sent again.
         reidentified: rows sent again under a known id with another identity.
+        crossing: doubled rows whose copies stood on different pages.
         has_identity: whether the source gives these rows ids that could be re-used.
     """
 
@@ -43,6 +44,7 @@ class Assessment:
     available: int
     seen_again: int
     reidentified: int
+    crossing: int
     has_identity: bool
 
     @property
@@ -112,6 +114,14 @@ def _doubts(one: Assessment, limits: Limits) -> list[tuple[str, str]]:
         doubts.append(
             ("lying_total", f"The source claims {one.total:,} {one.label} and sent {one.received:,}.")
         )
+    gone = one.available - one.seen_again
+    if one.crossing and gone > 0:
+        # A row that slips to the next page while another one goes is read twice, and its neighbour never.
+        reason = (
+            f"{one.crossing:,} rows of {one.label} came twice, on different pages, and {gone:,} known ones "
+            "did not come: they may have been passed over."
+        )
+        doubts.append(("doubled_rows", reason))
     if one.rejected > limits.rejected * one.received:
         share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
         reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."

@@ -18,6 +18,8 @@ from ingestion.models import IngestionRun
 
 LEASE: Final = timedelta(minutes=5)
 BEAT_EVERY: Final = 5.0  # seconds
+# Longer than a missed slot is caught up for.
+KEPT: Final = timedelta(days=1)
 
 
 class AlreadyRunning(Exception):
@@ -88,6 +90,12 @@ def predecessor(run: IngestionRun) -> IngestionRun | None:
         IngestionRun.objects.filter(slot=run.slot, pk__lt=run.pk, dry_run=run.dry_run).order_by("-pk").first()
     )
     return last if last is not None and last.status in {"abandoned", "failed"} else None
+
+
+def resumable() -> list[int]:
+    """Dead runs whose slot may still be taken up again, and whose pages are kept for it."""
+    dead = IngestionRun.objects.filter(status=IngestionRun.Status.ABANDONED).exclude(slot="")
+    return list(dead.filter(started_at__gt=timezone.now() - KEPT).values_list("pk", flat=True))
 
 
 class Heart:

@@ -6,7 +6,7 @@ from ingestion.quality import Assessment, Limits, judge
 
 FINE = Assessment(
     resource="songs", received=100, total=100, rejected=0, stable=True, shifts=0, available=100,
-    seen_again=100, reidentified=0, has_identity=True,
+    seen_again=100, reidentified=0, crossing=0, has_identity=True,
 )  # fmt: skip
 
 
@@ -77,3 +77,15 @@ def test_every_doubt_is_told() -> None:
     assert verdict.kind == "lying_total"
     assert "sent 100." in verdict.reason
     assert "rows of users were refused" in verdict.reason
+
+
+def test_doubled_rows_on_different_pages_are_doubtful_only_while_known_rows_did_not_come() -> None:
+    harmless = judge([replace(FINE, crossing=3)], Limits())
+    doubtful = judge([replace(FINE, crossing=3, seen_again=98)], Limits())
+
+    assert harmless.status == "succeeded"
+    assert (doubtful.status, doubtful.kind) == ("partial", "doubled_rows")
+    assert doubtful.reason == (
+        "3 rows of songs came twice, on different pages, and 2 known ones did not come: "
+        "they may have been passed over."
+    )
