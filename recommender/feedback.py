@@ -1,0 +1,115 @@
+"""What listeners say and do with what they were recommended: written once, whatever is sent twice."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import models
+
+from ingestion.models import Listener, Song
+from recommender.models import Feedback, ServedList
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing a listener said or did, in the API's words.
+
+    Attributes:
+        event_id: the app's own name for it; sent twice, it counts once.
+        seconds: how long it was listened to; for a listen alone.
+        recommendation_id: the list it answers to, where there is one.
+        at: when it happened; None: when it was received.
+    """
+
+    event_id: str
+    user_id: int
+    song_id: int
+    kind: Feedback.Kind
+    seconds: float | None = None
+    recommendation_id: UUID | None = None
+    at: datetime | None = None
+
+
+class Recorded(NamedTuple):
+    event_id: str
+    created: bool  # False: it was here before, and stays as it was
+
+
+class UnknownIds(ValueError):
+    """Ids that name nobody and nothing, or a list that is somebody else's; nothing was recorded.
+
+    Attributes:
+        fields: the unknown values by the event's field, ascending.
+    """
+
+    def __init__(self, fields: dict[str, list[Any]]) -> None:
+        named = "; ".join(f"{field} {', '.join(map(str, values))}" for field, values in fields.items())
+        super().__init__(f"Unknown: {named}.")
+        self.fields = fields
+
+
+def record(events: Sequence[Event], *, received_at: datetime) -> list[Recorded]:
+    """Record the events that are new, in one insert; one answer for each, in order.
+
+    Of two events with one id the first is kept, whatever the second says.
+
+    Raises:
+        UnknownIds: a listener, song or list is unknown, or a list was another listener's.
+    """
+    _require_known(events)
+    known = _known_of(Feedback, "event_id", {event.event_id for event in events})
+    fresh = {event.event_id: event for event in reversed(events) if event.event_id not in known}
+    rows = [_row(fresh[name], received_at) for name in dict.fromkeys(_names(events)) if name in fresh]
+    # A twin that is recorded at the same moment gets in the way of nothing.
+    Feedback.objects.bulk_create(rows, ignore_conflicts=True)
+    answers = []
+    for name in _names(events):
+        answers.append(Recorded(name, name in fresh))
+        fresh.pop(name, None)
+    return answers
+
+
+def _names(events: Iterable[Event]) -> Iterable[str]:
+    return (event.event_id for event in events)
+
+
+def _row(event: Event, received_at: datetime) -> Feedback:
+    return Feedback(
+        event_id=event.event_id,
+        listener_id=event.user_id,
+        song_id=event.song_id,
+        kind=event.kind,
+        seconds=event.seconds,
+        served_list_id=event.recommendation_id,
+        # A telephone's clock that runs ahead must not make news out of the future.
+        at=min(event.at or received_at, received_at),
+        received_at=received_at,
+    )
+
+
+def _require_known(events: Sequence[Event]) -> None:
+    users = {event.user_id for event in events}
+    songs = {event.song_id for event in events}
+    lists = {event.recommendation_id for event in events if event.recommendation_id}
+    owners = dict(ServedList.objects.filter(pk__in=lists).values_list("pk", "listener_id")) if lists else {}
+    unknown: dict[str, list[Any]] = {
+        "user_id": sorted(users - _known_of(Listener, "pk", users)),
+        "song_id": sorted(songs - _known_of(Song, "pk", songs)),
+        "recommendation_id": sorted(
+            {
+                event.recommendation_id
+                for event in events
+                if event.recommendation_id and owners.get(event.recommendation_id) != event.user_id
+            }
+        ),
+    }
+    fields = {name: values for name, values in unknown.items() if values}
+    if fields:
+        raise UnknownIds(fields)
+
+
+def _known_of(model: type[models.Model], field: str, values: Collection[Any]) -> set[Any]:
+    rows = model._default_manager.filter(**{f"{field}__in": values})
+    return set(rows.values_list(field, flat=True))

@@ -1,0 +1,21 @@
+"""The demo's world in the tables, without a server between: songs, listeners and what they played."""
+
+from datetime import date
+from functools import lru_cache
+
+from ingestion.demo.world import World
+from ingestion.source.schemas import SCHEMAS, Validator
+from ingestion.upsert import TABLES, upsert
+
+
+@lru_cache(maxsize=4)
+def small_world(songs: int = 300, listeners: int = 60, days: int = 20) -> World:
+    """A world that ends on the last of October 2026; nobody may move it on."""
+    return World.up_to(date(2026, 10, 31), songs=songs, listeners=listeners, days=days)
+
+
+def fill(world: World) -> None:
+    """Write the world's rows into the empty tables."""
+    for schema in SCHEMAS:
+        rows = world.rows(schema.path.removeprefix("/"))
+        upsert(TABLES[schema.resource], Validator(schema).records(rows), into_empty=True)
