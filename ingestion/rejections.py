@@ -1,6 +1,6 @@
 """Refused rows: kept whole with the reason, and taken in when the reason is gone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
 from hashlib import blake2b
 from typing import Final
@@ -12,7 +12,7 @@ from django.utils import timezone
 from ingestion.models import IngestionRun, Listener, Rejection
 from ingestion.source.bodies import parse
 from ingestion.source.schemas import LISTENING_HISTORY, Record, Refusal, Resource, Validator, schema_of
-from ingestion.upsert import TABLES, in_batches, known_ids, upsert
+from ingestion.upsert import TABLES, Table, in_batches, known_ids, stored, upsert
 
 TAKEN_IN: Final = "taken in"
 NOT_SENT: Final = "the source no longer sends it in this form"
@@ -76,7 +76,7 @@ def _replay(
     schema = schema_of(resource)
     validator = Validator(schema, zone)
     taken = 0
-    for batch in in_batches(rejections.iterator(chunk_size=1_000), 1_000):
+    for batch in _in_lists(rejections):
         results = validator.records([parse(rejection.payload.encode()) for rejection in batch])
         pairs = [
             (one, record)
@@ -87,9 +87,28 @@ def _replay(
             pairs = _of_known_users(pairs)
         with transaction.atomic():
             guard()
-            upsert(TABLES[resource], [record for _, record in pairs])
+            upsert(TABLES[resource], _not_older(TABLES[resource], [record for _, record in pairs]))
             taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), TAKEN_IN)
     return taken
+
+
+def _in_lists(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
+    """1 000 at a time, each list read to its end: SQLite writes nothing while a SELECT is open."""
+    last = 0
+    while batch := list(rejections.filter(pk__gt=last)[:1_000]):
+        yield batch
+        last = batch[-1].pk
+
+
+def _not_older(table: Table, records: list[Record]) -> list[Record]:
+    """Without those that the catalogue holds in a newer form: a refused row may have waited for long."""
+    width, updated = table.schema.key, table.schema.column("updated_at")
+    held = stored(table, [record[:width] for record in records])
+    return [
+        record
+        for record in records
+        if record[:width] not in held or held[record[:width]].record[updated] <= record[updated]
+    ]
 
 
 def _of_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import close_old_connections, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -37,8 +37,8 @@ IngestSlot = Callable[[str], IngestionRun]
 def sync_timetable(scheduled_time: time, time_zone: str) -> None:
     """Make the daily entry, or move it where `SCHEDULED_TIME` says, unless a person has moved it."""
     wanted = f"{scheduled_time:%H:%M} {time_zone}"
-    crontab, _ = CrontabSchedule.objects.get_or_create(
-        minute=str(scheduled_time.minute), hour=str(scheduled_time.hour), day_of_week="*",
+    crontab = _first_or_new(
+        CrontabSchedule, minute=str(scheduled_time.minute), hour=str(scheduled_time.hour), day_of_week="*",
         day_of_month="*", month_of_year="*", timezone=time_zone,
     )  # fmt: skip
     with transaction.atomic():
@@ -127,6 +127,8 @@ def serve(ingest: IngestSlot, stop: Event, clock: Callable[[], datetime] = timez
     """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it."""
     while not stop.is_set():
         try:
+            # A connection that the server closed, or that is too old, is not asked again.
+            close_old_connections()
             run_due(ingest, clock())
         except Exception:
             logger.exception("run_broke reason='the scheduler goes on'")
@@ -153,7 +155,7 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
 
 
 def _make_catch_up_entry() -> None:
-    every, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.MINUTES)
+    every = _first_or_new(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
     PeriodicTask.objects.get_or_create(
         name=CATCH_UP_ENTRY,
         defaults={
@@ -161,6 +163,11 @@ def _make_catch_up_entry() -> None:
             "description": "Starts a due run that has not started, if it is less than 12 hours late.",
         },
     )  # fmt: skip
+
+
+def _first_or_new(schedule: Any, **fields: Any) -> Any:
+    """Nothing keeps a person from making the same schedule twice, which `get_or_create` refuses to see."""
+    return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 
 def _note(says: str) -> str:

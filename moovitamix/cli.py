@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, execute_from_command_line
 
+from ingestion.source.errors import without_secrets
+
 INFO = """MoovitaMix reads songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history), and calls a run a success only when it is
 proven to be one: every page read, every row checked, nothing shifted while it was read.
@@ -93,7 +95,7 @@ def _set_up() -> None:
 def _config_help() -> str:
     database = settings.DATABASES["default"]
     return CONFIG_HELP.format(
-        base_url=settings.BASE_URL,
+        base_url=without_secrets(settings.BASE_URL),
         scheduled_time=f"{settings.SCHEDULED_TIME:%H:%M}",
         time_zone=settings.TIME_ZONE,
         database=database["NAME"] if "sqlite" in database["ENGINE"] else "not used: DATABASE_URL is set",

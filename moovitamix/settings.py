@@ -104,7 +104,7 @@ UNFOLD: dict[str, Any] = {
 }
 
 # --- The data --------------------------------------------------------------------------------------
-DATABASES: dict[str, dict[str, Any]] = {"default": {**env.database(), "CONN_MAX_AGE": 600}}
+DATABASES: dict[str, dict[str, Any]] = {"default": {**env.database(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # WAL and IMMEDIATE: 0 "database is locked" in 8 s of writers, where the defaults gave 2 923.
     DATABASES["default"]["OPTIONS"] = {

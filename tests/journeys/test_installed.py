@@ -108,12 +108,14 @@ def test_start_pipeline_test_shows_the_configuration_and_runs_once(
     with DemoServer(world) as server:
         url = server.url
         done = run(
-            place, str(installed / "start-pipeline"), "--test", BASE_URL=server.url, SCHEDULED_TIME="04:30"
-        )
+            place, str(installed / "start-pipeline"), "--test", SCHEDULED_TIME="04:30",
+            BASE_URL=server.url.replace("http://", "http://user:not-to-be-shown@"),
+        )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
     assert f"BASE_URL          the source API (now {url})" in done.stdout
     assert "(now 04:30)" in done.stdout
+    assert "not-to-be-shown" not in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith(f"{len(world.rows('tracks'))} songs: ")
     # A relative name starts from where the command runs.
     assert (place.folder / "music_data.db").is_file()

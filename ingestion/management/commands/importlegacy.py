@@ -1,5 +1,6 @@
 """Take in a database of the seed's schema."""
 
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ingestion.configuration import order
 from ingestion.datasets.legacy import LegacyDatabase, NotLegacy
 from ingestion.models import IngestionRun, Song
-from ingestion.pipeline import ingest
+from ingestion.pipeline import EXIT_CODES, LOCKED_EXIT_CODE, ingest
 from ingestion.runs import AlreadyRunning
 from ingestion.schema_state import require_tables
 from ingestion.terminal import TerminalWatch
@@ -35,8 +36,10 @@ class Command(BaseCommand):
         watch = TerminalWatch()
         try:
             run = ingest(LegacyDatabase(options["file"]), order(trigger=IngestionRun.Trigger.LEGACY), watch)
-        except (NotLegacy, AlreadyRunning) as error:
+        except NotLegacy as error:
             raise CommandError(str(error)) from error
+        except AlreadyRunning as busy:
+            raise CommandError(str(busy), returncode=LOCKED_EXIT_CODE) from busy
         finally:
             watch.close()
         for report in run.reports.all():
@@ -47,3 +50,6 @@ class Command(BaseCommand):
         if run.error:
             self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
         self.stdout.write(f"{run.summary}.")
+        code = EXIT_CODES[IngestionRun.Status(run.status)]
+        if code:
+            sys.exit(code)

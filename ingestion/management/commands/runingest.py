@@ -14,6 +14,7 @@ from ingestion.models import IngestionRun
 from ingestion.pipeline import EXIT_CODES, LOCKED_EXIT_CODE
 from ingestion.runs import AlreadyRunning
 from ingestion.schema_state import require_tables
+from ingestion.source.errors import without_secrets
 from ingestion.terminal import Difference, line_of
 
 REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
@@ -87,7 +88,7 @@ class Command(BaseCommand):
         if run.error:
             self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
         if run.status == IngestionRun.Status.FAILED:
-            self.stderr.write(f"The catalogue is as it was. Source: {settings.BASE_URL}")
+            self.stderr.write(f"The catalogue is as it was. Source: {without_secrets(settings.BASE_URL)}")
         prefix = "Dry run, nothing written: " if run.dry_run else ""
         self.stdout.write(f"{prefix}{run.summary or 'nothing was read'}.")
 

@@ -12,6 +12,7 @@ from ingestion.configuration import ingest_now
 from ingestion.models import IngestionRun
 from ingestion.schedules import next_due, serve, sync_timetable
 from ingestion.schema_state import require_tables
+from ingestion.source.errors import without_secrets
 from ingestion.terminal import TerminalWatch
 
 
@@ -28,7 +29,9 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-            self._say(f"Scheduler started: {self._plan()}, from {settings.BASE_URL}. Ctrl-C stops.")
+            self._say(
+                f"Scheduler started: {self._plan()}, from {without_secrets(settings.BASE_URL)}. Ctrl-C stops."
+            )
             serve(self._ingest, stop)
         except KeyboardInterrupt:
             stop.set()

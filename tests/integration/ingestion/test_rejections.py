@@ -9,6 +9,7 @@ from ingestion import rejections, runs
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
 from ingestion.quality import Limits
 from tests.integration.ingestion.conftest import Run
+from tests.support.project import Project
 from tests.support.rows import make_session, make_track, make_user
 from tests.support.sources import ListSource
 
@@ -126,3 +127,47 @@ def test_a_replay_waits_for_a_run_that_is_at_work(db: None) -> None:
         rejections.replay(UTC, runs.require_idle)
 
     assert not ListeningHistory.objects.exists()
+
+
+def test_a_refused_row_that_waited_does_not_overwrite_a_newer_one(run: Run, source: ListSource) -> None:
+    run()
+    at_work = IngestionRun.objects.get()
+    old = make_track(5, name="Older", updated_at="2026-10-01T00:00:00")
+    Rejection.objects.create(
+        run=at_work,
+        last_run=at_work,
+        resource="songs",
+        fingerprint="x",
+        payload=json.dumps(old),
+        reason="was bad",
+    )
+
+    rejections.replay(UTC)
+
+    assert Song.objects.get(pk=5).name == "Song 5"
+    assert Rejection.objects.get().resolution == "taken in"
+
+
+def test_more_rejections_than_a_batch_are_replayed_on_sqlite_too(sqlite_project: Project) -> None:
+    taken = sqlite_project.shell(MANY)
+
+    assert taken == "{'songs': 0, 'users': 0, 'listening_history': 1500} 1500"
+
+
+MANY = """
+import json
+from datetime import UTC
+from django.utils import timezone
+from ingestion import rejections, runs
+from ingestion.models import Listener, ListeningHistory, Rejection
+now = timezone.now()
+run = runs.begin(trigger="command")
+Listener.objects.create(pk=1, created_at=now, updated_at=now)
+Rejection.objects.bulk_create(
+    Rejection(run=run, last_run=run, resource="listening_history", fingerprint=str(n), reason="x",
+              payload=json.dumps({"user_id": 1, "items": [1], "created_at": f"2026-01-01T00:00:00.{n:06}",
+                                  "updated_at": "2026-01-01T00:00:01"}))
+    for n in range(1500)
+)
+print(rejections.replay(UTC), ListeningHistory.objects.count())
+"""

@@ -6,9 +6,11 @@ from threading import Event
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from ingestion import runs
 from ingestion.models import IngestionRun
@@ -188,6 +190,7 @@ def test_the_next_run_is_told() -> None:
     assert next_due(at("2026-11-23T02:00")) == at("2026-11-24T02:00")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_an_exception_in_a_run_never_ends_the_scheduler(caplog: pytest.LogCaptureFixture) -> None:
     schedule()
     stop = Event()
@@ -208,3 +211,31 @@ def test_an_exception_in_a_run_never_ends_the_scheduler(caplog: pytest.LogCaptur
 
     assert looks == ["daily 2026-11-23"] * 2
     assert caplog.text.count("ZeroDivisionError: a bad day") == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_connection_is_made_again_at_the_next_look() -> None:
+    schedule()
+    slots: list[str] = []
+    with psycopg.connect(**connection.get_connection_params()) as other:
+        mine = connection.connection.info.backend_pid
+        other.execute("SELECT pg_terminate_backend(%s)", [mine])
+    stop = Event()
+
+    def ingest(slot: str) -> Any:
+        slots.append(slot)
+        stop.set()
+
+    serve(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
+
+    assert slots == ["daily 2026-11-23"]
+
+
+def test_schedules_that_somebody_made_twice_are_no_obstacle() -> None:
+    for _ in range(2):
+        crontab(2, zone="UTC", day_of_week="*", day_of_month="*", month_of_year="*").save()
+        IntervalSchedule.objects.create(every=1, period=IntervalSchedule.MINUTES)
+
+    sync_timetable(time(2), "UTC")
+
+    assert PeriodicTask.objects.filter(name=ENTRY).count() == 1
