@@ -1,16 +1,28 @@
-"""The front page, which joins both rooms."""
+"""The front page, the state of the data and of the service: what joins both rooms."""
 
-from typing import Any
+import logging
+from datetime import datetime
+from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
-from ingestion.models import IngestionRun
+from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from ingestion.schedules import next_due
+from recommender.models import ModelVersion
+
+logger = logging.getLogger(__name__)
 
 HEADLINES = {
     "running": "Run {pk} is at work",
@@ -20,6 +32,20 @@ HEADLINES = {
     "refused": "The last run was refused: the source looks like another catalogue",
     "abandoned": "The last run died half-way; the next one goes on from there",
 }
+# Name, when it was brought up to date, and by what.
+Update = tuple[str, datetime | None, str | None]
+AGE: Final = inline_serializer(
+    "Age",
+    {
+        "name": serializers.ChoiceField([name for name, _ in RESOURCES] + ["model"]),
+        "updated_at": serializers.DateTimeField(
+            allow_null=True, help_text="End of the last run that brought it in, or the model's making."
+        ),
+        "age_seconds": serializers.FloatField(allow_null=True, help_text="Null: never."),
+        "source": serializers.CharField(allow_null=True, help_text="The run's number, or the model's label."),
+    },
+    many=True,
+)
 NO_RUN = "Start a run with “Run now” on the page of the runs, or with: python manage.py runingest"
 
 
@@ -44,6 +70,36 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         },
     )
     return context
+
+
+class StatusView(APIView):
+    """The age of each data set and of the model, oldest first; what was never there comes before all."""
+
+    @extend_schema(
+        summary="Age of each data set and of the model, oldest first",
+        responses=inline_serializer("Status", {"checked_at": serializers.DateTimeField(), "results": AGE}),
+    )
+    def get(self, request: Request) -> Response:
+        now = timezone.now()
+        updates = [*_data_sets(), _model()]
+        updates.sort(key=lambda update: (update[1] is not None, update[1] or now, update[0]))
+        return Response({"checked_at": now, "results": [_age(*update, now) for update in updates]})
+
+
+def live(request: HttpRequest) -> JsonResponse:
+    """The process answers; asks nothing else."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """Whether requests can be served: 503 where not, and `degraded` where they are served less well."""
+    checks = {"database": _database()}
+    if checks["database"] == "ok":
+        checks["migrations"] = _migrations()
+    broken = any(state != "ok" for state in checks.values())
+    return JsonResponse(
+        {"status": "unavailable" if broken else "ok", "checks": checks}, status=503 if broken else 200
+    )
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -94,3 +150,41 @@ def _row(run: IngestionRun) -> list[SafeString | str | int]:
         run.changed,
         run.rejected,
     ]
+
+
+def _data_sets() -> list[Update]:
+    """Each data set, the end of the last run that brought it in, and that run."""
+    brought = ResourceReport.objects.filter(run__status__in=("succeeded", "partial"), run__dry_run=False)
+    updates: list[Update] = []
+    for resource, _ in RESOURCES:
+        newest = brought.filter(resource=resource).order_by("-run_id").select_related("run").first()
+        updates.append(
+            (resource, newest.run.finished_at, str(newest.run_id)) if newest else (resource, None, None)
+        )
+    return updates
+
+
+def _model() -> Update:
+    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
+    return ("model", champion.created_at, champion.label) if champion else ("model", None, None)
+
+
+def _age(name: str, updated_at: datetime | None, source: str | None, now: datetime) -> dict[str, Any]:
+    age = (now - updated_at).total_seconds() if updated_at else None
+    return {"name": name, "updated_at": updated_at, "age_seconds": age, "source": source}
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        logger.exception("health_database_down")
+        return "does not answer"
+    return "ok"
+
+
+def _migrations() -> str:
+    executor = MigrationExecutor(connection)
+    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return f"{len(pending)} are missing: python manage.py migrate" if pending else "ok"

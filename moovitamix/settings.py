@@ -43,6 +43,9 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "django_celery_beat",
     "django_celery_results",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "moovitamix",
     "ingestion",
     "recommender",
@@ -56,6 +59,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "moovitamix.api.private_answers",
 ]
 TEMPLATES = [
     {
@@ -103,8 +107,49 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
+# --- The API ---------------------------------------------------------------------------------------
+# A number, / and second, minute, hour or day; each key has its own count, and another one for feedback.
+API_RATE = env.text("API_RATE", "600/min")
+API_FEEDBACK_RATE = env.text("API_FEEDBACK_RATE", "600/min")
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "recommender.access.KeyAuthentication",
+        "recommender.access.StaffSession",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["recommender.access.KeyThrottle"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "moovitamix.api.OrjsonRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["moovitamix.api.OrjsonParser"],
+    "DEFAULT_PAGINATION_CLASS": "moovitamix.api.CursorPages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "moovitamix.errors.answer_error",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "MoovitaMix",
+    "VERSION": "1",
+    "DESCRIPTION": "Songs, listeners and recommendations that can be explained.",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "AUTHENTICATION_WHITELIST": ["recommender.access.KeyAuthentication"],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    # Swagger UI from a package, not from a CDN.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "moovitamix.openapi.add_errors",
+    ],
+}
+
 # --- The data --------------------------------------------------------------------------------------
-DATABASES: dict[str, dict[str, Any]] = {"default": {**env.database(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {**env.database(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # WAL and IMMEDIATE: 0 "database is locked" in 8 s of writers, where the defaults gave 2 923.
     DATABASES["default"]["OPTIONS"] = {

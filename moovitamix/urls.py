@@ -1,8 +1,26 @@
 """Every route."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView
 
-from moovitamix.home import home
+from moovitamix.errors import no_route
+from moovitamix.home import StatusView, home, live, ready
+from moovitamix.openapi import ApiRoot, Docs
 
-urlpatterns = [path("", home, name="home"), path("admin/", admin.site.urls)]
+handler400 = "moovitamix.errors.bad_request_page"
+handler404 = "moovitamix.errors.not_found_page"
+handler500 = "moovitamix.errors.broken_page"
+
+urlpatterns = [
+    path("", home, name="home"),
+    path("admin/", admin.site.urls),
+    path("health/live/", live, name="health-live"),
+    path("health/ready/", ready, name="health-ready"),
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("api/docs/", Docs.as_view(), name="api-docs"),
+    path("api/v1/", ApiRoot.as_view(), name="api-root"),
+    path("api/v1/status/", StatusView.as_view(), name="api-status"),
+    path("api/v1/", include("ingestion.urls")),
+    re_path("^api/", no_route, name="api-unknown"),
+]

@@ -1,0 +1,58 @@
+"""Answers that are not sent again while nothing they are made from has changed: ETag, Last-Modified, 304."""
+
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import blake2b
+from typing import NamedTuple
+
+from django.db.models import Max
+from django.http import HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, quote_etag
+from rest_framework.request import Request
+
+from ingestion.models import IngestionRun, Rejection
+
+
+class Edition(NamedTuple):
+    """What an answer is made from: the same marks, the same answer."""
+
+    marks: str
+    changed_at: datetime
+
+    def with_mark(self, mark: str, changed_at: datetime | None) -> "Edition":
+        """This edition as far as it also depends on something else."""
+        newest = max(self.changed_at, changed_at) if changed_at else self.changed_at
+        return Edition(f"{self.marks}|{mark}", newest)
+
+
+def catalogue_edition() -> Edition | None:
+    """The catalogue's edition, in two short queries; None while it is being written, or was never.
+
+    Rows change in a run, and when refused rows are taken in after one.
+    """
+    newest = IngestionRun.objects.order_by("-pk").values_list("pk", "finished_at").first()
+    if newest is None or newest[1] is None:
+        return None
+    taken_in = Rejection.objects.aggregate(at=Max("resolved_at"))["at"]
+    return Edition(f"{newest[0]}|{taken_in}", max(newest[1], taken_in or newest[1]))
+
+
+def conditional(
+    request: Request, edition: Edition | None, answer: Callable[[], HttpResponseBase]
+) -> HttpResponseBase:
+    """The answer, or 304 for a client that has it already.
+
+    The tag names the user too: what one may see another must not be told to have.
+    """
+    if edition is None:
+        return answer()
+    seen = f"{edition.marks}|{request.get_full_path()}|{request.accepted_renderer.format}|{request.user.pk}"
+    tag = quote_etag(blake2b(seen.encode(), digest_size=12).hexdigest())
+    changed_at = int(edition.changed_at.timestamp())
+    unchanged: HttpResponseBase | None = get_conditional_response(request, etag=tag, last_modified=changed_at)
+    response: HttpResponseBase = unchanged or answer()
+    response["ETag"], response["Last-Modified"] = tag, http_date(changed_at)
+    # Private: no proxy keeps it; no-cache: the client asks each time whether it is still right.
+    response["Cache-Control"] = "private, no-cache"
+    return response

@@ -1,0 +1,15 @@
+"""The ingestion room's part of the API. The list of songs, which clusters filter, is the recommender's."""
+
+from django.urls import path
+
+from ingestion.views import HistoryList, RunDetail, RunList, SongDetail, SongList, UserDetail, UserList
+
+urlpatterns = [
+    path("songs/", SongList.as_view(), name="api-songs"),
+    path("songs/<int:pk>/", SongDetail.as_view(), name="api-song"),
+    path("users/", UserList.as_view(), name="api-users"),
+    path("users/<int:pk>/", UserDetail.as_view(), name="api-user"),
+    path("listening-history/", HistoryList.as_view(), name="api-listening-history"),
+    path("runs/", RunList.as_view(), name="api-runs"),
+    path("runs/<int:pk>/", RunDetail.as_view(), name="api-run"),
+]
