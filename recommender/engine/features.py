@@ -1,0 +1,158 @@
+"""What is known of songs besides who plays them, as numbers: metadata as TF-IDF, sound as scaled columns."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommender.engine.catalogue import Catalogue
+from recommender.engine.factors import factors, unit
+
+AXES: Final = 64
+# A token of one song alone says nothing of two songs' likeness; it would only fill the memory.
+LEAST_SONGS: Final = 2
+# Of the columns' own spread; what lies further out is as far as it gets, so that one typo decides nothing.
+FURTHEST: Final = 4.0
+# Of a normal distribution's middle half, in standard deviations.
+MIDDLE_HALF: Final = 1.349
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """How songs become rows; made once, and used for songs that come later too.
+
+    Attributes:
+        tokens: names of the metadata columns, such as "artist:abba" and "genre:rock".
+        idf: shape (n_tokens,), log((1 + songs) / (1 + songs with it)) + 1.
+        names: names of the sound columns: "year", "duration" and the audio features.
+        centres, scales: shape (n_names,), median and spread of each; scale 0 for a column that says nothing.
+        axes: shape (n_tokens, d): the metadata's main directions.
+    """
+
+    tokens: list[str]
+    idf: NDArray[np.float32]
+    names: list[str]
+    centres: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    axes: NDArray[np.float32]
+
+    def metadata(self, catalogue: Catalogue) -> csr_array:
+        """Shape (n_songs, n_tokens): TF-IDF, rows of length 1; tokens never seen before are left out."""
+        columns = {token: column for column, token in enumerate(self.tokens)}
+        found = [[columns[token] for token in song if token in columns] for song in tokens_of(catalogue)]
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in found], dtype=np.int64)])
+        indices = np.fromiter((column for row in found for column in row), dtype=np.int64, count=indptr[-1])
+        rows = np.repeat(np.arange(len(found)), np.diff(indptr))
+        values = self.idf[indices]
+        lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(found)))
+        shape = (catalogue.n_songs, len(self.tokens))
+        return csr_array(((values / lengths[rows]).astype(np.float32), indices, indptr), shape=shape)
+
+    def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
+        """Shape (n_songs, n_names): each column in its own spreads from its median.
+
+        0 where the song's value is unknown, and in columns that say nothing: neither pulls anywhere.
+        """
+        columns = numeric_columns(catalogue)
+        unknown = np.full(catalogue.n_songs, np.nan)
+        raw = np.stack([columns.get(name, unknown) for name in self.names], axis=1) if self.names else None
+        if raw is None:
+            return np.zeros((catalogue.n_songs, 0), dtype=np.float32)
+        scaled = (raw - self.centres) / np.where(self.scales > 0, self.scales, 1)
+        scaled = np.where(np.isfinite(scaled) & (self.scales > 0), scaled, 0)
+        return np.clip(scaled, -FURTHEST, FURTHEST).astype(np.float32)
+
+    def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
+        """Shape (n_songs, d + n_names): metadata's main directions and sound, each side of length 1 or 0."""
+        metadata = unit(np.asarray(self.metadata(catalogue) @ self.axes, dtype=np.float32))
+        return np.hstack([metadata, unit(self.sound(catalogue))])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in ("idf", "centres", "scales", "axes")}
+
+    def facts(self) -> dict[str, object]:
+        return {"tokens": self.tokens, "names": self.names}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
+        return cls(tokens=list(facts["tokens"]), names=list(facts["names"]), **arrays)
+
+
+def fit_features(catalogue: Catalogue, *, seed: int) -> FeatureSpace:
+    """Learn which words there are, how telling they are, and each column's middle and spread.
+
+    A column's unit is of no account: multiplied by a constant, its scaled values are the same.
+    """
+    counts = Counter(token for song in tokens_of(catalogue) for token in song)
+    tokens = sorted(token for token, songs in counts.items() if songs >= LEAST_SONGS)
+    songs = np.array([counts[token] for token in tokens], dtype=np.float64)
+    idf = (np.log((1 + catalogue.n_songs) / (1 + songs)) + 1).astype(np.float32)
+    columns = numeric_columns(catalogue)
+    centres, scales = _spreads(columns)
+    bare = FeatureSpace(tokens, idf, list(columns), centres, scales, np.zeros((len(tokens), 0), np.float32))
+    axes = softened_axes(bare.metadata(catalogue), seed)
+    return FeatureSpace(tokens, idf, list(columns), centres, scales, axes)
+
+
+def softened_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
+    """Shape (n_tokens, d): the metadata's singular vectors, each over the root of its singular value.
+
+    Rows of the metadata times these are songs with their axes weighed by the root of the singular values.
+    """
+    vectors, strengths = factors(metadata, AXES, seed=seed)
+    return np.asarray(vectors / np.sqrt(np.maximum(strengths, 1e-12)), dtype=np.float32)
+
+
+def tokens_of(catalogue: Catalogue) -> Iterator[list[str]]:
+    """Each song's tokens, without repetition: artist, album, songwriters, genres and their words, decade."""
+    for artist, album, writers, genres, year in zip(
+        catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
+        catalogue.release_years.tolist(), strict=True,
+    ):  # fmt: skip
+        found = [f"artist:{_plain(artist)}"] if artist else []
+        if album:
+            # Many albums are called "Greatest Hits".
+            found.append(f"album:{_plain(artist)}/{_plain(album)}")
+        found += [f"songwriter:{writer}" for writer in _values(writers)]
+        for genre in _values(genres):
+            found.append(f"genre:{genre}")
+            if " " in genre:
+                found += [f"word:{word}" for word in genre.split(" ")]
+        if year == year:  # noqa: PLR0124 - not NaN
+            found.append(f"decade:{int(year) // 10 * 10}")
+        yield list(dict.fromkeys(found))
+
+
+def numeric_columns(catalogue: Catalogue) -> dict[str, NDArray[np.float64]]:
+    """The year, the duration's logarithm and the audio features, by name."""
+    durations = np.where(catalogue.durations > 0, catalogue.durations, np.nan)
+    audio = {name: np.asarray(column, dtype=np.float64) for name, column in catalogue.audio.items()}
+    return {"year": catalogue.release_years, "duration": np.log(durations), **audio}
+
+
+def _spreads(columns: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    found = [_middle_and_spread(column[np.isfinite(column)]) for column in columns.values()]
+    centres, scales = zip(*found, strict=True) if found else ((), ())
+    return np.array(centres, dtype=np.float64), np.array(scales, dtype=np.float64)
+
+
+def _middle_and_spread(known: NDArray[np.float64]) -> tuple[float, float]:
+    if not len(known):
+        return 0.0, 0.0
+    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    # Where more than half the songs share one value, what the others say still counts.
+    spread = (high - low) / MIDDLE_HALF or float(known.std())
+    # A column of equal values has a spread of rounding errors at most.
+    return float(middle), spread if spread > 1e-9 * max(1e-300, float(np.abs(known).max())) else 0.0
+
+
+def _values(text: str) -> Sequence[str]:
+    return [value for value in (_plain(part) for part in text.split(",")) if value]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,63 @@
+"""How good lists are, against what listeners played afterwards. One value a listener, then their mean."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+
+def hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
+    """Shape of `lists`, (n_listeners, n): which places hold a song that the listener played in `test`."""
+    listeners, places = lists.shape
+    songs = test.shape[1]
+    played = np.repeat(np.arange(listeners, dtype=np.int64), np.diff(test.indptr)) * songs + test.indices
+    asked = np.arange(listeners, dtype=np.int64)[:, np.newaxis] * songs + lists
+    return np.isin(asked, played).reshape(listeners, places) & (lists >= 0)
+
+
+def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
+    """Normalised discounted cumulative gain, each hit worth 1; shape (n_listeners,), NaN without a test play.
+
+    DCG / ideal DCG, with DCG = sum over hits of 1 / log2(place + 1), places from 1, and the ideal list
+    holding min(n, number of test songs) hits at its head.
+
+    Source:
+        Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
+    """
+    gains = 1 / np.log2(np.arange(lists.shape[1]) + 2)
+    reachable = np.minimum(np.diff(test.indptr), lists.shape[1])
+    ideal = np.concatenate([[0.0], np.cumsum(gains)])[reachable]
+    return _per_listener((hits(lists, test) * gains).sum(axis=1), ideal)
+
+
+def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
+    """Hits / number of test songs; shape (n_listeners,), NaN without a test play."""
+    return _per_listener(hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
+
+
+def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
+    """Share of all songs that stand in anyone's list; 0 where there are no songs."""
+    return len(np.unique(lists[lists >= 0])) / n_songs if n_songs else 0.0
+
+
+def diversity(lists: NDArray[np.int32], groups: NDArray[np.int32]) -> float:
+    """Share of a list's pairs of songs that are of different groups (artists, say), averaged over lists.
+
+    1 - sum over groups of m (m - 1) / (n (n - 1)), m songs of a group among n: the Gini-Simpson index
+    without replacement. Lists of fewer than two songs have no pair and do not count; NaN where none has.
+    """
+    values = []
+    for row in lists:
+        songs = row[row >= 0]
+        n = len(songs)
+        if n > 1:
+            members = np.unique(groups[songs], return_counts=True)[1]
+            values.append(1 - float((members * (members - 1)).sum()) / (n * (n - 1)))
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _per_listener(
+    part: NDArray[np.float64], whole: NDArray[np.float64] | NDArray[np.int64]
+) -> NDArray[np.float64]:
+    values = np.full(len(part), np.nan)
+    np.divide(part, whole, out=values, where=np.asarray(whole) > 0)
+    return values

@@ -1,0 +1,218 @@
+"""The draw: clusters compete for each place of a list, and every pick's probability is known.
+
+At each place every cluster offers its best remaining song, and one of them is drawn with probability
+
+    pi = (1 - floor) a e^(v / T) / (sum of the same over all offers) + floor / G
+
+a the listener's affinity for the cluster, v the song's value, T the temperature, G the number of offers.
+Songs that may not appear are removed before the offers are made, so that pi is exact.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A list's best songs have values from 1 down to 0 at the twentieth.
+HEAD: Final = 20
+FLOOR: Final = 0.02
+HOTTEST: Final = 5.0  # a temperature at which values no longer matter
+USUAL: Final = 0.3  # the discovery at which nothing is tilted
+LEAN: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One place of a list: which song of the pool, and how probable that was given the places before."""
+
+    index: int
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What may be drawn; entry i of every array is one song.
+
+    Attributes:
+        songs: ids or columns, for the caller alone.
+        values: higher is better; see `values`.
+        clusters: each song's position among `affinities`.
+        artists: equal where the artist is.
+        affinities: shape (n_clusters,), the listener's share of engagement in each cluster.
+        eligible: False for songs that may not appear; None: all may.
+    """
+
+    songs: NDArray[np.int64]
+    values: NDArray[np.float64]
+    clusters: NDArray[np.integer]
+    artists: NDArray[np.integer]
+    affinities: NDArray[np.float64]
+    eligible: NDArray[np.bool_] | None = None
+
+
+def draw(
+    pool: Pool,
+    *,
+    n: int,
+    temperature: float,
+    seed: str,
+    floor: float = FLOOR,
+    artist_cap: int | None = 2,
+    placed: Sequence[Pick] = (),
+) -> list[Pick]:
+    """The next n picks after those `placed`; fewer only where no more songs are eligible.
+
+    A place's chance comes from the seed and the place alone, so that a list of 40 begins with the list of
+    20, here and in any other process. At temperature 0 the best value is taken, by its number where values
+    are equal: no chance, no affinity, no floor, and a propensity of 1.
+    """
+    offers = _Offers(pool, temperature, artist_cap, placed)
+    picks: list[Pick] = []
+    for place in range(len(placed), len(placed) + n):
+        if not offers.clusters:
+            break
+        pick = offers.best() if temperature <= 0 else offers.drawn(chance(seed, place), floor)
+        offers.take(pick.index)
+        picks.append(pick)
+    return picks
+
+
+def chance(seed: str, place: int) -> float:
+    """From 0 up to but without 1: the same for a seed and a place, in every process."""
+    digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def values(scores: NDArray[np.floating], n: int = HEAD) -> NDArray[np.float64]:
+    """Scores as the draw takes them: 1 for the best, 0 for the n-th best (or the last of fewer).
+
+    All 0 where they are equal.
+    """
+    if not len(scores):
+        return np.empty(0)
+    exact = np.asarray(scores, dtype=np.float64)
+    best = np.sort(exact)[::-1]
+    low = best[min(n, len(best)) - 1]
+    spread = best[0] - low
+    return (exact - low) / spread if spread > 0 else np.zeros(len(exact))
+
+
+def temperature_of(discovery: float) -> float:
+    """0 at discovery 0, the measured .1 at .3, so hot at 1 that affinities alone decide."""
+    if discovery >= 1:
+        return HOTTEST
+    return min(HOTTEST, 7 / 30 * discovery / (1 - discovery))
+
+
+def tilt(discovery: float) -> float:
+    """What a song by an unplayed artist gains in value: nothing at the usual discovery, less below it."""
+    return LEAN * (discovery - USUAL)
+
+
+class _Offers:
+    """Each cluster's best remaining song, and what it weighs."""
+
+    def __init__(
+        self, pool: Pool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
+    ) -> None:
+        self._values: list[float] = pool.values.tolist()
+        self._of: list[int] = pool.clusters.tolist()
+        self._artists: list[int] = pool.artists.tolist()
+        self._affinities: list[float] = pool.affinities.tolist()
+        self._temperature = temperature
+        self._cap = artist_cap
+        self._taken = {pick.index for pick in placed}
+        self._played: dict[int, int] = {}
+        for pick in placed:
+            artist = self._artists[pick.index]
+            self._played[artist] = self._played.get(artist, 0) + 1
+        self._queues = self._queued(pool)
+        self._top = max(self._values, default=0.0)
+        self._weights: dict[int, float] = {}
+        for cluster in list(self._queues):
+            self._renew(cluster)
+
+    @property
+    def clusters(self) -> dict[int, list[int]]:
+        """Clusters that offer a song: its queue, the offer last."""
+        return self._queues
+
+    def best(self) -> Pick:
+        index = min(
+            (queue[-1] for queue in self._queues.values()), key=lambda index: (-self._values[index], index)
+        )
+        return Pick(index, 1.0)
+
+    def drawn(self, chance: float, floor: float) -> Pick:
+        weights = self._weights
+        total = sum(weights.values())
+        if not 0 < total < math.inf:
+            weights = self._rescaled()
+            total = sum(weights.values())
+        even = floor / len(weights)
+        reached = 0.0
+        pick = None
+        for cluster, weight in weights.items():
+            probability = (1 - floor) * weight / total + even
+            reached += probability
+            if probability > 0:
+                pick = Pick(self._queues[cluster][-1], probability)
+                if chance < reached:
+                    break
+        if pick is None:
+            raise AssertionError("some offer has a weight, for they were rescaled")
+        return pick
+
+    def take(self, index: int) -> None:
+        """Place a song, and renew the offers that are gone with it."""
+        self._taken.add(index)
+        artist = self._artists[index]
+        self._played[artist] = self._played.get(artist, 0) + 1
+        stale = [self._of[index]]
+        if self._cap is not None and self._played[artist] >= self._cap:
+            heads = [(cluster, queue[-1]) for cluster, queue in self._queues.items()]
+            stale += [cluster for cluster, head in heads if self._artists[head] == artist]
+        for cluster in dict.fromkeys(stale):
+            self._renew(cluster)
+
+    def _queued(self, pool: Pool) -> dict[int, list[int]]:
+        """Each cluster's eligible songs, the worst first; clusters by number."""
+        order = np.lexsort((np.arange(len(pool.values)), -pool.values))[::-1]
+        if pool.eligible is not None:
+            order = order[pool.eligible[order]]
+        queues: dict[int, list[int]] = {cluster: [] for cluster in sorted(set(self._of))}
+        for index in order.tolist():
+            queues[self._of[index]].append(index)
+        return queues
+
+    def _renew(self, cluster: int) -> None:
+        queue = self._queues[cluster]
+        while queue and not self._may_appear(queue[-1]):
+            queue.pop()
+        if not queue:
+            del self._queues[cluster]
+            self._weights.pop(cluster, None)
+        elif self._temperature > 0:
+            power = (self._values[queue[-1]] - self._top) / self._temperature
+            self._weights[cluster] = self._affinities[cluster] * math.exp(min(power, 700.0))
+
+    def _may_appear(self, index: int) -> bool:
+        if index in self._taken:
+            return False
+        return self._cap is None or self._played.get(self._artists[index], 0) < self._cap
+
+    def _rescaled(self) -> dict[int, float]:
+        """The weights where all have vanished: measured from the best offer; alike where nothing is liked."""
+        any_liked = any(self._affinities[cluster] > 0 for cluster in self._queues)
+        shares = {cluster: self._affinities[cluster] if any_liked else 1.0 for cluster in self._queues}
+        values = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
+        top = max(values[cluster] for cluster, share in shares.items() if share > 0)
+        return {
+            # What nobody likes has no weight, however good; its power is not even raised.
+            cluster: share and share * math.exp((min(values[cluster], top) - top) / self._temperature)
+            for cluster, share in shares.items()
+        }
