@@ -1,0 +1,143 @@
+"""Who is champion: the only writer of a version's role, with a ledger of every change."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from recommender.models import ModelVersion, Promotion
+
+Role = ModelVersion.Role
+# Raises what is wrong with a version's artifact; the registry itself reads no files.
+Verify = Callable[[ModelVersion], object]
+
+
+class RegistryError(Exception):
+    """The roles can't be changed as asked; nothing was changed."""
+
+
+class UnknownVersion(RegistryError):
+    """No version has this label."""
+
+
+class NotPromotable(RegistryError):
+    """This version may not become champion."""
+
+
+class NothingToRollBack(RegistryError):
+    """There is no good version before this one."""
+
+
+class Busy(RegistryError):
+    """Somebody else has just changed the champion."""
+
+
+def champion_row() -> ModelVersion | None:
+    return ModelVersion.objects.filter(role=Role.CHAMPION).first()
+
+
+def good_versions() -> list[ModelVersion]:
+    """Former champions that were not withdrawn, the latest first: what serves where the champion can't."""
+    retired = ModelVersion.objects.filter(role=Role.RETIRED)
+    latest: dict[int, ModelVersion] = {}
+    for promotion in (
+        Promotion.objects.filter(promoted__in=retired).select_related("promoted").order_by("-id")
+    ):
+        latest.setdefault(promotion.promoted_id, promotion.promoted)
+    return list(latest.values())
+
+
+def find(label: str) -> ModelVersion:
+    """The version of this label.
+
+    Raises:
+        UnknownVersion: there is none; the message lists the latest.
+    """
+    version = ModelVersion.objects.filter(label=label).first()
+    if version is None:
+        known = ", ".join(ModelVersion.objects.values_list("label", flat=True)[:8])
+        raise UnknownVersion(f"There is no version {label}. The latest are: {known or 'none yet'}.")
+    return version
+
+
+def promote(
+    version: ModelVersion, *, reason: str, by: str, verify: Verify, only_first: bool = False
+) -> Promotion:
+    """Make `version` the champion, stand the old one down and write it in the ledger.
+
+    Args:
+        only_first: only where there is no champion yet.
+
+    Raises:
+        NotPromotable: it is champion already, or was withdrawn.
+        Busy: another promotion came between.
+        Exception: what `verify` finds wrong with the artifact.
+    """
+    verify(version)
+    with _one_at_a_time():
+        current = champion_row()
+        if only_first and current is not None:
+            raise Busy(f"{current.label} has become champion.")
+        return _replace(current, version, demote_to=Role.RETIRED, reason=reason, by=by)
+
+
+def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
+    """Withdraw the champion for good, and bring back the last good version before it.
+
+    Rolling back twice goes further back. Versions whose artifact is damaged are passed over.
+
+    Raises:
+        NothingToRollBack: there is no champion, or no good version before it.
+        Busy: another promotion came between.
+    """
+    current = champion_row()
+    if current is None:
+        raise NothingToRollBack("There is no champion yet. Train one: python manage.py retrain")
+    damaged = []
+    for version in good_versions():
+        try:
+            verify(version)
+        except Exception as error:  # whatever is wrong with it, an older one may be sound
+            damaged.append(f"{version.label}: {error}")
+            continue
+        with _one_at_a_time():
+            now = champion_row()
+            if now is None or now.pk != current.pk:
+                raise Busy(f"The champion is {now} by now, no longer {current}.")
+            return _replace(now, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+    why = f" Passed over: {' '.join(damaged)}" if damaged else ""
+    raise NothingToRollBack(f"There is no good version before {current.label}.{why}")
+
+
+def _replace(
+    current: ModelVersion | None, version: ModelVersion, *, demote_to: str, reason: str, by: str
+) -> Promotion:
+    wanted = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    if wanted.role == Role.CHAMPION:
+        raise NotPromotable(f"{wanted.label} is the champion already.")
+    if wanted.role == Role.WITHDRAWN:
+        raise NotPromotable(f"{wanted.label} was rolled back: a withdrawn version never returns.")
+    if current is not None:
+        ModelVersion.objects.filter(pk=current.pk).update(role=demote_to)
+    ModelVersion.objects.filter(pk=wanted.pk).update(role=Role.CHAMPION)
+    wanted.refresh_from_db()
+    return Promotion.objects.create(
+        promoted=wanted, replaced=current, rollback=demote_to == Role.WITHDRAWN,
+        reason=reason, by=by, at=timezone.now(),
+    )  # fmt: skip
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A transaction in which nobody else promotes.
+
+    The champion's row is locked by whoever is first. Where there is none yet, two may pass; the partial
+    UNIQUE on the role lets one of them through.
+    """
+    try:
+        with transaction.atomic():
+            list(ModelVersion.objects.select_for_update().filter(role=Role.CHAMPION))
+            yield
+    except IntegrityError as clash:
+        raise Busy("Another version has just become champion.") from clash
