@@ -15,15 +15,15 @@ from ingestion.models import IngestionRun, Rejection
 
 
 class Edition(NamedTuple):
-    """What an answer is made from: the same marks, the same answer."""
+    """What an answer is made from: the same marks, the same answer; `changed_at` None: nobody knows when."""
 
     marks: str
-    changed_at: datetime
+    changed_at: datetime | None
 
     def with_mark(self, mark: str, changed_at: datetime | None) -> "Edition":
         """This edition as far as it also depends on something else."""
-        newest = max(self.changed_at, changed_at) if changed_at else self.changed_at
-        return Edition(f"{self.marks}|{mark}", newest)
+        known = [moment for moment in (self.changed_at, changed_at) if moment]
+        return Edition(f"{self.marks}|{mark}", max(known, default=None))
 
 
 def catalogue_edition() -> Edition | None:
@@ -49,10 +49,12 @@ def conditional(
         return answer()
     seen = f"{edition.marks}|{request.get_full_path()}|{request.accepted_renderer.format}|{request.user.pk}"
     tag = quote_etag(blake2b(seen.encode(), digest_size=12).hexdigest())
-    changed_at = int(edition.changed_at.timestamp())
+    changed_at = int(edition.changed_at.timestamp()) if edition.changed_at else None
     unchanged: HttpResponseBase | None = get_conditional_response(request, etag=tag, last_modified=changed_at)
-    response: HttpResponseBase = unchanged or answer()
-    response["ETag"], response["Last-Modified"] = tag, http_date(changed_at)
+    response = unchanged or answer()
+    response["ETag"] = tag
+    if changed_at is not None:
+        response["Last-Modified"] = http_date(changed_at)
     # Private: no proxy keeps it; no-cache: the client asks each time whether it is still right.
     response["Cache-Control"] = "private, no-cache"
     return response

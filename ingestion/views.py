@@ -46,19 +46,23 @@ COMMA_SPACE: Final = Value(", ", output_field=TextField())
 
 
 class Detail(RetrieveAPIView):
-    """One row by its id."""
+    """One row by its id, or by what else names it."""
 
     noun: str
+    key = "pk"
 
     def get_object(self) -> Any:
-        row = self.get_queryset().filter(pk=self.kwargs["pk"]).first()
+        named = self.kwargs[self.key]
+        row = self.get_queryset().filter(**{self.key: named}).first()
         if row is None:
-            raise NotFound(f"There is no {self.noun} {self.kwargs['pk']}.")
+            raise NotFound(f"There is no {self.noun} {named}.")
         return row
 
 
-@extend_schema(summary="Songs", parameters=documented(SONG_FILTERS))
+@extend_schema(summary="The catalogue's songs, by id", parameters=documented(SONG_FILTERS))
 class SongList(ListAPIView):
+    """The catalogue; the project's route leads to a list that clusters filter too."""
+
     queryset = Song.objects.order_by("id")
     serializer_class = SongSerializer
     filters: ClassVar[tuple[Parameter, ...]] = SONG_FILTERS
@@ -106,7 +110,7 @@ class Personal:
 
 
 @extend_schema(
-    summary="Users",
+    summary="Users, by id",
     description="Listeners by their id. Names, e-mail addresses and genders need the permission "
     "`ingestion.view_personal_data`; without it these fields are absent.",
     parameters=documented(USER_FILTERS),
@@ -127,7 +131,7 @@ class UserDetail(Personal, Detail):
 
 
 @extend_schema(
-    summary="Listening history",
+    summary="Listening history, newest first",
     description="Sessions; those of one user newest first, those of all users by the order they were "
     "ingested in, newest first.",
     parameters=documented(HISTORY_FILTERS),
