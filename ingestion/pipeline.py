@@ -4,12 +4,12 @@ The catalogue is touched only after the judge has said yes; every transaction ch
 holds the lock; whatever happens, the run's row says how it ended.
 """
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from ingestion.landing import Change, Known, number_of
 from ingestion.meter import Meter
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.quality import Limits, Status, Verdict, judge
+from ingestion.resuming import staging_of
 from ingestion.source.errors import SourceError
 from ingestion.source.schemas import Resource
 from ingestion.staging import Staging
@@ -32,10 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Songs and listeners first: sessions point to both.
 ORDER: Final = (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)
-# A run by hand takes up the pages of a dead one only while they are fresh; a slot's stay its own.
-FRESH_SECONDS: Final = 3600.0
 EXIT_CODES: Final = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, Status.REFUSED: 4}
 LOCKED_EXIT_CODE: Final = 3
+DISK_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 ABOUT_STAGING: Final = (
     "Pages are kept in STAGING_DIR until they are judged: it needs room, and must be writable."
 )
@@ -121,15 +121,13 @@ class _Job:
             raise
         except SourceError as error:
             self._finish(Verdict(Status.FAILED, error.kind, str(error)))
-        except OSError as error:
-            self._finish(Verdict(Status.FAILED, "staging", f"{error}. {ABOUT_STAGING}"))
         except BaseException as error:
             # A connection that broke is what may have ended the run; its end needs a new one.
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
-            name = type(error).__name__
-            self._finish(Verdict(Status.FAILED, name, f"{name}: {first_line(error)}".removesuffix(": ")))
-            raise
+            self._finish(_verdict_on(error))
+            if not _is_of_the_disk(error):
+                raise
         else:
             self.staging.discard()
         finally:
@@ -138,7 +136,7 @@ class _Job:
             self.staging.close()
 
     def read(self, client: Source) -> None:
-        self.staging = _staging_of(self.run, self.order.staging)
+        self.staging = staging_of(self.run, self.order.staging)
         for table in ORDER:
             spool = self.staging.spool(table.schema.resource)
             intake = Intake(table, spool, self.known, self.order.zone, self._tick, self.watch.progress)
@@ -250,6 +248,18 @@ def summary(reports: list[ResourceReport]) -> str:
     )
 
 
+def _is_of_the_disk(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
+def _verdict_on(error: BaseException) -> Verdict:
+    """What a run that ended so is called."""
+    if _is_of_the_disk(error):
+        return Verdict(Status.FAILED, "staging", f"{error}. {ABOUT_STAGING}")
+    name = type(error).__name__
+    return Verdict(Status.FAILED, name, f"{name}: {first_line(error)}".removesuffix(": "))
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without what follows: PostgreSQL names the row there, which may hold an e-mail."""
     return str(error).partition("\n")[0]
@@ -261,31 +271,3 @@ def _words(intake: Intake) -> str:
 
 def _number(count: int) -> str:
     return f"{count:,}".replace(",", " ")
-
-
-def _staging_of(run: IngestionRun, base: Path) -> Staging:
-    """The run's folder, with the pages of its dead predecessor when they can be taken up.
-
-    Folders stand apart by database: two databases may share a machine, and number their runs alike.
-    """
-    settings = connection.settings_dict
-    database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))
-    room = base / blake2b(database.encode(), digest_size=6).hexdigest()
-    staging = Staging(room / f"run-{run.pk}")
-    # What has its name was left by a database that is no more.
-    staging.discard()
-    before = runs.predecessor(run)
-    if before is not None and not run.dry_run:
-        left = Staging(room / f"run-{before.pk}")
-        age = left.age()
-        if age is not None and (run.slot or age < FRESH_SECONDS):
-            left.folder.rename(staging.folder)
-    if not run.dry_run:
-        _clean(room, keep={staging.folder, *(room / f"run-{pk}" for pk in runs.resumable())})
-    return staging
-
-
-def _clean(room: Path, keep: set[Path]) -> None:
-    for folder in room.glob("run-*"):
-        if folder not in keep:
-            Staging(folder).discard()
