@@ -11,14 +11,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
-from rest_framework import exceptions, status
+from rest_framework import exceptions
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 API: Final = "/api/"
-MOST_BYTES: Final = 2_621_440  # of a request; as Django's own limit for forms
 MOST_ROWS: Final = 500  # a page
 
 
@@ -39,19 +38,10 @@ class OrjsonParser(JSONParser):  # type: ignore[misc]
     """JSON by orjson, which refuses what json breaks at or lets by: 100 000 brackets, NaN."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        body = stream.read(MOST_BYTES + 1)
-        if len(body) > MOST_BYTES:
-            raise PayloadTooLarge
         try:
-            return orjson.loads(body)
+            return orjson.loads(stream.read())
         except orjson.JSONDecodeError as error:
             raise exceptions.ParseError(f"This is no JSON: {error}.") from None
-
-
-class PayloadTooLarge(exceptions.APIException):  # type: ignore[misc]
-    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
-    default_detail = f"A request may hold {MOST_BYTES} bytes."
-    default_code = "payload_too_large"
 
 
 class CursorPages(CursorPagination):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
 from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -28,8 +29,16 @@ HOW_TO_SIGN: Final = (
 BROKE: Final = "Something broke on our side. It was written down; try again later."
 
 
+class PayloadTooLarge(exceptions.APIException):  # type: ignore[misc]
+    status_code = 413
+    default_detail = "The body is too large; send it in parts."
+    default_code = "payload_too_large"
+
+
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
     """The answer to an error that a view let go, in the one shape; also to one that nobody foresaw."""
+    if isinstance(error, RequestDataTooBig):
+        error = PayloadTooLarge()
     answer = exception_handler(error, context)
     if answer is None:
         request = context["request"]

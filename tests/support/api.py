@@ -1,5 +1,6 @@
 """Callers of the API, and rows for it to show."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,7 @@ class Caller:
 
     def post(self, path: str, body: Any, **options: Any) -> Any:
         options = {"content_type": "application/json"} | options
-        return self.client.post(V1 + path, body, headers=self.headers, **options)
+        return self.client.post(V1 + path, json.dumps(body), headers=self.headers, **options)
 
 
 def make_caller(name: str = "app", *, personal_data: bool = False) -> Caller:
