@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import User
 from django.db import models
 from django.db.models import F, Q
+from django.utils.functional import cached_property
 
 from ingestion.models import Listener, Song
+from recommender.cards import Card, cards_of
 
 
 class Immutable(Exception):
@@ -240,6 +242,11 @@ class ServedList(models.Model):
 
     def __str__(self) -> str:
         return f"List {self.pk}"
+
+    @cached_property
+    def cards(self) -> dict[int, Card]:
+        """What is shown of its songs, by their ids."""
+        return cards_of(item["song"] for item in self.items)
 
 
 class Feedback(models.Model):

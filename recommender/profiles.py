@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory
+from recommender.engine.affinities import recency_weights
 from recommender.engine.catalogue import Profiles
 from recommender.models import Feedback, ServedList
 
@@ -73,6 +74,12 @@ class Known:
     history_at: datetime | None
     feedback_id: int
 
+    def without(self, songs: Ids) -> "Known":
+        """The same, as if these songs had never been heard."""
+        kept = ~np.isin(self.songs, songs)
+        columns = {name: getattr(self, name)[kept] for name in ("songs", "plays", "recent", "heard_at")}
+        return replace(self, **columns)
+
     def profile(self, song_ids: Ids) -> Profiles:
         """One row for a model whose song j is `song_ids[j]` (ascending); others are left out."""
         barred = np.array(sorted(self.barred), dtype=np.int64)
@@ -106,7 +113,8 @@ def read(listener_ids: Collection[int], now: datetime) -> dict[int, Known]:
     """What is known of each listener by id, in three queries; ids of nobody are left out."""
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     sessions: dict[int, list[Session]] = defaultdict(list)
-    histories = ListeningHistory.objects.filter(user_id__in=listener_ids).order_by()
+    # A session that the source took back was none.
+    histories = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
     for listener, at, items in histories.values_list("user_id", "created_at", "items").iterator():
         sessions[listener].append(Session(at, items))
     said: dict[int, list[Said]] = defaultdict(list)
@@ -122,7 +130,7 @@ def read(listener_ids: Collection[int], now: datetime) -> dict[int, Known]:
 
 def barred_since(listener_id: int, history_at: datetime | None, feedback_id: int) -> set[int]:
     """Songs heard, skipped, disliked or refused later than that; what an older shelf must not offer."""
-    sessions = ListeningHistory.objects.filter(user_id=listener_id)
+    sessions = ListeningHistory.objects.filter(user_id=listener_id, unavailable_at=None)
     if history_at is not None:
         sessions = sessions.filter(created_at__gt=history_at)
     heard = set(chain.from_iterable(sessions.values_list("items", flat=True)))
@@ -188,7 +196,7 @@ def _heard(
     )
     worth = np.concatenate([np.ones(sum(counts)), [_weight(one) for one in told]])
     known, places = np.unique(songs, return_inverse=True)
-    faded = worth * np.exp2(-np.maximum(now.timestamp() - at, 0.0) / HALF_LIFE.total_seconds())
+    faded = worth * recency_weights(at, now.timestamp(), half_life=HALF_LIFE.days)
     last = np.zeros(len(known))
     np.maximum.at(last, places, at)
     return known, _sums(places, worth, len(known)), _sums(places, faded, len(known)), last

@@ -144,7 +144,9 @@ class Training:
 class Model(Protocol):
     """What can recommend: every model passes the one suite of tests for them."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in tables and metrics."""
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         """Shape (profiles.n, n): song columns, best first, nothing heard, excluded or unavailable.

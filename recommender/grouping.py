@@ -1,0 +1,94 @@
+"""A version's clusters as people see them: names, sizes, and numbers that go on from version to version."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.db.models import Max
+from numpy.typing import NDArray
+
+from recommender import registry
+from recommender.engine import artifact
+from recommender.engine.clusters import Clusters, cohesion, match_ids
+from recommender.engine.factors import unit
+from recommender.engine.mix import Mix
+from recommender.engine.naming import ClusterName, name_clusters
+from recommender.matrices import TrainingData
+from recommender.models import Cluster, ModelVersion
+from recommender.profiles import columns_of
+
+CONTENT = 0.5  # of the metadata beside the company a song keeps, as the clusters were found
+
+
+@dataclass(frozen=True)
+class Group:
+    """One cluster: its place among the model's own labels, its number for ever, and what it is called."""
+
+    position: int
+    number: int
+    named: ClusterName
+    plays: int
+    examples: list[int]
+
+    def row(self, version: ModelVersion) -> Cluster:
+        named = self.named
+        return Cluster(
+            version=version, number=self.number, position=self.position, name=named.name, size=named.size,
+            plays=self.plays, facts={"genres": named.genres, "decade": named.decade, "moods": named.moods,
+                                     "examples": self.examples},
+        )  # fmt: skip
+
+
+def groups_of(mix: Mix, data: TrainingData, storage: Path) -> list[Group]:
+    """The model's clusters in the order of its labels."""
+    catalogue = data.catalogue
+    played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
+    n_clusters = mix.parts.n_clusters
+    named = name_clusters(catalogue, mix.labels, n_clusters, played.astype(np.float32))
+    numbers = _numbers(catalogue.ids, mix.labels, n_clusters, storage)
+    plays = np.bincount(mix.labels, weights=played, minlength=n_clusters)
+    return [
+        Group(position, int(numbers[position]), one, round(float(plays[position])),
+              catalogue.ids[one.examples].tolist())
+        for position, one in enumerate(named)
+    ]  # fmt: skip
+
+
+def _numbers(
+    song_ids: NDArray[np.int64], labels: NDArray[np.int32], n_clusters: int, storage: Path
+) -> NDArray[np.int32]:
+    """The champion's numbers for the clusters that go on, and new ones for the others."""
+    next_id = (Cluster.objects.aggregate(Max("number"))["number__max"] or 0) + 1
+    champion = registry.champion_row()
+    fresh = np.arange(next_id, next_id + n_clusters, dtype=np.int32)
+    if champion is None:
+        return fresh
+    try:
+        arrays, _ = artifact.read(storage / champion.label, champion.artifact_sha256)
+    except artifact.ArtifactError:
+        # Whose files are gone has no songs to compare; serving says so, and training goes on.
+        return fresh
+    previous = np.full(len(song_ids), -1, dtype=np.int32)
+    columns, known = columns_of(np.asarray(arrays["song_ids"]), song_ids)
+    previous[known] = arrays["labels"][columns[known]]
+    ids: NDArray[np.int32] = match_ids(
+        previous, labels, np.asarray(arrays["cluster_ids"]), n_clusters=n_clusters, next_id=next_id
+    )
+    return ids
+
+
+def cohesion_of(mix: Mix) -> dict[str, Any]:
+    """How well the clusters hold together, in the space in which they were found."""
+    points = unit(np.hstack([CONTENT * mix.parts.content, mix.parts.company]))
+    sizes = np.bincount(mix.labels, minlength=mix.parts.n_clusters)
+    sums = np.zeros((len(sizes), points.shape[1]))
+    np.add.at(sums, mix.labels, points)
+    centers = (sums / np.maximum(sizes, 1)[:, np.newaxis]).astype(np.float32)
+    squares = ((points - centers[mix.labels]) ** 2).sum(axis=1)
+    return cohesion(points, Clusters(centers, float(squares.sum()), mix.labels, np.sqrt(squares)))
+
+
+def facts_of(groups: list[Group]) -> list[dict[str, Any]]:
+    """For the artifact's manifest."""
+    return [{"number": group.number, "name": group.named.name, "size": group.named.size} for group in groups]

@@ -1,0 +1,229 @@
+"""retrain(): tables -> arrays -> a model, measured -> files -> rows. Until the end all stays as it was."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from ingestion.lease import Heart, RunLost, abandon_dead, finish, holder, running
+from ingestion.meter import Meter
+from recommender import registry
+from recommender.engine import artifact
+from recommender.engine.catalogue import EngineError, TooFewSongs
+from recommender.engine.mix import Mix, learn
+from recommender.grouping import Group, cohesion_of, facts_of, groups_of
+from recommender.matrices import TrainingData, read_training_data
+from recommender.measuring import Measured, measure
+from recommender.models import Cluster, ModelVersion, TrainingRun
+
+logger = logging.getLogger(__name__)
+
+EXIT_CODES: Final = {
+    TrainingRun.Status.SUCCEEDED: 0,
+    TrainingRun.Status.FAILED: 1,
+    TrainingRun.Status.REFUSED: 4,
+}
+LOCKED_EXIT_CODE: Final = 3
+
+
+class AlreadyTraining(Exception):
+    """Another training holds the lock."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        super().__init__(
+            f"Training {run.pk} holds the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"(process {run.pid} on {run.host}, now {run.stage or 'starting'})."
+        )
+        self.run = run
+
+
+@dataclass(frozen=True)
+class Order:
+    """What kind of training is wanted.
+
+    Attributes:
+        storage: the folder under which versions are kept.
+        method: "mix" or "classic".
+        n_clusters: None: as many as the catalogue asks for.
+        cut_off: learn from listening up to here; None: from all.
+        promote: make it champion also where there is one.
+    """
+
+    storage: Path
+    trigger: str = TrainingRun.Trigger.COMMAND
+    method: str = ModelVersion.Method.MIX
+    n_clusters: int | None = None
+    cut_off: datetime | None = None
+    seed: int = 7
+    full: bool = False
+    promote: bool = False
+    by: str = "training"
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        chosen = {"n_clusters": self.n_clusters} if self.n_clusters else {}
+        return {"method": str(self.method), **chosen}
+
+
+class Watch:
+    """Follows a training; this one looks away."""
+
+    def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+        """A stage begins: which one, of how many."""
+
+
+STAGES: Final = ("reading songs", "reading listeners", "reading sessions and feedback",
+                 "learning from the past", "measuring on the latest week", "learning from everything",
+                 "grouping and naming", "writing the artifact")  # fmt: skip
+
+
+def retrain(order: Order, watch: Watch | None = None) -> TrainingRun:
+    """Learn a new version from the tables, measure it and store it.
+
+    Returns:
+        The finished training: succeeded with a version, or refused with the reason.
+
+    Raises:
+        AlreadyTraining: another training holds the lock.
+        Exception: what nobody foresaw; the training's row says that it failed.
+    """
+    run = _begin(order)
+    logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, order.method)
+    job = _Job(run, order, watch or Watch())
+    with job.ending():
+        job.work()
+    run.refresh_from_db()
+    logger.info("training_finished training=%s status=%s version=%s", run.pk, run.status, run.version or "-")
+    return run
+
+
+def _begin(order: Order) -> TrainingRun:
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            abandon_dead(TrainingRun, now)
+            return TrainingRun.objects.create(
+                trigger=order.trigger, full=order.full, started_at=now, heartbeat_at=now, **holder()
+            )
+    except IntegrityError:
+        at_work = running(TrainingRun)
+        if at_work is None:
+            raise
+        raise AlreadyTraining(at_work) from None
+
+
+@dataclass
+class _Job:
+    """One training at work."""
+
+    run: TrainingRun
+    order: Order
+    watch: Watch
+    meter: Meter = field(default_factory=Meter)
+
+    def __post_init__(self) -> None:
+        self.heart = Heart(self.run)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Whatever happens inside, the training's row says how it ended."""
+        try:
+            yield
+        except RunLost:
+            raise
+        except EngineError as error:
+            self._end(TrainingRun.Status.REFUSED, error_kind=type(error).__name__, error=str(error))
+        except BaseException as error:
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            name = type(error).__name__
+            text = str(error).partition("\n")[0]
+            self._end(TrainingRun.Status.FAILED, error_kind=name[:40], error=f"{name}: {text}")
+            raise
+
+    def work(self) -> None:
+        order = self.order
+        artifact.clear_unfinished(order.storage)
+        data = read_training_data(order.cut_off, self._stage)
+        if not data.catalogue.n_songs:
+            raise TooFewSongs("There are no songs to learn from. Read the source: python manage.py runingest")
+        self._stage("learning from the past")
+        measured = measure(data, order.configuration, order.seed, self._stage)
+        self._stage("learning from everything")
+        mix = learn(data.training(seed=order.seed, configuration=order.configuration), measured.weights)
+        self._stage("grouping and naming")
+        groups, held = groups_of(mix, data, order.storage), cohesion_of(mix)
+        self._stage("writing the artifact")
+        version = self._store(data, mix, groups, {"metrics": measured.metrics, "cohesion": held})
+        self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
+
+    def _store(
+        self, data: TrainingData, mix: Mix, groups: list[Group], numbers: dict[str, Any]
+    ) -> ModelVersion:
+        """Files first, then the rows: a version's row never names files that are not there."""
+        label, order = self._free_label(), self.order
+        ids = np.array([group.number for group in groups], dtype=np.int32)
+        arrays = {**mix.arrays(), "song_ids": data.catalogue.ids, "cluster_ids": ids}
+        facts = {**mix.facts(), "label": label, "seed": order.seed, "clusters": facts_of(groups)}
+        sha256 = artifact.write(order.storage / label, arrays, facts)
+        now = timezone.now()
+        self.meter.sample()
+        with transaction.atomic():
+            self.heart.beat_now()
+            version = ModelVersion.objects.create(
+                label=label, method=order.method, created_at=now, cut_off=data.cut_off or now,
+                n_songs=data.catalogue.n_songs, n_listeners=data.n_active, n_plays=data.n_plays,
+                n_clusters=len(groups), seed=order.seed,
+                configuration={**order.configuration, "weights": mix.facts()["weights"]},
+                artifact_sha256=sha256, artifact_bytes=artifact.size(order.storage / label),
+                seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
+                peak_memory=self.meter.peak_memory, **numbers,
+            )  # fmt: skip
+            Cluster.objects.bulk_create(group.row(version) for group in groups)
+        return version
+
+    def _free_label(self) -> str:
+        """Year, week and the first number that no version and no folder has."""
+        year, week, _ = timezone.now().isocalendar()
+        head = f"{year}w{week:02}"
+        taken = set(ModelVersion.objects.filter(label__startswith=f"{head}.").values_list("label", flat=True))
+        number = 1
+        while f"{head}.{number}" in taken or (self.order.storage / f"{head}.{number}").exists():
+            number += 1
+        return f"{head}.{number}"
+
+    def _enthrone(self, version: ModelVersion, measured: Measured) -> str:
+        """The first good model becomes champion by itself; a later one only where that was asked for."""
+        first = registry.champion_row() is None
+        if first and measured.is_worse_than_popularity:
+            return (
+                f"Version {version.label} is worse than popularity: it stays a candidate. {measured.sentence}"
+            )
+        if not first and not self.order.promote:
+            return f"Version {version.label} is a candidate; `promote {version.label}` makes it champion."
+        reason = f"The first model. {measured.sentence}" if first else f"Asked for. {measured.sentence}"
+        folder = self.order.storage / version.label
+        registry.promote(
+            version, reason=reason, by=self.order.by, only_first=first and not self.order.promote,
+            verify=lambda one: artifact.verify(folder, one.artifact_sha256),
+        )  # fmt: skip
+        return f"Version {version.label} is champion. {measured.sentence}"
+
+    def _stage(self, name: str) -> None:
+        self.meter.sample()
+        self.run.stage = name
+        self.heart.beat_now()
+        self.watch.stage(self.run, name, STAGES.index(name) + 1, len(STAGES))
+
+    def _end(self, status: str, **fields: Any) -> None:
+        self.meter.sample()
+        finish(
+            self.run, status, cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory, **fields
+        )
