@@ -1,20 +1,47 @@
-"""The door: `python -m benchmarks ingest`."""
+"""The door: `python -m benchmarks NAME`."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks import ingest
+from benchmarks import ingest, quality, serve, train
+from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_BIG = 6_000, 50_000
-DEFAULT_JSON = Path(__file__).resolve().parents[1] / "var" / "benchmarks" / "ingest.json"
+FIGURES = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
+QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
 def parser() -> ArgumentParser:
     """Every measurement is a command of its own."""
     top = ArgumentParser(prog="python -m benchmarks", description="Measurements, never part of the tests.")
     commands = top.add_subparsers(dest="command", required=True, metavar="NAME")
+    _add_ingest(commands)
+    _add_quality(commands)
+    for name, module in (("train", train), ("serve", serve)):
+        _add_world(commands, name, (module.__doc__ or "").strip())
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 unless something broke: a missed target is a result."""
+    chosen = parser().parse_args(arguments)
+    report = {"ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve}[chosen.command](
+        chosen
+    )
+    if report is None:
+        return 0
+    print(report.text())
+    path = chosen.json or FIGURES / f"{chosen.command}.json"
+    report.write(path)
+    print(f"\nIn full: {path}")
+    return 1 if report.is_broken else 0
+
+
+def _add_ingest(commands: Any) -> None:
     parts = "\n".join(f"  {name:16} {part.about}" for name, part in ingest.PARTS.items())
     one = commands.add_parser(
         "ingest", help="an ingestion against a bare fetch of the same pages, and against dlt",
@@ -29,38 +56,79 @@ def parser() -> ArgumentParser:
         "--quick", action="store_true",
         help=f"{QUICK_ROWS} and {QUICK_BIG} rows, each once: shows that it works, proves nothing",
     )  # fmt: skip
-    one.add_argument("--json", type=Path, default=DEFAULT_JSON, metavar="FILE", help="the figures, in full")
+    _add_json(one)
     one.add_argument(
         "--only", action="append", choices=list(ingest.PARTS), metavar="PART", help="this part; repeatable"
     )
-    return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0 unless something broke: a missed target is a result."""
-    chosen = parser().parse_args(arguments)
+def _add_quality(commands: Any) -> None:
+    one = commands.add_parser(
+        "quality", help="how well each model ranks what listeners play next",
+        description=quality.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    one.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of a data set")
+    one.add_argument("--dump", type=Path, metavar="FILE.npz", help="write each model's lists there")
+    _add_json(one)
+
+
+def _add_world(commands: Any, name: str, about: str) -> None:
+    one = commands.add_parser(name, help=about[0].lower() + about[1:].rstrip("."), description=about)
+    one.add_argument("--songs", type=_count, default=200_000, help="in the generated world (default: 200000)")
+    one.add_argument("--listeners", type=_count, default=20_000, help="default: 20000")
+    one.add_argument("--plays", type=_count, default=1_000_000, help="default: 1000000")
+    one.add_argument(
+        "--quick", action="store_true", help="a small world: shows that it works, proves nothing"
+    )
+    _add_json(one)
+
+
+def _add_json(one: ArgumentParser) -> None:
+    one.add_argument(
+        "--json", type=Path, metavar="FILE", help="the figures in full (default: var/benchmarks/)"
+    )
+
+
+def _ingest(chosen: Namespace) -> Report | None:
     if chosen.list:
         for name, part in ingest.PARTS.items():
             print(f"{name:16} {part.about}")
-        return 0
-    plan = ingest.Plan(
-        rows=QUICK_ROWS if chosen.quick else chosen.rows,
-        big=QUICK_BIG if chosen.quick else chosen.big,
-        latency=chosen.latency_ms / 1000,
-        rounds=1 if chosen.quick else ingest.ROUNDS,
-        parts=tuple(chosen.only or ingest.PARTS),
+        return None
+    return ingest.measure(
+        ingest.Plan(
+            rows=QUICK_ROWS if chosen.quick else chosen.rows,
+            big=QUICK_BIG if chosen.quick else chosen.big,
+            latency=chosen.latency_ms / 1000,
+            rounds=1 if chosen.quick else ingest.ROUNDS,
+            parts=tuple(chosen.only or ingest.PARTS),
+        )
     )
-    report = ingest.measure(plan)
-    print(report.text())
-    report.write(chosen.json)
-    print(f"\nIn full: {chosen.json}")
-    return 1 if report.is_broken else 0
+
+
+def _quality(chosen: Namespace) -> Report:
+    if not (chosen.data / "songs.csv.gz").is_file():
+        sys.exit(f"{chosen.data} holds no songs.csv.gz; a data set's files are described in --help.")
+    return quality.measure(chosen.data, chosen.dump)
+
+
+def _train(chosen: Namespace) -> Report:
+    points = 100_000 if chosen.quick else 1_000_000
+    return train.measure(train.Plan(**_world(chosen), points=points))
+
+
+def _serve(chosen: Namespace) -> Report:
+    plan = serve.Plan(**_world(chosen))
+    return serve.measure(replace(plan, seconds=2.0, rounds=1, big_songs=10_000) if chosen.quick else plan)
+
+
+def _world(chosen: Namespace) -> dict[str, Any]:
+    return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
 
 def _count(text: str) -> int:
     number = int(text)
     if number < 300:
-        raise ArgumentTypeError(f"{number} rows are too few to measure")
+        raise ArgumentTypeError(f"{number} are too few to measure")
     return number
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     before = time.perf_counter()
     data = read_training_data()
     model = AlternatingLeastSquares(factors=64, iterations=15, random_state=7, use_gpu=False)
-    model.fit(data.training.plays, show_progress=False)
+    model.fit(data.plays.matrix(), show_progress=False)
     sys.stdout.buffer.write(
         orjson.dumps({"seconds": time.perf_counter() - before, "peak_memory": peak_memory()})
     )

@@ -25,7 +25,7 @@ SONG: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Plain(APIView):
+class Plain(APIView):  # type: ignore[misc]
     def get(self, request: Request, listener_id: int) -> Response:
         """One row read, one row written, and an answer of the same size."""
         listener = Listener.objects.only("id").get(pk=listener_id)

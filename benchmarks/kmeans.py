@@ -21,8 +21,8 @@ FULL_STEPS: Final = 50
 def measure(n: int = 1_000_000, d: int = 32, k: int = 100) -> dict[str, float]:
     """Medians over seeds, on one thread each: seconds and inertia of ours, MiniBatchKMeans and KMeans."""
     points = overlapping_groups(n, d, groups=3 * k)
-    figures: dict[str, list[float]] = {"seconds": [], "inertia": [], "minibatch_seconds": [],
-                                       "minibatch_inertia": [], "full_seconds": [], "full_inertia": []}  # fmt: skip
+    names = ("seconds", "inertia", "minibatch_seconds", "minibatch_inertia", "full_seconds", "full_inertia")
+    figures: dict[str, list[float]] = {name: [] for name in names}
     for seed in SEEDS:
         with threadpool_limits(1):
             _note(figures, "", lambda: fit_clusters(points, n_clusters=k, seed=seed))  # noqa: B023

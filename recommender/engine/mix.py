@@ -173,8 +173,7 @@ def fit_mix(training: Training) -> Mix:
     else:
         learnt = _untuned(replace(training, plays=plays, tuning=None))
         weights = tuned_weights(learnt, replace(training, plays=plays, tuning=tuning), rows)
-    whole = _untuned(replace(training, plays=everything(training), tuning=None))
-    return replace(whole, weights=weights)
+    return learn(training, weights)
 
 
 def start_weights() -> NDArray[np.float64]:

@@ -95,7 +95,7 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _distinct(words: Sequence[Sequence[str]]) -> list[str]:
-    """Names of up to three words, longer ones where two groups would share one; a number as the last resort."""
+    """Names of up to three words, longer where two groups would share one; numbered as a last resort."""
     lengths = [min(3, len(of_one)) for of_one in words]
     while True:
         names = [", ".join(of_one[:length]) for of_one, length in zip(words, lengths, strict=True)]

@@ -93,6 +93,8 @@ class Parts:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Over the same memory: nothing is copied."""
+        # Plain views: indexing a memory map makes a memory map each time, at ten times the cost.
+        arrays = {name: np.asarray(array) for name, array in arrays.items()}
         n_songs, n_words = len(arrays["labels"]), len(arrays["genre_idf"])
         spaces = [name.removesuffix("_centre") for name in arrays if name.endswith("_centre")]
         return cls(
