@@ -209,7 +209,7 @@ def _skips(said: Sequence[Said]) -> tuple[Ids, Values]:
     return known, _sums(places, np.array([weights[one.kind] for one in against]), len(known))
 
 
-def _sums(places: NDArray[np.intp], values: NDArray[np.float64], length: int) -> Values:
+def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -> Values:
     return np.bincount(places, values, length).astype(np.float32)
 
 

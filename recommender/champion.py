@@ -1,0 +1,231 @@
+"""The model that serves: loaded once a process, verified, and swapped when another one is promoted."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender import registry
+from recommender.engine import artifact
+from recommender.engine.affinities import affinities
+from recommender.engine.catalogue import Profiles
+from recommender.engine.mix import Mix
+from recommender.models import Cluster, ModelVersion
+
+logger = logging.getLogger(__name__)
+
+# A promotion shows within five seconds, and costs a look at one row in five seconds.
+LOOK_EVERY: Final = 5.0  # seconds
+# A broken artifact is hashed again at every look at first, then ever more rarely: hashing takes a second.
+LONGEST_PAUSE: Final = 300.0  # seconds
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A cluster as it is shown."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version in memory; its arrays are the artifact's own pages."""
+
+    version: ModelVersion
+    mix: Mix
+    song_ids: NDArray[np.int64]
+    groups: tuple[Group, ...]  # by the model's own label
+    folder: Path
+    signature: Signature
+
+    def is_intact(self) -> bool:
+        """Whether its files are those that were verified: reading a page that was cut off ends a process."""
+        return signature_of(self.folder) == self.signature
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int32]:
+        """Shape (n_clusters,): the cluster's number by the model's own label."""
+        return np.array([group.number for group in self.groups], dtype=np.int32)
+
+    def shares(self, profile: Profiles) -> dict[int, float]:
+        """One listener's affinities by cluster number, the dearest first; they sum to 1, or nothing is known.
+
+        What was played, recent plays counting more and skips against: a share that can be told to the
+        listener. Without plays: what favourite genres let expect.
+        """
+        if profile.plays.nnz:
+            base = profile.plays if profile.recent is None else profile.recent
+            shares = affinities(base, self.mix.labels, len(self.groups), profile.skips)[0]
+            if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
+                # All that was played was skipped since.
+                return {}
+        elif any(profile.genres or ()):
+            shares = self.mix.affinities(profile)[0]
+        else:
+            return {}
+        order = np.lexsort((self.numbers, -shares))
+        liked = order[shares[order] > 0]
+        return dict(zip(self.numbers[liked].tolist(), shares[liked].tolist(), strict=True))
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Clusters' names by their numbers."""
+        return {group.number: group.name for group in self.groups}
+
+    def group_of(self, song_id: int) -> Group | None:
+        """The cluster of a song; None for a song that the model does not know."""
+        column = self.column_of(song_id)
+        return None if column is None else self.groups[int(self.mix.labels[column])]
+
+    def column_of(self, song_id: int) -> int | None:
+        """The song's column; None for a song that the model does not know."""
+        if not -(2**63) <= song_id < 2**63:
+            return None
+        column = int(np.searchsorted(self.song_ids, song_id))
+        return column if column < len(self.song_ids) and self.song_ids[column] == song_id else None
+
+    @cached_property
+    def labels(self) -> dict[int, int]:
+        """The model's own label by the cluster's number."""
+        return {group.number: label for label, group in enumerate(self.groups)}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What serves now.
+
+    Attributes:
+        model: None: popularity alone, for want of a model.
+        degraded: why this is not the champion, for a person; None while it is.
+    """
+
+    model: Model | None
+    degraded: str | None
+
+    @property
+    def version_id(self) -> int | None:
+        return self.model.version.pk if self.model else None
+
+
+class Keeper:
+    """Keeps what serves from one storage; any thread may ask.
+
+    Whoever holds a `Loaded` may go on with it: a newer one replaces it for those who ask later.
+    """
+
+    def __init__(self, storage: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._loaded: Loaded | None = None
+        self._wanted: tuple[int, str] | None = None  # the champion that was tried last
+        self._next_look = 0.0
+        self._next_try = 0.0
+        self._pause = LOOK_EVERY
+
+    def current(self) -> Loaded:
+        """What serves now; looks for another champion at most every five seconds."""
+        loaded = self._loaded
+        if loaded is not None and self._clock() < self._next_look:
+            return loaded
+        # One thread looks; the others go on with what there is, or wait where there is nothing yet.
+        if not self._lock.acquire(blocking=loaded is None) and loaded is not None:
+            return loaded
+        try:
+            if self._loaded is None or self._clock() >= self._next_look:
+                return self._look()
+            return self._loaded
+        finally:
+            self._lock.release()
+
+    def look_again(self) -> Loaded:
+        """Look now, for the files of what served were found changed."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> Loaded:
+        champion = registry.champion_row()
+        wanted = (champion.pk, champion.artifact_sha256) if champion else None
+        now = self._clock()
+        loaded = self._loaded
+        if loaded is None or not self._is_settled(loaded, wanted, now):
+            is_retry = loaded is not None and loaded.degraded is not None and wanted == self._wanted
+            loaded = self._loaded = self._load(champion)
+            self._wanted = wanted
+            self._pause = min(2 * self._pause, LONGEST_PAUSE) if is_retry else LOOK_EVERY
+            self._next_try = now + self._pause
+        self._next_look = now + LOOK_EVERY
+        return loaded
+
+    def _is_settled(self, loaded: Loaded, wanted: tuple[int, str] | None, now: float) -> bool:
+        if wanted != self._wanted or (loaded.model is not None and not loaded.model.is_intact()):
+            return False
+        return wanted is None or loaded.degraded is None or now < self._next_try
+
+    def _load(self, champion: ModelVersion | None) -> Loaded:
+        if champion is None:
+            return Loaded(None, "There is no model yet: `python manage.py retrain` makes one.")
+        why: list[str] = []
+        for version in _candidates(champion):
+            try:
+                model = open_version(version, self._storage)
+            except (artifact.ArtifactError, LookupError, ValueError) as error:
+                logger.exception("artifact_refused version=%s", version.label)
+                why.append(f"{version.label}: {error}")
+                continue
+            logger.info("model_loaded version=%s degraded=%s", version.label, bool(why))
+            return Loaded(model, " ".join([*why, f"{version.label} serves instead."]) if why else None)
+        return Loaded(None, " ".join([*why, "Popularity serves instead."]))
+
+
+def current(storage: Path) -> Loaded:
+    """What serves now from this storage, in this process."""
+    return keeper_of(storage).current()
+
+
+def keeper_of(storage: Path) -> Keeper:
+    return _keepers.setdefault(storage, Keeper(storage))
+
+
+def open_version(version: ModelVersion, storage: Path) -> Model:
+    """The version's model, after its files were verified.
+
+    Raises:
+        ArtifactError: the files are missing or damaged.
+    """
+    folder = storage / version.label
+    # Taken before the files are read: what changes in between is seen as changed.
+    signature = signature_of(folder)
+    arrays, facts = artifact.read(folder, version.artifact_sha256)
+    names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
+    numbers = arrays["cluster_ids"].tolist()
+    groups = tuple(Group(number, names.get(number, f"Cluster {number}")) for number in numbers)
+    return Model(version, Mix.from_parts(arrays, facts), arrays["song_ids"], groups, folder, signature)
+
+
+def signature_of(folder: Path) -> Signature:
+    """Name, inode, size and time of each file; () for a folder that is not there."""
+    try:
+        files = sorted(folder.iterdir())
+        states = [(file.name, file.stat()) for file in files]
+    except OSError:
+        return ()
+    return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)
+
+
+def _candidates(champion: ModelVersion) -> Iterator[ModelVersion]:
+    yield champion
+    yield from (version for version in registry.good_versions() if version.pk != champion.pk)
+
+
+_keepers: dict[Path, Keeper] = {}

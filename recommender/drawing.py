@@ -1,0 +1,135 @@
+"""From a shelf's bytes to the songs of a list, page by page: what was asked decides what is given."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.engine import sampling
+from recommender.engine.shelf import Shelf
+
+FAMILIAR: Final = 1  # the listener has played the artist
+RESURFACED: Final = 2  # heard, but long ago
+COLD: Final = 4  # offered because it is popular: nothing that the listener played speaks for it
+# Who asks for more that is new than this is not given again what was heard.
+MOST_RESURFACING: Final = 0.2
+# The next song stays in the mood of the one before: as far ahead as the best song is of the twentieth.
+NEAR: Final = 1.0
+NO_CLUSTER: Final = -1  # of songs that no model has seen
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was asked for.
+
+    Attributes:
+        excluded: song ids that may not be drawn.
+        near: a cluster's number whose songs are put forward; None: no such wish.
+    """
+
+    n: int
+    excluded: tuple[int, ...] = ()
+    near: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "excluded": sorted(self.excluded)}
+
+    @classmethod
+    def from_json(cls, page: dict[str, Any]) -> "Page":
+        return cls(page["n"], tuple(page["excluded"]), page.get("near"))
+
+    def without(self, songs: Iterable[int]) -> "Page":
+        return replace(self, excluded=tuple({*self.excluded, *songs}))
+
+
+class Picked(NamedTuple):
+    """One song of a list.
+
+    Attributes:
+        affinity: the cluster's share of what the listener plays, 0 to 1; 0 where nothing is known.
+        propensity: how probable this pick was, given those before it.
+    """
+
+    song: int
+    cluster: int | None
+    affinity: float
+    propensity: float
+    familiar: bool
+    resurfaced: bool
+    cold: bool
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a list is drawn by, besides its shelf; `artist_cap` None: any number of songs an artist."""
+
+    seed: str
+    discovery: float
+    temperature: float
+    artist_cap: int | None
+
+
+class Drawing:
+    """A list in the making: each page goes on where the last one ended."""
+
+    def __init__(self, shelf: Shelf, terms: Terms) -> None:
+        self._shelf = shelf
+        self._terms = terms
+        self._placed: list[sampling.Pick] = []
+        self._numbers, self._clusters = np.unique(shelf.clusters, return_inverse=True)
+        known = shelf.affinities
+        # Nothing known, nothing preferred.
+        shares = [known.get(number, 0.0) if known else 1.0 for number in self._numbers.tolist()]
+        self._affinities = np.array(shares, dtype=np.float64)
+        self._values = self._tilted(shelf.values.astype(np.float64))
+
+    def page(self, page: Page) -> list[Picked]:
+        """At most `page.n` more songs; fewer where no more are eligible."""
+        values = self._values
+        if page.near is not None:
+            values = values + NEAR * (self._shelf.clusters == page.near)
+        pool = sampling.Pool(
+            songs=self._shelf.songs,
+            values=values,
+            clusters=self._clusters,
+            artists=self._shelf.artists,
+            affinities=self._affinities,
+            eligible=self._eligible(page),
+        )
+        terms = self._terms
+        picks = sampling.draw(
+            pool, n=page.n, temperature=terms.temperature, seed=terms.seed, artist_cap=terms.artist_cap,
+            placed=self._placed,
+        )  # fmt: skip
+        self._placed += picks
+        return [self._picked(pick) for pick in picks]
+
+    def drop(self, count: int) -> None:
+        """Take the last `count` songs back; the next page is drawn as if they had never been."""
+        del self._placed[len(self._placed) - count :]
+
+    def _tilted(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        unfamiliar = self._shelf.flags & (FAMILIAR | RESURFACED) == 0
+        tilted: NDArray[np.float64] = values + sampling.tilt(self._terms.discovery) * unfamiliar
+        return tilted
+
+    def _eligible(self, page: Page) -> NDArray[np.bool_]:
+        eligible: NDArray[np.bool_] = ~np.isin(self._shelf.songs, np.array(page.excluded, dtype=np.int64))
+        if self._terms.discovery > MOST_RESURFACING:
+            eligible &= self._shelf.flags & RESURFACED == 0
+        return eligible
+
+    def _picked(self, pick: sampling.Pick) -> Picked:
+        shelf, place = self._shelf, pick.index
+        cluster, flags = int(shelf.clusters[place]), int(shelf.flags[place])
+        return Picked(
+            song=int(shelf.songs[place]),
+            cluster=None if cluster == NO_CLUSTER else cluster,
+            affinity=round(float(shelf.affinities.get(cluster, 0.0)), 6),
+            propensity=pick.propensity,
+            familiar=bool(flags & (FAMILIAR | RESURFACED)),
+            resurfaced=bool(flags & RESURFACED),
+            cold=bool(flags & COLD),
+        )

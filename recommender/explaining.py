@@ -1,0 +1,99 @@
+"""A list's songs as they are stored and shown, each with its reason."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ingestion.models import Listener
+from recommender import profiles
+from recommender.cards import Card
+from recommender.champion import Loaded
+from recommender.drawing import Picked
+from recommender.models import Cluster
+from recommender.popularity import shared_genre
+
+# Below half a percent the share would be shown as nothing.
+LEAST_SHARE: Final = 0.005
+MONTHS: Final = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
+
+
+def names_of(loaded: Loaded, version_id: int | None) -> Mapping[int, str]:
+    """Clusters' names by number, of the version that a shelf was made by."""
+    if version_id is None:
+        return {}
+    if loaded.model is not None and loaded.model.version.pk == version_id:
+        return loaded.model.names
+    return dict(Cluster.objects.filter(version=version_id).values_list("number", "name"))
+
+
+def items_of(
+    picks: Sequence[Picked],
+    cards: Mapping[int, Card],
+    listener: int,
+    names: Mapping[int, str],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """The picks as they are stored, in their order."""
+    # Asked for only where a reason needs it.
+    favorites = _favorites(listener) if any(pick.cold for pick in picks) else ""
+    heard = _last_heard(listener, now) if any(pick.resurfaced for pick in picks) else {}
+    items = []
+    for pick in picks:
+        name = _name(pick.cluster, names)
+        if pick.song in heard:
+            reason = since(heard[pick.song], now)
+        elif pick.cold:
+            reason = from_popularity(shared_genre(cards[pick.song].genres, favorites))
+        else:
+            reason = from_cluster(name, pick.affinity)
+        items.append({
+            "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
+            "propensity": pick.propensity, "familiar": pick.familiar, "reason": reason,
+        })  # fmt: skip
+    return items
+
+
+def shown(card: Card) -> dict[str, Any]:
+    return {
+        "id": card.id, "name": card.name, "artist": card.artist, "album": card.album, "genres": card.genres,
+        "duration": card.duration,
+    }  # fmt: skip
+
+
+def cluster_shown(number: int | None, name: str) -> dict[str, Any] | None:
+    return None if number is None else {"id": number, "name": name}
+
+
+def from_cluster(name: str, affinity: float) -> str:
+    """The reason of a song that its cluster offered; `affinity` is a share, 0 to 1."""
+    if affinity < LEAST_SHARE:
+        return f"From {name}: new to you, close to what you listen to"
+    return f"From {name}: {100 * affinity:.0f} % of your listening"
+
+
+def from_popularity(genre: str) -> str:
+    """The reason where nothing is known of the listener; `genre` is a favourite one, '' for none."""
+    return f"Popular in {genre}, one of your favourite genres" if genre else "Popular with all listeners"
+
+
+def since(heard_at: float, now: datetime) -> str:
+    """The reason of a song heard long ago, in seconds since 1970; the year is named unless it is this one."""
+    month = datetime.fromtimestamp(heard_at, UTC)
+    year = "" if month.year == now.year else f" {month.year}"
+    return f"You have not heard it since {MONTHS[month.month - 1]}{year}"
+
+
+def _name(number: int | None, names: Mapping[int, str]) -> str:
+    return "" if number is None else names.get(number, f"Cluster {number}")
+
+
+def _favorites(listener_id: int) -> str:
+    return str(Listener.objects.values_list("favorite_genres", flat=True).get(pk=listener_id))
+
+
+def _last_heard(listener_id: int, now: datetime) -> dict[int, float]:
+    known = profiles.read([listener_id], now)[listener_id]
+    return dict(zip(known.songs.tolist(), known.heard_at.tolist(), strict=True))

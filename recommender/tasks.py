@@ -1,0 +1,14 @@
+"""Celery tasks: doors that call one function each."""
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from recommender import champion, shelves
+
+
+@shared_task(ignore_result=True)
+def prepare_shelves() -> int:
+    """Make a shelf for every active listener who has none, or a stale one; how many were made."""
+    now, loaded = timezone.now(), champion.current(settings.MODEL_STORAGE)
+    return shelves.prepare(shelves.due(loaded, now), loaded, now)

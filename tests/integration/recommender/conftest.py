@@ -1,0 +1,30 @@
+"""A small world in the tables and a model of it, trained once a file by the real code."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from recommender.serving import Options
+from tests.support.listening import fill, small_world
+from tests.support.trained import train
+
+
+@pytest.fixture(scope="module")
+def trained(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Where the champion's artifact is; what a test changes in the tables is undone after it."""
+    folder = tmp_path_factory.mktemp("models")
+    with django_db_blocker.unblock(), transaction.atomic():
+        fill(small_world())
+        train(folder)
+        yield folder
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def options(trained: Path, db: None) -> Options:
+    return Options(trained)
