@@ -8,11 +8,11 @@ s = V p the mean is mean(V) p and the mean square p' (V'V / n) p, less those of 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 
 from recommender.engine.affinities import affinities as shares_by_cluster
 from recommender.engine.catalogue import Profiles
@@ -74,9 +74,11 @@ def voices(profiles: Profiles) -> Voices:
     weighted.eliminate_zeros()
     weighted.data = np.log1p(np.maximum(weighted.data, 0))
     plain = heard(weighted)
-    sums = np.asarray(weighted.sum(axis=1), dtype=np.float64).ravel()
-    scale = np.diff(weighted.indptr) / np.where(sums > 0, sums, 1)
-    weighted = csr_array(diags_array(scale.astype(np.float32)) @ weighted)
+    widths = np.diff(weighted.indptr)
+    rows = np.repeat(np.arange(profiles.n), widths)
+    sums = np.bincount(rows, weights=weighted.data, minlength=profiles.n)
+    # In place: a product with a diagonal matrix would leave the songs in another order than `plain` has them.
+    weighted.data *= (widths / np.where(sums > 0, sums, 1))[rows].astype(np.float32)
     return Voices(plain, weighted, counts)
 
 
@@ -149,7 +151,7 @@ def _summed(voice: csr_array, rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def linear(
-    parts: Parts, looks: Directions, songs: NDArray[np.int32] | slice
+    parts: Parts, looks: Directions, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
     """Each linear term of the songs asked for, not yet standardised; shape (n, n_asked) each."""
     taste, content, company = parts.taste[songs], parts.content[songs], parts.company[songs]
@@ -239,7 +241,7 @@ def blended(
     parts: Parts,
     known: Known,
     weighted: NDArray[np.float32],
-    songs: NDArray[np.int32] | slice,
+    songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """The score: the weighted terms, and popularity among favourite genres as far as a listener is unknown.
