@@ -1,0 +1,104 @@
+"""What is known of songs, as numbers: unit-free, and silent where nothing is known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recommender.engine.catalogue import Catalogue
+from recommender.engine.features import fit_features
+
+
+def make_catalogue(n: int = 6, **columns: Any) -> Catalogue:
+    wanted: dict[str, Any] = {
+        "ids": np.arange(n), "artists": ["ABBA", "abba ", "Blur", "Blur", "", "Cher"][:n],
+        "albums": [""] * n, "songwriters": [""] * n, "genres": (["Indie Rock, Pop"] * 3 + ["Jazz"] * 3)[:n],
+        "release_years": np.array([1990.0, 1991, 1999, 2001, np.nan, 2010])[:n],
+        "durations": np.array([100.0, 200, 300, 400, 500, 600])[:n], "audio": {},
+        "available": np.ones(n, bool),
+    }  # fmt: skip
+    return Catalogue(**{**wanted, **columns})
+
+
+def test_a_value_s_spelling_does_not_matter_and_genres_have_words_too() -> None:
+    space = fit_features(make_catalogue(), seed=7)
+
+    assert space.tokens == [
+        "artist:abba", "artist:blur", "decade:1990", "genre:indie rock", "genre:jazz", "genre:pop",
+        "word:indie", "word:rock",
+    ]  # fmt: skip
+
+
+def test_metadata_rows_have_length_one_or_nothing() -> None:
+    catalogue = make_catalogue()
+
+    rows = fit_features(catalogue, seed=7).metadata(catalogue).toarray()
+
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1)
+    alone = make_catalogue(1, artists=[""], genres=[""], release_years=np.array([np.nan]))
+    assert fit_features(catalogue, seed=7).metadata(alone).toarray().sum() == 0
+
+
+def test_a_column_s_unit_does_not_matter() -> None:
+    loud = np.array([-3.0, -5, -8, -4, -6, -20])
+    one = make_catalogue(audio={"loudness": loud})
+    other = make_catalogue(audio={"loudness": loud * 1000})
+
+    scaled = [fit_features(catalogue, seed=7).sound(catalogue) for catalogue in (one, other)]
+
+    assert scaled[0] == pytest.approx(scaled[1], abs=1e-5)
+
+
+def test_what_is_unknown_or_says_nothing_pulls_nowhere() -> None:
+    catalogue = make_catalogue(
+        audio={
+            "constant": np.full(6, 0.3), "unknown": np.full(6, np.nan),
+            "some": np.array([0.0, 1, np.nan, 1, 0, np.inf]),
+        }
+    )  # fmt: skip
+
+    space = fit_features(catalogue, seed=7)
+    sound = space.sound(catalogue)
+
+    columns = dict(zip(space.names, sound.T, strict=True))
+    assert not columns["constant"].any()
+    assert not columns["unknown"].any()
+    assert columns["some"][[2, 5]].tolist() == [0, 0]
+    assert np.isfinite(sound).all()
+
+
+def test_an_outlier_is_as_far_as_it_gets_and_moves_nobody_else() -> None:
+    tempo = np.array([100.0, 110, 120, 130, 140, 1e9])
+
+    catalogue = make_catalogue(audio={"tempo": tempo})
+    sound = fit_features(catalogue, seed=7).sound(catalogue)[:, 2]
+
+    assert sound.max() == 4
+    assert abs(sound[:5]).max() < 2
+
+
+def test_songs_that_come_later_are_placed_by_what_was_learnt() -> None:
+    early = make_catalogue()
+    space = fit_features(early, seed=7)
+    late = make_catalogue(2, artists=["ABBA", "New"], genres=["Pop", "Never heard"])
+
+    rows = space.transform(late)
+
+    assert rows.shape == (2, space.transform(early).shape[1])
+    assert np.isfinite(rows).all()
+
+
+def test_a_space_read_from_its_parts_places_songs_the_same() -> None:
+    catalogue = make_catalogue(audio={"energy": np.linspace(0, 1, 6)})
+    space = fit_features(catalogue, seed=7)
+
+    again = type(space).from_parts(space.arrays(), space.facts())
+
+    assert np.array_equal(again.transform(catalogue), space.transform(catalogue))
+
+
+def test_no_songs_and_one_song_make_a_space_too() -> None:
+    for n in (0, 1):
+        catalogue = make_catalogue(n)
+
+        assert fit_features(catalogue, seed=7).transform(catalogue).shape[0] == n

@@ -1,0 +1,175 @@
+"""The draw: its probabilities are exact, its chances are the same in every process."""
+
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from recommender.engine.sampling import Pool, chance, draw, temperature_of, tilt, values
+
+SCRIPT = """
+import json, numpy as np
+from recommender.engine.sampling import Pool, draw
+draws = np.random.default_rng(1)
+clusters, artists = (draws.integers(0, most, 50) for most in (6, 9))
+pool = Pool(np.arange(50), draws.random(50), clusters, artists, draws.random(6))
+print(json.dumps([[pick.index, pick.propensity] for pick in draw(pool, n=12, temperature=0.2, seed="s")]))
+"""
+
+
+def make_pool(
+    scores: list[float], clusters: list[int], affinities: list[float], artists: list[int] | None = None
+) -> Pool:
+    number = len(scores)
+    return Pool(
+        np.arange(number), np.array(scores), np.array(clusters),
+        np.array(artists if artists is not None else range(number)), np.array(affinities),
+    )  # fmt: skip
+
+
+def test_the_probability_is_the_formula_s() -> None:
+    pool = make_pool([1.0, 0.9, 0.5], [0, 0, 1], [0.6, 0.4])
+
+    first, second = (draw(pool, n=1, temperature=0.5, seed=seed)[0] for seed in ("a", "d"))
+
+    head, other = 0.6 * math.exp(1 / 0.5), 0.4 * math.exp(0.5 / 0.5)
+    expected = {0: 0.98 * head / (head + other) + 0.01, 2: 0.98 * other / (head + other) + 0.01}
+    for pick in (first, second):
+        assert pick.propensity == pytest.approx(expected[pick.index])
+
+
+def test_frequencies_agree_with_propensities() -> None:
+    pool = make_pool([1.0, 0.8, 0.7, 0.4, 0.0], [0, 1, 2, 3, 4], [0.4, 0.3, 0.1, 0.2, 0.0])
+    seeds = 6_000
+
+    picks = [draw(pool, n=1, temperature=0.5, seed=str(seed))[0] for seed in range(seeds)]
+
+    counts = Counter(pick.index for pick in picks)
+    likely = {pick.index: pick.propensity for pick in picks}
+    distance = sum((counts[place] - seeds * share) ** 2 / (seeds * share) for place, share in likely.items())
+    assert sum(likely.values()) == pytest.approx(1)
+    assert distance < chi2.ppf(0.999, len(likely) - 1)
+
+
+@given(st.integers(0, 2**32), st.floats(0.001, 5), st.integers(1, 12))
+def test_the_probabilities_of_all_offers_sum_to_one(seed: int, temperature: float, clusters: int) -> None:
+    draws = np.random.default_rng(seed)
+    pool = Pool(np.arange(40), draws.normal(0, 3, 40), draws.integers(0, clusters, 40), np.arange(40),
+                draws.random(clusters))  # fmt: skip
+    heads = {}
+    for place in range(400):
+        pick = draw(pool, n=1, temperature=temperature, seed=f"{seed}:{place}", floor=0.5)[0]
+        heads[pick.index] = pick.propensity
+
+    offered = len(set(pool.clusters.tolist()))
+    assert len(heads) <= offered
+    if len(heads) == offered:
+        assert sum(heads.values()) == pytest.approx(1)
+
+
+def test_a_long_list_begins_with_the_short_one_and_can_be_continued() -> None:
+    draws = np.random.default_rng(3)
+    pool = Pool(np.arange(90), draws.random(90), draws.integers(0, 9, 90), draws.integers(0, 40, 90),
+                draws.random(9))  # fmt: skip
+
+    long = draw(pool, n=30, temperature=0.2, seed="x")
+    short = draw(pool, n=10, temperature=0.2, seed="x")
+    rest = draw(pool, n=20, temperature=0.2, seed="x", placed=short)
+
+    assert long == short + rest
+
+
+def test_another_process_draws_the_same_to_the_last_bit() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    draws = np.random.default_rng(1)
+    clusters, artists = (draws.integers(0, most, 50) for most in (6, 9))
+    pool = Pool(np.arange(50), draws.random(50), clusters, artists, draws.random(6))
+
+    here = [[pick.index, pick.propensity] for pick in draw(pool, n=12, temperature=0.2, seed="s")]
+
+    assert json.loads(done.stdout) == here
+
+
+def test_at_temperature_nought_the_ranking_itself_is_drawn_with_certainty() -> None:
+    pool = make_pool([0.1, 0.9, 0.9, 0.5], [0, 1, 0, 1], [0.0, 1.0])
+
+    picks = draw(pool, n=4, temperature=0, seed="x")
+
+    assert [(pick.index, pick.propensity) for pick in picks] == [(1, 1.0), (2, 1.0), (3, 1.0), (0, 1.0)]
+
+
+def test_a_tiny_temperature_is_the_ranking_too() -> None:
+    pool = make_pool([0.1, 0.9, 0.8, 0.5], [0, 1, 2, 3], [0.25] * 4)
+
+    picks = draw(pool, n=4, temperature=1e-9, seed="x", floor=0)
+
+    assert [pick.index for pick in picks] == [1, 2, 3, 0]
+
+
+def test_the_more_engaged_cluster_is_drawn_more_often() -> None:
+    pool = make_pool([0.5, 0.5], [0, 1], [0.7, 0.3])
+
+    first = sum(draw(pool, n=1, temperature=0.1, seed=str(seed))[0].index == 0 for seed in range(2_000))
+
+    assert 0.65 < first / 2_000 < 0.73
+
+
+def test_a_hot_draw_is_in_proportion_to_engagement_alone() -> None:
+    pool = make_pool([1.0, 0.0], [0, 1], [0.2, 0.8])
+
+    pick = draw(pool, n=1, temperature=1e6, seed="x", floor=0)[0]
+
+    assert pick.propensity == pytest.approx(0.8 if pick.index else 0.2)
+
+
+def test_no_artist_has_more_songs_than_the_cap() -> None:
+    pool = make_pool([0.9, 0.8, 0.7, 0.6, 0.5], [0, 0, 1, 1, 2], [0.4, 0.3, 0.3], artists=[1, 1, 1, 2, 3])
+
+    picks = draw(pool, n=5, temperature=0, seed="x", artist_cap=2)
+
+    assert [pick.index for pick in picks] == [0, 1, 3, 4]
+
+
+def test_songs_that_may_not_appear_are_removed_before_the_heads_are_taken() -> None:
+    pool = make_pool([0.9, 0.8], [0, 0], [1.0])
+    pool = Pool(
+        pool.songs, pool.values, pool.clusters, pool.artists, pool.affinities, np.array([False, True])
+    )
+
+    picks = draw(pool, n=3, temperature=0.1, seed="x")
+
+    assert [(pick.index, pick.propensity) for pick in picks] == [(1, 1.0)]
+
+
+def test_where_nothing_is_liked_all_offers_are_alike() -> None:
+    pool = make_pool([0.5, 0.5], [0, 1], [0.0, 0.0])
+
+    assert draw(pool, n=1, temperature=0.1, seed="x")[0].propensity == pytest.approx(0.5)
+
+
+def test_values_run_from_one_for_the_best_to_nought_for_the_twentieth() -> None:
+    scores = np.arange(40, dtype=np.float64)
+
+    assert values(scores)[[39, 20]].tolist() == [1.0, 0.0]
+    assert values(np.array([3.0, 3.0])).tolist() == [0.0, 0.0]
+    assert values(np.empty(0)).tolist() == []
+
+
+def test_discovery_sets_the_temperature_and_leans_towards_the_new() -> None:
+    assert temperature_of(0) == 0
+    assert temperature_of(0.3) == pytest.approx(0.1)
+    assert temperature_of(1) == 5
+    assert [tilt(0), tilt(0.3), tilt(1)] == pytest.approx([-0.6, 0, 1.4])
+
+
+def test_a_chance_is_below_one_and_depends_on_seed_and_place_alone() -> None:
+    assert chance("a", 0) == chance("a", 0)
+    assert chance("a", 0) != chance("a", 1)
+    assert all(0 <= chance("a", place) < 1 for place in range(200))
