@@ -10,7 +10,7 @@ django.setup()
 
 from implicit.als import AlternatingLeastSquares  # noqa: E402
 
-from benchmarks._ours import peak_memory  # noqa: E402
+from benchmarks.memory import peak_memory  # noqa: E402
 from recommender.matrices import read_training_data  # noqa: E402
 
 

@@ -5,16 +5,15 @@ With PROFILE, the main thread's profile is written there, and the times are no m
 """
 
 import cProfile
-import resource
 import sys
 import time
-from pathlib import Path
 
 import django
 import orjson
 
 django.setup()
 
+from benchmarks.memory import peak_memory  # noqa: E402
 from ingestion.configuration import ingest_now  # noqa: E402
 from ingestion.models import IngestionRun, ResourceReport  # noqa: E402
 
@@ -31,16 +30,6 @@ def main(profile: str = "") -> None:
         "received": run.received, "new": run.new, "unchanged": run.unchanged,
     }  # fmt: skip
     sys.stdout.buffer.write(orjson.dumps(figures))
-
-
-def peak_memory() -> int:
-    """The most bytes that this process ever held in memory."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    # Bytes on macOS, where there is no /proc.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _profiled(path: str) -> IngestionRun:

@@ -8,7 +8,7 @@ import orjson
 
 django.setup()
 
-from benchmarks._ours import peak_memory  # noqa: E402
+from benchmarks.memory import peak_memory  # noqa: E402
 from recommender.configuration import retrain_now  # noqa: E402
 from recommender.models import TrainingRun  # noqa: E402
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from benchmarks._ours import peak_memory
+from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
 from recommender.engine.baselines import EASE, Popularity, Random, RP3beta
 from recommender.engine.catalogue import Catalogue, Model, Profiles, Training

@@ -1,6 +1,7 @@
 """A model's files: whole or not there, verified before use, never run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ import pytest
 from recommender.engine import artifact
 from recommender.engine.artifact import ArtifactDamaged, ArtifactExists, ArtifactMissing
 
-ARRAYS = {
+ARRAYS: dict[str, Any] = {
     "song_ids": np.arange(1_000),
     "weights": np.linspace(0, 1, 7),
     "nothing": np.empty((0, 3), np.float32),
 }
-FACTS = {"label": "2026w47.1", "words": ["rock"]}
+FACTS: dict[str, object] = {"label": "2026w47.1", "words": ["rock"]}
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ def test_what_is_packed_is_unpacked_the_same() -> None:
 
 
 def test_an_empty_shelf_is_one_too() -> None:
-    nothing = Shelf(*(np.empty(0, kind) for kind in ("i8", "f4", "i4", "i4", "u1")), {})
+    songs, values, clusters, artists, flags = (np.empty(0, kind) for kind in ("i8", "f4", "i4", "i4", "u1"))
+    nothing = Shelf(songs, values, clusters, artists, flags, {})
 
     assert unpack(pack(nothing)).songs.tolist() == []
 
