@@ -2,10 +2,9 @@
 
 from django.urls import path
 
-from ingestion.views import HistoryList, RunDetail, RunList, SongDetail, SongList, UserDetail, UserList
+from ingestion.views import HistoryList, RunDetail, RunList, SongDetail, UserDetail, UserList
 
 urlpatterns = [
-    path("songs/", SongList.as_view(), name="api-songs"),
     path("songs/<int:pk>/", SongDetail.as_view(), name="api-song"),
     path("users/", UserList.as_view(), name="api-users"),
     path("users/<int:pk>/", UserDetail.as_view(), name="api-user"),

@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 
 from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from ingestion.schedules import next_due
+from recommender.configuration import loaded
 from recommender.models import ModelVersion
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,25 @@ class StatusView(APIView):
 
     @extend_schema(
         summary="Age of each data set and of the model, oldest first",
-        responses=inline_serializer("Status", {"checked_at": serializers.DateTimeField(), "results": AGE}),
+        responses=inline_serializer(
+            "Status",
+            {
+                "checked_at": serializers.DateTimeField(),
+                "degraded": serializers.CharField(
+                    allow_null=True, help_text="Why not the best model serves; null while it does."
+                ),
+                "results": AGE,
+            },
+        ),
     )
     def get(self, request: Request) -> Response:
         now = timezone.now()
         updates = [*_data_sets(), _model()]
         updates.sort(key=lambda update: (update[1] is not None, update[1] or now, update[0]))
-        return Response({"checked_at": now, "results": [_age(*update, now) for update in updates]})
+        return Response({
+            "checked_at": now, "degraded": loaded().degraded,
+            "results": [_age(*update, now) for update in updates],
+        })  # fmt: skip
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -96,10 +109,11 @@ def ready(request: HttpRequest) -> JsonResponse:
     checks = {"database": _database()}
     if checks["database"] == "ok":
         checks["migrations"] = _migrations()
-    broken = any(state != "ok" for state in checks.values())
-    return JsonResponse(
-        {"status": "unavailable" if broken else "ok", "checks": checks}, status=503 if broken else 200
-    )
+    if set(checks.values()) != {"ok"}:
+        return JsonResponse({"status": "unavailable", "checks": checks}, status=503)
+    # What exactly is wrong with the model stands in the log and in `status/`: anyone may ask here.
+    checks["model"] = "ok" if loaded().degraded is None else "another one, or none, serves instead"
+    return JsonResponse({"status": "ok" if checks["model"] == "ok" else "degraded", "checks": checks})
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

@@ -16,10 +16,14 @@ CONTENT_SECURITY: Final = (
 )
 LISTS: Final = {
     "songs": "api-songs",
+    "songs_popular": "api-popular",
     "users": "api-users",
     "listening_history": "api-listening-history",
+    "clusters": "api-clusters",
+    "models": "api-models",
     "runs": "api-runs",
     "status": "api-status",
+    "feedback": "api-feedback",
     "schema": "api-schema",
     "documentation": "api-docs",
 }

@@ -22,5 +22,6 @@ urlpatterns = [
     path("api/v1/", ApiRoot.as_view(), name="api-root"),
     path("api/v1/status/", StatusView.as_view(), name="api-status"),
     path("api/v1/", include("ingestion.urls")),
+    path("api/v1/", include("recommender.urls")),
     re_path("^api/", no_route, name="api-unknown"),
 ]

@@ -19,14 +19,14 @@ from tests.support.project import Project, environment_of
 pytestmark = pytest.mark.django_db
 
 
-class Broken(APIView):
+class Broken(APIView):  # type: ignore[misc]
     permission_classes = ()
 
     def get(self, request: Request) -> Response:
         raise RuntimeError("a secret of the inside")
 
 
-class Huge(APIView):
+class Huge(APIView):  # type: ignore[misc]
     permission_classes = ()
 
     def get(self, request: Request) -> Response:
