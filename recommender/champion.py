@@ -58,20 +58,17 @@ class Model:
         return np.array([group.number for group in self.groups], dtype=np.int32)
 
     def shares(self, profile: Profiles) -> dict[int, float]:
-        """One listener's affinities by cluster number, the dearest first; they sum to 1, or nothing is known.
+        """One listener's affinities by cluster number, the dearest first; they sum to 1, or there are none.
 
-        What was played, recent plays counting more and skips against: a share that can be told to the
-        listener. Without plays: what favourite genres let expect.
+        Shares of what was played, as they are told to the listener: what favourite genres let expect, which
+        the ranking leans on while plays are few, is not in them.
         """
-        if profile.plays.nnz:
-            base = profile.plays if profile.recent is None else profile.recent
-            shares = affinities(base, self.mix.labels, len(self.groups), profile.skips)[0]
-            if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
-                # All that was played was skipped since.
-                return {}
-        elif any(profile.genres or ()):
-            shares = self.mix.affinities(profile)[0]
-        else:
+        if not profile.plays.nnz:
+            return {}
+        base = profile.plays if profile.recent is None else profile.recent
+        shares = affinities(base, self.mix.labels, len(self.groups), profile.skips)[0]
+        if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
+            # All that was played was skipped since: every cluster has the same share, which says nothing.
             return {}
         order = np.lexsort((self.numbers, -shares))
         liked = order[shares[order] > 0]
@@ -180,7 +177,8 @@ class Keeper:
             try:
                 model = open_version(version, self._storage)
             except (artifact.ArtifactError, LookupError, ValueError) as error:
-                logger.exception("artifact_refused version=%s", version.label)
+                # Without a traceback: the reason names the file, and a retry comes every few minutes.
+                logger.error("artifact_refused version=%s reason=%r", version.label, str(error))  # noqa: TRY400
                 why.append(f"{version.label}: {error}")
                 continue
             logger.info("model_loaded version=%s degraded=%s", version.label, bool(why))

@@ -15,8 +15,9 @@ RESURFACED: Final = 2  # heard, but long ago
 COLD: Final = 4  # offered because it is popular: nothing that the listener played speaks for it
 # Who asks for more that is new than this is not given again what was heard.
 MOST_RESURFACING: Final = 0.2
-# The next song stays in the mood of the one before: as far ahead as the best song is of the twentieth.
-NEAR: Final = 1.0
+# The next song keeps the mood of the one before: its cluster's best song is put so far ahead of all others.
+# At the usual temperature of .1 that wins seven times of eight against one rival.
+NEAR: Final = 0.2
 NO_CLUSTER: Final = -1  # of songs that no model has seen
 
 
@@ -87,16 +88,15 @@ class Drawing:
 
     def page(self, page: Page) -> list[Picked]:
         """At most `page.n` more songs; fewer where no more are eligible."""
-        values = self._values
-        if page.near is not None:
-            values = values + NEAR * (self._shelf.clusters == page.near)
+        eligible = self._eligible(page)
+        values, affinities = self._near(page.near, eligible)
         pool = sampling.Pool(
             songs=self._shelf.songs,
             values=values,
             clusters=self._clusters,
             artists=self._shelf.artists,
-            affinities=self._affinities,
-            eligible=self._eligible(page),
+            affinities=affinities,
+            eligible=eligible,
         )
         terms = self._terms
         picks = sampling.draw(
@@ -109,6 +109,17 @@ class Drawing:
     def drop(self, count: int) -> None:
         """Take the last `count` songs back; the next page is drawn as if they had never been."""
         del self._placed[len(self._placed) - count :]
+
+    def _near(
+        self, number: int | None, eligible: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values and affinities with this cluster put forward, however little the listener plays of it."""
+        near = self._shelf.clusters == (NO_CLUSTER if number is None else number)
+        if number is None or not (near & eligible).any():
+            return self._values, self._affinities
+        lift = self._values[eligible].max() - self._values[near & eligible].max() + NEAR
+        affinities = np.where(self._numbers == number, self._affinities.max(), self._affinities)
+        return self._values + lift * near, affinities
 
     def _tilted(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         unfamiliar = self._shelf.flags & (FAMILIAR | RESURFACED) == 0

@@ -18,9 +18,9 @@ def on_shelf(content: packing.Shelf, songs: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(set(songs).intersection(content.songs.tolist())))
 
 
-def serve(stocked: Stocked, terms: Terms, page: Page, loaded: Loaded, now: datetime) -> ServedList:
+def serve(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedList:
     """Draw a list's first page and store it, in one insert."""
-    row, content = stocked.row, stocked.content
+    row, content, loaded = stocked.row, stocked.content, stocked.loaded
     if stocked.stale:
         page = page.without(_since(stocked))
     page, picks, cards = _draw_available(Drawing(content, terms), page, content)
@@ -47,7 +47,7 @@ def serve(stocked: Stocked, terms: Terms, page: Page, loaded: Loaded, now: datet
 
 def go_on(served: ServedList, count: int, loaded: Loaded, now: datetime) -> None:
     """Draw and store `count` more songs; what the listener said since the first is respected."""
-    stocked = Stocked(served.shelf, packing.unpack(bytes(served.shelf.candidates)))
+    stocked = Stocked(served.shelf, packing.unpack(bytes(served.shelf.candidates)), loaded)
     drawing = Drawing(stocked.content, _terms_of(served))
     pages = [Page.from_json(page) for page in served.pages]
     for page in pages:

@@ -119,9 +119,9 @@ def recommend(
         UnknownListener: nobody has this id.
     """
     now = now or timezone.now()
-    stocked, loaded = _stocked(listener_id, options, now)
+    stocked = _stocked(listener_id, options, now)
     page = Page(n, lists.on_shelf(stocked.content, exclude))
-    return lists.serve(stocked, _terms(options, discovery, seed), page, loaded, now)
+    return lists.serve(stocked, _terms(options, discovery, seed), page, now)
 
 
 def more(list_id: UUID, *, upto: int, options: Options) -> ServedList:
@@ -158,10 +158,10 @@ def next_song(
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
-    stocked, loaded = _stocked(listener_id, options, now)
+    stocked = _stocked(listener_id, options, now)
     excluded = _given_lately(listener_id, now) | ({after} if after is not None else set())
-    page = Page(1, lists.on_shelf(stocked.content, excluded), _mood(after, loaded))
-    return lists.serve(stocked, _terms(options, discovery, None), page, loaded, now)
+    page = Page(1, lists.on_shelf(stocked.content, excluded), _mood(after, stocked.loaded))
+    return lists.serve(stocked, _terms(options, discovery, None), page, now)
 
 
 def replay(list_id: UUID) -> Replay:
@@ -270,12 +270,11 @@ def describe(served: ServedList) -> dict[str, Any]:
     }
 
 
-def _stocked(listener_id: int, options: Options, now: datetime) -> tuple[Stocked, Loaded]:
+def _stocked(listener_id: int, options: Options, now: datetime) -> Stocked:
     stocked = shelves.fresh(listener_id, champion.current(options.storage), options.storage, now)
     if stocked is None:
         raise UnknownListener(listener_id)
-    # Asked again: making a shelf may have found the model's files changed.
-    return stocked, champion.current(options.storage)
+    return stocked
 
 
 def _terms(options: Options, discovery: float, seed: str | None) -> Terms:

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import champion, profiles
 from recommender.champion import Loaded
 from recommender.engine import shelf as packing
-from recommender.engine.catalogue import EngineError
 from recommender.models import Feedback, ServedList, Shelf
 from recommender.stocking import stock
 
@@ -33,11 +33,13 @@ class Stocked:
     """A shelf's row and what is on it.
 
     Attributes:
+        loaded: what serves it; held on to, so that a promotion between changes nothing about the list.
         stale: the listener or the model has moved on, and it could not be renewed.
     """
 
     row: Shelf
     content: packing.Shelf
+    loaded: Loaded
     stale: bool = False
 
 
@@ -64,16 +66,18 @@ def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Sto
     row = newest(listener_id)
     content = _content_of(row)
     if row is not None and content is not None and _standing(row).is_fresh(loaded, now):
-        return Stocked(row, content)
+        return Stocked(row, content, loaded)
     if loaded.model is not None and not loaded.model.is_intact():
         loaded = champion.keeper_of(storage).look_again()
-    try:
-        return make(listener_id, loaded, now)
-    except EngineError:
-        logger.exception("live_scoring_broke listener=%s", listener_id)
-        if row is None or content is None:
-            return make(listener_id, Loaded(None, "The model can't be asked."), now)
-        return Stocked(row, content, stale=True)
+    known = profiles.read([listener_id], now).get(listener_id)
+    if known is None:
+        return None
+    made = _tried(known, loaded, now, live=True)
+    if made is None and row is not None and content is not None:
+        return Stocked(row, content, loaded, stale=True)
+    made = made or _made(known, Loaded(None, "The model breaks."), now, live=True)
+    made.row.save()
+    return made
 
 
 def newest(listener_id: int) -> Shelf | None:
@@ -103,16 +107,6 @@ def _news(listener: Any) -> dict[str, Subquery]:
     }
 
 
-def make(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
-    """A shelf made and stored for a request; None for an unknown listener."""
-    known = profiles.read([listener_id], now).get(listener_id)
-    if known is None:
-        return None
-    row, content = _row(known, loaded, now, live=True)
-    row.save()
-    return Stocked(row, content)
-
-
 def prepare(
     listener_ids: Sequence[int],
     loaded: Loaded,
@@ -128,7 +122,8 @@ def prepare(
     for start in range(0, len(listener_ids), BATCH):
         batch = listener_ids[start : start + BATCH]
         known = profiles.read(batch, now)
-        rows = [_row(one, loaded, now, live=False)[0] for one in known.values()]
+        tried = [_tried(one, loaded, now, live=False) for one in known.values()]
+        rows = [stocked.row for stocked in tried if stocked is not None]
         Shelf.objects.bulk_create(rows)
         prune(batch, now)
         made += len(rows)
@@ -156,7 +151,19 @@ def active(now: datetime) -> QuerySet[Listener]:
     return Listener.objects.filter(Exists(listened) | Exists(said), unavailable_at=None).order_by("pk")
 
 
-def _row(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> tuple[Shelf, packing.Shelf]:
+def _tried(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked | None:
+    """A shelf not yet stored; None where the model breaks on this listener."""
+    try:
+        return _made(known, loaded, now, live=live)
+    except DatabaseError:
+        raise
+    except Exception:
+        # Whatever it is, a listener is better served from an older shelf than with an error page.
+        logger.exception("scoring_broke listener=%s version=%s", known.listener_id, loaded.version_id)
+        return None
+
+
+def _made(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked:
     content = stock(known, loaded.model, now)
     row = Shelf(
         listener_id=known.listener_id,
@@ -167,7 +174,7 @@ def _row(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) ->
         feedback_id=known.feedback_id,
         candidates=packing.pack(content),
     )
-    return row, content
+    return Stocked(row, content, loaded)
 
 
 def _standing(row: Any) -> Standing:

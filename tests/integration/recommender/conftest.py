@@ -1,5 +1,6 @@
 """A small world in the tables and a model of it, trained once a file by the real code."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,3 +29,9 @@ def trained(
 @pytest.fixture
 def options(trained: Path, db: None) -> Options:
     return Options(trained)
+
+
+@pytest.fixture
+def storage(trained: Path, db: None, tmp_path: Path) -> Path:
+    """A copy of the artifacts, for a test to damage."""
+    return Path(shutil.copytree(trained, tmp_path / "models"))
