@@ -17,6 +17,8 @@ from recommender.engine.catalogue import TooFewSongs
 SAMPLE: Final = 40_000
 SAMPLE_A_CLUSTER: Final = 100
 LAST_STEPS: Final = 3
+MOST: Final = 400
+FEWEST_SONGS: Final = 20
 SAME: Final = 0.5  # of two groups' songs together: shared by so many, they are the same group
 BLOCK: Final = 50_000
 
@@ -47,8 +49,11 @@ class Clusters:
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """About the root of half the songs, at most 100: few songs make few groups."""
-    return max(1, min(100, round(math.sqrt(n_songs / 2))))
+    """Twice the root of the number of songs, 400 at most, and 20 songs a group on average at least.
+
+    200 of 10 000: with 71 or 100 the draw reached fewer songs, with 400 it lost accuracy (docs/decisions.md).
+    """
+    return max(1, min(MOST, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS))
 
 
 def fit_clusters(points: NDArray[np.float32], *, n_clusters: int, seed: int) -> Clusters:

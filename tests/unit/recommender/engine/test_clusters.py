@@ -103,4 +103,4 @@ def test_a_group_keeps_its_number_where_half_its_songs_stay() -> None:
 
 
 def test_few_songs_make_few_groups() -> None:
-    assert [default_n_clusters(n) for n in (0, 1, 50, 1_000, 10_000_000)] == [1, 1, 5, 22, 100]
+    assert [default_n_clusters(n) for n in (0, 1, 60, 1_000, 10_000, 10_000_000)] == [1, 1, 3, 50, 200, 400]

@@ -39,7 +39,8 @@ def test_the_probability_is_the_formula_s() -> None:
 
     first, second = (draw(pool, n=1, temperature=0.5, seed=seed)[0] for seed in ("a", "d"))
 
-    head, other = 0.6 * math.exp(1 / 0.5), 0.4 * math.exp(0.5 / 0.5)
+    even = 0.5 * math.exp(-0.5) / 2
+    head, other = (0.6 + even) * math.exp(1 / 0.5), (0.4 + even) * math.exp(0.5 / 0.5)
     expected = {0: 0.98 * head / (head + other) + 0.01, 2: 0.98 * other / (head + other) + 0.01}
     for pick in (first, second):
         assert pick.propensity == pytest.approx(expected[pick.index])
@@ -118,7 +119,7 @@ def test_the_more_engaged_cluster_is_drawn_more_often() -> None:
 
     first = sum(draw(pool, n=1, temperature=0.1, seed=str(seed))[0].index == 0 for seed in range(2_000))
 
-    assert 0.65 < first / 2_000 < 0.73
+    assert 0.58 < first / 2_000 < 0.66
 
 
 def test_a_hot_draw_is_in_proportion_to_engagement_alone() -> None:
@@ -154,10 +155,11 @@ def test_where_nothing_is_liked_all_offers_are_alike() -> None:
     assert draw(pool, n=1, temperature=0.1, seed="x")[0].propensity == pytest.approx(0.5)
 
 
-def test_values_run_from_one_for_the_best_to_nought_for_the_twentieth() -> None:
+def test_values_run_from_one_for_the_second_best_to_nought_for_the_twentieth() -> None:
     scores = np.arange(40, dtype=np.float64)
 
-    assert values(scores)[[39, 20]].tolist() == [1.0, 0.0]
+    assert values(scores)[[38, 20]].tolist() == [1.0, 0.0]
+    assert values(scores)[39] > 1
     assert values(np.array([3.0, 3.0])).tolist() == [0.0, 0.0]
     assert values(np.empty(0)).tolist() == []
 
