@@ -6,8 +6,9 @@ At each place every cluster offers its best remaining song, and one of them is d
     b = a + .5 e^(-T) / C
 
 a the listener's affinity for the cluster, v the song's value, T the temperature, G the number of offers, C
-that of the pool's clusters. The even part in b keeps songs of clusters not played yet in the draw: without it a cool draw lost 7 % of NDCG against the ranking, with it 2 % (docs/decisions.md). It
-fades as the draw gets hot, where engagement alone decides.
+that of the pool's clusters. The even part in b keeps songs of clusters not played yet in the draw: without it
+a cool draw lost 7 % of NDCG against the ranking, with it 2 % (docs/decisions.md). It fades as the draw gets
+hot, where engagement alone decides.
 Songs that may not appear are removed before the offers are made, so that pi is exact.
 """
 
