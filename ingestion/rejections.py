@@ -87,7 +87,7 @@ def _replay(
             pairs = _of_known_users(pairs)
         with transaction.atomic():
             guard()
-            upsert(TABLES[resource], _not_older(TABLES[resource], [record for _, record in pairs]))
+            upsert(TABLES[resource], _newer(TABLES[resource], [record for _, record in pairs]))
             taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), TAKEN_IN)
     return taken
 
@@ -100,15 +100,16 @@ def _in_lists(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
         last = batch[-1].pk
 
 
-def _not_older(table: Table, records: list[Record]) -> list[Record]:
-    """Without those that the catalogue holds in a newer form: a refused row may have waited for long."""
+def _newer(table: Table, records: list[Record]) -> list[Record]:
+    """Those of which the catalogue holds nothing as new, each key's newest last: they may have waited."""
     width, updated = table.schema.key, table.schema.column("updated_at")
     held = stored(table, [record[:width] for record in records])
-    return [
+    newer = [
         record
         for record in records
-        if record[:width] not in held or held[record[:width]].record[updated] <= record[updated]
+        if record[:width] not in held or held[record[:width]].record[updated] < record[updated]
     ]
+    return sorted(newer, key=lambda record: record[updated])
 
 
 def _of_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:

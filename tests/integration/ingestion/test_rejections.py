@@ -10,7 +10,7 @@ from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection
 from ingestion.quality import Limits
 from tests.integration.ingestion.conftest import Run
 from tests.support.project import Project
-from tests.support.rows import make_session, make_track, make_user
+from tests.support.rows import MOMENT, make_session, make_track, make_user
 from tests.support.sources import ListSource
 
 
@@ -129,23 +129,35 @@ def test_a_replay_waits_for_a_run_that_is_at_work(db: None) -> None:
     assert not ListeningHistory.objects.exists()
 
 
-def test_a_refused_row_that_waited_does_not_overwrite_a_newer_one(run: Run, source: ListSource) -> None:
-    run()
-    at_work = IngestionRun.objects.get()
-    old = make_track(5, name="Older", updated_at="2026-10-01T00:00:00")
-    Rejection.objects.create(
-        run=at_work,
-        last_run=at_work,
-        resource="songs",
-        fingerprint="x",
-        payload=json.dumps(old),
-        reason="was bad",
-    )
+@pytest.mark.parametrize(
+    ("waiting", "left"),
+    [
+        (["2026-10-01T00:00:00"], "Song 5"),
+        # As new as what the catalogue holds, which was read later.
+        ([MOMENT], "Song 5"),
+        (["2026-11-02T00:00:00"], "Copy of 2026-11-02T00:00:00"),
+        (["2026-11-03T00:00:00", "2026-11-02T00:00:00"], "Copy of 2026-11-03T00:00:00"),
+    ],
+)
+def test_of_a_song_and_the_copies_of_it_that_waited_the_newest_is_kept(
+    run: Run, waiting: list[str], left: str
+) -> None:
+    first = run()
+    for moment in waiting:
+        row = make_track(5, name=f"Copy of {moment}", updated_at=moment)
+        Rejection.objects.create(
+            run=first,
+            last_run=first,
+            resource="songs",
+            fingerprint=moment,
+            payload=json.dumps(row),
+            reason="bad",
+        )
 
     rejections.replay(UTC)
 
-    assert Song.objects.get(pk=5).name == "Song 5"
-    assert Rejection.objects.get().resolution == "taken in"
+    assert Song.objects.get(pk=5).name == left
+    assert set(Rejection.objects.values_list("resolution", flat=True)) == {"taken in"}
 
 
 def test_more_rejections_than_a_batch_are_replayed_on_sqlite_too(sqlite_project: Project) -> None:
