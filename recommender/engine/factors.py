@@ -4,6 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
+from threadpoolctl import threadpool_limits
+
+WIDE = 50_000  # rows or columns up to which the exact method takes under 5 s
+SPARE = 16  # axes carried beyond those asked for, so that the last ones are right too
+ITERATIONS = 5
 
 
 def factors(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -15,13 +20,48 @@ def factors(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32
     room = min(k, min(matrix.shape) - 1)
     if room < 1 or matrix.nnz == 0:
         return np.zeros((matrix.shape[1], 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
-    start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
-    _, values, vectors = svds(matrix.astype(np.float64), k=room, v0=start)
+    find = _by_lanczos if max(matrix.shape) <= WIDE else _by_iteration
+    # One thread: the same bits in every process, and on busy machines threads that wait cost more.
+    with threadpool_limits(1):
+        vectors, values = find(matrix, room, np.random.default_rng(seed))
     order = np.argsort(-values, kind="stable")
     order = order[values[order] > values.max() * 1e-6]
-    chosen = vectors[order].T
+    chosen = vectors[:, order]
     signs = np.sign(chosen[np.argmax(np.abs(chosen), axis=0), np.arange(len(order))])
-    return (chosen * signs).astype(np.float32), values[order].astype(np.float32)
+    # In C order: a request reads whole rows, here and there.
+    return np.ascontiguousarray(chosen * signs, dtype=np.float32), values[order].astype(np.float32)
+
+
+def _by_lanczos(
+    matrix: csr_array, k: int, draw: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    start = draw.standard_normal(min(matrix.shape))
+    _, values, vectors = svds(matrix.astype(np.float64), k=k, v0=start)
+    return vectors.T, values
+
+
+def _by_iteration(
+    matrix: csr_array, k: int, draw: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Nearly the same at a tenth of the time: the last few axes differ, where values hardly do.
+
+    All that is orthogonalised lies on the shorter side of the matrix.
+
+    Source:
+        Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011.
+    """
+    wide = csr_array(matrix, dtype=np.float32)
+    if wide.shape[0] > wide.shape[1]:
+        wide = csr_array(wide.T)
+    across = csr_array(wide.T)
+    basis = draw.standard_normal((wide.shape[0], k + SPARE)).astype(np.float32)
+    for _ in range(ITERATIONS):
+        basis, _ = np.linalg.qr(wide @ (across @ basis))
+    images = across @ basis
+    squares, turns = np.linalg.eigh((images.T @ images).astype(np.float64))
+    values = np.sqrt(np.maximum(squares[-k:], 1e-30)).astype(np.float32)
+    turned = turns[:, -k:].astype(np.float32)
+    return (images @ turned / values if len(images) == matrix.shape[1] else basis @ turned), values
 
 
 def softened(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:

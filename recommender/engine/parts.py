@@ -123,15 +123,20 @@ def _sparse(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int
 
 
 def fit_parts(
-    plays: csr_array, catalogue: Catalogue, *, words: Sequence[str], n_clusters: int | None, seed: int
+    plays: csr_array,
+    catalogue: Catalogue,
+    content: NDArray[np.float32],
+    *,
+    words: Sequence[str],
+    n_clusters: int | None,
+    seed: int,
 ) -> Parts:
-    """Learn all parts from the plays and the metadata; without plays, what needs them is empty or 0."""
+    """Learn all parts from the plays and the `content_of` the songs; without plays, what needs them is 0."""
     ones = heard(plays)
     listeners = popularity(ones)
     damped = csr_array(ones @ diags_array(damping(listeners)))
     axes = TASTE_AXES if catalogue.n_songs <= MANY_SONGS else AXES
     taste, _ = factors(damped, axes, seed=seed)
-    content = content_of(catalogue, seed=seed)
     company = softened(*factors(_rarity(ones, listeners), AXES, seed=seed))
     norms = np.stack([_lengths(weight, content, company) for weight in MIXTURES], axis=1)
     points = unit(np.hstack([0.5 * content, company]))

@@ -131,23 +131,25 @@ class Directions(NamedTuple):
 
 def directions(parts: Parts, spoken: Voices) -> Directions:
     """The listeners' weighed sums of the songs that speak for them."""
-    damped = csr_array(spoken.plain, copy=True)
-    damped.data = damping(parts.listeners[damped.indices])
+    plain, weighted = spoken.plain, spoken.weighted
+    taste = _summed(plain, damping(parts.listeners[plain.indices]), parts.taste)
     content, company = [], []
     for column, weight in enumerate(MIXTURES):
-        voice = csr_array(spoken.weighted, copy=True)
-        voice.data = voice.data / parts.norms[voice.indices, column]
+        voice = weighted.data / parts.norms[weighted.indices, column]
         # The weight stands once for the listener's vector and once for the song's: both are of the mixture.
-        content.append(_summed(voice, parts.content) * np.float32(weight**2))
-        company.append(_summed(voice, parts.company))
-    return Directions(_summed(damped, parts.taste), content, company)
+        content.append(_summed(weighted, voice, parts.content) * np.float32(weight**2))
+        company.append(_summed(weighted, voice, parts.company))
+    return Directions(taste, content, company)
 
 
-def _summed(voice: csr_array, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`voice @ rows`, which reads only the rows that are spoken of."""
-    if voice.shape[0] == 1:
-        return np.asarray(voice.data @ rows[voice.indices], dtype=np.float32)[np.newaxis, :]
-    return np.asarray(voice @ rows, dtype=np.float32)
+def _summed(
+    heard_songs: csr_array, voice: NDArray[np.float32], rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The rows of the songs heard, summed by listener, each times its voice; other rows are not read."""
+    if heard_songs.shape[0] == 1:
+        return np.asarray(voice @ rows[heard_songs.indices], dtype=np.float32)[np.newaxis, :]
+    parts = (voice, heard_songs.indices, heard_songs.indptr)
+    return np.asarray(csr_array(parts, shape=heard_songs.shape) @ rows, dtype=np.float32)
 
 
 def linear(

@@ -1,0 +1,223 @@
+"""The terms of few songs for one listener, as the dense model has them, without a look at most songs."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommender.engine.catalogue import Profiles
+from recommender.engine.parts import Parts
+from recommender.engine.terms import (
+    NAMES,
+    SHARE_FLOOR,
+    VOTES,
+    Known,
+    Moments,
+    linear,
+    moments,
+    standardised,
+)
+
+CLUSTERS = 40  # best ones, each looked at by its most played songs
+HITS = 5  # of every cluster: what most listeners play has its chance everywhere
+ARTISTS = 50  # most played ones, each by so many of their songs:
+ARTIST_SONGS = 20
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What the neighbours of one listener's songs say, of the songs they reach.
+
+    Attributes:
+        songs: shape (m,), ascending; none that was heard.
+        sums: by term, shape (m,).
+        spreads: by term, over all songs not heard.
+    """
+
+    songs: NDArray[np.int64]
+    sums: dict[str, NDArray[np.float64]]
+    spreads: dict[str, Moments]
+
+
+def best(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
+    """Places of the n largest, ties: the first."""
+    return np.argsort(-scores, kind="stable")[:n]
+
+
+def votes_of(parts: Parts, known: Known, profile: Profiles) -> Votes:
+    plain, weighted = known.voices.plain, known.voices.weighted
+    reached = {name: _entries(matrix, plain.indices) for name, matrix in parts.neighbours.items()}
+    mask = np.zeros(parts.n_songs, dtype=np.bool_)
+    for entries in reached.values():
+        mask[entries.songs] = True
+    mask[profile.plays.indices] = False
+    songs = np.flatnonzero(mask)
+    # Only the places of songs reached are written, and read: the rest of the array costs nothing.
+    place = np.empty(parts.n_songs, dtype=np.int32)
+    place[songs] = np.arange(len(songs), dtype=np.int32)
+    place[profile.plays.indices] = len(songs)
+    sums: dict[str, NDArray[np.float64]] = {}
+    for name, vote in VOTES.items():
+        if vote.matrix in reached:
+            entries = reached[vote.matrix]
+            voice = np.repeat((weighted if vote.weighted else plain).data, entries.widths)
+            weights = entries.values * voice
+            raw: NDArray[Any] = np.bincount(place[entries.songs], weights=weights, minlength=len(songs) + 1)[
+                : len(songs)
+            ]
+            sums[name] = np.sqrt(np.maximum(raw, 0)) if vote.root else raw
+    unheard = np.array([parts.n_songs - profile.plays.nnz])
+    spreads = {
+        name: moments(np.array([raw.sum()]), np.array([(raw**2).sum()]), unheard)
+        for name, raw in sums.items()
+    }
+    return Votes(songs, sums, spreads)
+
+
+class Entries(NamedTuple):
+    """Some rows of a sparse matrix, one after the other."""
+
+    songs: NDArray[np.int32]
+    values: NDArray[np.float32]
+    widths: NDArray[np.int64]
+
+
+def _entries(matrix: csr_array, rows: NDArray[np.integer[Any]]) -> Entries:
+    starts, stops = matrix.indptr[rows], matrix.indptr[rows + 1]
+    widths = (stops - starts).astype(np.int64)
+    ends = np.cumsum(widths)
+    places = np.repeat(starts - (ends - widths), widths) + np.arange(ends[-1] if len(ends) else 0)
+    return Entries(matrix.indices[places], matrix.data[places], widths)
+
+
+def likely(
+    parts: Parts,
+    weights: NDArray[np.float64],
+    known: Known,
+    profile: Profiles,
+    votes: Votes,
+    budget: int,
+) -> NDArray[np.int64]:
+    """Songs to look at, ascending: reached by votes, heads of clusters, songs of the listener's artists."""
+    mask = np.full(parts.n_songs, budget >= parts.n_songs, dtype=np.bool_)
+    if budget < parts.n_songs:
+        clusters = _best_clusters(parts, known, votes)
+        everywhere = np.arange(parts.n_clusters)
+        artists = known.artists.indices[best(known.artists.data, ARTISTS)]
+        mask[_reached(weights, votes, budget // 2)] = True
+        mask[_heads(parts.by_cluster, parts.cluster_starts, clusters, budget // 2 // CLUSTERS)] = True
+        mask[_heads(parts.by_cluster, parts.cluster_starts, everywhere, HITS)] = True
+        mask[_heads(parts.by_artist, parts.artist_starts, artists, ARTIST_SONGS)] = True
+    mask[profile.plays.indices] = False
+    if profile.excluded is not None:
+        mask[profile.excluded.indices] = False
+    songs = np.flatnonzero(mask)
+    return songs[parts.available[songs]]
+
+
+def _reached(weights: NDArray[np.float64], votes: Votes, most: int) -> NDArray[np.int64]:
+    """The songs with the best sum of votes, as far as there are more than `most`."""
+    if len(votes.songs) <= most:
+        return votes.songs
+    total = np.zeros(len(votes.songs))
+    for name, spread in votes.spreads.items():
+        deviation = float(spread.deviation[0])
+        if deviation > 0:
+            total += votes.sums[name] * (weights[NAMES.index(name)] / deviation)
+    return votes.songs[np.argpartition(-total, most)[:most]]
+
+
+def _best_clusters(parts: Parts, known: Known, votes: Votes) -> NDArray[np.intp]:
+    """The clusters with the largest sum of the listener's affinity and of the share of the votes."""
+    likely = known.affinities[0].astype(np.float64)
+    if "rp3" in votes.sums and votes.sums["rp3"].any():
+        sums = votes.sums["rp3"]
+        likely += (
+            np.bincount(parts.labels[votes.songs], weights=sums, minlength=parts.n_clusters) / sums.sum()
+        )
+    return best(likely, CLUSTERS)
+
+
+def _heads(
+    order: NDArray[np.int32], starts: NDArray[np.int64], groups: NDArray[np.intp], each: int
+) -> NDArray[np.int32]:
+    """The first `each` songs of each group, in an order that is sorted by group."""
+    begins = starts[groups]
+    sizes = np.minimum(starts[groups + 1] - begins, max(1, each))
+    ends = np.cumsum(sizes)
+    places = np.repeat(begins - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
+    return np.asarray(order[places])
+
+
+def terms_of(
+    parts: Parts, known: Known, profile: Profiles, votes: Votes, songs: NDArray[np.integer[Any]]
+) -> NDArray[np.float32]:
+    """Shape (n_terms, m): each term of terms.NAMES for the songs asked for."""
+    terms = np.zeros((len(NAMES), len(songs)), dtype=np.float32)
+    for name, raw, spread in [*_voted(votes, songs), *_linear(parts, known, profile, songs)]:
+        terms[NAMES.index(name)] = standardised(raw, spread, 1.0)[0]
+    for name, values in _shares(parts, known, songs).items():
+        terms[NAMES.index(name)] = values
+    return terms
+
+
+def _voted(votes: Votes, songs: NDArray[np.integer[Any]]) -> list[tuple[str, NDArray[np.float32], Moments]]:
+    """Each sparse term of the songs asked for, 0 where no vote reaches, and its moments."""
+    if not len(votes.songs):
+        return []
+    places = np.minimum(np.searchsorted(votes.songs, songs), len(votes.songs) - 1)
+    is_reached = votes.songs[places] == songs
+    return [
+        (name, np.where(is_reached, sums[places], 0).astype(np.float32)[np.newaxis], votes.spreads[name])
+        for name, sums in votes.sums.items()
+    ]
+
+
+def _linear(
+    parts: Parts, known: Known, profile: Profiles, songs: NDArray[np.integer[Any]]
+) -> list[tuple[str, NDArray[np.float32], Moments]]:
+    """Each linear term of the songs asked for, and its moments over all songs but those heard."""
+    asked = linear(parts, known.looks, songs)
+    heard = linear(parts, known.looks, profile.plays.indices)
+    unheard = np.array([parts.n_songs - profile.plays.nnz])
+    found = []
+    for name, vector in known.looks.vectors().items():
+        space, width = name.removesuffix("_short"), vector.shape[1]
+        direction, own = vector[0], heard[name][0].astype(np.float64)
+        mean = parts.centres[space][:width] @ direction
+        square = direction @ parts.products[space][:width, :width] @ direction
+        total = np.array([parts.n_songs * mean - own.sum()])
+        squares = np.array([parts.n_songs * square - (own**2).sum()])
+        found.append((name, asked[name], moments(total, squares, unheard)))
+    return found
+
+
+def _genres(parts: Parts, known: Known, songs: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Shape (m,): how well the songs' genres match the listener's favourites."""
+    if not known.wanted.nnz:
+        return np.zeros(len(songs), dtype=np.float32)
+    wanted = np.zeros(parts.genres.shape[1], dtype=np.float32)
+    wanted[known.wanted.indices] = known.wanted.data
+    entries = _entries(parts.genres, songs)
+    rows = np.repeat(np.arange(len(songs)), entries.widths)
+    return np.bincount(rows, weights=wanted[entries.songs], minlength=len(songs))[np.newaxis].astype(
+        np.float32
+    )
+
+
+def _shares(parts: Parts, known: Known, songs: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.float32]]:
+    codes, shares = known.artists.indices, known.artists.data
+    of_song = np.zeros(len(songs), dtype=np.float32)
+    if len(codes):
+        artists = parts.artists[songs]
+        places = np.minimum(np.searchsorted(codes, artists), len(codes) - 1)
+        of_song = np.where(codes[places] == artists, shares[places], 0)
+    affinity = known.affinities[0][parts.labels[songs]]
+    return {
+        "artist": np.log(of_song + np.float32(SHARE_FLOOR)),
+        "affinity": np.log(affinity + np.float32(SHARE_FLOOR)),
+        "popularity": np.log(parts.listeners[songs] + np.float32(0.5)),
+        "genre": _genres(parts, known, songs),
+    }
