@@ -267,13 +267,13 @@ def _more(listener: int, asked: dict[str, Any]) -> ServedList:
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
     if n * page >= DEEPEST:
         return None
-    return request.build_absolute_uri(f"{request.path}?list={served.pk}&n={n}&page={page + 1}")
+    address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
+    return str(request.build_absolute_uri(address))
 
 
 def _version() -> ModelVersion | None:
     model = loaded().model
-    version: ModelVersion | None = model.version if model else None
-    return version
+    return model.version if model else None
 
 
 def _label() -> str | None:
@@ -286,8 +286,7 @@ def _songs_of(number: int) -> list[int]:
     model = loaded().model
     if model is None or number not in model.labels:
         return []
-    found: list[int] = model.song_ids[model.mix.labels == model.labels[number]].tolist()
-    return found
+    return list(model.song_ids[model.mix.labels == model.labels[number]].tolist())
 
 
 def _ids(songs: list[int]) -> RawSQL:
