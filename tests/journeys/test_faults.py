@@ -153,3 +153,13 @@ def test_a_token_that_the_source_wants_is_sent_and_never_shown(sqlite_project: P
 
     assert (without["status"], "SOURCE_TOKEN" in without["error"]) == ("failed", True)
     assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_password_in_the_address_is_not_shown_where_a_run_fails(sqlite_project: Project) -> None:
+    done = sqlite_project.manage(
+        "runingest", check=False, BASE_URL="http://user:s3cret@127.0.0.1:1", SOURCE_ATTEMPTS="1"
+    )
+
+    assert done.returncode == 1
+    assert "Source: http://127.0.0.1:1\n" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr

@@ -149,13 +149,17 @@ def test_start_pipeline_explains_itself(
 
 
 def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, place: Project) -> None:
-    process = place.start(str(installed / "start-pipeline"), cwd=place.folder)
+    process = place.start(
+        str(installed / "start-pipeline"), cwd=place.folder, BASE_URL="http://user:s3cret@127.0.0.1:8001"
+    )
 
     said = wait_for_line(process, "Ctrl-C stops.")
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=30)[0]
 
     assert "next run" in said
+    assert "from http://127.0.0.1:8001. Ctrl-C stops." in said
+    assert "s3cret" not in said + rest
     assert "Scheduler stopped." in rest
     assert process.returncode == 0
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from psycopg.errors import CheckViolation
 
 from ingestion.landing import Landing
 from ingestion.models import IngestionRun, Listener, ListeningHistory, ResourceReport, Song
@@ -336,6 +338,17 @@ def test_whatever_ends_the_landing_of_a_page_the_run_says_that_it_failed(
 
     ended = IngestionRun.objects.get()
     assert (ended.status, ended.error_kind) == ("failed", interruption.__name__)
+
+
+def test_what_the_database_refuses_is_named_without_the_row(run: Run) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE users ADD CONSTRAINT nobody CHECK (email = '') NOT VALID")
+
+    with pytest.raises(CheckViolation, match=r"user1@example\.org"):
+        run()
+
+    ended = IngestionRun.objects.get()
+    assert ended.error == 'CheckViolation: new row for relation "users" violates check constraint "nobody"'
 
 
 def test_a_staging_folder_that_cannot_be_written_fails_the_run_and_says_so(
