@@ -9,7 +9,7 @@ from recommender import profiles
 from recommender.cards import Card
 from recommender.champion import Loaded
 from recommender.drawing import Picked
-from recommender.models import Cluster
+from recommender.models import Cluster, ServedList
 from recommender.popularity import shared_genre
 
 # Below half a percent the share would be shown as nothing.
@@ -54,6 +54,35 @@ def items_of(
             "propensity": pick.propensity, "familiar": pick.familiar, "reason": reason,
         })  # fmt: skip
     return items
+
+
+def told(served: ServedList) -> dict[str, Any]:
+    """The list as the API answers it; JSON can hold it."""
+    new = sum(not item["familiar"] for item in served.items)
+    return {
+        "recommendation_id": str(served.pk),
+        "user_id": served.listener_id,
+        "model_version": served.version.label if served.version else None,
+        "arm": str(served.arm),
+        "generated_at": served.generated_at.isoformat(),
+        "stale": served.stale,
+        "discovery": {
+            "asked": served.discovery,
+            "given": round(new / len(served.items), 4) if served.items else 0.0,
+        },
+        "items": [
+            {
+                "rank": rank,
+                "song": shown(served.cards[item["song"]]),
+                "cluster": cluster_shown(item["cluster"], item["cluster_name"]),
+                "affinity": item["affinity"],
+                "propensity": item["propensity"],
+                "familiar": item["familiar"],
+                "reason": item["reason"],
+            }
+            for rank, item in enumerate(served.items, 1)
+        ],
+    }
 
 
 def shown(card: Card) -> dict[str, Any]:

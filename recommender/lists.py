@@ -20,6 +20,13 @@ def on_shelf(content: packing.Shelf, songs: Iterable[int]) -> tuple[int, ...]:
 
 def serve(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedList:
     """Draw a list's first page and store it, in one insert."""
+    served = drawn(stocked, terms, page, now)
+    served.save(force_insert=True)
+    return served
+
+
+def drawn(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedList:
+    """A list's first page, not stored."""
     row, content, loaded = stocked.row, stocked.content, stocked.loaded
     if stocked.stale:
         page = page.without(_since(stocked))
@@ -40,7 +47,6 @@ def serve(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedLi
         pages=[page.as_json()],
         items=items_of(picks, cards, row.listener_id, names_of(loaded, row.version_id), now),
     )
-    served.save(force_insert=True)
     served.cards = cards
     return served
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -18,7 +18,7 @@ from recommender.cards import cards_of
 from recommender.champion import Loaded
 from recommender.drawing import Page, Terms
 from recommender.engine.sampling import temperature_of
-from recommender.explaining import cluster_shown, shown
+from recommender.explaining import shown, told
 from recommender.models import ServedList
 from recommender.shelves import Stocked
 
@@ -66,7 +66,8 @@ class UnknownList(LookupError):
         self.list_id = list_id
 
 
-class ClusterAffinity(NamedTuple):
+@dataclass(frozen=True)
+class ClusterAffinity:
     """Attributes: affinity: share of what the listener plays, recent plays counting more; 0 to 1."""
 
     cluster_id: int
@@ -75,7 +76,8 @@ class ClusterAffinity(NamedTuple):
     plays: int
 
 
-class Drawn(NamedTuple):
+@dataclass(frozen=True)
+class Drawn:
     """What the draw decided of one item; its reason is told from it."""
 
     song: int
@@ -122,6 +124,20 @@ def recommend(
     stocked = _stocked(listener_id, options, now)
     page = Page(n, lists.on_shelf(stocked.content, exclude))
     return lists.serve(stocked, _terms(options, discovery, seed), page, now)
+
+
+def preview(
+    listener_id: int, *, options: Options, n: int = 20, discovery: float = 0.3, seed: str | None = None
+) -> ServedList:
+    """What `recommend` would serve; it is not stored, and does not count as served.
+
+    Raises:
+        UnknownListener: nobody has this id.
+    """
+    now = timezone.now()
+    stocked = _stocked(listener_id, options, now)
+    page = Page(n, lists.on_shelf(stocked.content, ()))
+    return lists.drawn(stocked, _terms(options, discovery, seed), page, now)
 
 
 def more(list_id: UUID, *, upto: int, options: Options) -> ServedList:
@@ -243,31 +259,7 @@ def popular(*, n: int = 20, days: int | None = None, now: datetime | None = None
 
 def describe(served: ServedList) -> dict[str, Any]:
     """The list as the API answers it; JSON can hold it."""
-    new = sum(not item["familiar"] for item in served.items)
-    return {
-        "recommendation_id": str(served.pk),
-        "user_id": served.listener_id,
-        "model_version": served.version.label if served.version else None,
-        "arm": str(served.arm),
-        "generated_at": served.generated_at.isoformat(),
-        "stale": served.stale,
-        "discovery": {
-            "asked": served.discovery,
-            "given": round(new / len(served.items), 4) if served.items else 0.0,
-        },
-        "items": [
-            {
-                "rank": rank,
-                "song": shown(served.cards[item["song"]]),
-                "cluster": cluster_shown(item["cluster"], item["cluster_name"]),
-                "affinity": item["affinity"],
-                "propensity": item["propensity"],
-                "familiar": item["familiar"],
-                "reason": item["reason"],
-            }
-            for rank, item in enumerate(served.items, 1)
-        ],
-    }
+    return told(served)
 
 
 def _stocked(listener_id: int, options: Options, now: datetime) -> Stocked:
