@@ -1,6 +1,7 @@
 """The demo: everything starts, is there to look at, and stops."""
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,8 +9,12 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
 
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world import World
+from moovitamix.management.commands import demo
 from tests.support.project import ROOT, Project, wait_for_line
 
 SMALL = ("--songs=60", "--listeners=20", "--days=5")
@@ -80,3 +85,60 @@ def test_a_second_demo_goes_on_with_what_is_there_and_shows_no_password(
     assert "with the password shown at the first start" in second
     assert re.search(r"\d+ songs: 0 new, 0 changed", second)
     assert not any(password[1].encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    database = str(folder / "demo.db")
+    shutil.copyfile(tmp_path / "music_data.db", database)
+    sqlite_project.manage(
+        "createsuperuser", "--noinput", "--username=admin", "--email=admin@example.org",
+        DATABASE_NAME=database, DJANGO_SUPERUSER_PASSWORD="never-seen",
+    )  # fmt: skip
+
+    said = sqlite_project.manage(
+        "demo", f"--folder={folder}", "--once", "--web-port=0", "--source-port=0", *SMALL
+    ).stdout
+
+    password = re.search(r"admin / (\S+)", said)
+    assert password is not None
+    # Shown as soon as it is set: what comes after may be interrupted.
+    assert said.index(password[1]) < said.index("Ingesting")
+    code = (
+        "from django.contrib.auth import authenticate; print(authenticate(username='admin', password='%s'))"
+    )
+    who = sqlite_project.manage("shell", "--no-imports", "-c", code % password[1], DATABASE_NAME=database)
+    assert who.stdout == "admin\n"
+
+
+def test_what_the_demo_starts_is_not_asked_for_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setattr(demo, "START_WITHIN", 1.0)
+    idle = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+
+    with DemoServer(World(songs=5, listeners=2, days=1)) as server:
+        with demo.child(idle, {}, subprocess.DEVNULL) as process:
+            demo.wait_for(server.url, process, tmp_path / "log")
+            was_running = process.poll() is None
+
+    assert was_running
+
+
+def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    static = str(ROOT / "moovitamix" / "static")
+    arguments = ("demo", f"--folder={tmp_path}", "--once", "--source-port=0", *SMALL)
+
+    done = sqlite_project.manage(*arguments, check=False, STATIC_ROOT=static)
+
+    assert done.returncode == 1
+    assert "(staticfiles.E002)" in done.stderr
+    assert "failed; what it says stands above." in done.stderr
+    assert "Starting the web" not in done.stdout
