@@ -21,9 +21,9 @@ from recommender.engine.terms import (
 )
 
 CLUSTERS = 40  # best ones, each looked at by its most played songs
-HITS = 5  # of every cluster: what most listeners play has its chance everywhere
-ARTISTS = 50  # most played ones, each by so many of their songs:
-ARTIST_SONGS = 20
+HITS = 3  # of every cluster: what most listeners play has its chance everywhere
+ARTISTS = 40  # most played ones, each by so many of their songs:
+ARTIST_SONGS = 10
 
 
 @dataclass(frozen=True)

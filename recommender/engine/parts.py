@@ -126,6 +126,7 @@ def fit_parts(
     plays: csr_array,
     catalogue: Catalogue,
     content: NDArray[np.float32],
+    labels: NDArray[np.int32] | None,
     *,
     words: Sequence[str],
     n_clusters: int | None,
@@ -139,8 +140,8 @@ def fit_parts(
     taste, _ = factors(damped, axes, seed=seed)
     company = softened(*factors(_rarity(ones, listeners), AXES, seed=seed))
     norms = np.stack([_lengths(weight, content, company) for weight in MIXTURES], axis=1)
-    points = unit(np.hstack([0.5 * content, company]))
-    labels = _labels(points, n_clusters, seed)
+    if labels is None:
+        labels = _labels(unit(np.hstack([0.5 * content, company])), n_clusters, seed)
     artists = catalogue.artist_codes()
     genres = genre_matrix(catalogue.genres, words)
     by_cluster, cluster_starts = _grouped(labels, listeners)

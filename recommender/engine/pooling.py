@@ -15,7 +15,7 @@ from recommender.engine.terms import NAMES, Known, blended
 from recommender.engine.tuning import Pool
 
 DENSE_SONGS = 30_000  # up to here all songs compete: tuned on likely ones alone, a set of 10 000 loses 2 %
-LOOKED_AT = 2_500  # beyond, as many as a request looks at: to rank them is all that the weights will do
+LOOKED_AT = 2_000  # beyond, as many as a request looks at: to rank them is all that the weights will do
 BLOCK_CELLS = 4_000_000  # listeners x songs at once: 14 terms of 16 MB
 POOLED = 50  # best songs of the start's blend, and of each of these terms, are kept
 POOLED_TERMS = (

@@ -156,12 +156,17 @@ def linear(
     parts: Parts, looks: Directions, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
     """Each linear term of the songs asked for, not yet standardised; shape (n, n_asked) each."""
-    taste, content, company = parts.taste[songs], parts.content[songs], parts.company[songs]
+    taste, content, company = (_rows(space, songs) for space in (parts.taste, parts.content, parts.company))
     found = {"taste": looks.taste @ taste.T, "taste_short": looks.taste[:, :SHORT] @ taste[:, :SHORT].T}
     for column, name in enumerate(("hybrid_low", "hybrid")):
         both = looks.content[column] @ content.T + looks.company[column] @ company.T
         found[name] = both / parts.norms[songs, column]
     return found
+
+
+def _rows(space: NDArray[np.float32], songs: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
+    # `take` copies whole rows, at twice the speed of an index.
+    return space[songs] if isinstance(songs, slice) else space.take(songs, axis=0)
 
 
 def genre_voices(parts: Parts, words: list[str], genres: list[str] | None, n: int) -> csr_array:
@@ -181,7 +186,8 @@ def artist_shares(parts: Parts, weighted: csr_array) -> csr_array:
     rows = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     values = (weighted.data / np.where(sums > 0, sums, 1)[rows]).astype(np.float32)
     shape = (weighted.shape[0], len(parts.artist_starts) - 1)
-    shares = csr_array((values, parts.artists[weighted.indices], weighted.indptr), shape=shape)
+    # A copy of the row ends: songs of one artist are summed in place, and the listeners' songs are not.
+    shares = csr_array((values, parts.artists[weighted.indices], weighted.indptr.copy()), shape=shape)
     shares.sum_duplicates()
     return shares
 
