@@ -50,6 +50,35 @@ AGE: Final = inline_serializer(
 NO_RUN = "Start a run with “Run now” on the page of the runs, or with: python manage.py runingest"
 
 
+PAGES = {
+    "Ingestion": [
+        ("Overview", "monitoring", "admin:index"),
+        ("Runs", "history", "admin:ingestion_ingestionrun_changelist"),
+        ("Refused rows", "report", "admin:ingestion_rejection_changelist"),
+    ],
+    "Catalogue": [
+        ("Songs", "music_note", "admin:ingestion_song_changelist"),
+        ("Listeners", "group", "admin:ingestion_listener_changelist"),
+        ("Listening history", "headphones", "admin:ingestion_listeninghistory_changelist"),
+    ],
+    "Recommendations": [
+        ("Try a listener", "graphic_eq", "listen"),
+        ("Versions", "model_training", "admin:recommender_modelversion_changelist"),
+        ("Trainings", "exercise", "admin:recommender_trainingrun_changelist"),
+        ("Ledger", "trophy", "admin:recommender_promotion_changelist"),
+        ("Served lists", "queue_music", "admin:recommender_servedlist_changelist"),
+        ("Feedback", "thumb_up", "admin:recommender_feedback_changelist"),
+    ],
+    "Operation": [
+        ("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
+        ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
+        ("API keys", "key", "admin:recommender_apikey_changelist"),
+        ("API documentation", "api", "api-docs"),
+        ("People", "manage_accounts", "admin:auth_user_changelist"),
+    ],
+}
+
+
 def home(request: HttpRequest) -> HttpResponse:
     """The way in: the admin, until there is a page of its own."""
     return redirect("admin:index")
@@ -118,33 +147,15 @@ def ready(request: HttpRequest) -> JsonResponse:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar: what a person looks for, by their words."""
-    pages = {
-        "Ingestion": [
-            ("Overview", "monitoring", "index"),
-            ("Runs", "history", "ingestion_ingestionrun_changelist"),
-            ("Refused rows", "report", "ingestion_rejection_changelist"),
-        ],
-        "Catalogue": [
-            ("Songs", "music_note", "ingestion_song_changelist"),
-            ("Listeners", "group", "ingestion_listener_changelist"),
-            ("Listening history", "headphones", "ingestion_listeninghistory_changelist"),
-        ],
-        "Operation": [
-            ("Schedules", "schedule", "django_celery_beat_periodictask_changelist"),
-            ("Task results", "task_alt", "django_celery_results_taskresult_changelist"),
-            ("People", "manage_accounts", "auth_user_changelist"),
-        ],
-    }
     return [
         {
             "title": title,
             "separator": True,
             "items": [
-                {"title": name, "icon": icon, "link": reverse_lazy(f"admin:{page}")}
-                for name, icon, page in entries
+                {"title": name, "icon": icon, "link": reverse_lazy(page)} for name, icon, page in entries
             ],
         }
-        for title, entries in pages.items()
+        for title, entries in PAGES.items()
     ]
 
 

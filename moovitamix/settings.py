@@ -97,6 +97,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("logo.svg")},
     ],
+    "STYLES": [lambda _request: static("moovitamix.css")],
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": reverse_lazy("admin:index"),
     "DASHBOARD_CALLBACK": "moovitamix.home.admin_index",

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 from moovitamix.errors import no_route
 from moovitamix.home import StatusView, home, live, ready
 from moovitamix.openapi import ApiRoot, Docs
+from recommender.pages import listen
 
 handler400 = "moovitamix.errors.bad_request_page"
 handler404 = "moovitamix.errors.not_found_page"
@@ -15,6 +16,7 @@ handler500 = "moovitamix.errors.broken_page"
 urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
+    path("listen/", listen, name="listen"),
     path("health/live/", live, name="health-live"),
     path("health/ready/", ready, name="health-ready"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

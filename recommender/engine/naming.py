@@ -22,15 +22,15 @@ LEAST_DECADE: Final = 0.5
 # In the feature's own standard deviations over all songs, a group's mean must be so far from the middle.
 LEAST_MOOD: Final = 0.5
 EXAMPLES: Final = 5
-# Feature: what a high mean is called, and a low one.
+# Feature: what a high mean is called, and a low one; "" where a low one is what most songs have.
 MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "energy": ("energetic", "calm"),
     "valence": ("cheerful", "sad"),
-    "danceability": ("danceable", "free in rhythm"),
-    "acousticness": ("acoustic", "electric"),
-    "instrumentalness": ("instrumental", "sung"),
-    "speechiness": ("spoken", "hardly spoken"),
-    "liveness": ("live", "from the studio"),
+    "danceability": ("danceable", ""),
+    "acousticness": ("acoustic", ""),
+    "instrumentalness": ("instrumental", ""),
+    "speechiness": ("spoken", ""),
+    "liveness": ("live", ""),
     "tempo": ("fast", "slow"),
     "loudness": ("loud", "quiet"),
 }
@@ -85,8 +85,9 @@ def _words(genres: dict[str, float], artists: dict[str, float], moods: list[str]
     if len(named) == 2 and (genres[named[1]] < SECOND * genres[named[0]] or _alike(*named)):
         named = named[:1]
     head = " and ".join(named) or (f"{next(iter(artists))} and others" if artists else "mixed")
-    rest = [word for word in (*moods[:1], decade, *moods[1:], *list(genres)[len(named) : 4]) if word]
-    return [head[:1].upper() + head[1:], *rest, *(f"with {artist}" for artist in list(artists)[:2])]
+    rest = [word for word in (*moods[:1], decade, *moods[1:2]) if word]
+    known = [f"with {artist}" for artist in list(artists)[:2]]
+    return [head[:1].upper() + head[1:], *rest, *known, *moods[2:], *list(genres)[len(named) : 4]]
 
 
 def _alike(one: str, other: str) -> bool:
@@ -160,8 +161,9 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
         for label, songs in enumerate(members):
             own = column[songs][known[songs]]
             distance = float((own.mean() - middle) / spread) if len(own) else 0.0
-            if abs(distance) >= LEAST_MOOD:
-                strengths[label].append((abs(distance), high if distance > 0 else low))
+            word = high if distance > 0 else low
+            if word and abs(distance) >= LEAST_MOOD:
+                strengths[label].append((abs(distance), word))
     return [
         [word for _, word in sorted(of_one, key=lambda pair: (-pair[0], pair[1]))] for of_one in strengths
     ]

@@ -25,6 +25,10 @@ DIRECTLY: Final = build_opener(ProxyHandler({}))
 START_WITHIN: Final = 60.0  # seconds; a busy small machine needs some for the first page
 PAUSE: Final = 0.2
 ADMIN: Final = "admin"
+NAME_LISTENER: Final = """
+from ingestion.models import ListeningHistory
+print(ListeningHistory.objects.values_list("user_id", flat=True).first() or 1)
+"""
 MAKE_ADMIN: Final = f"""
 import os
 from django.contrib.auth.models import User
@@ -77,30 +81,40 @@ class Command(BaseCommand):
         source = f"http://127.0.0.1:{source_port}"
         environment = demo_environment(folder, source)
 
-        self._say(f"1/4  Starting the demo source at {source}: {options['songs']} songs, "
+        self._say(f"1/6  Starting the demo source at {source}: {options['songs']} songs, "
                   f"{options['listeners']} listeners, {options['days']} days.")  # fmt: skip
         log = running.enter_context((folder / "source.log").open("ab"))
-        names = ("songs", "listeners", "days", "faults")
-        wanted = [f"--{name}={options[name]}" for name in names if options[name]]
-        command = manage("demosource", f"--port={source_port}", *wanted)
+        command = manage("demosource", f"--port={source_port}", *source_arguments(options))
         wait_for(source, running.enter_context(child(command, environment, log)), folder / "source.log")
 
-        self._say(f"2/4  Making the tables in {folder / 'demo.db'}.")
+        self._say(f"2/6  Making the tables in {folder / 'demo.db'}.")
         self._manage(environment, "migrate", "--verbosity=0")
         self._manage(environment, "check")
         password = self._make_admin(environment, folder)
 
-        self._say("3/4  Ingesting: read every page, check every row, prove that nothing is missing.")
+        self._say("3/6  Ingesting: read every page, check every row, prove that nothing is missing.")
         self._manage(environment, "runingest", may_fail=True)
 
+        key = self._learn(environment, folder)
+
         web = f"http://127.0.0.1:{web_port}"
-        self._say(f"4/4  Starting the web admin at {web}.")
+        self._say(f"6/6  Starting the web pages and the API at {web}.")
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child(web_server(web_port), environment, log))
         wait_for(f"{web}/admin/login/", server, folder / "web.log")
-        self._tell(source, web, password, folder)
+        self._tell(source, web, password, self._request(environment, web, key), folder)
         if not options["once"]:
             threading.Event().wait()
+
+    def _learn(self, environment: dict[str, str], folder: Path) -> str | None:
+        """Train a model, prepare what it recommends, and make a key to ask for it."""
+        self._say(
+            "4/6  Training: learn from all but the latest week, measure on that week, learn from it too."
+        )
+        self._manage(environment, "retrain", "--promote", may_fail=True)
+        self._say("5/6  Preparing a shelf of songs for each listener.")
+        self._manage(environment, "prepareshelves", may_fail=True)
+        return self._make_key(environment, folder)
 
     def _make_admin(self, environment: dict[str, str], folder: Path) -> str | None:
         """The password of a new admin, which is shown once and stored nowhere; None for one made before."""
@@ -109,17 +123,43 @@ class Command(BaseCommand):
             return None
         password = secrets.token_urlsafe(9)
         self._manage({**environment, "DEMO_PASSWORD": password}, "shell", "--no-imports", "-c", MAKE_ADMIN)
-        self._say(f"     The admin's password, shown only this once: {password}")
+        self._say(
+            f"     Made the web admin's user {ADMIN} with the password {password}, which is kept nowhere."
+        )
         # Last: whoever stopped us before has not seen the password, and gets another one next time.
         made.touch()
         return password
+
+    def _make_key(self, environment: dict[str, str], folder: Path) -> str | None:
+        """A new key to the API, which is shown once and stored nowhere; None where one was shown before."""
+        made = folder / "key-made"
+        if made.exists():
+            return None
+        key = self._said(environment, "apikey", "demo", f"--user={ADMIN}", "--quiet")
+        self._say(f"     The API key, shown only this once: {key}")
+        made.touch()
+        return key
+
+    def _said(self, environment: dict[str, str], *arguments: str) -> str:
+        """The last word of what a command says."""
+        done = subprocess.run(  # noqa: S603
+            manage(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return done.stdout.split()[-1]
 
     def _manage(self, environment: dict[str, str], *arguments: str, may_fail: bool = False) -> None:
         done = subprocess.run(manage(*arguments), env=environment, cwd=settings.CHECKOUT, check=False)  # noqa: S603
         if done.returncode and not may_fail:
             raise CommandError(f"`manage.py {arguments[0]}` failed; what it says stands above.")
 
-    def _tell(self, source: str, web: str, password: str | None, folder: Path) -> None:
+    def _request(self, environment: dict[str, str], web: str, key: str | None) -> str:
+        """A command that gets 20 songs for somebody who listens."""
+        listener = self._said(environment, "shell", "--no-imports", "-c", NAME_LISTENER)
+        path = f"/api/v1/users/{listener}/recommendations/?n=20"
+        return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
+
+    def _tell(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
         login = (
             f"{ADMIN} / {password}  (shown only this once)"
             if password
@@ -129,6 +169,9 @@ class Command(BaseCommand):
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {login}\n"
+            f"  listeners    {web}/listen/\n"
+            f"  API          {web}/api/docs/\n"
+            f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
@@ -136,6 +179,11 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def source_arguments(options: dict[str, Any]) -> list[str]:
+    names = ("songs", "listeners", "days", "faults")
+    return [f"--{name}={options[name]}" for name in names if options[name]]
 
 
 def demo_environment(folder: Path, source: str) -> dict[str, str]:

@@ -1,0 +1,253 @@
+"""The admin of the recommender room: versions, trainings, the ledger, what was served and said, API keys."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin
+from recommender.access import issue_key
+from recommender.configuration import promote_now, roll_back_now
+from recommender.models import ApiKey, Cluster, Feedback, ModelVersion, Promotion, ServedList, TrainingRun
+from recommender.presentation import comparison, items_table, metric, metrics_table
+from recommender.registry import RegistryError
+from recommender.serving import describe
+from recommender.tasks import start_training
+
+ROLE_COLOURS = {
+    "candidate": "info",
+    "challenger": "info",
+    "champion": "success",
+    "retired": "default",
+    "withdrawn": "danger",
+}
+COMPARED = 6  # versions side by side: as many as a screen of 1280 shows
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="It stands in the ledger, with your name, for whoever asks later.",
+    )
+
+
+class ClusterInline(TabularInline):
+    model = Cluster
+    extra = 0
+    can_delete = False
+    ordering = ("-size",)
+    fields: ClassVar = ["number", "name", "size", "share", "plays"]
+    readonly_fields = fields
+    per_page = 20
+
+    @display(description="Share of the songs")
+    def share(self, cluster: Cluster) -> SafeString:
+        share = 100 * cluster.size / max(1, cluster.version.n_songs)
+        return format_html(
+            '<span class="mm-track" style="display:block;width:10rem" title="{} %"><span style="width:{}%">'
+            "</span></span>",
+            f"{share:.1f}",
+            f"{share:.1f}",
+        )
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    list_display = ("label", "current_role", "method", "cut_off", "n_songs", "n_listeners", "n_plays",
+                    "n_clusters", "ndcg", "against_popularity", "took")  # fmt: skip
+    list_filter = ("role", "method", "created_at")
+    search_fields = ("label",)
+    search_help_text = "A version's label, such as 2026w47.1"
+    inlines: ClassVar = [ClusterInline]
+    actions_list: ClassVar = ["compare", "train_now", "roll_back"]
+    actions_detail: ClassVar = ["make_champion"]
+    readonly_fields = ("metrics_table", "took", "megabytes")
+    fieldsets = (
+        (None, {"fields": (("label", "role"), "metrics_table")}),
+        ("Learnt from", {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
+        ("How", {"fields": (("method", "n_clusters", "seed"), "configuration", "cohesion")}),
+        ("Cost", {"fields": (("took", "cpu_seconds", "peak_memory"), ("megabytes", "artifact_sha256"))}),
+    )  # fmt: skip
+
+    @display(description="Role", ordering="role", label=ROLE_COLOURS)
+    def current_role(self, version: ModelVersion) -> tuple[str, str]:
+        return version.role, version.get_role_display()
+
+    @display(description="NDCG@20")
+    def ndcg(self, version: ModelVersion) -> str:
+        value = metric(version, version.method)
+        return "not measured" if value is None else f"{value:.4f}"
+
+    @display(description="Against popularity")
+    def against_popularity(self, version: ModelVersion) -> str:
+        ours, floor = metric(version, version.method), metric(version, "popularity")
+        return f"{ours / floor:.2f} x" if ours is not None and floor else "-"
+
+    @display(description="Duration")
+    def took(self, version: ModelVersion) -> str:
+        return f"{version.seconds:.1f} s"
+
+    @display(description="Artifact")
+    def megabytes(self, version: ModelVersion) -> str:
+        return f"{version.artifact_bytes / 1e6:.1f} MB"
+
+    @display(description="On the latest week")
+    def metrics_table(self, version: ModelVersion) -> SafeString:
+        return metrics_table(version)
+
+    @action(description="Compare versions", icon="compare_arrows", url_path="compare")
+    def compare(self, request: HttpRequest) -> HttpResponse:
+        versions = list(ModelVersion.objects.prefetch_related("clusters")[:COMPARED])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Versions side by side",
+            "versions": versions,
+            "lines": comparison(versions),
+        }
+        return render(request, "admin/recommender/compare.html", context)
+
+    @action(description="Train now", icon="model_training", permissions=["train"])
+    def train_now(self, request: HttpRequest) -> HttpResponse:
+        start_training()
+        messages.info(request, "A training was started. It appears among the trainings within a few seconds.")
+        return redirect("admin:recommender_trainingrun_changelist")
+
+    @action(description="Make champion", icon="trophy", permissions=["decide"], url_path="make-champion")
+    def make_champion(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        version = get_object_or_404(ModelVersion, pk=object_id)
+        text = f"Every list is drawn from {version.label} within 5 seconds. Its artifact is verified first."
+        return self._decide(
+            request, f"Make {version.label} champion", text,
+            lambda reason, by: promote_now(version.label, reason=reason, by=by),
+        )  # fmt: skip
+
+    @action(description="Roll back", icon="undo", permissions=["decide"], url_path="roll-back")
+    def roll_back(self, request: HttpRequest) -> HttpResponse:
+        text = (
+            "The champion is withdrawn for good, and the last good version before it comes back. "
+            "Rolling back twice goes further back."
+        )
+        return self._decide(
+            request, "Roll back", text, lambda reason, by: roll_back_now(reason=reason, by=by)
+        )
+
+    def _decide(self, request: HttpRequest, title: str, text: str, decide: Any) -> HttpResponse:
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                promotion = decide(form.cleaned_data["reason"], request.user.get_username())
+            except RegistryError as error:
+                messages.error(request, str(error))
+            else:
+                messages.success(request, f"{promotion.promoted.label} is the champion now.")
+            return redirect("admin:recommender_modelversion_changelist")
+        context = {**self.admin_site.each_context(request), "title": title, "text": text, "form": form}
+        return render(request, "admin/recommender/decide.html", context)
+
+    def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("recommender.add_promotion")
+
+    def has_train_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("recommender.add_trainingrun")
+
+
+@admin.register(TrainingRun)
+class TrainingRunAdmin(ReadOnlyAdmin):
+    list_display = ("id", "state", "trigger", "started_at", "took", "version", "why")
+    list_filter = ("status", "trigger", "started_at")
+    list_select_related = ("version",)
+
+    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    def state(self, run: TrainingRun) -> tuple[str, str]:
+        return run.status, run.get_status_display()
+
+    @display(description="Duration")
+    def took(self, run: TrainingRun) -> str:
+        return f"{(run.finished_at - run.started_at).total_seconds():.1f} s" if run.finished_at else run.stage
+
+    @display(description="What it did")
+    def why(self, run: TrainingRun) -> str:
+        return run.error or run.summary
+
+
+@admin.register(Promotion)
+class PromotionAdmin(ReadOnlyAdmin):
+    list_display = ("at", "promoted", "replaced", "rollback", "reason", "by")
+    list_filter = ("rollback", "at")
+    search_fields = ("promoted__label", "replaced__label", "reason", "by")
+    list_select_related = ("promoted", "replaced")
+
+
+@admin.register(ServedList)
+class ServedListAdmin(ReadOnlyAdmin):
+    list_display = ("id", "listener_link", "generated_at", "arm", "version", "discovery", "songs")
+    list_filter = ("arm", "stale", "generated_at")
+    search_fields = ("=id", "=listener__id")
+    search_help_text = "A list's id, or a listener's"
+    list_select_related = ("version",)
+    exclude = ("items", "pages", "shelf")
+    readonly_fields = ("contents", "page_requests")
+
+    @display(description="Listener", ordering="listener")
+    def listener_link(self, served: ServedList) -> SafeString:
+        url = reverse("listen")
+        return format_html('<a href="{}?user={}">{}</a>', url, served.listener_id, served.listener_id)
+
+    @display(description="Songs")
+    def songs(self, served: ServedList) -> int:
+        return len(served.items)
+
+    @display(description="Songs, as served")
+    def contents(self, served: ServedList) -> SafeString:
+        return items_table(describe(served)["items"])
+
+    @display(description="Pages asked for")
+    def page_requests(self, served: ServedList) -> str:
+        return ", ".join(f"{page['n']} songs" for page in served.pages)
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnlyAdmin):
+    list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at")
+    list_filter = ("kind", "at")
+    search_fields = ("=listener__id", "=song__id", "=event_id")
+    search_help_text = "A listener's, a song's or an event's id"
+    list_select_related = ("song",)
+
+    @display(description="Listener", ordering="listener")
+    def listener_link(self, feedback: Feedback) -> SafeString:
+        url = reverse("listen")
+        return format_html('<a href="{}?user={}">{}</a>', url, feedback.listener_id, feedback.listener_id)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    list_display = ("name", "prefix", "user", "created_at", "expires_at", "revoked_at")
+    list_filter = ("revoked_at",)
+    search_fields = ("name", "prefix")
+    fields = ("name", "user", "expires_at", "revoked_at")
+    list_select_related = ("user",)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        expires: datetime | None = obj.expires_at
+        made, key = issue_key(obj.name, obj.user, expires_at=expires)
+        obj.pk = made.pk
+        messages.warning(request, f"The key of “{made.name}” is {key} - it is shown only this once.")

@@ -1,0 +1,92 @@
+"""Tables of models and lists, as people look at them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from recommender.models import ModelVersion
+
+# Name in the stored metrics: heading, and what it means.
+METRICS: Final = {
+    "ndcg": ("NDCG@20", "How high the songs stand that were played afterwards; 1 is perfect."),
+    "recall": ("Recall@20", "Share of the songs played afterwards that are among the 20."),
+    "coverage": ("Coverage", "Share of all songs that anyone is recommended."),
+    "diversity": ("Diversity", "How unlike each other the songs of one list are; 0 to 1."),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    note: str
+    cells: list[Cell]
+
+
+def metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | None:
+    """One stored number; None where it was not measured."""
+    value = (version.metrics.get(model) or {}).get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def metrics_table(version: ModelVersion) -> SafeString:
+    """The version's model beside its baselines, the best of each column in bold."""
+    models = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
+    columns = {name: [metric(version, model, name) for model in models] for name in METRICS}
+    lines = [
+        Line(model, "", [_cell(values[row], values) for values in columns.values()])
+        for row, model in enumerate(models)
+    ]
+    context = {"headings": METRICS.values(), "lines": lines, "first": "Model"}
+    return render_to_string("recommender/metrics.html", context)
+
+
+def comparison(versions: Sequence[ModelVersion]) -> list[Line]:
+    """Versions side by side: a line for each metric and fact, a cell for each version."""
+    measured = [
+        _line(heading, note, [metric(version, version.method, name) for version in versions])
+        for name, (heading, note) in METRICS.items()
+    ]
+    against = [_ratio(version) for version in versions]
+    facts = [
+        Line("Songs", "", [Cell(_number(version.n_songs)) for version in versions]),
+        Line("Listeners", "", [Cell(_number(version.n_listeners)) for version in versions]),
+        Line("Plays", "", [Cell(_number(version.n_plays)) for version in versions]),
+        Line("Clusters", "", [Cell(_number(version.n_clusters)) for version in versions]),
+        Line("Data cut-off", "", [Cell(f"{version.cut_off:%Y-%m-%d %H:%M}") for version in versions]),
+        Line("Training", "", [Cell(f"{version.seconds:.0f} s") for version in versions]),
+    ]
+    return [*measured, _line("NDCG against popularity", "Times the popular songs' NDCG.", against), *facts]
+
+
+def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
+    """A served list's songs with their reasons and propensities."""
+    return render_to_string("recommender/items.html", {"items": items})
+
+
+def _number(count: int) -> str:
+    return f"{count:,}".replace(",", " ")
+
+
+def _ratio(version: ModelVersion) -> float | None:
+    ours, floor = metric(version, version.method), metric(version, "popularity")
+    return ours / floor if ours is not None and floor else None
+
+
+def _line(heading: str, note: str, values: list[float | None]) -> Line:
+    return Line(heading, note, [_cell(value, values) for value in values])
+
+
+def _cell(value: float | None, among: Sequence[float | None]) -> Cell:
+    if value is None:
+        return Cell("not measured")
+    best = max(other for other in among if other is not None)
+    return Cell(f"{value:.4f}", best=value == best and len(among) > 1)
