@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from django.db import DatabaseError
-from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
+from django.db import DatabaseError, connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import champion, profiles
@@ -28,6 +28,22 @@ BATCH: Final = 500
 STILL_READ: Final = timedelta(minutes=10)
 
 
+# What is left out is fetched when it is asked for, which is rarely.
+COLUMNS: Final = ("id", "listener_id", "version_id", "feedback_id", "candidates")
+# Every request asks this. Made by the ORM it takes ten times as long, and longer than the draw.
+NEWEST: Final = f"""
+    SELECT {", ".join(COLUMNS)}, NOT EXISTS (
+        SELECT 1 FROM listening_history h
+        WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
+        AND (s.history_at IS NULL OR h.created_at > s.history_at)
+    ) AND NOT EXISTS (
+        SELECT 1 FROM recommender_feedback f
+        WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
+    )
+    FROM recommender_shelf s WHERE listener_id = %s ORDER BY id DESC LIMIT 1
+"""  # noqa: S608
+
+
 @dataclass(frozen=True)
 class Stocked:
     """A shelf's row and what is on it.
@@ -43,29 +59,11 @@ class Stocked:
     stale: bool = False
 
 
-class Standing(NamedTuple):
-    """What a shelf knew of its listener, and what is newest by now; all None where there is no shelf."""
-
-    version_id: int | None
-    made_at: datetime | None
-    history_at: datetime | None
-    feedback_id: int | None
-    newest_session: datetime | None
-    newest_feedback: int | None
-
-    def is_fresh(self, loaded: Loaded, now: datetime) -> bool:
-        if self.made_at is None or self.version_id != loaded.version_id:
-            return False
-        if self.newest_session != self.history_at or (self.newest_feedback or 0) != self.feedback_id:
-            return False
-        return self.version_id is not None or now - self.made_at <= POPULARITY_KEEPS
-
-
 def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Stocked | None:
     """The listener's newest shelf, or one made now where that is stale; None for an unknown listener."""
-    row = newest(listener_id)
+    row, knows_all = newest(listener_id) or (None, False)
     content = _content_of(row)
-    if row is not None and content is not None and _standing(row).is_fresh(loaded, now):
+    if row is not None and content is not None and knows_all and _is_of(row, loaded, now):
         return Stocked(row, content, loaded)
     if loaded.model is not None and not loaded.model.is_intact():
         loaded = champion.keeper_of(storage).look_again()
@@ -80,31 +78,30 @@ def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Sto
     return made
 
 
-def newest(listener_id: int) -> Shelf | None:
-    """The listener's newest shelf, with what is newest of the listener beside it, in one query."""
-    shelves = Shelf.objects.filter(listener_id=listener_id).order_by("-pk")
-    return shelves.annotate(**_news(Value(listener_id))).first()
+def newest(listener_id: int) -> tuple[Shelf, bool] | None:
+    """The listener's newest shelf, and whether it knows their newest session and feedback, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(NEWEST, [listener_id])
+        row = cursor.fetchone()
+    return None if row is None else (Shelf.from_db(None, COLUMNS, row[:-1]), bool(row[-1]))
 
 
 def due(loaded: Loaded, now: datetime) -> list[int]:
     """Ids, ascending, of the active listeners who have no shelf, or a stale one."""
-    shelves = Shelf.objects.filter(listener_id=OuterRef("pk")).order_by("-pk")
-    columns = ("version_id", "made_at", "history_at", "feedback_id")
-    of_newest = {f"shelf_{name}": Subquery(shelves.values(name)[:1]) for name in columns}
-    rows = active(now).annotate(**of_newest, **_news(OuterRef("pk")))
-    names = (*of_newest, "newest_session", "newest_feedback")
-    standings = rows.values_list("pk", *names).iterator()
-    return [pk for pk, *standing in standings if not Standing(*standing).is_fresh(loaded, now)]
-
-
-def _news(listener: Any) -> dict[str, Subquery]:
-    """What is newest of a listener, as annotations."""
-    sessions = ListeningHistory.objects.filter(user_id=listener, unavailable_at=None).order_by("-created_at")
-    said = Feedback.objects.filter(listener_id=listener).order_by("-pk")
-    return {
-        "newest_session": Subquery(sessions.values("created_at")[:1]),
-        "newest_feedback": Subquery(said.values("pk")[:1]),
-    }
+    of_same = Shelf.objects.filter(listener_id=OuterRef("listener_id"))
+    sessions = ListeningHistory.objects.filter(user_id=OuterRef("listener_id"), unavailable_at=None)
+    said = Feedback.objects.filter(listener_id=OuterRef("listener_id"), pk__gt=OuterRef("feedback_id"))
+    fresh = Shelf.objects.filter(
+        ~Exists(of_same.filter(pk__gt=OuterRef("pk"))),
+        ~Exists(sessions.filter(created_at__gt=OuterRef("history_at"))),
+        Q(history_at__isnull=False) | ~Exists(sessions),
+        ~Exists(said),
+        version_id=loaded.version_id,
+    )
+    if loaded.version_id is None:
+        fresh = fresh.filter(made_at__gte=now - POPULARITY_KEEPS)
+    known = set(fresh.values_list("listener_id", flat=True))
+    return [pk for pk in active(now).values_list("pk", flat=True) if pk not in known]
 
 
 def prepare(
@@ -177,13 +174,6 @@ def _made(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -
     return Stocked(row, content, loaded)
 
 
-def _standing(row: Any) -> Standing:
-    """Of a row of `newest`, whose annotations no type knows."""
-    return Standing(
-        row.version_id, row.made_at, row.history_at, row.feedback_id, row.newest_session, row.newest_feedback
-    )
-
-
 def _content_of(row: Shelf | None) -> packing.Shelf | None:
     """What is on it; None where there is no shelf, or its bytes are damaged."""
     if row is None:
@@ -193,3 +183,10 @@ def _content_of(row: Shelf | None) -> packing.Shelf | None:
     except packing.ShelfDamaged:
         logger.exception("shelf_damaged shelf=%s", row.pk)
         return None
+
+
+def _is_of(row: Shelf, loaded: Loaded, now: datetime) -> bool:
+    """Whether it was made by what serves now; what is popular, lately."""
+    if row.version_id != loaded.version_id:
+        return False
+    return row.version_id is not None or now - row.made_at <= POPULARITY_KEEPS

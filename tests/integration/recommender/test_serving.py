@@ -156,7 +156,7 @@ def test_a_list_from_the_shelf_costs_three_queries(options: Options, django_asse
         serving.describe(recommend(options))
 
     # The shelf with what is newest, the songs with whether they are there, the list.
-    verbs = [query["sql"].split(" ")[0] for query in queries.captured_queries]
+    verbs = [query["sql"].split()[0] for query in queries.captured_queries]
     assert verbs == ["SELECT", "SELECT", "INSERT"]
 
 
