@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from recommender.models import ModelVersion, Promotion
@@ -11,6 +12,7 @@ from recommender.models import ModelVersion, Promotion
 Role = ModelVersion.Role
 # Raises what is wrong with a version's artifact; the registry itself reads no files.
 Verify = Callable[[ModelVersion], object]
+NO_MODEL: Final = "There is no model yet. Train one: python manage.py retrain"
 
 
 class RegistryError(Exception):
@@ -23,6 +25,10 @@ class UnknownVersion(RegistryError):
 
 class NotPromotable(RegistryError):
     """This version may not become champion."""
+
+
+class ReasonMissing(RegistryError):
+    """The ledger takes no change without a reason."""
 
 
 class NothingToRollBack(RegistryError):
@@ -52,12 +58,12 @@ def find(label: str) -> ModelVersion:
     """The version of this label.
 
     Raises:
-        UnknownVersion: there is none; the message lists the latest.
+        UnknownVersion: there is none; the message says what there is.
     """
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
         known = ", ".join(ModelVersion.objects.values_list("label", flat=True)[:8])
-        raise UnknownVersion(f"There is no version {label}. The latest are: {known or 'none yet'}.")
+        raise UnknownVersion(f"There is no version {label}. The latest are: {known}." if known else NO_MODEL)
     return version
 
 
@@ -66,14 +72,18 @@ def promote(
 ) -> Promotion:
     """Make `version` the champion, stand the old one down and write it in the ledger.
 
+    Two at once both happen, one after the other.
+
     Args:
         only_first: only where there is no champion yet.
 
     Raises:
-        NotPromotable: it is champion already, or was withdrawn.
-        Busy: another promotion came between.
+        NotPromotable: it is champion already, was withdrawn, or can't serve.
+        ReasonMissing: the reason says nothing.
+        Busy: there is a champion by now, against `only_first`.
         Exception: what `verify` finds wrong with the artifact.
     """
+    _require(reason)
     verify(version)
     with _one_at_a_time():
         current = champion_row()
@@ -89,31 +99,46 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
 
     Raises:
         NothingToRollBack: there is no champion, or no good version before it.
+        ReasonMissing: the reason says nothing.
         Busy: another promotion came between.
     """
-    current = champion_row()
-    if current is None:
-        raise NothingToRollBack("There is no champion yet. Train one: python manage.py retrain")
+    _require(reason)
+    champion = champion_row()
+    if champion is None:
+        raise NothingToRollBack(NO_MODEL)
+    version = _last_sound(champion, verify)
+    with _one_at_a_time():
+        current = champion_row()
+        if current != champion:
+            # Whoever wanted this champion gone has seen it; nobody has judged the new one.
+            raise Busy(f"The champion is {current} by now, no longer {champion}.")
+        return _replace(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+
+
+def _last_sound(champion: ModelVersion, verify: Verify) -> ModelVersion:
     damaged = []
     for version in good_versions():
         try:
             verify(version)
         except Exception as error:  # whatever is wrong with it, an older one may be sound
             damaged.append(f"{version.label}: {error}")
-            continue
-        with _one_at_a_time():
-            now = champion_row()
-            if now is None or now.pk != current.pk:
-                raise Busy(f"The champion is {now} by now, no longer {current}.")
-            return _replace(now, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+        else:
+            return version
     why = f" Passed over: {' '.join(damaged)}" if damaged else ""
-    raise NothingToRollBack(f"There is no good version before {current.label}.{why}")
+    raise NothingToRollBack(f"There is no good version before {champion.label}.{why}")
+
+
+def _require(reason: str) -> None:
+    if not reason.strip():
+        raise ReasonMissing("Say why: the ledger keeps the reason.")
 
 
 def _replace(
     current: ModelVersion | None, version: ModelVersion, *, demote_to: str, reason: str, by: str
 ) -> Promotion:
-    wanted = ModelVersion.objects.select_for_update().get(pk=version.pk)
+    wanted = ModelVersion.objects.get(pk=version.pk)
+    if wanted.method == ModelVersion.Method.CLASSIC:
+        raise NotPromotable(f"{wanted.label} is a classic model: it is measured beside others, not served.")
     if wanted.role == Role.CHAMPION:
         raise NotPromotable(f"{wanted.label} is the champion already.")
     if wanted.role == Role.WITHDRAWN:
@@ -130,14 +155,11 @@ def _replace(
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """A transaction in which nobody else promotes.
+    """A transaction in which nobody else changes a role.
 
-    The champion's row is locked by whoever is first. Where there is none yet, two may pass; the partial
-    UNIQUE on the role lets one of them through.
+    The oldest version's row is the lock: it is there before anything can be promoted, and always the same
+    one. The champion's own would not do: there may be none, and who waited for it finds it dethroned.
     """
-    try:
-        with transaction.atomic():
-            list(ModelVersion.objects.select_for_update().filter(role=Role.CHAMPION))
-            yield
-    except IntegrityError as clash:
-        raise Busy("Another version has just become champion.") from clash
+    with transaction.atomic():
+        ModelVersion.objects.select_for_update().order_by("pk").first()
+        yield

@@ -1,22 +1,20 @@
 """Who is champion: promotions, rollbacks, and a ledger that tells them."""
 
-from threading import Barrier, Thread
-
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from recommender import registry
 from recommender.models import Immutable, ModelVersion, Promotion
-from recommender.registry import Busy, NothingToRollBack, NotPromotable, UnknownVersion
+from recommender.registry import Busy, NothingToRollBack, NotPromotable, ReasonMissing, UnknownVersion
+from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db
 
 
-def version(label: str) -> ModelVersion:
+def version(label: str, method: str = "mix") -> ModelVersion:
     now = timezone.now()
     return ModelVersion.objects.create(
-        label=label, method="mix", created_at=now, cut_off=now, n_songs=1, n_listeners=1, n_plays=1,
+        label=label, method=method, created_at=now, cut_off=now, n_songs=1, n_listeners=1, n_plays=1,
         n_clusters=1, seed=7, artifact_sha256="0" * 64, seconds=1, cpu_seconds=1, peak_memory=1,
     )  # fmt: skip
 
@@ -134,30 +132,87 @@ def test_a_version_is_never_changed() -> None:
         first.save()
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("has_champion", [True, False])
-def test_two_promotions_at_once_leave_one_champion_and_a_ledger_that_tells_it(has_champion: bool) -> None:
-    if has_champion:
-        promote(version("old"))
-    both = [version("a"), version("b")]
-    barrier, refused = Barrier(2), []
+def test_without_any_version_a_label_is_answered_with_what_to_do() -> None:
+    with pytest.raises(UnknownVersion, match=r"no model yet\. Train one: python manage\.py retrain"):
+        registry.find("x")
 
-    def run(one: ModelVersion) -> None:
+
+def test_neither_a_promotion_nor_a_rollback_goes_without_a_reason() -> None:
+    promote(version("a"))
+
+    with pytest.raises(ReasonMissing, match="Say why"):
+        registry.promote(version("b"), reason=" ", by="test", verify=sound)
+    with pytest.raises(ReasonMissing, match="Say why"):
+        registry.roll_back(reason="", by="test", verify=sound)
+
+    assert roles() == {"a": "champion", "b": "candidate"}
+
+
+def test_a_rollback_does_not_withdraw_a_champion_that_came_while_it_looked() -> None:
+    for label in "ab":
+        promote(version(label))
+
+    def meanwhile(_: ModelVersion) -> None:
+        promote(version("c"))
+
+    with pytest.raises(Busy, match="The champion is c by now, no longer b"):
+        registry.roll_back(reason="bad", by="test", verify=meanwhile)
+
+    assert roles() == {"a": "retired", "b": "retired", "c": "champion"}
+
+
+def test_a_classic_version_is_not_promoted_for_it_can_t_serve() -> None:
+    classic = version("a", method="classic")
+
+    with pytest.raises(NotPromotable, match="measured beside others"):
+        promote(classic)
+
+    assert roles() == {"a": "candidate"}
+
+
+# Threads that change roles at once, run in a process of its own on either database.
+RACE = """
+from threading import Barrier, Thread
+from django.db import connection
+from django.utils import timezone
+from recommender import registry
+from recommender.models import ModelVersion, Promotion
+
+def version(label):
+    now = timezone.now()
+    return ModelVersion.objects.create(
+        label=label, method="mix", created_at=now, cut_off=now, n_songs=1, n_listeners=1, n_plays=1,
+        n_clusters=1, seed=7, artifact_sha256="0" * 64, seconds=1, cpu_seconds=1, peak_memory=1)
+
+def promote(one):
+    registry.promote(one, reason=one.label, by="test", verify=lambda _: None)
+
+def at_once(deed, versions):
+    barrier, refused = Barrier(len(versions)), []
+    def run(one):
         try:
+            connection.ensure_connection()
             barrier.wait()
-            promote(one)
-        except Busy as busy:
+            deed(one)
+        except registry.Busy as busy:
             refused.append(busy)
         finally:
             connection.close()
+    threads = [Thread(target=run, args=(one,)) for one in versions]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    return len(refused)
 
-    threads = [Thread(target=run, args=(one,)) for one in both]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def told():
+    roles = sorted(ModelVersion.objects.values_list("role", flat=True))
+    last = Promotion.objects.first().promoted
+    return roles, Promotion.objects.count(), last.role
+"""
 
-    last = Promotion.objects.first()
-    assert last is not None
-    assert list(ModelVersion.objects.filter(role="champion")) == [last.promoted]
-    assert Promotion.objects.count() == has_champion + 2 - len(refused)
+
+def test_promotions_at_once_all_happen_and_leave_one_champion(project: Project) -> None:
+    told = project.shell(
+        f"{RACE}\nrefused = at_once(promote, [version(x) for x in 'abcd'])\nprint(refused, *told())"
+    )
+
+    assert told == "0 ['champion', 'retired', 'retired', 'retired'] 4 champion"
