@@ -7,7 +7,8 @@ from datetime import tzinfo
 from typing import Any, Protocol
 
 from ingestion.landing import Known, Landing
-from ingestion.quality import Assessment
+from ingestion.models import ResourceReport
+from ingestion.quality import DOUBLED_ROWS, Assessment, Status
 from ingestion.source.bodies import parse
 from ingestion.source.schemas import Resource
 from ingestion.staging import Kind, Spool
@@ -151,6 +152,7 @@ class Intake:
             available=self.available,
             seen_again=self.landing.known(),
             crossing=self.landing.crossing,
+            doubles_are_usual=self._doubles_are_usual(),
             reidentified=self.sum("reidentified"),
             has_identity=bool(self.table.schema.identity),
         )
@@ -169,6 +171,18 @@ class Intake:
     def missing(self) -> int:
         """Available rows that were not sent."""
         return max(self.available - self.landing.known(), 0)
+
+    def _doubles_are_usual(self) -> bool:
+        """Whether a source sends doubles day by day, so that they say nothing of this reading."""
+        reports = ResourceReport.objects.filter(
+            resource=self.table.schema.resource,
+            run__dry_run=False,
+            run__status__in=(Status.SUCCEEDED, Status.PARTIAL),
+        )
+        last = reports.select_related("run").order_by("-run_id").first()
+        if last is None:
+            return False
+        return last.duplicates >= self.sum("duplicates") or last.run.error_kind == DOUBLED_ROWS
 
     def _land_from(self, reading: Reading) -> None:
         landed = 0

@@ -32,6 +32,7 @@ class Assessment:
         seen_again: those of them that were sent again.
         reidentified: rows sent again under a known id with another identity.
         crossing: doubled rows whose copies stood on different pages.
+        doubles_are_usual: the last run met as many doubled rows, or was doubted for them already.
         has_identity: whether the source gives these rows ids that could be re-used.
     """
 
@@ -45,6 +46,7 @@ class Assessment:
     seen_again: int
     reidentified: int
     crossing: int
+    doubles_are_usual: bool
     has_identity: bool
 
     @property
@@ -65,6 +67,7 @@ class Verdict:
         return self.status == Status.REFUSED
 
 
+DOUBLED_ROWS: Final = "doubled_rows"
 HOW_TO_GO_ON: Final = (
     "Nothing was written. If the source really has a new catalogue, run again with --accept-reset."
 )
@@ -115,13 +118,13 @@ def _doubts(one: Assessment, limits: Limits) -> list[tuple[str, str]]:
             ("lying_total", f"The source claims {one.total:,} {one.label} and sent {one.received:,}.")
         )
     gone = one.available - one.seen_again
-    if one.crossing and gone > 0:
+    if one.crossing and gone > 0 and not one.doubles_are_usual:
         # A row that slips to the next page while another one goes is read twice, and its neighbour never.
         reason = (
             f"{one.crossing:,} rows of {one.label} came twice, on different pages, and {gone:,} known ones "
             "did not come: they may have been passed over."
         )
-        doubts.append(("doubled_rows", reason))
+        doubts.append((DOUBLED_ROWS, reason))
     if one.rejected > limits.rejected * one.received:
         share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
         reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."

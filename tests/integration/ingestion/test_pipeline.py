@@ -1,18 +1,16 @@
 """One run after another against a source that changes: what is written, what is not, and what is said."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 from psycopg.errors import CheckViolation
 
-from ingestion.landing import Landing
 from ingestion.models import IngestionRun, Listener, ListeningHistory, ResourceReport, Song
-from ingestion.pipeline import Order, Watch, ingest
+from ingestion.pipeline import Watch
 from ingestion.quality import Limits
-from tests.integration.ingestion.conftest import Run, Serve, client_of
+from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.rows import make_session, make_track, make_user
 from tests.support.sources import ListSource
 
@@ -163,28 +161,6 @@ def test_a_source_that_is_down_fails_the_run_and_leaves_the_catalogue(run: Run, 
     assert report(failed, "songs").errors == {"http_500": 4}
 
 
-def test_rows_sent_twice_count_once_and_the_newest_stands(run: Run, source: ListSource) -> None:
-    source.tracks.append(make_track(5, name="Older", updated_at="2020-01-01T00:00:00"))
-    source.tracks.insert(0, make_track(6, name="Newer", updated_at="2027-01-01T00:00:00"))
-
-    first, second = run(), run()
-
-    assert first.status == "succeeded"
-    assert (report(first, "songs").duplicates, report(first, "songs").new) == (2, 30)
-    assert (report(second, "songs").duplicates, report(second, "songs").unchanged) == (2, 30)
-    assert sum(second.reports.values_list("written", flat=True)) == 0
-    assert Song.objects.get(pk=5).name == "Song 5"
-    assert Song.objects.get(pk=6).name == "Newer"
-
-
-def test_a_doubled_session_is_one(run: Run, source: ListSource) -> None:
-    source.sessions += [dict(row) for row in source.sessions]
-
-    first = run()
-
-    assert (report(first, "listening_history").duplicates, ListeningHistory.objects.count()) == (10, 10)
-
-
 def test_a_dry_run_shows_the_difference_and_writes_nothing(run: Run, source: ListSource) -> None:
     run()
     source.tracks[0] = make_track(1, name="Renamed")
@@ -301,45 +277,6 @@ def test_an_accepted_empty_source_can_fill_up_with_another_catalogue(run: Run, s
     assert Song.objects.filter(unavailable_at=None, artist="Stranger").count() == 30
 
 
-def test_known_rows_that_doubled_ones_may_hide_do_not_count_as_missing(run: Run, source: ListSource) -> None:
-    source.tracks = [make_track(pk) for pk in range(1, 251)]
-    run()
-    source.tracks[200] = source.tracks[3]
-
-    doubtful = run()
-    run()
-
-    assert (doubtful.status, doubtful.error_kind) == ("partial", "doubled_rows")
-    assert "1 rows of songs came twice, on different pages, and 1 known ones did not come" in doubtful.error
-    assert Song.objects.get(pk=201).missing_since is None
-
-
-def test_a_row_sent_whole_and_broken_hides_no_missing_one(run: Run, source: ListSource) -> None:
-    run()
-    source.tracks[4] = make_track(8, duration="broken")
-
-    second = run()
-
-    assert report(second, "songs").missing == 1
-    assert report(second, "songs").rejected == 1
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
-def test_whatever_ends_the_landing_of_a_page_the_run_says_that_it_failed(
-    run: Run, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
-) -> None:
-    def broken(*_: object) -> None:
-        raise interruption
-
-    monkeypatch.setattr(Landing, "_stage", broken)
-
-    with pytest.raises(interruption):
-        run()
-
-    ended = IngestionRun.objects.get()
-    assert (ended.status, ended.error_kind) == ("failed", interruption.__name__)
-
-
 def test_what_the_database_refuses_is_named_without_the_row(run: Run) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE users ADD CONSTRAINT nobody CHECK (email = '') NOT VALID")
@@ -349,57 +286,3 @@ def test_what_the_database_refuses_is_named_without_the_row(run: Run) -> None:
 
     ended = IngestionRun.objects.get()
     assert ended.error == 'CheckViolation: new row for relation "users" violates check constraint "nobody"'
-
-
-def test_a_staging_folder_that_cannot_be_written_fails_the_run_and_says_so(
-    run: Run, serve: Serve, tmp_path: Path
-) -> None:
-    (tmp_path / "taken").write_text("a file")
-
-    failed = ingest(client_of(serve()), Order(staging=tmp_path / "taken"))
-
-    assert (failed.status, failed.error_kind) == ("failed", "staging")
-    assert "Not a directory" in failed.error
-    assert "STAGING_DIR" in failed.error
-
-
-def test_pages_left_by_a_database_that_is_no_more_are_not_judged_as_this_run_s(
-    run: Run, source: ListSource, tmp_path: Path
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(watch=Interrupted())
-    failed = IngestionRun.objects.get()
-    (left,) = (tmp_path / "staging").glob(f"*/run-{failed.pk}")
-    left.rename(left.with_name(f"run-{failed.pk + 1}"))
-    IngestionRun.objects.all().delete()
-    source.tracks = [make_track(pk, name="Newer") for pk in range(1, 31)]
-
-    second = run()
-
-    assert second.pk == failed.pk + 1
-    assert Song.objects.filter(name="Newer").count() == 30
-    assert not any(one.resumed for one in second.reports.all())
-
-
-@pytest.mark.parametrize("wanted", [{"dry_run": True}, {"trigger": "command"}])
-def test_a_run_in_between_leaves_the_pages_of_a_dead_slot_alone(
-    run: Run, source: ListSource, serve: Serve, wanted: dict[str, Any]
-) -> None:
-    good = serve()
-    with pytest.raises(KeyboardInterrupt):
-        run(good, Interrupted(), slot="daily 2026-11-23")
-    IngestionRun.objects.update(status="abandoned")
-
-    run(good, **wanted)
-    resumed = run(good, slot="daily 2026-11-23")
-
-    assert resumed.status == "succeeded"
-    assert report(resumed, "songs").resumed
-
-
-class Interrupted(Watch):
-    """Ends the run when the sessions are to be read."""
-
-    def stage(self, run: IngestionRun, name: str) -> None:
-        if name == "reading listening history":
-            raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from ingestion.quality import Assessment, Limits, judge
 
 FINE = Assessment(
     resource="songs", received=100, total=100, rejected=0, stable=True, shifts=0, available=100,
-    seen_again=100, reidentified=0, crossing=0, has_identity=True,
+    seen_again=100, reidentified=0, crossing=0, doubles_are_usual=False, has_identity=True,
 )  # fmt: skip
 
 
@@ -89,3 +89,9 @@ def test_doubled_rows_on_different_pages_are_doubtful_only_while_known_rows_did_
         "3 rows of songs came twice, on different pages, and 2 known ones did not come: "
         "they may have been passed over."
     )
+
+
+def test_doubled_rows_that_the_source_sends_every_day_are_no_doubt() -> None:
+    usual = judge([replace(FINE, crossing=3, seen_again=98, doubles_are_usual=True)], Limits())
+
+    assert usual.status == "succeeded"
