@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
@@ -28,6 +29,10 @@ STATUS_COLOURS = {
     "refused": "danger",
     "abandoned": "warning",
 }
+
+
+# A row may be as large as an answer; the whole of it stands on its own page.
+SHOWN_OF_A_ROW = 500
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -156,9 +161,14 @@ class RejectionInline(TabularInline):
     extra = 0
     can_delete = False
     verbose_name_plural = "refused rows (first seen in this run)"
-    fields: ClassVar = ["resource", "field", "reason", "payload", "resolved_at", "resolution"]
+    fields: ClassVar = ["resource", "field", "reason", "start_of_row", "resolved_at", "resolution"]
     readonly_fields = fields
+    # A run may refuse very many; the link "refused in this run" leads to the list of them all.
     per_page = 20
+
+    @display(description="Row")
+    def start_of_row(self, rejection: Rejection) -> str:
+        return Truncator(rejection.payload).chars(SHOWN_OF_A_ROW)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -1,5 +1,7 @@
 """The admin: every list and page opens, counts nothing it need not, and starts what its buttons say."""
 
+import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,23 @@ def test_a_run_s_page_shows_its_reports_and_what_it_refused(staff: Client, fille
     assert "listening_history" in page or "listening history" in page
     assert "should be a duration as MM:SS" in page
     assert "2 refused in this run" in page
+
+
+def test_a_run_that_refused_very_many_rows_shows_the_start_of_twenty_and_links_to_the_others(
+    staff: Client, run: Run, source: ListSource
+) -> None:
+    source.tracks = [make_track(pk, duration="9:99", name="x" * 5_000) for pk in range(1, 26)]
+    refused = run(limits=Limits(rejected=1))
+
+    page = staff.get(reverse("admin:ingestion_ingestionrun_change", args=[refused.pk])).content.decode()
+    link = re.search(r'href="([^"]*)">25 refused in this run', page)
+    assert link is not None
+    rows = staff.get(unescape(link[1])).content.decode()
+
+    assert page.count("field-start_of_row") == 20
+    assert page.count("x" * 300) == 20
+    assert "x" * 500 not in page
+    assert rows.count("field-reason") == 25
 
 
 def test_the_first_page_says_how_the_last_run_went_and_what_to_do_before_it(staff: Client, run: Run) -> None:
