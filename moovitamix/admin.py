@@ -38,7 +38,7 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
-    pass
+    list_before_template = "admin/how_schedules_come.html"
 
 
 @admin.register(IntervalSchedule)

@@ -8,7 +8,10 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -239,3 +242,17 @@ def test_schedules_that_somebody_made_twice_are_no_obstacle() -> None:
     sync_timetable(time(2), "UTC")
 
     assert PeriodicTask.objects.filter(name=ENTRY).count() == 1
+
+
+def test_the_page_of_the_schedules_says_how_they_come_until_they_are_there() -> None:
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("admin", "admin@example.org", "pw"))
+    url = reverse("admin:django_celery_beat_periodictask_changelist")
+
+    empty = staff.get(url).content.decode()
+    sync_timetable(time(2), "UTC")
+    filled = staff.get(url).content.decode()
+
+    assert "the entries appear here when a scheduler starts for the first time" in empty
+    assert "a scheduler starts for the first time" not in filled
+    assert ENTRY in filled
