@@ -103,13 +103,14 @@ def likely(
     """Songs to look at, ascending: reached by votes, heads of clusters, songs of the listener's artists."""
     mask = np.full(parts.n_songs, budget >= parts.n_songs, dtype=np.bool_)
     if budget < parts.n_songs:
-        clusters = _best_clusters(parts, known, votes)
+        reached = _reached(weights, votes, budget // 2)
+        clusters, sizes = _best_clusters(parts, known, votes, budget - len(reached))
         everywhere = np.arange(parts.n_clusters)
         artists = known.artists.indices[best(known.artists.data, ARTISTS)]
-        mask[_reached(weights, votes, budget // 2)] = True
-        mask[_heads(parts.by_cluster, parts.cluster_starts, clusters, budget // 2 // CLUSTERS)] = True
-        mask[_heads(parts.by_cluster, parts.cluster_starts, everywhere, HITS)] = True
-        mask[_heads(parts.by_artist, parts.artist_starts, artists, ARTIST_SONGS)] = True
+        mask[reached] = True
+        mask[_heads(parts.by_cluster, parts.cluster_starts, clusters, sizes)] = True
+        mask[_heads(parts.by_cluster, parts.cluster_starts, everywhere, np.array(HITS))] = True
+        mask[_heads(parts.by_artist, parts.artist_starts, artists, np.array(ARTIST_SONGS))] = True
     mask[profile.plays.indices] = False
     if profile.excluded is not None:
         mask[profile.excluded.indices] = False
@@ -129,23 +130,28 @@ def _reached(weights: NDArray[np.float64], votes: Votes, most: int) -> NDArray[n
     return votes.songs[np.argpartition(-total, most)[:most]]
 
 
-def _best_clusters(parts: Parts, known: Known, votes: Votes) -> NDArray[np.intp]:
-    """The clusters with the largest sum of the listener's affinity and of the share of the votes."""
-    likely = known.affinities[0].astype(np.float64)
+def _best_clusters(
+    parts: Parts, known: Known, votes: Votes, songs: int
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The best clusters by the listener's affinity and the votes' share, and how many songs to take of each.
+
+    Half of `songs` is spread evenly: it finds what is new; half by share: it finds all that is liked.
+    """
+    shares = known.affinities[0].astype(np.float64)
     if "rp3" in votes.sums and votes.sums["rp3"].any():
-        sums = votes.sums["rp3"]
-        likely += (
-            np.bincount(parts.labels[votes.songs], weights=sums, minlength=parts.n_clusters) / sums.sum()
-        )
-    return best(likely, CLUSTERS)
+        sums, labels = votes.sums["rp3"], parts.labels[votes.songs]
+        shares += np.bincount(labels, weights=sums, minlength=parts.n_clusters) / sums.sum()
+    clusters = best(shares, CLUSTERS)
+    liked = shares[clusters] / max(float(shares[clusters].sum()), 1e-12)
+    return clusters, np.ceil(songs / 2 * (1 / len(clusters) + liked)).astype(np.int64)
 
 
 def _heads(
-    order: NDArray[np.int32], starts: NDArray[np.int64], groups: NDArray[np.intp], each: int
+    order: NDArray[np.int32], starts: NDArray[np.int64], groups: NDArray[np.intp], each: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """The first `each` songs of each group, in an order that is sorted by group."""
     begins = starts[groups]
-    sizes = np.minimum(starts[groups + 1] - begins, max(1, each))
+    sizes = np.minimum(starts[groups + 1] - begins, each)
     ends = np.cumsum(sizes)
     places = np.repeat(begins - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
     return np.asarray(order[places])

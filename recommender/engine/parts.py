@@ -165,7 +165,9 @@ def content_of(catalogue: Catalogue, *, seed: int) -> NDArray[np.float32]:
     space = fit_features(catalogue, seed=seed)
     both, axes = space.transform(catalogue), space.axes.shape[1]
     # Without audio features the sound is year and duration, which say less than the decade in the metadata.
-    return unit(np.hstack([both[:, :axes], 0.5 * both[:, axes:]])) if catalogue.audio else both[:, :axes]
+    if catalogue.audio:
+        return unit(np.hstack([both[:, :axes], 0.5 * both[:, axes:]]))
+    return np.ascontiguousarray(both[:, :axes])
 
 
 def _rarity(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
