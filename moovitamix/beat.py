@@ -3,7 +3,8 @@
 from django.conf import settings
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from ingestion.schedules import sync_timetable
+from ingestion import schedules as of_ingestion
+from recommender import schedules as of_recommender
 
 
 class TimetableScheduler(DatabaseScheduler):
@@ -11,4 +12,5 @@ class TimetableScheduler(DatabaseScheduler):
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
-        sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
+        of_ingestion.sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
+        of_recommender.sync_timetable()
