@@ -67,7 +67,7 @@ def _prepare(place: Place, plan: Plan) -> str:
     _say("training")
     place.run(manage, "retrain", "--json")
     _say("preparing shelves")
-    place.run(manage, "prepareshelves")
+    place.run(manage, "prepareshelves", "--all")
     place.run(manage, "createsuperuser", "--noinput", "--username=admin", "--email=admin@example.org",
               DJANGO_SUPERUSER_PASSWORD=token_urlsafe(12))  # fmt: skip
     return place.run(manage, "apikey", "benchmark", "--user=admin", "--quiet").decode().split()[-1]
@@ -112,7 +112,6 @@ def _findings(report: Report, plan: Plan, samples: dict[str, list[Figures]]) -> 
 def _memory(place: Place, plan: Plan, report: Report, key: str) -> None:
     """Private memory of each of several workers, after all of them have served."""
     paths = [f"/api/v1/users/{listener}/recommendations/?n=20" for listener in range(1, ASKED + 1)]
-    paths += [f"/api/v1/users/{listener}/recommendations/?n=20&live=1" for listener in range(1, ASKED + 1)]
     with _server(place, workers=WORKERS) as (port, server):
         _load(place, port, key, plan.seconds, paths, connections=4 * WORKERS)
         workers = [child for child in server.children(recursive=True) if child.memory_info().rss > 20e6]
