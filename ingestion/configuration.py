@@ -23,6 +23,7 @@ def source_client(base_url: str = "") -> SourceClient:
         read_timeout=settings.SOURCE_READ_TIMEOUT,
         attempts=settings.SOURCE_ATTEMPTS,
         max_requests_per_second=settings.MAX_REQUESTS_PER_SECOND or None,
+        ca_file=settings.SOURCE_CA_FILE,
     )
 
 

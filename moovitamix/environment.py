@@ -114,6 +114,16 @@ class Environment:
             raise malformed(name, value, "a path")
         return (self.home / Path(value).expanduser()).resolve()
 
+    def certificates(self) -> str:
+        """What `REQUESTS_CA_BUNDLE`, else `SSL_CERT_FILE`, says to trust instead of the usual authorities."""
+        for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            value = self.text(name)
+            if value and not Path(value).exists():
+                raise malformed(name, value, "a PEM file of certificates, or a folder of them")
+            if value:
+                return value
+        return ""
+
     def database(self) -> dict[str, Any]:
         """Django's settings of the one database: `DATABASE_URL`, else the SQLite file `DATABASE_NAME`."""
         url = self.text("DATABASE_URL")

@@ -172,6 +172,8 @@ SCHEDULED_TIME = env.clock("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
 BASE_URL = env.address("BASE_URL", "http://127.0.0.1:8001", ("http", "https"))
+# Not asked where there is no TLS: a machine may name certificates that are not there.
+SOURCE_CA_FILE = env.certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
 SOURCE_TIME_ZONE = env.zone("SOURCE_TIME_ZONE", "UTC")
 SOURCE_CONNECTIONS = env.whole("SOURCE_CONNECTIONS", 8, least=1, most=64)

@@ -29,6 +29,7 @@ class SourceClient:
         attempts: int = 5,
         max_requests_per_second: float | None = None,
         max_response_bytes: int = 32 * 2**20,
+        ca_file: str = "",
         sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -39,6 +40,7 @@ class SourceClient:
         read_timeout: seconds without a byte; a whole answer may take four times as long.
         attempts: requests for one page before giving up, at least 1.
         max_response_bytes: of one body, unpacked.
+        ca_file: certificates to trust instead of the usual authorities, as a PEM file or a folder of them.
         sleep: waits instead of the built-in wait, which closing a reading ends at once.
 
         Raises:
@@ -50,6 +52,7 @@ class SourceClient:
         self._headers = _headers(self._address, (token or "").strip())
         self._connections = connections
         self._limits = Limits(connect_timeout, read_timeout, max_response_bytes)
+        self._ca_file = ca_file
         self._policy = RetryPolicy(attempts=attempts, rng=rng or random.Random())
         self._pacer = Pacer(max_requests_per_second, clock)
         self._sleep = sleep
@@ -81,7 +84,9 @@ class SourceClient:
         fetcher = Fetcher(
             self._url(path), policy=self._policy, pacer=self._pacer, stop=stop, sleep=self._sleep
         )
-        lines = [Line(self._limits, self._headers, self._clock) for _ in range(self._connections)]
+        lines = [
+            Line(self._limits, self._headers, self._clock, self._ca_file) for _ in range(self._connections)
+        ]
         return Reading(fetcher, lines, key=key, stop=stop, clock=self._clock, on_wait=on_wait)
 
     def _url(self, path: str) -> str:

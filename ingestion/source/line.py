@@ -86,9 +86,12 @@ class Line:
     takes 0.02 to 0.2 ms more a page.
     """
 
-    def __init__(self, limits: Limits, headers: Mapping[str, str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: Limits, headers: Mapping[str, str], clock: Callable[[], float], ca_file: str = ""
+    ) -> None:
         self._limits = limits
         self._headers = headers
+        self._verify: str | bool = ca_file or True
         self._clock = clock
         self._adapter = _NotingAdapter(self._note)
         self._requests: dict[str, requests.PreparedRequest] = {}
@@ -166,7 +169,7 @@ class Line:
 
     def _send(self, url: str) -> Response:
         timeouts = (self._limits.connect_timeout, self._limits.read_timeout)
-        response = self._adapter.send(self._request(url), stream=True, timeout=timeouts)
+        response = self._adapter.send(self._request(url), stream=True, timeout=timeouts, verify=self._verify)
         try:
             body = self._body(response, url)
         finally:

@@ -10,6 +10,7 @@ from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
 from tests.journeys.conftest import Serve
 from tests.support.project import Project
+from tests.support.scripted_server import CERTIFICATE, ScriptedServer, page_reply
 
 HURRY = {"SOURCE_READ_TIMEOUT": "1", "SOURCE_CONNECT_TIMEOUT": "1"}
 
@@ -163,3 +164,16 @@ def test_a_password_in_the_address_is_not_shown_where_a_run_fails(sqlite_project
     assert done.returncode == 1
     assert "Source: http://127.0.0.1:1\n" in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_source_behind_a_company_s_own_certificate_is_read(sqlite_project: Project) -> None:
+    with ScriptedServer([page_reply([])], tls=True) as server:
+        wanted: dict[str, Any] = {"BASE_URL": server.url, "SOURCE_ATTEMPTS": "1"}
+        stranger = sqlite_project.manage("runingest", check=False, **wanted)
+        trusted = sqlite_project.manage(
+            "runingest", check=False, REQUESTS_CA_BUNDLE=str(CERTIFICATE), **wanted
+        )
+
+    assert stranger.returncode == 1
+    assert "certificate verify failed" in stranger.stderr
+    assert trusted.returncode == 0, trusted.stderr

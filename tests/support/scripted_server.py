@@ -3,12 +3,17 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
+
+# Made for 127.0.0.1, by itself, with its key: it proves nothing to anybody.
+CERTIFICATE = Path(__file__).with_name("127.0.0.1.pem")
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,18 @@ def page_reply(rows: list[Any], number: int = 1, *, size: int = 100, **fields: A
 class ScriptedServer:
     """Serves while it is entered, with a thread per connection; remembers every request."""
 
-    def __init__(self, script: list[Reply] | Callable[[Request], Reply]) -> None:
-        """`script`: replies in turn, the last one for ever; or a function, called by one thread at a time."""
+    def __init__(self, script: list[Reply] | Callable[[Request], Reply], *, tls: bool = False) -> None:
+        """`script`: replies in turn, the last one for ever; or a function, called by one thread at a time.
+
+        With `tls` it shows `CERTIFICATE`, which nobody trusts who is not told to.
+        """
         self._answer = script if callable(script) else _in_turn(script)
         self.requests: list[Request] = []
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._tls = _tls_context() if tls else None
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
 
@@ -97,6 +106,9 @@ class ScriptedServer:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                # The handshake is made by the thread that reads first.
+                connection = self._tls.wrap_socket(connection, True, do_handshake_on_connect=False)
             with self._lock:
                 self._open.add(connection)
             thread = threading.Thread(target=self._serve, args=(connection,))
@@ -117,6 +129,12 @@ class ScriptedServer:
                     break
         with self._lock:
             self._open.discard(connection)
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
 
 
 def _in_turn(replies: list[Reply]) -> Callable[[Request], Reply]:

@@ -153,6 +153,34 @@ def test_a_postgresql_url_may_name_the_folder_of_a_socket(
     assert env.database()["HOST"] == "/run/postgresql"
 
 
+def test_the_certificates_that_other_programs_trust_are_trusted_too(
+    env: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = str(tmp_path), str(ROOT / "README.md")
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    found = [env.certificates()]
+
+    monkeypatch.setenv("SSL_CERT_FILE", second)
+    found.append(env.certificates())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", first)
+    found.append(env.certificates())
+
+    assert found == ["", second, first]
+
+
+def test_certificates_that_are_not_there_stop_only_who_needs_them(sqlite_project: Project) -> None:
+    wanted: dict[str, Any] = {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}
+
+    plain = sqlite_project.manage("check", check=False, BASE_URL="http://127.0.0.1:8001", **wanted)
+    safe = sqlite_project.manage("check", check=False, BASE_URL="https://127.0.0.1:8001", **wanted)
+
+    expected = "expected a PEM file of certificates, or a folder of them.\n"
+    assert plain.returncode == 0
+    assert safe.returncode == 1
+    assert safe.stderr == f"REQUESTS_CA_BUNDLE='/nowhere/ca.pem' can't be read: {expected}"
+
+
 def test_relative_paths_start_from_home_wherever_a_command_runs(
     env: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from ingestion.source.client import SourceClient
 from ingestion.source.errors import SourceContractBroken, SourceUnavailable
 from ingestion.source.reading import Reading
-from tests.support.scripted_server import Reply, Request, ScriptedServer, page_reply
+from tests.support.scripted_server import CERTIFICATE, Reply, Request, ScriptedServer, page_reply
 
 ROWS = [{"id": 1}, {"id": 2}]
 GOOD = page_reply(ROWS)
@@ -108,6 +108,21 @@ def test_a_source_that_speaks_no_tls_is_unavailable() -> None:
         read(make_client(server.url.replace("http:", "https:"), attempts=1, connect_timeout=0.2))
 
     assert caught.value.kind in {"tls", "timeout"}
+
+
+def test_a_source_whose_certificate_nobody_vouches_for_is_unavailable() -> None:
+    with ScriptedServer([GOOD], tls=True) as server, pytest.raises(SourceUnavailable) as caught:
+        read(make_client(server.url, attempts=1))
+
+    assert caught.value.kind == "tls"
+    assert server.requests == []
+
+
+def test_a_source_is_trusted_by_the_certificates_that_are_named() -> None:
+    with ScriptedServer([GOOD], tls=True) as server:
+        rows, _ = read(make_client(server.url, ca_file=str(CERTIFICATE)))
+
+    assert rows == ROWS
 
 
 @pytest.mark.parametrize(
