@@ -8,7 +8,7 @@ from django.conf import settings
 from recommender import champion, registry, serving
 from recommender.engine import artifact
 from recommender.matrices import read_training_data
-from recommender.measuring import WEEK, compare_version, latest_week
+from recommender.measuring import WEEK, compare_version, latest_week, open_model
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.training import Order, Watch, retrain
 
@@ -80,10 +80,12 @@ def evaluate_now(label: str | None) -> Evaluated:
     """
     version = registry.find(label) if label else registry.champion_row()
     if version is None:
-        raise registry.UnknownVersion("There is no model yet. Train one: python manage.py retrain")
-    model = champion.open_version(version, settings.MODEL_STORAGE)
+        raise registry.UnknownVersion(
+            registry.NO_CHAMPION if ModelVersion.objects.exists() else registry.NO_MODEL
+        )
+    model, song_ids = open_model(version, settings.MODEL_STORAGE)
     data = read_training_data()
     week = latest_week(data, version.seed)
     begins = float(data.plays.at.max(initial=0.0)) - WEEK
-    metrics = compare_version(week, model.mix, model.song_ids, version.seed) if week else {}
+    metrics = compare_version(week, model, song_ids, version.seed) if week else {}
     return Evaluated(version.label, metrics, version.cut_off.timestamp() > begins, version.metrics)

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from recommender import registry
 from recommender.engine import artifact
+from recommender.engine.catalogue import Catalogue
+from recommender.engine.classic import Classic
 from recommender.engine.clusters import Clusters, cohesion, match_ids
 from recommender.engine.factors import unit
+from recommender.engine.features import fit_features
 from recommender.engine.mix import Mix
 from recommender.engine.naming import ClusterName, name_clusters
 from recommender.matrices import TrainingData
@@ -40,14 +43,14 @@ class Group:
         )  # fmt: skip
 
 
-def groups_of(mix: Mix, data: TrainingData, storage: Path) -> list[Group]:
+def groups_of(model: Mix | Classic, data: TrainingData, storage: Path) -> list[Group]:
     """The model's clusters in the order of its labels."""
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
-    n_clusters = mix.parts.n_clusters
-    named = name_clusters(catalogue, mix.labels, n_clusters, played.astype(np.float32))
-    numbers = _numbers(catalogue.ids, mix.labels, n_clusters, storage)
-    plays = np.bincount(mix.labels, weights=played, minlength=n_clusters)
+    n_clusters = _n_clusters(model)
+    named = name_clusters(catalogue, model.labels, n_clusters, played.astype(np.float32))
+    numbers = _numbers(catalogue.ids, model.labels, n_clusters, storage)
+    plays = np.bincount(model.labels, weights=played, minlength=n_clusters)
     return [
         Group(position, int(numbers[position]), one, round(float(plays[position])),
               catalogue.ids[one.examples].tolist())
@@ -78,15 +81,26 @@ def _numbers(
     return ids
 
 
-def cohesion_of(mix: Mix) -> dict[str, Any]:
+def cohesion_of(model: Mix | Classic, catalogue: Catalogue, seed: int) -> dict[str, Any]:
     """How well the clusters hold together, in the space in which they were found."""
-    points = unit(np.hstack([CONTENT * mix.parts.content, mix.parts.company]))
-    sizes = np.bincount(mix.labels, minlength=mix.parts.n_clusters)
+    labels, points = model.labels, _points(model, catalogue, seed)
+    sizes = np.bincount(labels, minlength=_n_clusters(model))
     sums = np.zeros((len(sizes), points.shape[1]))
-    np.add.at(sums, mix.labels, points)
+    np.add.at(sums, labels, points)
     centers = (sums / np.maximum(sizes, 1)[:, np.newaxis]).astype(np.float32)
-    squares = ((points - centers[mix.labels]) ** 2).sum(axis=1)
-    return cohesion(points, Clusters(centers, float(squares.sum()), mix.labels, np.sqrt(squares)))
+    squares = ((points - centers[labels]) ** 2).sum(axis=1)
+    return cohesion(points, Clusters(centers, float(squares.sum()), labels, np.sqrt(squares)))
+
+
+def _points(model: Mix | Classic, catalogue: Catalogue, seed: int) -> NDArray[np.float32]:
+    if isinstance(model, Classic):
+        # It keeps none; the same songs and seed give the same ones again.
+        return fit_features(catalogue, seed=seed).transform(catalogue)
+    return unit(np.hstack([CONTENT * model.parts.content, model.parts.company]))
+
+
+def _n_clusters(model: Mix | Classic) -> int:
+    return model.n_clusters if isinstance(model, Classic) else model.parts.n_clusters
 
 
 def facts_of(groups: list[Group]) -> list[dict[str, Any]]:

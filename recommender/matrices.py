@@ -22,6 +22,7 @@ Kind = Feedback.Kind
 # Rows fetched at once: a few megabytes, whatever the size of the table.
 ROWS: Final = 5_000
 TUNING_SHARE: Final = 0.1
+MOST_IN_FUTURE: Final = 0.5  # share of the plays
 Progress = Callable[[str], None]
 
 
@@ -79,7 +80,8 @@ def read_training_data(
     """Read the catalogue, the listeners and all that they played or said, up to `cut_off` (None: now).
 
     Songs that are unavailable stay, as not available: what was played of them says who likes what. Plays of
-    unknown songs are left out, and so are sessions that the source took back.
+    unknown songs are left out, and so are sessions that the source took back. What is said to lie in the
+    future counts as of now: recency and the latest week are reckoned from the newest play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()
@@ -91,7 +93,8 @@ def read_training_data(
     reader = _Reader(ids, catalogue.ids, cut_off)
     sessions = reader.sessions()
     played, skipped = reader.feedback()
-    plays = _joined(sessions, played)
+    now = datetime.now(UTC).timestamp()
+    plays, skipped = _not_after(_joined(sessions, played), now), _not_after(skipped, now)
     newest = max((float(part.at.max(initial=0.0)) for part in (plays, skipped)), default=0.0)
     return TrainingData(
         catalogue, ids, [genres for _, genres in listeners], plays, skipped,
@@ -209,3 +212,11 @@ def _joined(one: Interactions, other: Interactions) -> Interactions:
         np.concatenate([one.listeners, other.listeners]), np.concatenate([one.songs, other.songs]),
         np.concatenate([one.at, other.at]), np.concatenate([one.count, other.count]),
     )  # fmt: skip
+
+
+def _not_after(plays: Interactions, now: float) -> Interactions:
+    """With future times drawn back to `now`; as they are where most lie there: then our clock is wrong."""
+    future = plays.at > now
+    if not future.any() or future.mean() > MOST_IN_FUTURE:
+        return plays
+    return replace(plays, at=np.minimum(plays.at, now))

@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommender.engine import artifact
 from recommender.engine.baselines import Popularity, Random, RP3beta
-from recommender.engine.catalogue import Model, Profiles
+from recommender.engine.catalogue import Model, Profiles, Training
+from recommender.engine.classic import Classic
 from recommender.engine.evaluation import evaluate, of_lists
-from recommender.engine.mix import fit_mix
+from recommender.engine.learning import fit_mix, learn
+from recommender.engine.mix import Mix
 from recommender.engine.splitting import split_at
 from recommender.matrices import TrainingData, recent
+from recommender.models import ModelVersion
 from recommender.profiles import columns_of
 
 WEEK: Final = 7 * 86_400.0  # seconds
@@ -33,27 +38,30 @@ class Measured:
 
     Attributes:
         metrics: by model's name the metrics of `Evaluation.summary`; {} where nothing could be measured.
-        weights: the blend's weights as tuned; None: they could not be.
+        weights: the blend's weights as tuned; None: they could not be, or the model has none.
+        name: which of the models is ours.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
+    name: str = "mix"
 
     @property
     def sentence(self) -> str:
         """What the numbers say, for a ledger or a terminal."""
-        ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in ("mix", "popularity"))
+        ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in (self.name, "popularity"))
         if ours is None:
             return NOT_MEASURED
         times = f", {ours / floor:.1f} times popularity's" if floor else ""
-        return f"NDCG@20 {ours:.4f} on the latest week{times} ({self.metrics['mix']['listeners']} listeners)."
+        listeners = self.metrics[self.name]["listeners"]
+        return f"NDCG@20 {ours:.4f} on the latest week{times} ({listeners} listeners)."
 
     @property
     def is_worse_than_popularity(self) -> bool:
         """Whether it is, by enough listeners to say so."""
-        mix, popularity = (self.metrics.get(name, {}) for name in ("mix", "popularity"))
-        ours, floor = mix.get("ndcg"), popularity.get("ndcg")
-        return ours is not None and floor is not None and ours < floor and mix["listeners"] >= ENOUGH
+        own, popularity = (self.metrics.get(name, {}) for name in (self.name, "popularity"))
+        ours, floor = own.get("ndcg"), popularity.get("ndcg")
+        return ours is not None and floor is not None and ours < floor and own["listeners"] >= ENOUGH
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,28 @@ def measure(
     week = latest_week(data, seed)
     if week is None:
         return Measured()
-    model = fit_mix(week.past.training(seed=seed, configuration=configuration))
+    model = _fitted(week.past.training(seed=seed, configuration=configuration))
     on_stage("measuring on the latest week")
-    return Measured(compare(week, [model, *baselines(week, seed)]), model.weights)
+    weights = model.weights if isinstance(model, Mix) else None
+    return Measured(compare(week, [model, *baselines(week, seed)]), weights, model.name)
+
+
+def learnt(training: Training, measured: Measured) -> Mix | Classic:
+    """A model of all plays, by the method that the configuration names, with the weights as measured."""
+    return _classic(training) if _is_classic(training) else learn(training, measured.weights)
+
+
+def _fitted(training: Training) -> Mix | Classic:
+    return _classic(training) if _is_classic(training) else fit_mix(training)
+
+
+def _is_classic(training: Training) -> bool:
+    return training.configuration["method"] == ModelVersion.Method.CLASSIC
+
+
+def _classic(training: Training) -> Classic:
+    n_clusters = training.configuration.get("n_clusters")
+    return Classic.fit(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
 def baselines(week: Week, seed: int) -> list[Model]:
@@ -97,6 +124,17 @@ def compare(week: Week, models: list[Model]) -> dict[str, dict[str, Any]]:
     return {
         model.name: evaluate(model, week.profiles, week.test, artists=artists).summary() for model in models
     }
+
+
+def open_model(version: ModelVersion, storage: Path) -> tuple[Mix | Classic, NDArray[np.int64]]:
+    """A version's model, by its method, and the ids of its songs.
+
+    Raises:
+        ArtifactError: its files are missing or damaged.
+    """
+    arrays, facts = artifact.read(storage / version.label, version.artifact_sha256)
+    kind = Classic if version.method == ModelVersion.Method.CLASSIC else Mix
+    return kind.from_parts(arrays, facts), arrays["song_ids"]
 
 
 def compare_version(

@@ -13,6 +13,7 @@ Role = ModelVersion.Role
 # Raises what is wrong with a version's artifact; the registry itself reads no files.
 Verify = Callable[[ModelVersion], object]
 NO_MODEL: Final = "There is no model yet. Train one: python manage.py retrain"
+NO_CHAMPION: Final = "No version is champion. Name one: python manage.py promote LABEL --reason '...'"
 
 
 class RegistryError(Exception):

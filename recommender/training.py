@@ -6,31 +6,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final
 
 import numpy as np
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from ingestion.lease import Heart, RunLost, abandon_dead, finish, holder, running
 from ingestion.meter import Meter
-from recommender import registry
+from recommender import folders, registry
 from recommender.engine import artifact
 from recommender.engine.catalogue import EngineError, TooFewSongs
-from recommender.engine.mix import Mix, learn
+from recommender.engine.classic import Classic
+from recommender.engine.mix import Mix
 from recommender.grouping import Group, cohesion_of, facts_of, groups_of
 from recommender.matrices import TrainingData, read_training_data
-from recommender.measuring import Measured, measure
+from recommender.measuring import Measured, learnt, measure
 from recommender.models import Cluster, ModelVersion, TrainingRun
 
 logger = logging.getLogger(__name__)
 
+FAILED_EXIT_CODE: Final = 1
 EXIT_CODES: Final = {
     TrainingRun.Status.SUCCEEDED: 0,
-    TrainingRun.Status.FAILED: 1,
+    TrainingRun.Status.FAILED: FAILED_EXIT_CODE,
     TrainingRun.Status.REFUSED: 4,
 }
 LOCKED_EXIT_CODE: Final = 3
+# A stage may take minutes, in which others must see that this training lives; far below the lease.
+BEAT_EVERY: Final = 20.0  # seconds
+# A look costs 30 us; a matrix that decides the peak lives longer than this.
+SAMPLE_EVERY: Final = 0.1  # seconds
 
 
 class AlreadyTraining(Exception):
@@ -44,6 +51,10 @@ class AlreadyTraining(Exception):
         self.run = run
 
 
+class NothingNew(EngineError):
+    """The newest version has learnt from the same songs and listening."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What kind of training is wanted.
@@ -54,6 +65,7 @@ class Order:
         n_clusters: None: as many as the catalogue asks for.
         cut_off: learn from listening up to here; None: from all.
         promote: make it champion also where there is one.
+        only_if_new: refuse where the newest version has learnt from the same, and the same way.
     """
 
     storage: Path
@@ -64,6 +76,7 @@ class Order:
     seed: int = 7
     full: bool = False
     promote: bool = False
+    only_if_new: bool = False
     by: str = "training"
 
     @property
@@ -97,7 +110,7 @@ def retrain(order: Order, watch: Watch | None = None) -> TrainingRun:
     run = _begin(order)
     logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, order.method)
     job = _Job(run, order, watch or Watch())
-    with job.ending():
+    with job.ending(), job.alive():
         job.work()
     run.refresh_from_db()
     logger.info("training_finished training=%s status=%s version=%s", run.pk, run.status, run.version or "-")
@@ -148,30 +161,61 @@ class _Job:
             self._end(TrainingRun.Status.FAILED, error_kind=name[:40], error=f"{name}: {text}")
             raise
 
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """While inside, another thread beats the heart and looks at the memory."""
+        ended = Event()
+        thread = Thread(target=self._accompany, args=(ended,), name="training_alive", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _accompany(self, ended: Event) -> None:
+        looks = 0
+        while not ended.wait(SAMPLE_EVERY):
+            self.meter.sample()
+            looks += 1
+            if looks % round(BEAT_EVERY / SAMPLE_EVERY):
+                continue
+            try:
+                self.heart.beat_now()
+            except (RunLost, DatabaseError) as error:
+                # The work itself finds out at its next stage.
+                logger.warning("training_heartbeat_failed training=%s reason=%r", self.run.pk, str(error))
+            finally:
+                connection.close()
+
     def work(self) -> None:
         order = self.order
-        artifact.clear_unfinished(order.storage)
+        folders.prepare(order.storage)
         data = read_training_data(order.cut_off, self._stage)
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to learn from. Read the source: python manage.py runingest")
+        if order.only_if_new:
+            _require_news(order, data)
         self._stage("learning from the past")
         measured = measure(data, order.configuration, order.seed, self._stage)
         self._stage("learning from everything")
-        mix = learn(data.training(seed=order.seed, configuration=order.configuration), measured.weights)
+        model = learnt(data.training(seed=order.seed, configuration=order.configuration), measured)
         self._stage("grouping and naming")
-        groups, held = groups_of(mix, data, order.storage), cohesion_of(mix)
+        groups, held = groups_of(model, data, order.storage), cohesion_of(model, data.catalogue, order.seed)
         self._stage("writing the artifact")
-        version = self._store(data, mix, groups, {"metrics": measured.metrics, "cohesion": held})
+        version = self._store(data, model, groups, {"metrics": measured.metrics, "cohesion": held})
         self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
 
     def _store(
-        self, data: TrainingData, mix: Mix, groups: list[Group], numbers: dict[str, Any]
+        self, data: TrainingData, model: Mix | Classic, groups: list[Group], numbers: dict[str, Any]
     ) -> ModelVersion:
         """Files first, then the rows: a version's row never names files that are not there."""
-        label, order = self._free_label(), self.order
+        order = self.order
+        label = folders.free_label(order.storage, timezone.now())
         ids = np.array([group.number for group in groups], dtype=np.int32)
-        arrays = {**mix.arrays(), "song_ids": data.catalogue.ids, "cluster_ids": ids}
-        facts = {**mix.facts(), "label": label, "seed": order.seed, "clusters": facts_of(groups)}
+        arrays = {**model.arrays(), "song_ids": data.catalogue.ids, "cluster_ids": ids}
+        facts = {**model.facts(), "label": label, "seed": order.seed, "clusters": facts_of(groups),
+                 "training": folders.signature_of(self.run)}  # fmt: skip
         sha256 = artifact.write(order.storage / label, arrays, facts)
         now = timezone.now()
         self.meter.sample()
@@ -181,7 +225,7 @@ class _Job:
                 label=label, method=order.method, created_at=now, cut_off=data.cut_off or now,
                 n_songs=data.catalogue.n_songs, n_listeners=data.n_active, n_plays=data.n_plays,
                 n_clusters=len(groups), seed=order.seed,
-                configuration={**order.configuration, "weights": mix.facts()["weights"]},
+                configuration={**order.configuration, "weights": model.facts().get("weights", {})},
                 artifact_sha256=sha256, artifact_bytes=artifact.size(order.storage / label),
                 seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
                 peak_memory=self.meter.peak_memory, **numbers,
@@ -189,32 +233,31 @@ class _Job:
             Cluster.objects.bulk_create(group.row(version) for group in groups)
         return version
 
-    def _free_label(self) -> str:
-        """Year, week and the first number that no version and no folder has."""
-        year, week, _ = timezone.now().isocalendar()
-        head = f"{year}w{week:02}"
-        taken = set(ModelVersion.objects.filter(label__startswith=f"{head}.").values_list("label", flat=True))
-        number = 1
-        while f"{head}.{number}" in taken or (self.order.storage / f"{head}.{number}").exists():
-            number += 1
-        return f"{head}.{number}"
-
     def _enthrone(self, version: ModelVersion, measured: Measured) -> str:
-        """The first good model becomes champion by itself; a later one only where that was asked for."""
-        first = registry.champion_row() is None
+        """The first good model becomes champion by itself; a later one only where that was asked for.
+
+        Whatever hinders that, the version is there: it stays a candidate, and the sentence says why.
+        """
+        first, label = registry.champion_row() is None, version.label
+        if version.method == ModelVersion.Method.CLASSIC:
+            return f"Version {label} is a classic model, to be measured beside others. {measured.sentence}"
         if first and measured.is_worse_than_popularity:
-            return (
-                f"Version {version.label} is worse than popularity: it stays a candidate. {measured.sentence}"
-            )
+            return f"Version {label} is worse than popularity: it stays a candidate. {measured.sentence}"
         if not first and not self.order.promote:
-            return f"Version {version.label} is a candidate; `promote {version.label}` makes it champion."
-        reason = f"The first model. {measured.sentence}" if first else f"Asked for. {measured.sentence}"
-        folder = self.order.storage / version.label
-        registry.promote(
-            version, reason=reason, by=self.order.by, only_first=first and not self.order.promote,
-            verify=lambda one: artifact.verify(folder, one.artifact_sha256),
-        )  # fmt: skip
-        return f"Version {version.label} is champion. {measured.sentence}"
+            return (
+                f"Version {label} is a candidate. {measured.sentence} To make it champion: "
+                f"python manage.py promote {label} --reason '...'"
+            )
+        reason = f"{'The first model' if first else 'Asked for'}. {measured.sentence}"
+        folder = self.order.storage / label
+        try:
+            registry.promote(
+                version, reason=reason, by=self.order.by, only_first=first and not self.order.promote,
+                verify=lambda one: artifact.verify(folder, one.artifact_sha256),
+            )  # fmt: skip
+        except (registry.RegistryError, artifact.ArtifactError) as error:
+            return f"Version {label} stays a candidate: {error} {measured.sentence}"
+        return f"Version {label} is champion. {measured.sentence}"
 
     def _stage(self, name: str) -> None:
         self.meter.sample()
@@ -226,4 +269,17 @@ class _Job:
         self.meter.sample()
         finish(
             self.run, status, cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory, **fields
+        )
+
+
+def _require_news(order: Order, data: TrainingData) -> None:
+    newest = ModelVersion.objects.first()
+    if newest is None:
+        return
+    known = (newest.n_songs, newest.n_listeners, newest.n_plays, newest.seed, newest.method)
+    now = (data.catalogue.n_songs, data.n_active, data.n_plays, order.seed, order.method)
+    if known == now and newest.cut_off == data.cut_off:
+        raise NothingNew(
+            f"Nothing has come in since {newest.label}, which has learnt up to "
+            f"{newest.cut_off:%Y-%m-%d %H:%M} UTC. Without --if-new it is learnt again."
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ingestion.schema_state import require_tables
 from recommender.configuration import promote_now
 from recommender.engine.artifact import ArtifactError
 from recommender.registry import RegistryError
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        require_tables()
         try:
             promotion = promote_now(options["version"], reason=options["reason"], by="promote")
         except (RegistryError, ArtifactError) as error:

@@ -2,31 +2,38 @@
 
 import json
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from typing import Any
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
+from ingestion.lease import RunLost
 from ingestion.schema_state import require_tables
 from recommender.configuration import retrain_now
-from recommender.models import TrainingRun
+from recommender.models import ModelVersion, TrainingRun
 from recommender.terminal import TerminalWatch, clusters_text, metrics_table
-from recommender.training import EXIT_CODES, LOCKED_EXIT_CODE, AlreadyTraining
+from recommender.training import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
 
 HELP = """Learn a new version from songs and listening, measure it on the latest week, and store it.
 
 The first good version becomes champion by itself; a later one is a candidate until you promote it.
 Lists go on being drawn from the champion meanwhile, and from the new one within 5 seconds of a promotion.
 
+methods:
+  mix      clusters draw, a blend of what similar listeners play ranks (the default; it serves)
+  classic  K-means clusters drawn by affinity, any song of them: to be measured beside, never served
+
 exit codes:
   0  succeeded
   1  failed: what served before goes on serving
   3  another training holds the lock
-  4  refused: there is nothing to learn from, and it says what is missing
+  4  refused: there is nothing (new) to learn from, and it says what is missing
 
 examples:
   python manage.py retrain
   python manage.py retrain --promote           and make it champion
+  python manage.py retrain --if-new            only where songs or listening came in since the newest version
+  python manage.py retrain --method classic
   python manage.py retrain --clusters 40
   python manage.py retrain --json | jq .metrics.mix.ndcg
 """
@@ -42,9 +49,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--promote", action="store_true", help="Make it champion, whoever is.")
-        parser.add_argument("--clusters", type=int, help="How many groups of songs.")
+        parser.add_argument(
+            "--method", choices=ModelVersion.Method.values, default="mix", help="What to learn (see above)."
+        )
+        parser.add_argument("--clusters", type=_positive, help="How many groups of songs.")
         parser.add_argument("--seed", type=int, default=7, help="The same data and seed give the same model.")
-        parser.add_argument("--full", action="store_true", help="Noted in the training's row.")
+        parser.add_argument(
+            "--if-new", action="store_true", help="Refuse where the newest version knows all there is."
+        )
+        parser.add_argument(
+            "--full", action="store_true",
+            help="Noted in the training's row; every training learns scales and clusters anew so far.",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -52,12 +68,18 @@ class Command(BaseCommand):
         watch = TerminalWatch()
         try:
             run = retrain_now(
-                watch, promote=options["promote"], n_clusters=options["clusters"], seed=options["seed"],
-                full=options["full"], by="retrain --promote" if options["promote"] else "training",
+                watch, method=options["method"], promote=options["promote"], n_clusters=options["clusters"],
+                seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
+                by="retrain --promote" if options["promote"] else "training",
             )  # fmt: skip
         except AlreadyTraining as busy:
-            self._tell_locked(busy, as_json=options["json"])
-            sys.exit(LOCKED_EXIT_CODE)
+            self._tell_unfinished(busy.run, "locked", str(busy), LOCKED_EXIT_CODE, as_json=options["json"])
+        except (RunLost, OSError, MemoryError) as error:
+            # What a person can mend: a full disk, too little memory, a training taken for dead.
+            failed = TrainingRun.objects.first()
+            self._tell_unfinished(
+                failed, "failed", _text_of(error), FAILED_EXIT_CODE, as_json=options["json"]
+            )
         finally:
             watch.close()
         self._tell(run, as_json=options["json"])
@@ -74,17 +96,27 @@ class Command(BaseCommand):
             self.stdout.write(f"{metrics_table(run.version.metrics)}\n\n{clusters_text(run.version)}\n")
             self.stdout.write(run.summary)
 
-    def _tell_locked(self, busy: AlreadyTraining, *, as_json: bool) -> None:
+    def _tell_unfinished(
+        self, run: TrainingRun | None, status: str, text: str, code: int, *, as_json: bool
+    ) -> NoReturn:
         if as_json:
-            facts = {
-                "training": busy.run.pk,
-                "status": "locked",
-                "exit_code": LOCKED_EXIT_CODE,
-                "error": str(busy),
-            }
+            facts = {"training": run and run.pk, "status": status, "exit_code": code, "error": text}
             self.stdout.write(json.dumps(facts))
         else:
-            self.stderr.write(str(busy))
+            self.stderr.write(text)
+        sys.exit(code)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ArgumentTypeError("at least 1")
+    return number
+
+
+def _text_of(error: BaseException) -> str:
+    what = str(error) or "there is not enough memory"
+    return what if isinstance(error, RunLost) else f"The training failed, and all is as it was: {what}"
 
 
 def facts_of(run: TrainingRun) -> dict[str, Any]:

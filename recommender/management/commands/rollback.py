@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ingestion.schema_state import require_tables
 from recommender.configuration import roll_back_now
 from recommender.registry import RegistryError
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        require_tables()
         try:
             promotion = roll_back_now(reason=options["reason"], by="rollback")
         except RegistryError as error:

@@ -1,18 +1,21 @@
 """A training from the tables to a champion: what is learnt, stored, refused, and what a crash leaves."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import training
+from recommender import registry, training
 from recommender.engine import artifact
 from recommender.engine.catalogue import EngineError
+from recommender.engine.classic import Classic
 from recommender.matrices import read_training_data
 from recommender.models import Cluster, Feedback, ModelVersion, Promotion, TrainingRun
 from recommender.training import AlreadyTraining, Order, Watch, retrain
@@ -51,6 +54,16 @@ def fill(songs: int = 60, listeners: int = 40, weeks: int = 4) -> None:
 
 def order(tmp_path: Path, **wanted: Any) -> Order:
     return Order(storage=tmp_path / "models", **wanted)
+
+
+class Stages(Watch):
+    """Notes each stage."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+        self.names.append(name)
 
 
 def test_the_first_good_model_becomes_champion_by_itself(tmp_path: Path) -> None:
@@ -189,7 +202,7 @@ def test_whatever_breaks_in_any_stage_what_was_before_stays(tmp_path: Path, stag
     artifact.verify(tmp_path / "models" / first.label, first.artifact_sha256)
 
 
-def test_files_whose_row_was_never_written_are_no_obstacle(
+def test_files_whose_row_was_never_written_are_removed_by_the_next_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(9, 3, 1)
@@ -201,11 +214,123 @@ def test_files_whose_row_was_never_written_are_no_obstacle(
         patched.setattr(ModelVersion.objects, "create", full)
         with pytest.raises(OSError, match="No space left"):
             retrain(order(tmp_path))
+    left = {
+        folder.name: (folder / "manifest.json").stat().st_ino for folder in (tmp_path / "models").iterdir()
+    }
+
+    version = retrain(order(tmp_path)).version
+
+    assert version is not None
+    assert list(left) == [version.label]
+    assert [folder.name for folder in (tmp_path / "models").iterdir()] == [version.label]
+    artifact.verify(tmp_path / "models" / version.label, version.artifact_sha256)
+
+
+def test_folders_that_another_installation_or_a_person_put_there_stay(tmp_path: Path) -> None:
+    fill(9, 3, 1)
+    models = tmp_path / "models"
+    artifact.write(models / "2026w40.1", {}, {"training": "1 2026-01-01T00:00:00+00:00 elsewhere 1"})
+    for name in ("2026w40.2", "backup"):
+        (models / name).mkdir()
+
+    retrain(order(tmp_path))
+
+    assert {"2026w40.1", "2026w40.2", "backup"} < {folder.name for folder in models.iterdir()}
+
+
+def test_a_storage_that_can_t_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    fill(9, 3, 1)
+    (tmp_path / "models").write_text("a file where the folder should be")
+    watch = Stages()
+
+    with pytest.raises(FileExistsError):
+        retrain(order(tmp_path), watch)
+
+    run = TrainingRun.objects.get()
+    assert (run.status, run.error_kind, watch.names) == ("failed", "FileExistsError", [])
+
+
+def test_a_classic_version_holds_a_classic_model_is_measured_as_one_and_never_serves(tmp_path: Path) -> None:
+    fill()
+
+    run = retrain(order(tmp_path, method="classic", n_clusters=3, promote=True))
+
+    version = run.version
+    assert version is not None
+    assert (version.method, version.role) == ("classic", "candidate")
+    assert set(version.metrics) == {"classic", "popularity", "random", "rp3beta"}
+    assert run.summary.startswith(
+        f"Version {version.label} is a classic model, to be measured beside others."
+    )
+    assert sum(version.clusters.values_list("size", flat=True)) == 60
+    assert version.cohesion["n_clusters"] == version.clusters.count() == 3
+    arrays, facts = artifact.read(tmp_path / "models" / version.label, version.artifact_sha256)
+    model = Classic.from_parts(arrays, facts)
+    assert (model.name, model.n_clusters, len(model.labels)) == ("classic", 3, 60)
+
+
+def test_only_if_new_refuses_what_the_newest_version_knows_and_takes_what_is_new(tmp_path: Path) -> None:
+    fill()
+    first = retrain(order(tmp_path, only_if_new=True)).version
+    assert first is not None
+
+    again = retrain(order(tmp_path, only_if_new=True))
+    other = retrain(order(tmp_path, only_if_new=True, seed=8))
+    at = START + timedelta(weeks=4)
+    ListeningHistory.objects.create(user_id=1, items=[1], created_at=at, updated_at=at)
+    fresh = retrain(order(tmp_path, only_if_new=True, seed=8))
+
+    assert (again.status, again.error_kind, again.version) == ("refused", "NothingNew", None)
+    assert again.error.startswith(
+        f"Nothing has come in since {first.label}, which has learnt up to 2026-10-22"
+    )
+    assert [run.status for run in (other, fresh)] == ["succeeded", "succeeded"]
+
+
+def test_a_version_that_can_t_be_promoted_after_all_stays_a_candidate_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+
+    def taken(*_: object, **__: object) -> None:
+        raise registry.Busy("Another has become champion.")
+
+    monkeypatch.setattr(registry, "promote", taken)
 
     run = retrain(order(tmp_path))
 
     assert run.version is not None
-    assert run.version.label.endswith(".2")
+    assert (run.status, run.version.role) == ("succeeded", "candidate")
+    assert "stays a candidate: Another has become champion." in run.summary
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(9, 3, 1)
+    monkeypatch.setattr(training, "BEAT_EVERY", 0.02)
+    monkeypatch.setattr(training, "SAMPLE_EVERY", 0.01)
+    seen: list[int] = []
+
+    def slow(*_: object) -> None:
+        before = TrainingRun.objects.get().heartbeat_at
+        block = np.ones(40_000_000, dtype=np.float32)
+        give_up = time.monotonic() + 20
+        while TrainingRun.objects.get().heartbeat_at == before and time.monotonic() < give_up:
+            block += 1
+        assert TrainingRun.objects.get().heartbeat_at > before
+        seen.append(block.nbytes)
+        raise EngineError("Enough.")
+
+    monkeypatch.setattr(training, "learnt", slow)
+    before = psutil.Process().memory_info().rss
+
+    run = retrain(order(tmp_path))
+
+    assert seen == [160_000_000]
+    assert run.error == "Enough."
+    assert run.peak_memory > before + 100_000_000
 
 
 def test_what_the_engine_refuses_is_told_with_its_reason(
@@ -216,7 +341,7 @@ def test_what_the_engine_refuses_is_told_with_its_reason(
     def refuse(*_: object) -> None:
         raise EngineError("These songs can't be told apart.")
 
-    monkeypatch.setattr(training, "learn", refuse)
+    monkeypatch.setattr(training, "learnt", refuse)
 
     run = retrain(order(tmp_path))
 
@@ -255,6 +380,30 @@ def test_plays_of_unknown_songs_and_of_nobody_s_sessions_are_left_out() -> None:
 
     assert (data.plays.listeners.tolist(), data.plays.songs.tolist()) == ([0, 0], [0, 1])
     assert data.cut_off == START
+
+
+def test_a_play_from_the_future_counts_as_of_now_and_does_not_age_all_others() -> None:
+    fill(6, 2, 3)
+    at = datetime(2199, 1, 1, tzinfo=UTC)
+    ListeningHistory.objects.create(user_id=1, items=[1], created_at=at, updated_at=at)
+    before = timezone.now()
+
+    data = read_training_data()
+
+    assert data.n_plays == 25
+    assert data.cut_off is not None
+    assert before <= data.cut_off <= timezone.now()
+
+
+def test_where_most_plays_are_from_the_future_the_clock_is_not_believed() -> None:
+    fill(6, 2, 0)
+    times = [datetime(2199, 1, day, tzinfo=UTC) for day in (1, 9)]
+    for at in times:
+        ListeningHistory.objects.create(user_id=1, items=[1], created_at=at, updated_at=at)
+
+    data = read_training_data()
+
+    assert data.plays.at.tolist() == [at.timestamp() for at in times]
 
 
 def test_a_cut_off_leaves_out_what_came_later() -> None:
