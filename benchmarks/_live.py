@@ -12,8 +12,9 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from recommender.engine.catalogue import Catalogue, Profiles, Training
+from recommender.engine.learning import learn, start_weights
 from recommender.engine.live import candidates
-from recommender.engine.mix import Mix, learn, start_weights
+from recommender.engine.mix import Mix
 
 STYLES = 200
 ASKED = 300

@@ -25,8 +25,9 @@ from recommender.engine.baselines import EASE, Popularity, Random, RP3beta
 from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
 from recommender.engine.classic import Classic
 from recommender.engine.evaluation import of_lists
+from recommender.engine.learning import fit_mix
 from recommender.engine.metrics import ndcg
-from recommender.engine.mix import Mix, fit_mix
+from recommender.engine.mix import Mix
 from recommender.engine.neighbours import EASE_SONGS
 from recommender.engine.sampling import Pool, draw, values
 from recommender.engine.tuning import fit_knn

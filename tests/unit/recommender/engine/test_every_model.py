@@ -14,7 +14,8 @@ from scipy.sparse import csr_array
 from recommender.engine.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
 from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
 from recommender.engine.classic import Classic
-from recommender.engine.mix import Mix, fit_mix
+from recommender.engine.learning import fit_mix
+from recommender.engine.mix import Mix
 
 FIT: dict[str, Callable[[Training], Any]] = {
     "random": Random.fit, "popularity": Popularity.fit, "itemknn": ItemKNN.fit, "rp3beta": RP3beta.fit,

@@ -5,8 +5,9 @@ import pytest
 from scipy.sparse import csr_array
 
 from recommender.engine.catalogue import Catalogue, Profiles, Training
+from recommender.engine.learning import fit_mix
 from recommender.engine.live import candidates, score
-from recommender.engine.mix import Mix, fit_mix
+from recommender.engine.mix import Mix
 
 SONGS = 1_500
 STYLES = 15

@@ -10,8 +10,9 @@ from recommender.engine.baselines import Popularity
 from recommender.engine.catalogue import Catalogue, Profiles, Training
 from recommender.engine.factors import factors
 from recommender.engine.genres import genre_words
+from recommender.engine.learning import fit_mix, learn, start_weights
 from recommender.engine.metrics import ndcg
-from recommender.engine.mix import Mix, fit_mix, learn, start_weights
+from recommender.engine.mix import Mix
 from recommender.engine.parts import Parts
 from recommender.engine.terms import NAMES, voices
 
