@@ -22,7 +22,7 @@ from recommender.models import ApiKey, Cluster, Feedback, ModelVersion, Promotio
 from recommender.presentation import comparison, items_table, metric, metrics_table
 from recommender.registry import RegistryError
 from recommender.serving import describe
-from recommender.tasks import start_training
+from recommender.starting import start_training
 
 ROLE_COLOURS = {
     "candidate": "info",

@@ -1,16 +1,13 @@
-"""From settings to what training and serving need, once for all doors."""
+"""From settings to what serving and the ledger need, once for all doors.
 
-from dataclasses import dataclass
-from typing import Any
+What training needs stands in trainer.py: a web process never loads it.
+"""
 
 from django.conf import settings
 
 from recommender import champion, registry, serving
 from recommender.engine import artifact
-from recommender.matrices import read_training_data
-from recommender.measuring import WEEK, compare_version, latest_week, open_model
-from recommender.models import ModelVersion, Promotion, TrainingRun
-from recommender.training import Order, Watch, retrain
+from recommender.models import ModelVersion, Promotion
 
 
 def serving_options() -> serving.Options:
@@ -21,11 +18,6 @@ def serving_options() -> serving.Options:
 def loaded() -> champion.Loaded:
     """What serves now, in this process."""
     return champion.current(settings.MODEL_STORAGE)
-
-
-def retrain_now(watch: Watch | None = None, **wanted: Any) -> TrainingRun:
-    """One training into the settings' storage; arguments as `Order`, raises as `retrain`."""
-    return retrain(Order(storage=settings.MODEL_STORAGE, **wanted), watch)
 
 
 def promote_now(label: str, *, reason: str, by: str) -> Promotion:
@@ -54,38 +46,3 @@ def verify(version: ModelVersion) -> None:
         ArtifactError: they are missing or damaged.
     """
     artifact.verify(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A version beside the baselines on the latest week.
-
-    Attributes:
-        has_seen_the_week: whether it has learnt from that week, and so knows the answers.
-        before: what its training measured before it had.
-    """
-
-    label: str
-    metrics: dict[str, dict[str, Any]]
-    has_seen_the_week: bool
-    before: dict[str, dict[str, Any]]
-
-
-def evaluate_now(label: str | None) -> Evaluated:
-    """Measure a version, the champion by default, on the latest week.
-
-    Raises:
-        RegistryError: there is no such version, or no champion.
-        ArtifactError: its files are missing or damaged.
-    """
-    version = registry.find(label) if label else registry.champion_row()
-    if version is None:
-        raise registry.UnknownVersion(
-            registry.NO_CHAMPION if ModelVersion.objects.exists() else registry.NO_MODEL
-        )
-    model, song_ids = open_model(version, settings.MODEL_STORAGE)
-    data = read_training_data()
-    week = latest_week(data, version.seed)
-    begins = float(data.plays.at.max(initial=0.0)) - WEEK
-    metrics = compare_version(week, model, song_ids, version.seed) if week else {}
-    return Evaluated(version.label, metrics, version.cut_off.timestamp() > begins, version.metrics)

@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from ingestion.schema_state import require_tables
-from recommender.configuration import evaluate_now
 from recommender.engine.artifact import ArtifactError
 from recommender.registry import RegistryError
 from recommender.terminal import metrics_table
+from recommender.trainer import evaluate_now
 
 
 class Command(BaseCommand):

@@ -2,16 +2,16 @@
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
 from ingestion.lease import RunLost
 from ingestion.schema_state import require_tables
-from recommender.configuration import retrain_now
 from recommender.models import ModelVersion, TrainingRun
 from recommender.terminal import TerminalWatch, clusters_text, metrics_table
+from recommender.trainer import retrain_now
 from recommender.training import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
 
 HELP = """Learn a new version from songs and listening, measure it on the latest week, and store it.
@@ -61,6 +61,7 @@ class Command(BaseCommand):
             "--full", action="store_true",
             help="Noted in the training's row; every training learns scales and clusters anew so far.",
         )  # fmt: skip
+        parser.add_argument("--trigger", choices=TrainingRun.Trigger.values, default="command", help=SUPPRESS)
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -68,7 +69,8 @@ class Command(BaseCommand):
         watch = TerminalWatch()
         try:
             run = retrain_now(
-                watch, method=options["method"], promote=options["promote"], n_clusters=options["clusters"],
+                watch, trigger=options["trigger"], method=options["method"], promote=options["promote"],
+                n_clusters=options["clusters"],
                 seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
                 by="retrain --promote" if options["promote"] else "training",
             )  # fmt: skip
