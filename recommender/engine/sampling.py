@@ -13,9 +13,11 @@ Songs that may not appear are removed before the offers are made, so that pi is 
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
@@ -156,23 +158,18 @@ class _Offers:
 
     def drawn(self, chance: float, floor: float) -> Pick:
         weights = self._weights
-        total = sum(weights.values())
-        if not 0 < total < math.inf:
+        reached = list(accumulate(weights.values()))
+        if not 0 < reached[-1] < math.inf:
             weights = self._rescaled()
-            total = sum(weights.values())
-        even = floor / len(weights)
-        reached = 0.0
-        pick = None
-        for cluster, weight in weights.items():
-            probability = (1 - floor) * weight / total + even
-            reached += probability
-            if probability > 0:
-                pick = Pick(self._queues[cluster][-1], probability)
-                if chance < reached:
-                    break
-        if pick is None:
-            raise AssertionError("some offer has a weight, for they were rescaled")
-        return pick
+            reached = list(accumulate(weights.values()))
+        total, even = reached[-1], floor / len(reached)
+        # The first offer up to which the probabilities add to more than the chance.
+        place = bisect_right(
+            range(len(reached)), chance, key=lambda at: (1 - floor) * reached[at] / total + even * (at + 1)
+        )
+        # Rounded sums may end just below 1.
+        cluster = list(weights)[min(place, len(reached) - 1)]
+        return Pick(self._queues[cluster][-1], (1 - floor) * weights[cluster] / total + even)
 
     def take(self, index: int) -> None:
         """Place a song, and renew the offers that are gone with it."""
