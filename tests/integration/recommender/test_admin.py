@@ -158,7 +158,7 @@ def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_hom
 def test_the_page_of_a_listener_shows_affinities_and_a_preview_and_stores_no_list(
     staff: Client, at_home: Options
 ) -> None:
-    answer = staff.get(reverse("listen"), {"user": listener(), "discovery": "0.5"})
+    answer = staff.get(reverse("listen") + f"?user={listener()}&discovery=0.5")
 
     text = answer.content.decode()
     assert "discovery asked 0.50" in text
