@@ -22,6 +22,7 @@ class Evaluated:
     """A version beside the baselines on the latest week.
 
     Attributes:
+        metrics: {} where the latest week, or the time before it, holds nothing to go by.
         has_seen_the_week: whether it has learnt from that week, and so knows the answers.
         before: what its training measured before it had.
     """
@@ -47,6 +48,8 @@ def evaluate_now(label: str | None) -> Evaluated:
     model, song_ids = open_model(version, settings.MODEL_STORAGE)
     data = read_training_data()
     week = latest_week(data, version.seed)
-    begins = float(data.plays.at.max(initial=0.0)) - WEEK
-    metrics = compare_version(week, model, song_ids, version.seed) if week else {}
+    if week is None:
+        return Evaluated(version.label, {}, False, version.metrics)
+    begins = float(data.plays.at.max()) - WEEK
+    metrics = compare_version(week, model, song_ids, version.seed)
     return Evaluated(version.label, metrics, version.cut_off.timestamp() > begins, version.metrics)

@@ -273,12 +273,12 @@ class _Job:
 
 
 def _require_news(order: Order, data: TrainingData) -> None:
-    newest = ModelVersion.objects.first()
-    if newest is None:
+    """Refuse where the newest version that was made this way has learnt from the same."""
+    newest = ModelVersion.objects.filter(method=order.method, seed=order.seed).first()
+    if newest is None or newest.configuration.get("n_clusters") != order.n_clusters:
         return
-    known = (newest.n_songs, newest.n_listeners, newest.n_plays, newest.seed, newest.method)
-    now = (data.catalogue.n_songs, data.n_active, data.n_plays, order.seed, order.method)
-    if known == now and newest.cut_off == data.cut_off:
+    known = (newest.n_songs, newest.n_listeners, newest.n_plays, newest.cut_off)
+    if known == (data.catalogue.n_songs, data.n_active, data.n_plays, data.cut_off):
         raise NothingNew(
             f"Nothing has come in since {newest.label}, which has learnt up to "
             f"{newest.cut_off:%Y-%m-%d %H:%M} UTC. Without --if-new it is learnt again."

@@ -199,6 +199,19 @@ def test_evaluate_shows_a_version_beside_the_baselines_and_owns_up_to_what_it_ha
     assert facts["has_seen_the_week"] is True
 
 
+def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> None:
+    fill(small_world(songs=30, listeners=5, days=1))
+    call_command("retrain")
+    capsys.readouterr()
+
+    call_command("evaluate")
+
+    assert capsys.readouterr().out == (
+        f"Version {labels()[0]}:\nNot measured: nobody has played a new song in a week after others were "
+        "learnt from.\n"
+    )
+
+
 def test_tables_that_are_missing_are_named_by_every_command(sqlite_project: Any) -> None:
     empty = {"DATABASE_NAME": str(sqlite_project.folder / "empty.db")}
 
