@@ -18,6 +18,7 @@ SAMPLE: Final = 40_000
 SAMPLE_A_CLUSTER: Final = 100
 # Later steps move a sample's centres by less than the steps over all songs do.
 STEPS: Final = 30
+ALL_STEPS: Final = 300
 LAST_STEPS: Final = 3
 MOST: Final = 400
 FEWEST_SONGS: Final = 20
@@ -82,9 +83,10 @@ def fit_clusters(points: NDArray[np.float32], *, n_clusters: int, seed: int) -> 
     if len(points) > size:
         chosen = np.random.default_rng(seed).choice(len(points), size, replace=False)
         sample = points[np.sort(chosen)]
+    steps = ALL_STEPS if sample is points else STEPS
     # One thread: sums that several threads share come out different in the last bit from run to run.
     with threadpool_limits(1):
-        fitted = KMeans(wanted, n_init=1, max_iter=STEPS, random_state=seed).fit(sample)
+        fitted = KMeans(wanted, n_init=1, max_iter=steps, random_state=seed).fit(sample)
         centers = np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
         for _ in range(LAST_STEPS if sample is not points else 0):
             centers = _moved(points, centers)
