@@ -40,11 +40,13 @@ class Measured:
         metrics: by model's name the metrics of `Evaluation.summary`; {} where nothing could be measured.
         weights: the blend's weights as tuned; None: they could not be, or the model has none.
         name: which of the models is ours.
+        content: the songs' metadata as points, which the final model can take over.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
     name: str = "mix"
+    content: NDArray[np.float32] | None = None
 
     @property
     def sentence(self) -> str:
@@ -90,17 +92,21 @@ def measure(
         return Measured()
     model = _fitted(week.past.training(seed=seed, configuration=configuration))
     on_stage("measuring on the latest week")
-    weights = model.weights if isinstance(model, Mix) else None
-    return Measured(compare(week, [model, *baselines(week, seed)]), weights, model.name)
+    metrics = compare(week, [model, *baselines(week, seed)])
+    if isinstance(model, Mix):
+        return Measured(metrics, model.weights, model.name, model.parts.content)
+    return Measured(metrics, name=model.name)
 
 
 def learnt(training: Training, measured: Measured) -> Mix | Classic:
     """A model of all plays, by the method that the configuration names, with the weights as measured."""
-    return _classic(training) if _is_classic(training) else learn(training, measured.weights)
+    if _is_classic(training):
+        return _classic(training)
+    return learn(training, measured.weights, content=measured.content)
 
 
 def _fitted(training: Training) -> Mix | Classic:
-    return _classic(training) if _is_classic(training) else fit_mix(training)
+    return _classic(training) if _is_classic(training) else fit_mix(training, refit=False)
 
 
 def _is_classic(training: Training) -> bool:
