@@ -30,6 +30,8 @@ HOTTEST: Final = 5.0  # a temperature at which values no longer matter
 EVEN: Final = 0.5  # of the affinities' sum: spread over all clusters at temperature 0
 USUAL: Final = 0.3  # the discovery at which nothing is tilted
 LEAN: Final = 2.0
+# Doubles lose digits below 1e-308: weights that add to less than this are measured anew, from the best offer.
+FAINT: Final = 1e-200
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class _Offers:
     def drawn(self, chance: float, floor: float) -> Pick:
         weights = self._weights
         reached = list(accumulate(weights.values()))
-        if not 0 < reached[-1] < math.inf:
+        if not FAINT < reached[-1] < math.inf:
             weights = self._rescaled()
             reached = list(accumulate(weights.values()))
         total, even = reached[-1], floor / len(reached)
@@ -210,10 +212,14 @@ class _Offers:
         return self._cap is None or self._played.get(self._artists[index], 0) < self._cap
 
     def _rescaled(self) -> dict[int, float]:
-        """The weights where all have vanished: measured from the best offer."""
-        values = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
-        top = max(values.values())
+        """The weights where they have all but vanished; where no cluster on offer is liked, all are alike."""
+        offers = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
+        liked = {cluster: self._affinities[cluster] for cluster in offers}
+        if not any(liked.values()):
+            liked = dict.fromkeys(offers, 1.0)
+        # From the best of what is liked, so that its weight can't vanish.
+        top = max(value for cluster, value in offers.items() if liked[cluster] > 0)
         return {
-            cluster: self._affinities[cluster] * math.exp((value - top) / self._temperature)
-            for cluster, value in values.items()
+            cluster: liked[cluster] * math.exp(min((value - top) / self._temperature, 700.0))
+            for cluster, value in offers.items()
         }

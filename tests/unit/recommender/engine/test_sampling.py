@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from recommender.engine.sampling import Pool, chance, draw, temperature_of, tilt, values
+from recommender.engine.sampling import Pick, Pool, chance, draw, temperature_of, tilt, values
 
 SCRIPT = """
 import json, numpy as np
@@ -32,6 +33,52 @@ def make_pool(
         np.arange(number), np.array(scores), np.array(clusters),
         np.array(artists if artists is not None else range(number)), np.array(affinities),
     )  # fmt: skip
+
+
+def by_the_formula(pool: Pool, n: int, temperature: float, seed: str, artist_cap: int) -> list[Pick]:
+    """The draw of the module's docstring, word for word: every offer is found anew at each place."""
+    eligible = pool.eligible if pool.eligible is not None else np.ones(len(pool.values), dtype=np.bool_)
+    even = 0.5 * math.exp(-temperature) / len(set(pool.clusters.tolist()))
+    picks: list[Pick] = []
+    for place in range(n):
+        placed = [pick.index for pick in picks]
+        artists = Counter(int(pool.artists[index]) for index in placed)
+        left = [
+            index for index in range(len(pool.values))
+            if eligible[index] and index not in placed and artists[int(pool.artists[index])] < artist_cap
+        ]  # fmt: skip
+        heads = [
+            min((index for index in left if pool.clusters[index] == cluster),
+                key=lambda index: (-pool.values[index], index))
+            for cluster in sorted({int(pool.clusters[index]) for index in left})
+        ]  # fmt: skip
+        if not heads:
+            break
+        top = max(float(pool.values[head]) for head in heads)
+        weights = np.array([
+            (pool.affinities[pool.clusters[head]] + even) * math.exp((pool.values[head] - top) / temperature)
+            for head in heads
+        ])  # fmt: skip
+        shares = 0.98 * weights / weights.sum() + 0.02 / len(heads)
+        drawn = int((np.cumsum(shares) <= chance(seed, place)).sum())
+        picks.append(Pick(heads[drawn], float(shares[drawn])))
+    return picks
+
+
+@given(st.integers(0, 2**32), st.floats(0.002, 5), st.integers(1, 12), st.integers(1, 3))
+def test_every_place_follows_the_formula_given_the_places_before(
+    world: int, temperature: float, clusters: int, artist_cap: int
+) -> None:
+    draws = np.random.default_rng(world)
+    affinities = draws.dirichlet(np.full(clusters, 0.3)) * (draws.random(clusters) < 0.7)
+    pool = Pool(np.arange(40), draws.normal(0, 1, 40).round(1), draws.integers(0, clusters, 40),
+                draws.integers(0, 15, 40), affinities, draws.random(40) < 0.8)  # fmt: skip
+
+    picks = draw(pool, n=20, temperature=temperature, seed=str(world), artist_cap=artist_cap)
+
+    expected = by_the_formula(pool, 20, temperature, str(world), artist_cap)
+    assert [pick.index for pick in picks] == [pick.index for pick in expected]
+    assert [pick.propensity for pick in picks] == pytest.approx([pick.propensity for pick in expected])
 
 
 def test_the_probability_is_the_formula_s() -> None:
@@ -114,6 +161,21 @@ def test_a_tiny_temperature_is_the_ranking_too() -> None:
     assert [pick.index for pick in picks] == [1, 2, 3, 0]
 
 
+@pytest.mark.parametrize("gap", [0.7, 0.735, 0.74, 0.743, 0.7445, 0.746, 0.9, 50.0])
+def test_far_below_a_song_that_may_not_appear_probabilities_are_as_exact(gap: float) -> None:
+    # Measured from the song at `gap`, the others weigh e^-700 to e^-746 and less: doubles end at e^-745.
+    pool = make_pool([gap, 0.0, -0.0005], [0, 0, 1], [0.6, 0.4])
+    pool = replace(pool, eligible=np.array([False, True, True]))
+
+    picks = [draw(pool, n=1, temperature=0.001, seed=str(seed))[0] for seed in range(20)]
+
+    even = 0.5 * math.exp(-0.001) / 2
+    first, second = 0.6 + even, (0.4 + even) * math.exp(-0.5)
+    expected = {1: 0.98 * first / (first + second) + 0.01, 2: 0.98 * second / (first + second) + 0.01}
+    assert {pick.index for pick in picks} == {1, 2}
+    assert all(pick.propensity == pytest.approx(expected[pick.index], rel=1e-12) for pick in picks)
+
+
 def test_the_more_engaged_cluster_is_drawn_more_often() -> None:
     pool = make_pool([0.5, 0.5], [0, 1], [0.7, 0.3])
 
@@ -149,10 +211,23 @@ def test_songs_that_may_not_appear_are_removed_before_the_heads_are_taken() -> N
     assert [(pick.index, pick.propensity) for pick in picks] == [(1, 1.0)]
 
 
-def test_where_nothing_is_liked_all_offers_are_alike() -> None:
+@pytest.mark.parametrize("temperature", [0.001, 0.1, 5, 1e6])
+def test_where_nothing_is_liked_all_offers_are_alike(temperature: float) -> None:
     pool = make_pool([0.5, 0.5], [0, 1], [0.0, 0.0])
 
-    assert draw(pool, n=1, temperature=0.1, seed="x")[0].propensity == pytest.approx(0.5)
+    assert draw(pool, n=1, temperature=temperature, seed="x")[0].propensity == pytest.approx(0.5)
+
+
+def test_without_a_cap_an_artist_may_have_the_whole_list() -> None:
+    pool = make_pool([0.9, 0.8, 0.7, 0.6], [0, 1, 0, 1], [0.5, 0.5], artists=[1, 1, 1, 1])
+
+    picks = draw(pool, n=5, temperature=0.2, seed="x", artist_cap=None)
+
+    assert sorted(pick.index for pick in picks) == [0, 1, 2, 3]
+
+
+def test_from_an_empty_pool_nothing_is_drawn() -> None:
+    assert draw(make_pool([], [], []), n=5, temperature=0.1, seed="x") == []
 
 
 def test_values_run_from_one_for_the_second_best_to_nought_for_the_twentieth() -> None:
