@@ -7,6 +7,7 @@ from what others did after the moment that it is asked about.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recommender.engine.catalogue import Interactions
 
@@ -24,6 +25,6 @@ def latest_share(interactions: Interactions, share: float) -> tuple[Interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
 
 
-def _only(interactions: Interactions, kept: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Interactions:
+def _only(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:
     columns = {name: getattr(interactions, name)[kept] for name in ("listeners", "songs", "at", "count")}
     return replace(interactions, **columns)

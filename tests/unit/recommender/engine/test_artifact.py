@@ -1,5 +1,9 @@
 """A model's files: whole or not there, verified before use, never run."""
 
+import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,56 @@ ARRAYS: dict[str, Any] = {
     "nothing": np.empty((0, 3), np.float32),
 }
 FACTS: dict[str, object] = {"label": "2026w47.1", "words": ["rock"]}
+
+
+# Kills a writer before each line of the module that it comes to, one child a line, until one gets through.
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from recommender.engine import artifact
+
+def write(folder, lines):
+    left = [lines]
+    def before(frame, event, argument):
+        if frame.f_code.co_filename != artifact.__file__:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return before
+    sys.settrace(before)
+    artifact.write(folder, {"song_ids": np.arange(1000), "weights": np.ones(7)}, {"label": folder.name})
+    os._exit(0)
+
+storage, lines, status = Path(sys.argv[1]), 0, 9
+while status:
+    child = os.fork()
+    if not child:
+        write(storage / f"v{lines:03}", lines)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    lines += 1
+print(lines)
+"""
+# Waits for its turn, so that all start at once; prints the hash, or that another was first.
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from recommender.engine import artifact
+
+number = int(sys.argv[2])
+arrays = {name: np.full(50_000, number) for name in "abcd"}
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(artifact.write(Path(sys.argv[1]), arrays, {"writer": number}))
+except artifact.ArtifactExists:
+    print("another was first")
+"""
+QUIET = {**os.environ, "PYTHONWARNINGS": "", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -98,6 +152,55 @@ def test_a_writer_that_breaks_leaves_nothing(
         artifact.write(folder, ARRAYS, FACTS)
 
     assert list(folder.parent.iterdir()) == []
+
+
+def test_a_writer_killed_at_any_line_leaves_a_whole_model_or_none(tmp_path: Path) -> None:
+    good = artifact.write(tmp_path / "good", ARRAYS, FACTS)
+
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path)], capture_output=True, text=True, check=True, env=QUIET
+    )
+
+    lines = int(done.stdout)
+    assert lines > 40
+    there = sorted(path.name for path in tmp_path.glob("v*"))
+    # Killed early there is nothing; once renamed, the model is whole, though its writer never came to say so.
+    assert there == [f"v{line:03}" for line in range(lines - len(there), lines)]
+    for name in there:
+        sha256 = sha256_of(tmp_path / name / artifact.MANIFEST)
+        assert artifact.read(tmp_path / name, sha256)[1] == {"label": name}
+    assert artifact.clear_unfinished(tmp_path) > 30
+    assert artifact.read(tmp_path / "good", good)[1] == FACTS
+
+
+def test_of_writers_of_one_name_at_once_one_wins_and_nothing_is_mixed(folder: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder), str(number)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=QUIET,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+
+    said = [writer.communicate()[0].strip() for writer in writers]
+    winner = next(number for number, answer in enumerate(said) if answer != "another was first")
+    assert said.count("another was first") == 3
+    arrays, facts = artifact.read(folder, said[winner])
+    assert facts == {"writer": winner}
+    assert all((arrays[name] == winner).all() for name in "abcd")
+    assert [path.name for path in folder.parent.iterdir()] == ["2026w47.1"]
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
