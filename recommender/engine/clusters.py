@@ -24,6 +24,8 @@ MOST: Final = 400
 FEWEST_SONGS: Final = 20
 SAME: Final = 0.5  # of two groups' songs together: shared by so many, they are the same group
 BLOCK: Final = 50_000
+# Measures that compare groups with one another.
+OF_SEVERAL: Final = ("silhouette_micro", "silhouette_macro", "davies_bouldin", "calinski_harabasz")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Clusters:
     """Centres of groups.
 
     Attributes:
-        centers: shape (n_clusters, n_features), float32.
+        centers: shape (n_clusters, n_features), float32; each is the nearest one of some song fitted on.
         inertia: sum of squared distances of the songs to their centres.
         labels: shape (n_songs,), the nearest centre of each song they were fitted on.
         distances: shape (n_songs,), how far that is.
@@ -76,13 +78,14 @@ def fit_clusters(points: NDArray[np.float32], *, n_clusters: int, seed: int) -> 
     """
     if not len(points):
         raise TooFewSongs("There are no songs to group.")
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    wanted = min(n_clusters, _distinct(points, n_clusters))
-    size = max(SAMPLE, SAMPLE_A_CLUSTER * wanted)
+    # Adding 0 turns -0 into 0: k-means takes both for the same point, and so must the count of distinct ones.
+    points = np.ascontiguousarray(points, dtype=np.float32) + np.float32(0)
+    size = max(SAMPLE, SAMPLE_A_CLUSTER * n_clusters)
     sample = points
     if len(points) > size:
         chosen = np.random.default_rng(seed).choice(len(points), size, replace=False)
         sample = points[np.sort(chosen)]
+    wanted = min(n_clusters, _distinct(sample, n_clusters))
     steps = ALL_STEPS if sample is points else STEPS
     # One thread: sums that several threads share come out different in the last bit from run to run.
     with threadpool_limits(1):
@@ -91,7 +94,9 @@ def fit_clusters(points: NDArray[np.float32], *, n_clusters: int, seed: int) -> 
         for _ in range(LAST_STEPS if sample is not points else 0):
             centers = _moved(points, centers)
         labels, squares = nearest(points, centers)
-    return Clusters(centers, float(squares.sum(dtype=np.float64)), labels, np.sqrt(squares))
+    used, labels = np.unique(labels, return_inverse=True)
+    total = float(squares.sum(dtype=np.float64))
+    return Clusters(centers[used], total, labels.astype(np.int32), np.sqrt(squares))
 
 
 def nearest(
@@ -112,19 +117,24 @@ def nearest(
 
 
 def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """How well the groups hold together; JSON can hold it. None where there is only one group.
+    """How well the groups hold together; JSON can hold it. None where a measure says nothing, as of one group.
 
-    inertia a song; R2 = 1 - inertia / total sum of squares; simplified silhouette: (b - a) / max(a, b), a
+    Inertia a song; R2 = 1 - inertia / total sum of squares; simplified silhouette: (b - a) / max(a, b), a
     the distance to the own centre and b to the next nearest one, averaged over songs (micro) and over
     groups (macro), with the five worst groups; Davies-Bouldin: the mean over groups of the largest
     (s_i + s_j) / d_ij; Calinski-Harabasz: between / within, each over its degrees of freedom; p99: the
-    99th percentile of the distance, beyond which a new song is an outsider.
+    99th percentile of the distance, beyond which a new song is an outsider (`outside`).
+
+    Raises:
+        TooFewSongs: there are no points.
 
     Source:
         Hruschka et al., "Evolutionary algorithms for clustering gene-expression data", ICDM 2004
         (simplified silhouette); Davies and Bouldin 1979; Calinski and Harabasz 1974.
     """
     n, k = len(points), clusters.n_clusters
+    if not n:
+        raise TooFewSongs("There are no songs whose groups could hold together.")
     middle = points.mean(axis=0, dtype=np.float64)
     total = float(((points - middle) ** 2).sum(dtype=np.float64))
     found: dict[str, Any] = {
@@ -134,7 +144,7 @@ def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
         "p99_distance": float(np.quantile(clusters.distances, 0.99)),
     }
     if k < 2:
-        return found | dict.fromkeys(("silhouette_micro", "silhouette_macro", "davies_bouldin"))
+        return found | {"worst": []} | dict.fromkeys(OF_SEVERAL)
     each = _silhouettes(points, clusters)
     sizes = np.bincount(clusters.labels, minlength=k)
     by_group = np.bincount(clusters.labels, weights=each, minlength=k) / np.maximum(sizes, 1)
@@ -147,6 +157,16 @@ def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
         "davies_bouldin": _davies_bouldin(clusters, sizes),
         "calinski_harabasz": (total - clusters.inertia) / (k - 1) / within if within > 0 else None,
     }
+
+
+def outside(points: NDArray[np.float32], centers: NDArray[np.float32], p99_distance: float) -> float:
+    """Share of the points further from their centre than 99 % of the songs learnt from; NaN without points.
+
+    About .01 of songs like those; more where new songs are of a kind that no group holds.
+    """
+    if not len(points):
+        return float("nan")
+    return float((np.sqrt(nearest(points, centers)[1]) > p99_distance).mean())
 
 
 def match_ids(

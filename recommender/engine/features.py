@@ -1,8 +1,8 @@
 """What is known of songs besides who plays them, as numbers: metadata as TF-IDF, sound as scaled columns."""
 
-from collections import Counter
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -31,6 +31,7 @@ class FeatureSpace:
         names: names of the sound columns: "year", "duration" and the audio features.
         centres, scales: shape (n_names,), median and spread of each; scale 0 for a column that says nothing.
         axes: shape (n_tokens, d): the metadata's main directions.
+        length: root of the mean squared length of the scaled sound rows; 0 where no column says anything.
     """
 
     tokens: list[str]
@@ -39,18 +40,15 @@ class FeatureSpace:
     centres: NDArray[np.float64]
     scales: NDArray[np.float64]
     axes: NDArray[np.float32]
+    length: float
 
     def metadata(self, catalogue: Catalogue) -> csr_array:
         """Shape (n_songs, n_tokens): TF-IDF, rows of length 1; tokens never seen before are left out."""
         columns = {token: column for column, token in enumerate(self.tokens)}
         found = [[columns[token] for token in song if token in columns] for song in tokens_of(catalogue)]
-        indptr = np.concatenate([[0], np.cumsum([len(row) for row in found], dtype=np.int64)])
-        indices = np.fromiter((column for row in found for column in row), dtype=np.int64, count=indptr[-1])
-        rows = np.repeat(np.arange(len(found)), np.diff(indptr))
-        values = self.idf[indices]
-        lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(found)))
-        shape = (catalogue.n_songs, len(self.tokens))
-        return csr_array(((values / lengths[rows]).astype(np.float32), indices, indptr), shape=shape)
+        counts = np.array([len(row) for row in found], dtype=np.int64)
+        indices = np.fromiter((column for row in found for column in row), np.int64, count=int(counts.sum()))
+        return _tfidf(indices, counts, self.idf)
 
     def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
         """Shape (n_songs, n_names): each column in its own spreads from its median.
@@ -67,19 +65,25 @@ class FeatureSpace:
         return np.clip(scaled, -FURTHEST, FURTHEST).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, d + n_names): metadata's main directions and sound, each side of length 1 or 0."""
+        """Shape (n_songs, d + n_names): metadata's main directions, of length 1 or 0, and sound beside them.
+
+        Both weigh alike: the sound is of length 1 over the songs learnt from, not in each: of a single column
+        nothing would be left but its sign, and one known value would speak as loud as ten.
+        """
         metadata = unit(np.asarray(self.metadata(catalogue) @ self.axes, dtype=np.float32))
-        return np.hstack([metadata, unit(self.sound(catalogue))])
+        return np.hstack([metadata, self.sound(catalogue) / np.float32(self.length or 1)])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {name: getattr(self, name) for name in ("idf", "centres", "scales", "axes")}
 
     def facts(self) -> dict[str, object]:
-        return {"tokens": self.tokens, "names": self.names}
+        return {"tokens": self.tokens, "names": self.names, "length": self.length}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        return cls(tokens=list(facts["tokens"]), names=list(facts["names"]), **arrays)
+        return cls(
+            tokens=list(facts["tokens"]), names=list(facts["names"]), length=float(facts["length"]), **arrays
+        )
 
 
 def fit_features(catalogue: Catalogue, *, seed: int) -> FeatureSpace:
@@ -87,15 +91,42 @@ def fit_features(catalogue: Catalogue, *, seed: int) -> FeatureSpace:
 
     A column's unit is of no account: multiplied by a constant, its scaled values are the same.
     """
-    counts = Counter(token for song in tokens_of(catalogue) for token in song)
-    tokens = sorted(token for token, songs in counts.items() if songs >= LEAST_SONGS)
-    songs = np.array([counts[token] for token in tokens], dtype=np.float64)
-    idf = (np.log((1 + catalogue.n_songs) / (1 + songs)) + 1).astype(np.float32)
+    tokens, idf, metadata = _vocabulary(catalogue)
     columns = numeric_columns(catalogue)
     centres, scales = _spreads(columns)
-    bare = FeatureSpace(tokens, idf, list(columns), centres, scales, np.zeros((len(tokens), 0), np.float32))
-    axes = softened_axes(bare.metadata(catalogue), seed)
-    return FeatureSpace(tokens, idf, list(columns), centres, scales, axes)
+    axes = softened_axes(metadata, seed)
+    space = FeatureSpace(tokens, idf, list(columns), centres, scales, axes, length=1.0)
+    squares = (space.sound(catalogue).astype(np.float64) ** 2).sum(axis=1)
+    return replace(space, length=float(np.sqrt(squares.mean())) if len(squares) else 0.0)
+
+
+def _vocabulary(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
+    """The tokens in alphabetical order, their idf, and the catalogue's rows, from reading the songs once."""
+    numbers: dict[str, int] = {}
+    counts, found = [], []
+    for song in tokens_of(catalogue):
+        counts.append(len(song))
+        found.extend([numbers.setdefault(token, len(numbers)) for token in song])
+    lengths, codes = np.array(counts, dtype=np.int64), np.array(found, dtype=np.int64)
+    songs = np.bincount(codes, minlength=len(numbers))
+    tokens = sorted(token for token, number in numbers.items() if songs[number] >= LEAST_SONGS)
+    places = np.array([numbers[token] for token in tokens], dtype=np.int64)
+    idf = (np.log((1 + catalogue.n_songs) / (1 + songs[places])) + 1).astype(np.float32)
+    columns = np.full(len(numbers), -1, dtype=np.int64)
+    columns[places] = np.arange(len(tokens))
+    kept = columns[codes] >= 0
+    rows = np.repeat(np.arange(len(lengths)), lengths)[kept]
+    return tokens, idf, _tfidf(columns[codes][kept], np.bincount(rows, minlength=len(lengths)), idf)
+
+
+def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_array:
+    """Rows of length 1: `counts` tokens for each song, one song's `indices` after the other's."""
+    rows = np.repeat(np.arange(len(counts)), counts)
+    values = idf[indices]
+    lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(counts)))
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    shape = (len(counts), len(idf))
+    return csr_array(((values / lengths[rows]).astype(np.float32), indices, indptr), shape=shape)
 
 
 def softened_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
@@ -113,16 +144,17 @@ def tokens_of(catalogue: Catalogue) -> Iterator[list[str]]:
         catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
         catalogue.release_years.tolist(), strict=True,
     ):  # fmt: skip
-        found = [f"artist:{_plain(artist)}"] if artist else []
-        if album:
+        by, record = _plain(artist), _plain(album)
+        found = [f"artist:{by}"] if by else []
+        if record:
             # Many albums are called "Greatest Hits".
-            found.append(f"album:{_plain(artist)}/{_plain(album)}")
+            found.append(f"album:{by}/{record}")
         found += [f"songwriter:{writer}" for writer in _values(writers)]
         for genre in _values(genres):
             found.append(f"genre:{genre}")
             if " " in genre:
                 found += [f"word:{word}" for word in genre.split(" ")]
-        if year == year:  # noqa: PLR0124 - not NaN
+        if math.isfinite(year):
             found.append(f"decade:{int(year) // 10 * 10}")
         yield list(dict.fromkeys(found))
 
