@@ -117,7 +117,7 @@ def nearest(
 
 
 def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """How well the groups hold together; JSON can hold it. None where a measure says nothing, as of one group.
+    """How well the groups hold together; JSON can hold it. None where a measure says nothing (one group).
 
     Inertia a song; R2 = 1 - inertia / total sum of squares; simplified silhouette: (b - a) / max(a, b), a
     the distance to the own centre and b to the next nearest one, averaged over songs (micro) and over
