@@ -221,10 +221,29 @@ EMAIL_FROM = DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "moovita
 SLACK_WEBHOOK_URL = env.address("SLACK_WEBHOOK_URL", "", ("https", "http"))
 ALERT_URLS = env.words("ALERT_URLS")
 HEALTHCHECKS_URL = env.address("HEALTHCHECKS_URL", "", ("http", "https"))
+# Told as critical again after so many hours while nobody has acknowledged it, as warning after a day.
+ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, least=0.1, most=720)
+# Where people reach the pages; links in alerts start with it.
+SITE_URL = env.address("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
+
+# --- Watchdog --------------------------------------------------------------------------------------
 # Dotted callables; each room brings its own.
 WATCHDOG_CHECKS: list[str] = []
+# Every web process looks too, so that somebody is told also where Beat and the workers are gone.
+WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
+START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, least=1, most=720)
+MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, least=1, most=10_000)
+MAX_DATA_AGE_HOURS = env.number("MAX_DATA_AGE_HOURS", 26, least=1, most=10_000)
+MAX_MODEL_AGE_DAYS = env.number("MAX_MODEL_AGE_DAYS", 14, least=1, most=10_000)
+MAX_QUEUE_LENGTH = env.whole("MAX_QUEUE_LENGTH", 100, least=1, most=1_000_000)
+LEAST_FREE_DISK_SHARE = env.share("LEAST_FREE_DISK_SHARE", 0.1)
+
+# --- How long is kept what --------------------------------------------------------------------------
+KEEP_RUNS_DAYS = env.whole("KEEP_RUNS_DAYS", 730, least=30, most=36_500)
+KEEP_SETTLED_DAYS = env.whole("KEEP_SETTLED_DAYS", 90, least=1, most=36_500)
 
 # --- Logs ------------------------------------------------------------------------------------------
+LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = {
     "version": 1,

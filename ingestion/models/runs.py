@@ -1,104 +1,11 @@
-"""The tables of the ingestion room: what the source holds, and how each run went."""
+"""How each run went, and what it refused."""
 
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
 
-from ingestion.source.schemas import Resource
-
-RESOURCES = [(resource.value, resource.value.replace("_", " ")) for resource in Resource]
-
-
-class Mirrored(models.Model):
-    """A row that mirrors one of the source's.
-
-    A run never deletes: a row that two successful runs did not see is unavailable from then on, and
-    comes back when the source sends it again.
-    """
-
-    created_at = models.DateTimeField("created at the source")
-    updated_at = models.DateTimeField("updated at the source")
-    missing_since = models.ForeignKey(
-        "ingestion.IngestionRun", models.SET_NULL, null=True, blank=True, editable=False, related_name="+",
-        db_index=False,
-        help_text="The first successful run that did not see this row any more.",
-    )  # fmt: skip
-    unavailable_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        abstract = True
-        # Partial: nearly every row is there, and pays nothing.
-        indexes: ClassVar = [
-            models.Index(
-                fields=["missing_since"], name="%(class)s_missing", condition=Q(missing_since__isnull=False)
-            ),
-            models.Index(
-                fields=["unavailable_at"],
-                name="%(class)s_unavailable",
-                condition=Q(unavailable_at__isnull=False),
-            ),
-        ]
-
-
-class Song(Mirrored):
-    id = models.BigIntegerField(primary_key=True, help_text="The source's id.")
-    name = models.TextField()
-    artist = models.TextField()
-    songwriters = models.TextField(blank=True)
-    duration = models.DurationField()
-    genres = models.TextField(blank=True, help_text="As sent; several are separated by commas.")
-    album = models.TextField(blank=True)
-    audio_features = models.JSONField(
-        null=True, blank=True, help_text="By Spotify's names: 0 to 1, loudness in dB, tempo in BPM."
-    )
-    release_year = models.SmallIntegerField(null=True, blank=True)
-
-    class Meta(Mirrored.Meta):
-        db_table = "songs"
-        ordering: ClassVar = ["id"]
-
-    def __str__(self) -> str:
-        return f"{self.name} by {self.artist}"
-
-
-class Listener(Mirrored):
-    id = models.BigIntegerField(primary_key=True, help_text="The source's id.")
-    first_name = models.TextField(blank=True)
-    last_name = models.TextField(blank=True)
-    email = models.TextField(blank=True)
-    gender = models.TextField(blank=True)
-    favorite_genres = models.TextField(blank=True, help_text="As sent; several are separated by commas.")
-
-    class Meta(Mirrored.Meta):
-        db_table = "users"
-        ordering: ClassVar = ["id"]
-        permissions: ClassVar = [
-            ("view_personal_data", "Can see names, e-mail addresses and genders of listeners")
-        ]
-
-    def __str__(self) -> str:
-        # No name: this text ends up in logs and error pages.
-        return f"Listener {self.pk}"
-
-
-class ListeningHistory(Mirrored):
-    """One listening session; the source gives no time per song."""
-
-    user = models.ForeignKey(Listener, models.PROTECT, related_name="histories", db_index=False)
-    items = models.JSONField(help_text="Song ids, in the source's order.")
-
-    class Meta(Mirrored.Meta):
-        db_table = "listening_history"
-        ordering: ClassVar = ["id"]
-        verbose_name_plural = "listening history"
-        # The source gives these rows no id: this pair is what names them.
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["user", "created_at"], name="listening_history_user_created_at")
-        ]
-
-    def __str__(self) -> str:
-        return f"Session of listener {self.user_id} at {self.created_at:%Y-%m-%d %H:%M}"
+from ingestion.models.catalogue import RESOURCES
 
 
 class IngestionRun(models.Model):
@@ -125,6 +32,11 @@ class IngestionRun(models.Model):
     )
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
     stage = models.CharField(max_length=40, blank=True, help_text="What a running run is doing.")
+    stage_done = models.PositiveBigIntegerField(default=0, help_text="Rows done in this stage.")
+    stage_total = models.PositiveBigIntegerField(default=0, help_text="Rows of this stage; 0: nobody knows.")
+    stages = models.JSONField(
+        default=list, blank=True, help_text="Each stage's name, start and seconds, in order."
+    )
     dry_run = models.BooleanField(default=False)
     accept_reset = models.BooleanField(default=False)
     started_at = models.DateTimeField(db_index=True)
@@ -147,9 +59,20 @@ class IngestionRun(models.Model):
     error_kind = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
     summary = models.TextField(blank=True, help_text="What this run did, in a sentence.")
+    followed_up_at = models.DateTimeField(
+        null=True, blank=True, editable=False,
+        help_text="When its end was held against the runs before, and incidents were opened and resolved.",
+    )  # fmt: skip
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["id"],
+                name="ingestion_run_to_follow_up",
+                condition=Q(followed_up_at=None) & ~Q(status="running"),
+            )
+        ]
         constraints: ClassVar = [
             models.CheckConstraint(
                 name="ingestion_run_finished_iff_not_running",
@@ -205,6 +128,11 @@ class ResourceReport(models.Model):
     unknown_fields = models.JSONField(default=dict, blank=True, help_text="Field: rows that carry it.")
     latency_p50 = models.FloatField("median latency in seconds", null=True, blank=True)
     latency_p95 = models.FloatField("95th percentile of latency in seconds", null=True, blank=True)
+    latency_max = models.FloatField("longest latency in seconds", null=True, blank=True)
+    seconds = models.FloatField("seconds of reading and writing", null=True, blank=True)
+    sample = models.JSONField(
+        default=list, blank=True, help_text="Some of the differences that were written: key, field, old, new."
+    )
     errors = models.JSONField(default=dict, blank=True, help_text="Failed attempts by kind.")
 
     class Meta:
@@ -250,3 +178,59 @@ class Rejection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource}: {self.field} {self.reason}"
+
+
+class BandCheck(models.Model):
+    """One measure of one run against the runs before it: usual, or how far off."""
+
+    class Verdict(models.TextChoices):
+        LEARNING = "learning", "too few runs to tell"
+        USUAL = "usual"
+        LOW = "low", "lower than usual"
+        HIGH = "high", "higher than usual"
+
+    run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="band_checks")
+    measure = models.CharField(max_length=40, help_text="Such as received or duration.")
+    resource = models.CharField(
+        max_length=17, choices=RESOURCES, blank=True, help_text="Empty: the whole run."
+    )
+    value = models.FloatField()
+    median = models.FloatField(null=True, blank=True)
+    mad = models.FloatField("median absolute deviation", null=True, blank=True)
+    low = models.FloatField("lower edge", null=True, blank=True)
+    high = models.FloatField("upper edge", null=True, blank=True)
+    n = models.PositiveIntegerField("runs it was held against", default=0)
+    verdict = models.CharField(max_length=8, choices=Verdict.choices)
+
+    class Meta:
+        ordering: ClassVar = ["run", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "measure", "resource"], name="band_check_measure_once_a_run"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["measure", "resource", "-run"], name="band_check_history"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.measure} {self.resource} of run {self.run_id}: {self.verdict}"
+
+
+class BandReset(models.Model):
+    """A person said: this is the new normal. Runs before `since` are not compared with any more."""
+
+    measure = models.CharField(max_length=40)
+    resource = models.CharField(max_length=17, choices=RESOURCES, blank=True)
+    since = models.ForeignKey(
+        IngestionRun, models.CASCADE, related_name="+", help_text="The first usual run."
+    )
+    at = models.DateTimeField()
+    by = models.CharField(max_length=150)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.measure} {self.resource}: new normal since run {self.since_id}"

@@ -1,0 +1,47 @@
+"""Which part of the service was last seen alive, and what its tasks cost."""
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class Pulse(models.Model):
+    """When a part of the service last did its round."""
+
+    class Part(models.TextChoices):
+        BEAT = "beat", "Celery Beat"
+        WORKER = "worker", "Celery workers"
+        WATCHDOG = "watchdog"
+        SCHEDULER = "scheduler", "start-pipeline"
+
+    part = models.CharField(max_length=20, choices=Part.choices, unique=True)
+    at = models.DateTimeField()
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    since = models.DateTimeField(help_text="When this process did its first round.")
+    facts = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["part"]
+
+    def __str__(self) -> str:
+        return f"{self.part} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class TaskUse(models.Model):
+    """What one background task took."""
+
+    task = models.CharField(max_length=100)
+    task_id = models.CharField(max_length=50)
+    started_at = models.DateTimeField(db_index=True)
+    succeeded = models.BooleanField()
+    seconds = models.FloatField()
+    cpu_seconds = models.FloatField("CPU seconds")
+    peak_memory = models.PositiveBigIntegerField("peak memory in bytes")
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        verbose_name = "task cost"
+
+    def __str__(self) -> str:
+        return f"{self.task} at {self.started_at:%Y-%m-%d %H:%M:%S}"
