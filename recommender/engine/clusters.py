@@ -94,9 +94,9 @@ def fit_clusters(points: NDArray[np.float32], *, n_clusters: int, seed: int) -> 
         for _ in range(LAST_STEPS if sample is not points else 0):
             centers = _moved(points, centers)
         labels, squares = nearest(points, centers)
-    used, labels = np.unique(labels, return_inverse=True)
+    used, places = np.unique(labels, return_inverse=True)
     total = float(squares.sum(dtype=np.float64))
-    return Clusters(centers[used], total, labels.astype(np.int32), np.sqrt(squares))
+    return Clusters(centers[used], total, places.astype(np.int32), np.sqrt(squares))
 
 
 def nearest(
