@@ -1,0 +1,121 @@
+"""Evidence that may be looked at every day: e-values for coins, a confidence sequence for means."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc, betaln
+
+# A coin's prior weighs as much as 40 throws: sharpest at shares that differ from the design's by .1 or so.
+PRIOR: Final = 20.0
+ALPHA: Final = 0.05
+
+
+def ln_e_of_wins(wins: float, losses: float) -> float:
+    """ln of the e-value against "both win as often"; from ln 20 on they do not, whenever it is looked at.
+
+        ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
+
+    Source:
+        Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022
+        (arXiv 2011.03567).
+    """
+    return ln_e_of_share(wins, losses, 0.5)
+
+
+def ln_e_of_share(inside: float, outside: float, share: float) -> float:
+    """ln of the e-value against "each falls inside with probability `share`"; 0 < share < 1.
+
+        ln E = lnBeta(40 p + n1, 40 (1 - p) + n2) - lnBeta(40 p, 40 (1 - p)) - n1 ln p - n2 ln(1 - p)
+
+    Source: as `ln_e_of_wins`. One function for sample ratios, "who picked first" and guardrails' errors.
+    """
+    a, b = 2 * PRIOR * share, 2 * PRIOR * (1 - share)
+    likelihood = inside * math.log(share) + outside * math.log1p(-share)
+    return float(betaln(a + inside, b + outside) - betaln(a, b)) - likelihood
+
+
+def ln_e_of_losing(wins: float, losses: float) -> float:
+    """ln of the one-sided e-value against "wins at least as often as it loses".
+
+        ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
+
+    I is the regularised incomplete beta function: the posterior chance that it wins less than half. So small
+    that it is 0 in doubles: no evidence at all.
+    """
+    behind = float(betainc(PRIOR + wins, PRIOR + losses, 0.5))
+    return ln_e_of_wins(wins, losses) + math.log(2 * behind) if behind > 0 else -math.inf
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of means, and how far it may be off at any time.
+
+    Attributes:
+        difference: mean of the treated less mean of the others.
+        half_width: infinite where there are fewer than two on a side.
+    """
+
+    difference: float
+    half_width: float
+
+    @property
+    def low(self) -> float:
+        return self.difference - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.difference + self.half_width
+
+
+def confidence_sequence(
+    treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
+) -> Interval:
+    """Where the difference of means lies, all days together with probability 1 - alpha, asymptotically.
+
+    Args:
+        treated, others: one value a listener; shapes (n,) and (m,).
+        planned: the number of listeners at which the interval is tightest, fixed at the start.
+
+    Source:
+        Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences", Annals
+        of Statistics 2024 (arXiv 2103.06476); Welch's standard error.
+    """
+    if min(len(treated), len(others)) < 2:
+        mean = treated.mean() - others.mean() if len(treated) and len(others) else 0.0
+        return Interval(float(mean), math.inf)
+    n = len(treated) + len(others)
+    error = math.sqrt(treated.var(ddof=1) / len(treated) + others.var(ddof=1) / len(others))
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / planned
+    factor = 2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha)
+    difference = float(treated.mean() - others.mean())
+    return Interval(difference, error * math.sqrt(n) * math.sqrt(factor))
+
+
+def adjusted(values: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values less what the same listeners' values before the test explain (CUPED); the mean stays.
+
+        Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
+
+    Source:
+        Deng et al., "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
+        data", WSDM 2013.
+    """
+    spread = before.var() if len(before) else 0.0
+    if spread == 0:
+        return values
+    theta = ((values - values.mean()) * (before - before.mean())).mean() / spread
+    adjusted_values: NDArray[np.float64] = values - theta * (before - before.mean())
+    return adjusted_values
+
+
+def z_of_listeners(balances: NDArray[np.float64]) -> float:
+    """Mean balance of wins and losses a listener, over its standard error; 0 where it can't be told."""
+    if len(balances) < 2:
+        return 0.0
+    error = balances.std(ddof=1) / math.sqrt(len(balances))
+    if error == 0:
+        return math.copysign(math.inf, balances[0]) if balances[0] else 0.0
+    return float(balances.mean() / error)

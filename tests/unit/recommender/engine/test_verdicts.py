@@ -1,0 +1,133 @@
+"""The verdict on a test: which of the rules applies first, and at which number it turns."""
+
+import json
+import math
+
+import pytest
+
+from recommender.engine.verdicts import Coin, Evidence, Guardrail, Outcome, verdict
+
+FAIR = Coin("Arms", 500, 500, 0.5)
+CROOKED = Coin("Arms", 600, 400, 0.5)
+WORSE = Guardrail("Engagement", -0.3, -0.5, -0.1, challengers=30, champions=30)
+
+
+def refresh(**numbers: object) -> Evidence:
+    usual = {"days": 6, "wins": 20, "losses": 20, "listeners": 25, "z": 0.0, "gate": True}
+    return Evidence("refresh", **{**usual, **numbers})  # type: ignore[arg-type]
+
+
+def change(**numbers: object) -> Evidence:
+    usual = {"days": 21, "wins": 120, "losses": 70, "late_wins": 5, "late_losses": 5, "listeners": 60}
+    return Evidence("change", **{**usual, **numbers})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (refresh(days=5), Outcome.WAITING),
+        (refresh(days=6), Outcome.PROMOTE),
+        (refresh(z=-0.839), Outcome.PROMOTE),
+        (refresh(z=-0.841), Outcome.REJECT),
+        (refresh(z=-math.inf), Outcome.REJECT),
+        (refresh(listeners=19, z=-2.0), Outcome.WAITING),
+        (refresh(listeners=20, z=-2.0), Outcome.REJECT),
+        (refresh(wins=14, losses=15, z=-2.0), Outcome.WAITING),
+        (refresh(wins=15, losses=15, z=-2.0), Outcome.REJECT),
+        (refresh(days=13, wins=0, losses=0, listeners=0), Outcome.WAITING),
+        (refresh(days=14, wins=0, losses=0, listeners=0), Outcome.PROMOTE),
+        (refresh(days=14, wins=0, losses=0, listeners=0, gate=None), Outcome.PROMOTE),
+        (refresh(days=14, wins=0, losses=0, listeners=0, gate=False), Outcome.REJECT),
+        (refresh(days=14, gate=False), Outcome.PROMOTE),
+    ],
+)
+def test_a_refresh_is_promoted_unless_it_is_worse(evidence: Evidence, outcome: Outcome) -> None:
+    assert verdict(evidence).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (change(), Outcome.PROMOTE),
+        (change(days=20), Outcome.WAITING),
+        (change(late_wins=4, late_losses=5), Outcome.WAITING),
+        (change(wins=100, losses=90), Outcome.WAITING),
+        (change(days=59, wins=100, losses=90), Outcome.WAITING),
+        (change(days=60, wins=100, losses=90), Outcome.INCONCLUSIVE),
+        (change(days=60), Outcome.PROMOTE),
+        (change(days=3, wins=70, losses=120), Outcome.REJECT),
+        (change(days=0, wins=0, losses=0), Outcome.WAITING),
+    ],
+)
+def test_a_change_must_win(evidence: Evidence, outcome: Outcome) -> None:
+    assert verdict(evidence).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "outcome"),
+    [
+        (70, 120, Outcome.ROLLBACK),
+        (90, 100, Outcome.WAITING),
+        (120, 70, Outcome.WAITING),
+        (0, 0, Outcome.WAITING),
+    ],
+)
+def test_the_anchor_comes_back_where_the_champion_loses(wins: int, losses: int, outcome: Outcome) -> None:
+    assert verdict(Evidence("anchor", days=3, wins=wins, losses=losses)).outcome == outcome
+
+
+def test_equals_that_differ_are_a_fault() -> None:
+    assert verdict(Evidence("equals", days=3, wins=120, losses=70)).outcome == Outcome.INVALID
+    assert verdict(Evidence("equals", days=3, wins=9, losses=11)).outcome == Outcome.WAITING
+    assert verdict(Evidence("equals", days=60, wins=90, losses=95)).outcome == Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"coins": (FAIR, CROOKED)}, {"leaked": 1}, {"crossed": 0.011}],
+    ids=["coin", "leak", "crossover"],
+)
+@pytest.mark.parametrize("evidence", [refresh, change])
+def test_what_can_not_be_trusted_is_neither_promoted_nor_rolled_back(evidence, fault) -> None:  # type: ignore[no-untyped-def]
+    found = verdict(evidence(**fault, hard_failure="It breaks.", guardrails=(WORSE,)))
+
+    assert found.outcome == Outcome.INVALID
+
+
+def test_fair_coins_and_few_crossovers_are_let_pass() -> None:
+    assert verdict(refresh(coins=(FAIR, Coin("None", 0, 0, 0.3)), crossed=0.01)).outcome == Outcome.PROMOTE
+
+
+def test_a_hard_failure_rolls_back_at_once() -> None:
+    found = verdict(refresh(days=0, hard_failure="12 % of its answers are errors."))
+
+    assert found.outcome == Outcome.ROLLBACK
+    assert found.reason == "12 % of its answers are errors."
+
+
+@pytest.mark.parametrize(
+    ("rail", "days", "outcome"),
+    [
+        (WORSE, 7, Outcome.ROLLBACK),
+        (WORSE, 6, Outcome.PROMOTE),
+        (Guardrail("Engagement", -0.3, -0.5, -0.1, challengers=29, champions=30), 7, Outcome.PROMOTE),
+        (Guardrail("Engagement", -0.3, -0.7, 0.1, challengers=30, champions=30), 7, Outcome.PROMOTE),
+    ],
+)
+def test_a_deterioration_that_is_sure_rolls_back(rail: Guardrail, days: int, outcome: Outcome) -> None:
+    assert verdict(refresh(days=days, guardrails=(rail,))).outcome == outcome
+
+
+def test_a_verdict_is_the_same_when_its_evidence_was_stored() -> None:
+    evidence = change(coins=(FAIR,), guardrails=(WORSE,), days=5)
+
+    stored = Evidence.from_json(json.loads(json.dumps(evidence.as_json())))
+
+    assert stored == evidence
+    assert verdict(stored) == verdict(evidence)
+
+
+def test_numbers_of_a_verdict_fit_into_json() -> None:
+    found = verdict(refresh(z=math.inf))
+
+    assert json.loads(json.dumps(found.numbers, allow_nan=False))["z"] == 1e9
