@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ingest, quality, serve, train
+from benchmarks import calibration, ingest, quality, serve, train
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_BIG = 6_000, 50_000
@@ -23,15 +23,14 @@ def parser() -> ArgumentParser:
     _add_quality(commands)
     for name, module in (("train", train), ("serve", serve)):
         _add_world(commands, name, (module.__doc__ or "").strip())
+    _add_calibration(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 unless something broke: a missed target is a result."""
     chosen = parser().parse_args(arguments)
-    report = {"ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve}[chosen.command](
-        chosen
-    )
+    report = MEASURES[chosen.command](chosen)
     if report is None:
         return 0
     print(report.text())
@@ -83,6 +82,22 @@ def _add_world(commands: Any, name: str, about: str) -> None:
     _add_json(one)
 
 
+def _add_calibration(commands: Any) -> None:
+    one = commands.add_parser(
+        "calibration", help="how often the loop decides rightly about models",
+        description=calibration.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    one.add_argument("--runs", type=int, default=500, help="lives of each scenario (default: 500)")
+    one.add_argument(
+        "--quick", action="store_true", help="20 lives each: shows that it works, proves nothing"
+    )
+    one.add_argument(
+        "--event-level", action="store_true",
+        help="decide by single events, as must not be done, and see the targets missed",
+    )  # fmt: skip
+    _add_json(one)
+
+
 def _add_json(one: ArgumentParser) -> None:
     one.add_argument(
         "--json", type=Path, metavar="FILE", help="the figures in full (default: var/benchmarks/)"
@@ -121,6 +136,10 @@ def _serve(chosen: Namespace) -> Report:
     return serve.measure(replace(plan, seconds=2.0, rounds=1, big_songs=10_000) if chosen.quick else plan)
 
 
+def _calibration(chosen: Namespace) -> Report:
+    return calibration.measure(calibration.plan_of(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -130,6 +149,11 @@ def _count(text: str) -> int:
     if number < 300:
         raise ArgumentTypeError(f"{number} are too few to measure")
     return number
+
+
+MEASURES = {
+    "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

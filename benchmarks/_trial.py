@@ -1,0 +1,104 @@
+"""One test of two models, lived day by day through the code that decides in production."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from benchmarks._listening import PLACES, Crowd, Day, Life
+from recommender.engine.rounds import score_list
+from recommender.engine.tallies import ListScore, tally
+from recommender.engine.verdicts import USUAL, Coin, Evidence, Kind, Outcome, verdict
+
+TEST_SHARE: Final = 0.7  # of all lists; the rest compares with the anchor
+ANCHOR_DAYS: Final = 28
+SONGS: Final = tuple(range(PLACES))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a test is run.
+
+    Attributes:
+        first: probability that the challenger fills a round's first place; a fair coin has .5.
+    """
+
+    kind: Kind = Kind.CHANGE
+    crowd: Crowd = field(default_factory=Crowd)
+    first: float = 0.5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended, and on which day."""
+
+    outcome: Outcome
+    day: int
+
+
+Decide = Callable[[Evidence, Sequence[Day]], Outcome]
+
+
+def by_rounds(evidence: Evidence, days: Sequence[Day]) -> Outcome:
+    """As in production."""
+    return verdict(evidence).outcome
+
+
+def by_events(evidence: Evidence, days: Sequence[Day]) -> Outcome:
+    """What must not be done: every place shown is a witness, and each day's look is the only one."""
+    engaged = np.concatenate([day.engaged.ravel() for day in days])
+    challengers = np.concatenate([day.by_challenger.ravel() for day in days])
+    ours, theirs = engaged[challengers], engaged[~challengers]
+    error = np.sqrt(ours.var() / len(ours) + theirs.var() / len(theirs)) or 1.0
+    z = (ours.mean() - theirs.mean()) / error
+    if abs(z) < 1.96:
+        return verdict(evidence).outcome if evidence.days >= USUAL.deadline else Outcome.WAITING
+    return Outcome.PROMOTE if z > 0 else Outcome.REJECT
+
+
+def live(trial: Trial, seed: int, decide: Decide = by_rounds) -> Ended:
+    """Live the test until it has a verdict."""
+    life = Life(trial.crowd, seed)
+    lists: list[ListScore] = []
+    days: list[Day] = []
+    for number in range(USUAL.deadline + 1):
+        outcome = decide(_evidence(trial.kind, lists, days, number), days) if number else Outcome.WAITING
+        if outcome != Outcome.WAITING:
+            return Ended(outcome, number)
+        days.append(life.day(number, share=TEST_SHARE, first=trial.first))
+        lists += _scored(days[-1], number)
+    return Ended(Outcome.WAITING, USUAL.deadline)
+
+
+def is_brought_back(crowd: Crowd, seed: int) -> bool:
+    """Whether the anchor returns, within its 28 days, after a model with the crowd's effect was promoted."""
+    life = Life(replace(crowd, novelty=0.0), seed)
+    lists: list[ListScore] = []
+    for number in range(ANCHOR_DAYS + 1):
+        found = verdict(_evidence(Kind.ANCHOR, lists, [], number)).outcome
+        if found == Outcome.ROLLBACK:
+            return True
+        lists += _scored(life.day(number, share=1 - TEST_SHARE), number)
+    return False
+
+
+def _evidence(kind: Kind, lists: Sequence[ListScore], days: Sequence[Day], number: int) -> Evidence:
+    found = tally(lists, day=number, late_days=USUAL.late_days)
+    firsts = (
+        np.concatenate([day.by_challenger[:, ::2].ravel() for day in days]) if days else np.empty(0, bool)
+    )
+    ours = int(firsts.sum())
+    return Evidence(
+        kind=kind, days=number, wins=found.wins, losses=found.losses, late_wins=found.late_wins,
+        late_losses=found.late_losses, listeners=found.listeners, z=found.z, gate=True,
+        coins=(Coin("First picks", ours, len(firsts) - ours, 0.5),),
+    )  # fmt: skip
+
+
+def _scored(day: Day, number: int) -> list[ListScore]:
+    rows = zip(day.listeners.tolist(), day.by_challenger.tolist(), day.engaged, strict=True)
+    return [
+        ListScore(listener, number, score_list(SONGS, teams, set(np.flatnonzero(liked).tolist()), ()))
+        for listener, teams, liked in rows
+    ]

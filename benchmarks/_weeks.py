@@ -1,0 +1,73 @@
+"""Weeks of listening with and without drift, for the calibration of what finds it."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
+
+from recommender.engine.drift import change_of, is_alarm
+
+GROUPS = 20
+PLAYS = 15  # a listener's week
+REFERENCE = 8  # weeks
+YEAR = 52
+
+
+class Weeks:
+    """Listeners with tastes of their own.
+
+    Args:
+        moved: JS distance between what all listen to before and after, natural logarithm.
+        hit: share of a week's plays that fall, in some weeks, to one group that everybody plays.
+    """
+
+    def __init__(self, seed: int, *, listeners: int = 60, moved: float = 0.0, hit: float = 0.0) -> None:
+        self._random = np.random.default_rng(seed)
+        self._tastes = self._random.dirichlet(np.full(GROUPS, 0.3), listeners)
+        self._there = np.zeros(GROUPS)
+        self._there[self._random.choice(GROUPS, 2, replace=False)] = 0.5
+        self._share = _share_of(self._tastes.mean(axis=0), self._there, moved)
+        self._hit = hit
+
+    def week(self, *, after: bool = False) -> NDArray[np.float64]:
+        """Shape (n_listeners, 20): one week's plays; `after` the drift, or before it."""
+        tastes = self._tastes
+        if after:
+            tastes = (1 - self._share) * tastes + self._share * self._there
+        if self._hit:
+            tastes = (1 - self._hit) * tastes + self._hit * np.eye(GROUPS)[self._random.integers(GROUPS)]
+        played = self._random.poisson(PLAYS, len(tastes))
+        return self._random.multinomial(played, tastes / tastes.sum(axis=1, keepdims=True)).astype(np.float64)
+
+
+def is_found(seed: int, *, listeners: int, moved: float) -> bool:
+    """Whether a drift is found within two weeks of its beginning."""
+    world = Weeks(seed, listeners=listeners, moved=moved)
+    weeks = [world.week() for _ in range(REFERENCE)] + [world.week(after=True) for _ in range(2)]
+    changes = [
+        change_of(np.stack([*weeks[:REFERENCE], weeks[at]], axis=1), seed=seed)
+        for at in (REFERENCE, REFERENCE + 1)
+    ]
+    return is_alarm(changes[:1]) or is_alarm(changes)
+
+
+def false_alarms(seed: int, *, listeners: int, hit: float = 0.0) -> int:
+    """Alarms in a year in which nothing drifts."""
+    world = Weeks(seed, listeners=listeners, hit=hit)
+    weeks = [world.week() for _ in range(REFERENCE + YEAR)]
+    changes = [
+        change_of(np.stack(weeks[at - REFERENCE : at + 1], axis=1), seed=seed)
+        for at in range(REFERENCE, REFERENCE + YEAR)
+    ]
+    return sum(is_alarm(changes[max(0, at - 1) : at + 1]) for at in range(YEAR))
+
+
+def _share_of(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:
+    """How much of everybody's plays must move for this JS distance."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if jensenshannon(before, (1 - middle) * before + middle * there) < moved:
+            low = middle
+        else:
+            high = middle
+    return low
