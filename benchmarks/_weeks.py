@@ -63,8 +63,10 @@ def false_alarms(seed: int, *, listeners: int, hit: float = 0.0) -> int:
 
 def _share_of(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:
     """How much of everybody's plays must move for this JS distance."""
+    if not moved:
+        return 0.0
     low, high = 0.0, 1.0
-    for _ in range(40):
+    for _ in range(20):
         middle = (low + high) / 2
         if jensenshannon(before, (1 - middle) * before + middle * there) < moved:
             low = middle
