@@ -1,8 +1,19 @@
-"""The tables of the recommender room: models, how they came to be, what was served and said."""
+"""The tables of the recommender room: models, how they came to be, what was served, said and decided."""
 
 from recommender.models.keys import ApiKey
 from recommender.models.lists import Feedback, ServedList, Shelf
+from recommender.models.loop import (
+    AttributedListen,
+    Decision,
+    DriftReport,
+    EngagementDay,
+    Experiment,
+    Exposure,
+    ScoredList,
+    SongEvidence,
+)
 from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
 
-__all__ = ["ApiKey", "Cluster", "Feedback", "Immutable", "ModelVersion", "Promotion", "ServedList", "Shelf",
-           "TrainingRun"]  # fmt: skip
+__all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagementDay",
+           "Experiment", "Exposure", "Feedback", "Immutable", "ModelVersion", "Promotion", "ScoredList",
+           "ServedList", "Shelf", "SongEvidence", "TrainingRun"]  # fmt: skip

@@ -59,6 +59,17 @@ class ServedList(models.Model):
     temperature = models.FloatField()
     artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="None: no limit.")
     seed = models.CharField(max_length=64)
+    experiment = models.ForeignKey(
+        "recommender.Experiment", models.SET_NULL, null=True, blank=True, related_name="served_lists"
+    )
+    challenger_shelf = models.ForeignKey(
+        Shelf,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="What the challenger's places of an interleaved list were drawn from.",
+    )
     pages = models.JSONField(help_text="What each page asked for: how many songs, and which excluded.")
     items = models.JSONField(help_text="Song, cluster, affinity, propensity, familiar, reason; best first.")
 

@@ -44,6 +44,17 @@ class ModelVersion(models.Model):
     seconds = models.FloatField("duration in seconds")
     cpu_seconds = models.FloatField("CPU seconds")
     peak_memory = models.PositiveBigIntegerField("peak memory in bytes")
+    parent = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="refreshes",
+        help_text="The version that it refreshes: same features, scales and number of clusters.",
+    )
+    lineage = models.JSONField(
+        default=dict, blank=True, help_text="Clusters born, split and retired; churn in songs and in plays."
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -92,6 +103,7 @@ class TrainingRun(models.Model):
         SCHEDULE = "schedule"
         ADMIN = "admin"
         DEMO = "demo"
+        DRIFT = "drift"
 
     class Status(models.TextChoices):
         RUNNING = "running"
