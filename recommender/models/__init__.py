@@ -6,6 +6,7 @@ from recommender.models.loop import (
     AttributedListen,
     Decision,
     DriftReport,
+    EngagedList,
     EngagementDay,
     Experiment,
     Exposure,
@@ -14,6 +15,6 @@ from recommender.models.loop import (
 )
 from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
 
-__all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagementDay",
+__all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagedList", "EngagementDay",
            "Experiment", "Exposure", "Feedback", "Immutable", "ModelVersion", "Promotion", "ScoredList",
            "ServedList", "Shelf", "SongEvidence", "TrainingRun"]  # fmt: skip

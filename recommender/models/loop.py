@@ -177,6 +177,34 @@ class AttributedListen(models.Model):
         return f"Song {self.song_id} of list {self.served_list_id}"
 
 
+class EngagedList(models.Model):
+    """What came of one served list within 7 days; a list of which nothing came counts as zero."""
+
+    served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="engagement")
+    listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
+    version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="engaged_lists")
+    at = models.DateTimeField("served at", db_index=True)
+    songs = models.PositiveSmallIntegerField()
+    engaged = models.PositiveSmallIntegerField(
+        default=0, help_text="Songs liked or listened to, not refused."
+    )
+    likes = models.PositiveSmallIntegerField(default=0)
+    listens = models.PositiveSmallIntegerField(default=0, help_text="Attributed ones, and those reported.")
+    skips = models.PositiveSmallIntegerField(default=0)
+    dislikes = models.PositiveSmallIntegerField(default=0)
+    final = models.BooleanField(default=False, help_text="Seven days have passed: nothing can be added.")
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        indexes: ClassVar = [
+            models.Index(fields=["listener", "at"], name="engaged_list_of_listener"),
+            models.Index(fields=["at"], name="engaged_list_open", condition=Q(final=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.engaged} of {self.songs} songs of list {self.served_list_id}"
+
+
 class EngagementDay(models.Model):
     """One day of lists that one version served alone, and what came of them; zero counts as zero."""
 
