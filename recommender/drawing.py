@@ -1,7 +1,7 @@
 """From a shelf's bytes to the songs of a list, page by page: what was asked decides what is given."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ class Page:
     near: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "excluded": sorted(self.excluded)}
+        return {"n": self.n, "excluded": sorted(self.excluded), "near": self.near}
 
     @classmethod
     def from_json(cls, page: dict[str, Any]) -> "Page":
@@ -79,10 +79,12 @@ class Drawing:
         self._shelf = shelf
         self._terms = terms
         self._placed: list[sampling.Pick] = []
-        self._numbers, self._clusters = np.unique(shelf.clusters, return_inverse=True)
+        numbers = sorted(set(shelf.clusters.tolist()))
+        self._numbers = np.array(numbers, dtype=np.int32)
+        self._clusters = self._numbers.searchsorted(shelf.clusters)
         known = shelf.affinities
         # Nothing known, nothing preferred.
-        shares = [known.get(number, 0.0) if known else 1.0 for number in self._numbers.tolist()]
+        shares = [known.get(number, 0.0) if known else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
         self._values = self._tilted(shelf.values.astype(np.float64))
 
@@ -104,7 +106,7 @@ class Drawing:
             placed=self._placed,
         )  # fmt: skip
         self._placed += picks
-        return [self._picked(pick) for pick in picks]
+        return self._picked(picks)
 
     def drop(self, count: int) -> None:
         """Take the last `count` songs back; the next page is drawn as if they had never been."""
@@ -114,8 +116,10 @@ class Drawing:
         self, number: int | None, eligible: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Values and affinities with this cluster put forward, however little the listener plays of it."""
-        near = self._shelf.clusters == (NO_CLUSTER if number is None else number)
-        if number is None or not (near & eligible).any():
+        if number is None:
+            return self._values, self._affinities
+        near = self._shelf.clusters == number
+        if not (near & eligible).any():
             return self._values, self._affinities
         lift = self._values[eligible].max() - self._values[near & eligible].max() + NEAR
         affinities = np.where(self._numbers == number, self._affinities.max(), self._affinities)
@@ -127,20 +131,26 @@ class Drawing:
         return tilted
 
     def _eligible(self, page: Page) -> NDArray[np.bool_]:
-        eligible: NDArray[np.bool_] = ~np.isin(self._shelf.songs, np.array(page.excluded, dtype=np.int64))
+        eligible = np.ones(len(self._shelf.songs), dtype=np.bool_)
+        if page.excluded:
+            eligible = ~np.isin(self._shelf.songs, np.array(page.excluded, dtype=np.int64))
         if self._terms.discovery > MOST_RESURFACING:
             eligible &= self._shelf.flags & RESURFACED == 0
         return eligible
 
-    def _picked(self, pick: sampling.Pick) -> Picked:
-        shelf, place = self._shelf, pick.index
-        cluster, flags = int(shelf.clusters[place]), int(shelf.flags[place])
-        return Picked(
-            song=int(shelf.songs[place]),
-            cluster=None if cluster == NO_CLUSTER else cluster,
-            affinity=round(float(shelf.affinities.get(cluster, 0.0)), 6),
-            propensity=pick.propensity,
-            familiar=bool(flags & (FAMILIAR | RESURFACED)),
-            resurfaced=bool(flags & RESURFACED),
-            cold=bool(flags & COLD),
-        )
+    def _picked(self, picks: list[sampling.Pick]) -> list[Picked]:
+        shelf = self._shelf
+        places = [pick.index for pick in picks]
+        columns = (column[places].tolist() for column in (shelf.songs, shelf.clusters, shelf.flags))
+        return [
+            Picked(
+                song=song,
+                cluster=None if cluster == NO_CLUSTER else cluster,
+                affinity=round(shelf.affinities.get(cluster, 0.0), 6),
+                propensity=pick.propensity,
+                familiar=bool(flags & (FAMILIAR | RESURFACED)),
+                resurfaced=bool(flags & RESURFACED),
+                cold=bool(flags & COLD),
+            )
+            for pick, song, cluster, flags in zip(picks, *columns, strict=True)
+        ]

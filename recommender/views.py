@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpResponseBase
 from django.utils import timezone
+from django.utils.encoding import iri_to_uri
 from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.generics import ListAPIView
@@ -267,8 +268,9 @@ def _more(listener: int, asked: dict[str, Any]) -> ServedList:
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
     if n * page >= DEEPEST:
         return None
+    # Not build_absolute_uri, which takes four times as long to join what needs no joining.
     address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
-    return str(request.build_absolute_uri(address))
+    return f"{request.scheme}://{request.get_host()}{iri_to_uri(address)}"
 
 
 def _version() -> ModelVersion | None:

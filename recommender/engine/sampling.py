@@ -133,9 +133,9 @@ class _Offers:
         self._of: list[int] = pool.clusters.tolist()
         self._artists: list[int] = pool.artists.tolist()
         even = EVEN * math.exp(-temperature) / max(1, len(set(self._of)))
-        self._affinities = [float(share) + even for share in pool.affinities]
+        self._affinities = [share + even for share in pool.affinities.tolist()]
         self._temperature = temperature
-        self._cap = artist_cap
+        self._cap = math.inf if artist_cap is None else artist_cap
         self._taken = {pick.index for pick in placed}
         self._played: dict[int, int] = {}
         for pick in placed:
@@ -178,26 +178,29 @@ class _Offers:
         self._taken.add(index)
         artist = self._artists[index]
         self._played[artist] = self._played.get(artist, 0) + 1
-        stale = [self._of[index]]
-        if self._cap is not None and self._played[artist] >= self._cap:
-            heads = [(cluster, queue[-1]) for cluster, queue in self._queues.items()]
-            stale += [cluster for cluster, head in heads if self._artists[head] == artist]
-        for cluster in dict.fromkeys(stale):
-            self._renew(cluster)
+        self._renew(self._of[index])
+        if self._played[artist] >= self._cap:
+            artists = self._artists
+            stale = [cluster for cluster, queue in self._queues.items() if artists[queue[-1]] == artist]
+            for cluster in stale:
+                self._renew(cluster)
 
     def _queued(self, pool: Pool) -> dict[int, list[int]]:
         """Each cluster's eligible songs, the worst first; clusters by number."""
-        order = np.lexsort((np.arange(len(pool.values)), -pool.values))[::-1]
+        order = np.argsort(-pool.values, kind="stable")[::-1]
         if pool.eligible is not None:
             order = order[pool.eligible[order]]
-        queues: dict[int, list[int]] = {cluster: [] for cluster in sorted(set(self._of))}
+        queues: list[list[int]] = [[] for _ in self._affinities]
+        clusters = self._of
         for index in order.tolist():
-            queues[self._of[index]].append(index)
-        return queues
+            queues[clusters[index]].append(index)
+        return {cluster: queue for cluster, queue in enumerate(queues) if queue}
 
     def _renew(self, cluster: int) -> None:
         queue = self._queues[cluster]
-        while queue and not self._may_appear(queue[-1]):
+        while queue and (
+            queue[-1] in self._taken or self._played.get(self._artists[queue[-1]], 0) >= self._cap
+        ):
             queue.pop()
         if not queue:
             del self._queues[cluster]
@@ -205,11 +208,6 @@ class _Offers:
         elif self._temperature > 0:
             power = (self._values[queue[-1]] - self._top) / self._temperature
             self._weights[cluster] = self._affinities[cluster] * math.exp(min(power, 700.0))
-
-    def _may_appear(self, index: int) -> bool:
-        if index in self._taken:
-            return False
-        return self._cap is None or self._played.get(self._artists[index], 0) < self._cap
 
     def _rescaled(self) -> dict[int, float]:
         """The weights where they have all but vanished; where no cluster on offer is liked, all are alike."""
