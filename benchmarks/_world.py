@@ -77,7 +77,8 @@ def _sessions(
     """Each listener keeps to four styles; within a style songs are played by a power law."""
     members = [np.flatnonzero(styles == style) for style in range(STYLES)]
     each = max(1, plays // listeners // PLAYS_A_SESSION)
-    first = datetime(2026, 1, 1, tzinfo=UTC)
+    # Up to now: shelves are prepared for who has listened of late.
+    first = datetime.now(UTC) - timedelta(days=DAYS)
     for listener in range(1, listeners + 1):
         liked = [listener % STYLES, *draws.integers(STYLES, size=3).tolist()]
         shares = draws.dirichlet([1.5, 1.0, 1.0, 0.5])

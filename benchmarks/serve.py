@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from secrets import token_urlsafe
 from typing import Final
 
+import orjson
 import psutil
 
 from benchmarks.place import ROOT, Broken, Figures, Place, temporary_place
@@ -23,7 +24,7 @@ MOST_PRIVATE: Final = 150.0  # MB a worker
 WORKERS: Final = 4
 START_WITHIN: Final = 120.0  # seconds
 CONNECTIONS: Final = 4
-ASKED: Final = 300  # listeners; enough that no answer is the one before
+ASKED: Final = 300  # listeners of each view; enough that no answer is the one before
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def _prepare(place: Place, plan: Plan) -> str:
     _say("training")
     place.run(manage, "retrain", "--json")
     _say("preparing shelves")
-    place.run(manage, "prepareshelves", "--all")
+    made = orjson.loads(place.run(manage, "prepareshelves", "--all", "--json"))["shelves"]
+    if made < 2 * ASKED:
+        raise Broken(f"{made} shelves were prepared, of {plan.listeners}: lists would be scored live")
     place.run(manage, "createsuperuser", "--noinput", "--username=admin", "--email=admin@example.org",
               DJANGO_SUPERUSER_PASSWORD=token_urlsafe(12))  # fmt: skip
     return place.run(manage, "apikey", "benchmark", "--user=admin", "--quiet").decode().split()[-1]
@@ -111,8 +114,11 @@ def _findings(report: Report, plan: Plan, samples: dict[str, list[Figures]]) -> 
 
 
 def _memory(place: Place, plan: Plan, report: Report, key: str) -> None:
-    """Private memory of each of several workers, after all of them have served."""
-    paths = [f"/api/v1/users/{listener}/recommendations/?n=20" for listener in range(1, ASKED + 1)]
+    """Private memory of each of several workers, after all of them have served from shelves and scored live.
+
+    Live for the second half of the listeners: what the plain view wrote of them made their shelves stale.
+    """
+    paths = [f"/api/v1/users/{listener}/recommendations/?n=20" for listener in range(1, 2 * ASKED + 1)]
     with _server(place, workers=WORKERS) as (port, server):
         _load(place, port, key, plan.seconds, paths, connections=4 * WORKERS)
         workers = [child for child in server.children(recursive=True) if child.memory_info().rss > 20e6]
