@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final
 
 from django.db import transaction
@@ -114,6 +115,56 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
             # Whoever wanted this champion gone has seen it; nobody has judged the new one.
             raise Busy(f"The champion is {current} by now, no longer {champion}.")
         return _replace(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+
+
+def bring_back(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
+    """Withdraw the champion for good, and make a former champion serve again.
+
+    Raises:
+        NotPromotable: it is champion, or was withdrawn itself.
+        ReasonMissing: the reason says nothing.
+        Exception: what `verify` finds wrong with the artifact.
+    """
+    _require(reason)
+    verify(version)
+    with _one_at_a_time():
+        return _replace(champion_row(), version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+
+
+def challenge(version: ModelVersion) -> None:
+    """Make a candidate the challenger of a test.
+
+    Raises:
+        NotPromotable: it is champion, or was withdrawn.
+    """
+    _move(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
+
+
+def stand_down(version: ModelVersion, *, withdrawn: bool = False, waiting: bool = False) -> None:
+    """End a challenger's part in a test; a version that is champion by now is left alone.
+
+    Args:
+        withdrawn: for good.
+        waiting: as a candidate, which may be tested again.
+    """
+    role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if waiting else Role.RETIRED
+    with _one_at_a_time():
+        ModelVersion.objects.filter(pk=version.pk, role=Role.CHALLENGER).update(role=role)
+    version.refresh_from_db()
+
+
+def champion_at(moment: datetime) -> ModelVersion | None:
+    """Who was champion then, by the ledger."""
+    last = Promotion.objects.filter(at__lte=moment).select_related("promoted").order_by("-id").first()
+    return last.promoted if last else None
+
+
+def _move(version: ModelVersion, role: str, *, among: tuple[str, ...]) -> None:
+    with _one_at_a_time():
+        if not ModelVersion.objects.filter(pk=version.pk, role__in=among).update(role=role):
+            version.refresh_from_db()
+            raise NotPromotable(f"{version.label} is {version.get_role_display()}: it can't be tested.")
+    version.refresh_from_db()
 
 
 def _last_sound(champion: ModelVersion, verify: Verify) -> ModelVersion:

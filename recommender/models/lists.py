@@ -70,6 +70,9 @@ class ServedList(models.Model):
         related_name="+",
         help_text="What the challenger's places of an interleaved list were drawn from.",
     )
+    milliseconds = models.FloatField(
+        null=True, blank=True, help_text="How long drawing it took; of lists of a test, and some others."
+    )
     pages = models.JSONField(help_text="What each page asked for: how many songs, and which excluded.")
     items = models.JSONField(help_text="Song, cluster, affinity, propensity, familiar, reason; best first.")
 
@@ -133,3 +136,23 @@ class Feedback(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of song {self.song_id} by listener {self.listener_id}"
+
+
+class Mishap(models.Model):
+    """A list of a test that could not be made as it should: the champion served alone."""
+
+    class Kind(models.TextChoices):
+        ARTIFACT = "artifact", "the challenger can't be loaded"
+        ERROR = "error", "a list could not be drawn"
+
+    experiment = models.ForeignKey("recommender.Experiment", models.CASCADE, related_name="mishaps")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    detail = models.TextField(blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["experiment", "at"], name="mishap_of_experiment")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} in experiment {self.experiment_id}"

@@ -1,0 +1,72 @@
+"""What goes wrong while a challenger serves: counted, and a hard failure where it is too much."""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+from django.db.models import Q, QuerySet
+
+from recommender.models import Experiment, Mishap, ServedList
+
+logger = logging.getLogger(__name__)
+
+WINDOW: Final = timedelta(minutes=15)
+FEWEST_REQUESTS: Final = 50
+MOST_BROKEN: Final = 0.02
+SLOWER: Final = 2.0  # times the champion's 95th percentile
+SLOW: Final = 300.0  # milliseconds; faster than that nobody waits
+CHECKS: Final = 3  # windows in a row
+Arm = ServedList.Arm
+
+
+def record(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
+    """Write down that a list of this test could not be made as it should."""
+    logger.warning("experiment_mishap experiment=%s kind=%s reason=%r", experiment.pk, kind, detail)
+    Mishap.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
+
+
+def hard_failure(experiment: Experiment, now: datetime) -> str:
+    """Why the challenger must stop at once, in a sentence; empty where it need not."""
+    broken = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ARTIFACT).order_by("-id").first()
+    if broken is not None:
+        return f"{experiment.challenger} could not be loaded: {broken.detail}"
+    return _too_many_errors(experiment, now) or _too_slow(experiment, now)
+
+
+def _too_many_errors(experiment: Experiment, now: datetime) -> str:
+    """Over all windows since the start: a bad quarter of an hour is not forgotten until it was judged."""
+    moments = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ERROR).values_list(
+        "at", flat=True
+    )
+    served = ServedList.objects.filter(experiment=experiment)
+    empty = served.filter(items=[]).values_list("generated_at", flat=True)
+    times = sorted([*moments, *empty])
+    for place, moment in enumerate(times):
+        wrong = sum(1 for other in times[place:] if other < moment + WINDOW)
+        errors = sum(1 for other in moments if moment <= other < moment + WINDOW)
+        requests = served.filter(generated_at__gte=moment, generated_at__lt=moment + WINDOW).count() + errors
+        if requests >= FEWEST_REQUESTS and wrong > MOST_BROKEN * requests:
+            return (
+                f"{wrong} of {requests} requests to {experiment.challenger} broke or came back empty within "
+                f"15 minutes from {moment:%Y-%m-%d %H:%M} UTC on."
+            )
+    return ""
+
+
+def _too_slow(experiment: Experiment, now: datetime) -> str:
+    slow = 0
+    for window in range(CHECKS):
+        until = now - window * WINDOW
+        lists = ServedList.objects.filter(generated_at__gte=until - WINDOW, generated_at__lt=until)
+        ours = _p95(lists.filter(experiment=experiment), Q(arm__in=(Arm.CHALLENGER, Arm.INTERLEAVED)))
+        theirs = _p95(lists, Q(arm=Arm.CHAMPION))
+        slow += ours is not None and theirs is not None and ours > SLOW and ours > SLOWER * theirs
+    if slow < CHECKS:
+        return ""
+    return f"{experiment.challenger} answers more than {SLOWER:g} times slower than the champion."
+
+
+def _p95(lists: QuerySet[ServedList], of: Q) -> float | None:
+    took = [ms for ms in lists.filter(of).values_list("milliseconds", flat=True) if ms is not None]
+    return float(np.quantile(took, 0.95)) if len(took) >= FEWEST_REQUESTS // CHECKS else None
