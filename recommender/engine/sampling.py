@@ -79,7 +79,7 @@ def draw(
     20, here and in any other process. At temperature 0 the best value is taken, by its number where values
     are equal: no chance, no affinity, no floor, and a propensity of 1.
     """
-    offers = _Offers(pool, temperature, artist_cap, placed)
+    offers = Offers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
     for place in range(len(placed), len(placed) + n):
         if not offers.clusters:
@@ -123,7 +123,7 @@ def tilt(discovery: float) -> float:
     return LEAN * (discovery - USUAL)
 
 
-class _Offers:
+class Offers:
     """Each cluster's best remaining song, and what it weighs."""
 
     def __init__(
@@ -173,12 +173,29 @@ class _Offers:
         cluster = list(weights)[min(place, len(reached) - 1)]
         return Pick(self._queues[cluster][-1], (1 - floor) * weights[cluster] / total + even)
 
+    def propensity(self, index: int, floor: float) -> float:
+        """The probability with which the next place falls to this song; 0 for one that is no offer."""
+        cluster = self._of[index]
+        if cluster not in self._queues or self._queues[cluster][-1] != index:
+            return 0.0
+        if self._temperature <= 0:
+            return float(self.best().index == index)
+        weights, total = self._weights, sum(self._weights.values())
+        if not FAINT < total < math.inf:
+            weights = self._rescaled()
+            total = sum(weights.values())
+        return (1 - floor) * weights[cluster] / total + floor / len(weights)
+
     def take(self, index: int) -> None:
         """Place a song, and renew the offers that are gone with it."""
         self._taken.add(index)
-        artist = self._artists[index]
+        if self._queues.get(self._of[index]):
+            self._renew(self._of[index])
+        self.count(self._artists[index])
+
+    def count(self, artist: int) -> None:
+        """A song by this artist was placed, of this pool or of another one."""
         self._played[artist] = self._played.get(artist, 0) + 1
-        self._renew(self._of[index])
         if self._played[artist] >= self._cap:
             artists = self._artists
             stale = [cluster for cluster, queue in self._queues.items() if artists[queue[-1]] == artist]
