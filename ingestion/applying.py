@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,6 +16,10 @@ class Latency(NamedTuple):
 
     p50: float | None
     p95: float | None
+    longest: float | None
+
+
+NO_LATENCY: Final = Latency(None, None, None)
 
 
 def latency_of(newest: Iterable[float], committed_at: datetime) -> Latency:
@@ -26,9 +30,9 @@ def latency_of(newest: Iterable[float], committed_at: datetime) -> Latency:
     """
     waits = sorted(committed_at.timestamp() - moment for moment in newest)
     if not waits:
-        return Latency(None, None)
+        return NO_LATENCY
     last = len(waits) - 1
-    return Latency(waits[last // 2], waits[int(last * 0.95)])
+    return Latency(waits[last // 2], waits[int(last * 0.95)], waits[last])
 
 
 def mark_missing(

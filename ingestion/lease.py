@@ -7,6 +7,7 @@ error_kind and error, whose partial UNIQUE allows one running row.
 import os
 import socket
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -38,10 +39,15 @@ def running(model: type[models.Model]) -> Any:
 
 
 class Heart:
-    """Beats for a run, and learns when the run is no longer ours."""
+    """Beats for a run, and learns when the run is no longer ours.
 
-    def __init__(self, run: Any) -> None:
+    Args:
+        told: the run's columns that every beat writes.
+    """
+
+    def __init__(self, run: Any, told: Sequence[str] = ("stage",)) -> None:
         self._run = run
+        self._told = told
         self._beaten = time.monotonic()
 
     def beat(self) -> None:
@@ -56,7 +62,8 @@ class Heart:
     def beat_now(self) -> None:
         """Write the heartbeat; inside a transaction this also keeps others from taking over until its end."""
         alive = type(self._run).objects.filter(pk=self._run.pk, status=RUNNING)
-        if not alive.update(heartbeat_at=timezone.now(), stage=self._run.stage):
+        told = {name: getattr(self._run, name) for name in self._told}
+        if not alive.update(heartbeat_at=timezone.now(), **told):
             raise RunLost(f"Run {self._run.pk} was taken for dead and abandoned; it stops here.")
         self._beaten = time.monotonic()
 

@@ -17,16 +17,18 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from ingestion import rejections, runs
-from ingestion.applying import Latency, latency_of, mark_missing
+from ingestion.applying import latency_of, mark_missing
 from ingestion.intake import Intake, Source
 from ingestion.landing import Change, Known, number_of
 from ingestion.meter import Meter
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.quality import Limits, Status, Verdict, judge
+from ingestion.reporting import Written, report_on, sampled, summary
 from ingestion.resuming import staging_of
 from ingestion.source.errors import SourceError
 from ingestion.source.schemas import Resource
 from ingestion.staging import Staging
+from ingestion.timeline import TOLD, Timeline
 from ingestion.upsert import HISTORY_TABLE, LISTENER_TABLE, SONG_TABLE, available_keys, upsert
 
 logger = logging.getLogger(__name__)
@@ -106,11 +108,12 @@ class _Job:
     def __init__(self, run: IngestionRun, order: Order, watch: Watch) -> None:
         self.run, self.order, self.watch = run, order, watch
         self.meter = Meter()
-        self.heart = runs.Heart(run)
+        self.heart = runs.Heart(run, TOLD)
+        self.timeline = Timeline(run)
         self.staging = Staging(order.staging)  # until `read` has found the run's own
         self.known = Known()
         self.intakes: list[Intake] = []
-        self.written: dict[Resource, tuple[int, Latency]] = {}
+        self.written: dict[Resource, Written] = {}
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -139,14 +142,15 @@ class _Job:
         self.staging = staging_of(self.run, self.order.staging)
         for table in ORDER:
             spool = self.staging.spool(table.schema.resource)
-            intake = Intake(table, spool, self.known, self.order.zone, self._tick, self.watch.progress)
+            intake = Intake(table, spool, self.known, self.order.zone, self._tick, self._progress)
             self.intakes.append(intake)
             intake.begin(client)
         for intake in self.intakes:
-            self._stage(f"reading {_words(intake)}")
+            self._stage("reading", intake)
             intake.read()
 
     def judge_and_apply(self) -> None:
+        self._stage("judging")
         assessments = [intake.assess() for intake in self.intakes]
         verdict = judge(assessments, self.order.limits, accept_reset=self.order.accept_reset)
         if self.order.dry_run:
@@ -160,11 +164,12 @@ class _Job:
 
     def _apply(self, intake: Intake, *, whole: bool) -> None:
         resource = intake.table.schema.resource
-        self._stage(f"writing {_words(intake)}")
-        records = self._counted(intake)
-        written = upsert(intake.table, records, self._guard, into_empty=intake.landing.into_empty)
+        self._stage("writing", intake)
+        written = self.written[resource] = Written()
+        records = self._counted(intake, written)
+        written.rows = upsert(intake.table, records, self._guard, into_empty=intake.landing.into_empty)
         newest = (moment for landed in intake.landing.pages.values() for moment in landed.newest)
-        self.written[resource] = (written, latency_of(newest, timezone.now()))
+        written.latency = latency_of(newest, timezone.now())
         rejections.keep(self.run, resource, intake.landing.refusals(), self._guard)
         if whole:
             rejections.settle(self.run, resource)
@@ -179,13 +184,14 @@ class _Job:
             at_once=self.order.accept_reset,
         )  # fmt: skip
 
-    def _counted(self, intake: Intake) -> Iterator[tuple[object, ...]]:
+    def _counted(self, intake: Intake, written: Written) -> Iterator[tuple[object, ...]]:
         total = intake.sum("new") + intake.sum("changed")
-        for done, change in enumerate(intake.landing.changes(), 1):
+        changes = sampled(intake.table, intake.landing.changes(), written.sample)
+        for done, change in enumerate(changes, 1):
             yield change.record
             if done % 1_000 == 0:
                 self._tick()
-                self.watch.progress(done, total)
+                self._progress(done, total)
 
     def _show_changes(self) -> None:
         for intake in self.intakes:
@@ -200,35 +206,33 @@ class _Job:
     def _finish(self, verdict: Verdict) -> None:
         """Write the reports and the run's end together."""
         self.meter.sample()
+        self.timeline.end()
         reports = [self._report(intake) for intake in self.intakes]
         names = ("received", "new", "changed", "unchanged", "rejected", "missing", "bytes")
         totals = {name: sum(getattr(report, name) for report in reports) for name in names}
         with transaction.atomic():
             ResourceReport.objects.bulk_create(reports)
             runs.finish(
-                self.run, verdict.status, **totals,
+                self.run, verdict.status, **totals, stages=self.run.stages,
                 error_kind=verdict.kind, error=verdict.reason, summary=summary(reports),
                 cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory,
                 rows_per_second=totals["received"] / max(self.meter.seconds, 1e-9),
             )  # fmt: skip
 
     def _report(self, intake: Intake) -> ResourceReport:
-        measured, resource = intake.measured, intake.table.schema.resource
-        written, latency = self.written.get(resource, (0, Latency(None, None)))
-        counts = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "returned",
-                  "incoherent_times", "unknown_songs")  # fmt: skip
-        taken = ("total", "pages", "requests", "retries", "bytes", "shifts", "stable", "errors", "resumed")
-        return ResourceReport(
-            run=self.run, resource=resource, written=written, missing=intake.missing,
-            unknown_fields=intake.unknown_fields(), latency_p50=latency.p50, latency_p95=latency.p95,
-            **{name: intake.sum(name) for name in counts},
-            **{name: getattr(measured, name) for name in taken},
-        )  # fmt: skip
+        resource = intake.table.schema.resource
+        written = self.written.get(resource, Written())
+        return report_on(self.run, intake, written, self.timeline.seconds_of(resource))
 
-    def _stage(self, name: str) -> None:
-        self.run.stage = name
+    def _stage(self, name: str, intake: Intake | None = None) -> None:
+        resource = intake.table.schema.resource if intake else ""
+        self.timeline.begin(f"{name} {resource.replace('_', ' ')}".rstrip(), resource)
         self.heart.beat_now()
-        self.watch.stage(self.run, name)
+        self.watch.stage(self.run, self.run.stage)
+
+    def _progress(self, done: int, total: int) -> None:
+        self.timeline.progress(done, total)
+        self.watch.progress(done, total)
 
     def _tick(self) -> None:
         self.heart.beat()
@@ -236,16 +240,6 @@ class _Job:
 
     def _guard(self) -> None:
         self.heart.beat_now()
-
-
-def summary(reports: list[ResourceReport]) -> str:
-    """What a run did, in a sentence."""
-    return "; ".join(
-        f"{_number(one.received)} {one.get_resource_display()}: {_number(one.new)} new, "
-        f"{_number(one.changed)} changed, {_number(one.unchanged)} unchanged, "
-        f"{_number(one.rejected)} rejected, {_number(one.missing)} missing"
-        for one in reports
-    )
 
 
 def _is_of_the_disk(error: BaseException) -> bool:
@@ -263,11 +257,3 @@ def _verdict_on(error: BaseException) -> Verdict:
 def first_line(error: BaseException) -> str:
     """What an error says, without what follows: PostgreSQL names the row there, which may hold an e-mail."""
     return str(error).partition("\n")[0]
-
-
-def _words(intake: Intake) -> str:
-    return intake.table.schema.resource.replace("_", " ")
-
-
-def _number(count: int) -> str:
-    return f"{count:,}".replace(",", " ")

@@ -19,7 +19,7 @@ from ingestion.terminal import Difference, line_of
 
 REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
-            "incoherent_times", "latency_p50", "latency_p95", "errors")  # fmt: skip
+            "incoherent_times", "latency_p50", "latency_p95", "latency_max", "seconds", "errors")  # fmt: skip
 
 HELP = """Read songs, users and listening histories from BASE_URL, judge them, and write what changed.
 
