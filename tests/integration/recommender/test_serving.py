@@ -26,6 +26,17 @@ def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: O
     assert served.version.role == "champion"
 
 
+def test_a_list_is_stored_column_by_column_as_it_was_served(options: Options) -> None:
+    served = recommend(options, seed="a", discovery=0.6)
+
+    stored = ServedList.objects.get(pk=served.pk)
+    served.save()
+
+    names = [field.attname for field in ServedList._meta.concrete_fields]
+    assert {name: getattr(stored, name) for name in names} == {name: getattr(served, name) for name in names}
+    assert ServedList.objects.filter(listener=LISTENER).count() == 1
+
+
 def test_a_seed_decides_the_list_and_another_seed_another_one(options: Options) -> None:
     first, again = recommend(options, seed="a", discovery=0.6), recommend(options, seed="a", discovery=0.6)
     other = recommend(options, seed="b", discovery=0.6)
