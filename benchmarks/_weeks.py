@@ -47,7 +47,9 @@ def is_found(seed: int, *, listeners: int, moved: float) -> bool:
         change_of(np.stack([*weeks[:REFERENCE], weeks[at]], axis=1), seed=seed)
         for at in (REFERENCE, REFERENCE + 1)
     ]
-    return is_alarm(changes[:1]) or is_alarm(changes)
+    return any(
+        is_alarm(change, before=at > 0 and changes[at - 1].is_drift) for at, change in enumerate(changes)
+    )
 
 
 def false_alarms(seed: int, *, listeners: int, hit: float = 0.0) -> int:
@@ -58,7 +60,9 @@ def false_alarms(seed: int, *, listeners: int, hit: float = 0.0) -> int:
         change_of(np.stack(weeks[at - REFERENCE : at + 1], axis=1), seed=seed)
         for at in range(REFERENCE, REFERENCE + YEAR)
     ]
-    return sum(is_alarm(changes[max(0, at - 1) : at + 1]) for at in range(YEAR))
+    return sum(
+        is_alarm(change, before=at > 0 and changes[at - 1].is_drift) for at, change in enumerate(changes)
+    )
 
 
 def _share_of(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:

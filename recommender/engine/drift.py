@@ -1,6 +1,5 @@
 """Drift: do new songs, or listeners' weeks, look unlike what the model learnt from?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -149,11 +148,13 @@ def change_of(weeks: NDArray[np.floating], *, seed: int) -> Change:
     return Change(p, _effect(seen, chance), limit, shares, parts, listeners, plays)
 
 
-def is_alarm(changes: Sequence[Change]) -> bool:
-    """Whether to act: drift two weeks running, or once twice as far; weeks in order, the current one last."""
-    if not changes:
-        return False
-    return changes[-1].is_large or (len(changes) > 1 and changes[-1].is_drift and changes[-2].is_drift)
+def is_alarm(change: Change, *, before: bool) -> bool:
+    """Whether to act: drift two weeks running, or once twice as far.
+
+    Args:
+        before: whether the week before had drifted too.
+    """
+    return change.is_large or (change.is_drift and before)
 
 
 def _capped(weeks: NDArray[np.floating]) -> NDArray[np.float64]:
