@@ -1,0 +1,182 @@
+"""Has the world moved away from what the champion learnt? A look once a week, at the week that is over."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.models import ListeningHistory, Song
+from recommender.champion import Model
+from recommender.engine.drift import MOST_LISTENERS, Change, change_of, grouped, is_alarm
+from recommender.models import AttributedListen, DriftReport, Feedback
+from recommender.profiles import columns_of
+
+Kind = DriftReport.Kind
+WEEK: Final = timedelta(days=7)
+REFERENCE: Final = 8  # weeks
+NAMED: Final = 5  # causes, and songs of each
+REACTIONS: Final = ("likes", "listens", "skips and dislikes")
+
+
+@dataclass(frozen=True)
+class Plays:
+    """Plays of some weeks, entry by entry.
+
+    Attributes:
+        listeners: ids.
+        weeks: 0 the earliest, REFERENCE the one that is looked at.
+        songs: ids.
+        recommended: whether a list had offered the song.
+    """
+
+    listeners: NDArray[np.int64]
+    weeks: NDArray[np.int64]
+    songs: NDArray[np.int64]
+    recommended: NDArray[np.bool_]
+
+
+def monday_before(now: datetime) -> date:
+    """The Monday of the last week that is over, in UTC."""
+    today = now.astimezone(UTC).date()
+    return today - timedelta(days=today.weekday() + 7)
+
+
+def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
+    """Look at the last week's organic and recommended listening and feedback; one report each.
+
+    Looking again replaces the week's reports.
+    """
+    week = monday_before(now)
+    plays = _plays(week, seed)
+    groups = grouped(np.diff(model.mix.parts.cluster_starts))
+    columns, known = columns_of(model.song_ids, plays.songs)
+    clusters = np.where(known, model.mix.labels[columns], -1)
+    found = []
+    for kind, chosen in ((Kind.LISTENING, ~plays.recommended), (Kind.RECOMMENDED, plays.recommended)):
+        part = chosen & known
+        weeks = _weeks(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
+        change = change_of(weeks, seed=seed)
+        causes = _causes(change, model, groups, clusters, plays, part)
+        found.append(_report(model, kind, week, now, change, causes))
+    reactions = change_of(_reactions(week, seed), seed=seed)
+    named = [
+        {"name": REACTIONS[at], "part": round(float(reactions.parts[at]), 5),
+         "change": round(float(reactions.shares[at]), 4)}
+        for at in np.argsort(-reactions.parts)
+    ]  # fmt: skip
+    found.append(_report(model, Kind.FEEDBACK, week, now, reactions, named))
+    return found
+
+
+def _report(
+    model: Model, kind: str, week: date, now: datetime, change: Change, causes: list[dict[str, Any]]
+) -> DriftReport:
+    last = DriftReport.objects.filter(version=model.version, kind=kind, week=week - WEEK).first()
+    report, _ = DriftReport.objects.update_or_create(
+        version=model.version, kind=kind, week=week,
+        defaults={
+            "at": now, "n": change.plays, "listeners": change.listeners, "p": change.p,
+            "effect": change.effect, "limit": change.limit, "drifted": change.is_drift,
+            "alarm": is_alarm(change, before=last is not None and last.drifted),
+            "causes": causes if change.is_drift else [],
+        },
+    )  # fmt: skip
+    return report
+
+
+def _plays(week: date, seed: int) -> Plays:
+    since = datetime(week.year, week.month, week.day, tzinfo=UTC) - REFERENCE * WEEK
+    until = since + (REFERENCE + 1) * WEEK
+    sessions = ListeningHistory.objects.filter(
+        created_at__gte=since, created_at__lt=until, unavailable_at=None
+    )
+    active = sessions.filter(created_at__gte=until - WEEK).values_list("user_id", flat=True)
+    chosen = _sampled(sorted(set(active)), seed)
+    attributed = {
+        (listener, song, at)
+        for listener, song, at in AttributedListen.objects.filter(
+            at__gte=since, at__lt=until, served_list__listener__in=chosen
+        ).values_list("served_list__listener_id", "song_id", "at")
+    }
+    rows: list[tuple[int, int, int, bool]] = []
+    for listener, at, items in sessions.filter(user_id__in=chosen).values_list(
+        "user_id", "created_at", "items"
+    ):
+        number = (at - since) // WEEK
+        rows += [(listener, number, song, (listener, song, at) in attributed) for song in items]
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    listeners, weeks, songs = (np.array(column, dtype=np.int64) for column in columns[:3])
+    return Plays(listeners, weeks, songs, np.array(columns[3], dtype=np.bool_))
+
+
+def _sampled(listeners: list[int], seed: int) -> list[int]:
+    if len(listeners) <= MOST_LISTENERS:
+        return listeners
+    chosen = np.random.default_rng(seed).choice(len(listeners), MOST_LISTENERS, replace=False)
+    return [listeners[place] for place in sorted(chosen.tolist())]
+
+
+def _weeks(
+    plays: Plays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
+) -> NDArray[np.float64]:
+    """Shape (n_listeners, REFERENCE + 1, n_groups)."""
+    _, rows = np.unique(plays.listeners, return_inverse=True)
+    counts = np.zeros((int(rows.max(initial=-1)) + 1, REFERENCE + 1, n_groups))
+    np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)
+    return counts
+
+
+def _reactions(week: date, seed: int) -> NDArray[np.float64]:
+    """Likes, listens and refusals, shape (n_listeners, REFERENCE + 1, 3)."""
+    since = datetime(week.year, week.month, week.day, tzinfo=UTC) - REFERENCE * WEEK
+    until = since + (REFERENCE + 1) * WEEK
+    said = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
+    active = sorted(set(said.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
+    chosen = {listener: row for row, listener in enumerate(_sampled(active, seed))}
+    counts = np.zeros((len(chosen), REFERENCE + 1, len(REACTIONS)))
+    place = {Feedback.Kind.LIKE: 0, Feedback.Kind.LISTEN: 1}
+    rows = said.filter(listener_id__in=chosen).values_list("listener_id", "at", "kind")
+    for listener, at, kind in rows:
+        counts[chosen[listener], (at - since) // WEEK, place.get(Feedback.Kind(kind), 2)] += 1
+    return counts
+
+
+def _causes(
+    change: Change,
+    model: Model,
+    groups: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+    plays: Plays,
+    part: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    """The groups that add most, each with its clusters and the songs played most of late."""
+    lately = part & (plays.weeks == REFERENCE)
+    found = []
+    for group in np.argsort(-change.parts)[:NAMED].tolist():
+        members = np.flatnonzero(groups == group)
+        here = lately & np.isin(clusters, members)
+        found.append(
+            {
+                "clusters": [_named(model, int(member)) for member in members[:NAMED]],
+                "others": max(0, len(members) - NAMED),
+                "part": round(float(change.parts[group]), 5),
+                "change": round(float(change.shares[group]), 4),
+                "songs": _most_played(plays.songs[here].tolist()),
+            }
+        )
+    return found
+
+
+def _named(model: Model, label: int) -> dict[str, Any]:
+    group = model.groups[label]
+    return {"id": group.number, "name": group.name}
+
+
+def _most_played(songs: Sequence[int]) -> list[dict[str, Any]]:
+    best = Counter(songs).most_common(NAMED)
+    names = {song.pk: str(song) for song in Song.objects.filter(pk__in=[song for song, _ in best])}
+    return [{"id": song, "name": names.get(song, f"song {song}"), "plays": plays} for song, plays in best]
