@@ -66,6 +66,8 @@ PAGES = {
         ("Versions", "model_training", "admin:recommender_modelversion_changelist"),
         ("Trainings", "exercise", "admin:recommender_trainingrun_changelist"),
         ("Ledger", "trophy", "admin:recommender_promotion_changelist"),
+        ("Tests", "science", "admin:recommender_experiment_changelist"),
+        ("Drift", "trending_up", "admin:recommender_driftreport_changelist"),
         ("Served lists", "queue_music", "admin:recommender_servedlist_changelist"),
         ("Feedback", "thumb_up", "admin:recommender_feedback_changelist"),
     ],

@@ -4,10 +4,12 @@ What training needs stands in trainer.py: a web process never loads it.
 """
 
 from django.conf import settings
+from django.utils import timezone
 
-from recommender import champion, registry, serving
+from recommender import champion, experiments, registry, scoring, serving
 from recommender.engine import artifact
-from recommender.models import ModelVersion, Promotion
+from recommender.experiments import Judged
+from recommender.models import Experiment, ModelVersion, Promotion
 
 
 def serving_options() -> serving.Options:
@@ -27,7 +29,9 @@ def promote_now(label: str, *, reason: str, by: str) -> Promotion:
         RegistryError: it may not become champion.
         ArtifactError: its files are missing or damaged.
     """
-    return registry.promote(registry.find(label), reason=reason, by=by, verify=verify)
+    promotion = registry.promote(registry.find(label), reason=reason, by=by, verify=verify)
+    experiments.void_dethroned(timezone.now())
+    return promotion
 
 
 def roll_back_now(*, reason: str, by: str) -> Promotion:
@@ -36,7 +40,9 @@ def roll_back_now(*, reason: str, by: str) -> Promotion:
     Raises:
         NothingToRollBack: there is none.
     """
-    return registry.roll_back(reason=reason, by=by, verify=verify)
+    promotion = registry.roll_back(reason=reason, by=by, verify=verify)
+    experiments.void_dethroned(timezone.now())
+    return promotion
 
 
 def verify(version: ModelVersion) -> None:
@@ -46,3 +52,37 @@ def verify(version: ModelVersion) -> None:
         ArtifactError: they are missing or damaged.
     """
     artifact.verify(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
+
+
+def judge_now() -> list[Judged]:
+    """Close the lists whose time has come, and look at every running test."""
+    now = timezone.now()
+    scoring.close_due(now)
+    return experiments.judge(now, verify)
+
+
+def compare_equals_now(*, by: str, list_share: float = experiments.LIST_SHARE) -> Experiment:
+    """Test the champion against itself: whatever differs is a fault of the serving.
+
+    Raises:
+        NotDecidable: there is no champion.
+    """
+    champion_row = registry.champion_row()
+    if champion_row is None:
+        raise experiments.NotDecidable(registry.NO_MODEL)
+    return experiments.propose(
+        champion_row, kind=Experiment.Kind.EQUALS, gates={}, by=by, now=timezone.now(), list_share=list_share
+    )
+
+
+def decide_now(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
+    """End a test as a person wants it.
+
+    Raises:
+        NotDecidable: it is over, or there is no reason.
+        RegistryError: the challenger can't become champion.
+        ArtifactError: its files are missing or damaged.
+    """
+    return experiments.decide_by_hand(
+        experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify
+    )

@@ -11,6 +11,7 @@ from scipy.special import betainc, betaln
 # A coin's prior weighs as much as 40 throws: sharpest at shares that differ from the design's by .1 or so.
 PRIOR: Final = 20.0
 ALPHA: Final = 0.05
+SURE: Final = 1e9
 
 
 def ln_e_of_wins(wins: float, losses: float) -> float:
@@ -112,10 +113,13 @@ def adjusted(values: NDArray[np.float64], before: NDArray[np.float64]) -> NDArra
 
 
 def z_of_listeners(balances: NDArray[np.float64]) -> float:
-    """Mean balance of wins and losses a listener, over its standard error; 0 where it can't be told."""
+    """Mean balance of wins and losses a listener, over its standard error; 0 where it can't be told.
+
+    Where all listeners agree it is SURE: JSON, in which decisions are stored, has no infinity.
+    """
     if len(balances) < 2:
         return 0.0
     error = balances.std(ddof=1) / math.sqrt(len(balances))
     if error == 0:
-        return math.copysign(math.inf, balances[0]) if balances[0] else 0.0
+        return math.copysign(SURE, balances[0]) if balances[0] else 0.0
     return float(balances.mean() / error)

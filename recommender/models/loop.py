@@ -1,5 +1,6 @@
 """The loop that retrains: tests between models, what they found, and what was decided."""
 
+import math
 from typing import ClassVar
 
 from django.db import models
@@ -284,3 +285,8 @@ class SongEvidence(models.Model):
 
     def __str__(self) -> str:
         return f"Song {self.song_id}: cluster {self.before} to {self.after}"
+
+    @property
+    def odds_shown(self) -> str:
+        """Such as 9 : 1."""
+        return f"{math.exp(min(abs(self.log_odds), 20.0)):.3g} : 1"

@@ -1,6 +1,5 @@
-"""The admin of the recommender room: versions, trainings, the ledger, what was served and said, API keys."""
+"""Versions, trainings and the ledger."""
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -8,20 +7,18 @@ from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin
-from recommender.access import issue_key
 from recommender.configuration import promote_now, roll_back_now
-from recommender.models import ApiKey, Cluster, Feedback, ModelVersion, Promotion, ServedList, TrainingRun
-from recommender.presentation import comparison, items_table, metric, metrics_table
+from recommender.engine.artifact import ArtifactError
+from recommender.models import Cluster, ModelVersion, Promotion, TrainingRun
+from recommender.presentation import comparison, metric, metrics_table
 from recommender.registry import RegistryError
-from recommender.serving import describe
 from recommender.starting import start_training
 
 ROLE_COLOURS = {
@@ -151,7 +148,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if request.method == "POST" and form.is_valid():
             try:
                 promotion = decide(form.cleaned_data["reason"], request.user.get_username())
-            except RegistryError as error:
+            except (RegistryError, ArtifactError) as error:
                 messages.error(request, str(error))
             else:
                 messages.success(request, f"{promotion.promoted.label} is the champion now.")
@@ -191,63 +188,3 @@ class PromotionAdmin(ReadOnlyAdmin):
     list_filter = ("rollback", "at")
     search_fields = ("promoted__label", "replaced__label", "reason", "by")
     list_select_related = ("promoted", "replaced")
-
-
-@admin.register(ServedList)
-class ServedListAdmin(ReadOnlyAdmin):
-    list_display = ("id", "listener_link", "generated_at", "arm", "version", "discovery", "songs")
-    list_filter = ("arm", "stale", "generated_at")
-    search_fields = ("=id", "=listener__id")
-    search_help_text = "A list's id, or a listener's"
-    list_select_related = ("version",)
-    exclude = ("items", "pages", "shelf")
-    readonly_fields = ("contents", "page_requests")
-
-    @display(description="Listener", ordering="listener")
-    def listener_link(self, served: ServedList) -> SafeString:
-        url = reverse("listen")
-        return format_html('<a href="{}?user={}">{}</a>', url, served.listener_id, served.listener_id)
-
-    @display(description="Songs")
-    def songs(self, served: ServedList) -> int:
-        return len(served.items)
-
-    @display(description="Songs, as served")
-    def contents(self, served: ServedList) -> SafeString:
-        return items_table(describe(served)["items"])
-
-    @display(description="Pages asked for")
-    def page_requests(self, served: ServedList) -> str:
-        return ", ".join(f"{page['n']} songs" for page in served.pages)
-
-
-@admin.register(Feedback)
-class FeedbackAdmin(ReadOnlyAdmin):
-    list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at")
-    list_filter = ("kind", "at")
-    search_fields = ("=listener__id", "=song__id", "=event_id")
-    search_help_text = "A listener's, a song's or an event's id"
-    list_select_related = ("song",)
-
-    @display(description="Listener", ordering="listener")
-    def listener_link(self, feedback: Feedback) -> SafeString:
-        url = reverse("listen")
-        return format_html('<a href="{}?user={}">{}</a>', url, feedback.listener_id, feedback.listener_id)
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
-    list_display = ("name", "prefix", "user", "created_at", "expires_at", "revoked_at")
-    list_filter = ("revoked_at",)
-    search_fields = ("name", "prefix")
-    fields = ("name", "user", "expires_at", "revoked_at")
-    list_select_related = ("user",)
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        expires: datetime | None = obj.expires_at
-        made, key = issue_key(obj.name, obj.user, expires_at=expires)
-        obj.pk = made.pk
-        messages.warning(request, f"The key of “{made.name}” is {key} - it is shown only this once.")

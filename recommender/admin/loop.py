@@ -1,0 +1,211 @@
+"""Tests between versions, what was decided, what listeners made of it, and whether the world has moved."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+
+from ingestion.admin import ReadOnlyAdmin
+from recommender import configuration, experiments
+from recommender.admin.versions import ReasonForm
+from recommender.engine.artifact import ArtifactError
+from recommender.models import Decision, DriftReport, EngagementDay, Experiment, SongEvidence
+from recommender.registry import RegistryError
+from recommender.stories import story_of
+
+OUTCOME_COLOURS = {
+    "waiting": "info",
+    "running": "info",
+    "promote": "success",
+    "reject": "default",
+    "inconclusive": "default",
+    "void": "default",
+    "invalid": "danger",
+    "rollback": "danger",
+}
+
+
+@admin.register(Experiment)
+class ExperimentAdmin(ReadOnlyAdmin):
+    list_display = ("id", "state", "kind", "challenger", "champion", "started_at", "ended_at", "why")
+    list_filter = ("status", "kind", "outcome", "started_at")
+    search_fields = ("=id", "challenger__label", "champion__label", "reason")
+    search_help_text = "A test's number, a version's label or a part of the reason"
+    list_select_related = ("champion", "challenger")
+    change_form_before_template = "admin/recommender/experiment.html"
+    actions_list: ClassVar = ["start_equals", "judge_all"]
+    actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
+    fieldsets = (
+        (None, {"fields": (("kind", "status", "outcome"), "reason", ("champion", "challenger"))}),
+        ("Plan", {"fields": (("list_share", "split_share", "planned_listeners"), ("created_at", "by"))}),
+        ("When", {"fields": (("started_at", "ended_at"),)}),
+    )
+
+    @display(description="State", ordering="status", label=OUTCOME_COLOURS)
+    def state(self, test: Experiment) -> tuple[str, str]:
+        return (test.outcome, test.get_outcome_display()) if test.outcome else (test.status, test.status)
+
+    @display(description="Why")
+    def why(self, test: Experiment) -> str:
+        return test.reason[:120]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        test = Experiment.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        story = story_of(test, timezone.now()) if test else None
+        context = {**(extra_context or {}), "story": story}
+        page: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return page
+
+    @action(description="Start an A/A test", icon="balance", permissions=["decide"], url_path="equals")
+    def start_equals(self, request: HttpRequest) -> HttpResponse:
+        try:
+            test = configuration.compare_equals_now(by=request.user.get_username())
+        except (experiments.NotDecidable, RegistryError) as error:
+            messages.error(request, str(error))
+            return redirect("admin:recommender_experiment_changelist")
+        messages.success(request, "The champion is tested against itself: whatever differs is a fault.")
+        return redirect("admin:recommender_experiment_change", test.pk)
+
+    @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge-all")
+    def judge_all(self, request: HttpRequest) -> HttpResponse:
+        for judged in configuration.judge_now():
+            if judged.decision:
+                messages.info(request, f"{judged.experiment}: {judged.decision.verdict['reason']}")
+        return redirect("admin:recommender_experiment_changelist")
+
+    @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge")
+    def judge(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        self.judge_all(request)
+        return redirect("admin:recommender_experiment_change", object_id)
+
+    @action(description="Promote", icon="trophy", permissions=["decide"], url_path="promote")
+    def promote(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        text = "The challenger becomes champion, whatever the evidence says; the evidence so far is stored."
+        return self._ask(
+            request, object_id, "Promote the challenger", text,
+            lambda test, reason, by: configuration.decide_now(test, promote=True, reason=reason, by=by),
+        )  # fmt: skip
+
+    @action(description="Reject", icon="thumb_down", permissions=["decide"], url_path="reject")
+    def reject(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        text = "The challenger is dropped, and the champion stays; the evidence so far is stored."
+        return self._ask(
+            request, object_id, "Reject the challenger", text,
+            lambda test, reason, by: configuration.decide_now(test, promote=False, reason=reason, by=by),
+        )  # fmt: skip
+
+    @action(description="Stop", icon="stop_circle", permissions=["decide"], url_path="stop")
+    def stop(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        text = "The test ends without a verdict; the challenger is a candidate again."
+        return self._ask(
+            request, object_id, "Stop the test", text,
+            lambda test, reason, by: experiments.stop(test, reason=reason, by=by, now=timezone.now()),
+        )  # fmt: skip
+
+    def _ask(self, request: HttpRequest, pk: int, title: str, text: str, act: Any) -> HttpResponse:
+        test = get_object_or_404(Experiment, pk=pk)
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                act(test, form.cleaned_data["reason"], request.user.get_username())
+            except (experiments.NotDecidable, RegistryError, ArtifactError) as error:
+                messages.error(request, str(error))
+            else:
+                messages.success(request, f"{test}: {test.get_outcome_display()}.")
+            return redirect("admin:recommender_experiment_change", pk)
+        context = {**self.admin_site.each_context(request), "title": title, "text": text, "form": form}
+        return render(request, "admin/recommender/decide.html", context)
+
+    def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("recommender.decide_experiment")
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnlyAdmin):
+    list_display = ("id", "at", "experiment", "said", "why", "final")
+    list_filter = ("final", "outcome", "at")
+    list_select_related = ("experiment", "experiment__champion", "experiment__challenger")
+
+    @display(description="Verdict", ordering="outcome", label=OUTCOME_COLOURS)
+    def said(self, decision: Decision) -> tuple[str, str]:
+        return decision.outcome, decision.outcome
+
+    @display(description="Why")
+    def why(self, decision: Decision) -> str:
+        return str(decision.verdict["reason"])
+
+
+@admin.register(DriftReport)
+class DriftReportAdmin(ReadOnlyAdmin):
+    list_display = (
+        "week",
+        "kind",
+        "version",
+        "effect_shown",
+        "limit_shown",
+        "p",
+        "drifted",
+        "alarm",
+        "moved",
+    )
+    list_filter = ("kind", "drifted", "alarm", "week")
+    list_select_related = ("version",)
+
+    @display(description="Effect", ordering="effect")
+    def effect_shown(self, report: DriftReport) -> str:
+        return f"{report.effect:.3f}"
+
+    @display(description="Limit", ordering="limit")
+    def limit_shown(self, report: DriftReport) -> str:
+        return f"{report.limit:.3f}"
+
+    @display(description="What moved most")
+    def moved(self, report: DriftReport) -> str:
+        cause = report.causes[0] if report.causes else None
+        if cause is None:
+            return "nothing"
+        names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause["name"]
+        return f"{names}: {cause['change']:+.0%}"
+
+
+@admin.register(EngagementDay)
+class EngagementDayAdmin(ReadOnlyAdmin):
+    list_display = ("day", "version", "lists", "listeners", "engaged_shown", "likes", "listens", "skips",
+                    "organic_plays", "recommended_plays", "final")  # fmt: skip
+    list_filter = ("final", "day", "version")
+    list_select_related = ("version",)
+
+    @display(description="Engaged songs a list", ordering="engaged")
+    def engaged_shown(self, day: EngagementDay) -> str:
+        return f"{day.engaged:.2f}"
+
+
+@admin.register(SongEvidence)
+class SongEvidenceAdmin(ReadOnlyAdmin):
+    list_display = ("song", "version", "before", "after", "listeners", "odds", "margin_shown", "moved")
+    list_filter = ("version",)
+    search_fields = ("=song__id", "song__name")
+    search_help_text = "A song's id, or a part of its name; the songs that most need an opinion come first"
+    list_select_related = ("song", "version")
+    ordering = ("-version", "margin")
+
+    @display(description="Odds")
+    def odds(self, evidence: SongEvidence) -> str:
+        return evidence.odds_shown
+
+    @display(description="Sure by", ordering="margin")
+    def margin_shown(self, evidence: SongEvidence) -> str:
+        return f"{evidence.margin:.2f}"
+
+    @display(description="Why")
+    def moved(self, evidence: SongEvidence) -> SafeString:
+        if evidence.before == evidence.after:
+            return format_html("stays: {} listeners", evidence.listeners)
+        return format_html("moved: {} listeners, odds {}", evidence.listeners, evidence.odds_shown)

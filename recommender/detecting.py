@@ -1,0 +1,80 @@
+"""What a test can see at the traffic there is: how many days a difference needs to show."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from recommender.engine.sequential import ln_e_of_wins
+from recommender.engine.verdicts import USUAL
+from recommender.models import Experiment, ScoredList, ServedList
+
+LATELY: Final = timedelta(days=28)
+POINTS: Final = (0.03, 0.05, 0.1)  # of the like rate
+# Of two songs that are looked at, liked with p and p + d, the better one wins a decisive round with
+# (p + d)(1 - p) / (p + d + p - 2 p (p + d)); at p = .4 that is .5 + 1.02 d.
+TILT: Final = 1.02
+MARGIN: Final = 1.5  # standard deviations above the mean course: nine of ten tests end by then
+ROUNDS_A_LIST: Final = 1.3  # decisive ones that count, before any were seen: at 2 engaged songs a list
+LONGEST: Final = 3_650  # days
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What the traffic allows.
+
+    Attributes:
+        rounds_a_day: decisive rounds, as measured of this test, or as expected of recent traffic.
+        measured: whether they were measured.
+        days: by points of like rate, days until it shows; None: not within ten years.
+    """
+
+    rounds_a_day: float
+    measured: bool
+    days: dict[int, int | None]
+
+    @property
+    def sentence(self) -> str:
+        if not self.rounds_a_day:
+            return "Nobody asks for lists: no difference can be seen."
+        found = [
+            f"a {points}-point change in {days} days" if days else f"a {points}-point change not at all"
+            for points, days in self.days.items()
+        ]
+        of = "measured" if self.measured else "expected"
+        return f"At {self.rounds_a_day:.0f} decisive rounds a day ({of}) you see {', '.join(found)}."
+
+
+def detectable(experiment: Experiment, now: datetime) -> Detectable:
+    """Days to a verdict on a change, from this test's own rounds where there are some."""
+    closed = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
+    days = closed.values("day").distinct().count()
+    rounds = sum(wins + losses for wins, losses in closed.values_list("wins", "losses"))
+    if days and rounds:
+        rate, measured = rounds / days, True
+    else:
+        rate, measured = _lists_a_day(now) * experiment.list_share * ROUNDS_A_LIST, False
+    found = {round(100 * points): days_until(rate, points) for points in POINTS}
+    return Detectable(rate, measured, found)
+
+
+@lru_cache(maxsize=256)
+def days_until(rounds_a_day: float, points: float) -> int | None:
+    """The day on which the odds of a course a little below the expected one reach what decides."""
+    if rounds_a_day <= 0:
+        return None
+    for day in range(1, LONGEST + 1):
+        rounds = rounds_a_day * day
+        wins = rounds * (0.5 + TILT * points) - MARGIN * math.sqrt(rounds) / 2
+        if wins > rounds / 2 and ln_e_of_wins(wins, rounds - wins) >= math.log(USUAL.better):
+            return max(day, USUAL.change_days)
+    return None
+
+
+def _lists_a_day(now: datetime) -> float:
+    """Days of listeners with a list, a day."""
+    served = ServedList.objects.filter(generated_at__gte=now - LATELY, generated_at__lte=now)
+    days = served.datetimes("generated_at", "day").count() or 1
+    listeners = served.values("listener", "generated_at__date").distinct().count()
+    return listeners / days

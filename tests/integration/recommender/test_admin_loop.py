@@ -1,0 +1,167 @@
+"""What staff see and do about tests between versions."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from recommender import experiments, registry
+from recommender.models import (
+    Decision,
+    DriftReport,
+    EngagementDay,
+    Experiment,
+    Promotion,
+    ScoredList,
+    SongEvidence,
+)
+from recommender.scoring import open_for
+from tests.support.tested import interleaved, people_and_songs, version
+
+pytestmark = pytest.mark.django_db
+TEAMS = [False, True] * 2
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+@pytest.fixture
+def running() -> Experiment:
+    """A test in its fourth day, with a few rounds."""
+    people_and_songs()
+    now = timezone.now()
+    registry.promote(version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
+    test = experiments.propose(
+        version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4),
+        gates={"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]},
+    )  # fmt: skip
+    for day in range(3):
+        at = now - timedelta(days=3 - day)
+        for listener in (1, 2):
+            open_for(interleaved(test, listener, at, [10, 11, 12, 13], TEAMS), test, TEAMS)
+    ScoredList.objects.update(closed_at=now, wins=2, losses=1)
+    return test
+
+
+def page(staff: Client, name: str, *arguments: Any) -> str:
+    answer = staff.get(reverse(f"admin:recommender_{name}", args=arguments))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> None:
+    experiments.judge(timezone.now(), lambda one: None)
+
+    told = page(staff, "experiment_change", running.pk)
+
+    assert "Day 4 of 21, for novelty wears off: 12 rounds won, 6 lost" in told
+    assert "First picks by the challenger" in told
+    assert "50 listeners got 20 songs each." in told
+    assert "At 6 decisive rounds a day (measured) you see" in told
+
+
+def test_a_tests_page_opens_before_anything_was_counted(staff: Client, running: Experiment) -> None:
+    ScoredList.objects.all().delete()
+
+    assert "Nobody has looked at it yet." in page(staff, "experiment_change", running.pk)
+
+
+@pytest.mark.parametrize("model", ["experiment", "decision", "driftreport", "engagementday", "songevidence"])
+def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, model: str) -> None:
+    experiments.judge(timezone.now(), lambda one: None)
+    today = timezone.now().date()
+    DriftReport.objects.create(
+        version=running.champion, kind="feedback", week=today, at=timezone.now(), drifted=True,
+        causes=[{"name": "likes", "part": 0.1, "change": -0.2}],
+    )  # fmt: skip
+    EngagementDay.objects.create(version=running.champion, day=today)
+    SongEvidence.objects.create(
+        version=running.champion, song_id=10, before=1, after=2, listeners=14, log_odds=2.2, margin=0.9
+    )
+
+    filled = page(staff, f"{model}_changelist")
+
+    expected = {
+        "experiment": "2026w45.1", "decision": "Day 4 of 21", "driftreport": "likes: -20%",
+        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, odds 9.03 : 1",
+    }  # fmt: skip
+    assert expected[model] in filled
+    Experiment.objects.all().delete()
+    Decision.objects.all().delete()
+    for rows in (DriftReport, EngagementDay, SongEvidence):
+        rows.objects.all().delete()
+    page(staff, f"{model}_changelist")
+
+
+def act(staff: Client, running: Experiment, name: str, reason: str) -> str:
+    url = reverse(f"admin:recommender_experiment_{name}", args=[running.pk])
+    assert staff.get(url).status_code == 200
+    answer = staff.post(url, {"reason": reason}, follow=True)
+    running.refresh_from_db()
+    return answer.content.decode()
+
+
+def test_a_test_is_stopped_with_a_reason(staff: Client, running: Experiment) -> None:
+    act(staff, running, "stop", "")
+    assert running.status == "running"
+
+    act(staff, running, "stop", "The shares were wrong.")
+
+    assert (running.outcome, running.reason) == ("void", "Stopped by ada: The shares were wrong.")
+
+
+def test_a_test_is_rejected_by_hand(staff: Client, running: Experiment) -> None:
+    act(staff, running, "reject", "It sounds dull.")
+
+    assert running.outcome == "reject"
+    assert Promotion.objects.count() == 1
+
+
+def test_a_challenger_whose_files_are_gone_is_not_promoted_and_staff_are_told(
+    staff: Client, running: Experiment
+) -> None:
+    told = act(staff, running, "promote", "We need it.")
+
+    assert running.status == "running"
+    assert "2026w45.1" in told
+
+
+def test_a_person_without_the_permission_decides_nothing(running: Experiment) -> None:
+    reader = User.objects.create_user("bob", is_staff=True)
+    reader.user_permissions.add(Permission.objects.get(codename="view_experiment"))
+    client = Client()
+    client.force_login(reader)
+
+    answer = client.post(reverse("admin:recommender_experiment_stop", args=[running.pk]), {"reason": "No."})
+
+    assert answer.status_code in {302, 403}
+    running.refresh_from_db()
+    assert running.status == "running"
+
+
+def test_the_champion_is_tested_against_itself(staff: Client, running: Experiment) -> None:
+    experiments.stop(running, reason="Room for another.", by="test", now=timezone.now())
+
+    staff.post(reverse("admin:recommender_experiment_start_equals"))
+
+    test = Experiment.objects.order_by("-pk")[0]
+    assert (test.kind, test.status, test.challenger) == ("equals", "running", test.champion)
+
+
+def test_a_version_whose_files_are_gone_is_not_made_champion_and_staff_are_told(
+    staff: Client, running: Experiment
+) -> None:
+    url = reverse("admin:recommender_modelversion_make_champion", args=[running.challenger_id])
+
+    answer = staff.post(url, {"reason": "We need it."}, follow=True)
+
+    assert "There is no model in" in answer.content.decode()
+    assert registry.champion_row() == running.champion
