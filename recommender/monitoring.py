@@ -1,0 +1,184 @@
+"""Is the loop well? Engagement, cohesion, drift and the feed, each with an incident where it is not."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import fmean, median, stdev
+from typing import Any, Final
+
+from django.urls import reverse
+
+from ingestion import incidents
+from ingestion.incidents import Condition
+from ingestion.models import Incident, Song
+from recommender import drifting
+from recommender.champion import Model
+from recommender.models import DriftReport, EngagementDay, ModelVersion
+
+WARNING: Final = Incident.Severity.WARNING
+# --- Engagement: the champion's last two days against the days before, whichever version served.
+DAYS: Final = 42
+FEWEST_DAYS: Final = 14
+RUNNING_DAYS: Final = 2  # a single odd day is a feast day
+K: Final = 4.5
+TO_DEVIATION: Final = 1.4826
+# --- Cohesion
+FEWEST_VERSIONS: Final = 8
+DOWN: Final = 0.9
+# --- Feed
+FRESH: Final = timedelta(days=7)
+FEWEST_SONGS: Final = 20
+MANY_UNKNOWN: Final = 0.5
+FEW_UNKNOWN: Final = 0.1
+MOST_BEYOND: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Usual:
+    """Engaged songs a list on the days before: usual is `low` to `high`."""
+
+    middle: float
+    low: float
+    high: float
+    n: int
+
+
+def watch_engagement(now: datetime) -> list[Incident]:
+    """An incident while two days running are far from the days before."""
+    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
+    since = (now - timedelta(days=DAYS)).date()
+    rows = EngagementDay.objects.filter(final=True, lists__gt=0, day__gte=since).order_by("day")
+    days = list(rows.exclude(version__role=ModelVersion.Role.CHALLENGER))
+    wrong = list(_deviating(days, champion)) if champion else []
+    return incidents.settle("engagement_deviates", wrong, now)
+
+
+def usual(days: Sequence[EngagementDay]) -> Usual | None:
+    """Median +- 4.5 robust deviations, and never narrower than the days' own standard errors allow."""
+    if len(days) < FEWEST_DAYS:
+        return None
+    values = [day.engaged for day in days]
+    middle = median(values)
+    spread = TO_DEVIATION * median(abs(value - middle) for value in values)
+    # Of a day with few listeners the mean is a matter of chance.
+    chance = fmean(day.engaged_deviation / max(1, day.listeners) ** 0.5 for day in days)
+    half = K * max(spread, chance)
+    return Usual(middle, max(0.0, middle - half), middle + half, len(days))
+
+
+def _deviating(days: Sequence[EngagementDay], champion: ModelVersion) -> Iterable[Condition]:
+    before, last = days[:-RUNNING_DAYS], days[-RUNNING_DAYS:]
+    band = usual(before)
+    if band is None or len(last) < RUNNING_DAYS:
+        return
+    values = [day.engaged for day in last]
+    verdict = "low" if max(values) < band.low else "high" if min(values) > band.high else ""
+    if verdict:
+        facts = {
+            "version": champion.label, "value": round(fmean(values), 3), "verdict": verdict,
+            "low": round(band.low, 3), "high": round(band.high, 3), "median": round(band.middle, 3),
+            "n": band.n,
+        }  # fmt: skip
+        link = reverse("admin:recommender_engagementday_changelist")
+        yield Condition("engagement_deviates", "engagement_deviates", WARNING, facts, link=link)
+
+
+def watch_cohesion(now: datetime) -> list[Incident]:
+    """An incident while the newest version's clusters hold together far less than those before."""
+    rows = ModelVersion.objects.exclude(cohesion={}).order_by("-id")
+    newest = rows.first()
+    wrong = []
+    if newest is not None:
+        before = [
+            value for version in rows.filter(method=newest.method)[1:53]
+            if (value := version.cohesion.get("silhouette_macro")) is not None
+        ]  # fmt: skip
+        value = newest.cohesion.get("silhouette_macro")
+        if value is not None and len(before) >= FEWEST_VERSIONS:
+            mean, deviation = fmean(before), stdev(before)
+            low = mean - 3 * deviation
+            if value < low and value < DOWN * mean:
+                facts = {"version": newest.label, "value": round(value, 4), "mean": round(mean, 4),
+                         "low": round(low, 4)}  # fmt: skip
+                link = reverse("admin:recommender_modelversion_change", args=[newest.pk])
+                wrong.append(Condition("cohesion_deviates", "cohesion_deviates", WARNING, facts, link=link))
+    return incidents.settle("cohesion_deviates", wrong, now)
+
+
+def watch_drift(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
+    """Look at the week that is over; an incident while there is an alarm."""
+    reports = drifting.check(model, now, seed=seed)
+    wrong = [
+        Condition(
+            f"drift_found:{report.kind}", "drift_found", WARNING,
+            {"version": model.version.label, "causes": causes_told(report), "value": round(report.effect, 3),
+             "limit": round(report.limit, 3)},
+            link=reverse("admin:recommender_driftreport_changelist"),
+        )
+        for report in reports
+        if report.alarm
+    ]  # fmt: skip
+    incidents.settle("drift_found", wrong, now)
+    return reports
+
+
+def causes_told(report: DriftReport) -> str:
+    """What moved most, in words: "Rock, energetic, 1990s +12 %; ..."."""
+    told = []
+    for cause in report.causes[:3]:
+        names = ", ".join(one["name"] for one in cause.get("clusters", ())[:2]) or cause.get("name", "")
+        told.append(f"{names} {cause['change']:+.0%}")
+    return "; ".join(told)
+
+
+def watch_feed(now: datetime) -> list[Incident]:
+    """An incident for each audio feature that is broken in the songs of the last week: never a retrain."""
+    fresh, before = _features(now)
+    wrong = []
+    for name in sorted({*fresh, *before}):
+        fault = fault_of(fresh.get(name, []), before.get(name, []))
+        if fault:
+            facts = {"fault": fault, "n": len(fresh[name])}
+            link = reverse("admin:ingestion_song_changelist")
+            wrong.append(Condition(f"feed_fault:{name}", "feed_fault", WARNING, facts, link=link))
+    return incidents.settle("feed_fault", wrong, now)
+
+
+def fault_of(fresh: Sequence[float | None], before: Sequence[float | None]) -> str:
+    """What is wrong with a feature's new values, in words; empty where nothing is.
+
+    Args:
+        fresh: of the songs that came or changed this week; None: not sent.
+        before: of the others.
+    """
+    known, usual_ones = [v for v in fresh if v is not None], [v for v in before if v is not None]
+    if len(fresh) < FEWEST_SONGS or len(usual_ones) < FEWEST_SONGS:
+        return ""
+    unknown = 1 - len(known) / len(fresh)
+    if unknown > MANY_UNKNOWN and 1 - len(usual_ones) / len(before) < FEW_UNKNOWN:
+        return f"{unknown:.0%} of {len(fresh)} new values are empty"
+    low, high = min(usual_ones), max(usual_ones)
+    if known and len(set(known)) == 1 and low < high and len(set(usual_ones)) > 2:
+        return f"all {len(known)} new values are {known[0]:g}"
+    reach = high - low
+    beyond = sum(not low - reach <= value <= high + reach for value in known)
+    if reach and known and beyond / len(known) > MOST_BEYOND:
+        return f"{beyond} of {len(known)} new values are far beyond {low:g} to {high:g}"
+    return ""
+
+
+def _features(now: datetime) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Each feature's values among the songs of the last week, and among the others."""
+    rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    songs = Song.objects.filter(unavailable_at=None).values_list("updated_at", "created_at", "audio_features")
+    for updated, created, features in songs.iterator(chunk_size=5_000):
+        rows[max(updated, created) < now - FRESH].append(features or {})
+    names = {name for part in rows for features in part for name in features}
+    fresh, before = (
+        {name: [_number(features.get(name)) for features in part] for name in names} for part in rows
+    )
+    return fresh, before
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
