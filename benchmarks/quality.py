@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
+from recommender.engine import learning_classic
 from recommender.engine.baselines import EASE, Popularity, Random, RP3beta
 from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
 from recommender.engine.classic import Classic
@@ -203,11 +204,11 @@ def fit_classic(listening: Listening) -> Classic:
     early = Training(listening.catalogue, listening.train)
 
     def value(n_clusters: int) -> float:
-        model = Classic.fit(early, n_clusters=n_clusters)
+        model = learning_classic.fit_classic(early, n_clusters=n_clusters)
         lists = model.recommend(Profiles(listening.train[rows]), N)
         return float(np.nanmean(ndcg(lists, listening.valid[rows])))
 
-    return Classic.fit(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
+    return learning_classic.fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
 
 
 def _fit_random(listening: Listening) -> Model:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from recommender import registry
 from recommender.engine import artifact
 from recommender.engine.affinities import affinities
-from recommender.engine.catalogue import Profiles
-from recommender.engine.mix import Mix
+from recommender.engine.catalogue import Profiles, Servable
+from recommender.engine.classic import Classic
+from recommender.engine.live import Live
 from recommender.models import Cluster, ModelVersion
+from recommender.profiles import columns_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY: Final = 5.0  # seconds
 # A broken artifact is hashed again at every look at first, then ever more rarely: hashing takes a second.
 LONGEST_PAUSE: Final = 300.0  # seconds
+
+# How each method's model serves.
+SERVABLE: Final[Mapping[str, type[Live | Classic]]] = {
+    ModelVersion.Method.MIX: Live,
+    ModelVersion.Method.CLASSIC: Classic,
+}
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
@@ -42,7 +50,7 @@ class Model:
     """A version in memory; its arrays are the artifact's own pages."""
 
     version: ModelVersion
-    mix: Mix
+    learnt: Servable
     song_ids: NDArray[np.int64]
     groups: tuple[Group, ...]  # by the model's own label
     folder: Path
@@ -66,13 +74,20 @@ class Model:
         if not profile.plays.nnz:
             return {}
         base = profile.plays if profile.recent is None else profile.recent
-        shares = affinities(base, self.mix.labels, len(self.groups), profile.skips)[0]
+        shares = affinities(base, self.learnt.labels, len(self.groups), profile.skips)[0]
         if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
             # All that was played was skipped since: every cluster has the same share, which says nothing.
             return {}
         order = np.lexsort((self.numbers, -shares))
         liked = order[shares[order] > 0]
         return dict(zip(self.numbers[liked].tolist(), shares[liked].tolist(), strict=True))
+
+    def numbers_of(self, song_ids: NDArray[np.int64], otherwise: int) -> NDArray[np.int32]:
+        """Shape of `song_ids`: their clusters' numbers, and `otherwise` for songs the model does not know."""
+        columns, there = columns_of(self.song_ids, song_ids)
+        numbers = np.full(len(song_ids), otherwise, dtype=np.int32)
+        numbers[there] = self.numbers[self.learnt.labels[columns[there]]]
+        return numbers
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -82,7 +97,7 @@ class Model:
     def group_of(self, song_id: int) -> Group | None:
         """The cluster of a song; None for a song that the model does not know."""
         column = self.column_of(song_id)
-        return None if column is None else self.groups[int(self.mix.labels[column])]
+        return None if column is None else self.groups[int(self.learnt.labels[column])]
 
     def column_of(self, song_id: int) -> int | None:
         """The song's column; None for a song that the model does not know."""
@@ -208,7 +223,8 @@ def open_version(version: ModelVersion, storage: Path) -> Model:
     names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
     numbers = arrays["cluster_ids"].tolist()
     groups = tuple(Group(number, names.get(number, f"Cluster {number}")) for number in numbers)
-    return Model(version, Mix.from_parts(arrays, facts), arrays["song_ids"], groups, folder, signature)
+    learnt = SERVABLE[version.method].from_parts(arrays, facts)
+    return Model(version, learnt, arrays["song_ids"], groups, folder, signature)
 
 
 def signature_of(folder: Path) -> Signature:

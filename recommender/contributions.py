@@ -1,4 +1,4 @@
-"""Why a song scores as it does for a listener: what each term of the blend adds."""
+"""Why a song scores as it does for a listener: what each term of the model adds."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,11 +6,9 @@ from typing import Final
 import numpy as np
 
 from recommender.champion import Model
-from recommender.engine.few import terms_of, votes_of
-from recommender.engine.terms import NAMES, blended
 from recommender.profiles import Known, columns_of
 
-UNKNOWN: Final = "while little is known"  # popularity among favourite genres, which stand in for plays
+LEAST: Final = 0.005  # what would be shown as 0.00
 
 
 def contributions(known: Known, model: Model, songs: Sequence[int]) -> dict[int, dict[str, float]]:
@@ -23,19 +21,10 @@ def contributions(known: Known, model: Model, songs: Sequence[int]) -> dict[int,
     columns, there = columns_of(model.song_ids, ids)
     # Songs that come back are scored as if they had never been heard.
     profile = known.without(ids).profile(model.song_ids)
-    mix, asked = model.mix, columns[there].astype(np.int32)
-    state = mix.known(profile)
-    terms = terms_of(mix.parts, state, profile, votes_of(mix.parts, state, profile), asked)
-    weighted = terms * mix.weights.astype(np.float32)[:, np.newaxis]
-    genres = terms[NAMES.index("genre")][np.newaxis]
-    total = blended(mix.parts, state, weighted.sum(axis=0)[np.newaxis], asked, genres)[0]
-    shown = weighted * (1 - state.lean[0])
-    rest = total - shown.sum(axis=0)
+    terms = model.learnt.explained(profile, columns[there].astype(np.int32))
     return {
         int(song): {
-            name: float(value)
-            for name, value in [*zip(NAMES, shown[:, place], strict=True), (UNKNOWN, rest[place])]
-            if abs(value) >= 0.005
+            name: float(values[place]) for name, values in terms.items() if abs(values[place]) >= LEAST
         }
         for place, song in enumerate(ids[there])
     }

@@ -86,6 +86,8 @@ class Drawing:
         # Nothing known, nothing preferred.
         shares = [known.get(number, 0.0) if known else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
+        # The even part is for songs ranked high whose clusters are not played; here none may be ranked.
+        self._even = sampling.EVEN if (shelf.values != shelf.values[:1]).any() else 0.0
         self._values = self._tilted(shelf.values.astype(np.float64))
 
     def page(self, page: Page) -> list[Picked]:
@@ -99,6 +101,7 @@ class Drawing:
             artists=self._shelf.artists,
             affinities=affinities,
             eligible=eligible,
+            even=self._even,
         )
         terms = self._terms
         picks = sampling.draw(

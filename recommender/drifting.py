@@ -52,9 +52,9 @@ def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     """
     week = monday_before(now)
     plays = _plays(week, seed)
-    groups = grouped(np.diff(model.mix.parts.cluster_starts))
+    groups = grouped(np.bincount(model.learnt.labels, minlength=len(model.groups)).astype(np.float64))
     columns, known = columns_of(model.song_ids, plays.songs)
-    clusters = np.where(known, model.mix.labels[columns], -1)
+    clusters = np.where(known, model.learnt.labels[columns], -1)
     found = []
     for kind, chosen in ((Kind.LISTENING, ~plays.recommended), (Kind.RECOMMENDED, plays.recommended)):
         part = chosen & known

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from recommender import registry
 from recommender.engine import artifact
-from recommender.engine.catalogue import Catalogue
 from recommender.engine.classic import Classic
 from recommender.engine.clusters import Clusters, cohesion, match_ids
 from recommender.engine.factors import unit
-from recommender.engine.features import fit_features
 from recommender.engine.mix import Mix
 from recommender.engine.naming import ClusterName, name_clusters
 from recommender.matrices import TrainingData
@@ -81,9 +79,9 @@ def _numbers(
     return ids
 
 
-def cohesion_of(model: Mix | Classic, catalogue: Catalogue, seed: int) -> dict[str, Any]:
+def cohesion_of(model: Mix | Classic) -> dict[str, Any]:
     """How well the clusters hold together, in the space in which they were found."""
-    labels, points = model.labels, _points(model, catalogue, seed)
+    labels, points = model.labels, _points(model)
     sizes = np.bincount(labels, minlength=_n_clusters(model))
     sums = np.zeros((len(sizes), points.shape[1]))
     np.add.at(sums, labels, points)
@@ -92,10 +90,9 @@ def cohesion_of(model: Mix | Classic, catalogue: Catalogue, seed: int) -> dict[s
     return cohesion(points, Clusters(centers, float(squares.sum()), labels, np.sqrt(squares)))
 
 
-def _points(model: Mix | Classic, catalogue: Catalogue, seed: int) -> NDArray[np.float32]:
+def _points(model: Mix | Classic) -> NDArray[np.float32]:
     if isinstance(model, Classic):
-        # It keeps none; the same songs and seed give the same ones again.
-        return fit_features(catalogue, seed=seed).transform(catalogue)
+        return model.points
     return unit(np.hstack([CONTENT * model.parts.content, model.parts.company]))
 
 

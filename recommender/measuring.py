@@ -15,6 +15,7 @@ from recommender.engine.catalogue import Model, Profiles, Training
 from recommender.engine.classic import Classic
 from recommender.engine.evaluation import evaluate, of_lists
 from recommender.engine.learning import fit_mix, learn
+from recommender.engine.learning_classic import fit_classic
 from recommender.engine.mix import Mix
 from recommender.engine.splitting import split_at
 from recommender.matrices import TrainingData, recent
@@ -115,7 +116,7 @@ def _is_classic(training: Training) -> bool:
 
 def _classic(training: Training) -> Classic:
     n_clusters = training.configuration.get("n_clusters")
-    return Classic.fit(training, n_clusters=int(n_clusters) if n_clusters else None)
+    return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
 def baselines(week: Week, seed: int) -> list[Model]:

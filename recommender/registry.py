@@ -189,8 +189,6 @@ def _replace(
     current: ModelVersion | None, version: ModelVersion, *, demote_to: str, reason: str, by: str
 ) -> Promotion:
     wanted = ModelVersion.objects.get(pk=version.pk)
-    if wanted.method == ModelVersion.Method.CLASSIC:
-        raise NotPromotable(f"{wanted.label} is a classic model: it is measured beside others, not served.")
     if wanted.role == Role.CHAMPION:
         raise NotPromotable(f"{wanted.label} is the champion already.")
     if wanted.role == Role.WITHDRAWN:

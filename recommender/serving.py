@@ -215,7 +215,7 @@ def affinities_of(
     profile = known.profile(model.song_ids) if model else None
     if model is None or profile is None or not profile.plays.nnz:
         return []
-    labels = model.mix.labels[profile.plays.indices]
+    labels = model.learnt.labels[profile.plays.indices]
     plays = np.bincount(labels, profile.plays.data, len(model.groups))
     return [
         ClusterAffinity(number, model.names[number], round(share, 4), round(plays[model.labels[number]]))

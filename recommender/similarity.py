@@ -1,16 +1,11 @@
-"""Songs like a song: what the model would give to who has heard nothing else, or what the tables say."""
+"""Songs like a song: as the model has learnt it, or by what the tables say."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from ingestion.models import Song
 from recommender import popularity
 from recommender.champion import Group, Model
-from recommender.engine import live
-from recommender.engine.catalogue import Profiles
-from recommender.profiles import row_of
 
 MOST: Final = 200
 
@@ -27,17 +22,16 @@ def similar(song_id: int, model: Model | None, now: datetime) -> list[Similar] |
     """At most `MOST` songs, the likest first; None for an unknown song."""
     column = model.column_of(song_id) if model else None
     if model is not None and column is not None:
-        return _by_model(song_id, model)
+        return _by_model(column, model)
     song = Song.objects.filter(pk=song_id).values_list("artist", "genres").first()
     return None if song is None else _by_tables(song_id, *song, now)
 
 
-def _by_model(song_id: int, model: Model) -> list[Similar]:
-    once = row_of(model.song_ids, np.array([song_id]), np.ones(1, dtype=np.float32))
-    found = live.candidates(model.mix, Profiles(plays=once), n=MOST)
+def _by_model(column: int, model: Model) -> list[Similar]:
+    found = model.learnt.similar(column, n=MOST)
     return [
-        Similar(int(model.song_ids[column]), float(score), model.groups[int(model.mix.labels[column])])
-        for column, score in zip(found.songs, found.scores, strict=True)
+        Similar(int(model.song_ids[other]), float(score), model.groups[int(model.learnt.labels[other])])
+        for other, score in zip(found.songs, found.scores, strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from ingestion.models import Song
 from recommender import popularity
 from recommender.champion import Model
 from recommender.drawing import COLD, FAMILIAR, NO_CLUSTER, RESURFACED
-from recommender.engine import live, sampling
+from recommender.engine import sampling
 from recommender.engine.shelf import Shelf
 from recommender.profiles import Known, columns_of
 
@@ -31,17 +31,18 @@ Scores = NDArray[np.float64]
 
 def stock(known: Known, model: Model | None, now: datetime) -> Shelf:
     """One listener's candidates, best first: none that was heard (but for some, long ago) or is barred."""
-    return by_model(known, model, now) if model else by_popularity(known, now)
+    return (by_model(known, model, now) if model else None) or by_popularity(known, model, now)
 
 
-def by_model(known: Known, model: Model, now: datetime) -> Shelf:
-    """The candidates that the model ranks best."""
+def by_model(known: Known, model: Model, now: datetime) -> Shelf | None:
+    """The candidates that the model puts first; None where it can say nothing of a listener without plays."""
     profile = known.profile(model.song_ids)
-    found = live.candidates(model.mix, profile, n=LOOKED_AT)
-    artists = model.mix.parts.artists
+    found = model.learnt.candidates(profile, n=LOOKED_AT)
+    if not len(found.songs) and not profile.plays.nnz:
+        return None
     fit = ~_refused(known, model, found.songs)
     songs, scores = found.songs[fit], found.scores[fit].astype(np.float64)
-    best = np.flatnonzero(first_of_each(artists[songs], MOST_AN_ARTIST))[:SIZE]
+    best = np.flatnonzero(first_of_each(model.learnt.artists[songs], MOST_AN_ARTIST))[:SIZE]
     return _shelf(known, model, songs[best], scores[best], now)
 
 
@@ -52,16 +53,19 @@ def _shelf(known: Known, model: Model, songs: Columns, scores: Scores, now: date
     columns = np.concatenate([songs, old_songs])
     values = (np.concatenate([scores, old_scores]) - low) / spread
     is_old = np.arange(len(columns)) >= len(songs)
-    order = np.lexsort((columns, -values))[:SIZE]
+    # A model may like all alike: then what is heard again comes in between, evenly.
+    places = np.concatenate([np.arange(len(songs)), np.linspace(0, len(songs), len(old_songs))])
+    order = np.lexsort((places, -values))[:SIZE]
     columns = columns[order]
-    parts = model.mix.parts
-    played = np.unique(parts.artists[profile.plays.indices])
-    flags = np.where(np.isin(parts.artists[columns], played), FAMILIAR, 0) | (RESURFACED * is_old[order])
+    learnt = model.learnt
+    artists = learnt.artists[columns]
+    played = np.unique(learnt.artists[profile.plays.indices])
+    flags = np.where(np.isin(artists, played), FAMILIAR, 0) | (RESURFACED * is_old[order])
     return Shelf(
         songs=model.song_ids[columns],
         values=values[order].astype(np.float32),
-        clusters=model.numbers[parts.labels[columns]],
-        artists=parts.artists[columns],
+        clusters=model.numbers[learnt.labels[columns]],
+        artists=artists,
         flags=(flags | (0 if profile.plays.nnz else COLD)).astype(np.uint8),
         affinities=model.shares(profile),
     )
@@ -78,15 +82,15 @@ def resurfaced(known: Known, model: Model, now: datetime) -> tuple[Columns, Scor
     places = places[np.lexsort((places, -known.plays[places]))][:MOST_RESURFACED]
     found, there = columns_of(model.song_ids, known.songs[places])
     columns: Columns = np.sort(found[there]).astype(np.int32)
-    columns = columns[model.mix.parts.available[columns] & ~_refused(known, model, columns)]
+    columns = columns[model.learnt.available[columns] & ~_refused(known, model, columns)]
     if not len(columns):
         return columns, np.empty(0)
-    scores = live.score(model.mix, known.without(known.songs[places]).profile(model.song_ids), columns)
+    scores = model.learnt.score(known.without(known.songs[places]).profile(model.song_ids), columns)
     return columns, scores.astype(np.float64)
 
 
-def by_popularity(known: Known, now: datetime) -> Shelf:
-    """What is played most, favourite genres first."""
+def by_popularity(known: Known, model: Model | None, now: datetime) -> Shelf:
+    """What is played most, favourite genres first; in the model's clusters, where there is one."""
     closed = known.barred | known.refused.keys() | set(known.songs.tolist())
     rows = [row for row in popularity.charts_and_new_songs(now) if row.song not in closed]
     fame = np.log1p([row.plays for row in rows])
@@ -101,10 +105,12 @@ def by_popularity(known: Known, now: datetime) -> Shelf:
     best = order[first_of_each(artists[order], MOST_AN_ARTIST)][:SIZE]
     played = _artists_played(known)
     familiar = [rows[place].artist in played for place in best]
+    songs = np.array([rows[place].song for place in best], dtype=np.int64)
+    nowhere = np.full(len(songs), NO_CLUSTER, dtype=np.int32)
     return Shelf(
-        songs=np.array([rows[place].song for place in best], dtype=np.int64),
+        songs=songs,
         values=sampling.values(scores[best]).astype(np.float32),
-        clusters=np.full(len(best), NO_CLUSTER, dtype=np.int32),
+        clusters=model.numbers_of(songs, otherwise=NO_CLUSTER) if model else nowhere,
         artists=artists[best],
         flags=np.where(familiar, COLD | FAMILIAR, COLD).astype(np.uint8),
         affinities={},
@@ -140,7 +146,7 @@ def _refused(known: Known, model: Model, columns: Columns) -> NDArray[np.bool_]:
     """Which songs were said not to belong where the model has them."""
     refused = np.zeros(len(columns), dtype=np.bool_)
     if known.refused:
-        numbers = model.numbers[model.mix.labels[columns]].tolist()
+        numbers = model.numbers[model.learnt.labels[columns]].tolist()
         pairs = zip(model.song_ids[columns].tolist(), numbers, strict=True)
         for place, (song, number) in enumerate(pairs):
             refused[place] = song in known.refused and known.refused[song] in {None, number}

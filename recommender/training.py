@@ -201,7 +201,7 @@ class _Job:
         self._stage("learning from everything")
         model = learnt(data.training(seed=order.seed, configuration=order.configuration), measured)
         self._stage("grouping and naming")
-        groups, held = groups_of(model, data, order.storage), cohesion_of(model, data.catalogue, order.seed)
+        groups, held = groups_of(model, data, order.storage), cohesion_of(model)
         self._stage("writing the artifact")
         version = self._store(data, model, groups, {"metrics": measured.metrics, "cohesion": held})
         self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
@@ -239,13 +239,11 @@ class _Job:
         Whatever hinders that, the version is there: it stays a candidate, and the sentence says why.
         """
         first, label = registry.champion_row() is None, version.label
-        if version.method == ModelVersion.Method.CLASSIC:
-            return f"Version {label} is a classic model, to be measured beside others. {measured.sentence}"
-        if first and measured.is_worse_than_popularity:
-            return f"Version {label} is worse than popularity: it stays a candidate. {measured.sentence}"
-        if not first and not self.order.promote:
+        is_worse = first and measured.is_worse_than_popularity
+        if not self.order.promote and (is_worse or not first):
+            what = "is worse than popularity: it stays a candidate" if is_worse else "is a candidate"
             return (
-                f"Version {label} is a candidate. {measured.sentence} To make it champion: "
+                f"Version {label} {what}. {measured.sentence} To make it champion: "
                 f"python manage.py promote {label} --reason '...'"
             )
         reason = f"{'The first model' if first else 'Asked for'}. {measured.sentence}"

@@ -288,7 +288,7 @@ def _songs_of(number: int) -> list[int]:
     model = loaded().model
     if model is None or number not in model.labels:
         return []
-    return list(model.song_ids[model.mix.labels == model.labels[number]].tolist())
+    return list(model.song_ids[model.learnt.labels == model.labels[number]].tolist())
 
 
 def _ids(songs: list[int]) -> RawSQL:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,3 +159,45 @@ class Model(Protocol):
 
     def facts(self) -> dict[str, object]:
         """What of the model is no array; JSON can hold it."""
+
+
+class Candidates(NamedTuple):
+    """Songs by falling score, and their scores; shape (m,) each."""
+
+    songs: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+class Servable(Protocol):
+    """All that serving asks of a model: whatever has this can be champion.
+
+    A profile is of one listener.
+    """
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Shape (n_songs,): each song's cluster."""
+
+    @property
+    def artists(self) -> NDArray[np.int32]:
+        """Shape (n_songs,): equal where the artist is."""
+
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """Shape (n_songs,): songs that may be recommended."""
+
+    def candidates(self, profile: Profiles, *, n: int) -> Candidates:
+        """The listener's n best songs, nothing heard, excluded or unavailable; fewer where fewer are left.
+
+        None for a listener without plays of whom the model can say nothing. All of one score where the model
+        puts none before another: then lists are drawn by affinity alone.
+        """
+
+    def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Shape (len(songs),): the scores of songs not heard, on the candidates' scale."""
+
+    def explained(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """What speaks for songs not heard: by term what it adds, shape (len(songs),) each."""
+
+    def similar(self, song: int, *, n: int) -> Candidates:
+        """At most n other songs like this one, the likest first."""

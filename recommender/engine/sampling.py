@@ -53,6 +53,7 @@ class Pool:
         artists: equal where the artist is.
         affinities: shape (n_clusters,), the listener's share of engagement in each cluster.
         eligible: False for songs that may not appear; None: all may.
+        even: of the affinities' sum, spread over all clusters at temperature 0.
     """
 
     songs: NDArray[np.int64]
@@ -61,6 +62,7 @@ class Pool:
     artists: NDArray[np.integer]
     affinities: NDArray[np.float64]
     eligible: NDArray[np.bool_] | None = None
+    even: float = EVEN
 
 
 def draw(
@@ -132,7 +134,7 @@ class Offers:
         self._values: list[float] = pool.values.tolist()
         self._of: list[int] = pool.clusters.tolist()
         self._artists: list[int] = pool.artists.tolist()
-        even = EVEN * math.exp(-temperature) / max(1, len(set(self._of)))
+        even = pool.even * math.exp(-temperature) / max(1, len(set(self._of)))
         self._affinities = [share + even for share in pool.affinities.tolist()]
         self._temperature = temperature
         self._cap = math.inf if artist_cap is None else artist_cap

@@ -20,8 +20,8 @@ The first good version becomes champion by itself; a later one is a candidate un
 Lists go on being drawn from the champion meanwhile, and from the new one within 5 seconds of a promotion.
 
 methods:
-  mix      clusters draw, a blend of what similar listeners play ranks (the default; it serves)
-  classic  K-means clusters drawn by affinity, any song of them: to be measured beside, never served
+  mix      clusters draw, a blend of what similar listeners play ranks (the default)
+  classic  K-means clusters of songs that are alike, drawn by affinity, and any song of them
 
 exit codes:
   0  succeeded

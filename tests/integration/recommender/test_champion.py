@@ -11,6 +11,7 @@ import pytest
 from recommender import serving
 from recommender.champion import Keeper
 from recommender.engine.catalogue import Profiles
+from recommender.engine.live import Live
 from recommender.models import ModelVersion
 from recommender.profiles import read
 from recommender.serving import Options
@@ -116,7 +117,7 @@ def test_a_promotion_shows_within_five_seconds_and_whoever_holds_the_old_model_g
     assert after.model.version == new
     assert after.degraded is None
     assert before.model is not None
-    assert before.model.mix.recommend(asked, 20).shape == (1, 20)
+    assert before.model.learnt.candidates(asked, n=20).songs.shape == (20,)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -240,7 +241,9 @@ def test_arrays_stay_in_the_files_and_read_only(keeper: Keeper) -> None:
     model = keeper.current().model
 
     assert model is not None
-    arrays = [model.song_ids, model.mix.parts.taste, model.mix.parts.neighbours["rp3"].data]
+    assert isinstance(model.learnt, Live)
+    parts = model.learnt.mix.parts
+    arrays = [model.song_ids, parts.taste, parts.neighbours["rp3"].data]
     assert [array.flags.writeable for array in arrays] == [False, False, False]
     assert all(is_mapped(array) for array in arrays)
 

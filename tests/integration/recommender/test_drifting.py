@@ -28,7 +28,7 @@ def model(options: Options) -> Model:
 def listen(model: Model, *, moved: float = 0.0, weeks: int = 9, seed: int = 1) -> None:
     """Nine weeks of listeners with tastes; in the last one a share of all plays is in the largest cluster."""
     random = np.random.default_rng(seed)
-    labels = np.asarray(model.mix.labels)
+    labels = np.asarray(model.learnt.labels)
     largest = np.flatnonzero(labels == np.bincount(labels).argmax())
     rows = []
     for listener in Listener.objects.values_list("pk", flat=True):
@@ -67,7 +67,7 @@ def test_a_week_that_moved_far_is_an_alarm_and_names_cluster_and_songs(model: Mo
 
     moved = report(drifting.check(model, NOW), "listening")
 
-    labels = np.asarray(model.mix.labels)
+    labels = np.asarray(model.learnt.labels)
     largest = model.groups[int(np.bincount(labels).argmax())]
     assert moved.drifted
     assert moved.alarm

@@ -9,7 +9,6 @@ from django.core.management import CommandError, call_command
 
 from recommender import champion, profiles
 from recommender.contributions import contributions
-from recommender.engine import live
 from recommender.models import ModelVersion, ServedList
 from recommender.serving import Options
 from tests.support.lists import LISTENER, NOW, newcomer, recommend, songs_of
@@ -67,7 +66,7 @@ def test_the_terms_add_up_to_the_score_of_the_ranking(options: Options) -> None:
     assert model is not None
     for listener in (LISTENER, newcomer("Jazz")):
         known = profiles.read([listener], NOW)[listener]
-        ranked = live.candidates(model.mix, known.profile(model.song_ids), n=10)
+        ranked = model.learnt.candidates(known.profile(model.song_ids), n=10)
 
         terms = contributions(known, model, model.song_ids[ranked.songs].tolist())
 

@@ -161,13 +161,14 @@ def test_a_rollback_does_not_withdraw_a_champion_that_came_while_it_looked() -> 
     assert roles() == {"a": "retired", "b": "retired", "c": "champion"}
 
 
-def test_a_classic_version_is_not_promoted_for_it_can_t_serve() -> None:
-    classic = version("a", method="classic")
+def test_versions_of_either_method_take_turns_as_champion() -> None:
+    promote(version("a", method="mix"))
+    promote(version("b", method="classic"))
+    promote(version("c", method="mix"))
 
-    with pytest.raises(NotPromotable, match="measured beside others"):
-        promote(classic)
+    registry.roll_back(reason="bad", by="test", verify=sound)
 
-    assert roles() == {"a": "candidate"}
+    assert roles() == {"a": "retired", "b": "champion", "c": "withdrawn"}
 
 
 # Threads that change roles at once, run in a process of its own on either database.

@@ -12,7 +12,7 @@ from ingestion.models import Listener, ListeningHistory
 from recommender import champion, feedback, profiles, schedules, serving, shelves, stocking, tasks
 from recommender.champion import Loaded, Model
 from recommender.drawing import RESURFACED
-from recommender.engine import live
+from recommender.engine.live import Live
 from recommender.engine.shelf import unpack
 from recommender.models import Feedback, Shelf
 from recommender.serving import Options
@@ -43,7 +43,9 @@ def fresh(loaded: Loaded, options: Options, now: datetime = NOW) -> shelves.Stoc
 def broken(loaded: Loaded) -> Loaded:
     """A model that fails at every listener: it has one weight too few."""
     model = model_of(loaded)
-    return replace(loaded, model=replace(model, mix=replace(model.mix, weights=model.mix.weights[:-1])))
+    assert isinstance(model.learnt, Live)
+    mix = model.learnt.mix
+    return replace(loaded, model=replace(model, learnt=Live(replace(mix, weights=mix.weights[:-1]))))
 
 
 def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: Loaded) -> None:
@@ -97,7 +99,7 @@ def test_a_list_of_a_prepared_listener_asks_no_model(loaded: Loaded, options: Op
 def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(loaded: Loaded, options: Options) -> None:
     model = model_of(loaded)
     profile = profiles.read([LISTENER], NOW)[LISTENER].profile(model.song_ids)
-    best = model.song_ids[live.candidates(model.mix, profile, n=10).songs].tolist()
+    best = model.song_ids[model.learnt.candidates(profile, n=10).songs].tolist()
 
     content = fresh(loaded, options).content
 
@@ -128,7 +130,7 @@ def test_what_comes_back_was_played_most_and_neither_skipped_nor_disliked(
     content = fresh(loaded, options).content
 
     again = set(content.songs[content.flags & RESURFACED > 0].tolist())
-    available = model_of(loaded).mix.parts.available[3:8]
+    available = model_of(loaded).learnt.available[3:8]
     assert again == {song for song, is_there in zip(known[3:], available, strict=True) if is_there}
     assert not set(known[:3]) & set(content.songs.tolist())
 

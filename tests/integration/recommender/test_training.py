@@ -250,23 +250,52 @@ def test_a_storage_that_can_t_be_written_is_told_before_anything_is_read(tmp_pat
     assert (run.status, run.error_kind, watch.names) == ("failed", "FileExistsError", [])
 
 
-def test_a_classic_version_holds_a_classic_model_is_measured_as_one_and_never_serves(tmp_path: Path) -> None:
+def test_a_first_classic_model_that_is_good_becomes_champion_by_itself(tmp_path: Path) -> None:
     fill()
 
-    run = retrain(order(tmp_path, method="classic", n_clusters=3, promote=True))
+    run = retrain(order(tmp_path, method="classic", n_clusters=3))
 
     version = run.version
     assert version is not None
-    assert (version.method, version.role) == ("classic", "candidate")
+    assert (version.method, version.role) == ("classic", "champion")
     assert set(version.metrics) == {"classic", "popularity", "random", "rp3beta"}
-    assert run.summary.startswith(
-        f"Version {version.label} is a classic model, to be measured beside others."
-    )
+    assert version.metrics["classic"]["ndcg"] > version.metrics["popularity"]["ndcg"]
+    assert run.summary.startswith(f"Version {version.label} is champion. NDCG@20 0.")
     assert sum(version.clusters.values_list("size", flat=True)) == 60
     assert version.cohesion["n_clusters"] == version.clusters.count() == 3
     arrays, facts = artifact.read(tmp_path / "models" / version.label, version.artifact_sha256)
     model = Classic.from_parts(arrays, facts)
     assert (model.name, model.n_clusters, len(model.labels)) == ("classic", 3, 60)
+
+
+def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    fill()
+    # All songs are alike to it, and everybody plays one song of the week.
+    Song.objects.update(genres="", artist="", release_year=None, audio_features={}, duration=timedelta(0))
+    at = START + timedelta(weeks=3, minutes=50)
+    ListeningHistory.objects.filter(created_at__gte=START + timedelta(weeks=3)).delete()
+    for day in range(5):
+        Listener.objects.create(pk=100 + day, favorite_genres="", created_at=START, updated_at=START)
+        ListeningHistory.objects.create(
+            user_id=100 + day, items=[60], created_at=START + timedelta(days=day), updated_at=at
+        )
+    ListeningHistory.objects.bulk_create(
+        ListeningHistory(user_id=pk, items=[60], created_at=at, updated_at=at) for pk in range(1, 41)
+    )
+
+    alone = retrain(order(tmp_path, method="classic"))
+    asked = retrain(order(tmp_path, method="classic", promote=True))
+
+    assert alone.version is not None
+    assert asked.version is not None
+    label = alone.version.label
+    assert alone.summary.startswith(
+        f"Version {label} is worse than popularity: it stays a candidate. NDCG@20 0."
+    )
+    assert alone.summary.endswith(f"To make it champion: python manage.py promote {label} --reason '...'")
+    assert asked.version.role == "champion"
 
 
 def test_only_if_new_refuses_what_the_newest_version_knows_and_takes_what_is_new(tmp_path: Path) -> None:

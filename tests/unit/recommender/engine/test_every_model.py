@@ -15,11 +15,12 @@ from recommender.engine.baselines import EASE, ItemKNN, Popularity, Random, RP3b
 from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
 from recommender.engine.classic import Classic
 from recommender.engine.learning import fit_mix
+from recommender.engine.learning_classic import fit_classic
 from recommender.engine.mix import Mix
 
 FIT: dict[str, Callable[[Training], Any]] = {
     "random": Random.fit, "popularity": Popularity.fit, "itemknn": ItemKNN.fit, "rp3beta": RP3beta.fit,
-    "ease": EASE.fit, "classic": Classic.fit, "mix": fit_mix,
+    "ease": EASE.fit, "classic": fit_classic, "mix": fit_mix,
 }  # fmt: skip
 KINDS = {"random": Random, "popularity": Popularity, "itemknn": ItemKNN, "rp3beta": RP3beta, "ease": EASE,
          "classic": Classic, "mix": Mix}  # fmt: skip
