@@ -1,16 +1,20 @@
 """From settings to what a run needs, once for all doors: command, task, admin and scheduler."""
 
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
 from ingestion import rejections, runs
-from ingestion.models import IngestionRun
+from ingestion.channels import Channel, channels_of
+from ingestion.delivery import Delivered, deliver, try_out
+from ingestion.models import IngestionRun, Notification
 from ingestion.pipeline import Order, Watch, ingest
 from ingestion.quality import Limits
 from ingestion.source.client import SourceClient
+from ingestion.telling import tell
+from ingestion.texts import trial_message
 
 
 def source_client(base_url: str = "") -> SourceClient:
@@ -55,3 +59,33 @@ def replay_now() -> dict[str, int]:
         AlreadyRunning: a run is writing the catalogue.
     """
     return rejections.replay(source_zone(), runs.require_idle)
+
+
+def alert_channels() -> list[Channel]:
+    """The channels that people are told by."""
+    return channels_of(
+        settings.ALERT_EMAILS, settings.EMAIL_FROM, settings.EMAIL_HOST_PASSWORD,
+        settings.SLACK_WEBHOOK_URL, settings.ALERT_URLS,
+    )  # fmt: skip
+
+
+def send_alerts(now: datetime) -> Delivered:
+    """Make the messages that are due, and send what waits."""
+    channels = alert_channels()
+    tell(
+        now,
+        [channel.name for channel in channels],
+        remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS),
+        site_url=settings.SITE_URL,
+        language=settings.LANGUAGE_CODE,
+    )
+    return deliver(now, channels)
+
+
+def try_alerts(now: datetime) -> list[Notification]:
+    """One test message by each channel, sent or failed with its reason."""
+    tried = []
+    for channel in alert_channels():
+        subject, content = trial_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
+        tried.append(try_out(now, channel, subject, content))
+    return tried

@@ -1,0 +1,46 @@
+"""Try whether alerts get through."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from ingestion.configuration import try_alerts
+from ingestion.models import Notification
+from ingestion.schema_state import require_tables
+
+HOW_TO = """No channel is configured, so nobody is told when something goes wrong. Set one or more of these:
+  ALERT_EMAILS=ada@example.org,bob@example.org
+    and the mail server: EMAIL_URL=smtp+tls://user:password@mail.example.org:587
+  SLACK_WEBHOOK_URL=https://hooks.slack.com/services/...
+    made at https://api.slack.com/messaging/webhooks
+  ALERT_URLS=tgram://token/chat
+    any other service, as https://github.com/caronc/apprise names it
+in the environment or in .env, then try again: python manage.py testalert"""
+PRINTED = "printed above, not sent: EMAIL_URL names no mail server"
+
+
+class Command(BaseCommand):
+    help = (
+        "Send a test message through every alert channel that is configured, now, and say of each whether "
+        "it was taken. Ends with 1 where one failed, or where there is none."
+    )
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        require_tables()
+        tried = try_alerts(timezone.now())
+        if not tried:
+            raise CommandError(HOW_TO)
+        for message in tried:
+            self.stdout.write(f"{message.channel}: {_result(message)}")
+        failed = [message for message in tried if message.state != Notification.State.SENT]
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(tried)} channels failed.")
+
+
+def _result(message: Notification) -> str:
+    if message.state != Notification.State.SENT:
+        return f"FAILED: {message.error}"
+    prints = message.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")
+    return PRINTED if prints else "sent; look whether it has arrived"
