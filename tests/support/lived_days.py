@@ -1,0 +1,128 @@
+"""Live days on the twin through the real pipeline, with a clock that moves on a day between two runs.
+
+Usage: python -m tests.support.lived_days DAYS. Prints a JSON object a day: how its run ended, what is open.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
+django.setup()
+
+from django.utils import timezone  # noqa: E402
+
+from ingestion.configuration import order, source_client  # noqa: E402
+from ingestion.demo.faults import parse_faults  # noqa: E402
+from ingestion.demo.server import DemoServer  # noqa: E402
+from ingestion.demo.source import LISTEN_HISTORY, TRACKS, Row, Snapshot  # noqa: E402
+from ingestion.demo.world import World  # noqa: E402
+from ingestion.followup import follow_up  # noqa: E402
+from ingestion.models import Incident  # noqa: E402
+from ingestion.pipeline import ingest  # noqa: E402
+
+FIRST = date(2026, 3, 1)
+REAL_NOW = timezone.now
+
+
+Trouble = Callable[[str, Sequence[Row]], Sequence[Row]]
+
+
+def unharmed(_: str, rows: Sequence[Row]) -> Sequence[Row]:
+    return rows
+
+
+class Planted:
+    """A world seen through today's trouble."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.trouble: Trouble = unharmed
+        self.version = 0
+
+    def snapshot(self) -> Snapshot:
+        tables = self.world.snapshot().tables
+        return Snapshot(self.version, {name: self.trouble(name, rows) for name, rows in tables.items()})
+
+    def new_catalogue(self) -> None:
+        self.world.new_catalogue()
+
+
+def half_the_songs(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+    return rows[::2] if name == TRACKS else rows
+
+
+def two_fifths_less(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+    return [row for at, row in enumerate(rows) if at % 5 not in {1, 3}] if name == TRACKS else rows
+
+
+def silent_since(day: date) -> Trouble:
+    def no_new_listening(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+        return (
+            [row for row in rows if row["created_at"] < day.isoformat()] if name == LISTEN_HISTORY else rows
+        )
+
+    return no_new_listening
+
+
+def tenfold_on(day: date) -> Trouble:
+    def tenfold(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+        if name != LISTEN_HISTORY:
+            return rows
+        todays = [row for row in rows if row["created_at"] >= day.isoformat()]
+        return [*rows, *(_moved(row, copy) for row in todays for copy in range(1, 10))]
+
+    return tenfold
+
+
+def main(days: int) -> None:
+    source = Planted(World.up_to(FIRST, seed=3, songs=400, listeners=80, days=10))
+    with DemoServer(source) as healthy, DemoServer(source, faults=parse_faults("badrow:0.3")) as broken:
+        for _ in range(days):
+            live(source, healthy.url)
+        live(source, broken.url, "30 % bad rows")
+        live(source, healthy.url, "well again")
+        live(source, healthy.url, "half the songs missing", half_the_songs)
+        live(source, healthy.url, "well again")
+        live(source, healthy.url, "two fifths of the songs missing", two_fifths_less)
+        live(source, healthy.url, "well again")
+        silent = source.world.today + timedelta(days=1)
+        live(source, healthy.url, "no new listening", silent_since(silent))
+        live(source, healthy.url, "it came a day late")
+        live(source, healthy.url, "well again")
+        live(source, healthy.url, "tenfold listening", tenfold_on(source.world.today + timedelta(days=1)))
+
+
+def live(source: Planted, url: str, what: str = "a day", trouble: Trouble = unharmed) -> None:
+    """The next day, read at 02:00 of the morning after it."""
+    source.trouble = trouble
+    source.world.advance()
+    source.version += 1
+    night = datetime.combine(source.world.today + timedelta(days=1), datetime.min.time(), UTC)
+    ahead = night + timedelta(hours=2) - REAL_NOW()
+    timezone.now = lambda: REAL_NOW() + ahead
+    run = ingest(source_client(url), order(trigger="schedule"))
+    follow_up(run, timezone.now())
+    told: dict[str, Any] = {
+        "what": what,
+        "status": run.status,
+        "error": run.error,
+        "open": sorted(Incident.objects.filter(resolved_at=None).values_list("key", flat=True)),
+        "resolved": sorted(Incident.objects.filter(resolved_by_run=run).values_list("key", flat=True)),
+        "ever": Incident.objects.count(),
+        "verdicts": {f"{one.measure} {one.resource}": one.verdict for one in run.band_checks.all()},
+    }  # fmt: skip
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _moved(row: Row, copy: int) -> Row:
+    later = datetime.fromisoformat(row["created_at"]) + timedelta(microseconds=copy)
+    return {**row, "created_at": later.isoformat(timespec="microseconds")}
+
+
+main(int(sys.argv[1]))
