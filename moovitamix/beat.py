@@ -13,4 +13,4 @@ class TimetableScheduler(DatabaseScheduler):
     def setup_schedule(self) -> None:
         super().setup_schedule()
         of_ingestion.sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-        of_recommender.sync_timetable()
+        of_recommender.sync_timetable(settings.TIME_ZONE)

@@ -34,6 +34,9 @@ SERVABLE: Final[Mapping[str, type[Live | Classic]]] = {
     ModelVersion.Method.CLASSIC: Classic,
 }
 
+# A challenger and the anchor.
+MOST_OTHERS: Final = 2
+
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
@@ -140,6 +143,7 @@ class Keeper:
         self._clock = clock
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
+        self._others: dict[int, Model] = {}
         self._wanted: tuple[int, str] | None = None  # the champion that was tried last
         self._next_look = 0.0
         self._next_try = 0.0
@@ -159,6 +163,23 @@ class Keeper:
             return self._loaded
         finally:
             self._lock.release()
+
+    def other(self, version: ModelVersion) -> Model:
+        """The model of a version that is tested against the champion.
+
+        Raises:
+            ArtifactError: its files are missing or damaged.
+        """
+        with self._lock:
+            known = self._others.get(version.pk)
+            if known is not None and known.is_intact():
+                return known
+            self._others.pop(version.pk, None)
+            while len(self._others) >= MOST_OTHERS:
+                del self._others[next(iter(self._others))]
+            opened = self._others[version.pk] = open_version(version, self._storage)
+            logger.info("model_loaded version=%s for=test", version.label)
+            return opened
 
     def look_again(self) -> Loaded:
         """Look now, for the files of what served were found changed."""

@@ -45,12 +45,21 @@ class Page:
         return replace(self, excluded=tuple({*self.excluded, *songs}))
 
 
+class Pair(NamedTuple):
+    """Of an interleaved list's song: who drew it, and how probably each model would have, in its place."""
+
+    by_challenger: bool
+    p_champion: float
+    p_challenger: float
+
+
 class Picked(NamedTuple):
     """One song of a list.
 
     Attributes:
         affinity: the cluster's share of what the listener plays, 0 to 1; 0 where nothing is known.
         propensity: how probable this pick was, given those before it.
+        pair: of an interleaved list.
     """
 
     song: int
@@ -60,6 +69,7 @@ class Picked(NamedTuple):
     familiar: bool
     resurfaced: bool
     cold: bool
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,19 @@ class Drawing:
 
     def page(self, page: Page) -> list[Picked]:
         """At most `page.n` more songs; fewer where no more are eligible."""
+        terms = self._terms
+        picks = sampling.draw(
+            self.pool(page), n=page.n, temperature=terms.temperature, seed=terms.seed,
+            artist_cap=terms.artist_cap, placed=self._placed,
+        )  # fmt: skip
+        self._placed += picks
+        return self.picked(picks)
+
+    def pool(self, page: Page) -> sampling.Pool:
+        """What may be drawn for this page, all that was placed included."""
         eligible = self._eligible(page)
         values, affinities = self._near(page.near, eligible)
-        pool = sampling.Pool(
+        return sampling.Pool(
             songs=self._shelf.songs,
             values=values,
             clusters=self._clusters,
@@ -103,13 +123,6 @@ class Drawing:
             eligible=eligible,
             even=self._even,
         )
-        terms = self._terms
-        picks = sampling.draw(
-            pool, n=page.n, temperature=terms.temperature, seed=terms.seed, artist_cap=terms.artist_cap,
-            placed=self._placed,
-        )  # fmt: skip
-        self._placed += picks
-        return self._picked(picks)
 
     def drop(self, count: int) -> None:
         """Take the last `count` songs back; the next page is drawn as if they had never been."""
@@ -141,7 +154,8 @@ class Drawing:
             eligible &= self._shelf.flags & RESURFACED == 0
         return eligible
 
-    def _picked(self, picks: list[sampling.Pick]) -> list[Picked]:
+    def picked(self, picks: list[sampling.Pick]) -> list[Picked]:
+        """The picks with what is known of their songs."""
         shelf = self._shelf
         places = [pick.index for pick in picks]
         columns = (column[places].tolist() for column in (shelf.songs, shelf.clusters, shelf.flags))

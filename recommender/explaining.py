@@ -12,6 +12,7 @@ from recommender.drawing import Picked
 from recommender.models import Cluster, ServedList
 from recommender.popularity import shared_genre
 
+PAIR: Final = ("by_challenger", "p_champion", "p_challenger")  # what an interleaved list's item has besides
 # Below half a percent the share would be shown as nothing.
 LEAST_SHARE: Final = 0.005
 MONTHS: Final = (
@@ -52,6 +53,7 @@ def items_of(
         items.append({
             "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
             "propensity": pick.propensity, "familiar": pick.familiar, "reason": reason,
+            **(dict(zip(PAIR, pick.pair, strict=True)) if pick.pair else {}),
         })  # fmt: skip
     return items
 
@@ -62,7 +64,7 @@ def told(served: ServedList) -> dict[str, Any]:
     return {
         "recommendation_id": str(served.pk),
         "user_id": served.listener_id,
-        "model_version": served.version.label if served.version else None,
+        "model_version": versions_of(served),
         "arm": str(served.arm),
         "generated_at": served.generated_at.isoformat(),
         "stale": served.stale,
@@ -83,6 +85,14 @@ def told(served: ServedList) -> dict[str, Any]:
             for rank, item in enumerate(served.items, 1)
         ],
     }
+
+
+def versions_of(served: ServedList) -> str | None:
+    """The label of the version that drew it; of both, the champion's first, where they took turns."""
+    if served.version is None:
+        return None
+    rival = served.challenger_shelf.version if served.challenger_shelf else None
+    return f"{served.version.label}+{rival.label}" if rival else served.version.label
 
 
 def shown(card: Card) -> dict[str, Any]:

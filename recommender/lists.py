@@ -1,6 +1,8 @@
 """A list as it is drawn and stored, continued and drawn again."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,11 +12,12 @@ from django.db.models import DateTimeField, Field, JSONField, UUIDField
 
 from recommender import profiles
 from recommender.cards import Card, cards_of
-from recommender.champion import Loaded
+from recommender.champion import Loaded, Model
 from recommender.drawing import Drawing, Page, Picked, Terms
 from recommender.engine import shelf as packing
 from recommender.explaining import items_of, names_of
-from recommender.models import ServedList
+from recommender.models import Experiment, ServedList
+from recommender.pairing import Draws, PairDrawing
 from recommender.shelves import Stocked
 
 FIELDS: Final = ServedList._meta.concrete_fields
@@ -31,34 +34,67 @@ def on_shelf(content: packing.Shelf, songs: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(wanted.intersection(content.songs.tolist()))) if wanted else ()
 
 
-def serve(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedList:
-    """Draw a list's first page and store it, in one insert."""
-    served = drawn(stocked, terms, page, now)
+@dataclass(frozen=True)
+class Rival:
+    """What a list has to do with a test.
+
+    Attributes:
+        arm: interleaved, or the challenger or the champion alone.
+        stocked: the challenger's shelf; None where the champion serves alone.
+    """
+
+    experiment: Experiment
+    arm: ServedList.Arm
+    stocked: Stocked | None = None
+
+    @property
+    def takes_turns(self) -> bool:
+        return self.arm == ServedList.Arm.INTERLEAVED
+
+
+def serve(
+    stocked: Stocked, terms: Terms, page: Page, now: datetime, rival: Rival | None = None
+) -> ServedList:
+    """Draw a list's first page and store it, in one insert; `rival`: as a test wants it."""
+    begun = time.perf_counter()
+    served = drawn(stocked, terms, page, now, rival)
+    if rival is not None:
+        served.milliseconds = round(1_000 * (time.perf_counter() - begun), 3)
     _store(served)
     return served
 
 
-def drawn(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedList:
+def drawn(
+    stocked: Stocked, terms: Terms, page: Page, now: datetime, rival: Rival | None = None
+) -> ServedList:
     """A list's first page, not stored."""
-    row, content, loaded = stocked.row, stocked.content, stocked.loaded
+    other = rival.stocked if rival else None
+    if rival is not None and other is not None and not rival.takes_turns:
+        stocked, other = other, None
+    row, loaded = stocked.row, stocked.loaded
     if stocked.stale:
         page = page.without(_since(stocked))
-    page, picks, cards = _draw_available(Drawing(content, terms), page, content)
+    drawing, songs = _drawing(stocked.content, other.content if other else None, terms)
+    page, picks, cards = _draw_available(drawing, page, songs)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
-    is_champion = model is not None and loaded.degraded is None
+    names = names_of(loaded, row.version_id)
+    if other is not None:
+        names = {**names_of(other.loaded, other.row.version_id), **names}
     served = ServedList(
         listener_id=row.listener_id,
         shelf=row,
         version=model.version if model else row.version,
-        arm=ServedList.Arm.CHAMPION if is_champion else ServedList.Arm.FALLBACK,
+        arm=_arm(model, loaded, rival),
         generated_at=now,
         stale=stocked.stale,
         discovery=terms.discovery,
         temperature=terms.temperature,
         artist_cap=terms.artist_cap,
         seed=terms.seed,
+        experiment=rival.experiment if rival else None,
+        challenger_shelf=other.row if other else None,
         pages=[page.as_json()],
-        items=items_of(picks, cards, row.listener_id, names_of(loaded, row.version_id), now),
+        items=items_of(picks, cards, row.listener_id, names, now),
     )
     served.cards = cards
     return served
@@ -66,24 +102,50 @@ def drawn(stocked: Stocked, terms: Terms, page: Page, now: datetime) -> ServedLi
 
 def go_on(served: ServedList, count: int, loaded: Loaded, now: datetime) -> None:
     """Draw and store `count` more songs; what the listener said since the first is respected."""
-    stocked = Stocked(served.shelf, packing.unpack(bytes(served.shelf.candidates)), loaded)
-    drawing = Drawing(stocked.content, _terms_of(served))
+    drawing, songs = _again(served)
     pages = [Page.from_json(page) for page in served.pages]
     for page in pages:
         drawing.page(page)
-    page = Page(count, pages[0].excluded).without(_since(stocked))
-    page, picks, cards = _draw_available(drawing, page, stocked.content)
+    row = served.shelf
+    barred = profiles.barred_since(row.listener_id, row.history_at, row.feedback_id)
+    page = Page(count, pages[0].excluded).without(barred.intersection(songs))
+    page, picks, cards = _draw_available(drawing, page, songs)
     if picks:
         names = names_of(loaded, served.shelf.version_id)
+        if served.challenger_shelf is not None:
+            names = {**names_of(loaded, served.challenger_shelf.version_id), **names}
         served.pages = [*served.pages, page.as_json()]
         served.items = [*served.items, *items_of(picks, cards, served.listener_id, names, now)]
         served.save(update_fields=["pages", "items"])
 
 
 def redraw(served: ServedList) -> list[Picked]:
-    """Draw every page again, from the shelf as it was."""
-    drawing = Drawing(packing.unpack(bytes(served.shelf.candidates)), _terms_of(served))
+    """Draw every page again, from the shelves as they were."""
+    drawing, _ = _again(served)
     return [pick for page in served.pages for pick in drawing.page(Page.from_json(page))]
+
+
+def _again(served: ServedList) -> tuple[Draws, list[int]]:
+    other = served.challenger_shelf
+    return _drawing(
+        packing.unpack(bytes(served.shelf.candidates)),
+        packing.unpack(bytes(other.candidates)) if other else None,
+        _terms_of(served),
+    )
+
+
+def _drawing(content: packing.Shelf, other: packing.Shelf | None, terms: Terms) -> tuple[Draws, list[int]]:
+    """What draws from one shelf or from two, and all songs on them."""
+    if other is None:
+        return Drawing(content, terms), content.songs.tolist()
+    songs = sorted({*content.songs.tolist(), *other.songs.tolist()})
+    return PairDrawing(content, other, terms), songs
+
+
+def _arm(model: Model | None, loaded: Loaded, rival: Rival | None) -> ServedList.Arm:
+    if model is None or loaded.degraded is not None:
+        return ServedList.Arm.FALLBACK
+    return rival.arm if rival else ServedList.Arm.CHAMPION
 
 
 def _store(served: ServedList) -> None:
@@ -103,7 +165,7 @@ def _column(field: "Field[Any, Any]", served: ServedList) -> Any:
 
 
 def _draw_available(
-    drawing: Drawing, page: Page, content: packing.Shelf
+    drawing: Draws, page: Page, songs: Sequence[int]
 ) -> tuple[Page, list[Picked], dict[int, Card]]:
     """The page's songs, all of them available: those that are gone are excluded, and the page drawn again."""
     picks = drawing.page(page)
@@ -112,7 +174,6 @@ def _draw_available(
         return page, picks, cards
     # Where one song is gone others may be: all are looked at, rather than one draw after another.
     drawing.drop(len(picks))
-    songs = content.songs.tolist()
     cards = _available(songs)
     page = page.without(set(songs).difference(cards))
     return page, drawing.page(page), cards

@@ -13,7 +13,8 @@ from ingestion.incidents import Condition
 from ingestion.models import Incident, Song
 from recommender import drifting
 from recommender.champion import Model
-from recommender.models import DriftReport, EngagementDay, ModelVersion
+from recommender.experiments import Judged
+from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion
 
 WARNING: Final = Incident.Severity.WARNING
 # --- Engagement: the champion's last two days against the days before, whichever version served.
@@ -120,6 +121,31 @@ def watch_drift(model: Model, now: datetime, *, seed: int = 7) -> list[DriftRepo
     ]  # fmt: skip
     incidents.settle("drift_found", wrong, now)
     return reports
+
+
+def watch_tests(judged: Sequence[Judged], now: datetime) -> None:
+    """An incident for a test that can't be trusted, and one for a champion that was taken back."""
+    invalid, rolled_back = [], []
+    for one in judged:
+        test = one.experiment
+        link = reverse("admin:recommender_experiment_change", args=[test.pk])
+        if test.outcome == Experiment.Outcome.INVALID:
+            facts = {"experiment": str(test), "reason": test.reason}
+            invalid.append(
+                Condition(f"experiment_invalid:{test.pk}", "experiment_invalid", WARNING, facts, link=link)
+            )
+        if one.promotion is not None and one.promotion.rollback:
+            facts = {
+                "from_version": str(one.promotion.replaced), "to_version": str(one.promotion.promoted),
+                "reason": test.reason,
+            }  # fmt: skip
+            rolled_back.append(
+                Condition(
+                    f"rolled_back:{test.pk}", "rolled_back", Incident.Severity.CRITICAL, facts, link=link
+                )
+            )
+    incidents.settle("experiment_invalid", invalid, now)
+    incidents.settle("rolled_back", rolled_back, now)
 
 
 def causes_told(report: DriftReport) -> str:

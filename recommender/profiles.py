@@ -109,17 +109,25 @@ def row_of(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
     return csr_array((values, columns, indptr), shape=(1, len(song_ids)))
 
 
-def read(listener_ids: Collection[int], now: datetime) -> dict[int, Known]:
-    """What is known of each listener by id, in three queries; ids of nobody are left out."""
+def read(listener_ids: Collection[int], now: datetime, *, until: datetime | None = None) -> dict[int, Known]:
+    """What is known of each listener by id, in three queries; ids of nobody are left out.
+
+    Args:
+        until: as it was known then; None: all that there is.
+    """
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     sessions: dict[int, list[Session]] = defaultdict(list)
     # A session that the source took back was none.
     histories = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
+    feedback = Feedback.objects.filter(listener_id__in=listener_ids).order_by("pk")
+    if until is not None:
+        histories, feedback = histories.filter(created_at__lt=until), feedback.filter(at__lt=until)
     for listener, at, items in histories.values_list("user_id", "created_at", "items").iterator():
         sessions[listener].append(Session(at, items))
     said: dict[int, list[Said]] = defaultdict(list)
-    rows = Feedback.objects.filter(listener_id__in=listener_ids).order_by("pk")
-    for row in rows.values_list("pk", "song_id", "kind", "seconds", "at", "served_list_id", "listener_id"):
+    for row in feedback.values_list(
+        "pk", "song_id", "kind", "seconds", "at", "served_list_id", "listener_id"
+    ):
         said[row[-1]].append(Said(*row[:-1]))
     clusters = _clusters_said_wrong(chain.from_iterable(said.values()))
     return {

@@ -1,25 +1,68 @@
-"""When shelves are prepared: an entry in the timetable, which a person may move or switch off."""
+"""When the recommender works: entries in the timetable, which a person may move or switch off."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-ENTRY: Final = "Prepare shelves for active listeners"
-TASK: Final = "recommender.tasks.prepare_shelves"
 # It looks for what an ingestion or a promotion has left behind, and finds nothing to do at other times.
-EVERY: Final = 15  # minutes
+SHELVES_EVERY: Final = 15  # minutes
+DAY: Final = 86_400  # seconds
 
 
-def sync_timetable() -> None:
-    """Make the entry, unless it is there."""
-    fields = {"every": EVERY, "period": IntervalSchedule.MINUTES}
-    # Nothing keeps a person from making the same schedule twice, which `get_or_create` refuses to see.
-    interval = IntervalSchedule.objects.filter(**fields).first() or IntervalSchedule.objects.create(**fields)
+@dataclass(frozen=True)
+class Entry:
+    """One line of the timetable; `day` "*": every day, "0": Sundays."""
+
+    name: str
+    task: str
+    about: str
+    hour: int
+    day: str = "*"
+
+
+ENTRIES: Final = (
+    Entry(
+        "Judge the tests between models every day", "recommender.tasks.look_daily",
+        "Closes lists, counts engagement, judges the tests and watches engagement, cohesion and feed.", 5,
+    ),
+    Entry(
+        "Learn a new model every week", "recommender.tasks.learn_weekly",
+        "Learns from what is new, passes the gates and tests the new model against the champion.", 4, "0",
+    ),
+    Entry(
+        "Look for drift every week", "recommender.tasks.check_drift",
+        "Compares the week that is over with those before; learns from scratch where the world has moved.",
+        6, "1",
+    ),
+)  # fmt: skip
+
+
+def sync_timetable(time_zone: str = "UTC") -> None:
+    """Make the entries, unless they are there."""
+    every = _first_or_new(IntervalSchedule, every=SHELVES_EVERY, period=IntervalSchedule.MINUTES)
     PeriodicTask.objects.get_or_create(
-        name=ENTRY,
+        name="Prepare shelves for active listeners",
         defaults={
-            "task": TASK, "interval": interval, "expire_seconds": EVERY * 60,
+            "task": "recommender.tasks.prepare_shelves", "interval": every,
+            "expire_seconds": SHELVES_EVERY * 60,
             "description": "Makes a new shelf for each active listener whose shelf is older than their "
             "newest listening, their newest feedback or the model.",
         },
     )  # fmt: skip
+    for entry in ENTRIES:
+        at = _first_or_new(
+            CrontabSchedule, minute="0", hour=str(entry.hour), day_of_week=entry.day, day_of_month="*",
+            month_of_year="*", timezone=time_zone,
+        )  # fmt: skip
+        PeriodicTask.objects.get_or_create(
+            name=entry.name,
+            defaults={
+                "task": entry.task, "crontab": at, "expire_seconds": DAY, "description": entry.about,
+            },
+        )  # fmt: skip
+
+
+def _first_or_new(schedule: Any, **fields: Any) -> Any:
+    """Nothing keeps a person from making the same schedule twice, which `get_or_create` refuses to see."""
+    return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)

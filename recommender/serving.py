@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ingestion.models import Song
-from recommender import champion, lists, popularity, profiles, shelves, similarity
+from recommender import champion, lists, popularity, profiles, rivals, shelves, similarity
 from recommender.cards import cards_of
 from recommender.champion import Loaded
 from recommender.drawing import Page, Terms
@@ -122,8 +122,7 @@ def recommend(
     """
     now = now or timezone.now()
     stocked = _stocked(listener_id, options, now)
-    page = Page(n, lists.on_shelf(stocked.content, exclude))
-    return lists.serve(stocked, _terms(options, discovery, seed), page, now)
+    return _served(stocked, _terms(options, discovery, seed), Page(n, tuple(exclude)), options, now)
 
 
 def preview(
@@ -176,8 +175,8 @@ def next_song(
     now = now or timezone.now()
     stocked = _stocked(listener_id, options, now)
     excluded = _given_lately(listener_id, now) | ({after} if after is not None else set())
-    page = Page(1, lists.on_shelf(stocked.content, excluded), _mood(after, stocked.loaded))
-    return lists.serve(stocked, _terms(options, discovery, None), page, now)
+    page = Page(1, tuple(excluded), _mood(after, stocked.loaded))
+    return _served(stocked, _terms(options, discovery, None), page, options, now)
 
 
 def replay(list_id: UUID) -> Replay:
@@ -186,7 +185,7 @@ def replay(list_id: UUID) -> Replay:
     Raises:
         UnknownList: no list was served under this id.
     """
-    served = ServedList.objects.select_related("shelf").filter(pk=list_id).first()
+    served = ServedList.objects.select_related("shelf", "challenger_shelf").filter(pk=list_id).first()
     if served is None:
         raise UnknownList(list_id)
     drawn = [
@@ -267,6 +266,18 @@ def _stocked(listener_id: int, options: Options, now: datetime) -> Stocked:
     if stocked is None:
         raise UnknownListener(listener_id)
     return stocked
+
+
+def _served(stocked: Stocked, terms: Terms, page: Page, options: Options, now: datetime) -> ServedList:
+    """Draw and store a list as the test that it belongs to wants it."""
+    rival = rivals.of(stocked.row.listener_id, stocked.loaded, options.storage, now)
+    excluded = set(lists.on_shelf(stocked.content, page.excluded))
+    if rival is not None and rival.stocked is not None:
+        excluded |= set(lists.on_shelf(rival.stocked.content, page.excluded))
+    page = replace(page, excluded=tuple(sorted(excluded)))
+    served = lists.serve(stocked, terms, page, now, rival)
+    rivals.note(served, rival)
+    return served
 
 
 def _terms(options: Options, discovery: float, seed: str | None) -> Terms:

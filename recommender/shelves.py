@@ -12,9 +12,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import champion, profiles
-from recommender.champion import Loaded
+from recommender.champion import Loaded, Model
 from recommender.engine import shelf as packing
-from recommender.models import Feedback, ServedList, Shelf
+from recommender.models import Experiment, Feedback, ModelVersion, ServedList, Shelf
 from recommender.stocking import stock
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,10 @@ NEWEST: Final = f"""
         SELECT 1 FROM recommender_feedback f
         WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
     )
-    FROM recommender_shelf s WHERE listener_id = %s ORDER BY id DESC LIMIT 1
+    FROM recommender_shelf s WHERE listener_id = %s AND version_id = %s ORDER BY id DESC LIMIT 1
 """  # noqa: S608
+OF_POPULARITY: Final = NEWEST.replace("version_id = %s", "version_id IS NULL")
+OF_ANY: Final = NEWEST.replace(" AND version_id = %s", "")
 
 
 @dataclass(frozen=True)
@@ -61,34 +63,69 @@ class Stocked:
 
 def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Stocked | None:
     """The listener's newest shelf, or one made now where that is stale; None for an unknown listener."""
-    row, knows_all = newest(listener_id) or (None, False)
-    content = _content_of(row)
-    if row is not None and content is not None and knows_all and _is_of(row, loaded, now):
-        return Stocked(row, content, loaded)
+    if (found := ready(listener_id, loaded, now)) is not None:
+        return found
     if loaded.model is not None and not loaded.model.is_intact():
         loaded = champion.keeper_of(storage).look_again()
     known = profiles.read([listener_id], now).get(listener_id)
     if known is None:
         return None
     made = _tried(known, loaded, now, live=True)
-    if made is None and row is not None and content is not None:
-        return Stocked(row, content, loaded, stale=True)
+    if made is None and (older := _older(listener_id, loaded)) is not None:
+        return older
     made = made or _made(known, Loaded(None, "The model breaks."), now, live=True)
     made.row.save()
     return made
 
 
-def newest(listener_id: int) -> tuple[Shelf, bool] | None:
-    """The listener's newest shelf, and whether it knows their newest session and feedback, in one query."""
+def of_rival(listener_id: int, model: Model, now: datetime) -> Stocked | None:
+    """The listener's shelf by a model under test, or one made now; None where the model breaks on them."""
+    loaded = Loaded(model, None)
+    if (found := ready(listener_id, loaded, now)) is not None:
+        return found
+    known = profiles.read([listener_id], now).get(listener_id)
+    made = _tried(known, loaded, now, live=True) if known is not None else None
+    if made is not None:
+        made.row.save()
+    return made
+
+
+def ready(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
+    """The listener's newest shelf by what is loaded, if it knows all that they said and played."""
+    row, knows_all = newest(listener_id, loaded.version_id) or (None, False)
+    if row is None or not knows_all or not _is_of(row, loaded, now):
+        return None
+    content = _content_of(row)
+    return Stocked(row, content, loaded) if content is not None else None
+
+
+def newest(listener_id: int, version_id: int | None) -> tuple[Shelf, bool] | None:
+    """The listener's newest shelf by a version, and whether it knows all that they said and played.
+
+    One query. `version_id` None: by popularity.
+    """
+    if version_id is None:
+        return _newest(OF_POPULARITY, [listener_id])
+    return _newest(NEWEST, [listener_id, version_id])
+
+
+def _older(listener_id: int, loaded: Loaded) -> Stocked | None:
+    """The listener's newest shelf, whoever made it and however old it is."""
+    row, _ = _newest(OF_ANY, [listener_id]) or (None, False)
+    content = _content_of(row)
+    return Stocked(row, content, loaded, stale=True) if row is not None and content is not None else None
+
+
+def _newest(query: str, of: Sequence[int]) -> tuple[Shelf, bool] | None:
     with connection.cursor() as cursor:
-        cursor.execute(NEWEST, [listener_id])
+        cursor.execute(query, of)
         row = cursor.fetchone()
     return None if row is None else (Shelf.from_db(None, COLUMNS, row[:-1]), bool(row[-1]))
 
 
 def due(loaded: Loaded, now: datetime) -> list[int]:
     """Ids, ascending, of the active listeners who have no shelf, or a stale one."""
-    of_same = Shelf.objects.filter(listener_id=OuterRef("listener_id"))
+    of_same = Shelf.objects.filter(listener_id=OuterRef("listener_id"), version_id=loaded.version_id)
     sessions = ListeningHistory.objects.filter(user_id=OuterRef("listener_id"), unavailable_at=None)
     said = Feedback.objects.filter(listener_id=OuterRef("listener_id"), pk__gt=OuterRef("feedback_id"))
     fresh = Shelf.objects.filter(
@@ -133,8 +170,13 @@ def prune(listener_ids: Iterable[int], now: datetime) -> int:
     newer = Shelf.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - STILL_READ
     )
-    served = ServedList.objects.filter(shelf_id=OuterRef("pk"))
-    replaced = Shelf.objects.filter(Exists(newer), ~Exists(served), listener_id__in=listener_ids)
+    of_same = newer.filter(version_id=OuterRef("version_id"))
+    served = ServedList.objects.filter(Q(shelf_id=OuterRef("pk")) | Q(challenger_shelf_id=OuterRef("pk")))
+    # By versions that serve no more, and by popularity: gone with any newer shelf.
+    tested = Experiment.objects.filter(status=Experiment.Status.RUNNING, challenger=OuterRef("version_id"))
+    serves = Q(version__role=ModelVersion.Role.CHAMPION) | Exists(tested)
+    is_replaced = Exists(of_same) | (Exists(newer) & ~serves)
+    replaced = Shelf.objects.filter(is_replaced, ~Exists(served), listener_id__in=listener_ids)
     return replaced.defer("candidates").delete()[0]
 
 

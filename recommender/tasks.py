@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from recommender import champion, shelves
 from recommender.models import TrainingRun
-from recommender.trainer import retrain_now
+from recommender.trainer import check_drift_now, cycle_now, look_now, retrain_now
 from recommender.training import AlreadyTraining
 
 
@@ -25,3 +25,32 @@ def retrain_by_hand() -> str:
     except AlreadyTraining as busy:
         return str(busy)
     return run.summary or run.error
+
+
+@shared_task
+def learn_weekly() -> str:
+    """Learn from what is new, pass the gates and be tested."""
+    try:
+        return cycle_now(trigger=TrainingRun.Trigger.SCHEDULE).sentence
+    except AlreadyTraining as busy:
+        return str(busy)
+
+
+@shared_task
+def look_daily() -> str:
+    """Judge the tests, count engagement, and watch what may be unwell."""
+    judged = look_now()
+    said = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
+    return " ".join(said) or "Nothing is tested."
+
+
+@shared_task
+def check_drift() -> str:
+    """Look at the week that is over, and learn from scratch where the world has moved."""
+    reports, is_due = check_drift_now()
+    if not is_due:
+        return f"{len(reports)} reports, {sum(report.alarm for report in reports)} alarms."
+    try:
+        return cycle_now(trigger=TrainingRun.Trigger.DRIFT, full=True).sentence
+    except AlreadyTraining as busy:
+        return str(busy)

@@ -4,17 +4,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
-from recommender import registry
+from recommender import registry, weekly
+from recommender.configuration import verify
+from recommender.experiments import Judged
 from recommender.matrices import read_training_data
 from recommender.measuring import WEEK, compare_version, latest_week, open_model
-from recommender.models import ModelVersion, TrainingRun
+from recommender.models import DriftReport, ModelVersion, TrainingRun
 from recommender.training import Order, Watch, retrain
+from recommender.weekly import Cycled
 
 
 def retrain_now(watch: Watch | None = None, **wanted: Any) -> TrainingRun:
     """One training into the settings' storage; arguments as `Order`, raises as `retrain`."""
     return retrain(Order(storage=settings.MODEL_STORAGE, **wanted), watch)
+
+
+def cycle_now(**wanted: Any) -> Cycled:
+    """Learn from what is new, pass the gates and be tested; arguments as `Order`.
+
+    Raises:
+        AlreadyTraining: another training holds the lock.
+    """
+    order = Order(storage=settings.MODEL_STORAGE, only_if_new=True, by=weekly.BY_ITSELF, **wanted)
+    return weekly.cycle(order, timezone.now(), verify)
+
+
+def look_now() -> list[Judged]:
+    """The daily look at tests, engagement, cohesion and feed."""
+    return weekly.look(timezone.now(), verify)
+
+
+def check_drift_now() -> tuple[list[DriftReport], bool]:
+    """The weekly look at drift; whether it calls for a full retrain."""
+    return weekly.watch_drift(settings.MODEL_STORAGE, timezone.now())
 
 
 @dataclass(frozen=True)

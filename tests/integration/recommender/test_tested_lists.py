@@ -1,0 +1,196 @@
+"""Lists while a test runs: interleaved or by one model alone, counted, replayed, safe from a challenger."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ingestion.models import Listener
+from recommender import assigning, champion, experiments, registry, serving, shelves
+from recommender.engine.artifact import verify as verify_files
+from recommender.models import Experiment, Exposure, Mishap, ModelVersion, ScoredList, ServedList, Shelf
+from recommender.serving import Options
+from recommender.training import Order, retrain
+from tests.support.lists import NOW, songs_of
+
+
+@pytest.fixture
+def here(storage: Path) -> Options:
+    return Options(storage)
+
+
+@pytest.fixture
+def challenger(here: Options) -> ModelVersion:
+    run = retrain(Order(storage=here.storage, n_clusters=5, seed=11))
+    assert run.version is not None
+    return run.version
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once() -> Iterator[None]:
+    assigning.RUNNING.forget()
+    yield
+    assigning.RUNNING.forget()
+
+
+def start(challenger: ModelVersion, kind: str = "change", **shares: float) -> Experiment:
+    shares = {"list_share": 1.0, **shares}
+    test = experiments.propose(challenger, kind=kind, gates={}, by="test", now=NOW, **shares)
+    assigning.RUNNING.forget()
+    return test
+
+
+def recommend(here: Options, listener: int = 470, **asked: object) -> ServedList:
+    return serving.recommend(listener, options=here, now=NOW, **asked)  # type: ignore[arg-type]
+
+
+def test_an_interleaved_list_has_rounds_of_both_models(here: Options, challenger: ModelVersion) -> None:
+    test = start(challenger)
+
+    served = recommend(here)
+
+    told = serving.describe(served)
+    assert (told["arm"], served.experiment) == ("interleaved", test)
+    assert told["model_version"] == f"{test.champion.label}+{challenger.label}"
+    assert len(set(songs_of(served))) == 20
+    teams = [item["by_challenger"] for item in served.items]
+    assert all(one != other for one, other in zip(teams[::2], teams[1::2], strict=True))
+    own = [item["p_challenger" if item["by_challenger"] else "p_champion"] for item in served.items]
+    assert own == [item["propensity"] for item in served.items]
+    assert served.milliseconds is not None
+
+
+def test_the_first_list_of_a_day_counts_and_says_who_began(here: Options, challenger: ModelVersion) -> None:
+    test = start(challenger)
+
+    first = recommend(here)
+    recommend(here)
+
+    row = ScoredList.objects.get(experiment=test)
+    assert (row.served_list, row.rounds) == (first, 10)
+    assert row.first_picks == sum(item["by_challenger"] for item in first.items[::2])
+
+
+def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
+    here: Options, challenger: ModelVersion
+) -> None:
+    start(challenger)
+    served = recommend(here, exclude=[1, 2, 3])
+    serving.more(served.pk, upto=40, options=here)
+    Shelf.objects.exclude(pk__in=[served.shelf_id, served.challenger_shelf_id]).delete()
+
+    replayed = serving.replay(served.pk)
+
+    assert replayed.same
+    assert len(replayed.drawn) == 40
+
+
+def test_each_model_keeps_a_shelf_of_its_own(here: Options, challenger: ModelVersion) -> None:
+    test = start(challenger)
+    recommend(here)
+    before = Shelf.objects.filter(listener=470).count()
+
+    recommend(here)
+
+    versions = set(Shelf.objects.filter(listener=470).values_list("version", flat=True))
+    assert {test.champion_id, challenger.pk} <= versions
+    assert Shelf.objects.filter(listener=470).count() == before
+
+
+def test_clearing_away_spares_the_shelves_of_a_test(here: Options, challenger: ModelVersion) -> None:
+    start(challenger)
+    loaded = champion.current(here.storage)
+    rival = champion.keeper_of(here.storage).other(challenger)
+    shelves.prepare([470], loaded, NOW)
+    shelves.prepare([470], champion.Loaded(rival, None), NOW)
+
+    shelves.prune([470], NOW + timedelta(hours=1))
+
+    left = set(Shelf.objects.filter(listener=470).values_list("version", flat=True))
+    assert {loaded.version_id, challenger.pk} <= left
+
+
+def test_a_song_of_its_own_is_drawn_by_the_days_test_and_counts_for_nothing(
+    here: Options, challenger: ModelVersion
+) -> None:
+    test = start(challenger)
+
+    served = serving.next_song(470, options=here, now=NOW)
+
+    assert (served.arm, len(served.items)) == ("interleaved", 1)
+    assert not ScoredList.objects.filter(experiment=test).exists()
+
+
+def test_listeners_of_the_split_get_one_model_and_are_seen(here: Options, challenger: ModelVersion) -> None:
+    test = start(challenger, split_share=1.0)
+
+    lists = [recommend(here, listener) for listener in Listener.objects.values_list("pk", flat=True)[:30]]
+
+    arms = Counter(str(one.arm) for one in lists)
+    assert set(arms) == {"champion", "challenger"}
+    assert min(arms.values()) >= 6
+    for one in lists:
+        assert one.version == (challenger if one.arm == "challenger" else test.champion)
+        assert one.challenger_shelf is None
+    assert Counter(Exposure.objects.values_list("arm", flat=True)) == arms
+    assert not ScoredList.objects.exists()
+
+
+def test_a_list_of_the_challenger_alone_replays(here: Options, challenger: ModelVersion) -> None:
+    start(challenger, split_share=1.0)
+    lists = [recommend(here, listener) for listener in Listener.objects.values_list("pk", flat=True)[:8]]
+
+    alone = next(one for one in lists if one.arm == "challenger")
+
+    assert serving.replay(alone.pk).same
+
+
+def test_a_challenger_whose_files_are_damaged_harms_no_listener(
+    here: Options, challenger: ModelVersion
+) -> None:
+    test = start(challenger)
+    for file in (here.storage / challenger.label).glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-1] + b"\0")
+
+    served = recommend(here)
+
+    assert (served.arm, served.version, served.experiment) == ("champion", test.champion, None)
+    assert Mishap.objects.get().kind == "artifact"
+
+
+def test_after_a_verdict_the_served_version_is_the_one_brought_back(
+    here: Options, challenger: ModelVersion
+) -> None:
+    old = registry.champion_row()
+    assert old is not None
+
+    def verify(one: ModelVersion) -> None:
+        verify_files(here.storage / one.label, one.artifact_sha256)
+
+    registry.promote(challenger, reason="A try.", by="test", verify=verify)
+    champion.keeper_of(here.storage).look_again()
+    assert serving.describe(recommend(here))["model_version"] == challenger.label
+
+    registry.roll_back(reason="It was worse.", by="test", verify=verify)
+    champion.keeper_of(here.storage).look_again()
+
+    assert serving.describe(recommend(here))["model_version"] == old.label
+
+
+def test_a_test_of_another_champion_changes_nothing(here: Options, challenger: ModelVersion) -> None:
+    test = start(challenger)
+    Experiment.objects.filter(pk=test.pk).update(champion=challenger, challenger=test.champion)
+    assigning.RUNNING.forget()
+
+    assert recommend(here).arm == "champion"
+
+
+def test_equal_arms_are_interleaved_with_equal_probabilities(here: Options, challenger: ModelVersion) -> None:
+    start(challenger, "equals")
+
+    served = recommend(here)
+
+    assert served.arm == "interleaved"
+    assert all(item["p_champion"] == pytest.approx(item["p_challenger"]) for item in served.items)

@@ -1,0 +1,210 @@
+"""The loop's cycle on a small world: learn, pass the gates, be tested; and what stops it."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+
+from ingestion.models import Incident
+from recommender import assigning, experiments, gates, monitoring, registry, schedules, tasks, weekly
+from recommender.engine import artifact
+from recommender.models import Decision, DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.training import Order
+from tests.support.lists import NOW
+
+Out = pytest.CaptureFixture[str]
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _at_home(storage: Path, settings: Any) -> Iterator[None]:
+    settings.MODEL_STORAGE = storage
+    assigning.RUNNING.forget()
+    yield
+    assigning.RUNNING.forget()
+
+
+def verified(storage: Path) -> registry.Verify:
+    return lambda one: artifact.verify(storage / one.label, one.artifact_sha256)
+
+
+def cycle(storage: Path, *, seed: int = 11, now: datetime = NOW, **wanted: Any) -> weekly.Cycled:
+    return weekly.cycle(Order(storage=storage, seed=seed, **wanted), now, verified(storage))
+
+
+def test_a_cycle_learns_passes_every_gate_and_starts_a_test(storage: Path) -> None:
+    cycled = cycle(storage)
+
+    assert cycled.experiment is not None
+    assert cycled.experiment.status == "running"
+    names = {gate["name"]: gate["passed"] for gate in cycled.gates["gates"]}
+    assert (names["artifact"], names["smoke"], names["baselines"]) == (True, True, True)
+    assert cycled.gates["passed"]
+    assert "is tested against" in cycled.sentence
+    assert json.loads(json.dumps(cycled.gates, allow_nan=False)) == cycled.gates
+
+
+def test_without_a_champion_the_first_good_model_becomes_it_and_nothing_is_tested(storage: Path) -> None:
+    Promotion.objects.all().delete()
+    ModelVersion.objects.all().delete()
+
+    cycled = cycle(storage)
+
+    assert cycled.experiment is None
+    assert ModelVersion.objects.get().role == "champion"
+
+
+def test_where_nothing_is_new_nothing_is_learnt_and_nothing_changes(storage: Path) -> None:
+    cycle(storage)
+    before = (ModelVersion.objects.count(), Experiment.objects.count())
+
+    cycled = cycle(storage, only_if_new=True)
+
+    assert cycled.training.status == TrainingRun.Status.REFUSED
+    assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
+    assert cycled.sentence.startswith("Nothing has come in since")
+
+
+def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) -> None:
+    cycled = cycle(storage)
+    version = cycled.training.version
+    assert version is not None
+    version.metrics = {"mix": {"ndcg": 0.1}, "popularity": {"ndcg": 0.2}}
+
+    found = gates.pass_through(version, storage, NOW, verified(storage))
+
+    assert not found["passed"]
+    assert gates.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity."
+
+
+def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    for file in (storage / version.label).glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-4])
+
+    found = gates.pass_through(version, storage, NOW, verified(storage))
+
+    assert [gate["name"] for gate in found["gates"]] == ["artifact"]
+    assert not found["passed"]
+
+
+def test_the_daily_look_judges_and_watches(storage: Path) -> None:
+    cycle(storage)
+
+    judged = weekly.look(NOW + DAY, verified(storage))
+
+    assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
+    assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_a_test_that_can_not_be_trusted_is_told_of(storage: Path) -> None:
+    test = cycle(storage).experiment
+    assert test is not None
+    test.outcome, test.reason = "invalid", "The coin was crooked."
+
+    monitoring.watch_tests([experiments.Judged(test)], NOW)
+
+    opened = Incident.objects.get(resolved_at=None)
+    assert opened.kind == "experiment_invalid"
+    assert opened.facts["reason"] == "The coin was crooked."
+
+
+class TestDrift:
+    def alarm(self, kind: str = "listening") -> None:
+        champion = registry.champion_row()
+        assert champion is not None
+        DriftReport.objects.create(version=champion, kind=kind, week=NOW.date(), at=NOW, alarm=True)
+
+    def test_a_full_retrain_by_drift_comes_at_most_once_a_month(self) -> None:
+        def trained(at: datetime, **fields: Any) -> None:
+            TrainingRun.objects.create(
+                trigger="drift", status="succeeded", full=True, started_at=at, heartbeat_at=at, host="h",
+                finished_at=at, pid=1, process_started=0.0, **fields,
+            )  # fmt: skip
+
+        assert weekly.may_retrain_fully(NOW)
+        trained(NOW - 27 * DAY)
+        assert not weekly.may_retrain_fully(NOW)
+        assert weekly.may_retrain_fully(NOW + 2 * DAY)
+
+    def test_none_comes_within_three_days_of_one_by_hand(self) -> None:
+        TrainingRun.objects.create(
+            trigger="command", status="succeeded", full=True, started_at=NOW - 2 * DAY, heartbeat_at=NOW,
+            finished_at=NOW, host="h", pid=1, process_started=0.0,
+        )  # fmt: skip
+
+        assert not weekly.may_retrain_fully(NOW)
+
+    def test_the_weekly_look_stores_reports(self, storage: Path) -> None:
+        reports, is_due = weekly.watch_drift(storage, NOW)
+
+        assert [report.kind for report in reports] == ["listening", "recommended", "feedback"]
+        assert not is_due
+
+    def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
+        call_command("checkdrift")
+        told = capsys.readouterr().out
+        call_command("checkdrift", "--json")
+        facts = json.loads(capsys.readouterr().out)
+
+        assert "against the eight before it" in told
+        assert [one["kind"] for one in facts["reports"]] == ["listening", "recommended", "feedback"]
+        assert facts["full_retrain_is_due"] is False
+
+
+class TestExplaining:
+    def test_the_last_decision_that_ended_a_test_is_told_and_made_again(
+        self, storage: Path, capsys: Out
+    ) -> None:
+        test = cycle(storage).experiment
+        assert test is not None
+        experiments.decide_by_hand(
+            test, promote=False, reason="No.", by="ada", now=NOW + DAY, verify=verified(storage)
+        )
+
+        call_command("explaindecision")
+
+        told = capsys.readouterr().out
+        assert "It rested on 0 rounds won and 0 lost by 0 listeners in 1 days" in told
+        assert "the same, byte for byte" in told
+
+    def test_a_decision_that_comes_out_otherwise_ends_with_an_error(self, storage: Path) -> None:
+        cycle(storage)
+        weekly.look(NOW + DAY, verified(storage))
+        decision = Decision.objects.get()
+        decision.evidence["days"] = 61
+        decision.save()
+
+        with pytest.raises(CommandError, match="otherwise"):
+            call_command("explaindecision", str(decision.pk), "--json")
+
+    def test_before_any_test_ended_it_says_so(self) -> None:
+        with pytest.raises(CommandError, match="No test has ended yet"):
+            call_command("explaindecision")
+        with pytest.raises(CommandError, match="There is no decision 7"):
+            call_command("explaindecision", "7")
+
+
+class TestTimetable:
+    def test_the_loop_has_its_entries_and_they_name_real_tasks(self) -> None:
+        schedules.sync_timetable("Europe/Paris")
+        schedules.sync_timetable("Europe/Paris")
+
+        entries = PeriodicTask.objects.filter(task__startswith="recommender.tasks.")
+        assert entries.count() == 4
+        for entry in entries:
+            assert callable(getattr(tasks, entry.task.rpartition(".")[2]))
+        weekly_entry = entries.get(task="recommender.tasks.learn_weekly")
+        assert str(weekly_entry.crontab.timezone) == "Europe/Paris"
+
+    @pytest.mark.usefixtures("db")
+    def test_the_tasks_do_their_work(self) -> None:
+        assert "is tested against" in tasks.learn_weekly() or "Nothing has come in" in tasks.learn_weekly()
+        assert tasks.check_drift() == "3 reports, 0 alarms."
+        assert tasks.look_daily()
