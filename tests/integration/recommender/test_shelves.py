@@ -220,11 +220,11 @@ def test_a_batch_costs_few_queries_however_many_listeners_it_has(
         assert shelves.prepare(due, loaded, NOW) == len(due) > 40
 
 
-def test_the_timetable_has_one_entry_and_it_names_the_task() -> None:
+def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None:
     schedules.sync_timetable()
     schedules.sync_timetable()
 
-    entry = PeriodicTask.objects.get(task__startswith="recommender.")
+    entry = PeriodicTask.objects.get(name__startswith="Prepare shelves")
     assert entry.task == tasks.prepare_shelves.name
     assert (entry.interval.every, entry.interval.period) == (15, "minutes")
 
