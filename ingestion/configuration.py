@@ -1,20 +1,25 @@
 """From settings to what a run needs, once for all doors: command, task, admin and scheduler."""
 
+import logging
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils import timezone
 
 from ingestion import rejections, runs
 from ingestion.channels import Channel, channels_of
 from ingestion.delivery import Delivered, deliver, try_out
+from ingestion.followup import follow_up_all
 from ingestion.models import IngestionRun, Notification
 from ingestion.pipeline import Order, Watch, ingest
 from ingestion.quality import Limits
 from ingestion.source.client import SourceClient
 from ingestion.telling import tell
 from ingestion.texts import trial_message
+
+logger = logging.getLogger(__name__)
 
 
 def source_client(base_url: str = "") -> SourceClient:
@@ -48,8 +53,26 @@ def source_zone() -> tzinfo:
 
 
 def ingest_now(watch: Watch | None = None, **wanted: Any) -> IngestionRun:
-    """One run against `BASE_URL`; arguments as `Order`, raises as `ingest`."""
-    return ingest(source_client(), order(**wanted), watch)
+    """One run against `BASE_URL`, followed up however it ends; arguments as `Order`, raises as `ingest`."""
+    try:
+        run = ingest(source_client(), order(**wanted), watch)
+    except (runs.AlreadyRunning, runs.SlotTaken):
+        raise
+    except BaseException:
+        follow_up_now()
+        raise
+    follow_up_now()
+    return run
+
+
+def follow_up_now() -> None:
+    """Follow up the runs that are over, and tell of it; what goes wrong is left to the watchdog."""
+    try:
+        now = timezone.now()
+        follow_up_all(now)
+        send_alerts(now)
+    except Exception:
+        logger.exception("follow_up_failed")
 
 
 def replay_now() -> dict[str, int]:
