@@ -62,6 +62,7 @@ PAGES = {
         ("Listening history", "headphones", "admin:ingestion_listeninghistory_changelist"),
     ],
     "Recommendations": [
+        ("Models", "monitoring", "models"),
         ("Try a listener", "graphic_eq", "listen"),
         ("Versions", "model_training", "admin:recommender_modelversion_changelist"),
         ("Trainings", "exercise", "admin:recommender_trainingrun_changelist"),
@@ -72,6 +73,8 @@ PAGES = {
         ("Feedback", "thumb_up", "admin:recommender_feedback_changelist"),
     ],
     "Operation": [
+        ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
+        ("Messages sent", "send", "admin:ingestion_notification_changelist"),
         ("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),

@@ -20,7 +20,7 @@ LANGUAGES: Final = ("en", "fr")
 WORDINGS: Final = {**RUNS, **SERVICE, **MODELS}
 Event = Notification.Event
 # What a notification stores and channels show: event, severity, headline, what, sections [title, text],
-# numbers [name, value], link, link_text.
+# numbers [name, value], link, link_text, language.
 Content = dict[str, Any]
 # As much as a notification holds.
 LONGEST_SUBJECT = 200
@@ -99,7 +99,7 @@ def message_of(incident: Incident, event: str, link: str, language: str) -> tupl
             "event": event, "severity": incident.severity, "headline": headline, "what": text.what,
             "sections": [[title, said] for title, said in sections if said],
             "numbers": [list(line) for line in text.lines],
-            "link": link, "link_text": gettext("Open the incident"),
+            "link": link, "link_text": gettext("Open the incident"), "language": language,
         }  # fmt: skip
     return f"[MoovitaMix] {headline}"[:LONGEST_SUBJECT], content
 
@@ -113,7 +113,7 @@ def trial_message(channel: str, link: str, language: str) -> tuple[str, Content]
             "what": gettext("This is a test of the channel {channel}. Alerts of MoovitaMix arrive like this "
                             "one.").format(channel=word(channel)),
             "sections": [[gettext("What to do"), gettext("Nothing has to be done.")]],
-            "numbers": [], "link": link, "link_text": gettext("Open MoovitaMix"),
+            "numbers": [], "link": link, "link_text": gettext("Open MoovitaMix"), "language": language,
         }  # fmt: skip
     return f"[MoovitaMix] {headline}", content
 

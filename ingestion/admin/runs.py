@@ -1,144 +1,28 @@
-"""The admin of the ingestion room: what is there, how each run went, what was refused. Read-only."""
+"""How each run went, and what was refused. Read-only."""
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
+from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin
 from ingestion.configuration import replay_now
-from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, ResourceReport, Song
+from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.runs import AlreadyRunning
 from ingestion.tasks import start_by_hand
 
-STATUS_COLOURS = {
-    "running": "info",
-    "succeeded": "success",
-    "partial": "warning",
-    "failed": "danger",
-    "refused": "danger",
-    "abandoned": "warning",
-}
-
-
 # A row may be as large as an answer; the whole of it stands on its own page.
 SHOWN_OF_A_ROW = 500
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """A list to look things up in, at any size: no page counts all rows."""
-
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class AvailabilityFilter(admin.SimpleListFilter):
-    title = "availability"
-    parameter_name = "availability"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("available", "Available"),
-            ("missing", "Missed by the last run"),
-            ("unavailable", "Unavailable"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == "available":
-            return queryset.filter(unavailable_at=None)
-        if self.value() == "missing":
-            return queryset.filter(unavailable_at=None, missing_since__isnull=False)
-        return queryset.filter(unavailable_at__isnull=False) if self.value() else queryset
-
-
-class OpenFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("settled", "Settled")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(resolved_at__isnull=self.value() == "open") if self.value() else queryset
-
-
-@admin.register(Song)
-class SongAdmin(ReadOnlyAdmin):
-    list_display = ("id", "name", "artist", "album", "genres", "release_year", "length", "is_available")
-    list_filter = (AvailabilityFilter,)
-    search_fields = ("=id", "name", "artist")
-    search_help_text = "A song's id, or a part of its name or artist"
-
-    @display(description="Length")
-    def length(self, song: Song) -> str:
-        minutes, seconds = divmod(int(song.duration.total_seconds()), 60)
-        return f"{minutes}:{seconds:02}"
-
-    @display(description="Available", boolean=True)
-    def is_available(self, song: Song) -> bool:
-        return song.unavailable_at is None
-
-
-@admin.register(Listener)
-class ListenerAdmin(ReadOnlyAdmin):
-    list_display = ("id", "first_name", "last_name", "email", "favorite_genres", "updated_at", "is_available")
-    list_filter = (AvailabilityFilter,)
-    search_fields = ("=id", "last_name", "email")
-    search_help_text = "A listener's id, or a part of the last name or e-mail"
-
-    @display(description="Available", boolean=True)
-    def is_available(self, listener: Listener) -> bool:
-        return listener.unavailable_at is None
-
-
-@admin.register(ListeningHistory)
-class ListeningHistoryAdmin(ReadOnlyAdmin):
-    list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
-    list_filter = (AvailabilityFilter,)
-    search_fields = ("=user__id",)
-    search_help_text = "A listener's id"
-    readonly_fields = ("played",)
-
-    @display(description="Listener", ordering="user")
-    def user_link(self, history: ListeningHistory) -> SafeString:
-        url = reverse("admin:ingestion_listener_change", args=[history.user_id])
-        return format_html('<a href="{}">{}</a>', url, history.user_id)
-
-    @display(description="Songs played")
-    def songs_played(self, history: ListeningHistory) -> int:
-        return len(history.items)
-
-    @display(description="Available", boolean=True)
-    def is_available(self, history: ListeningHistory) -> bool:
-        return history.unavailable_at is None
-
-    @display(description="Songs, in order")
-    def played(self, history: ListeningHistory) -> SafeString:
-        songs = Song.objects.in_bulk(history.items)
-        return format_html_join(
-            "", "<div>{}. {}</div>",
-            ((place, songs.get(pk, f"unknown song {pk}")) for place, pk in enumerate(history.items, 1)),
-        )  # fmt: skip
 
 
 class ResourceReportInline(TabularInline):

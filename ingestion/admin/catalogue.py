@@ -1,0 +1,92 @@
+"""Songs, listeners and what they heard. Read-only."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from ingestion.admin.base import ReadOnlyAdmin
+from ingestion.models import Listener, ListeningHistory, Song
+
+
+class AvailabilityFilter(admin.SimpleListFilter):
+    title = "availability"
+    parameter_name = "availability"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("available", "Available"),
+            ("missing", "Missed by the last run"),
+            ("unavailable", "Unavailable"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() == "available":
+            return queryset.filter(unavailable_at=None)
+        if self.value() == "missing":
+            return queryset.filter(unavailable_at=None, missing_since__isnull=False)
+        return queryset.filter(unavailable_at__isnull=False) if self.value() else queryset
+
+
+@admin.register(Song)
+class SongAdmin(ReadOnlyAdmin):
+    list_display = ("id", "name", "artist", "album", "genres", "release_year", "length", "is_available")
+    list_filter = (AvailabilityFilter,)
+    search_fields = ("=id", "name", "artist")
+    search_help_text = "A song's id, or a part of its name or artist"
+
+    @display(description="Length")
+    def length(self, song: Song) -> str:
+        minutes, seconds = divmod(int(song.duration.total_seconds()), 60)
+        return f"{minutes}:{seconds:02}"
+
+    @display(description="Available", boolean=True)
+    def is_available(self, song: Song) -> bool:
+        return song.unavailable_at is None
+
+
+@admin.register(Listener)
+class ListenerAdmin(ReadOnlyAdmin):
+    list_display = ("id", "first_name", "last_name", "email", "favorite_genres", "updated_at", "is_available")
+    list_filter = (AvailabilityFilter,)
+    search_fields = ("=id", "last_name", "email")
+    search_help_text = "A listener's id, or a part of the last name or e-mail"
+
+    @display(description="Available", boolean=True)
+    def is_available(self, listener: Listener) -> bool:
+        return listener.unavailable_at is None
+
+
+@admin.register(ListeningHistory)
+class ListeningHistoryAdmin(ReadOnlyAdmin):
+    list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
+    list_filter = (AvailabilityFilter,)
+    search_fields = ("=user__id",)
+    search_help_text = "A listener's id"
+    readonly_fields = ("played",)
+
+    @display(description="Listener", ordering="user")
+    def user_link(self, history: ListeningHistory) -> SafeString:
+        url = reverse("admin:ingestion_listener_change", args=[history.user_id])
+        return format_html('<a href="{}">{}</a>', url, history.user_id)
+
+    @display(description="Songs played")
+    def songs_played(self, history: ListeningHistory) -> int:
+        return len(history.items)
+
+    @display(description="Available", boolean=True)
+    def is_available(self, history: ListeningHistory) -> bool:
+        return history.unavailable_at is None
+
+    @display(description="Songs, in order")
+    def played(self, history: ListeningHistory) -> SafeString:
+        songs = Song.objects.in_bulk(history.items)
+        return format_html_join(
+            "", "<div>{}. {}</div>",
+            ((place, songs.get(pk, f"unknown song {pk}")) for place, pk in enumerate(history.items, 1)),
+        )  # fmt: skip
