@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView
 from moovitamix.errors import no_route
 from moovitamix.home import StatusView, home, live, ready
 from moovitamix.openapi import ApiRoot, Docs
+from recommender.loop_page import models
 from recommender.pages import listen
 
 handler400 = "moovitamix.errors.bad_request_page"
@@ -17,6 +18,7 @@ urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
     path("listen/", listen, name="listen"),
+    path("models/", models, name="models"),
     path("health/live/", live, name="health-live"),
     path("health/ready/", ready, name="health-ready"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

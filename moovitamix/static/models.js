@@ -1,0 +1,45 @@
+// Draws every canvas.mm-chart with the Chart.js that Unfold brings; numbers and words come with the page.
+(() => {
+  const drawn = [];
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Chart.js draws on a canvas, which knows no CSS variables.
+  const colour = (value) => (/^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value);
+
+  function options(type) {
+    const muted = style("--mm-muted") || "#64748b";
+    const line = style("--mm-line") || "#e2e8f0";
+    const axis = { ticks: { color: muted, maxRotation: 0, autoSkip: true }, grid: { color: line } };
+    const bare = { ticks: { display: false }, grid: { color: line } };
+    const axes = type === "bubble" ? { x: bare, y: bare } : { x: axis, y: { ...axis, beginAtZero: true } };
+    return {
+      animation: false,
+      maintainAspectRatio: false,
+      interaction: type === "bubble" ? {} : { mode: "index", intersect: false },
+      scales: axes,
+      plugins: {
+        legend: { display: type !== "bubble", position: "bottom", labels: { color: muted, boxWidth: 12 } },
+        tooltip:
+          type === "bubble" ? { callbacks: { label: (item) => item.raw.name } } : {},
+      },
+    };
+  }
+
+  function draw() {
+    drawn.splice(0).forEach((chart) => chart.destroy());
+    document.querySelectorAll("canvas.mm-chart").forEach((canvas) => {
+      const data = JSON.parse(canvas.dataset.value);
+      data.datasets.forEach((set) => {
+        set.borderColor = colour(set.borderColor);
+        set.backgroundColor = colour(set.backgroundColor);
+        set.borderWidth = 2;
+        set.pointRadius = set.pointRadius ?? 2;
+        set.tension = 0.2;
+      });
+      drawn.push(new Chart(canvas, { type: canvas.dataset.type, data, options: options(canvas.dataset.type) }));
+    });
+  }
+
+  draw();
+  // Light and dark are a class on the root: drawn anew in the other colours.
+  new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["class"] });
+})();

@@ -1,0 +1,249 @@
+"""The loop as people look at it: versions over time, clusters as a map, drift, the ledger."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.urls import reverse
+
+from ingestion.models import Song
+from recommender.models import (
+    DriftReport,
+    EngagementDay,
+    Experiment,
+    ModelVersion,
+    Promotion,
+    TrainingRun,
+)
+from recommender.presentation import metric
+
+VERSIONS: Final = 26  # half a year of weeks
+DAYS: Final = 90
+TOLD: Final = 20  # lines of the ledger
+EXAMPLES: Final = 3
+OURS, OTHER, THIRD, LIMIT = "var(--color-primary-600)", "#94a3b8", "#0d9488", "#d97706"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart with all that a reader needs to trust it.
+
+    Attributes:
+        data: as Chart.js takes it, as JSON; empty: there is nothing to draw yet.
+        formula, window: what is drawn, of which time.
+        sample: of how many it is made.
+        rows: the same numbers as a table; the first row holds the headings.
+        empty: what to do for there to be something.
+    """
+
+    title: str
+    kind: str
+    data: str
+    formula: str
+    window: str
+    sample: str
+    rows: list[list[str]] = field(default_factory=list)
+    empty: str = ""
+
+
+def versions_plot() -> Plot:
+    """NDCG of each version and of popularity, on the week that the version had not seen."""
+    versions = list(ModelVersion.objects.order_by("-id")[:VERSIONS])[::-1]
+    ours = [metric(version, version.method) for version in versions]
+    floor = [metric(version, "popularity") for version in versions]
+    counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
+    listeners = [count for count in counts if count]
+    sets = [_line("Version", ours, OURS), _line("Popularity", floor, OTHER)]
+    return Plot(
+        "Quality", "line", _chart([version.label for version in versions], sets) if versions else "",
+        "NDCG@20 on the week after the listening it was measured with: songs heard before left out, each "
+        "listener one value.",
+        f"The last {VERSIONS} versions.",
+        f"{min(listeners, default=0)} to {max(listeners, default=0)} listeners each",
+        [["Version", "Role", "NDCG@20", "Popularity", "Clusters hold together"],
+         *([version.label, version.get_role_display(), _number(one, 4), _number(other, 4),
+            _number(version.cohesion.get("silhouette_macro"), 3)]
+           for version, one, other in zip(versions, ours, floor, strict=True))],
+        "There is no model yet. Train one: python manage.py retrain",
+    )  # fmt: skip
+
+
+def cohesion_plot() -> Plot:
+    """Macro silhouette of each version's clusters."""
+    versions = list(ModelVersion.objects.exclude(cohesion={}).order_by("-id")[:VERSIONS])[::-1]
+    macro = [version.cohesion.get("silhouette_macro") for version in versions]
+    explained = [version.cohesion.get("r2") for version in versions]
+    sets = [_line("Silhouette, mean over clusters", macro, OURS), _line("R2", explained, OTHER)]
+    return Plot(
+        "Cohesion", "line", _chart([version.label for version in versions], sets) if versions else "",
+        "Silhouette by centres: (b - a) / max(a, b), a the distance to the own centre, b to the next one; "
+        "R2 = 1 - inertia / total sum of squares.",
+        f"The last {VERSIONS} versions.", f"{sum(one.n_songs for one in versions[-1:])} songs in the newest",
+        [["Version", "Silhouette", "R2"],
+         *([version.label, _number(one, 3), _number(other, 3)]
+           for version, one, other in zip(versions, macro, explained, strict=True))],
+        "There is no model yet. Train one: python manage.py retrain",
+    )  # fmt: skip
+
+
+def engagement_plot(now: datetime) -> Plot:
+    """Engaged songs a list, day by day, of each version that served."""
+    since = (now - timedelta(days=DAYS)).date()
+    rows = list(
+        EngagementDay.objects.filter(day__gte=since, lists__gt=0).select_related("version").order_by("day")
+    )
+    days = sorted({row.day for row in rows})
+    labels = sorted({row.version.label for row in rows})
+    found = {(row.version.label, row.day): row.engaged for row in rows}
+    colours = (OURS, OTHER, THIRD, LIMIT)
+    sets = [
+        _line(label, [found.get((label, day)) for day in days], colours[place % len(colours)])
+        for place, label in enumerate(labels)
+    ]
+    return Plot(
+        "Engagement", "line", _chart([f"{day:%m-%d}" for day in days], sets) if rows else "",
+        "Songs of a list that were liked, listened to, or played within 7 days, and not refused; the mean of "
+        "the listeners' means. Zero counts as zero; the last 7 days still grow.",
+        f"The last {DAYS} days, lists that one version served alone.",
+        f"{sum(row.lists for row in rows)} lists",
+        [["Day", "Version", "Lists", "Listeners", "Engaged songs a list", "Final"],
+         *([f"{row.day}", row.version.label, str(row.lists), str(row.listeners), _number(row.engaged, 2),
+            "yes" if row.final else "not yet"] for row in rows[::-1])],
+        "Nobody was served a list yet, or the daily look has not run: it counts what came of them.",
+    )  # fmt: skip
+
+
+def drift_plot() -> Plot:
+    """The effect of each week's look at drift, as a share of what would be drift."""
+    reports = list(DriftReport.objects.select_related("version").order_by("-week")[: 4 * DAYS // 7])[::-1]
+    weeks = sorted({report.week for report in reports})
+    kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
+    found = {(report.kind, report.week): report for report in reports}
+    colours = (OURS, OTHER, THIRD, LIMIT, "#be185d")
+    sets = [
+        _line(kind.label, [_of_limit(found.get((kind, week))) for week in weeks], colours[place])
+        for place, kind in enumerate(kinds)
+    ]
+    sets.append({**_line("Drift", [1.0] * len(weeks), LIMIT), "borderDash": [6, 4], "pointRadius": 0})
+    return Plot(
+        "Drift", "line", _chart([f"{week}" for week in weeks], sets) if reports else "",
+        "Effect over its limit: sqrt(JSD - mean JSD of the permutations), each listener's week against their "
+        "own eight weeks before. At 1 and p <= .01 the week has drifted; two such weeks, or one at 2, are an "
+        "alarm.",
+        f"The last {len(weeks)} weeks that were looked at.",
+        f"{sum(report.n for report in reports[-3:])} plays in the latest",
+        [["Week", "What", "Effect", "Limit", "p", "Drifted", "What moved most"],
+         *([f"{report.week}", report.get_kind_display(), _number(report.effect, 3), _number(report.limit, 3),
+            _number(report.p, 4), "ALARM" if report.alarm else "yes" if report.drifted else "no",
+            _moved(report)] for report in reports[::-1])],
+        "No week was looked at yet: python manage.py checkdrift",
+    )  # fmt: skip
+
+
+def map_plot(version: ModelVersion | None) -> Plot:
+    """The champion's clusters in two dimensions: near where their songs are alike."""
+    clusters = list(version.clusters.order_by("-size")) if version else []
+    placed = [cluster for cluster in clusters if "map" in cluster.facts]
+    largest = max((cluster.size for cluster in placed), default=1)
+    bubbles = [
+        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.name,
+             r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
+        for cluster in placed
+    ]  # fmt: skip
+    data = json.dumps({"datasets": [{"label": "Clusters", "data": bubbles, "backgroundColor": "#7c3aed66"}]})
+    songs = _names(song for cluster in clusters for song in cluster.facts.get("examples", [])[:EXAMPLES])
+    return Plot(
+        "Clusters", "bubble", data if placed else "",
+        "The clusters' middles on their two main axes (principal components); a bubble's area is its songs.",
+        f"Version {version.label}." if version else "No version.",
+        f"{len(clusters)} clusters of {sum(cluster.size for cluster in clusters)} songs",
+        [["Cluster", "Songs", "Plays", "For example"],
+         *([cluster.name, str(cluster.size), str(cluster.plays),
+            "; ".join(songs[pk] for pk in cluster.facts.get("examples", [])[:EXAMPLES] if pk in songs)]
+           for cluster in clusters)],
+        "No champion has a map yet: the next training draws it." if version
+        else "There is no model yet. Train one: python manage.py retrain",
+    )  # fmt: skip
+
+
+def story() -> list[dict[str, Any]]:
+    """The ledger, the latest first, as sentences."""
+    lines = []
+    for promotion in Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD]:
+        decision = getattr(promotion, "decision", None)
+        lines.append(
+            {
+                "at": promotion.at, "text": told(promotion), "reason": promotion.reason, "by": promotion.by,
+                "rollback": promotion.rollback,
+                "link": reverse("admin:recommender_decision_change", args=[decision.pk]) if decision else "",
+            }
+        )  # fmt: skip
+    return lines
+
+
+def told(promotion: Promotion) -> str:
+    """One line of the ledger as a sentence."""
+    if promotion.replaced is None:
+        return f"{promotion.promoted} became the first champion."
+    if promotion.rollback:
+        return f"{promotion.replaced} was withdrawn, and {promotion.promoted} came back."
+    return f"{promotion.promoted} took over from {promotion.replaced}."
+
+
+def headline(now: datetime) -> str:
+    """How the loop stands, in a sentence."""
+    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
+    if champion is None:
+        return "No model serves yet: popularity does. Train one with python manage.py retrain."
+    parts = [f"{champion.label} serves since {_since(champion, now)}"]
+    test = (
+        Experiment.objects.filter(status="running")
+        .exclude(kind="anchor")
+        .select_related("challenger")
+        .first()
+    )
+    if test is not None and test.started_at is not None:
+        parts.append(f"{test.challenger} is tested against it for {(now - test.started_at).days} days")
+    failed = TrainingRun.objects.order_by("-id").values_list("status", flat=True).first()
+    if failed in {"failed", "abandoned"}:
+        parts.append("the last training failed")
+    if DriftReport.objects.filter(alarm=True, at__gte=now - timedelta(days=7)).exists():
+        parts.append("listening has drifted")
+    return "; ".join(parts) + "."
+
+
+def _since(champion: ModelVersion, now: datetime) -> str:
+    last = Promotion.objects.filter(promoted=champion).order_by("-id").first()
+    days = (now - (last.at if last else champion.created_at)).days
+    return "today" if days < 1 else f"{days} day{'s' if days > 1 else ''}"
+
+
+def _moved(report: DriftReport) -> str:
+    cause: Mapping[str, Any] | None = report.causes[0] if report.causes else None
+    if cause is None:
+        return ""
+    names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause.get("name", "")
+    return f"{names} {cause['change']:+.0%}"
+
+
+def _of_limit(report: DriftReport | None) -> float | None:
+    return None if report is None or not report.limit else report.effect / report.limit
+
+
+def _names(songs: Iterable[int]) -> dict[int, str]:
+    return {song.pk: str(song) for song in Song.objects.filter(pk__in=set(songs)).only("name", "artist")}
+
+
+def _line(label: str, values: Sequence[float | None], colour: str) -> dict[str, Any]:
+    data = [None if value is None else round(value, 4) for value in values]
+    return {"label": label, "data": data, "borderColor": colour, "backgroundColor": colour, "spanGaps": True}
+
+
+def _chart(labels: list[str], sets: list[dict[str, Any]]) -> str:
+    return json.dumps({"labels": labels, "datasets": sets})
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,95 @@
+"""The page of the loop: empty it says what comes next, filled it tells the story."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from recommender import experiments, registry
+from recommender.models import DriftReport, EngagementDay, ModelVersion
+from tests.support.tested import people_and_songs, version
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+def page(staff: Client) -> str:
+    answer = staff.get(reverse("models"))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def promote(one: ModelVersion, reason: str) -> None:
+    registry.promote(one, reason=reason, by="ada", verify=lambda version: None)
+
+
+def test_an_empty_page_says_what_comes_next(staff: Client) -> None:
+    told = page(staff)
+
+    assert "No model serves yet: popularity does." in told
+    assert told.count("python manage.py retrain") >= 3
+    assert "Nothing was decided yet." in told
+    assert "<canvas" not in told
+
+
+def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(staff: Client) -> None:
+    people_and_songs()
+    now = timezone.now()
+    metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
+    first = version("2026w44.1", metrics=metrics, cohesion={"silhouette_macro": 0.3, "r2": 0.5})
+    second = version("2026w45.1", metrics=metrics, cohesion={"silhouette_macro": 0.31, "r2": 0.5})
+    second.clusters.create(number=1, position=0, name="Rock, 1990s", size=12, plays=40,
+                           facts={"map": [0.1, -0.2], "examples": [10, 11]})  # fmt: skip
+    promote(first, "The first model.")
+    promote(second, "It is better.")
+    EngagementDay.objects.create(version=second, day=now.date(), lists=20, listeners=9, engaged=1.5)
+    DriftReport.objects.create(
+        version=second, kind="listening", week=now.date() - timedelta(days=7), at=now, effect=0.2, limit=0.1,
+        n=900, drifted=True, alarm=True,
+        causes=[{"clusters": [{"id": 1, "name": "Rock, 1990s"}], "change": 0.2, "part": 0.1, "songs": []}],
+    )  # fmt: skip
+    experiments.propose(version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
+
+    told = page(staff)
+
+    assert told.count("<canvas") == 5
+    assert (
+        "2026w45.1 serves since today; 2026w46.1 is tested against it for 0 days; listening has drifted."
+        in told
+    )
+    assert "2026w45.1 took over from 2026w44.1." in told
+    assert "Rock, 1990s +20%" in told
+    assert "Song 10 by Artist 10" in told
+    assert "50 to 50 listeners each" in told
+
+
+def test_a_withdrawn_champion_is_told_of(staff: Client) -> None:
+    promote(version("2026w44.1"), "The first model.")
+    promote(version("2026w45.1"), "A try.")
+    registry.roll_back(reason="It was worse.", by="the loop", verify=lambda one: None)
+
+    assert "2026w45.1 was withdrawn, and 2026w44.1 came back." in page(staff)
+
+
+def test_who_is_no_staff_is_asked_to_log_in() -> None:
+    answer = Client().get(reverse("models"))
+
+    assert answer.status_code == 302
+    assert "/admin/login/" in answer.headers["Location"]
+
+
+def test_the_page_takes_a_bounded_number_of_queries(staff: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
+    for number in range(30):
+        version(f"2026w{number + 10}.1", metrics={"mix": {"ndcg": 0.2, "listeners": 9}})
+
+    with django_assert_max_num_queries(22):
+        page(staff)
