@@ -21,6 +21,7 @@ LISTS: Final = {
     "listening_history": "api-listening-history",
     "clusters": "api-clusters",
     "models": "api-models",
+    "experiments": "api-experiments",
     "runs": "api-runs",
     "status": "api-status",
     "feedback": "api-feedback",

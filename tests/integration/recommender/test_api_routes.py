@@ -63,7 +63,7 @@ def at(path: str, value: str = "1") -> str:
 
 def test_the_routes_are_those_that_were_promised() -> None:
     promised = {
-        "songs/", "users/", "listening-history/", "clusters/", "runs/", "models/", "status/",
+        "songs/", "users/", "listening-history/", "clusters/", "runs/", "models/", "experiments/", "status/",
         "songs/popular/", "songs/{id}/similar/", "users/{id}/recommendations/", "users/{id}/next/",
         "users/{id}/affinities/",
     }  # fmt: skip
