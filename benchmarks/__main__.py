@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calibration, ingest, quality, serve, train
+from benchmarks import bands, calibration, ingest, quality, serve, train
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_BIG = 6_000, 50_000
@@ -24,6 +24,7 @@ def parser() -> ArgumentParser:
     for name, module in (("train", train), ("serve", serve)):
         _add_world(commands, name, (module.__doc__ or "").strip())
     _add_calibration(commands)
+    _add_bands(commands)
     return top
 
 
@@ -98,6 +99,14 @@ def _add_calibration(commands: Any) -> None:
     _add_json(one)
 
 
+def _add_bands(commands: Any) -> None:
+    about = (bands.__doc__ or "").strip()
+    one = commands.add_parser("bands", help=about[0].lower() + about[1:].rstrip("."), description=about)
+    one.add_argument("--years", type=int, default=60, help="healthy years of each scenario (default: 60)")
+    one.add_argument("--quick", action="store_true", help="2 years each: shows that it works, proves nothing")
+    _add_json(one)
+
+
 def _add_json(one: ArgumentParser) -> None:
     one.add_argument(
         "--json", type=Path, metavar="FILE", help="the figures in full (default: var/benchmarks/)"
@@ -140,6 +149,10 @@ def _calibration(chosen: Namespace) -> Report:
     return calibration.measure(calibration.plan_of(chosen))
 
 
+def _bands(chosen: Namespace) -> Report:
+    return bands.measure(bands.plan_of(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -153,6 +166,7 @@ def _count(text: str) -> int:
 
 MEASURES = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
+    "bands": _bands,
 }  # fmt: skip
 
 

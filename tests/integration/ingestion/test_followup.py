@@ -2,10 +2,12 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingestion.configuration import ingest_now
 from ingestion.followup import follow_up, follow_up_all, new_normal
 from ingestion.models import BandCheck, Incident, IngestionRun
 from tests.support.past import FIRST_DAY, make_report, make_run
@@ -202,9 +204,63 @@ def test_a_run_soon_after_another_is_not_told_that_news_is_missing() -> None:
     assert open_keys() == ["unusual:new:listening_history"]
 
 
+@pytest.fixture
+def of_settings(serve: Any, settings: Any, tmp_path: Path) -> Any:
+    """Runs as every door starts them, told by e-mail."""
+    settings.SOURCE_ATTEMPTS = 1
+    settings.STAGING_DIR = tmp_path
+    settings.ALERT_EMAILS = ["ops@example.org"]
+
+    def once(faults: str = "") -> IngestionRun:
+        settings.BASE_URL = serve(faults)
+        return ingest_now()
+
+    return once
+
+
+def test_whoever_starts_a_run_has_it_followed_up_and_told(of_settings: Any, mailoutbox: Any) -> None:
+    failed = of_settings("500:1")
+    told = [mail.subject for mail in mailoutbox]
+
+    well = of_settings()
+
+    assert (failed.status, well.status) == ("failed", "succeeded")
+    assert len(told) == 1
+    assert len(mailoutbox) == 2
+    assert Incident.objects.get().resolved_by_run == well
+
+
+def test_a_run_that_breaks_is_followed_up_too(of_settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ingestion.pipeline.judge", break_down)
+
+    with pytest.raises(KeyboardInterrupt):
+        of_settings()
+
+    assert Incident.objects.get().kind == "run_failed"
+
+
+def test_what_goes_wrong_afterwards_harms_no_run(
+    of_settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def break_down(*_: Any, **__: Any) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("ingestion.configuration.follow_up_all", break_down)
+
+    run = of_settings()
+
+    assert run.status == "succeeded"
+    assert "follow_up_failed" in caplog.text
+
+
 ON_A_DATABASE = """
 import json
 from datetime import timedelta
+from pathlib import Path
+from ingestion.configuration import ingest_now
 from ingestion.followup import follow_up_all
 from ingestion.models import Incident
 from tests.support.past import FIRST_DAY, make_report, make_run
