@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest, JsonResponse
 from django.urls import reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.html import format_html
@@ -52,7 +51,8 @@ NO_RUN = "Start a run with “Run now” on the page of the runs, or with: pytho
 
 PAGES = {
     "Ingestion": [
-        ("Overview", "monitoring", "admin:index"),
+        ("Operations", "monitoring", "home"),
+        ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
         ("Runs", "history", "admin:ingestion_ingestionrun_changelist"),
         ("Refused rows", "report", "admin:ingestion_rejection_changelist"),
     ],
@@ -76,17 +76,13 @@ PAGES = {
         ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
         ("Messages sent", "send", "admin:ingestion_notification_changelist"),
         ("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
+        ("Messages sent", "outgoing_mail", "admin:ingestion_notification_changelist"),
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),
         ("API documentation", "api", "api-docs"),
         ("People", "manage_accounts", "admin:auth_user_changelist"),
     ],
 }
-
-
-def home(request: HttpRequest) -> HttpResponse:
-    """The way in: the admin, until there is a page of its own."""
-    return redirect("admin:index")
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

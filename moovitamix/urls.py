@@ -4,8 +4,10 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
+from moovitamix.dashboard import live as live_run
+from moovitamix.dashboard import operations, run_page
 from moovitamix.errors import no_route
-from moovitamix.home import StatusView, home, live, ready
+from moovitamix.home import StatusView, live, ready
 from moovitamix.openapi import ApiRoot, Docs
 from recommender.loop_page import models
 from recommender.pages import listen
@@ -15,7 +17,9 @@ handler404 = "moovitamix.errors.not_found_page"
 handler500 = "moovitamix.errors.broken_page"
 
 urlpatterns = [
-    path("", home, name="home"),
+    path("", operations, name="home"),
+    path("operations/live/", live_run, name="live"),
+    path("runs/<int:pk>/", run_page, name="run"),
     path("admin/", admin.site.urls),
     path("listen/", listen, name="listen"),
     path("models/", models, name="models"),

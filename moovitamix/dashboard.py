@@ -1,0 +1,164 @@
+"""The operations pages: whether all is well, and how one run went. For staff."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.views.decorators import staff_member_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+
+from ingestion.models import IngestionRun
+from moovitamix import dashboard_data, dashboard_run
+from moovitamix.dashboard_cards import cards, runs_url
+from moovitamix.dashboard_data import SHOWN_INCIDENTS, USUAL_WINDOW, WINDOWS
+from moovitamix.dashboard_headline import headline
+from moovitamix.dashboard_words import clock, figure, number, percent, short_span, span, stamp
+from recommender.configuration import loaded
+from recommender.presentation import metric
+
+# Who may see what names a person in a refused row.
+PERSONAL_DATA: Final = "ingestion.view_personal_data"
+START: Final = "ingestion.add_ingestionrun"
+
+
+@staff_member_required
+def operations(request: HttpRequest) -> HttpResponse:
+    """The front page: the headline, what is wrong, the six metrics, the last runs, what comes next."""
+    now = timezone.now()
+    past = dashboard_data.past(_window(request), now)
+    troubles = dashboard_data.troubles(now)
+    due = dashboard_data.timetable(now)
+    next_run = dashboard_data.next_run(due)
+    oldest = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
+    context = {
+        "title": "Operations",
+        "headline": headline(past, troubles, next_run, now, oldest=oldest),
+        "troubles": troubles[:SHOWN_INCIDENTS],
+        "more_troubles": len(troubles) > SHOWN_INCIDENTS,
+        "cards": cards(past, now),
+        "windows": WINDOWS,
+        "past": past,
+        "runs": [_run_row(run, now) for run in past.newest],
+        "runs_url": runs_url(past.since),
+        "due": due,
+        "signs": dashboard_data.signs(now),
+        "model": _model(now),
+        "may_start": request.user.has_perm(START),
+        "zone": settings.TIME_ZONE,
+        "read_at": clock(now, now),
+        **_live(past.newest[0] if past.newest else None, now),
+    }
+    return render(request, "operations/dashboard.html", {**admin.site.each_context(request), **context})
+
+
+@staff_member_required
+def live(request: HttpRequest) -> HttpResponse:
+    """How far the newest run is: a piece of a page that asks for it every few seconds.
+
+    The page says what it shows; as soon as that is not so any more, it is told to read itself anew.
+    """
+    newest = IngestionRun.objects.order_by("-pk").first()
+    context = _live(newest, timezone.now())
+    answer = render(request, "operations/live.html", context)
+    if request.GET.get("seen") != context["seen"]:
+        answer["HX-Refresh"] = "true"
+    return answer
+
+
+@staff_member_required
+def run_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """One run: what it did when, to which rows, and whether that is usual."""
+    now = timezone.now()
+    run = get_object_or_404(IngestionRun, pk=pk)
+    reports = list(run.reports.all())
+    context = {
+        "title": f"Run {run.pk}",
+        "run": run,
+        "facts": _facts(run, now),
+        "stages": dashboard_run.stages(run, now),
+        "resources": dashboard_run.resources(run, reports) if reports else None,
+        "refused": dashboard_run.refused(run, may_see_persons=request.user.has_perm(PERSONAL_DATA)),
+        "refused_url": dashboard_run.refused_url(run),
+        "differences": dashboard_run.differences(reports),
+        "judged": dashboard_run.judged(run),
+        "incidents": dashboard_run.incidents_of(run, now),
+        "beside": dashboard_run.neighbours(run),
+        "zone": settings.TIME_ZONE,
+        "runs_before": dashboard_run.RUNS_BEFORE,
+        **_live(run, now),
+    }
+    return render(request, "operations/run.html", {**admin.site.each_context(request), **context})
+
+
+def _window(request: HttpRequest) -> int:
+    """The days asked for, if they are on offer."""
+    asked = request.GET.get("days", "")
+    return next((days for days in WINDOWS if str(days) == asked), USUAL_WINDOW)
+
+
+def _live(newest: IngestionRun | None, now: datetime) -> dict[str, Any]:
+    context: dict[str, Any] = {"seen": f"{newest.pk}-{newest.status}" if newest else "none", "at_work": None}
+    if newest is None or newest.status != IngestionRun.Status.RUNNING:
+        return context
+    total = newest.stage_total
+    share = min(newest.stage_done / total, 1.0) if total else None
+    context["at_work"] = {
+        "run": newest,
+        "running": span((now - newest.started_at).total_seconds()),
+        "done": number(newest.stage_done),
+        "total": number(total) if total else "",
+        "percent": percent(round(share, 2)) if share is not None else "",
+        "share": f"{share:.3f}" if share is not None else "",
+        "silent": span((now - newest.heartbeat_at).total_seconds()),
+    }
+    return context
+
+
+def _run_row(run: IngestionRun, now: datetime) -> dict[str, Any]:
+    took = ((run.finished_at or now) - run.started_at).total_seconds()
+    return {
+        "run": run,
+        "at": clock(run.started_at, now),
+        "took": short_span(took),
+        "counts": [number(count) for count in (run.received, run.new, run.changed, run.missing)],
+        "refused": number(run.rejected),
+        "refused_url": dashboard_run.refused_url(run),
+    }
+
+
+def _facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
+    took = ((run.finished_at or now) - run.started_at).total_seconds()
+    facts = [
+        ("Started", stamp(run.started_at)),
+        ("Took", short_span(took)),
+        ("Started by", run.get_trigger_display()),
+        ("Slot", run.slot),
+        ("CPU time", figure(run.cpu_seconds, "seconds")),
+        ("Peak memory", figure(run.peak_memory, "bytes")),
+        ("Received", figure(run.bytes, "bytes")),
+        ("Speed", figure(run.rows_per_second, "rows/s")),
+        ("On", f"{run.host}, process {run.pid}"),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _model(now: datetime) -> dict[str, Any]:
+    """What serves now, how old it is and how good it was on the latest week."""
+    serving = loaded()
+    if serving.model is None:
+        return {"degraded": serving.degraded}
+    version = serving.model.version
+    ours, popular = metric(version, version.method), metric(version, "popularity")
+    return {
+        "degraded": serving.degraded,
+        "version": version,
+        "age": span((now - version.created_at).total_seconds()),
+        "learnt": stamp(version.cut_off),
+        "size": f"{number(version.n_songs)} songs, {number(version.n_listeners)} listeners, "
+        f"{number(version.n_clusters)} clusters",
+        "ndcg": f"{ours:.4f}" if ours is not None else "",
+        "against": f"{ours / popular:.1f}" if ours and popular else "",
+    }

@@ -1,0 +1,264 @@
+"""What a run's page is made of: its stages, its resources, what it refused and changed, its bands."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from django.db.models import Count, Max, Min, Q
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.utils.text import Truncator
+
+from ingestion.history import MEASURES, WHOLE, accounts
+from ingestion.models import BandCheck, Incident, IngestionRun, Rejection, ResourceReport
+from moovitamix.dashboard_charts import NAMES, VERDICTS, Line, Panel, Table, formulas, panel, table, usual
+from moovitamix.dashboard_data import Trouble, bands, trouble_of
+from moovitamix.dashboard_words import count, figure, number, percent
+
+# Two months of days show a weekly rhythm and a trend.
+RUNS_BEFORE: Final = 60
+REASONS: Final = 20
+LONGEST_EXAMPLE: Final = 120
+# Words for the rows of the table; the number's unit is that of the measure where there is one.
+COUNTS: Final = (
+    ("received", "Read"), ("new", "New"), ("changed", "Changed"), ("unchanged", "Unchanged"),
+    ("rejected", "Refused"), ("duplicates", "Sent twice"), ("missing", "Missing"), ("returned", "Returned"),
+    ("pages", "Pages"), ("requests", "Requests"), ("retries", "Attempts repeated"),
+    ("incoherent_times", "Updated before created"),
+)  # fmt: skip
+TIMES: Final = (
+    ("latency_p50", "Median latency"), ("latency_p95", "95 % of rows faster than"),
+    ("latency_max", "Longest latency"), ("seconds", "Reading and writing"),
+)  # fmt: skip
+# Where a number's rows can be looked at.
+MISSING: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
+
+
+class Stage(NamedTuple):
+    """One stage; `left` and `width` place its bar, in per cent of the run."""
+
+    name: str
+    at: str
+    took: str
+    left: str
+    width: str
+
+
+class Cell(NamedTuple):
+    text: str
+    url: str = ""
+
+
+class Reason(NamedTuple):
+    """Rows refused for one reason, with one of them as the example."""
+
+    resource: str
+    field: str
+    reason: str
+    rows: str
+    example: str
+    url: str
+
+
+class Difference(NamedTuple):
+    """One field that changed; `is_hidden` where the values are a person's own."""
+
+    resource: str
+    key: str
+    url: str
+    field: str
+    old: str
+    new: str
+    is_hidden: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A measure of this run with the runs before it."""
+
+    panel: Panel
+    title: str
+    verdict: str
+    words: str
+    formula: str
+    table: Table
+
+    @property
+    def is_unusual(self) -> bool:
+        return self.verdict in {BandCheck.Verdict.LOW, BandCheck.Verdict.HIGH}
+
+
+def stages(run: IngestionRun, now: datetime) -> list[Stage]:
+    """The stages as bars on one scale; the last one of a run that died, or is at work, goes on to its end."""
+    end = run.finished_at or now
+    whole = max((end - run.started_at).total_seconds(), 0.001)
+    found = []
+    for stage in run.stages:
+        at = parse_datetime(stage["started_at"]) or run.started_at
+        seconds = stage["seconds"]
+        lasted = (end - at).total_seconds() if seconds is None else seconds
+        # A bar that is too thin to be seen is no bar.
+        left = min(max((at - run.started_at).total_seconds() / whole, 0.0), 0.995)
+        width = min(max(lasted / whole, 0.005), 1 - left)
+        took = figure(lasted, "seconds") + (", not ended" if seconds is None else "")
+        found.append(Stage(stage["name"], _offset(at, run), took, f"{100 * left:.2f}", f"{100 * width:.2f}"))
+    return found
+
+
+def resources(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
+    """A table: what was counted downwards, the resources beside each other."""
+    return {
+        "headings": [NAMES[report.resource] for report in reports],
+        "rows": [
+            *((name, [_count(run, report, field) for report in reports]) for field, name in COUNTS),
+            *((name, [Cell(figure(getattr(report, field), "seconds")) for report in reports])
+              for field, name in TIMES),
+            ("Bytes received", [Cell(figure(report.bytes, "bytes")) for report in reports]),
+            ("Failed attempts by kind", [Cell(_kinds(report.errors)) for report in reports]),
+        ],
+    }  # fmt: skip
+
+
+def refused(run: IngestionRun, *, may_see_persons: bool) -> list[Reason]:
+    """Why rows were refused in this run, most rows first, with an example of each."""
+    if not run.rejected:
+        return []
+    rows = Rejection.objects.filter(run_id__lte=run.pk, last_run_id__gte=run.pk)
+    groups = list(
+        rows.values("resource", "field", "reason")
+        .annotate(n=Count("pk"), example=Min("pk"))
+        .order_by("-n")[:REASONS]
+    )
+    examples = Rejection.objects.in_bulk([group["example"] for group in groups])
+    return [
+        Reason(
+            NAMES[group["resource"]], group["field"], group["reason"], number(group["n"]),
+            _example(examples[group["example"]], may_see_persons=may_see_persons),
+            reverse("admin:ingestion_rejection_change", args=[group["example"]]),
+        )
+        for group in groups
+    ]  # fmt: skip
+
+
+def differences(reports: Sequence[ResourceReport]) -> list[Difference]:
+    """The sample of changed rows that the run kept."""
+    return [
+        Difference(
+            NAMES[report.resource], _key(entry["key"]), _row_url(report.resource, entry["key"]),
+            entry["field"].replace("_", " "), _shown(entry.get("old")), _shown(entry.get("new")),
+            "old" not in entry,
+        )
+        for report in reports
+        for entry in report.sample
+    ]  # fmt: skip
+
+
+def judged(run: IngestionRun) -> list[Judged]:
+    """Each measure that was held against the runs before, the unusual ones first."""
+    runs = accounts(until_run=run.pk, n=RUNS_BEFORE)
+    if not runs or runs[-1].run != run.pk:
+        return []
+    known = bands([one.run for one in runs])
+    found = [_judge(check, runs, known) for (pk, _, _), check in known.items() if pk == run.pk]
+    return sorted(found, key=lambda one: not one.is_unusual)
+
+
+def incidents_of(run: IngestionRun, now: datetime) -> dict[str, list[Trouble]]:
+    """What this run opened or saw again, and what it ended."""
+    found = Incident.objects.filter(Q(run=run) | Q(resolved_by_run=run)).order_by("severity", "pk")
+    told = [trouble_of(incident, now) for incident in found]
+    return {
+        "seen": [one for one in told if one.incident.run_id == run.pk],
+        "ended": [one for one in told if one.incident.resolved_by_run_id == run.pk],
+    }
+
+
+def neighbours(run: IngestionRun) -> dict[str, int | None]:
+    """The runs before and after it."""
+    return IngestionRun.objects.aggregate(
+        before=Max("pk", filter=Q(pk__lt=run.pk)), after=Min("pk", filter=Q(pk__gt=run.pk))
+    )
+
+
+def refused_url(run: IngestionRun, resource: str = "") -> str:
+    """The list of the rows refused in this run."""
+    url = f"{reverse('admin:ingestion_rejection_changelist')}?run_id__lte={run.pk}&last_run_id__gte={run.pk}"
+    return f"{url}&resource__exact={resource}" if resource else url
+
+
+def _judge(check: BandCheck, runs: Sequence[Any], known: Any) -> Judged:
+    measure = MEASURES[check.measure]
+    title = measure.label[:1].upper() + measure.label[1:]
+    if check.resource != WHOLE:
+        title = f"{NAMES[check.resource]}: {measure.label}"
+    line = Line(title, check.measure, check.resource)
+    drawn = panel(f"band-{check.pk}", title, [line], runs, known)
+    return Judged(
+        drawn, title, check.verdict, _words(check, measure.unit),
+        _formula(check, len(runs)),
+        table([line], [one for one in runs if line.value(one) is not None]),
+    )  # fmt: skip
+
+
+def _formula(check: BandCheck, drawn: int) -> str:
+    """How the measure is counted, and on how many runs its band and its chart rest."""
+    held = count(check.n, "run")
+    return f"{formulas([check.measure])}. Band of {held}; last {count(drawn, 'run')} drawn."
+
+
+def _words(check: BandCheck, unit: str) -> str:
+    """What was judged, with the numbers it rests on."""
+    if check.median is None or check.mad is None:
+        return f"{figure(check.value, unit)}, {usual(check, unit)}."
+    distance = ""
+    if check.verdict == BandCheck.Verdict.HIGH and check.median:
+        distance = f" ({number(check.value / check.median)} times the median)"
+    if check.verdict == BandCheck.Verdict.LOW and check.median:
+        distance = f" ({percent(check.value / check.median)} of the median)"
+    verdict = VERDICTS[BandCheck.Verdict(check.verdict)]
+    return (
+        f"{figure(check.value, unit)} is {verdict}{distance}; {usual(check, unit)}, "
+        f"median {figure(check.median, unit)} of {number(check.n)} runs."
+    )
+
+
+def _count(run: IngestionRun, report: ResourceReport, field: str) -> Cell:
+    value = getattr(report, field)
+    url = ""
+    if value and field == "rejected":
+        url = refused_url(run, report.resource)
+    if value and field == "missing":
+        url = f"{reverse(f'admin:ingestion_{MISSING[report.resource]}_changelist')}?availability=missing"
+    return Cell(number(value), url)
+
+
+def _kinds(errors: dict[str, int]) -> str:
+    return ", ".join(f"{kind}: {number(n)}" for kind, n in sorted(errors.items())) or "none"
+
+
+def _example(rejection: Rejection, *, may_see_persons: bool) -> str:
+    if rejection.resource == "users" and not may_see_persons:
+        return "hidden: a person's data"
+    row = json.loads(rejection.payload)
+    value = row.get(rejection.field) if isinstance(row, dict) and rejection.field in row else row
+    return Truncator(json.dumps(value, ensure_ascii=False)).chars(LONGEST_EXAMPLE)
+
+
+def _key(key: Any) -> str:
+    return " ".join(str(part) for part in key) if isinstance(key, list) else str(key)
+
+
+def _row_url(resource: str, key: Any) -> str:
+    if isinstance(key, list):
+        return ""
+    return reverse(f"admin:ingestion_{MISSING[resource]}_change", args=[key])
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value in (None, "") else str(value)
+
+
+def _offset(at: datetime, run: IngestionRun) -> str:
+    return f"+{figure(max((at - run.started_at).total_seconds(), 0.0), 'seconds')}"

@@ -1,0 +1,146 @@
+// Draws the charts of the operations pages. Each canvas names a JSON script beside it; what is drawn there
+// stands in a table below it too.
+"use strict";
+
+const UNITS = {
+  bytes: [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]],
+  seconds: [[172800, "days", 86400], [5400, "h", 3600], [90, "min", 60], [0, "s", 1]],
+};
+const STATUSES = { succeeded: "--mm-good", partial: "--mm-warn" };
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function figure(value, unit) {
+  if (value === null || value === undefined) return "not measured";
+  if (unit === "share") return `${plain(100 * value)} %`;
+  for (const [from, name, length] of UNITS[unit] || []) {
+    if (Math.abs(value) >= from) return `${plain(value / (length || from))} ${name}`;
+  }
+  return plain(value);
+}
+
+function plain(value) {
+  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 1 ? 1 : 2;
+  return value.toLocaleString("en", { maximumFractionDigits: digits }).replaceAll(",", "\u202f");
+}
+
+// One box for all charts: a canvas as small as these would cut off one of its own.
+function box() {
+  let made = document.getElementById("mm-tip");
+  if (!made) {
+    made = Object.assign(document.createElement("div"), { id: "mm-tip", hidden: true });
+    made.setAttribute("aria-hidden", "true");
+    document.body.append(made);
+  }
+  return made;
+}
+
+function tell({ chart, tooltip }) {
+  const tip = box();
+  tip.hidden = tooltip.opacity === 0 || !tooltip.dataPoints;
+  if (tip.hidden) return;
+  tip.replaceChildren(
+    ...[...tooltip.title, ...tooltip.body.flatMap((part) => part.lines)].map((line, at) =>
+      Object.assign(document.createElement(at ? "div" : "strong"), { textContent: line })
+    )
+  );
+  const place = chart.canvas.getBoundingClientRect();
+  const left = place.left + tooltip.caretX - tip.offsetWidth / 2;
+  tip.style.left = `${Math.max(8, Math.min(left, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${Math.max(8, place.top - tip.offsetHeight - 6)}px`;
+}
+
+function dataset(name, values, style) {
+  return { label: name, data: values, borderWidth: 2, pointRadius: 0, pointHitRadius: 8, tension: 0, ...style };
+}
+
+function band(facts) {
+  if (!facts.low) return [];
+  const edge = { borderColor: "transparent", borderWidth: 0, isEdge: true };
+  return [
+    dataset("usual up to", facts.high, { ...edge, fill: "+1", backgroundColor: colour("--mm-band") }),
+    dataset("usual from", facts.low, edge),
+  ];
+}
+
+function lines(facts) {
+  const colours = [colour("--mm-first"), colour("--mm-second")];
+  return facts.lines.map(({ name, values }, at) => {
+    const isOff = (n) =>
+      at === 0 && facts.low && facts.low[n] !== null && (values[n] < facts.low[n] || values[n] > facts.high[n]);
+    return dataset(name, values, {
+      borderColor: colours[at % 2],
+      borderDash: at ? [4, 3] : [],
+      pointRadius: values.map((_, n) => (isOff(n) ? 3.5 : n === values.length - 1 && !at ? 3 : 0)),
+      pointBackgroundColor: values.map((_, n) => (isOff(n) ? colour("--mm-bad") : colours[at % 2])),
+      pointBorderWidth: 0,
+    });
+  });
+}
+
+function statuses(facts) {
+  const colours = facts.statuses.map((status) => colour(STATUSES[status] || "--mm-bad"));
+  const style = { backgroundColor: colours, borderWidth: 0, borderRadius: 1, categoryPercentage: 1, barPercentage: 0.8 };
+  return [{ label: "status", data: facts.statuses.map(() => 1), ...style }];
+}
+
+function axes(facts, shown) {
+  const ticks = { color: colour("--mm-muted"), maxTicksLimit: 4, maxRotation: 0 };
+  return {
+    x: { display: shown, grid: { display: false }, ticks: { ...ticks, callback(at) { return facts.labels[at].slice(5, 10); } } },
+    y: {
+      display: shown,
+      beginAtZero: facts.kind === "status" || facts.zero,
+      // A flat line stands in the middle, not on an edge.
+      grace: facts.kind === "status" ? 0 : "8%",
+      grid: { color: colour("--mm-line") },
+      border: { display: false },
+      ticks: { ...ticks, callback: (value) => figure(value, facts.unit) },
+    },
+  };
+}
+
+function settings(facts, shown) {
+  return {
+    animation: false,
+    responsive: true,
+    maintainAspectRatio: false,
+    layout: { padding: shown ? 0 : 4 },
+    interaction: { mode: "index", intersect: false },
+    scales: axes(facts, shown),
+    onClick: (_, points) => {
+      if (points.length) location.assign(facts.urls.replace("/0/", `/${facts.runs[points[0].index]}/`));
+    },
+    onHover: (event, points) => { event.native.target.style.cursor = points.length ? "pointer" : "default"; },
+    plugins: {
+      legend: { display: false },
+      tooltip: {
+        enabled: false,
+        external: tell,
+        callbacks: {
+          title: (points) => `Run ${facts.runs[points[0].dataIndex]}, ${facts.labels[points[0].dataIndex]}`,
+          label: (point) => facts.kind === "status"
+            ? facts.statuses[point.dataIndex]
+            : `${point.dataset.label}: ${figure(point.raw, facts.unit)}`,
+        },
+      },
+    },
+  };
+}
+
+function draw(canvas) {
+  const facts = JSON.parse(document.getElementById(canvas.dataset.chart).textContent);
+  const isStatus = facts.kind === "status";
+  Chart.getChart(canvas)?.destroy();
+  Chart.defaults.font.family = "Inter";
+  new Chart(canvas, {
+    type: isStatus ? "bar" : "line",
+    data: { labels: facts.labels, datasets: isStatus ? statuses(facts) : [...lines(facts), ...band(facts)] },
+    options: settings(facts, "axes" in canvas.dataset),
+  });
+}
+
+const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
+drawAll();
+// Colours come from the page's own: light and dark are one class apart.
+new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
+addEventListener("scroll", () => { box().hidden = true; }, { capture: true, passive: true });
