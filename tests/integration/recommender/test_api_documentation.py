@@ -69,8 +69,8 @@ def test_every_list_of_the_first_page_answers() -> None:
     links = caller.get("/").json()
 
     assert sorted(links) == [
-        "clusters", "documentation", "experiments", "feedback", "listening_history", "models", "runs", "schema",
-        "songs", "songs_popular", "status", "users",
+        "clusters", "documentation", "experiments", "feedback", "listening_history", "models", "runs",
+        "schema", "songs", "songs_popular", "status", "users",
     ]  # fmt: skip
     for name, link in links.items():
         if name != "feedback":
