@@ -4,7 +4,7 @@ import logging
 import re
 import smtplib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import apprise
 import requests
 from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
 Content = dict[str, Any]
@@ -77,13 +78,12 @@ class Email:
             headers["Message-ID"] = content["id"]
         if content.get("thread"):
             headers["References"] = content["thread"]
-        with _honest_mail(self.secrets):
-            mail = EmailMultiAlternatives(
-                subject, plain_text(content), self.sender, list(self.to),
-                connection=get_connection(), headers=headers,
-            )  # fmt: skip
-            mail.attach_alternative(render_to_string("alerts/mail.html", {"content": content}), "text/html")
-            mail.send()
+        mail = EmailMultiAlternatives(
+            subject, plain_text(content), self.sender, list(self.to), headers=headers
+        )
+        mail.attach_alternative(render_to_string("alerts/mail.html", {"content": content}), "text/html")
+        with _honest_mail(self.secrets), _connected() as connection:
+            connection.send_messages([mail])
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,19 @@ def pieces(url: str) -> list[str]:
     found = [url, rest, *re.split(r"[/@:?&=#]", rest)]
     found += [unquote(piece) for piece in found]
     return [piece for piece in found if len(piece) >= SHORTEST_SECRET]
+
+
+@contextmanager
+def _connected() -> Iterator[BaseEmailBackend]:
+    """The mail server, also left where it refuses us."""
+    connection = get_connection()
+    try:
+        connection.open()
+        yield connection
+    finally:
+        # What was sent is sent, however the server says goodbye.
+        with suppress(smtplib.SMTPException, OSError):
+            connection.close()
 
 
 @contextmanager
