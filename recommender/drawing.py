@@ -96,8 +96,7 @@ class Drawing:
         # Nothing known, nothing preferred.
         shares = [known.get(number, 0.0) if known else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
-        # The even part is for songs ranked high whose clusters are not played; here none may be ranked.
-        self._even = sampling.EVEN if (shelf.values != shelf.values[:1]).any() else 0.0
+        self._formula = _formula_of(shelf)
         self._values = self._tilted(shelf.values.astype(np.float64))
 
     def page(self, page: Page) -> list[Picked]:
@@ -121,7 +120,7 @@ class Drawing:
             artists=self._shelf.artists,
             affinities=affinities,
             eligible=eligible,
-            even=self._even,
+            formula=self._formula,
         )
 
     def drop(self, count: int) -> None:
@@ -143,7 +142,9 @@ class Drawing:
 
     def _tilted(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         unfamiliar = self._shelf.flags & (FAMILIAR | RESURFACED) == 0
-        tilted: NDArray[np.float64] = values + sampling.tilt(self._terms.discovery) * unfamiliar
+        terms = self._terms
+        tilt = sampling.tilt(terms.discovery, terms.temperature, self._formula)
+        tilted: NDArray[np.float64] = values + tilt * unfamiliar
         return tilted
 
     def _eligible(self, page: Page) -> NDArray[np.bool_]:
@@ -171,3 +172,12 @@ class Drawing:
             )
             for pick, song, cluster, flags in zip(picks, *columns, strict=True)
         ]
+
+
+def _formula_of(shelf: Shelf) -> sampling.Formula:
+    """What lists from this shelf are drawn by."""
+    if shelf.format == 1:
+        return sampling.FIRST
+    # The even part is for songs ranked high whose clusters are not played; here none may be ranked.
+    ranks = (shelf.values != shelf.values[:1]).any()
+    return sampling.NEWEST if ranks else replace(sampling.NEWEST, even=0.0)

@@ -49,7 +49,7 @@ def by_model(known: Known, model: Model, now: datetime) -> Shelf | None:
 def _shelf(known: Known, model: Model, songs: Columns, scores: Scores, now: datetime) -> Shelf:
     profile = known.profile(model.song_ids)
     old_songs, old_scores = resurfaced(known, model, now)
-    low, spread = _scale(scores)
+    low, spread = sampling.scale(scores)  # of what is new alone: old songs move nothing
     columns = np.concatenate([songs, old_songs])
     values = (np.concatenate([scores, old_scores]) - low) / spread
     is_old = np.arange(len(columns)) >= len(songs)
@@ -132,14 +132,6 @@ def first_of_each(groups: NDArray[np.integer], most: int) -> NDArray[np.bool_]:
     within = np.empty(len(groups), dtype=np.bool_)
     within[order] = np.arange(len(groups)) - np.repeat(starts, sizes) < most
     return within
-
-
-def _scale(scores: Scores) -> tuple[float, float]:
-    """What `sampling.values` takes off and divides by, of what is new alone: old songs move nothing."""
-    if not len(scores):
-        return 0.0, 1.0
-    low = float(scores[min(sampling.HEAD, len(scores)) - 1])
-    return low, float(scores[0]) - low or 1.0
 
 
 def _refused(known: Known, model: Model, columns: Columns) -> NDArray[np.bool_]:

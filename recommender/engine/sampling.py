@@ -2,13 +2,15 @@
 
 At each place every cluster offers its best remaining song, and one of them is drawn with probability
 
-    pi = (1 - floor) b e^(v / T) / (sum of the same over all offers) + floor / G,
-    b = a + .5 e^(-T) / C
+    pi = (1 - floor) b e^(v / t) / (sum of the same over all offers) + floor / G,
+    b = a + even e^(-T) / C,
+    t = T, but for v < 0 where T > lag: the larger of lag and T - lag
 
 a the listener's affinity for the cluster, v the song's value, T the temperature, G the number of offers, C
-that of the pool's clusters. The even part in b keeps songs of clusters not played yet in the draw: without it
-a cool draw lost 7 % of NDCG against the ranking, with it 2 % (docs/decisions.md). It fades as the draw gets
-hot, where engagement alone decides.
+that of the pool's clusters, even and lag the formula's. The even part in b keeps songs of clusters not played
+yet in the draw, and fades as the draw gets hot, where engagement alone decides. Songs below the twentieth are
+so many that together they would take a third of a list at T = .2: they get hot later than the others. What
+each part is worth stands in docs/decisions.md.
 Songs that may not appear are removed before the offers are made, so that pi is exact.
 """
 
@@ -27,11 +29,33 @@ from numpy.typing import NDArray
 HEAD: Final = 20
 FLOOR: Final = 0.02
 HOTTEST: Final = 5.0  # a temperature at which values no longer matter
-EVEN: Final = 0.5  # of the affinities' sum: spread over all clusters at temperature 0
 USUAL: Final = 0.3  # the discovery at which nothing is tilted
 LEAN: Final = 2.0
 # Doubles lose digits below 1e-308: weights that add to less than this are measured anew, from the best offer.
 FAINT: Final = 1e-200
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """What has changed of the draw over time: a list is drawn again by the formula it was drawn by.
+
+    Attributes:
+        even: of the affinities' sum, spread over all clusters at temperature 0.
+        lag: the temperature that songs below the twentieth stay at, until the others are twice as hot; from
+            there on they follow at this distance.
+        fade: a temperature from which on the tilt grows with it. Divided by a temperature that grows faster
+            than itself it would fade, and who asks for most that is new would get less of it.
+    """
+
+    even: float
+    lag: float
+    fade: float
+
+
+FIRST: Final = Formula(even=0.5, lag=0.0, fade=math.inf)
+# As much even as engaged, for .5 lost 1 % of NDCG at T = .2. Up to T = .1 the usual draw is left as it is.
+# From discovery .75 on, which is T = .7, fewer new artists came with each step.
+NEWEST: Final = Formula(even=1.0, lag=0.1, fade=0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +77,7 @@ class Pool:
         artists: equal where the artist is.
         affinities: shape (n_clusters,), the listener's share of engagement in each cluster.
         eligible: False for songs that may not appear; None: all may.
-        even: of the affinities' sum, spread over all clusters at temperature 0.
+        formula: what the draw goes by.
     """
 
     songs: NDArray[np.int64]
@@ -62,7 +86,7 @@ class Pool:
     artists: NDArray[np.integer]
     affinities: NDArray[np.float64]
     eligible: NDArray[np.bool_] | None = None
-    even: float = EVEN
+    formula: Formula = NEWEST
 
 
 def draw(
@@ -99,18 +123,22 @@ def chance(seed: str, place: int) -> float:
 
 
 def values(scores: NDArray[np.floating], n: int = HEAD) -> NDArray[np.float64]:
-    """Scores as the draw takes them: 1 for the second best, 0 for the n-th best (or the last of fewer).
+    """Scores as the draw takes them: 1 for the second best, 0 for the n-th best (or the last of fewer)."""
+    low, spread = scale(scores, n)
+    return (np.asarray(scores, dtype=np.float64) - low) / spread
+
+
+def scale(scores: NDArray[np.floating], n: int = HEAD) -> tuple[float, float]:
+    """What `values` takes off and divides by; (0, 1) of no scores.
 
     Measured from the second, for one song that stands far above all others would press the rest together,
-    and make their draw a lottery. All 0 where there is no difference.
+    and make their draw a lottery. 1 where the best n don't differ.
     """
     if not len(scores):
-        return np.empty(0)
-    exact = np.asarray(scores, dtype=np.float64)
-    best = np.sort(exact)[::-1]
-    low = best[min(n, len(best)) - 1]
-    spread = best[min(1, len(best) - 1)] - low or best[0] - low
-    return (exact - low) / spread if spread > 0 else np.zeros(len(exact))
+        return 0.0, 1.0
+    best = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
+    low = float(best[min(n, len(best)) - 1])
+    return low, float(best[min(1, len(best) - 1)]) - low or float(best[0]) - low or 1.0
 
 
 def temperature_of(discovery: float) -> float:
@@ -120,9 +148,19 @@ def temperature_of(discovery: float) -> float:
     return min(HOTTEST, 7 / 30 * discovery / (1 - discovery))
 
 
-def tilt(discovery: float) -> float:
+def tilt(discovery: float, temperature: float, formula: Formula = NEWEST) -> float:
     """What a song by an unplayed artist gains in value: nothing at the usual discovery, less below it."""
-    return LEAN * (discovery - USUAL)
+    return LEAN * (discovery - USUAL) * max(1.0, temperature / formula.fade)
+
+
+def _lengthened(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
+    """Values below 0 so much lower that one temperature for all gives them their own."""
+    if temperature <= lag:
+        return values
+    lengthened: NDArray[np.float64] = np.where(
+        values < 0, values * (temperature / max(lag, temperature - lag)), values
+    )
+    return lengthened
 
 
 class Offers:
@@ -131,10 +169,10 @@ class Offers:
     def __init__(
         self, pool: Pool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
     ) -> None:
-        self._values: list[float] = pool.values.tolist()
+        self._values: list[float] = _lengthened(pool.values, temperature, pool.formula.lag).tolist()
         self._of: list[int] = pool.clusters.tolist()
         self._artists: list[int] = pool.artists.tolist()
-        even = pool.even * math.exp(-temperature) / max(1, len(set(self._of)))
+        even = pool.formula.even * math.exp(-temperature) / max(1, len(set(self._of)))
         self._affinities = [share + even for share in pool.affinities.tolist()]
         self._temperature = temperature
         self._cap = math.inf if artist_cap is None else artist_cap

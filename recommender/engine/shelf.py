@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT: Final = 1
+# Formats differ in the draw that their lists are drawn by, not in their bytes.
+FORMAT: Final = 2
+FORMATS: Final = (1, FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
 HEADER: Final = struct.Struct("<BIII")
 SONG: Final = np.dtype(
@@ -32,6 +34,7 @@ class Shelf:
         artists: equal where the artist is.
         flags: bits of the caller's, uint8.
         affinities: the listener's share of engagement by cluster number; clusters left out have none.
+        format: which draw its lists are drawn by, now and again.
     """
 
     songs: NDArray[np.int64]
@@ -40,6 +43,7 @@ class Shelf:
     artists: NDArray[np.int32]
     flags: NDArray[np.uint8]
     affinities: dict[int, float]
+    format: int = FORMAT
 
 
 def pack(shelf: Shelf) -> bytes:
@@ -50,7 +54,7 @@ def pack(shelf: Shelf) -> bytes:
         songs[name] = column
     affinities = np.array(sorted(shelf.affinities.items()), dtype=AFFINITY)
     body = songs.tobytes() + affinities.tobytes()
-    return HEADER.pack(FORMAT, len(songs), len(affinities), zlib.crc32(body)) + body
+    return HEADER.pack(shelf.format, len(songs), len(affinities), zlib.crc32(body)) + body
 
 
 def unpack(packed: bytes) -> Shelf:
@@ -63,13 +67,14 @@ def unpack(packed: bytes) -> Shelf:
         raise ShelfDamaged(f"A shelf has at least {HEADER.size} bytes, this one {len(packed)}.")
     of_format, n_songs, n_affinities, checksum = HEADER.unpack_from(packed)
     body = packed[HEADER.size :]
-    if of_format != FORMAT or len(body) != n_songs * SONG.itemsize + n_affinities * AFFINITY.itemsize:
-        raise ShelfDamaged(f"This is no shelf of format {FORMAT}: {len(packed)} bytes, format {of_format}.")
+    if of_format not in FORMATS or len(body) != n_songs * SONG.itemsize + n_affinities * AFFINITY.itemsize:
+        raise ShelfDamaged(f"This is no shelf: {len(packed)} bytes, format {of_format}.")
     if zlib.crc32(body) != checksum:
         raise ShelfDamaged("The shelf's checksum does not agree with its bytes.")
     songs = np.frombuffer(body, dtype=SONG, count=n_songs)
     affinities = np.frombuffer(body, dtype=AFFINITY, offset=n_songs * SONG.itemsize)
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return Shelf(
-        songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares)
-    )
+        songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
+        of_format,
+    )  # fmt: skip

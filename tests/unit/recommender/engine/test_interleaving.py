@@ -37,9 +37,11 @@ def expected(of: Pool, before: list[Place], artists: dict[int, int], song: int, 
         if of.songs[index] in placed or played[of.artists[index]] >= 2:
             continue
         heads.setdefault(int(of.clusters[index]), index)
-    even = 0.5 * math.exp(-temperature) / len(set(of.clusters.tolist()))
+    even = math.exp(-temperature) / len(set(of.clusters.tolist()))
+    below = temperature if temperature <= 0.1 else max(0.1, temperature - 0.1)
     weights = {
-        cluster: (of.affinities[cluster] + even) * math.exp(of.values[index] / temperature)
+        cluster: (of.affinities[cluster] + even)
+        * math.exp(of.values[index] / (temperature if of.values[index] >= 0 else below))
         for cluster, index in heads.items()
     }
     own = [cluster for cluster, index in heads.items() if of.songs[index] == song]

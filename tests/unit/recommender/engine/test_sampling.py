@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from recommender.engine.sampling import Pick, Pool, chance, draw, temperature_of, tilt, values
+from recommender.engine.sampling import (
+    FIRST,
+    NEWEST,
+    Formula,
+    Pick,
+    Pool,
+    chance,
+    draw,
+    scale,
+    temperature_of,
+    tilt,
+    values,
+)
 
 SCRIPT = """
 import json, numpy as np
@@ -38,7 +50,10 @@ def make_pool(
 def by_the_formula(pool: Pool, n: int, temperature: float, seed: str, artist_cap: int) -> list[Pick]:
     """The draw of the module's docstring, word for word: every offer is found anew at each place."""
     eligible = pool.eligible if pool.eligible is not None else np.ones(len(pool.values), dtype=np.bool_)
-    even = 0.5 * math.exp(-temperature) / len(set(pool.clusters.tolist()))
+    even = pool.formula.even * math.exp(-temperature) / len(set(pool.clusters.tolist()))
+    lag = pool.formula.lag
+    below = temperature if temperature <= lag else max(lag, temperature - lag)
+    heats = [float(value) / (temperature if value >= 0 else below) for value in pool.values]
     picks: list[Pick] = []
     for place in range(n):
         placed = [pick.index for pick in picks]
@@ -54,10 +69,9 @@ def by_the_formula(pool: Pool, n: int, temperature: float, seed: str, artist_cap
         ]  # fmt: skip
         if not heads:
             break
-        top = max(float(pool.values[head]) for head in heads)
+        top = max(heats[head] for head in heads)
         weights = np.array([
-            (pool.affinities[pool.clusters[head]] + even) * math.exp((pool.values[head] - top) / temperature)
-            for head in heads
+            (pool.affinities[pool.clusters[head]] + even) * math.exp(heats[head] - top) for head in heads
         ])  # fmt: skip
         shares = 0.98 * weights / weights.sum() + 0.02 / len(heads)
         drawn = int((np.cumsum(shares) <= chance(seed, place)).sum())
@@ -65,14 +79,20 @@ def by_the_formula(pool: Pool, n: int, temperature: float, seed: str, artist_cap
     return picks
 
 
-@given(st.integers(0, 2**32), st.floats(0.002, 5), st.integers(1, 12), st.integers(1, 3))
+@given(
+    st.integers(0, 2**32),
+    st.floats(0.002, 5),
+    st.integers(1, 12),
+    st.integers(1, 3),
+    st.sampled_from([FIRST, NEWEST]),
+)
 def test_every_place_follows_the_formula_given_the_places_before(
-    world: int, temperature: float, clusters: int, artist_cap: int
+    world: int, temperature: float, clusters: int, artist_cap: int, formula: Formula
 ) -> None:
     draws = np.random.default_rng(world)
     affinities = draws.dirichlet(np.full(clusters, 0.3)) * (draws.random(clusters) < 0.7)
     pool = Pool(np.arange(40), draws.normal(0, 1, 40).round(1), draws.integers(0, clusters, 40),
-                draws.integers(0, 15, 40), affinities, draws.random(40) < 0.8)  # fmt: skip
+                draws.integers(0, 15, 40), affinities, draws.random(40) < 0.8, formula)  # fmt: skip
 
     picks = draw(pool, n=20, temperature=temperature, seed=str(world), artist_cap=artist_cap)
 
@@ -86,11 +106,33 @@ def test_the_probability_is_the_formula_s() -> None:
 
     first, second = (draw(pool, n=1, temperature=0.5, seed=seed)[0] for seed in ("a", "d"))
 
-    even = 0.5 * math.exp(-0.5) / 2
+    even = math.exp(-0.5) / 2
     head, other = (0.6 + even) * math.exp(1 / 0.5), (0.4 + even) * math.exp(0.5 / 0.5)
     expected = {0: 0.98 * head / (head + other) + 0.01, 2: 0.98 * other / (head + other) + 0.01}
     for pick in (first, second):
         assert pick.propensity == pytest.approx(expected[pick.index])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "of_theirs"), [(0.05, 0.05), (0.1, 0.1), (0.2, 0.1), (0.5, 0.4), (5, 4.9)]
+)
+def test_songs_below_the_twentieth_get_hot_later(temperature: float, of_theirs: float) -> None:
+    pool = make_pool([0.2, -0.3], [0, 1], [0.5, 0.5])
+
+    pick = draw(pool, n=1, temperature=temperature, seed="x", floor=0)[0]
+
+    head, low = math.exp(0.2 / temperature), math.exp(-0.3 / of_theirs)
+    assert pick.propensity == pytest.approx((low if pick.index else head) / (head + low))
+
+
+def test_the_first_formula_draws_as_it_did() -> None:
+    pool = replace(make_pool([0.2, -0.3], [0, 1], [0.6, 0.4]), formula=FIRST)
+
+    pick = draw(pool, n=1, temperature=0.5, seed="a")[0]
+
+    even = 0.5 * math.exp(-0.5) / 2
+    head, low = (0.6 + even) * math.exp(0.2 / 0.5), (0.4 + even) * math.exp(-0.3 / 0.5)
+    assert pick.propensity == pytest.approx(0.98 * (low if pick.index else head) / (head + low) + 0.01)
 
 
 def test_frequencies_agree_with_propensities() -> None:
@@ -169,7 +211,7 @@ def test_far_below_a_song_that_may_not_appear_probabilities_are_as_exact(gap: fl
 
     picks = [draw(pool, n=1, temperature=0.001, seed=str(seed))[0] for seed in range(20)]
 
-    even = 0.5 * math.exp(-0.001) / 2
+    even = math.exp(-0.001) / 2
     first, second = 0.6 + even, (0.4 + even) * math.exp(-0.5)
     expected = {1: 0.98 * first / (first + second) + 0.01, 2: 0.98 * second / (first + second) + 0.01}
     assert {pick.index for pick in picks} == {1, 2}
@@ -236,14 +278,30 @@ def test_values_run_from_one_for_the_second_best_to_nought_for_the_twentieth() -
     assert values(scores)[[38, 20]].tolist() == [1.0, 0.0]
     assert values(scores)[39] > 1
     assert values(np.array([3.0, 3.0])).tolist() == [0.0, 0.0]
+    assert values(np.array([3.0] * 20 + [2.0])).tolist() == [0.0] * 20 + [-1.0]
+    assert values(np.array([5.0] + [3.0] * 19 + [2.0])).tolist() == [1.0] + [0.0] * 19 + [-0.5]
     assert values(np.empty(0)).tolist() == []
+
+
+def test_other_songs_can_be_measured_by_the_same_scale() -> None:
+    assert scale(np.arange(40.0)) == (20.0, 18.0)
+    assert scale(np.empty(0)) == (0.0, 1.0)
 
 
 def test_discovery_sets_the_temperature_and_leans_towards_the_new() -> None:
     assert temperature_of(0) == 0
     assert temperature_of(0.3) == pytest.approx(0.1)
     assert temperature_of(1) == 5
-    assert [tilt(0), tilt(0.3), tilt(1)] == pytest.approx([-0.6, 0, 1.4])
+    assert [tilt(0, 0), tilt(0.3, 0.1), tilt(0.75, 0.7)] == pytest.approx([-0.6, 0, 0.9])
+
+
+def test_divided_by_its_temperature_the_lean_towards_the_new_never_fades_again() -> None:
+    shares = [0.75, 0.8, 0.9, 1.0]
+
+    leans = [tilt(share, temperature_of(share)) / temperature_of(share) for share in shares]
+
+    assert leans == pytest.approx([0.9 / 0.7, 1.0 / 0.7, 1.2 / 0.7, 1.4 / 0.7])
+    assert tilt(1, 5, FIRST) == pytest.approx(1.4)
 
 
 def test_a_chance_is_below_one_and_depends_on_seed_and_place_alone() -> None:

@@ -1,5 +1,7 @@
 """Candidates as bytes: the same again, or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,14 @@ def test_what_is_packed_is_unpacked_the_same() -> None:
     for name in ("songs", "values", "clusters", "artists", "flags"):
         assert getattr(again, name).tolist() == getattr(SHELF, name).tolist()
     assert again.affinities == {3: 0.5, 9: 0.25}
+    assert again.format == 2
+
+
+def test_a_shelf_of_the_first_format_stays_one() -> None:
+    again = unpack(pack(replace(SHELF, format=1)))
+
+    assert again.format == 1
+    assert again.songs.tolist() == [33100, 7]
 
 
 def test_an_empty_shelf_is_one_too() -> None:
