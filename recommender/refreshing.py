@@ -1,0 +1,103 @@
+"""A weekly refresh: the champion's groups, names and scales carried on, and what became of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender import registry
+from recommender.engine import artifact
+from recommender.engine.features import FeatureSpace
+from recommender.engine.spaces import unpacked
+from recommender.engine.warm import NEW
+from recommender.models import Cluster, ModelVersion
+from recommender.profiles import columns_of
+
+# Of a group's songs; with two parts as large as that, it was split.
+SPLIT_SHARE: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What the champion knew, as far as a refresh goes on from it.
+
+    Attributes:
+        labels: shape (n_songs,), its group of each song of today's catalogue; NEW for one it does not know.
+        numbers: shape (n_clusters,), the groups' numbers by its labels.
+        names: by number.
+        space: its feature space; None where it was stored without one.
+    """
+
+    version: ModelVersion
+    labels: NDArray[np.int32]
+    numbers: NDArray[np.int32]
+    names: dict[int, str]
+    space: FeatureSpace | None
+
+    @property
+    def n_clusters(self) -> int:
+        return len(self.numbers)
+
+
+def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Previous | None:
+    """The champion, to be refreshed; None where there is none, of this method, whose files are whole.
+
+    A champion that knows none of the songs can't be carried on either.
+    """
+    champion = registry.champion_row()
+    if champion is None or champion.method != method:
+        return None
+    try:
+        arrays, _ = artifact.read(storage / champion.label, champion.artifact_sha256)
+    except artifact.ArtifactError:
+        # Serving says so; training goes on from nothing.
+        return None
+    columns, known = columns_of(np.asarray(arrays["song_ids"]), song_ids)
+    if not known.any():
+        return None
+    labels = np.full(len(song_ids), NEW, dtype=np.int32)
+    labels[known] = arrays["labels"][columns[known]]
+    names = dict(Cluster.objects.filter(version=champion).values_list("number", "name"))
+    return Previous(champion, labels, np.asarray(arrays["cluster_ids"]), names, unpacked(arrays))
+
+
+def lineage_of(
+    previous: Previous, labels: NDArray[np.integer], numbers: NDArray[np.integer], plays: NDArray[np.floating]
+) -> dict[str, Any]:
+    """What became of the champion's groups; JSON can hold it.
+
+    Args:
+        labels: shape (n_songs,), today's group of each song.
+        numbers: shape (n_clusters,), today's groups' numbers.
+        plays: shape (n_songs,), how often each was played.
+    """
+    known = previous.labels != NEW
+    before = previous.numbers[previous.labels[known]]
+    after = np.asarray(numbers)[np.asarray(labels)[known]]
+    moved = before != after
+    played = plays[known]
+    used = set(np.asarray(numbers)[np.unique(labels)].tolist())
+    had = set(before.tolist())
+    return {
+        "from": previous.version.label,
+        "kept": len(used & had),
+        "born": sorted(used - had),
+        "retired": sorted(had - used),
+        "split": _split(before, after),
+        "new_songs": int((~known).sum()),
+        "churn_songs": round(float(moved.mean()), 5) if len(moved) else 0.0,
+        "churn_plays": round(float(played[moved].sum() / played.sum()), 5) if played.sum() else 0.0,
+    }
+
+
+def _split(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
+    """Groups of which two parts or more are in groups of their own by now."""
+    found = []
+    for number in np.unique(before).tolist():
+        parts, sizes = np.unique(after[before == number], return_counts=True)
+        large = parts[sizes >= SPLIT_SHARE * sizes.sum()]
+        if len(large) > 1:
+            found.append({"from": number, "into": large.tolist()})
+    return found

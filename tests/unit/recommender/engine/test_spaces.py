@@ -1,0 +1,49 @@
+"""A feature space, taken apart and put together again."""
+
+import numpy as np
+
+from recommender.engine.catalogue import Catalogue
+from recommender.engine.features import fit_features
+from recommender.engine.spaces import packed, unpacked
+
+
+def catalogue(n: int = 40) -> Catalogue:
+    random = np.random.default_rng(1)
+    return Catalogue(
+        ids=np.arange(n, dtype=np.int64), artists=[f"Ärtist {place % 7}" for place in range(n)],
+        albums=[f"Album {place % 5}" for place in range(n)], songwriters=["\ud800 Writer"] * n,
+        genres=["rock", "hip hop, ジャズ"] * (n // 2), release_years=np.arange(n) + 1980.0,
+        durations=random.uniform(100, 400, n), audio={"energy": random.random(n)},
+        available=np.ones(n, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def test_a_space_that_was_packed_places_songs_as_before() -> None:
+    songs = catalogue()
+    space = fit_features(songs, seed=7)
+
+    again = unpacked(packed(space))
+
+    assert again is not None
+    assert (again.tokens, again.names, again.length) == (space.tokens, space.names, space.length)
+    assert np.array_equal(again.transform(songs), space.transform(songs))
+
+
+def test_what_is_packed_holds_no_objects() -> None:
+    arrays = packed(fit_features(catalogue(), seed=7))
+
+    assert not any(array.dtype.hasobject for array in arrays.values())
+    assert all(name.startswith("space_") for name in arrays)
+
+
+def test_a_space_of_no_words_comes_back() -> None:
+    space = fit_features(catalogue(0), seed=7)
+
+    again = unpacked(packed(space))
+
+    assert again is not None
+    assert again.tokens == []
+
+
+def test_arrays_without_a_space_hold_none() -> None:
+    assert unpacked({"labels": np.zeros(3)}) is None
