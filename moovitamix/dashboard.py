@@ -32,10 +32,11 @@ def operations(request: HttpRequest) -> HttpResponse:
     troubles = dashboard_data.troubles(now)
     due = dashboard_data.timetable(now)
     next_run = dashboard_data.next_run(due)
+    signs = dashboard_data.signs(now)
     oldest = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     context = {
         "title": "Operations",
-        "headline": headline(past, troubles, next_run, now, oldest=oldest),
+        "headline": headline(past, troubles, signs, next_run, now, oldest=oldest),
         "troubles": troubles[:SHOWN_INCIDENTS],
         "more_troubles": len(troubles) > SHOWN_INCIDENTS,
         "cards": cards(past, now),
@@ -44,7 +45,7 @@ def operations(request: HttpRequest) -> HttpResponse:
         "runs": [_run_row(run, now) for run in past.newest],
         "runs_url": runs_url(past.since),
         "due": due,
-        "signs": dashboard_data.signs(now),
+        "signs": signs,
         "model": _model(now),
         "may_start": request.user.has_perm(START),
         "zone": settings.TIME_ZONE,
@@ -73,7 +74,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One run: what it did when, to which rows, and whether that is usual."""
     now = timezone.now()
     run = get_object_or_404(IngestionRun, pk=pk)
-    reports = list(run.reports.all())
+    reports, judged = list(run.reports.all()), dashboard_run.judged(run)
     context = {
         "title": f"Run {run.pk}",
         "run": run,
@@ -83,7 +84,8 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "refused": dashboard_run.refused(run, may_see_persons=request.user.has_perm(PERSONAL_DATA)),
         "refused_url": dashboard_run.refused_url(run),
         "differences": dashboard_run.differences(reports),
-        "judged": dashboard_run.judged(run),
+        "unusual": [one for one in judged if one.is_unusual],
+        "usual": [one for one in judged if not one.is_unusual],
         "incidents": dashboard_run.incidents_of(run, now),
         "beside": dashboard_run.neighbours(run),
         "zone": settings.TIME_ZONE,
@@ -148,12 +150,14 @@ def _facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
 def _model(now: datetime) -> dict[str, Any]:
     """What serves now, how old it is and how good it was on the latest week."""
     serving = loaded()
+    # The API shows commands between backticks.
+    degraded = (serving.degraded or "").replace("`", "")
     if serving.model is None:
-        return {"degraded": serving.degraded}
+        return {"degraded": degraded}
     version = serving.model.version
     ours, popular = metric(version, version.method), metric(version, "popularity")
     return {
-        "degraded": serving.degraded,
+        "degraded": degraded,
         "version": version,
         "age": span((now - version.created_at).total_seconds()),
         "learnt": stamp(version.cut_off),

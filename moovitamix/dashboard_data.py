@@ -14,7 +14,7 @@ from ingestion.history import APPLIED, Account, accounts
 from ingestion.models import BandCheck, Incident, IngestionRun, Pulse
 from ingestion.schedules import ENTRY, latest_due
 from ingestion.texts import text_of
-from moovitamix.dashboard_words import every, sentence, since, until
+from moovitamix.dashboard_words import every, sentence, since, span, until
 
 WINDOWS: Final = (7, 30, 90)  # days
 USUAL_WINDOW: Final = 30
@@ -70,12 +70,12 @@ class Past:
 
 
 class Trouble(NamedTuple):
-    """An open incident, as the page tells it."""
+    """An incident, as the page tells it; nothing has to be done where it is over."""
 
     incident: Incident
     subject: str
+    lasts: str
     what_to_do: str
-    age: str
     url: str
 
 
@@ -91,6 +91,7 @@ class Due(NamedTuple):
 class Sign(NamedTuple):
     """A part of the service and when it was last seen."""
 
+    part: str
     name: str
     seen: str
     is_silent: bool
@@ -127,7 +128,10 @@ def troubles(now: datetime) -> list[Trouble]:
 def trouble_of(incident: Incident, now: datetime) -> Trouble:
     text = text_of(incident, "en")
     url = reverse("admin:ingestion_incident_change", args=[incident.pk])
-    return Trouble(incident, text.subject, text.what_to_do, since(incident.opened_at, now), url)
+    lasted = span(((incident.resolved_at or now) - incident.opened_at).total_seconds())
+    if incident.resolved_at is not None:
+        return Trouble(incident, text.subject, f"It lasted {lasted}", "", url)
+    return Trouble(incident, text.subject, f"For {lasted}", text.what_to_do, url)
 
 
 def timetable(now: datetime) -> list[Due]:
@@ -145,9 +149,12 @@ def next_run(found: Sequence[Due]) -> datetime | None:
 def signs(now: datetime) -> list[Sign]:
     """Each part of the service that was ever seen."""
     return [
-        Sign(sentence(pulse.get_part_display()), since(pulse.at, now), pulse.at < now - SILENT_AFTER)
+        Sign(
+            pulse.part, sentence(pulse.get_part_display()), since(pulse.at, now),
+            pulse.at < now - SILENT_AFTER,
+        )
         for pulse in Pulse.objects.all()
-    ]
+    ]  # fmt: skip
 
 
 def _due(entry: Any, now: datetime) -> Due:

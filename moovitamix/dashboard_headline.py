@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ingestion.history import APPLIED, WHOLE, Account
-from ingestion.models import Incident, IngestionRun
-from moovitamix.dashboard_data import Past, Trouble
+from ingestion.models import Incident, IngestionRun, Pulse
+from moovitamix.dashboard_data import Past, Sign, Trouble
 from moovitamix.dashboard_words import clock, count, number, sentence, span, until
 
 ENDS: Final = {
@@ -31,6 +31,7 @@ class Headline:
 def headline(
     past: Past,
     troubles: Sequence[Trouble],
+    signs: Sequence[Sign],
     next_due: datetime | None,
     now: datetime,
     *,
@@ -51,12 +52,16 @@ def headline(
         return Headline("empty", "Nothing was read yet", told)
     if last.status not in APPLIED:
         return Headline("critical", f"Run {last.pk} {ENDS[last.status]}", told)
-    warning = _wrong(troubles, troubles) if troubles else _untold(last, data, now - oldest)
+    warning = _wrong(troubles, troubles) if troubles else _untold(last, data, signs, now - oldest)
     return Headline("warning", warning, told) if warning else Headline("well", f"All is well: {state}")
 
 
-def _untold(last: IngestionRun, data: Account | None, oldest: datetime) -> str:
+def _untold(last: IngestionRun, data: Account | None, signs: Sequence[Sign], oldest: datetime) -> str:
     """What is not as it should be though no incident says so; empty: nothing."""
+    silent = next((sign for sign in signs if sign.part == Pulse.Part.WATCHDOG and sign.is_silent), None)
+    if silent is not None:
+        # Of all parts the only one whose silence opens no incident.
+        return f"Nobody watches: the watchdog was last seen {silent.seen}"
     if data is None or _end(data) < oldest:
         return "The data is old, and no run has renewed it"
     return f"Run {last.pk} {ENDS['partial']}" if last.status == IngestionRun.Status.PARTIAL else ""

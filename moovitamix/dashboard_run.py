@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from django.db.models import Count, Max, Min, Q
 from django.urls import reverse
@@ -83,6 +84,7 @@ class Judged:
     verdict: str
     words: str
     formula: str
+    url: str
     table: Table
 
     @property
@@ -156,13 +158,12 @@ def differences(reports: Sequence[ResourceReport]) -> list[Difference]:
 
 
 def judged(run: IngestionRun) -> list[Judged]:
-    """Each measure that was held against the runs before, the unusual ones first."""
+    """Each measure that was held against the runs before."""
     runs = accounts(until_run=run.pk, n=RUNS_BEFORE)
     if not runs or runs[-1].run != run.pk:
         return []
     known = bands([one.run for one in runs])
-    found = [_judge(check, runs, known) for (pk, _, _), check in known.items() if pk == run.pk]
-    return sorted(found, key=lambda one: not one.is_unusual)
+    return [_judge(check, runs, known) for (pk, _, _), check in known.items() if pk == run.pk]
 
 
 def incidents_of(run: IngestionRun, now: datetime) -> dict[str, list[Trouble]]:
@@ -197,9 +198,17 @@ def _judge(check: BandCheck, runs: Sequence[Any], known: Any) -> Judged:
     drawn = panel(f"band-{check.pk}", title, [line], runs, known)
     return Judged(
         drawn, title, check.verdict, _words(check, measure.unit),
-        _formula(check, len(runs)),
+        _formula(check, len(runs)), _check_url(check),
         table([line], [one for one in runs if line.value(one) is not None]),
     )  # fmt: skip
+
+
+def _check_url(check: BandCheck) -> str:
+    """Where a person may say that this is usual from now on."""
+    wanted = {"q": check.run_id, "measure": check.measure}
+    if check.resource:
+        wanted["resource__exact"] = check.resource
+    return f"{reverse('admin:ingestion_bandcheck_changelist')}?{urlencode(wanted)}"
 
 
 def _formula(check: BandCheck, drawn: int) -> str:

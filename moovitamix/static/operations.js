@@ -50,7 +50,7 @@ function tell({ chart, tooltip }) {
 }
 
 function dataset(name, values, style) {
-  return { label: name, data: values, borderWidth: 2, pointRadius: 0, pointHitRadius: 8, tension: 0, ...style };
+  return { label: name, data: values, borderWidth: 2, pointRadius: 0, pointHitRadius: 8, clip: false, ...style };
 }
 
 function band(facts) {
@@ -83,13 +83,20 @@ function statuses(facts) {
   return [{ label: "status", data: facts.statuses.map(() => 1), ...style }];
 }
 
+// No measure is below nothing, and no axis shall be.
+function isNearZero(facts) {
+  const values = [...facts.lines.flatMap((line) => line.values), ...(facts.low || []), ...(facts.high || [])];
+  const known = values.filter((value) => value !== null);
+  return Math.min(...known) < 0.2 * Math.max(...known);
+}
+
 function axes(facts, shown) {
   const ticks = { color: colour("--mm-muted"), maxTicksLimit: 4, maxRotation: 0 };
   return {
     x: { display: shown, grid: { display: false }, ticks: { ...ticks, callback(at) { return facts.labels[at].slice(5, 10); } } },
     y: {
       display: shown,
-      beginAtZero: facts.kind === "status" || facts.zero,
+      min: facts.kind === "status" || facts.zero || isNearZero(facts) ? 0 : undefined,
       // A flat line stands in the middle, not on an edge.
       grace: facts.kind === "status" ? 0 : "8%",
       grid: { color: colour("--mm-line") },
