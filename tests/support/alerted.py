@@ -87,7 +87,7 @@ class Webhook:
         self.status = 200
         self.body = b"ok"
         self.headers: dict[str, str] = {}
-        self.before_answer: Callable[[dict[str, Any]], None] = lambda _: None
+        self.before_answer: Callable[[dict[str, Any]], object] = lambda _: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
