@@ -40,7 +40,8 @@ class Text:
 
     Attributes:
         subject: one line, without how bad it is.
-        what, since, how_bad, what_to_do: a sentence or more each; how_bad is empty where it is over.
+        what, since, how_bad: a sentence or more each; how_bad is empty where it is over.
+        what_to_do: a line a step, so that a command at its end can be copied.
         lines: its numbers: name and value, as people read them.
     """
 
@@ -63,7 +64,7 @@ def text_of(incident: Incident, language: str) -> Text:
             what=_joined(wording.what, facts),
             since=_since(incident),
             how_bad=f"{word(incident.severity)}. {_joined(wording.how_bad, facts)}",
-            what_to_do=_joined(wording.what_to_do, facts),
+            what_to_do="\n".join(_told(wording.what_to_do, facts)),
             lines=_lines(incident.facts),
         )
 

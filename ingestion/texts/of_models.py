@@ -47,9 +47,9 @@ MODELS: Final = {
         subject=(_("Listeners take up recommendations unusually: {version}"),
                  _("Listeners take up recommendations unusually")),
         what=(
-            _("The share of recommended songs that are listened to is far from what it usually is."),
+            _("Of each list, listeners hear far more, or far fewer, songs than they usually do."),
             _("Version: {version}."),
-            _("It was {value}: {verdict}."),
+            _("It was {value} songs a list: {verdict}."),
             _("Usual is {low} to {high}, around {median}, from {n} days."),
         ),
         how_bad=(_("The recommendations may be worse, or something in the app has changed."),),
@@ -103,9 +103,13 @@ MODELS: Final = {
         what_to_do=(_("Look at the ledger and the test's page for what the withdrawn model did wrong."),),
     ),
     "drift_found": Wording(
-        subject=(_("Listening has drifted away from what the model knows"),),
+        subject=(
+            _("The model no longer fits: {part1} moved"),
+            _("Listening has drifted away from what the model knows"),
+        ),
         what=(
             _("Songs, listeners or their taste have changed more than chance explains."),
+            _("Where: {part1}."),
             _("What moved: {causes}"),
         ),
         how_bad=(_("The model fits less well; it is trained from scratch where that is due."),),

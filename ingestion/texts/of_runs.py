@@ -70,7 +70,10 @@ RUNS: Final = {
             _("It was due at {due_at}."),
             _("Why: {reason}"),
         ),
-        how_bad=(_("The data gets older until a run succeeds."),),
+        how_bad=(
+            _("The data gets older until a run succeeds."),
+            _("The next run is due at {next_due_at}."),
+        ),
         what_to_do=(
             _("Check that Celery Beat and a worker are running: celery -A moovitamix worker -B"),
             _("Without Celery, check that start-pipeline is running."),

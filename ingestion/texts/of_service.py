@@ -35,7 +35,7 @@ SERVICE: Final = {
         subject=(_("{length} tasks are waiting for a worker"), _("Tasks pile up in front of the workers")),
         what=(
             _("More tasks come than the workers finish."),
-            _("{length} are waiting; {limit} are usual at most."),
+            _("{length} are waiting; the limit is {limit}."),
         ),
         how_bad=(_("Runs and trainings start late."),),
         what_to_do=(
@@ -55,6 +55,7 @@ SERVICE: Final = {
             _("Age: {age_hours}; {limit_hours} are allowed."),
             _("Last read at {brought_in_at}."),
             _("Newest row: {newest_at}."),
+            _("Why: {reason}"),
         ),
         how_bad=(_("Recommendations are made from what was known then."),),
         what_to_do=(

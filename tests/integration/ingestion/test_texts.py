@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "feed_fault": ("feed_fault:tempo", {"fault": "the same value in every row"}),
     "experiment_invalid": ("experiment_invalid", {"experiment": 3, "reason": "the split is not even"}),
     "rolled_back": ("rolled_back", {"from_version": "2026w46.1", "to_version": "2026w45.1"}),
-    "drift_found": ("drift_found", {"causes": ["tempo", "genres"]}),
+    "drift_found": ("drift_found:listening", {"causes": ["tempo", "genres"], "value": 0.2, "limit": 0.1}),
 }  # fmt: skip
 
 
@@ -105,6 +105,7 @@ def test_every_kind_has_its_own_wording() -> None:
 def test_each_kind_says_what_since_when_how_bad_and_what_to_do(kind: str, language: str, bare: bool) -> None:
     text = text_of(make_incident(kind, bare=bare), language)
 
+    assert not re.search(r"python manage\.py [a-z -]+\.$", text.what_to_do, re.MULTILINE)
     for part in (text.subject, text.what, text.since, text.how_bad, text.what_to_do):
         assert part
         assert not re.search(r"[{}]|None|  ", part)
