@@ -13,6 +13,7 @@ from ingestion.channels import Channel, channels_of
 from ingestion.delivery import Delivered, deliver, try_out
 from ingestion.followup import follow_up_all
 from ingestion.models import IngestionRun, Notification
+from ingestion.pinging import Announced, ping, tell_end
 from ingestion.pipeline import Order, Watch, ingest
 from ingestion.quality import Limits
 from ingestion.source.client import SourceClient
@@ -54,14 +55,19 @@ def source_zone() -> tzinfo:
 
 def ingest_now(watch: Watch | None = None, **wanted: Any) -> IngestionRun:
     """One run against `BASE_URL`, followed up however it ends; arguments as `Order`, raises as `ingest`."""
+    ears = settings.HEALTHCHECKS_URL
+    announced = Announced(ears, watch or Watch()) if ears else watch
     try:
-        run = ingest(source_client(), order(**wanted), watch)
+        run = ingest(source_client(), order(**wanted), announced)
     except (runs.AlreadyRunning, runs.SlotTaken):
         raise
-    except BaseException:
+    except BaseException as error:
         follow_up_now()
+        if not wanted.get("dry_run"):
+            ping(ears, "fail", type(error).__name__)
         raise
     follow_up_now()
+    tell_end(ears, run)
     return run
 
 

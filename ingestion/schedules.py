@@ -11,14 +11,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from threading import Event
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db import close_old_connections, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from ingestion.models import IngestionRun
+from ingestion.models import IngestionRun, Pulse
+from ingestion.pulses import beat
 from ingestion.runs import AlreadyRunning, SlotTaken
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,27 @@ RUNS_A_SLOT: Final = 3
 LOOK_EVERY: Final = 30.0  # seconds
 
 IngestSlot = Callable[[str], IngestionRun]
+Look = Callable[[datetime], object]
+
+
+class Due(NamedTuple):
+    """A slot's name, and when it was due, in UTC."""
+
+    slot: str
+    at: datetime
+
+
+# What comes every minute: name, task, and what it is for. One that waited for a minute is dropped.
+MINUTELY: Final = (
+    (CATCH_UP_ENTRY, TASK, "Starts a due run that has not started, if it is less than 12 hours late."),
+    ("Give a sign of life every minute", "ingestion.tasks.pulse",
+     "The worker that takes it is alive; where none does, the watchdog tells."),
+    ("Look after the service every minute", "ingestion.tasks.watch",
+     "The watchdog: looks for what is wrong, and sends the messages that wait."),
+)  # fmt: skip
+FORGET_ENTRY: Final = "Forget what is old every day"
+# After the daily run in most places, and before the weekly training.
+FORGET_AT: Final = ("3", "30")
 
 
 def sync_timetable(scheduled_time: time, time_zone: str) -> None:
@@ -48,7 +70,7 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
                 "task": TASK, "crontab": crontab, "description": _note(wanted), "start_time": timezone.now(),
             },
         )  # fmt: skip
-        _make_catch_up_entry()
+        _make_small_entries(time_zone)
         if is_new or _says(entry) == wanted:
             return
         if entry.description != _note(_says(entry)):
@@ -81,20 +103,30 @@ def run_due(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
 
 def due_slot(now: datetime) -> str | None:
     """The name of the slot that should run now, or None."""
-    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
-    due = None if entry is None or entry.crontab is None else latest_due(entry.crontab, now)
-    if entry is None or due is None or (entry.start_time and due < entry.start_time):
+    due = last_due(now)
+    if due is None:
         return None
-    day = due.astimezone(ZoneInfo(str(entry.crontab.timezone)))
-    slot = f"daily {day:%Y-%m-%d}"
-    runs = list(IngestionRun.objects.filter(slot=slot).values_list("status", flat=True))
+    runs = list(IngestionRun.objects.filter(slot=due.slot).values_list("status", flat=True))
     settled = [status for status in runs if status not in {"abandoned", "running"}]
     if settled or len(runs) >= RUNS_A_SLOT:
         return None
-    if now - due > CATCH_UP_WITHIN:
-        _say_missed(slot, due)
+    if now - due.at > CATCH_UP_WITHIN:
+        _say_missed(due.slot, due.at)
         return None
-    return slot
+    return due.slot
+
+
+def last_due(now: datetime) -> Due | None:
+    """The last slot that was due up to now.
+
+    None while the entry is switched off, and where nothing was due since it was made or moved.
+    """
+    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
+    at = None if entry is None or entry.crontab is None else latest_due(entry.crontab, now)
+    if entry is None or at is None or (entry.start_time and at < entry.start_time):
+        return None
+    day = at.astimezone(ZoneInfo(str(entry.crontab.timezone)))
+    return Due(f"daily {day:%Y-%m-%d}", at)
 
 
 def latest_due(crontab: Any, now: datetime) -> datetime | None:
@@ -123,13 +155,29 @@ def next_due(now: datetime) -> datetime | None:
     return next((due for due in days if due is not None and due > now), None)
 
 
-def serve(ingest: IngestSlot, stop: Event, clock: Callable[[], datetime] = timezone.now) -> None:
-    """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it."""
+def is_switched_off() -> bool:
+    """Whether a person has switched the daily entry off."""
+    return bool(PeriodicTask.objects.filter(name=ENTRY, enabled=False).exists())
+
+
+def serve(
+    ingest: IngestSlot,
+    stop: Event,
+    clock: Callable[[], datetime] = timezone.now,
+    look: Look = lambda now: None,
+) -> None:
+    """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it.
+
+    Args:
+        look: what else is done at every look.
+    """
     while not stop.is_set():
         try:
             # A connection that the server closed, or that is too old, is not asked again.
             close_old_connections()
+            beat(Pulse.Part.SCHEDULER, clock())
             run_due(ingest, clock())
+            look(clock())
         except Exception:
             logger.exception("run_broke reason='the scheduler goes on'")
         stop.wait(LOOK_EVERY)
@@ -154,13 +202,27 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
     return local.astimezone(UTC)
 
 
-def _make_catch_up_entry() -> None:
+def _make_small_entries(time_zone: str) -> None:
+    """Make the entries that nobody needs to move, unless they are there."""
     every = _first_or_new(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
+    for name, task, about in MINUTELY:
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={
+                "task": task, "interval": every, "expire_seconds": 60, "kwargs": json.dumps({}),
+                "description": about,
+            },
+        )  # fmt: skip
+    hour, minute = FORGET_AT
+    daily = _first_or_new(
+        CrontabSchedule, minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*",
+        timezone=time_zone,
+    )  # fmt: skip
     PeriodicTask.objects.get_or_create(
-        name=CATCH_UP_ENTRY,
+        name=FORGET_ENTRY,
         defaults={
-            "task": TASK, "interval": every, "expire_seconds": 60, "kwargs": json.dumps({}),
-            "description": "Starts a due run that has not started, if it is less than 12 hours late.",
+            "task": "ingestion.tasks.forget_old", "crontab": daily, "expire_seconds": 12 * 3600,
+            "description": "Deletes runs, and what is over, when they were kept long enough.",
         },
     )  # fmt: skip
 

@@ -9,7 +9,9 @@ from django.db import connection
 from django.utils import timezone
 
 from ingestion.configuration import ingest_now
-from ingestion.models import IngestionRun
+from ingestion.models import IngestionRun, Pulse
+from ingestion.operating import forget_now, round_of_the_watchdog
+from ingestion.pulses import beat
 from ingestion.runs import AlreadyRunning
 from ingestion.schedules import run_due
 
@@ -31,6 +33,27 @@ def ingest_by_hand() -> str:
     except AlreadyRunning as busy:
         return str(busy)
     return run.summary or run.error
+
+
+@shared_task(ignore_result=True)
+def pulse() -> None:
+    """Say that a worker is there and takes tasks."""
+    beat(Pulse.Part.WORKER, timezone.now())
+
+
+@shared_task(ignore_result=True)
+def watch() -> None:
+    """Look after the service, unless somebody did a moment ago."""
+    now = timezone.now()
+    # Here is a worker, also where this comes before the first `pulse`.
+    beat(Pulse.Part.WORKER, now)
+    round_of_the_watchdog(now)
+
+
+@shared_task
+def forget_old() -> dict[str, int]:
+    """Delete what was kept long enough."""
+    return forget_now(timezone.now())
 
 
 def start_by_hand() -> Thread | None:

@@ -228,7 +228,18 @@ SITE_URL = env.address("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
 # --- Watchdog --------------------------------------------------------------------------------------
 # Dotted callables; each room brings its own.
-WATCHDOG_CHECKS: list[str] = []
+WATCHDOG_CHECKS = [
+    "ingestion.operating.runs_finished",
+    "ingestion.operating.runs_started",
+    "ingestion.operating.beat_alive",
+    "ingestion.operating.workers_alive",
+    "ingestion.operating.queue_growing",
+    "ingestion.operating.data_fresh",
+    "ingestion.operating.disk_room",
+    "recommender.watching.model_stale",
+    "recommender.watching.model_degraded",
+    "recommender.watching.training_failed",
+]
 # Every web process looks too, so that somebody is told also where Beat and the workers are gone.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
 START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, least=1, most=720)

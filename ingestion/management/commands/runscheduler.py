@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ingestion.configuration import ingest_now
 from ingestion.models import IngestionRun
+from ingestion.operating import forget_now, round_of_the_watchdog
 from ingestion.schedules import next_due, serve, sync_timetable
 from ingestion.schema_state import require_tables
 from ingestion.source.errors import without_secrets
@@ -32,7 +33,7 @@ class Command(BaseCommand):
             self._say(
                 f"Scheduler started: {self._plan()}, from {without_secrets(settings.BASE_URL)}. Ctrl-C stops."
             )
-            serve(self._ingest, stop)
+            serve(self._ingest, stop, look=round_of_the_watchdog)
         except KeyboardInterrupt:
             stop.set()
         self._say("Scheduler stopped.")
@@ -57,4 +58,6 @@ class Command(BaseCommand):
             f"Run {run.pk} {run.get_status_display().lower()}: {run.summary} {run.error}".rstrip()
         )
         self.stdout.flush()
+        # Without Beat nobody else does it; once after each day's run.
+        forget_now(timezone.now())
         return run

@@ -1,0 +1,105 @@
+"""Is all well? For a person, for cron, and for a monitoring that runs commands."""
+
+import json
+import signal
+from argparse import ArgumentParser
+from datetime import datetime
+from textwrap import indent
+from threading import Event
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, close_old_connections
+from django.utils import timezone
+
+from ingestion.incidents import open_incidents
+from ingestion.models import Incident
+from ingestion.operating import round_of_the_watchdog
+from ingestion.schema_state import require_tables
+from ingestion.texts import Text, text_of
+from ingestion.watchdog import Round
+
+CRITICAL_EXIT_CODE: Final = 1
+
+
+class Command(BaseCommand):
+    help = (
+        "Look whether all is well: runs that did not start or end, Beat, workers, the queue, old data and "
+        "models, disks. Opens and ends incidents, sends the messages that wait, and says what is wrong. Ends "
+        "with 0 where nothing critical is open, with 1 where something is. Where the web, Beat or another "
+        "watchdog looked within the last minute, it only says what was found."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--once", action="store_true", help="look once and end (default)")
+        how.add_argument("--every", type=float, metavar="SECONDS", help="look again and again, until Ctrl-C")
+        parser.add_argument("--json", action="store_true", help="print one object a line")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        require_tables()
+        if options["every"] is None:
+            self._exit(self._look(timezone.now(), as_json=options["json"]))
+            return
+        if options["every"] <= 0:
+            raise CommandError("--every takes a number of seconds above 0")
+        stop = Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        try:
+            self._serve(options["every"], stop, as_json=options["json"])
+        except KeyboardInterrupt:
+            stop.set()
+
+    def _exit(self, critical: int) -> None:
+        if critical:
+            raise SystemExit(CRITICAL_EXIT_CODE)
+
+    def _serve(self, every: float, stop: Event, *, as_json: bool) -> None:
+        while not stop.is_set():
+            try:
+                close_old_connections()
+                self._look(timezone.now(), as_json=as_json)
+            except Error as error:
+                self.stderr.write(f"The database can't be asked ({type(error).__name__}); trying again.")
+            stop.wait(every)
+
+    def _look(self, now: datetime, *, as_json: bool) -> int:
+        """Make a round and say what is wrong; how many critical incidents are open."""
+        made = round_of_the_watchdog(now)
+        incidents = list(open_incidents())
+        told = [(incident, text_of(incident, settings.LANGUAGE_CODE)) for incident in incidents]
+        say = _as_json if as_json else _as_text
+        self.stdout.write(say(now, made, told))
+        self.stdout.flush()
+        return sum(incident.severity == Incident.Severity.CRITICAL for incident in incidents)
+
+
+def _as_text(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:
+    looked = f"{len(made.made)} checks were made" if made else "looked at within the last minute"
+    if not told:
+        return f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."
+    lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: not well; {looked}."]
+    for _, text in told:
+        said = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
+        lines += ["", text.subject, indent(said, "  ")]
+    return "\n".join(lines)
+
+
+def _as_json(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:
+    critical = sum(incident.severity == Incident.Severity.CRITICAL for incident, _ in told)
+    return json.dumps({
+        "checked_at": now.isoformat(),
+        "looked": made is not None,
+        "failed_checks": list(made.failed) if made else [],
+        "well": not told,
+        "critical": critical,
+        "incidents": [
+            {
+                "key": incident.key, "kind": incident.kind, "severity": incident.severity,
+                "since": incident.opened_at.isoformat(), "subject": text.subject, "what": text.what,
+                "what_to_do": text.what_to_do, "facts": incident.facts,
+            }
+            for incident, text in told
+        ],
+    })  # fmt: skip
