@@ -55,12 +55,14 @@ def operations(request: HttpRequest) -> HttpResponse:
     return render(request, "operations/dashboard.html", {**admin.site.each_context(request), **context})
 
 
-@staff_member_required
 def live(request: HttpRequest) -> HttpResponse:
     """How far the newest run is: a piece of a page that asks for it every few seconds.
 
     The page says what it shows; as soon as that is not so any more, it is told to read itself anew.
     """
+    if not admin.site.has_permission(request):
+        # A redirect would put the login into the middle of the page.
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
     newest = IngestionRun.objects.order_by("-pk").first()
     context = _live(newest, timezone.now())
     answer = render(request, "operations/live.html", context)

@@ -31,8 +31,8 @@ def figure(value: float | None, unit: str) -> str:
 
 def number(value: float) -> str:
     """Thousands apart, and no more digits than say something: 1 012, 12.5."""
-    rounded = round(value) if abs(value) >= 100 or value == int(value) else round(value, 1)
-    return f"{rounded:,}".replace(",", THIN)
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
+    return text.replace(",", THIN)
 
 
 def percent(share: float) -> str:
