@@ -1,6 +1,5 @@
 """What is wrong, and who was told. A person acknowledges and mutes here, and changes nothing else."""
 
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -68,11 +67,13 @@ class IncidentAdmin(ReadOnlyAdmin):
     search_help_text = "An incident's number, or a part of its key, such as data_stale:songs"
     change_form_before_template = "admin/ingestion/incident.html"
     actions = ("acknowledge", "mute_for_an_hour", "mute_for_eight_hours", "mute_for_a_day", "mute_for_a_week")
-    readonly_fields = ("numbers",)
     fieldsets = (
-        (None, {"fields": (("key", "kind", "severity"), "numbers")}),
-        ("When", {"fields": (("opened_at", "seen_at", "count"), ("told_at", "resolved_at", "end_told_at"))}),
-        ("People", {"fields": (("acknowledged_at", "acknowledged_by", "muted_until"),)}),
+        (None, {"fields": ("key", ("kind", "severity"))}),
+        (
+            "When",
+            {"fields": (("opened_at", "seen_at"), ("count", "told_at"), ("resolved_at", "end_told_at"))},
+        ),
+        ("People", {"fields": (("acknowledged_by", "acknowledged_at"), "muted_until")}),
     )
 
     @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
@@ -92,11 +93,6 @@ class IncidentAdmin(ReadOnlyAdmin):
     def lasts(self, incident: Incident) -> str:
         return span(((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds())
 
-    @display(description="Numbers, as they were seen last")
-    def numbers(self, incident: Incident) -> SafeString:
-        facts = json.dumps(incident.resolution or incident.facts, indent=2, ensure_ascii=False)
-        return format_html('<pre class="whitespace-pre-wrap">{}</pre>', facts)
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -109,17 +105,18 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def _told(self, request: HttpRequest, incident: Incident) -> dict[str, Any]:
         """What the page says before the fields."""
-        language = settings.LANGUAGE_CODE
-        over = incident.resolved_at is not None
+        wrong = text_of(incident, settings.LANGUAGE_CODE)
+        over = end_of(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
+        actions = self.get_actions(request).items()
         return {
             "incident": incident,
-            "text": end_of(incident, language) if over else text_of(incident, language),
-            "state": state_of(incident),
+            "text": over or wrong,
+            "numbers": wrong.lines,
+            "ended": over.lines if over else (),
             "timeline": incident.notifications.order_by("-id")[:SHOWN_MESSAGES],
-            "may_handle": not over and self.has_handle_permission(request),
-            "buttons": [(name, label) for name, (_, label, _) in self.get_actions(request).items()
-                        if name in self.actions],
-        }  # fmt: skip
+            "may_handle": over is None and self.has_handle_permission(request),
+            "buttons": [(name, label) for name, (_, _, label) in actions if name in self.actions],
+        }
 
     @admin.action(description="Acknowledge", permissions=["handle"])
     def acknowledge(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:

@@ -73,6 +73,7 @@ def test_who_may_handle_incidents_acknowledges_one_from_its_page() -> None:
 
     incident.refresh_from_db()
     assert 'value="acknowledge"' in page
+    assert "Mute for 8 hours" in page
     assert incident.acknowledged_by == "ada"
     assert "1 of 1 incidents acknowledged." in answer.content.decode()
 

@@ -1,0 +1,69 @@
+"""Incidents as a person looks them up and handles them, in light and dark, by keyboard, on a phone."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from ingestion import incidents
+from ingestion.incidents import Condition
+from ingestion.models import Incident, Notification
+from ingestion.telling import tell
+
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture
+def operator(transactional_db: None, django_user_model: Any, page: Page, live_server: LiveServer) -> Page:
+    """A person who is logged in, where one thing is wrong and another was."""
+    django_user_model.objects.create_superuser("ada", "ada@example.org", "a long password")
+    now = timezone.now()
+    facts = {"age_hours": 31.2, "limit_hours": 26.0, "brought_in_at": (now - timedelta(hours=31)).isoformat()}
+    for key, kind in (("data_stale:songs", "data_stale"), ("run", "run_failed")):
+        incidents.report(Condition(key, kind, "critical", facts), now - timedelta(hours=2))
+    tell(now, ["email", "slack"], remind_after=timedelta(hours=4), site_url=live_server.url, language="en")
+    incidents.clear("run", now)
+    Notification.objects.filter(channel="slack").update(attempts=3, error="Slack answered 503")
+    page.goto(f"{live_server.url}/admin/")
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Log in").click()
+    return page
+
+
+def serious(page: Page) -> list[str]:
+    """What keeps people out who do not see or use a mouse, in what is ours of the page."""
+    found = Axe().run(page, context="main, [role=main], #content").response["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in SERIOUS]
+
+
+def test_an_operator_finds_what_is_wrong_and_acknowledges_it(operator: Page, live_server: LiveServer) -> None:
+    operator.get_by_role("link", name="Incidents").first.click()
+    operator.get_by_role("link", name="Old data: songs are 31 h 12 min old").click()
+
+    expect(operator.get_by_role("heading", name="Old data: songs are 31 h 12 min old")).to_be_visible()
+    expect(operator.get_by_text("Look at the last runs: did they fail, or not start?")).to_be_visible()
+    expect(operator.get_by_text("Slack answered 503")).to_be_visible()
+    operator.get_by_role("button", name="Acknowledge").focus()
+    operator.keyboard.press("Enter")
+    expect(operator.get_by_text("1 of 1 incidents acknowledged.")).to_be_visible()
+    assert Incident.objects.get(key="data_stale:songs").acknowledged_by == "ada"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_list_and_the_page_fit_and_keep_nobody_out(
+    operator: Page, live_server: LiveServer, scheme: Any, width: int
+) -> None:
+    operator.emulate_media(color_scheme=scheme)
+    operator.set_viewport_size({"width": width, "height": 900})
+    incident = Incident.objects.get(key="data_stale:songs")
+
+    for path in ("incident/", f"incident/{incident.pk}/change/", "notification/"):
+        operator.goto(f"{live_server.url}/admin/ingestion/{path}")
+        assert serious(operator) == []
+        assert operator.evaluate("document.documentElement.scrollWidth <= innerWidth")
