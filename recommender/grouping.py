@@ -1,6 +1,7 @@
 """A version's clusters as people see them: names, sizes, and numbers that go on from version to version."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from recommender import registry
 from recommender.engine import artifact
 from recommender.engine.classic import Classic
-from recommender.engine.clusters import Clusters, cohesion, match_ids
+from recommender.engine.clusters import Clusters, centres_of, cohesion, match_ids
 from recommender.engine.factors import unit
 from recommender.engine.mix import Mix
 from recommender.engine.naming import ClusterName, name_clusters
@@ -41,13 +42,24 @@ class Group:
         )  # fmt: skip
 
 
-def groups_of(model: Mix | Classic, data: TrainingData, storage: Path) -> list[Group]:
-    """The model's clusters in the order of its labels."""
+def groups_of(
+    model: Mix | Classic, data: TrainingData, storage: Path, carried: Mapping[int, str]
+) -> list[Group]:
+    """The model's clusters in the order of its labels.
+
+    Args:
+        carried: names by number of the groups that were carried on, in that order; empty: they are new, and
+            keep the number of a champion's group where most of its songs went on together.
+    """
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
     n_clusters = _n_clusters(model)
     named = name_clusters(catalogue, model.labels, n_clusters, played.astype(np.float32))
-    numbers = _numbers(catalogue.ids, model.labels, n_clusters, storage)
+    if carried:
+        numbers = np.array([*carried][:n_clusters], dtype=np.int32)
+        named = [replace(one, name=carried[int(number)]) for one, number in zip(named, numbers, strict=True)]
+    else:
+        numbers = _numbers(catalogue.ids, model.labels, n_clusters, storage)
     plays = np.bincount(model.labels, weights=played, minlength=n_clusters)
     return [
         Group(position, int(numbers[position]), one, round(float(plays[position])),
@@ -82,10 +94,7 @@ def _numbers(
 def cohesion_of(model: Mix | Classic) -> dict[str, Any]:
     """How well the clusters hold together, in the space in which they were found."""
     labels, points = model.labels, _points(model)
-    sizes = np.bincount(labels, minlength=_n_clusters(model))
-    sums = np.zeros((len(sizes), points.shape[1]))
-    np.add.at(sums, labels, points)
-    centers = (sums / np.maximum(sizes, 1)[:, np.newaxis]).astype(np.float32)
+    centers = centres_of(points, labels, _n_clusters(model))[0].astype(np.float32)
     squares = ((points - centers[labels]) ** 2).sum(axis=1)
     return cohesion(points, Clusters(centers, float(squares.sum()), labels, np.sqrt(squares)))
 

@@ -1,7 +1,8 @@
 """How good a model would have been: learnt from all but the latest week, asked for that week."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine import artifact
-from recommender.engine.baselines import Popularity, Random, RP3beta
-from recommender.engine.catalogue import Model, Profiles, Training
+from recommender.engine.baselines import Popularity, Random, RP3beta, rows_of
+from recommender.engine.catalogue import Carried, Model, Profiles, Training
 from recommender.engine.classic import Classic
-from recommender.engine.evaluation import evaluate, of_lists
-from recommender.engine.learning import fit_mix, learn
+from recommender.engine.evaluation import of_lists
+from recommender.engine.fitting import Ground
+from recommender.engine.lanes import two_lanes
+from recommender.engine.learning import fit_mix, ground_under, learn
 from recommender.engine.learning_classic import fit_classic
 from recommender.engine.mix import Mix
+from recommender.engine.spaces import packed
 from recommender.engine.splitting import split_at
 from recommender.matrices import TrainingData, recent
 from recommender.models import ModelVersion
@@ -26,7 +30,13 @@ WEEK: Final = 7 * 86_400.0  # seconds
 # Listeners x songs that are scored: 1 000 listeners at 60 000 songs; more change the third digit.
 CELLS: Final = 60_000_000
 MOST_LISTENERS: Final = 2_000
+PIECE: Final = 8_000_000  # of these cells at once: 32 MB, and as much for each step of a term
 LIST: Final = 20
+# What any model must beat, learnt from the same past.
+BASELINES: Final = (Popularity, Random, RP3beta)
+MOST_SEEN: Final = 3 * 86_400.0  # seconds of the week, of which the champion may have learnt
+BOOTSTRAPS: Final = 1_000
+BOOTSTRAP_SEED: Final = 7
 ENOUGH: Final = 30  # listeners; what fewer of them play is chance
 NOT_MEASURED: Final = (
     "It could not be measured: nobody has played a new song in a week after others were learnt from."
@@ -41,13 +51,15 @@ class Measured:
         metrics: by model's name the metrics of `Evaluation.summary`; {} where nothing could be measured.
         weights: the blend's weights as tuned; None: they could not be, or the model has none.
         name: which of the models is ours.
-        content: the songs' metadata as points, which the final model can take over.
+        ground: what was learnt of the songs whoever plays them, which the final model can take over.
+        labels: the songs' groups, from which the final model's can be moved on.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
     name: str = "mix"
-    content: NDArray[np.float32] | None = None
+    ground: Ground | None = None
+    labels: NDArray[np.int32] | None = None
 
     @property
     def sentence(self) -> str:
@@ -76,38 +88,121 @@ class Week:
         rows: the listeners' rows.
         profiles: theirs alone, in the same order.
         test: shape (n, n_songs), what they played in the week and had not played before.
+        instant: when the week began, seconds since 1970.
     """
 
     past: TrainingData
     rows: NDArray[np.int64]
     profiles: Profiles
     test: csr_array
+    instant: float
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The champion, to be compared with: it may not have learnt from the week.
+
+    Attributes:
+        cut_off: seconds since 1970, up to which it has learnt.
+    """
+
+    label: str
+    model: Model
+    song_ids: NDArray[np.int64]
+    cut_off: float
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a training goes on from; nothing, where it begins afresh.
+
+    Attributes:
+        ground: what is known of the songs, in the champion's space where that is carried on.
+        carried: the champion's groups, to be carried on.
+        champion: to be compared with.
+        names: of the groups carried on, by number, in the order of their labels.
+    """
+
+    ground: Ground | None = None
+    carried: Carried | None = None
+    champion: Rival | None = None
+    names: dict[int, str] = field(default_factory=dict)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What the artifact keeps for the next refresh."""
+        return packed(self.ground.space) if self.ground and self.ground.space else {}
 
 
 def measure(
-    data: TrainingData, configuration: dict[str, Any], seed: int, on_stage: Callable[[str], None]
+    data: TrainingData,
+    configuration: dict[str, Any],
+    seed: int,
+    on_stage: Callable[[str], None],
+    basis: Basis,
 ) -> Measured:
-    """Learn from all but the latest week and compare with the baselines on that week."""
+    """Learn from all but the latest week and compare with the baselines on that week.
+
+    Args:
+        basis: what it goes on from, and the champion to be compared with, if it has not seen the week.
+    """
     week = latest_week(data, seed)
     if week is None:
-        return Measured()
-    model = _fitted(week.past.training(seed=seed, configuration=configuration))
-    on_stage("measuring on the latest week")
-    metrics = compare(week, [model, *baselines(week, seed)])
+        return Measured(ground=basis.ground)
+    training = replace(week.past.training(seed=seed, configuration=configuration), carried=basis.carried)
+    with two_lanes() as begin:
+        fits: list[Callable[[], Model]] = [partial(kind.fit, training) for kind in BASELINES]
+        others = begin(fits)
+        model = _fitted(training, basis.ground)
+        on_stage("measuring on the latest week")
+        metrics = compare(week, [model, *others()])
+    if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
+        metrics["against_champion"] = _against(match, model, basis.champion)
     if isinstance(model, Mix):
-        return Measured(metrics, model.weights, model.name, model.parts.content)
+        found = basis.ground or ground_under(model)
+        return Measured(metrics, model.weights, model.name, found, model.labels)
     return Measured(metrics, name=model.name)
+
+
+def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
+    """The week without what was learnt from up to `cut_off`; None where too little is left."""
+    if cut_off <= week.instant:
+        return week
+    if cut_off > week.instant + MOST_SEEN:
+        return None
+    before, later = split_at(data.plays, cut_off)
+    test = _new_songs(later.matrix(), before.matrix())[week.rows]
+    return replace(week, test=test) if test.nnz else None
+
+
+def _against(week: Week, model: Model, champion: Rival) -> dict[str, Any]:
+    """NDCG less the champion's, paired by listener, with a 95 % interval by bootstrap."""
+    artists = week.past.catalogue.artist_codes()
+    ours = of_lists(model.recommend(week.profiles, LIST), week.test, artists=artists).ndcg_each
+    theirs = of_lists(
+        _lists_of(week, champion.model, champion.song_ids, BOOTSTRAP_SEED), week.test, artists=artists
+    ).ndcg_each
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    differences = (ours - theirs)[both]
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = random.integers(0, len(differences), (BOOTSTRAPS, len(differences)))
+    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
+    return {
+        "champion": champion.label, "difference": round(float(differences.mean()), 6),
+        "low": round(float(low), 6), "high": round(float(high), 6), "listeners": len(differences),
+    }  # fmt: skip
 
 
 def learnt(training: Training, measured: Measured) -> Mix | Classic:
     """A model of all plays, by the method that the configuration names, with the weights as measured."""
     if _is_classic(training):
         return _classic(training)
-    return learn(training, measured.weights, content=measured.content)
+    return learn(training, measured.weights, ground=measured.ground, start=measured.labels)
 
 
-def _fitted(training: Training) -> Mix | Classic:
-    return _classic(training) if _is_classic(training) else fit_mix(training, refit=False)
+def _fitted(training: Training, ground: Ground | None = None) -> Mix | Classic:
+    if _is_classic(training):
+        return _classic(training)
+    return fit_mix(training, refit=False, ground=ground)
 
 
 def _is_classic(training: Training) -> bool:
@@ -119,17 +214,17 @@ def _classic(training: Training) -> Classic:
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
-def baselines(week: Week, seed: int) -> list[Model]:
-    """What any model must beat, learnt from the same past."""
-    training = week.past.training(seed=seed, configuration={})
-    return [kind.fit(training) for kind in (Popularity, Random, RP3beta)]
-
-
-def compare(week: Week, models: list[Model]) -> dict[str, dict[str, Any]]:
+def compare(week: Week, models: Sequence[Model]) -> dict[str, dict[str, Any]]:
     """Each model's metrics on the week, by its name."""
     artists = week.past.catalogue.artist_codes()
+    size = max(1, PIECE // max(1, week.test.shape[1]))
+    pieces = [rows_of(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
+    with two_lanes() as begin:
+        begun = [begin([partial(model.recommend, piece, LIST) for piece in pieces]) for model in models]
+        lists = [np.concatenate(bring()) for bring in begun]
     return {
-        model.name: evaluate(model, week.profiles, week.test, artists=artists).summary() for model in models
+        model.name: of_lists(of_model, week.test, artists=artists).summary()
+        for model, of_model in zip(models, lists, strict=True)
     }
 
 
@@ -148,6 +243,14 @@ def compare_version(
     week: Week, model: Model, song_ids: NDArray[np.int64], seed: int
 ) -> dict[str, dict[str, Any]]:
     """A version that was trained on fewer songs, beside the baselines; its song j is `song_ids[j]`."""
+    lists = _lists_of(week, model, song_ids, seed)
+    found = of_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
+    training = week.past.training(seed=seed, configuration={})
+    return {model.name: found.summary(), **compare(week, [kind.fit(training) for kind in BASELINES])}
+
+
+def _lists_of(week: Week, model: Model, song_ids: NDArray[np.int64], seed: int) -> NDArray[np.int32]:
+    """What a version would have recommended for the week, in today's columns."""
     columns, there = columns_of(week.past.catalogue.ids, song_ids)
     # Songs are never deleted: a version's are all still there.
     columns = columns[there]
@@ -157,9 +260,7 @@ def compare_version(
         known.genres, known.keys,
     )  # fmt: skip
     lists = model.recommend(profiles, LIST, seed=seed)
-    lists = np.where(lists >= 0, columns[lists], -1).astype(np.int32)
-    found = of_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
-    return {model.name: found.summary(), **compare(week, baselines(week, seed))}
+    return np.where(lists >= 0, columns[lists], -1).astype(np.int32)
 
 
 def _columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr_array | None:
@@ -181,7 +282,7 @@ def latest_week(data: TrainingData, seed: int) -> Week | None:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     if not len(rows):
         return None
-    return Week(past, rows, profiles_of(past, plays, rows, instant), test[rows])
+    return Week(past, rows, profiles_of(past, plays, rows, instant), test[rows], instant)
 
 
 def profiles_of(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:

@@ -1,5 +1,6 @@
 """A weekly refresh: the champion's groups, names and scales carried on, and what became of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,9 +10,16 @@ from numpy.typing import NDArray
 
 from recommender import registry
 from recommender.engine import artifact
+from recommender.engine.catalogue import Carried, Catalogue
+from recommender.engine.classic import Classic
 from recommender.engine.features import FeatureSpace
+from recommender.engine.fitting import ground_of
+from recommender.engine.mix import Mix
 from recommender.engine.spaces import unpacked
 from recommender.engine.warm import NEW
+from recommender.grouping import Group
+from recommender.matrices import TrainingData
+from recommender.measuring import Basis, Rival, open_model
 from recommender.models import Cluster, ModelVersion
 from recommender.profiles import columns_of
 
@@ -36,10 +44,6 @@ class Previous:
     names: dict[int, str]
     space: FeatureSpace | None
 
-    @property
-    def n_clusters(self) -> int:
-        return len(self.numbers)
-
 
 def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Previous | None:
     """The champion, to be refreshed; None where there is none, of this method, whose files are whole.
@@ -61,6 +65,54 @@ def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Prev
     labels[known] = arrays["labels"][columns[known]]
     names = dict(Cluster.objects.filter(version=champion).values_list("number", "name"))
     return Previous(champion, labels, np.asarray(arrays["cluster_ids"]), names, unpacked(arrays))
+
+
+def basis_of(catalogue: Catalogue, method: str, storage: Path, previous: Previous | None, seed: int) -> Basis:
+    """What a training goes on from: `previous`, where it is a refresh; else nothing but who is champion."""
+    champion = _rival_in(storage)
+    if method != ModelVersion.Method.MIX:
+        return Basis(champion=champion)
+    if previous is None:
+        return Basis(ground_of(catalogue, seed=seed), champion=champion)
+    return Basis(
+        ground=ground_of(catalogue, seed=seed, space=previous.space),
+        carried=Carried(previous.labels, len(previous.numbers)),
+        champion=champion,
+        names={
+            number: previous.names.get(number, f"Cluster {number}") for number in previous.numbers.tolist()
+        },
+    )
+
+
+def family_of(
+    previous: Previous | None,
+    model: Mix | Classic,
+    groups: Sequence[Group],
+    data: TrainingData,
+    *,
+    is_refresh: bool,
+) -> dict[str, Any]:
+    """A version's parent and lineage, as its row keeps them; {} for the first of its kind."""
+    if previous is None:
+        return {}
+    numbers = np.array([group.number for group in groups], dtype=np.int32)
+    plays = np.bincount(data.plays.songs, weights=data.plays.count, minlength=data.catalogue.n_songs)
+    lineage = lineage_of(previous, model.labels, numbers, plays.astype(np.float64))
+    is_carried = is_refresh and isinstance(model, Mix)
+    return {"lineage": lineage, "parent": previous.version if is_carried else None}
+
+
+def _rival_in(storage: Path) -> Rival | None:
+    """The champion, to be compared with; None where there is none that can be read."""
+    champion = registry.champion_row()
+    if champion is None:
+        return None
+    try:
+        model, song_ids = open_model(champion, storage)
+    except (artifact.ArtifactError, KeyError, TypeError):
+        # Damaged, or of a release that kept other arrays.
+        return None
+    return Rival(champion.label, model, song_ids, champion.cut_off.timestamp())
 
 
 def lineage_of(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
+from numpy.typing import NDArray
 
 from ingestion.lease import Heart, RunLost, abandon_dead, finish, holder, running
 from ingestion.meter import Meter
@@ -24,6 +25,7 @@ from recommender.grouping import Group, cohesion_of, facts_of, groups_of
 from recommender.matrices import TrainingData, read_training_data
 from recommender.measuring import Measured, learnt, measure
 from recommender.models import Cluster, ModelVersion, TrainingRun
+from recommender.refreshing import basis_of, family_of, previous_of
 
 logger = logging.getLogger(__name__)
 
@@ -197,23 +199,36 @@ class _Job:
         if order.only_if_new:
             _require_news(order, data)
         self._stage("learning from the past")
-        measured = measure(data, order.configuration, order.seed, self._stage)
+        before = previous_of(data.catalogue.ids, order.method, order.storage)
+        is_refresh = not (order.full or order.n_clusters)
+        basis = basis_of(
+            data.catalogue, order.method, order.storage, before if is_refresh else None, order.seed
+        )
+        measured = measure(data, order.configuration, order.seed, self._stage, basis)
         self._stage("learning from everything")
-        model = learnt(data.training(seed=order.seed, configuration=order.configuration), measured)
+        training = data.training(seed=order.seed, configuration=order.configuration)
+        model = learnt(replace(training, carried=basis.carried), measured)
         self._stage("grouping and naming")
-        groups, held = groups_of(model, data, order.storage), cohesion_of(model)
+        groups = groups_of(model, data, order.storage, basis.names)
+        numbers = {"metrics": measured.metrics, "cohesion": cohesion_of(model)}
+        numbers |= family_of(before, model, groups, data, is_refresh=is_refresh)
         self._stage("writing the artifact")
-        version = self._store(data, model, groups, {"metrics": measured.metrics, "cohesion": held})
+        version = self._store(data, model, groups, numbers, basis.arrays())
         self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
 
     def _store(
-        self, data: TrainingData, model: Mix | Classic, groups: list[Group], numbers: dict[str, Any]
+        self,
+        data: TrainingData,
+        model: Mix | Classic,
+        groups: list[Group],
+        numbers: dict[str, Any],
+        extra: dict[str, NDArray[Any]],
     ) -> ModelVersion:
         """Files first, then the rows: a version's row never names files that are not there."""
         order = self.order
         label = folders.free_label(order.storage, timezone.now())
         ids = np.array([group.number for group in groups], dtype=np.int32)
-        arrays = {**model.arrays(), "song_ids": data.catalogue.ids, "cluster_ids": ids}
+        arrays = {**model.arrays(), **extra, "song_ids": data.catalogue.ids, "cluster_ids": ids}
         facts = {**model.facts(), "label": label, "seed": order.seed, "clusters": facts_of(groups),
                  "training": folders.signature_of(self.run)}  # fmt: skip
         sha256 = artifact.write(order.storage / label, arrays, facts)

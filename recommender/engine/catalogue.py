@@ -125,6 +125,7 @@ class Training:
         genres: each listener's favourite genres; None: unknown.
         tuning: shape (n_listeners, n_songs), the held-out plays that weights are tuned on (the latest tenth);
             `plays` does not hold them. None: a seeded tenth of `plays` is held out instead.
+        carried: groups to carry on; None: they are found anew.
     """
 
     catalogue: Catalogue
@@ -135,10 +136,24 @@ class Training:
     tuning: csr_array | None = None
     seed: int = 7
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)
+    carried: "Carried | None" = None
 
     def profiles(self) -> Profiles:
         """Each listener of the training, as a listener to recommend to."""
         return Profiles(self.plays, self.recent, self.skips, self.genres)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Groups of an earlier model, from which those of a new one are carried on.
+
+    Attributes:
+        labels: shape (n_songs,), each song's group so far; -1 for a song that had none.
+        n_clusters: how many there are; some may have no song left.
+    """
+
+    labels: NDArray[np.int32]
+    n_clusters: int
 
 
 class Model(Protocol):

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 WIDE = 50_000  # rows or columns up to which the exact method takes under 5 s
 SPARE = 16  # axes carried beyond those asked for, so that the last ones are right too
 ITERATIONS = 5
+ROUNDING = 1e-12  # of the largest squared length: what single precision leaves of nothing
 
 
 def factors(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -18,7 +19,7 @@ def factors(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32
     largest entry is positive), so that the same input and seed give the same numbers.
     """
     room = min(k, min(matrix.shape) - 1)
-    if room < 1 or matrix.nnz == 0:
+    if room < 1 or not matrix.data.any():
         return np.zeros((matrix.shape[1], 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
     find = _by_lanczos if max(matrix.shape) <= WIDE else _by_iteration
     # One thread: the same bits in every process, and on busy machines threads that wait cost more.
@@ -56,12 +57,23 @@ def _by_iteration(
     across = csr_array(wide.T)
     basis = draw.standard_normal((wide.shape[0], k + SPARE)).astype(np.float32)
     for _ in range(ITERATIONS):
-        basis, _ = np.linalg.qr(wide @ (across @ basis))
+        basis = orthonormal(wide @ (across @ basis))
     images = across @ basis
     squares, turns = np.linalg.eigh((images.T @ images).astype(np.float64))
     values = np.sqrt(np.maximum(squares[-k:], 1e-30)).astype(np.float32)
     turned = turns[:, -k:].astype(np.float32)
     return (images @ turned / values if len(images) == matrix.shape[1] else basis @ turned), values
+
+
+def orthonormal(columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Columns at right angles, of length 1, that span what these tall ones do; what is rounding is left out.
+
+    By the eigenvectors of the columns' products, in double precision: a fifth of the time of a QR.
+    """
+    wide = columns.astype(np.float64)
+    values, turns = np.linalg.eigh(wide.T @ wide)
+    kept = values > values[-1] * ROUNDING
+    return np.asarray(columns @ (turns[:, kept] / np.sqrt(values[kept])).astype(np.float32))
 
 
 def softened(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -70,8 +70,12 @@ class FeatureSpace:
         Both weigh alike: the sound is of length 1 over the songs learnt from, not in each: of a single column
         nothing would be left but its sign, and one known value would speak as loud as ten.
         """
-        metadata = unit(np.asarray(self.metadata(catalogue) @ self.axes, dtype=np.float32))
-        return np.hstack([metadata, self.sound(catalogue) / np.float32(self.length or 1)])
+        return self.joined(self.metadata(catalogue), self.sound(catalogue))
+
+    def joined(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`transform`, of what `metadata` and `sound` returned."""
+        directions = unit(np.asarray(metadata @ self.axes, dtype=np.float32))
+        return np.hstack([directions, sound / np.float32(self.length or 1)])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {name: getattr(self, name) for name in ("idf", "centres", "scales", "axes")}
@@ -91,13 +95,20 @@ def fit_features(catalogue: Catalogue, *, seed: int) -> FeatureSpace:
 
     A column's unit is of no account: multiplied by a constant, its scaled values are the same.
     """
+    return fit_transform(catalogue, seed=seed)[0]
+
+
+def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDArray[np.float32]]:
+    """`fit_features`, and the same songs' rows as of `transform`, from reading the songs' texts once."""
     tokens, idf, metadata = _vocabulary(catalogue)
     columns = numeric_columns(catalogue)
     centres, scales = _spreads(columns)
     axes = softened_axes(metadata, seed)
     space = FeatureSpace(tokens, idf, list(columns), centres, scales, axes, length=1.0)
-    squares = (space.sound(catalogue).astype(np.float64) ** 2).sum(axis=1)
-    return replace(space, length=float(np.sqrt(squares.mean())) if len(squares) else 0.0)
+    sound = space.sound(catalogue)
+    squares = (sound.astype(np.float64) ** 2).sum(axis=1)
+    space = replace(space, length=float(np.sqrt(squares.mean())) if len(squares) else 0.0)
+    return space, space.joined(metadata, sound)
 
 
 def _vocabulary(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:

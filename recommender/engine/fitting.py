@@ -1,6 +1,7 @@
 """Learn what `mix` knows of the songs, from plays and metadata."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,22 +9,24 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.baselines import popularity
-from recommender.engine.catalogue import Catalogue
+from recommender.engine.catalogue import Carried, Catalogue
 from recommender.engine.clusters import default_n_clusters, fit_clusters
 from recommender.engine.factors import factors, softened, unit
-from recommender.engine.features import fit_features
-from recommender.engine.genres import genre_idf, genre_matrix
+from recommender.engine.features import FeatureSpace, fit_transform
+from recommender.engine.genres import genre_idf, genre_matrix, vocabulary
+from recommender.engine.lanes import Begin
 from recommender.engine.neighbours import (
     EASE_SONGS,
+    begin_knn,
+    begin_rp3,
     bounded,
     ease_weights,
     heard,
     keep_best,
-    knn_weights,
-    rp3_weights,
     sparse_weights,
 )
 from recommender.engine.parts import MIXTURES, Parts, damping
+from recommender.engine.warm import carried_on
 
 EASE_KEPT = 400  # of each row: against all of them no loss on one set, + 2.5 % on another, 5 % of the size
 AXES = 64  # of metadata and of co-listening; 32 loses .5 %, 128 gains nothing that lasts
@@ -31,47 +34,119 @@ TASTE_AXES = 128
 MANY_SONGS = 50_000  # beyond, the taste has AXES too: half the time and bytes, and no set to see a loss on
 
 
-def fit_parts(
-    plays: csr_array,
-    catalogue: Catalogue,
-    content: NDArray[np.float32],
-    labels: NDArray[np.int32] | None,
-    *,
-    words: Sequence[str],
-    n_clusters: int | None,
-    seed: int,
-) -> Parts:
-    """Learn all parts from the plays and the `content_of` the songs; without plays, what needs them is 0."""
-    ones = heard(plays)
-    listeners = popularity(ones)
-    damped = csr_array(ones @ diags_array(damping(listeners)))
-    axes = TASTE_AXES if catalogue.n_songs <= MANY_SONGS else AXES
-    taste, _ = factors(damped, axes, seed=seed)
-    company = softened(*factors(_rarity(ones, listeners), AXES, seed=seed))
-    norms = np.stack([_lengths(weight, content, company) for weight in MIXTURES], axis=1)
-    if labels is None:
-        labels = _labels(unit(np.hstack([0.5 * content, company])), n_clusters, seed)
-    artists = catalogue.artist_codes()
-    genres = genre_matrix(catalogue.genres, words)
-    by_cluster, cluster_starts = _grouped(labels, listeners)
-    by_artist, artist_starts = _grouped(artists, listeners)
-    centres, products = _moments(taste, content, company, norms)
-    return Parts(
-        neighbours=_neighbours(ones), taste=taste, content=content, company=company, norms=norms,
-        centres=centres, products=products, labels=labels, artists=artists, listeners=listeners,
-        available=catalogue.available, genres=genres, genre_idf=genre_idf(genres), by_cluster=by_cluster,
-        cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts,
+@dataclass(frozen=True)
+class Ground:
+    """What is known of the songs whoever plays them: found once, for all models of the same catalogue.
+
+    Attributes:
+        content: shape (n_songs, d), metadata, with half the weight sound; rows of length 1, or 0.
+        artists: shape (n_songs,), code of each song's artist.
+        words: the genre words known.
+        genres: shape (n_songs, n_words), 1 where the word is among the song's genres.
+        available: shape (n_songs,), songs that may be recommended.
+        space: in which the content was found; None where nobody needs it any more.
+    """
+
+    content: NDArray[np.float32]
+    artists: NDArray[np.int32]
+    words: list[str]
+    genres: csr_array
+    available: NDArray[np.bool_]
+    space: FeatureSpace | None = None
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What the plays alone say of the songs: begun, and brought when it is asked for.
+
+    Attributes:
+        listeners: shape (n_songs,), how many listeners have played each.
+        company: brings shape (n_songs, d), who listens to it; rows of length 1, or 0.
+        taste: brings shape (n_songs, k), axes of co-listening, not normalised.
+        neighbours: each brings song-to-song weights, by name.
+    """
+
+    listeners: NDArray[np.float32]
+    company: Callable[[], NDArray[np.float32]]
+    taste: Callable[[], NDArray[np.float32]]
+    neighbours: Mapping[str, Callable[[], csr_array]]
+
+
+def ground_of(catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None) -> Ground:
+    """All that is known of the songs; in `space`, where one is carried on, else in one of their own."""
+    words = vocabulary(catalogue.genres)
+    if space is None:
+        space, both = fit_transform(catalogue, seed=seed)
+    else:
+        both = space.transform(catalogue)
+    return Ground(
+        content=content_of(catalogue, space, both), artists=catalogue.artist_codes(), words=words,
+        genres=genre_matrix(catalogue.genres, words), available=catalogue.available, space=space,
     )  # fmt: skip
 
 
-def content_of(catalogue: Catalogue, *, seed: int) -> NDArray[np.float32]:
-    """Shape (n_songs, d): metadata, with half the weight sound; rows of length 1, or 0."""
-    space = fit_features(catalogue, seed=seed)
-    both, axes = space.transform(catalogue), space.axes.shape[1]
+def content_of(catalogue: Catalogue, space: FeatureSpace, both: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Metadata and, with half the weight, sound; `both` as `space.transform` returns it."""
+    axes = space.axes.shape[1]
     # Without audio features the sound is year and duration, which say less than the decade in the metadata.
     if catalogue.audio:
         return unit(np.hstack([both[:, :axes], 0.5 * both[:, axes:]]))
     return np.ascontiguousarray(both[:, :axes])
+
+
+def begin_listening(plays: csr_array, begin: Begin, *, seed: int) -> Listening:
+    """Begin with what the groups of songs wait for."""
+    ones = heard(plays)
+    listeners = popularity(ones)
+    axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else AXES
+    company = begin([lambda: softened(*factors(_rarity(ones, listeners), AXES, seed=seed))])
+    taste = begin([lambda: factors(csr_array(ones @ diags_array(damping(listeners))), axes, seed=seed)[0]])
+    return Listening(listeners, lambda: company()[0], lambda: taste()[0], _begin_neighbours(ones, begin))
+
+
+def _begin_neighbours(ones: csr_array, begin: Begin) -> dict[str, Callable[[], csr_array]]:
+    knn, found = begin_knn(ones, begin), {"rp3": begin_rp3(ones, begin)}
+    # A popular song is near to more songs than a request can look at.
+    found["knn"] = lambda: keep_best(knn(), 200)
+    if ones.nnz and ones.shape[1] <= EASE_SONGS:
+        found["ease"] = lambda: sparse_weights(ease_weights(bounded(ones)), EASE_KEPT)
+    return found
+
+
+def fit_parts(
+    listening: Listening,
+    ground: Ground,
+    *,
+    labels: NDArray[np.int32] | None = None,
+    start: NDArray[np.int32] | None = None,
+    carried: Carried | None = None,
+    n_clusters: int | None,
+    seed: int,
+) -> Parts:
+    """Put all parts together; without plays, what needs them is 0.
+
+    Args:
+        labels: the groups of songs; None: they are found, from `start` where that is given, or `carried` on.
+    """
+    content, company = ground.content, listening.company()
+    if labels is None:
+        points = unit(np.hstack([0.5 * content, company]))
+        if carried is not None:
+            labels = carried_on(points, carried.labels, carried.n_clusters).labels
+        else:
+            labels = _labels(points, n_clusters, seed, start)
+    norms = np.stack([_lengths(weight, content, company) for weight in MIXTURES], axis=1)
+    by_cluster, cluster_starts = _grouped(labels, listening.listeners)
+    by_artist, artist_starts = _grouped(ground.artists, listening.listeners)
+    taste = listening.taste()
+    centres, products = _moments(taste, content, company, norms)
+    return Parts(
+        neighbours={name: narrow(bring()) for name, bring in listening.neighbours.items()}, taste=taste,
+        content=content, company=company, norms=norms, centres=centres, products=products, labels=labels,
+        artists=ground.artists, listeners=listening.listeners, available=ground.available,
+        genres=ground.genres, genre_idf=genre_idf(ground.genres), by_cluster=by_cluster,
+        cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts,
+    )  # fmt: skip
 
 
 def _rarity(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
@@ -81,19 +156,10 @@ def _rarity(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
     return csr_array(diags_array(1 / roots) @ ones @ diags_array(idf))
 
 
-def _neighbours(ones: csr_array) -> dict[str, csr_array]:
-    """Each as float32 over int32 indices, which a memory map can stand in for as they are."""
-    knn = keep_best(knn_weights(ones), 200)  # a popular song is near to more songs than a request can look at
-    found = {"rp3": rp3_weights(ones), "knn": knn}
-    if ones.nnz and ones.shape[1] <= EASE_SONGS:
-        found["ease"] = sparse_weights(ease_weights(bounded(ones)), EASE_KEPT)
-    return {name: narrow(matrix) for name, matrix in found.items()}
-
-
 def narrow(matrix: csr_array) -> csr_array:
-    """The same with 32-bit indices: a mixture of widths would be copied whole at every load."""
-    indices, indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
-    return csr_array((matrix.data.astype(np.float32), indices, indptr), shape=matrix.shape)
+    """As float32 over 32-bit indices, which a memory map can stand in for: other widths are copied whole."""
+    indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
+    return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 
 
 def _lengths(
@@ -117,11 +183,13 @@ def _moments(
     return centres, {name: (rows.T @ rows).astype(np.float64) / number for name, rows in spaces.items()}
 
 
-def _labels(points: NDArray[np.float32], n_clusters: int | None, seed: int) -> NDArray[np.int32]:
+def _labels(
+    points: NDArray[np.float32], n_clusters: int | None, seed: int, start: NDArray[np.int32] | None
+) -> NDArray[np.int32]:
     if not points.any():
         return np.zeros(len(points), dtype=np.int32)
     number = n_clusters or default_n_clusters(len(points))
-    return fit_clusters(points, n_clusters=number, seed=seed).labels
+    return fit_clusters(points, n_clusters=number, seed=seed, start=start).labels
 
 
 def _grouped(

@@ -8,17 +8,14 @@ from scipy.sparse import csr_array
 
 from recommender.engine.baselines import everything
 from recommender.engine.catalogue import Training
-from recommender.engine.fitting import content_of, fit_parts
-from recommender.engine.genres import vocabulary
-
-# Weights before any tuning: the recipe's, the terms of this blend that share a source sharing its weight.
+from recommender.engine.fitting import Ground, begin_listening, fit_parts, ground_of
+from recommender.engine.lanes import two_lanes
 from recommender.engine.mix import Mix
 from recommender.engine.pooling import DENSE_SONGS, pool_of
-from recommender.engine.terms import (
-    NAMES,
-)
+from recommender.engine.terms import NAMES
 from recommender.engine.tuning import split, tune, tuning_listeners
 
+# Weights before any tuning: the recipe's, the terms of this blend that share a source sharing its weight.
 START = {
     "ease": 0.5, "ease_weighted": 0.5, "rp3": 0.4, "rp3_weighted": 0.2, "rp3_root": 0.2, "knn": 0.3,
     "taste": 0.3, "taste_short": 0.2, "hybrid_low": 0.5, "hybrid": 0.5, "artist": 0.5, "affinity": 0.2,
@@ -29,7 +26,7 @@ TUNING_LISTENERS_OF_MANY = 1_500  # each takes 4 ms where songs are many
 FEWEST_LISTENERS = 30  # with fewer, tuned weights follow chance: the starting weights stay
 
 
-def fit_mix(training: Training, *, refit: bool = True) -> Mix:
+def fit_mix(training: Training, *, refit: bool = True, ground: Ground | None = None) -> Mix:
     """Tune the weights on the held-out plays, then learn from all plays with them.
 
     The held-out plays are `training.tuning`, or a seeded tenth of `plays`. With fewer than 30 listeners that
@@ -42,43 +39,50 @@ def fit_mix(training: Training, *, refit: bool = True) -> Mix:
     most = TUNING_LISTENERS if plays.shape[1] <= DENSE_SONGS else TUNING_LISTENERS_OF_MANY
     rows = tuning_listeners(plays, tuning, most=most, seed=training.seed)
     if len(rows) < FEWEST_LISTENERS:
-        return learn(training, start_weights())
-    content = content_of(training.catalogue, seed=training.seed)
+        return learn(training, start_weights(), ground=ground)
     known = replace(training, plays=plays, tuning=None)
-    model = _untuned(known, content)
+    model = _untuned(known, ground)
     weights = tuned_weights(model, known, tuning, rows)
     if not refit:
         return replace(model, weights=weights)
     # The groups of nine tenths of the plays are those of all: found once, for they take half of the time.
-    return _learnt(training, weights, content, model.labels)
+    return _learnt(training, weights, ground_under(model), labels=model.labels)
 
 
 def learn(
     training: Training,
     weights: NDArray[np.float64] | None,
     *,
-    content: NDArray[np.float32] | None = None,
+    ground: Ground | None = None,
+    start: NDArray[np.int32] | None = None,
 ) -> Mix:
     """Learn from all plays, those held out too, with weights tuned before; None: as `fit_mix`.
 
     Args:
-        content: `parts.content` of a model of the same catalogue, which saves its computation.
+        ground: `ground_under` a model of the same catalogue, which saves its computation.
+        start: that model's labels, from which the groups of many songs are moved on.
     """
     if weights is None:
-        return fit_mix(training)
-    if content is None:
-        content = content_of(training.catalogue, seed=training.seed)
-    return _learnt(training, weights, content, None)
+        return fit_mix(training, ground=ground)
+    return _learnt(training, weights, ground, start=start)
+
+
+def ground_under(model: Mix) -> Ground:
+    """What the model knows of the songs whoever plays them."""
+    parts = model.parts
+    return Ground(parts.content, parts.artists, model.words, parts.genres, parts.available)
 
 
 def _learnt(
     training: Training,
     weights: NDArray[np.float64],
-    content: NDArray[np.float32],
-    labels: NDArray[np.int32] | None,
+    ground: Ground | None = None,
+    *,
+    labels: NDArray[np.int32] | None = None,
+    start: NDArray[np.int32] | None = None,
 ) -> Mix:
     whole = replace(training, plays=everything(training), tuning=None)
-    return replace(_untuned(whole, content, labels), weights=weights)
+    return replace(_untuned(whole, ground, labels=labels, start=start), weights=weights)
 
 
 def start_weights() -> NDArray[np.float64]:
@@ -86,22 +90,27 @@ def start_weights() -> NDArray[np.float64]:
 
 
 def _untuned(
-    training: Training, content: NDArray[np.float32], labels: NDArray[np.int32] | None = None
+    training: Training,
+    ground: Ground | None = None,
+    *,
+    labels: NDArray[np.int32] | None = None,
+    start: NDArray[np.int32] | None = None,
 ) -> Mix:
-    catalogue = training.catalogue
-    words = vocabulary(catalogue.genres)
-    n_clusters = training.configuration.get("n_clusters")
-    parts = fit_parts(
-        training.plays, catalogue, content, labels, words=words,
-        n_clusters=int(n_clusters) if n_clusters else None, seed=training.seed,
-    )  # fmt: skip
+    seed, n_clusters = training.seed, training.configuration.get("n_clusters")
+    with two_lanes() as begin:
+        listening = begin_listening(training.plays, begin, seed=seed)
+        ground = ground or ground_of(training.catalogue, seed=seed)
+        parts = fit_parts(
+            listening, ground, labels=labels, start=start, carried=training.carried,
+            n_clusters=int(n_clusters) if n_clusters else None, seed=seed,
+        )  # fmt: skip
     members = np.bincount(parts.labels, minlength=parts.n_clusters)
     one_hot = csr_array(
         (np.ones(parts.n_songs, np.float32), (np.arange(parts.n_songs), parts.labels)),
         shape=(parts.n_songs, parts.n_clusters),
     )
     means = np.asarray((parts.genres.T @ one_hot).toarray() / np.maximum(members, 1), dtype=np.float32)
-    return Mix(parts, start_weights(), words, means)
+    return Mix(parts, start_weights(), ground.words, means)
 
 
 def tuned_weights(

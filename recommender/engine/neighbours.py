@@ -5,6 +5,8 @@ row of plays times the matrix scores all songs at once.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,12 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.catalogue import EngineError, TooFewPlays
+from recommender.engine.lanes import Begin, at_once
 
 NEIGHBOURS = 200  # measured on two sets: 100 loses up to 1 %, 400 gains nothing
-BLOCK_PRODUCTS = 8_000_000  # multiplications in a block of rows: about 100 MB at its widest
+BLOCK_PRODUCTS = 4_000_000  # multiplications in a block of rows: about 100 MB at its widest
 MOST_SONGS = 1_000  # one listener of 100 000 songs would alone cost 10^10 multiplications
+PARTED = 100_000  # values whose k largest are found by one call: they fit into a core's own memory
 EASE_SONGS = 20_000  # beyond, its dense matrix no longer fits: 1.6 GB at 20 000 songs
 
 
@@ -23,7 +27,7 @@ class TooManySongs(EngineError):
     """There are too many songs for a method that compares all with all."""
 
 
-Weigh = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]]
+Weigh = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 def heard(plays: csr_array) -> csr_array:
@@ -46,14 +50,37 @@ def keep_best(
     matrix: csr_array, k: int, by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.abs
 ) -> csr_array:
     """Each row's k entries that are largest by `by`; columns ascend, ties: smaller column first."""
-    widths = np.diff(matrix.indptr)
-    chosen = [
-        _best(by(matrix.data[start:stop]), k) + start
-        for start, stop in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
-    ]
-    picked = np.concatenate(chosen) if chosen else np.empty(0, dtype=np.int64)
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(widths, k))])
-    return csr_array((matrix.data[picked], matrix.indices[picked], indptr), shape=matrix.shape)
+    values, starts = by(matrix.data), matrix.indptr
+    edges = _edges(values, starts, k)
+    at_edge = np.repeat(edges, np.diff(starts))
+    kept = values > at_edge
+    above = np.diff(np.searchsorted(np.flatnonzero(kept), starts))
+    # Of those as large as the k-th, as many as there is room for.
+    level = np.flatnonzero(values == at_edge)
+    firsts = np.searchsorted(level, starts)
+    order = np.arange(len(level)) - np.repeat(firsts[:-1], np.diff(firsts))
+    kept[level[order < np.repeat(k - above, np.diff(firsts))]] = True
+    counts = np.minimum(above + np.diff(firsts), k)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
+
+
+def _edges(values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int) -> NDArray[np.float32]:
+    """Each row's k-th largest value; -inf where a row has no more than k."""
+    widths = np.diff(indptr)
+    edges = np.full(len(widths), -np.inf, dtype=np.float32)
+    wide = np.flatnonzero(widths > k)
+    # Rows of like width together: padded to the widest of them, many are parted by one call.
+    wide = wide[np.argsort(widths[wide], kind="stable")]
+    for batch in np.split(wide, np.flatnonzero(np.diff(np.cumsum(widths[wide]) // PARTED)) + 1):
+        if not len(batch):
+            continue
+        width = int(widths[batch[-1]])
+        places = np.arange(width) + indptr[batch][:, np.newaxis]
+        beyond = np.arange(width) >= widths[batch][:, np.newaxis]
+        rows = np.where(beyond, np.float32(-np.inf), values[np.minimum(places, len(values) - 1)])
+        edges[batch] = np.partition(rows, width - k, axis=1)[:, width - k]
+    return edges
 
 
 def _best(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -72,12 +99,19 @@ def rp3_weights(plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: i
         Paudel, Christoffel, Newell and Bernstein, "Updatable, accurate, diverse, and scalable recommendations
         for interactive applications", ACM TiiS 7(1), 2017 (RP3beta).
     """
+    return begin_rp3(plays, at_once, alpha=alpha, beta=beta, k=k)()
+
+
+def begin_rp3(
+    plays: csr_array, begin: Begin, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS
+) -> Callable[[], csr_array]:
+    """`rp3_weights`, begun: a function that brings them."""
     ones = heard(bounded(plays))
     songs = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     forth = _scaled_rows(csr_array(ones.T), alpha)
     back = _scaled_rows(ones, alpha)
     penalty = np.maximum(songs, 1) ** np.float32(-beta)
-    return _best_products(forth, back, k, lambda rows, columns, values: values * penalty[columns])
+    return _best_products(forth, back, k, lambda rows, columns, values: values * penalty[columns], begin)
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
@@ -89,16 +123,24 @@ def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_a
     Args:
         plays: taken as they are: give 1 and nothing, or logarithms of counts.
     """
+    return begin_knn(plays, at_once, shrink=shrink, k=k)()
+
+
+def begin_knn(
+    plays: csr_array, begin: Begin, *, shrink: float = 10.0, k: int = 50
+) -> Callable[[], csr_array]:
+    """`knn_weights`, begun: a function that brings them."""
     kept = csr_array(bounded(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
-    nearest = _best_products(
-        csr_array(kept.T),
-        kept,
-        k,
-        lambda rows, columns, values: values / (norms[rows] * norms[columns] + np.float32(shrink)),
-    )
-    return csr_array(nearest.T)
+
+    def shrunk(
+        rows: NDArray[np.int32], columns: NDArray[np.int32], values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        return np.asarray(values / (norms[rows] * norms[columns] + np.float32(shrink)))
+
+    nearest = _best_products(csr_array(kept.T), kept, k, shrunk, begin)
+    return lambda: csr_array(nearest().T)
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
@@ -160,34 +202,40 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
     return scaled
 
 
-def _best_products(left: csr_array, right: csr_array, k: int, weigh: Weigh) -> csr_array:
-    """The k largest of each row of `left @ right`, weighed and without the diagonal, a block at a time."""
-    data, indices, widths = [], [], []
-    for start, block in _product_blocks(left, right):
-        rows = np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr))
+def _best_products(
+    left: csr_array, right: csr_array, k: int, weigh: Weigh, begin: Begin
+) -> Callable[[], csr_array]:
+    """The k largest of each row of `left @ right`, weighed and without the diagonal; a piece a block."""
+
+    def piece(start: int, stop: int) -> csr_array:
+        block = csr_array(left[start:stop] @ right)
+        block.sort_indices()
+        rows = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(block.indptr))
         weighed = weigh(rows, block.indices, block.data)
         weighed[rows == block.indices] = 0
-        block.data = weighed.astype(np.float32)
+        block.data = weighed.astype(np.float32, copy=False)
         block.eliminate_zeros()
-        best = keep_best(block, k)
-        data.append(best.data)
-        indices.append(best.indices.astype(np.int32))
-        widths.append(np.diff(best.indptr))
-    shape = (left.shape[0], right.shape[1])
-    if not data:
-        return csr_array(shape, dtype=np.float32)
-    indptr = np.concatenate([[0], np.cumsum(np.concatenate(widths))])
-    return csr_array((np.concatenate(data), np.concatenate(indices), indptr), shape=shape)
+        return keep_best(block, k)
+
+    found = begin([partial(piece, start, stop) for start, stop in _blocks(left, right)])
+    return lambda: _stacked(found(), (left.shape[0], right.shape[1]))
 
 
-def _product_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, csr_array]]:
-    """First row and product of each block of rows, a block being as many as a few hundred MB allow."""
+def _stacked(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
+    """The rows of the blocks, one block under the other."""
+    data = np.concatenate([block.data for block in blocks])
+    indices = np.concatenate([block.indices.astype(np.int32, copy=False) for block in blocks])
+    widths = np.concatenate([np.diff(block.indptr) for block in blocks])
+    # Of the same width as the indices, which would be copied otherwise.
+    indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
+    return csr_array((data, indices, indptr), shape=shape)
+
+
+def _blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
+    """First and last row of blocks that cost a few hundred MB at most."""
     reach = np.diff(right.indptr)
     costs = np.add.reduceat(np.append(reach[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
     costs[np.diff(left.indptr) == 0] = 0
     chunk = np.cumsum(costs, dtype=np.int64) // BLOCK_PRODUCTS
     edges = np.flatnonzero(np.diff(chunk)) + 1
-    for start, stop in zip([0, *edges], [*edges, left.shape[0]], strict=True):
-        block = csr_array(left[start:stop] @ right)
-        block.sort_indices()
-        yield int(start), block
+    yield from zip([0, *edges.tolist()], [*edges.tolist(), left.shape[0]], strict=True)

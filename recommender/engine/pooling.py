@@ -1,6 +1,7 @@
 """Gather, for some listeners, the songs that could be recommended under any weights, to tune these on."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from recommender.engine.baselines import rows_of, unwanted
 from recommender.engine.catalogue import Profiles, Training
 from recommender.engine.dense import dense_terms
 from recommender.engine.few import likely, terms_of, votes_of
+from recommender.engine.lanes import two_lanes
 from recommender.engine.parts import Parts
 from recommender.engine.terms import NAMES, Known, blended
 from recommender.engine.tuning import Pool
@@ -17,6 +19,7 @@ from recommender.engine.tuning import Pool
 DENSE_SONGS = 30_000  # up to here all songs compete: tuned on likely ones alone, a set of 10 000 loses 2 %
 LOOKED_AT = 2_000  # beyond, as many as a request looks at: to rank them is all that the weights will do
 BLOCK_CELLS = 4_000_000  # listeners x songs at once: 14 terms of 16 MB
+LISTENERS = 100  # in a piece of work
 POOLED = 50  # best songs of the start's blend, and of each of these terms, are kept
 POOLED_TERMS = (
     "ease", "ease_weighted", "rp3", "rp3_weighted", "knn", "taste", "hybrid_low", "hybrid", "popularity",
@@ -38,7 +41,14 @@ def pool_of(
     """The pool of the listeners of `rows`; `later` (n_listeners, n_songs) holds what they then played."""
     profiles = _profiles(training, rows)
     gather = _dense_rows if parts.n_songs <= DENSE_SONGS else _likely_rows
-    found = [_kept(row, weights) for row in gather(parts, weights, fold, profiles)]
+
+    def piece(start: int) -> list[Row]:
+        block = rows_of(profiles, start, start + LISTENERS)
+        return [_kept(row, weights) for row in gather(parts, weights, fold, block)]
+
+    with two_lanes() as begin:
+        pieces = begin([partial(piece, start) for start in range(0, profiles.n, LISTENERS)])()
+    found = [row for rows_of_piece in pieces for row in rows_of_piece]
     width = max(len(songs) for songs, _, _ in found)
     terms = np.zeros((len(NAMES), len(rows), width), dtype=np.float32)
     base = np.full((len(rows), width), -np.inf, dtype=np.float32)

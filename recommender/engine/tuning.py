@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.baselines import ItemKNN
 from recommender.engine.catalogue import Profiles, Training
+from recommender.engine.lanes import two_lanes
 from recommender.engine.metrics import ndcg
 
 DEPTH = 20  # places of a list that count, as in the benchmark
@@ -76,14 +78,21 @@ def tune(pool: Pool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float6
     sets). Where a start as it is ranks better yet, it is taken.
     """
     sizes = pool.spread()
-    found = []
-    for half in range(HALVES):
-        part = pool.rows(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half))
-        for start in [*starts, likeliest(part, starts[0])]:
-            weights, _ = ascend(part, start)
-            found.append(weights / max(float((np.abs(weights) * sizes).sum()), 1e-12))
-    mean = np.mean(found, axis=0)
+    halves = [
+        pool.rows(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half)) for half in range(HALVES)
+    ]
+    with two_lanes() as begin:
+        climbs = [partial(_summit, part, start, starts[0]) for part in halves for start in (*starts, None)]
+        found = begin(climbs)()
+    mean = np.mean(
+        [weights / max(float((np.abs(weights) * sizes).sum()), 1e-12) for weights in found], axis=0
+    )
     return max([mean, *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
+
+
+def _summit(pool: Pool, start: NDArray[np.float64] | None, first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What ascent reaches from a start; None: from the `likeliest` weights, sought from `first`."""
+    return ascend(pool, likeliest(pool, first) if start is None else start)[0]
 
 
 def ascend(pool: Pool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:

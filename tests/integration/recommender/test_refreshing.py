@@ -1,0 +1,144 @@
+"""A week later: a refresh carries the champion's groups on, a full training begins afresh."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingestion.demo.world import World
+from ingestion.models import Listener
+from ingestion.source.schemas import SCHEMAS, Validator
+from ingestion.upsert import TABLES, upsert
+from recommender import profiles, registry
+from recommender.champion import Model, open_version
+from recommender.engine import artifact
+from recommender.engine.spaces import unpacked
+from recommender.models import Cluster, ModelVersion
+from recommender.training import Order, retrain
+from tests.support.listening import fill
+
+
+def world(day: date, days: int) -> World:
+    return World.up_to(day, songs=600, listeners=120, days=days)
+
+
+@pytest.fixture
+def week_later(tmp_path: Path, db: None) -> Path:
+    """A champion of the end of October, and a week more of songs and listening."""
+    fill(world(date(2026, 10, 31), 40))
+    retrain(Order(storage=tmp_path))
+    later = world(date(2026, 11, 7), 47)
+    for schema in SCHEMAS:
+        records = Validator(schema).records(later.rows(schema.path.removeprefix("/")))
+        upsert(TABLES[schema.resource], records)
+    return tmp_path
+
+
+def learn(storage: Path, **wanted: object) -> ModelVersion:
+    run = retrain(Order(storage=storage, **wanted))  # type: ignore[arg-type]
+    assert run.version is not None, run.error
+    return run.version
+
+
+def numbers(version: ModelVersion, storage: Path) -> dict[int, int]:
+    """Each song's cluster number."""
+    model: Model = open_version(version, storage)
+    of_songs = model.numbers[np.asarray(model.learnt.labels)]
+    return dict(zip(model.song_ids.tolist(), of_songs.tolist(), strict=True))
+
+
+def names(version: ModelVersion) -> dict[int, str]:
+    return dict(Cluster.objects.filter(version=version).values_list("number", "name"))
+
+
+def test_a_refresh_keeps_nearly_every_song_where_it_was_and_every_name(week_later: Path) -> None:
+    champion = registry.champion_row()
+    assert champion is not None
+
+    version = learn(week_later)
+
+    before, after = numbers(champion, week_later), numbers(version, week_later)
+    kept = [before[song] == after[song] for song in before]
+    assert sum(kept) / len(kept) >= 0.95
+    assert set(after) >= set(before)
+    assert version.parent == champion
+    assert names(version).items() <= names(champion).items()
+    assert version.lineage["from"] == champion.label
+    assert version.lineage["churn_songs"] == pytest.approx(1 - sum(kept) / len(kept), abs=1e-4)
+    assert version.lineage["born"] == []
+
+
+def test_a_refresh_is_compared_with_the_champion_on_a_week_that_it_has_not_seen(week_later: Path) -> None:
+    version = learn(week_later)
+
+    match = version.metrics["against_champion"]
+
+    assert match["champion"] == registry.champion_row().label  # type: ignore[union-attr]
+    assert match["low"] <= match["difference"] <= match["high"]
+    assert match["listeners"] >= 20
+
+
+def test_a_refresh_keeps_the_scales_of_the_first_training(week_later: Path) -> None:
+    champion = registry.champion_row()
+    assert champion is not None
+    version = learn(week_later)
+
+    spaces = [
+        unpacked(artifact.read(week_later / one.label, one.artifact_sha256)[0]) for one in (champion, version)
+    ]
+
+    assert spaces[0] is not None
+    assert spaces[1] is not None
+    assert spaces[0].tokens == spaces[1].tokens
+    assert np.array_equal(spaces[0].axes, spaces[1].axes)
+    assert np.array_equal(spaces[0].scales, spaces[1].scales)
+
+
+def test_a_full_training_begins_afresh_and_keeps_the_numbers_of_groups_that_went_on(
+    week_later: Path,
+) -> None:
+    champion = registry.champion_row()
+    assert champion is not None
+
+    version = learn(week_later, full=True)
+
+    assert version.parent is None
+    assert version.lineage["kept"] + len(version.lineage["born"]) == len(
+        set(numbers(version, week_later).values())
+    )
+    assert 0 < version.lineage["churn_songs"] < 1
+    new = set(names(version)) - set(names(champion))
+    assert new >= set(version.lineage["born"])
+
+
+def test_a_refresh_of_a_refresh_goes_on(week_later: Path) -> None:
+    first = learn(week_later, promote=True)
+
+    second = learn(week_later)
+
+    assert second.parent == first
+    assert second.lineage["churn_songs"] <= 0.05
+
+
+def test_a_champion_whose_files_are_gone_is_not_carried_on(week_later: Path) -> None:
+    champion = registry.champion_row()
+    assert champion is not None
+    for file in (week_later / champion.label).glob("*.npy"):
+        file.unlink()
+
+    version = learn(week_later)
+
+    assert version.parent is None
+    assert version.lineage == {}
+    assert "against_champion" not in version.metrics
+
+
+def test_a_full_training_keeps_affinity_mass(week_later: Path) -> None:
+    version = learn(week_later, full=True)
+    model = open_version(version, week_later)
+    known = profiles.read(list(Listener.objects.values_list("pk", flat=True)), version.created_at)
+
+    shares = [model.shares(one.profile(model.song_ids)) for one in known.values()]
+
+    assert all(sum(share.values()) == pytest.approx(1, abs=1e-5) for share in shares if share)
