@@ -137,16 +137,19 @@ def _facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
     took = ((run.finished_at or now) - run.started_at).total_seconds()
     facts = [
         ("Started", stamp(run.started_at)),
-        ("Took", short_span(took)),
+        ("Took" if run.finished_at else "At work for", short_span(took)),
         ("Started by", run.get_trigger_display()),
         ("Slot", run.slot),
+        ("On", f"{run.host}, process {run.pid}"),
+    ]
+    cost = [
         ("CPU time", figure(run.cpu_seconds, "seconds")),
         ("Peak memory", figure(run.peak_memory, "bytes")),
         ("Received", figure(run.bytes, "bytes")),
         ("Speed", figure(run.rows_per_second, "rows/s")),
-        ("On", f"{run.host}, process {run.pid}"),
     ]
-    return [(name, value) for name, value in facts if value]
+    # Measured at the end: nothing is known of a run that is at work or died.
+    return [(name, value) for name, value in [*facts, *(cost if run.peak_memory else [])] if value]
 
 
 def _model(now: datetime) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Charts of measures over runs: what is drawn, how it is counted, and the same as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from ingestion.history import MEASURES, WHOLE, Account
 from ingestion.models import BandCheck
-from moovitamix.dashboard_data import Bands
+from moovitamix.dashboard_data import Bands, Check
 from moovitamix.dashboard_words import NOT_MEASURED, clock, count, figure, number, sentence, stamp
 
 NAMES: Final = {"songs": "Songs", "users": "Listeners", "listening_history": "Sessions", WHOLE: "Whole run"}
@@ -95,11 +95,12 @@ def panel(key: str, title: str, lines: Sequence[Line], runs: Sequence[Account], 
 
 def table(lines: Sequence[Line], runs: Sequence[Account]) -> Table:
     """The same numbers to be read, newest run first."""
-    rows = [
-        _row(account, [figure(line.value(account), MEASURES[line.measure].unit) for line in lines])
+    units = [MEASURES[line.measure].unit for line in lines]
+    cells = (
+        [figure(line.value(account), unit) for line, unit in zip(lines, units, strict=True)]
         for account in reversed(runs)
-    ]
-    return Table([line.name for line in lines], rows)
+    )
+    return _table([line.name for line in lines], runs, cells)
 
 
 def status_panel(runs: Sequence[Account], url: str) -> Panel:
@@ -112,10 +113,10 @@ def status_panel(runs: Sequence[Account], url: str) -> Panel:
 
 
 def status_table(runs: Sequence[Account]) -> Table:
-    return Table(["Status"], [_row(account, [account.status]) for account in reversed(runs)])
+    return _table(["Status"], runs, ([account.status] for account in reversed(runs)))
 
 
-def usual(check: BandCheck | None, unit: str) -> str:
+def usual(check: Check | None, unit: str) -> str:
     """A band in words."""
     if check is None:
         return ""
@@ -172,8 +173,14 @@ def _said(title: str, values: Sequence[float], unit: str) -> str:
     return f"{title} over {count(len(values), 'run')}: from {low} to {high}, last {last}."
 
 
-def _row(account: Account, cells: list[str]) -> Row:
-    return Row(account.run, run_url(account.run), stamp(account.started_at), cells)
+def _table(headings: list[str], runs: Sequence[Account], cells: Iterable[list[str]]) -> Table:
+    # One address is made, not one a row: a page has a thousand rows.
+    before, after = run_url(0).split("0")
+    rows = [
+        Row(account.run, f"{before}{account.run}{after}", stamp(account.started_at), row)
+        for account, row in zip(reversed(runs), cells, strict=True)
+    ]
+    return Table(headings, rows)
 
 
 def _others(runs: Sequence[Account]) -> str:

@@ -27,7 +27,25 @@ FINISHED: Final = [status for status in IngestionRun.Status.values if status != 
 SILENT_AFTER: Final = timedelta(minutes=5)
 HALF_A_DAY: Final = timedelta(hours=12)
 
-Bands = dict[tuple[int, str, str], BandCheck]
+CHECKED: Final = ("pk", "run", "measure", "resource", "value", "median", "low", "high", "n", "verdict")
+
+
+class Check(NamedTuple):
+    """One measure of one run: `BandCheck` without the cost of thousands of model objects."""
+
+    pk: int
+    run: int
+    measure: str
+    resource: str
+    value: float
+    median: float | None
+    low: float | None
+    high: float | None
+    n: int
+    verdict: str
+
+
+Bands = dict[tuple[int, str, str], Check]
 
 
 @dataclass
@@ -115,8 +133,9 @@ def bands(runs: Sequence[int]) -> Bands:
     """What was usual for each of these runs, which go up."""
     if not runs:
         return {}
-    checks = BandCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1])
-    return {(check.run_id, check.measure, check.resource): check for check in checks}
+    rows = BandCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECKED)
+    checks = [Check(*row) for row in rows]
+    return {(check.run, check.measure, check.resource): check for check in checks}
 
 
 def troubles(now: datetime) -> list[Trouble]:

@@ -15,7 +15,7 @@ from django.utils.text import Truncator
 from ingestion.history import MEASURES, WHOLE, accounts
 from ingestion.models import BandCheck, Incident, IngestionRun, Rejection, ResourceReport
 from moovitamix.dashboard_charts import NAMES, VERDICTS, Line, Panel, Table, formulas, panel, table, usual
-from moovitamix.dashboard_data import Trouble, bands, trouble_of
+from moovitamix.dashboard_data import Check, Trouble, bands, trouble_of
 from moovitamix.dashboard_words import count, figure, number, percent
 
 # Two months of days show a weekly rhythm and a trend.
@@ -34,7 +34,7 @@ TIMES: Final = (
     ("latency_max", "Longest latency"), ("seconds", "Reading and writing"),
 )  # fmt: skip
 # Where a number's rows can be looked at.
-MISSING: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
+TABLES: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
 
 
 class Stage(NamedTuple):
@@ -189,7 +189,7 @@ def refused_url(run: IngestionRun, resource: str = "") -> str:
     return f"{url}&resource__exact={resource}" if resource else url
 
 
-def _judge(check: BandCheck, runs: Sequence[Any], known: Any) -> Judged:
+def _judge(check: Check, runs: Sequence[Any], known: Any) -> Judged:
     measure = MEASURES[check.measure]
     title = measure.label[:1].upper() + measure.label[1:]
     if check.resource != WHOLE:
@@ -203,23 +203,23 @@ def _judge(check: BandCheck, runs: Sequence[Any], known: Any) -> Judged:
     )  # fmt: skip
 
 
-def _check_url(check: BandCheck) -> str:
+def _check_url(check: Check) -> str:
     """Where a person may say that this is usual from now on."""
-    wanted = {"q": check.run_id, "measure": check.measure}
+    wanted = {"q": check.run, "measure": check.measure}
     if check.resource:
         wanted["resource__exact"] = check.resource
     return f"{reverse('admin:ingestion_bandcheck_changelist')}?{urlencode(wanted)}"
 
 
-def _formula(check: BandCheck, drawn: int) -> str:
+def _formula(check: Check, drawn: int) -> str:
     """How the measure is counted, and on how many runs its band and its chart rest."""
     held = count(check.n, "run")
     return f"{formulas([check.measure])}. Band of {held}; last {count(drawn, 'run')} drawn."
 
 
-def _words(check: BandCheck, unit: str) -> str:
+def _words(check: Check, unit: str) -> str:
     """What was judged, with the numbers it rests on."""
-    if check.median is None or check.mad is None:
+    if check.median is None:
         return f"{figure(check.value, unit)}, {usual(check, unit)}."
     distance = ""
     if check.verdict == BandCheck.Verdict.HIGH and check.median:
@@ -236,10 +236,14 @@ def _words(check: BandCheck, unit: str) -> str:
 def _count(run: IngestionRun, report: ResourceReport, field: str) -> Cell:
     value = getattr(report, field)
     url = ""
+    if value and field == "received":
+        url = reverse(f"admin:ingestion_{TABLES[report.resource]}_changelist")
+    if value and field == "changed" and report.sample:
+        url = "#changed"
     if value and field == "rejected":
         url = refused_url(run, report.resource)
     if value and field == "missing":
-        url = f"{reverse(f'admin:ingestion_{MISSING[report.resource]}_changelist')}?availability=missing"
+        url = f"{reverse(f'admin:ingestion_{TABLES[report.resource]}_changelist')}?availability=missing"
     return Cell(number(value), url)
 
 
@@ -262,7 +266,7 @@ def _key(key: Any) -> str:
 def _row_url(resource: str, key: Any) -> str:
     if isinstance(key, list):
         return ""
-    return reverse(f"admin:ingestion_{MISSING[resource]}_change", args=[key])
+    return reverse(f"admin:ingestion_{TABLES[resource]}_change", args=[key])
 
 
 def _shown(value: Any) -> str:

@@ -73,10 +73,8 @@ PAGES = {
         ("Feedback", "thumb_up", "admin:recommender_feedback_changelist"),
     ],
     "Operation": [
-        ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
         ("Messages sent", "send", "admin:ingestion_notification_changelist"),
         ("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
-        ("Messages sent", "outgoing_mail", "admin:ingestion_notification_changelist"),
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),
         ("API documentation", "api", "api-docs"),
@@ -152,12 +150,18 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": title,
             "separator": True,
-            "items": [
-                {"title": name, "icon": icon, "link": reverse_lazy(page)} for name, icon, page in entries
-            ],
+            "items": [_entry(request, *entry) for entry in entries],
         }
         for title, entries in PAGES.items()
     ]
+
+
+def _entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse_lazy(page)}
+    if page == "home":
+        # Every path holds "/", and so this entry would always look chosen.
+        entry["active"] = request.path == "/" or request.path.startswith("/runs/")
+    return entry
 
 
 def _detail(run: IngestionRun) -> str:
@@ -166,7 +170,7 @@ def _detail(run: IngestionRun) -> str:
 
 
 def _row(run: IngestionRun) -> list[SafeString | str | int]:
-    url = reverse("admin:ingestion_ingestionrun_change", args=[run.pk])
+    url = reverse("run", args=[run.pk])
     return [
         format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Run {}</a>', url, run.pk),
         run.get_status_display(),
