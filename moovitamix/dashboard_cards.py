@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from django.urls import reverse
+from django.utils import timezone
 
 from ingestion.history import WHOLE, Account
 from ingestion.models import RESOURCES
@@ -156,5 +157,5 @@ def _errors(past: Past) -> list[Fact]:
 
 def runs_url(since: datetime, **filters: str) -> str:
     """The list of the runs since then."""
-    day = since.date().isoformat()
+    day = timezone.localdate(since).isoformat()
     return f"{reverse(RUNS)}?{urlencode({'started_at__gte': day, **filters})}"

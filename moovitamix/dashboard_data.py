@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
@@ -184,7 +184,8 @@ def _due(entry: Any, now: datetime) -> Due:
     if entry.name == ENTRY:
         at = _next_of_daily(entry.crontab, now)
     else:
-        at = now + entry.crontab.schedule.remaining_estimate(now)
+        begin, wait, _ = entry.crontab.schedule.remaining_delta(now)
+        at = (begin + wait).astimezone(UTC)
     return Due(entry.name, at, until(at, now) if at else "never", url)
 
 

@@ -164,6 +164,7 @@ def test_the_page_follows_a_run_from_its_start_to_its_end(page: Page, visit: Ope
     )  # fmt: skip
     visit("/")
     expect(page.locator("#live")).to_contain_text("10 % of this stage")
+    assert serious_faults(page) == []
     IngestionRun.objects.update(stage_done=90)
     expect(page.locator("#live")).to_contain_text("90 % of this stage", timeout=15_000)
 
