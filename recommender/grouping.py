@@ -32,13 +32,14 @@ class Group:
     named: ClusterName
     plays: int
     examples: list[int]
+    place: tuple[float, float] = (0.0, 0.0)
 
     def row(self, version: ModelVersion) -> Cluster:
         named = self.named
         return Cluster(
             version=version, number=self.number, position=self.position, name=named.name, size=named.size,
             plays=self.plays, facts={"genres": named.genres, "decade": named.decade, "moods": named.moods,
-                                     "examples": self.examples},
+                                     "examples": self.examples, "map": list(self.place)},
         )  # fmt: skip
 
 
@@ -61,9 +62,10 @@ def groups_of(
     else:
         numbers = _numbers(catalogue.ids, model.labels, n_clusters, storage)
     plays = np.bincount(model.labels, weights=played, minlength=n_clusters)
+    places = _map_of(model)
     return [
         Group(position, int(numbers[position]), one, round(float(plays[position])),
-              catalogue.ids[one.examples].tolist())
+              catalogue.ids[one.examples].tolist(), places[position])
         for position, one in enumerate(named)
     ]  # fmt: skip
 
@@ -91,15 +93,28 @@ def _numbers(
     return ids
 
 
+def _map_of(model: Mix | Classic) -> list[tuple[float, float]]:
+    """Each cluster's middle on the two main axes of all middles."""
+    centers = centres_of(points_of(model), model.labels, _n_clusters(model))[0]
+    centred = centers - centers.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    flat = np.zeros((len(centers), 2))
+    flat[:, : len(axes)] = centred @ axes.T
+    # The sign of an axis is nobody's choice: the largest coordinate is positive.
+    flat *= np.where(flat[np.abs(flat).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    return [(round(float(x), 4), round(float(y), 4)) for x, y in flat]
+
+
 def cohesion_of(model: Mix | Classic) -> dict[str, Any]:
     """How well the clusters hold together, in the space in which they were found."""
-    labels, points = model.labels, _points(model)
+    labels, points = model.labels, points_of(model)
     centers = centres_of(points, labels, _n_clusters(model))[0].astype(np.float32)
     squares = ((points - centers[labels]) ** 2).sum(axis=1)
     return cohesion(points, Clusters(centers, float(squares.sum()), labels, np.sqrt(squares)))
 
 
-def _points(model: Mix | Classic) -> NDArray[np.float32]:
+def points_of(model: Mix | Classic) -> NDArray[np.float32]:
+    """Shape (n_songs, d): the space in which the clusters were found."""
     if isinstance(model, Classic):
         return model.points
     return unit(np.hstack([CONTENT * model.parts.content, model.parts.company]))

@@ -25,6 +25,8 @@ from recommender.profiles import columns_of
 
 # Of a group's songs; with two parts as large as that, it was split.
 SPLIT_SHARE: Final = 0.3
+# The artifact's array of groups as the songs' sound and company have them, before feedback was heard.
+BY_SOUND: Final = "labels_by_sound"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Prev
     if not known.any():
         return None
     labels = np.full(len(song_ids), NEW, dtype=np.int32)
-    labels[known] = arrays["labels"][columns[known]]
+    # Without what feedback moved: that is found anew from the votes there are, each time.
+    labels[known] = arrays.get(BY_SOUND, arrays["labels"])[columns[known]]
     names = dict(Cluster.objects.filter(version=champion).values_list("number", "name"))
     return Previous(champion, labels, np.asarray(arrays["cluster_ids"]), names, unpacked(arrays))
 

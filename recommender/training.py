@@ -22,10 +22,11 @@ from recommender.engine.catalogue import EngineError, TooFewSongs
 from recommender.engine.classic import Classic
 from recommender.engine.mix import Mix
 from recommender.grouping import Group, cohesion_of, facts_of, groups_of
+from recommender.hearing import Heard, hear
 from recommender.matrices import TrainingData, read_training_data
 from recommender.measuring import Measured, learnt, measure
-from recommender.models import Cluster, ModelVersion, TrainingRun
-from recommender.refreshing import basis_of, family_of, previous_of
+from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
+from recommender.refreshing import BY_SOUND, basis_of, family_of, previous_of
 
 logger = logging.getLogger(__name__)
 
@@ -209,11 +210,13 @@ class _Job:
         training = data.training(seed=order.seed, configuration=order.configuration)
         model = learnt(replace(training, carried=basis.carried), measured)
         self._stage("grouping and naming")
+        heard = hear(model, data, order.seed) if isinstance(model, Mix) else None
+        model = heard.model if heard else model
         groups = groups_of(model, data, order.storage, basis.names)
         numbers = {"metrics": measured.metrics, "cohesion": cohesion_of(model)}
         numbers |= family_of(before, model, groups, data, is_refresh=is_refresh)
         self._stage("writing the artifact")
-        version = self._store(data, model, groups, numbers, basis.arrays())
+        version = self._store(data, model, groups, numbers, basis.arrays(), heard)
         self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
 
     def _store(
@@ -223,12 +226,15 @@ class _Job:
         groups: list[Group],
         numbers: dict[str, Any],
         extra: dict[str, NDArray[Any]],
+        heard: Heard | None,
     ) -> ModelVersion:
         """Files first, then the rows: a version's row never names files that are not there."""
         order = self.order
         label = folders.free_label(order.storage, timezone.now())
         ids = np.array([group.number for group in groups], dtype=np.int32)
         arrays = {**model.arrays(), **extra, "song_ids": data.catalogue.ids, "cluster_ids": ids}
+        if heard is not None:
+            arrays[BY_SOUND] = heard.by_sound
         facts = {**model.facts(), "label": label, "seed": order.seed, "clusters": facts_of(groups),
                  "training": folders.signature_of(self.run)}  # fmt: skip
         sha256 = artifact.write(order.storage / label, arrays, facts)
@@ -246,6 +252,8 @@ class _Job:
                 peak_memory=self.meter.peak_memory, **numbers,
             )  # fmt: skip
             Cluster.objects.bulk_create(group.row(version) for group in groups)
+            if heard is not None:
+                SongEvidence.objects.bulk_create(heard.rows(version, data.catalogue.ids, groups))
         return version
 
     def _enthrone(self, version: ModelVersion, measured: Measured) -> str:

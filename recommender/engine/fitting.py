@@ -1,7 +1,7 @@
 """Learn what `mix` knows of the songs, from plays and metadata."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -192,9 +192,15 @@ def _labels(
     return fit_clusters(points, n_clusters=number, seed=seed, start=start).labels
 
 
+def grouped_anew(parts: Parts, labels: NDArray[np.int32]) -> Parts:
+    """The same parts with the songs in other groups, of which there are as many."""
+    by_cluster, starts = _grouped(labels, parts.listeners, parts.n_clusters)
+    return replace(parts, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
+
+
 def _grouped(
-    groups: NDArray[np.int32], listeners: NDArray[np.float32]
+    groups: NDArray[np.int32], listeners: NDArray[np.float32], least: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     order = np.lexsort((-listeners, groups)).astype(np.int32)
-    sizes = np.bincount(groups, minlength=int(groups.max(initial=0)) + 1)
+    sizes = np.bincount(groups, minlength=max(least, int(groups.max(initial=0)) + 1))
     return order, np.concatenate([[0], np.cumsum(sizes)])

@@ -8,9 +8,10 @@ from scipy.sparse import csr_array
 
 from recommender.engine.baselines import everything
 from recommender.engine.catalogue import Training
-from recommender.engine.fitting import Ground, begin_listening, fit_parts, ground_of
+from recommender.engine.fitting import Ground, begin_listening, fit_parts, ground_of, grouped_anew
 from recommender.engine.lanes import two_lanes
 from recommender.engine.mix import Mix
+from recommender.engine.parts import Parts
 from recommender.engine.pooling import DENSE_SONGS, pool_of
 from recommender.engine.terms import NAMES
 from recommender.engine.tuning import split, tune, tuning_listeners
@@ -104,13 +105,23 @@ def _untuned(
             listening, ground, labels=labels, start=start, carried=training.carried,
             n_clusters=int(n_clusters) if n_clusters else None, seed=seed,
         )  # fmt: skip
+    return Mix(parts, start_weights(), ground.words, _genre_means(parts))
+
+
+def regrouped(model: Mix, labels: NDArray[np.int32]) -> Mix:
+    """The same model with its songs in other groups, of which there are as many."""
+    parts = grouped_anew(model.parts, labels)
+    return replace(model, parts=parts, genre_means=_genre_means(parts))
+
+
+def _genre_means(parts: Parts) -> NDArray[np.float32]:
+    """Shape (n_words, n_clusters): share of each group's songs that have the word."""
     members = np.bincount(parts.labels, minlength=parts.n_clusters)
     one_hot = csr_array(
         (np.ones(parts.n_songs, np.float32), (np.arange(parts.n_songs), parts.labels)),
         shape=(parts.n_songs, parts.n_clusters),
     )
-    means = np.asarray((parts.genres.T @ one_hot).toarray() / np.maximum(members, 1), dtype=np.float32)
-    return Mix(parts, start_weights(), ground.words, means)
+    return np.asarray((parts.genres.T @ one_hot).toarray() / np.maximum(members, 1), dtype=np.float32)
 
 
 def tuned_weights(

@@ -110,9 +110,26 @@ def test_held_out_votes_speak_for_the_refined_clusters() -> None:
 
     refined = world.refined(part(half))
 
-    assert held_out_gain(part(~half), world.labels, refined, 3) > 0.01
-    assert held_out_gain(part(~half), refined, world.labels, 3) < -0.01
-    assert held_out_gain(part(~half), world.labels, world.labels, 3) == 0
+    better = held_out_gain(part(~half), world.labels, refined, 3)
+    worse = held_out_gain(part(~half), refined, world.labels, 3)
+    same = held_out_gain(part(~half), world.labels, world.labels, 3)
+    assert (better.mean > 0.01, better.is_sure) == (True, True)
+    assert (worse.mean < -0.01, worse.is_sure) == (True, False)
+    assert (same.mean, same.is_sure) == (0, False)
+
+
+def test_clusters_shuffled_by_chance_are_hardly_ever_surely_better() -> None:
+    world = World(10, plays_a_song=20)
+    random = np.random.default_rng(11)
+
+    sure = 0
+    for _ in range(60):
+        shuffled = world.labels.copy()
+        few = random.choice(len(shuffled), 12, replace=False)
+        shuffled[few] = random.integers(0, 3, 12)
+        sure += held_out_gain(world.votes, world.labels, shuffled, 3).is_sure
+
+    assert sure <= 3
 
 
 def test_the_least_sure_songs_are_named_first() -> None:

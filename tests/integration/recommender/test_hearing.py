@@ -1,0 +1,149 @@
+"""Feedback moves songs between clusters, where held-out votes agree, and goes away with its votes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingestion.models import Listener
+from recommender import hearing, registry
+from recommender.champion import Model, open_version
+from recommender.engine import artifact
+from recommender.engine.clusters import centres_of
+from recommender.engine.mix import Mix
+from recommender.engine.naming import ClusterName
+from recommender.grouping import Group, points_of
+from recommender.matrices import TrainingData, read_training_data
+from recommender.measuring import open_model
+from recommender.models import Cluster, Feedback, ModelVersion, SongEvidence
+from recommender.refreshing import BY_SOUND
+from recommender.training import Order, retrain
+from tests.support.lists import NOW
+
+
+def heard(storage: Path) -> tuple[ModelVersion, hearing.Heard, TrainingData]:
+    """The champion's model, with what listeners have said by now."""
+    champion = registry.champion_row()
+    assert champion is not None
+    model, _ = open_model(champion, storage)
+    assert isinstance(model, Mix)
+    data = read_training_data()
+    return champion, hearing.hear(model, data, 7), data
+
+
+def vote(model: Model, songs: list[int], home: int, *, listeners: int = 40) -> None:
+    """Listeners who like what is in `home`, and nothing else, like these songs too."""
+    labels = np.asarray(model.learnt.labels)
+    inside = model.song_ids[labels == home][:12].tolist()
+    outside = model.song_ids[labels != home][::2].tolist()
+    rows = []
+    for listener in Listener.objects.values_list("pk", flat=True)[:listeners]:
+        said = [
+            *((one, "like") for one in songs),
+            *((one, "like") for one in inside),
+            *((one, "skip") for one in outside),
+        ]
+        rows += [
+            Feedback(event_id=f"{listener}-{one}", listener_id=listener, song_id=one, kind=kind, at=NOW,
+                     received_at=NOW)
+            for one, kind in dict(reversed(said)).items()
+        ]  # fmt: skip
+    Feedback.objects.bulk_create(rows)
+
+
+@pytest.fixture
+def placed(storage: Path) -> tuple[Path, int, int]:
+    """One of ten songs at a cluster's border that listeners place beyond it, and that cluster's label."""
+    champion = registry.champion_row()
+    assert champion is not None
+    before = open_version(champion, storage)
+    labels = np.asarray(before.learnt.labels)
+    home = int(np.bincount(labels).argmax())
+    model, _ = open_model(champion, storage)
+    points = points_of(model)
+    centers = centres_of(points, labels, len(before.groups))[0]
+    own = ((points - centers[labels]) ** 2).sum(axis=1)
+    there = ((points - centers[home]) ** 2).sum(axis=1)
+    nearest = np.argsort(np.where(labels == home, np.inf, there - own))
+    songs = before.song_ids[nearest[:10]].tolist()
+    vote(before, songs, home)
+    return storage, songs[0], home
+
+
+def rows(version: ModelVersion, found: hearing.Heard, data: TrainingData) -> list[SongEvidence]:
+    names = list(Cluster.objects.filter(version=version).order_by("position"))
+    groups = [
+        Group(one.position, one.number, ClusterName(one.name, one.size), one.plays, []) for one in names
+    ]
+    return found.rows(version, data.catalogue.ids, groups)
+
+
+def test_a_song_goes_where_listeners_place_it_and_the_evidence_is_kept(
+    placed: tuple[Path, int, int],
+) -> None:
+    storage, song, home = placed
+
+    version, found, data = heard(storage)
+
+    column = int(np.searchsorted(data.catalogue.ids, song))
+    assert found.model.labels[column] == home
+    evidence = next(one for one in rows(version, found, data) if one.song_id == song)
+    assert evidence.listeners == 40
+    assert evidence.before != evidence.after
+    assert evidence.margin > 0.8
+
+
+def test_deleting_the_votes_restores_every_assignment(placed: tuple[Path, int, int]) -> None:
+    storage, _, _ = placed
+    _, found, _ = heard(storage)
+    assert (found.model.labels != found.by_sound).any()
+
+    Feedback.objects.all().delete()
+    version, without, data = heard(storage)
+
+    assert np.array_equal(without.model.labels, found.by_sound)
+    assert rows(version, without, data) == []
+
+
+def test_a_song_that_moved_is_served_from_its_new_cluster(placed: tuple[Path, int, int]) -> None:
+    storage, song, home = placed
+    _, found, data = heard(storage)
+
+    parts = found.model.parts
+
+    column = int(np.searchsorted(data.catalogue.ids, song))
+    inside = parts.by_cluster[parts.cluster_starts[home] : parts.cluster_starts[home + 1]]
+    assert column in inside
+    assert sorted(parts.by_cluster.tolist()) == list(range(parts.n_songs))
+
+
+def test_votes_by_chance_move_nothing(storage: Path) -> None:
+    ids = read_training_data().catalogue.ids
+    random = np.random.default_rng(1)
+    said = []
+    for listener in Listener.objects.values_list("pk", flat=True):
+        for song in random.choice(ids, 30, replace=False).tolist():
+            kind = "like" if random.random() < 0.3 else "skip"
+            said.append(
+                Feedback(event_id=f"{listener}-{song}", listener_id=listener, song_id=song, kind=kind, at=NOW,
+                         received_at=NOW)
+            )  # fmt: skip
+    Feedback.objects.bulk_create(said)
+
+    _, found, _ = heard(storage)
+
+    assert np.array_equal(found.model.labels, found.by_sound)
+
+
+def test_a_training_keeps_the_groups_as_they_were_before_feedback(placed: tuple[Path, int, int]) -> None:
+    storage, _, _ = placed
+
+    run = retrain(Order(storage=storage))
+
+    assert run.version is not None, run.error
+    arrays, _ = artifact.read(storage / run.version.label, run.version.artifact_sha256)
+    moved = np.flatnonzero(arrays["labels"] != arrays[BY_SOUND])
+    told = SongEvidence.objects.filter(version=run.version)
+    assert {int(arrays["song_ids"][place]) for place in moved} == {
+        one.song_id for one in told if one.before != one.after
+    }
