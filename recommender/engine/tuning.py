@@ -84,10 +84,8 @@ def tune(pool: Pool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float6
     with two_lanes() as begin:
         climbs = [partial(_summit, part, start, starts[0]) for part in halves for start in (*starts, None)]
         found = begin(climbs)()
-    mean = np.mean(
-        [weights / max(float((np.abs(weights) * sizes).sum()), 1e-12) for weights in found], axis=0
-    )
-    return max([mean, *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
+        scaled = [weights / max(float((np.abs(weights) * sizes).sum()), 1e-12) for weights in found]
+        return max([np.mean(scaled, axis=0), *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
 
 
 def _summit(pool: Pool, start: NDArray[np.float64] | None, first: NDArray[np.float64]) -> NDArray[np.float64]:

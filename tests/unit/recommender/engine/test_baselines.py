@@ -119,6 +119,21 @@ def test_of_equal_neighbours_the_first_ones_are_kept() -> None:
     assert kept.toarray().tolist() == [[1, -2, 0, 0], [0, 0, 0, 3]]
 
 
+def test_the_best_of_rows_of_any_width_are_those_of_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(3)
+    # Few different values: ties at the edge; rows of 0 to 80 entries, parted in several calls.
+    rows = draws.integers(-3, 4, (60, 80)) * (draws.random((60, 80)) < draws.random((60, 1)))
+    monkeypatch.setattr("recommender.engine.neighbours.PARTED", 100)
+
+    kept = keep_best(csr_array(rows.astype(np.float32)), 7)
+
+    for row, found in zip(rows, kept.toarray(), strict=True):
+        best = np.argsort(-np.abs(row), kind="stable")[:7]
+        expected = np.zeros(80)
+        expected[best] = row[best]
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_large_product_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     plays = csr_array(random_plays(200, 90))
     whole = rp3_weights(plays).toarray()

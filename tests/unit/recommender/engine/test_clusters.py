@@ -11,7 +11,14 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from recommender.engine import clusters as module
 from recommender.engine.catalogue import TooFewSongs
-from recommender.engine.clusters import cohesion, default_n_clusters, fit_clusters, match_ids, nearest
+from recommender.engine.clusters import (
+    centres_of,
+    cohesion,
+    default_n_clusters,
+    fit_clusters,
+    match_ids,
+    nearest,
+)
 
 SCRIPT = """
 import hashlib, numpy as np
@@ -104,3 +111,48 @@ def test_a_group_keeps_its_number_where_half_its_songs_stay() -> None:
 
 def test_few_songs_make_few_groups() -> None:
     assert [default_n_clusters(n) for n in (0, 1, 60, 1_000, 10_000, 10_000_000)] == [1, 1, 3, 50, 200, 400]
+
+
+def test_groups_of_many_songs_are_moved_on_from_where_they_lay(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
+    monkeypatch.setattr(module, "SAMPLE", 500)
+    monkeypatch.setattr(module, "SAMPLE_A_CLUSTER", 1)
+    before = fit_clusters(points, n_clusters=8, seed=7)
+
+    after = fit_clusters(points, n_clusters=8, seed=7, start=before.labels)
+
+    assert after.inertia < before.inertia
+    assert (after.labels == before.labels).mean() > 0.9
+
+
+def test_too_few_groups_to_start_from_are_found_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
+    monkeypatch.setattr(module, "SAMPLE", 500)
+    monkeypatch.setattr(module, "SAMPLE_A_CLUSTER", 1)
+    anew = fit_clusters(points, n_clusters=8, seed=7)
+
+    found = fit_clusters(points, n_clusters=8, seed=7, start=np.zeros(3_000, dtype=np.int32))
+
+    np.testing.assert_array_equal(found.labels, anew.labels)
+
+
+def test_rare_songs_among_many_equal_ones_have_their_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.zeros((2_000, 3), dtype=np.float32)
+    # Every fourth song, at which k-means++ looks first, is like all others.
+    points[1:21:4] = 10 * np.eye(5, 3, dtype=np.float32) + 1
+    monkeypatch.setattr(module, "SAMPLE", 1_999)
+    monkeypatch.setattr(module, "SAMPLE_A_CLUSTER", 1)
+
+    found = fit_clusters(points, n_clusters=4, seed=7)
+
+    assert found.n_clusters == 4
+
+
+def test_centres_are_means_and_a_group_of_nobody_lies_at_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.array([[1, 2], [3, 4], [10, 0]], dtype=np.float32)
+    monkeypatch.setattr(module, "BLOCK", 2)
+
+    means, sizes = centres_of(points, np.array([0, 0, 2], dtype=np.int32), 3)
+
+    assert means.tolist() == [[2, 3], [0, 0], [10, 0]]
+    assert sizes.tolist() == [2, 0, 1]

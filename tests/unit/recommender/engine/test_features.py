@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recommender.engine.catalogue import Catalogue
-from recommender.engine.features import fit_features
+from recommender.engine.features import fit_features, fit_transform
 
 
 def make_catalogue(n: int = 6, **columns: Any) -> Catalogue:
@@ -102,3 +102,12 @@ def test_no_songs_and_one_song_make_a_space_too() -> None:
         catalogue = make_catalogue(n)
 
         assert fit_features(catalogue, seed=7).transform(catalogue).shape[0] == n
+
+
+def test_learning_and_placing_at_once_places_songs_as_one_after_the_other() -> None:
+    catalogue = make_catalogue()
+
+    space, rows = fit_transform(catalogue, seed=7)
+
+    np.testing.assert_array_equal(rows, fit_features(catalogue, seed=7).transform(catalogue))
+    np.testing.assert_array_equal(rows, space.transform(catalogue))

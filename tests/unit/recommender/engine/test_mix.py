@@ -10,7 +10,7 @@ from recommender.engine.baselines import Popularity
 from recommender.engine.catalogue import Catalogue, Profiles, Training
 from recommender.engine.factors import factors
 from recommender.engine.genres import genre_words
-from recommender.engine.learning import fit_mix, learn, start_weights
+from recommender.engine.learning import fit_mix, ground_under, learn, start_weights
 from recommender.engine.metrics import ndcg
 from recommender.engine.mix import Mix
 from recommender.engine.parts import Parts
@@ -231,3 +231,31 @@ def test_songs_are_stored_row_by_row(mix: Mix) -> None:
     parts: Parts = mix.parts
 
     assert all(space.flags.c_contiguous for space in (parts.taste, parts.content, parts.company))
+
+
+def test_what_is_known_of_the_songs_can_be_lent_to_the_next_model(mix: Mix) -> None:
+    weights = start_weights()
+
+    alone, lent = (learn(make_training(), weights, ground=ground) for ground in (None, ground_under(mix)))
+
+    assert lent.words == alone.words
+    for name, array in alone.arrays().items():
+        np.testing.assert_array_equal(array, lent.arrays()[name], err_msg=name)
+
+
+def test_plays_that_all_listeners_share_have_no_axes() -> None:
+    vectors, values = factors(csr_array((np.zeros(4, np.float32), ([0, 0, 1, 1], [0, 1, 0, 1]))), 1, seed=3)
+
+    assert (vectors.shape, values.shape) == ((2, 0), (0,))
+
+
+def test_axes_of_few_directions_are_no_more_than_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(0)
+    matrix = csr_array((draws.normal(size=(90, 4)) @ draws.normal(size=(4, 50))).astype(np.float32))
+    monkeypatch.setattr(factors_module, "WIDE", 10)
+
+    vectors, values = factors(matrix, 12, seed=3)
+
+    expected = np.linalg.svd(matrix.toarray(), compute_uv=False)[:4]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-4)
