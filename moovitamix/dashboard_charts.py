@@ -121,7 +121,7 @@ def usual(check: Check | None, unit: str) -> str:
     if check is None:
         return ""
     if check.low is None or check.high is None:
-        return f"learning what is usual: {count(check.n, 'run')} so far"
+        return f"learning, {count(check.n, 'run')} so far"
     return f"usual: {figure(check.low, unit)} to {figure(check.high, unit)}"
 
 
@@ -189,4 +189,4 @@ def _others(runs: Sequence[Account]) -> str:
         (status, sum(account.status == status for account in runs))
         for status in ("failed", "refused", "abandoned", "partial")
     ]
-    return ", ".join(f"{n} {status}" for status, n in counted if n) or ("no other end" if runs else "")
+    return ", ".join(f"{n} {status}" for status, n in counted if n)

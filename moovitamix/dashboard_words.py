@@ -53,7 +53,9 @@ def size(count: float) -> str:
 
 
 def short_span(seconds: float) -> str:
-    """A measured duration: 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    """A measured duration: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    if 0 < abs(seconds) < 0.1:
+        return f"{number(1000 * seconds)}{THIN}ms"
     if 0 < abs(seconds) < 10:
         return f"{seconds:.2g}{THIN}s"
     unit, length, _ = _unit(seconds)

@@ -4,7 +4,7 @@
 
 const UNITS = {
   bytes: [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]],
-  seconds: [[172800, "days", 86400], [5400, "h", 3600], [90, "min", 60], [0, "s", 1]],
+  seconds: [[172800, "days", 86400], [5400, "h", 3600], [90, "min", 60], [0.1, "s", 1], [1e-9, "ms", 1e-3], [0, "s", 1]],
 };
 const STATUSES = { succeeded: "--mm-good", partial: "--mm-warn" };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -79,7 +79,7 @@ function lines(facts) {
 
 function statuses(facts) {
   const colours = facts.statuses.map((status) => colour(STATUSES[status] || "--mm-bad"));
-  const style = { backgroundColor: colours, borderWidth: 0, borderRadius: 1, categoryPercentage: 1, barPercentage: 0.8 };
+  const style = { backgroundColor: colours, borderWidth: 0, borderRadius: 1, maxBarThickness: 14, categoryPercentage: 1, barPercentage: 0.8 };
   return [{ label: "status", data: facts.statuses.map(() => 1), ...style }];
 }
 
@@ -87,7 +87,7 @@ function statuses(facts) {
 function isNearZero(facts) {
   const values = [...facts.lines.flatMap((line) => line.values), ...(facts.low || []), ...(facts.high || [])];
   const known = values.filter((value) => value !== null);
-  return Math.min(...known) < 0.2 * Math.max(...known);
+  return Math.min(...known) <= 0.2 * Math.max(...known);
 }
 
 function axes(facts, shown) {

@@ -18,6 +18,7 @@ def plain(text: str) -> str:
     [
         (1012, "rows", "1 012"), (0, "rows", "0"), (12.54, "rows", "12.5"), (0.125, "share", "12.5 %"),
         (0.0004, "share", "< 0.1 %"), (0, "share", "0 %"), (1, "share", "100 %"), (0.42, "seconds", "0.42 s"),
+        (0.0211, "seconds", "21.1 ms"), (0, "seconds", "0 s"),
         (75.04, "seconds", "75 s"), (192, "seconds", "3.2 min"), (18_000, "seconds", "5 h"),
         (259_200, "seconds", "3 days"), (999, "bytes", "999 B"), (168_000_000, "bytes", "168 MB"),
         (1580.2, "rows/s", "1 580 rows/s"), (None, "rows", "not measured"),
