@@ -99,7 +99,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda _request: static("moovitamix.css")],
     "SHOW_VIEW_ON_SITE": False,
-    "SITE_URL": reverse_lazy("admin:index"),
+    "SITE_URL": reverse_lazy("home"),
     "DASHBOARD_CALLBACK": "moovitamix.home.admin_index",
     "SIDEBAR": {
         "show_search": False,
