@@ -11,7 +11,7 @@ from django.urls import reverse
 from ingestion import incidents
 from ingestion.incidents import Condition
 from ingestion.models import Incident, Song
-from recommender import drifting
+from recommender import drifting, newcomers
 from recommender.champion import Model
 from recommender.experiments import Judged
 from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion
@@ -109,6 +109,9 @@ def watch_cohesion(now: datetime) -> list[Incident]:
 def watch_drift(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     """Look at the week that is over; an incident while there is an alarm."""
     reports = drifting.check(model, now, seed=seed)
+    of_songs = newcomers.check_songs(model, drifting.monday_before(now), now, seed=seed)
+    if of_songs is not None:
+        reports.insert(0, of_songs)
     wrong = [
         Condition(
             f"drift_found:{report.kind}", "drift_found", WARNING,

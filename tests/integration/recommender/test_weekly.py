@@ -144,7 +144,7 @@ class TestDrift:
     def test_the_weekly_look_stores_reports(self, storage: Path) -> None:
         reports, is_due = weekly.watch_drift(storage, NOW)
 
-        assert [report.kind for report in reports] == ["listening", "recommended", "feedback"]
+        assert [report.kind for report in reports] == ["songs", "listening", "recommended", "feedback"]
         assert not is_due
 
     def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
@@ -154,7 +154,7 @@ class TestDrift:
         facts = json.loads(capsys.readouterr().out)
 
         assert "against the eight before it" in told
-        assert [one["kind"] for one in facts["reports"]] == ["listening", "recommended", "feedback"]
+        assert [one["kind"] for one in facts["reports"]] == ["songs", "listening", "recommended", "feedback"]
         assert facts["full_retrain_is_due"] is False
 
 
@@ -206,5 +206,5 @@ class TestTimetable:
     @pytest.mark.usefixtures("db")
     def test_the_tasks_do_their_work(self) -> None:
         assert "is tested against" in tasks.learn_weekly() or "Nothing has come in" in tasks.learn_weekly()
-        assert tasks.check_drift() == "3 reports, 0 alarms."
+        assert tasks.check_drift() == "4 reports, 0 alarms."
         assert tasks.look_daily()
