@@ -1,0 +1,175 @@
+"""What an operator is told when a run, Beat or a worker is killed: real processes, on both databases."""
+
+import json
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world import World
+from tests.support.project import ROOT, Project, wait_for_line
+
+CELERY = (sys.executable, "-m", "celery", "-A", "moovitamix")
+# Ten minutes later, as far as the signs of life of these parts tell.
+TEN_MINUTES_PASS = """
+from datetime import timedelta
+from django.db.models import F
+from ingestion.models import Pulse
+ten = timedelta(minutes=10)
+Pulse.objects.filter(part__in={parts}).update(at=F("at") - ten, since=F("since") - ten)
+"""
+EVERY_SECOND = """
+from datetime import time
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from ingestion.schedules import sync_timetable
+sync_timetable(time(2), "UTC")
+second = IntervalSchedule.objects.create(every=1, period="seconds")
+names = ["ingestion.tasks.pulse", "ingestion.tasks.watch"]
+PeriodicTask.objects.filter(task__in=names).update(interval=second)
+"""
+TICK_ONCE = """
+from threading import Event
+from moovitamix import tick
+from ingestion.operating import round_of_the_watchdog
+done = Event()
+def look(now):
+    print(round_of_the_watchdog(now).failed)
+    done.set()
+tick.start(look, first_after=0.0)
+assert done.wait(60)
+"""
+THREADS = "import moovitamix.wsgi, threading; print([one.name for one in threading.enumerate()][1:])"
+
+
+def later(project: Project, *parts: str) -> None:
+    """Ten minutes in which these parts gave no sign of life."""
+    project.shell(TEN_MINUTES_PASS.format(parts=(*parts, "watchdog")))
+
+
+def found(project: Project, **variables: Any) -> tuple[int, list[str]]:
+    """The watchdog's exit code, and the keys of what is wrong."""
+    done = project.manage("watchdog", "--json", check=False, **variables)
+    facts = json.loads(done.stdout)
+    assert facts["failed_checks"] == []
+    return done.returncode, [incident["key"] for incident in facts["incidents"]]
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_nothing_alarms_on_a_fresh_clone_nor_after_a_run_by_hand(project: Project, world: World) -> None:
+    fresh = project.manage("watchdog")
+    with DemoServer(world) as server:
+        project.manage("runingest", BASE_URL=server.url)
+    later(project)
+
+    after = project.manage("watchdog")
+
+    assert "all is well; 12 checks were made." in fresh.stdout
+    assert "all is well; 12 checks were made." in after.stdout
+
+
+def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(project: Project, world: World) -> None:
+    with DemoServer(world) as server:
+        killed = project.start(sys.executable, "-m", "tests.support.killed_run", "4", BASE_URL=server.url)
+        assert killed.wait(60) == -signal.SIGKILL
+        told = project.manage("watchdog", check=False)
+        project.manage("runingest", BASE_URL=server.url)
+
+    assert told.returncode == 1
+    assert "The ingestion run died half-way" in told.stdout
+    assert "python manage.py runingest" in told.stdout
+    assert found(project) == (0, [])
+
+
+@pytest.mark.parametrize("broker", ["valkey", "files"])
+def test_a_killed_worker_and_a_killed_beat_are_told_of_until_they_are_back(
+    broker: str, request: pytest.FixtureRequest
+) -> None:
+    project: Project = request.getfixturevalue("postgres_project" if broker == "valkey" else "sqlite_project")
+    variables: dict[str, Any] = {
+        "REDIS_URL": request.getfixturevalue("redis_url") if broker == "valkey" else ""
+    }
+    project.shell(EVERY_SECOND)
+
+    def start_worker() -> "subprocess.Popen[str]":
+        worker = project.start(*CELERY, "worker", "-P", "threads", "-c", "2", **variables)
+        wait_for_line(worker, "ready.")
+        return worker
+
+    def start_beat() -> "subprocess.Popen[str]":
+        beat = project.start(*CELERY, "beat", "--max-interval", "1", **variables)
+        wait_for_line(beat, "Sending due task")
+        return beat
+
+    worker, beat = start_worker(), start_beat()
+    wait_for_line(worker, "succeeded")
+    all_well = found(project, **variables)
+
+    kill(worker)
+    later(project, "worker")
+    without_worker = found(project, **variables)
+
+    worker = start_worker()
+    wait_for_line(worker, "succeeded")
+    kill(beat)
+    later(project, "beat")
+    without_beat = found(project, **variables)
+
+    start_beat()
+    wait_for_line(worker, "succeeded")
+    back = (1, ["nobody has looked"])
+    for _ in range(10):
+        later(project)
+        # A round that the worker has just begun has not ended all incidents yet.
+        back = found(project, **variables)
+        if back[0] == 0:
+            break
+
+    assert all_well == (0, [])
+    assert without_worker == (1, ["worker_gone"])
+    assert without_beat[0] == 1
+    assert "beat_dead" in without_beat[1]
+    assert back == (0, [])
+
+
+def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Project, world: World) -> None:
+    with DemoServer(world) as server:
+        killed = project.start(sys.executable, "-m", "tests.support.killed_run", "4", BASE_URL=server.url)
+        killed.wait(60)
+    command = (sys.executable, str(ROOT / "manage.py"), "watchdog", "--json")
+
+    # Without a mail server mails are printed.
+    watchdogs = [project.start(*command, ALERT_EMAILS="ada@example.org") for _ in range(5)]
+    said = [watchdog.communicate(timeout=120)[0] for watchdog in watchdogs]
+
+    looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
+    assert sorted(looked) == [False, False, False, False, True]
+    assert "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run died half-way") == 1
+
+
+def test_a_web_process_looks_too_unless_it_is_told_not_to(sqlite_project: Project) -> None:
+    with_it = sqlite_project.shell(THREADS)
+    without = sqlite_project.manage(
+        "shell", "--no-imports", "-c", THREADS, WATCHDOG_IN_WEB="false"
+    ).stdout.strip()
+
+    looked = sqlite_project.shell(TICK_ONCE)
+
+    assert (with_it, without) == ("['watchdog']", "[]")
+    assert looked == "()"
+
+
+def test_a_watchdog_that_looks_again_and_again_ends_on_sigterm(sqlite_project: Project) -> None:
+    process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), "watchdog", "--every", "0.1")
+    wait_for_line(process, "12 checks were made")
+    wait_for_line(process, "looked at within the last minute")
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(30) == 0
