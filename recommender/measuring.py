@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from recommender.engine.classic import Classic
 from recommender.engine.evaluation import of_lists
 from recommender.engine.fitting import Ground
 from recommender.engine.lanes import two_lanes
-from recommender.engine.learning import fit_mix, ground_under, learn
+from recommender.engine.learning import Lay, fit_mix, ground_under, learn, unlaid
 from recommender.engine.learning_classic import fit_classic
 from recommender.engine.mix import Mix
 from recommender.engine.spaces import packed
@@ -117,16 +117,21 @@ class Basis:
     """What a training goes on from; nothing, where it begins afresh.
 
     Attributes:
-        ground: what is known of the songs, in the champion's space where that is carried on.
+        lay: brings what is known of the songs, in the champion's space where that is carried on.
         carried: the champion's groups, to be carried on.
         champion: to be compared with.
         names: of the groups carried on, by number, in the order of their labels.
     """
 
-    ground: Ground | None = None
+    lay: Lay = unlaid
     carried: Carried | None = None
     champion: Rival | None = None
     names: dict[int, str] = field(default_factory=dict)
+
+    @cached_property
+    def ground(self) -> Ground | None:
+        """What is known of the songs, found when it is first asked for."""
+        return self.lay()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What the artifact keeps for the next refresh."""
@@ -152,7 +157,7 @@ def measure(
     with two_lanes() as begin:
         fits: list[Callable[[], Model]] = [partial(kind.fit, training) for kind in BASELINES]
         others = begin(fits)
-        model = _fitted(training, basis.ground)
+        model = _fitted(training, lambda: basis.ground)
         on_stage("measuring on the latest week")
         metrics = compare(week, [model, *others()])
     if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
@@ -196,13 +201,13 @@ def learnt(training: Training, measured: Measured) -> Mix | Classic:
     """A model of all plays, by the method that the configuration names, with the weights as measured."""
     if _is_classic(training):
         return _classic(training)
-    return learn(training, measured.weights, ground=measured.ground, start=measured.labels)
+    return learn(training, measured.weights, lay=lambda: measured.ground, start=measured.labels)
 
 
-def _fitted(training: Training, ground: Ground | None = None) -> Mix | Classic:
+def _fitted(training: Training, lay: Lay) -> Mix | Classic:
     if _is_classic(training):
         return _classic(training)
-    return fit_mix(training, refit=False, ground=ground)
+    return fit_mix(training, refit=False, lay=lay)
 
 
 def _is_classic(training: Training) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,9 +77,9 @@ def basis_of(catalogue: Catalogue, method: str, storage: Path, previous: Previou
     if method != ModelVersion.Method.MIX:
         return Basis(champion=champion)
     if previous is None:
-        return Basis(ground_of(catalogue, seed=seed), champion=champion)
+        return Basis(partial(ground_of, catalogue, seed=seed), champion=champion)
     return Basis(
-        ground=ground_of(catalogue, seed=seed, space=previous.space),
+        lay=partial(ground_of, catalogue, seed=seed, space=previous.space),
         carried=Carried(previous.labels, len(previous.numbers)),
         champion=champion,
         names={

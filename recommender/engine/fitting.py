@@ -14,7 +14,7 @@ from recommender.engine.clusters import default_n_clusters, fit_clusters
 from recommender.engine.factors import factors, softened, unit
 from recommender.engine.features import FeatureSpace, fit_transform
 from recommender.engine.genres import genre_idf, genre_matrix, vocabulary
-from recommender.engine.lanes import Begin, two_lanes
+from recommender.engine.lanes import Begin
 from recommender.engine.neighbours import (
     EASE_SONGS,
     begin_knn,
@@ -74,21 +74,15 @@ class Listening:
 
 def ground_of(catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None) -> Ground:
     """All that is known of the songs; in `space`, where one is carried on, else in one of their own."""
-    with two_lanes() as begin:
-        placed = begin([lambda: _placed(catalogue, space, seed)])
-        artists, words = catalogue.artist_codes(), vocabulary(catalogue.genres)
-        genres = genre_matrix(catalogue.genres, words)
-        [(found, both)] = placed()
-    content = content_of(catalogue, found, both)
-    return Ground(content, artists, words, genres, catalogue.available, found)
-
-
-def _placed(
-    catalogue: Catalogue, space: FeatureSpace | None, seed: int
-) -> tuple[FeatureSpace, NDArray[np.float32]]:
+    words = vocabulary(catalogue.genres)
     if space is None:
-        return fit_transform(catalogue, seed=seed)
-    return space, space.transform(catalogue)
+        space, both = fit_transform(catalogue, seed=seed)
+    else:
+        both = space.transform(catalogue)
+    return Ground(
+        content=content_of(catalogue, space, both), artists=catalogue.artist_codes(), words=words,
+        genres=genre_matrix(catalogue.genres, words), available=catalogue.available, space=space,
+    )  # fmt: skip
 
 
 def content_of(catalogue: Catalogue, space: FeatureSpace, both: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Learn a `mix`: its parts from the plays, its weights from plays held out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +27,14 @@ TUNING_LISTENERS = 4_000  # measured: with 2 000 the choice of them moves the te
 TUNING_LISTENERS_OF_MANY = 1_500  # each takes 4 ms where songs are many
 FEWEST_LISTENERS = 30  # with fewer, tuned weights follow chance: the starting weights stay
 
+Lay = Callable[[], Ground | None]
 
-def fit_mix(training: Training, *, refit: bool = True, ground: Ground | None = None) -> Mix:
+
+def unlaid() -> None:
+    """No ground is laid yet."""
+
+
+def fit_mix(training: Training, *, refit: bool = True, lay: Lay = unlaid) -> Mix:
     """Tune the weights on the held-out plays, then learn from all plays with them.
 
     The held-out plays are `training.tuning`, or a seeded tenth of `plays`. With fewer than 30 listeners that
@@ -35,37 +42,38 @@ def fit_mix(training: Training, *, refit: bool = True, ground: Ground | None = N
 
     Args:
         refit: False leaves out the second learning: for a model that is only measured, a little too modestly.
+        lay: asked for the ground while the other lane learns from the plays; None from it: it is laid here.
     """
     plays, tuning = split(training)
     most = TUNING_LISTENERS if plays.shape[1] <= DENSE_SONGS else TUNING_LISTENERS_OF_MANY
     rows = tuning_listeners(plays, tuning, most=most, seed=training.seed)
     if len(rows) < FEWEST_LISTENERS:
-        return learn(training, start_weights(), ground=ground)
+        return learn(training, start_weights(), lay=lay)
     known = replace(training, plays=plays, tuning=None)
-    model = _untuned(known, ground)
+    model = _untuned(known, lay)
     weights = tuned_weights(model, known, tuning, rows)
     if not refit:
         return replace(model, weights=weights)
     # The groups of nine tenths of the plays are those of all: found once, for they take half of the time.
-    return _learnt(training, weights, ground_under(model), labels=model.labels)
+    return _learnt(training, weights, lambda: ground_under(model), labels=model.labels)
 
 
 def learn(
     training: Training,
     weights: NDArray[np.float64] | None,
     *,
-    ground: Ground | None = None,
+    lay: Lay = unlaid,
     start: NDArray[np.int32] | None = None,
 ) -> Mix:
     """Learn from all plays, those held out too, with weights tuned before; None: as `fit_mix`.
 
     Args:
-        ground: `ground_under` a model of the same catalogue, which saves its computation.
+        lay: brings the ground, such as `ground_under` a model of the same catalogue: it is not found again.
         start: that model's labels, from which the groups of many songs are moved on.
     """
     if weights is None:
-        return fit_mix(training, ground=ground)
-    return _learnt(training, weights, ground, start=start)
+        return fit_mix(training, lay=lay)
+    return _learnt(training, weights, lay, start=start)
 
 
 def ground_under(model: Mix) -> Ground:
@@ -77,13 +85,13 @@ def ground_under(model: Mix) -> Ground:
 def _learnt(
     training: Training,
     weights: NDArray[np.float64],
-    ground: Ground | None = None,
+    lay: Lay,
     *,
     labels: NDArray[np.int32] | None = None,
     start: NDArray[np.int32] | None = None,
 ) -> Mix:
     whole = replace(training, plays=everything(training), tuning=None)
-    return replace(_untuned(whole, ground, labels=labels, start=start), weights=weights)
+    return replace(_untuned(whole, lay, labels=labels, start=start), weights=weights)
 
 
 def start_weights() -> NDArray[np.float64]:
@@ -92,7 +100,7 @@ def start_weights() -> NDArray[np.float64]:
 
 def _untuned(
     training: Training,
-    ground: Ground | None = None,
+    lay: Lay,
     *,
     labels: NDArray[np.int32] | None = None,
     start: NDArray[np.int32] | None = None,
@@ -100,7 +108,7 @@ def _untuned(
     seed, n_clusters = training.seed, training.configuration.get("n_clusters")
     with two_lanes() as begin:
         listening = begin_listening(training.plays, begin, seed=seed)
-        ground = ground or ground_of(training.catalogue, seed=seed)
+        ground = lay() or ground_of(training.catalogue, seed=seed)
         parts = fit_parts(
             listening, ground, labels=labels, start=start, carried=training.carried,
             n_clusters=int(n_clusters) if n_clusters else None, seed=seed,

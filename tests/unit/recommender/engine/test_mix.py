@@ -236,7 +236,8 @@ def test_songs_are_stored_row_by_row(mix: Mix) -> None:
 def test_what_is_known_of_the_songs_can_be_lent_to_the_next_model(mix: Mix) -> None:
     weights = start_weights()
 
-    alone, lent = (learn(make_training(), weights, ground=ground) for ground in (None, ground_under(mix)))
+    alone = learn(make_training(), weights)
+    lent = learn(make_training(), weights, lay=lambda: ground_under(mix))
 
     assert lent.words == alone.words
     for name, array in alone.arrays().items():
