@@ -157,7 +157,7 @@ def measure(
     with two_lanes() as begin:
         fits: list[Callable[[], Model]] = [partial(kind.fit, training) for kind in BASELINES]
         others = begin(fits)
-        model = _fitted(training, lambda: basis.ground)
+        model = _classic(training) or fit_mix(training, refit=False, lay=lambda: basis.ground)
         on_stage("measuring on the latest week")
         metrics = compare(week, [model, *others()])
     if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
@@ -182,10 +182,9 @@ def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
 def _against(week: Week, model: Model, champion: Rival) -> dict[str, Any]:
     """NDCG less the champion's, paired by listener, with a 95 % interval by bootstrap."""
     artists = week.past.catalogue.artist_codes()
-    ours = of_lists(model.recommend(week.profiles, LIST), week.test, artists=artists).ndcg_each
-    theirs = of_lists(
-        _lists_of(week, champion.model, champion.song_ids, BOOTSTRAP_SEED), week.test, artists=artists
-    ).ndcg_each
+    own = model.recommend(week.profiles, LIST)
+    others = _lists_of(week, champion.model, champion.song_ids, BOOTSTRAP_SEED)
+    ours, theirs = (of_lists(lists, week.test, artists=artists).ndcg_each for lists in (own, others))
     both = np.isfinite(ours) & np.isfinite(theirs)
     differences = (ours - theirs)[both]
     random = np.random.default_rng(BOOTSTRAP_SEED)
@@ -199,22 +198,14 @@ def _against(week: Week, model: Model, champion: Rival) -> dict[str, Any]:
 
 def learnt(training: Training, measured: Measured) -> Mix | Classic:
     """A model of all plays, by the method that the configuration names, with the weights as measured."""
-    if _is_classic(training):
-        return _classic(training)
-    return learn(training, measured.weights, lay=lambda: measured.ground, start=measured.labels)
+    lay, start = (lambda: measured.ground), measured.labels
+    return _classic(training) or learn(training, measured.weights, lay=lay, start=start)
 
 
-def _fitted(training: Training, lay: Lay) -> Mix | Classic:
-    if _is_classic(training):
-        return _classic(training)
-    return fit_mix(training, refit=False, lay=lay)
-
-
-def _is_classic(training: Training) -> bool:
-    return training.configuration["method"] == ModelVersion.Method.CLASSIC
-
-
-def _classic(training: Training) -> Classic:
+def _classic(training: Training) -> Classic | None:
+    """A classic model, where the configuration asks for one."""
+    if training.configuration["method"] != ModelVersion.Method.CLASSIC:
+        return None
     n_clusters = training.configuration.get("n_clusters")
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
