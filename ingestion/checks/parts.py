@@ -43,7 +43,9 @@ def workers_alive(now: datetime, answers: Callable[[], bool]) -> None:
         return
     # Where no worker ever came, one is missed when Beat has been sending for long enough.
     too_early = worker is None and beat is not None and beat.since > now - SILENT_AFTER
-    if not is_silent(worker, now) or too_early or answers():
+    is_open = incidents.open_incidents().filter(key=WORKER).exists()
+    # Asked once: where messages are files, every question to a dead worker leaves one.
+    if not is_silent(worker, now) or too_early or (not is_open and answers()):
         incidents.clear(WORKER, now)
         return
     facts = _silence(worker, now) if worker else {}

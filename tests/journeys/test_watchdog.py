@@ -41,6 +41,23 @@ def look(now):
 tick.start(look, first_after=0.0)
 assert done.wait(60)
 """
+FORGET = """
+from datetime import timedelta
+from django.utils import timezone
+from ingestion.models import IngestionRun, Rejection
+from ingestion.operating import forget_now
+now = timezone.now()
+for days in (800, 799, 1):
+    at = now - timedelta(days=days)
+    IngestionRun.objects.create(trigger="command", status="succeeded", started_at=at, heartbeat_at=at,
+                                finished_at=at, host="here", pid=1, process_started=0.0)
+for run, resolved_at in ((1, now - timedelta(days=91)), (2, None)):
+    Rejection.objects.create(run_id=run, last_run_id=run, resource="songs", payload="{}", fingerprint=run,
+                             reason="no name", resolved_at=resolved_at)
+gone = forget_now(now)
+left = sorted(IngestionRun.objects.values_list("pk", flat=True))
+print(left, {name: gone[name] for name in ("runs", "rejections")})
+"""
 THREADS = "import moovitamix.wsgi, threading; print([one.name for one in threading.enumerate()][1:])"
 
 
@@ -151,6 +168,10 @@ def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Pr
     looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
     assert sorted(looked) == [False, False, False, False, True]
     assert "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run died half-way") == 1
+
+
+def test_what_is_old_is_forgotten_on_both_databases(project: Project) -> None:
+    assert project.shell(FORGET) == "[2, 3] {'runs': 1, 'rejections': 1}"
 
 
 def test_a_web_process_looks_too_unless_it_is_told_not_to(sqlite_project: Project) -> None:

@@ -109,6 +109,22 @@ def test_a_worker_that_answers_while_a_training_keeps_it_from_other_tasks_is_the
     assert open_keys() == []
 
 
+def test_a_worker_that_is_missed_is_not_asked_again_and_again() -> None:
+    alive("beat", minutes_ago=0.5)
+    alive("worker", minutes_ago=6)
+    asked: list[bool] = []
+
+    def ask() -> bool:
+        asked.append(True)
+        return False
+
+    for _ in range(3):
+        workers_alive(NOW, ask)
+
+    assert len(asked) == 1
+    assert open_keys() == ["worker_gone"]
+
+
 def test_no_worker_is_missed_while_beat_is_silent_for_nobody_can_tell() -> None:
     alive("beat", minutes_ago=6)
     alive("worker", minutes_ago=6)
