@@ -204,6 +204,8 @@ if not REDIS_URL:
     }
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = True
+# Settled results are forgotten by the daily task, not by Celery's own after a day.
+CELERY_RESULT_EXPIRES = 86_400 * env.whole("KEEP_SETTLED_DAYS", 90, least=1, most=36_500)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
