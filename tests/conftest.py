@@ -53,6 +53,12 @@ os.environ.update(
 django.setup()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """On several cores each process brings servers and settings of its own, and this one runs no test."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+
+
 def pytest_report_header() -> list[str]:
     return [f"PostgreSQL: {POSTGRES.name}", f"Redis: {VALKEY.name}"]
 

@@ -17,7 +17,7 @@ STEPS = [
     "lint-imports",
     "python3 manage.py makemigrations --check --dry-run",
     "python3 manage.py check",
-    "python3 manage.py test -x",
+    "python3 manage.py test -n auto --dist loadfile -x",
 ]
 # Writes down what was asked, and fails where it is told to.
 TOOL = """#!/bin/sh
