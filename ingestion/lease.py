@@ -7,7 +7,9 @@ error_kind and error, whose partial UNIQUE allows one running row.
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -18,10 +20,22 @@ from django.utils import timezone
 LEASE: Final = timedelta(minutes=5)
 BEAT_EVERY: Final = 5.0  # seconds
 RUNNING: Final = "running"
+# What this thread is at work on, such as {"run": 7}: every line that it logs says so.
+WORK: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", default={})  # noqa: B039
 
 
 class RunLost(Exception):
     """This run was marked abandoned by another one, and must write nothing more."""
+
+
+@contextmanager
+def at_work_on(**names: object) -> Iterator[None]:
+    """Until the end, log lines name this work beside what the thread was at work on before."""
+    before = WORK.set({**WORK.get(), **names})
+    try:
+        yield
+    finally:
+        WORK.reset(before)
 
 
 def holder() -> dict[str, Any]:

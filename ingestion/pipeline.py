@@ -20,6 +20,7 @@ from ingestion import rejections, runs
 from ingestion.applying import latency_of, mark_missing
 from ingestion.intake import Intake, Source
 from ingestion.landing import Change, Known, number_of
+from ingestion.lease import at_work_on
 from ingestion.meter import Meter
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.quality import Limits, Status, Verdict, judge
@@ -92,13 +93,14 @@ def ingest(client: Source, order: Order, watch: Watch | None = None) -> Ingestio
     run = runs.begin(
         trigger=order.trigger, slot=order.slot, dry_run=order.dry_run, accept_reset=order.accept_reset
     )
-    logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
-    job = _Job(run, order, watch or Watch())
-    with job.ending():
-        job.read(client)
-        job.judge_and_apply()
-    run.refresh_from_db()
-    logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
+    with at_work_on(run=run.pk):
+        logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
+        job = _Job(run, order, watch or Watch())
+        with job.ending():
+            job.read(client)
+            job.judge_and_apply()
+        run.refresh_from_db()
+        logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
     return run
 
 

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db import Error
 from django.utils import timezone
 
+from ingestion.lease import at_work_on
 from ingestion.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ class MeasuredTask(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
+        with at_work_on(task=self.request.id or "", task_name=self.name):
+            return self._measured(*args, **kwargs)
+
+    def _measured(self, *args: Any, **kwargs: Any) -> Any:
         started_at, meter = timezone.now(), Meter()
         succeeded = False
         try:

@@ -1,5 +1,6 @@
 """Every setting, from the environment and `.env` alone; every default works on a fresh clone."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ INSTALLED_APPS = [
     "recommender",
 ]
 MIDDLEWARE = [
+    "moovitamix.logs.named_requests",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -258,11 +260,26 @@ KEEP_SETTLED_DAYS = env.whole("KEEP_SETTLED_DAYS", 90, least=1, most=36_500)
 # --- Logs ------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+# Else Python writes warnings to standard error in its own way.
+logging.captureWarnings(capture=True)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "moovitamix.logs.LineFormatter"},
+        "json": {"()": "moovitamix.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender", "celery")},
-}
+    "loggers": {
+        **{name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender", "celery")},
+        # Django, Celery and its processes bring handlers of their own, which would write in other ways.
+        "django": {"level": "INFO", "handlers": []},
+        **{
+            name: {"level": level, "handlers": ["stderr"], "propagate": False}
+            for name, level in (
+                ("django.server", "INFO"), ("celery.task", LOG_LEVEL), ("multiprocessing", "WARNING"),
+            )
+        },
+    },
+}  # fmt: skip

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 from numpy.typing import NDArray
 
-from ingestion.lease import Heart, RunLost, abandon_dead, finish, holder, running
+from ingestion.lease import Heart, RunLost, abandon_dead, at_work_on, finish, holder, running
 from ingestion.meter import Meter
 from recommender import folders, registry
 from recommender.engine import artifact
@@ -111,12 +112,14 @@ def retrain(order: Order, watch: Watch | None = None) -> TrainingRun:
         Exception: what nobody foresaw; the training's row says that it failed.
     """
     run = _begin(order)
-    logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, order.method)
-    job = _Job(run, order, watch or Watch())
-    with job.ending(), job.alive():
-        job.work()
-    run.refresh_from_db()
-    logger.info("training_finished training=%s status=%s version=%s", run.pk, run.status, run.version or "-")
+    with at_work_on(training=run.pk):
+        logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, order.method)
+        job = _Job(run, order, watch or Watch())
+        with job.ending(), job.alive():
+            job.work()
+        run.refresh_from_db()
+        version = run.version or "-"
+        logger.info("training_finished training=%s status=%s version=%s", run.pk, run.status, version)
     return run
 
 
@@ -168,7 +171,10 @@ class _Job:
     def alive(self) -> Iterator[None]:
         """While inside, another thread beats the heart and looks at the memory."""
         ended = Event()
-        thread = Thread(target=self._accompany, args=(ended,), name="training_alive", daemon=True)
+        # In a copy of this thread's context, so that its log lines name the training.
+        thread = Thread(
+            target=copy_context().run, args=(self._accompany, ended), name="training_alive", daemon=True
+        )
         thread.start()
         try:
             yield

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Event
 
@@ -40,7 +41,8 @@ class Crew:
 
     def submit(self, number: int) -> None:
         """Have this page fetched."""
-        future = self._pool.submit(self._work, number)
+        # In a copy of the reader's context, so that log lines name the reader's work.
+        future = self._pool.submit(copy_context().run, self._work, number)
         self._running.add(future)
         future.add_done_callback(self._done.put)
 
