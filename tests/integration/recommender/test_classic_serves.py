@@ -169,7 +169,7 @@ def test_a_dislike_and_skips_change_what_comes(options: Options) -> None:
 def test_a_newcomer_gets_what_is_popular_in_their_genres_and_the_list_says_so(options: Options) -> None:
     listener = newcomer("Jazz")
 
-    served = recommend(options, listener=listener, n=5)
+    served = recommend(options, listener=listener, n=5, discovery=0)
 
     assert {item["reason"] for item in served.items} == {"Popular in jazz, one of your favourite genres"}
     assert (served.arm, served.version) == ("champion", champion_row())
