@@ -1,12 +1,9 @@
 """The front page, the state of the data and of the service: what joins both rooms."""
 
-import logging
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest
 from django.urls import reverse, reverse_lazy
 from django.utils import timezone
 from django.utils.html import format_html
@@ -21,8 +18,6 @@ from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from ingestion.schedules import next_due
 from recommender.configuration import loaded
 from recommender.models import ModelVersion
-
-logger = logging.getLogger(__name__)
 
 HEADLINES = {
     "running": "Run {pk} is at work",
@@ -127,23 +122,6 @@ class StatusView(APIView):
         })  # fmt: skip
 
 
-def live(request: HttpRequest) -> JsonResponse:
-    """The process answers; asks nothing else."""
-    return JsonResponse({"status": "ok"})
-
-
-def ready(request: HttpRequest) -> JsonResponse:
-    """Whether requests can be served: 503 where not, and `degraded` where they are served less well."""
-    checks = {"database": _database()}
-    if checks["database"] == "ok":
-        checks["migrations"] = _migrations()
-    if set(checks.values()) != {"ok"}:
-        return JsonResponse({"status": "unavailable", "checks": checks}, status=503)
-    # What exactly is wrong with the model stands in the log and in `status/`: anyone may ask here.
-    checks["model"] = "ok" if loaded().degraded is None else "another one, or none, serves instead"
-    return JsonResponse({"status": "ok" if checks["model"] == "ok" else "degraded", "checks": checks})
-
-
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar: what a person looks for, by their words."""
     return [
@@ -202,19 +180,3 @@ def _model() -> Update:
 def _age(name: str, updated_at: datetime | None, source: str | None, now: datetime) -> dict[str, Any]:
     age = (now - updated_at).total_seconds() if updated_at else None
     return {"name": name, "updated_at": updated_at, "age_seconds": age, "source": source}
-
-
-def _database() -> str:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        logger.exception("health_database_down")
-        return "does not answer"
-    return "ok"
-
-
-def _migrations() -> str:
-    executor = MigrationExecutor(connection)
-    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return f"{len(pending)} are missing: python manage.py migrate" if pending else "ok"

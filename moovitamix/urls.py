@@ -7,7 +7,8 @@ from drf_spectacular.views import SpectacularAPIView
 from moovitamix.dashboard import live as live_run
 from moovitamix.dashboard import operations, run_page
 from moovitamix.errors import no_route
-from moovitamix.home import StatusView, live, ready
+from moovitamix.health import live, ready
+from moovitamix.home import StatusView
 from moovitamix.openapi import ApiRoot, Docs
 from recommender.loop_page import models
 from recommender.pages import listen

@@ -27,7 +27,7 @@ def data_fresh(now: datetime, limit: timedelta) -> None:
     older than thrice the limit, once it was seen to grow. Where runs are started by hand, and not day by day,
     nothing is stale.
     """
-    brought = _brought_in() if _is_regular(now) else {}
+    brought = brought_in() if _is_regular(now) else {}
     stale = [
         condition
         for resource, at in brought.items()
@@ -36,7 +36,7 @@ def data_fresh(now: datetime, limit: timedelta) -> None:
     incidents.settle(STALE, stale, now, run_id=_last_run())
 
 
-def _brought_in() -> dict[str, datetime]:
+def brought_in() -> dict[str, datetime]:
     """When each resource's last run was over that took its rows in."""
     reports = ResourceReport.objects.filter(run__status__in=APPLIED, run__dry_run=False)
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))

@@ -1,0 +1,112 @@
+"""Is this process alive, and can it serve: what a load balancer, a container and a person ask."""
+
+import logging
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import redis
+from django.conf import settings
+from django.core.cache import cache
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+
+from ingestion.checks.data import brought_in
+from recommender.configuration import loaded
+
+logger = logging.getLogger(__name__)
+
+OK: Final = "ok"
+SILENT: Final = "does not answer"
+# Who asks waits a few seconds at most, and a server in the same network answers within milliseconds.
+ANSWER_WITHIN: Final = 2.0
+
+
+def live(request: HttpRequest) -> JsonResponse:
+    """The process answers; asks nothing else."""
+    return JsonResponse({"status": OK})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """Whether requests can be served: 503 where not, and `degraded` where they are served less well."""
+    needed = {"database": _database()}
+    if needed["database"] == OK:
+        needed["migrations"] = _checked(_migrations)
+    broker = _checked(_broker)
+    # With Redis both are one server, and Django would wait for it without end.
+    needed["cache"] = SILENT if settings.REDIS_URL and broker != OK else _checked(_cache)
+    if set(needed.values()) != {OK}:
+        return JsonResponse({"status": "unavailable", "checks": needed | {"broker": broker}}, status=503)
+    wanted = {"broker": broker, "artifact": _checked(_artifact), "data_age": _checked(_data_age)}
+    status = OK if set(wanted.values()) == {OK} else "degraded"
+    return JsonResponse({"status": status, "checks": needed | wanted})
+
+
+def _checked(check: Callable[[], str]) -> str:
+    """What a check says; one that breaks is written down, and tells no stranger why."""
+    try:
+        return check()
+    except Exception:
+        # Whatever a driver of a cache, a broker or a file system raises: the answer is that it fails.
+        logger.exception("health_check_broke check=%s", check.__name__.lstrip("_"))
+        return SILENT
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        logger.exception("health_database_down")
+        return SILENT
+    return OK
+
+
+def _migrations() -> str:
+    missing = _missing_migrations()
+    if not missing:
+        return OK
+    # Not kept: the next question may come after `migrate`.
+    _missing_migrations.cache_clear()
+    return f"{missing} are missing: python manage.py migrate"
+
+
+@lru_cache(maxsize=1)
+def _missing_migrations() -> int:
+    # Reads a hundred files. A process that has seen every table keeps that: its code does not change.
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def _cache() -> str:
+    cache.set("health", OK, 60)
+    return OK if cache.get("health") else "keeps nothing"
+
+
+def _broker() -> str:
+    if not settings.REDIS_URL:
+        folder = Path(settings.BROKER_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return OK
+    patience = {"socket_timeout": ANSWER_WITHIN, "socket_connect_timeout": ANSWER_WITHIN}
+    with redis.Redis.from_url(settings.REDIS_URL, **patience) as client:
+        client.ping()
+    return OK
+
+
+def _artifact() -> str:
+    # What exactly is wrong stands in the log and in `status/`: anyone may ask here.
+    return OK if loaded().degraded is None else "another model, or none, serves instead"
+
+
+def _data_age() -> str:
+    """What no run ever brought in has no age: then it is the model that is missing."""
+    now, limit = timezone.now(), timedelta(hours=settings.MAX_DATA_AGE_HOURS)
+    old = sorted(name for name, at in brought_in().items() if now - at > limit)
+    return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK
