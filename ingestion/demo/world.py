@@ -31,6 +31,8 @@ class World:
     Day 0 opens with `songs` songs and `listeners` listeners; each day ends with the rows of the day before,
     the day's sessions, a few new and changed rows, and a few gone. The n-th day does not depend on
     whether it was reached by `days` or by `advance`. All times lie before the end of the last day.
+    In a calm world the few are none on most days: as many as their shares say, which matters where rows are
+    few and days many.
 
     The source's own fields come first in each row; songs carry `audio_features` and `release_year` besides.
 
@@ -46,12 +48,15 @@ class World:
         listeners: int = 200,
         days: int = 30,
         start: date = date(2026, 1, 1),
+        *,
+        calm: bool = False,
     ) -> None:
         if min(songs, listeners, days) < 1:
             raise ValueError("a world needs at least one song, one listener and one day")
         self.seed = seed
         self.start = start
         self._size = (songs, listeners)
+        self._calm = calm
         self._generation = 0
         self._version = 0
         self._found()
@@ -59,10 +64,17 @@ class World:
 
     @classmethod
     def up_to(
-        cls, last: date, *, seed: int = 7, songs: int = 1000, listeners: int = 200, days: int = 30
+        cls,
+        last: date,
+        *,
+        seed: int = 7,
+        songs: int = 1000,
+        listeners: int = 200,
+        days: int = 30,
+        calm: bool = False,
     ) -> "World":
         """A world whose last day is `last`."""
-        return cls(seed, songs, listeners, days, last - timedelta(days=days - 1))
+        return cls(seed, songs, listeners, days, last - timedelta(days=days - 1), calm=calm)
 
     @property
     def day(self) -> int:
@@ -107,6 +119,23 @@ class World:
         self._sessions.append(row)
         self._listeners.remember(listener, ids)
         self._publish()
+
+    def known(self, songs: Sequence[int]) -> list[int]:
+        """Those of the songs that are not withdrawn."""
+        return [song for song in songs if song in self._catalogue.rows]
+
+    def shift_tastes(self, styles: Sequence[str], weight: float) -> None:
+        """Let every listener want these styles more, from now on: `weight`, 0 to 1, of what each wants.
+
+        Raises:
+            ValueError: there is no such style, or none is named.
+        """
+        wave = np.zeros(len(STYLES))
+        wave[[self.styles.index(style) for style in styles]] = 1 / max(1, len(styles))
+        if not styles:
+            raise ValueError("which styles?")
+        for listener, taste in self._listeners.taste.items():
+            self._listeners.taste[listener] = (1 - weight) * taste + weight * wave
 
     def style_of(self, song: int) -> str:
         """The style a song was made in; withdrawn songs have one too."""
@@ -158,13 +187,13 @@ class World:
         random = Random(int(rng.integers(2**63)))
         self._drop(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
-        for song in random.sample(songs, some(CHANGED_SONGS, len(songs))):
+        for song in random.sample(songs, self._some(CHANGED_SONGS, len(songs), random)):
             self._catalogue.change(song, stamp(moments.draw(random)), random)
-        for listener in random.sample(listeners, some(CHANGED_LISTENERS, len(listeners))):
+        for listener in random.sample(listeners, self._some(CHANGED_LISTENERS, len(listeners), random)):
             self._listeners.change(listener, stamp(moments.draw(random)), random)
         self._prolong(moments, random)
-        self._catalogue.release(some(NEW_SONGS, len(songs)), moments, rng)
-        self._listeners.welcome(some(NEW_LISTENERS, len(listeners)), moments, rng)
+        self._catalogue.release(self._some(NEW_SONGS, len(songs), random), moments, rng)
+        self._listeners.welcome(self._some(NEW_LISTENERS, len(listeners), random), moments, rng)
 
     def _drop(self, random: Random) -> None:
         """Withdraw songs that nobody played if there are such, and let listeners go with their sessions."""
@@ -174,15 +203,19 @@ class World:
             unplayed = [song for song in songs if song not in played]
             candidates = unplayed or songs
             self._catalogue.withdraw(
-                random.sample(candidates, min(len(candidates), some(GONE_SONGS, len(songs))))
+                random.sample(candidates, min(len(candidates), self._some(GONE_SONGS, len(songs), random)))
             )
         if len(listeners) > TOY:
-            left = random.sample(listeners, some(GONE_LISTENERS, len(listeners)))
+            left = random.sample(listeners, self._some(GONE_LISTENERS, len(listeners), random))
             for listener in left:
                 self._listeners.leave(listener)
             self._sessions = [row for row in self._sessions if row["user_id"] not in left]
         if len(self._sessions) > TOY:
-            gone = set(random.sample(range(len(self._sessions)), some(GONE_SESSIONS, len(self._sessions))))
+            gone = set(
+                random.sample(
+                    range(len(self._sessions)), self._some(GONE_SESSIONS, len(self._sessions), random)
+                )
+            )
             self._sessions = [row for at, row in enumerate(self._sessions) if at not in gone]
 
     def _prolong(self, moments: Moments, random: Random) -> None:
@@ -196,6 +229,9 @@ class World:
             missed = random.choice([song for song in heard if song not in row["items"]] or row["items"])
             items = list(dict.fromkeys([*row["items"], missed]))
             self._sessions[at] = {**row, "items": items, "updated_at": stamp(moments.draw(random))}
+
+    def _some(self, share: float, rows: int, random: Random) -> int:
+        return by_chance(share, rows, random) if self._calm else some(share, rows)
 
     def _publish(self) -> None:
         tables = (tuple(self._catalogue.rows.values()), tuple(self._listeners.rows.values()))
@@ -220,3 +256,8 @@ class World:
 def some(share: float, rows: int) -> int:
     """So many of the rows, and at least one."""
     return max(1, math.ceil(share * rows))
+
+
+def by_chance(share: float, rows: int, random: Random) -> int:
+    """So many of the rows on the mean, whole numbers next to it."""
+    return math.floor(share * rows + random.random())
