@@ -12,7 +12,7 @@ from django.db import transaction
 from recommender import decisions, evidence, mishaps, registry, scoring
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.verdicts import Outcome, Verdict
-from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
+from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList, TrainingRun
 from recommender.registry import Verify
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,9 @@ def start_next(now: datetime) -> Experiment | None:
             return None
         champion = registry.champion_row()
         if champion is None:
+            return None
+        if _is_overtaken(waiting, champion):
+            _end(waiting, Experiment.Outcome.VOID, f"It was made to follow {waiting.champion}.", now)
             return None
         if waiting.kind != Kind.EQUALS:
             try:
@@ -247,6 +250,18 @@ def _end(experiment: Experiment, outcome: str, reason: str, now: datetime) -> No
     experiment.status, experiment.ended_at = Status.ENDED, now
     experiment.outcome, experiment.reason = outcome, reason
     experiment.save(update_fields=["status", "ended_at", "outcome", "reason"])
+
+
+def _is_overtaken(waiting: Experiment, champion: ModelVersion) -> bool:
+    """Whether another champion has come while the loop's weekly candidate waited.
+
+    It carries on the groups of one that serves no more, or of none, and so would be tested as a change, for
+    up to two months in which nothing else is: the next cycle refreshes the new champion. One that was learnt
+    anew because the world has moved is no less wanted than before, and a person's wish is a person's.
+    """
+    if waiting.champion == champion or waiting.by != BY_ITSELF:
+        return False
+    return not TrainingRun.objects.filter(version=waiting.challenger, full=True).exists()
 
 
 def _require_open(experiment: Experiment, reason: str) -> None:

@@ -18,6 +18,7 @@ from recommender.models import (
     Promotion,
     ScoredList,
     ServedList,
+    TrainingRun,
 )
 from recommender.registry import NotPromotable
 from tests.support.tested import DAY, START, interleaved, people_and_songs, version
@@ -47,9 +48,9 @@ def candidate(champion: ModelVersion) -> ModelVersion:
     return version("2026w45.1")
 
 
-def propose(candidate: ModelVersion, kind: str = "change", **fields: Any) -> Experiment:
+def propose(candidate: ModelVersion, kind: str = "change", by: str = "test", **fields: Any) -> Experiment:
     return experiments.propose(
-        candidate, kind=kind, gates={"passed": True}, by="test", now=fields.pop("now", START), **fields
+        candidate, kind=kind, gates={"passed": True}, by=by, now=fields.pop("now", START), **fields
     )
 
 
@@ -268,6 +269,42 @@ def test_the_waiting_test_starts_when_the_running_one_ends(candidate: ModelVersi
 
     second.refresh_from_db()
     assert (second.status, second.started_at) == ("running", START + 5 * DAY)
+
+
+class TestOvertaken:
+    """The running test is won while another candidate waits."""
+
+    def waited(self, candidate: ModelVersion, by: str, *, full: bool = False) -> Experiment:
+        first = propose(candidate)
+        newer = version("2026w46.1")
+        TrainingRun.objects.create(
+            trigger="schedule", status="succeeded", full=full, version=newer, started_at=START, pid=1,
+            heartbeat_at=START, finished_at=START, host="h", process_started=0.0,
+        )  # fmt: skip
+        waits = propose(newer, by=by)
+        experiments.decide_by_hand(
+            first, promote=True, reason="Good.", by="ada", now=START + DAY, verify=sound
+        )
+        experiments.start_next(START + DAY)
+        waits.refresh_from_db()
+        return waits
+
+    def test_the_loops_weekly_candidate_is_not_tested_against_a_champion_it_does_not_know(
+        self, candidate: ModelVersion
+    ) -> None:
+        waits = self.waited(candidate, "the loop")
+
+        assert (waits.status, waits.outcome) == ("ended", "void")
+        assert waits.reason == "It was made to follow 2026w44.1."
+        assert role(waits.challenger) == Role.CANDIDATE
+
+    def test_what_was_learnt_anew_is_tested_all_the_same(self, candidate: ModelVersion) -> None:
+        waits = self.waited(candidate, "the loop", full=True)
+
+        assert (waits.status, waits.champion.label) == ("running", "2026w45.1")
+
+    def test_so_is_what_a_person_proposed(self, candidate: ModelVersion) -> None:
+        assert self.waited(candidate, "ada").status == "running"
 
 
 def test_a_rollback_while_a_test_runs_closes_it_as_void(candidate: ModelVersion) -> None:
