@@ -9,6 +9,7 @@ from moovitamix.dashboard import operations, run_page
 from moovitamix.errors import no_route
 from moovitamix.health import live, ready
 from moovitamix.home import StatusView
+from moovitamix.metrics import metrics
 from moovitamix.openapi import ApiRoot, Docs
 from recommender.loop_page import models
 from recommender.pages import listen
@@ -26,6 +27,8 @@ urlpatterns = [
     path("models/", models, name="models"),
     path("health/live/", live, name="health-live"),
     path("health/ready/", ready, name="health-ready"),
+    # Prometheus asks without a slash at the end.
+    path("metrics", metrics, name="metrics"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/v1/", ApiRoot.as_view(), name="api-root"),
