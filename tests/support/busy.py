@@ -13,7 +13,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def fill(now: datetime) -> None:
-    """Three days of runs with one at work, an incident with its messages, signs of life, a model that serves."""
+    """Three days of runs with one at work, an incident with its messages, pulses, a model that serves."""
     _runs(now)
     opened = report(Condition("run", "run_partial", "warning", {}), now)
     for channel, state in (("email", "sent"), ("slack", "waiting")):

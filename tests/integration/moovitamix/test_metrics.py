@@ -1,5 +1,6 @@
 """`/metrics` says what the tables hold at that moment, to those who may know it, in few queries."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
-from prometheus_client.parser import text_string_to_metric_families as parse
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from ingestion.models import Listener, Rejection, Song
 from recommender.access import issue_key, revoke_key
@@ -18,6 +20,9 @@ from tests.support.busy import fill
 from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db
+# The library gives these no types.
+parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families
+parse_open: Callable[[str], Iterable[Metric]] = read_openmetrics
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -173,7 +178,8 @@ def test_where_a_table_can_not_be_read_a_scrape_fails_whole(sqlite_project: Proj
         "from recommender.access import issue_key\n"
         "secret = issue_key('p', User.objects.create(username='p'))[1]\n"
         "connection.cursor().execute('DROP TABLE recommender_feedback')\n"
-        "answer = Client().get('/metrics', headers={'Host': 'localhost', 'Authorization': f'Bearer {secret}'})\n"
+        "headers = {'Host': 'localhost', 'Authorization': f'Bearer {secret}'}\n"
+        "answer = Client().get('/metrics', headers=headers)\n"
         "print(answer.status_code, answer.content.decode())"
     )
 
