@@ -124,10 +124,9 @@ def _spoiled(storage: Path, now: datetime) -> ModelVersion:
     arrays, facts = artifact.read(storage / parent.label, parent.artifact_sha256)
     label = folders.free_label(storage, now)
     spoiled: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
-    spoiled |= {
-        name: np.roll(spoiled[name], round(SHIFTED * len(spoiled[name])), axis=0)
-        for name in SPOILED if name in spoiled
-    }  # fmt: skip
+    # The classic method knows of songs only where they belong.
+    names = SPOILED if SPOILED[0] in spoiled else ("labels",)
+    spoiled |= {name: np.roll(spoiled[name], round(SHIFTED * len(spoiled[name])), axis=0) for name in names}
     if "weights" in spoiled:
         spoiled["weights"] = -spoiled["weights"]
     sha256 = artifact.write(storage / label, spoiled, {**facts, "label": label})

@@ -173,6 +173,7 @@ class Command(BaseCommand):
             f"  API          {web}/api/docs/\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
+            f"  the loop     python3 manage.py rehearse --weeks 12 shows three months of it\n"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 

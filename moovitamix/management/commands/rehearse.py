@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import date, timedelta
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from recommender.rehearsed import Finding, judged
 USUAL: Final = Path(__file__).resolve().parents[2] / "scenarios" / "usual.json"
 # As far back as drift looks, and the week that the first training is measured on.
 DAYS_BEFORE: Final = 63
+WIDE: Final = 56  # letters: the whole table fits a terminal of 130
 DATABASE, LOG = "rehearsal.db", "rehearsal.log"
 MADE: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "staging", "models", "broker")
 HELP = f"""Live weeks in minutes: the demo source's days, real ingestion over HTTP, the loop's own tasks, and
@@ -57,8 +59,13 @@ class Command(BaseCommand):
         parser.add_argument("--weeks", type=int, default=12, help="to be lived, 1 to 104 (default: 12)")
         parser.add_argument("--scenario", type=Path, metavar="FILE", help="default: every event once")
         parser.add_argument("--seed", type=int, default=7, help="of world and listeners (default: 7)")
-        parser.add_argument("--songs", type=int, default=600, help="at the start (default: 600)")
-        parser.add_argument("--listeners", type=int, default=60, help="at the start (default: 60)")
+        parser.add_argument(
+            "--songs", type=int, default=600, help="nine weeks before the start (default: 600)"
+        )
+        # About one in a hundred and seventy comes new each day: 60 at the start, and 85 after twelve weeks.
+        parser.add_argument(
+            "--listeners", type=int, default=45, help="nine weeks before the start (default: 45)"
+        )
         parser.add_argument(
             "--folder", type=Path, default=settings.HOME / "var" / "rehearsal", help="default: var/rehearsal"
         )
@@ -92,12 +99,15 @@ class Command(BaseCommand):
             shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(True)
         with (folder / LOG).open("wb") as log:
             try:
-                return subprocess.run(  # noqa: S603
+                code = subprocess.run(  # noqa: S603
                     manage("rehearse", *_arguments(folder, options)), env=_environment(folder), stderr=log,
                     cwd=settings.CHECKOUT, check=False,
                 ).returncode  # fmt: skip
             except KeyboardInterrupt:
                 raise CommandError("Stopped.") from None
+        if code:
+            self.stderr.write(f"What is not told above stands in {folder / LOG}.")
+        return code
 
     def _rehearsal(self, events: list[Event], options: dict[str, Any]) -> Rehearsal:
         # Up to last Sunday: what is looked at afterwards is of today, and nothing lies in the future.
@@ -151,9 +161,11 @@ def table(findings: list[Finding]) -> str:
     """What was planted, when, what the loop did, when, and whether that was right; columns in line."""
     rows = [("planted", "on", "what the loop did", "on", "right?")]
     for one in findings:
+        first, *more = wrap(one.did, WIDE)
         at = f"{one.at:%d %b}" if one.at else "-"
         is_right = "yes" if one.is_right else "NO"
-        rows.append((one.planted.told, f"{one.planted.since:%d %b}", one.did, at, is_right))
+        rows.append((one.planted.told, f"{one.planted.since:%d %b}", first, at, is_right))
+        rows += [("", "", line, "", "") for line in more]
     widths = [max(len(row[place]) for row in rows) for place in range(5)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

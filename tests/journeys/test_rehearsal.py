@@ -1,0 +1,77 @@
+"""Weeks of the loop in a process of its own, with a small world and little planted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import Project
+
+SMALL = ("--weeks=2", "--songs=150", "--listeners=20")
+
+
+def scenario(folder: Path, *events: dict[str, object]) -> Path:
+    path = folder / "scenario.json"
+    path.write_text(json.dumps({"events": events}))
+    return path
+
+
+def test_two_weeks_are_lived_and_what_was_planted_is_told_and_judged(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    planted = scenario(
+        tmp_path,
+        {"event": "outage", "week": 1, "day": 3, "days": 1},
+        {"event": "reset", "week": 2, "day": 2, "days": 2},
+        {"event": "worse", "week": 3},
+    )
+    folder = tmp_path / "rehearsal"
+
+    done = sqlite_project.manage(
+        "rehearse", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=100
+    )
+
+    told = json.loads(done.stdout)
+    outage, reset = told["findings"]
+    assert (outage["event"], outage["right"]) == ("outage", True)
+    assert outage["did"].startswith("1 runs failed; incident 1 open, over with run 4 on ")
+    assert (reset["event"], reset["right"]) == ("reset", True)
+    assert reset["did"].startswith("2 runs refused: nothing was written; incident ")
+    assert told["counts"]["lists"] > 100
+    assert told["counts"]["listen"] > 30
+    lived = sqlite_project.manage(
+        "shell", "--no-imports", "-c", LIVED, DATABASE_NAME=str(folder / "rehearsal.db"), VAR_DIR=str(folder)
+    ).stdout.split()
+    # 15 mornings; 2 weekly trainings after the first; some rows that listeners played of their lists.
+    assert lived[:2] == ["15", "3"]
+    assert int(lived[2]) > 10
+    # The user's own database holds nothing of it.
+    assert sqlite_project.shell("from ingestion.models import *; print(Song.objects.count())") == "0"
+
+
+LIVED = """
+from ingestion.models import IngestionRun
+from recommender.models import AttributedListen, TrainingRun
+print(IngestionRun.objects.count(), TrainingRun.objects.count(), AttributedListen.objects.count())
+"""
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([{"event": "flood", "week": 1}], "there are:"),
+        ([{"event": "outage", "week": 0}], "expected a week from 1"),
+    ],
+)
+def test_a_scenario_that_can_not_be_is_refused_before_anything_begins(
+    events: list[dict[str, object]], said: str, sqlite_project: Project, tmp_path: Path
+) -> None:
+    planted = scenario(tmp_path, *events)
+
+    done = sqlite_project.manage(
+        "rehearse", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", check=False
+    )
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not (tmp_path / "rehearsal").exists()
