@@ -14,7 +14,8 @@ import requests
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
-from moovitamix.management.commands import demo
+from moovitamix import processes
+from moovitamix.processes import child, wait_for
 from tests.support.project import ROOT, Project, wait_for_line
 
 SMALL = ("--songs=60", "--listeners=20", "--days=5")
@@ -33,6 +34,15 @@ def address(said: str, what: str) -> str:
     return found[1]
 
 
+def _log_in(session: requests.Session, admin: str, login: "re.Match[str] | None") -> requests.Response:
+    assert login is not None
+    page = session.get(f"{admin}login/", timeout=20)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token is not None
+    fields = {"username": login[1], "password": login[2], "csrfmiddlewaretoken": token[1]}
+    return session.post(f"{admin}login/?next=/admin/", data=fields, timeout=20)
+
+
 def test_the_demo_shows_ingested_data_to_who_logs_in_and_stops_on_ctrl_c(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
@@ -43,14 +53,8 @@ def test_the_demo_shows_ingested_data_to_who_logs_in_and_stops_on_ctrl_c(
         admin = address(said, "web admin")
 
     children = psutil.Process(process.pid).children(recursive=True)
-    login = re.search(r"log in as\s+(\w+) / (\S+)", said)
-    assert login is not None
     session = requests.Session()
-    page = session.get(f"{admin}login/", timeout=10)
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-    assert token is not None
-    fields = {"username": login[1], "password": login[2], "csrfmiddlewaretoken": token[1]}
-    overview = session.post(f"{admin}login/?next=/admin/", data=fields, timeout=10)
+    overview = _log_in(session, admin, re.search(r"log in as\s+(\w+) / (\S+)", said))
     songs = session.get(f"{admin}ingestion/song/", timeout=10)
     logo = session.get(f"{admin.removesuffix('admin/')}static/logo.svg", timeout=10)
     session.close()
@@ -119,12 +123,12 @@ def test_what_the_demo_starts_is_not_asked_for_through_a_proxy(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    monkeypatch.setattr(demo, "START_WITHIN", 1.0)
+    monkeypatch.setattr(processes, "START_WITHIN", 1.0)
     idle = [sys.executable, "-c", "import threading; threading.Event().wait()"]
 
     with DemoServer(World(songs=5, listeners=2, days=1)) as server:
-        with demo.child(idle, {}, subprocess.DEVNULL) as process:
-            demo.wait_for(server.url, process, tmp_path / "log")
+        with child(idle, {}, subprocess.DEVNULL) as process:
+            wait_for(server.url, process, tmp_path / "log")
             was_running = process.poll() is None
 
     assert was_running
@@ -142,3 +146,21 @@ def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
     assert "(staticfiles.E002)" in done.stderr
     assert "failed; what it says stands above." in done.stderr
     assert "Starting the web" not in done.stdout
+
+
+def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    arguments = ("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", "--web-port=0")
+
+    first = sqlite_project.manage(*arguments, "--once", timeout=100).stdout
+    process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), *arguments)
+    second = wait_for_line(process, "Ctrl-C stops everything.")
+    with requests.Session() as session:
+        _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
+        models = session.get(address(second, "the loop"), timeout=20)
+
+    assert "what the loop did" in first
+    assert "They were lived before." in second
+    assert models.status_code == 200
+    assert "mix" in models.text

@@ -3,27 +3,21 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
-import sys
 import threading
 from argparse import ArgumentParser
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from moovitamix.processes import child, demo_environment, free_port, manage, wait_for, web_server
+
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
-# What we start is on this machine; a proxy of the environment knows nothing of it.
-DIRECTLY: Final = build_opener(ProxyHandler({}))
-START_WITHIN: Final = 60.0  # seconds; a busy small machine needs some for the first page
-PAUSE: Final = 0.2
+NO_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
 ADMIN: Final = "admin"
 NAME_LISTENER: Final = """
 from ingestion.models import ListeningHistory
@@ -63,6 +57,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--folder", type=Path, default=settings.HOME / "var" / "demo", help="default: var/demo"
         )
+        parser.add_argument(
+            "--lived", type=int, metavar="WEEKS",
+            help="instead: live weeks of the loop in minutes, as `rehearse` does, and serve what came of it",
+        )  # fmt: skip
         parser.add_argument("--once", action="store_true", help="stop when everything has answered once")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -70,7 +68,9 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with ExitStack() as running:
-                self._run(running, options)
+                (self._run_lived if options["lived"] else self._run)(running, options)
+                if not options["once"]:
+                    threading.Event().wait()
         except KeyboardInterrupt:
             self._say("\nStopped. What was made is kept; run the demo again to go on with it.")
 
@@ -97,14 +97,50 @@ class Command(BaseCommand):
 
         key = self._learn(environment, folder)
 
-        web = f"http://127.0.0.1:{web_port}"
-        self._say(f"6/6  Starting the web pages and the API at {web}.")
-        log = running.enter_context((folder / "web.log").open("ab"))
-        server = running.enter_context(child(web_server(web_port), environment, log))
-        wait_for(f"{web}/admin/login/", server, folder / "web.log")
+        self._say(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
+        web = self._serve(running, environment, folder, web_port)
         self._tell(source, web, password, self._request(environment, web, key), folder)
-        if not options["once"]:
-            threading.Event().wait()
+
+    def _run_lived(self, running: ExitStack, options: dict[str, Any]) -> None:
+        folder, web_port = options["folder"].resolve() / "lived", free_port(options["web_port"])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._say(f"1/2  Living {options['lived']} weeks; twelve take some minutes.")
+        self._live(folder, options["lived"])
+        # Nobody plays the source any more: what is there is looked at, and nothing is missed.
+        environment = {
+            **demo_environment(folder, NO_SOURCE), "DATABASE_NAME": str(folder / "rehearsal.db"),
+            "WATCHDOG_IN_WEB": "false",
+        }  # fmt: skip
+        password = self._make_admin(environment, folder)
+        self._say(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
+        web = self._serve(running, environment, folder, web_port)
+        self._say(
+            f"\nReady.\n"
+            f"  the loop     {web}/models/\n"
+            f"  the runs     {web}/\n"
+            f"  web admin    {web}/admin/\n"
+            f"  log in as    {self._login(password, folder)}\n"
+            f"Logs are in {folder}. Ctrl-C stops everything."
+        )
+
+    def _live(self, folder: Path, weeks: int) -> None:
+        """Rehearse, unless as many weeks were lived before."""
+        lived = folder / "weeks-lived"
+        if lived.exists() and lived.read_text() == str(weeks):
+            self._say("     They were lived before.")
+            return
+        for made in ("weeks-lived", "admin-made"):
+            (folder / made).unlink(missing_ok=True)
+        self._manage(dict(os.environ), "rehearse", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
+        lived.write_text(str(weeks))
+
+    def _serve(self, running: ExitStack, environment: dict[str, str], folder: Path, port: int) -> str:
+        """The address of the web pages, once they answer."""
+        web = f"http://127.0.0.1:{port}"
+        log = running.enter_context((folder / "web.log").open("ab"))
+        server = running.enter_context(child(web_server(port), environment, log))
+        wait_for(f"{web}/admin/login/", server, folder / "web.log")
+        return web
 
     def _learn(self, environment: dict[str, str], folder: Path) -> str | None:
         """Train a model, prepare what it recommends, and make a key to ask for it."""
@@ -160,22 +196,22 @@ class Command(BaseCommand):
         return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
 
     def _tell(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
-        login = (
-            f"{ADMIN} / {password}  (shown only this once)"
-            if password
-            else f"{ADMIN}, with the password shown at the first start (delete {folder} for a new one)"
-        )
         self._say(
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
-            f"  log in as    {login}\n"
+            f"  log in as    {self._login(password, folder)}\n"
             f"  listeners    {web}/listen/\n"
             f"  API          {web}/api/docs/\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
-            f"  the loop     python3 manage.py rehearse --weeks 12 shows three months of it\n"
+            f"  the loop     {web}/models/ (three months of it: python3 manage.py demo --lived 12)\n"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
+
+    def _login(self, password: str | None, folder: Path) -> str:
+        if password:
+            return f"{ADMIN} / {password}  (shown only this once)"
+        return f"{ADMIN}, with the password shown at the first start (delete {folder} for a new one)"
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -185,79 +221,3 @@ class Command(BaseCommand):
 def source_arguments(options: dict[str, Any]) -> list[str]:
     names = ("songs", "listeners", "days", "faults")
     return [f"--{name}={options[name]}" for name in names if options[name]]
-
-
-def demo_environment(folder: Path, source: str) -> dict[str, str]:
-    """This process's environment, with every place where something is written moved into `folder`."""
-    secret = folder / "secret-key"
-    if not secret.exists():
-        secret.write_text(secrets.token_urlsafe(50))
-        secret.chmod(0o600)
-    ours = {
-        "BASE_URL": source, "SOURCE_TOKEN": "", "SOURCE_TIME_ZONE": "UTC", "DATABASE_URL": "",
-        "DATABASE_NAME": str(folder / "demo.db"), "VAR_DIR": str(folder),
-        "STAGING_DIR": str(folder / "staging"),
-        "MODEL_STORAGE": str(folder / "models"), "BROKER_DIR": str(folder / "broker"), "REDIS_URL": "",
-        "SECRET_KEY": secret.read_text(), "DEBUG": "false", "HTTPS": "false",
-        "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
-        "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",
-        "HEALTHCHECKS_URL": "", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
-    }  # fmt: skip
-    return {**os.environ, **ours}
-
-
-def manage(*arguments: str) -> list[str]:
-    """The command line of a management command, in this Python."""
-    return [sys.executable, "-m", "django", *arguments]
-
-
-def web_server(port: int) -> list[str]:
-    return [sys.executable, "-m", "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}",
-            "--workers=1", "--blocking-threads=4", "moovitamix.wsgi:application"]  # fmt: skip
-
-
-def free_port(wanted: int) -> int:
-    """`wanted`, or a free port where somebody else has it."""
-    for port in (wanted, 0):
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(listener.getsockname()[1])
-    raise CommandError(f"Port {wanted} is taken, and no other one is free.")
-
-
-@contextmanager
-def child(command: list[str], environment: dict[str, str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with us; a terminal's Ctrl-C reaches us alone, and we pass it on in order."""
-    with subprocess.Popen(  # noqa: S603
-        command, env=environment, stdout=log, stderr=log, cwd=settings.CHECKOUT, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once the address answers.
-
-    Raises:
-        CommandError: the process behind it has ended, or says nothing within `START_WITHIN`.
-    """
-    pause, tries = threading.Event(), int(START_WITHIN / PAUSE)
-    for _ in range(tries):
-        if process.poll() is not None:
-            break
-        try:
-            with DIRECTLY.open(url, timeout=START_WITHIN):
-                return
-        except (URLError, ConnectionError):
-            pause.wait(PAUSE)
-    raise CommandError(f"Nothing answers at {url}; the reason is at the end of {log}.")

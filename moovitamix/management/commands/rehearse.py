@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ingestion.demo.scenarios import Event, describe_events, parse_scenario
 from ingestion.demo.world import World
-from moovitamix.management.commands.demo import demo_environment, free_port, manage
+from moovitamix.processes import demo_environment, free_port, manage
 from moovitamix.rehearsing import Rehearsal
 from recommender.rehearsed import Finding, judged
 

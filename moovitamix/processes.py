@@ -1,0 +1,98 @@
+"""What the demo and the rehearsal start beside themselves: places of their own, commands, servers."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+# What we start is on this machine; a proxy of the environment knows nothing of it.
+DIRECTLY: Final = build_opener(ProxyHandler({}))
+START_WITHIN: Final = 60.0  # seconds; a busy small machine needs some for the first page
+PAUSE: Final = 0.2
+
+
+def demo_environment(folder: Path, source: str) -> dict[str, str]:
+    """This process's environment, with every place where something is written moved into `folder`."""
+    secret = folder / "secret-key"
+    if not secret.exists():
+        secret.write_text(secrets.token_urlsafe(50))
+        secret.chmod(0o600)
+    ours = {
+        "BASE_URL": source, "SOURCE_TOKEN": "", "SOURCE_TIME_ZONE": "UTC", "DATABASE_URL": "",
+        "DATABASE_NAME": str(folder / "demo.db"), "VAR_DIR": str(folder),
+        "STAGING_DIR": str(folder / "staging"),
+        "MODEL_STORAGE": str(folder / "models"), "BROKER_DIR": str(folder / "broker"), "REDIS_URL": "",
+        "SECRET_KEY": secret.read_text(), "DEBUG": "false", "HTTPS": "false",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
+        "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",
+        "HEALTHCHECKS_URL": "", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
+    }  # fmt: skip
+    return {**os.environ, **ours}
+
+
+def manage(*arguments: str) -> list[str]:
+    """The command line of a management command, in this Python."""
+    return [sys.executable, "-m", "django", *arguments]
+
+
+def web_server(port: int) -> list[str]:
+    return [sys.executable, "-m", "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}",
+            "--workers=1", "--blocking-threads=4", "moovitamix.wsgi:application"]  # fmt: skip
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or a free port where somebody else has it."""
+    for port in (wanted, 0):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(listener.getsockname()[1])
+    raise CommandError(f"Port {wanted} is taken, and no other one is free.")
+
+
+@contextmanager
+def child(command: list[str], environment: dict[str, str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with us; a terminal's Ctrl-C reaches us alone, and we pass it on in order."""
+    with subprocess.Popen(  # noqa: S603
+        command, env=environment, stdout=log, stderr=log, cwd=settings.CHECKOUT, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once the address answers.
+
+    Raises:
+        CommandError: the process behind it has ended, or says nothing within `START_WITHIN`.
+    """
+    pause, tries = threading.Event(), int(START_WITHIN / PAUSE)
+    for _ in range(tries):
+        if process.poll() is not None:
+            break
+        try:
+            with DIRECTLY.open(url, timeout=START_WITHIN):
+                return
+        except (URLError, ConnectionError):
+            pause.wait(PAUSE)
+    raise CommandError(f"Nothing answers at {url}; the reason is at the end of {log}.")
