@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from recommender.engine.catalogue import Catalogue, Profiles, Training
+from recommender.engine.few import best
 from recommender.engine.learning import fit_mix
 from recommender.engine.live import candidates, score
 from recommender.engine.mix import Mix
@@ -116,3 +117,12 @@ def test_a_listener_of_every_song_has_no_candidates(training: Training, mix: Mix
     found = candidates(mix, profile)
 
     assert len(found.songs) == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 40, 99, 100, 120])
+def test_the_best_are_in_order_and_of_equals_the_first_comes_first(n: int) -> None:
+    scores = np.random.default_rng(n).integers(0, 9, 100).astype(np.float32)
+
+    places = best(scores, n).tolist()
+
+    assert places == sorted(range(100), key=lambda place: (-scores[place], place))[:n]
