@@ -222,8 +222,7 @@ class _Job:
         numbers = {"metrics": measured.metrics, "cohesion": cohesion_of(model)}
         numbers |= family_of(before, model, groups, data, is_refresh=is_refresh)
         self._stage("writing the artifact")
-        version = self._store(data, model, groups, numbers, basis.arrays(), heard)
-        self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=self._enthrone(version, measured))
+        self._store(data, model, groups, numbers, basis.arrays(), heard, measured)
 
     def _store(
         self,
@@ -233,8 +232,13 @@ class _Job:
         numbers: dict[str, Any],
         extra: dict[str, NDArray[Any]],
         heard: Heard | None,
-    ) -> ModelVersion:
-        """Files first, then the rows: a version's row never names files that are not there."""
+        measured: Measured,
+    ) -> None:
+        """Files first, then the rows: a version's row never names files that are not there.
+
+        All rows at once: a version whose training was killed before its end would be nobody's, and keep
+        the next one from learning, for nothing would be new.
+        """
         order = self.order
         label = folders.free_label(order.storage, timezone.now())
         ids = np.array([group.number for group in groups], dtype=np.int32)
@@ -260,7 +264,8 @@ class _Job:
             Cluster.objects.bulk_create(group.row(version) for group in groups)
             if heard is not None:
                 SongEvidence.objects.bulk_create(heard.rows(version, data.catalogue.ids, groups))
-        return version
+            told = self._enthrone(version, measured)
+            self._end(TrainingRun.Status.SUCCEEDED, version=version, summary=told)
 
     def _enthrone(self, version: ModelVersion, measured: Measured) -> str:
         """The first good model becomes champion by itself; a later one only where that was asked for.
