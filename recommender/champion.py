@@ -144,6 +144,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
         self._others: dict[int, Model] = {}
+        self._refused: dict[int, tuple[Signature, str]] = {}
         self._wanted: tuple[int, str] | None = None  # the champion that was tried last
         self._next_look = 0.0
         self._next_try = 0.0
@@ -175,11 +176,23 @@ class Keeper:
             if known is not None and known.is_intact():
                 return known
             self._others.pop(version.pk, None)
+            self._require_other_files(version)
             while len(self._others) >= MOST_OTHERS:
                 del self._others[next(iter(self._others))]
-            opened = self._others[version.pk] = open_version(version, self._storage)
+            signature = signature_of(self._storage / version.label)
+            try:
+                opened = self._others[version.pk] = open_version(version, self._storage)
+            except artifact.ArtifactError as error:
+                self._refused[version.pk] = (signature, str(error))
+                raise
             logger.info("model_loaded version=%s for=test", version.label)
             return opened
+
+    def _require_other_files(self, version: ModelVersion) -> None:
+        """Files that were refused are not hashed again for each list, only once they have changed."""
+        signature, why = self._refused.get(version.pk, ((), ""))
+        if why and signature == signature_of(self._storage / version.label):
+            raise artifact.ArtifactDamaged(why)
 
     def look_again(self) -> Loaded:
         """Look now, for the files of what served were found changed."""

@@ -27,6 +27,8 @@ def gather(
     """What is known of a test by now, and the scored lists in it."""
     started = experiment.started_at or experiment.created_at
     scores = scoring.scores_of(experiment)
+    # A clock that was set back since the start makes no time negative.
+    now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
     if experiment.kind == Experiment.Kind.ANCHOR:
         # Of the champion, which is what is on trial.

@@ -56,7 +56,7 @@ def propose(
 ) -> Experiment:
     """Line a version up for a test against the champion, and start it if nothing else is tested.
 
-    A newer candidate replaces one that still waits, never one that is being tested.
+    A newer candidate replaces one that waits, never one under test. What is proposed twice is tested once.
 
     Raises:
         NotDecidable: there is no champion to test against.
@@ -65,12 +65,16 @@ def propose(
     champion = registry.champion_row()
     if champion is None:
         raise NotDecidable("There is no champion to test against: promote a version first.")
+    challenger = champion if kind == Kind.EQUALS else version
     with _one_at_a_time():
+        same = Experiment.objects.exclude(status=Status.ENDED).filter(kind=kind, challenger=challenger)
+        if going_on := same.first():
+            return going_on
         for older in Experiment.objects.filter(status=Status.WAITING):
             _end(older, Experiment.Outcome.VOID, f"{version.label} is newer.", now)
         experiment = Experiment.objects.create(
-            kind=kind, champion=champion, challenger=champion if kind == Kind.EQUALS else version,
-            list_share=list_share, split_share=split_share, created_at=now, by=by, gates=gates,
+            kind=kind, champion=champion, challenger=challenger, list_share=list_share,
+            split_share=split_share, created_at=now, by=by, gates=gates,
         )  # fmt: skip
     start_next(now)
     experiment.refresh_from_db()
@@ -118,9 +122,7 @@ def keep_anchor(now: datetime) -> Experiment | None:
         if current is not None:
             _end(current, Experiment.Outcome.INCONCLUSIVE, "Its 28 days are over.", now)
         champion, anchor = registry.champion_row(), registry.champion_at(now - ANCHOR_AGE)
-        if champion is None or anchor is None or anchor == champion:
-            return None
-        if anchor.role == ModelVersion.Role.WITHDRAWN:
+        if champion is None or anchor is None or anchor == champion or mishaps.may_not_serve(anchor):
             return None
         return Experiment.objects.create(
             kind=Kind.ANCHOR, status=Status.RUNNING, champion=champion, challenger=anchor, by=BY_ITSELF,
@@ -144,8 +146,8 @@ def stop(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None
     Raises:
         NotDecidable: it is over, or there is no reason.
     """
-    _require_open(experiment, reason)
     with _one_at_a_time():
+        _require_open(experiment, reason)
         registry.stand_down(experiment.challenger, waiting=True)
         _end(experiment, Experiment.Outcome.VOID, f"Stopped by {by}: {reason}", now)
 
@@ -159,11 +161,11 @@ def decide_by_hand(
         NotDecidable: it is over, or there is no reason.
         RegistryError: the challenger can't become champion.
     """
-    _require_open(experiment, reason)
-    numbers, scores = evidence.gather(experiment, now)
-    decision, _ = decisions.decide(experiment, numbers, scoring.digest_of(scores), now)
     outcome = Experiment.Outcome.PROMOTE if promote else Experiment.Outcome.REJECT
     with _one_at_a_time():
+        _require_open(experiment, reason)
+        numbers, scores = evidence.gather(experiment, now)
+        decision, _ = decisions.decide(experiment, numbers, scoring.digest_of(scores), now)
         said = f"Decided by {by}: {reason}"
         promotion = None
         if promote:
@@ -176,60 +178,70 @@ def decide_by_hand(
 
 
 def void_dethroned(now: datetime) -> int:
-    """Close tests whose champion is no longer champion; how many there were."""
-    champion = registry.champion_row()
+    """Close tests whose champion, or whose anchor, is it no longer; how many there were."""
     closed = 0
     with _one_at_a_time():
-        for experiment in Experiment.objects.filter(status=Status.RUNNING).exclude(kind=Kind.ANCHOR):
-            if experiment.champion != champion:
-                _void(experiment, f"The champion is {champion or 'none'} by now.", now)
+        champion = registry.champion_row()
+        for experiment in Experiment.objects.filter(status=Status.RUNNING).order_by("pk"):
+            if why := _overtaken_by(champion, experiment):
+                _void(experiment, why, now)
                 closed += 1
     return closed
 
 
 def _judge(experiment: Experiment, now: datetime, verify: Verify) -> Judged:
     # One that came before may have ended this one.
+    void_dethroned(now)
     experiment.refresh_from_db()
     if experiment.status == Status.ENDED:
         return Judged(experiment)
-    champion = registry.champion_row()
-    if experiment.kind != Kind.ANCHOR and experiment.champion != champion:
-        void_dethroned(now)
-        experiment.refresh_from_db()
+    failure = mishaps.hard_failure(experiment, now, verify)
+    if failure and experiment.kind == Kind.ANCHOR:
+        # Of the anchor, which is not on trial: the champion must not pay for it.
+        _void(experiment, failure, now)
         return Judged(experiment)
-    if experiment.kind == Kind.ANCHOR and experiment.challenger == champion:
-        _end(experiment, Experiment.Outcome.VOID, "The anchor is champion.", now)
-        return Judged(experiment)
-    failure = mishaps.hard_failure(experiment, now)
     numbers, scores = evidence.gather(experiment, now, hard_failure=failure)
     decision, found = decisions.decide(experiment, numbers, scoring.digest_of(scores), now)
     if found.outcome == Outcome.WAITING:
         return Judged(experiment, decision)
-    promotion = _act(experiment, found, now, verify)
-    decisions.seal(decision, promotion)
-    logger.info("experiment_ended experiment=%s outcome=%s", experiment.pk, found.outcome)
-    return Judged(experiment, decision, promotion)
+    return _act(experiment, decision, found, now, verify)
 
 
-def _act(experiment: Experiment, found: Verdict, now: datetime, verify: Verify) -> Promotion | None:
-    """Do what the verdict says and end the test, both or neither."""
-    promotion, challenger = None, experiment.challenger
-    outcome, reason = Experiment.Outcome(found.outcome.value), found.reason
+def _act(experiment: Experiment, decision: Decision, found: Verdict, now: datetime, verify: Verify) -> Judged:
+    """Do what the verdict says, end the test and seal the decision: all of it, or nothing."""
+    promotion, challenger, reason = None, experiment.challenger, found.reason
     with _one_at_a_time():
+        void_dethroned(now)
+        experiment.refresh_from_db()
+        if experiment.status == Status.ENDED:
+            # While this one was counting somebody else has decided, or changed the champion.
+            decision.delete()
+            return Judged(experiment)
         if experiment.kind == Kind.ANCHOR and found.outcome == Outcome.ROLLBACK:
             promotion = _bring_back(challenger, reason, verify)
         elif found.outcome == Outcome.PROMOTE:
             promotion = registry.promote(challenger, reason=reason, by=BY_ITSELF, verify=verify)
         elif experiment.kind not in {Kind.ANCHOR, Kind.EQUALS}:
+            ruled = found.outcome
             registry.stand_down(
-                challenger,
-                withdrawn=found.outcome == Outcome.ROLLBACK,
-                waiting=found.outcome == Outcome.INVALID,
+                challenger, withdrawn=ruled == Outcome.ROLLBACK, waiting=ruled == Outcome.INVALID
             )
-        _end(experiment, outcome, reason, now)
+        _end(experiment, Experiment.Outcome(found.outcome.value), reason, now)
+        decisions.seal(decision, promotion)
         if promotion is not None:
             void_dethroned(now)
-    return promotion
+    logger.info("experiment_ended experiment=%s outcome=%s", experiment.pk, found.outcome)
+    return Judged(experiment, decision, promotion)
+
+
+def _overtaken_by(champion: ModelVersion | None, experiment: Experiment) -> str:
+    """Why a test has lost its sense, in a sentence; empty where it has not."""
+    challenger = experiment.challenger
+    if experiment.kind != Kind.ANCHOR:
+        return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
+    if challenger == champion:
+        return "The anchor is champion."
+    return f"{challenger} can't serve any more." if mishaps.may_not_serve(challenger) else ""
 
 
 def _bring_back(anchor: ModelVersion, reason: str, verify: Verify) -> Promotion:
@@ -242,14 +254,16 @@ def _bring_back(anchor: ModelVersion, reason: str, verify: Verify) -> Promotion:
 
 
 def _void(experiment: Experiment, reason: str, now: datetime) -> None:
-    registry.stand_down(experiment.challenger, waiting=True)
+    if experiment.kind != Kind.ANCHOR:
+        registry.stand_down(experiment.challenger, waiting=True)
     _end(experiment, Experiment.Outcome.VOID, reason, now)
 
 
 def _end(experiment: Experiment, outcome: str, reason: str, now: datetime) -> None:
-    experiment.status, experiment.ended_at = Status.ENDED, now
-    experiment.outcome, experiment.reason = outcome, reason
-    experiment.save(update_fields=["status", "ended_at", "outcome", "reason"])
+    """What has ended stays as it ended."""
+    going_on = Experiment.objects.filter(pk=experiment.pk).exclude(status=Status.ENDED)
+    going_on.update(status=Status.ENDED, ended_at=now, outcome=outcome, reason=reason)
+    experiment.refresh_from_db()
 
 
 def _is_overtaken(waiting: Experiment, champion: ModelVersion) -> bool:
@@ -265,6 +279,7 @@ def _is_overtaken(waiting: Experiment, champion: ModelVersion) -> bool:
 
 
 def _require_open(experiment: Experiment, reason: str) -> None:
+    experiment.refresh_from_db()
     if experiment.status == Status.ENDED:
         raise NotDecidable(f"{experiment} is over: {experiment.outcome}.")
     if not reason.strip():

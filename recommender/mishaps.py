@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 from django.db.models import Q, QuerySet
 
-from recommender.models import Experiment, Mishap, ServedList
+from recommender.engine.artifact import ArtifactError
+from recommender.models import Experiment, Mishap, ModelVersion, ServedList
+from recommender.registry import Verify
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +24,40 @@ Arm = ServedList.Arm
 
 def record(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
     """Write down that a list of this test could not be made as it should."""
+    known = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ARTIFACT)
+    if kind == Mishap.Kind.ARTIFACT and known.exists():
+        # The test ends by the first: each request until then would only add another.
+        return
     logger.warning("experiment_mishap experiment=%s kind=%s reason=%r", experiment.pk, kind, detail)
     Mishap.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
 
 
-def hard_failure(experiment: Experiment, now: datetime) -> str:
+def hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
     """Why the challenger must stop at once, in a sentence; empty where it need not."""
     broken = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ARTIFACT).order_by("-id").first()
     if broken is not None:
         return f"{experiment.challenger} could not be loaded: {broken.detail}"
-    return _too_many_errors(experiment, now) or _too_slow(experiment, now)
+    return _damaged(experiment, verify) or _too_many_errors(experiment, now) or _too_slow(experiment, now)
+
+
+def may_not_serve(anchor: ModelVersion) -> bool:
+    """Whether a former champion was withdrawn, or could not be loaded when it was tested."""
+    broken = Mishap.objects.filter(experiment__challenger=anchor, kind=Mishap.Kind.ARTIFACT)
+    return anchor.role == ModelVersion.Role.WITHDRAWN or broken.exists()
+
+
+def _damaged(experiment: Experiment, verify: Verify) -> str:
+    """What is wrong with the files of a new version; its promotion would find out too late.
+
+    What has become of an anchor's is asked where it is to come back: there is a version behind it.
+    """
+    if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
+        return ""
+    try:
+        verify(experiment.challenger)
+    except ArtifactError as error:
+        return f"{experiment.challenger} can't be loaded: {error}"
+    return ""
 
 
 def _too_many_errors(experiment: Experiment, now: datetime) -> str:

@@ -13,10 +13,11 @@ from ingestion.incidents import Condition
 from ingestion.models import Incident, Song
 from recommender import drifting, newcomers
 from recommender.champion import Model
-from recommender.experiments import Judged
-from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion
+from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion
 
 WARNING: Final = Incident.Severity.WARNING
+# Less than the day between two looks, far more than between two deliveries of one.
+TOLD_FOR: Final = timedelta(hours=20)
 # --- Engagement: the champion's last two days against the days before, whichever version served.
 DAYS: Final = 42
 FEWEST_DAYS: Final = 14
@@ -126,29 +127,36 @@ def watch_drift(model: Model, now: datetime, *, seed: int = 7) -> list[DriftRepo
     return reports
 
 
-def watch_tests(judged: Sequence[Judged], now: datetime) -> None:
-    """An incident for a test that can't be trusted, and one for a champion that was taken back."""
-    invalid, rolled_back = [], []
-    for one in judged:
-        test = one.experiment
-        link = reverse("admin:recommender_experiment_change", args=[test.pk])
-        if test.outcome == Experiment.Outcome.INVALID:
-            facts = {"experiment": str(test), "reason": test.reason}
-            invalid.append(
-                Condition(f"experiment_invalid:{test.pk}", "experiment_invalid", WARNING, facts, link=link)
+def watch_tests(now: datetime) -> None:
+    """Incidents for tests that ended badly, until the next day's look.
+
+    Read from the rows: whoever looks twice finds the same, and ends nothing that was told a moment ago.
+    """
+    ended = Experiment.objects.filter(ended_at__gt=now - TOLD_FOR)
+    broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.ANCHOR)
+    taken_back = Decision.objects.filter(final=True, experiment__in=ended, promotion__rollback=True)
+    for kind, severity, told in (
+        ("experiment_invalid", WARNING, [(test, {}) for test in ended.filter(outcome="invalid")]),
+        ("challenger_failed", WARNING, [(test, {"version": str(test.challenger)}) for test in broken]),
+        ("rolled_back", Incident.Severity.CRITICAL, [_versions_of(one) for one in taken_back]),
+    ):
+        wrong = [
+            Condition(
+                f"{kind}:{test.pk}", kind, severity,
+                {"experiment": str(test), "reason": test.reason, **facts},
+                link=reverse("admin:recommender_experiment_change", args=[test.pk]),
             )
-        if one.promotion is not None and one.promotion.rollback:
-            facts = {
-                "from_version": str(one.promotion.replaced), "to_version": str(one.promotion.promoted),
-                "reason": test.reason,
-            }  # fmt: skip
-            rolled_back.append(
-                Condition(
-                    f"rolled_back:{test.pk}", "rolled_back", Incident.Severity.CRITICAL, facts, link=link
-                )
-            )
-    incidents.settle("experiment_invalid", invalid, now)
-    incidents.settle("rolled_back", rolled_back, now)
+            for test, facts in told
+        ]  # fmt: skip
+        incidents.settle(kind, wrong, now)
+
+
+def _versions_of(decision: Decision) -> tuple[Any, dict[str, Any]]:
+    """A test whose verdict brought another champion back, and which versions these were."""
+    promotion: Any = decision.promotion
+    return decision.experiment, {
+        "from_version": str(promotion.replaced), "to_version": str(promotion.promoted)
+    }  # fmt: skip
 
 
 def causes_told(report: DriftReport) -> str:

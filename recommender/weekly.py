@@ -11,17 +11,18 @@ from recommender.engine.artifact import ArtifactError
 from recommender.experiments import Judged
 from recommender.models import DriftReport, Experiment, ModelVersion, TrainingRun
 from recommender.registry import Verify
-from recommender.training import Order, retrain
+from recommender.training import NothingNew, Order, retrain
 
 logger = logging.getLogger(__name__)
 
-Kind = Experiment.Kind
+Kind, Status = Experiment.Kind, TrainingRun.Status
 # Full retrains by drift: at most one a month, and none within three days of any other.
 BETWEEN_DRIFTS: Final = timedelta(days=28)
 BETWEEN_FULL: Final = timedelta(hours=72)
 # What is new in the world itself; feedback may move because of the model, and the feed because it broke.
 RETRAIN_ON: Final = (DriftReport.Kind.LISTENING, DriftReport.Kind.SONGS)
 BY_ITSELF: Final = "the loop"
+BY_TIMETABLE: Final = (TrainingRun.Trigger.SCHEDULE, TrainingRun.Trigger.DRIFT)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def cycle(order: Order, now: datetime, verify: Verify) -> Cycled:
     Raises:
         AlreadyTraining: another training holds the lock.
     """
-    training = retrain(order)
+    training = _left_untested(retrain(order))
     version = training.version
     if version is None or version.role != ModelVersion.Role.CANDIDATE or registry.champion_row() is None:
         return Cycled(training, {})
@@ -66,6 +67,21 @@ def cycle(order: Order, now: datetime, verify: Verify) -> Cycled:
     return Cycled(training, passed, test)
 
 
+def _left_untested(training: TrainingRun) -> TrainingRun:
+    """The training itself; where it found nothing new, the cycle's last one, if no test came of it.
+
+    Who was killed between learning and proposing has left a version that nobody would ever try: all it knows
+    is known. One that a gate refused is measured again, and refused again.
+    """
+    if training.error_kind != NothingNew.__name__:
+        return training
+    newest = ModelVersion.objects.select_related("training").first()
+    if newest is None or newest.challenges.exists() or not hasattr(newest, "training"):
+        return training
+    last: TrainingRun = newest.training
+    return last if last.trigger in BY_TIMETABLE else training
+
+
 def look(now: datetime, verify: Verify) -> list[Judged]:
     """The daily look: close lists, count engagement, judge the tests, watch what may be unwell."""
     scoring.close_due(now)
@@ -74,7 +90,7 @@ def look(now: datetime, verify: Verify) -> list[Judged]:
     monitoring.watch_engagement(now)
     monitoring.watch_cohesion(now)
     monitoring.watch_feed(now)
-    monitoring.watch_tests(judged, now)
+    monitoring.watch_tests(now)
     return judged
 
 
@@ -95,8 +111,9 @@ def watch_drift(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
 
 def may_retrain_fully(now: datetime) -> bool:
     """Whether the last full retrain, by drift or by anybody, is long enough ago."""
-    full = TrainingRun.objects.filter(full=True, started_at__lte=now).exclude(
-        status=TrainingRun.Status.FAILED
+    # One that was refused, failed or killed has brought nothing: it must not use up the month's only one.
+    full = TrainingRun.objects.filter(
+        full=True, started_at__lte=now, status__in=(Status.RUNNING, Status.SUCCEEDED)
     )
     by_drift = full.filter(trigger=TrainingRun.Trigger.DRIFT, started_at__gt=now - BETWEEN_DRIFTS)
     return not by_drift.exists() and not full.filter(started_at__gt=now - BETWEEN_FULL).exists()

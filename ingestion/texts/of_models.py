@@ -91,6 +91,17 @@ MODELS: Final = {
         how_bad=(_("Listeners keep the model that served before; nothing was decided."),),
         what_to_do=(_("Look at the test's page for what was wrong, then start it again."),),
     ),
+    "challenger_failed": Wording(
+        subject=(_("A new model was taken out of its test: {version}"),
+                 _("A new model was taken out of its test")),
+        what=(
+            _("It broke, was slow or did harm: it is withdrawn, and does not come back by itself."),
+            _("Test: {experiment}."),
+            _("Reason: {reason}"),
+        ),
+        how_bad=(_("Listeners keep the model that served before."),),
+        what_to_do=(_("Look at the test's page for what went wrong. The next training makes another one."),),
+    ),
     "rolled_back": Wording(
         subject=(_("The model was taken back: {from_version} gave way to {to_version}"),
                  _("The model was taken back")),

@@ -50,7 +50,8 @@ class ServedList(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="served_lists", db_index=False)
-    shelf = models.ForeignKey(Shelf, models.PROTECT, related_name="served_lists")
+    # RESTRICT and not PROTECT: a listener who is deleted takes their lists and shelves along.
+    shelf = models.ForeignKey(Shelf, models.RESTRICT, related_name="served_lists")
     version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
     arm = models.CharField(max_length=11, choices=Arm.choices)
     generated_at = models.DateTimeField(db_index=True)
@@ -64,7 +65,7 @@ class ServedList(models.Model):
     )
     challenger_shelf = models.ForeignKey(
         Shelf,
-        models.PROTECT,
+        models.RESTRICT,
         null=True,
         blank=True,
         related_name="+",

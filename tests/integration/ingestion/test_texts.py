@@ -50,6 +50,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "engagement_deviates": ("engagement_deviates", {"version": "2026w45.1", "value": 0.1, "verdict": "low"}),
     "cohesion_deviates": ("cohesion_deviates", {"value": 0.1, "mean": 0.2, "low": 0.15}),
     "feed_fault": ("feed_fault:tempo", {"fault": "the same value in every row"}),
+    "challenger_failed": (
+        "challenger_failed",
+        {"version": "2026w48.1", "experiment": "Experiment 3", "reason": "its files are damaged"},
+    ),
     "experiment_invalid": ("experiment_invalid", {"experiment": 3, "reason": "the split is not even"}),
     "rolled_back": ("rolled_back", {"from_version": "2026w46.1", "to_version": "2026w45.1"}),
     "drift_found": ("drift_found:listening", {"causes": ["tempo", "genres"], "value": 0.2, "limit": 0.1}),

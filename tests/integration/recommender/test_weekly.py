@@ -106,9 +106,10 @@ def test_the_daily_look_judges_and_watches(storage: Path) -> None:
 def test_a_test_that_can_not_be_trusted_is_told_of(storage: Path) -> None:
     test = cycle(storage).experiment
     assert test is not None
-    test.outcome, test.reason = "invalid", "The coin was crooked."
+    ended = {"status": "ended", "ended_at": NOW, "outcome": "invalid", "reason": "The coin was crooked."}
+    Experiment.objects.filter(pk=test.pk).update(**ended)
 
-    monitoring.watch_tests([experiments.Judged(test)], NOW)
+    monitoring.watch_tests(NOW)
 
     opened = Incident.objects.get(resolved_at=None)
     assert opened.kind == "experiment_invalid"
