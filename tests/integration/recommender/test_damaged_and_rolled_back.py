@@ -1,0 +1,265 @@
+"""Files that were damaged in five ways, and versions that are taken back: what listeners are served then."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.models import Incident, Song
+from recommender import assigning, champion, configuration, experiments, registry, serving, watching, weekly
+from recommender.models import Experiment, Mishap, ModelVersion, Promotion, ServedList
+from recommender.registry import NothingToRollBack
+from recommender.serving import Options
+from recommender.training import Order, retrain
+from tests.support.lists import LISTENER, NOW, songs_of
+
+DAY = timedelta(days=1)
+OLDEST, OLDER, SERVING, NEW = 0, 1, 2, 3
+Versions = list[ModelVersion]
+
+
+@pytest.fixture(scope="module")
+def four(trained: Path) -> Versions:
+    """Three champions one after the other, and a candidate."""
+    for seed in (11, 12, 13):
+        retrain(Order(storage=trained, seed=seed, promote=seed < 13))
+    return list(ModelVersion.objects.order_by("pk"))
+
+
+@pytest.fixture
+def versions(four: Versions, storage: Path, settings: Any) -> Iterator[Versions]:
+    settings.MODEL_STORAGE = storage
+    assigning.RUNNING.forget()
+    yield list(ModelVersion.objects.order_by("pk"))
+    assigning.RUNNING.forget()
+
+
+def serve(storage: Path, **asked: Any) -> ServedList:
+    """A list by a process that has just looked who is champion and what is tested."""
+    assigning.RUNNING.forget()
+    champion.keeper_of(storage).look_again()
+    return serving.recommend(LISTENER, options=Options(storage), now=NOW, **asked)
+
+
+def version_served(storage: Path) -> str:
+    return str(serving.describe(serve(storage))["model_version"])
+
+
+def roles() -> list[str]:
+    return list(ModelVersion.objects.order_by("pk").values_list("role", flat=True))
+
+
+def begin(challenger: ModelVersion) -> Experiment:
+    return experiments.propose(challenger, kind="change", gates={}, by="test", now=NOW, list_share=1.0)
+
+
+def roll_back() -> Promotion:
+    return configuration.roll_back_now(reason="It misbehaves.", by="ada")
+
+
+def flip_a_bit(folder: Path) -> None:
+    file = folder / "song_ids.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "song_ids.npy"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "cluster_ids.npy").unlink()
+
+
+def change_the_manifest(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(folder.name, "2020w01.1"))
+
+
+def take_anothers_arrays(folder: Path) -> None:
+    another = next(one for one in sorted(folder.parent.iterdir()) if one != folder)
+    for file in another.glob("*.npy"):
+        shutil.copyfile(file, folder / file.name)
+
+
+def empty_an_array(folder: Path) -> None:
+    np.save(folder / "song_ids.npy", np.zeros(0, dtype=np.int64))
+
+
+damages = pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, cut_short, lose_a_file, change_the_manifest, take_anothers_arrays, empty_an_array],
+)
+Damage = Callable[[Path], None]
+
+
+@damages
+def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[SERVING].label)
+
+    served = version_served(storage)
+    watching.model_degraded(NOW)
+
+    assert served == versions[OLDER].label
+    incident = Incident.objects.get(resolved_at=None)
+    assert (incident.kind, incident.severity) == ("model_degraded", "critical")
+    assert incident.facts["reason"].endswith(f"{versions[OLDER].label} serves instead.")
+
+
+@damages
+def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    test = begin(versions[NEW])
+    damage(storage / versions[NEW].label)
+
+    served = [serve(storage) for _ in range(2)]
+    mishaps = Mishap.objects.count()
+    weekly.look(NOW + timedelta(hours=1), configuration.verify)
+
+    test.refresh_from_db()
+    assert [(one.arm, one.version, len(one.items)) for one in served] == [
+        ("champion", versions[SERVING], 20)
+    ] * 2
+    assert mishaps == 1
+    assert (test.outcome, roles()) == ("rollback", ["retired", "retired", "champion", "withdrawn"])
+    assert Incident.objects.get(resolved_at=None).key == f"challenger_failed:{test.pk}"
+    assert version_served(storage) == versions[SERVING].label
+
+
+def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
+    versions: Versions, storage: Path
+) -> None:
+    begin(versions[NEW])
+    cut_short(storage / versions[NEW].label)
+
+    weekly.look(NOW, configuration.verify)
+    weekly.look(NOW + timedelta(minutes=1), configuration.verify)
+    delivered_twice = Incident.objects.get(resolved_at=None).kind
+    weekly.look(NOW + DAY, configuration.verify)
+
+    assert delivered_twice == "challenger_failed"
+    assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_refused_files_are_read_again_only_once_they_have_changed(
+    versions: Versions, storage: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label = versions[NEW].label
+    begin(versions[NEW])
+    shutil.copytree(storage / label, storage.parent / label)
+    lose_a_file(storage / label)
+    refused = [serve(storage).arm for _ in range(2)]
+
+    shutil.copytree(storage.parent / label, storage / label, dirs_exist_ok=True)
+
+    assert refused == ["champion", "champion"]
+    assert serve(storage).arm == "interleaved"
+
+
+def test_a_damaged_anchor_ends_its_own_test_and_costs_no_champion(versions: Versions, storage: Path) -> None:
+    Promotion.objects.filter(promoted=versions[OLDER]).update(at=NOW - 40 * DAY)
+    Promotion.objects.filter(promoted=versions[OLDEST]).update(at=NOW - 60 * DAY)
+    anchor = experiments.keep_anchor(NOW)
+    assert anchor is not None
+    Experiment.objects.filter(pk=anchor.pk).update(list_share=1.0)
+    flip_a_bit(storage / versions[OLDER].label)
+
+    served = serve(storage)
+    weekly.look(NOW + DAY, configuration.verify)
+
+    assert served.version == versions[SERVING]
+    assert roles() == ["retired", "retired", "champion", "candidate"]
+    assert list(Experiment.objects.values_list("outcome", flat=True)) == ["void"]
+
+
+def test_rolled_back_twice_each_answer_comes_from_further_back(versions: Versions, storage: Path) -> None:
+    before = version_served(storage)
+    roll_back()
+    once = version_served(storage)
+    roll_back()
+    twice = version_served(storage)
+
+    assert [before, once, twice] == [versions[place].label for place in (SERVING, OLDER, OLDEST)]
+    assert roles() == ["champion", "withdrawn", "withdrawn", "candidate"]
+
+
+def test_with_nothing_before_a_rollback_says_so_and_changes_nothing(
+    versions: Versions, storage: Path
+) -> None:
+    roll_back()
+    roll_back()
+    lines = Promotion.objects.count()
+
+    with pytest.raises(NothingToRollBack, match=f"no good version before {versions[OLDEST].label}"):
+        roll_back()
+
+    assert version_served(storage) == versions[OLDEST].label
+    assert roles() == ["champion", "withdrawn", "withdrawn", "candidate"]
+    assert Promotion.objects.count() == lines
+
+
+def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
+    versions: Versions, storage: Path
+) -> None:
+    roll_back()
+    offered = set(songs_of(serve(storage)))
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=configuration.verify)
+    gone = set(sorted(offered)[:10]) | set(Song.objects.values_list("pk", flat=True)[:50])
+    Song.objects.filter(pk__in=gone).update(unavailable_at=NOW)
+
+    roll_back()
+    served = serve(storage)
+
+    assert serving.describe(served)["model_version"] == versions[OLDER].label
+    assert len(served.items) == 20
+    assert not gone & set(songs_of(served))
+
+
+@damages
+def test_where_the_version_before_is_damaged_a_rollback_goes_further_back(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[OLDER].label)
+
+    promotion = roll_back()
+
+    assert promotion.promoted == versions[OLDEST]
+    assert version_served(storage) == versions[OLDEST].label
+    assert roles() == ["champion", "retired", "withdrawn", "candidate"]
+
+
+def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Versions, storage: Path) -> None:
+    test = begin(versions[NEW])
+    before = serve(storage)
+
+    roll_back()
+    after = serve(storage)
+
+    test.refresh_from_db()
+    assert serving.describe(before)["model_version"] == f"{versions[SERVING].label}+{versions[NEW].label}"
+    assert (after.arm, serving.describe(after)["model_version"]) == ("champion", versions[OLDER].label)
+    assert (test.outcome, test.reason) == ("void", f"The champion is {versions[OLDER].label} by now.")
+    assert roles() == ["retired", "champion", "withdrawn", "candidate"]
+
+
+def test_an_anchor_that_was_withdrawn_meanwhile_is_served_no_more(versions: Versions, storage: Path) -> None:
+    Promotion.objects.filter(promoted=versions[OLDER]).update(at=NOW - 40 * DAY)
+    anchor = experiments.keep_anchor(NOW)
+    assert anchor is not None
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=configuration.verify)
+    for _ in range(3):
+        roll_back()
+
+    anchor.refresh_from_db()
+    assert version_served(storage) == versions[OLDEST].label
+    assert (anchor.status, anchor.outcome) == ("ended", "void")
+    assert experiments.keep_anchor(NOW) is None
