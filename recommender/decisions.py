@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from recommender import scoring
 from recommender.engine import rounds, sequential, tallies, verdicts
 from recommender.engine.verdicts import USUAL, Evidence, Rules, Verdict, verdict
 from recommender.models import Decision, Experiment, Promotion
@@ -24,11 +25,14 @@ class Replayed:
     Attributes:
         same: whether it came out the same, byte for byte.
         code_changed: whether the code that decides is another by now.
+        data_changed: whether the lists that were counted are, as when a listener was deleted since. What they
+            came to is stored, and decided on again; they themselves can't be counted again.
         stored, found: the verdicts as JSON.
     """
 
     same: bool
     code_changed: bool
+    data_changed: bool
     stored: bytes
     found: bytes
 
@@ -59,7 +63,17 @@ def replay(decision: Decision) -> Replayed:
     """Make a decision again from what was stored with it."""
     found = verdict(Evidence.from_json(decision.evidence), Rules(**decision.rules))
     stored, again = as_bytes(decision.verdict), as_bytes(told(found))
-    return Replayed(stored == again, decision.code != code_digest(), stored, again)
+    return Replayed(
+        stored == again, decision.code != code_digest(), _data_digest(decision) != decision.data_sha256,
+        stored, again,
+    )  # fmt: skip
+
+
+def _data_digest(decision: Decision) -> str:
+    """Of the lists that it counted, as far as they are still there."""
+    if decision.experiment is None:
+        return ""
+    return scoring.digest_of(scoring.scores_of(decision.experiment, until=decision.at))
 
 
 def told(found: Verdict) -> dict[str, Any]:

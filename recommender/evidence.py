@@ -9,7 +9,6 @@ from django.db.models.functions import TruncDate
 from numpy.typing import NDArray
 
 from recommender import scoring
-from recommender.engine.rounds import Score
 from recommender.engine.sequential import adjusted, confidence_sequence
 from recommender.engine.tallies import ListScore, tally
 from recommender.engine.verdicts import USUAL, Coin, Evidence, Guardrail
@@ -30,9 +29,6 @@ def gather(
     # A clock that was set back since the start makes no time negative.
     now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
-    if experiment.kind == Experiment.Kind.ANCHOR:
-        # Of the champion, which is what is on trial.
-        scores = [ListScore(*one[:2], Score(one.score.losses, one.score.wins)) for one in scores]
     found = tally(scores, day=day, late_days=USUAL.late_days)
     evidence = Evidence(
         kind=experiment.kind, days=(now - started).days, wins=found.wins, losses=found.losses,

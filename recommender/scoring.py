@@ -79,14 +79,22 @@ def close_due(now: datetime) -> int:
     return closed
 
 
-def scores_of(experiment: Experiment) -> list[ListScore]:
-    """The closed lists, by day and listener; days count from the experiment's start."""
+def scores_of(experiment: Experiment, until: datetime | None = None) -> list[ListScore]:
+    """The closed lists, by day and listener; days count from the experiment's start.
+
+    Wins are those of what is on trial: the challenger's, in an anchor's test the champion's.
+
+    Args:
+        until: those that were closed by then.
+    """
     started = (experiment.started_at or experiment.created_at).astimezone(UTC).date()
     rows = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
+    rows = rows if until is None else rows.filter(closed_at__lte=until)
+    columns = ("losses", "wins") if experiment.kind == Experiment.Kind.ANCHOR else ("wins", "losses")
     return [
         ListScore(listener, (day - started).days, Score(wins, losses))
         for listener, day, wins, losses in rows.order_by("day", "listener_id").values_list(
-            "listener_id", "day", "wins", "losses"
+            "listener_id", "day", *columns
         )
     ]
 

@@ -87,4 +87,9 @@ def _story(decision: Decision, replayed: decisions.Replayed) -> str:
     )
     if replayed.code_changed:
         lines.append("The code that decides has changed since.")
+    if replayed.data_changed:
+        lines.append(
+            "The lists that it counted are not all there any more, as when a listener was deleted: they "
+            "can't be counted again. What they came to stands above."
+        )
     return "\n".join(lines)
