@@ -98,7 +98,12 @@ def test_the_wheel_holds_every_package_and_nothing_of_a_developer(wheel: Path) -
     }
     templates = {f"moovitamix/{path.relative_to(ROOT)}" for path in (ROOT / "templates").rglob("*.html")}
     assert modules | templates <= held
-    assert "moovitamix/static/logo.svg" in held
+    others = {
+        "moovitamix/static/logo.svg", "moovitamix/scenarios/usual.json",
+        "ingestion/locale/fr/LC_MESSAGES/django.mo", "ingestion/observability/README.md",
+        "ingestion/observability/grafana-dashboard.json", "ingestion/observability/prometheus-alerts.yml",
+    }  # fmt: skip
+    assert others <= held
     assert not [name for name in held if ".env" in name or name.endswith(".db")]
 
 
