@@ -12,9 +12,9 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion import incidents, lease
 from ingestion.incidents import Condition, Severity
-from recommender import registry
-from recommender.configuration import loaded
-from recommender.models import ModelVersion, TrainingRun
+from recommender import experiments, mishaps, monitoring, registry
+from recommender.configuration import loaded, verify
+from recommender.models import Experiment, ModelVersion, TrainingRun
 
 STALE, DEGRADED, FAILED = "model_stale", "model_degraded", "training_failed"
 LEARN_TASK: Final = "recommender.tasks.learn_weekly"
@@ -79,6 +79,17 @@ def training_failed(now: datetime) -> None:
         incidents.clear(FAILED, now, facts={"training": last.pk} if last else {})
         return
     _report(last, last.error, now)
+
+
+def tests_failing(now: datetime) -> None:
+    """Judge at once where a challenger breaks or is far too slow: not only at the daily look.
+
+    Its files are not read here: whoever could not load them has said so.
+    """
+    running = Experiment.objects.filter(status=Experiment.Status.RUNNING)
+    if any(mishaps.hard_failure(test, now, verify=lambda _: None) for test in running):
+        experiments.judge(now, verify)
+        monitoring.watch_tests(now)
 
 
 def _report(training: TrainingRun, error: str, now: datetime) -> None:

@@ -135,6 +135,21 @@ def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
     assert version_served(storage) == versions[SERVING].label
 
 
+def test_the_watchdog_ends_the_test_of_a_challenger_that_could_not_be_loaded(
+    versions: Versions, storage: Path
+) -> None:
+    begin(versions[NEW])
+    watching.tests_failing(NOW)
+    before = roles()[NEW]
+    cut_short(storage / versions[NEW].label)
+    serve(storage)
+
+    watching.tests_failing(NOW)
+
+    assert (before, roles()[NEW]) == ("challenger", "withdrawn")
+    assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
+
+
 def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
     versions: Versions, storage: Path
 ) -> None:
