@@ -17,22 +17,29 @@ class Weeks:
 
     Args:
         moved: JS distance between what all listen to before and after, natural logarithm.
-        hit: share of a week's plays that fall, in some weeks, to one group that everybody plays.
+        hit: share of a week's plays that fall to one group that everybody plays, another one each week.
+        season: the same at the height of a season, which comes and goes once a year in two groups.
     """
 
-    def __init__(self, seed: int, *, listeners: int = 60, moved: float = 0.0, hit: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, *, listeners: int = 60, moved: float = 0.0, hit: float = 0.0, season: float = 0.0
+    ) -> None:
         self._random = np.random.default_rng(seed)
         self._tastes = self._random.dirichlet(np.full(GROUPS, 0.3), listeners)
         self._there = np.zeros(GROUPS)
         self._there[self._random.choice(GROUPS, 2, replace=False)] = 0.5
         self._share = _share_of(self._tastes.mean(axis=0), self._there, moved)
-        self._hit = hit
+        self._hit, self._season, self._number = hit, season, 0
 
     def week(self, *, after: bool = False) -> NDArray[np.float64]:
         """Shape (n_listeners, 20): one week's plays; `after` the drift, or before it."""
         tastes = self._tastes
         if after:
             tastes = (1 - self._share) * tastes + self._share * self._there
+        if self._season:
+            height = self._season * max(0.0, np.sin(2 * np.pi * self._number / YEAR))
+            tastes = (1 - height) * tastes + height * self._there
+        self._number += 1
         if self._hit:
             tastes = (1 - self._hit) * tastes + self._hit * np.eye(GROUPS)[self._random.integers(GROUPS)]
         played = self._random.poisson(PLAYS, len(tastes))
@@ -52,9 +59,9 @@ def is_found(seed: int, *, listeners: int, moved: float) -> bool:
     )
 
 
-def false_alarms(seed: int, *, listeners: int, hit: float = 0.0) -> int:
-    """Alarms in a year in which nothing drifts."""
-    world = Weeks(seed, listeners=listeners, hit=hit)
+def false_alarms(seed: int, *, listeners: int, hit: float = 0.0, season: float = 0.0) -> int:
+    """Alarms in a year in which nothing drifts for good."""
+    world = Weeks(seed, listeners=listeners, hit=hit, season=season)
     weeks = [world.week() for _ in range(REFERENCE + YEAR)]
     changes = [
         change_of(np.stack(weeks[at - REFERENCE : at + 1], axis=1), seed=seed)

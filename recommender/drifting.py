@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from ingestion.models import ListeningHistory, Song
 from recommender.champion import Model
-from recommender.engine.drift import MOST_LISTENERS, Change, change_of, grouped, is_alarm
+from recommender.engine.drift import MOST_LISTENERS, Change, change_of, grouped, is_alarm, likeness
 from recommender.models import AttributedListen, DriftReport, Feedback
 from recommender.profiles import columns_of
 
 Kind = DriftReport.Kind
 WEEK: Final = timedelta(days=7)
 REFERENCE: Final = 8  # weeks
+YEAR: Final = 52 * WEEK  # whole weeks: days of the week stay where they are
 NAMED: Final = 5  # causes, and songs of each
 REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
@@ -53,27 +54,35 @@ def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     week = monday_before(now)
     plays = _plays(week, seed)
     groups = grouped(np.bincount(model.learnt.labels, minlength=len(model.groups)).astype(np.float64))
-    columns, known = columns_of(model.song_ids, plays.songs)
-    clusters = np.where(known, model.learnt.labels[columns], -1)
+    clusters = _clusters(model, plays)
+    known = clusters >= 0
     found = []
     for kind, chosen in ((Kind.LISTENING, ~plays.recommended), (Kind.RECOMMENDED, plays.recommended)):
         part = chosen & known
         weeks = _weeks(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
         change = change_of(weeks, seed=seed)
         causes = _causes(change, model, groups, clusters, plays, part)
-        found.append(_report(model, kind, week, now, change, causes))
+        is_asked = kind == Kind.LISTENING and change.is_drift
+        season = _a_year_ago(model, week, change, groups, seed) if is_asked else {}
+        found.append(_report(model, kind, week, now, change, causes, season))
     reactions = change_of(_reactions(week, seed), seed=seed)
     named = [
         {"name": REACTIONS[at], "part": round(float(reactions.parts[at]), 5),
          "change": round(float(reactions.shares[at]), 4)}
         for at in np.argsort(-reactions.parts)
     ]  # fmt: skip
-    found.append(_report(model, Kind.FEEDBACK, week, now, reactions, named))
+    found.append(_report(model, Kind.FEEDBACK, week, now, reactions, named, {}))
     return found
 
 
 def _report(
-    model: Model, kind: str, week: date, now: datetime, change: Change, causes: list[dict[str, Any]]
+    model: Model,
+    kind: str,
+    week: date,
+    now: datetime,
+    change: Change,
+    causes: list[dict[str, Any]],
+    season: dict[str, Any],
 ) -> DriftReport:
     last = DriftReport.objects.filter(version=model.version, kind=kind, week=week - WEEK).first()
     report, _ = DriftReport.objects.update_or_create(
@@ -82,10 +91,32 @@ def _report(
             "at": now, "n": change.plays, "listeners": change.listeners, "p": change.p,
             "effect": change.effect, "limit": change.limit, "drifted": change.is_drift,
             "alarm": is_alarm(change, before=last is not None and last.drifted),
-            "causes": causes if change.is_drift else [],
+            "causes": causes if change.is_drift else [], "season": season,
         },
     )  # fmt: skip
     return report
+
+
+def _clusters(model: Model, plays: Plays) -> NDArray[np.int64]:
+    """Of each play; -1 for a song that the model does not know."""
+    columns, known = columns_of(model.song_ids, plays.songs)
+    return np.where(known, model.learnt.labels[columns], -1).astype(np.int64)
+
+
+def _a_year_ago(
+    model: Model, week: date, change: Change, groups: NDArray[np.int64], seed: int
+) -> dict[str, Any]:
+    """How the same week moved a year ago, in the champion's clusters; empty where too little was played."""
+    plays = _plays(week - YEAR, seed)
+    clusters = _clusters(model, plays)
+    organic = (clusters >= 0) & ~plays.recommended
+    then = change_of(_weeks(plays, organic, groups[clusters], int(groups.max(initial=0)) + 1), seed=seed)
+    if not then.is_enough:
+        return {}
+    return {
+        "week": (week - YEAR).isoformat(), "n": then.plays, "listeners": then.listeners,
+        "likeness": round(likeness(change, then), 2),
+    }  # fmt: skip
 
 
 def _plays(week: date, seed: int) -> Plays:

@@ -157,6 +157,12 @@ def is_alarm(change: Change, *, before: bool) -> bool:
     return change.is_large or (change.is_drift and before)
 
 
+def likeness(change: Change, other: Change) -> float:
+    """Whether the same groups grew and shrank, -1 to 1: the cosine of both changes; 0 where one is none."""
+    lengths = float(np.linalg.norm(change.shares) * np.linalg.norm(other.shares))
+    return float(change.shares @ other.shares) / lengths if lengths else 0.0
+
+
 def _capped(weeks: NDArray[np.floating]) -> NDArray[np.float64]:
     """Weeks of more than 50 plays are scaled down to 50."""
     totals = weeks.sum(axis=2, keepdims=True, dtype=np.float64)

@@ -255,6 +255,7 @@ class DriftReport(models.Model):
     drifted = models.BooleanField(default=False)
     alarm = models.BooleanField(default=False, help_text="Two weeks running, or once twice as far.")
     causes = models.JSONField(default=list, blank=True, help_text="Clusters, songs, features; most first.")
+    season = models.JSONField(default=dict, blank=True, help_text="How the same week moved a year ago.")
 
     class Meta:
         ordering: ClassVar = ["-week", "kind"]

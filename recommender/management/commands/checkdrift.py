@@ -43,7 +43,8 @@ class Command(BaseCommand):
 
 
 def _facts(report: DriftReport) -> dict[str, Any]:
-    names = ("kind", "n", "listeners", "p", "effect", "limit", "drifted", "alarm", "causes")
+    names = ("kind", "n", "listeners", "p", "effect", "limit", "drifted", "alarm", "causes",
+             "season")  # fmt: skip
     return {"week": report.week.isoformat(), **{name: getattr(report, name) for name in names}}
 
 

@@ -9,6 +9,7 @@ from ingestion.models import Listener, ListeningHistory
 from recommender import champion, drifting
 from recommender.champion import Model
 from recommender.models import AttributedListen, DriftReport, Feedback, ServedList, Shelf
+from recommender.monitoring import causes_told
 from recommender.serving import Options
 
 # A Tuesday: the week that is over began on Monday the 16th of November.
@@ -25,7 +26,9 @@ def model(options: Options) -> Model:
     return loaded
 
 
-def listen(model: Model, *, moved: float = 0.0, weeks: int = 9, seed: int = 1) -> None:
+def listen(
+    model: Model, *, moved: float = 0.0, weeks: int = 9, seed: int = 1, last: datetime = MONDAY
+) -> None:
     """Nine weeks of listeners with tastes; in the last one a share of all plays is in the largest cluster."""
     random = np.random.default_rng(seed)
     labels = np.asarray(model.learnt.labels)
@@ -36,7 +39,7 @@ def listen(model: Model, *, moved: float = 0.0, weeks: int = 9, seed: int = 1) -
         for week in range(weeks):
             share = moved if week == weeks - 1 else 0.0
             songs = np.where(random.random(15) < share, random.choice(largest, 15), random.choice(dear, 15))
-            at = MONDAY - (weeks - 1 - week) * WEEK + timedelta(hours=float(random.uniform(0, 160)))
+            at = last - (weeks - 1 - week) * WEEK + timedelta(hours=float(random.uniform(0, 160)))
             items = model.song_ids[songs].tolist()
             rows.append(ListeningHistory(user_id=listener, items=items, created_at=at, updated_at=at))
     ListeningHistory.objects.bulk_create(rows)
@@ -145,3 +148,33 @@ def test_without_listening_there_is_a_report_that_says_so(model: Model) -> None:
     found = drifting.check(model, NOW)
 
     assert [(one.n, one.drifted, one.p) for one in found] == [(0, False, 1.0)] * 3
+
+
+def test_a_drift_that_came_a_year_ago_as_well_is_told_as_a_season(model: Model) -> None:
+    listen(model, moved=0.7)
+    listen(model, moved=0.6, seed=2, last=MONDAY - 52 * WEEK)
+
+    moved = report(drifting.check(model, NOW), "listening")
+
+    assert moved.season["week"] == "2025-11-17"
+    assert moved.season["likeness"] > 0.9
+    assert causes_told(moved).endswith("of 1): perhaps a season")
+    assert moved.alarm
+
+
+def test_a_drift_that_a_year_ago_did_not_know_is_told_as_none(model: Model) -> None:
+    listen(model, moved=0.7)
+    listen(model, seed=2, last=MONDAY - 52 * WEEK)
+
+    moved = report(drifting.check(model, NOW), "listening")
+
+    assert moved.season["n"] == 15 * Listener.objects.count()
+    assert "season" not in causes_told(moved)
+
+
+def test_without_last_year_nothing_is_said_of_seasons(model: Model) -> None:
+    listen(model, moved=0.7)
+
+    moved = report(drifting.check(model, NOW), "listening")
+
+    assert moved.season == {}
