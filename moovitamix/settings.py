@@ -243,6 +243,7 @@ WATCHDOG_CHECKS = [
     "recommender.watching.model_stale",
     "recommender.watching.model_degraded",
     "recommender.watching.training_failed",
+    "recommender.watching.tests_failing",
 ]
 # Every web process looks too, so that somebody is told also where Beat and the workers are gone.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
