@@ -46,3 +46,11 @@ def test_the_exit_codes_of_the_readme_are_those_of_the_pipeline() -> None:
     )
 
     assert sentence in README
+
+
+def test_every_test_that_the_table_of_failures_names_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "failures.md").read_text())
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+
+    assert len(named) > 25
+    assert [name for file, name in named if f"def {name}(" not in files.get(file, "")] == []
