@@ -31,7 +31,8 @@ def tell(
     made = 0
     for incident in _due(now, remind_after):
         made += _tell_of(incident, now, channels, site_url, language)
-    for incident in Incident.objects.filter(Exists(OPENED), resolved_at__isnull=False, end_told_at=None):
+    over = Incident.objects.filter(Exists(OPENED), resolved_at__isnull=False, end_told_at=None)
+    for incident in over.order_by("resolved_at", "pk"):
         made += _tell_end_of(incident, now, channels, site_url, language)
     return made
 

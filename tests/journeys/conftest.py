@@ -9,6 +9,7 @@ import pytest
 from ingestion.demo.faults import parse_faults
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
+from tests.support.alerted import People
 
 Serve = Callable[[str], DemoServer]
 
@@ -37,3 +38,10 @@ def serve(world: World) -> Iterator[Serve]:
     yield start
     for server in servers:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def people() -> Iterator[People]:
+    """Those who are told, by a mail server and by an endpoint that stands for Slack."""
+    with People() as people:
+        yield people

@@ -10,9 +10,12 @@ import pytest
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
+from tests.support.alerted import People
 from tests.support.project import ROOT, Project, wait_for_line
 
 CELERY = (sys.executable, "-m", "celery", "-A", "moovitamix")
+NO_WORKER = "No Celery worker takes tasks"
+NO_BEAT = "Celery Beat has stopped: no run starts by itself"
 # Ten minutes later, as far as the signs of life of these parts tell.
 TEN_MINUTES_PASS = """
 from datetime import timedelta
@@ -106,12 +109,13 @@ def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(project: Proje
 
 @pytest.mark.parametrize("broker", ["valkey", "files"])
 def test_a_killed_worker_and_a_killed_beat_are_told_of_until_they_are_back(
-    broker: str, request: pytest.FixtureRequest
+    broker: str, people: People, request: pytest.FixtureRequest
 ) -> None:
     project: Project = request.getfixturevalue("postgres_project" if broker == "valkey" else "sqlite_project")
     variables: dict[str, Any] = {
         "REDIS_URL": request.getfixturevalue("redis_url") if broker == "valkey" else ""
     }
+    project.environment.update(people.settings())
     project.shell(EVERY_SECOND)
 
     def start_worker() -> "subprocess.Popen[str]":
@@ -131,12 +135,14 @@ def test_a_killed_worker_and_a_killed_beat_are_told_of_until_they_are_back(
     kill(worker)
     later(project, "worker")
     without_worker = found(project, **variables)
+    told_of_worker = people.heard()
 
     worker = start_worker()
     wait_for_line(worker, "succeeded")
     kill(beat)
     later(project, "beat")
     without_beat = found(project, **variables)
+    told_of_beat = people.heard()
 
     start_beat()
     wait_for_line(worker, "succeeded")
@@ -150,9 +156,14 @@ def test_a_killed_worker_and_a_killed_beat_are_told_of_until_they_are_back(
 
     assert all_well == (0, [])
     assert without_worker == (1, ["worker_gone"])
+    assert told_of_worker == [f"Critical: {NO_WORKER}"]
     assert without_beat[0] == 1
     assert "beat_dead" in without_beat[1]
+    assert f"Critical: {NO_BEAT}" in told_of_beat
     assert back == (0, [])
+    assert sorted([*told_of_beat, *people.heard()]) == sorted(
+        [f"Over: {NO_WORKER}", f"Critical: {NO_BEAT}", f"Over: {NO_BEAT}"]
+    )
 
 
 def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Project, world: World) -> None:

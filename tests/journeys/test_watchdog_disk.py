@@ -11,6 +11,7 @@ import pytest
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world import World
+from tests.support.alerted import People
 from tests.support.project import ROOT, Project
 
 MANAGE = f"{sys.executable} {ROOT / 'manage.py'}"
@@ -48,30 +49,42 @@ def found(project: Project) -> tuple[int, list[str]]:
 
 
 def test_a_run_on_a_full_disk_fails_and_is_told_of_until_there_is_room(
-    sqlite_project: Project, staging: Path, world: World
+    sqlite_project: Project, people: People, staging: Path, world: World
 ) -> None:
+    sqlite_project.environment.update(people.settings())
     with DemoServer(world) as server:
         variables = {"BASE_URL": server.url, "STAGING_DIR": str(staging)}
         code, words = said(
             sqlite_project, with_disk(staging, "64k", f"exec {MANAGE} runingest --json"), **variables
         )
-        told = found(sqlite_project)
+        told, mail, heard = found(sqlite_project), people.last_mail(), people.heard()
         sqlite_project.manage("runingest", BASE_URL=server.url)
 
     assert code == 1
     assert "No space left on device" in words
     assert "STAGING_DIR" in words
     assert told == (1, ["run"])
+    assert heard == ["Critical: The ingestion run failed"]
+    assert "No space left on device" in mail
+    assert people.heard() == ["Over: The ingestion run failed"]
+    assert "Run 2 ended it." in people.last_mail()
     assert found(sqlite_project) == (0, [])
 
 
-def test_a_disk_that_is_nearly_full_is_told_of_before(sqlite_project: Project, staging: Path) -> None:
+def test_a_disk_that_is_nearly_full_is_told_of_before(
+    sqlite_project: Project, people: People, staging: Path
+) -> None:
+    sqlite_project.environment.update(people.settings())
     fill = f"head -c 1020000 /dev/zero > {staging}/old"
     command = with_disk(staging, "1m", f"{fill} && exec {MANAGE} watchdog")
 
     code, words = said(sqlite_project, command, STAGING_DIR=str(staging))
+    (told,) = people.heard()
+    after = found(sqlite_project)
 
     assert code == 1
+    assert told.startswith("Critical: Disk nearly full (pages on their way): 2")
     assert "Disk nearly full (pages on their way): 2" in words
     assert "% free" in words
-    assert found(sqlite_project) == (0, [])
+    assert after == (0, [])
+    assert people.heard() == [told.replace("Critical", "Over")]

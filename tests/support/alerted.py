@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,3 +129,48 @@ class Webhook:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@dataclass
+class People:
+    """Two who are told of the same: one reads mail, the other Slack."""
+
+    mailbox: Mailbox = field(default_factory=Mailbox)
+    slack: Webhook = field(default_factory=Webhook)
+    _read: int = 0
+
+    def settings(self) -> dict[str, str]:
+        """What an installation needs to reach them."""
+        return {
+            "ALERT_EMAILS": "ada@example.org",
+            "EMAIL_URL": f"smtp://127.0.0.1:{self.mailbox.port}",
+            "SLACK_WEBHOOK_URL": self.slack.url,
+        }
+
+    def heard(self) -> list[str]:
+        """The subjects that both got since they were last asked, in order; none was for one alone."""
+        mails, posts = self.mails(), self.posts()
+        assert mails == posts
+        new, self._read = mails[self._read :], len(mails)
+        return new
+
+    def mails(self) -> list[str]:
+        return [str(mail["Subject"]).removeprefix("[MoovitaMix] ") for mail in self.mailbox.received]
+
+    def posts(self) -> list[str]:
+        return [text.removeprefix("[MoovitaMix] ") for text in self.slack.texts()]
+
+    def last_mail(self) -> str:
+        """The text of the newest mail."""
+        body = self.mailbox.received[-1].get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
+
+    def __enter__(self) -> Self:
+        self.mailbox.__enter__()
+        self.slack.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.slack.__exit__(None, None, None)
+        self.mailbox.stop()

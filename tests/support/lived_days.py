@@ -1,5 +1,6 @@
 """Live days on the twin through the real pipeline, with a clock that moves on a day between two runs.
 
+Who is to be told, as the settings have it, is told after each run.
 Usage: python -m tests.support.lived_days DAYS. Prints a JSON object a day: how its run ended, what is open.
 """
 
@@ -7,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,7 +19,7 @@ django.setup()
 
 from django.utils import timezone  # noqa: E402
 
-from ingestion.configuration import order, source_client  # noqa: E402
+from ingestion.configuration import order, send_alerts, source_client  # noqa: E402
 from ingestion.demo.faults import parse_faults  # noqa: E402
 from ingestion.demo.server import DemoServer  # noqa: E402
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, Row, Snapshot  # noqa: E402
@@ -82,10 +84,18 @@ def tenfold_on(day: date) -> Trouble:
 
 def main(days: int) -> None:
     source = Planted(World.up_to(FIRST, seed=3, songs=400, listeners=80, days=10))
-    with DemoServer(source) as healthy, DemoServer(source, faults=parse_faults("badrow:0.3")) as broken:
+    # Thrice as long as usual, and five seconds more, is slow.
+    slow = replace(parse_faults("slow:1"), slow_seconds=1.5)
+    with (
+        DemoServer(source) as healthy,
+        DemoServer(source, faults=parse_faults("badrow:0.3")) as broken,
+        DemoServer(source, faults=slow) as tired,
+    ):
         for _ in range(days):
             live(source, healthy.url)
         live(source, broken.url, "30 % bad rows")
+        live(source, healthy.url, "well again")
+        live(source, tired.url, "a slow source")
         live(source, healthy.url, "well again")
         live(source, healthy.url, "half the songs missing", half_the_songs)
         live(source, healthy.url, "well again")
@@ -108,6 +118,7 @@ def live(source: Planted, url: str, what: str = "a day", trouble: Trouble = unha
     timezone.now = lambda: REAL_NOW() + ahead
     run = ingest(source_client(url), order(trigger="schedule"))
     follow_up(run, timezone.now())
+    send_alerts(timezone.now())
     told: dict[str, Any] = {
         "what": what,
         "status": run.status,

@@ -1,0 +1,60 @@
+"""Slack is down, or the mail server is: the other one tells of it, and nothing is lost."""
+
+from tests.support.alerted import People
+from tests.support.project import Project
+
+FAILED = "The ingestion run failed"
+INCIDENTS = """
+from ingestion.models import Incident
+for one in Incident.objects.order_by("pk"):
+    print(one.key, one.severity, "over" if one.resolved_at else "open")
+"""
+# Rounds of the watchdog, so many minutes from now: those in which messages are tried again.
+LOOK = """
+from datetime import timedelta
+from django.utils import timezone
+from ingestion.operating import round_of_the_watchdog
+now = timezone.now()
+for later in {minutes}:
+    round_of_the_watchdog(now + timedelta(minutes=later))
+"""
+
+
+def fail(project: Project) -> None:
+    done = project.manage("runingest", check=False, BASE_URL="http://127.0.0.1:1", SOURCE_ATTEMPTS="1")
+    assert done.returncode == 1, done.stderr
+
+
+def test_slack_is_down(project: Project, people: People) -> None:
+    project.environment.update(people.settings())
+    people.slack.status = 503
+    fail(project)
+    # Tried again after one minute and two; then it is told of, in the round after.
+    project.shell(LOOK.format(minutes=(2, 5, 7)))
+    told, why, open_then = people.mails(), people.last_mail(), project.shell(INCIDENTS)
+    people.slack.status = 200
+    project.shell(LOOK.format(minutes=(60, 62)))
+
+    assert told == [f"Critical: {FAILED}", "Critical: Alerts do not get through by Slack"]
+    assert "Slack answered 503" in why
+    assert open_then == "run critical open\ndelivery_failing:slack critical open"
+    assert people.mails() == [*told, "Over: Alerts do not get through by Slack"]
+    assert "It lasted " in people.last_mail()
+    assert people.posts() == [f"Critical: {FAILED}"]
+    assert project.shell(INCIDENTS) == "run critical open\ndelivery_failing:slack critical over"
+
+
+def test_e_mail_is_down(project: Project, people: People) -> None:
+    project.environment.update(people.settings())
+    people.mailbox.stop()
+    fail(project)
+    project.shell(LOOK.format(minutes=(2, 5, 7)))
+    told, open_then = people.posts(), project.shell(INCIDENTS)
+    people.mailbox.start()
+    project.shell(LOOK.format(minutes=(60, 62)))
+
+    assert told == [f"Critical: {FAILED}", "Critical: Alerts do not get through by e-mail"]
+    assert open_then == "run critical open\ndelivery_failing:email critical open"
+    assert people.posts() == [*told, "Over: Alerts do not get through by e-mail"]
+    assert people.mails() == [f"Critical: {FAILED}"]
+    assert project.shell(INCIDENTS) == "run critical open\ndelivery_failing:email critical over"

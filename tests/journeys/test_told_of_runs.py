@@ -1,0 +1,180 @@
+"""What people hear when runs go wrong, and when that is over: by e-mail, and by what stands for Slack.
+
+The README's table "When something goes wrong" names these tests.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from threading import Event
+
+import pytest
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.source import TRACKS, Row, Snapshot
+from ingestion.demo.world import World
+from tests.journeys.conftest import Serve
+from tests.support.alerted import People
+from tests.support.project import ROOT, Project
+
+FAILED = "The ingestion run failed"
+REFUSED = "The ingestion run was refused: the source looks like another catalogue"
+ENDLESS = "The ingestion run does not come to an end"
+NOBODY = "http://127.0.0.1:1"
+INCIDENTS = (
+    "from ingestion.models import Incident;"
+    "print(*Incident.objects.order_by('pk').values_list('kind', 'severity', 'resolved_by_run'))"
+)
+FOUR_HOURS_PASS = """
+from datetime import timedelta
+from django.db.models import F
+from ingestion.models import IngestionRun
+IngestionRun.objects.update(started_at=F("started_at") - timedelta(hours=4))
+"""
+# A round of the watchdog a minute from now on, as its command, Beat and web processes make them.
+LOOK = """
+from datetime import timedelta
+from django.utils import timezone
+from ingestion.operating import round_of_the_watchdog
+round_of_the_watchdog(timezone.now() + timedelta(minutes={later}))
+"""
+
+
+class Changed:
+    """A source whose tables come as somebody wants them; its world stays as it is."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.half = False
+        self.free = Event()
+        self.free.set()
+        self.asked = Event()
+
+    def snapshot(self) -> Snapshot:
+        self.asked.set()
+        self.free.wait(60)
+        tables = dict(self.world.snapshot().tables)
+        return Snapshot(self.half, {**tables, TRACKS: self._songs(tables[TRACKS])})
+
+    def new_catalogue(self) -> None:
+        self.world.new_catalogue()
+
+    def _songs(self, songs: Sequence[Row]) -> Sequence[Row]:
+        # One more than half: that is no source to be believed, from the second run on.
+        return songs[: len(songs) // 2 - 1] if self.half else songs
+
+
+@pytest.fixture
+def telling(project: Project, people: People) -> Project:
+    """An installation that tells people, on each of the two databases."""
+    project.environment.update(people.settings())
+    return project
+
+
+def ingest(project: Project, url: str, *arguments: str) -> int:
+    done = project.manage("runingest", *arguments, check=False, BASE_URL=url, SOURCE_ATTEMPTS="1")
+    return done.returncode
+
+
+def test_a_source_that_is_down(telling: Project, people: People, world: World) -> None:
+    down = [ingest(telling, NOBODY), ingest(telling, NOBODY)]
+    told, why = people.heard(), people.last_mail()
+    with DemoServer(world) as server:
+        back = ingest(telling, server.url)
+
+    assert (down, back) == ([1, 1], 0)
+    assert told == [f"Critical: {FAILED}"]
+    assert "Where the source was not reachable, check it and BASE_URL." in why
+    assert people.heard() == [f"Over: {FAILED}"]
+    assert "Run 3 ended it." in people.last_mail()
+    assert "It lasted " in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_failed', 'critical', 3)"
+
+
+def test_a_source_so_slow_that_the_run_does_not_end(telling: Project, people: People, world: World) -> None:
+    source = Changed(world)
+    source.free.clear()
+    with DemoServer(source) as server:
+        run = telling.start(
+            sys.executable,
+            str(ROOT / "manage.py"),
+            "runingest",
+            BASE_URL=server.url,
+            SOURCE_READ_TIMEOUT="60",
+        )
+        assert source.asked.wait(60)
+        telling.shell(FOUR_HOURS_PASS)
+        telling.shell(LOOK.format(later=0))
+        told, why = people.heard(), people.last_mail()
+        source.free.set()
+        said, _ = run.communicate(timeout=60)
+    telling.shell(LOOK.format(later=2))
+
+    assert run.returncode == 0, said
+    assert told == [f"Critical: {ENDLESS}"]
+    assert "where the rows still move, the source is slow, and waiting helps" in why
+    assert people.heard() == [f"Over: {ENDLESS}"]
+    assert "Run 1 ended it." in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_not_finished', 'critical', 1)"
+
+
+def test_thirty_percent_bad_rows(telling: Project, people: People, serve: Serve) -> None:
+    partial = ingest(telling, serve("badrow:0.3").url)
+    told, why = people.heard(), people.last_mail()
+    well = ingest(telling, serve("").url)
+
+    assert (partial, well) == (2, 0)
+    assert told == ["Warning: The ingestion run is partial"]
+    assert "Look at the refused rows on the run's page." in why
+    assert people.heard() == ["Over: The ingestion run is partial"]
+    assert "Run 2 ended it." in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_partial', 'warning', 2)"
+
+
+def test_half_the_songs_missing(telling: Project, people: People, world: World) -> None:
+    source = Changed(world)
+    with DemoServer(source) as server:
+        first = ingest(telling, server.url)
+        source.half = True
+        halved = ingest(telling, server.url)
+        told = people.heard()
+        source.half = False
+        back = ingest(telling, server.url)
+
+    assert (first, halved, back) == (0, 4, 0)
+    assert told == [f"Critical: {REFUSED}"]
+    assert people.heard() == [f"Over: {REFUSED}"]
+    assert "Run 3 ended it." in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_refused', 'critical', 3)"
+
+
+def test_a_source_that_was_reset(telling: Project, people: People, serve: Serve) -> None:
+    ingest(telling, serve("").url)
+    with DemoServer(World(seed=8, songs=450, listeners=60, days=12)) as another:
+        refused = ingest(telling, another.url)
+        told, why = people.heard(), people.last_mail()
+        accepted = ingest(telling, another.url, "--accept-reset")
+
+    assert (refused, accepted) == (4, 0)
+    assert told == [f"Critical: {REFUSED}"]
+    assert "python manage.py runingest --accept-reset" in why
+    assert people.heard() == [f"Over: {REFUSED}"]
+    assert "Run 3 ended it." in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_refused', 'critical', 3)"
+
+
+def test_a_run_that_is_killed(telling: Project, people: People, world: World) -> None:
+    with DemoServer(world) as server:
+        killed = telling.start(sys.executable, "-m", "tests.support.killed_run", "4", BASE_URL=server.url)
+        assert killed.wait(60) == -signal.SIGKILL
+        before = people.heard()
+        telling.manage("watchdog", check=False)
+        told, why = people.heard(), people.last_mail()
+        again = ingest(telling, server.url)
+
+    assert (before, again) == ([], 0)
+    assert told == ["Critical: The ingestion run died half-way"]
+    assert "What it had written is whole; the next run goes on from there." in why
+    assert people.heard() == ["Over: The ingestion run died half-way"]
+    assert "Run 2 ended it." in people.last_mail()
+    assert telling.shell(INCIDENTS) == "('run_abandoned', 'critical', 2)"
