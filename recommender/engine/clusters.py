@@ -180,7 +180,7 @@ def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
     }
     if k < 2:
         return found | {"worst": []} | dict.fromkeys(OF_SEVERAL)
-    each = _silhouettes(points, clusters)
+    each = silhouettes(points, clusters)
     sizes = np.bincount(clusters.labels, minlength=k)
     by_group = np.bincount(clusters.labels, weights=each, minlength=k) / np.maximum(sizes, 1)
     worst = np.argsort(by_group, kind="stable")[:5]
@@ -268,7 +268,8 @@ def _labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArra
     return labels
 
 
-def _silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
+def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
+    """Shape (n_points,): each point's simplified silhouette; there must be two centres or more."""
     each = np.empty(len(points))
     of_centers = (clusters.centers**2).sum(axis=1)
     for start in range(0, len(points), BLOCK):

@@ -1,6 +1,7 @@
 """Measure a model on what listeners played after what it has learnt from."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from scipy.sparse import csr_array
 
 from recommender.engine import metrics
 from recommender.engine.catalogue import Model, Profiles
+
+BOOTSTRAPS: Final = 1_000
+BOOTSTRAP_SEED: Final = 7
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,19 @@ def of_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.i
         listeners=int(counted.sum()),
         ndcg_each=each,
     )
+
+
+def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
+    """Ours less theirs, paired by listener, with a 95 % interval by bootstrap; JSON can hold it.
+
+    Args:
+        ours, theirs: shape (n_listeners,); NaN for a listener without a test play, who has no say.
+    """
+    differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = random.integers(0, len(differences), (BOOTSTRAPS, len(differences)))
+    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
+    return {
+        "difference": round(float(differences.mean()), 6), "low": round(float(low), 6),
+        "high": round(float(high), 6), "listeners": len(differences),
+    }  # fmt: skip

@@ -31,6 +31,7 @@ from recommender.engine.warm import carried_on
 EASE_KEPT = 400  # of each row: against all of them no loss on one set, + 2.5 % on another, 5 % of the size
 AXES = 64  # of metadata and of co-listening; 32 loses .5 %, 128 gains nothing that lasts
 TASTE_AXES = 128
+CONTENT = 0.5  # of the metadata beside the company a song keeps
 MANY_SONGS = 50_000  # beyond, the taste has AXES too: half the time and bytes, and no set to see a loss on
 
 
@@ -130,7 +131,7 @@ def fit_parts(
     """
     content, company = ground.content, listening.company()
     if labels is None:
-        points = unit(np.hstack([0.5 * content, company]))
+        points = points_of(content, company)
         if carried is not None:
             labels = carried_on(points, carried.labels, carried.n_clusters).labels
         else:
@@ -147,6 +148,11 @@ def fit_parts(
         genres=ground.genres, genre_idf=genre_idf(ground.genres), by_cluster=by_cluster,
         cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts,
     )  # fmt: skip
+
+
+def points_of(content: NDArray[np.float32], company: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shape (n_songs, d): the space in which songs are grouped, with half the weight on what they are."""
+    return unit(np.hstack([CONTENT * content, company]))
 
 
 def _rarity(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
@@ -192,9 +198,9 @@ def _labels(
     return fit_clusters(points, n_clusters=number, seed=seed, start=start).labels
 
 
-def grouped_anew(parts: Parts, labels: NDArray[np.int32]) -> Parts:
-    """The same parts with the songs in other groups, of which there are as many."""
-    by_cluster, starts = _grouped(labels, parts.listeners, parts.n_clusters)
+def grouped_anew(parts: Parts, labels: NDArray[np.int32], n_clusters: int) -> Parts:
+    """The same parts with the songs in other groups, some of them perhaps empty."""
+    by_cluster, starts = _grouped(labels, parts.listeners, n_clusters)
     return replace(parts, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
 

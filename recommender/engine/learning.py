@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.baselines import everything
-from recommender.engine.catalogue import Training
-from recommender.engine.fitting import Ground, begin_listening, fit_parts, ground_of, grouped_anew
+from recommender.engine.catalogue import Profiles, Training
+from recommender.engine.choosing_k import Choice, Later, choose_k
+from recommender.engine.clusters import default_n_clusters, fit_clusters
+from recommender.engine.fitting import Ground, begin_listening, fit_parts, ground_of, grouped_anew, points_of
 from recommender.engine.lanes import two_lanes
 from recommender.engine.mix import Mix
 from recommender.engine.parts import Parts
@@ -116,10 +118,28 @@ def _untuned(
     return Mix(parts, start_weights(), ground.words, _genre_means(parts))
 
 
-def regrouped(model: Mix, labels: NDArray[np.int32]) -> Mix:
-    """The same model with its songs in other groups, of which there are as many."""
-    parts = grouped_anew(model.parts, labels)
+def regrouped(model: Mix, labels: NDArray[np.int32], n_clusters: int | None = None) -> Mix:
+    """The same model with its songs in other groups; None: of which there are as many."""
+    parts = grouped_anew(model.parts, labels, n_clusters or model.parts.n_clusters)
     return replace(model, parts=parts, genre_means=_genre_means(parts))
+
+
+def with_chosen_k(model: Mix, known: Profiles, played: csr_array, *, seed: int) -> tuple[Mix, Choice]:
+    """The same model with as many groups of songs as make what was played later likeliest.
+
+    Args:
+        model: with any number of groups; it may not have learnt from what was played later.
+        known: of some listeners, what was known of them up to then.
+        played: shape (known.n, n_songs), songs that they played later and not before.
+    """
+    points = points_of(model.parts.content, model.parts.company)
+    recent = known.plays if known.recent is None else known.recent
+    later = Later(recent, known.plays, played, model.parts.listeners, known.skips)
+    choice = choose_k(points, later, default=default_n_clusters(len(points)), seed=seed)
+    if choice.n_clusters == model.parts.n_clusters:
+        return model, choice
+    found = fit_clusters(points, n_clusters=choice.n_clusters, seed=seed)
+    return regrouped(model, found.labels, found.n_clusters), choice
 
 
 def _genre_means(parts: Parts) -> NDArray[np.float32]:

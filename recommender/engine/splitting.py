@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recommender.engine.catalogue import Interactions
 
@@ -23,6 +24,17 @@ def latest_share(interactions: Interactions, share: float) -> tuple[Interactions
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
+
+
+def new_songs(later: csr_array, before: csr_array) -> csr_array:
+    """The plays of songs that the same listener had not played before."""
+    known = before.copy()
+    known.data = np.ones_like(known.data)
+    ones = later.copy()
+    ones.data = np.ones_like(ones.data)
+    fresh = csr_array(ones - ones.multiply(known))
+    fresh.eliminate_zeros()
+    return fresh
 
 
 def _only(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:

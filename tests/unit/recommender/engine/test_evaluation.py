@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.baselines import Popularity
 from recommender.engine.catalogue import Catalogue, Profiles, Training
-from recommender.engine.evaluation import evaluate, of_lists
+from recommender.engine.evaluation import evaluate, of_lists, paired
 
 ARTISTS = np.array([0, 0, 1, 2], dtype=np.int32)
 # Songs by falling popularity: 0, 1, 2, 3.
@@ -54,3 +54,12 @@ def test_where_fewer_songs_are_left_than_asked_for_the_empty_places_are_no_hits(
     assert (found.ndcg, found.recall, found.coverage) == (1.0, 1.0, 0.25)
     assert np.isnan(found.diversity)
     assert found.summary()["diversity"] is None
+
+
+def test_two_models_are_compared_listener_by_listener_and_who_has_no_value_has_no_say() -> None:
+    ours = np.array([0.5, 0.4, np.nan, 0.3] + [0.2] * 50)
+    theirs = np.array([0.4, 0.3, 0.9, np.nan] + [0.1] * 50)
+
+    found = paired(ours, theirs)
+
+    assert found == {"difference": 0.1, "low": 0.1, "high": 0.1, "listeners": 52}

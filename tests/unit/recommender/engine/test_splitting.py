@@ -1,9 +1,10 @@
 """Before and after, at one instant for all."""
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from recommender.engine.catalogue import Interactions
-from recommender.engine.splitting import latest_share, split_at
+from recommender.engine.splitting import latest_share, new_songs, split_at
 
 
 def plays(*times: float) -> Interactions:
@@ -44,3 +45,12 @@ def test_plays_of_one_song_add_up_in_the_matrix() -> None:
 
     assert twice.matrix().toarray().tolist() == [[0, 0], [3, 0]]
     assert twice.matrix(np.array([0.5, 0.25], np.float32)).toarray().tolist() == [[0, 0], [1, 0]]
+
+
+def test_a_song_is_new_to_who_has_not_played_it_before_however_often_then() -> None:
+    before = csr_array(np.array([[2, 0, 0], [0, 0, 5]], np.float32))
+    later = csr_array(np.array([[3, 4, 0], [1, 0, 1]], np.float32))
+
+    found = new_songs(later, before)
+
+    assert found.toarray().tolist() == [[0, 1, 0], [1, 0, 0]]
