@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bands, calibration, ingest, quality, serve, train
+from benchmarks import bands, calibration, ingest, pages, quality, serve, train
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_BIG = 6_000, 50_000
@@ -25,6 +25,7 @@ def parser() -> ArgumentParser:
         _add_world(commands, name, (module.__doc__ or "").strip())
     _add_calibration(commands)
     _add_bands(commands)
+    _add_pages(commands)
     return top
 
 
@@ -107,6 +108,19 @@ def _add_bands(commands: Any) -> None:
     _add_json(one)
 
 
+def _add_pages(commands: Any) -> None:
+    about = (pages.__doc__ or "").strip()
+    one = commands.add_parser("pages", help=about[0].lower() + about[1:].rstrip("."), description=about)
+    one.add_argument("--songs", type=_count, default=1_000_000, help="default: 1000000")
+    one.add_argument("--listeners", type=_count, default=200_000, help="default: 200000; 5 sessions each")
+    one.add_argument("--runs", type=_count, default=1_000, help="one a day (default: 1000)")
+    one.add_argument("--postgresql", action="store_true", help="on a PostgreSQL of its own, not on SQLite")
+    one.add_argument(
+        "--quick", action="store_true", help="a small service: shows that it works, proves nothing"
+    )
+    _add_json(one)
+
+
 def _add_json(one: ArgumentParser) -> None:
     one.add_argument(
         "--json", type=Path, metavar="FILE", help="the figures in full (default: var/benchmarks/)"
@@ -153,6 +167,10 @@ def _bands(chosen: Namespace) -> Report:
     return bands.measure(bands.plan_of(chosen))
 
 
+def _pages(chosen: Namespace) -> Report:
+    return pages.measure(pages.plan_of(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -166,7 +184,7 @@ def _count(text: str) -> int:
 
 MEASURES = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
-    "bands": _bands,
+    "bands": _bands, "pages": _pages,
 }  # fmt: skip
 
 

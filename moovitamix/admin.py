@@ -18,6 +18,9 @@ from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
+
+from ingestion.admin import ROWS_A_PAGE
 
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult):  # fmt: skip
@@ -27,6 +30,7 @@ for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, Sola
 @admin.register(User)
 class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
+    list_per_page = ROWS_A_PAGE
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
@@ -63,4 +67,14 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(PlainTaskResultAdmin, ModelAdmin):
-    pass
+    """What tasks said at their end; thousands a month, so nothing on its list counts or groups them all."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_per_page = ROWS_A_PAGE
+    date_hierarchy = None  # type: ignore[assignment]
+    list_filter = (  # type: ignore[assignment]
+        "status",
+        "date_done",
+        ("task_name", admin.AllValuesFieldListFilter),
+    )

@@ -75,7 +75,7 @@ def live(request: HttpRequest) -> HttpResponse:
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One run: what it did when, to which rows, and whether that is usual."""
     now = timezone.now()
-    run = get_object_or_404(IngestionRun, pk=pk)
+    run = get_object_or_404(dashboard_run.between_others(), pk=pk)
     reports, judged = list(run.reports.all()), dashboard_run.judged(run)
     context = {
         "title": f"Run {run.pk}",
@@ -89,7 +89,7 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "unusual": [one for one in judged if one.is_unusual],
         "usual": [one for one in judged if not one.is_unusual],
         "incidents": dashboard_run.incidents_of(run, now),
-        "beside": dashboard_run.neighbours(run),
+        "beside": {"before": run.before, "after": run.after},
         "zone": settings.TIME_ZONE,
         "runs_before": dashboard_run.RUNS_BEFORE,
         **_live(run, now),

@@ -3,7 +3,9 @@
 In English whatever LANGUAGE_CODE says: only alerts are translated, and half a page in French would be worse.
 """
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Final
 
 from django.utils import timezone
@@ -86,7 +88,18 @@ def clock(moment: datetime, now: datetime) -> str:
 
 def stamp(moment: datetime) -> str:
     """Day and time in TIME_ZONE."""
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+    return _stamp(moment, timezone.get_current_timezone())
+
+
+def stamps(moments: Iterable[datetime]) -> list[str]:
+    zone = timezone.get_current_timezone()
+    return [_stamp(moment, zone) for moment in moments]
+
+
+@lru_cache(maxsize=1024)
+def _stamp(moment: datetime, zone: tzinfo) -> str:
+    """Remembered: the page of a run writes the same sixty moments three thousand times."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
 def count(n: int, noun: str) -> str:

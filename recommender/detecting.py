@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
+from django.db.models import Count, Min, Sum
+
 from recommender.engine.sequential import ln_e_of_wins
 from recommender.engine.verdicts import USUAL
 from recommender.models import Experiment, ScoredList, ServedList
 
-LATELY: Final = timedelta(days=28)
+# A week has every weekday; more of it is read at each look, and says no more.
+DAY: Final = timedelta(days=1)
+LATELY: Final = timedelta(days=7)
 POINTS: Final = (0.03, 0.05, 0.1)  # of the like rate
 # Of two songs that are looked at, liked with p and p + d, the better one wins a decisive round with
 # (p + d)(1 - p) / (p + d + p - 2 p (p + d)); at p = .4 that is .5 + 1.02 d.
@@ -46,17 +50,19 @@ class Detectable:
         return f"At {self.rounds_a_day:.0f} decisive rounds a day ({of}) you see {', '.join(found)}."
 
 
-def detectable(experiment: Experiment, now: datetime) -> Detectable:
-    """Days to a verdict on a change, from this test's own rounds where there are some."""
-    closed = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
-    days = closed.values("day").distinct().count()
-    rounds = sum(wins + losses for wins, losses in closed.values_list("wins", "losses"))
+def detectable(experiment: Experiment, now: datetime, played: tuple[int, int] | None = None) -> Detectable:
+    """Days to a verdict on a change, from this test's own rounds where there are some.
+
+    Args:
+        played: days with closed lists and their decisive rounds, where the caller has counted them.
+    """
+    days, rounds = _played(experiment) if played is None else played
     if days and rounds:
         rate, measured = rounds / days, True
     else:
         rate, measured = _lists_a_day(now) * experiment.list_share * ROUNDS_A_LIST, False
-    found = {round(100 * points): days_until(rate, points) for points in POINTS}
-    return Detectable(rate, measured, found)
+    until = {round(100 * points): days_until(rate, points) for points in POINTS}
+    return Detectable(rate, measured, until)
 
 
 @lru_cache(maxsize=256)
@@ -72,9 +78,24 @@ def days_until(rounds_a_day: float, points: float) -> int | None:
     return None
 
 
+def _played(experiment: Experiment) -> tuple[int, int]:
+    closed = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
+    found = closed.aggregate(
+        days=Count("day", distinct=True), wins=Sum("wins", default=0), losses=Sum("losses", default=0)
+    )
+    return found["days"], found["wins"] + found["losses"]
+
+
 def _lists_a_day(now: datetime) -> float:
-    """Days of listeners with a list, a day."""
-    served = ServedList.objects.filter(generated_at__gte=now - LATELY, generated_at__lte=now)
-    days = served.datetimes("generated_at", "day").count() or 1
-    listeners = served.values("listener", "generated_at__date").distinct().count()
-    return listeners / days
+    """Listeners with a list, a day: of the week's lists as many are a first one as on its last day."""
+    served = ServedList.objects.filter(generated_at__lte=now)
+    week = served.filter(generated_at__gte=now - LATELY).aggregate(
+        lists=Count("generated_at"), began=Min("generated_at")
+    )
+    day = served.filter(generated_at__gte=now - DAY).aggregate(
+        lists=Count("pk"), listeners=Count("listener", distinct=True)
+    )
+    if not week["lists"]:
+        return 0.0
+    firsts = day["listeners"] / day["lists"] if day["lists"] else 1.0
+    return float(week["lists"] * firsts / max(1.0, (now - week["began"]) / DAY))

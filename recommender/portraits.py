@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db.models import Q, Subquery
 from django.urls import reverse
 
 from ingestion.models import Song
@@ -48,9 +49,43 @@ class Plot:
     empty: str = ""
 
 
-def versions_plot() -> Plot:
+@dataclass(frozen=True)
+class Versions:
+    """The versions that the page tells of.
+
+    Attributes:
+        newest: oldest first, at most `VERSIONS`.
+        champion: which may be older than these.
+        last_training: how it ended; empty: there was none.
+    """
+
+    newest: list[ModelVersion]
+    champion: ModelVersion | None
+    last_training: str
+
+
+def lately() -> Versions:
+    """The newest versions and the champion, in one query."""
+    newest = ModelVersion.objects.order_by("-id").values("pk")[:VERSIONS]
+    wanted = Q(pk__in=newest) | Q(role=ModelVersion.Role.CHAMPION)
+    training = Subquery(TrainingRun.objects.order_by("-id").values("status")[:1])
+    found = list(ModelVersion.objects.filter(wanted).annotate(last_training=training).order_by("id"))
+    champion = next((one for one in found if one.role == ModelVersion.Role.CHAMPION), None)
+    return Versions([*found[-VERSIONS:]], champion, (found[0].last_training or "") if found else "")
+
+
+def ledger() -> list[Promotion]:
+    """Its last lines, the latest first."""
+    return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD])
+
+
+def drift_reports() -> list[DriftReport]:
+    """Of the last weeks that were looked at, the oldest first."""
+    return list(DriftReport.objects.select_related("version").order_by("-week")[: 4 * DAYS // 7])[::-1]
+
+
+def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
     """NDCG of each version and of popularity, on the week that the version had not seen."""
-    versions = list(ModelVersion.objects.order_by("-id")[:VERSIONS])[::-1]
     ours = [metric(version, version.method) for version in versions]
     floor = [metric(version, "popularity") for version in versions]
     counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
@@ -70,9 +105,9 @@ def versions_plot() -> Plot:
     )  # fmt: skip
 
 
-def cohesion_plot() -> Plot:
-    """Macro silhouette of each version's clusters."""
-    versions = list(ModelVersion.objects.exclude(cohesion={}).order_by("-id")[:VERSIONS])[::-1]
+def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
+    """Macro silhouette of each version's clusters, of those that were measured."""
+    versions = [version for version in newest if version.cohesion]
     macro = [version.cohesion.get("silhouette_macro") for version in versions]
     explained = [version.cohesion.get("r2") for version in versions]
     sets = [_line("Silhouette, mean over clusters", macro, OURS), _line("R2", explained, OTHER)]
@@ -115,9 +150,8 @@ def engagement_plot(now: datetime) -> Plot:
     )  # fmt: skip
 
 
-def drift_plot() -> Plot:
+def drift_plot(reports: Sequence[DriftReport]) -> Plot:
     """The effect of each week's look at drift, as a share of what would be drift."""
-    reports = list(DriftReport.objects.select_related("version").order_by("-week")[: 4 * DAYS // 7])[::-1]
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}
@@ -168,10 +202,10 @@ def map_plot(version: ModelVersion | None) -> Plot:
     )  # fmt: skip
 
 
-def story() -> list[dict[str, Any]]:
-    """The ledger, the latest first, as sentences."""
+def story(ledger: Sequence[Promotion]) -> list[dict[str, Any]]:
+    """The ledger as sentences."""
     lines = []
-    for promotion in Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD]:
+    for promotion in ledger:
         decision = getattr(promotion, "decision", None)
         lines.append(
             {
@@ -192,30 +226,31 @@ def told(promotion: Promotion) -> str:
     return f"{promotion.promoted} took over from {promotion.replaced}."
 
 
-def headline(now: datetime) -> str:
+def headline(
+    versions: Versions,
+    tests: Sequence[Experiment],
+    ledger: Sequence[Promotion],
+    drift: Sequence[DriftReport],
+    now: datetime,
+) -> str:
     """How the loop stands, in a sentence."""
-    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
+    champion = versions.champion
     if champion is None:
         return "No model serves yet: popularity does. Train one with python manage.py retrain."
-    parts = [f"{champion.label} serves since {_since(champion, now)}"]
-    test = (
-        Experiment.objects.filter(status="running")
-        .exclude(kind="anchor")
-        .select_related("challenger")
-        .first()
-    )
+    parts = [f"{champion.label} serves since {_since(champion, ledger, now)}"]
+    test = next((one for one in tests if one.status == "running" and one.kind != "anchor"), None)
     if test is not None and test.started_at is not None:
         parts.append(f"{test.challenger} is tested against it for {(now - test.started_at).days} days")
-    failed = TrainingRun.objects.order_by("-id").values_list("status", flat=True).first()
-    if failed in {"failed", "abandoned"}:
+    if versions.last_training in {"failed", "abandoned"}:
         parts.append("the last training failed")
-    if DriftReport.objects.filter(alarm=True, at__gte=now - timedelta(days=7)).exists():
+    if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
         parts.append("listening has drifted")
     return "; ".join(parts) + "."
 
 
-def _since(champion: ModelVersion, now: datetime) -> str:
-    last = Promotion.objects.filter(promoted=champion).order_by("-id").first()
+def _since(champion: ModelVersion, ledger: Sequence[Promotion], now: datetime) -> str:
+    """Its last promotion, which is the ledger's first line, for every change of champion stands there."""
+    last = next((line for line in ledger if line.promoted_id == champion.pk), None)
     days = (now - (last.at if last else champion.created_at)).days
     return "today" if days < 1 else f"{days} day{'s' if days > 1 else ''}"
 

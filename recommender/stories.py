@@ -12,7 +12,7 @@ from django.urls import reverse
 from recommender import evidence
 from recommender.detecting import Detectable, detectable
 from recommender.engine.sequential import ln_e_of_share
-from recommender.engine.verdicts import USUAL
+from recommender.engine.verdicts import USUAL, Evidence
 from recommender.models import Decision, Experiment, ScoredList, ServedList
 
 MOST_DAYS: Final = 90
@@ -24,16 +24,18 @@ class Story:
 
     Attributes:
         headline: how things stand, in a sentence.
+        looked_at: when that, the coins and the guardrails were counted; None: just now.
         odds, rounds: charts as Chart.js takes them, as JSON.
         coins: name, seen, planned, odds against chance.
         days: date, lists, rounds won and lost.
         arms: how many lists each arm served.
         guardrails: of the A/B split.
         gates: what was measured before any listener saw it.
-        card: what can be seen at this traffic.
+        card: what can be seen at this traffic; None where nothing is to be seen any more.
     """
 
     headline: str
+    looked_at: datetime | None
     odds: str
     rounds: str
     coins: list[dict[str, Any]]
@@ -41,17 +43,25 @@ class Story:
     arms: list[dict[str, Any]]
     guardrails: list[dict[str, Any]]
     gates: list[dict[str, Any]]
-    card: Detectable
+    card: Detectable | None
     decisions: str
 
 
 def story_of(experiment: Experiment, now: datetime) -> Story:
-    """Everything that is known of a test, for people."""
-    numbers, _ = evidence.gather(experiment, now)
-    looks = list(Decision.objects.filter(experiment=experiment).order_by("at")[:MOST_DAYS])
+    """Everything that is known of a test, for people.
+
+    What the last look counted is told, and not counted again: it was decided on that, and with many listeners
+    counting takes seconds.
+    """
+    looks = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MOST_DAYS])[::-1]
+    last = looks[-1] if looks else None
+    numbers = Evidence.from_json(last.evidence) if last else evidence.gather(experiment, now)[0]
     days = _days(experiment)
+    is_over = experiment.status == Experiment.Status.ENDED
+    played = sum(day["closed"] > 0 for day in days), sum(day["wins"] + day["losses"] for day in days)
     return Story(
-        headline=looks[-1].verdict["reason"] if looks else "Nobody has looked at it yet.",
+        headline=last.verdict["reason"] if last else "Nobody has looked at it yet.",
+        looked_at=last.at if last else None,
         odds=_odds_chart(looks), rounds=_rounds_chart(days),
         coins=[
             {"name": coin.name, "seen": _share(coin.inside, coin.outside), "planned": f"{coin.share:.0%}",
@@ -61,7 +71,8 @@ def story_of(experiment: Experiment, now: datetime) -> Story:
         ],
         days=days, arms=_arms(experiment),
         guardrails=[vars(rail) for rail in numbers.guardrails],
-        gates=experiment.gates.get("gates", []), card=detectable(experiment, now),
+        gates=experiment.gates.get("gates", []),
+        card=None if is_over else detectable(experiment, now, played),
         decisions=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
     )  # fmt: skip
 
@@ -97,7 +108,8 @@ def _days(experiment: Experiment) -> list[dict[str, Any]]:
 
 def _arms(experiment: Experiment) -> list[dict[str, Any]]:
     served = ServedList.objects.filter(experiment=experiment).values("arm")
-    found = served.annotate(lists=Count("pk"), listeners=Count("listener", distinct=True)).order_by("arm")
+    # The arm and not the key: so the index alone tells.
+    found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True)).order_by("arm")
     return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]
 
 

@@ -1,6 +1,7 @@
 """The admin of the ingestion room: what is there, how each run went, what was refused, what is wrong."""
 
 from ingestion.admin import catalogue, incidents, measures, runs
-from ingestion.admin.base import STATUS_COLOURS, ReadOnlyAdmin
+from ingestion.admin.base import ROWS_A_PAGE, STATUS_COLOURS, ReadOnlyAdmin, made_once
 
-__all__ = ["STATUS_COLOURS", "ReadOnlyAdmin", "catalogue", "incidents", "measures", "runs"]
+__all__ = ["ROWS_A_PAGE", "STATUS_COLOURS", "ReadOnlyAdmin", "catalogue", "incidents", "made_once",
+           "measures", "runs"]  # fmt: skip

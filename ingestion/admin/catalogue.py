@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from ingestion.admin.base import ReadOnlyAdmin
+from ingestion.admin.base import ReadOnlyAdmin, made_once
 from ingestion.models import Listener, ListeningHistory, Song
 
 
@@ -84,6 +84,7 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
         return history.unavailable_at is None
 
     @display(description="Songs, in order")
+    @made_once
     def played(self, history: ListeningHistory) -> SafeString:
         songs = Song.objects.in_bulk(history.items)
         return format_html_join(

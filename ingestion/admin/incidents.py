@@ -18,7 +18,7 @@ from ingestion import incidents
 from ingestion.admin.base import ReadOnlyAdmin
 from ingestion.channels import plain_text
 from ingestion.models import Incident, Notification
-from ingestion.texts import end_of, text_of
+from ingestion.texts import end_of, subject_of, text_of
 from ingestion.texts.phrases import instant, span
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning"}
@@ -62,6 +62,8 @@ class IncidentAdmin(ReadOnlyAdmin):
         "acknowledged_by",
     )
     list_display_links = ("id", "what")
+    # Each is told in words.
+    list_per_page = 20
     list_filter = (StateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
     search_fields = ("=id", "key")
     search_help_text = "An incident's number, or a part of its key, such as data_stale:songs"
@@ -82,7 +84,7 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     @display(description="What")
     def what(self, incident: Incident) -> str:
-        return text_of(incident, settings.LANGUAGE_CODE).subject
+        return subject_of(incident, settings.LANGUAGE_CODE)
 
     @display(description="State", label=STATE_COLOURS)
     def state(self, incident: Incident) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
@@ -21,38 +20,16 @@ from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.runs import AlreadyRunning
 from ingestion.tasks import start_by_hand
 
-# A row may be as large as an answer; the whole of it stands on its own page.
-SHOWN_OF_A_ROW = 500
-
 
 class ResourceReportInline(TabularInline):
     model = ResourceReport
     extra = 0
     can_delete = False
     fields: ClassVar = [
-        "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "pages",
-        "requests", "retries", "shifts", "latency_p50", "latency_p95", "errors",
+        "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates",
+        "requests", "retries",
     ]  # fmt: skip
     readonly_fields = fields
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class RejectionInline(TabularInline):
-    model = Rejection
-    fk_name = "run"
-    extra = 0
-    can_delete = False
-    verbose_name_plural = "refused rows (first seen in this run)"
-    fields: ClassVar = ["resource", "field", "reason", "start_of_row", "resolved_at", "resolution"]
-    readonly_fields = fields
-    # A run may refuse very many; the link "refused in this run" leads to the list of them all.
-    per_page = 20
-
-    @display(description="Row")
-    def start_of_row(self, rejection: Rejection) -> str:
-        return Truncator(rejection.payload).chars(SHOWN_OF_A_ROW)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -65,11 +42,11 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     list_filter = ("status", "trigger", "dry_run", "started_at")
     search_fields = ("=id", "slot", "error")
     search_help_text = "A run's number, its slot (daily 2026-11-23) or a part of its error"
-    inlines: ClassVar = [ResourceReportInline, RejectionInline]
+    inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
-    readonly_fields = ("took", "refused_rows")
+    readonly_fields = ("took", "its_page", "refused_rows")
     fieldsets = (
-        (None, {"fields": ("status", "summary", "error_kind", "error", "refused_rows")}),
+        (None, {"fields": ("status", "summary", "error_kind", "error", "its_page", "refused_rows")}),
         ("When", {"fields": ("started_at", "finished_at", "took", "trigger", "slot", "dry_run",
                              "accept_reset")}),
         ("Rows", {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
@@ -87,6 +64,11 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     @display(description="Why")
     def why(self, run: IngestionRun) -> str:
         return run.error[:80] + ("…" if len(run.error) > 80 else "")
+
+    @display(description="How it went")
+    def its_page(self, run: IngestionRun) -> SafeString:
+        text = "Stages, refused rows by reason, what changed, and whether that is usual"
+        return format_html('<a class="mm-link" href="{}">{}</a>', reverse("run", args=[run.pk]), text)
 
     @display(description="Refused rows")
     def refused_rows(self, run: IngestionRun) -> SafeString:

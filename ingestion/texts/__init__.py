@@ -14,7 +14,8 @@ from ingestion.texts.of_runs import RUNS
 from ingestion.texts.of_service import SERVICE, UNKNOWN
 from ingestion.texts.phrases import instant, label, shown, span, word
 
-__all__ = ["LANGUAGES", "WORDINGS", "Content", "Text", "end_of", "message_of", "text_of", "trial_message"]
+__all__ = ["LANGUAGES", "WORDINGS", "Content", "Text", "end_of", "message_of", "subject_of", "text_of",
+           "trial_message"]  # fmt: skip
 
 LANGUAGES: Final = ("en", "fr")
 WORDINGS: Final = {**RUNS, **SERVICE, **MODELS}
@@ -58,9 +59,8 @@ def text_of(incident: Incident, language: str) -> Text:
     wording = WORDINGS.get(incident.kind, UNKNOWN)
     facts = _facts(incident)
     with translation.override(language):
-        subjects = [*_told(wording.subject, facts), *_told(UNKNOWN.subject, facts)]
         return Text(
-            subject=subjects[0],
+            subject=subject_of(incident, language),
             what=_joined(wording.what, facts),
             since=_since(incident),
             how_bad=f"{word(incident.severity)}. {_joined(wording.how_bad, facts)}",
@@ -69,9 +69,16 @@ def text_of(incident: Incident, language: str) -> Text:
         )
 
 
+def subject_of(incident: Incident, language: str) -> str:
+    """Its line in a list, without the cost of all that a message says."""
+    wording, facts = WORDINGS.get(incident.kind, UNKNOWN), _facts(incident)
+    with translation.override(language):
+        return [*_told(wording.subject, facts), *_told(UNKNOWN.subject, facts)][0]
+
+
 def end_of(incident: Incident, language: str) -> Text:
     """That a resolved incident is over: how long it lasted, and which run ended it."""
-    subject = text_of(incident, language).subject
+    subject = subject_of(incident, language)
     ended = incident.resolved_at or incident.seen_at
     with translation.override(language):
         what = [gettext("It is over: {subject}.").format(subject=subject)]

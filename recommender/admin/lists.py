@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from ingestion.admin import ReadOnlyAdmin
+from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin, made_once
 from recommender.access import issue_key
 from recommender.models import ApiKey, Feedback, ServedList
 from recommender.presentation import items_table
@@ -38,6 +38,7 @@ class ServedListAdmin(ReadOnlyAdmin):
         return len(served.items)
 
     @display(description="Songs, as served")
+    @made_once
     def contents(self, served: ServedList) -> SafeString:
         return items_table(describe(served)["items"])
 
@@ -66,6 +67,7 @@ class ApiKeyAdmin(ModelAdmin):
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix")
     fields = ("name", "user", "expires_at", "revoked_at")
+    list_per_page = ROWS_A_PAGE
     list_select_related = ("user",)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -36,7 +37,6 @@ class ExperimentAdmin(ReadOnlyAdmin):
     list_filter = ("status", "kind", "outcome", "started_at")
     search_fields = ("=id", "challenger__label", "champion__label", "reason")
     search_help_text = "A test's number, a version's label or a part of the reason"
-    list_select_related = ("champion", "challenger")
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_equals", "judge_all"]
     actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
@@ -45,6 +45,11 @@ class ExperimentAdmin(ReadOnlyAdmin):
         ("Plan", {"fields": (("list_share", "split_share", "planned_listeners"), ("created_at", "by"))}),
         ("When", {"fields": (("started_at", "ended_at"),)}),
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
+        # For the page of a test too, which `list_select_related` leaves alone.
+        tests: QuerySet[Experiment] = super().get_queryset(request)
+        return tests.select_related("champion", "challenger")
 
     @display(description="State", ordering="status", label=OUTCOME_COLOURS)
     def state(self, test: Experiment) -> tuple[str, str]:

@@ -4,19 +4,17 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.html import format_html
+from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin
+from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, made_once
 from recommender.configuration import promote_now, roll_back_now
 from recommender.engine.artifact import ArtifactError
-from recommender.models import Cluster, ModelVersion, Promotion, TrainingRun
+from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.presentation import comparison, metric, metrics_table
 from recommender.registry import RegistryError
 from recommender.starting import start_training
@@ -40,29 +38,6 @@ class ReasonForm(forms.Form):
     )
 
 
-class ClusterInline(TabularInline):
-    model = Cluster
-    extra = 0
-    can_delete = False
-    ordering = ("-size",)
-    fields: ClassVar = ["number", "name", "size", "share", "plays"]
-    readonly_fields = fields
-    per_page = 20
-
-    @display(description="Share of the songs")
-    def share(self, cluster: Cluster) -> SafeString:
-        share = 100 * cluster.size / max(1, cluster.version.n_songs)
-        return format_html(
-            '<span class="mm-track" style="display:block;width:10rem" title="{} %"><span style="width:{}%">'
-            "</span></span>",
-            f"{share:.1f}",
-            f"{share:.1f}",
-        )
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
     list_display = ("label", "current_role", "method", "cut_off", "n_songs", "n_listeners", "n_plays",
@@ -70,14 +45,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     list_filter = ("role", "method", "created_at")
     search_fields = ("label",)
     search_help_text = "A version's label, such as 2026w47.1"
-    inlines: ClassVar = [ClusterInline]
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
     actions_detail: ClassVar = ["make_champion"]
-    readonly_fields = ("metrics_table", "took", "megabytes")
+    readonly_fields = ("metrics_table", "clusters_table", "took", "megabytes")
     fieldsets = (
         (None, {"fields": (("label", "role"), "metrics_table")}),
         ("Learnt from", {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
         ("How", {"fields": (("method", "n_clusters", "seed"), "configuration", "cohesion")}),
+        ("Clusters, largest first", {"fields": ("clusters_table",)}),
         ("Cost", {"fields": (("took", "cpu_seconds", "peak_memory"), ("megabytes", "artifact_sha256"))}),
     )  # fmt: skip
 
@@ -104,8 +79,16 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return f"{version.artifact_bytes / 1e6:.1f} MB"
 
     @display(description="On the latest week")
+    @made_once
     def metrics_table(self, version: ModelVersion) -> SafeString:
         return metrics_table(version)
+
+    @display(description="Found in its songs")
+    @made_once
+    def clusters_table(self, version: ModelVersion) -> SafeString:
+        clusters = version.clusters.order_by("-size", "number")
+        shares = [(one, f"{100 * one.size / max(1, version.n_songs):.1f}") for one in clusters]
+        return render_to_string("recommender/clusters.html", {"clusters": shares})
 
     @action(description="Compare versions", icon="compare_arrows", url_path="compare")
     def compare(self, request: HttpRequest) -> HttpResponse:

@@ -61,7 +61,12 @@ class ServedList(models.Model):
     artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="None: no limit.")
     seed = models.CharField(max_length=64)
     experiment = models.ForeignKey(
-        "recommender.Experiment", models.SET_NULL, null=True, blank=True, related_name="served_lists"
+        "recommender.Experiment",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="served_lists",
+        db_index=False,
     )
     challenger_shelf = models.ForeignKey(
         Shelf,
@@ -80,7 +85,9 @@ class ServedList(models.Model):
     class Meta:
         ordering: ClassVar = ["-generated_at"]
         indexes: ClassVar = [
-            models.Index(fields=["listener", "-generated_at"], name="served_list_of_listener")
+            models.Index(fields=["listener", "-generated_at"], name="served_list_of_listener"),
+            # Holds all that the page of a test counts: a list itself has kilobytes.
+            models.Index(fields=["experiment", "arm", "listener"], name="served_list_of_test"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

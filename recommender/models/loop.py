@@ -111,7 +111,7 @@ class Exposure(models.Model):
 class ScoredList(models.Model):
     """A listener's first interleaved list of a day, which counts; closed once, and never opened again."""
 
-    experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="scored_lists")
+    experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="scored_lists", db_index=False)
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="score")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="In UTC.")
@@ -129,7 +129,11 @@ class ScoredList(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(fields=["day"], name="scored_list_open", condition=Q(closed_at=None))
+            models.Index(fields=["day"], name="scored_list_open", condition=Q(closed_at=None)),
+            # Holds all that the page of a test sums up by day.
+            models.Index(
+                fields=["experiment", "day", "closed_at", "wins", "losses"], name="scored_list_of_test"
+            ),
         ]
 
     def __str__(self) -> str:

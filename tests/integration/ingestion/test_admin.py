@@ -77,15 +77,17 @@ def test_every_row_has_a_page_of_its_own(staff: Client, filled: IngestionRun) ->
         assert page.status_code == 200, row
 
 
-def test_a_run_s_page_shows_its_reports_and_what_it_refused(staff: Client, filled: IngestionRun) -> None:
+def test_a_run_s_row_shows_its_reports_and_links_to_what_it_refused(
+    staff: Client, filled: IngestionRun
+) -> None:
     page = staff.get(reverse("admin:ingestion_ingestionrun_change", args=[filled.pk])).content.decode()
 
     assert "listening_history" in page or "listening history" in page
-    assert "should be a duration as MM:SS" in page
+    assert f'href="/runs/{filled.pk}/"' in page
     assert "2 refused in this run" in page
 
 
-def test_a_run_that_refused_very_many_rows_shows_the_start_of_twenty_and_links_to_the_others(
+def test_a_run_that_refused_very_many_rows_shows_none_of_them_and_links_to_all(
     staff: Client, run: Run, source: ListSource
 ) -> None:
     source.tracks = [make_track(pk, duration="9:99", name="x" * 5_000) for pk in range(1, 26)]
@@ -96,9 +98,7 @@ def test_a_run_that_refused_very_many_rows_shows_the_start_of_twenty_and_links_t
     assert link is not None
     rows = staff.get(unescape(link[1])).content.decode()
 
-    assert page.count("field-start_of_row") == 20
-    assert page.count("x" * 300) == 20
-    assert "x" * 500 not in page
+    assert "x" * 300 not in page
     assert rows.count("field-reason") == 25
 
 

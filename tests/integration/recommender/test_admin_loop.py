@@ -68,6 +68,47 @@ def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> Non
     assert "At 6 decisive rounds a day (measured) you see" in told
 
 
+def test_a_tests_page_tells_what_the_last_look_counted(staff: Client, running: Experiment) -> None:
+    experiments.judge(timezone.now(), lambda one: None)
+    looked_at = timezone.now() - timedelta(hours=7)
+    Decision.objects.update(at=looked_at)
+    ScoredList.objects.update(wins=40)
+
+    told = page(staff, "experiment_change", running.pk)
+
+    assert f"Counted at the last look, {looked_at:%Y-%m-%d %H:%M}" in told
+    assert "12 rounds won, 6 lost" in told
+
+
+def test_of_more_looks_than_are_drawn_the_last_one_is_told(staff: Client, running: Experiment) -> None:
+    experiments.judge(timezone.now(), lambda one: None)
+    last = Decision.objects.get()
+    for day in range(1, 101):
+        Decision.objects.create(
+            experiment=running, at=last.at - timedelta(days=day), evidence=last.evidence, rules=last.rules,
+            verdict={**last.verdict, "reason": "Long ago."}, outcome="waiting", code="", data_sha256="",
+        )  # fmt: skip
+
+    assert "12 rounds won, 6 lost" in page(staff, "experiment_change", running.pk)
+
+
+def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
+    staff: Client, running: Experiment
+) -> None:
+    ScoredList.objects.update(closed_at=None, wins=0, losses=0)
+
+    told = page(staff, "experiment_change", running.pk)
+
+    # Two listeners a day over three days, of whose lists 70 % are in the test, with 1.3 rounds each.
+    assert "At 2 decisive rounds a day (expected) you see" in told
+
+
+def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Experiment) -> None:
+    experiments.stop(running, reason="Enough.", by="ada", now=timezone.now())
+
+    assert "decisive rounds a day" not in page(staff, "experiment_change", running.pk)
+
+
 def test_a_tests_page_opens_before_anything_was_counted(staff: Client, running: Experiment) -> None:
     ScoredList.objects.all().delete()
 
