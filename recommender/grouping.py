@@ -10,17 +10,14 @@ from django.db.models import Max
 from numpy.typing import NDArray
 
 from recommender import registry
-from recommender.engine import artifact
+from recommender.engine import artifact, fitting
 from recommender.engine.classic import Classic
 from recommender.engine.clusters import Clusters, centres_of, cohesion, match_ids
-from recommender.engine.factors import unit
 from recommender.engine.mix import Mix
 from recommender.engine.naming import ClusterName, name_clusters
 from recommender.matrices import TrainingData
 from recommender.models import Cluster, ModelVersion
 from recommender.profiles import columns_of
-
-CONTENT = 0.5  # of the metadata beside the company a song keeps, as the clusters were found
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def points_of(model: Mix | Classic) -> NDArray[np.float32]:
     """Shape (n_songs, d): the space in which the clusters were found."""
     if isinstance(model, Classic):
         return model.points
-    return unit(np.hstack([CONTENT * model.parts.content, model.parts.company]))
+    return fitting.points_of(model.parts.content, model.parts.company)
 
 
 def _n_clusters(model: Mix | Classic) -> int:

@@ -13,15 +13,16 @@ from scipy.sparse import csr_array
 from recommender.engine import artifact
 from recommender.engine.baselines import Popularity, Random, RP3beta, rows_of
 from recommender.engine.catalogue import Carried, Model, Profiles, Training
+from recommender.engine.choosing_k import Choice
 from recommender.engine.classic import Classic
-from recommender.engine.evaluation import of_lists
+from recommender.engine.evaluation import of_lists, paired
 from recommender.engine.fitting import Ground
 from recommender.engine.lanes import two_lanes
-from recommender.engine.learning import Lay, fit_mix, ground_under, learn, unlaid
+from recommender.engine.learning import Lay, fit_mix, ground_under, learn, unlaid, with_chosen_k
 from recommender.engine.learning_classic import fit_classic
 from recommender.engine.mix import Mix
 from recommender.engine.spaces import packed
-from recommender.engine.splitting import split_at
+from recommender.engine.splitting import new_songs, split_at
 from recommender.matrices import TrainingData, recent
 from recommender.models import ModelVersion
 from recommender.profiles import columns_of
@@ -35,8 +36,7 @@ LIST: Final = 20
 # What any model must beat, learnt from the same past.
 BASELINES: Final = (Popularity, Random, RP3beta)
 MOST_SEEN: Final = 3 * 86_400.0  # seconds of the week, of which the champion may have learnt
-BOOTSTRAPS: Final = 1_000
-BOOTSTRAP_SEED: Final = 7
+LIST_SEED: Final = 7
 ENOUGH: Final = 30  # listeners; what fewer of them play is chance
 NOT_MEASURED: Final = (
     "It could not be measured: nobody has played a new song in a week after others were learnt from."
@@ -53,6 +53,7 @@ class Measured:
         name: which of the models is ours.
         ground: what was learnt of the songs whoever plays them, which the final model can take over.
         labels: the songs' groups, from which the final model's can be moved on.
+        choice: of the number of groups; None: nothing was to be chosen.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -60,6 +61,12 @@ class Measured:
     name: str = "mix"
     ground: Ground | None = None
     labels: NDArray[np.int32] | None = None
+    choice: Choice | None = None
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the final model's configuration takes over."""
+        return {"n_clusters": self.choice.n_clusters} if self.choice else {}
 
     @property
     def sentence(self) -> str:
@@ -121,12 +128,14 @@ class Basis:
         carried: the champion's groups, to be carried on.
         champion: to be compared with.
         names: of the groups carried on, by number, in the order of their labels.
+        chooses: whether the latest week's plays choose how many groups there are.
     """
 
     lay: Lay = unlaid
     carried: Carried | None = None
     champion: Rival | None = None
     names: dict[int, str] = field(default_factory=dict)
+    chooses: bool = False
 
     @cached_property
     def ground(self) -> Ground | None:
@@ -157,15 +166,22 @@ def measure(
     with two_lanes() as begin:
         fits: list[Callable[[], Model]] = [partial(kind.fit, training) for kind in BASELINES]
         others = begin(fits)
-        model = _classic(training) or fit_mix(training, refit=False, lay=lambda: basis.ground)
+        model, choice = _fitted(training, week, basis)
         on_stage("measuring on the latest week")
         metrics = compare(week, [model, *others()])
     if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
         metrics["against_champion"] = _against(match, model, basis.champion)
     if isinstance(model, Mix):
         found = basis.ground or ground_under(model)
-        return Measured(metrics, model.weights, model.name, found, model.labels)
+        return Measured(metrics, model.weights, model.name, found, model.labels, choice)
     return Measured(metrics, name=model.name)
+
+
+def _fitted(training: Training, week: Week, basis: Basis) -> tuple[Mix | Classic, Choice | None]:
+    model = _classic(training) or fit_mix(training, refit=False, lay=lambda: basis.ground)
+    if basis.chooses and isinstance(model, Mix):
+        return with_chosen_k(model, week.profiles, week.test, seed=training.seed)
+    return model, None
 
 
 def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
@@ -175,7 +191,7 @@ def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
     if cut_off > week.instant + MOST_SEEN:
         return None
     before, later = split_at(data.plays, cut_off)
-    test = _new_songs(later.matrix(), before.matrix())[week.rows]
+    test = new_songs(later.matrix(), before.matrix())[week.rows]
     return replace(week, test=test) if test.nnz else None
 
 
@@ -183,17 +199,9 @@ def _against(week: Week, model: Model, champion: Rival) -> dict[str, Any]:
     """NDCG less the champion's, paired by listener, with a 95 % interval by bootstrap."""
     artists = week.past.catalogue.artist_codes()
     own = model.recommend(week.profiles, LIST)
-    others = _lists_of(week, champion.model, champion.song_ids, BOOTSTRAP_SEED)
+    others = _lists_of(week, champion.model, champion.song_ids, LIST_SEED)
     ours, theirs = (of_lists(lists, week.test, artists=artists).ndcg_each for lists in (own, others))
-    both = np.isfinite(ours) & np.isfinite(theirs)
-    differences = (ours - theirs)[both]
-    random = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = random.integers(0, len(differences), (BOOTSTRAPS, len(differences)))
-    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
-    return {
-        "champion": champion.label, "difference": round(float(differences.mean()), 6),
-        "low": round(float(low), 6), "high": round(float(high), 6), "listeners": len(differences),
-    }  # fmt: skip
+    return {"champion": champion.label, **paired(ours, theirs)}
 
 
 def learnt(training: Training, measured: Measured) -> Mix | Classic:
@@ -271,7 +279,7 @@ def latest_week(data: TrainingData, seed: int) -> Week | None:
     past = data.up_to(instant)
     plays = past.plays.matrix()
     later = split_at(data.plays, instant)[1].matrix()
-    test = _new_songs(later, plays)
+    test = new_songs(later, plays)
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(test.indptr) > 0))
     most = max(1, min(MOST_LISTENERS, CELLS // max(1, plays.shape[1])))
     if len(rows) > most:
@@ -286,14 +294,3 @@ def profiles_of(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], n
         plays[rows], recent(past.plays, now)[rows], past.skips.matrix()[rows],
         [past.genres[row] for row in rows], past.listener_ids[rows],
     )  # fmt: skip
-
-
-def _new_songs(later: csr_array, before: csr_array) -> csr_array:
-    """The plays of songs that the same listener had not played before."""
-    known = before.copy()
-    known.data = np.ones_like(known.data)
-    ones = later.copy()
-    ones.data = np.ones_like(ones.data)
-    fresh = csr_array(ones - ones.multiply(known))
-    fresh.eliminate_zeros()
-    return fresh

@@ -16,6 +16,14 @@ METRICS: Final = {
     "coverage": ("Coverage", "Share of all songs that anyone is recommended."),
     "diversity": ("Diversity", "How unlike each other the songs of one list are; 0 to 1."),
 }
+# Name in the stored scores of numbers of clusters: heading, and what it means.
+TRIED: Final = {
+    "likelihood": ("Likelihood", "Mean logarithm of the probability of a song that was played afterwards."),
+    "behind": ("Behind the best", "The best number's likelihood less this one's, paired by listener."),
+    "error": ("Standard error", "Of that difference, over listeners."),
+    "stability": ("Stability", "Adjusted Rand index of two halves of the songs; asked of the nearest alone."),
+    "silhouette": ("Silhouette", "Simplified: how much nearer a song's own centre is than the next."),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ def metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | Non
 
 
 def metrics_table(version: ModelVersion) -> SafeString:
-    """The version's model beside its baselines, the best of each column in bold."""
+    """The version's model beside its baselines, the best of each column in bold; and how k was chosen."""
     models = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
     columns = {name: [metric(version, model, name) for model in models] for name in METRICS}
     lines = [
@@ -46,7 +54,7 @@ def metrics_table(version: ModelVersion) -> SafeString:
         for row, model in enumerate(models)
     ]
     context = {"headings": METRICS.values(), "lines": lines, "first": "Model"}
-    return render_to_string("recommender/metrics.html", context)
+    return render_to_string("recommender/metrics.html", context) + _clusters_choice(version)
 
 
 def comparison(versions: Sequence[ModelVersion]) -> list[Line]:
@@ -72,6 +80,19 @@ def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
     return render_to_string("recommender/items.html", {"items": items})
 
 
+def _clusters_choice(version: ModelVersion) -> SafeString:
+    """Why the version has as many clusters as it has, and every number that was tried."""
+    told = version.configuration.get("clusters") or {}
+    scores = told.get("scores", [])
+    lines = [
+        Line(str(score["n_clusters"]), "", [_cell_of(score, name, score["n_clusters"] == told["n_clusters"])
+                                            for name in TRIED])
+        for score in scores
+    ]  # fmt: skip
+    context = {"told": told, "headings": TRIED.values(), "lines": lines}
+    return render_to_string("recommender/clusters_choice.html", context)
+
+
 def _number(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
@@ -79,6 +100,11 @@ def _number(count: int) -> str:
 def _ratio(version: ModelVersion) -> float | None:
     ours, floor = metric(version, version.method), metric(version, "popularity")
     return ours / floor if ours is not None and floor else None
+
+
+def _cell_of(score: Mapping[str, Any], name: str, chosen: bool) -> Cell:
+    value = score.get(name)
+    return Cell("-" if value is None else f"{value:.4f}", best=chosen)
 
 
 def _line(heading: str, note: str, values: list[float | None]) -> Line:

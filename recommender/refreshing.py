@@ -20,7 +20,7 @@ from recommender.engine.spaces import unpacked
 from recommender.engine.warm import NEW
 from recommender.grouping import Group
 from recommender.matrices import TrainingData
-from recommender.measuring import Basis, Rival, open_model
+from recommender.measuring import Basis, Measured, Rival, open_model
 from recommender.models import Cluster, ModelVersion
 from recommender.profiles import columns_of
 
@@ -71,13 +71,21 @@ def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Prev
     return Previous(champion, labels, np.asarray(arrays["cluster_ids"]), names, unpacked(arrays))
 
 
-def basis_of(catalogue: Catalogue, method: str, storage: Path, previous: Previous | None, seed: int) -> Basis:
+def basis_of(
+    catalogue: Catalogue,
+    method: str,
+    storage: Path,
+    previous: Previous | None,
+    seed: int,
+    *,
+    chooses: bool = False,
+) -> Basis:
     """What a training goes on from: `previous`, where it is a refresh; else nothing but who is champion."""
     champion = _rival_in(storage)
     if method != ModelVersion.Method.MIX:
         return Basis(champion=champion)
     if previous is None:
-        return Basis(partial(ground_of, catalogue, seed=seed), champion=champion)
+        return Basis(partial(ground_of, catalogue, seed=seed), champion=champion, chooses=chooses)
     return Basis(
         lay=partial(ground_of, catalogue, seed=seed, space=previous.space),
         carried=Carried(previous.labels, len(previous.numbers)),
@@ -104,6 +112,31 @@ def family_of(
     lineage = lineage_of(previous, model.labels, numbers, plays.astype(np.float64))
     is_carried = is_refresh and isinstance(model, Mix)
     return {"lineage": lineage, "parent": previous.version if is_carried else None}
+
+
+def clusters_told(
+    groups: Sequence[Group],
+    measured: Measured,
+    previous: Previous | None,
+    *,
+    by_hand: int | None,
+    full: bool,
+) -> dict[str, Any]:
+    """How many groups there are and which rule decided, as a version's configuration keeps it.
+
+    Args:
+        previous: the champion, where its groups were carried on.
+    """
+    if measured.choice is not None:
+        return measured.choice.facts()
+    if by_hand:
+        rule = "Set by hand."
+    elif previous is not None:
+        rule = f"Carried on from {previous.version.label}."
+    else:
+        rule = "As many as the catalogue asks for."
+        rule += " There is no week of new songs by which to choose." if full else ""
+    return {"n_clusters": len(groups), "rule": rule}
 
 
 def _rival_in(storage: Path) -> Rival | None:

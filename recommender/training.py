@@ -27,7 +27,8 @@ from recommender.hearing import Heard, hear
 from recommender.matrices import TrainingData, read_training_data
 from recommender.measuring import Measured, learnt, measure
 from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
-from recommender.refreshing import BY_SOUND, basis_of, family_of, previous_of
+from recommender.news import LEARNT_FROM, digest_of, require_news
+from recommender.refreshing import BY_SOUND, basis_of, clusters_told, family_of, previous_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +54,6 @@ class AlreadyTraining(Exception):
             f"(process {run.pid} on {run.host}, now {run.stage or 'starting'})."
         )
         self.run = run
-
-
-class NothingNew(EngineError):
-    """The newest version has learnt from the same songs and listening."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,16 @@ class Order:
     def configuration(self) -> dict[str, Any]:
         chosen = {"n_clusters": self.n_clusters} if self.n_clusters else {}
         return {"method": str(self.method), **chosen}
+
+    @property
+    def is_refresh(self) -> bool:
+        """Whether a champion's groups are carried on, where there is one."""
+        return not (self.full or self.n_clusters)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the latest week's plays choose how many groups there are: never against a hand's choice."""
+        return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
 class Watch:
@@ -204,23 +211,30 @@ class _Job:
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to learn from. Read the source: python manage.py runingest")
         if order.only_if_new:
-            _require_news(order, data)
+            require_news(
+                data, method=order.method, seed=order.seed, n_clusters=order.n_clusters, full=order.full
+            )
         self._stage("learning from the past")
         before = previous_of(data.catalogue.ids, order.method, order.storage)
-        is_refresh = not (order.full or order.n_clusters)
         basis = basis_of(
-            data.catalogue, order.method, order.storage, before if is_refresh else None, order.seed
-        )
+            data.catalogue, order.method, order.storage, before if order.is_refresh else None, order.seed,
+            chooses=order.chooses,
+        )  # fmt: skip
         measured = measure(data, order.configuration, order.seed, self._stage, basis)
         self._stage("learning from everything")
-        training = data.training(seed=order.seed, configuration=order.configuration)
+        training = data.training(seed=order.seed, configuration=order.configuration | measured.chosen)
         model = learnt(replace(training, carried=basis.carried), measured)
         self._stage("grouping and naming")
         heard = hear(model, data, order.seed) if isinstance(model, Mix) else None
         model = heard.model if heard else model
         groups = groups_of(model, data, order.storage, basis.names)
         numbers = {"metrics": measured.metrics, "cohesion": cohesion_of(model)}
-        numbers |= family_of(before, model, groups, data, is_refresh=is_refresh)
+        numbers |= family_of(before, model, groups, data, is_refresh=order.is_refresh)
+        parent = before if basis.carried else None
+        numbers["configuration"] = order.configuration | {
+            "weights": model.facts().get("weights", {}), LEARNT_FROM: digest_of(data),
+            "clusters": clusters_told(groups, measured, parent, by_hand=order.n_clusters, full=order.full),
+        }  # fmt: skip
         self._stage("writing the artifact")
         self._store(data, model, groups, numbers, basis.arrays(), heard, measured)
 
@@ -256,7 +270,6 @@ class _Job:
                 label=label, method=order.method, created_at=now, cut_off=data.cut_off or now,
                 n_songs=data.catalogue.n_songs, n_listeners=data.n_active, n_plays=data.n_plays,
                 n_clusters=len(groups), seed=order.seed,
-                configuration={**order.configuration, "weights": model.facts().get("weights", {})},
                 artifact_sha256=sha256, artifact_bytes=artifact.size(order.storage / label),
                 seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
                 peak_memory=self.meter.peak_memory, **numbers,
@@ -301,17 +314,4 @@ class _Job:
         self.meter.sample()
         finish(
             self.run, status, cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory, **fields
-        )
-
-
-def _require_news(order: Order, data: TrainingData) -> None:
-    """Refuse where the newest version that was made this way has learnt from the same."""
-    newest = ModelVersion.objects.filter(method=order.method, seed=order.seed).first()
-    if newest is None or newest.configuration.get("n_clusters") != order.n_clusters:
-        return
-    known = (newest.n_songs, newest.n_listeners, newest.n_plays, newest.cut_off)
-    if known == (data.catalogue.n_songs, data.n_active, data.n_plays, data.cut_off):
-        raise NothingNew(
-            f"Nothing has come in since {newest.label}, which has learnt up to "
-            f"{newest.cut_off:%Y-%m-%d %H:%M} UTC. Without --if-new it is learnt again."
         )

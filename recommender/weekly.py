@@ -10,8 +10,9 @@ from recommender import champion, engagement, experiments, gates, monitoring, re
 from recommender.engine.artifact import ArtifactError
 from recommender.experiments import Judged
 from recommender.models import DriftReport, Experiment, ModelVersion, TrainingRun
+from recommender.news import NothingNew
 from recommender.registry import Verify
-from recommender.training import NothingNew, Order, retrain
+from recommender.training import Order, retrain
 
 logger = logging.getLogger(__name__)
 

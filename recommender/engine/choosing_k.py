@@ -96,7 +96,7 @@ def choose_k(points: NDArray[np.float32], later: Later, *, default: int, seed: i
     Args:
         points: shape (n_songs, d), the space in which the songs will be grouped, learnt from earlier plays.
         default: is tried whatever the grid is: quality was measured with it, and on one of two real sets
-            every number up to the grid's end was less likely, and ranked worse as drawn.
+            every number up to the grid's end was less likely, and reached fewer songs.
     """
     draws = np.random.default_rng(seed)
     sample = points if len(points) <= SAMPLE else points[np.sort(draws.permutation(len(points))[:SAMPLE])]

@@ -32,7 +32,8 @@ exit codes:
 examples:
   python manage.py retrain
   python manage.py retrain --promote           and make it champion
-  python manage.py retrain --if-new            only where songs or listening came in since the newest version
+  python manage.py retrain --if-new            only where songs or listening came in, or songs changed, since
+  python manage.py retrain --full              new scales and clusters, instead of carrying the champion's on
   python manage.py retrain --method classic
   python manage.py retrain --clusters 40
   python manage.py retrain --json | jq .metrics.mix.ndcg
@@ -59,7 +60,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--full", action="store_true",
-            help="Noted in the training's row; every training learns scales and clusters anew so far.",
+            help="Begin afresh: new scales, and as many clusters as the latest week's plays choose.",
         )  # fmt: skip
         parser.add_argument("--trigger", choices=TrainingRun.Trigger.values, default="command", help=SUPPRESS)
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")

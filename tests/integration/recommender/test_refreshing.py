@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from ingestion.demo.world import World
-from ingestion.models import Listener
-from ingestion.source.schemas import SCHEMAS, Validator
-from ingestion.upsert import TABLES, upsert
-from recommender import profiles, registry
+from recommender import registry
 from recommender.champion import Model, open_version
 from recommender.engine import artifact
 from recommender.engine.spaces import unpacked
+from recommender.engine.warm import NEW
 from recommender.models import Cluster, ModelVersion
+from recommender.refreshing import Previous, lineage_of
 from recommender.training import Order, retrain
-from tests.support.listening import fill
+from tests.support.listening import catch_up, fill
 
 
 def world(day: date, days: int) -> World:
@@ -28,10 +27,7 @@ def week_later(tmp_path: Path, db: None) -> Path:
     """A champion of the end of October, and a week more of songs and listening."""
     fill(world(date(2026, 10, 31), 40))
     retrain(Order(storage=tmp_path))
-    later = world(date(2026, 11, 7), 47)
-    for schema in SCHEMAS:
-        records = Validator(schema).records(later.rows(schema.path.removeprefix("/")))
-        upsert(TABLES[schema.resource], records)
+    catch_up(world(date(2026, 11, 7), 47))
     return tmp_path
 
 
@@ -134,11 +130,18 @@ def test_a_champion_whose_files_are_gone_is_not_carried_on(week_later: Path) -> 
     assert "against_champion" not in version.metrics
 
 
-def test_a_full_training_keeps_affinity_mass(week_later: Path) -> None:
-    version = learn(week_later, full=True)
-    model = open_version(version, week_later)
-    known = profiles.read(list(Listener.objects.values_list("pk", flat=True)), version.created_at)
+def test_what_became_of_every_group_is_told_with_its_churn_in_songs_and_in_plays() -> None:
+    previous = Previous(
+        ModelVersion(label="2026w44.1"),
+        labels=np.array([0, 0, 0, 0, 1, 1, 2, 2, NEW], np.int32), numbers=np.array([5, 6, 7], np.int32),
+        names={}, space=None,
+    )  # fmt: skip
+    labels = np.array([0, 0, 1, 1, 2, 2, 2, 2, 2], np.int32)
+    plays = np.array([10, 10, 5, 5, 20, 20, 15, 15, 400], np.float64)
 
-    shares = [model.shares(one.profile(model.song_ids)) for one in known.values()]
+    lineage = lineage_of(previous, labels, np.array([5, 9, 6], np.int32), plays)
 
-    assert all(sum(share.values()) == pytest.approx(1, abs=1e-5) for share in shares if share)
+    assert lineage == {
+        "from": "2026w44.1", "kept": 2, "born": [9], "retired": [7], "split": [{"from": 5, "into": [5, 9]}],
+        "new_songs": 1, "churn_songs": 0.5, "churn_plays": 0.4,
+    }  # fmt: skip
