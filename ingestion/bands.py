@@ -5,6 +5,7 @@ what healthy days differ by whatever the last ones did. `python -m benchmarks ba
 code and counts false alarms and found faults; its table stands in docs/decisions.md.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _judge(rule: Rule, resource: str, account: Account, past: list[Account], k: 
     held = [(one, point) for one in past if (point := one.point(rule.measure, resource)) is not None
             and _has_rows(rule, resource, one)]  # fmt: skip
     if len(held) < LEAST_RUNS or account.started_at - held[0][1].at < LEAST_SPAN:
-        return Judgement(rule.measure, resource, value, None, len(held), Verdict.LEARNING, is_sure=False)
+        return _while_learning(rule, resource, account, value, len(held))
     values = _as_today(rule, account, held)
     days = [*(point.at.weekday() for _, point in held), account.started_at.weekday()]
     effects = _weekdays(rule, days, [rule.scale.there(one) for one in values])
@@ -135,6 +136,17 @@ def _judge(rule: Rule, resource: str, account: Account, past: list[Account], k: 
     if rule.is_news:
         found = _of_news(found, values, knows_weekdays=bool(effects))
     return _against(rule, resource, value, found)
+
+
+def _while_learning(rule: Rule, resource: str, account: Account, value: float, n: int) -> Judgement:
+    """Nobody can say yet what is usual; what is certain all the same is told."""
+    known = account.values.get(("received", resource), 0.0) + account.values.get(("missing", resource), 0.0)
+    most = max(rule.certain * known, rule.absolute) if known else math.inf
+    if value <= most:
+        return Judgement(rule.measure, resource, value, None, n, Verdict.LEARNING, is_sure=False)
+    return Judgement(
+        rule.measure, resource, value, Band(0.0, 0.0, 0.0, most, n), n, Verdict.HIGH, is_sure=True
+    )
 
 
 def _of_news(found: Band, values: Sequence[float], *, knows_weekdays: bool) -> Band:

@@ -127,13 +127,11 @@ def _settle_end(run: IngestionRun, now: datetime) -> None:
 
 
 def _settle_measure(run: IngestionRun, one: Judgement, now: datetime) -> None:
-    if one.band is None:
-        return
     is_told = run.status == Status.PARTIAL and one.measure in TOLD_BY_PARTIAL
     key = key_of(one.measure, one.resource)
     if not one.is_sure:
         incidents.clear(key, now, run_id=run.pk, facts={"value": one.value})
-    elif not is_told:
+    elif one.band is not None and not is_told:
         facts = _facts_of(one, one.band) | {"run": run.pk}
         incidents.report(Condition(key, UNUSUAL, Severity.WARNING, facts, run.pk), now)
 

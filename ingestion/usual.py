@@ -48,6 +48,7 @@ class Rule:
         is_news: it grows with the time since the run before.
         of_work: it says nothing of a run that took up the pages of a dead one.
         least_rows: new and changed rows under which it says nothing.
+        certain: above this share of the known rows it is a trouble before anything was learnt.
     """
 
     measure: str
@@ -66,6 +67,7 @@ class Rule:
     is_news: bool = False
     of_work: bool = False
     least_rows: int = 0
+    certain: float = math.inf
 
 
 SONGS, USERS, HISTORY = "songs", "users", "listening_history"
@@ -79,8 +81,9 @@ RULES: Final = (
     # Somebody listens every day.
     Rule("new", (HISTORY,), COUNT, 1.0, factor=2.0, most=6.0, lows=True, is_news=True),
     Rule("changed", ALL, COUNT, 1.0, factor=4.0, absolute=10.0, is_news=True),
-    # Sources tidy up: a few rows in a hundred that go are no trouble, and a toy loses ten.
-    Rule("missing", (SONGS, USERS), COUNT, 1.0, absolute=10.0, of_rows=0.03),
+    # Sources tidy up: a few rows in a hundred that go are no trouble, and a toy loses ten. A quarter of them
+    # at once is one in any week; more than half is refused.
+    Rule("missing", (SONGS, USERS), COUNT, 1.0, absolute=10.0, of_rows=0.03, certain=0.25),
     # A listener who goes takes all sessions along: of 80, an eager one had 5 % of them.
     Rule("missing", (HISTORY,), COUNT, 1.0, absolute=10.0, of_rows=0.1),
     Rule("rejected_share", ALL, PLAIN, 0.002, absolute=0.01, rows=10.0),

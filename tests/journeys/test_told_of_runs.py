@@ -45,7 +45,7 @@ class Changed:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.half = False
+        self.share = 1.0
         self.free = Event()
         self.free.set()
         self.asked = Event()
@@ -54,14 +54,13 @@ class Changed:
         self.asked.set()
         self.free.wait(60)
         tables = dict(self.world.snapshot().tables)
-        return Snapshot(self.half, {**tables, TRACKS: self._songs(tables[TRACKS])})
+        return Snapshot(self.share, {**tables, TRACKS: self._songs(tables[TRACKS])})
 
     def new_catalogue(self) -> None:
         self.world.new_catalogue()
 
     def _songs(self, songs: Sequence[Row]) -> Sequence[Row]:
-        # One more than half: that is no source to be believed, from the second run on.
-        return songs[: len(songs) // 2 - 1] if self.half else songs
+        return songs[: int(len(songs) * self.share)]
 
 
 @pytest.fixture
@@ -131,21 +130,36 @@ def test_thirty_percent_bad_rows(telling: Project, people: People, serve: Serve)
     assert telling.shell(INCIDENTS) == "('run_partial', 'warning', 2)"
 
 
-def test_half_the_songs_missing(telling: Project, people: People, world: World) -> None:
+@pytest.mark.parametrize(
+    ("share", "ends_with", "told", "incident"),
+    [
+        (0.49, 4, f"Critical: {REFUSED}", "('run_refused', 'critical', 3)"),
+        (
+            0.51,
+            0,
+            "Warning: Unusual run: missing rows, songs: 226, usually 0 to 115",
+            "('unusual', 'warning', 3)",
+        ),
+    ],
+    ids=["a little more than half", "a little less than half"],
+)
+def test_half_the_songs_missing(
+    telling: Project, people: People, world: World, share: float, ends_with: int, told: str, incident: str
+) -> None:
     source = Changed(world)
     with DemoServer(source) as server:
         first = ingest(telling, server.url)
-        source.half = True
+        source.share = share
         halved = ingest(telling, server.url)
-        told = people.heard()
-        source.half = False
+        heard = people.heard()
+        source.share = 1.0
         back = ingest(telling, server.url)
 
-    assert (first, halved, back) == (0, 4, 0)
-    assert told == [f"Critical: {REFUSED}"]
-    assert people.heard() == [f"Over: {REFUSED}"]
+    assert (first, halved, back) == (0, ends_with, 0)
+    assert heard == [told]
+    assert people.heard() == [told.replace("Critical", "Over").replace("Warning", "Over")]
     assert "Run 3 ended it." in people.last_mail()
-    assert telling.shell(INCIDENTS) == "('run_refused', 'critical', 3)"
+    assert telling.shell(INCIDENTS) == incident
 
 
 def test_a_source_that_was_reset(telling: Project, people: People, serve: Serve) -> None:

@@ -147,12 +147,28 @@ def test_half_the_songs_and_three_times_the_time_are_found_at_once_and_end_with_
 def test_the_first_week_only_learns() -> None:
     make_past(7)
     run = make_run(7, seconds=600)
-    make_report(run, "songs", received=10, missing=990)
+    make_report(run, "songs", received=750, missing=250, rejected=30)
 
     follow_up(run, after(run))
 
     assert set(run.band_checks.values_list("verdict", flat=True)) == {"learning"}
     assert open_keys() == []
+
+
+def test_more_than_a_quarter_of_the_songs_gone_is_certain_from_the_second_run_on() -> None:
+    make_past(1)
+    halved, whole = make_run(1), make_run(2)
+    make_report(halved, "songs", received=500, missing=500)
+    make_report(whole, "songs", received=1000, missing=0)
+
+    follow_up(halved, after(halved))
+    found = open_keys()
+    follow_up(whole, after(whole))
+
+    assert found == ["unusual:missing:songs"]
+    facts = Incident.objects.get().facts
+    assert (facts["value"], facts["low"], facts["high"], facts["n"]) == (500.0, 0.0, 250.0, 1)
+    assert Incident.objects.get().resolved_by_run == whole
 
 
 def test_what_a_person_calls_the_new_normal_is_learnt_anew() -> None:
