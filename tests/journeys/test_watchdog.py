@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -32,6 +33,11 @@ sync_timetable(time(2), "UTC")
 second = IntervalSchedule.objects.create(every=1, period="seconds")
 names = ["ingestion.tasks.pulse", "ingestion.tasks.watch"]
 PeriodicTask.objects.filter(task__in=names).update(interval=second)
+"""
+EIGHT_LOOKS = """
+from ingestion.tasks import watch
+for _ in range(8):
+    watch.delay()
 """
 TICK_ONCE = """
 from threading import Event
@@ -179,6 +185,38 @@ def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Pr
     looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
     assert sorted(looked) == [False, False, False, False, True]
     assert "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run died half-way") == 1
+
+
+def test_what_two_workers_and_three_watchdogs_find_at_once_is_told_once(
+    project: Project, people: People, redis_url: str, world: World
+) -> None:
+    project.environment.update(people.settings(), REDIS_URL=redis_url)
+    with DemoServer(world) as server:
+        killed = project.start(sys.executable, "-m", "tests.support.killed_run", "4", BASE_URL=server.url)
+        killed.wait(60)
+    workers = [
+        project.start(*CELERY, "worker", "-n", f"{name}@here", "-P", "threads", "-c", "4") for name in "ab"
+    ]
+    for worker in workers:
+        wait_for_line(worker, "ready.")
+
+    taken = threading.Semaphore(0)
+
+    def count(worker: "subprocess.Popen[str]") -> None:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            if "ingestion.tasks.watch" in line and "succeeded" in line:
+                taken.release()
+
+    for worker in workers:
+        threading.Thread(target=count, args=(worker,), daemon=True).start()
+    watchdogs = [project.start(sys.executable, str(ROOT / "manage.py"), "watchdog") for _ in range(3)]
+    # As after a broker that lost an answer: the same task comes again and again.
+    project.shell(EIGHT_LOOKS)
+
+    assert [taken.acquire(timeout=60) for _ in range(8)] == [True] * 8
+    assert {watchdog.wait(60) for watchdog in watchdogs} <= {0, 1}
+    assert people.heard() == ["Critical: The ingestion run died half-way"]
 
 
 def test_what_is_old_is_forgotten_on_both_databases(project: Project) -> None:
