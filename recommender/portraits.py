@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import escape
 from typing import Any, Final
 
 from django.db.models import Q, Subquery
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from ingestion.models import Song
 from recommender.models import (
@@ -47,6 +49,17 @@ class Plot:
     sample: str
     rows: list[list[str]] = field(default_factory=list)
     empty: str = ""
+
+    @property
+    def table(self) -> SafeString:
+        """The rows as HTML: a template's loops took a third of the page's time."""
+        lines = []
+        for place, row in enumerate(self.rows):
+            first, *rest = map(escape, row)
+            scope, cell = ("row", "td") if place else ("col", 'th scope="col"')
+            cells = "".join(f"<{cell}>{one}</{cell[:2]}>" for one in rest)
+            lines.append(f'<tr><th scope="{scope}">{first}</th>{cells}</tr>')
+        return SafeString("".join(lines))
 
 
 @dataclass(frozen=True)

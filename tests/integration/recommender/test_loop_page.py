@@ -47,7 +47,7 @@ def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(
     metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
     first = version("2026w44.1", metrics=metrics, cohesion={"silhouette_macro": 0.3, "r2": 0.5})
     second = version("2026w45.1", metrics=metrics, cohesion={"silhouette_macro": 0.31, "r2": 0.5})
-    second.clusters.create(number=1, position=0, name="Rock, 1990s", size=12, plays=40,
+    second.clusters.create(number=1, position=0, name="Rock & <Roll>", size=12, plays=40,
                            facts={"map": [0.1, -0.2], "examples": [10, 11]})  # fmt: skip
     promote(first, "The first model.")
     promote(second, "It is better.")
@@ -68,6 +68,7 @@ def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(
     )
     assert "2026w45.1 took over from 2026w44.1." in told
     assert "Rock, 1990s +20%" in told
+    assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in told
     assert "Song 10 by Artist 10" in told
     assert "50 to 50 listeners each" in told
 
