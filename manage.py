@@ -45,13 +45,12 @@ def main() -> None:
 
 
 def run_command() -> None:
-    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    try:
+    from moovitamix.plain_errors import told_plainly
+
+    with told_plainly():
         execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        sys.exit("%s" % error)
 
 
 def is_importable(name: str) -> bool:

@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from moovitamix.checks import check_exposure
+from moovitamix.checks import check_exposure, check_names
 
 
 class MoovitaMixConfig(AppConfig):
@@ -12,3 +12,4 @@ class MoovitaMixConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(check_exposure, checks.Tags.security)
+        checks.register(check_names)

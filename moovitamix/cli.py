@@ -8,10 +8,10 @@ from pathlib import Path
 
 import django
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, execute_from_command_line
 
 from ingestion.source.errors import without_secrets
+from moovitamix.plain_errors import told_plainly
 
 INFO = """MoovitaMix reads songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history), and calls a run a success only when it is
@@ -40,14 +40,20 @@ Every other one stands in .env.example with its default."""
 
 def start_server() -> None:
     """Serve the demo source; arguments as `demosource`."""
-    _set_up()
-    execute_from_command_line(["start-server", "demosource", *sys.argv[1:]])
+    with told_plainly():
+        django.setup()
+        execute_from_command_line(["start-server", "demosource", *sys.argv[1:]])
 
 
 def start_pipeline() -> None:
     """Run every day at SCHEDULED_TIME until Ctrl-C; or once now, with `--test`."""
     options = _pipeline_options()
-    _set_up()
+    with told_plainly():
+        django.setup()
+        _pipeline(options)
+
+
+def _pipeline(options: Namespace) -> None:
     if options.info:
         _say(INFO)
     elif options.help_config:
@@ -67,6 +73,8 @@ def run_tests() -> None:
         sys.exit("run-tests runs a checkout's tests: change to a folder that has tests/ first.")
     if find_spec("pytest") is None:
         sys.exit("pytest is not installed here: pip install --require-hashes -r requirements-dev.lock")
+    # Named by the Celery app, at the import of the package; the tests bring settings of their own.
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *sys.argv[1:]])  # noqa: S606
 
 
@@ -82,14 +90,6 @@ def _pipeline_options() -> Namespace:
     one.add_argument("--info", action="store_true", help="say what this is and which commands there are")
     one.add_argument("--help-config", action="store_true", help="list the settings and what they are now")
     return parser.parse_args()
-
-
-def _set_up() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
-    try:
-        django.setup()
-    except ImproperlyConfigured as error:
-        sys.exit(str(error))
 
 
 def _config_help() -> str:

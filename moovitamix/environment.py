@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import time
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +22,8 @@ N = TypeVar("N", int, float)
 
 TRUE: Final = {"1", "true", "yes", "on"}
 FALSE: Final = {"0", "false", "no", "off", ""}
+# One letter lost, doubled or exchanged in a short name; PATH or TERM are like no name of ours.
+ALIKE: Final = 0.85
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -34,14 +37,25 @@ class Environment:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._asked: set[str] = set()
         named = self.text("ENV_FILE")
         dotenv = Path(named) if named else home / ".env"
         if named or dotenv.exists():
             _read_dotenv(dotenv)
 
     def text(self, name: str, default: str = "") -> str:
+        self._asked.add(name)
         # Not environ.Env.str: to that, a SECRET_KEY that begins with $ is the name of another variable.
         return os.environ.get(name, default).strip()
+
+    def misspelt(self) -> dict[str, str]:
+        """Variables that are there and that nobody asks for, with the name that was probably meant."""
+        found = {}
+        for name in sorted(set(os.environ) - self._asked):
+            meant = get_close_matches(name, self._asked - set(os.environ), n=1, cutoff=ALIKE)
+            if meant:
+                found[name] = meant[0]
+        return found
 
     def words(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
         """Comma-separated words, without the empty ones."""
@@ -96,10 +110,10 @@ class Environment:
             raise malformed(name, value, f"one of {', '.join(among)}")
         return value
 
-    def address(self, name: str, default: str, schemes: tuple[str, ...]) -> str:
-        """A URL of one of `schemes`, or nothing."""
+    def address(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
+        """A URL of one of `schemes`, or nothing where it is not required."""
         value = self.text(name, default)
-        if not value:
+        if not value and not required:
             return ""
         if not _is_address(value, schemes):
             raise malformed(

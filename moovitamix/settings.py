@@ -53,6 +53,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "moovitamix.logs.named_requests",
+    # Before whatever looks at the host: load balancers ask by address.
+    "moovitamix.health.for_any_host",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -173,7 +175,7 @@ FORMAT_MODULE_PATH = ["moovitamix.formats"]
 SCHEDULED_TIME = env.clock("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
-BASE_URL = env.address("BASE_URL", "http://127.0.0.1:8001", ("http", "https"))
+BASE_URL = env.address("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), required=True)
 # Not asked where there is no TLS: a machine may name certificates that are not there.
 SOURCE_CA_FILE = env.certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
@@ -276,6 +278,8 @@ LOGGING = {
         **{name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender", "celery")},
         # Django, Celery and its processes bring handlers of their own, which would write in other ways.
         "django": {"level": "INFO", "handlers": []},
+        # Whoever asks by another name, as scanners do, gets a 400: a line of it would be theirs to write.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         **{
             name: {"level": level, "handlers": ["stderr"], "propagate": False}
             for name, level in (
@@ -284,3 +288,5 @@ LOGGING = {
         },
     },
 }  # fmt: skip
+# Last: every variable has been asked for by now. `manage.py check` tells of them.
+MISSPELT = env.misspelt()

@@ -150,7 +150,7 @@ def digest_of(secret: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def parse_rate(text: str) -> Rate:
+def parse_rate(text: str, name: str = "API_RATE") -> Rate:
     """A rate such as 600/min, where sec, min, hour and day may be shortened to a letter."""
     match = re.fullmatch(r"(\d{1,9})/([a-z]+)", text.strip().lower())
     seconds = match and next(
@@ -158,8 +158,8 @@ def parse_rate(text: str) -> Rate:
     )
     if not match or not seconds or int(match[1]) < 1:
         raise ImproperlyConfigured(
-            f"{text!r} is no rate: expected a number from 1, / and second, minute, hour or day, "
-            "such as API_RATE=600/min."
+            f"{name}={text!r} can't be read: expected a number from 1, / and second, minute, hour or day, "
+            f"such as {name}=600/min."
         )
     return Rate(int(match[1]), seconds)
 
@@ -208,5 +208,5 @@ def _until_free(allowed: int, before: int, count: int, passed: float) -> float:
 
 
 # Said at the start, not at the first request.
-for _text in (settings.API_RATE, settings.API_FEEDBACK_RATE):
-    parse_rate(_text)
+for _name in ("API_RATE", "API_FEEDBACK_RATE"):
+    parse_rate(getattr(settings, _name), _name)

@@ -193,6 +193,12 @@ def test_start_server_serves_the_demo_source(installed: Path, place: Project) ->
 def test_run_tests_passes_its_arguments_to_pytest(installed: Path, place: Project) -> None:
     (place.folder / "tests").mkdir()
     (place.folder / "tests" / "test_it.py").write_text("def test_one(): pass\ndef test_two(): pass\n")
+    # The real ones bring settings of their own, and refuse any other.
+    refuse = "import os\nassert 'DJANGO_SETTINGS_MODULE' not in os.environ\n"
+    (place.folder / "tests" / "conftest.py").write_text(refuse)
+    without = {name: value for name, value in place.environment.items() if name != "DJANGO_SETTINGS_MODULE"}
+    place.environment.clear()
+    place.environment.update(without)
 
     done = run(place, str(installed / "run-tests"), "-q", "-k", "one")
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ingestion.demo.server import DemoServer
 from ingestion.demo.source import Source
 from ingestion.demo.world import World
 
+MOST_PORTS = 65_535
 HELP = f"""Serve invented songs, users and listening histories as a music app's API does:
 /tracks, /users and /listen_history, paged by ?page= and ?size=. The same seed gives the same world.
 
@@ -69,16 +71,20 @@ class Command(BaseCommand):
             faults = parse_faults(options["faults"], seed=options["seed"])
         except ValueError as error:
             raise CommandError(str(error)) from error
-        try:
-            server = DemoServer(
-                source, host=options["host"], port=options["port"], faults=faults,
-                latency=options["latency_ms"] / 1000, token=options["token"],
-            )  # fmt: skip
-        except OSError as error:
-            raise CommandError(
-                f"Port {options['port']} can't be used ({error.strerror}). Choose another one with --port."
-            ) from error
-        with server:
+        if not 0 <= options["port"] <= MOST_PORTS:
+            raise CommandError(f"--port is from 0 to {MOST_PORTS}; 0 is a free one.")
+        server = DemoServer(
+            source, host=options["host"], port=options["port"], faults=faults,
+            latency=options["latency_ms"] / 1000, token=options["token"],
+        )  # fmt: skip
+        with ExitStack() as running:
+            try:
+                running.enter_context(server)
+            except OSError as error:
+                raise CommandError(
+                    f"Port {options['port']} can't be used ({error.strerror}). Choose another one with "
+                    "--port; 0 is a free one."
+                ) from error
             counts = ", ".join(f"{len(rows)} {name}" for name, rows in source.snapshot().tables.items())
             self.stdout.write(f"Demo source at {server.url}: {counts}. Ctrl-C stops.")
             self.stdout.flush()

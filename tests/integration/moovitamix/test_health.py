@@ -94,3 +94,12 @@ def test_the_migrations_are_counted_again_until_none_is_missing(sqlite_project: 
     assert asked[0].startswith("503")
     assert before["checks"]["migrations"].endswith("are missing: python manage.py migrate")
     assert after["checks"]["migrations"] == "ok"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/health/live/", "/health/ready/"])
+def test_health_is_told_to_who_asks_by_address_and_pages_are_not(path: str) -> None:
+    client = Client(headers={"Host": "10.1.2.3"})
+
+    assert client.get(path).status_code == 200
+    assert client.get("/admin/login/").status_code == 400

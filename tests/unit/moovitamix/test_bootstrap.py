@@ -18,7 +18,6 @@ from tests.support.project import ROOT
 DJANGO = {
     "django/__init__.py": "",
     "django/core/__init__.py": "",
-    "django/core/exceptions.py": "class ImproperlyConfigured(Exception): pass\n",
     "django/core/management.py": "import sys\ndef execute_from_command_line(argv):\n"
     "    print(sys.prefix, argv[1:], flush=True)\n",
 }
@@ -49,6 +48,10 @@ class Checkout:
     def fill(self) -> "Checkout":
         self.wheels.mkdir(parents=True)
         shutil.copy(ROOT / "manage.py", self.folder)
+        (self.folder / "moovitamix").mkdir()
+        (self.folder / "moovitamix" / "plain_errors.py").write_text(
+            "from contextlib import nullcontext as told_plainly\n"
+        )
         django = make_wheel(self.wheels, "django", "1.0", DJANGO)
         pytest_line = make_wheel(self.wheels, "pytest", "1.0", PYTEST)
         (self.folder / "requirements.lock").write_text(django)

@@ -51,3 +51,22 @@ def test_the_known_key_stops_a_public_site_and_says_how_to_make_another(sqlite_p
     assert done.returncode == 1
     assert "(moovitamix.E003) SECRET_KEY is the default one" in done.stderr
     assert "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'" in done.stderr
+
+
+def test_a_short_key_of_a_public_site_is_a_warning(settings: Settings) -> None:
+    settings.DEBUG, settings.SECRET_KEY = False, "short"
+    settings.ALLOWED_HOSTS = ["music.example.org"]
+
+    assert problems() == ["moovitamix.W001"]
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(sqlite_project: Project) -> None:
+    (sqlite_project.folder / "my.env").write_text("SHEDULED_TIME=03:00\n")
+
+    done = sqlite_project.manage(
+        "check", ENV_FILE=str(sqlite_project.folder / "my.env"), DATABASE_NAMES="other.db", TERM_PROGRAM="x"
+    )
+
+    assert "SHEDULED_TIME is no setting, and is not read." in done.stderr
+    assert "Did you mean SCHEDULED_TIME?" in done.stderr
+    assert "TERM_PROGRAM" not in done.stderr

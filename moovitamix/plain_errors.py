@@ -1,0 +1,49 @@
+"""What a person at a terminal reads where the machine, and not the program, is at fault."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.utils import InterfaceError, OperationalError
+
+# What a shell says of a program that wrote to a pipe nobody reads any more: 128 + SIGPIPE.
+BROKEN_PIPE: Final = 141
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """End the process with a sentence where settings, the database or the reader of our output fail it.
+
+    With --traceback everything is raised as it is.
+    """
+    if "--traceback" in sys.argv:
+        yield
+        return
+    try:
+        yield
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    except (OperationalError, InterfaceError) as error:
+        sys.exit(_of_database(error))
+    except BrokenPipeError:
+        # `runingest --dry-run | head`: Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+
+
+def _of_database(error: Exception) -> str:
+    database = settings.DATABASES["default"]
+    if "sqlite" in database["ENGINE"]:
+        where, variable = database["NAME"], "DATABASE_NAME"
+    else:
+        where = f"{database['NAME']} at {database['HOST'] or 'the local socket'}:{database['PORT'] or 5432}"
+        variable = "DATABASE_URL"
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"The database {where} can't be used: {reason}\n"
+        f"Is it running, and is {variable} right? --traceback shows where it failed."
+    )
