@@ -1,7 +1,16 @@
 """The admin of the ingestion room: what is there, how each run went, what was refused, what is wrong."""
 
 from ingestion.admin import catalogue, incidents, measures, runs
-from ingestion.admin.base import ROWS_A_PAGE, STATUS_COLOURS, ReadOnlyAdmin, made_once
+from ingestion.admin.base import ROWS_A_PAGE, STATUS_COLOURS, ReadOnlyAdmin, asked_first, made_once
 
-__all__ = ["ROWS_A_PAGE", "STATUS_COLOURS", "ReadOnlyAdmin", "catalogue", "incidents", "made_once",
-           "measures", "runs"]  # fmt: skip
+__all__ = [
+    "ROWS_A_PAGE",
+    "STATUS_COLOURS",
+    "ReadOnlyAdmin",
+    "asked_first",
+    "catalogue",
+    "incidents",
+    "made_once",
+    "measures",
+    "runs",
+]

@@ -6,7 +6,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
@@ -53,6 +55,26 @@ def made_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         return made[shown.__name__]
 
     return remembered
+
+
+def asked_first(
+    title: str, text: str
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """An action that a button does: its link, which anything may follow or fetch in advance, only asks."""
+
+    def asking(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(act)
+        def asked(self: ModelAdmin, request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+            if request.method == "POST":
+                return act(self, request, *args, **named)
+            options = self.model._meta
+            back = reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
+            context = {**self.admin_site.each_context(request), "title": title, "text": text, "back": back}
+            return render(request, "admin/ask.html", context)
+
+        return asked
+
+    return asking
 
 
 class OpenFilter(admin.SimpleListFilter):

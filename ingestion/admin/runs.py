@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin
+from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin, asked_first
 from ingestion.configuration import replay_now
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.runs import AlreadyRunning
@@ -27,7 +27,7 @@ class ResourceReportInline(TabularInline):
     can_delete = False
     fields: ClassVar = [
         "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates",
-        "requests", "retries",
+        "requests", "retries", "seconds", "latency_max",
     ]  # fmt: skip
     readonly_fields = fields
 
@@ -79,6 +79,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         )  # fmt: skip
 
     @action(description="Run now", permissions=["run"], icon="play_arrow")
+    @asked_first("Run now", "The source is read once, as every day: what is new or changed is taken in.")
     def run_now(self, request: HttpRequest) -> HttpResponse:
         start_by_hand()
         messages.info(
@@ -87,6 +88,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         return redirect("admin:ingestion_ingestionrun_changelist")
 
     @action(description="Replay refused rows", permissions=["run"], icon="replay")
+    @asked_first("Replay refused rows", "Every refused row is tried again; what passes now is taken in.")
     def replay_rejections(self, request: HttpRequest) -> HttpResponse:
         try:
             taken = sum(replay_now().values())

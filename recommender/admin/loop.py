@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from ingestion.admin import ReadOnlyAdmin
+from ingestion.admin import ReadOnlyAdmin, asked_first
 from recommender import configuration, experiments
 from recommender.admin.versions import ReasonForm
 from recommender.engine.artifact import ArtifactError
@@ -19,6 +19,7 @@ from recommender.models import Decision, DriftReport, EngagementDay, Experiment,
 from recommender.registry import RegistryError
 from recommender.stories import story_of
 
+LOOK = "Every running test is looked at, as each day: who has won or broken is promoted or dropped."
 OUTCOME_COLOURS = {
     "waiting": "info",
     "running": "info",
@@ -69,6 +70,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
         return page
 
     @action(description="Start an A/A test", icon="balance", permissions=["decide"], url_path="equals")
+    @asked_first("Start an A/A test", "The champion is tested against itself: whatever differs is a fault.")
     def start_equals(self, request: HttpRequest) -> HttpResponse:
         try:
             test = configuration.compare_equals_now(by=request.user.get_username())
@@ -79,6 +81,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
         return redirect("admin:recommender_experiment_change", test.pk)
 
     @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge-all")
+    @asked_first("Judge now", LOOK)
     def judge_all(self, request: HttpRequest) -> HttpResponse:
         for judged in configuration.judge_now():
             if judged.decision:
@@ -86,6 +89,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
         return redirect("admin:recommender_experiment_changelist")
 
     @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge")
+    @asked_first("Judge now", LOOK)
     def judge(self, request: HttpRequest, object_id: int) -> HttpResponse:
         self.judge_all(request)
         return redirect("admin:recommender_experiment_change", object_id)

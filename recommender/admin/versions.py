@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, made_once
+from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, asked_first, made_once
 from recommender.configuration import promote_now, roll_back_now
 from recommender.engine.artifact import ArtifactError
 from recommender.models import ModelVersion, Promotion, TrainingRun
@@ -102,6 +102,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return render(request, "admin/recommender/compare.html", context)
 
     @action(description="Train now", icon="model_training", permissions=["train"])
+    @asked_first(
+        "Train now", "A version is learnt from what is there and measured, which takes some minutes."
+    )
     def train_now(self, request: HttpRequest) -> HttpResponse:
         start_training()
         messages.info(request, "A training was started. It appears among the trainings within a few seconds.")

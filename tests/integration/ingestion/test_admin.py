@@ -5,6 +5,8 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+import redis
+from django.conf import settings
 from django.contrib.admin.sites import site
 from django.contrib.auth.models import User
 from django.db import connection
@@ -84,6 +86,8 @@ def test_a_run_s_row_shows_its_reports_and_links_to_what_it_refused(
 
     assert "listening_history" in page or "listening history" in page
     assert f'href="/runs/{filled.pk}/"' in page
+    assert "Longest latency in seconds" in page
+    assert "Seconds of reading and writing" in page
     assert "2 refused in this run" in page
 
 
@@ -124,7 +128,7 @@ def test_refused_rows_are_replayed_from_the_admin(staff: Client, filled: Ingesti
     moment = "2026-11-01T00:00:00Z"
     Listener.objects.create(pk=99, created_at=moment, updated_at=moment)
 
-    page = staff.get(reverse("admin:ingestion_ingestionrun_replay_rejections"), follow=True)
+    page = staff.post(reverse("admin:ingestion_ingestionrun_replay_rejections"), follow=True)
 
     assert "1 refused rows were taken in." in page.content.decode()
     assert ListeningHistory.objects.filter(user_id=99).exists()
@@ -135,6 +139,27 @@ def test_a_person_without_the_right_to_run_starts_nothing(filled: IngestionRun) 
     client.force_login(User.objects.create_user("guest", is_staff=True))
 
     assert client.get(reverse("admin:ingestion_ingestionrun_run_now")).status_code == 403
+    assert client.post(reverse("admin:ingestion_ingestionrun_run_now")).status_code == 403
+
+
+def test_a_link_that_is_followed_starts_nothing_and_a_button_does(
+    staff: Client, filled: IngestionRun
+) -> None:
+    url = reverse("admin:ingestion_ingestionrun_run_now")
+    distrusted = Client(enforce_csrf_checks=True)
+    distrusted.force_login(User.objects.get(username="admin"))
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        page = staff.get(url).content.decode()
+        refused = distrusted.post(url).status_code
+        after_the_link = broker.llen("celery")
+        answer = staff.post(url)
+
+        assert '<button type="submit"' in page
+        assert "csrfmiddlewaretoken" in page
+        assert (refused, after_the_link) == (403, 0)
+        assert answer.headers["Location"] == reverse("admin:ingestion_ingestionrun_changelist")
+        assert broker.llen("celery") == 1
+        assert b"ingestion.tasks.ingest_by_hand" in broker.lindex("celery", 0)
 
 
 @pytest.mark.django_db(transaction=True)
