@@ -3,6 +3,7 @@
 import logging
 import re
 import smtplib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import apprise
 import requests
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.console import EmailBackend as PrintedMail
 from django.template.loader import render_to_string
 
 Content = dict[str, Any]
@@ -133,6 +135,11 @@ class Other:
             raise NotSent(scrubbed(said, pieces(self.url))[:300] or "the service took no message", down=True)
 
 
+def is_readable(url: str) -> bool:
+    """Whether Apprise knows what to do with an address."""
+    return bool(apprise.Apprise().add(url))
+
+
 def channels_of(
     emails: Sequence[str], sender: str, mail_password: str, slack_url: str, other_urls: Sequence[str]
 ) -> list[Channel]:
@@ -191,6 +198,9 @@ def pieces(url: str) -> list[str]:
 def _connected() -> Iterator[BaseEmailBackend]:
     """The mail server, also left where it refuses us."""
     connection = get_connection()
+    if isinstance(connection, PrintedMail):
+        # What a command prints for a program (`--json`) stands alone on standard output.
+        connection.stream = sys.stderr
     try:
         connection.open()
         yield connection

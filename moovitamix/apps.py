@@ -3,6 +3,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
+from moovitamix.alert_checks import check_alerts
 from moovitamix.checks import check_exposure, check_names
 
 
@@ -13,3 +14,4 @@ class MoovitaMixConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_exposure, checks.Tags.security)
         checks.register(check_names)
+        checks.register(check_alerts)
