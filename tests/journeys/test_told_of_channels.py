@@ -1,5 +1,8 @@
 """Slack is down, or the mail server is: the other one tells of it, and nothing is lost."""
 
+import json
+import subprocess
+
 from tests.support.alerted import People
 from tests.support.project import Project
 
@@ -20,9 +23,12 @@ for later in {minutes}:
 """
 
 
-def fail(project: Project) -> None:
-    done = project.manage("runingest", check=False, BASE_URL="http://127.0.0.1:1", SOURCE_ATTEMPTS="1")
+def fail(project: Project, *options: str) -> "subprocess.CompletedProcess[str]":
+    done = project.manage(
+        "runingest", *options, check=False, BASE_URL="http://127.0.0.1:1", SOURCE_ATTEMPTS="1"
+    )
     assert done.returncode == 1, done.stderr
+    return done
 
 
 def test_slack_is_down(project: Project, people: People) -> None:
@@ -58,3 +64,12 @@ def test_e_mail_is_down(project: Project, people: People) -> None:
     assert people.posts() == [*told, "Over: Alerts do not get through by e-mail"]
     assert people.mails() == [f"Critical: {FAILED}"]
     assert project.shell(INCIDENTS) == "run critical open\ndelivery_failing:email critical over"
+
+
+def test_a_mail_that_is_printed_leaves_standard_output_to_the_json(sqlite_project: Project) -> None:
+    sqlite_project.environment["ALERT_EMAILS"] = "ada@example.org"
+
+    done = fail(sqlite_project, "--json")
+
+    assert json.loads(done.stdout)["status"] == "failed"
+    assert f"Subject: [MoovitaMix] Critical: {FAILED}" in done.stderr
