@@ -59,8 +59,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         "lasts",
         "count",
         "seen_at",
-        "acknowledged_by",
-    )
+    )  # all that fits beside the menu at 1280; who knows of it stands on its page
     list_display_links = ("id", "what")
     # Each is told in words.
     list_per_page = 20

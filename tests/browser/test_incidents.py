@@ -14,6 +14,10 @@ from ingestion.incidents import Condition
 from ingestion.models import Incident, Notification
 from ingestion.telling import tell
 
+SCROLLS = """
+[...document.querySelectorAll("main *, #content *")].filter(one => one.scrollWidth > one.clientWidth + 1
+    && ["auto", "scroll"].includes(getComputedStyle(one).overflowX)).map(one => one.className)
+"""
 SERIOUS = {"serious", "critical"}
 
 
@@ -67,3 +71,18 @@ def test_the_list_and_the_page_fit_and_keep_nobody_out(
         operator.goto(f"{live_server.url}/admin/ingestion/{path}")
         assert serious(operator) == []
         assert operator.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_at_1280_no_list_scrolls_sideways(operator: Page, live_server: LiveServer) -> None:
+    operator.set_viewport_size({"width": 1280, "height": 900})
+    facts = {"part1": "received", "value": 1234567.0, "low": 2300000.0, "high": 2500000.0, "n": 30}
+    long = Condition("unusual:received:listening_history", "unusual", "warning", facts)
+    incidents.acknowledge(incidents.report(long, timezone.now()), "a.person.with.a.long.name", timezone.now())
+
+    scrolling = {}
+    for name in ("incident", "notification", "ingestionrun", "rejection", "bandcheck"):
+        operator.goto(f"{live_server.url}/admin/ingestion/{name}/")
+        expect(operator.get_by_role("textbox").first).to_be_visible()
+        scrolling[name] = operator.evaluate(SCROLLS)
+
+    assert {name: found for name, found in scrolling.items() if found} == {}
