@@ -217,6 +217,7 @@ class _Job:
             runs.finish(
                 self.run, verdict.status, **totals, stages=self.run.stages,
                 error_kind=verdict.kind, error=verdict.reason, summary=summary(reports),
+                new_catalogue=verdict.new_catalogue and not self.order.dry_run,
                 cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory,
                 rows_per_second=totals["received"] / max(self.meter.seconds, 1e-9),
             )  # fmt: skip

@@ -56,11 +56,16 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run ends: `kind` is the first reason's machine word, `reason` all of them in sentences."""
+    """How a run ends: `kind` is the first reason's machine word, `reason` all of them in sentences.
+
+    Attributes:
+        new_catalogue: the source was reset, and a person accepted that.
+    """
 
     status: str
     kind: str = ""
     reason: str = ""
+    new_catalogue: bool = False
 
     @property
     def is_refusal(self) -> bool:
@@ -84,8 +89,9 @@ def judge(assessments: list[Assessment], limits: Limits, *, accept_reset: bool =
         return Verdict(Status.REFUSED, "source_reset", " ".join([*resets, HOW_TO_GO_ON]))
     doubts = [doubt for one in assessments for doubt in _doubts(one, limits)]
     if doubts:
-        return Verdict(Status.PARTIAL, doubts[0][0], " ".join(reason for _, reason in doubts))
-    return Verdict(Status.SUCCEEDED)
+        kind, reason = doubts[0][0], " ".join(reason for _, reason in doubts)
+        return Verdict(Status.PARTIAL, kind, reason, new_catalogue=bool(resets))
+    return Verdict(Status.SUCCEEDED, new_catalogue=bool(resets))
 
 
 def _signs_of_reset(one: Assessment, limits: Limits) -> list[str]:

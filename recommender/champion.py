@@ -220,7 +220,7 @@ class Keeper:
 
     def _load(self, champion: ModelVersion | None) -> Loaded:
         if champion is None:
-            return Loaded(None, "There is no model yet: `python manage.py retrain` makes one.")
+            return Loaded(None, registry.why_none())
         why: list[str] = []
         for version in _candidates(champion):
             try:

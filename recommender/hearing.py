@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender import catalogues
 from recommender.engine.clusters import centres_of
 from recommender.engine.learning import regrouped
 from recommender.engine.mix import Mix
@@ -78,7 +79,7 @@ def hear(model: Mix, data: TrainingData, seed: int) -> Heard:
 def read_votes(data: TrainingData) -> Votes:
     """What listeners said of songs, one entry a listener and song; likes and listens speak for it."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    rows = Feedback.objects.exclude(kind=Kind.LISTEN, seconds__lt=LEAST_LISTEN)
+    rows = catalogues.said_of_it(Feedback.objects.exclude(kind=Kind.LISTEN, seconds__lt=LEAST_LISTEN))
     for listener, song, kind in rows.values_list("listener_id", "song_id", "kind").iterator():
         entry = counts[listener, song]
         entry[0] += kind in FOR

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory, Song
+from recommender import catalogues
 from recommender.engine.affinities import recency_weights
 from recommender.engine.catalogue import Catalogue, Interactions, Training
 from recommender.engine.splitting import latest_share, split_at
@@ -166,7 +167,7 @@ class _Reader:
 
     def feedback(self) -> tuple[Interactions, Interactions]:
         """What counts as played, and what as skipped."""
-        rows = Feedback.objects.filter(**self._said_until).order_by("pk")
+        rows = catalogues.said_of_it(Feedback.objects.filter(**self._said_until)).order_by("pk")
         played, skipped = [], []
         for row in rows.values_list("listener_id", "song_id", "at", "kind", "seconds").iterator(
             chunk_size=ROWS

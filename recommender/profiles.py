@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory
+from recommender import catalogues
 from recommender.engine.affinities import recency_weights
 from recommender.engine.catalogue import Profiles
 from recommender.models import Feedback, ServedList
@@ -119,7 +120,7 @@ def read(listener_ids: Collection[int], now: datetime, *, until: datetime | None
     sessions: dict[int, list[Session]] = defaultdict(list)
     # A session that the source took back was none.
     histories = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
-    feedback = Feedback.objects.filter(listener_id__in=listener_ids).order_by("pk")
+    feedback = catalogues.said_of_it(Feedback.objects.filter(listener_id__in=listener_ids)).order_by("pk")
     if until is not None:
         histories, feedback = histories.filter(created_at__lt=until), feedback.filter(at__lt=until)
     for listener, at, items in histories.values_list("user_id", "created_at", "items").iterator():

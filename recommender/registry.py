@@ -8,6 +8,7 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
+from recommender import catalogues
 from recommender.models import ModelVersion, Promotion
 
 Role = ModelVersion.Role
@@ -42,12 +43,24 @@ class Busy(RegistryError):
 
 
 def champion_row() -> ModelVersion | None:
-    return ModelVersion.objects.filter(role=Role.CHAMPION).first()
+    """The champion; None also where it was learnt of a catalogue that the source has no more."""
+    return catalogues.learnt_of_it(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
+
+
+def why_none() -> str:
+    """Why there is no champion, and what to do."""
+    since = catalogues.replaced_at()
+    if since is None or not ModelVersion.objects.exists():
+        return NO_MODEL
+    return (
+        f"Since {since:%Y-%m-%d %H:%M} UTC the source has another catalogue, of which nothing is known yet. "
+        "Train a model: python manage.py retrain"
+    )
 
 
 def good_versions() -> list[ModelVersion]:
     """Former champions that were not withdrawn, the latest first: what serves where the champion can't."""
-    retired = ModelVersion.objects.filter(role=Role.RETIRED)
+    retired = catalogues.learnt_of_it(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
         Promotion.objects.filter(promoted__in=retired).select_related("promoted").order_by("-id")
@@ -88,10 +101,10 @@ def promote(
     _require(reason)
     verify(version)
     with _one_at_a_time():
-        current = champion_row()
-        if only_first and current is not None:
-            raise Busy(f"{current.label} has become champion.")
-        return _replace(current, version, demote_to=Role.RETIRED, reason=reason, by=by)
+        serving = champion_row()
+        if only_first and serving is not None:
+            raise Busy(f"{serving.label} has become champion.")
+        return _replace(_titled(), version, demote_to=Role.RETIRED, reason=reason, by=by)
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
@@ -128,7 +141,16 @@ def bring_back(version: ModelVersion, *, reason: str, by: str, verify: Verify) -
     _require(reason)
     verify(version)
     with _one_at_a_time():
-        return _replace(champion_row(), version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+        return _replace(_titled(), version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+
+
+def withdraw_outdated() -> list[ModelVersion]:
+    """Withdraw for good what was learnt of a catalogue that the source has no more; which versions."""
+    with _one_at_a_time():
+        all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
+        outdated = list(catalogues.learnt_of_another(all_roles))
+        ModelVersion.objects.filter(pk__in=[one.pk for one in outdated]).update(role=Role.WITHDRAWN)
+    return outdated
 
 
 def challenge(version: ModelVersion) -> None:
@@ -157,6 +179,11 @@ def champion_at(moment: datetime) -> ModelVersion | None:
     """Who was champion then, by the ledger."""
     last = Promotion.objects.filter(at__lte=moment).select_related("promoted").order_by("-id").first()
     return last.promoted if last else None
+
+
+def _titled() -> ModelVersion | None:
+    """Who has the champion's title, whether it may serve or not."""
+    return ModelVersion.objects.filter(role=Role.CHAMPION).first()
 
 
 def _move(version: ModelVersion, role: str, *, among: tuple[str, ...]) -> None:
@@ -192,7 +219,9 @@ def _replace(
     if wanted.role == Role.CHAMPION:
         raise NotPromotable(f"{wanted.label} is the champion already.")
     if wanted.role == Role.WITHDRAWN:
-        raise NotPromotable(f"{wanted.label} was rolled back: a withdrawn version never returns.")
+        raise NotPromotable(f"{wanted.label} was withdrawn: a withdrawn version never returns.")
+    if catalogues.learnt_of_another(ModelVersion.objects.filter(pk=wanted.pk)).exists():
+        raise NotPromotable(f"{wanted.label} was learnt of a catalogue that the source has no more.")
     if current is not None:
         ModelVersion.objects.filter(pk=current.pk).update(role=demote_to)
     ModelVersion.objects.filter(pk=wanted.pk).update(role=Role.CHAMPION)

@@ -3,21 +3,20 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any, Final
 
 import numpy as np
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from numpy.typing import NDArray
 
 from ingestion.lease import Heart, RunLost, abandon_dead, at_work_on, finish, holder, running
 from ingestion.meter import Meter
-from recommender import folders, registry
+from recommender import catalogues, folders, registry
+from recommender.company import kept_alive
 from recommender.engine import artifact
 from recommender.engine.catalogue import EngineError, TooFewSongs
 from recommender.engine.classic import Classic
@@ -39,10 +38,6 @@ EXIT_CODES: Final = {
     TrainingRun.Status.REFUSED: 4,
 }
 LOCKED_EXIT_CODE: Final = 3
-# A stage may take minutes, in which others must see that this training lives; far below the lease.
-BEAT_EVERY: Final = 20.0  # seconds
-# A look costs 30 us; a matrix that decides the peak lives longer than this.
-SAMPLE_EVERY: Final = 0.1  # seconds
 
 
 class AlreadyTraining(Exception):
@@ -122,7 +117,7 @@ def retrain(order: Order, watch: Watch | None = None) -> TrainingRun:
     with at_work_on(training=run.pk):
         logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, order.method)
         job = _Job(run, order, watch or Watch())
-        with job.ending(), job.alive():
+        with job.ending(), kept_alive(job.heart, job.meter):
             job.work()
         run.refresh_from_db()
         version = run.version or "-"
@@ -173,36 +168,6 @@ class _Job:
             text = str(error).partition("\n")[0]
             self._end(TrainingRun.Status.FAILED, error_kind=name[:40], error=f"{name}: {text}")
             raise
-
-    @contextmanager
-    def alive(self) -> Iterator[None]:
-        """While inside, another thread beats the heart and looks at the memory."""
-        ended = Event()
-        # In a copy of this thread's context, so that its log lines name the training.
-        thread = Thread(
-            target=copy_context().run, args=(self._accompany, ended), name="training_alive", daemon=True
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def _accompany(self, ended: Event) -> None:
-        looks = 0
-        while not ended.wait(SAMPLE_EVERY):
-            self.meter.sample()
-            looks += 1
-            if looks % round(BEAT_EVERY / SAMPLE_EVERY):
-                continue
-            try:
-                self.heart.beat_now()
-            except (RunLost, DatabaseError) as error:
-                # The work itself finds out at its next stage.
-                logger.warning("training_heartbeat_failed training=%s reason=%r", self.run.pk, str(error))
-            finally:
-                connection.close()
 
     def work(self) -> None:
         order = self.order
@@ -266,6 +231,7 @@ class _Job:
         self.meter.sample()
         with transaction.atomic():
             self.heart.beat_now()
+            catalogues.require_same(self.run.started_at)
             version = ModelVersion.objects.create(
                 label=label, method=order.method, created_at=now, cut_off=data.cut_off or now,
                 n_songs=data.catalogue.n_songs, n_listeners=data.n_active, n_plays=data.n_plays,

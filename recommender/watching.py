@@ -14,7 +14,7 @@ from ingestion import incidents, lease
 from ingestion.incidents import Condition, Severity
 from recommender import experiments, mishaps, monitoring, registry
 from recommender.configuration import loaded, verify
-from recommender.models import Experiment, ModelVersion, TrainingRun
+from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 
 STALE, DEGRADED, FAILED = "model_stale", "model_degraded", "training_failed"
 LEARN_TASK: Final = "recommender.tasks.learn_weekly"
@@ -49,9 +49,15 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Report that the champion can't be served here; where it never was, for want of a model, all is well."""
+    """Report that the champion can't be served here; where there never was one, all is well.
+
+    What was learnt of a catalogue that the source has no more is withdrawn first, and its tests end.
+    """
     host = socket.gethostname()
-    why = loaded().degraded if registry.champion_row() is not None else None
+    if registry.withdraw_outdated():
+        experiments.void_dethroned(now)
+    had_one = Promotion.objects.exists()
+    why = loaded().degraded if had_one else None
     if why is not None:
         facts = {"reason": why, "host": host}
         incidents.report(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)

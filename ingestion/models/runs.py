@@ -39,6 +39,9 @@ class IngestionRun(models.Model):
     )
     dry_run = models.BooleanField(default=False)
     accept_reset = models.BooleanField(default=False)
+    new_catalogue = models.BooleanField(
+        default=False, help_text="The source had another catalogue, which a person accepted."
+    )
     started_at = models.DateTimeField(db_index=True)
     heartbeat_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -67,11 +70,12 @@ class IngestionRun(models.Model):
     class Meta:
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [
+            models.Index(fields=["id"], name="ingestion_run_new_catalogue", condition=Q(new_catalogue=True)),
             models.Index(
                 fields=["id"],
                 name="ingestion_run_to_follow_up",
                 condition=Q(followed_up_at=None) & ~Q(status="running"),
-            )
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

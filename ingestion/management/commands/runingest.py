@@ -21,6 +21,11 @@ REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "d
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
             "incoherent_times", "latency_p50", "latency_p95", "latency_max", "seconds", "errors")  # fmt: skip
 
+NEW_CATALOGUE = (
+    "This is another catalogue: what was learnt of the old one is not used any more, and popular songs are "
+    "recommended until a model is trained: python manage.py retrain"
+)
+
 HELP = """Read songs, users and listening histories from BASE_URL, judge them, and write what changed.
 
 exit codes:
@@ -89,6 +94,8 @@ class Command(BaseCommand):
             self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
         if run.status == IngestionRun.Status.FAILED:
             self.stderr.write(f"The catalogue is as it was. Source: {without_secrets(settings.BASE_URL)}")
+        if run.new_catalogue:
+            self.stderr.write(NEW_CATALOGUE)
         prefix = "Dry run, nothing written: " if run.dry_run else ""
         self.stdout.write(f"{prefix}{run.summary or 'nothing was read'}.")
 

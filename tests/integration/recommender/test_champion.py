@@ -158,7 +158,7 @@ def test_without_any_model_popularity_serves_and_says_what_to_do(storage: Path) 
     loaded = Keeper(storage).current()
 
     assert loaded.model is None
-    assert loaded.degraded == "There is no model yet: `python manage.py retrain` makes one."
+    assert loaded.degraded == "There is no model yet. Train one: python manage.py retrain"
 
 
 def test_a_withdrawn_version_never_serves_again(storage: Path) -> None:

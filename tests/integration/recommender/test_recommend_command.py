@@ -111,7 +111,7 @@ def test_without_a_model_it_serves_what_is_popular_and_says_what_to_do(
     call_command("recommend", str(LISTENER), "-n", "3", "--explain")
 
     said = capsys.readouterr()
-    assert said.err == "There is no model yet: `python manage.py retrain` makes one.\n"
+    assert said.err == "There is no model yet. Train one: python manage.py retrain\n"
     assert "by popularity, for want of a model (fallback)" in said.out
     assert said.out.count("Popular") == 3
 

@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import registry, training
+from recommender import company, registry, training
 from recommender.engine import artifact
 from recommender.engine.catalogue import EngineError
 from recommender.engine.classic import Classic
@@ -340,8 +340,8 @@ def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(9, 3, 1)
-    monkeypatch.setattr(training, "BEAT_EVERY", 0.02)
-    monkeypatch.setattr(training, "SAMPLE_EVERY", 0.01)
+    monkeypatch.setattr(company, "BEAT_EVERY", 0.02)
+    monkeypatch.setattr(company, "SAMPLE_EVERY", 0.01)
     seen: list[int] = []
 
     def slow(*_: object) -> None:
