@@ -18,9 +18,8 @@ from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.paginator import InfinitePaginator
 
-from ingestion.admin import ROWS_A_PAGE
+from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin
 
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult):  # fmt: skip
@@ -66,12 +65,9 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 
 @admin.register(TaskResult)
-class TaskResultAdmin(PlainTaskResultAdmin, ModelAdmin):
+class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
     """What tasks said at their end; thousands a month, so nothing on its list counts or groups them all."""
 
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    list_per_page = ROWS_A_PAGE
     date_hierarchy = None  # type: ignore[assignment]
     list_filter = (  # type: ignore[assignment]
         "status",

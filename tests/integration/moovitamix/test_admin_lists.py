@@ -1,0 +1,56 @@
+"""What holds for every list of the admin: nobody edits history, states have filters, and rows an order."""
+
+from typing import Any
+
+import pytest
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.sites import site
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+# Kept by people; all else is history, or comes from the source.
+KEPT_BY_PEOPLE = {
+    "apikey",
+    "clockedschedule",
+    "crontabschedule",
+    "group",
+    "intervalschedule",
+    "periodictask",
+    "solarschedule",
+    "user",
+}
+STATES = {"status", "state", "verdict", "role", "outcome", "severity", "resolution"}
+HISTORY = {model._meta.label_lower: (model, shown) for model, shown in site._registry.items()
+           if model._meta.model_name not in KEPT_BY_PEOPLE}  # fmt: skip
+Shown = tuple[type[Model], "ModelAdmin[Any]"]
+
+
+@pytest.mark.parametrize("shown", HISTORY.values(), ids=HISTORY)
+def test_nobody_adds_to_history_changes_or_deletes_it(db: None, shown: Shown) -> None:
+    staff = Client()
+    staff.force_login(User.objects.create_superuser("ada", "ada@example.org", "a long password"))
+    model, of_it = shown
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+
+    added = staff.post(reverse(f"{name}_add"), {}).status_code
+    page = staff.get(reverse(f"{name}_changelist"))
+
+    assert (added, page.status_code) == (403, 200)
+    assert not of_it.has_change_permission(page.wsgi_request)
+    assert not of_it.has_delete_permission(page.wsgi_request)
+    assert "delete_selected" not in of_it.get_actions(page.wsgi_request)
+
+
+@pytest.mark.parametrize("shown", HISTORY.values(), ids=HISTORY)
+def test_every_state_has_a_filter_and_every_list_an_order(shown: Shown) -> None:
+    model, of_it = shown
+    filters = [
+        one if isinstance(one, str) else getattr(one, "parameter_name", one) for one in of_it.list_filter
+    ]
+    names = {one[0] if isinstance(one, tuple) else one for one in filters}
+    states = {field.name for field in model._meta.fields if field.name in STATES and field.choices}
+
+    assert states - names == set()
+    assert of_it.ordering or model._meta.ordering
