@@ -67,6 +67,12 @@ gone = forget_now(now)
 left = sorted(IngestionRun.objects.values_list("pk", flat=True))
 print(left, {name: gone[name] for name in ("runs", "rejections")})
 """
+# When the thread looked; the task and the command found it done.
+ROUND_BEGAN = """
+from ingestion.models import Pulse
+began = {pulse.part: pulse.at for pulse in Pulse.objects.all()}
+print(began["watchdog"] < began["worker"])
+"""
 THREADS = "import moovitamix.wsgi, threading; print([one.name for one in threading.enumerate()][1:])"
 
 
@@ -230,9 +236,14 @@ def test_a_web_process_looks_too_unless_it_is_told_not_to(sqlite_project: Projec
     ).stdout.strip()
 
     looked = sqlite_project.shell(TICK_ONCE)
+    sqlite_project.shell("from ingestion.tasks import watch; watch()")
+    command = json.loads(sqlite_project.manage("watchdog", "--json").stdout)
 
     assert (with_it, without) == ("['watchdog']", "[]")
     assert looked == "()"
+    # The thread, Beat's task and the command make one round a minute together.
+    assert command["looked"] is False
+    assert sqlite_project.shell(ROUND_BEGAN) == "True"
 
 
 def test_a_watchdog_that_looks_again_and_again_ends_on_sigterm(sqlite_project: Project) -> None:
