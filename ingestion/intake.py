@@ -107,6 +107,7 @@ class Intake:
         self.available = table.model._default_manager.filter(unavailable_at=None).count()
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
         self._reading: Reading | None = None
+        self._is_read = False
 
     def begin(self, source: Source) -> None:
         """Take up the pages that a dead run left, if it left them all; else ask for the first one now.
@@ -140,6 +141,7 @@ class Intake:
             self._land_from(self._reading)
         self.landing.settle_duplicates()
         self._tell_known()
+        self._is_read = True
 
     def assess(self) -> Assessment:
         return Assessment(
@@ -169,8 +171,8 @@ class Intake:
 
     @property
     def missing(self) -> int:
-        """Available rows that were not sent."""
-        return max(self.available - self.landing.known(), 0)
+        """Available rows that were not sent; 0 until all was read: then nobody knows yet."""
+        return max(self.available - self.landing.known(), 0) if self._is_read else 0
 
     def _doubles_are_usual(self) -> bool:
         """Whether a source sends doubles day by day, so that they say nothing of this reading."""

@@ -216,7 +216,8 @@ class _Job:
             ResourceReport.objects.bulk_create(reports)
             runs.finish(
                 self.run, verdict.status, **totals, stages=self.run.stages,
-                error_kind=verdict.kind, error=verdict.reason, summary=summary(reports),
+                error_kind=verdict.kind, error=verdict.reason,
+                summary=summary(reports) if totals["received"] or verdict.status != Status.FAILED else "",
                 new_catalogue=verdict.new_catalogue and not self.order.dry_run,
                 cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory,
                 rows_per_second=totals["received"] / max(self.meter.seconds, 1e-9),

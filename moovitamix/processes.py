@@ -18,6 +18,8 @@ from django.core.management.base import CommandError
 
 # What we start is on this machine; a proxy of the environment knows nothing of it.
 DIRECTLY: Final = build_opener(ProxyHandler({}))
+# What a rehearsal leaves in its folder once all its weeks were lived.
+REHEARSED: Final = "rehearsed"
 START_WITHIN: Final = 60.0  # seconds; a busy small machine needs some for the first page
 PAUSE: Final = 0.2
 

@@ -96,7 +96,7 @@ class Rehearsal:
             self.clock.set(at)
             served = app.recommendations(listener)
             if served is None:
-                self.counts["unknown"] += 1
+                self.counts["asked before they were taken in"] += 1
                 continue
             found = reactions(self.world, listener, [item["song"]["id"] for item in served["items"]], rng)
             self.counts["lists"] += 1

@@ -39,10 +39,10 @@ class Finding:
     planted: Planted
     did: str
     at: datetime | None
-    is_right: bool
+    is_right: bool | None  # None: the weeks were over before it could be
 
 
-Told = tuple[str, datetime | None, bool]
+Told = tuple[str, datetime | None, bool | None]
 NOTHING: Final[Told] = ("nothing", None, False)
 
 
@@ -136,7 +136,8 @@ def _better(planted: Planted) -> Told:
     test = won or tests.first()
     if test is None:
         return NOTHING
-    return f"{test.challenger}, {_told_of(test)}", test.ended_at, won is not None
+    is_over = test.status == Experiment.Status.ENDED
+    return f"{test.challenger}, {_told_of(test)}", test.ended_at, won is not None if is_over else None
 
 
 def _told_of(test: Experiment) -> str:

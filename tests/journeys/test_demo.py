@@ -164,3 +164,29 @@ def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
     assert "They were lived before." in second
     assert models.status_code == 200
     assert "mix" in models.text
+
+
+@pytest.mark.parametrize("weeks", ["0", "-1", "105"])
+def test_weeks_that_can_not_be_lived_are_refused_before_anything_begins(
+    weeks: str, sqlite_project: Project, tmp_path: Path
+) -> None:
+    done = sqlite_project.manage("demo", f"--lived={weeks}", f"--folder={tmp_path / 'demo'}", check=False)
+
+    assert done.returncode == 1
+    assert "--lived is from 1 to 104 weeks." in done.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_weeks_that_were_not_lived_to_their_end_are_not_served(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo" / "lived"
+    folder.mkdir(parents=True)
+    # A folder where the rehearsal wants its log.
+    (folder / "rehearsal.log").mkdir()
+
+    done = sqlite_project.manage("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", check=False)
+
+    assert done.returncode == 1
+    assert "The weeks were not lived to their end" in done.stderr
+    assert not (folder / "weeks-lived").exists()

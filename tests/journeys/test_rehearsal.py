@@ -75,3 +75,23 @@ def test_a_scenario_that_can_not_be_is_refused_before_anything_begins(
     assert done.returncode == 1
     assert said in done.stderr
     assert not (tmp_path / "rehearsal").exists()
+
+
+def test_a_scenario_that_is_not_there_is_named(sqlite_project: Project, tmp_path: Path) -> None:
+    done = sqlite_project.manage("rehearse", f"--scenario={tmp_path / 'none.json'}", check=False)
+
+    assert done.returncode == 1
+    assert "none.json can't be read: No such file or directory." in done.stderr
+
+
+def test_a_test_that_the_weeks_were_too_few_for_is_not_called_wrong(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    planted = scenario(tmp_path, {"event": "better", "week": 1})
+
+    done = sqlite_project.manage(
+        "rehearse", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", "--weeks=1", "--songs=150",
+        "--listeners=20", timeout=100,
+    )  # fmt: skip
+
+    assert "not over" in done.stdout

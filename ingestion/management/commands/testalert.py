@@ -18,7 +18,10 @@ HOW_TO = """No channel is configured, so nobody is told when something goes wron
   ALERT_URLS=tgram://token/chat
     any other service, as https://github.com/caronc/apprise names it
 in the environment or in .env, then try again: python manage.py testalert"""
-PRINTED = "printed above, not sent: EMAIL_URL names no mail server"
+PRINTED = (
+    "NOT SENT, only printed above: EMAIL_URL names no mail server. "
+    "EMAIL_URL=smtp+tls://user:password@mail.example.org:587"
+)
 
 
 class Command(BaseCommand):
@@ -34,7 +37,8 @@ class Command(BaseCommand):
             raise CommandError(HOW_TO)
         for message in tried:
             self.stdout.write(f"{message.channel}: {_result(message)}")
-        failed = [message for message in tried if message.state != Notification.State.SENT]
+        sent = Notification.State.SENT
+        failed = [message for message in tried if message.state != sent or _prints(message)]
         if failed:
             raise CommandError(f"{len(failed)} of {len(tried)} channels failed.")
 
@@ -42,5 +46,8 @@ class Command(BaseCommand):
 def _result(message: Notification) -> str:
     if message.state != Notification.State.SENT:
         return f"FAILED: {message.error}"
-    prints = message.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")
-    return PRINTED if prints else "sent; look whether it has arrived"
+    return PRINTED if _prints(message) else "sent; look whether it has arrived"
+
+
+def _prints(message: Notification) -> bool:
+    return message.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")

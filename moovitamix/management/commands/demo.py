@@ -13,10 +13,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from moovitamix.processes import child, demo_environment, free_port, manage, wait_for, web_server
+from moovitamix.processes import REHEARSED, child, demo_environment, free_port, manage, wait_for, web_server
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
+MOST_WEEKS: Final = 104  # as for rehearse
 NO_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
 ADMIN: Final = "admin"
 NAME_LISTENER: Final = """
@@ -66,6 +67,8 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         # SIGTERM ends it as Ctrl-C does: children are stopped on the way out.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if options["lived"] is not None and not 1 <= options["lived"] <= MOST_WEEKS:
+            raise CommandError(f"--lived is from 1 to {MOST_WEEKS} weeks.")
         try:
             with ExitStack() as running:
                 (self._run_lived if options["lived"] else self._run)(running, options)
@@ -119,7 +122,8 @@ class Command(BaseCommand):
             f"  the loop     {web}/models/\n"
             f"  the runs     {web}/\n"
             f"  web admin    {web}/admin/\n"
-            f"  log in as    {self._login(password, folder)}\n"
+            f"  log in as    {self._login(password)}\n"
+            f"{_by_hand(folder, 'rehearsal.db')}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
@@ -132,6 +136,8 @@ class Command(BaseCommand):
         for made in ("weeks-lived", "admin-made"):
             (folder / made).unlink(missing_ok=True)
         self._manage(dict(os.environ), "rehearse", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
+        if not (folder / REHEARSED).exists():
+            raise CommandError(f"The weeks were not lived to their end; the reason is in {folder}.")
         lived.write_text(str(weeks))
 
     def _serve(self, running: ExitStack, environment: dict[str, str], folder: Path, port: int) -> str:
@@ -199,23 +205,32 @@ class Command(BaseCommand):
         self._say(
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
-            f"  log in as    {self._login(password, folder)}\n"
+            f"  log in as    {self._login(password)}\n"
             f"  listeners    {web}/listen/\n"
             f"  API          {web}/api/docs/\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"  the loop     {web}/models/ (three months of it: python3 manage.py demo --lived 12)\n"
+            f"{_by_hand(folder, 'demo.db')}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
-    def _login(self, password: str | None, folder: Path) -> str:
+    def _login(self, password: str | None) -> str:
         if password:
             return f"{ADMIN} / {password}  (shown only this once)"
-        return f"{ADMIN}, with the password shown at the first start (delete {folder} for a new one)"
+        return (
+            f"{ADMIN}, with the password shown at the first start (lost? `changepassword {ADMIN}` by hand)"
+        )
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _by_hand(folder: Path, database: str) -> str:
+    """How to run a command on what is shown, and not on the user's own database."""
+    words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
+    return f"  by hand      {words} checkdrift   (or any other command)\n"
 
 
 def source_arguments(options: dict[str, Any]) -> list[str]:

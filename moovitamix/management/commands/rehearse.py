@@ -20,16 +20,18 @@ from tqdm import tqdm
 
 from ingestion.demo.scenarios import Event, describe_events, parse_scenario
 from ingestion.demo.world import World
-from moovitamix.processes import demo_environment, free_port, manage
+from moovitamix.processes import REHEARSED, demo_environment, free_port, manage
 from moovitamix.rehearsing import Rehearsal
 from recommender.rehearsed import Finding, judged
 
 USUAL: Final = Path(__file__).resolve().parents[2] / "scenarios" / "usual.json"
 # As far back as drift looks, and the week that the first training is measured on.
 DAYS_BEFORE: Final = 63
+MOST_WEEKS: Final = 104
+WEEKS_SHOWN: Final = 12
 WIDE: Final = 56  # letters: the whole table fits a terminal of 130
 DATABASE, LOG = "rehearsal.db", "rehearsal.log"
-MADE: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "staging", "models", "broker")
+MADE: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "staging", "models", "broker", REHEARSED)
 HELP = f"""Live weeks in minutes: the demo source's days, real ingestion over HTTP, the loop's own tasks, and
 listeners who ask the real API and react by tastes that nobody sees, with a clock that is set on. Ends with a
 table: what was planted, what the loop did about it and when, and whether that was right (exit 0: all of it).
@@ -72,8 +74,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object, and nothing else")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        if not 1 <= options["weeks"] <= 104:
-            raise CommandError("--weeks must be from 1 to 104.")
+        if not 1 <= options["weeks"] <= MOST_WEEKS:
+            raise CommandError(f"--weeks must be from 1 to {MOST_WEEKS}.")
         events = self._events(options)
         folder = options["folder"].resolve()
         if Path(settings.DATABASES["default"]["NAME"]) != folder / DATABASE:
@@ -83,13 +85,18 @@ class Command(BaseCommand):
         self._live(rehearsal, options)
         findings = judged(rehearsal.planted)
         self._tell(findings, rehearsal, folder, as_json=options["json"])
-        sys.exit(0 if all(finding.is_right for finding in findings) else 1)
+        (folder / REHEARSED).touch()
+        sys.exit(1 if any(finding.is_right is False for finding in findings) else 0)
 
     def _events(self, options: dict[str, Any]) -> list[Event]:
+        chosen = options["scenario"] or USUAL
         try:
-            return parse_scenario((options["scenario"] or USUAL).read_bytes(), weeks=options["weeks"])
-        except (OSError, ValueError) as error:
+            events = parse_scenario(chosen.read_bytes(), weeks=MOST_WEEKS)
+        except OSError as error:
+            raise CommandError(f"The scenario {chosen} can't be read: {error.strerror}.") from error
+        except ValueError as error:
             raise CommandError(str(error)) from error
+        return [event for event in events if event.first < 7 * options["weeks"]]
 
     def _start_inside(self, folder: Path, options: dict[str, Any]) -> int:
         """The same command in a process of its own, whose settings and time are the rehearsal's."""
@@ -150,10 +157,11 @@ class Command(BaseCommand):
             self.stdout.write(orjson.dumps(facts).decode())
             return
         told = ", ".join(f"{number} {name}" for name, number in sorted(rehearsal.counts.items()))
-        self.stdout.write(f"\n{told}.\n\n{table(findings)}\n\nTo look at it:")
+        self.stdout.write(f"\n{told}.\n\n{table(findings)}")
+        words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
         self.stdout.write(
-            f"  VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py runserver"
-            "  (and createsuperuser, with the same words before it)"
+            f"\nThe pages of weeks like these: python3 manage.py demo --lived {WEEKS_SHOWN}\n"
+            f"A command on what was lived:   {words} explaindecision"
         )
 
 
@@ -163,7 +171,7 @@ def table(findings: list[Finding]) -> str:
     for one in findings:
         first, *more = wrap(one.did, WIDE)
         at = f"{one.at:%d %b}" if one.at else "-"
-        is_right = "yes" if one.is_right else "NO"
+        is_right = {True: "yes", False: "NO", None: "not over"}[one.is_right]
         rows.append((one.planted.told, f"{one.planted.since:%d %b}", first, at, is_right))
         rows += [("", "", line, "", "") for line in more]
     widths = [max(len(row[place]) for row in rows) for place in range(5)]

@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
+from ingestion.configuration import alert_channels
 from ingestion.incidents import open_incidents
-from ingestion.models import Incident
+from ingestion.models import Incident, IngestionRun, Pulse
 from ingestion.operating import round_of_the_watchdog
 from ingestion.schema_state import require_tables
 from ingestion.texts import Text, text_of
@@ -78,12 +79,25 @@ class Command(BaseCommand):
 def _as_text(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:
     looked = f"{len(made.made)} checks were made" if made else "looked at within the last minute"
     if not told:
-        return f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."
+        lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."]
+        return "\n".join([*lines, *(f"  Not set up yet: {what}" for what in _not_set_up())])
     lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: not well; {looked}."]
     for _, text in told:
         said = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
         lines += ["", text.subject, indent(said, "  ")]
     return "\n".join(lines)
+
+
+def _not_set_up() -> list[str]:
+    """What can't be watched, for it was never there, with the command that makes it."""
+    missing = []
+    if not IngestionRun.objects.exists():
+        missing.append("nothing was ever read (python manage.py runingest).")
+    if not Pulse.objects.filter(part__in=("beat", "scheduler")).exists():
+        missing.append("nothing starts runs by itself (celery -A moovitamix worker -B, or runscheduler).")
+    if not alert_channels():
+        missing.append("nobody is told when something goes wrong (python manage.py testalert says how).")
+    return missing
 
 
 def _as_json(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:

@@ -360,9 +360,10 @@ def test_a_mail_that_is_only_printed_is_not_called_sent(capsys: pytest.CaptureFi
     with override_settings(
         ALERT_EMAILS=["ada@example.org"], EMAIL_BACKEND="django.core.mail.backends.console.EmailBackend"
     ):
-        call_command("testalert")
+        with pytest.raises(CommandError, match="1 of 1 channels failed"):
+            call_command("testalert")
 
-    assert "email: printed above, not sent: EMAIL_URL names no mail server" in capsys.readouterr().out
+    assert "email: NOT SENT, only printed above: EMAIL_URL names no mail server" in capsys.readouterr().out
 
 
 def test_a_test_that_gets_through_ends_the_incident_of_its_channel(told: Told) -> None:
