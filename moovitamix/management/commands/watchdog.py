@@ -80,7 +80,7 @@ def _as_text(now: datetime, made: Round | None, told: list[tuple[Incident, Text]
     looked = f"{len(made.made)} checks were made" if made else "looked at within the last minute"
     if not told:
         lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."]
-        return "\n".join([*lines, *(f"  Not set up yet: {what}" for what in _not_set_up())])
+        return "\n".join([*lines, *(f"  Not set up yet: {what}" for what in (_not_set_up() if made else []))])
     lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: not well; {looked}."]
     for _, text in told:
         said = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
