@@ -218,9 +218,7 @@ class Command(BaseCommand):
     def _login(self, password: str | None) -> str:
         if password:
             return f"{ADMIN} / {password}  (shown only this once)"
-        return (
-            f"{ADMIN}, with the password shown at the first start (lost? `changepassword {ADMIN}` by hand)"
-        )
+        return f"{ADMIN}, with the password shown at the first start (lost? `changepassword {ADMIN}` by hand)"
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
