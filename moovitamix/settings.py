@@ -51,6 +51,8 @@ INSTALLED_APPS = [
     "ingestion",
     "recommender",
 ]
+# Who logs in without having asked for a page.
+LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
     "moovitamix.logs.named_requests",
     # Before whatever looks at the host: load balancers ask by address.

@@ -1,7 +1,9 @@
 """Every route."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from moovitamix.dashboard import live as live_run
@@ -29,6 +31,8 @@ urlpatterns = [
     path("health/ready/", ready, name="health-ready"),
     # Prometheus asks without a slash at the end.
     path("metrics", metrics, name="metrics"),
+    # Browsers ask for it on pages that name no icon of their own.
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}logo.svg"), name="favicon"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/v1/", ApiRoot.as_view(), name="api-root"),

@@ -149,12 +149,16 @@ def _store(outcomes: Sequence[Outcome], read_at: datetime | None) -> set[tuple[i
 
 
 def _add_up(version: int, day: date) -> None:
-    """One day of lists that a version served alone: each listener is one value, zero counts as zero."""
+    """One day of a version's lists: each listener is one value, zero counts as zero.
+
+    A list in which a test mixes two versions counts for the champion of that moment: nearly all lists are of
+    some test, and what listeners make of the service must be seen on every day.
+    """
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     rows = list(
-        EngagedList.objects.filter(version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1))
-        .exclude(served_list__arm=ServedList.Arm.INTERLEAVED)
-        .values_list("listener_id", "engaged", "likes", "skips", "dislikes", "listens", "final")
+        EngagedList.objects.filter(
+            version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1)
+        ).values_list("listener_id", "engaged", "likes", "skips", "dislikes", "listens", "final")
     )
     of_listener: dict[int, list[int]] = defaultdict(list)
     sums: Counter[str] = Counter()

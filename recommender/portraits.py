@@ -154,7 +154,7 @@ def engagement_plot(now: datetime) -> Plot:
         "Engagement", "line", _chart([f"{day:%m-%d}" for day in days], sets) if rows else "",
         "Songs of a list that were liked, listened to, or played within 7 days, and not refused; the mean of "
         "the listeners' means. Zero counts as zero; the last 7 days still grow.",
-        f"The last {DAYS} days, lists that one version served alone.",
+        f"The last {DAYS} days, by the champion of the day; what a test mixed into its lists is in it.",
         f"{sum(row.lists for row in rows)} lists",
         [["Day", "Version", "Lists", "Listeners", "Engaged songs a list", "Final"],
          *([f"{row.day}", row.version.label, str(row.lists), str(row.listeners), _number(row.engaged, 2),
@@ -250,10 +250,10 @@ def headline(
     champion = versions.champion
     if champion is None:
         return "No model serves yet: popularity does. Train one with python manage.py retrain."
-    parts = [f"{champion.label} serves since {_since(champion, ledger, now)}"]
+    parts = [f"{champion.label} has served {_since(champion, ledger, now)}"]
     test = next((one for one in tests if one.status == "running" and one.kind != "anchor"), None)
     if test is not None and test.started_at is not None:
-        parts.append(f"{test.challenger} is tested against it for {(now - test.started_at).days} days")
+        parts.append(f"{test.challenger} is on day {(now - test.started_at).days + 1} of its test against it")
     if versions.last_training in {"failed", "abandoned"}:
         parts.append("the last training failed")
     if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
@@ -265,7 +265,7 @@ def _since(champion: ModelVersion, ledger: Sequence[Promotion], now: datetime) -
     """Its last promotion, which is the ledger's first line, for every change of champion stands there."""
     last = next((line for line in ledger if line.promoted_id == champion.pk), None)
     days = (now - (last.at if last else champion.created_at)).days
-    return "today" if days < 1 else f"{days} day{'s' if days > 1 else ''}"
+    return "since today" if days < 1 else f"for {days} day{'s' if days > 1 else ''}"
 
 
 def _moved(report: DriftReport) -> str:

@@ -47,7 +47,9 @@ def metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | Non
 
 def metrics_table(version: ModelVersion) -> SafeString:
     """The version's model beside its baselines, the best of each column in bold; and how k was chosen."""
-    models = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
+    # Among them are other measurements, such as the one against the champion.
+    measured = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
+    models = [name for name in measured if metric(version, name) is not None]
     columns = {name: [metric(version, model, name) for model in models] for name in METRICS}
     lines = [
         Line(model, "", [_cell(values[row], values) for values in columns.values()])

@@ -12,7 +12,7 @@ from django.urls import reverse
 from recommender import evidence
 from recommender.detecting import Detectable, detectable
 from recommender.engine.sequential import ln_e_of_share
-from recommender.engine.verdicts import USUAL, Evidence
+from recommender.engine.verdicts import USUAL, Evidence, odds_told
 from recommender.models import Decision, Experiment, ScoredList, ServedList
 
 MOST_DAYS: Final = 90
@@ -66,7 +66,7 @@ def story_of(experiment: Experiment, now: datetime) -> Story:
         coins=[
             {"name": coin.name, "seen": _share(coin.inside, coin.outside), "planned": f"{coin.share:.0%}",
              "of": coin.inside + coin.outside,
-             "odds": _odds(ln_e_of_share(coin.inside, coin.outside, coin.share))}
+             "odds": odds_told(ln_e_of_share(coin.inside, coin.outside, coin.share))}
             for coin in numbers.coins if 0 < coin.share < 1
         ],
         days=days, arms=_arms(experiment),
@@ -116,7 +116,3 @@ def _arms(experiment: Experiment) -> list[dict[str, Any]]:
 def _share(inside: int, outside: int) -> str:
     total = inside + outside
     return f"{inside / total:.1%}" if total else "none yet"
-
-
-def _odds(ln_e: float) -> str:
-    return f"{math.exp(min(ln_e, 50.0)):.3g} : 1"

@@ -26,6 +26,7 @@ ROLE_COLOURS = {
     "retired": "default",
     "withdrawn": "danger",
 }
+LEARNING = "Learnt every Sunday where something new has come in; now: “Train now”, or python manage.py retrain"
 COMPARED = 6  # versions side by side: as many as a screen of 1280 shows
 
 
@@ -45,15 +46,16 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     list_filter = ("role", "method", "created_at")
     search_fields = ("label",)
     search_help_text = "A version's label, such as 2026w47.1"
+    when_empty = LEARNING
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
     actions_detail: ClassVar = ["make_champion"]
-    readonly_fields = ("metrics_table", "clusters_table", "took", "megabytes")
+    readonly_fields = ("metrics_table", "clusters_table", "took", "cpu", "memory", "megabytes")
     fieldsets = (
         (None, {"fields": (("label", "role"), "metrics_table")}),
         ("Learnt from", {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
         ("How", {"fields": (("method", "n_clusters", "seed"), "configuration", "cohesion")}),
         ("Clusters, largest first", {"fields": ("clusters_table",)}),
-        ("Cost", {"fields": (("took", "cpu_seconds", "peak_memory"), ("megabytes", "artifact_sha256"))}),
+        ("Cost", {"fields": (("took", "cpu", "memory"), ("megabytes", "artifact_sha256"))}),
     )  # fmt: skip
 
     @display(description="Role", ordering="role", label=ROLE_COLOURS)
@@ -73,6 +75,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @display(description="Duration")
     def took(self, version: ModelVersion) -> str:
         return f"{version.seconds:.1f} s"
+
+    @display(description="CPU time")
+    def cpu(self, version: ModelVersion) -> str:
+        return f"{version.cpu_seconds:.1f} s"
+
+    @display(description="Peak memory")
+    def memory(self, version: ModelVersion) -> str:
+        return f"{version.peak_memory / 1e6:.0f} MB"
 
     @display(description="Artifact")
     def megabytes(self, version: ModelVersion) -> str:
@@ -153,6 +163,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 class TrainingRunAdmin(ReadOnlyAdmin):
     list_display = ("id", "state", "trigger", "started_at", "took", "version", "why")
     list_filter = ("status", "trigger", "started_at")
+    when_empty = LEARNING
     list_select_related = ("version",)
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
@@ -172,5 +183,6 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 class PromotionAdmin(ReadOnlyAdmin):
     list_display = ("at", "promoted", "replaced", "rollback", "reason", "by")
     list_filter = ("rollback", "at")
+    when_empty = "The first good version becomes champion by itself: python manage.py retrain"
     search_fields = ("promoted__label", "replaced__label", "reason", "by")
     list_select_related = ("promoted", "replaced")

@@ -8,6 +8,10 @@ from typing import Any, Final, Self
 
 from recommender.engine.sequential import ln_e_of_losing, ln_e_of_share, ln_e_of_wins
 
+# Odds beyond a million are told as that; below ten with a digit more.
+LN_MANY: Final = math.log(1e6)
+TEN: Final = 10.0
+
 
 class Outcome(StrEnum):
     INVALID = "invalid"
@@ -201,7 +205,7 @@ def _of_refresh(evidence: Evidence, rules: Rules) -> Found:
 
 def _of_change(evidence: Evidence, rules: Rules) -> Found:
     ln_e = ln_e_of_wins(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost, odds {_odds(ln_e)}"
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost, odds {odds_told(ln_e)}"
     if ln_e >= math.log(rules.better) and evidence.losses > evidence.wins:
         return Outcome.REJECT, f"Worse: {score}."
     if evidence.days < rules.change_days:
@@ -215,7 +219,7 @@ def _of_change(evidence: Evidence, rules: Rules) -> Found:
 
 def _of_equals(evidence: Evidence, rules: Rules) -> Found:
     ln_e = ln_e_of_wins(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} to {evidence.losses}, odds {_odds(ln_e)}"
+    score = f"{evidence.wins} to {evidence.losses}, odds {odds_told(ln_e)}"
     if ln_e >= math.log(rules.better):
         return (
             Outcome.INVALID,
@@ -228,7 +232,7 @@ def _of_equals(evidence: Evidence, rules: Rules) -> Found:
 
 def _of_anchor(evidence: Evidence, rules: Rules) -> Found:
     ln_e = ln_e_of_losing(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {_odds(ln_e)}"
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds_told(ln_e)}"
     if ln_e >= math.log(rules.anchor):
         return Outcome.ROLLBACK, f"The champion is worse than what served 28 days ago: {score}."
     return Outcome.WAITING, f"{score}."
@@ -242,8 +246,11 @@ _BY_KIND: Final = {
 }
 
 
-def _odds(ln_e: float) -> str:
-    return f"{math.exp(min(ln_e, 50.0)):.3g} : 1"
+def odds_told(ln_e: float) -> str:
+    """Odds as people say them, such as 9.2 : 1 or 1 : 15; beyond a million nobody counts."""
+    odds = math.exp(min(abs(ln_e), LN_MANY))
+    number = f"{odds:.1f}" if odds < TEN else f"{odds:,.0f}" if abs(ln_e) < LN_MANY else "over 1,000,000"
+    return f"{number} : 1" if ln_e >= 0 else f"1 : {number}"
 
 
 def _rounded(value: float) -> float:

@@ -1,6 +1,5 @@
 """The loop that retrains: tests between models, what they found, and what was decided."""
 
-import math
 from typing import ClassVar
 
 from django.db import models
@@ -211,7 +210,7 @@ class EngagedList(models.Model):
 
 
 class EngagementDay(models.Model):
-    """One day of lists that one version served alone, and what came of them; zero counts as zero."""
+    """One day of lists with one version as champion, or alone in a split; zero counts as zero."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="engagement_days")
     day = models.DateField(help_text="In UTC.")
@@ -290,8 +289,3 @@ class SongEvidence(models.Model):
 
     def __str__(self) -> str:
         return f"Song {self.song_id}: cluster {self.before} to {self.after}"
-
-    @property
-    def odds_shown(self) -> str:
-        """Such as 9 : 1."""
-        return f"{math.exp(min(abs(self.log_odds), 20.0)):.3g} : 1"

@@ -40,7 +40,7 @@ print(json.dumps({{
 
 @pytest.fixture
 def world() -> World:
-    return World(songs=300, listeners=60, days=30, seed=5)
+    return World(songs=150, listeners=40, days=20, seed=5)
 
 
 def served(project: Project, listener: str) -> dict[str, str]:
@@ -81,7 +81,10 @@ def test_what_was_learnt_and_said_of_the_old_songs_is_not_used_and_a_retrain_men
     assert mended == {"roles": ["withdrawn", "champion"], "ended": [True], "disliked": 0}
 
 
-def test_a_reset_that_was_accepted_and_was_none_keeps_the_model(project: Project, world: World) -> None:
+def test_a_reset_that_was_accepted_and_was_none_keeps_the_model(
+    sqlite_project: Project, world: World
+) -> None:
+    project = sqlite_project
     with DemoServer(world) as server:
         project.manage("runingest", BASE_URL=server.url)
         project.manage("retrain")

@@ -164,13 +164,14 @@ def test_organic_plays_stand_apart_from_recommended_ones(champion: ModelVersion)
     assert (day.recommended_plays, day.organic_plays) == (1, 3)
 
 
-def test_interleaved_lists_are_no_versions_own(champion: ModelVersion) -> None:
-    serve(champion, [10], arm="interleaved")
+def test_a_list_of_a_test_counts_for_the_champion_of_that_moment(champion: ModelVersion) -> None:
+    serve(champion, [10, 11], arm="interleaved")
+    played([10], START + HOUR)
 
     update(LATER)
 
-    assert EngagedList.objects.count() == 1
-    assert EngagementDay.objects.get().lists == 0
+    day = EngagementDay.objects.get()
+    assert (day.version, day.lists, day.engaged) == (champion, 1, 1.0)
 
 
 def test_lists_of_popularity_belong_to_no_version(champion: ModelVersion) -> None:

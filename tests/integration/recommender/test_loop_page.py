@@ -63,8 +63,8 @@ def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(
 
     assert told.count("<canvas") == 5
     assert (
-        "2026w45.1 serves since today; 2026w46.1 is tested against it for 0 days; listening has drifted."
-        in told
+        "2026w45.1 has served since today; 2026w46.1 is on day 1 of its test against it; "
+        "listening has drifted." in told
     )
     assert "2026w45.1 took over from 2026w44.1." in told
     assert "Rock, 1990s +20%" in told

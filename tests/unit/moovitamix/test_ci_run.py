@@ -1,5 +1,6 @@
 """.ci/run: every check in turn, and the first failure ends it."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,7 @@ STEPS = [
     "lint-imports",
     "python3 manage.py makemigrations --check --dry-run",
     "python3 manage.py check",
-    "python3 manage.py test -n auto --dist loadfile -x",
+    f"python3 manage.py test -n {len(os.sched_getaffinity(0)) + 1} --dist loadfile -x",
 ]
 # Writes down what was asked, and fails where it is told to.
 TOOL = """#!/bin/sh

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from recommender.engine.verdicts import Coin, Evidence, Guardrail, Outcome, verdict
+from recommender.engine.verdicts import Coin, Evidence, Guardrail, Outcome, odds_told, verdict
 
 FAIR = Coin("Arms", 500, 500, 0.5)
 CROOKED = Coin("Arms", 600, 400, 0.5)
@@ -131,3 +131,12 @@ def test_numbers_of_a_verdict_fit_into_json() -> None:
     found = verdict(refresh(z=math.inf))
 
     assert json.loads(json.dumps(found.numbers, allow_nan=False))["z"] == 1e9
+
+
+@pytest.mark.parametrize(
+    ("odds", "told"),
+    [(9.24, "9.2 : 1"), (1, "1.0 : 1"), (1 / 14.8, "1 : 15"), (1 / 3.8, "1 : 3.8"), (20_512, "20,512 : 1"),
+     (1.83e12, "over 1,000,000 : 1"), (1e-9, "1 : over 1,000,000")],
+)  # fmt: skip
+def test_odds_are_told_as_people_say_them(odds: float, told: str) -> None:
+    assert odds_told(math.log(odds)) == told
