@@ -1,9 +1,12 @@
-"""The admins of others, in this site's look."""
+"""The admins of others, in this site's look; and a song's, which both rooms know something of."""
+
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as PlainGroupAdmin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
 from django_celery_beat.admin import ClockedScheduleAdmin as PlainClockedScheduleAdmin
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as PlainPeriodicTaskAdmin
@@ -20,9 +23,12 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin
+from ingestion.admin.catalogue import SongAdmin
+from ingestion.models import Song
+from recommender.admin.reports import heard_of
 
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
-              TaskResult, GroupResult):  # fmt: skip
+              TaskResult, GroupResult, Song):  # fmt: skip
     admin.site.unregister(model)
 
 
@@ -74,3 +80,16 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
         "date_done",
         ("task_name", admin.AllValuesFieldListFilter),
     )
+
+
+@admin.register(Song)
+class SongHeardAdmin(SongAdmin):
+    """A song of the catalogue, with what the recommender knows of it."""
+
+    change_form_after_template = "recommender/song.html"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        heard = heard_of(int(object_id)) if object_id.isdecimal() else None
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "heard": heard})

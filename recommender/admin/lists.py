@@ -24,6 +24,7 @@ class ServedListAdmin(ReadOnlyAdmin):
     list_filter = ("arm", "stale", "generated_at")
     search_fields = ("=id", "=listener__id")
     search_help_text = "A list's id, or a listener's"
+    when_empty = "Ask for a first list under “Try a listener”, or by the API with a key."
     list_select_related = ("version",)
     exclude = ("items", "pages", "shelf")
     readonly_fields = ("contents", "page_requests")
@@ -53,6 +54,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")
     search_help_text = "A listener's, a song's or an event's id"
+    when_empty = "Apps send it: POST /api/v1/feedback/"
     list_select_related = ("song",)
 
     @display(description="Listener", ordering="listener")

@@ -1,4 +1,4 @@
-"""Tests between versions, what was decided, what listeners made of it, and whether the world has moved."""
+"""Tests between versions, and what staff do about them."""
 
 from typing import Any, ClassVar
 
@@ -7,29 +7,18 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from ingestion.admin import ReadOnlyAdmin, asked_first
 from recommender import configuration, experiments
+from recommender.admin.decided import OUTCOME_COLOURS, called
 from recommender.admin.versions import ReasonForm
 from recommender.engine.artifact import ArtifactError
-from recommender.models import Decision, DriftReport, EngagementDay, Experiment, SongEvidence
+from recommender.models import Experiment
 from recommender.registry import RegistryError
 from recommender.stories import story_of
 
 LOOK = "Every running test is looked at, as each day: who has won or broken is promoted or dropped."
-OUTCOME_COLOURS = {
-    "waiting": "info",
-    "running": "info",
-    "promote": "success",
-    "reject": "default",
-    "inconclusive": "default",
-    "void": "default",
-    "invalid": "danger",
-    "rollback": "danger",
-}
 
 
 @admin.register(Experiment)
@@ -38,6 +27,11 @@ class ExperimentAdmin(ReadOnlyAdmin):
     list_filter = ("status", "kind", "outcome", "started_at")
     search_fields = ("=id", "challenger__label", "champion__label", "reason")
     search_help_text = "A test's number, a version's label or a part of the reason"
+    list_before_template = "admin/recommender/about_tests.html"
+    when_empty = (
+        "A new version is proposed every Sunday, where something new has come in, once a champion serves. "
+        "“Start an A/A test” tests the champion against itself."
+    )
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_equals", "judge_all"]
     actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
@@ -54,7 +48,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
 
     @display(description="State", ordering="status", label=OUTCOME_COLOURS)
     def state(self, test: Experiment) -> tuple[str, str]:
-        return (test.outcome, test.get_outcome_display()) if test.outcome else (test.status, test.status)
+        return (test.outcome, called(test.outcome)) if test.outcome else (test.status, test.status)
 
     @display(description="Why")
     def why(self, test: Experiment) -> str:
@@ -132,89 +126,16 @@ class ExperimentAdmin(ReadOnlyAdmin):
         context = {**self.admin_site.each_context(request), "title": title, "text": text, "form": form}
         return render(request, "admin/recommender/decide.html", context)
 
-    def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
-        return request.user.has_perm("recommender.decide_experiment")
+    def has_decide_permission(self, request: HttpRequest, object_id: int | str | None = None) -> bool:
+        return request.user.has_perm("recommender.decide_experiment") and not _is_over(request, object_id)
 
 
-@admin.register(Decision)
-class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "at", "experiment", "said", "why", "final")
-    list_filter = ("final", "outcome", "at")
-    list_select_related = ("experiment", "experiment__champion", "experiment__challenger")
-
-    @display(description="Verdict", ordering="outcome", label=OUTCOME_COLOURS)
-    def said(self, decision: Decision) -> tuple[str, str]:
-        return decision.outcome, decision.outcome
-
-    @display(description="Why")
-    def why(self, decision: Decision) -> str:
-        return str(decision.verdict["reason"])
-
-
-@admin.register(DriftReport)
-class DriftReportAdmin(ReadOnlyAdmin):
-    list_display = (
-        "week",
-        "kind",
-        "version",
-        "effect_shown",
-        "limit_shown",
-        "p",
-        "drifted",
-        "alarm",
-        "moved",
-    )
-    list_filter = ("kind", "drifted", "alarm", "week")
-    list_select_related = ("version",)
-
-    @display(description="Effect", ordering="effect")
-    def effect_shown(self, report: DriftReport) -> str:
-        return f"{report.effect:.3f}"
-
-    @display(description="Limit", ordering="limit")
-    def limit_shown(self, report: DriftReport) -> str:
-        return f"{report.limit:.3f}"
-
-    @display(description="What moved most")
-    def moved(self, report: DriftReport) -> str:
-        cause = report.causes[0] if report.causes else None
-        if cause is None:
-            return "nothing"
-        names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause["name"]
-        return f"{names}: {cause['change']:+.0%}"
-
-
-@admin.register(EngagementDay)
-class EngagementDayAdmin(ReadOnlyAdmin):
-    list_display = ("day", "version", "lists", "listeners", "engaged_shown", "likes", "listens", "skips",
-                    "organic_plays", "recommended_plays", "final")  # fmt: skip
-    list_filter = ("final", "day", "version")
-    list_select_related = ("version",)
-
-    @display(description="Engaged songs a list", ordering="engaged")
-    def engaged_shown(self, day: EngagementDay) -> str:
-        return f"{day.engaged:.2f}"
-
-
-@admin.register(SongEvidence)
-class SongEvidenceAdmin(ReadOnlyAdmin):
-    list_display = ("song", "version", "before", "after", "listeners", "odds", "margin_shown", "moved")
-    list_filter = ("version",)
-    search_fields = ("=song__id", "song__name")
-    search_help_text = "A song's id, or a part of its name; the songs that most need an opinion come first"
-    list_select_related = ("song", "version")
-    ordering = ("-version", "margin")
-
-    @display(description="Odds")
-    def odds(self, evidence: SongEvidence) -> str:
-        return evidence.odds_shown
-
-    @display(description="Sure by", ordering="margin")
-    def margin_shown(self, evidence: SongEvidence) -> str:
-        return f"{evidence.margin:.2f}"
-
-    @display(description="Why")
-    def moved(self, evidence: SongEvidence) -> SafeString:
-        if evidence.before == evidence.after:
-            return format_html("stays: {} listeners", evidence.listeners)
-        return format_html("moved: {} listeners, odds {}", evidence.listeners, evidence.odds_shown)
+def _is_over(request: HttpRequest, object_id: int | str | None) -> bool:
+    """Whether this test has ended: then there is nothing to decide. Asked once a request, for all buttons."""
+    if object_id is None:
+        return False
+    known: dict[int | str, bool] = request.__dict__.setdefault("ended_tests", {})
+    if object_id not in known:
+        ended = Experiment.objects.filter(pk=object_id, status=Experiment.Status.ENDED)
+        known[object_id] = ended.exists()
+    return known[object_id]

@@ -26,7 +26,9 @@ ROLE_COLOURS = {
     "retired": "default",
     "withdrawn": "danger",
 }
-LEARNING = "Learnt every Sunday where something new has come in; now: “Train now”, or python manage.py retrain"
+LEARNING = (
+    "Learnt every Sunday where something new has come in; now: “Train now”, or python manage.py retrain"
+)
 COMPARED = 6  # versions side by side: as many as a screen of 1280 shows
 
 

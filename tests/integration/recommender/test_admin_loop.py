@@ -104,9 +104,16 @@ def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
 
 
 def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Experiment) -> None:
+    before = page(staff, "experiment_change", running.pk)
     experiments.stop(running, reason="Enough.", by="ada", now=timezone.now())
 
-    assert "decisive rounds a day" not in page(staff, "experiment_change", running.pk)
+    after = page(staff, "experiment_change", running.pk)
+
+    assert "decisive rounds a day" not in after
+    routes = ("admin:recommender_experiment_stop", "admin:recommender_experiment_promote")
+    buttons = [reverse(route, args=[running.pk]) for route in routes]
+    assert [button in before for button in buttons] == [True, True]
+    assert [button in after for button in buttons] == [False, False]
 
 
 def test_a_tests_page_opens_before_anything_was_counted(staff: Client, running: Experiment) -> None:
@@ -131,8 +138,8 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
     filled = page(staff, f"{model}_changelist")
 
     expected = {
-        "experiment": "2026w45.1", "decision": "Day 4 of 21", "driftreport": "likes: -20%",
-        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, odds 9.03 : 1",
+        "experiment": "2026w45.1", "decision": "Day 4 of 21", "driftreport": "likes: -20.0 points",
+        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, odds 9.0 : 1",
     }  # fmt: skip
     assert expected[model] in filled
     Experiment.objects.all().delete()
