@@ -12,6 +12,7 @@ from django.utils import timezone
 from recommender import portraits
 from recommender.detecting import detectable
 from recommender.models import Decision, Experiment
+from recommender.stories import unseen
 
 
 @staff_member_required
@@ -22,7 +23,7 @@ def models(request: HttpRequest) -> HttpResponse:
     tests = [
         {
             "test": test,
-            "said": (test.last_verdict or {}).get("reason", "Nobody has looked at it yet."),
+            "said": (test.last_verdict or {}).get("reason") or unseen(test),
             "card": detectable(test, now) if test.kind == Experiment.Kind.CHANGE else None,
         }
         for test in _going_on()

@@ -1,23 +1,25 @@
 // Draws every canvas.mm-chart with the Chart.js that Unfold brings; numbers and words come with the page.
 (() => {
   const drawn = [];
+  // Odds go from one in a hundred to a million; of a share only the part that is drawn tells anything.
+  const SCALES = { zero: { beginAtZero: true }, odds: { type: "logarithmic" }, share: { suggestedMin: 40, suggestedMax: 60 } };
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   // Chart.js draws on a canvas, which knows no CSS variables.
   const colour = (value) => (/^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value);
 
-  function options(type) {
+  function options(type, scale) {
     const muted = style("--mm-muted") || "#64748b";
     const line = style("--mm-line") || "#e2e8f0";
     const axis = { ticks: { color: muted, maxRotation: 0, autoSkip: true }, grid: { color: line } };
     const bare = { ticks: { display: false }, grid: { color: line } };
-    const axes = type === "bubble" ? { x: bare, y: bare } : { x: axis, y: { ...axis, beginAtZero: true } };
+    const axes = type === "bubble" ? { x: bare, y: bare } : { x: axis, y: { ...axis, ...SCALES[scale || "zero"] } };
     return {
       animation: false,
       maintainAspectRatio: false,
       interaction: type === "bubble" ? {} : { mode: "index", intersect: false },
       scales: axes,
       plugins: {
-        legend: { display: type !== "bubble", position: "bottom", labels: { color: muted, boxWidth: 12 } },
+        legend: { display: type !== "bubble", position: "bottom", labels: { color: muted, usePointStyle: true, pointStyle: "rectRounded", filter: (item) => item.text } },
         tooltip:
           type === "bubble" ? { callbacks: { label: (item) => item.raw.name } } : {},
       },
@@ -31,11 +33,12 @@
       data.datasets.forEach((set) => {
         set.borderColor = colour(set.borderColor);
         set.backgroundColor = colour(set.backgroundColor);
-        set.borderWidth = 2;
+        set.borderWidth = set.borderWidth ?? 2;
         set.pointRadius = set.pointRadius ?? 2;
-        set.tension = 0.2;
+        set.tension = set.tension ?? 0.2;
       });
-      drawn.push(new Chart(canvas, { type: canvas.dataset.type, data, options: options(canvas.dataset.type) }));
+      const { type, scale } = canvas.dataset;
+      drawn.push(new Chart(canvas, { type, data, options: options(type, scale) }));
     });
   }
 

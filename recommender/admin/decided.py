@@ -11,6 +11,7 @@ from ingestion.admin import ReadOnlyAdmin
 from recommender.engine.sequential import ln_e_of_losing, ln_e_of_share, ln_e_of_wins
 from recommender.engine.verdicts import Evidence, Kind, Rules, odds_told
 from recommender.models import Decision
+from recommender.stories import bound, called
 
 OUTCOME_COLOURS: Final = {
     "waiting": "info",
@@ -21,15 +22,6 @@ OUTCOME_COLOURS: Final = {
     "void": "default",
     "invalid": "danger",
     "rollback": "danger",
-}
-CALLED: Final = {
-    "waiting": "Not decided",
-    "promote": "Promoted",
-    "reject": "Rejected",
-    "inconclusive": "Inconclusive",
-    "invalid": "Invalid",
-    "rollback": "Rolled back",
-    "void": "Void",
 }
 
 
@@ -73,11 +65,6 @@ class DecisionAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
 
 
-def called(outcome: str) -> str:
-    """The outcome as people say it; one that is not known as it is."""
-    return CALLED.get(outcome, outcome.capitalize())
-
-
 def grounds(decision: Decision) -> list[Ground]:
     """Each number that was asked, beside the threshold of that day."""
     evidence, rules = Evidence.from_json(decision.evidence), Rules(**decision.rules)
@@ -93,7 +80,7 @@ def grounds(decision: Decision) -> list[Ground]:
                f"invalid above {rules.crossed:.0%}"),
         Ground("Lists from an arm that has no share", str(evidence.leaked), "invalid above 0"),
         *(Ground(f"{rail.name}, challenger's listeners less the champion's",
-                 f"{rail.difference:+.2f} ({_bound(rail.low)} to {_bound(rail.high)})",
+                 f"{rail.difference:+.2f} ({bound(rail.low)} to {bound(rail.high)})",
                  f"from {rules.split_listeners} listeners an arm")
           for rail in evidence.guardrails),
         Ground("Measured before any listener saw it", _gate(evidence), ""),
@@ -136,8 +123,3 @@ def _deciding(evidence: Evidence, rules: Rules) -> list[Ground]:
 
 def _gate(evidence: Evidence) -> str:
     return {True: "passes", False: "does not pass", None: "has no opinion"}[evidence.gate]
-
-
-def _bound(value: float) -> str:
-    # What a confidence sequence of fewer than two listeners is: anything.
-    return f"{value:+.2f}" if abs(value) < 1e9 else "unknown"

@@ -11,12 +11,12 @@ from unfold.decorators import action, display
 
 from ingestion.admin import ReadOnlyAdmin, asked_first
 from recommender import configuration, experiments
-from recommender.admin.decided import OUTCOME_COLOURS, called
+from recommender.admin.decided import OUTCOME_COLOURS
 from recommender.admin.versions import ReasonForm
 from recommender.engine.artifact import ArtifactError
 from recommender.models import Experiment
 from recommender.registry import RegistryError
-from recommender.stories import story_of
+from recommender.stories import called, story_of
 
 LOOK = "Every running test is looked at, as each day: who has won or broken is promoted or dropped."
 
@@ -35,10 +35,11 @@ class ExperimentAdmin(ReadOnlyAdmin):
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_equals", "judge_all"]
     actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
+    readonly_fields = ("of_lists", "of_listeners", "sharpest")
     fieldsets = (
-        (None, {"fields": (("kind", "status", "outcome"), "reason", ("champion", "challenger"))}),
-        ("Plan", {"fields": (("list_share", "split_share", "planned_listeners"), ("created_at", "by"))}),
-        ("When", {"fields": (("started_at", "ended_at"),)}),
+        ("Who", {"fields": (("challenger", "champion"), ("kind", "by"))}),
+        ("Plan", {"fields": (("of_lists", "of_listeners"), "sharpest")}),
+        ("When", {"fields": (("created_at", "started_at"), "ended_at")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
@@ -49,6 +50,25 @@ class ExperimentAdmin(ReadOnlyAdmin):
     @display(description="State", ordering="status", label=OUTCOME_COLOURS)
     def state(self, test: Experiment) -> tuple[str, str]:
         return (test.outcome, called(test.outcome)) if test.outcome else (test.status, test.status)
+
+    @display(description="Lists that mix both")
+    def of_lists(self, test: Experiment) -> str:
+        return f"{test.list_share:.0%} of all lists"
+
+    @display(description="A/B split")
+    def of_listeners(self, test: Experiment) -> str:
+        if not test.split_share:
+            return "none: nobody is served by one of the two alone"
+        half = test.split_share / 2
+        return f"{half:.1%} of the listeners by the challenger alone, {half:.1%} by the champion alone"
+
+    @display(description="Sharpest at")
+    def sharpest(self, test: Experiment) -> str:
+        return (
+            f"{test.planned_listeners} listeners in the split, fixed at the start"
+            if test.split_share
+            else "-"
+        )
 
     @display(description="Why")
     def why(self, test: Experiment) -> str:

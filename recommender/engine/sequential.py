@@ -12,6 +12,8 @@ from scipy.special import betainc, betaln
 PRIOR: Final = 20.0
 ALPHA: Final = 0.05
 SURE: Final = 1e9
+EDGE: Final = 1e-6  # of the shares that are asked about
+HALVINGS: Final = 20  # to a millionth
 
 
 def ln_e_of_wins(wins: float, losses: float) -> float:
@@ -48,6 +50,30 @@ def ln_e_of_losing(wins: float, losses: float) -> float:
     """
     behind = float(betainc(PRIOR + wins, PRIOR + losses, 0.5))
     return ln_e_of_wins(wins, losses) + math.log(2 * behind) if behind > 0 else -math.inf
+
+
+def share_of_wins(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
+    """Between which shares of rounds won the truth lies, at all looks together with probability 1 - alpha.
+
+    The shares that `ln_e_of_share` does not refute: .5 is outside exactly when `ln_e_of_wins` decides.
+    """
+    if not wins + losses:
+        return 0.0, 1.0
+    limit = -math.log(alpha)
+    # There the evidence is against nothing: a mixture is never likelier than the likeliest.
+    likeliest = min(max(wins / (wins + losses), EDGE), 1 - EDGE)
+
+    def bound(edge: float) -> float:
+        refuted, possible = edge, likeliest
+        for _ in range(HALVINGS):
+            middle = (refuted + possible) / 2
+            if ln_e_of_share(wins, losses, middle) >= limit:
+                refuted = middle
+            else:
+                possible = middle
+        return possible
+
+    return bound(EDGE), bound(1 - EDGE)
 
 
 @dataclass(frozen=True)

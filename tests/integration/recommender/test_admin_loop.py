@@ -1,5 +1,6 @@
 """What staff see and do about tests between versions."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from recommender.models import (
     SongEvidence,
 )
 from recommender.scoring import open_for
+from recommender.stories import story_of
 from tests.support.tested import interleaved, people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +103,75 @@ def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
 
     # Two listeners a day over three days, of whose lists 70 % are in the test, with 1.3 rounds each.
     assert "At 2 decisive rounds a day (expected) you see" in told
+
+
+def test_a_test_that_waits_says_what_for(staff: Client, running: Experiment) -> None:
+    gates = {"passed": True, "gates": []}
+    waiting = experiments.propose(
+        version("2026w46.1"), kind="refresh", by="test", now=timezone.now(), gates=gates
+    )
+
+    told = page(staff, "experiment_change", waiting.pk)
+
+    assert "Nobody has looked at it yet. It waits for the test before it to end." in told
+    assert "Was it fair?" not in told
+
+
+def looked(test: Experiment, kind: str, **evidence: Any) -> dict[str, Any]:
+    """The page's story after one look that counted this."""
+    Experiment.objects.filter(pk=test.pk).update(kind=kind)
+    experiments.judge(timezone.now(), lambda one: None)
+    last = Decision.objects.get()
+    Decision.objects.update(evidence={**last.evidence, "kind": kind, **evidence})
+    test.refresh_from_db()
+    return vars(story_of(test, timezone.now()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "limit", "shown"),
+    [
+        ("change", {"wins": 471, "losses": 226}, 20, 1_000_000.0),
+        ("change", {"wins": 30, "losses": 30}, 20, 0.63),
+        ("equals", {"wins": 60, "losses": 20}, 20, 545.5),
+        ("refresh", {"wins": 5, "losses": 98, "z": -8.38}, -0.84, -8.38),
+        ("refresh", {"wins": 5, "losses": 0, "z": 1e9}, -0.84, 10.0),
+        ("anchor", {"wins": 20, "losses": 60}, 10, 1_090.9),
+        ("anchor", {"wins": 471, "losses": 0}, 10, 0.0106),
+    ],
+)
+def test_the_evidence_that_is_drawn_is_what_decides_a_test_of_its_kind(
+    running: Experiment, kind: str, evidence: dict[str, Any], limit: float, shown: float
+) -> None:
+    story = looked(running, kind, **evidence)
+
+    found, decides = json.loads(story["odds"].data)["datasets"]
+    assert found["data"] == pytest.approx([shown], rel=0.01)
+    assert decides["data"] == [limit]
+
+
+def test_the_share_of_rounds_won_is_told_with_its_confidence_sequence(running: Experiment) -> None:
+    story = looked(running, "change", wins=471, losses=226)
+
+    share = json.loads(story["share"].data)["datasets"]
+    assert [one["data"][0] for one in share] == [67.58, 72.87, 62.01, 50]
+    assert story["looks"][1][4] == "67.6 (62.0 to 72.9)"
+
+
+def test_against_an_anchor_rounds_are_won_by_the_champion(running: Experiment) -> None:
+    story = looked(running, "anchor")
+
+    assert story["sides"] == ("the champion", "the anchor")
+    assert [(day["won"], day["lost"]) for day in story["days"]] == [(2, 4)] * 3
+
+
+def test_a_test_that_was_stopped_says_so_before_what_was_seen_last(running: Experiment) -> None:
+    experiments.judge(timezone.now(), lambda one: None)
+    experiments.stop(running, reason="Enough.", by="ada", now=timezone.now())
+
+    story = story_of(running, timezone.now())
+
+    assert story.title == f"Void on {timezone.now():%Y-%m-%d}"
+    assert story.headline.startswith("Stopped by ada: Enough. The last look: Day 4 of 21")
 
 
 def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Experiment) -> None:

@@ -13,6 +13,7 @@ from recommender.engine.sequential import (
     ln_e_of_losing,
     ln_e_of_share,
     ln_e_of_wins,
+    share_of_wins,
     z_of_listeners,
 )
 
@@ -53,6 +54,32 @@ def test_the_one_sided_e_value_averages_over_the_losing_half_alone(wins: int, lo
     found = ln_e_of_losing(wins, losses)
 
     assert found == pytest.approx(math.log(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(13, 7), (422, 367), (471, 226), (5, 98), (30, 0), (0, 30)])
+def test_shares_are_possible_as_long_as_their_e_value_does_not_refute_them(wins: int, losses: int) -> None:
+    low, high = share_of_wins(wins, losses)
+
+    shares = np.linspace(0.001, 0.999, 999)
+    refuted = [ln_e_of_share(wins, losses, share) >= math.log(20) for share in shares]
+    assert refuted == [not low <= share <= high for share in shares]
+
+
+def test_the_bounds_of_a_share_are_refuted_at_twenty_to_one() -> None:
+    low, high = share_of_wins(13, 7)
+
+    assert (mixture(13, 7, low), mixture(13, 7, high)) == pytest.approx((20, 20), rel=1e-3)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(60, 20), (40, 20), (52, 30), (53, 30)])
+def test_equal_shares_are_refuted_exactly_when_the_e_value_of_wins_decides(wins: int, losses: int) -> None:
+    low, high = share_of_wins(wins, losses)
+
+    assert (low < 0.5 < high) == (ln_e_of_wins(wins, losses) < math.log(20))
+
+
+def test_of_no_rounds_every_share_is_possible() -> None:
+    assert share_of_wins(0, 0) == (0.0, 1.0)
 
 
 def test_a_coin_that_wins_always_gives_no_evidence_of_losing() -> None:
