@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from recommender import portraits
+from recommender import portraits, presentation
 from recommender.detecting import detectable
+from recommender.experiments import LIST_SHARE
 from recommender.models import Decision, Experiment
 from recommender.stories import unseen
 
@@ -28,13 +29,15 @@ def models(request: HttpRequest) -> HttpResponse:
         }
         for test in _going_on()
     ]
-    ledger, drift = portraits.ledger(), portraits.drift_reports()
+    ledger, drift = presentation.ledger(), portraits.drift_reports()
     context = {
         **admin.site.each_context(request),
         "title": "Models",
         "now": now,
         "headline": portraits.headline(versions, [one["test"] for one in tests], ledger, drift, now),
         "tests": tests,
+        # What a test would see that began now.
+        "card": None if tests else detectable(Experiment(list_share=LIST_SHARE), now, (0, 0)),
         "plots": [
             portraits.versions_plot(versions.newest),
             portraits.engagement_plot(now),
@@ -42,7 +45,7 @@ def models(request: HttpRequest) -> HttpResponse:
             portraits.drift_plot(drift),
             portraits.map_plot(versions.champion),
         ],
-        "story": portraits.story(ledger),
+        "story": presentation.story(ledger),
     }
     return render(request, "recommender/models.html", context)
 

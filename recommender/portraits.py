@@ -8,7 +8,6 @@ from html import escape
 from typing import Any, Final
 
 from django.db.models import Q, Subquery
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from ingestion.models import Song
@@ -24,7 +23,6 @@ from recommender.presentation import metric
 
 VERSIONS: Final = 26  # half a year of weeks
 DAYS: Final = 90
-TOLD: Final = 20  # lines of the ledger
 EXAMPLES: Final = 3
 OURS, OTHER, THIRD, LIMIT = "var(--color-primary-600)", "#94a3b8", "#0d9488", "#d97706"
 
@@ -85,11 +83,6 @@ def lately() -> Versions:
     found = list(ModelVersion.objects.filter(wanted).annotate(last_training=training).order_by("id"))
     champion = next((one for one in found if one.role == ModelVersion.Role.CHAMPION), None)
     return Versions([*found[-VERSIONS:]], champion, (found[0].last_training or "") if found else "")
-
-
-def ledger() -> list[Promotion]:
-    """Its last lines, the latest first."""
-    return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD])
 
 
 def drift_reports() -> list[DriftReport]:
@@ -213,30 +206,6 @@ def map_plot(version: ModelVersion | None) -> Plot:
         "No champion has a map yet: the next training draws it." if version
         else "There is no model yet. Train one: python manage.py retrain",
     )  # fmt: skip
-
-
-def story(ledger: Sequence[Promotion]) -> list[dict[str, Any]]:
-    """The ledger as sentences."""
-    lines = []
-    for promotion in ledger:
-        decision = getattr(promotion, "decision", None)
-        lines.append(
-            {
-                "at": promotion.at, "text": told(promotion), "reason": promotion.reason, "by": promotion.by,
-                "rollback": promotion.rollback,
-                "link": reverse("admin:recommender_decision_change", args=[decision.pk]) if decision else "",
-            }
-        )  # fmt: skip
-    return lines
-
-
-def told(promotion: Promotion) -> str:
-    """One line of the ledger as a sentence."""
-    if promotion.replaced is None:
-        return f"{promotion.promoted} became the first champion."
-    if promotion.rollback:
-        return f"{promotion.replaced} was withdrawn, and {promotion.promoted} came back."
-    return f"{promotion.promoted} took over from {promotion.replaced}."
 
 
 def headline(

@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from recommender.models import ModelVersion
+from recommender.models import Decision, Experiment, ModelVersion, Promotion
 
+Kind = Experiment.Kind
+TOLD: Final = 20  # lines of the ledger
+DROPPED: Final = {
+    "reject": "{new} was rejected, and {old} stayed.",
+    "inconclusive": "{new} did not win, and {old} stayed.",
+    "invalid": "The test of {new} against {old} was invalid.",
+}
 # Name in the stored metrics: heading, and what it means.
 METRICS: Final = {
     "ndcg": ("NDCG@20", "How high the songs stand that were played afterwards; 1 is perfect."),
@@ -30,6 +39,22 @@ TRIED: Final = {
 class Cell:
     text: str
     best: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line of the ledger as a sentence.
+
+    Attributes:
+        by: empty where the reason says it.
+        link: to what it rested on; empty where that was not stored.
+    """
+
+    at: datetime
+    text: str
+    reason: str
+    by: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,40 @@ def comparison(versions: Sequence[ModelVersion]) -> list[Line]:
         Line("Training", "", [Cell(f"{version.seconds:.0f} s") for version in versions]),
     ]
     return [*measured, _line("NDCG against popularity", "Times the popular songs' NDCG.", against), *facts]
+
+
+def ledger() -> list[Promotion]:
+    """Its last lines, the latest first."""
+    return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD])
+
+
+def story(promotions: Sequence[Promotion]) -> list[Told]:
+    """The ledger in sentences, and between its lines the versions that did not make it; the latest first."""
+    lines = [
+        Told(one.at, told(one), one.reason, one.by, _rested_on(getattr(one, "decision", None)))
+        for one in promotions
+    ]
+    tests = Experiment.objects.filter(outcome__in=DROPPED).exclude(kind=Kind.ANCHOR)
+    # Of two equal models none was to win.
+    tests = tests.exclude(kind=Kind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)
+    for test in tests.select_related("challenger", "champion")[:TOLD]:
+        text = DROPPED[test.outcome].format(new=test.challenger, old=test.champion)
+        link = reverse("admin:recommender_experiment_change", args=[test.pk])
+        lines.append(Told(test.ended_at or test.created_at, text, test.reason, "", link))
+    return sorted(lines, key=lambda line: line.at, reverse=True)[:TOLD]
+
+
+def told(promotion: Promotion) -> str:
+    """One line of the ledger as a sentence."""
+    if promotion.replaced is None:
+        return f"{promotion.promoted} became the first champion."
+    if promotion.rollback:
+        return f"{promotion.replaced} was withdrawn, and {promotion.promoted} came back."
+    return f"{promotion.promoted} took over from {promotion.replaced}."
+
+
+def _rested_on(decision: Decision | None) -> str:
+    return reverse("admin:recommender_decision_change", args=[decision.pk]) if decision else ""
 
 
 def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:

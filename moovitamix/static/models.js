@@ -10,7 +10,7 @@
   function options(type, scale) {
     const muted = style("--mm-muted") || "#64748b";
     const line = style("--mm-line") || "#e2e8f0";
-    const axis = { ticks: { color: muted, maxRotation: 0, autoSkip: true }, grid: { color: line } };
+    const axis = { ticks: { color: muted, maxRotation: 0, autoSkip: true, autoSkipPadding: 12 }, grid: { color: line } };
     const bare = { ticks: { display: false }, grid: { color: line } };
     const axes = type === "bubble" ? { x: bare, y: bare } : { x: axis, y: { ...axis, ...SCALES[scale || "zero"] } };
     return {

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from recommender import experiments, registry
-from recommender.models import DriftReport, EngagementDay, ModelVersion
+from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion, ServedList, Shelf
 from tests.support.tested import people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +79,45 @@ def test_a_withdrawn_champion_is_told_of(staff: Client) -> None:
     registry.roll_back(reason="It was worse.", by="the loop", verify=lambda one: None)
 
     assert "2026w45.1 was withdrawn, and 2026w44.1 came back." in page(staff)
+
+
+def test_versions_that_did_not_make_it_stand_between_the_lines_of_the_ledger(staff: Client) -> None:
+    people_and_songs()
+    now = timezone.now()
+    served = version("2026w44.1")
+    promote(served, "The first model.")
+    for number, kind in enumerate(("refresh", "change", "equals", "anchor")):
+        challenger = version(f"2026w45.{number}")
+        Experiment.objects.create(
+            kind=kind, status="ended", champion=served, challenger=challenger, by="the loop",
+            list_share=0.7, created_at=now, started_at=now, ended_at=now + timedelta(hours=number),
+            outcome="reject" if kind == "refresh" else "inconclusive", reason=f"The end of a {kind}.",
+        )  # fmt: skip
+
+    told = page(staff)
+
+    assert told.index("2026w45.1 did not win, and 2026w44.1 stayed.") < told.index(
+        "2026w45.0 was rejected, and 2026w44.1 stayed."
+    )
+    assert [f"The end of a {kind}." in told for kind in ("refresh", "change", "equals", "anchor")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) -> None:
+    people_and_songs(listeners=range(1, 31))
+    served = version("2026w44.1")
+    shelf = Shelf.objects.create(listener_id=1, version=served, made_at=timezone.now(), candidates=b"")
+    for day in range(7):
+        for listener in range(1, 31):
+            ServedList.objects.create(
+                listener_id=listener, shelf=shelf, version=served, arm="champion", discovery=0.3, seed="s",
+                generated_at=timezone.now() - timedelta(days=day, hours=1), temperature=0.1, pages=[],
+                items=[],
+            )  # fmt: skip
+
+    # 210 lists in six days and an hour, of which 70 % would be in the test, with 1.3 rounds each.
+    assert "At 32 decisive rounds a day (expected) you see a 3-point change in" in page(staff)
 
 
 def test_who_is_no_staff_is_asked_to_log_in() -> None:
