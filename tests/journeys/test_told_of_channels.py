@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import pytest
+
 from tests.support.alerted import People
 from tests.support.project import Project
 
@@ -21,6 +23,12 @@ now = timezone.now()
 for later in {minutes}:
     round_of_the_watchdog(now + timedelta(minutes=later))
 """
+
+
+@pytest.fixture
+def project(postgres_project: Project) -> Project:
+    """On PostgreSQL; what is told of runs is tested on SQLite, and both at once in test_alerts."""
+    return postgres_project
 
 
 def fail(project: Project, *options: str) -> "subprocess.CompletedProcess[str]":

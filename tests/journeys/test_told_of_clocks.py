@@ -29,9 +29,9 @@ def live(project: Project, people: People, world: World, day: str, starts_at: in
 
 @pytest.mark.parametrize(("day", "before", "changed", "after"), [SPRING, AUTUMN], ids=["spring", "autumn"])
 def test_a_day_on_which_the_clocks_change_runs_once_and_nobody_is_told(
-    project: Project, people: People, world: World, day: str, before: str, changed: str, after: str
+    sqlite_project: Project, people: People, world: World, day: str, before: str, changed: str, after: str
 ) -> None:
-    runs = live(project, people, world, day, 0)
+    runs = live(sqlite_project, people, world, day, 0)
 
     assert runs == [f"succeeded {slot}" for slot in (before, changed, after)]
     assert people.heard() == []

@@ -64,10 +64,10 @@ class Changed:
 
 
 @pytest.fixture
-def telling(project: Project, people: People) -> Project:
-    """An installation that tells people, on each of the two databases."""
-    project.environment.update(people.settings())
-    return project
+def telling(sqlite_project: Project, people: People) -> Project:
+    """An installation that tells people; what is told of channels is tested on PostgreSQL."""
+    sqlite_project.environment.update(people.settings())
+    return sqlite_project
 
 
 def ingest(project: Project, url: str, *arguments: str) -> int:
