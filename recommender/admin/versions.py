@@ -43,26 +43,48 @@ class ReasonForm(forms.Form):
 
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
-    list_display = ("label", "current_role", "method", "cut_off", "n_songs", "n_listeners", "n_plays",
-                    "n_clusters", "ndcg", "against_popularity", "took")  # fmt: skip
+    list_display = ("label", "current_role", "kind", "cut_off", "n_songs", "n_listeners", "n_plays",
+                    "n_clusters", "ndcg", "against_popularity")  # fmt: skip
     list_filter = ("role", "method", "created_at")
     search_fields = ("label",)
     search_help_text = "A version's label, such as 2026w47.1"
     when_empty = LEARNING
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
     actions_detail: ClassVar = ["make_champion"]
-    readonly_fields = ("metrics_table", "clusters_table", "took", "cpu", "memory", "megabytes")
+    readonly_fields = (
+        "metrics_table",
+        "clusters_table",
+        "took",
+        "cpu",
+        "memory",
+        "megabytes",
+        "separation",
+        "explained",
+    )
     fieldsets = (
         (None, {"fields": (("label", "role"), "metrics_table")}),
         ("Learnt from", {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
-        ("How", {"fields": (("method", "n_clusters", "seed"), "configuration", "cohesion")}),
+        ("How", {"fields": (("method", "n_clusters"), ("separation", "explained"))}),
         ("Clusters, largest first", {"fields": ("clusters_table",)}),
         ("Cost", {"fields": (("took", "cpu", "memory"), ("megabytes", "artifact_sha256"))}),
+        ("As it is stored", {"classes": ["collapse"], "fields": ("seed", "configuration", "cohesion")}),
     )  # fmt: skip
 
     @display(description="Role", ordering="role", label=ROLE_COLOURS)
     def current_role(self, version: ModelVersion) -> tuple[str, str]:
         return version.role, version.get_role_display()
+
+    @display(description="Method", ordering="method")
+    def kind(self, version: ModelVersion) -> str:
+        return version.method
+
+    @display(description="Silhouette: how clearly clusters are apart, -1 to 1")
+    def separation(self, version: ModelVersion) -> str:
+        return _rounded(version.cohesion.get("silhouette_macro"))
+
+    @display(description="R2: what clusters tell of how songs differ")
+    def explained(self, version: ModelVersion) -> str:
+        return _rounded(version.cohesion.get("r2"))
 
     @display(description="NDCG@20")
     def ndcg(self, version: ModelVersion) -> str:
@@ -159,6 +181,10 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     def has_train_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("recommender.add_trainingrun")
+
+
+def _rounded(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.2f}"
 
 
 @admin.register(TrainingRun)
