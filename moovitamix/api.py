@@ -28,7 +28,9 @@ class OrjsonRenderer(JSONRenderer):  # type: ignore[misc]
         if data is None:
             return b""
         try:
-            return orjson.dumps(data, default=_plain)
+            # The pages that staff browse ask for it.
+            indented = orjson.OPT_INDENT_2 if (renderer_context or {}).get("indent") else 0
+            return orjson.dumps(data, default=_plain, option=indented)
         except orjson.JSONEncodeError:
             # Whole numbers beyond 64 bits and halves of surrogate pairs, which a client may have sent us.
             return json.dumps(data, default=_plain).encode()

@@ -100,3 +100,13 @@ def test_no_script_stands_inside_the_documentations_page() -> None:
     assert "script-src" not in page.headers["Content-Security-Policy"]
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
     assert re.findall(r"<script>", page.content.decode()) == []
+
+
+def test_json_that_staff_browse_has_a_line_for_each_field_and_that_of_programs_has_none(
+    admin_client: Client,
+) -> None:
+    browsed = admin_client.get("/api/v1/users/", headers={"Accept": "text/html"}).content.decode()
+    asked = admin_client.get("/api/v1/users/", headers={"Accept": "application/json"}).content.decode()
+
+    assert "{\n  &quot;next&quot;: null,\n  &quot;previous&quot;: null," in browsed
+    assert asked == '{"next":null,"previous":null,"results":[]}'
