@@ -49,8 +49,9 @@ def served(project: Project, listener: str) -> dict[str, str]:
 
 
 def test_what_was_learnt_and_said_of_the_old_songs_is_not_used_and_a_retrain_mends_it(
-    project: Project, world: World
+    postgres_project: Project, world: World
 ) -> None:
+    project = postgres_project
     with DemoServer(world) as server:
         project.manage("runingest", BASE_URL=server.url)
         project.manage("retrain")

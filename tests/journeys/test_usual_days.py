@@ -11,9 +11,9 @@ REFUSED = "The ingestion run was refused: the source looks like another catalogu
 
 
 def test_thirty_healthy_days_open_no_incident_and_planted_faults_do_at_once(
-    project: Project, people: People
+    sqlite_project: Project, people: People
 ) -> None:
-    process = project.start(
+    process = sqlite_project.start(
         sys.executable, "-m", "tests.support.lived_days", "30", cwd=ROOT, **people.settings()
     )
 
