@@ -16,6 +16,9 @@ from moovitamix.openapi import ApiRoot, Docs
 from recommender.loop_page import models
 from recommender.pages import listen
 
+# Here and not when the apps start: a command that serves no page need not load every page's code.
+admin.autodiscover()
+
 handler400 = "moovitamix.errors.bad_request_page"
 handler404 = "moovitamix.errors.not_found_page"
 handler500 = "moovitamix.errors.broken_page"

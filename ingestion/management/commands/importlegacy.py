@@ -22,6 +22,7 @@ class Command(BaseCommand):
         "Rows that the seed doubled are repaired and counted; rows that can't be read are kept as "
         "rejections. It fills an empty catalogue only; the next runingest brings it up to date."
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", type=Path, help="The seed's SQLite file, which is only read.")

@@ -15,6 +15,7 @@ class Command(BaseCommand):
         "Try every refused row that is still open again, and take in those that are right by now: "
         "a session whose user has arrived, a row that a newer version can read."
     )
+    requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_tables()

@@ -23,6 +23,7 @@ class Command(BaseCommand):
         "one that was missed is caught up if it is less than 12 hours late. With workers, use instead: "
         "celery -A moovitamix worker -B"
     )
+    requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_tables()

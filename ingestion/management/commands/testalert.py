@@ -29,6 +29,7 @@ class Command(BaseCommand):
         "Send a test message through every alert channel that is configured, now, and say of each whether "
         "it was taken. Ends with 1 where one failed, or where there is none."
     )
+    requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_tables()

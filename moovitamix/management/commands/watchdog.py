@@ -31,6 +31,7 @@ class Command(BaseCommand):
         "with 0 where nothing critical is open, with 1 where something is. Where the web, Beat or another "
         "watchdog looked within the last minute, it only says what was found."
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         how = parser.add_mutually_exclusive_group()

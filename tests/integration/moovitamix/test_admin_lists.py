@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from django.contrib.admin import ModelAdmin
-from django.contrib.admin.sites import site
 from django.contrib.auth.models import User
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
+
+# With the routes come the admins.
+from moovitamix.urls import admin
 
 # Kept by people; all else is history, or comes from the source.
 KEPT_BY_PEOPLE = {
@@ -22,7 +24,7 @@ KEPT_BY_PEOPLE = {
     "user",
 }
 STATES = {"status", "state", "verdict", "role", "outcome", "severity", "resolution"}
-HISTORY = {model._meta.label_lower: (model, shown) for model, shown in site._registry.items()
+HISTORY = {model._meta.label_lower: (model, shown) for model, shown in admin.site._registry.items()
            if model._meta.model_name not in KEPT_BY_PEOPLE}  # fmt: skip
 Shown = tuple[type[Model], "ModelAdmin[Any]"]
 
