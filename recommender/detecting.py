@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from django.db.models import Count, Min, Sum
+from django.db.models import Count, Min, Q
 
 from recommender.engine.sequential import ln_e_of_wins
 from recommender.engine.verdicts import USUAL
-from recommender.models import Experiment, ScoredList, ServedList
+from recommender.models import ServedList
 
 # A week has every weekday; more of it is read at each look, and says no more.
 DAY: Final = timedelta(days=1)
@@ -50,17 +50,18 @@ class Detectable:
         return f"At {self.rounds_a_day:.0f} decisive rounds a day ({of}) you see {', '.join(found)}."
 
 
-def detectable(experiment: Experiment, now: datetime, played: tuple[int, int] | None = None) -> Detectable:
-    """Days to a verdict on a change, from this test's own rounds where there are some.
+def detectable(list_share: float, now: datetime, played: tuple[int, int]) -> Detectable:
+    """Days to a verdict on a change, from a test's own rounds where there are some.
 
     Args:
-        played: days with closed lists and their decisive rounds, where the caller has counted them.
+        list_share: of the lists, that of the test.
+        played: days of the test with closed lists, and their decisive rounds.
     """
-    days, rounds = _played(experiment) if played is None else played
+    days, rounds = played
     if days and rounds:
         rate, measured = rounds / days, True
     else:
-        rate, measured = _lists_a_day(now) * experiment.list_share * ROUNDS_A_LIST, False
+        rate, measured = _lists_a_day(now) * list_share * ROUNDS_A_LIST, False
     until = {round(100 * points): days_until(rate, points) for points in POINTS}
     return Detectable(rate, measured, until)
 
@@ -78,24 +79,15 @@ def days_until(rounds_a_day: float, points: float) -> int | None:
     return None
 
 
-def _played(experiment: Experiment) -> tuple[int, int]:
-    closed = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
-    found = closed.aggregate(
-        days=Count("day", distinct=True), wins=Sum("wins", default=0), losses=Sum("losses", default=0)
-    )
-    return found["days"], found["wins"] + found["losses"]
-
-
 def _lists_a_day(now: datetime) -> float:
     """Listeners with a list, a day: of the week's lists as many are a first one as on its last day."""
-    served = ServedList.objects.filter(generated_at__lte=now)
-    week = served.filter(generated_at__gte=now - LATELY).aggregate(
-        lists=Count("generated_at"), began=Min("generated_at")
-    )
-    day = served.filter(generated_at__gte=now - DAY).aggregate(
-        lists=Count("pk"), listeners=Count("listener", distinct=True)
-    )
-    if not week["lists"]:
+    lately = Q(generated_at__gte=now - DAY)
+    # Of all of them an index holds everything that is asked: a list itself has kilobytes.
+    found = ServedList.objects.filter(generated_at__gte=now - LATELY, generated_at__lte=now).aggregate(
+        lists=Count("listener_id"), began=Min("generated_at"), of_day=Count("listener_id", filter=lately),
+        listeners=Count("listener_id", distinct=True, filter=lately),
+    )  # fmt: skip
+    if not found["lists"]:
         return 0.0
-    firsts = day["listeners"] / day["lists"] if day["lists"] else 1.0
-    return float(week["lists"] * firsts / max(1.0, (now - week["began"]) / DAY))
+    firsts = found["listeners"] / found["of_day"] if found["of_day"] else 1.0
+    return float(found["lists"] * firsts / max(1.0, (now - found["began"]) / DAY))

@@ -1,10 +1,11 @@
 """Tables of models and lists, as people look at them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -107,16 +108,20 @@ def ledger() -> list[Promotion]:
     return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:TOLD])
 
 
-def story(promotions: Sequence[Promotion]) -> list[Told]:
+def lost_or_dropped() -> QuerySet[Experiment]:
+    """Tests whose challenger did not make it, the latest first."""
+    tests = Experiment.objects.filter(outcome__in=DROPPED).exclude(kind=Kind.ANCHOR)
+    # Of two equal models none was to win.
+    return tests.exclude(kind=Kind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)[:TOLD]
+
+
+def story(promotions: Sequence[Promotion], dropped: Iterable[Experiment]) -> list[Told]:
     """The ledger in sentences, and between its lines the versions that did not make it; the latest first."""
     lines = [
         Told(one.at, told(one), one.reason, one.by, _rested_on(getattr(one, "decision", None)))
         for one in promotions
     ]
-    tests = Experiment.objects.filter(outcome__in=DROPPED).exclude(kind=Kind.ANCHOR)
-    # Of two equal models none was to win.
-    tests = tests.exclude(kind=Kind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)
-    for test in tests.select_related("challenger", "champion")[:TOLD]:
+    for test in dropped:
         text = DROPPED[test.outcome].format(new=test.challenger, old=test.champion)
         link = reverse("admin:recommender_experiment_change", args=[test.pk])
         lines.append(Told(test.ended_at or test.created_at, text, test.reason, "", link))

@@ -113,7 +113,7 @@ def story_of(experiment: Experiment, now: datetime) -> Story:
         rounds=_rounds_chart(days, sides), coins=_coins(numbers), days=days, arms=_arms(experiment),
         guardrails=[_guardrail(rail) for rail in numbers.guardrails],
         gates=experiment.gates.get("gates", []),
-        card=detectable(experiment, now, played) if is_seen else None,
+        card=detectable(experiment.list_share, now, played) if is_seen else None,
         decisions=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ class ServedList(models.Model):
     shelf = models.ForeignKey(Shelf, models.RESTRICT, related_name="served_lists")
     version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
     arm = models.CharField(max_length=11, choices=Arm.choices)
-    generated_at = models.DateTimeField(db_index=True)
+    generated_at = models.DateTimeField()
     stale = models.BooleanField(default=False, help_text="Drawn from a shelf that could not be renewed.")
     discovery = models.FloatField("discovery asked for")
     temperature = models.FloatField()
@@ -86,6 +86,8 @@ class ServedList(models.Model):
         ordering: ClassVar = ["-generated_at"]
         indexes: ClassVar = [
             models.Index(fields=["listener", "-generated_at"], name="served_list_of_listener"),
+            # How many lists there were of how many listeners is told from it alone.
+            models.Index(fields=["generated_at", "listener"], name="served_list_of_time"),
             # Holds all that the page of a test counts: a list itself has kilobytes.
             models.Index(fields=["experiment", "arm", "listener"], name="served_list_of_test"),
         ]

@@ -19,6 +19,7 @@ class Command(BaseCommand):
         "Make a key to the API, which is shown once and stored nowhere; --list shows what keys there are, "
         "--revoke ends one. A key may see what its user may see."
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", nargs="?", help="who will use it, such as 'iOS app'")

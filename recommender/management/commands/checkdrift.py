@@ -20,6 +20,7 @@ class Command(BaseCommand):
         "incident. It trains nothing: the weekly task does. Examples: python manage.py checkdrift; "
         "python manage.py checkdrift --json"
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")

@@ -20,6 +20,7 @@ class Command(BaseCommand):
         "already knows the answers, and it says so: `retrain` measures fairly before it learns. Examples: "
         "python manage.py evaluate; python manage.py evaluate 2026w46.1 --json"
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", nargs="?", help="A label, such as 2026w47.1; the champion by default.")

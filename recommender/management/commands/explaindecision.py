@@ -19,6 +19,7 @@ class Command(BaseCommand):
         "decision that ended a test. Examples: python manage.py explaindecision; "
         "python manage.py explaindecision 42 --json"
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("decision", nargs="?", type=int, help="Its number, as the admin shows it.")

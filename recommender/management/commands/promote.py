@@ -17,6 +17,7 @@ class Command(BaseCommand):
         "verified first; the change and its reason stand in the ledger. Example: "
         "python manage.py promote 2026w47.1 --reason 'better on three weeks'"
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", help="Its label, such as 2026w47.1.")

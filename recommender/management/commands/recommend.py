@@ -57,6 +57,7 @@ def song_ids(text: str) -> list[int]:
 
 class Command(BaseCommand):
     help = HELP
+    requires_system_checks = ("settings",)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         return super().create_parser(

@@ -42,6 +42,7 @@ examples:
 
 class Command(BaseCommand):
     help = HELP
+    requires_system_checks = ("settings",)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
         return super().create_parser(

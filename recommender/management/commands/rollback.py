@@ -16,6 +16,7 @@ class Command(BaseCommand):
         "back. Versions whose files are damaged are passed over. Example: "
         "python manage.py rollback --reason 'complaints about the new lists'"
     )
+    requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
