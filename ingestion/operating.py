@@ -4,6 +4,8 @@ The checks are named in `WATCHDOG_CHECKS`; the recommender brings its own.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -11,12 +13,14 @@ from typing import Final
 import redis
 from celery import current_app
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
-from ingestion import retention
+from ingestion import outage, retention
 from ingestion.checks import data, parts, runs
-from ingestion.configuration import send_alerts
+from ingestion.configuration import alert_channels, send_alerts
 from ingestion.followup import follow_up_all
+from ingestion.pipeline import first_line
 from ingestion.watchdog import Round, watch
 
 logger = logging.getLogger(__name__)
@@ -24,12 +28,34 @@ logger = logging.getLogger(__name__)
 # A worker on the same machine answers within a tenth of a second.
 ANSWER_WITHIN: Final = 2.0
 QUEUE: Final = "celery"
+HEALTH: Final = "/health/ready/"
 
 
 def round_of_the_watchdog(now: datetime) -> Round | None:
     """Look at everything, follow up the runs that are over, and tell; None where it was done a moment ago."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
-    return watch(now, [*checks, follow_up_all], send_alerts)
+    with outage_told(now):
+        return watch(now, [*checks, follow_up_all], send_alerts)
+
+
+@contextmanager
+def outage_told(now: datetime) -> Iterator[None]:
+    """Tell people where the database can't be used in here, and that it is back where it can."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        database_away(now, error)
+        raise
+    outage.back(now, _outage_file(), link=settings.SITE_URL + HEALTH, language=settings.LANGUAGE_CODE)
+
+
+def database_away(now: datetime, error: Exception) -> None:
+    """Tell people that the database can't be used, once it could not for some minutes."""
+    reason = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+    outage.away(
+        now, _outage_file(), reason, alert_channels(), link=settings.SITE_URL + HEALTH,
+        remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,
+    )  # fmt: skip
 
 
 def forget_now(now: datetime) -> dict[str, int]:
@@ -77,6 +103,10 @@ def a_worker_answers() -> bool:
         # Brokers' libraries raise whatever their connection raised.
         logger.warning("workers_not_asked reason=%s", type(error).__name__)
         return False
+
+
+def _outage_file() -> Path:
+    return Path(settings.VAR_DIR) / "database-away.json"
 
 
 def queue_length() -> int:

@@ -11,6 +11,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 
 from ingestion import schedules as of_ingestion
 from ingestion.models import Pulse
+from ingestion.operating import outage_told
 from ingestion.pulses import beat
 from recommender import schedules as of_recommender
 
@@ -38,7 +39,8 @@ class TimetableScheduler(DatabaseScheduler):
     def _pulse(self) -> None:
         self._pulsed = time.monotonic()
         try:
-            beat(Pulse.Part.BEAT, timezone.now())
+            with outage_told(timezone.now()):
+                beat(Pulse.Part.BEAT, timezone.now())
         except Error as error:
             # The tick itself mends the connection, or tells; silence is what the watchdog then hears.
             logger.warning("pulse_not_written part=beat reason=%s", type(error).__name__)

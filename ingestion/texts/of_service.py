@@ -7,6 +7,21 @@ from django.utils.translation import gettext_noop as _
 from ingestion.texts.wording import Wording
 
 SERVICE: Final = {
+    "database_away": Wording(
+        subject=(_("The database can't be used"),),
+        what=(
+            _("Nothing can be read from the database or written to it."),
+            _("Reason: {error}"),
+        ),
+        how_bad=(_("No run starts, and the pages and the API answer nothing until it is back."),),
+        what_to_do=(
+            _(
+                "Look whether the database server runs and its disk has room, and whether DATABASE_URL is "
+                "right."
+            ),
+            _("What it says: python manage.py watchdog"),
+        ),
+    ),
     "beat_dead": Wording(
         subject=(_("Celery Beat has stopped: no run starts by itself"),),
         what=(

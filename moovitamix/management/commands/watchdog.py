@@ -16,7 +16,7 @@ from django.utils import timezone
 from ingestion.configuration import alert_channels
 from ingestion.incidents import open_incidents
 from ingestion.models import Incident, IngestionRun, Pulse
-from ingestion.operating import round_of_the_watchdog
+from ingestion.operating import outage_told, round_of_the_watchdog
 from ingestion.schema_state import require_tables
 from ingestion.texts import Text, text_of
 from ingestion.watchdog import Round
@@ -40,7 +40,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one object a line")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        with outage_told(timezone.now()):
+            require_tables()
         if options["every"] is None:
             self._exit(self._look(timezone.now(), as_json=options["json"]))
             return

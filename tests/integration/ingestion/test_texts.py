@@ -41,6 +41,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "model_degraded": ("model_degraded", {"reason": "its file is gone"}),
     "training_failed": ("training_failed", {"error": "There are no songs", "training": 7}),
     "delivery_failing": ("delivery_failing:slack", {"failures": 3, "error": "It answered 500"}),
+    "database_away": ("database_away", {"error": "OperationalError: connection refused"}),
     "watchdog_check_failed": ("watchdog_check_failed:disk_room", {"error": "OSError"}),
     "unusual": (
         "unusual:received:songs",
