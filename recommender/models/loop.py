@@ -286,6 +286,10 @@ class SongEvidence(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["version", "song"], name="song_evidence_once_a_version")
         ]
+        indexes: ClassVar = [
+            # As its list in the admin is ordered: sorted, the clusters' names would be looked up for every row.
+            models.Index(fields=["-version", "margin", "-id"], name="song_evidence_least_sure")
+        ]
 
     def __str__(self) -> str:
         return f"Song {self.song_id}: cluster {self.before} to {self.after}"
