@@ -12,6 +12,8 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
+from ingestion.views import PERSONAL_DATA
+
 STATUS_COLOURS = {
     "running": "info",
     "succeeded": "success",
@@ -41,6 +43,11 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def sees_personal_data(request: HttpRequest) -> bool:
+    """Whether who asks may see listeners' names, e-mail addresses and genders."""
+    return request.user.has_perm(PERSONAL_DATA)
 
 
 def made_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -10,8 +10,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from ingestion.admin.base import ReadOnlyAdmin, made_once
+from ingestion.admin.base import ReadOnlyAdmin, made_once, sees_personal_data
 from ingestion.models import Listener, ListeningHistory, Song
+from ingestion.serializers import PERSONAL
 
 
 class AvailabilityFilter(admin.SimpleListFilter):
@@ -52,10 +53,21 @@ class SongAdmin(ReadOnlyAdmin):
 
 @admin.register(Listener)
 class ListenerAdmin(ReadOnlyAdmin):
-    list_display = ("id", "first_name", "last_name", "email", "favorite_genres", "updated_at", "is_available")
+    """A listener; who they are is shown to whom the permission for personal data was given."""
+
     list_filter = (AvailabilityFilter,)
-    search_fields = ("=id", "last_name", "email")
-    search_help_text = "A listener's id, or a part of the last name or e-mail"
+    search_fields = ("=id",)
+    search_help_text = "A listener's id; for whom may see them, also a part of the last name or e-mail"
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        who = ("first_name", "last_name", "email") if sees_personal_data(request) else ()
+        return ("id", *who, "favorite_genres", "updated_at", "is_available")
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("=id", "last_name", "email") if sees_personal_data(request) else ("=id",)
+
+    def get_exclude(self, request: HttpRequest, obj: Listener | None = None) -> tuple[str, ...]:
+        return () if sees_personal_data(request) else PERSONAL
 
     @display(description="Available", boolean=True)
     def is_available(self, listener: Listener) -> bool:

@@ -1,7 +1,7 @@
 """How each run went, and what was refused. Read-only."""
 
 import json
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Model
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin, asked_first
+from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin, asked_first, sees_personal_data
 from ingestion.configuration import replay_now
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.runs import AlreadyRunning
@@ -109,7 +109,13 @@ class RejectionAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "reason", "field")
     list_select_related = ("run", "last_run")
     exclude = ("payload", "fingerprint")
-    readonly_fields = ("row",)
+    readonly_fields = ("row", "hidden_row")
+
+    def get_fields(self, request: HttpRequest, obj: Rejection | None = None) -> Any:
+        """With the row as it came; a listener's only for those who may see who listeners are."""
+        personal = obj is not None and obj.resource == "users" and not sees_personal_data(request)
+        unseen = "row" if personal else "hidden_row"
+        return [name for name in super().get_fields(request, obj) if name != unseen]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         wanted = {"run_id__lte", "last_run_id__gte"}
@@ -119,3 +125,7 @@ class RejectionAdmin(ReadOnlyAdmin):
     def row(self, rejection: Rejection) -> SafeString:
         text = json.dumps(json.loads(rejection.payload), indent=2)
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
+
+    @display(description="Row, as the source sent it")
+    def hidden_row(self, rejection: Rejection) -> str:
+        return "Shown to those with the permission to see names, e-mail addresses and genders of listeners."
