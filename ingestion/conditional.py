@@ -20,10 +20,9 @@ class Edition(NamedTuple):
     marks: str
     changed_at: datetime | None
 
-    def with_mark(self, mark: str, changed_at: datetime | None) -> "Edition":
-        """This edition as far as it also depends on something else."""
-        known = [moment for moment in (self.changed_at, changed_at) if moment]
-        return Edition(f"{self.marks}|{mark}", max(known, default=None))
+    def with_mark(self, mark: str) -> "Edition":
+        """This edition where it also depends on something that may change back, which no time tells."""
+        return Edition(f"{self.marks}|{mark}", None)
 
 
 def catalogue_edition() -> Edition | None:

@@ -23,7 +23,7 @@ from ingestion.views import SONG_FILTERS, Detail, SongList
 from recommender import feedback, serializers, serving
 from recommender.access import FeedbackThrottle
 from recommender.configuration import loaded, serving_options
-from recommender.models import Cluster, ModelVersion, Promotion, ServedList
+from recommender.models import Cluster, ModelVersion, ServedList
 
 MOST_EVENTS: Final = 1_000
 # As many songs as a shelf holds.
@@ -151,7 +151,8 @@ class Clusters(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         version = _version()
-        edition = Edition(version.label, version.created_at) if version else None
+        # No time: after a rollback an older version serves.
+        edition = Edition(version.label, None) if version else None
         return conditional(request, edition, lambda: self._answer(version))
 
     def _answer(self, version: ModelVersion | None) -> Response:
@@ -188,7 +189,7 @@ class ClusteredSongList(SongList):
         edition = catalogue_edition()
         if edition is None or not self.request.query_params.get("cluster"):
             return edition
-        return edition.with_mark(_label() or "", None)
+        return edition.with_mark(_label() or "")
 
     def filtered(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
         songs = super().filtered(songs, wanted)
@@ -203,12 +204,8 @@ class ModelList(ListAPIView):
     serializer_class = serializers.ModelSerializer
 
     def get(self, request: Request) -> HttpResponseBase:
-        newest = ModelVersion.objects.order_by("-pk").values_list("pk", "created_at").first()
-        moved = Promotion.objects.order_by("-pk").values_list("pk", "at").first()
-        edition = newest and Edition(f"models {newest[0]}", newest[1])
-        if edition and moved:
-            edition = edition.with_mark(str(moved[0]), moved[1])
-        return conditional(request, edition, lambda: self.list(request))
+        roles = repr(list(ModelVersion.objects.order_by("pk").values_list("pk", "role")))
+        return conditional(request, Edition(roles, None), lambda: self.list(request))
 
 
 @extend_schema(summary="One model")
