@@ -88,10 +88,10 @@ def test_the_champion_is_loaded_once_and_looked_up_every_five_seconds(
     first = keeper.current()
 
     with django_assert_num_queries(0):
-        clock.seconds += 4.9
+        clock.seconds += 2.9
         again = keeper.current()
     with django_assert_num_queries(1):
-        clock.seconds += 0.1
+        clock.seconds += 0.2
         later = keeper.current()
 
     assert first.degraded is None
@@ -210,14 +210,14 @@ def test_a_broken_artifact_is_read_ever_more_rarely_and_a_repaired_one_serves(
     for _ in range(24):
         keeper.current()
         tries.append(len(caplog.records))
-        clock.seconds += 5
+        clock.seconds += 3
     folder.with_name("elsewhere").rename(folder)
 
     clock.seconds += 300
     repaired = keeper.current()
 
-    # At 0, 5, 15, 35 and 75 seconds.
-    assert [tries.index(number) * 5 for number in range(1, 6)] == [0, 5, 15, 35, 75]
+    # At 0, 3, 9, 21 and 45 seconds.
+    assert [tries.index(number) * 3 for number in range(1, 6)] == [0, 3, 9, 21, 45]
     assert repaired.degraded is None
     assert repaired.model is not None
 
