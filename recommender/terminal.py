@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from recommender.models import ModelVersion, TrainingRun
+from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.training import Watch
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,18 @@ def clusters_text(version: ModelVersion) -> str:
     return "\n".join(
         [f"{len(clusters)} clusters:", *lines, *([f"        and {left} more"] if left > 0 else [])]
     )
+
+
+def ledger_line(promotion: Promotion) -> dict[str, Any]:
+    """A change of champion, as programs read it."""
+    return {
+        "promoted": promotion.promoted.label,
+        "replaced": promotion.replaced.label if promotion.replaced else None,
+        "rollback": promotion.rollback,
+        "reason": promotion.reason,
+        "by": promotion.by,
+        "at": promotion.at.isoformat(),
+    }
 
 
 def _cell(value: float | None) -> str:

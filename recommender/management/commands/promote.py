@@ -1,5 +1,6 @@
 """Make a version the champion."""
 
+import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -9,6 +10,7 @@ from ingestion.schema_state import require_tables
 from recommender.configuration import promote_now
 from recommender.engine.artifact import ArtifactError
 from recommender.registry import RegistryError
+from recommender.terminal import ledger_line
 
 
 class Command(BaseCommand):
@@ -22,12 +24,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", help="Its label, such as 2026w47.1.")
         parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_tables()
         try:
             promotion = promote_now(options["version"], reason=options["reason"], by="promote")
         except (RegistryError, ArtifactError) as error:
-            raise CommandError(f"{error} Nothing was changed.") from error
+            said = f"{error} Nothing was changed."
+            if options["json"]:
+                self.stdout.write(json.dumps({"error": said}))
+            raise CommandError(said) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(ledger_line(promotion)))
+            return
         instead = f" instead of {promotion.replaced.label}" if promotion.replaced else ""
         self.stdout.write(f"{promotion.promoted.label} is champion{instead}.")

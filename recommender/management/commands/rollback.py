@@ -1,5 +1,6 @@
 """Withdraw the champion."""
 
+import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from ingestion.schema_state import require_tables
 from recommender.configuration import roll_back_now
 from recommender.registry import RegistryError
+from recommender.terminal import ledger_line
 
 
 class Command(BaseCommand):
@@ -20,11 +22,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_tables()
         try:
             promotion = roll_back_now(reason=options["reason"], by="rollback")
         except RegistryError as error:
-            raise CommandError(f"{error} Nothing was changed.") from error
+            said = f"{error} Nothing was changed."
+            if options["json"]:
+                self.stdout.write(json.dumps({"error": said}))
+            raise CommandError(said) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(ledger_line(promotion)))
+            return
         self.stdout.write(f"{promotion.replaced} is withdrawn; {promotion.promoted.label} is champion again.")

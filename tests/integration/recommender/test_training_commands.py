@@ -166,6 +166,30 @@ def test_promote_and_rollback_change_the_champion_and_write_the_reason_down(caps
 
 
 @pytest.mark.usefixtures("world")
+def test_programs_read_a_change_of_champion_and_what_kept_it_from_happening(capsys: Out) -> None:
+    for seed in "12":
+        call_command("retrain", "--seed", seed)
+    capsys.readouterr()
+    first, second = labels()
+
+    call_command("promote", second, "--reason", "livelier", "--json")
+    promoted = json.loads(capsys.readouterr().out)
+    call_command("rollback", "--reason", "complaints", "--json")
+    back = json.loads(capsys.readouterr().out)
+    with pytest.raises(CommandError):
+        call_command("promote", second, "--reason", "again", "--json")
+    refused = json.loads(capsys.readouterr().out)
+
+    assert promoted | {"at": ""} == {
+        "promoted": second, "replaced": first, "rollback": False, "reason": "livelier", "by": "promote",
+        "at": "",
+    }  # fmt: skip
+    assert (back["promoted"], back["replaced"], back["rollback"]) == (first, second, True)
+    assert list(refused) == ["error"]
+    assert refused["error"].endswith("a withdrawn version never returns. Nothing was changed.")
+
+
+@pytest.mark.usefixtures("world")
 def test_a_version_whose_file_was_changed_is_neither_promoted_nor_evaluated(storage: Path) -> None:
     for seed in "12":
         call_command("retrain", "--seed", seed)
