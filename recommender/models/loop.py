@@ -287,7 +287,7 @@ class SongEvidence(models.Model):
             models.UniqueConstraint(fields=["version", "song"], name="song_evidence_once_a_version")
         ]
         indexes: ClassVar = [
-            # As its list in the admin is ordered: sorted, the clusters' names would be looked up for every row.
+            # The order of its list in the admin: sorted, all rows would be given their clusters' names.
             models.Index(fields=["-version", "margin", "-id"], name="song_evidence_least_sure")
         ]
 
