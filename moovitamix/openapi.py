@@ -29,6 +29,18 @@ LISTS: Final = {
     "documentation": "api-docs",
 }
 
+# Lists that rarely change: whoever has one need not be sent it again.
+CONDITIONAL: Final = {
+    "/api/v1/songs/",
+    "/api/v1/songs/popular/",
+    "/api/v1/clusters/",
+    "/api/v1/models/",
+}
+UNCHANGED: Final = {
+    "description": "You have it already: `If-None-Match` names the `ETag` of this answer. There is no body.",
+    "headers": {"ETag": {"schema": {"type": "string"}}},
+}
+
 FAILURES: Final = {
     "400": ("Something that was sent is wrong; `fields` names it.", "invalid"),
     "401": ("No key, or one that is unknown, expired or revoked.", "not_authenticated"),
@@ -81,7 +93,7 @@ class Docs(SpectacularSwaggerSplitView):
 
 
 def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Give every operation that needs a key its errors; a hook of drf-spectacular."""
+    """Give every operation that needs a key its errors, and lists their 304; a hook of drf-spectacular."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR
     for path, operations in result["paths"].items():
         for operation in operations.values():
@@ -90,6 +102,8 @@ def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             for status in FAILURES:
                 if status != "404" or "{" in path:
                     operation["responses"].setdefault(status, _failure(status))
+            if path in CONDITIONAL:
+                operation["responses"]["304"] = UNCHANGED
     return result
 
 

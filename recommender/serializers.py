@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.utils import timezone
+from drf_spectacular.utils import PolymorphicProxySerializer
 from rest_framework import serializers
 
 from ingestion.parameters import LARGEST_ID
@@ -193,6 +194,12 @@ class EventSerializer(serializers.Serializer):
         if not is_listen and seconds is not None:
             raise serializers.ValidationError({"seconds": ["Only a listen has seconds."]})
         return attrs
+
+
+EVENTS: Final = PolymorphicProxySerializer(
+    component_name="Events", serializers=[EventSerializer, EventSerializer(many=True)],
+    resource_type_field_name=None, many=False,
+)  # fmt: skip
 
 
 class RecordedEventSerializer(serializers.Serializer):

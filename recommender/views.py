@@ -223,7 +223,7 @@ class FeedbackView(APIView):
         summary="Report what users said and did",
         description=f"One event, or a list of at most {MOST_EVENTS}; all are taken or none. An event that "
         "is sent twice counts once. The status is 201 where something was new, and 200 where nothing was.",
-        request=serializers.EventSerializer(many=True),
+        request=serializers.EVENTS,
         responses={
             200: serializers.RecordedSerializer,
             201: serializers.RecordedSerializer,

@@ -63,6 +63,29 @@ def test_the_schema_tells_who_sees_personal_data(schema: dict[str, Any]) -> None
     assert "email" not in user["required"]
 
 
+def test_the_schema_says_304_where_an_answer_has_a_tag_and_nowhere_else(schema: dict[str, Any]) -> None:
+    caller = make_caller()
+    gets = {path: methods["get"] for path, methods in schema["paths"].items() if "get" in methods}
+    lists = {path: operation for path, operation in gets.items() if "{" not in path and "/v1/" in path}
+
+    tagged = {path for path in lists if "ETag" in caller.get(path.removeprefix("/api/v1")).headers}
+    described = {path for path, operation in gets.items() if "304" in operation["responses"]}
+
+    assert "/api/v1/songs/popular/" in tagged
+    # Of an empty database there is no edition of the catalogue, nor of a model.
+    assert tagged <= described
+    assert described == {f"/api/v1/{name}/" for name in ("songs", "songs/popular", "clusters", "models")}
+
+
+def test_feedback_takes_one_event_or_a_list_of_them(schema: dict[str, Any]) -> None:
+    body = schema["paths"]["/api/v1/feedback/"]["post"]["requestBody"]["content"]["application/json"]
+
+    one, many = schema["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]["oneOf"]
+
+    assert one == {"$ref": "#/components/schemas/Event"}
+    assert many == {"type": "array", "items": one}
+
+
 def test_every_list_of_the_first_page_answers() -> None:
     caller = make_caller()
 
