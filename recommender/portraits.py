@@ -25,6 +25,8 @@ VERSIONS: Final = 26  # half a year of weeks
 DAYS: Final = 90
 EXAMPLES: Final = 3
 OURS, OTHER, THIRD, LIMIT = "var(--color-primary-600)", "#94a3b8", "#0d9488", "#d97706"
+# As many as a chart has lines at most: versions that served within 90 days, kinds of drift.
+COLOURS: Final = (OURS, OTHER, THIRD, LIMIT, "#be185d", "#2563eb", "#65a30d", "#7c2d12")
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,8 @@ def engagement_plot(now: datetime) -> Plot:
     days = sorted({row.day for row in rows})
     labels = sorted({row.version.label for row in rows})
     found = {(row.version.label, row.day): row.engaged for row in rows}
-    colours = (OURS, OTHER, THIRD, LIMIT)
     sets = [
-        _line(label, [found.get((label, day)) for day in days], colours[place % len(colours)])
+        _line(label, [found.get((label, day)) for day in days], COLOURS[place % len(COLOURS)])
         for place, label in enumerate(labels)
     ]
     return Plot(
@@ -161,7 +162,8 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}
-    colours = (OURS, OTHER, THIRD, LIMIT, "#be185d")
+    # The limit has its own.
+    colours = [colour for colour in COLOURS if colour != LIMIT]
     sets = [
         _line(kind.label, [_of_limit(found.get((kind, week))) for week in weeks], colours[place])
         for place, kind in enumerate(kinds)
