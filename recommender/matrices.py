@@ -1,6 +1,6 @@
 """Tables to arrays: all that a training learns from, read in bulk."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -113,30 +113,41 @@ def read_catalogue() -> Catalogue:
         ids=np.array(ids, dtype=np.int64), artists=artists, albums=albums, songwriters=writers, genres=genres,
         release_years=np.array([np.nan if year is None else year for year in years], dtype=np.float64),
         durations=np.array([duration.total_seconds() for duration in durations], dtype=np.float64),
-        audio=_audio(len(ids)), available=np.array([moment is None for moment in gone], dtype=np.bool_),
+        audio=_audio(ids), available=np.array([moment is None for moment in gone], dtype=np.bool_),
     )  # fmt: skip
 
 
-def _audio(n_songs: int) -> dict[str, NDArray[np.float64]]:
-    """Each audio feature's column; what is no number counts as unknown."""
+def _audio(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Each audio feature's column, of the songs with these ids, ascending; what is no number is unknown."""
     columns: dict[str, NDArray[np.float64]] = {}
-    for place, features in enumerate(_json_texts(Song, "audio_features")):
+    for place, features in _placed(ids, _json_texts(Song, "audio_features")):
         known = orjson.loads(features) if features else {}
         for name, value in known.items() if isinstance(known, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 if name not in columns:
-                    columns[name] = np.full(n_songs, np.nan)
+                    columns[name] = np.full(len(ids), np.nan)
                 columns[name][place] = value
     return dict(sorted(columns.items()))
 
 
-def _json_texts(model: type[Song], column: str) -> Iterator[str | None]:
-    """A JSON column as text, by id: Django would parse it with a parser that takes four times as long."""
+def _placed(ids: Sequence[int], rows: Iterable[tuple[int, str | None]]) -> Iterator[tuple[int, str | None]]:
+    """Each row with the place of its id; without those that a run has written since the ids were read."""
+    place = 0
+    for pk, text in rows:
+        while place < len(ids) and ids[place] < pk:
+            place += 1
+        if place < len(ids) and ids[place] == pk:
+            yield place, text
+
+
+def _json_texts(model: type[Song], column: str) -> Iterator[tuple[int, str | None]]:
+    """Ids and a JSON column as text, by id: Django parses it with a parser that takes four times as long."""
     cast = "::text" if connection.vendor == "postgresql" else ""
+    table = model._meta.db_table
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608 - no input
+        cursor.execute(f"SELECT id, {column}{cast} FROM {table} ORDER BY id")  # noqa: S608 - no input
         while rows := cursor.fetchmany(ROWS):
-            yield from (text for (text,) in rows)
+            yield from rows
 
 
 class _Reader:
