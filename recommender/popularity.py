@@ -31,7 +31,7 @@ def charts(now: datetime, days: int | None = None) -> list[Popular]:
     key = f"recommender.charts.{days}"
     found: list[Popular] | None = cache.get(key)
     if found is None:
-        found = _count(None if days is None else now - timedelta(days=days))
+        found = _count(None if days is None else (now - timedelta(days=days), now))
         cache.set(key, found, KEPT_FOR)
     return found
 
@@ -61,7 +61,7 @@ def shared_genre(genres: str, favorites: str) -> str:
     return next((word for word in liked if word in words), "")
 
 
-def _count(since: datetime | None) -> list[Popular]:
+def _count(between: tuple[datetime, datetime] | None) -> list[Popular]:
     # Each database counts inside JSON in its own words; in Python it would take ten times as long.
     item, items = (
         ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
@@ -73,13 +73,13 @@ def _count(since: datetime | None) -> list[Popular]:
         FROM (
             SELECT {item} AS song, count(*) AS plays
             FROM listening_history h CROSS JOIN {items}
-            WHERE {"TRUE" if since is None else "h.created_at >= %s"}
+            WHERE h.unavailable_at IS NULL {"AND h.created_at BETWEEN %s AND %s" if between else ""}
             GROUP BY 1
         ) p JOIN songs s ON s.id = p.song
         WHERE s.unavailable_at IS NULL
         ORDER BY p.plays DESC, s.id LIMIT {DEPTH}
     """  # noqa: S608
-    parameters: Sequence[Any] = () if since is None else (connection.ops.adapt_datetimefield_value(since),)
+    parameters: Sequence[Any] = [connection.ops.adapt_datetimefield_value(at) for at in between or ()]
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return [Popular(*row) for row in cursor.fetchall()]

@@ -50,6 +50,16 @@ def test_a_song_that_is_gone_is_in_no_chart() -> None:
     assert [row.song for row in popularity.charts(NOW)] == [2]
 
 
+def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_days() -> None:
+    played([1, 2], days_ago=1)
+    played([1], days_ago=2)
+    played([3], days_ago=-400)
+    ListeningHistory.objects.filter(items=[1]).update(unavailable_at=NOW)
+
+    assert [(row.song, row.plays) for row in popularity.charts(NOW, days=7)] == [(1, 1), (2, 1)]
+    assert [(row.song, row.plays) for row in popularity.charts(NOW)] == [(1, 1), (2, 1), (3, 1)]
+
+
 def test_songs_nobody_played_follow_the_charts_newest_first() -> None:
     played([3], days_ago=1)
 
