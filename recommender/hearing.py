@@ -29,7 +29,8 @@ class Heard:
     Attributes:
         by_sound: shape (n_songs,), the groups without feedback: what the next refresh goes on from, so that
             deleting votes restores every assignment.
-        refined: None where nobody has said anything, or it would not have held.
+        refined: what the votes say, also where it would not have held and nothing moves; None: nobody has
+            said anything.
         gain: of held-out votes.
     """
 
@@ -70,9 +71,9 @@ def hear(model: Mix, data: TrainingData, seed: int) -> Heard:
     half = np.random.default_rng(seed).random(len(votes.songs)) < 0.5
     tried = refine(_part(votes, half), points, centers, by_sound).labels(by_sound)
     gain = held_out_gain(_part(votes, ~half), by_sound, tried, model.parts.n_clusters)
-    if not gain.is_sure:
-        return Heard(model, by_sound, gain=gain)
     refined = refine(votes, points, centers, by_sound)
+    if not gain.is_sure:
+        return Heard(model, by_sound, refined, gain)
     return Heard(regrouped(model, refined.labels(by_sound)), by_sound, refined, gain)
 
 
