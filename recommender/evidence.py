@@ -100,8 +100,10 @@ def guardrails(experiment: Experiment, now: datetime) -> list[Guardrail]:
 
 def _lists(experiment: Experiment, now: datetime) -> tuple[int, int]:
     """Days of listeners with a list of this test, and those with lists of none, or of another."""
+    # Of one that waits there are none: a person may decide it all the same.
+    since = experiment.started_at or now
     served = ServedList.objects.filter(
-        generated_at__gte=experiment.started_at, generated_at__lte=experiment.ended_at or now
+        generated_at__gte=since, generated_at__lte=experiment.ended_at or now
     ).exclude(arm__in=(Arm.FALLBACK, Arm.CHALLENGER))
     if experiment.split_share:
         served = served.exclude(

@@ -12,7 +12,8 @@ from django.db import transaction
 from recommender import decisions, evidence, mishaps, registry, scoring
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.verdicts import Outcome, Verdict
-from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList, TrainingRun
+from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
+from recommender.overtaken import BY_ITSELF, is_left_behind, why_senseless
 from recommender.registry import Verify
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ ANCHOR_SHARE: Final = 0.3
 ANCHOR_AGE: Final = timedelta(days=28)
 ACTIVE: Final = timedelta(days=28)
 MOST_PLANNED: Final = 500  # listeners, beyond which a confidence sequence need not be tightest
-BY_ITSELF: Final = "the loop"
 
 
 class NotDecidable(Exception):
@@ -70,8 +70,9 @@ def propose(
         same = Experiment.objects.exclude(status=Status.ENDED).filter(kind=kind, challenger=challenger)
         if going_on := same.first():
             return going_on
-        for older in Experiment.objects.filter(status=Status.WAITING):
-            _end(older, Experiment.Outcome.VOID, f"{version.label} is newer.", now)
+        if kind != Kind.EQUALS:
+            for older in Experiment.objects.filter(status=Status.WAITING).exclude(kind=Kind.EQUALS):
+                _end(older, Experiment.Outcome.VOID, f"{version.label} is newer.", now)
         experiment = Experiment.objects.create(
             kind=kind, champion=champion, challenger=challenger, list_share=list_share,
             split_share=split_share, created_at=now, by=by, gates=gates,
@@ -82,15 +83,19 @@ def propose(
 
 
 def start_next(now: datetime) -> Experiment | None:
-    """Start the test that waits, if none is running; None where there is nothing to start."""
+    """Start the test that waits, if none is running; None where there is nothing to start.
+
+    A test of equals keeps no candidate waiting: it comes after it, and ends for it.
+    """
     with _one_at_a_time():
-        waiting = Experiment.objects.filter(status=Status.WAITING).order_by("pk").first()
-        if waiting is None or running() is not None:
+        queue = Experiment.objects.filter(status=Status.WAITING).order_by("pk")
+        waiting = queue.exclude(kind=Kind.EQUALS).first() or queue.first()
+        if waiting is None or not _makes_room(running(), waiting, now):
             return None
         champion = registry.champion_row()
         if champion is None:
             return None
-        if _is_overtaken(waiting, champion):
+        if is_left_behind(waiting, champion):
             _end(waiting, Experiment.Outcome.VOID, f"It was made to follow {waiting.champion}.", now)
             return None
         if waiting.kind != Kind.EQUALS:
@@ -106,6 +111,15 @@ def start_next(now: datetime) -> Experiment | None:
         waiting.save()
     logger.info("experiment_started experiment=%s kind=%s", waiting.pk, waiting.kind)
     return waiting
+
+
+def _makes_room(current: Experiment | None, waiting: Experiment, now: datetime) -> bool:
+    if current is None:
+        return True
+    if current.kind != Kind.EQUALS or waiting.kind == Kind.EQUALS:
+        return False
+    _end(current, Experiment.Outcome.VOID, f"It made room for the test of {waiting.challenger}.", now)
+    return True
 
 
 def running() -> Experiment | None:
@@ -183,7 +197,7 @@ def void_dethroned(now: datetime) -> int:
     with _one_at_a_time():
         champion = registry.champion_row()
         for experiment in Experiment.objects.filter(status=Status.RUNNING).order_by("pk"):
-            if why := _overtaken_by(champion, experiment):
+            if why := why_senseless(champion, experiment):
                 _void(experiment, why, now)
                 closed += 1
     return closed
@@ -234,16 +248,6 @@ def _act(experiment: Experiment, decision: Decision, found: Verdict, now: dateti
     return Judged(experiment, decision, promotion)
 
 
-def _overtaken_by(champion: ModelVersion | None, experiment: Experiment) -> str:
-    """Why a test has lost its sense, in a sentence; empty where it has not."""
-    challenger = experiment.challenger
-    if experiment.kind != Kind.ANCHOR:
-        return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
-    if challenger == champion:
-        return "The anchor is champion."
-    return f"{challenger} can't serve any more." if mishaps.may_not_serve(challenger) else ""
-
-
 def _bring_back(anchor: ModelVersion, reason: str, verify: Verify) -> Promotion:
     """The anchor, or where it can't serve any more the last good version there is."""
     try:
@@ -264,18 +268,6 @@ def _end(experiment: Experiment, outcome: str, reason: str, now: datetime) -> No
     going_on = Experiment.objects.filter(pk=experiment.pk).exclude(status=Status.ENDED)
     going_on.update(status=Status.ENDED, ended_at=now, outcome=outcome, reason=reason)
     experiment.refresh_from_db()
-
-
-def _is_overtaken(waiting: Experiment, champion: ModelVersion) -> bool:
-    """Whether another champion has come while the loop's weekly candidate waited.
-
-    It carries on the groups of one that serves no more, or of none, and so would be tested as a change, for
-    up to two months in which nothing else is: the next cycle refreshes the new champion. One that was learnt
-    anew because the world has moved is no less wanted than before, and a person's wish is a person's.
-    """
-    if waiting.champion == champion or waiting.by != BY_ITSELF:
-        return False
-    return not TrainingRun.objects.filter(version=waiting.challenger, full=True).exists()
 
 
 def _require_open(experiment: Experiment, reason: str) -> None:

@@ -44,6 +44,7 @@ class Rules:
         fewest_listeners, fewest_rounds: with less, a refresh waits for `refresh_deadline`.
         deadline: days after which a change that has not won is dropped.
         late_days: the last days, in which novelty has worn off.
+        equals_days: days after which two arms of one model have not differed.
         anchor: odds from which on the anchor comes back.
         split_days, split_listeners: an A/B split says nothing with less, listeners an arm.
     """
@@ -59,6 +60,7 @@ class Rules:
     change_days: int = 21
     deadline: int = 60
     late_days: int = 14
+    equals_days: int = 14
     anchor: float = 10.0
     split_days: int = 7
     split_listeners: int = 30
@@ -225,8 +227,8 @@ def _of_equals(evidence: Evidence, rules: Rules) -> Found:
             Outcome.INVALID,
             f"Two arms of the same model differ: {score}. Look for a fault in the serving.",
         )
-    if evidence.days < rules.deadline:
-        return Outcome.WAITING, f"Two arms of the same model: {score}."
+    if evidence.days < rules.equals_days:
+        return Outcome.WAITING, f"Day {evidence.days} of {rules.equals_days}: {score}."
     return Outcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 

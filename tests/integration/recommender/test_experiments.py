@@ -419,6 +419,20 @@ class TestByHand:
 
         assert (test.outcome, role(candidate)) == ("reject", Role.RETIRED)
 
+    @pytest.mark.parametrize(("promote", "outcome"), [(True, "promote"), (False, "reject")])
+    def test_a_test_that_waits_can_be_decided_too(
+        self, candidate: ModelVersion, promote: bool, outcome: str
+    ) -> None:
+        propose(candidate)
+        waiting = propose(version("2026w49.1"))
+
+        experiments.decide_by_hand(
+            waiting, promote=promote, reason="I know.", by="ada", now=START + DAY, verify=sound
+        )
+
+        assert (waiting.outcome, waiting.started_at) == (outcome, None)
+        assert waiting.decisions.get().evidence["wins"] == 0
+
     def test_a_test_that_was_stopped_leaves_a_candidate(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
@@ -445,9 +459,33 @@ def test_equal_arms_can_be_tested_at_any_time(champion: ModelVersion) -> None:
     test = propose(champion, "equals", list_share=1.0)
     rounds(test, wins=500, losses=490)
 
-    assert ended(test).status == "running"
+    assert ended(test, after=7).status == "running"
     assert role(champion) == Role.CHAMPION
-    assert ended(test, after=60).outcome == "inconclusive"
+    assert ended(test, after=14).outcome == "inconclusive"
+
+
+def test_equal_arms_keep_no_candidate_waiting(champion: ModelVersion, candidate: ModelVersion) -> None:
+    equals = propose(champion, "equals", list_share=1.0)
+    test = propose(candidate)
+    again = propose(champion, "equals", list_share=1.0)
+    equals.refresh_from_db()
+
+    assert (equals.outcome, equals.reason) == ("void", f"It made room for the test of {candidate}.")
+    assert (test.status, again.status) == ("running", "waiting")
+
+
+def test_equal_arms_that_wait_void_no_candidate_and_come_after_it(
+    champion: ModelVersion, candidate: ModelVersion
+) -> None:
+    first = propose(candidate)
+    second = propose(version("2026w49.1"))
+    equals = propose(champion, "equals", list_share=1.0)
+    experiments.stop(first, reason="enough", by="ada", now=START)
+    experiments.start_next(START)
+    second.refresh_from_db()
+    equals.refresh_from_db()
+
+    assert (second.status, equals.status) == ("running", "waiting")
 
 
 def test_a_listener_who_is_deleted_takes_their_rounds_along(candidate: ModelVersion) -> None:

@@ -74,7 +74,7 @@ def counted() -> tuple[Any, ...]:
 
 class TestNoTraffic:
     @pytest.mark.parametrize(("kind", "days"), [("refresh", 6), ("refresh", 13), ("change", 21),
-                                                ("change", 59), ("equals", 59), ("anchor", 20)])  # fmt: skip
+                                                ("change", 59), ("equals", 13), ("anchor", 20)])  # fmt: skip
     def test_on_the_day_of_the_verdict_it_waits_and_nothing_is_wrong(
         self, at_work: Experiment, kind: str, days: int
     ) -> None:
