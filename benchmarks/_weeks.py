@@ -4,11 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from recommender.engine.drift import change_of, is_alarm
+from recommender.engine.drift import WEEKS, change_of, compared, is_alarm
 
 GROUPS = 20
 PLAYS = 15  # a listener's week
-REFERENCE = 8  # weeks
 YEAR = 52
 
 
@@ -49,27 +48,26 @@ class Weeks:
 def is_found(seed: int, *, listeners: int, moved: float) -> bool:
     """Whether a drift is found within two weeks of its beginning."""
     world = Weeks(seed, listeners=listeners, moved=moved)
-    weeks = [world.week() for _ in range(REFERENCE)] + [world.week(after=True) for _ in range(2)]
-    changes = [
-        change_of(np.stack([*weeks[:REFERENCE], weeks[at]], axis=1), seed=seed)
-        for at in (REFERENCE, REFERENCE + 1)
-    ]
-    return any(
-        is_alarm(change, before=at > 0 and changes[at - 1].is_drift) for at, change in enumerate(changes)
-    )
+    weeks = [world.week() for _ in range(WEEKS - 1)] + [world.week(after=True) for _ in range(2)]
+    return any(_alarms(weeks, seed))
 
 
 def false_alarms(seed: int, *, listeners: int, hit: float = 0.0, season: float = 0.0) -> int:
     """Alarms in a year in which nothing drifts for good."""
     world = Weeks(seed, listeners=listeners, hit=hit, season=season)
-    weeks = [world.week() for _ in range(REFERENCE + YEAR)]
-    changes = [
-        change_of(np.stack(weeks[at - REFERENCE : at + 1], axis=1), seed=seed)
-        for at in range(REFERENCE, REFERENCE + YEAR)
-    ]
-    return sum(
-        is_alarm(change, before=at > 0 and changes[at - 1].is_drift) for at, change in enumerate(changes)
-    )
+    return sum(_alarms([world.week() for _ in range(WEEKS - 1 + YEAR)], seed))
+
+
+def _alarms(weeks: list[NDArray[np.float64]], seed: int) -> list[bool]:
+    """Of each week that has enough before it, looked at as the loop does."""
+    alarms: list[bool] = []
+    drifted = alarm = False
+    for last in range(WEEKS, len(weeks) + 1):
+        ten = np.stack(weeks[last - WEEKS : last], axis=1)
+        change = change_of(compared(ten, after_drift=drifted and not alarm), seed=seed)
+        alarm, drifted = is_alarm(change, before=drifted), change.is_drift
+        alarms.append(alarm)
+    return alarms
 
 
 def _share_of(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:

@@ -11,13 +11,21 @@ from numpy.typing import NDArray
 
 from ingestion.models import ListeningHistory, Song
 from recommender.champion import Model
-from recommender.engine.drift import MOST_LISTENERS, Change, change_of, grouped, is_alarm, likeness
+from recommender.engine.drift import (
+    MOST_LISTENERS,
+    WEEKS,
+    Change,
+    change_of,
+    compared,
+    grouped,
+    is_alarm,
+    likeness,
+)
 from recommender.models import AttributedListen, DriftReport, Feedback
 from recommender.profiles import columns_of
 
 Kind = DriftReport.Kind
 WEEK: Final = timedelta(days=7)
-REFERENCE: Final = 8  # weeks
 YEAR: Final = 52 * WEEK  # whole weeks: days of the week stay where they are
 NAMED: Final = 5  # causes, and songs of each
 REACTIONS: Final = ("likes", "listens", "skips and dislikes")
@@ -29,7 +37,7 @@ class Plays:
 
     Attributes:
         listeners: ids.
-        weeks: 0 the earliest, REFERENCE the one that is looked at.
+        weeks: 0 the earliest, WEEKS - 1 the one that is looked at.
         songs: ids.
         recommended: whether a list had offered the song.
     """
@@ -60,12 +68,13 @@ def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     for kind, chosen in ((Kind.LISTENING, ~plays.recommended), (Kind.RECOMMENDED, plays.recommended)):
         part = chosen & known
         weeks = _weeks(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
-        change = change_of(weeks, seed=seed)
+        change = change_of(compared(weeks, after_drift=_is_after_drift(kind, week)), seed=seed)
         causes = _causes(change, model, groups, clusters, plays, part)
         is_asked = kind == Kind.LISTENING and change.is_drift
         season = _a_year_ago(model, week, change, groups, seed) if is_asked else {}
         found.append(_report(model, kind, week, now, change, causes, season))
-    reactions = change_of(_reactions(week, seed), seed=seed)
+    weeks = compared(_reactions(week, seed), after_drift=_is_after_drift(Kind.FEEDBACK, week))
+    reactions = change_of(weeks, seed=seed)
     named = [
         {"name": REACTIONS[at], "part": round(float(reactions.parts[at]), 5),
          "change": round(float(reactions.shares[at]), 4)}
@@ -73,6 +82,16 @@ def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     ]  # fmt: skip
     found.append(_report(model, Kind.FEEDBACK, week, now, reactions, named, {}))
     return found
+
+
+def last_week(kind: str, week: date) -> DriftReport | None:
+    """The report of the week before, by whichever version served then: most weeks bring another one."""
+    return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
+
+
+def _is_after_drift(kind: str, week: date) -> bool:
+    last = last_week(kind, week)
+    return last is not None and last.drifted and not last.alarm
 
 
 def _report(
@@ -84,7 +103,7 @@ def _report(
     causes: list[dict[str, Any]],
     season: dict[str, Any],
 ) -> DriftReport:
-    last = DriftReport.objects.filter(version=model.version, kind=kind, week=week - WEEK).first()
+    last = last_week(kind, week)
     report, _ = DriftReport.objects.update_or_create(
         version=model.version, kind=kind, week=week,
         defaults={
@@ -110,7 +129,8 @@ def _a_year_ago(
     plays = _plays(week - YEAR, seed)
     clusters = _clusters(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
-    then = change_of(_weeks(plays, organic, groups[clusters], int(groups.max(initial=0)) + 1), seed=seed)
+    weeks = _weeks(plays, organic, groups[clusters], int(groups.max(initial=0)) + 1)
+    then = change_of(compared(weeks, after_drift=False), seed=seed)
     if not then.is_enough:
         return {}
     return {
@@ -120,8 +140,7 @@ def _a_year_ago(
 
 
 def _plays(week: date, seed: int) -> Plays:
-    since = datetime(week.year, week.month, week.day, tzinfo=UTC) - REFERENCE * WEEK
-    until = since + (REFERENCE + 1) * WEEK
+    since, until = _span(week)
     sessions = ListeningHistory.objects.filter(
         created_at__gte=since, created_at__lt=until, unavailable_at=None
     )
@@ -144,6 +163,12 @@ def _plays(week: date, seed: int) -> Plays:
     return Plays(listeners, weeks, songs, np.array(columns[3], dtype=np.bool_))
 
 
+def _span(week: date) -> tuple[datetime, datetime]:
+    """From the beginning of the first of the weeks that a look needs to the end of this one."""
+    until = datetime(week.year, week.month, week.day, tzinfo=UTC) + WEEK
+    return until - WEEKS * WEEK, until
+
+
 def _sampled(listeners: list[int], seed: int) -> list[int]:
     if len(listeners) <= MOST_LISTENERS:
         return listeners
@@ -154,21 +179,20 @@ def _sampled(listeners: list[int], seed: int) -> list[int]:
 def _weeks(
     plays: Plays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
-    """Shape (n_listeners, REFERENCE + 1, n_groups)."""
+    """Shape (n_listeners, WEEKS, n_groups)."""
     _, rows = np.unique(plays.listeners, return_inverse=True)
-    counts = np.zeros((int(rows.max(initial=-1)) + 1, REFERENCE + 1, n_groups))
+    counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS, n_groups))
     np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)
     return counts
 
 
 def _reactions(week: date, seed: int) -> NDArray[np.float64]:
-    """Likes, listens and refusals, shape (n_listeners, REFERENCE + 1, 3)."""
-    since = datetime(week.year, week.month, week.day, tzinfo=UTC) - REFERENCE * WEEK
-    until = since + (REFERENCE + 1) * WEEK
+    """Likes, listens and refusals, shape (n_listeners, WEEKS, 3)."""
+    since, until = _span(week)
     said = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
     active = sorted(set(said.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
     chosen = {listener: row for row, listener in enumerate(_sampled(active, seed))}
-    counts = np.zeros((len(chosen), REFERENCE + 1, len(REACTIONS)))
+    counts = np.zeros((len(chosen), WEEKS, len(REACTIONS)))
     place = {Feedback.Kind.LIKE: 0, Feedback.Kind.LISTEN: 1}
     rows = said.filter(listener_id__in=chosen).values_list("listener_id", "at", "kind")
     for listener, at, kind in rows:
@@ -185,7 +209,7 @@ def _causes(
     part: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
     """The groups that add most, each with its clusters and the songs played most of late."""
-    lately = part & (plays.weeks == REFERENCE)
+    lately = part & (plays.weeks == WEEKS - 1)
     found = []
     for group in np.argsort(-change.parts)[:NAMED].tolist():
         members = np.flatnonzero(groups == group)

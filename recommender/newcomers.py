@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ingestion.models import Song
 from recommender.champion import Model
+from recommender.drifting import last_week
 from recommender.engine import artifact
 from recommender.engine.catalogue import Catalogue
 from recommender.engine.clusters import centres_of, nearest
@@ -73,7 +74,7 @@ def _report(model: Model, week: date, now: datetime, shifts: tuple[Shift, Shift]
     by_cluster, by_distance = shifts
     worst = max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
     kind = DriftReport.Kind.SONGS
-    last = DriftReport.objects.filter(version=model.version, kind=kind, week=week - WEEK).first()
+    last = last_week(kind, week)
     twice = worst.is_drift and worst.psi >= 2 * worst.critical
     report, _ = DriftReport.objects.update_or_create(
         version=model.version, kind=kind, week=week,

@@ -12,13 +12,14 @@ DAY: Final = 86_400  # seconds
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the timetable; `day` "*": every day, "0": Sundays."""
+    """One line of the timetable; `day` "*": every day, "0": Sundays; `zone` "": the site's."""
 
     name: str
     task: str
     about: str
     hour: int
     day: str = "*"
+    zone: str = ""
 
 
 ENTRIES: Final = (
@@ -33,7 +34,8 @@ ENTRIES: Final = (
     Entry(
         "Look for drift every week", "recommender.tasks.check_drift",
         "Compares the week that is over with those before; learns from scratch where the world has moved.",
-        6, "1",
+        # The weeks that are compared end in UTC: east of it Monday morning is still their Sunday.
+        6, "1", "UTC",
     ),
 )  # fmt: skip
 
@@ -53,7 +55,7 @@ def sync_timetable(time_zone: str = "UTC") -> None:
     for entry in ENTRIES:
         at = _first_or_new(
             CrontabSchedule, minute="0", hour=str(entry.hour), day_of_week=entry.day, day_of_month="*",
-            month_of_year="*", timezone=time_zone,
+            month_of_year="*", timezone=entry.zone or time_zone,
         )  # fmt: skip
         PeriodicTask.objects.get_or_create(
             name=entry.name,

@@ -12,6 +12,8 @@ LEAST_EFFECT: Final = 0.1  # of sqrt(JSD above chance); less makes no list worse
 FEWEST_PLAYS: Final = 200
 FEWEST_LISTENERS: Final = 20
 FEWEST_SONGS: Final = 100
+REFERENCE: Final = 8  # weeks that the last one is held against
+WEEKS: Final = REFERENCE + 2  # that a look needs: one of them may have drifted already
 MOST_A_WEEK: Final = 50.0  # plays of one listener that count; who plays all day is one listener still
 PERMUTATIONS: Final = 1_999
 REFERENCE_PERMUTATIONS: Final = 199  # only the mean is wanted of the reference weeks
@@ -117,6 +119,21 @@ def grouped(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[order[: most - 1]] = np.arange(min(most - 1, len(sizes)))
     return groups
+
+
+def compared(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
+    """Of ten weeks the nine that `change_of` compares: the last one, and the eight before it.
+
+    Where the week before it has drifted, the eight before that: among the weeks it is held against it would
+    hide what it has shown, and raise the limit to its own size.
+
+    Args:
+        weeks: shape (n_listeners, WEEKS, n_groups), the last week at the end.
+        after_drift: whether the week before has drifted, and nothing was done about it.
+    """
+    chosen = [*range(REFERENCE), WEEKS - 1] if after_drift else list(range(1, WEEKS))
+    nine: NDArray[np.float64] = weeks[:, chosen]
+    return nine
 
 
 def change_of(weeks: NDArray[np.floating], *, seed: int) -> Change:
