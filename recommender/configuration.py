@@ -6,7 +6,7 @@ What training needs stands in trainer.py: a web process never loads it.
 from django.conf import settings
 from django.utils import timezone
 
-from recommender import champion, experiments, registry, scoring, serving
+from recommender import champion, experiments, gates, plans, registry, scoring, serving
 from recommender.engine import artifact
 from recommender.experiments import Judged
 from recommender.models import Experiment, ModelVersion, Promotion
@@ -73,6 +73,28 @@ def compare_equals_now(*, by: str, list_share: float = experiments.LIST_SHARE) -
     return experiments.propose(
         champion_row, kind=Experiment.Kind.EQUALS, gates={}, by=by, now=timezone.now(), list_share=list_share
     )
+
+
+def test_now(label: str, *, list_share: float, split_share: float, reason: str, by: str) -> Experiment:
+    """Pass a version through the gates, and line it up for a test against the champion.
+
+    Raises:
+        NotDecidable: there is no champion, the version can't be tested now, or a gate is against it.
+        RegistryError: there is no such version.
+    """
+    version, champion_row = registry.find(label), registry.champion_row()
+    if champion_row is None:
+        raise experiments.NotDecidable(registry.NO_MODEL)
+    if why := plans.why_untestable(version):
+        raise experiments.NotDecidable(why)
+    now = timezone.now()
+    passed = gates.pass_through(version, settings.MODEL_STORAGE, now, verify)
+    if not passed["passed"]:
+        raise experiments.NotDecidable(f"{label} did not pass: {gates.reasons(passed)}")
+    return experiments.propose(
+        version, kind=plans.kind_of(version, champion_row), gates=passed, by=by, now=now,
+        list_share=list_share, split_share=split_share, purpose=reason,
+    )  # fmt: skip
 
 
 def decide_now(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:

@@ -53,6 +53,7 @@ def propose(
     now: datetime,
     list_share: float = LIST_SHARE,
     split_share: float = 0.0,
+    purpose: str = "",
 ) -> Experiment:
     """Line a version up for a test against the champion, and start it if nothing else is tested.
 
@@ -75,7 +76,7 @@ def propose(
                 _end(older, Experiment.Outcome.VOID, f"{version.label} is newer.", now)
         experiment = Experiment.objects.create(
             kind=kind, champion=champion, challenger=challenger, list_share=list_share,
-            split_share=split_share, created_at=now, by=by, gates=gates,
+            split_share=split_share, created_at=now, by=by, gates=gates, purpose=purpose,
         )  # fmt: skip
     start_next(now)
     experiment.refresh_from_db()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from recommender import champion, engagement, experiments, gates, monitoring, registry, scoring
+from recommender import champion, engagement, experiments, gates, monitoring, plans, registry, scoring
 from recommender.engine.artifact import ArtifactError
 from recommender.experiments import Judged
 from recommender.models import DriftReport, Experiment, ModelVersion, TrainingRun
@@ -16,7 +16,7 @@ from recommender.training import Order, retrain
 
 logger = logging.getLogger(__name__)
 
-Kind, Status = Experiment.Kind, TrainingRun.Status
+Status = TrainingRun.Status
 # Full retrains by drift: at most one a month, and none within three days of any other.
 BETWEEN_DRIFTS: Final = timedelta(days=28)
 BETWEEN_FULL: Final = timedelta(hours=72)
@@ -57,14 +57,17 @@ def cycle(order: Order, now: datetime, verify: Verify) -> Cycled:
     """
     training = _left_untested(retrain(order))
     version = training.version
-    if version is None or version.role != ModelVersion.Role.CANDIDATE or registry.champion_row() is None:
+    serving = registry.champion_row()
+    if version is None or version.role != ModelVersion.Role.CANDIDATE or serving is None:
         return Cycled(training, {})
     passed = gates.pass_through(version, order.storage, now, verify)
     if not passed["passed"]:
         logger.warning("version_refused version=%s reason=%r", version.label, gates.reasons(passed))
         return Cycled(training, passed)
-    kind = Kind.REFRESH if version.parent_id else Kind.CHANGE
-    test = experiments.propose(version, kind=kind, gates=passed, by=BY_ITSELF, now=now)
+    test = experiments.propose(
+        version, kind=plans.kind_of(version, serving), gates=passed, by=BY_ITSELF, now=now,
+        split_share=plans.split_share(),
+    )  # fmt: skip
     return Cycled(training, passed, test)
 
 

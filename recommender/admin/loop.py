@@ -6,13 +6,14 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from unfold.decorators import action, display
 
 from ingestion.admin import ReadOnlyAdmin, asked_first
-from recommender import configuration, experiments
+from recommender import configuration, experiments, plans
+from recommender.admin.asked import ReasonForm, SplitForm
 from recommender.admin.decided import OUTCOME_COLOURS
-from recommender.admin.versions import ReasonForm
 from recommender.engine.artifact import ArtifactError
 from recommender.models import Experiment
 from recommender.registry import RegistryError
@@ -30,14 +31,14 @@ class ExperimentAdmin(ReadOnlyAdmin):
     list_before_template = "admin/recommender/about_tests.html"
     when_empty = (
         "A new version is proposed every Sunday, where something new has come in, once a champion serves. "
-        "“Start an A/A test” tests the champion against itself."
+        "“Start a test” on a version's page tests that one; “Start an A/A test” the champion against itself."
     )
     change_form_before_template = "admin/recommender/experiment.html"
-    actions_list: ClassVar = ["start_equals", "judge_all"]
+    actions_list: ClassVar = ["start_equals", "set_split", "judge_all"]
     actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
     readonly_fields = ("of_lists", "of_listeners", "sharpest")
     fieldsets = (
-        ("Who", {"fields": (("challenger", "champion"), ("kind", "by"))}),
+        ("Who", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
         ("Plan", {"fields": (("of_lists", "of_listeners"), "sharpest")}),
         ("When", {"fields": (("created_at", "started_at"), "ended_at")}),
     )
@@ -74,6 +75,11 @@ class ExperimentAdmin(ReadOnlyAdmin):
     def why(self, test: Experiment) -> str:
         return test.reason[:120]
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        split = {"split_percent": round(100 * plans.split_share())}
+        page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **split})
+        return page
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -93,6 +99,18 @@ class ExperimentAdmin(ReadOnlyAdmin):
             return redirect("admin:recommender_experiment_changelist")
         messages.success(request, "The champion is tested against itself: whatever differs is a fault.")
         return redirect("admin:recommender_experiment_change", test.pk)
+
+    @action(description="Set the A/B split", icon="call_split", permissions=["decide"], url_path="split")
+    def set_split(self, request: HttpRequest) -> HttpResponse:
+        now_set = round(100 * plans.split_share())
+        form = SplitForm(request.POST or None, initial={"split": now_set})
+        if request.method == "POST" and form.is_valid():
+            said, by = form.cleaned_data["reason"], request.user.get_username()
+            plans.set_split_share(form.split_share, reason=said, by=by, now=timezone.now())
+            messages.success(request, f"{form.split_share:.0%} of the listeners in the loop's next tests.")
+            return redirect("admin:recommender_experiment_changelist")
+        text = f"For the loop's tests from now on, {now_set} % until now; a test that runs keeps its own."
+        return self._page(request, "Set the A/B split", text, form)
 
     @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge-all")
     @asked_first("Judge now", LOOK)
@@ -143,7 +161,18 @@ class ExperimentAdmin(ReadOnlyAdmin):
             else:
                 messages.success(request, f"{test}: {test.get_outcome_display()}.")
             return redirect("admin:recommender_experiment_change", pk)
-        context = {**self.admin_site.each_context(request), "title": title, "text": text, "form": form}
+        return self._page(request, title, text, form, pk)
+
+    def _page(
+        self, request: HttpRequest, title: str, text: str, form: ReasonForm, pk: int | None = None
+    ) -> HttpResponse:
+        back = (
+            "admin:recommender_experiment_changelist" if pk is None else "admin:recommender_experiment_change"
+        )
+        context = {
+            **self.admin_site.each_context(request), "title": title, "text": text, "form": form,
+            "back": reverse(back, args=[pk] if pk is not None else None),
+        }  # fmt: skip
         return render(request, "admin/recommender/decide.html", context)
 
     def has_decide_permission(self, request: HttpRequest, object_id: int | str | None = None) -> bool:

@@ -2,18 +2,20 @@
 
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, asked_first, made_once
-from recommender.configuration import promote_now, roll_back_now
+from recommender import plans
+from recommender.admin.asked import PlanForm, ReasonForm
+from recommender.configuration import promote_now, roll_back_now, test_now
 from recommender.engine.artifact import ArtifactError
+from recommender.experiments import NotDecidable
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.presentation import comparison, metric, metrics_table
 from recommender.registry import RegistryError
@@ -29,16 +31,11 @@ ROLE_COLOURS = {
 LEARNING = (
     "Learnt every Sunday where something new has come in; now: “Train now”, or python manage.py retrain"
 )
+TESTED = (
+    "It must pass every gate, which takes some seconds. One that goes on in the champion's clusters is "
+    "tested as a refresh, any other as a change. Where another test runs it waits; who waited makes room."
+)
 COMPARED = 6  # versions side by side: as many as a screen of 1280 shows
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        label="Reason",
-        max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="It stands in the ledger, with your name, for whoever asks later.",
-    )
 
 
 @admin.register(ModelVersion)
@@ -50,7 +47,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_help_text = "A version's label, such as 2026w47.1"
     when_empty = LEARNING
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
-    actions_detail: ClassVar = ["make_champion"]
+    actions_detail: ClassVar = ["start_test", "make_champion"]
     readonly_fields = (
         "metrics_table",
         "clusters_table",
@@ -144,6 +141,30 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         messages.info(request, "A training was started. It appears among the trainings within a few seconds.")
         return redirect("admin:recommender_trainingrun_changelist")
 
+    @action(description="Start a test", icon="science", permissions=["test"], url_path="start-test")
+    def start_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        version = get_object_or_404(ModelVersion, pk=object_id)
+        form = PlanForm(request.POST or None, initial={"split": round(100 * plans.split_share())})
+        if request.method == "POST" and form.is_valid():
+            try:
+                test = test_now(
+                    version.label, list_share=form.list_share, split_share=form.split_share,
+                    reason=form.cleaned_data["reason"], by=request.user.get_username(),
+                )  # fmt: skip
+            except (NotDecidable, RegistryError) as error:
+                messages.error(request, str(error))
+                return redirect("admin:recommender_modelversion_change", object_id)
+            messages.success(request, f"{test}: {test.get_status_display()}.")
+            return redirect("admin:recommender_experiment_change", test.pk)
+        return render(
+            request, "admin/recommender/decide.html",
+            {
+                **self.admin_site.each_context(request), "title": f"Start a test of {version.label}",
+                "text": TESTED, "form": form,
+                "back": reverse("admin:recommender_modelversion_change", args=[object_id]),
+            },
+        )  # fmt: skip
+
     @action(description="Make champion", icon="trophy", permissions=["decide"], url_path="make-champion")
     def make_champion(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
@@ -173,11 +194,17 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             else:
                 messages.success(request, f"{promotion.promoted.label} is the champion now.")
             return redirect("admin:recommender_modelversion_changelist")
-        context = {**self.admin_site.each_context(request), "title": title, "text": text, "form": form}
+        context = {
+            **self.admin_site.each_context(request), "title": title, "text": text, "form": form,
+            "back": reverse("admin:recommender_modelversion_changelist"),
+        }  # fmt: skip
         return render(request, "admin/recommender/decide.html", context)
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("recommender.add_promotion")
+
+    def has_test_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("recommender.decide_experiment")
 
     def has_train_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("recommender.add_trainingrun")

@@ -12,9 +12,11 @@ from recommender.models.loop import (
     Exposure,
     ScoredList,
     SongEvidence,
+    SplitShare,
 )
 from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
 
 __all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagedList",
            "EngagementDay", "Experiment", "Exposure", "Feedback", "Immutable", "Mishap", "ModelVersion",
-           "Promotion", "ScoredList", "ServedList", "Shelf", "SongEvidence", "TrainingRun"]  # fmt: skip
+           "Promotion", "ScoredList", "ServedList", "Shelf", "SongEvidence", "SplitShare",
+           "TrainingRun"]  # fmt: skip

@@ -40,7 +40,7 @@ class Experiment(models.Model):
         "share of lists", help_text="Of all lists, how many are interleaved for it."
     )
     split_share = models.FloatField(
-        "share of listeners", default=0.0, help_text="Who are served by the challenger alone; 0: nobody."
+        "share of listeners", default=0.0, help_text="Who are served by one of the two alone; 0: nobody."
     )
     planned_listeners = models.PositiveIntegerField(
         default=0, help_text="At how many the confidence sequence is tightest; fixed at the start."
@@ -51,6 +51,7 @@ class Experiment(models.Model):
     outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
     reason = models.TextField(blank=True, help_text="Why it ended so.")
     by = models.CharField(max_length=150, help_text="A person's user name, or what started it.")
+    purpose = models.TextField(blank=True, help_text="Why a person started it.")
     gates = models.JSONField(
         default=dict, blank=True, help_text="What was measured before any listener saw it."
     )
@@ -86,6 +87,24 @@ class Experiment(models.Model):
 
     def __str__(self) -> str:
         return f"Experiment {self.pk}: {self.challenger} against {self.champion}"
+
+
+class SplitShare(models.Model):
+    """Of how many listeners the loop's own tests give one model alone: the newest row counts."""
+
+    share = models.FloatField(help_text="From 0, nobody, to 1.")
+    at = models.DateTimeField()
+    by = models.CharField(max_length=150)
+    reason = models.TextField()
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="split_share_of_all", condition=Q(share__gte=0, share__lte=1))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.share:.0%} of the listeners from {self.at:%Y-%m-%d} on"
 
 
 class Exposure(models.Model):
