@@ -38,11 +38,13 @@ class Day:
         listeners: shape (n,).
         by_challenger: shape (n, 20): who drew each place.
         engaged: shape (n, 20).
+        others: lists of the day that fell to no test, or to another.
     """
 
     listeners: NDArray[np.int64]
     by_challenger: NDArray[np.bool_]
     engaged: NDArray[np.bool_]
+    others: int = 0
 
 
 class Life:
@@ -64,14 +66,15 @@ class Life:
             first: probability that the challenger fills a round's first place; a fair coin has .5.
         """
         random, crowd = self._random, self._crowd
-        who = np.flatnonzero(random.random(crowd.listeners) < crowd.comes * share)
+        came = np.flatnonzero(random.random(crowd.listeners) < crowd.comes)
+        who = came[random.random(len(came)) < share]
         firsts = random.random((len(who), PLACES // 2)) < first
         teams = np.stack([firsts, ~firsts], axis=2).reshape(len(who), PLACES)
         lift = self._own + (crowd.novelty if number < 14 else 0.0)
         rates = self._base[who, np.newaxis] + np.where(teams, lift[who, np.newaxis], 0.0)
         seen = random.random((len(who), PLACES)) < self._looked
         liked = random.random((len(who), PLACES)) < np.clip(rates, 0, 1)
-        return Day(who.astype(np.int64), teams, seen & liked)
+        return Day(who.astype(np.int64), teams, seen & liked, len(came) - len(who))
 
 
 def looked_at(engaged: float) -> NDArray[np.float64]:

@@ -13,6 +13,9 @@ from recommender.engine.verdicts import USUAL, Coin, Evidence, Kind, Outcome, ve
 
 TEST_SHARE: Final = 0.7  # of all lists; the rest compares with the anchor
 ANCHOR_DAYS: Final = 28
+# A list is closed by the first ingestion that begins 48 hours after it: on the morning of day 6 of a test
+# that began in the morning, those of days 0 to 3 are.
+CLOSED_AFTER: Final = 3  # days
 SONGS: Final = tuple(range(PLACES))
 
 
@@ -22,11 +25,13 @@ class Trial:
 
     Attributes:
         first: probability that the challenger fills a round's first place; a fair coin has .5.
+        share: of the lists, that which falls to the test; TEST_SHARE is planned.
     """
 
     kind: Kind = Kind.CHANGE
     crowd: Crowd = field(default_factory=Crowd)
     first: float = 0.5
+    share: float = TEST_SHARE
 
 
 @dataclass(frozen=True)
@@ -60,27 +65,33 @@ def by_events(evidence: Evidence, days: Sequence[Day]) -> Outcome:
 def live(trial: Trial, seed: int, decide: Decide = by_rounds) -> Ended:
     """Live the test until it has a verdict."""
     life = Life(trial.crowd, seed)
-    lists: list[ListScore] = []
+    scored: list[list[ListScore]] = []
     days: list[Day] = []
     for number in range(USUAL.deadline + 1):
+        lists = _closed(scored, number)
         outcome = decide(_evidence(trial.kind, lists, days, number), days) if number else Outcome.WAITING
         if outcome != Outcome.WAITING:
             return Ended(outcome, number)
-        days.append(life.day(number, share=TEST_SHARE, first=trial.first))
-        lists += _scored(days[-1], number)
+        days.append(life.day(number, share=trial.share, first=trial.first))
+        scored.append(_scored(days[-1], number))
     return Ended(Outcome.WAITING, USUAL.deadline)
 
 
 def is_brought_back(crowd: Crowd, seed: int) -> bool:
     """Whether the anchor returns, within its 28 days, after a model with the crowd's effect was promoted."""
     life = Life(replace(crowd, novelty=0.0), seed)
-    lists: list[ListScore] = []
+    scored: list[list[ListScore]] = []
     for number in range(ANCHOR_DAYS + 1):
-        found = verdict(_evidence(Kind.ANCHOR, lists, [], number)).outcome
+        found = verdict(_evidence(Kind.ANCHOR, _closed(scored, number), [], number)).outcome
         if found == Outcome.ROLLBACK:
             return True
-        lists += _scored(life.day(number, share=1 - TEST_SHARE), number)
+        scored.append(_scored(life.day(number, share=1 - TEST_SHARE), number))
     return False
+
+
+def _closed(scored: Sequence[list[ListScore]], number: int) -> list[ListScore]:
+    """The lists, day by day, that count on the morning of this day."""
+    return [one for day in scored[: max(0, number - CLOSED_AFTER + 1)] for one in day]
 
 
 def _evidence(kind: Kind, lists: Sequence[ListScore], days: Sequence[Day], number: int) -> Evidence:
@@ -92,7 +103,11 @@ def _evidence(kind: Kind, lists: Sequence[ListScore], days: Sequence[Day], numbe
     return Evidence(
         kind=kind, days=number, wins=found.wins, losses=found.losses, late_wins=found.late_wins,
         late_losses=found.late_losses, listeners=found.listeners, z=found.z, gate=True,
-        coins=(Coin("First picks", ours, len(firsts) - ours, 0.5),),
+        coins=(
+            Coin("First picks", ours, len(firsts) - ours, 0.5),
+            Coin("Lists", sum(len(day.listeners) for day in days), sum(day.others for day in days),
+                 TEST_SHARE),
+        ),
     )  # fmt: skip
 
 

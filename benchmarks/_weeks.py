@@ -4,11 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from recommender.engine.drift import WEEKS, change_of, compared, is_alarm
+from recommender.engine.drift import WEEKS, change_of, compared, is_alarm, shift_of, worst_of
 
 GROUPS = 20
 PLAYS = 15  # a listener's week
 YEAR = 52
+CLUSTERS, BINS = 64, 10
+KNOWN_SONGS, NEW_SONGS = 5_000, 150  # new ones a week
 
 
 class Weeks:
@@ -56,6 +58,20 @@ def false_alarms(seed: int, *, listeners: int, hit: float = 0.0, season: float =
     """Alarms in a year in which nothing drifts for good."""
     world = Weeks(seed, listeners=listeners, hit=hit, season=season)
     return sum(_alarms([world.week() for _ in range(WEEKS - 1 + YEAR)], seed))
+
+
+def false_alarms_of_songs(seed: int) -> int:
+    """The same for each week's new songs, whose clusters and distances are those of all songs."""
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.full(CLUSTERS, 2.0))
+    known = random.multinomial(KNOWN_SONGS, shares), random.multinomial(KNOWN_SONGS, np.full(BINS, 1 / BINS))
+    alarms, drifted = 0, False
+    for _ in range(YEAR):
+        new = random.multinomial(NEW_SONGS, shares), random.multinomial(NEW_SONGS, np.full(BINS, 1 / BINS))
+        worst = worst_of([shift_of(*pair) for pair in zip(known, new, strict=True)])
+        alarms += is_alarm(worst, before=drifted)
+        drifted = worst.is_drift
+    return alarms
 
 
 def _alarms(weeks: list[NDArray[np.float64]], seed: int) -> list[bool]:

@@ -9,12 +9,17 @@ from typing import Any, Final
 
 from benchmarks._clusters import accuracies
 from benchmarks._listening import Crowd
-from benchmarks._trial import Decide, Trial, by_events, by_rounds, is_brought_back, live
-from benchmarks._weeks import false_alarms, is_found
+from benchmarks._trial import TEST_SHARE, Decide, Trial, by_events, by_rounds, is_brought_back, live
+from benchmarks._weeks import false_alarms, false_alarms_of_songs, is_found
 from benchmarks.report import Finding, Report
 from recommender.engine.verdicts import Kind, Outcome
 
 PROCESSES: Final = 2
+LOST: Final = 0.5  # of the lists fall to the test, where .7 is planned
+# What an operator may have; with fewer lives, for no target hangs on them.
+ENGAGED: Final = (2.1, 1.7, 0.84, 0.52)
+LISTENERS: Final = (20, 60, 200)
+FEWER: Final = 5
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ def scenarios(decide: Decide = by_rounds) -> Iterator[Scenario]:
     crooked = Trial(crowd=few, first=0.6)
     yield Scenario("crooked coin found invalid", ended(crooked, Outcome.INVALID), 0.95)
     yield Scenario("crooked coin promoted", ended(crooked, Outcome.PROMOTE), 0.0, at_most=True)
+    lost = Trial(Kind.REFRESH, few, share=LOST)
+    yield Scenario("lists lost, refresh: found invalid", ended(lost, Outcome.INVALID), 0.95)
+    yield Scenario("lists lost, refresh: promoted", ended(lost, Outcome.PROMOTE), 0.0, at_most=True)
     yield Scenario("drift JS .2 found in 2 weeks, 60 listeners", partial(_drifts, 0.2, 60), 0.9)
     yield Scenario("false full retrain in a stationary year", partial(_cries, 60), 0.05, at_most=True)
     yield Scenario("60 votes a song: accuracy >= .95 after feedback", partial(_refines, 60, 0.95), 0.95)
@@ -109,7 +117,9 @@ def _drifts(moved: float, listeners: int, seed: int) -> bool:
 
 
 def _cries(listeners: int, seed: int, *, hit: float = 0.0, season: float = 0.0) -> bool:
-    return false_alarms(seed, listeners=listeners, hit=hit, season=season) > 0
+    """Whether listening, or the week's new songs, would cause a full retrain in a year."""
+    found = false_alarms(seed, listeners=listeners, hit=hit, season=season)
+    return found + false_alarms_of_songs(seed) > 0
 
 
 def _refines(votes: int, wanted: float, seed: int) -> bool:
@@ -123,30 +133,51 @@ def _harmless(votes: int, seed: int) -> bool:
 
 def _table(pool: ProcessPoolExecutor, runs: int, decide: Decide) -> str:
     """What holds at other traffic: no target, for an operator has the listeners there are."""
-    lines = ["Change of +5 points promoted in 60 days / refresh of -5 promoted / equal refresh promoted:"]
-    lines.append(f"{'engaged songs a list':22}" + "".join(f"{n:>5} listeners     " for n in (20, 60, 200)))
-    for engaged in (2.1, 1.7, 0.84, 0.52):
-        cells = []
-        for listeners in (20, 60, 200):
-            crowd = Crowd(listeners=listeners, engaged=engaged)
-            trials = (
-                Trial(Kind.CHANGE, replace(crowd, effect=0.05)),
-                Trial(Kind.REFRESH, replace(crowd, effect=-0.05)),
-                Trial(Kind.REFRESH, crowd),
-            )
-            shares = [
-                _share(pool, _ended(decide, trial, Outcome.PROMOTE), runs, f"{engaged}, {listeners}")
-                for trial in trials
-            ]
-            cells.append(" / ".join(f"{share:.2f}" for share in shares))
-        lines.append(f"{engaged:<22}" + "  ".join(f"{cell:>18}" for cell in cells))
+    runs = max(1, runs // FEWER)
+    crowds = [Crowd(listeners=n, engaged=engaged) for engaged in ENGAGED for n in LISTENERS]
+    lines = [f"The same at other traffic, {runs} lives each; engaged songs a list, and listeners:"]
+    lines.append(f"{'':40}" + "".join(f"{crowd.engaged:>6}" for crowd in crowds))
+    lines.append(f"{'':40}" + "".join(f"{crowd.listeners:>6}" for crowd in crowds))
+    for name, happened in _at_other_traffic(decide):
+        shares = [_share(pool, partial(happened, crowd), runs, f"{name}, {crowd}") for crowd in crowds]
+        lines.append(f"{name:40}" + "".join(f"{share:>6.2f}" for share in shares))
     return "\n".join(lines)
+
+
+def _at_other_traffic(decide: Decide) -> Iterator[tuple[str, Callable[[Crowd, int], bool]]]:
+    """The scenarios again, of any crowd."""
+    for effect in (0.0, 0.05, -0.05):
+        yield (
+            f"change of {100 * effect:+.0f} points promoted",
+            partial(_promoted, decide, Kind.CHANGE, effect),
+        )
+    for effect in (0.0, -0.05, -0.1):
+        name = f"refresh of {100 * effect:+.0f} points promoted"
+        yield name, partial(_promoted, decide, Kind.REFRESH, effect)
+    for effect in (-0.05, -0.1):
+        name = f"refresh of {100 * effect:+.0f} rejected or rolled back"
+        yield name, partial(_stopped, decide, effect)
+    yield "crooked coin found invalid", partial(_invalid, decide, 0.6, TEST_SHARE)
+    yield "half of the lists for .7: found invalid", partial(_invalid, decide, 0.5, LOST)
+    yield ".6 of the lists for .7: found invalid", partial(_invalid, decide, 0.5, 0.6)
+
+
+def _promoted(decide: Decide, kind: Kind, effect: float, crowd: Crowd, seed: int) -> bool:
+    return _ends_so(decide, Trial(kind, replace(crowd, effect=effect)), Outcome.PROMOTE, seed)
+
+
+def _stopped(decide: Decide, effect: float, crowd: Crowd, seed: int) -> bool:
+    return _harm_ends(decide, replace(crowd, effect=effect), seed)
+
+
+def _invalid(decide: Decide, first: float, share: float, crowd: Crowd, seed: int) -> bool:
+    return _ends_so(decide, Trial(Kind.REFRESH, crowd, first, share), Outcome.INVALID, seed)
 
 
 def _drift_table(pool: ProcessPoolExecutor, runs: int) -> str:
     lines = ["Drift found within 2 weeks, by JS distance:"]
     lines.append(f"{'listeners':12}" + "".join(f"{moved:>8}" for moved in (0.1, 0.15, 0.2)))
-    for listeners in (60, 200):
+    for listeners in LISTENERS:
         shares = [
             _share(pool, partial(_drifts, moved, listeners), max(1, runs // 5), f"drift {moved}, {listeners}")
             for moved in (0.1, 0.15, 0.2)

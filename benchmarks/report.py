@@ -52,6 +52,11 @@ class Report:
     notes: list[str] = field(default_factory=list)
     is_broken: bool = False
 
+    @property
+    def is_met(self) -> bool:
+        """Whether every target was."""
+        return all(finding.met for finding in self.findings)
+
     def text(self) -> str:
         """A plain table; the notes stand below it."""
         rows = [COLUMNS, *(finding.cells() for finding in self.findings)]

@@ -13,7 +13,7 @@ from recommender.drifting import last_week
 from recommender.engine import artifact
 from recommender.engine.catalogue import Catalogue
 from recommender.engine.clusters import centres_of, nearest
-from recommender.engine.drift import Shift, bins_of, counts_of, shift_of
+from recommender.engine.drift import Shift, bins_of, counts_of, is_alarm, shift_of, worst_of
 from recommender.engine.fitting import content_of
 from recommender.engine.spaces import unpacked
 from recommender.models import DriftReport
@@ -72,16 +72,15 @@ def _new_songs(model: Model, week: date) -> list[Song]:
 
 def _report(model: Model, week: date, now: datetime, shifts: tuple[Shift, Shift]) -> DriftReport:
     by_cluster, by_distance = shifts
-    worst = max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
+    worst = worst_of(shifts)
     kind = DriftReport.Kind.SONGS
     last = last_week(kind, week)
-    twice = worst.is_drift and worst.psi >= 2 * worst.critical
     report, _ = DriftReport.objects.update_or_create(
         version=model.version, kind=kind, week=week,
         defaults={
             "at": now, "n": worst.n, "effect": worst.psi, "limit": worst.critical,
             "drifted": worst.is_drift,
-            "alarm": twice or (worst.is_drift and last is not None and last.drifted),
+            "alarm": is_alarm(worst, before=last is not None and last.drifted),
             "causes": _causes(model, by_cluster, by_distance) if worst.is_drift else [],
         },
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Drift: do new songs, or listeners' weeks, look unlike what the model learnt from?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,11 @@ class Shift:
     @property
     def is_drift(self) -> bool:
         return self.is_enough and self.psi > self.critical
+
+    @property
+    def is_large(self) -> bool:
+        """So far that one week is enough."""
+        return self.is_drift and self.psi >= 2 * self.critical
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,12 @@ def change_of(weeks: NDArray[np.floating], *, seed: int) -> Change:
     return Change(p, _effect(seen, chance), limit, shares, parts, listeners, plays)
 
 
-def is_alarm(change: Change, *, before: bool) -> bool:
+def worst_of(shifts: Sequence[Shift]) -> Shift:
+    """The one that is farthest beyond what chance exceeds."""
+    return max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
+
+
+def is_alarm(change: Change | Shift, *, before: bool) -> bool:
     """Whether to act: drift two weeks running, or once twice as far.
 
     Args:

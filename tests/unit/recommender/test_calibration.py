@@ -1,12 +1,14 @@
 """The loop's decisions on planted effects: a small, seeded part of `python -m benchmarks calibration`."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import main
 from benchmarks._listening import Crowd
 from benchmarks._trial import Trial, by_events, is_brought_back, live
-from benchmarks._weeks import false_alarms, is_found
+from benchmarks._weeks import false_alarms, false_alarms_of_songs, is_found
 from recommender.engine.verdicts import Kind, Outcome
 
 LIVES = range(40)
@@ -21,10 +23,20 @@ def test_equal_models_are_hardly_ever_promoted() -> None:
     assert share(Trial(crowd=replace(SIXTY, spread=0.05)), Outcome.PROMOTE) <= 0.05
 
 
-def test_deciding_by_single_events_would_promote_equal_models() -> None:
-    promoted = [live(Trial(crowd=SIXTY), seed, by_events).outcome == Outcome.PROMOTE for seed in LIVES]
+def test_deciding_by_single_events_would_tell_equal_models_apart() -> None:
+    ended = [live(Trial(crowd=SIXTY), seed, by_events).outcome for seed in LIVES]
+    rightly = [live(Trial(crowd=SIXTY), seed).outcome for seed in LIVES]
 
-    assert sum(promoted) / len(LIVES) > 0.05
+    decided = {Outcome.PROMOTE, Outcome.REJECT}
+    assert sum(outcome in decided for outcome in ended) / len(LIVES) > 0.15
+    assert sum(outcome in decided for outcome in rightly) / len(LIVES) <= 0.05
+
+
+def test_lists_that_are_lost_on_their_way_make_a_refresh_s_test_invalid() -> None:
+    lost = Trial(Kind.REFRESH, SIXTY, share=0.5)
+
+    assert share(lost, Outcome.INVALID) == 1
+    assert share(lost, Outcome.PROMOTE) == 0
 
 
 def test_a_model_that_is_five_points_better_is_promoted_in_sixty_days() -> None:
@@ -72,3 +84,10 @@ def test_a_drift_is_found_within_two_weeks() -> None:
 
 def test_a_stationary_year_causes_no_alarm() -> None:
     assert sum(false_alarms(seed, listeners=60) for seed in range(4)) == 0
+    assert sum(false_alarms_of_songs(seed) > 0 for seed in range(50)) <= 1
+
+
+def test_a_target_that_is_missed_fails_the_suite(tmp_path: Path) -> None:
+    told = f"--json={tmp_path / 'figures.json'}"
+
+    assert main(["calibration", "--runs=2", "--event-level", told]) == 1
