@@ -16,6 +16,8 @@ from recommender.models import AttributedListen, EngagedList, EngagementDay, Fee
 from recommender.profiles import LEAST_LISTEN
 
 OPEN_FOR: Final = timedelta(days=7)
+# Known two days after a day has begun, and of every day alike: what an alarm can compare.
+EARLY: Final = timedelta(days=1)
 BATCH: Final = 500  # listeners, whose lists and listening are in memory at once
 Kind = Feedback.Kind
 
@@ -35,26 +37,34 @@ class Outcome:
     """What came of one list."""
 
     given: Given
-    said: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    said: dict[str, dict[int, datetime]] = field(default_factory=lambda: defaultdict(dict))
     played: dict[int, datetime] = field(default_factory=dict)
 
     @property
     def listened(self) -> set[int]:
-        return self.said[Kind.LISTEN] | set(self.played)
+        return set(self.said[Kind.LISTEN]) | set(self.played)
 
-    @property
-    def engaged(self) -> set[int]:
-        refused = self.said[Kind.SKIP] | self.said[Kind.DISLIKE]
-        return (self.said[Kind.LIKE] | self.listened) - refused
+    def engaged(self, within: timedelta) -> set[int]:
+        """Songs liked, listened to or played so soon, and not refused so soon."""
+        until = self.given.at + within
+        taken = (self.said[Kind.LIKE], self.said[Kind.LISTEN], self.played)
+        refused = (self.said[Kind.SKIP], self.said[Kind.DISLIKE])
+        return _by(until, taken) - _by(until, refused)
 
-    def row(self, *, final: bool) -> EngagedList:
+    def row(self, read_at: datetime | None) -> EngagedList:
         given = self.given
+        age = read_at - given.at if read_at is not None else timedelta()
         return EngagedList(
             served_list_id=given.pk, listener_id=given.listener, version_id=given.version, at=given.at,
-            songs=len(given.songs), engaged=len(self.engaged), likes=len(self.said[Kind.LIKE]),
+            songs=len(given.songs), engaged=len(self.engaged(OPEN_FOR)), likes=len(self.said[Kind.LIKE]),
             listens=len(self.listened), skips=len(self.said[Kind.SKIP]),
-            dislikes=len(self.said[Kind.DISLIKE]), final=final,
+            dislikes=len(self.said[Kind.DISLIKE]), final=age >= OPEN_FOR,
+            early=len(self.engaged(EARLY)) if age >= EARLY else None,
         )  # fmt: skip
+
+
+def _by(until: datetime, times: Iterable[dict[int, datetime]]) -> set[int]:
+    return {song for one in times for song, at in one.items() if at <= until}
 
 
 def update(now: datetime) -> int:
@@ -124,16 +134,13 @@ def _attribute(outcomes: Sequence[Outcome], at: datetime, song: int, kind: str |
             if kind is None:
                 outcome.played.setdefault(song, at)
             else:
-                outcome.said[kind].add(song)
+                outcome.said[kind].setdefault(song, at)
             return
 
 
 def _store(outcomes: Sequence[Outcome], read_at: datetime | None) -> set[tuple[int, date]]:
     """Write what came of the lists; the versions and days that this concerns."""
-    rows = [
-        outcome.row(final=read_at is not None and outcome.given.at + OPEN_FOR <= read_at)
-        for outcome in outcomes
-    ]
+    rows = [outcome.row(read_at) for outcome in outcomes]
     attributed = [
         AttributedListen(served_list_id=outcome.given.pk, song_id=song, at=at)
         for outcome in outcomes
@@ -142,7 +149,7 @@ def _store(outcomes: Sequence[Outcome], read_at: datetime | None) -> set[tuple[i
     with transaction.atomic():
         EngagedList.objects.bulk_create(
             rows, update_conflicts=True, unique_fields=["served_list"], batch_size=BATCH,
-            update_fields=["songs", "engaged", "likes", "listens", "skips", "dislikes", "final"],
+            update_fields=["songs", "engaged", "early", "likes", "listens", "skips", "dislikes", "final"],
         )  # fmt: skip
         AttributedListen.objects.bulk_create(attributed, ignore_conflicts=True, batch_size=BATCH)
     return {(row.version_id, row.at.astimezone(UTC).date()) for row in rows}
@@ -158,24 +165,34 @@ def _add_up(version: int, day: date) -> None:
     rows = list(
         EngagedList.objects.filter(
             version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1)
-        ).values_list("listener_id", "engaged", "likes", "skips", "dislikes", "listens", "final")
+        ).values_list("listener_id", "engaged", "early", "likes", "skips", "dislikes", "listens", "final")
     )
-    of_listener: dict[int, list[int]] = defaultdict(list)
     sums: Counter[str] = Counter()
-    for listener, engaged, *counts, _ in rows:
-        of_listener[listener].append(engaged)
+    for _, _, _, *counts, _ in rows:
         sums.update(dict(zip(("likes", "skips", "dislikes", "listens"), counts, strict=True)))
-    means = [fmean(values) for values in of_listener.values()]
+    means = _means((row[0], row[1]) for row in rows)
+    soon = [(listener, early) for listener, _, early, *_ in rows if early is not None]
+    # Of a part of the day's lists it would be another measure.
+    early = _means(soon) if len(soon) == len(rows) else []
     organic, recommended = _plays(version, begins)
     EngagementDay.objects.update_or_create(
         version_id=version, day=day,
         defaults={
             "lists": len(rows), "listeners": len(means), "engaged": fmean(means) if means else 0.0,
             "engaged_deviation": pstdev(means) if means else 0.0, **sums,
+            "early": fmean(early) if early else None, "early_deviation": pstdev(early) if early else 0.0,
             "organic_plays": organic, "recommended_plays": recommended,
             "final": all(final for *_, final in rows),
         },
     )  # fmt: skip
+
+
+def _means(values: Iterable[tuple[int, int]]) -> list[float]:
+    """One value a listener."""
+    of_listener: dict[int, list[int]] = defaultdict(list)
+    for listener, value in values:
+        of_listener[listener].append(value)
+    return [fmean(values) for values in of_listener.values()]
 
 
 def _plays(version: int, begins: datetime) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from statistics import fmean, median, stdev
 from typing import Any, Final
 
+from django.db.models import Min
 from django.urls import reverse
 
 from ingestion import incidents
@@ -13,12 +14,12 @@ from ingestion.incidents import Condition
 from ingestion.models import Incident, Song
 from recommender import drifting, newcomers
 from recommender.champion import Model
-from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion
+from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
 
 WARNING: Final = Incident.Severity.WARNING
 # Less than the day between two looks, far more than between two deliveries of one.
 TOLD_FOR: Final = timedelta(hours=20)
-# --- Engagement: the champion's last two days against the days before, whichever version served.
+# --- Engagement: the last two days that are known against the days before, whichever version served.
 DAYS: Final = 42
 FEWEST_DAYS: Final = 14
 RUNNING_DAYS: Final = 2  # a single odd day is a feast day
@@ -39,6 +40,22 @@ MOST_BEYOND: Final = 0.2
 
 
 @dataclass(frozen=True)
+class Served:
+    """What listeners made within 24 hours of a day's lists, whichever versions made them.
+
+    Attributes:
+        versions: labels, the one with most lists first.
+        deviation: of the listeners' means.
+    """
+
+    day: date
+    versions: tuple[str, ...]
+    engaged: float
+    deviation: float
+    listeners: int
+
+
+@dataclass(frozen=True)
 class Usual:
     """Engaged songs a list on the days before: usual is `low` to `high`."""
 
@@ -49,16 +66,40 @@ class Usual:
 
 
 def watch_engagement(now: datetime) -> list[Incident]:
-    """An incident while two days running are far from the days before."""
-    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
-    since = (now - timedelta(days=DAYS)).date()
-    rows = EngagementDay.objects.filter(final=True, lists__gt=0, day__gte=since).order_by("day")
-    days = list(rows.exclude(version__role=ModelVersion.Role.CHALLENGER))
-    wrong = list(_deviating(days, champion)) if champion else []
+    """An incident while two days running are far from the days before, all at the age of 24 hours.
+
+    A day is known at the look two days after it; that of seven days would be known nine days after.
+    """
+    wrong = list(_deviating(served_days((now - timedelta(days=DAYS)).date())))
     return incidents.settle("engagement_deviates", wrong, now)
 
 
-def usual(days: Sequence[EngagementDay]) -> Usual | None:
+def served_days(since: date) -> list[Served]:
+    """The days that are known, in order; what a challenger alone was served to does not count."""
+    first = dict(Promotion.objects.values_list("promoted").annotate(Min("at")))
+    rows = EngagementDay.objects.filter(early__isnull=False, lists__gt=0, day__gte=since)
+    days: dict[date, list[EngagementDay]] = {}
+    for row in rows.select_related("version").order_by("day", "-lists"):
+        crowned = first.get(row.version_id)
+        if crowned is not None and crowned.astimezone(UTC).date() <= row.day:
+            days.setdefault(row.day, []).append(row)
+    return [_together(day, rows) for day, rows in days.items()]
+
+
+def _together(day: date, rows: Sequence[EngagementDay]) -> Served:
+    """One day of all versions that were champion on it."""
+    listeners = sum(row.listeners for row in rows)
+    weights = [row.listeners / listeners for row in rows]
+    early = [row.early or 0.0 for row in rows]
+    mean = sum(weight * value for weight, value in zip(weights, early, strict=True))
+    variance = sum(
+        weight * (row.early_deviation**2 + (value - mean) ** 2)
+        for weight, value, row in zip(weights, early, rows, strict=True)
+    )
+    return Served(day, tuple(row.version.label for row in rows), mean, variance**0.5, listeners)
+
+
+def usual(days: Sequence[Served]) -> Usual | None:
     """Median +- 4.5 robust deviations, and never narrower than the days' own standard errors allow."""
     if len(days) < FEWEST_DAYS:
         return None
@@ -66,12 +107,12 @@ def usual(days: Sequence[EngagementDay]) -> Usual | None:
     middle = median(values)
     spread = TO_DEVIATION * median(abs(value - middle) for value in values)
     # Of a day with few listeners the mean is a matter of chance.
-    chance = fmean(day.engaged_deviation / max(1, day.listeners) ** 0.5 for day in days)
+    chance = fmean(day.deviation / max(1, day.listeners) ** 0.5 for day in days)
     half = K * max(spread, chance)
     return Usual(middle, max(0.0, middle - half), middle + half, len(days))
 
 
-def _deviating(days: Sequence[EngagementDay], champion: ModelVersion) -> Iterable[Condition]:
+def _deviating(days: Sequence[Served]) -> Iterable[Condition]:
     before, last = days[:-RUNNING_DAYS], days[-RUNNING_DAYS:]
     band = usual(before)
     if band is None or len(last) < RUNNING_DAYS:
@@ -80,7 +121,9 @@ def _deviating(days: Sequence[EngagementDay], champion: ModelVersion) -> Iterabl
     verdict = "low" if max(values) < band.low else "high" if min(values) > band.high else ""
     if verdict:
         facts = {
-            "version": champion.label, "value": round(fmean(values), 3), "verdict": verdict,
+            "version": ", ".join(dict.fromkeys(label for day in last for label in day.versions)),
+            "value": round(fmean(values), 3), "verdict": verdict,
+            "days": [day.day.isoformat() for day in last],
             "low": round(band.low, 3), "high": round(band.high, 3), "median": round(band.middle, 3),
             "n": band.n,
         }  # fmt: skip

@@ -49,7 +49,7 @@ MODELS: Final = {
         what=(
             _("Of each list, listeners hear far more, or far fewer, songs than they usually do."),
             _("Version: {version}."),
-            _("It was {value} songs a list: {verdict}."),
+            _("On {days} it was {value} songs a list within 24 hours: {verdict}."),
             _("Usual is {low} to {high}, around {median}, from {n} days."),
         ),
         how_bad=(_("The recommendations may be worse, or something in the app has changed."),),

@@ -63,7 +63,7 @@ LABELS: Final = {
     "mad": _("Median absolute deviation"), "low": _("Lowest usual value"), "high": _("Highest usual value"),
     "mean": _("Mean"), "n": _("Compared with"), "verdict": _("Verdict"), "version": _("Version"),
     "from_version": _("Withdrawn"), "to_version": _("Serving"),
-    "experiment": _("Test"), "causes": _("Causes"),
+    "experiment": _("Test"), "causes": _("Causes"), "days": _("Days"),
     "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
     "status": _("Status"), "feature": _("Feature"),
 }  # fmt: skip

@@ -158,8 +158,11 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     readonly_fields = ("engaged_shown", "deviation")
     fieldsets = (
         (None, {"fields": (("day", "version", "final"), ("lists", "listeners"))}),
-        ("What listeners made of it", {"fields": (("engaged_shown", "deviation"), ("likes", "listens"),
-                                                  ("skips", "dislikes"))}),
+        (
+            "What listeners made of it",
+            {"fields": (("engaged_shown", "deviation"), ("early", "early_deviation"),
+                        ("likes", "listens"), ("skips", "dislikes"))},
+        ),
         ("Played that day", {"fields": (("recommended_plays", "organic_plays"),)}),
     )  # fmt: skip
 

@@ -211,6 +211,9 @@ class EngagedList(models.Model):
     engaged = models.PositiveSmallIntegerField(
         default=0, help_text="Songs liked or listened to, not refused."
     )
+    early = models.PositiveSmallIntegerField(
+        "engaged within a day", null=True, blank=True, help_text="Empty until a day was read in."
+    )
     likes = models.PositiveSmallIntegerField(default=0)
     listens = models.PositiveSmallIntegerField(default=0, help_text="Attributed ones, and those reported.")
     skips = models.PositiveSmallIntegerField(default=0)
@@ -237,6 +240,11 @@ class EngagementDay(models.Model):
     listeners = models.PositiveIntegerField(default=0)
     engaged = models.FloatField("engaged songs a list, mean over listeners", default=0.0)
     engaged_deviation = models.FloatField("standard deviation over listeners", default=0.0)
+    early = models.FloatField(
+        "engaged within a day", null=True, blank=True,
+        help_text="The same, of each list's first 24 hours; empty until they were read in.",
+    )  # fmt: skip
+    early_deviation = models.FloatField("standard deviation of that", default=0.0)
     likes = models.PositiveIntegerField(default=0)
     skips = models.PositiveIntegerField(default=0)
     dislikes = models.PositiveIntegerField(default=0)

@@ -48,7 +48,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"measure": "received", "resource": "songs", "value": 500.0, "median": 1000.0, "low": 900.0,
          "high": 1100.0, "n": 28, "verdict": "low"},
     ),
-    "engagement_deviates": ("engagement_deviates", {"version": "2026w45.1", "value": 0.1, "verdict": "low"}),
+    "engagement_deviates": (
+        "engagement_deviates",
+        {"version": "2026w45.1", "value": 0.1, "verdict": "low", "days": ["2026-11-20", "2026-11-21"]},
+    ),
     "cohesion_deviates": ("cohesion_deviates", {"value": 0.1, "mean": 0.2, "low": 0.15}),
     "feed_fault": ("feed_fault:tempo", {"fault": "the same value in every row"}),
     "challenger_failed": (

@@ -13,9 +13,11 @@ from recommender.models import (
     EngagementDay,
     Feedback,
     ModelVersion,
+    Promotion,
     ServedList,
     Shelf,
 )
+from recommender.monitoring import watch_engagement
 from tests.support.tested import DAY, START, people_and_songs, read_the_source, version
 
 pytestmark = pytest.mark.django_db
@@ -127,6 +129,54 @@ def test_what_comes_late_is_counted_until_the_list_is_final(champion: ModelVersi
 
     assert EngagedList.objects.get().final
     assert outcome(served)[0] == 1
+
+
+def test_what_came_within_a_day_is_kept_apart_and_never_grows_with_age(champion: ModelVersion) -> None:
+    serve(champion, [10, 11, 12, 13, 14])
+    said(10, "like", START + HOUR)
+    played([11], START + DAY)
+    played([12], START + DAY + HOUR)
+    said(13, "like", START + HOUR)
+    said(13, "skip", START + 2 * HOUR)
+    said(10, "dislike", START + 2 * DAY)
+    read_the_source(START + DAY)
+
+    update(START + DAY + 2 * HOUR)
+    soon = (EngagedList.objects.get().early, EngagementDay.objects.get().early)
+    update(START + 6 * DAY)
+
+    assert soon == (2, 2.0)
+    assert (EngagedList.objects.get().early, EngagementDay.objects.get().early) == (2, 2.0)
+    assert EngagedList.objects.get().engaged == 2
+
+
+def test_until_a_day_was_read_in_nobody_knows_what_came_within_it(champion: ModelVersion) -> None:
+    serve(champion, [10])
+    serve(champion, [11], START + HOUR)
+    read_the_source(START + DAY)
+
+    update(START + DAY + 2 * HOUR)
+
+    assert sorted(EngagedList.objects.values_list("early", flat=True), key=str) == [0, None]
+    assert EngagementDay.objects.get().early is None
+
+
+def test_two_bad_days_are_told_of_at_the_look_two_days_after_them(champion: ModelVersion) -> None:
+    Promotion.objects.create(promoted=champion, reason="The first.", by="test", at=START - DAY)
+    told = {}
+    for day in range(20):
+        at = START + day * DAY
+        for listener in (1, 2):
+            serve(champion, [10, 11, 12, 13], at, listener)
+            played([10, 11, 12] if day < 16 else [], at + HOUR, listener)
+        read_the_source(at.replace(hour=2))
+        look = at.replace(hour=5)
+        update(look)
+        told[day] = [one.facts["days"] for one in watch_engagement(look)]
+
+    # The days 16 and 17 are bad: the 18th and the 19th of November.
+    assert told[18] == []
+    assert told[19] == [["2026-11-18", "2026-11-19"]]
 
 
 def test_looking_twice_changes_nothing(champion: ModelVersion) -> None:

@@ -1,28 +1,34 @@
 """Engagement, cohesion and the feed, watched: an incident while they are not well, none while they are."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ingestion.models import Incident, Song
-from recommender.models import EngagementDay, ModelVersion
-from recommender.monitoring import fault_of, usual, watch_cohesion, watch_engagement, watch_feed
+from recommender.models import EngagementDay, ModelVersion, Promotion
+from recommender.monitoring import fault_of, served_days, usual, watch_cohesion, watch_engagement, watch_feed
 from tests.support.tested import DAY, START, version
 
 pytestmark = pytest.mark.django_db
 
 
-def days(values: list[float], *, listeners: int = 60, of: ModelVersion | None = None) -> None:
-    """One day of lists for each value; the last one is yesterday's."""
+def days(values: list[float], *, listeners: int = 60, of: ModelVersion | None = None, skip: int = 0) -> None:
+    """One day of lists for each value; `skip` days lie between the last one and today."""
     serving = of or ModelVersion.objects.get(role="champion")
-    first = (START - len(values) * DAY).date()
+    first = (START - (len(values) + skip) * DAY).date()
     EngagementDay.objects.bulk_create(
         EngagementDay(version=serving, day=first + place * DAY, lists=listeners, listeners=listeners,
-                      engaged=value, engaged_deviation=1.0, final=True)
+                      engaged=9.0, early=value, early_deviation=1.0)
         for place, value in enumerate(values)
     )  # fmt: skip
+
+
+def crowned(label: str, role: str, at: datetime) -> ModelVersion:
+    made = version(label, role)
+    Promotion.objects.create(promoted=made, reason="It was better.", by="test", at=at)
+    return made
 
 
 def healthy(n: int = 30, seed: int = 1) -> list[float]:
@@ -31,7 +37,7 @@ def healthy(n: int = 30, seed: int = 1) -> list[float]:
 
 @pytest.fixture
 def champion() -> ModelVersion:
-    return version("2026w44.1", "champion")
+    return crowned("2026w44.1", "champion", START - 60 * DAY)
 
 
 class TestEngagement:
@@ -48,7 +54,8 @@ class TestEngagement:
 
         assert [one.key for one in opened] == ["engagement_deviates"]
         assert (opened[0].facts["verdict"], opened[0].facts["value"]) == ("low", 0.85)
-        EngagementDay.objects.filter(engaged__lt=1).update(engaged=2.0)
+        assert opened[0].facts["days"] == ["2026-10-31", "2026-11-01"]
+        EngagementDay.objects.filter(early__lt=1).update(early=2.0)
         assert watch_engagement(START + DAY) == []
         assert Incident.objects.get().resolved_at == START + DAY
 
@@ -75,7 +82,42 @@ class TestEngagement:
 
     def test_days_without_lists_are_no_days(self, champion: ModelVersion) -> None:
         days(healthy())
-        EngagementDay.objects.filter(day__gte=(START - 2 * DAY).date()).update(lists=0, engaged=0)
+        EngagementDay.objects.filter(day__gte=(START - 2 * DAY).date()).update(lists=0, early=0)
+
+        assert watch_engagement(START) == []
+
+    def test_a_day_of_which_a_day_was_not_read_in_yet_is_not_compared(self, champion: ModelVersion) -> None:
+        days([*healthy(), 0.9, 0.8])
+        EngagementDay.objects.filter(day=(START - DAY).date()).update(early=None)
+
+        assert watch_engagement(START) == []
+
+    def test_the_versions_that_served_the_bad_days_are_named_and_not_the_one_that_came_after(
+        self, champion: ModelVersion
+    ) -> None:
+        days([*healthy(), 0.9, 0.8], skip=1)
+        ModelVersion.objects.update(role="retired")
+        days([2.0], of=crowned("2026w45.1", "champion", START - DAY), skip=0)
+        EngagementDay.objects.filter(version__label="2026w45.1").update(early=None)
+
+        assert watch_engagement(START)[0].facts["version"] == "2026w44.1"
+
+    def test_two_versions_on_the_day_of_a_promotion_are_one_day(self, champion: ModelVersion) -> None:
+        days([*healthy(), 0.9])
+        ModelVersion.objects.update(role="retired")
+        days([0.7], of=crowned("2026w45.1", "champion", START - DAY), listeners=30)
+
+        assert watch_engagement(START) == []
+        last = served_days((START - DAY).date())
+        assert (len(last), last[0].listeners, last[0].versions) == (1, 90, ("2026w44.1", "2026w45.1"))
+        assert (last[0].engaged, last[0].deviation) == pytest.approx((0.8333, 1.0044), abs=1e-4)
+
+    def test_what_a_challenger_alone_was_served_to_is_no_day_of_the_service(
+        self, champion: ModelVersion
+    ) -> None:
+        days([*healthy(), 2.0, 2.0])
+        days([0.1, 0.1], of=version("2026w45.1", "retired"))
+        days([0.1, 0.1], of=crowned("2026w46.1", "retired", START + DAY))
 
         assert watch_engagement(START) == []
 
