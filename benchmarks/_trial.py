@@ -73,7 +73,7 @@ def live(trial: Trial, seed: int, decide: Decide = by_rounds) -> Ended:
         if outcome != Outcome.WAITING:
             return Ended(outcome, number)
         days.append(life.day(number, share=trial.share, first=trial.first))
-        scored.append(_scored(days[-1], number))
+        scored.append(scored_lists(days[-1], number))
     return Ended(Outcome.WAITING, USUAL.deadline)
 
 
@@ -85,7 +85,7 @@ def is_brought_back(crowd: Crowd, seed: int) -> bool:
         found = verdict(_evidence(Kind.ANCHOR, _closed(scored, number), [], number)).outcome
         if found == Outcome.ROLLBACK:
             return True
-        scored.append(_scored(life.day(number, share=1 - TEST_SHARE), number))
+        scored.append(scored_lists(life.day(number, share=1 - TEST_SHARE), number))
     return False
 
 
@@ -111,7 +111,7 @@ def _evidence(kind: Kind, lists: Sequence[ListScore], days: Sequence[Day], numbe
     )  # fmt: skip
 
 
-def _scored(day: Day, number: int) -> list[ListScore]:
+def scored_lists(day: Day, number: int) -> list[ListScore]:
     rows = zip(day.listeners.tolist(), day.by_challenger.tolist(), day.engaged, strict=True)
     return [
         ListScore(listener, number, score_list(SONGS, teams, set(np.flatnonzero(liked).tolist()), ()))

@@ -27,6 +27,7 @@ def models(request: HttpRequest) -> HttpResponse:
     change = next((test for test in tests if test.kind == Kind.CHANGE and test.started_at), None)
     played = (change.days or 0, change.rounds or 0) if change else (0, 0)
     ledger, drift = presentation.ledger(), portraits.drift_reports()
+    days = portraits.engagement_days(now)
     context = {
         **admin.site.each_context(request),
         "title": "Models",
@@ -35,10 +36,10 @@ def models(request: HttpRequest) -> HttpResponse:
         "tests": [{"test": test, "said": _said(test)} for test in tests],
         "change": change,
         # Of the change that is tested, or of one that began now.
-        "card": detectable(change.list_share if change else LIST_SHARE, now, played),
+        "card": detectable(change.list_share if change else LIST_SHARE, now, played, days),
         "plots": [
             portraits.versions_plot(versions.newest),
-            portraits.engagement_plot(now),
+            portraits.engagement_plot(days),
             portraits.cohesion_plot(versions.newest),
             portraits.drift_plot(drift),
             portraits.map_plot(versions.champion),

@@ -131,12 +131,15 @@ def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
     )  # fmt: skip
 
 
-def engagement_plot(now: datetime) -> Plot:
-    """Engaged songs a list, day by day, of each version that served."""
+def engagement_days(now: datetime) -> list[EngagementDay]:
+    """What was counted of each of the last days, the oldest first."""
     since = (now - timedelta(days=DAYS)).date()
-    rows = list(
-        EngagementDay.objects.filter(day__gte=since, lists__gt=0).select_related("version").order_by("day")
-    )
+    rows = EngagementDay.objects.filter(day__gte=since, lists__gt=0)
+    return list(rows.select_related("version").order_by("day"))
+
+
+def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
+    """Engaged songs a list, day by day, of each version that served."""
     days = sorted({row.day for row in rows})
     labels = sorted({row.version.label for row in rows})
     found = {(row.version.label, row.day): row.engaged for row in rows}

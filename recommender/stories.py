@@ -10,7 +10,7 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 
 from recommender import evidence
-from recommender.detecting import Detectable, detectable
+from recommender.detecting import card_of
 from recommender.engine.sequential import ln_e_of_losing, ln_e_of_share, ln_e_of_wins, share_of_wins
 from recommender.engine.verdicts import LN_MANY, USUAL, Evidence, Guardrail, Rules, odds_told
 from recommender.models import Decision, Experiment, ScoredList, ServedList
@@ -70,7 +70,7 @@ class Story:
         arms: how many lists each arm served.
         guardrails: of the A/B split.
         gates: what was measured before any listener saw it.
-        card: what can be seen at this traffic; None where nothing is to be seen any more.
+        card: what can be seen at this traffic; empty where nothing is to be seen any more.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Story:
     arms: list[dict[str, Any]]
     guardrails: list[str]
     gates: list[dict[str, Any]]
-    card: Detectable | None
+    card: str
     decisions: str
 
 
@@ -101,8 +101,7 @@ def story_of(experiment: Experiment, now: datetime) -> Story:
     last = looks[-1] if looks else None
     numbers = _numbers(experiment, last, now)
     days, sides = _days(experiment), SIDES.get(Kind(experiment.kind), USUAL_SIDES)
-    # A change and its like are decided by rounds; how many days of them a refresh needs is fixed.
-    is_seen = experiment.status != Status.ENDED and experiment.kind in {Kind.CHANGE, Kind.EQUALS}
+    is_seen = experiment.status != Status.ENDED and experiment.kind != Kind.ANCHOR
     played = sum(day["closed"] > 0 for day in days), sum(day["won"] + day["lost"] for day in days)
     return Story(
         title=_title(experiment), headline=_headline(experiment, last), sides=sides,
@@ -113,7 +112,7 @@ def story_of(experiment: Experiment, now: datetime) -> Story:
         rounds=_rounds_chart(days, sides), coins=_coins(numbers), days=days, arms=_arms(experiment),
         guardrails=[_guardrail(rail) for rail in numbers.guardrails],
         gates=experiment.gates.get("gates", []),
-        card=detectable(experiment.list_share, now, played) if is_seen else None,
+        card=card_of(experiment, now, played) if is_seen else "",
         decisions=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
     )  # fmt: skip
 

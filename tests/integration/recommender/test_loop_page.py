@@ -116,8 +116,17 @@ def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) 
                 items=[],
             )  # fmt: skip
 
+    for day in range(4, 18):
+        EngagementDay.objects.create(
+            version=served, day=(timezone.now() - timedelta(days=day)).date(), lists=30, listeners=30,
+            engaged=1.5, final=day > 7,
+        )  # fmt: skip
+
+    told = page(staff)
+
     # 210 lists in six days and an hour, of which 70 % would be in the test, with 1.3 rounds each.
-    assert "At 32 decisive rounds a day (expected) you see a 3-point change in" in page(staff)
+    assert "At 32 decisive rounds a day (expected) you see a 3-point change in" in told
+    assert "Your column in the README&#x27;s tables: about 30 listeners, 1.5 engaged songs a list." in told
 
 
 def test_who_is_no_staff_is_asked_to_log_in() -> None:
