@@ -97,6 +97,8 @@ def _days(kind: str, rules: Rules) -> str:
         return f"at least {rules.refresh_days}; with little traffic {rules.refresh_deadline}"
     if kind == Kind.CHANGE:
         return f"at least {rules.change_days}, at most {rules.deadline}"
+    if kind == Kind.EQUALS:
+        return f"at most {rules.equals_days}"
     return ""
 
 

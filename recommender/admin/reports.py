@@ -242,9 +242,12 @@ def heard_of(song: int) -> list[SongEvidence]:
 def why_there(evidence: SongEvidence) -> str:
     """Such as "moved: 14 listeners, odds 9.0 : 1"."""
     people = f"{evidence.listeners} listener{'' if evidence.listeners == 1 else 's'}"
-    if evidence.before == evidence.after:
-        return f"stays: {people}, not enough to move it"
-    return f"moved: {people}, odds {odds_told(abs(evidence.log_odds))}"
+    odds = odds_told(abs(evidence.log_odds))
+    if evidence.before != evidence.after:
+        return f"moved: {people}, odds {odds}"
+    # Too few or too unsure; or votes that were held out did not agree.
+    elsewhere = f"odds {odds} for another cluster, " if evidence.log_odds > 0 else ""
+    return f"stays: {people}, {elsewhere}not enough to move it"
 
 
 def _with_names(rows: QuerySet[SongEvidence]) -> QuerySet[SongEvidence]:

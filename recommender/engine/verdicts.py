@@ -60,7 +60,8 @@ class Rules:
     change_days: int = 21
     deadline: int = 60
     late_days: int = 14
-    equals_days: int = 14
+    # Of decisions that were stored before it was a rule of its own: they come out as they did.
+    equals_days: int = 60
     anchor: float = 10.0
     split_days: int = 7
     split_listeners: int = 30
@@ -141,7 +142,7 @@ class Verdict:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-USUAL: Final = Rules()
+USUAL: Final = Rules(equals_days=14)
 
 
 def verdict(evidence: Evidence, rules: Rules = USUAL) -> Verdict:
@@ -228,7 +229,7 @@ def _of_equals(evidence: Evidence, rules: Rules) -> Found:
             f"Two arms of the same model differ: {score}. Look for a fault in the serving.",
         )
     if evidence.days < rules.equals_days:
-        return Outcome.WAITING, f"Day {evidence.days} of {rules.equals_days}: {score}."
+        return Outcome.WAITING, f"Two arms of the same model: {score}."
     return Outcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 

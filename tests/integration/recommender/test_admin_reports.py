@@ -128,14 +128,16 @@ def heard(label: str, **fields: Any) -> SongEvidence:
 
 def test_a_songs_page_tells_why_it_moved_the_newest_version_first(staff: Client) -> None:
     people_and_songs()
-    heard("2026w44.1", after=1, listeners=1)
+    heard("2026w43.1", after=1)
+    heard("2026w44.1", after=1, listeners=1, log_odds=0.0)
     heard("2026w45.1")
 
     told = read(staff, "ingestion_song_change", 10)
 
     newer = "2026w45.1: moved: 14 listeners, odds 9.0 : 1. Rock of 2026w45.1 → Metal of 2026w45.1"
     older = "2026w44.1: stays: 1 listener, not enough to move it. Rock of 2026w44.1"
-    assert f"{newer} {older}" in told
+    oldest = "2026w43.1: stays: 14 listeners, odds 9.0 : 1 for another cluster, not enough to move it."
+    assert f"{newer} {older} {oldest}" in told
     assert "No version has kept an opinion of it" in read(staff, "ingestion_song_change", 11)
 
 

@@ -175,6 +175,22 @@ def test_a_stored_decision_is_made_again_byte_for_byte(candidate: ModelVersion) 
     assert replayed.stored == replayed.found
 
 
+def test_a_look_at_equal_arms_from_before_they_had_an_end_of_their_own_comes_out_as_it_did(
+    champion: ModelVersion,
+) -> None:
+    test = propose(champion, "equals", list_share=1.0)
+    rounds(test, wins=500, losses=490)
+    ended(test, after=13)
+    stored = Decision.objects.get()
+    stored.evidence["days"] = 40
+    del stored.rules["equals_days"]
+
+    replayed = decisions.replay(stored)
+
+    assert stored.verdict["reason"] == "Two arms of the same model: 500 to 490, odds 1 : 4.9."
+    assert replayed.same
+
+
 def test_a_decision_whose_evidence_was_tampered_with_comes_out_otherwise(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
