@@ -14,6 +14,7 @@ from recommender.drawing import Drawing, Page, Terms
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.offpolicy import estimate
 from recommender.engine.sampling import FLOOR, Offers, temperature_of
+from recommender.measuring import ENOUGH
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import Verify
 from recommender.stocking import stock
@@ -98,7 +99,10 @@ def _offline(version: ModelVersion) -> Gate:
     }
     best = max(floors.values(), default=0.0)
     said = f"NDCG@20 {own['ndcg']:.4f} on the latest week, {best:.4f} by popularity."
-    return Gate("baselines", own["ndcg"] >= best, said, {"ndcg": own["ndcg"], **floors})
+    numbers = {"ndcg": own["ndcg"], "listeners": own["listeners"], **floors}
+    if own["listeners"] < ENOUGH:
+        return Gate("baselines", None, f"{said} {_too_few(own['listeners'])}", numbers)
+    return Gate("baselines", own["ndcg"] >= best, said, numbers)
 
 
 def _paired(version: ModelVersion) -> Gate:
@@ -112,7 +116,13 @@ def _paired(version: ModelVersion) -> Gate:
         f"NDCG@20 {pair['difference']:+.4f} against {pair['champion']} on the same week "
         f"({pair['low']:+.4f} to {pair['high']:+.4f}, {pair['listeners']} listeners)."
     )
+    if pair["listeners"] < ENOUGH:
+        return Gate("champion", None, f"{said} {_too_few(pair['listeners'])}", pair)
     return Gate("champion", pair["high"] >= 0, said, pair)
+
+
+def _too_few(listeners: int) -> str:
+    return f"{listeners} listeners are too few to say so: chance alone does as much."
 
 
 def _off_policy(model: Model, now: datetime) -> Gate:

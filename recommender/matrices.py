@@ -16,7 +16,7 @@ from recommender import catalogues
 from recommender.engine.affinities import recency_weights
 from recommender.engine.catalogue import Catalogue, Interactions, Training
 from recommender.engine.splitting import latest_share, split_at
-from recommender.models import Feedback
+from recommender.models import AttributedListen, Feedback
 from recommender.profiles import DISLIKE, HALF_LIFE, LEAST_LISTEN, LIKE, columns_of
 
 Kind = Feedback.Kind
@@ -37,6 +37,8 @@ class TrainingData:
         plays: sessions, listens and likes; a like weighs more than a play.
         skips: skips and dislikes.
         cut_off: the newest session or feedback that was read; None where there is none.
+        organic: of the sessions, what no list had offered: a model is measured by what listeners find by
+            themselves, or the champion's own lists would speak for it.
     """
 
     catalogue: Catalogue
@@ -45,6 +47,7 @@ class TrainingData:
     plays: Interactions
     skips: Interactions
     cut_off: datetime | None
+    organic: Interactions
 
     @property
     def n_plays(self) -> int:
@@ -57,7 +60,10 @@ class TrainingData:
 
     def up_to(self, instant: float) -> "TrainingData":
         """The same as it was known before `instant` (seconds since 1970)."""
-        return replace(self, plays=_before(self.plays, instant), skips=_before(self.skips, instant))
+        return replace(
+            self, plays=_before(self.plays, instant), skips=_before(self.skips, instant),
+            organic=_before(self.organic, instant),
+        )  # fmt: skip
 
     def training(self, *, seed: int, configuration: dict[str, float | int | str]) -> Training:
         """For a model to learn from: the latest tenth of the plays is held out to tune on."""
@@ -95,11 +101,12 @@ def read_training_data(
     sessions = reader.sessions()
     played, skipped = reader.feedback()
     now = datetime.now(UTC).timestamp()
+    organic = _not_after(_without(sessions, reader.offered()), now)
     plays, skipped = _not_after(_joined(sessions, played), now), _not_after(skipped, now)
     newest = max((float(part.at.max(initial=0.0)) for part in (plays, skipped)), default=0.0)
     return TrainingData(
         catalogue, ids, [genres for _, genres in listeners], plays, skipped,
-        datetime.fromtimestamp(newest, UTC) if newest else None,
+        datetime.fromtimestamp(newest, UTC) if newest else None, organic,
     )  # fmt: skip
 
 
@@ -192,6 +199,13 @@ class _Reader:
                 skipped.append((listener, song, at.timestamp(), DISLIKE if kind == Kind.DISLIKE else 1.0))
         return self._of_rows(played), self._of_rows(skipped)
 
+    def offered(self) -> Interactions:
+        """What of the sessions a list had offered before."""
+        rows = AttributedListen.objects.values_list("served_list__listener_id", "song_id", "at")
+        return self._of_rows(
+            [(listener, song, at.timestamp(), 1.0) for listener, song, at in rows.iterator(chunk_size=ROWS)]
+        )
+
     def _of_rows(self, rows: Iterable[tuple[int, int, float, float]]) -> Interactions:
         listeners, songs, times, counts = (
             ([*column] for column in zip(*rows, strict=True)) if rows else ([],) * 4
@@ -223,6 +237,20 @@ def _joined(one: Interactions, other: Interactions) -> Interactions:
         one.n_listeners, one.n_songs,
         np.concatenate([one.listeners, other.listeners]), np.concatenate([one.songs, other.songs]),
         np.concatenate([one.at, other.at]), np.concatenate([one.count, other.count]),
+    )  # fmt: skip
+
+
+def _without(plays: Interactions, others: Interactions) -> Interactions:
+    """The plays that are not among the others: by listener, song and moment."""
+    ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
+    known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
+    kept = np.ones(len(ours), dtype=np.bool_)
+    # Few share listener and song with one of the others; the set is asked for these alone.
+    for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
+        kept[place] = (int(ours[place]), float(plays.at[place])) not in known
+    return replace(
+        plays, listeners=plays.listeners[kept], songs=plays.songs[kept], at=plays.at[kept],
+        count=plays.count[kept],
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Week:
         past: all that was known before the week.
         rows: the listeners' rows.
         profiles: theirs alone, in the same order.
-        test: shape (n, n_songs), what they played in the week and had not played before.
+        test: shape (n, n_songs), what they played in the week, by themselves, and had not played before.
         instant: when the week began, seconds since 1970.
     """
 
@@ -190,7 +190,7 @@ def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
         return week
     if cut_off > week.instant + MOST_SEEN:
         return None
-    before, later = split_at(data.plays, cut_off)
+    before, later = split_at(data.plays, cut_off)[0], split_at(data.organic, cut_off)[1]
     test = new_songs(later.matrix(), before.matrix())[week.rows]
     return replace(week, test=test) if test.nnz else None
 
@@ -278,7 +278,7 @@ def latest_week(data: TrainingData, seed: int) -> Week | None:
     instant = float(data.plays.at.max()) - WEEK
     past = data.up_to(instant)
     plays = past.plays.matrix()
-    later = split_at(data.plays, instant)[1].matrix()
+    later = split_at(data.organic, instant)[1].matrix()
     test = new_songs(later, plays)
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(test.indptr) > 0))
     most = max(1, min(MOST_LISTENERS, CELLS // max(1, plays.shape[1])))

@@ -101,8 +101,8 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
     sets = [_line("Version", ours, OURS), _line("Popularity", floor, OTHER)]
     return Plot(
         "Quality", "line", _chart([version.label for version in versions], sets) if versions else "",
-        "NDCG@20 on the week after the listening it was measured with: songs heard before left out, each "
-        "listener one value.",
+        "NDCG@20 on what listeners played by themselves in the week after the listening it was measured "
+        "with: songs heard before left out, each listener one value.",
         f"The last {VERSIONS} versions.",
         f"{min(listeners, default=0)} to {max(listeners, default=0)} listeners each",
         [["Version", "Role", "NDCG@20", "Popularity", "Clusters hold together"],

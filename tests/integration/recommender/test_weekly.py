@@ -74,12 +74,29 @@ def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) ->
     cycled = cycle(storage)
     version = cycled.training.version
     assert version is not None
-    version.metrics = {"mix": {"ndcg": 0.1}, "popularity": {"ndcg": 0.2}}
+    version.metrics = {"mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2}}
 
     found = gates.pass_through(version, storage, NOW, verified(storage))
 
     assert not found["passed"]
     assert gates.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity."
+
+
+def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    version.metrics = {
+        "mix": {"ndcg": 0.1, "listeners": 29}, "popularity": {"ndcg": 0.2},
+        "against_champion": {"champion": "2026w40.1", "difference": -0.2, "low": -0.3, "high": -0.1,
+                             "listeners": 29},
+    }  # fmt: skip
+
+    found = gates.pass_through(version, storage, NOW, verified(storage))
+
+    told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
+    assert found["passed"]
+    assert (told["baselines"][0], told["champion"][0]) == (None, None)
+    assert "29 listeners are too few to say so" in told["champion"][1]
 
 
 def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) -> None:
