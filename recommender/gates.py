@@ -12,9 +12,9 @@ from recommender import champion, profiles, shelves
 from recommender.champion import Model
 from recommender.drawing import Drawing, Page, Terms
 from recommender.engine.artifact import ArtifactError
+from recommender.engine.metrics import ENOUGH
 from recommender.engine.offpolicy import estimate
 from recommender.engine.sampling import FLOOR, Offers, temperature_of
-from recommender.measuring import ENOUGH
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import Verify
 from recommender.stocking import stock

@@ -20,6 +20,7 @@ from recommender.engine.fitting import Ground
 from recommender.engine.lanes import two_lanes
 from recommender.engine.learning import Lay, fit_mix, ground_under, learn, unlaid, with_chosen_k
 from recommender.engine.learning_classic import fit_classic
+from recommender.engine.metrics import ENOUGH
 from recommender.engine.mix import Mix
 from recommender.engine.spaces import packed
 from recommender.engine.splitting import new_songs, split_at
@@ -37,7 +38,6 @@ LIST: Final = 20
 BASELINES: Final = (Popularity, Random, RP3beta)
 MOST_SEEN: Final = 3 * 86_400.0  # seconds of the week, of which the champion may have learnt
 LIST_SEED: Final = 7
-ENOUGH: Final = 30  # listeners; what fewer of them play is chance
 NOT_MEASURED: Final = (
     "It could not be measured: nobody has played a new song in a week after others were learnt from."
 )

@@ -1,5 +1,6 @@
 """What the watchdog looks at here: the age of the model, what serves, and how the last training went."""
 
+import logging
 import socket
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,10 +14,14 @@ from django_celery_beat.models import PeriodicTask
 from ingestion import incidents, lease
 from ingestion.incidents import Condition, Severity
 from recommender import experiments, mishaps, monitoring, registry
-from recommender.configuration import loaded, verify
+from recommender.configuration import loaded, roll_back_now, verify
+from recommender.engine.artifact import ArtifactDamaged, ArtifactError
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.overtaken import BY_ITSELF
 
-STALE, DEGRADED, FAILED = "model_stale", "model_degraded", "training_failed"
+logger = logging.getLogger(__name__)
+
+STALE, DEGRADED, FAILED, ROLLED_BACK = "model_stale", "model_degraded", "training_failed", "rolled_back"
 LEARN_TASK: Final = "recommender.tasks.learn_weekly"
 # Where nothing is scheduled: so many versions are a habit, which may be missed.
 HABIT: Final = 3
@@ -57,16 +62,41 @@ def model_degraded(now: datetime) -> None:
     if registry.withdraw_outdated():
         experiments.void_dethroned(now)
     had_one = Promotion.objects.exists()
+    wrong = incidents.open_incidents().filter(key=DEGRADED).first()
     why = loaded().degraded if had_one else None
     if why is not None:
         facts = {"reason": why, "host": host}
         incidents.report(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)
+        if wrong is not None and wrong.facts == facts:
+            _take_back_damaged(why, now)
         return
-    wrong = incidents.open_incidents().filter(key=DEGRADED).first()
     # Another machine may lack the files that this one has: it says itself when it has them again.
     if wrong is None or (wrong.facts.get("host") != host and wrong.seen_at > now - HEARD_WITHIN):
         return
     incidents.clear(DEGRADED, now)
+
+
+def _take_back_damaged(why: str, now: datetime) -> None:
+    """Roll back a champion whose files are not those that were written: at the second look that says so.
+
+    Files that are missing may be missing on this machine alone, which is told and changes nothing.
+    """
+    champion = registry.champion_row()
+    if champion is None:
+        return
+    try:
+        verify(champion)
+    except ArtifactDamaged:
+        try:
+            promotion = roll_back_now(reason=f"Its files are damaged: {why}", by=BY_ITSELF)
+        except registry.RegistryError as error:
+            logger.warning("champion_not_rolled_back version=%s reason=%r", champion.label, str(error))
+            return
+        facts = {"from_version": champion.label, "to_version": promotion.promoted.label}
+        key = f"{ROLLED_BACK}:{champion.label}"
+        incidents.report(Condition(key, ROLLED_BACK, Severity.WARNING, facts, link=reverse("models")), now)
+    except ArtifactError as error:
+        logger.warning("champion_unusable_here version=%s reason=%r", champion.label, str(error))
 
 
 def training_failed(now: datetime) -> None:

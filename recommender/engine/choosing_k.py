@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.affinities import affinities, summed_by_cluster
 from recommender.engine.clusters import Clusters, fit_clusters, silhouettes
+from recommender.engine.metrics import ENOUGH
 
 # Beyond, a seeded sample of songs finds the centres, and every song then joins its nearest one: 2 to 5 s of
 # a full training, whatever the size of the catalogue (docs/decisions.md).
@@ -18,7 +19,6 @@ SAMPLE: Final = 10_000
 MOST: Final = 64
 STEP: Final = math.sqrt(2)
 STABLE: Final = 0.6
-ENOUGH: Final = 30  # listeners; what fewer of them play is chance
 # Half of a listener's shares are everybody's, as half of them are even in a cool draw: without it one play
 # in a group that a listener has never touched would count for more than all others.
 EVERYBODY: Final = 0.5

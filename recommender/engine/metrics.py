@@ -1,8 +1,12 @@
 """How good lists are, against what listeners played afterwards. One value a listener, then their mean."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+
+ENOUGH: Final = 30  # listeners; what fewer of them play is chance
 
 
 def hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:

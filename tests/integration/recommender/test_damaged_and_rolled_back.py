@@ -115,6 +115,45 @@ def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
 
 
 @damages
+def test_a_champion_that_is_damaged_at_two_looks_is_rolled_back_by_the_loop(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[SERVING].label)
+    version_served(storage)
+
+    watching.model_degraded(NOW)
+    after_one = roles()
+    watching.model_degraded(NOW + timedelta(minutes=1))
+    after_two = roles()
+    served = version_served(storage)
+    watching.model_degraded(NOW + timedelta(minutes=2))
+
+    line = Promotion.objects.first()
+    assert line is not None
+    assert after_one[SERVING] == "champion"
+    assert (after_two[OLDER], after_two[SERVING]) == ("champion", "withdrawn")
+    assert (line.rollback, line.by) == (True, "the loop")
+    assert line.reason.startswith("Its files are damaged: ")
+    assert served == versions[OLDER].label
+    assert list(Incident.objects.filter(resolved_at=None).values_list("key", flat=True)) == [
+        f"rolled_back:{versions[SERVING].label}"
+    ]
+
+
+def test_a_champion_whose_files_are_missing_on_one_machine_stays_champion(
+    versions: Versions, storage: Path
+) -> None:
+    shutil.rmtree(storage / versions[SERVING].label)
+    version_served(storage)
+
+    for minute in range(5):
+        watching.model_degraded(NOW + timedelta(minutes=minute))
+
+    assert roles()[SERVING] == "champion"
+    assert Incident.objects.get(resolved_at=None).kind == "model_degraded"
+
+
+@damages
 def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
     versions: Versions, storage: Path, damage: Damage
 ) -> None:
