@@ -155,12 +155,12 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     list_select_related = ("version",)
     list_before_template = "admin/recommender/about_engagement.html"
     when_empty = "Counted every day, once lists are asked for, by the API or under “Try a listener”."
-    readonly_fields = ("engaged_shown", "deviation")
+    readonly_fields = ("engaged_shown", "deviation", "early_shown", "early_spread")
     fieldsets = (
         (None, {"fields": (("day", "version", "final"), ("lists", "listeners"))}),
         (
             "What listeners made of it",
-            {"fields": (("engaged_shown", "deviation"), ("early", "early_deviation"),
+            {"fields": (("engaged_shown", "deviation"), ("early_shown", "early_spread"),
                         ("likes", "listens"), ("skips", "dislikes"))},
         ),
         ("Played that day", {"fields": (("recommended_plays", "organic_plays"),)}),
@@ -173,6 +173,14 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     @display(description="Standard deviation over listeners")
     def deviation(self, day: EngagementDay) -> str:
         return f"{day.engaged_deviation:.2f}" if day.lists else "-"
+
+    @display(description="Within 24 hours of a list")
+    def early_shown(self, day: EngagementDay) -> str:
+        return "not read in yet" if day.early is None else f"{day.early:.2f}"
+
+    @display(description="Standard deviation of that")
+    def early_spread(self, day: EngagementDay) -> str:
+        return "-" if day.early is None else f"{day.early_deviation:.2f}"
 
     @display(description="Likes / listens / skips")
     def reactions(self, day: EngagementDay) -> str:

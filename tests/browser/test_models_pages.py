@@ -70,8 +70,9 @@ def test(transactional_db: None) -> Experiment:
 
 
 def pages() -> dict[str, str]:
+    waiting = Experiment.objects.get(status="waiting")
     rows = {
-        "experiment": Experiment.objects.get(status="waiting"),
+        "experiment": waiting,
         "decision": Decision.objects.get(),
         "driftreport": DriftReport.objects.get(),
         "engagementday": EngagementDay.objects.get(),
@@ -84,6 +85,8 @@ def pages() -> dict[str, str]:
         "test": reverse("admin:recommender_experiment_change", args=[Decision.objects.get().experiment_id]),
         "song": reverse("admin:ingestion_song_change", args=[10]),
         "versions": reverse("admin:recommender_modelversion_compare"),
+        "start": reverse("admin:recommender_modelversion_start_test", args=[waiting.challenger_id]),
+        "split": reverse("admin:recommender_experiment_set_split"),
     }
 
 

@@ -220,6 +220,19 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
     page(staff, f"{model}_changelist")
 
 
+def test_a_day_tells_what_came_within_24_hours_once_it_is_known(staff: Client, running: Experiment) -> None:
+    today = timezone.now().date()
+    day = EngagementDay.objects.create(version=running.champion, day=today, lists=3, listeners=3)
+    before = page(staff, "engagementday_change", day.pk)
+    EngagementDay.objects.update(early=1 / 3, early_deviation=0.4714)
+
+    after = page(staff, "engagementday_change", day.pk)
+
+    assert ["not read in yet" in told for told in (before, after)] == [True, False]
+    assert "0.33" in after
+    assert "0.47" in after
+
+
 def act(staff: Client, running: Experiment, name: str, reason: str) -> str:
     url = reverse(f"admin:recommender_experiment_{name}", args=[running.pk])
     assert staff.get(url).status_code == 200

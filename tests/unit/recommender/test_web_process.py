@@ -1,0 +1,20 @@
+"""What a web process loads: it serves and asks, and learns nothing."""
+
+import subprocess
+import sys
+
+LOADED = """
+import django, sys
+django.setup()
+import moovitamix.urls
+print(sorted({"recommender.measuring", "recommender.training", "sklearn"}.intersection(sys.modules)))
+"""
+
+
+def test_the_routes_load_nothing_that_trains() -> None:
+    # Some 60 MB and half a second for each web process.
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert ran.stdout == "[]\n"
