@@ -41,11 +41,13 @@ class Rival:
     Attributes:
         arm: interleaved, or the challenger or the champion alone.
         stocked: the challenger's shelf; None where the champion serves alone.
+        seconds: how long that took.
     """
 
     experiment: Experiment
     arm: ServedList.Arm
     stocked: Stocked | None = None
+    seconds: float = 0.0
 
     @property
     def takes_turns(self) -> bool:
@@ -59,7 +61,9 @@ def serve(
     begun = time.perf_counter()
     served = drawn(stocked, terms, page, now, rival)
     if rival is not None:
-        served.milliseconds = round(1_000 * (time.perf_counter() - begun), 3)
+        took = time.perf_counter() - begun + rival.seconds
+        served.milliseconds = round(1_000 * took, 3)
+        served.challenger_milliseconds = round(1_000 * rival.seconds, 3)
     _store(served)
     return served
 

@@ -1,6 +1,8 @@
 """What a test does to a list: the challenger's shelf beside the champion's, or why it is not there."""
 
 import logging
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,8 +32,10 @@ def of(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Rival 
         return None
     if assigned.arm == Arm.CHAMPION:
         return Rival(test, assigned.arm)
+    begun = time.perf_counter()
     try:
-        return _rival(test, assigned.arm, listener_id, loaded, storage, now)
+        rival = _rival(test, assigned.arm, listener_id, loaded, storage, now)
+        return replace(rival, seconds=time.perf_counter() - begun) if rival else None
     except DatabaseError:
         raise
     except ArtifactError as error:

@@ -77,7 +77,10 @@ class ServedList(models.Model):
         help_text="What the challenger's places of an interleaved list were drawn from.",
     )
     milliseconds = models.FloatField(
-        null=True, blank=True, help_text="How long drawing it took; of lists of a test, and some others."
+        null=True, blank=True, help_text="How long a list of a test took, the challenger's part included."
+    )
+    challenger_milliseconds = models.FloatField(
+        null=True, blank=True, help_text="Of that, what the challenger's shelf took."
     )
     pages = models.JSONField(help_text="What each page asked for: how many songs, and which excluded.")
     items = models.JSONField(help_text="Song, cluster, affinity, propensity, familiar, reason; best first.")

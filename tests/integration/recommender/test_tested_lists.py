@@ -1,14 +1,16 @@
 """Lists while a test runs: interleaved or by one model alone, counted, replayed, safe from a challenger."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingestion.models import Listener
-from recommender import assigning, champion, experiments, registry, serving, shelves
+from recommender import assigning, champion, experiments, mishaps, registry, serving, shelves
 from recommender.engine.artifact import verify as verify_files
 from recommender.models import Experiment, Exposure, Mishap, ModelVersion, ScoredList, ServedList, Shelf
 from recommender.serving import Options
@@ -35,7 +37,7 @@ def _look_at_once() -> Iterator[None]:
     assigning.RUNNING.forget()
 
 
-def start(challenger: ModelVersion, kind: str = "change", **shares: float) -> Experiment:
+def start(challenger: ModelVersion, kind: str = "change", **shares: Any) -> Experiment:
     shares = {"list_share": 1.0, **shares}
     test = experiments.propose(challenger, kind=kind, gates={}, by="test", now=NOW, **shares)
     assigning.RUNNING.forget()
@@ -194,3 +196,53 @@ def test_equal_arms_are_interleaved_with_equal_probabilities(here: Options, chal
 
     assert served.arm == "interleaved"
     assert all(item["p_champion"] == pytest.approx(item["p_challenger"]) for item in served.items)
+
+
+def test_what_the_challenger_takes_is_told_apart_from_the_rest(
+    here: Options, challenger: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(challenger, list_share=1.0)
+    stock = shelves.of_rival
+
+    def slow(*asked: Any) -> Any:
+        until = time.perf_counter() + 0.05
+        while time.perf_counter() < until:
+            pass
+        return stock(*asked)
+
+    monkeypatch.setattr(shelves, "of_rival", slow)
+
+    served = recommend(here)
+
+    assert served.challenger_milliseconds is not None
+    assert served.milliseconds is not None
+    assert served.milliseconds > served.challenger_milliseconds >= 50
+
+
+@pytest.mark.parametrize(
+    ("challengers", "windows", "slow"),
+    [(350.0, 3, True), (350.0, 2, False), (299.0, 3, False), (700.0, 3, True)],
+    ids=["three windows", "two windows", "fast enough", "far too slow"],
+)
+@pytest.mark.parametrize("rest", [20.0, 300.0], ids=["a fast machine", "a slow machine"])
+def test_a_challenger_that_is_too_slow_in_three_windows_must_stop(
+    here: Options, challenger: ModelVersion, challengers: float, windows: int, slow: bool, rest: float
+) -> None:
+    test = start(challenger, list_share=1.0)
+    served = recommend(here)
+    minutes = [15 * window + at * 0.5 for window in range(windows) for at in range(20)]
+    ServedList.objects.bulk_create(
+        ServedList(
+            listener_id=served.listener_id, shelf=served.shelf, version=served.version, arm="interleaved",
+            generated_at=NOW - timedelta(minutes=1 + at), discovery=0.3, temperature=0.1, seed="s",
+            experiment=test, pages=[], items=[{"song": 1}], milliseconds=rest + challengers,
+            challenger_milliseconds=challengers,
+        )
+        for at in minutes
+    )  # fmt: skip
+
+    failure = mishaps.hard_failure(test, NOW, verify=lambda version: None)
+
+    # Where all the rest is slow too, it is not the challenger's fault unless it is far slower.
+    blamed = slow and challengers > 2 * rest
+    assert failure == (f"{challenger} answers more than 2 times slower than the champion." if blamed else "")
