@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import catalogues
+from recommender import catalogues, histories
 from recommender.engine.affinities import recency_weights
 from recommender.engine.catalogue import Profiles
 from recommender.models import Feedback, ServedList
@@ -34,6 +34,8 @@ Values = NDArray[np.float32]
 class Session(NamedTuple):
     at: datetime
     items: list[int]
+    pk: int
+    changed_at: datetime
 
 
 class Said(NamedTuple):
@@ -59,6 +61,8 @@ class Known:
         barred: disliked for ever, or skipped of late.
         refused: clusters' numbers by song that it was said not to belong to; None: to any.
         history_at: the newest session's time.
+        history: mark of all sessions, see `histories`.
+        run_id: the newest run that was over before they were read.
         feedback_id: the newest feedback's; 0 for none.
     """
 
@@ -74,6 +78,8 @@ class Known:
     refused: dict[int, int | None]
     history_at: datetime | None
     feedback_id: int
+    history: str = histories.NOTHING
+    run_id: int = 0
 
     def without(self, songs: Ids) -> "Known":
         """The same, as if these songs had never been heard."""
@@ -111,28 +117,33 @@ def row_of(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
 
 
 def read(listener_ids: Collection[int], now: datetime, *, until: datetime | None = None) -> dict[int, Known]:
-    """What is known of each listener by id, in three queries; ids of nobody are left out.
+    """What is known of each listener by id, in four queries; ids of nobody are left out.
 
     Args:
         until: as it was known then; None: all that there is.
     """
+    # Before the sessions: what a run brings meanwhile is then asked after once too often, and never missed.
+    run_id = histories.newest_run()
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     sessions: dict[int, list[Session]] = defaultdict(list)
     # A session that the source took back was none.
-    histories = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
+    rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
     feedback = catalogues.said_of_it(Feedback.objects.filter(listener_id__in=listener_ids)).order_by("pk")
     if until is not None:
-        histories, feedback = histories.filter(created_at__lt=until), feedback.filter(at__lt=until)
-    for listener, at, items in histories.values_list("user_id", "created_at", "items").iterator():
-        sessions[listener].append(Session(at, items))
+        rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
+    columns = ("user_id", "created_at", "items", "pk", "updated_at")
+    for listener, *session in rows.values_list(*columns).iterator():
+        sessions[listener].append(Session(*session))
     said: dict[int, list[Said]] = defaultdict(list)
-    for row in feedback.values_list(
+    for one in feedback.values_list(
         "pk", "song_id", "kind", "seconds", "at", "served_list_id", "listener_id"
     ):
-        said[row[-1]].append(Said(*row[:-1]))
+        said[one[-1]].append(Said(*one[:-1]))
     clusters = _clusters_said_wrong(chain.from_iterable(said.values()))
     return {
-        listener: _known(listener, text, sessions[listener], said[listener], clusters, now)
+        listener: replace(
+            _known(listener, text, sessions[listener], said[listener], clusters, now), run_id=run_id
+        )
         for listener, text in genres.items()
     }
 
@@ -174,6 +185,12 @@ def _known(
         },
         history_at=max((session.at for session in sessions), default=None),
         feedback_id=max((one.pk for one in said), default=0),
+        history=histories.mark_of(
+            len(sessions),
+            max((session.pk for session in sessions), default=0),
+            max((session.changed_at for session in sessions), default=None),
+            sum(len(session.items) for session in sessions),
+        ),
     )
 
 

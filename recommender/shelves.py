@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import champion, profiles
+from recommender import champion, histories, profiles
 from recommender.champion import Loaded, Model
 from recommender.engine import shelf as packing
 from recommender.models import Experiment, Feedback, ModelVersion, ServedList, Shelf
@@ -28,8 +28,8 @@ BATCH: Final = 500
 STILL_READ: Final = timedelta(minutes=10)
 
 
-# What is left out is fetched when it is asked for, which is rarely.
-COLUMNS: Final = ("id", "listener_id", "version_id", "feedback_id", "candidates")
+# In the order of the model's fields. What is left out is fetched when it is asked for, which is rarely.
+COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
 # Every request asks this. Made by the ORM it takes ten times as long, and longer than the draw.
 NEWEST: Final = f"""
     SELECT {", ".join(COLUMNS)}, NOT EXISTS (
@@ -39,7 +39,7 @@ NEWEST: Final = f"""
     ) AND NOT EXISTS (
         SELECT 1 FROM recommender_feedback f
         WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
-    )
+    ), s.run_id = {histories.NEWEST_RUN}
     FROM recommender_shelf s WHERE listener_id = %s AND version_id = %s ORDER BY id DESC LIMIT 1
 """  # noqa: S608
 OF_POPULARITY: Final = NEWEST.replace("version_id = %s", "version_id IS NULL")
@@ -102,7 +102,7 @@ def ready(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
 def newest(listener_id: int, version_id: int | None) -> tuple[Shelf, bool] | None:
     """The listener's newest shelf by a version, and whether it knows all that they said and played.
 
-    One query. `version_id` None: by popularity.
+    One query; after a run two more, once. `version_id` None: by popularity.
     """
     if version_id is None:
         return _newest(OF_POPULARITY, [listener_id])
@@ -119,8 +119,21 @@ def _older(listener_id: int, loaded: Loaded) -> Stocked | None:
 def _newest(query: str, of: Sequence[int]) -> tuple[Shelf, bool] | None:
     with connection.cursor() as cursor:
         cursor.execute(query, of)
-        row = cursor.fetchone()
-    return None if row is None else (Shelf.from_db(None, COLUMNS, row[:-1]), bool(row[-1]))
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    *columns, knows_newest, is_of_this_run = found
+    row = Shelf.from_db(None, COLUMNS, columns)
+    return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged([row]))
+
+
+def _unchanged(rows: Sequence[Shelf]) -> set[int]:
+    """Which of these shelves know all sessions there are after a run; until the next they are believed."""
+    run_id = histories.newest_run()
+    marks = histories.marks([row.listener_id for row in rows])
+    same = {row.pk for row in rows if row.history == marks[row.listener_id]}
+    Shelf.objects.filter(pk__in=same).update(run_id=run_id)
+    return same
 
 
 def due(loaded: Loaded, now: datetime) -> list[int]:
@@ -137,7 +150,13 @@ def due(loaded: Loaded, now: datetime) -> list[int]:
     )
     if loaded.version_id is None:
         fresh = fresh.filter(made_at__gte=now - POPULARITY_KEEPS)
-    known = set(fresh.values_list("listener_id", flat=True))
+    run_id = histories.newest_run()
+    known = set(fresh.filter(run_id=run_id).values_list("listener_id", flat=True))
+    rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history"))
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        unchanged = _unchanged(batch)
+        known |= {row.listener_id for row in batch if row.pk in unchanged}
     return [pk for pk in active(now).values_list("pk", flat=True) if pk not in known]
 
 
@@ -210,6 +229,8 @@ def _made(known: profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -
         made_at=now,
         live=live,
         history_at=known.history_at,
+        history=known.history,
+        run_id=known.run_id,
         feedback_id=known.feedback_id,
         candidates=packing.pack(content),
     )

@@ -27,6 +27,8 @@ class Shelf(models.Model):
     live = models.BooleanField(default=False, help_text="Made for a request, not by the batch.")
     # What it knew of the listener; anything newer makes it stale.
     history_at = models.DateTimeField("newest session known", null=True, blank=True)
+    history = models.CharField("mark of all sessions known", max_length=80, blank=True)
+    run_id = models.BigIntegerField("newest run known", default=0)
     feedback_id = models.BigIntegerField("newest feedback known", default=0)
     candidates = models.BinaryField()
 

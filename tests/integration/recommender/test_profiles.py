@@ -120,7 +120,7 @@ def test_many_listeners_cost_as_many_queries_as_one(django_assert_num_queries: A
     played([10])
     played([12], listener=2)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         found = profiles.read([1, 2, 3], NOW)
 
     assert {pk: one.songs.tolist() for pk, one in found.items()} == {1: [10], 2: [12]}

@@ -172,11 +172,11 @@ def test_a_list_from_the_shelf_costs_three_queries(options: Options, django_asse
     assert verbs == ["SELECT", "SELECT", "INSERT"]
 
 
-def test_a_list_scored_live_costs_seven_queries(options: Options, django_assert_num_queries: Any) -> None:
+def test_a_list_scored_live_costs_eight_queries(options: Options, django_assert_num_queries: Any) -> None:
     recommend(options)
     ListeningHistory.objects.create(user_id=LISTENER, items=[1], created_at=NOW, updated_at=NOW)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         serving.describe(recommend(options))
 
 
