@@ -88,7 +88,7 @@ def _smoke(model: Model, now: datetime) -> Gate:
 
 
 def _offline(version: ModelVersion) -> Gate:
-    """Not worse than popularity and chance on the week that it had not seen."""
+    """Not surely worse than popularity and chance on the week that it had not seen."""
     own = version.metrics.get(version.method, {})
     if own.get("ndcg") is None:
         return Gate("baselines", None, "Nobody played a new song in the latest week: it can't be measured.")
@@ -98,11 +98,16 @@ def _offline(version: ModelVersion) -> Gate:
         if version.metrics.get(name, {}).get("ndcg") is not None
     }
     best = max(floors.values(), default=0.0)
-    said = f"NDCG@20 {own['ndcg']:.4f} on the latest week, {best:.4f} by popularity."
-    numbers = {"ndcg": own["ndcg"], "listeners": own["listeners"], **floors}
+    said = f"NDCG@20 {own['ndcg']:.4f} on the latest week, {best:.4f} by popularity or chance"
+    pair = version.metrics.get("against_floor") or {}
+    numbers = {"ndcg": own["ndcg"], "listeners": own["listeners"], **floors, **pair}
     if own["listeners"] < ENOUGH:
-        return Gate("baselines", None, f"{said} {_too_few(own['listeners'])}", numbers)
-    return Gate("baselines", own["ndcg"] >= best, said, numbers)
+        return Gate("baselines", None, f"{said}. {_too_few(own['listeners'])}", numbers)
+    if not pair:
+        return Gate("baselines", own["ndcg"] >= best, f"{said}.", numbers)
+    # What was learnt before the world moved may be no better than chance in the week in which it did.
+    said += f" ({pair['low']:+.4f} to {pair['high']:+.4f} against {pair['floor']})."
+    return Gate("baselines", pair["high"] >= 0, said, numbers)
 
 
 def _paired(version: ModelVersion) -> Gate:

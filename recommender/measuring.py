@@ -15,7 +15,7 @@ from recommender.engine.baselines import Popularity, Random, RP3beta, rows_of
 from recommender.engine.catalogue import Carried, Model, Profiles, Training
 from recommender.engine.choosing_k import Choice
 from recommender.engine.classic import Classic
-from recommender.engine.evaluation import of_lists, paired
+from recommender.engine.evaluation import Evaluation, against_floor, of_lists, paired
 from recommender.engine.fitting import Ground
 from recommender.engine.lanes import two_lanes
 from recommender.engine.learning import Lay, fit_mix, ground_under, learn, unlaid, with_chosen_k
@@ -168,7 +168,9 @@ def measure(
         others = begin(fits)
         model, choice = _fitted(training, week, basis)
         on_stage("measuring on the latest week")
-        metrics = compare(week, [model, *others()])
+        each = _of_each(week, [model, *others()])
+    metrics: dict[str, dict[str, Any]] = {name: found.summary() for name, found in each.items()}
+    metrics["against_floor"] = against_floor(model.name, each)
     if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
         metrics["against_champion"] = _against(match, model, basis.champion)
     if isinstance(model, Mix):
@@ -220,6 +222,10 @@ def _classic(training: Training) -> Classic | None:
 
 def compare(week: Week, models: Sequence[Model]) -> dict[str, dict[str, Any]]:
     """Each model's metrics on the week, by its name."""
+    return {name: found.summary() for name, found in _of_each(week, models).items()}
+
+
+def _of_each(week: Week, models: Sequence[Model]) -> dict[str, Evaluation]:
     artists = week.past.catalogue.artist_codes()
     size = max(1, PIECE // max(1, week.test.shape[1]))
     pieces = [rows_of(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
@@ -227,7 +233,7 @@ def compare(week: Week, models: Sequence[Model]) -> dict[str, dict[str, Any]]:
         begun = [begin([partial(model.recommend, piece, LIST) for piece in pieces]) for model in models]
         lists = [np.concatenate(bring()) for bring in begun]
     return {
-        model.name: of_lists(of_model, week.test, artists=artists).summary()
+        model.name: of_lists(of_model, week.test, artists=artists)
         for model, of_model in zip(models, lists, strict=True)
     }
 

@@ -41,7 +41,9 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each model; the best come first."""
     if not metrics:
         return "Not measured: nobody has played a new song in a week after others were learnt from."
-    rows = sorted(metrics.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))
+    # Among them are differences too, which are no model's.
+    models = {name: values for name, values in metrics.items() if "recall" in values}
+    rows = sorted(models.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))
     lines = ["".join(["model".ljust(WIDTH), *(name.rjust(WIDTH) for name in COLUMNS)])]
     lines += [
         "".join([name.ljust(WIDTH), *(_cell(values.get(one)) for one in COLUMNS)]) for name, values in rows

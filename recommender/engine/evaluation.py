@@ -1,7 +1,8 @@
 """Measure a model on what listeners played after what it has learnt from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from scipy.sparse import csr_array
 from recommender.engine import metrics
 from recommender.engine.catalogue import Model, Profiles
 
+FLOORS: Final = ("popularity", "random")  # below which no version may fall
 BOOTSTRAPS: Final = 1_000
 BOOTSTRAP_SEED: Final = 7
 
@@ -80,3 +82,9 @@ def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, 
         "difference": round(float(differences.mean()), 6), "low": round(float(low), 6),
         "high": round(float(high), 6), "listeners": len(differences),
     }  # fmt: skip
+
+
+def against_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """A model's NDCG less that of popularity or chance, whichever is better, paired by listener."""
+    floor = max(FLOORS, key=lambda one: each[one].summary()["ndcg"] or 0.0)
+    return {"floor": floor, **paired(each[name].ndcg_each, each[floor].ndcg_each)}

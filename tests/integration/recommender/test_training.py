@@ -76,7 +76,7 @@ def test_the_first_good_model_becomes_champion_by_itself(tmp_path: Path) -> None
     assert (run.status, version.role, version.method) == ("succeeded", "champion", "mix")
     assert (version.n_songs, version.n_listeners, version.n_plays) == (60, 40, 640)
     assert version.metrics["mix"]["ndcg"] > version.metrics["popularity"]["ndcg"]
-    assert set(version.metrics) == {"mix", "popularity", "random", "rp3beta"}
+    assert set(version.metrics) == {"mix", "popularity", "random", "rp3beta", "against_floor"}
     assert version.cohesion["n_clusters"] == version.n_clusters == version.clusters.count()
     assert Promotion.objects.get().reason.startswith("The first model. NDCG@20 0.")
     arrays, facts = artifact.read(tmp_path / "models" / version.label, version.artifact_sha256)
@@ -258,7 +258,7 @@ def test_a_first_classic_model_that_is_good_becomes_champion_by_itself(tmp_path:
     version = run.version
     assert version is not None
     assert (version.method, version.role) == ("classic", "champion")
-    assert set(version.metrics) == {"classic", "popularity", "random", "rp3beta"}
+    assert set(version.metrics) == {"classic", "popularity", "random", "rp3beta", "against_floor"}
     assert version.metrics["classic"]["ndcg"] > version.metrics["popularity"]["ndcg"]
     assert run.summary.startswith(f"Version {version.label} is champion. NDCG@20 0.")
     assert sum(version.clusters.values_list("size", flat=True)) == 60

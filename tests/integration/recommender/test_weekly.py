@@ -79,7 +79,22 @@ def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) ->
     found = gates.pass_through(version, storage, NOW, verified(storage))
 
     assert not found["passed"]
-    assert gates.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity."
+    assert gates.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
+
+
+@pytest.mark.parametrize(("high", "passes"), [(0.001, True), (-0.001, False)])
+def test_below_popularity_by_chance_alone_passes(storage: Path, high: float, passes: bool) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    version.metrics = {
+        "mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2},
+        "against_floor": {"floor": "popularity", "difference": -0.1, "low": -0.2, "high": high,
+                          "listeners": 30},
+    }  # fmt: skip
+
+    found = gates.pass_through(version, storage, NOW, verified(storage))
+
+    assert found["passed"] is passes
 
 
 def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) -> None:
