@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from statistics import fmean, median, stdev
+from statistics import fmean, median, quantiles, stdev
 from typing import Any, Final
 
-from django.db.models import Min
+from django.db.models import Min, Q
 from django.urls import reverse
 
 from ingestion import incidents
@@ -36,6 +36,7 @@ FRESH: Final = timedelta(days=7)
 FEWEST_SONGS: Final = 20
 MANY_UNKNOWN: Final = 0.5
 FEW_UNKNOWN: Final = 0.1
+FAR_OUT: Final = 3.0  # times the middle half's width, as Tukey drew it
 MOST_BEYOND: Final = 0.2
 
 
@@ -230,6 +231,12 @@ def watch_feed(now: datetime) -> list[Incident]:
     return incidents.settle("feed_fault", wrong, now)
 
 
+def feed_was_broken(now: datetime) -> bool:
+    """Whether a feature of the feed is broken, or was within the two weeks whose songs are looked at."""
+    broken = Incident.objects.filter(kind="feed_fault")
+    return broken.filter(Q(resolved_at=None) | Q(resolved_at__gte=now - 2 * FRESH)).exists()
+
+
 def fault_of(fresh: Sequence[float | None], before: Sequence[float | None]) -> str:
     """What is wrong with a feature's new values, in words; empty where nothing is.
 
@@ -246,10 +253,12 @@ def fault_of(fresh: Sequence[float | None], before: Sequence[float | None]) -> s
     low, high = min(usual_ones), max(usual_ones)
     if known and len(set(known)) == 1 and low < high and len(set(usual_ones)) > 2:
         return f"all {len(known)} new values are {known[0]:g}"
-    reach = high - low
-    beyond = sum(not low - reach <= value <= high + reach for value in known)
+    # Quartiles: a fault of last week, or one absurd value of long ago, must not stretch what is usual.
+    first, _, third = quantiles(usual_ones, n=4)
+    reach = FAR_OUT * (third - first)
+    beyond = sum(not first - reach <= value <= third + reach for value in known)
     if reach and known and beyond / len(known) > MOST_BEYOND:
-        return f"{beyond} of {len(known)} new values are far beyond {low:g} to {high:g}"
+        return f"{beyond} of {len(known)} new values are far beyond {first:g} to {third:g}"
     return ""
 
 

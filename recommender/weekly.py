@@ -108,8 +108,14 @@ def watch_drift(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
     except ArtifactError:
         logger.exception("drift_not_checked version=%s", row.label)
         return [], False
+    # First: songs whose features the feed has broken look new, and must not be learnt from afresh.
+    monitoring.watch_feed(now)
     reports = monitoring.watch_drift(model, now)
-    wanted = any(report.alarm and report.kind in RETRAIN_ON for report in reports)
+    is_fed = not monitoring.feed_was_broken(now)
+    wanted = any(
+        report.alarm and report.kind in RETRAIN_ON and (is_fed or report.kind != DriftReport.Kind.SONGS)
+        for report in reports
+    )
     return reports, wanted and may_retrain_fully(now)
 
 

@@ -158,7 +158,7 @@ class TestFeed:
         [
             ([0.5] * 30, "all 30 new values are 0.5"),
             ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are empty"),
-            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far beyond 0 to 0.99"),
+            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far beyond 0.2425 to 0.7475"),
             ([place / 30 for place in range(30)], ""),
             ([0.5] * 19, ""),
             ([], ""),
@@ -168,6 +168,16 @@ class TestFeed:
         before: list[float | None] = [place / 100 for place in range(100)]
 
         assert fault_of(fresh, before) == told
+
+    @pytest.mark.parametrize(
+        "worn", [[50.0] * 20, [1e9]], ids=["a fault of last week", "one value of long ago"]
+    )
+    def test_what_was_absurd_before_does_not_make_it_usual(self, worn: list[float | None]) -> None:
+        before: list[float | None] = [place / 100 for place in range(100)]
+
+        assert fault_of([50.0 + place for place in range(30)], before + worn).startswith(
+            "30 of 30 new values"
+        )
 
     def test_what_was_always_so_is_no_fault(self) -> None:
         assert fault_of([0.5] * 30, [0.5] * 100) == ""

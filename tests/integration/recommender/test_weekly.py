@@ -180,6 +180,25 @@ class TestDrift:
         assert [report.kind for report in reports] == ["songs", "listening", "recommended", "feedback"]
         assert not is_due
 
+    @pytest.mark.parametrize(
+        ("kind", "resolved_days_ago", "is_due"),
+        [("songs", None, False), ("songs", 3, False), ("songs", 20, True), ("listening", None, True)],
+    )
+    def test_new_songs_of_a_broken_feed_call_for_no_retrain(
+        self, storage: Path, monkeypatch: pytest.MonkeyPatch, kind: str, resolved_days_ago: int | None,
+        is_due: bool,
+    ) -> None:  # fmt: skip
+        TrainingRun.objects.update(full=False)
+        alarm = DriftReport(kind=kind, alarm=True, week=NOW.date())
+        monkeypatch.setattr(monitoring, "watch_drift", lambda model, now: [alarm])
+        monkeypatch.setattr(monitoring, "watch_feed", lambda now: [])
+        Incident.objects.create(
+            key="feed_fault:energy", kind="feed_fault", severity="warning", opened_at=NOW - 30 * DAY,
+            seen_at=NOW, resolved_at=None if resolved_days_ago is None else NOW - resolved_days_ago * DAY,
+        )  # fmt: skip
+
+        assert weekly.watch_drift(storage, NOW)[1] is is_due
+
     def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
         call_command("checkdrift")
         told = capsys.readouterr().out
