@@ -25,6 +25,7 @@ USUAL: Final = 0.3  # discovery
 SLOW: Final = 300.0  # milliseconds
 MOST_LISTS: Final = 600  # of which the off-policy estimate is made: each costs a scoring
 SEED: Final = 7
+Arm = ServedList.Arm
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,29 @@ def _off_policy(model: Model, now: datetime) -> Gate:
 
 
 def _logged(model: Model, now: datetime) -> list[tuple[float, float, float, int]]:
-    """Of lists after the version's data: was the first song engaged, both probabilities, whose list."""
+    """Of lists after the version's data: was the first song engaged, both probabilities, whose list.
+
+    Lists before it the version has learnt from. So the gate speaks where a version is tested some days after
+    it was made, and seldom of one that was made this morning.
+    """
     lists = ServedList.objects.filter(
-        arm=ServedList.Arm.CHAMPION, generated_at__gt=model.version.cut_off, generated_at__lte=now,
-        discovery__gt=0, engagement__isnull=False,
+        arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,
+        generated_at__lte=now, discovery__gt=0, engagement__isnull=False,
     )  # fmt: skip
     rows = []
     for served in lists.select_related("engagement").order_by("-generated_at")[:MOST_LISTS]:
         known = profiles.read([served.listener_id], served.generated_at, until=served.generated_at)
         if served.items and served.listener_id in known:
             chance = _chance(model, known[served.listener_id], served)
-            rows.append((_reward(served), served.items[0]["propensity"], chance, served.listener_id))
+            rows.append((_reward(served), _drawn(served.items[0]), chance, served.listener_id))
     return rows
+
+
+def _drawn(item: dict[str, Any]) -> float:
+    """How probably the list's first song came there: a fair coin says which of two models draws it."""
+    if "p_champion" in item:
+        return float((item["p_champion"] + item["p_challenger"]) / 2)
+    return float(item["propensity"])
 
 
 def _reward(served: ServedList) -> float:

@@ -10,9 +10,19 @@ from typing import Any
 import pytest
 
 from ingestion.models import Listener
-from recommender import assigning, champion, experiments, mishaps, registry, serving, shelves
+from recommender import assigning, champion, experiments, gates, mishaps, registry, serving, shelves
 from recommender.engine.artifact import verify as verify_files
-from recommender.models import Experiment, Exposure, Mishap, ModelVersion, ScoredList, ServedList, Shelf
+from recommender.models import (
+    EngagedList,
+    Experiment,
+    Exposure,
+    Feedback,
+    Mishap,
+    ModelVersion,
+    ScoredList,
+    ServedList,
+    Shelf,
+)
 from recommender.serving import Options
 from recommender.training import Order, retrain
 from tests.support.lists import NOW, songs_of
@@ -246,3 +256,35 @@ def test_a_challenger_that_is_too_slow_in_three_windows_must_stop(
     # Where all the rest is slow too, it is not the challenger's fault unless it is far slower.
     blamed = slow and challengers > 2 * rest
     assert failure == (f"{challenger} answers more than 2 times slower than the champion." if blamed else "")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0], ids=["by the champion alone", "interleaved"])
+def test_the_logs_of_first_places_are_heard_before_a_later_version_is_tested(
+    here: Options, challenger: ModelVersion, share: float
+) -> None:
+    if share:
+        start(challenger, list_share=share)
+    listeners = Listener.objects.filter(pk__in=shelves.active(NOW)).values_list("pk", flat=True)[:55]
+    for place, listener in enumerate(listeners):
+        served = recommend(here, listener)
+        EngagedList.objects.create(
+            served_list=served, listener_id=listener, version=served.version, at=NOW, songs=20
+        )
+        if place % 3 == 0:
+            Feedback.objects.create(
+                event_id=str(place), listener_id=listener, song_id=songs_of(served)[0], kind="like",
+                served_list=served, at=NOW, received_at=NOW,
+            )  # fmt: skip
+    # As if it had been made before these lists were served.
+    ModelVersion.objects.filter(pk=challenger.pk).update(cut_off=NOW - timedelta(days=1))
+    challenger.refresh_from_db()
+    later = NOW + timedelta(days=1)
+
+    gate = gates._off_policy(champion.open_version(challenger, here.storage), later)
+
+    assert len(listeners) == 55
+    assert gate.numbers["listeners"] == 55
+    assert gate.numbers["old"] == pytest.approx(19 / 55, abs=1e-4)
+    # Two versions of the same plays: what one drew the other might have drawn as well.
+    assert 0.3 < gate.numbers["support"] < 3
+    assert gate.passed is not False
