@@ -267,6 +267,7 @@ def test_the_logs_of_first_places_are_heard_before_a_later_version_is_tested(
     listeners = Listener.objects.filter(pk__in=shelves.active(NOW)).values_list("pk", flat=True)[:55]
     for place, listener in enumerate(listeners):
         served = recommend(here, listener)
+        assert served.version is not None
         EngagedList.objects.create(
             served_list=served, listener_id=listener, version=served.version, at=NOW, songs=20
         )
