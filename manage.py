@@ -47,7 +47,7 @@ def main() -> None:
 def run_command() -> None:
     from django.core.management import execute_from_command_line
 
-    from moovitamix.plain_errors import told_plainly
+    from moovitamix.console_errors import told_plainly
 
     with told_plainly():
         execute_from_command_line(sys.argv)

@@ -8,12 +8,12 @@ import orjson
 
 django.setup()
 
-from implicit.als import AlternatingLeastSquares  # noqa: E402
-from scipy.sparse import csr_matrix  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
+from implicit.als import AlternatingLeastSquares
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
-from benchmarks.memory import peak_memory  # noqa: E402
-from recommender.matrices import read_training_data  # noqa: E402
+from benchmarks.memory import peak_memory
+from recommender.training.dataset import read_training_data
 
 
 def main() -> None:

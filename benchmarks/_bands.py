@@ -20,10 +20,19 @@ import orjson
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from benchmarks._days import Machine, Shape, days_of_shape, days_of_twin, lived  # noqa: E402
-from benchmarks.report import Finding  # noqa: E402
-from ingestion.bands import K, judge_account  # noqa: E402
-from ingestion.history import Account  # noqa: E402
+from benchmarks._days import (
+    Machine,
+    Shape,
+    days_of_shape,
+    days_of_twin,
+    lived,
+)
+from benchmarks.report import Finding
+from ingestion.monitoring.anomaly_detection import (
+    K,
+    judge_account,
+)
+from ingestion.monitoring.run_metrics import Account
 
 PROCESSES: Final = 2
 # The twin takes a minute a year: so many lives of the machine share its days.

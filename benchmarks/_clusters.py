@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recommender.engine.refining import Votes, refine
+from recommender.engine.clustering.feedback_assignment import Votes, refine
 
 CENTERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 SONGS, LISTENERS = 300, 300

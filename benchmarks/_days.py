@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, key_of
-from ingestion.demo.world import World
-from ingestion.history import Account
+from ingestion.demo.world.world import World
+from ingestion.monitoring.run_metrics import Account
 
 Numbers = dict[str, float]
 Day = Mapping[str, Numbers]

@@ -11,10 +11,9 @@ import orjson
 from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
-from recommender.engine.catalogue import Catalogue, Profiles, Training
-from recommender.engine.learning import learn, start_weights
-from recommender.engine.live import candidates
-from recommender.engine.mix import Mix
+from recommender.engine.data import Catalogue, Profiles, Training
+from recommender.engine.mix.fit import learn, start_weights
+from recommender.engine.mix.model import Mix, candidates
 
 STYLES = 200
 ASKED = 300

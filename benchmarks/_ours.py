@@ -13,9 +13,12 @@ import orjson
 
 django.setup()
 
-from benchmarks.memory import peak_memory  # noqa: E402
-from ingestion.configuration import ingest_now  # noqa: E402
-from ingestion.models import IngestionRun, ResourceReport  # noqa: E402
+from benchmarks.memory import peak_memory
+from ingestion.models import (
+    IngestionRun,
+    ResourceReport,
+)
+from ingestion.services import ingest_now
 
 
 def main(profile: str = "") -> None:

@@ -16,20 +16,20 @@ import orjson
 
 django.setup()
 
-from django.apps import apps  # noqa: E402
-from django.contrib import admin  # noqa: E402
-from django.contrib.auth.models import User  # noqa: E402
-from django.db import connection  # noqa: E402
-from django.test import Client  # noqa: E402
-from django.test.utils import CaptureQueriesContext  # noqa: E402
-from django.urls import reverse  # noqa: E402
-from django_celery_beat.models import ClockedSchedule  # noqa: E402
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django_celery_beat.models import ClockedSchedule
 
-from benchmarks._past_loop import fill_loop  # noqa: E402
-from benchmarks._past_runs import fill_runs  # noqa: E402
-from benchmarks._world import main as fill_world  # noqa: E402
-from ingestion.models import IngestionRun  # noqa: E402
-from recommender.models import Experiment  # noqa: E402
+from benchmarks._past_loop import fill_loop
+from benchmarks._past_runs import fill_runs
+from benchmarks._world import main as fill_world
+from ingestion.models import IngestionRun
+from recommender.models import Experiment
 
 SESSIONS_A_LISTENER: Final = 5
 PLAYS_A_SESSION: Final = 10

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from benchmarks._past_runs import BLOCK, DAY, _keep
-from recommender.engine.verdicts import USUAL, Coin, Evidence
+from recommender.engine.experiments.decision_rules import USUAL, Coin, Evidence
 from recommender.models import (
     AttributedListen,
     Cluster,

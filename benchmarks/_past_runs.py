@@ -12,7 +12,9 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from ingestion import schedules as of_ingestion
-from ingestion.incidents import Condition, report
+from ingestion.alerts.incidents import Condition, report
+from ingestion.alerts.messages.render import message_of
+from ingestion.jobs.heartbeats import beat
 from ingestion.models import (
     RESOURCES,
     BandCheck,
@@ -25,10 +27,8 @@ from ingestion.models import (
     ResourceReport,
     TaskUse,
 )
-from ingestion.pulses import beat
-from ingestion.texts import message_of
 from recommender import schedules as of_recommender
-from recommender.access import issue_key
+from recommender.api.authentication import issue_key
 
 BLOCK: Final = 2_000
 DAY: Final = timedelta(days=1)

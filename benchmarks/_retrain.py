@@ -8,9 +8,9 @@ import orjson
 
 django.setup()
 
-from benchmarks.memory import peak_memory  # noqa: E402
-from recommender.models import TrainingRun  # noqa: E402
-from recommender.trainer import retrain_now  # noqa: E402
+from benchmarks.memory import peak_memory
+from recommender.models import TrainingRun
+from recommender.retraining import retrain_now
 
 
 def main() -> None:

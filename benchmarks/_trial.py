@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks._listening import PLACES, Crowd, Day, Life
-from recommender.engine.rounds import score_list
-from recommender.engine.tallies import ListScore, tally
-from recommender.engine.verdicts import USUAL, Coin, Evidence, Kind, Outcome, verdict
+from recommender.engine.experiments.decision_rules import USUAL, Coin, Evidence, Kind, Outcome, verdict
+from recommender.engine.experiments.interleaving_credit import ListScore, score_list, tally
 
 TEST_SHARE: Final = 0.7  # of all lists; the rest compares with the anchor
 ANCHOR_DAYS: Final = 28

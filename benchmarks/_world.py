@@ -15,9 +15,14 @@ import orjson
 
 django.setup()
 
-from ingestion.demo.styles import FEATURES  # noqa: E402
-from ingestion.source.schemas import Record  # noqa: E402
-from ingestion.upsert import HISTORY_TABLE, LISTENER_TABLE, SONG_TABLE, upsert  # noqa: E402
+from ingestion.demo.world.styles import FEATURES
+from ingestion.pipeline.upsert import (
+    HISTORY_TABLE,
+    LISTENER_TABLE,
+    SONG_TABLE,
+    upsert,
+)
+from ingestion.source.schemas import Record
 
 SEED: Final = 7
 STYLES: Final = 200

@@ -12,7 +12,7 @@ from benchmarks._listening import Crowd
 from benchmarks._trial import TEST_SHARE, Decide, Trial, by_events, by_rounds, is_brought_back, live
 from benchmarks._weeks import false_alarms, false_alarms_of_songs, is_found
 from benchmarks.report import Finding, Report
-from recommender.engine.verdicts import Kind, Outcome
+from recommender.engine.experiments.decision_rules import Kind, Outcome
 
 PROCESSES: Final = 2
 LOST: Final = 0.5  # of the lists fall to the test, where .7 is planned

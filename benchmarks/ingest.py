@@ -17,7 +17,7 @@ from benchmarks.place import (
     temporary_place,
 )
 from benchmarks.report import Finding, Report
-from moovitamix.servers import NoServer
+from tests.support.servers import NoServer
 
 ROUNDS: Final = 3
 CONNECTIONS: Final = 8

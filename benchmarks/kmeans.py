@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from recommender.engine.clusters import fit_clusters
+from recommender.engine.clustering.kmeans import fit_clusters
 
 SEEDS: Final = (1, 2, 3)
 FULL_STEPS: Final = 50

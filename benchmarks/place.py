@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 import psycopg
 
-from moovitamix.servers import postgres
+from tests.support.servers import postgres
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TEMPLATE: Final = "benchmark_template"

@@ -21,17 +21,17 @@ from scipy.sparse import csr_array
 
 from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
-from recommender.engine import learning_classic
-from recommender.engine.baselines import EASE, Popularity, Random, RP3beta
-from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
-from recommender.engine.classic import Classic
-from recommender.engine.evaluation import of_lists
-from recommender.engine.learning import fit_mix
-from recommender.engine.metrics import ndcg
-from recommender.engine.mix import Mix
-from recommender.engine.neighbours import EASE_SONGS
-from recommender.engine.sampling import Pool, draw, values
-from recommender.engine.tuning import fit_knn
+from recommender.engine.algorithms import classic
+from recommender.engine.algorithms.baselines import EASE, Popularity, Random, RP3beta
+from recommender.engine.algorithms.classic import Classic
+from recommender.engine.algorithms.item_similarity import EASE_SONGS
+from recommender.engine.data import Catalogue, Model, Profiles, Training
+from recommender.engine.evaluation.evaluate import of_lists
+from recommender.engine.evaluation.metrics import ndcg
+from recommender.engine.mix.fit import fit_mix
+from recommender.engine.mix.model import Mix
+from recommender.engine.mix.tuning import fit_knn
+from recommender.engine.sampling.sampler import Pool, draw, values
 
 N: Final = 20
 CANDIDATES: Final = 400
@@ -204,11 +204,11 @@ def fit_classic(listening: Listening) -> Classic:
     early = Training(listening.catalogue, listening.train)
 
     def value(n_clusters: int) -> float:
-        model = learning_classic.fit_classic(early, n_clusters=n_clusters)
+        model = classic.fit_classic(early, n_clusters=n_clusters)
         lists = model.recommend(Profiles(listening.train[rows]), N)
         return float(np.nanmean(ndcg(lists, listening.valid[rows])))
 
-    return learning_classic.fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
+    return classic.fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
 
 
 def _fit_random(listening: Listening) -> Model:

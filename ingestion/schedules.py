@@ -18,9 +18,9 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from ingestion.jobs.heartbeats import beat
 from ingestion.models import IngestionRun, Pulse
-from ingestion.pulses import beat
-from ingestion.runs import AlreadyRunning, SlotTaken
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,11 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from ingestion.configuration import ingest_now
+from ingestion.jobs.heartbeats import beat
 from ingestion.models import IngestionRun, Pulse
-from ingestion.operating import forget_now, round_of_the_watchdog
-from ingestion.pulses import beat
-from ingestion.runs import AlreadyRunning
+from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.schedules import run_due
+from ingestion.services import forget_now, ingest_now, round_of_the_watchdog
 
 logger = logging.getLogger(__name__)
 

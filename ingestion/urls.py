@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ingestion.views import HistoryList, RunDetail, RunList, SongDetail, UserDetail, UserList
+from ingestion.api.views import HistoryList, RunDetail, RunList, SongDetail, UserDetail, UserList
 
 urlpatterns = [
     path("songs/<int:pk>/", SongDetail.as_view(), name="api-song"),

@@ -30,7 +30,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin
 from ingestion.admin.catalogue import SongAdmin
 from ingestion.models import Song
-from recommender.admin.reports import heard_of
+from recommender.admin.monitoring import heard_of
 
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult, Song):  # fmt: skip

@@ -5,8 +5,7 @@ from typing import Final
 from django.apps import AppConfig
 from django.core import checks
 
-from moovitamix.alert_checks import check_alerts
-from moovitamix.checks import check_exposure, check_names
+from moovitamix.checks import check_alerts, check_exposure, check_names
 
 SETTINGS: Final = "settings"
 

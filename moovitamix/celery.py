@@ -27,6 +27,6 @@ class MoovitaMixCelery(Celery):
                 Path(folder).mkdir(parents=True, exist_ok=True)
 
 
-app = MoovitaMixCelery("moovitamix", task_cls="moovitamix.measured:MeasuredTask")
+app = MoovitaMixCelery("moovitamix", task_cls="moovitamix.celery_task:MeasuredTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 
 from ingestion.source.errors import without_secrets
-from moovitamix.plain_errors import told_plainly
+from moovitamix.console_errors import told_plainly
 
 INFO = """MoovitaMix reads songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history), and calls a run a success only when it is

@@ -16,8 +16,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from ingestion.checks.data import brought_in
-from recommender.configuration import loaded
+from ingestion.monitoring.checks.freshness import brought_in
+from recommender.services import loaded
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from django.db import Error as DjangoDatabaseError
 from django.http import HttpRequest, HttpResponse
 
-from ingestion.lease import WORK, at_work_on
+from ingestion.jobs.lock import WORK, at_work_on
 
 # PostgreSQL says after its first line which row it refused, in these labelled lines (DETAIL, CONTEXT,
 # HINT, QUERY, LINE 1 ...) and in the language of its client library. Also as `repr` writes line ends.

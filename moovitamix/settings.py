@@ -12,8 +12,8 @@ from moovitamix.environment import LOOPBACK_HOSTS, Environment, find_home
 PACKAGE_DIR = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE_DIR.parent
 HOME = find_home(CHECKOUT)
-# In a checkout the templates stand at the top; an installed wheel carries them inside the package.
-TEMPLATES_DIR = next(path for path in (PACKAGE_DIR / "templates", CHECKOUT / "templates") if path.is_dir())
+
+TEMPLATES_DIR = PACKAGE_DIR / "templates"
 
 env = Environment(HOME)
 
@@ -65,7 +65,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "moovitamix.api.private_answers",
+    "moovitamix.api.rendering.private_answers",
 ]
 TEMPLATES = [
     {
@@ -106,11 +106,11 @@ UNFOLD: dict[str, Any] = {
     "STYLES": [lambda _request: static("moovitamix.css")],
     "SHOW_VIEW_ON_SITE": False,
     "SITE_URL": reverse_lazy("home"),
-    "DASHBOARD_CALLBACK": "moovitamix.home.admin_index",
+    "DASHBOARD_CALLBACK": "moovitamix.dashboard.navigation.admin_index",
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,
-        "navigation": "moovitamix.home.navigation",
+        "navigation": "moovitamix.dashboard.navigation.navigation",
     },
 }
 
@@ -120,19 +120,19 @@ API_RATE = env.text("API_RATE", "600/min")
 API_FEEDBACK_RATE = env.text("API_FEEDBACK_RATE", "600/min")
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "recommender.access.KeyAuthentication",
-        "recommender.access.StaffSession",
+        "recommender.api.authentication.KeyAuthentication",
+        "recommender.api.authentication.StaffSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_THROTTLE_CLASSES": ["recommender.access.KeyThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": ["recommender.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": [
-        "moovitamix.api.OrjsonRenderer",
+        "moovitamix.api.rendering.OrjsonRenderer",
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
-    "DEFAULT_PARSER_CLASSES": ["moovitamix.api.OrjsonParser"],
-    "DEFAULT_PAGINATION_CLASS": "moovitamix.api.CursorPages",
+    "DEFAULT_PARSER_CLASSES": ["moovitamix.api.rendering.OrjsonParser"],
+    "DEFAULT_PAGINATION_CLASS": "moovitamix.api.pagination.CursorPages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "moovitamix.errors.answer_error",
+    "EXCEPTION_HANDLER": "moovitamix.api.exceptions.answer_error",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "MoovitaMix",
@@ -141,7 +141,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SERVE_INCLUDE_SCHEMA": False,
-    "AUTHENTICATION_WHITELIST": ["recommender.access.KeyAuthentication"],
+    "AUTHENTICATION_WHITELIST": ["recommender.api.authentication.KeyAuthentication"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     # Swagger UI from a package, not from a CDN.
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -149,7 +149,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "moovitamix.openapi.add_errors",
+        "moovitamix.api.schema.add_errors",
     ],
 }
 
@@ -219,7 +219,7 @@ CELERY_ENABLE_UTC = True
 CELERY_TASK_TRACK_STARTED = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "moovitamix.beat:TimetableScheduler"
+CELERY_BEAT_SCHEDULER = "moovitamix.celery_beat:TimetableScheduler"
 
 # --- Alerts ----------------------------------------------------------------------------------------
 ALERT_EMAILS = env.words("ALERT_EMAILS")
@@ -237,17 +237,17 @@ SITE_URL = env.address("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 # --- Watchdog --------------------------------------------------------------------------------------
 # Dotted callables; each room brings its own.
 WATCHDOG_CHECKS = [
-    "ingestion.operating.runs_finished",
-    "ingestion.operating.runs_started",
-    "ingestion.operating.beat_alive",
-    "ingestion.operating.workers_alive",
-    "ingestion.operating.queue_growing",
-    "ingestion.operating.data_fresh",
-    "ingestion.operating.disk_room",
-    "recommender.watching.model_stale",
-    "recommender.watching.model_degraded",
-    "recommender.watching.training_failed",
-    "recommender.watching.tests_failing",
+    "ingestion.services.runs_finished",
+    "ingestion.services.runs_started",
+    "ingestion.services.beat_alive",
+    "ingestion.services.workers_alive",
+    "ingestion.services.queue_growing",
+    "ingestion.services.data_fresh",
+    "ingestion.services.disk_room",
+    "recommender.monitoring.health_checks.model_stale",
+    "recommender.monitoring.health_checks.model_degraded",
+    "recommender.monitoring.health_checks.training_failed",
+    "recommender.monitoring.health_checks.tests_failing",
 ]
 # Every web process looks too, so that somebody is told also where Beat and the workers are gone.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)

@@ -6,22 +6,21 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from moovitamix.dashboard import live as live_run
-from moovitamix.dashboard import operations, run_page
-from moovitamix.errors import no_route
+from moovitamix.api.exceptions import no_route
+from moovitamix.api.schema import ApiRoot, Docs
+from moovitamix.api.status import StatusView
+from moovitamix.dashboard.views import live as live_run
+from moovitamix.dashboard.views import operations, run_page
 from moovitamix.health import live, ready
-from moovitamix.home import StatusView
-from moovitamix.metrics import metrics
-from moovitamix.openapi import ApiRoot, Docs
-from recommender.loop_page import models
-from recommender.pages import listen
+from moovitamix.metrics.view import metrics
+from recommender.dashboard.views import listen, models
 
 # Here and not when the apps start: a command that serves no page need not load every page's code.
 admin.autodiscover()
 
-handler400 = "moovitamix.errors.bad_request_page"
-handler404 = "moovitamix.errors.not_found_page"
-handler500 = "moovitamix.errors.broken_page"
+handler400 = "moovitamix.api.exceptions.bad_request_page"
+handler404 = "moovitamix.api.exceptions.not_found_page"
+handler500 = "moovitamix.api.exceptions.broken_page"
 
 urlpatterns = [
     path("", operations, name="home"),

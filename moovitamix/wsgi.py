@@ -9,7 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 application = get_wsgi_application()
 
 # Only now are the models there.
-from moovitamix import tick  # noqa: E402
+from moovitamix import watchdog_thread  # noqa: E402
 
 if settings.WATCHDOG_IN_WEB:
-    tick.start()
+    watchdog_thread.start()

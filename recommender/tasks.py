@@ -4,17 +4,18 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from recommender import champion, shelves
 from recommender.models import TrainingRun
-from recommender.trainer import check_drift_now, cycle_now, look_now, retrain_now
-from recommender.training import AlreadyTraining
+from recommender.registry import model_loader
+from recommender.retraining import check_drift_now, cycle_now, look_now, retrain_now
+from recommender.serving import candidate_cache
+from recommender.training.train import AlreadyTraining
 
 
 @shared_task(ignore_result=True)
 def prepare_shelves() -> int:
     """Make a shelf for every active listener who has none, or a stale one; how many were made."""
-    now, loaded = timezone.now(), champion.current(settings.MODEL_STORAGE)
-    return shelves.prepare(shelves.due(loaded, now), loaded, now)
+    now, loaded = timezone.now(), model_loader.current(settings.MODEL_STORAGE)
+    return candidate_cache.prepare(candidate_cache.due(loaded, now), loaded, now)
 
 
 @shared_task

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from recommender import loop_views, views
+from recommender.api import views
 
 urlpatterns = [
     path("songs/", views.ClusteredSongList.as_view(), name="api-songs"),
@@ -15,7 +15,7 @@ urlpatterns = [
     path("clusters/<int:pk>/", views.ClusterDetail.as_view(), name="api-cluster"),
     path("models/", views.ModelList.as_view(), name="api-models"),
     re_path(r"^models/(?P<label>[\w.-]{1,20})/$", views.ModelDetail.as_view(), name="api-model"),
-    path("experiments/", loop_views.ExperimentList.as_view(), name="api-experiments"),
-    path("experiments/<int:pk>/", loop_views.ExperimentDetail.as_view(), name="api-experiment"),
+    path("experiments/", views.ExperimentList.as_view(), name="api-experiments"),
+    path("experiments/<int:pk>/", views.ExperimentDetail.as_view(), name="api-experiment"),
     path("feedback/", views.FeedbackView.as_view(), name="api-feedback"),
 ]

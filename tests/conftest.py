@@ -19,7 +19,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from moovitamix import servers
+from tests.support import servers
 from tests.support.databases import Databases
 from tests.support.project import ROOT, Project
 

@@ -1,6 +1,6 @@
 """The admin of the ingestion room: what is there, how each run went, what was refused, what is wrong."""
 
-from ingestion.admin import catalogue, incidents, measures, runs
+from ingestion.admin import catalogue, incidents, monitoring, runs
 from ingestion.admin.base import ROWS_A_PAGE, STATUS_COLOURS, ReadOnlyAdmin, asked_first, made_once
 
 __all__ = [
@@ -11,6 +11,6 @@ __all__ = [
     "catalogue",
     "incidents",
     "made_once",
-    "measures",
+    "monitoring",
     "runs",
 ]

@@ -12,7 +12,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from ingestion.views import PERSONAL_DATA
+from ingestion.api.views import PERSONAL_DATA
 
 STATUS_COLOURS = {
     "running": "info",

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin, made_once, sees_personal_data
+from ingestion.api.serializers import PERSONAL
 from ingestion.models import Listener, ListeningHistory, Song
-from ingestion.serializers import PERSONAL
 
 
 class AvailabilityFilter(admin.SimpleListFilter):

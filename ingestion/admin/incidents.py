@@ -14,12 +14,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from ingestion import incidents
 from ingestion.admin.base import ReadOnlyAdmin
-from ingestion.channels import plain_text
+from ingestion.alerts import incidents
+from ingestion.alerts.channels import plain_text
+from ingestion.alerts.messages.formatting import instant, span
+from ingestion.alerts.messages.render import end_of, subject_of, text_of
 from ingestion.models import Incident, Notification
-from ingestion.texts import end_of, subject_of, text_of
-from ingestion.texts.phrases import instant, span
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning"}
 STATE_COLOURS = {"open": "danger", "acknowledged": "info", "muted": "info", "over": "success"}

@@ -15,9 +15,9 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin, asked_first, sees_personal_data
-from ingestion.configuration import replay_now
 from ingestion.models import IngestionRun, Rejection, ResourceReport
-from ingestion.runs import AlreadyRunning
+from ingestion.pipeline.run_lifecycle import AlreadyRunning
+from ingestion.services import replay_now
 from ingestion.tasks import start_by_hand
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, overload
 
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, stamp
-from ingestion.demo.styles import FEATURES, STYLES
+from ingestion.demo.world.styles import FEATURES, STYLES
 
 # A prime: n * STEP modulo it gives each id below it once.
 PRIME: Final = 2_147_483_647

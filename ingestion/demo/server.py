@@ -9,13 +9,12 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Final, Self
 
-from ingestion.demo.draws import AnswerDraws, share_of
-from ingestion.demo.faults import Faults, Rule
-from ingestion.demo.faulty import FaultySource
-from ingestion.demo.misbehaviour import PLAYS, Stage
-from ingestion.demo.pages import PageCache, Query, page_body, read_target
+from ingestion.demo.faults.responses import PLAYS, Stage
+from ingestion.demo.faults.rows import FaultySource
+from ingestion.demo.faults.spec import AnswerDraws, Faults, Rule, share_of
+from ingestion.demo.http import Answer, BadRequest, Request, answer_json, read_request
+from ingestion.demo.pagination import PageCache, Query, page_body, read_target
 from ingestion.demo.source import RESOURCES, Source
-from ingestion.demo.wire import Answer, BadRequest, Request, answer_json, read_request
 
 BACKLOG: Final = 512
 # Requests are noted for whoever tests a client; a server that runs for weeks forgets the oldest.

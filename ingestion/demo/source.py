@@ -2,11 +2,13 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
 
 Row = dict[str, Any]
 Table = Sequence[Row]
-
 TRACKS: Final = "tracks"
 USERS: Final = "users"
 LISTEN_HISTORY: Final = "listen_history"
@@ -38,3 +40,39 @@ def key_of(resource: str, row: Row) -> tuple[Any, ...]:
 def stamp(moment: datetime) -> str:
     """A time as the source writes it: always six digits of microseconds, never a zone."""
     return moment.isoformat(timespec="microseconds")
+
+
+class PagesSource:
+    """The rows of `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in one folder.
+
+    Raises:
+        ValueError: a resource has no page there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._version = 0
+        self._tables: dict[str, Table] = {resource: _rows(folder, resource) for resource in RESOURCES}
+
+    def snapshot(self) -> Snapshot:
+        """All recorded rows."""
+        return Snapshot(self._version, self._tables)
+
+    def new_catalogue(self) -> None:
+        """Exchange what stands under the ids: each row gets the id of another one."""
+        self._tables = {
+            resource: _exchanged(rows, "user_id" if resource == LISTEN_HISTORY else "id")
+            for resource, rows in self._tables.items()
+        }
+        self._version += 1
+
+
+def _rows(folder: Path, resource: str) -> list[Row]:
+    pages = sorted(folder.glob(f"{resource}_*.json"))
+    if not pages:
+        raise ValueError(f"{folder} holds no {resource}_*.json")
+    return [row for page in pages for row in orjson.loads(page.read_bytes())["items"]]
+
+
+def _exchanged(rows: Table, name: str) -> list[Row]:
+    step = len(rows) // 2
+    return [{**row, name: rows[(at + step) % len(rows)][name]} for at, row in enumerate(rows)]

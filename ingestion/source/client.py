@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from ingestion.source.connection import Limits, Line
 from ingestion.source.errors import without_secrets
-from ingestion.source.fetching import Fetcher
-from ingestion.source.line import Limits, Line
-from ingestion.source.pacing import Pacer, RetryPolicy
-from ingestion.source.reading import Reading
+from ingestion.source.fetcher import Fetcher
+from ingestion.source.paginator import Reading
+from ingestion.source.retry import Pacer, RetryPolicy
 
 
 class SourceClient:

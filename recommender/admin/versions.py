@@ -11,15 +11,15 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, asked_first, made_once
-from recommender import plans
-from recommender.admin.asked import PlanForm, ReasonForm
-from recommender.configuration import promote_now, roll_back_now, test_now
+from recommender.admin.forms import PlanForm, ReasonForm
+from recommender.dashboard.tables import comparison, metric, metrics_table
 from recommender.engine.artifact import ArtifactError
-from recommender.experiments import NotDecidable
+from recommender.experiments import eligibility
+from recommender.experiments.lifecycle import NotDecidable
 from recommender.models import ModelVersion, Promotion, TrainingRun
-from recommender.presentation import comparison, metric, metrics_table
-from recommender.registry import RegistryError
-from recommender.starting import start_training
+from recommender.registry.registry import RegistryError
+from recommender.services import promote_now, roll_back_now, test_now
+from recommender.training.launch import start_training
 
 ROLE_COLOURS = {
     "candidate": "info",
@@ -144,7 +144,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @action(description="Start a test", icon="science", permissions=["test"], url_path="start-test")
     def start_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
-        form = PlanForm(request.POST or None, initial={"split": round(100 * plans.split_share())})
+        form = PlanForm(request.POST or None, initial={"split": round(100 * eligibility.split_share())})
         if request.method == "POST" and form.is_valid():
             try:
                 test = test_now(

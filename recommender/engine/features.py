@@ -1,6 +1,7 @@
 """What is known of songs besides who plays them, as numbers: metadata as TF-IDF, sound as scaled columns."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.catalogue import Catalogue
-from recommender.engine.factors import factors, unit
+from recommender.engine.data import Catalogue
+from recommender.engine.svd import factors, unit
 
 AXES: Final = 64
 # A token of one song alone says nothing of two songs' likeness; it would only fill the memory.
@@ -199,3 +200,70 @@ def _values(text: str) -> Sequence[str]:
 
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
+
+
+MOST_WORDS = 5_000  # the most frequent ones; a source of random words must not fill the memory
+
+
+def vocabulary(texts: Sequence[str]) -> list[str]:
+    """The words of the texts, most frequent first, then by alphabet; at most 5 000."""
+    counts = Counter(word for text in texts for word in genre_words(text))
+    return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_WORDS]
+
+
+def genre_words(text: str) -> list[str]:
+    """The genres of a text as sent, and their words, without repetition: 'Indie Rock, Pop' has four."""
+    values = [" ".join(value.casefold().split()) for value in text.split(",")]
+    words = [word for value in values if " " in value for word in value.split(" ")]
+    return list(dict.fromkeys(word for word in [*values, *words] if word))
+
+
+def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
+    """Shape (n_texts, n_words): 1 where the word is among the text's genres."""
+    columns = {word: column for column, word in enumerate(words)}
+    found = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in found])]).astype(np.int32)
+    indices = np.array([column for row in found for column in row], dtype=np.int32)
+    ones = np.ones(len(indices), dtype=np.float32)
+    return csr_array((ones, indices, indptr), shape=(len(texts), len(words)))
+
+
+def genre_idf(genres: csr_array) -> NDArray[np.float32]:
+    """How telling each word is: log(1 + songs / songs with it)."""
+    counts = np.bincount(genres.indices, minlength=genres.shape[1])
+    return np.asarray(np.log1p(genres.shape[0] / np.maximum(counts, 1)), dtype=np.float32)
+
+
+PREFIX: Final = "space_"
+NUMBERS: Final = ("idf", "centres", "scales", "axes")
+
+
+def packed(space: FeatureSpace) -> dict[str, NDArray[Any]]:
+    """Every array by its name in the artifact; words as UTF-8 and where each ends: strings are objects."""
+    found = {f"{PREFIX}{name}": getattr(space, name) for name in NUMBERS}
+    for name in ("tokens", "names"):
+        words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]
+        found[f"{PREFIX}{name}"] = np.frombuffer(b"".join(words), dtype=np.uint8)
+        found[f"{PREFIX}{name}_ends"] = np.cumsum([len(word) for word in words], dtype=np.int64)
+    found[f"{PREFIX}length"] = np.array([space.length], dtype=np.float64)
+    return found
+
+
+def unpacked(arrays: Mapping[str, NDArray[Any]]) -> FeatureSpace | None:
+    """The space that `packed` took apart; None where the arrays hold none."""
+    if f"{PREFIX}length" not in arrays:
+        return None
+    numbers = {name: np.asarray(arrays[f"{PREFIX}{name}"]) for name in NUMBERS}
+    return FeatureSpace(
+        tokens=_words(arrays, "tokens"), names=_words(arrays, "names"),
+        length=float(arrays[f"{PREFIX}length"][0]), **numbers,
+    )  # fmt: skip
+
+
+def _words(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
+    whole = np.asarray(arrays[f"{PREFIX}{name}"]).tobytes()
+    ends = np.asarray(arrays[f"{PREFIX}{name}_ends"]).tolist()
+    return [
+        whole[start:end].decode("utf-8", "surrogatepass")
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]

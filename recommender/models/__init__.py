@@ -1,19 +1,15 @@
 """The tables of the recommender room: models, how they came to be, what was served, said and decided."""
 
-from recommender.models.keys import ApiKey
-from recommender.models.lists import Feedback, Mishap, ServedList, Shelf
-from recommender.models.loop import (
+from recommender.models.api_keys import ApiKey
+from recommender.models.experiments import Decision, Experiment, Exposure, ScoredList, SplitShare
+from recommender.models.monitoring import (
     AttributedListen,
-    Decision,
     DriftReport,
     EngagedList,
     EngagementDay,
-    Experiment,
-    Exposure,
-    ScoredList,
     SongEvidence,
-    SplitShare,
 )
+from recommender.models.served import Feedback, Mishap, ServedList, Shelf
 from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
 
 __all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagedList",

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from recommender.access import issue_key
+from recommender.api.authentication import issue_key
 from tests.support.api import make_listener
 
 

@@ -9,10 +9,10 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
+from ingestion.alerts.notifications import tell
 from ingestion.models import Incident, Notification
-from ingestion.telling import tell
 
 SCROLLS = """
 [...document.querySelectorAll("main *, #content *")].filter(one => one.scrollWidth > one.clientWidth + 1

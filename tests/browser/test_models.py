@@ -11,8 +11,9 @@ from django.utils import timezone
 from playwright.sync_api import Page, ViewportSize
 from pytest_django.live_server_helper import LiveServer
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
 from recommender.models import DriftReport, EngagementDay, Experiment
+from recommender.registry import registry
 from tests.support.tested import people_and_songs, version
 
 PHONE = ViewportSize(width=390, height=844)
@@ -50,7 +51,7 @@ def tested(transactional_db: None) -> Experiment:
         n=900, drifted=True, alarm=True,
         causes=[{"clusters": [{"id": 1, "name": "Rock, 1990s"}], "change": 0.2, "part": 0.1, "songs": []}],
     )  # fmt: skip
-    return experiments.propose(version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
+    return lifecycle.propose(version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
 
 
 def serious_faults(page: Page) -> list[str]:

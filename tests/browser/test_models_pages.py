@@ -11,9 +11,10 @@ from django.utils import timezone
 from playwright.sync_api import Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
+from recommender.experiments.interleaving_scores import open_for
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ScoredList, SongEvidence
-from recommender.scoring import open_for
+from recommender.registry import registry
 from tests.support.tested import interleaved, people_and_songs, version
 
 PHONE = ViewportSize(width=390, height=844)
@@ -44,7 +45,7 @@ def test(transactional_db: None) -> Experiment:
     first = version("2026w44.1")
     registry.promote(first, reason="The first.", by="test", verify=lambda one: None)
     gates = {"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]}
-    test = experiments.propose(
+    test = lifecycle.propose(
         version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4), gates=gates
     )
     for day in range(3):
@@ -52,8 +53,8 @@ def test(transactional_db: None) -> Experiment:
             served = interleaved(test, listener, now - timedelta(days=3 - day), [10, 11, 12, 13], TEAMS)
             open_for(served, test, TEAMS)
     ScoredList.objects.update(closed_at=now, wins=2, losses=1)
-    experiments.judge(now, lambda one: None)
-    experiments.propose(version("2026w46.1"), kind="refresh", by="test", now=now, gates=gates)
+    lifecycle.judge(now, lambda one: None)
+    lifecycle.propose(version("2026w46.1"), kind="refresh", by="test", now=now, gates=gates)
     for number, name in ((1, "Rock, energetic, 1990s"), (2, "Metal, sad, energetic")):
         first.clusters.create(number=number, position=number, name=name, size=10)
     causes = [{"clusters": [{"id": 2, "name": "Metal, sad, energetic"}], "others": 0, "change": 0.16,

@@ -11,8 +11,8 @@ from django.utils import timezone
 from playwright.sync_api import Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
 from ingestion.models import BandCheck, IngestionRun, Rejection, ResourceReport
 from tests.support.operations import make_days
 

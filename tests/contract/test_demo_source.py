@@ -13,10 +13,9 @@ import pytest
 import requests
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ingestion.demo.recorded import PagesSource
 from ingestion.demo.server import DemoServer
-from ingestion.demo.source import RESOURCES, Snapshot
-from ingestion.demo.world import World
+from ingestion.demo.source import RESOURCES, PagesSource, Snapshot
+from ingestion.demo.world.world import World
 
 PAGES = Path(__file__).parent / "pages"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"

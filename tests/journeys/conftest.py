@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ingestion.demo.faults import parse_faults
+from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.alerted import People
 
 Serve = Callable[[str], DemoServer]

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from moovitamix import processes
 from moovitamix.processes import child, wait_for
 from tests.support.project import ROOT, Project, wait_for_line

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ingestion.demo.faults import parse_faults
+from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.journeys.conftest import Serve
 from tests.support.project import Project
 from tests.support.scripted_server import CERTIFICATE, ScriptedServer, page_reply

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, environment_of, wait_for_line
 
 

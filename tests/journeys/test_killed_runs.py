@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, wait_for_line
 
 COUNT = (

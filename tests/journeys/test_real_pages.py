@@ -2,8 +2,8 @@
 
 import json
 
-from ingestion.demo.recorded import PagesSource
 from ingestion.demo.server import DemoServer
+from ingestion.demo.source import PagesSource
 from tests.support.project import ROOT, Project
 
 # All 3 000 rows of one live run, one body a page.

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ingestion.demo.recorded import PagesSource
 from ingestion.demo.server import DemoServer
+from ingestion.demo.source import PagesSource
 from tests.support.project import ROOT, Project
 
 PAGES = ROOT / "tests" / "contract" / "pages"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.project import Project, wait_for_line
 
 # The entry as if it had been due a while ago and missed; and a look every second instead of every minute.

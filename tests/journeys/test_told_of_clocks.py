@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.alerted import People
 from tests.support.project import Project
 

@@ -12,7 +12,7 @@ import pytest
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.source import TRACKS, Row, Snapshot
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.journeys.conftest import Serve
 from tests.support.alerted import People
 from tests.support.project import ROOT, Project

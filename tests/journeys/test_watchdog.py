@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from tests.support.alerted import People
 from tests.support.project import ROOT, Project, wait_for_line
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, ResourceReport, Song
-from recommender.access import allow_personal_data, issue_key
+from recommender.api.authentication import allow_personal_data, issue_key
 
 MOMENT = datetime(2026, 11, 1, 10, tzinfo=UTC)
 V1 = "/api/v1"

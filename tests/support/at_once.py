@@ -21,12 +21,21 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from django.db import connection, transaction  # noqa: E402
-from django.utils import timezone  # noqa: E402
+from django.db import connection, transaction
+from django.utils import timezone
 
-from ingestion.models import Incident, ListeningHistory, Song  # noqa: E402
-from recommender import decisions, engagement, experiments, registry, scoring, tasks, trainer  # noqa: E402
-from recommender.models import (  # noqa: E402
+from ingestion.models import (
+    Incident,
+    ListeningHistory,
+    Song,
+)
+from recommender import (
+    retraining,
+    tasks,
+)
+from recommender.experiments import decisions, interleaving_scores, lifecycle
+from recommender.feedback import engagement
+from recommender.models import (
     Decision,
     DriftReport,
     EngagedList,
@@ -36,9 +45,19 @@ from recommender.models import (  # noqa: E402
     ScoredList,
     TrainingRun,
 )
-from tests.support import tested  # noqa: E402
-from tests.support.listening import fill, small_world  # noqa: E402
-from tests.support.tested import DAY, START, experiment, interleaved, version  # noqa: E402
+from recommender.registry import registry
+from tests.support import tested
+from tests.support.listening import (
+    fill,
+    small_world,
+)
+from tests.support.tested import (
+    DAY,
+    START,
+    experiment,
+    interleaved,
+    version,
+)
 
 FORK = multiprocessing.get_context("fork")
 TEAMS = [False, True]
@@ -72,7 +91,7 @@ def at_once(*deeds: Callable[[Any], Any]) -> list[str]:
         try:
             deed(barrier)
             results.put((place, "done"))
-        except (registry.RegistryError, experiments.NotDecidable) as error:
+        except (registry.RegistryError, lifecycle.NotDecidable) as error:
             results.put((place, type(error).__name__))
         except BaseException:
             traceback.print_exc()
@@ -140,7 +159,7 @@ def lists_won(test: Experiment, wins: int, losses: int) -> None:
 
 def judging(barrier: Any) -> None:
     meet(decisions, "decide", barrier)
-    experiments.judge(START + 22 * DAY, sound)
+    lifecycle.judge(START + 22 * DAY, sound)
 
 
 def verdicts() -> dict[str, Any]:
@@ -180,7 +199,7 @@ def decide_and_judge() -> dict[str, Any]:
     def by_hand(barrier: Any) -> None:
         test = Experiment.objects.get()
         wait(barrier)
-        experiments.decide_by_hand(
+        lifecycle.decide_by_hand(
             test, promote=False, reason="No.", by="ada", now=START + 22 * DAY, verify=sound
         )
 
@@ -197,13 +216,13 @@ def close_lists() -> dict[str, Any]:
         version("2026w45.1", "challenger")
         test = experiment()
         for listener in (1, 2):
-            scoring.open_for(interleaved(test, listener, START, [10, 11], TEAMS), test, TEAMS)
+            interleaving_scores.open_for(interleaved(test, listener, START, [10, 11], TEAMS), test, TEAMS)
         ListeningHistory.objects.create(user_id=1, items=[11], created_at=START + DAY, updated_at=START)
         tested.read_the_source(START + 2 * DAY)
 
     def closing(barrier: Any) -> None:
-        meet(scoring, "_heard_by", barrier)
-        scoring.close_due(START + 3 * DAY)
+        meet(interleaving_scores, "_heard_by", barrier)
+        interleaving_scores.close_due(START + 3 * DAY)
         meet(engagement, "_outcomes", barrier)
         engagement.update(START + 3 * DAY)
 
@@ -264,7 +283,7 @@ def learn() -> dict[str, Any]:
 
     def made() -> None:
         fill(small_world())
-        trainer.retrain_now()
+        retraining.retrain_now()
         news()
 
     def deed(barrier: Any) -> None:
@@ -280,7 +299,7 @@ def drift() -> dict[str, Any]:
     apart(news)
 
     def deed(barrier: Any) -> None:
-        trainer.check_drift_now()
+        retraining.check_drift_now()
         wait(barrier)
         setattr(tasks, "check_drift_now", lambda: ([], True))  # noqa: B010
         tasks.check_drift()

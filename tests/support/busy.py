@@ -2,9 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from ingestion.incidents import Condition, report
+from ingestion.alerts.incidents import Condition, report
+from ingestion.jobs.heartbeats import beat
 from ingestion.models import IngestionRun, Notification, Pulse, Rejection, ResourceReport
-from ingestion.pulses import beat
 from recommender.models import Feedback, ServedList, Shelf, TrainingRun
 from tests.support.operations import make_days
 from tests.support.tested import people_and_songs, version

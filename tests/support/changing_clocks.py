@@ -14,14 +14,22 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from django.conf import settings  # noqa: E402
-from django.utils import timezone  # noqa: E402
+from django.conf import settings
+from django.utils import timezone
 
-from ingestion.configuration import ingest_now  # noqa: E402
-from ingestion.models import IngestionRun, Pulse  # noqa: E402
-from ingestion.operating import round_of_the_watchdog  # noqa: E402
-from ingestion.pulses import beat  # noqa: E402
-from ingestion.schedules import run_due, sync_timetable  # noqa: E402
+from ingestion.jobs.heartbeats import beat
+from ingestion.models import (
+    IngestionRun,
+    Pulse,
+)
+from ingestion.schedules import (
+    run_due,
+    sync_timetable,
+)
+from ingestion.services import (
+    ingest_now,
+    round_of_the_watchdog,
+)
 
 STEP = timedelta(minutes=10)
 EVENING, MORNING = timedelta(hours=-3), timedelta(hours=7)

@@ -20,24 +20,39 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from django.conf import settings  # noqa: E402
-from django.db import connection  # noqa: E402
-from django.utils import timezone  # noqa: E402
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
 
-from ingestion.models import Incident, ListeningHistory, Song  # noqa: E402
-from recommender import (  # noqa: E402
-    gates,
-    registry,
-    serving,
-    trainer,
-    training,
-    watching,
-    weekly,
+from ingestion.models import (
+    Incident,
+    ListeningHistory,
+    Song,
 )
-from recommender.configuration import serving_options, verify  # noqa: E402
-from recommender.models import Experiment, ModelVersion, ServedList, Shelf, TrainingRun  # noqa: E402
-from tests.support.listening import fill, small_world  # noqa: E402
-from tests.support.lists import LISTENER, songs_of  # noqa: E402
+from recommender import retraining, validation
+from recommender.models import (
+    Experiment,
+    ModelVersion,
+    ServedList,
+    Shelf,
+    TrainingRun,
+)
+from recommender.monitoring import health_checks
+from recommender.registry import registry
+from recommender.services import (
+    serving_options,
+    verify,
+)
+from recommender.serving import recommendations
+from recommender.training import train
+from tests.support.listening import (
+    fill,
+    small_world,
+)
+from tests.support.lists import (
+    LISTENER,
+    songs_of,
+)
 
 # Always the same moment: plays count by their age.
 LATER = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -81,28 +96,28 @@ def watch_statements(execute: Any, sql: str, *rest: Any) -> Any:
 def die_at(point: str) -> None:
     """Run the weekly cycle up to this point."""
     sys.argv.append(point)
-    stage = training._Job._stage
+    stage = train._Job._stage
 
-    def told(job: training._Job, name: str) -> None:
+    def told(job: train._Job, name: str) -> None:
         stage(job, name)
         reached(f"stage: {name}")
 
-    training._Job._stage = told  # type: ignore[method-assign, assignment]
+    train._Job._stage = told  # type: ignore[method-assign, assignment]
     for name in ("basis_of", "measure", "learnt", "hear", "groups_of", "finish"):
-        between(training, name)
+        between(train, name)
     between(os, "fsync", told="fsync")
     between(Path, "rename")
-    between(weekly, "retrain")
-    between(gates, "pass_through")
+    between(retraining, "retrain")
+    between(validation, "pass_through")
     between(registry, "challenge")
     with connection.execute_wrapper(watch_statements):
-        trainer.cycle_now(trigger="schedule")
+        retraining.cycle_now(trigger="schedule")
 
 
 def prepare() -> None:
     """A champion, and listening that it does not know."""
     fill(small_world())
-    trainer.retrain_now()
+    retraining.retrain_now()
     now, heard = timezone.now(), list(Song.objects.values_list("pk", flat=True)[:5])
     ListeningHistory.objects.create(user_id=LISTENER, items=heard, created_at=now, updated_at=now)
 
@@ -110,10 +125,10 @@ def prepare() -> None:
 def answer() -> dict[str, Any]:
     """What a listener is served, by a process that has just started and finds no shelf."""
     Shelf.objects.filter(served_lists=None).delete()
-    served = serving.recommend(LISTENER, options=serving_options(), seed="the same", now=LATER)
+    served = recommendations.recommend(LISTENER, options=serving_options(), seed="the same", now=LATER)
     told = {
         "songs": songs_of(served), "chances": [item["propensity"] for item in served.items],
-        "version": serving.describe(served)["model_version"], "arm": served.arm,
+        "version": recommendations.describe(served)["model_version"], "arm": served.arm,
     }  # fmt: skip
     served.delete()
     return told
@@ -121,7 +136,7 @@ def answer() -> dict[str, Any]:
 
 def found() -> dict[str, Any]:
     """What the death has left, once the watchdog has looked."""
-    watching.training_failed(timezone.now())
+    health_checks.training_failed(timezone.now())
     run = TrainingRun.objects.get(trigger="schedule")
     for version in ModelVersion.objects.all():
         verify(version)
@@ -133,9 +148,9 @@ def found() -> dict[str, Any]:
 
 def recovered() -> dict[str, Any]:
     """What the next cycle and the next daily look make of it."""
-    trainer.cycle_now(trigger="schedule")
-    trainer.look_now()
-    watching.training_failed(timezone.now())
+    retraining.cycle_now(trigger="schedule")
+    retraining.look_now()
+    health_checks.training_failed(timezone.now())
     test = Experiment.objects.get(status="running")
     return {
         "test": test.kind, "training": test.challenger.training.status,

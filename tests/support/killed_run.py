@@ -12,10 +12,10 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from ingestion.configuration import ingest_now  # noqa: E402
-from ingestion.models import IngestionRun  # noqa: E402
-from ingestion.pipeline import Watch  # noqa: E402
-from ingestion.runs import Heart  # noqa: E402
+from ingestion.models import IngestionRun
+from ingestion.pipeline.ingest import Watch
+from ingestion.pipeline.run_lifecycle import Heart
+from ingestion.services import ingest_now
 
 
 def main(last: int) -> None:

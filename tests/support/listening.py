@@ -3,9 +3,9 @@
 from datetime import date
 from functools import lru_cache
 
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
+from ingestion.pipeline.upsert import TABLES, upsert
 from ingestion.source.schemas import SCHEMAS, Validator
-from ingestion.upsert import TABLES, upsert
 
 
 @lru_cache(maxsize=4)

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import feedback, serving
+from recommender.feedback import events
 from recommender.models import Feedback, ServedList
-from recommender.serving import Options
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 
 # The morning after the world's last day.
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -15,7 +16,7 @@ LISTENER = 470
 
 
 def recommend(options: Options, **asked: Any) -> ServedList:
-    return serving.recommend(asked.pop("listener", LISTENER), options=options, now=NOW, **asked)
+    return recommendations.recommend(asked.pop("listener", LISTENER), options=options, now=NOW, **asked)
 
 
 def songs_of(served: ServedList) -> list[int]:
@@ -29,8 +30,8 @@ def heard(listener: int = LISTENER) -> set[int]:
 
 def said(kind: str, song: int, *, seconds: float | None = None, served: ServedList | None = None) -> None:
     listed = served.pk if served else None
-    event = feedback.Event(uuid4().hex, LISTENER, song, Feedback.Kind(kind), seconds, listed, NOW)
-    feedback.record([event], received_at=NOW)
+    event = events.Event(uuid4().hex, LISTENER, song, Feedback.Kind(kind), seconds, listed, NOW)
+    events.record([event], received_at=NOW)
 
 
 def newcomer(genres: str = "", pk: int = 5) -> int:
@@ -39,5 +40,5 @@ def newcomer(genres: str = "", pk: int = 5) -> int:
 
 
 def affinity(options: Options, cluster: int) -> float:
-    rows = serving.affinities_of(LISTENER, options=options, now=NOW)
+    rows = recommendations.affinities_of(LISTENER, options=options, now=NOW)
     return next((row.affinity for row in rows if row.cluster_id == cluster), 0.0)

@@ -17,16 +17,25 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 django.setup()
 
-from django.utils import timezone  # noqa: E402
+from django.utils import timezone
 
-from ingestion.configuration import order, send_alerts, source_client  # noqa: E402
-from ingestion.demo.faults import parse_faults  # noqa: E402
-from ingestion.demo.server import DemoServer  # noqa: E402
-from ingestion.demo.source import LISTEN_HISTORY, TRACKS, Row, Snapshot  # noqa: E402
-from ingestion.demo.world import World  # noqa: E402
-from ingestion.followup import follow_up  # noqa: E402
-from ingestion.models import Incident  # noqa: E402
-from ingestion.pipeline import ingest  # noqa: E402
+from ingestion.demo.faults.spec import parse_faults
+from ingestion.demo.server import DemoServer
+from ingestion.demo.source import (
+    LISTEN_HISTORY,
+    TRACKS,
+    Row,
+    Snapshot,
+)
+from ingestion.demo.world.world import World
+from ingestion.models import Incident
+from ingestion.monitoring.run_review import follow_up
+from ingestion.pipeline.ingest import ingest
+from ingestion.services import (
+    order,
+    send_alerts,
+    source_client,
+)
 
 FIRST = date(2026, 3, 1)
 REAL_NOW = timezone.now

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from recommender.models import ModelVersion
-from recommender.training import Order, retrain
+from recommender.training.train import Order, retrain
 
 
 def train(storage: Path) -> ModelVersion:

@@ -11,11 +11,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.demo.faults import describe_faults, parse_faults
-from ingestion.demo.recorded import PagesSource
+from ingestion.demo.faults.spec import describe_faults, parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.source import Source
-from ingestion.demo.world import World
+from ingestion.demo.source import PagesSource, Source
+from ingestion.demo.world.world import World
 
 MOST_PORTS = 65_535
 HELP = f"""Serve invented songs, users and listening histories as a music app's API does:

@@ -7,13 +7,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.configuration import order
 from ingestion.datasets.legacy import LegacyDatabase, NotLegacy
+from ingestion.management.base import require_tables
+from ingestion.management.progress import TerminalWatch
 from ingestion.models import IngestionRun, Song
-from ingestion.pipeline import EXIT_CODES, LOCKED_EXIT_CODE, ingest
-from ingestion.runs import AlreadyRunning
-from ingestion.schema_state import require_tables
-from ingestion.terminal import TerminalWatch
+from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE, ingest
+from ingestion.pipeline.run_lifecycle import AlreadyRunning
+from ingestion.services import order
 
 
 class Command(BaseCommand):

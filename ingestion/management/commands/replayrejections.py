@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.configuration import replay_now
+from ingestion.management.base import require_tables
 from ingestion.models import Rejection
-from ingestion.runs import AlreadyRunning
-from ingestion.schema_state import require_tables
+from ingestion.pipeline.run_lifecycle import AlreadyRunning
+from ingestion.services import replay_now
 
 
 class Command(BaseCommand):

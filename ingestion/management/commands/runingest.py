@@ -9,13 +9,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from ingestion.configuration import ingest_now
+from ingestion.management.base import require_tables
+from ingestion.management.progress import Difference, line_of
 from ingestion.models import IngestionRun
-from ingestion.pipeline import EXIT_CODES, LOCKED_EXIT_CODE
-from ingestion.runs import AlreadyRunning
-from ingestion.schema_state import require_tables
+from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE
+from ingestion.pipeline.run_lifecycle import AlreadyRunning
+from ingestion.services import ingest_now
 from ingestion.source.errors import without_secrets
-from ingestion.terminal import Difference, line_of
 
 REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",

@@ -8,13 +8,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from ingestion.configuration import ingest_now
+from ingestion.management.base import require_tables
+from ingestion.management.progress import TerminalWatch
 from ingestion.models import IngestionRun
-from ingestion.operating import forget_now, round_of_the_watchdog
 from ingestion.schedules import next_due, serve, sync_timetable
-from ingestion.schema_state import require_tables
+from ingestion.services import forget_now, ingest_now, round_of_the_watchdog
 from ingestion.source.errors import without_secrets
-from ingestion.terminal import TerminalWatch
 
 
 class Command(BaseCommand):

@@ -6,9 +6,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.configuration import try_alerts
+from ingestion.management.base import require_tables
 from ingestion.models import Notification
-from ingestion.schema_state import require_tables
+from ingestion.services import try_alerts
 
 HOW_TO = """No channel is configured, so nobody is told when something goes wrong. Set one or more of these:
   ALERT_EMAILS=ada@example.org,bob@example.org

@@ -13,13 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
-from ingestion.configuration import alert_channels
-from ingestion.incidents import open_incidents
+from ingestion.alerts.incidents import open_incidents
+from ingestion.alerts.messages.render import Text, text_of
+from ingestion.management.base import require_tables
 from ingestion.models import Incident, IngestionRun, Pulse
-from ingestion.operating import outage_told, round_of_the_watchdog
-from ingestion.schema_state import require_tables
-from ingestion.texts import Text, text_of
-from ingestion.watchdog import Round
+from ingestion.monitoring.watchdog import Round
+from ingestion.services import alert_channels, outage_told, round_of_the_watchdog
 
 CRITICAL_EXIT_CODE: Final = 1
 

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from ingestion.schema_state import require_tables
-from recommender.access import allow_personal_data, issue_key, revoke_key
+from ingestion.management.base import require_tables
+from recommender.api.authentication import allow_personal_data, issue_key, revoke_key
 from recommender.models import ApiKey
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.schema_state import require_tables
-from recommender import registry
+from ingestion.management.base import require_tables
 from recommender.models import DriftReport
-from recommender.monitoring import causes_told
-from recommender.trainer import check_drift_now
+from recommender.monitoring.alerts import causes_told
+from recommender.registry import registry
+from recommender.retraining import check_drift_now
 
 
 class Command(BaseCommand):

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.schema_state import require_tables
+from ingestion.management.base import require_tables
 from recommender.engine.artifact import ArtifactError
-from recommender.registry import RegistryError
-from recommender.terminal import metrics_table
-from recommender.trainer import evaluate_now
+from recommender.management.output import metrics_table
+from recommender.registry.registry import RegistryError
+from recommender.retraining import evaluate_now
 
 
 class Command(BaseCommand):

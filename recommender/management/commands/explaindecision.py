@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.schema_state import require_tables
-from recommender import decisions
+from ingestion.management.base import require_tables
+from recommender.experiments import decisions
 from recommender.models import Decision
 
 

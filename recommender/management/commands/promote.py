@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.schema_state import require_tables
-from recommender.configuration import promote_now
+from ingestion.management.base import require_tables
 from recommender.engine.artifact import ArtifactError
-from recommender.registry import RegistryError
-from recommender.terminal import ledger_line
+from recommender.management.output import ledger_line
+from recommender.registry.registry import RegistryError
+from recommender.services import promote_now
 
 
 class Command(BaseCommand):

@@ -11,11 +11,12 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.schema_state import require_tables
-from recommender import profiles, serving
-from recommender.configuration import loaded, serving_options
-from recommender.contributions import contributions
+from ingestion.management.base import require_tables
+from recommender import listener_profiles
 from recommender.models import ServedList
+from recommender.services import loaded, serving_options
+from recommender.serving import recommendations
+from recommender.serving.explanations import contributions
 
 HELP = """Draw a list of recommendations for a user, store it as served, and show it with its reasons.
 
@@ -81,9 +82,9 @@ class Command(BaseCommand):
                 self._replay(options["replay"], as_json=options["json"])
             else:
                 self._recommend(options)
-        except serving.UnknownListener as unknown:
+        except recommendations.UnknownListener as unknown:
             raise CommandError(f"{unknown} `runingest` brings users in; the admin lists them.") from unknown
-        except serving.UnknownList as unknown:
+        except recommendations.UnknownList as unknown:
             raise CommandError(
                 f"{unknown} The ids stand in the admin under served lists, and in what the API answers."
             ) from unknown
@@ -94,11 +95,11 @@ class Command(BaseCommand):
         degraded = loaded().degraded
         if degraded:
             self.stderr.write(degraded)
-        served = serving.recommend(
+        served = recommendations.recommend(
             options["user_id"], n=options["n"], discovery=options["discovery"], exclude=options["exclude"],
             seed=options["seed"], options=serving_options(),
         )  # fmt: skip
-        facts = serving.describe(served)
+        facts = recommendations.describe(served)
         if options["explain"]:
             facts |= self._explanation(served)
         if options["json"]:
@@ -107,8 +108,8 @@ class Command(BaseCommand):
             self._tell(served, facts)
 
     def _explanation(self, served: ServedList) -> dict[str, Any]:
-        rows = serving.affinities_of(served.listener_id, options=serving_options())
-        known = profiles.read([served.listener_id], timezone.now())[served.listener_id]
+        rows = recommendations.affinities_of(served.listener_id, options=serving_options())
+        known = listener_profiles.read([served.listener_id], timezone.now())[served.listener_id]
         model = loaded().model
         songs = [item["song"] for item in served.items]
         return {
@@ -147,7 +148,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  and {len(rows) - SHOWN} more")
 
     def _replay(self, list_id: UUID, *, as_json: bool) -> None:
-        replayed = serving.replay(list_id)
+        replayed = recommendations.replay(list_id)
         if as_json:
             self.stdout.write(
                 json.dumps({
@@ -161,7 +162,7 @@ class Command(BaseCommand):
         if not replayed.same:
             sys.exit(1)
 
-    def _tell_replay(self, replayed: serving.Replay) -> None:
+    def _tell_replay(self, replayed: recommendations.Replay) -> None:
         for rank, pick in enumerate(replayed.drawn, 1):
             stored = replayed.stored[rank - 1] if rank <= len(replayed.stored) else None
             differs = "" if pick == stored else f"   stored: {stored}"

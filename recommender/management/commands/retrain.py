@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
-from ingestion.lease import RunLost
-from ingestion.schema_state import require_tables
+from ingestion.jobs.lock import RunLost
+from ingestion.management.base import require_tables
+from recommender.management.output import TerminalWatch, clusters_text, metrics_table
 from recommender.models import ModelVersion, TrainingRun
-from recommender.terminal import TerminalWatch, clusters_text, metrics_table
-from recommender.trainer import retrain_now
-from recommender.training import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
+from recommender.retraining import retrain_now
+from recommender.training.train import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
 
 HELP = """Learn a new version from songs and listening, measure it on the latest week, and store it.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.schema_state import require_tables
-from recommender.configuration import roll_back_now
-from recommender.registry import RegistryError
-from recommender.terminal import ledger_line
+from ingestion.management.base import require_tables
+from recommender.management.output import ledger_line
+from recommender.registry.registry import RegistryError
+from recommender.services import roll_back_now
 
 
 class Command(BaseCommand):

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from ingestion.demo.faults import Faults, parse_faults
+from ingestion.demo.faults.spec import Faults, parse_faults
 from ingestion.demo.server import DemoServer
 from ingestion.models import IngestionRun
-from ingestion.pipeline import Order, Watch, ingest
+from ingestion.pipeline.ingest import Order, Watch, ingest
 from ingestion.source.client import SourceClient
 from tests.support.sources import ListSource
 

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
-from ingestion.quality import Limits
+from ingestion.pipeline.quality_gate import Limits
 from ingestion.tasks import start_by_hand
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.rows import make_session, make_track

@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
+from ingestion.alerts.notifications import tell
 from ingestion.models import Incident, Notification
-from ingestion.telling import tell
 
 pytestmark = pytest.mark.django_db
 LIST = "admin:ingestion_incident_changelist"

@@ -9,8 +9,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from ingestion.followup import follow_up
 from ingestion.models import BandCheck, BandReset, Incident, TaskUse
+from ingestion.monitoring.run_review import follow_up
 from tests.support.past import FIRST_DAY, make_report, make_run
 
 pytestmark = pytest.mark.django_db

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from ingestion.channels import Email, NotSent, Other, Slack, channels_of, plain_text, scrubbed, slack_message
+from ingestion.alerts.channels import (
+    Email,
+    NotSent,
+    Other,
+    Slack,
+    channels_of,
+    plain_text,
+    scrubbed,
+    slack_message,
+)
+from ingestion.alerts.messages.render import message_of
 from ingestion.models import Incident
-from ingestion.texts import message_of
 from tests.support.alerted import SECRET, Mailbox, Webhook
 
 OPENED = datetime(2026, 11, 23, 2, 15, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django_celery_beat.models import PeriodicTask
 
-from ingestion.checks.data import data_fresh
 from ingestion.models import Incident, IngestionRun, Listener, ListeningHistory
+from ingestion.monitoring.checks.freshness import data_fresh
 from ingestion.schedules import ENTRY, sync_timetable
 from tests.support.past import make_run
 

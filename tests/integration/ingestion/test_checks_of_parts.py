@@ -8,11 +8,11 @@ import pytest
 import redis
 from django.conf import settings
 
-from ingestion import operating
-from ingestion.checks.parts import beat_alive, disk_room, queue_growing, workers_alive
-from ingestion.lease import holder
+from ingestion import services
+from ingestion.jobs.heartbeats import beat, claim
+from ingestion.jobs.lock import holder
 from ingestion.models import Incident, IngestionRun, Pulse
-from ingestion.pulses import beat, claim
+from ingestion.monitoring.checks.services import beat_alive, disk_room, queue_growing, workers_alive
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -188,7 +188,7 @@ def test_the_queue_in_redis_is_counted() -> None:
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         client.rpush("celery", "one", "two", "three")
 
-    assert operating.queue_length() == 3
+    assert services.queue_length() == 3
 
 
 def test_the_queue_in_files_is_counted_without_what_others_wait_for(
@@ -197,16 +197,16 @@ def test_the_queue_in_files_is_counted_without_what_others_wait_for(
     settings.REDIS_URL = ""  # type: ignore[attr-defined]
     options = {"data_folder_in": str(tmp_path / "messages")}
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = options  # type: ignore[attr-defined]
-    before = operating.queue_length()
+    before = services.queue_length()
     (tmp_path / "messages").mkdir()
     for name in ("1_a.celery.msg", "2_b.celery.msg", "3_c.celery@here.celery.pidbox.msg"):
         (tmp_path / "messages" / name).touch()
 
-    assert (before, operating.queue_length()) == (0, 2)
+    assert (before, services.queue_length()) == (0, 2)
 
 
 def test_where_no_worker_is_started_none_answers() -> None:
-    assert operating.a_worker_answers() is False
+    assert services.a_worker_answers() is False
 
 
 def test_a_disk_with_little_room_is_told_of_with_its_numbers(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from ingestion.checks.data import data_fresh
-from ingestion.checks.runs import runs_finished, runs_started
-from ingestion.followup import follow_up_all
-from ingestion.lease import holder
+from ingestion.jobs.heartbeats import beat
+from ingestion.jobs.lock import holder
 from ingestion.models import Incident, IngestionRun, Pulse
-from ingestion.pulses import beat
+from ingestion.monitoring.checks.freshness import data_fresh
+from ingestion.monitoring.checks.runs import runs_finished, runs_started
+from ingestion.monitoring.run_review import follow_up_all
 from ingestion.schedules import ENTRY, due_slot, sync_timetable
 
 pytestmark = pytest.mark.django_db

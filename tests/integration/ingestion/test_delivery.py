@@ -10,12 +10,12 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 from django.utils import timezone
 
-from ingestion import incidents
-from ingestion.channels import Channel, Content, NotSent, Slack
-from ingestion.configuration import alert_channels, send_alerts
-from ingestion.delivery import Delivered, deliver
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.channels import Channel, Content, NotSent, Slack
+from ingestion.alerts.delivery import Delivered, deliver
+from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Notification
+from ingestion.services import alert_channels, send_alerts
 from tests.support.alerted import SECRET, Mailbox, Webhook
 
 pytestmark = pytest.mark.django_db
@@ -302,7 +302,7 @@ def test_a_channel_that_is_switched_off_fails_no_more() -> None:
 
 def test_a_slow_channel_leaves_room_for_the_others_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     passed = [0.0]
-    monkeypatch.setattr("ingestion.delivery.time.monotonic", lambda: passed[0])
+    monkeypatch.setattr("ingestion.alerts.delivery.time.monotonic", lambda: passed[0])
 
     class Slow(Scripted):
         def send(self, subject: str, content: Content) -> None:

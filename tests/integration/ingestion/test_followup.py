@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingestion.configuration import ingest_now
-from ingestion.followup import follow_up, follow_up_all, new_normal
 from ingestion.models import BandCheck, Incident, IngestionRun
+from ingestion.monitoring.run_review import follow_up, follow_up_all, new_normal
+from ingestion.services import ingest_now
 from tests.support.past import FIRST_DAY, make_report, make_run
 from tests.support.project import Project
 
@@ -250,7 +250,7 @@ def test_a_run_that_breaks_is_followed_up_too(of_settings: Any, monkeypatch: pyt
     def break_down(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingestion.pipeline.judge", break_down)
+    monkeypatch.setattr("ingestion.pipeline.ingest.judge", break_down)
 
     with pytest.raises(KeyboardInterrupt):
         of_settings()
@@ -264,7 +264,7 @@ def test_what_goes_wrong_afterwards_harms_no_run(
     def break_down(*_: Any, **__: Any) -> None:
         raise ValueError("no such thing")
 
-    monkeypatch.setattr("ingestion.configuration.follow_up_all", break_down)
+    monkeypatch.setattr("ingestion.services.follow_up_all", break_down)
 
     run = of_settings()
 

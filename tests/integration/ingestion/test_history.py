@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from ingestion.history import MEASURES, account_of, accounts, points, series
+from ingestion.monitoring.run_metrics import MEASURES, account_of, accounts, points, series
 from tests.support.past import FIRST_DAY, make_run
 
 pytestmark = pytest.mark.django_db

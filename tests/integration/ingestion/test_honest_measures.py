@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import IngestionRun
-from ingestion.pipeline import Watch
+from ingestion.pipeline.ingest import Watch
 from tests.integration.ingestion.conftest import Run
 from tests.support.rows import make_session, make_track, make_user
 from tests.support.sources import ListSource
@@ -53,7 +53,7 @@ def test_a_failed_run_shows_in_which_stage_it_ended(run: Run, serve: Any) -> Non
 def test_progress_stands_on_the_row_while_a_run_runs(
     run: Run, source: ListSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingestion.lease.BEAT_EVERY", 0.0)
+    monkeypatch.setattr("ingestion.jobs.lock.BEAT_EVERY", 0.0)
     source.tracks = [make_track(pk) for pk in range(1, 251)]
     follower = Follower()
 

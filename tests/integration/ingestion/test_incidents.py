@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, IngestionRun
 
 pytestmark = pytest.mark.django_db

@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 
-from ingestion.landing import Landed, Landing
 from ingestion.models import IngestionRun, ResourceReport, Song
-from ingestion.pipeline import Order, Watch, ingest
-from ingestion.staging import Kind, Spool
+from ingestion.pipeline.change_detection import Landed, Landing
+from ingestion.pipeline.ingest import Order, Watch, ingest
+from ingestion.pipeline.staging import Kind, Spool
 from tests.integration.ingestion.conftest import Run, Serve, client_of
 from tests.support.rows import make_track
 from tests.support.sources import ListSource

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion import outage
-from ingestion.channels import Content, NotSent
+from ingestion.alerts import database_outage
+from ingestion.alerts.channels import Content, NotSent
 from ingestion.models import Incident
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -30,14 +30,16 @@ class Ear:
 
 
 def away(minutes: float, place: Path, *ears: Ear) -> int:
-    return outage.away(
+    return database_outage.away(
         NOW + timedelta(minutes=minutes), place, "OperationalError: refused", ears, remind_after=DAY,
         link="http://127.0.0.1/", language="en",
     )  # fmt: skip
 
 
 def back(minutes: float, place: Path) -> Incident | None:
-    return outage.back(NOW + timedelta(minutes=minutes), place, link="http://127.0.0.1/", language="en")
+    return database_outage.back(
+        NOW + timedelta(minutes=minutes), place, link="http://127.0.0.1/", language="en"
+    )
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ingestion import configuration
-from ingestion.configuration import ingest_now
-from ingestion.pinging import ping
-from ingestion.runs import AlreadyRunning, begin
+from ingestion import services
+from ingestion.pipeline.healthchecks_ping import ping
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, begin
+from ingestion.services import ingest_now
 from tests.integration.ingestion.conftest import Serve
 from tests.support.rows import make_track
 from tests.support.scripted_server import Reply, ScriptedServer
@@ -95,7 +95,7 @@ def test_a_run_that_breaks_is_told_without_its_words(
     def broken() -> Any:
         raise RuntimeError("ada@example.org")
 
-    monkeypatch.setattr(configuration, "source_client", broken)
+    monkeypatch.setattr(services, "source_client", broken)
 
     with pytest.raises(RuntimeError):
         ingest_now()

@@ -8,8 +8,8 @@ from django.db import connection
 from psycopg.errors import CheckViolation
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, ResourceReport, Song
-from ingestion.pipeline import Watch
-from ingestion.quality import Limits
+from ingestion.pipeline.ingest import Watch
+from ingestion.pipeline.quality_gate import Limits
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.rows import make_session, make_track, make_user
 from tests.support.sources import ListSource

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ingestion.jobs.heartbeats import beat, claim, is_silent, note, pulses
 from ingestion.models import Pulse
-from ingestion.pulses import beat, claim, is_silent, note, pulses
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)

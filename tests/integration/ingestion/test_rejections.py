@@ -5,9 +5,9 @@ from datetime import UTC
 
 import pytest
 
-from ingestion import rejections, runs
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
-from ingestion.quality import Limits
+from ingestion.pipeline import rejections, run_lifecycle
+from ingestion.pipeline.quality_gate import Limits
 from tests.integration.ingestion.conftest import Run
 from tests.support.project import Project
 from tests.support.rows import MOMENT, make_session, make_track, make_user
@@ -117,14 +117,14 @@ def test_replaying_takes_in_what_is_right_by_now(run: Run, source: ListSource) -
 def test_a_replay_waits_for_a_run_that_is_at_work(db: None) -> None:
     moment = "2026-11-01T00:00:00Z"
     Listener.objects.create(pk=500, created_at=moment, updated_at=moment)
-    at_work = runs.begin(trigger=IngestionRun.Trigger.COMMAND)
+    at_work = run_lifecycle.begin(trigger=IngestionRun.Trigger.COMMAND)
     Rejection.objects.create(
         run=at_work, last_run=at_work, resource="listening_history", fingerprint="x",
         payload=json.dumps(make_session(500, [1])), reason=rejections.UNKNOWN_USER,
     )  # fmt: skip
 
-    with pytest.raises(runs.AlreadyRunning):
-        rejections.replay(UTC, runs.require_idle)
+    with pytest.raises(run_lifecycle.AlreadyRunning):
+        rejections.replay(UTC, run_lifecycle.require_idle)
 
     assert not ListeningHistory.objects.exists()
 

@@ -9,10 +9,10 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ingestion import runs
 from ingestion.models import IngestionRun, Song
-from ingestion.pipeline import Watch
-from ingestion.runs import AlreadyRunning, Heart, RunLost, SlotTaken
+from ingestion.pipeline import run_lifecycle
+from ingestion.pipeline.ingest import Watch
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, Heart, RunLost, SlotTaken
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.sources import ListSource
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 def begin(**fields: Any) -> IngestionRun:
-    return runs.begin(trigger=IngestionRun.Trigger.COMMAND, **fields)
+    return run_lifecycle.begin(trigger=IngestionRun.Trigger.COMMAND, **fields)
 
 
 def dead(run: IngestionRun) -> IngestionRun:
@@ -69,7 +69,7 @@ def test_a_run_that_lost_its_lock_writes_nothing_more() -> None:
     with pytest.raises(RunLost):
         heart.beat_now()
     with pytest.raises(RunLost):
-        runs.finish(first, IngestionRun.Status.SUCCEEDED)
+        run_lifecycle.finish(first, IngestionRun.Status.SUCCEEDED)
 
     assert IngestionRun.objects.get(pk=first.pk).status == "abandoned"
 
@@ -81,7 +81,7 @@ def begin_after_abandoning(run: IngestionRun) -> IngestionRun:
 
 def test_a_slot_is_run_once_whatever_the_end() -> None:
     first = begin(slot="daily 2026-11-23")
-    runs.finish(first, IngestionRun.Status.FAILED, error_kind="x", error="x")
+    run_lifecycle.finish(first, IngestionRun.Status.FAILED, error_kind="x", error="x")
 
     with pytest.raises(SlotTaken, match="Slot daily 2026-11-23 was run"):
         begin(slot="daily 2026-11-23")

@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from ingestion import runs
 from ingestion.models import IngestionRun
+from ingestion.pipeline import run_lifecycle
 from ingestion.schedules import ENTRY, due_slot, latest_due, next_due, run_due, serve, sync_timetable
 
 pytestmark = pytest.mark.django_db
@@ -41,8 +41,8 @@ def schedule(hour: int = 2, zone: str = "UTC") -> PeriodicTask:
 
 
 def finished(slot: str, status: str = "succeeded") -> IngestionRun:
-    run = runs.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
-    runs.finish(run, status, error_kind="" if status == "succeeded" else "x")
+    run = run_lifecycle.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+    run_lifecycle.finish(run, status, error_kind="" if status == "succeeded" else "x")
     return run
 
 
@@ -148,10 +148,10 @@ def test_an_entry_that_is_switched_off_is_never_due() -> None:
 
 def test_a_due_run_waits_for_one_that_is_at_work() -> None:
     schedule()
-    runs.begin(trigger=IngestionRun.Trigger.COMMAND)
+    run_lifecycle.begin(trigger=IngestionRun.Trigger.COMMAND)
 
     def ingest(slot: str) -> IngestionRun:
-        return runs.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+        return run_lifecycle.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
 
     assert run_due(ingest, datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
 

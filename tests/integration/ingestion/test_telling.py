@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from ingestion import incidents, telling
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents, notifications
+from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Notification
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,9 @@ def report(key: str = "run", severity: str = "critical", at: datetime = NOW, **f
 
 
 def tell(at: datetime = NOW, channels: tuple[str, ...] = ("email", "slack")) -> int:
-    return telling.tell(at, channels, remind_after=4 * HOUR, site_url="https://mm.example", language="en")
+    return notifications.tell(
+        at, channels, remind_after=4 * HOUR, site_url="https://mm.example", language="en"
+    )
 
 
 def made() -> list[tuple[str, str]]:

@@ -10,12 +10,12 @@ import polib  # type: ignore[import-untyped]
 import pytest
 from django.utils import translation
 
-from ingestion import texts
+from ingestion.alerts.messages import render
+from ingestion.alerts.messages.formatting import LABELS, WORDS, shown, span
+from ingestion.alerts.messages.render import end_of, message_of, text_of, trial_message
 from ingestion.models import Incident
-from ingestion.texts import end_of, message_of, text_of, trial_message
-from ingestion.texts.phrases import LABELS, WORDS, shown, span
 
-FOLDER = Path(texts.__file__).parent
+FOLDER = Path(render.__file__).parent
 FRENCH = FOLDER.parent / "locale" / "fr" / "LC_MESSAGES" / "django.po"
 OPENED = datetime(2026, 11, 23, 2, 15, tzinfo=UTC)
 # Every kind of issue 4 and 5: a key and facts as the checks give them.
@@ -104,7 +104,7 @@ def test_the_compiled_french_is_up_to_date() -> None:
 
 
 def test_every_kind_has_its_own_wording() -> None:
-    assert set(KINDS) == set(texts.WORDINGS)
+    assert set(KINDS) == set(render.WORDINGS)
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["with its facts", "without any"])

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pytest_django.asserts import assertNumQueries
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
-from ingestion.source.schemas import Record, to_json
-from ingestion.upsert import (
+from ingestion.pipeline.upsert import (
     HISTORY_TABLE,
     LISTENER_TABLE,
     SONG_TABLE,
@@ -22,6 +21,7 @@ from ingestion.upsert import (
     stored,
     upsert,
 )
+from ingestion.source.schemas import Record, to_json
 
 pytestmark = pytest.mark.django_db
 

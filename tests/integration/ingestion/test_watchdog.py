@@ -10,13 +10,13 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_celery_beat.models import PeriodicTask
 
+from ingestion.jobs.heartbeats import pulses
 from ingestion.models import Incident, IngestionRun, Pulse
-from ingestion.operating import round_of_the_watchdog
-from ingestion.pulses import pulses
+from ingestion.monitoring.watchdog import Round, watch
 from ingestion.schedules import serve, sync_timetable
+from ingestion.services import round_of_the_watchdog
 from ingestion.tasks import forget_old, pulse
 from ingestion.tasks import watch as watch_task
-from ingestion.watchdog import Round, watch
 from moovitamix.celery import app
 from tests.support.past import make_run
 

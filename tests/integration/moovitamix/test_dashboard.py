@@ -11,11 +11,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
 from ingestion.models import IngestionRun, Pulse
 from ingestion.schedules import sync_timetable
-from recommender import configuration
+from recommender import services
 from tests.support.operations import make_days
 
 pytestmark = pytest.mark.django_db
@@ -175,7 +175,7 @@ def test_a_thousand_runs_and_many_incidents_take_ten_queries(staff: Client) -> N
     sync_timetable(datetime(2026, 1, 1, 2, tzinfo=UTC).time(), "UTC")
     for n in range(30):
         incidents.report(wrong(f"data_stale:{n}", "data_stale", "warning"), timezone.now())
-    configuration.loaded()  # once a process, and then looked at every five seconds
+    services.loaded()  # once a process, and then looked at every five seconds
 
     with CaptureQueriesContext(
         connection,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from ingestion.demo.faults import parse_faults
+from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from ingestion.models import Listener
 from moovitamix.logs import JsonFormatter
 from tests.support.project import Project, wait_for_line
@@ -54,9 +54,11 @@ def test_each_line_of_a_run_names_it_also_those_of_the_threads_that_fetch(sqlite
     lines = lines_of(done.stderr)
 
     run = str(json.loads(done.stdout)["run"])
-    named = [line for line in lines if line["logger"] in {"ingestion.pipeline", "ingestion.source.fetching"}]
+    named = [
+        line for line in lines if line["logger"] in {"ingestion.pipeline.ingest", "ingestion.source.fetcher"}
+    ]
     assert {line["run"] for line in named} == {run}
-    assert {"ingestion.pipeline", "ingestion.source.fetching"} == {line["logger"] for line in named}
+    assert {"ingestion.pipeline.ingest", "ingestion.source.fetcher"} == {line["logger"] for line in named}
     assert any(line["thread"].startswith("source") for line in named)
 
 
@@ -76,6 +78,6 @@ def test_each_line_of_a_task_names_it_in_the_worker_and_in_its_pool(sqlite_proje
 
     about = [line for line in lines if line.get("task") == task]
     loggers = {line["logger"] for line in about}
-    assert {"celery.worker.strategy", "celery.app.trace", "ingestion.pipeline"} <= loggers
-    assert {line["run"] for line in about if line["logger"] == "ingestion.pipeline"} == {"1"}
+    assert {"celery.worker.strategy", "celery.app.trace", "ingestion.pipeline.ingest"} <= loggers
+    assert {line["run"] for line in about if line["logger"] == "ingestion.pipeline.ingest"} == {"1"}
     assert len({line["process"] for line in about}) == 2

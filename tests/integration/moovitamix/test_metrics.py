@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestion.models import Listener, Rejection, Song
-from recommender.access import issue_key, revoke_key
+from recommender.api.authentication import issue_key, revoke_key
 from tests.support.busy import fill
 from tests.support.project import Project
 

@@ -15,9 +15,9 @@ from django.utils import timezone
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingestion.alerts.messages.render import WORDINGS
 from ingestion.models import IngestionRun, Notification
-from ingestion.texts import WORDINGS
-from recommender.access import issue_key
+from recommender.api.authentication import issue_key
 from recommender.models import TrainingRun
 from tests.support.busy import fill
 from tests.support.project import ROOT

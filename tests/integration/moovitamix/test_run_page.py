@@ -13,8 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from ingestion import incidents
-from ingestion.incidents import Condition
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
 from ingestion.models import BandCheck, IngestionRun, Rejection, ResourceReport
 from tests.support.operations import make_days
 

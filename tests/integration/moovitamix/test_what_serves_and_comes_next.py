@@ -15,7 +15,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from ingestion.models import Pulse
 from ingestion.schedules import ENTRY
-from moovitamix.dashboard_data import next_run, timetable
+from moovitamix.dashboard.queries import next_run, timetable
 from recommender.models import ModelVersion
 from tests.support.listening import fill, small_world
 from tests.support.trained import train

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from recommender.serving import Options
+from recommender.serving.recommendations import Options
 from tests.support.listening import fill, small_world
 from tests.support.trained import train
 

@@ -10,10 +10,10 @@ from django.test import Client
 from django.urls import reverse
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import serving
 from recommender.models import ApiKey, Feedback, ModelVersion, Promotion, ServedList, Shelf
-from recommender.serving import Options
-from recommender.training import Order, retrain
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
+from recommender.training.train import Order, retrain
 from tests.support.api import make_caller
 
 
@@ -45,7 +45,7 @@ def page(staff: Client, name: str, *arguments: Any) -> str:
     "model", ["modelversion", "trainingrun", "promotion", "servedlist", "feedback", "apikey"]
 )
 def test_every_list_opens_empty_and_filled(staff: Client, at_home: Options, model: str) -> None:
-    serving.recommend(listener(), options=at_home)
+    recommendations.recommend(listener(), options=at_home)
 
     filled = page(staff, f"admin:recommender_{model}_changelist")
     for rows in (Promotion, ServedList, Shelf, Feedback):
@@ -146,11 +146,11 @@ def test_a_key_made_in_the_admin_is_shown_once_and_works(staff: Client, db: None
 
 
 def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_home: Options) -> None:
-    served = serving.recommend(listener(), options=at_home)
+    served = recommendations.recommend(listener(), options=at_home)
 
     text = page(staff, "admin:recommender_servedlist_change", served.pk)
 
-    described = serving.describe(served)["items"]
+    described = recommendations.describe(served)["items"]
     assert text.count("<tr>") > len(described)
     assert described[0]["reason"].replace("&", "&amp;") in text
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from recommender import plans
+from recommender.experiments import eligibility
 from recommender.models import Experiment, ModelVersion, SplitShare
 from tests.support.tested import START, experiment, people_and_songs, version
 
@@ -57,12 +57,12 @@ def test_a_plan_that_could_decide_nothing_or_says_no_reason_is_asked_again(
 
 
 def test_nobody_is_split_until_staff_say_so_and_the_last_word_counts(staff: Client) -> None:
-    assert plans.split_share() == 0.0
+    assert eligibility.split_share() == 0.0
 
     for percent in (30, 10):
         ask(staff, "experiment", "set_split", split=percent)
 
-    assert plans.split_share() == 0.1
+    assert eligibility.split_share() == 0.1
 
 
 def test_a_person_without_the_permission_starts_no_test_and_sets_no_split() -> None:

@@ -10,7 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from recommender import experiments, registry
+from recommender.dashboard.experiment_report import story_of
+from recommender.experiments import lifecycle
+from recommender.experiments.interleaving_scores import open_for
 from recommender.models import (
     Decision,
     DriftReport,
@@ -20,8 +22,7 @@ from recommender.models import (
     ScoredList,
     SongEvidence,
 )
-from recommender.scoring import open_for
-from recommender.stories import story_of
+from recommender.registry import registry
 from tests.support.tested import interleaved, people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +42,7 @@ def running() -> Experiment:
     people_and_songs()
     now = timezone.now()
     registry.promote(version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
-    test = experiments.propose(
+    test = lifecycle.propose(
         version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4),
         gates={"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]},
     )  # fmt: skip
@@ -60,7 +61,7 @@ def page(staff: Client, name: str, *arguments: Any) -> str:
 
 
 def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> None:
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
 
     told = page(staff, "experiment_change", running.pk)
 
@@ -71,7 +72,7 @@ def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> Non
 
 
 def test_a_tests_page_tells_what_the_last_look_counted(staff: Client, running: Experiment) -> None:
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
     looked_at = timezone.now() - timedelta(hours=7)
     Decision.objects.update(at=looked_at)
     ScoredList.objects.update(wins=40)
@@ -83,7 +84,7 @@ def test_a_tests_page_tells_what_the_last_look_counted(staff: Client, running: E
 
 
 def test_of_more_looks_than_are_drawn_the_last_one_is_told(staff: Client, running: Experiment) -> None:
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
     last = Decision.objects.get()
     for day in range(1, 101):
         Decision.objects.create(
@@ -107,7 +108,7 @@ def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
 
 def test_a_test_that_waits_says_what_for(staff: Client, running: Experiment) -> None:
     gates = {"passed": True, "gates": []}
-    waiting = experiments.propose(
+    waiting = lifecycle.propose(
         version("2026w46.1"), kind="refresh", by="test", now=timezone.now(), gates=gates
     )
 
@@ -120,7 +121,7 @@ def test_a_test_that_waits_says_what_for(staff: Client, running: Experiment) -> 
 def looked(test: Experiment, kind: str, **evidence: Any) -> dict[str, Any]:
     """The page's story after one look that counted this."""
     Experiment.objects.filter(pk=test.pk).update(kind=kind)
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
     last = Decision.objects.get()
     Decision.objects.update(evidence={**last.evidence, "kind": kind, **evidence})
     test.refresh_from_db()
@@ -165,8 +166,8 @@ def test_against_an_anchor_rounds_are_won_by_the_champion(running: Experiment) -
 
 
 def test_a_test_that_was_stopped_says_so_before_what_was_seen_last(running: Experiment) -> None:
-    experiments.judge(timezone.now(), lambda one: None)
-    experiments.stop(running, reason="Enough.", by="ada", now=timezone.now())
+    lifecycle.judge(timezone.now(), lambda one: None)
+    lifecycle.stop(running, reason="Enough.", by="ada", now=timezone.now())
 
     story = story_of(running, timezone.now())
 
@@ -176,7 +177,7 @@ def test_a_test_that_was_stopped_says_so_before_what_was_seen_last(running: Expe
 
 def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Experiment) -> None:
     before = page(staff, "experiment_change", running.pk)
-    experiments.stop(running, reason="Enough.", by="ada", now=timezone.now())
+    lifecycle.stop(running, reason="Enough.", by="ada", now=timezone.now())
 
     after = page(staff, "experiment_change", running.pk)
 
@@ -195,7 +196,7 @@ def test_a_tests_page_opens_before_anything_was_counted(staff: Client, running: 
 
 @pytest.mark.parametrize("model", ["experiment", "decision", "driftreport", "engagementday", "songevidence"])
 def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, model: str) -> None:
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
     today = timezone.now().date()
     DriftReport.objects.create(
         version=running.champion, kind="feedback", week=today, at=timezone.now(), drifted=True,
@@ -280,7 +281,7 @@ def test_a_person_without_the_permission_decides_nothing(running: Experiment) ->
 
 
 def test_the_champion_is_tested_against_itself(staff: Client, running: Experiment) -> None:
-    experiments.stop(running, reason="Room for another.", by="test", now=timezone.now())
+    lifecycle.stop(running, reason="Room for another.", by="test", now=timezone.now())
 
     staff.post(reverse("admin:recommender_experiment_start_equals"))
 

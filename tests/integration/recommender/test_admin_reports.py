@@ -10,8 +10,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
 from recommender.models import Decision, DriftReport, SongEvidence
+from recommender.registry import registry
 from tests.support.tested import people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -75,10 +76,10 @@ def test_a_week_with_too_little_listening_has_no_share_of_a_limit(staff: Client)
 
 def decided(kind: str, **evidence: Any) -> Decision:
     registry.promote(version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
-    test = experiments.propose(
+    test = lifecycle.propose(
         version("2026w45.1"), kind="change", gates={}, by="test", now=NOW - timedelta(days=9)
     )
-    experiments.judge(NOW, lambda one: None)
+    lifecycle.judge(NOW, lambda one: None)
     decision = Decision.objects.get(experiment=test)
     Decision.objects.update(evidence={**decision.evidence, "kind": kind, **evidence})
     return decision

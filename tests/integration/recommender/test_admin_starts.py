@@ -13,10 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ingestion.models import Listener
-from recommender import assigning, experiments, serving, weekly
+from recommender import retraining
 from recommender.engine import artifact
+from recommender.experiments import assignment, lifecycle
 from recommender.models import EngagedList, Experiment, Exposure, ModelVersion, SplitShare
-from recommender.training import Order, retrain
+from recommender.serving import recommendations
+from recommender.training.train import Order, retrain
 from tests.support.lists import NOW
 
 pytestmark = pytest.mark.django_db
@@ -24,9 +26,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _look_at_once() -> Iterator[None]:
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
     yield
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def ask(staff: Client, model: str, action: str, *pk: int, **form: Any) -> str:
     assert staff.get(url).status_code == 200
     answer = staff.post(url, {"reason": "We want to know.", **form}, follow=True)
     assert answer.status_code == 200
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
     return answer.content.decode()
 
 
@@ -69,10 +71,11 @@ def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in
 ) -> None:
     ask(staff, "modelversion", "start_test", challenger.pk, lists=70, split=50)
     test = Experiment.objects.get()
-    here, now = serving.Options(storage), timezone.now()
+    here, now = recommendations.Options(storage), timezone.now()
 
     lists = [
-        serving.recommend(pk, options=here, now=now) for pk in Listener.objects.values_list("pk", flat=True)
+        recommendations.recommend(pk, options=here, now=now)
+        for pk in Listener.objects.values_list("pk", flat=True)
     ]
     alone = [one for one in lists if one.arm in {"champion", "challenger"} and one.experiment == test]
     EngagedList.objects.bulk_create(
@@ -80,7 +83,7 @@ def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in
                     engaged=3 if one.arm == "challenger" else 1)
         for one in alone
     )  # fmt: skip
-    experiments.judge(now + timedelta(days=1), lambda one: None)
+    lifecycle.judge(now + timedelta(days=1), lambda one: None)
 
     arms = Counter(str(one.arm) for one in alone)
     assert set(arms) == {"champion", "challenger"}
@@ -108,7 +111,7 @@ def test_the_loops_own_tests_split_as_many_listeners_as_staff_set(
 ) -> None:
     settings.MODEL_STORAGE = storage
     told = ask(staff, "experiment", "set_split", split=30)
-    test = weekly.cycle(
+    test = retraining.cycle(
         Order(storage=storage, seed=11), NOW,
         lambda one: artifact.verify(storage / one.label, one.artifact_sha256),
     ).experiment  # fmt: skip

@@ -11,7 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from recommender.access import KeyThrottle, Rate, issue_key, parse_rate
+from recommender.api.authentication import issue_key
+from recommender.api.throttling import KeyThrottle, Rate, parse_rate
 from recommender.models import ApiKey
 from tests.support.api import Caller, make_caller, make_listener
 

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
 from recommender.models import ModelVersion
+from recommender.registry import registry
 from tests.support.api import make_caller
 from tests.support.listening import fill, small_world
 
@@ -57,7 +58,7 @@ def test_a_candidate_that_becomes_a_challenger_is_sent(first_and_second: list[Mo
     third = ModelVersion.objects.get(pk=first_and_second[0].pk)
     registry.stand_down(third, waiting=True)
     before = caller.get("/models/")
-    experiments.propose(third, kind="refresh", gates={}, by="ada", now=timezone.now())
+    lifecycle.propose(third, kind="refresh", gates={}, by="ada", now=timezone.now())
 
     after = caller.get("/models/", **{"If-None-Match": before.headers["ETag"]})
 

@@ -3,7 +3,8 @@
 import pytest
 from django.utils import timezone
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
+from recommender.registry import registry
 from tests.support.api import make_caller
 from tests.support.tested import people_and_songs, version
 
@@ -13,13 +14,13 @@ pytestmark = pytest.mark.django_db
 def test_a_test_is_told_with_its_latest_decision() -> None:
     people_and_songs()
     registry.promote(version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
-    test = experiments.propose(
+    test = lifecycle.propose(
         version("2026w45.1"), kind="change", gates={"passed": True, "gates": []}, by="ada", now=timezone.now()
     )
     caller = make_caller()
 
     before = caller.get("/experiments/").json()["results"]
-    experiments.judge(timezone.now(), lambda one: None)
+    lifecycle.judge(timezone.now(), lambda one: None)
     after = caller.get(f"/experiments/{test.pk}/").json()
 
     assert [(one["challenger"], one["status"], one["latest_decision"]) for one in before] == [

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from ingestion.models import ListeningHistory, Song
-from recommender import serializers
+from recommender.api import serializers
 from recommender.models import ModelVersion, ServedList
 from tests.support.api import Caller, make_caller, make_listener
 

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 
 from ingestion.models import Song
-from recommender import champion, serving
-from recommender.serving import Options
+from recommender.registry import model_loader
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, recommend, songs_of
 
 pytestmark = pytest.mark.django_db
@@ -21,9 +22,9 @@ def test_page_two_continues_the_list_and_is_the_same_for_everyone_who_asks(optio
     whole = recommend(options, n=40, seed="a")
     first = recommend(options, n=20, seed="a")
 
-    second = serving.more(first.pk, upto=40, options=options)
-    again = serving.more(first.pk, upto=40, options=options)
-    less = serving.more(first.pk, upto=20, options=options)
+    second = recommendations.more(first.pk, upto=40, options=options)
+    again = recommendations.more(first.pk, upto=40, options=options)
+    less = recommendations.more(first.pk, upto=20, options=options)
 
     assert second.items[:20] == first.items
     assert second.items == whole.items
@@ -35,7 +36,7 @@ def test_page_two_leaves_out_what_page_one_was_asked_to(options: Options) -> Non
     coming = songs_of(recommend(options, n=40, seed="a"))[20:]
     first = recommend(options, n=20, seed="a", exclude=coming)
 
-    second = serving.more(first.pk, upto=40, options=options)
+    second = recommendations.more(first.pk, upto=40, options=options)
 
     assert not set(coming) & set(songs_of(second))
 
@@ -43,8 +44,8 @@ def test_page_two_leaves_out_what_page_one_was_asked_to(options: Options) -> Non
 def test_a_list_ends_where_nothing_more_is_eligible(options: Options) -> None:
     first = recommend(options)
 
-    whole = serving.more(first.pk, upto=EVERYTHING, options=options)
-    again = serving.more(first.pk, upto=EVERYTHING, options=options)
+    whole = recommendations.more(first.pk, upto=EVERYTHING, options=options)
+    again = recommendations.more(first.pk, upto=EVERYTHING, options=options)
 
     assert 20 < len(whole.items) < EVERYTHING
     assert len(set(songs_of(whole))) == len(whole.items)
@@ -53,8 +54,8 @@ def test_a_list_ends_where_nothing_more_is_eligible(options: Options) -> None:
 
 
 def test_an_unknown_list_has_no_more(options: Options) -> None:
-    with pytest.raises(serving.UnknownList):
-        serving.more(UUID(int=1), upto=40, options=options)
+    with pytest.raises(recommendations.UnknownList):
+        recommendations.more(UUID(int=1), upto=40, options=options)
 
 
 def test_the_next_song_keeps_the_mood_and_does_not_come_twice(options: Options) -> None:
@@ -62,7 +63,7 @@ def test_the_next_song_keeps_the_mood_and_does_not_come_twice(options: Options) 
     after = ranked.items[30]
 
     player = [
-        serving.next_song(LISTENER, after=after["song"], discovery=0.3, options=options, now=NOW)
+        recommendations.next_song(LISTENER, after=after["song"], discovery=0.3, options=options, now=NOW)
         for _ in range(10)
     ]
 
@@ -74,21 +75,21 @@ def test_the_next_song_keeps_the_mood_and_does_not_come_twice(options: Options) 
 
 def test_the_next_song_after_one_that_does_not_exist_is_refused(options: Options) -> None:
     for unknown in (999_999_999, 10**30):
-        with pytest.raises(serving.UnknownSong):
-            serving.next_song(LISTENER, after=unknown, options=options, now=NOW)
+        with pytest.raises(recommendations.UnknownSong):
+            recommendations.next_song(LISTENER, after=unknown, options=options, now=NOW)
 
 
 def test_the_next_song_may_follow_one_that_the_model_does_not_know(options: Options) -> None:
     Song.objects.create(id=1, name="New", artist="New", duration=timedelta(0), created_at=NOW, updated_at=NOW)
 
-    assert len(serving.next_song(LISTENER, after=1, options=options, now=NOW).items) == 1
+    assert len(recommendations.next_song(LISTENER, after=1, options=options, now=NOW).items) == 1
 
 
 def test_similar_songs_are_of_the_same_kind_and_never_the_song_itself(options: Options) -> None:
     song = songs_of(recommend(options, discovery=0))[0]
-    group = champion.current(options.storage).model
+    group = model_loader.current(options.storage).model
 
-    found = serving.similar(song, n=10, options=options)
+    found = recommendations.similar(song, n=10, options=options)
 
     assert group is not None
     mine = group.group_of(song)
@@ -105,18 +106,18 @@ def test_songs_similar_to_one_the_model_does_not_know_share_its_artist_or_genres
         id=1, name="New", artist=artist, genres="", duration=timedelta(0), created_at=NOW, updated_at=NOW
     )
 
-    found = serving.similar(1, n=3, options=options)
+    found = recommendations.similar(1, n=3, options=options)
 
     assert {row["song"]["artist"] for row in found} == {artist}
-    with pytest.raises(serving.UnknownSong):
-        serving.similar(999_999_999, options=options)
+    with pytest.raises(recommendations.UnknownSong):
+        recommendations.similar(999_999_999, options=options)
 
 
 def test_popular_songs_are_those_played_most_and_still_there(options: Options) -> None:
-    before = serving.popular(n=3, now=NOW)
+    before = recommendations.popular(n=3, now=NOW)
     Song.objects.filter(pk=before[0]["song"]["id"]).update(unavailable_at=NOW)
 
-    after = serving.popular(n=2, now=NOW)
+    after = recommendations.popular(n=2, now=NOW)
 
     assert [row["rank"] for row in after] == [1, 2]
     assert [row["song"] for row in after] == [row["song"] for row in before[1:]]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from recommender import serving
-from recommender.champion import Keeper
-from recommender.engine.catalogue import Profiles
-from recommender.engine.live import Live
+from recommender.engine.data import Profiles
+from recommender.engine.mix.model import Live
+from recommender.listener_profiles import read
 from recommender.models import ModelVersion
-from recommender.profiles import read
-from recommender.serving import Options
+from recommender.registry.model_loader import Keeper
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 from tests.support.trained import train
 
 pytestmark = pytest.mark.django_db
@@ -141,7 +141,7 @@ def test_where_every_version_is_broken_popularity_serves(storage: Path, damage: 
         damage(storage / version.label)
 
     loaded = Keeper(storage).current()
-    served = serving.recommend(470, options=Options(storage), now=NOW)
+    served = recommendations.recommend(470, options=Options(storage), now=NOW)
 
     assert loaded.model is None
     assert loaded.degraded is not None
@@ -190,11 +190,11 @@ def test_files_that_change_while_they_serve_are_noticed_at_the_next_look(
 @pytest.mark.parametrize("damage", [remove, cut_off, flip_a_bit])
 def test_a_request_that_needs_the_model_notices_at_once(storage: Path, damage: Damage) -> None:
     options = Options(storage)
-    before = serving.recommend(470, options=options, now=NOW)
+    before = recommendations.recommend(470, options=options, now=NOW)
     damage(storage / champion().label)
 
-    from_its_shelf = serving.recommend(470, options=options, now=NOW)
-    from_the_model = serving.recommend(559, options=options, now=NOW)
+    from_its_shelf = recommendations.recommend(470, options=options, now=NOW)
+    from_the_model = recommendations.recommend(559, options=options, now=NOW)
 
     assert (before.arm, from_its_shelf.arm, from_the_model.arm) == ("champion", "champion", "fallback")
     assert from_the_model.version is None

@@ -13,13 +13,15 @@ from django.core.management import call_command
 from django.db import transaction
 
 from ingestion.models import Song
-from recommender import champion, profiles, serving, shelves
-from recommender.contributions import contributions
-from recommender.engine.classic import Classic
-from recommender.engine.shelf import unpack
+from recommender import listener_profiles
+from recommender.engine.algorithms.classic import Classic
+from recommender.engine.sampling.candidate_codec import unpack
 from recommender.models import ModelVersion, ServedList
-from recommender.serving import Options
-from recommender.training import Order, retrain
+from recommender.registry import model_loader
+from recommender.serving import candidate_cache, recommendations
+from recommender.serving.explanations import contributions
+from recommender.serving.recommendations import Options
+from recommender.training.train import Order, retrain
 from tests.support.api import Caller, make_caller
 from tests.support.listening import fill, small_world
 from tests.support.lists import LISTENER, NOW, heard, newcomer, recommend, said, songs_of
@@ -56,8 +58,8 @@ def caller(options: Options) -> Caller:
 
 
 @pytest.fixture
-def model(options: Options) -> champion.Model:
-    loaded = champion.current(options.storage)
+def model(options: Options) -> model_loader.Model:
+    loaded = model_loader.current(options.storage)
     assert loaded.degraded is None
     assert loaded.model is not None
     return loaded.model
@@ -81,7 +83,8 @@ def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: O
 
 def test_the_first_pick_is_as_probable_as_its_clusters_share(options: Options) -> None:
     shares = {
-        row.cluster_id: row.affinity for row in serving.affinities_of(LISTENER, options=options, now=NOW)
+        row.cluster_id: row.affinity
+        for row in recommendations.affinities_of(LISTENER, options=options, now=NOW)
     }
     on_shelf = set(unpack(bytes(recommend(options).shelf.candidates)).clusters.tolist())
     total = sum(shares.get(cluster, 0) for cluster in on_shelf)
@@ -97,7 +100,8 @@ def test_the_first_pick_is_as_probable_as_its_clusters_share(options: Options) -
 
 def test_lists_follow_the_affinities_over_many_draws(options: Options) -> None:
     shares = {
-        row.cluster_id: row.affinity for row in serving.affinities_of(LISTENER, options=options, now=NOW)
+        row.cluster_id: row.affinity
+        for row in recommendations.affinities_of(LISTENER, options=options, now=NOW)
     }
 
     drawn = Counter(recommend(options, n=1, seed=str(seed)).items[0]["cluster"] for seed in range(200))
@@ -117,7 +121,9 @@ def test_at_no_discovery_the_songs_come_as_they_were_drawn_for_the_shelf(options
 def test_more_discovery_gives_more_artists_never_played(options: Options) -> None:
     shares = [
         sum(
-            serving.describe(recommend(options, discovery=wanted, seed=str(seed)))["discovery"]["given"]
+            recommendations.describe(recommend(options, discovery=wanted, seed=str(seed)))["discovery"][
+                "given"
+            ]
             for seed in range(5)
         )
         for wanted in (0.0, 0.3, 0.9)
@@ -128,18 +134,20 @@ def test_more_discovery_gives_more_artists_never_played(options: Options) -> Non
 
 @pytest.mark.parametrize("discovery", [0.0, 0.1, 0.3, 0.9, 1.0])
 def test_a_list_and_its_further_pages_are_drawn_again_bit_for_bit(options: Options, discovery: float) -> None:
-    served = serving.more(recommend(options, discovery=discovery).pk, upto=45, options=options)
+    served = recommendations.more(recommend(options, discovery=discovery).pk, upto=45, options=options)
 
-    replayed = serving.replay(served.pk)
+    replayed = recommendations.replay(served.pk)
 
     assert replayed.same
     assert len(replayed.drawn) == 45
     assert len(set(songs_of(served))) == 45
 
 
-def test_prepared_listeners_get_what_live_scoring_gives_them(options: Options, model: champion.Model) -> None:
+def test_prepared_listeners_get_what_live_scoring_gives_them(
+    options: Options, model: model_loader.Model
+) -> None:
     live = recommend(options, seed="a")
-    shelves.prepare([LISTENER], champion.current(options.storage), NOW)
+    candidate_cache.prepare([LISTENER], model_loader.current(options.storage), NOW)
 
     prepared = recommend(options, seed="a")
 
@@ -152,18 +160,18 @@ def test_a_dislike_and_skips_change_what_comes(options: Options) -> None:
     first = recommend(options, n=40, seed="a")
     cluster = Counter(item["cluster"] for item in first.items).most_common(1)[0][0]
     gone, *skipped = [item["song"] for item in first.items if item["cluster"] == cluster]
-    before = serving.affinities_of(LISTENER, options=options, now=NOW)
+    before = recommendations.affinities_of(LISTENER, options=options, now=NOW)
 
     said("dislike", gone)
     for song in skipped:
         said("skip", song)
 
-    after = serving.affinities_of(LISTENER, options=options, now=NOW)
+    after = recommendations.affinities_of(LISTENER, options=options, now=NOW)
     second = recommend(options, n=100, seed="a")
     shares = [{row.cluster_id: row.affinity for row in rows} for rows in (before, after)]
     assert shares[1].get(cluster, 0) < shares[0][cluster]
     assert not {gone, *skipped} & set(songs_of(second))
-    assert serving.replay(first.pk).same
+    assert recommendations.replay(first.pk).same
 
 
 def test_a_newcomer_gets_what_is_popular_in_their_genres_and_the_list_says_so(options: Options) -> None:
@@ -174,16 +182,16 @@ def test_a_newcomer_gets_what_is_popular_in_their_genres_and_the_list_says_so(op
     assert {item["reason"] for item in served.items} == {"Popular in jazz, one of your favourite genres"}
     assert (served.arm, served.version) == ("champion", champion_row())
     assert all(item["cluster"] is not None for item in served.items)
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
-def test_the_next_song_keeps_the_mood_of_the_one_before(options: Options, model: champion.Model) -> None:
+def test_the_next_song_keeps_the_mood_of_the_one_before(options: Options, model: model_loader.Model) -> None:
     drawn = Counter(item["cluster"] for item in recommend(options, n=60).items)
     rarer = drawn.most_common()[-1][0]
     after = int(model.song_ids[model.learnt.labels == model.labels[rarer]][0])
 
     given = [
-        serving.next_song(LISTENER, after=after, options=options, now=NOW).items[0]["cluster"]
+        recommendations.next_song(LISTENER, after=after, options=options, now=NOW).items[0]["cluster"]
         for _ in range(10)
     ]
 
@@ -191,10 +199,10 @@ def test_the_next_song_keeps_the_mood_of_the_one_before(options: Options, model:
 
 
 def test_an_explanation_names_the_share_that_a_song_was_drawn_by(
-    options: Options, model: champion.Model, capsys: pytest.CaptureFixture[str]
+    options: Options, model: model_loader.Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served = recommend(options)
-    known = profiles.read([LISTENER], NOW)[LISTENER]
+    known = listener_profiles.read([LISTENER], NOW)[LISTENER]
 
     terms = contributions(known, model, songs_of(served))
     call_command("recommend", str(LISTENER), "-n", "5", "--explain")
@@ -206,7 +214,7 @@ def test_an_explanation_names_the_share_that_a_song_was_drawn_by(
     assert any(line.startswith("      score 0.") and "affinity +0." in line for line in lines)
 
 
-def test_the_api_answers_with_a_classic_champion(caller: Caller, model: champion.Model) -> None:
+def test_the_api_answers_with_a_classic_champion(caller: Caller, model: model_loader.Model) -> None:
     song = int(model.song_ids[0])
 
     lists = caller.get(f"/users/{LISTENER}/recommendations/?n=5").json()
@@ -231,7 +239,7 @@ def test_the_api_answers_with_a_classic_champion(caller: Caller, model: champion
 def test_staff_see_a_listener_of_a_classic_champion(options: Options, admin_client: Any) -> None:
     page = admin_client.get("/listen/", {"user": LISTENER})
 
-    dearest = serving.affinities_of(LISTENER, options=options)[0]
+    dearest = recommendations.affinities_of(LISTENER, options=options)[0]
     assert page.status_code == 200
     assert dearest.name in unescape(page.content.decode())
 
@@ -249,22 +257,22 @@ def test_a_rollback_to_mix_and_lists_of_both_stay_as_they_were(
 ) -> None:
     storage = Path(shutil.copytree(options.storage, tmp_path / "models"))
     settings.MODEL_STORAGE = storage
-    keeper = champion.Keeper(storage)
+    keeper = model_loader.Keeper(storage)
     there = Options(storage)
     by_classic = recommend(there)
     classic = keeper.current().model
 
     call_command("rollback", "--reason", "the tests want the mix")
 
-    mix = champion.Keeper(storage).current().model
-    longer = serving.more(by_classic.pk, upto=40, options=there)
+    mix = model_loader.Keeper(storage).current().model
+    longer = recommendations.more(by_classic.pk, upto=40, options=there)
     assert classic is not None
     assert isinstance(classic.learnt, Classic)
     assert mix is not None
     assert mix.version.method == "mix"
     assert ModelVersion.objects.get(method="classic").role == "withdrawn"
     assert songs_of(longer)[:20] == songs_of(by_classic)
-    assert serving.replay(by_classic.pk).same
+    assert recommendations.replay(by_classic.pk).same
 
 
 def test_for_a_broken_classic_champion_the_mix_before_it_serves(options: Options, tmp_path: Path) -> None:
@@ -279,7 +287,7 @@ def test_for_a_broken_classic_champion_the_mix_before_it_serves(options: Options
     assert len(served.items) == 20
 
 
-def test_arrays_stay_in_the_files_and_read_only(model: champion.Model) -> None:
+def test_arrays_stay_in_the_files_and_read_only(model: model_loader.Model) -> None:
     assert isinstance(model.learnt, Classic)
     arrays = model.learnt.arrays().values()
 

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from ingestion.models import Incident, Song
-from recommender import assigning, champion, configuration, experiments, registry, serving, watching, weekly
+from recommender import retraining, services
+from recommender.experiments import assignment, lifecycle
 from recommender.models import Experiment, Mishap, ModelVersion, Promotion, ServedList
-from recommender.registry import NothingToRollBack
-from recommender.serving import Options
-from recommender.training import Order, retrain
+from recommender.monitoring import health_checks
+from recommender.registry import model_loader, registry
+from recommender.registry.registry import NothingToRollBack
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
+from recommender.training.train import Order, retrain
 from tests.support.lists import LISTENER, NOW, songs_of
 
 DAY = timedelta(days=1)
@@ -33,20 +37,20 @@ def four(trained: Path) -> Versions:
 @pytest.fixture
 def versions(four: Versions, storage: Path, settings: Any) -> Iterator[Versions]:
     settings.MODEL_STORAGE = storage
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
     yield list(ModelVersion.objects.order_by("pk"))
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
 
 
 def serve(storage: Path, **asked: Any) -> ServedList:
     """A list by a process that has just looked who is champion and what is tested."""
-    assigning.RUNNING.forget()
-    champion.keeper_of(storage).look_again()
-    return serving.recommend(LISTENER, options=Options(storage), now=NOW, **asked)
+    assignment.RUNNING.forget()
+    model_loader.keeper_of(storage).look_again()
+    return recommendations.recommend(LISTENER, options=Options(storage), now=NOW, **asked)
 
 
 def version_served(storage: Path) -> str:
-    return str(serving.describe(serve(storage))["model_version"])
+    return str(recommendations.describe(serve(storage))["model_version"])
 
 
 def roles() -> list[str]:
@@ -54,11 +58,11 @@ def roles() -> list[str]:
 
 
 def begin(challenger: ModelVersion) -> Experiment:
-    return experiments.propose(challenger, kind="change", gates={}, by="test", now=NOW, list_share=1.0)
+    return lifecycle.propose(challenger, kind="change", gates={}, by="test", now=NOW, list_share=1.0)
 
 
 def roll_back() -> Promotion:
-    return configuration.roll_back_now(reason="It misbehaves.", by="ada")
+    return services.roll_back_now(reason="It misbehaves.", by="ada")
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -106,7 +110,7 @@ def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
     damage(storage / versions[SERVING].label)
 
     served = version_served(storage)
-    watching.model_degraded(NOW)
+    health_checks.model_degraded(NOW)
 
     assert served == versions[OLDER].label
     incident = Incident.objects.get(resolved_at=None)
@@ -121,12 +125,12 @@ def test_a_champion_that_is_damaged_at_two_looks_is_rolled_back_by_the_loop(
     damage(storage / versions[SERVING].label)
     version_served(storage)
 
-    watching.model_degraded(NOW)
+    health_checks.model_degraded(NOW)
     after_one = roles()
-    watching.model_degraded(NOW + timedelta(minutes=1))
+    health_checks.model_degraded(NOW + timedelta(minutes=1))
     after_two = roles()
     served = version_served(storage)
-    watching.model_degraded(NOW + timedelta(minutes=2))
+    health_checks.model_degraded(NOW + timedelta(minutes=2))
 
     line = Promotion.objects.first()
     assert line is not None
@@ -147,7 +151,7 @@ def test_a_champion_whose_files_are_missing_on_one_machine_stays_champion(
     version_served(storage)
 
     for minute in range(5):
-        watching.model_degraded(NOW + timedelta(minutes=minute))
+        health_checks.model_degraded(NOW + timedelta(minutes=minute))
 
     assert roles()[SERVING] == "champion"
     assert Incident.objects.get(resolved_at=None).kind == "model_degraded"
@@ -162,7 +166,7 @@ def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
 
     served = [serve(storage) for _ in range(2)]
     mishaps = Mishap.objects.count()
-    weekly.look(NOW + timedelta(hours=1), configuration.verify)
+    retraining.look(NOW + timedelta(hours=1), services.verify)
 
     test.refresh_from_db()
     assert [(one.arm, one.version, len(one.items)) for one in served] == [
@@ -178,12 +182,12 @@ def test_the_watchdog_ends_the_test_of_a_challenger_that_could_not_be_loaded(
     versions: Versions, storage: Path
 ) -> None:
     begin(versions[NEW])
-    watching.tests_failing(NOW)
+    health_checks.tests_failing(NOW)
     before = roles()[NEW]
     cut_short(storage / versions[NEW].label)
     serve(storage)
 
-    watching.tests_failing(NOW)
+    health_checks.tests_failing(NOW)
 
     assert (before, roles()[NEW]) == ("challenger", "withdrawn")
     assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
@@ -195,10 +199,10 @@ def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
     begin(versions[NEW])
     cut_short(storage / versions[NEW].label)
 
-    weekly.look(NOW, configuration.verify)
-    weekly.look(NOW + timedelta(minutes=1), configuration.verify)
+    retraining.look(NOW, services.verify)
+    retraining.look(NOW + timedelta(minutes=1), services.verify)
     delivered_twice = Incident.objects.get(resolved_at=None).kind
-    weekly.look(NOW + DAY, configuration.verify)
+    retraining.look(NOW + DAY, services.verify)
 
     assert delivered_twice == "challenger_failed"
     assert not Incident.objects.filter(resolved_at=None).exists()
@@ -222,13 +226,13 @@ def test_refused_files_are_read_again_only_once_they_have_changed(
 def test_a_damaged_anchor_ends_its_own_test_and_costs_no_champion(versions: Versions, storage: Path) -> None:
     Promotion.objects.filter(promoted=versions[OLDER]).update(at=NOW - 40 * DAY)
     Promotion.objects.filter(promoted=versions[OLDEST]).update(at=NOW - 60 * DAY)
-    anchor = experiments.keep_anchor(NOW)
+    anchor = lifecycle.keep_anchor(NOW)
     assert anchor is not None
     Experiment.objects.filter(pk=anchor.pk).update(list_share=1.0)
     flip_a_bit(storage / versions[OLDER].label)
 
     served = serve(storage)
-    weekly.look(NOW + DAY, configuration.verify)
+    retraining.look(NOW + DAY, services.verify)
 
     assert served.version == versions[SERVING]
     assert roles() == ["retired", "retired", "champion", "candidate"]
@@ -266,14 +270,14 @@ def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
 ) -> None:
     roll_back()
     offered = set(songs_of(serve(storage)))
-    registry.promote(versions[NEW], reason="A try.", by="ada", verify=configuration.verify)
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=services.verify)
     gone = set(sorted(offered)[:10]) | set(Song.objects.values_list("pk", flat=True)[:50])
     Song.objects.filter(pk__in=gone).update(unavailable_at=NOW)
 
     roll_back()
     served = serve(storage)
 
-    assert serving.describe(served)["model_version"] == versions[OLDER].label
+    assert recommendations.describe(served)["model_version"] == versions[OLDER].label
     assert len(served.items) == 20
     assert not gone & set(songs_of(served))
 
@@ -299,21 +303,27 @@ def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Vers
     after = serve(storage)
 
     test.refresh_from_db()
-    assert serving.describe(before)["model_version"] == f"{versions[SERVING].label}+{versions[NEW].label}"
-    assert (after.arm, serving.describe(after)["model_version"]) == ("champion", versions[OLDER].label)
+    assert (
+        recommendations.describe(before)["model_version"]
+        == f"{versions[SERVING].label}+{versions[NEW].label}"
+    )
+    assert (after.arm, recommendations.describe(after)["model_version"]) == (
+        "champion",
+        versions[OLDER].label,
+    )
     assert (test.outcome, test.reason) == ("void", f"The champion is {versions[OLDER].label} by now.")
     assert roles() == ["retired", "champion", "withdrawn", "candidate"]
 
 
 def test_an_anchor_that_was_withdrawn_meanwhile_is_served_no_more(versions: Versions, storage: Path) -> None:
     Promotion.objects.filter(promoted=versions[OLDER]).update(at=NOW - 40 * DAY)
-    anchor = experiments.keep_anchor(NOW)
+    anchor = lifecycle.keep_anchor(NOW)
     assert anchor is not None
-    registry.promote(versions[NEW], reason="A try.", by="ada", verify=configuration.verify)
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=services.verify)
     for _ in range(3):
         roll_back()
 
     anchor.refresh_from_db()
     assert version_served(storage) == versions[OLDEST].label
     assert (anchor.status, anchor.outcome) == ("ended", "void")
-    assert experiments.keep_anchor(NOW) is None
+    assert lifecycle.keep_anchor(NOW) is None

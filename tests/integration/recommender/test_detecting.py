@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks._listening import Crowd, Life
 from benchmarks._trial import TEST_SHARE, Trial, live, scored_lists
-from recommender.detecting import card_of, chance_of_rejection, crowd_of
-from recommender.engine.verdicts import Kind, Outcome
+from recommender.engine.experiments.decision_rules import Kind, Outcome
+from recommender.experiments.power_analysis import card_of, chance_of_rejection, crowd_of
 from recommender.models import EngagementDay, Experiment
 from tests.support.tested import version
 

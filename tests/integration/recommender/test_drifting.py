@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import champion, drifting
-from recommender.champion import Model
 from recommender.models import AttributedListen, DriftReport, Feedback, ServedList, Shelf
-from recommender.monitoring import causes_told
-from recommender.serving import Options
+from recommender.monitoring import listening_drift
+from recommender.monitoring.alerts import causes_told
+from recommender.registry import model_loader
+from recommender.registry.model_loader import Model
+from recommender.serving.recommendations import Options
 from tests.support.tested import version
 
 # A Tuesday: the week that is over began on Monday the 16th of November.
@@ -21,7 +22,7 @@ WEEK = timedelta(days=7)
 
 @pytest.fixture
 def model(options: Options) -> Model:
-    loaded = champion.current(options.storage).model
+    loaded = model_loader.current(options.storage).model
     assert loaded is not None
     ListeningHistory.objects.all().delete()
     return loaded
@@ -57,15 +58,15 @@ def report(found: list[DriftReport], kind: str) -> DriftReport:
 
 
 def test_the_week_that_is_over_is_looked_at() -> None:
-    assert drifting.monday_before(NOW) == date(2026, 11, 16)
-    assert drifting.monday_before(datetime(2026, 11, 23, 0, tzinfo=UTC)) == date(2026, 11, 16)
-    assert drifting.monday_before(datetime(2026, 11, 22, 23, 59, tzinfo=UTC)) == date(2026, 11, 9)
+    assert listening_drift.monday_before(NOW) == date(2026, 11, 16)
+    assert listening_drift.monday_before(datetime(2026, 11, 23, 0, tzinfo=UTC)) == date(2026, 11, 16)
+    assert listening_drift.monday_before(datetime(2026, 11, 22, 23, 59, tzinfo=UTC)) == date(2026, 11, 9)
 
 
 def test_listeners_who_go_on_as_before_have_not_drifted(model: Model) -> None:
     listen(model)
 
-    found = drifting.check(model, NOW)
+    found = listening_drift.check(model, NOW)
 
     assert [one.kind for one in found] == ["listening", "recommended", "feedback"]
     assert not any(one.drifted or one.alarm for one in found)
@@ -75,7 +76,7 @@ def test_listeners_who_go_on_as_before_have_not_drifted(model: Model) -> None:
 def test_a_week_that_moved_far_is_an_alarm_and_names_cluster_and_songs(model: Model) -> None:
     listen(model, moved=0.7)
 
-    moved = report(drifting.check(model, NOW), "listening")
+    moved = report(listening_drift.check(model, NOW), "listening")
 
     labels = np.asarray(model.learnt.labels)
     largest = model.groups[int(np.bincount(labels).argmax())]
@@ -89,8 +90,8 @@ def test_a_week_that_moved_far_is_an_alarm_and_names_cluster_and_songs(model: Mo
 def test_looking_twice_makes_one_report(model: Model) -> None:
     listen(model, moved=0.7)
 
-    drifting.check(model, NOW)
-    drifting.check(model, NOW + timedelta(hours=1))
+    listening_drift.check(model, NOW)
+    listening_drift.check(model, NOW + timedelta(hours=1))
 
     assert DriftReport.objects.filter(kind="listening").count() == 1
 
@@ -99,11 +100,11 @@ def test_half_the_way_is_an_alarm_in_the_second_week_whichever_version_served_in
     model: Model,
 ) -> None:
     listen(model, moved=0.2, weeks=11, moved_weeks=2)
-    first = report(drifting.check(model, NOW - WEEK), "listening")
+    first = report(listening_drift.check(model, NOW - WEEK), "listening")
     # As on most Saturdays a refresh took over in between.
     DriftReport.objects.update(version=version("2026w47.1"))
 
-    second = report(drifting.check(model, NOW), "listening")
+    second = report(listening_drift.check(model, NOW), "listening")
 
     assert (first.drifted, first.alarm) == (True, False)
     assert (second.drifted, second.alarm) == (True, True)
@@ -128,7 +129,7 @@ def test_recommended_plays_do_not_count_as_organic(model: Model) -> None:
         ]
     AttributedListen.objects.bulk_create(rows)
 
-    found = drifting.check(model, NOW)
+    found = listening_drift.check(model, NOW)
 
     assert (report(found, "listening").n, report(found, "listening").drifted) == (0, False)
     assert report(found, "recommended").n == 15 * Listener.objects.count()
@@ -149,14 +150,14 @@ def test_more_skips_than_ever_is_a_drift_of_feedback(model: Model) -> None:
                 )  # fmt: skip
     Feedback.objects.bulk_create(rows)
 
-    found = report(drifting.check(model, NOW), "feedback")
+    found = report(listening_drift.check(model, NOW), "feedback")
 
     assert found.alarm
     assert {cause["name"] for cause in found.causes[:2]} == {"likes", "skips and dislikes"}
 
 
 def test_without_listening_there_is_a_report_that_says_so(model: Model) -> None:
-    found = drifting.check(model, NOW)
+    found = listening_drift.check(model, NOW)
 
     assert [(one.n, one.drifted, one.p) for one in found] == [(0, False, 1.0)] * 3
 
@@ -165,7 +166,7 @@ def test_a_drift_that_came_a_year_ago_as_well_is_told_as_a_season(model: Model) 
     listen(model, moved=0.7)
     listen(model, moved=0.6, seed=2, last=MONDAY - 52 * WEEK)
 
-    moved = report(drifting.check(model, NOW), "listening")
+    moved = report(listening_drift.check(model, NOW), "listening")
 
     assert moved.season["week"] == "2025-11-17"
     assert moved.season["likeness"] > 0.9
@@ -177,7 +178,7 @@ def test_a_drift_that_a_year_ago_did_not_know_is_told_as_none(model: Model) -> N
     listen(model, moved=0.7)
     listen(model, seed=2, last=MONDAY - 52 * WEEK)
 
-    moved = report(drifting.check(model, NOW), "listening")
+    moved = report(listening_drift.check(model, NOW), "listening")
 
     assert moved.season["n"] == 15 * Listener.objects.count()
     assert "season" not in causes_told(moved)
@@ -186,6 +187,6 @@ def test_a_drift_that_a_year_ago_did_not_know_is_told_as_none(model: Model) -> N
 def test_without_last_year_nothing_is_said_of_seasons(model: Model) -> None:
     listen(model, moved=0.7)
 
-    moved = report(drifting.check(model, NOW), "listening")
+    moved = report(listening_drift.check(model, NOW), "listening")
 
     assert moved.season == {}

@@ -6,8 +6,8 @@ import pytest
 from django.db.models import F
 
 from ingestion.models import ListeningHistory, Song
-from recommender import serving
-from recommender.serving import Options
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, affinity, heard, recommend, said, songs_of
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +54,9 @@ def test_a_skipped_song_rests_and_its_cluster_is_believed_less(options: Options)
 
     said("skip", skipped["song"])
     after = recommend(options, discovery=0)
-    a_month_later = serving.recommend(LISTENER, options=options, discovery=0, now=NOW + timedelta(days=31))
+    a_month_later = recommendations.recommend(
+        LISTENER, options=options, discovery=0, now=NOW + timedelta(days=31)
+    )
 
     assert affinity(options, skipped["cluster"]) < dear
     assert skipped["song"] not in songs_of(after)
@@ -67,7 +69,7 @@ def test_a_disliked_song_never_comes_back(options: Options) -> None:
     said("dislike", disliked)
 
     lists = [recommend(options, discovery=wanted, n=100) for wanted in (0.0, 0.1, 0.3, 1.0)]
-    years_later = serving.recommend(LISTENER, options=options, n=100, now=NOW + timedelta(days=3000))
+    years_later = recommendations.recommend(LISTENER, options=options, n=100, now=NOW + timedelta(days=3000))
 
     assert not any(disliked in songs_of(served) for served in [*lists, years_later])
 
@@ -109,8 +111,8 @@ def test_page_two_keeps_clear_of_what_was_disliked_or_has_gone_since(options: Op
     said("dislike", coming[0])
     Song.objects.filter(pk=coming[1]).update(unavailable_at=NOW)
 
-    second = serving.more(first.pk, upto=40, options=options)
+    second = recommendations.more(first.pk, upto=40, options=options)
 
     assert len(second.items) == 40
     assert not {coming[0], coming[1]} & set(songs_of(second))
-    assert serving.replay(first.pk).same
+    assert recommendations.replay(first.pk).same

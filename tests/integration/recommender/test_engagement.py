@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import ListeningHistory
-from recommender.engagement import update
+from recommender.feedback.engagement import update
 from recommender.models import (
     AttributedListen,
     EngagedList,
@@ -17,7 +17,7 @@ from recommender.models import (
     ServedList,
     Shelf,
 )
-from recommender.monitoring import watch_engagement
+from recommender.monitoring.alerts import watch_engagement
 from tests.support.tested import DAY, START, people_and_songs, read_the_source, version
 
 pytestmark = pytest.mark.django_db

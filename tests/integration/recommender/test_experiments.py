@@ -7,8 +7,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from ingestion.models import Listener
-from recommender import decisions, evidence, experiments, registry
 from recommender.engine.artifact import ArtifactDamaged
+from recommender.experiments import decisions, lifecycle, statistics
 from recommender.models import (
     Decision,
     Experiment,
@@ -20,7 +20,8 @@ from recommender.models import (
     ServedList,
     TrainingRun,
 )
-from recommender.registry import NotPromotable
+from recommender.registry import registry
+from recommender.registry.registry import NotPromotable
 from tests.support.tested import DAY, START, interleaved, people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +50,7 @@ def candidate(champion: ModelVersion) -> ModelVersion:
 
 
 def propose(candidate: ModelVersion, kind: str = "change", by: str = "test", **fields: Any) -> Experiment:
-    return experiments.propose(
+    return lifecycle.propose(
         candidate, kind=kind, gates={"passed": True}, by=by, now=fields.pop("now", START), **fields
     )
 
@@ -84,7 +85,7 @@ def rounds(test: Experiment, *, wins: int, losses: int, listeners: int = 60, day
 
 
 def ended(test: Experiment, after: int = 22) -> Experiment:
-    experiments.judge(START + after * DAY, sound)
+    lifecycle.judge(START + after * DAY, sound)
     test.refresh_from_db()
     return test
 
@@ -104,7 +105,7 @@ def test_a_candidate_becomes_challenger_when_nothing_else_is_tested(candidate: M
 def test_without_a_champion_there_is_nothing_to_test_against() -> None:
     lonely = version("2026w45.1")
 
-    with pytest.raises(experiments.NotDecidable, match="promote a version first"):
+    with pytest.raises(lifecycle.NotDecidable, match="promote a version first"):
         propose(lonely)
 
 
@@ -298,10 +299,8 @@ class TestOvertaken:
             heartbeat_at=START, finished_at=START, host="h", process_started=0.0,
         )  # fmt: skip
         waits = propose(newer, by=by)
-        experiments.decide_by_hand(
-            first, promote=True, reason="Good.", by="ada", now=START + DAY, verify=sound
-        )
-        experiments.start_next(START + DAY)
+        lifecycle.decide_by_hand(first, promote=True, reason="Good.", by="ada", now=START + DAY, verify=sound)
+        lifecycle.start_next(START + DAY)
         waits.refresh_from_db()
         return waits
 
@@ -329,7 +328,7 @@ def test_a_rollback_while_a_test_runs_closes_it_as_void(candidate: ModelVersion)
     test = propose(candidate)
     registry.roll_back(reason="It misbehaves.", by="a person", verify=sound)
 
-    assert experiments.void_dethroned(START + DAY) == 1
+    assert lifecycle.void_dethroned(START + DAY) == 1
 
     test.refresh_from_db()
     assert (test.outcome, test.reason) == ("void", "The champion is 2026w43.1 by now.")
@@ -346,7 +345,7 @@ class TestAnchor:
         return newer
 
     def anchored(self, at: datetime = START) -> Experiment:
-        anchor = experiments.keep_anchor(at)
+        anchor = lifecycle.keep_anchor(at)
         assert anchor is not None
         return anchor
 
@@ -399,7 +398,7 @@ class TestAnchor:
             if one == champion:
                 raise ArtifactDamaged("A hash differs.")
 
-        experiments.judge(START + 10 * DAY, verify)
+        lifecycle.judge(START + 10 * DAY, verify)
 
         assert role(older) == Role.CHAMPION
 
@@ -412,14 +411,14 @@ class TestAnchor:
         assert role(successor) == Role.CHAMPION
 
     def test_without_an_older_champion_there_is_no_anchor(self, champion: ModelVersion) -> None:
-        assert experiments.keep_anchor(START) is None
+        assert lifecycle.keep_anchor(START) is None
 
 
 class TestByHand:
     def test_a_person_promotes_with_a_reason(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
-        promotion = experiments.decide_by_hand(
+        promotion = lifecycle.decide_by_hand(
             test, promote=True, reason="It is needed.", by="ada", now=START + DAY, verify=sound
         )
 
@@ -431,7 +430,7 @@ class TestByHand:
     def test_a_person_rejects(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
-        experiments.decide_by_hand(test, promote=False, reason="No.", by="ada", now=START + DAY, verify=sound)
+        lifecycle.decide_by_hand(test, promote=False, reason="No.", by="ada", now=START + DAY, verify=sound)
 
         assert (test.outcome, role(candidate)) == ("reject", Role.RETIRED)
 
@@ -442,7 +441,7 @@ class TestByHand:
         propose(candidate)
         waiting = propose(version("2026w49.1"))
 
-        experiments.decide_by_hand(
+        lifecycle.decide_by_hand(
             waiting, promote=promote, reason="I know.", by="ada", now=START + DAY, verify=sound
         )
 
@@ -452,7 +451,7 @@ class TestByHand:
     def test_a_test_that_was_stopped_leaves_a_candidate(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
-        experiments.stop(test, reason="A fault.", by="ada", now=START + DAY)
+        lifecycle.stop(test, reason="A fault.", by="ada", now=START + DAY)
 
         assert (test.outcome, role(candidate)) == ("void", Role.CANDIDATE)
 
@@ -460,15 +459,15 @@ class TestByHand:
     def test_no_reason_no_decision(self, candidate: ModelVersion, reason: str) -> None:
         test = propose(candidate)
 
-        with pytest.raises(experiments.NotDecidable, match="Say why"):
-            experiments.stop(test, reason=reason, by="ada", now=START)
+        with pytest.raises(lifecycle.NotDecidable, match="Say why"):
+            lifecycle.stop(test, reason=reason, by="ada", now=START)
 
     def test_what_is_over_is_over(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
-        experiments.stop(test, reason="A fault.", by="ada", now=START + DAY)
+        lifecycle.stop(test, reason="A fault.", by="ada", now=START + DAY)
 
-        with pytest.raises(experiments.NotDecidable, match="is over"):
-            experiments.stop(test, reason="Again.", by="ada", now=START + DAY)
+        with pytest.raises(lifecycle.NotDecidable, match="is over"):
+            lifecycle.stop(test, reason="Again.", by="ada", now=START + DAY)
 
 
 def test_equal_arms_can_be_tested_at_any_time(champion: ModelVersion) -> None:
@@ -496,8 +495,8 @@ def test_equal_arms_that_wait_void_no_candidate_and_come_after_it(
     first = propose(candidate)
     second = propose(version("2026w49.1"))
     equals = propose(champion, "equals", list_share=1.0)
-    experiments.stop(first, reason="enough", by="ada", now=START)
-    experiments.start_next(START)
+    lifecycle.stop(first, reason="enough", by="ada", now=START)
+    lifecycle.start_next(START)
     second.refresh_from_db()
     equals.refresh_from_db()
 
@@ -509,6 +508,6 @@ def test_a_listener_who_is_deleted_takes_their_rounds_along(candidate: ModelVers
     rounds(test, wins=60, losses=0, listeners=2, days=30)
 
     Listener.objects.filter(pk=2).delete()
-    numbers, _ = evidence.gather(test, START + 30 * DAY)
+    numbers, _ = statistics.gather(test, START + 30 * DAY)
 
     assert (numbers.listeners, numbers.wins) == (1, 30)

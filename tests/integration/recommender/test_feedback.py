@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from ingestion.models import Listener, Song
-from recommender.feedback import Event, Recorded, UnknownIds, record
+from recommender.feedback.events import Event, Recorded, UnknownIds, record
 from recommender.models import Feedback, ServedList, Shelf
 
 pytestmark = pytest.mark.django_db

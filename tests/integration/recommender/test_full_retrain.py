@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from ingestion.models import Listener
-from recommender import measuring, profiles, registry
-from recommender.champion import Model, open_version
+from recommender import listener_profiles
+from recommender.dashboard.tables import metrics_table
 from recommender.engine import artifact
 from recommender.models import ModelVersion, TrainingRun
-from recommender.presentation import metrics_table
-from recommender.training import Order, retrain
+from recommender.registry import registry
+from recommender.registry.model_loader import Model, open_version
+from recommender.training import evaluation
+from recommender.training.train import Order, retrain
 from tests.support.listening import catch_up, fill
 
 
@@ -44,7 +46,7 @@ def champion() -> ModelVersion:
 
 def shares(model: Model, version: ModelVersion) -> dict[int, dict[int, float]]:
     """Each listener's affinities by cluster's number; of those of whom anything is known."""
-    known = profiles.read(list(Listener.objects.values_list("pk", flat=True)), version.created_at)
+    known = listener_profiles.read(list(Listener.objects.values_list("pk", flat=True)), version.created_at)
     found = {pk: model.shares(one.profile(model.song_ids)) for pk, one in known.items()}
     return {pk: of_one for pk, of_one in found.items() if of_one}
 
@@ -143,7 +145,7 @@ def test_a_full_training_that_breaks_while_it_chooses_leaves_all_as_it_was(
     def broken(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 9 GB")
 
-    monkeypatch.setattr(measuring, "with_chosen_k", broken)
+    monkeypatch.setattr(evaluation, "with_chosen_k", broken)
     before = champion()
 
     with pytest.raises(MemoryError):

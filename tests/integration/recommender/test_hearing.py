@@ -6,29 +6,30 @@ import numpy as np
 import pytest
 
 from ingestion.models import Listener
-from recommender import hearing, registry
-from recommender.champion import Model, open_version
 from recommender.engine import artifact
-from recommender.engine.clusters import centres_of
-from recommender.engine.mix import Mix
-from recommender.engine.naming import ClusterName
-from recommender.grouping import Group, points_of
-from recommender.matrices import TrainingData, read_training_data
-from recommender.measuring import open_model
+from recommender.engine.clustering.kmeans import centres_of
+from recommender.engine.clustering.labeling import ClusterName
+from recommender.engine.mix.model import Mix
 from recommender.models import Cluster, Feedback, ModelVersion, SongEvidence
-from recommender.refreshing import BY_SOUND
-from recommender.training import Order, retrain
+from recommender.registry import registry
+from recommender.registry.model_loader import Model, open_version
+from recommender.training import cluster_feedback
+from recommender.training.clusters import Group, points_of
+from recommender.training.dataset import TrainingData, read_training_data
+from recommender.training.evaluation import open_model
+from recommender.training.train import Order, retrain
+from recommender.training.warm_start import BY_SOUND
 from tests.support.lists import NOW
 
 
-def heard(storage: Path) -> tuple[ModelVersion, hearing.Heard, TrainingData]:
+def heard(storage: Path) -> tuple[ModelVersion, cluster_feedback.Heard, TrainingData]:
     """The champion's model, with what listeners have said by now."""
     champion = registry.champion_row()
     assert champion is not None
     model, _ = open_model(champion, storage)
     assert isinstance(model, Mix)
     data = read_training_data()
-    return champion, hearing.hear(model, data, 7), data
+    return champion, cluster_feedback.hear(model, data, 7), data
 
 
 def vote(model: Model, songs: list[int], home: int, *, listeners: int = 40) -> None:
@@ -70,7 +71,7 @@ def placed(storage: Path) -> tuple[Path, int, int]:
     return storage, songs[0], home
 
 
-def rows(version: ModelVersion, found: hearing.Heard, data: TrainingData) -> list[SongEvidence]:
+def rows(version: ModelVersion, found: cluster_feedback.Heard, data: TrainingData) -> list[SongEvidence]:
     names = list(Cluster.objects.filter(version=version).order_by("position"))
     groups = [
         Group(one.position, one.number, ClusterName(one.name, one.size), one.plays, []) for one in names

@@ -8,10 +8,12 @@ import pytest
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, ListeningHistory
-from recommender import champion, histories, profiles, shelves
-from recommender.champion import Loaded
+from recommender import listener_profiles
 from recommender.models import Shelf
-from recommender.serving import Options
+from recommender.registry import model_loader
+from recommender.registry.model_loader import Loaded
+from recommender.serving import candidate_cache
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW
 
 Change = Callable[[ListeningHistory], Any]
@@ -19,7 +21,7 @@ Change = Callable[[ListeningHistory], Any]
 
 @pytest.fixture
 def loaded(options: Options) -> Loaded:
-    return champion.current(options.storage)
+    return model_loader.current(options.storage)
 
 
 def end_a_run() -> None:
@@ -57,17 +59,17 @@ changes = pytest.mark.parametrize("change", [late, longer, corrected, gone])
 @changes
 def test_what_a_run_has_changed_of_a_history_makes_its_shelf_stale(loaded: Loaded, change: Change) -> None:
     listener = LISTENER
-    assert shelves.prepare([listener], loaded, NOW) == 1
+    assert candidate_cache.prepare([listener], loaded, NOW) == 1
     change(ListeningHistory.objects.filter(user_id=listener).latest("created_at"))
     end_a_run()
 
-    ready = shelves.ready(listener, loaded, NOW)
-    due = listener in shelves.due(loaded, NOW)
-    shelves.prepare([listener], loaded, NOW)
+    ready = candidate_cache.ready(listener, loaded, NOW)
+    due = listener in candidate_cache.due(loaded, NOW)
+    candidate_cache.prepare([listener], loaded, NOW)
 
     assert (ready, due) == (None, True)
-    assert shelves.ready(listener, loaded, NOW) is not None
-    assert listener not in shelves.due(loaded, NOW)
+    assert candidate_cache.ready(listener, loaded, NOW) is not None
+    assert listener not in candidate_cache.due(loaded, NOW)
 
 
 def test_after_a_session_in_the_future_new_ones_are_still_seen(loaded: Loaded) -> None:
@@ -75,8 +77,8 @@ def test_after_a_session_in_the_future_new_ones_are_still_seen(loaded: Loaded) -
     for at in (newest.created_at.replace(year=2099), newest.created_at + timedelta(hours=1)):
         ListeningHistory.objects.create(user_id=LISTENER, items=newest.items, created_at=at, updated_at=at)
         end_a_run()
-        found = shelves.ready(LISTENER, loaded, NOW)
-        shelves.prepare([LISTENER], loaded, NOW)
+        found = candidate_cache.ready(LISTENER, loaded, NOW)
+        candidate_cache.prepare([LISTENER], loaded, NOW)
 
         assert found is None
 
@@ -84,28 +86,28 @@ def test_after_a_session_in_the_future_new_ones_are_still_seen(loaded: Loaded) -
 def test_a_run_that_changed_nothing_is_asked_after_once(
     loaded: Loaded, django_assert_num_queries: Any
 ) -> None:
-    shelves.prepare([LISTENER], loaded, NOW)
+    candidate_cache.prepare([LISTENER], loaded, NOW)
     end_a_run()
 
     with django_assert_num_queries(4):
-        first = shelves.ready(LISTENER, loaded, NOW)
+        first = candidate_cache.ready(LISTENER, loaded, NOW)
     with django_assert_num_queries(1):
-        second = shelves.ready(LISTENER, loaded, NOW)
+        second = candidate_cache.ready(LISTENER, loaded, NOW)
 
     assert first is not None
     assert second is not None
 
 
 def test_the_mark_that_is_read_is_the_one_that_is_counted(loaded: Loaded) -> None:
-    known = profiles.read([LISTENER, 10**9], NOW)
+    known = listener_profiles.read([LISTENER, 10**9], NOW)
 
-    assert known[LISTENER].history == histories.marks([LISTENER])[LISTENER]
-    assert histories.marks([10**9]) == {10**9: histories.NOTHING}
+    assert known[LISTENER].history == listener_profiles.marks([LISTENER])[LISTENER]
+    assert listener_profiles.marks([10**9]) == {10**9: listener_profiles.NOTHING}
 
 
 def test_shelves_from_before_marks_were_kept_are_made_anew(loaded: Loaded) -> None:
-    shelves.prepare([LISTENER], loaded, NOW)
+    candidate_cache.prepare([LISTENER], loaded, NOW)
     end_a_run()
     Shelf.objects.update(history="", run_id=0)
 
-    assert shelves.ready(LISTENER, loaded, NOW) is None
+    assert candidate_cache.ready(LISTENER, loaded, NOW) is None

@@ -8,8 +8,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from recommender import experiments, registry
+from recommender.experiments import lifecycle
 from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion, ServedList, Shelf
+from recommender.registry import registry
 from tests.support.tested import people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +58,7 @@ def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(
         n=900, drifted=True, alarm=True,
         causes=[{"clusters": [{"id": 1, "name": "Rock, 1990s"}], "change": 0.2, "part": 0.1, "songs": []}],
     )  # fmt: skip
-    experiments.propose(version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
+    lifecycle.propose(version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
 
     told = page(staff)
 
@@ -145,7 +146,7 @@ def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num
     versions[0].clusters.create(number=1, position=0, name="Rock", size=12, plays=40,
                                 facts={"map": [0.1, -0.2], "examples": [10, 11]})  # fmt: skip
     for challenger in versions[1:4]:
-        experiments.propose(challenger, kind="change", gates={}, by="ada", now=now)
+        lifecycle.propose(challenger, kind="change", gates={}, by="ada", now=now)
 
     with django_assert_max_num_queries(10):
         told = page(staff)

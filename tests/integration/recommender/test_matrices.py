@@ -7,10 +7,10 @@ import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import matrices
-from recommender.matrices import read_training_data
-from recommender.measuring import latest_week
 from recommender.models import AttributedListen, Feedback, ServedList, Shelf
+from recommender.training import dataset
+from recommender.training.dataset import read_training_data
+from recommender.training.evaluation import latest_week
 from tests.support.tested import version
 
 pytestmark = pytest.mark.django_db
@@ -39,14 +39,14 @@ def test_a_song_that_a_run_writes_meanwhile_gives_no_song_anothers_sound(
 ) -> None:
     for pk in (10, 20, 30):
         add(pk, energy=pk / 100)
-    read = matrices._json_texts
+    read = dataset._json_texts
 
     def read_later(*column: object) -> Iterator[tuple[int, str | None]]:
         add(added, energy=0.99)
         Song.objects.filter(pk=20).delete()
         return read(*column)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(matrices, "_json_texts", read_later)
+    monkeypatch.setattr(dataset, "_json_texts", read_later)
 
     catalogue = read_training_data().catalogue
 

@@ -8,7 +8,14 @@ import pytest
 
 from ingestion.models import Incident, Song
 from recommender.models import EngagementDay, ModelVersion, Promotion
-from recommender.monitoring import fault_of, served_days, usual, watch_cohesion, watch_engagement, watch_feed
+from recommender.monitoring.alerts import (
+    fault_of,
+    served_days,
+    usual,
+    watch_cohesion,
+    watch_engagement,
+    watch_feed,
+)
 from tests.support.tested import DAY, START, version
 
 pytestmark = pytest.mark.django_db

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ingestion.models import Song
-from recommender import champion
-from recommender.champion import Model
 from recommender.models import DriftReport
-from recommender.newcomers import check_songs
-from recommender.serving import Options
+from recommender.monitoring.catalogue_drift import check_songs
+from recommender.registry import model_loader
+from recommender.registry.model_loader import Model
+from recommender.serving.recommendations import Options
 
 WEEK = date(2026, 11, 16)
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 @pytest.fixture
 def model(options: Options) -> Model:
-    loaded = champion.current(options.storage).model
+    loaded = model_loader.current(options.storage).model
     assert loaded is not None
     return loaded
 

@@ -9,10 +9,11 @@ import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import registry, weekly
+from recommender import retraining
 from recommender.engine import artifact
 from recommender.models import Feedback, ModelVersion, TrainingRun
-from recommender.training import Order, retrain
+from recommender.registry import registry
+from recommender.training.train import Order, retrain
 from tests.support.lists import NOW
 
 News = Callable[[], Any]
@@ -117,14 +118,14 @@ def test_a_version_of_a_release_without_digests_is_told_by_its_counts(storage: P
 
 
 def test_the_weekly_cycle_learns_where_only_song_details_have_changed(storage: Path) -> None:
-    order = Order(storage=storage, only_if_new=True, by=weekly.BY_ITSELF)
+    order = Order(storage=storage, only_if_new=True, by=retraining.BY_ITSELF)
 
     def verify(one: ModelVersion) -> None:
         artifact.verify(storage / one.label, one.artifact_sha256)
 
-    nothing = weekly.cycle(order, NOW, verify)
+    nothing = retraining.cycle(order, NOW, verify)
     change_song(genres="Polka")
-    cycled = weekly.cycle(order, NOW, verify)
+    cycled = retraining.cycle(order, NOW, verify)
 
     assert nothing.training.error_kind == "NothingNew"
     assert cycled.training.status == "succeeded"

@@ -12,17 +12,8 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Incident, IngestionRun, Listener, ListeningHistory
-from recommender import (
-    decisions,
-    drifting,
-    evidence,
-    experiments,
-    registry,
-    schedules,
-    scoring,
-    watching,
-    weekly,
-)
+from recommender import retraining, schedules
+from recommender.experiments import decisions, interleaving_scores, lifecycle, statistics
 from recommender.models import (
     Decision,
     EngagedList,
@@ -35,6 +26,8 @@ from recommender.models import (
     ScoredList,
     ServedList,
 )
+from recommender.monitoring import health_checks, listening_drift
+from recommender.registry import registry
 from tests.support.tested import DAY, START, experiment, interleaved, people_and_songs, read_the_source
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +48,7 @@ def sound(one: ModelVersion) -> None:
 
 def serve(test: Experiment, at: datetime, listener: int = 1) -> ServedList:
     served = interleaved(test, listener, at, [10, 11], TEAMS)
-    scoring.open_for(served, test, TEAMS)
+    interleaving_scores.open_for(served, test, TEAMS)
     return served
 
 
@@ -80,7 +73,7 @@ class TestNoTraffic:
     ) -> None:
         Experiment.objects.update(kind=kind)
 
-        judged = weekly.look(START + days * DAY, sound)
+        judged = retraining.look(START + days * DAY, sound)
 
         assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
         assert not Incident.objects.exists()
@@ -88,7 +81,7 @@ class TestNoTraffic:
     def test_a_refresh_that_nobody_saw_is_decided_by_its_gates_in_the_end(self, at_work: Experiment) -> None:
         Experiment.objects.update(kind="refresh", gates={"passed": True})
 
-        weekly.look(START + 14 * DAY, sound)
+        retraining.look(START + 14 * DAY, sound)
 
         reason = Experiment.objects.exclude(kind="anchor").get().reason
         assert reason.startswith("Too few to tell (0 rounds won, 0 lost by 0 listeners)")
@@ -107,7 +100,7 @@ class TestADeletedListener:
                 served_list=served, at=START + HOUR, received_at=START + HOUR,
             )  # fmt: skip
         read_the_source(START + 2 * DAY)
-        weekly.look(START + 2 * DAY + HOUR, sound)
+        retraining.look(START + 2 * DAY + HOUR, sound)
         return Decision.objects.get()
 
     def delete(self, listener: int = 1) -> None:
@@ -118,12 +111,12 @@ class TestADeletedListener:
     def test_nothing_of_theirs_is_kept_and_the_test_goes_on(
         self, decided: Decision, at_work: Experiment
     ) -> None:
-        before = evidence.gather(at_work, START + 3 * DAY)[0]
+        before = statistics.gather(at_work, START + 3 * DAY)[0]
 
         self.delete()
-        judged = weekly.look(START + 3 * DAY, sound)
+        judged = retraining.look(START + 3 * DAY, sound)
 
-        left = evidence.gather(at_work, START + 3 * DAY)[0]
+        left = statistics.gather(at_work, START + 3 * DAY)[0]
         assert list(of_listener(1)) == []
         assert (before.listeners, before.wins) == (2, 2)
         assert (left.listeners, left.wins) == (1, 1)
@@ -147,7 +140,7 @@ class TestADeletedListener:
     def test_who_only_left_the_source_still_counts(self, decided: Decision, at_work: Experiment) -> None:
         Listener.objects.filter(pk=1).update(unavailable_at=START + DAY)
 
-        numbers, _ = evidence.gather(at_work, START + 3 * DAY)
+        numbers, _ = statistics.gather(at_work, START + 3 * DAY)
 
         assert (numbers.listeners, numbers.wins) == (2, 2)
 
@@ -168,13 +161,13 @@ class TestClocks:
         serve(at_work, START)
         played(11, START + HOUR)
         read_the_source(now)
-        weekly.look(now + HOUR, sound)
+        retraining.look(now + HOUR, sound)
         before = counted()
 
         serve(at_work, START - HOUR)
         played(10, START + 2 * HOUR)
-        back = weekly.look(now, sound)
-        weekly.look(now + HOUR, sound)
+        back = retraining.look(now, sound)
+        retraining.look(now + HOUR, sound)
 
         # The list that the clock put before the other one is another list, which counts for no day.
         after = counted()
@@ -184,7 +177,7 @@ class TestClocks:
         assert [one.decision.outcome for one in back if one.decision] == ["waiting"]
 
     def test_a_test_that_starts_in_the_future_has_lasted_no_days(self, at_work: Experiment) -> None:
-        judged = weekly.look(START - HOUR, sound)
+        judged = retraining.look(START - HOUR, sound)
 
         told = judged[0].decision
         assert told is not None
@@ -195,10 +188,10 @@ class TestClocks:
         old = ModelVersion.objects.get(role="challenger")
         for version, days in ((old, 60), (champion, 30)):
             Promotion.objects.create(promoted=version, reason="x", by="test", at=START - days * DAY)
-        anchor = experiments.keep_anchor(START - 10 * DAY)
+        anchor = lifecycle.keep_anchor(START - 10 * DAY)
         assert anchor is not None
 
-        again = experiments.keep_anchor(START - 10 * DAY - HOUR)
+        again = lifecycle.keep_anchor(START - 10 * DAY - HOUR)
 
         assert (again, anchor.challenger) == (anchor, old)
         assert registry.champion_at(START - 100 * DAY) is None
@@ -210,7 +203,7 @@ class TestClocks:
         played(10, START + 30 * DAY)
         read_the_source(now)
 
-        weekly.look(now + HOUR, sound)
+        retraining.look(now + HOUR, sound)
 
         assert ScoredList.objects.values_list("wins", "losses").get() == (0, 0)
         assert EngagedList.objects.get().engaged == 0
@@ -221,14 +214,14 @@ class TestClocks:
         serve(at_work, START)
         run = read_the_source(START + 2 * DAY + HOUR)
 
-        early = scoring.close_due(START + 2 * DAY)
-        late = scoring.close_due(START + 2 * DAY + HOUR)
+        early = interleaving_scores.close_due(START + 2 * DAY)
+        late = interleaving_scores.close_due(START + 2 * DAY + HOUR)
 
         assert (early, late) == (0, 1)
         assert IngestionRun.objects.get() == run
 
     def test_a_model_made_in_the_future_is_not_stale(self, at_work: Experiment) -> None:
-        watching.model_stale(START - HOUR)
+        health_checks.model_stale(START - HOUR)
 
         assert not Incident.objects.exists()
 
@@ -273,9 +266,9 @@ class TestTwentyFiveHours:
             for at in moments:
                 serve(at_work, at)
             read_the_source(moments[-1] + 7 * DAY)
-            weekly.look(moments[-1] + 7 * DAY + HOUR, sound)
-            coins = evidence.coins(Experiment.objects.get(kind="change"), moments[-1])
-            monday = drifting.monday_before(datetime(2026, 11, 1, 23, 30, tzinfo=UTC))
+            retraining.look(moments[-1] + 7 * DAY + HOUR, sound)
+            coins = statistics.coins(Experiment.objects.get(kind="change"), moments[-1])
+            monday = listening_drift.monday_before(datetime(2026, 11, 1, 23, 30, tzinfo=UTC))
 
         days = [date(2026, 10, 24), date(2026, 10, 25)]
         assert list(ScoredList.objects.order_by("day").values_list("day", flat=True)) == days

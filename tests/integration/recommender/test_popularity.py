@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import popularity
+from recommender.serving import non_personalized
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ def test_the_charts_count_plays_and_break_ties_by_id() -> None:
     played([3, 3, 2, 999], days_ago=1)
     played([1, 2, 3], days_ago=30)
 
-    charts = popularity.charts(NOW)
+    charts = non_personalized.charts(NOW)
 
     assert [(row.song, row.plays) for row in charts] == [(3, 3), (2, 2), (1, 1)]
     assert charts[0].artist == "Artist 3"
@@ -40,14 +40,14 @@ def test_charts_of_some_days_leave_older_sessions_out() -> None:
     played([3], days_ago=1)
     played([1, 2, 1], days_ago=30)
 
-    assert [(row.song, row.plays) for row in popularity.charts(NOW, days=7)] == [(3, 1)]
+    assert [(row.song, row.plays) for row in non_personalized.charts(NOW, days=7)] == [(3, 1)]
 
 
 def test_a_song_that_is_gone_is_in_no_chart() -> None:
     played([1, 2], days_ago=1)
     Song.objects.filter(pk=1).update(unavailable_at=NOW)
 
-    assert [row.song for row in popularity.charts(NOW)] == [2]
+    assert [row.song for row in non_personalized.charts(NOW)] == [2]
 
 
 def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_days() -> None:
@@ -56,25 +56,25 @@ def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_d
     played([3], days_ago=-400)
     ListeningHistory.objects.filter(items=[1]).update(unavailable_at=NOW)
 
-    assert [(row.song, row.plays) for row in popularity.charts(NOW, days=7)] == [(1, 1), (2, 1)]
-    assert [(row.song, row.plays) for row in popularity.charts(NOW)] == [(1, 1), (2, 1), (3, 1)]
+    assert [(row.song, row.plays) for row in non_personalized.charts(NOW, days=7)] == [(1, 1), (2, 1)]
+    assert [(row.song, row.plays) for row in non_personalized.charts(NOW)] == [(1, 1), (2, 1), (3, 1)]
 
 
 def test_songs_nobody_played_follow_the_charts_newest_first() -> None:
     played([3], days_ago=1)
 
-    assert [row.song for row in popularity.charts_and_new_songs(NOW)] == [3, 1, 2, 4]
+    assert [row.song for row in non_personalized.charts_and_new_songs(NOW)] == [3, 1, 2, 4]
 
 
 def test_charts_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -> None:
     played([3], days_ago=1)
-    popularity.charts(NOW)
+    non_personalized.charts(NOW)
 
     with django_assert_num_queries(0):
-        assert [row.song for row in popularity.charts(NOW)] == [3]
+        assert [row.song for row in non_personalized.charts(NOW)] == [3]
 
 
 def test_a_shared_genre_is_the_listeners_first() -> None:
-    assert popularity.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
-    assert popularity.shared_genre("Jazz", "") == ""
-    assert popularity.shared_genre("", ",") == ""
+    assert non_personalized.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
+    assert non_personalized.shared_genre("Jazz", "") == ""
+    assert non_personalized.shared_genre("", ",") == ""

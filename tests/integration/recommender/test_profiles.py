@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import profiles
+from recommender import listener_profiles
 from recommender.models import Feedback, ServedList, Shelf
 
 pytestmark = pytest.mark.django_db
@@ -37,8 +37,8 @@ def said(kind: str, song: int, *, days_ago: float = 0, **fields: Any) -> Feedbac
     )  # fmt: skip
 
 
-def known() -> profiles.Known:
-    return profiles.read([1], NOW)[1]
+def known() -> listener_profiles.Known:
+    return listener_profiles.read([1], NOW)[1]
 
 
 def dense(matrix: Any) -> list[list[float]]:
@@ -121,7 +121,7 @@ def test_many_listeners_cost_as_many_queries_as_one(django_assert_num_queries: A
     played([12], listener=2)
 
     with django_assert_num_queries(4):
-        found = profiles.read([1, 2, 3], NOW)
+        found = listener_profiles.read([1, 2, 3], NOW)
 
     assert {pk: one.songs.tolist() for pk, one in found.items()} == {1: [10], 2: [12]}
 
@@ -132,6 +132,6 @@ def test_what_came_since_is_barred_from_an_older_shelf() -> None:
     played([12, 13], days_ago=1)
     said("skip", 14)
 
-    since = profiles.barred_since(1, NOW - timedelta(days=9), old.pk)
+    since = listener_profiles.barred_since(1, NOW - timedelta(days=9), old.pk)
 
     assert since == {12, 13, 14}

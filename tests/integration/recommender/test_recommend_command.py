@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from recommender import champion, profiles
-from recommender.contributions import contributions
+from recommender import listener_profiles
 from recommender.models import ModelVersion, ServedList
-from recommender.serving import Options
+from recommender.registry import model_loader
+from recommender.serving.explanations import contributions
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, newcomer, recommend, songs_of
 
 pytestmark = pytest.mark.django_db
@@ -62,10 +63,10 @@ def test_an_explanation_shows_affinities_as_bars_and_what_adds_up_to_each_score(
 
 
 def test_the_terms_add_up_to_the_score_of_the_ranking(options: Options) -> None:
-    model = champion.current(options.storage).model
+    model = model_loader.current(options.storage).model
     assert model is not None
     for listener in (LISTENER, newcomer("Jazz")):
-        known = profiles.read([listener], NOW)[listener]
+        known = listener_profiles.read([listener], NOW)[listener]
         ranked = model.learnt.candidates(known.profile(model.song_ids), n=10)
 
         terms = contributions(known, model, model.song_ids[ranked.songs].tolist())

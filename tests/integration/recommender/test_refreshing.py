@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingestion.demo.world import World
-from recommender import registry
-from recommender.champion import Model, open_version
+from ingestion.demo.world.world import World
 from recommender.engine import artifact
-from recommender.engine.spaces import unpacked
-from recommender.engine.warm import NEW
+from recommender.engine.clustering.warm_start import NEW
+from recommender.engine.features import unpacked
 from recommender.models import Cluster, ModelVersion
-from recommender.refreshing import Previous, lineage_of
-from recommender.training import Order, retrain
+from recommender.registry import registry
+from recommender.registry.model_loader import Model, open_version
+from recommender.training.train import Order, retrain
+from recommender.training.warm_start import Previous, lineage_of
 from tests.support.listening import catch_up, fill
 
 

@@ -3,9 +3,15 @@
 import pytest
 from django.utils import timezone
 
-from recommender import registry
 from recommender.models import Immutable, ModelVersion, Promotion
-from recommender.registry import Busy, NothingToRollBack, NotPromotable, ReasonMissing, UnknownVersion
+from recommender.registry import registry
+from recommender.registry.registry import (
+    Busy,
+    NothingToRollBack,
+    NotPromotable,
+    ReasonMissing,
+    UnknownVersion,
+)
 from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from ingestion.models import ListeningHistory, Song
-from recommender import feedback, serving
-from recommender.drawing import Picked
+from recommender.feedback import events
 from recommender.models import Feedback
-from recommender.serving import Options
+from recommender.serving import recommendations
+from recommender.serving.list_sampler import Picked
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, recommend
 from tests.support.trained import train
 
@@ -34,7 +35,7 @@ print(json.dumps([pick for page in asked["pages"] for pick in drawing.page(Page.
 def test_a_list_is_drawn_again_bit_for_bit(options: Options, discovery: float) -> None:
     served = recommend(options, discovery=discovery)
 
-    replayed = serving.replay(served.pk)
+    replayed = recommendations.replay(served.pk)
 
     assert replayed.same
     assert replayed.drawn == replayed.stored
@@ -42,7 +43,7 @@ def test_a_list_is_drawn_again_bit_for_bit(options: Options, discovery: float) -
 
 
 def test_another_process_draws_the_same(options: Options) -> None:
-    served = serving.more(recommend(options).pk, upto=50, options=options)
+    served = recommendations.more(recommend(options).pk, upto=50, options=options)
     asked = {
         "shelf": bytes(served.shelf.candidates).hex(),
         "terms": [served.seed, served.discovery, served.temperature, served.artist_cap],
@@ -66,12 +67,12 @@ def test_what_happened_since_changes_nothing(options: Options) -> None:
     first = served.items[0]["song"]
     Song.objects.update(unavailable_at=NOW)
     ListeningHistory.objects.filter(user=LISTENER).delete()
-    feedback.record(
-        [feedback.Event("a", LISTENER, first, Feedback.Kind.DISLIKE)], received_at=NOW
+    events.record(
+        [events.Event("a", LISTENER, first, Feedback.Kind.DISLIKE)], received_at=NOW
     )  # fmt: skip
     train(options.storage)
 
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_a_list_drawn_around_songs_that_had_gone_is_drawn_again(options: Options) -> None:
@@ -81,23 +82,23 @@ def test_a_list_drawn_around_songs_that_had_gone_is_drawn_again(options: Options
     Song.objects.filter(pk__in=gone).update(unavailable_at=None)
 
     assert set(gone) <= set(served.pages[0]["excluded"])
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_the_next_song_in_a_mood_is_drawn_again(options: Options) -> None:
     after = recommend(options).items[5]["song"]
 
-    served = serving.next_song(LISTENER, after=after, options=options, now=NOW)
+    served = recommendations.next_song(LISTENER, after=after, options=options, now=NOW)
 
     assert served.pages[0]["near"] is not None
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_a_list_made_for_want_of_a_model_is_drawn_again(options: Options, tmp_path: Path) -> None:
     served = recommend(Options(tmp_path))
 
     assert served.arm == "fallback"
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_a_list_that_was_tampered_with_is_found_out(options: Options) -> None:
@@ -105,12 +106,12 @@ def test_a_list_that_was_tampered_with_is_found_out(options: Options) -> None:
     served.items[3]["propensity"] += 1e-12
     served.save(update_fields=["items"])
 
-    replayed = serving.replay(served.pk)
+    replayed = recommendations.replay(served.pk)
 
     assert not replayed.same
     assert [a == b for a, b in zip(replayed.stored, replayed.drawn, strict=True)].index(False) == 3
 
 
 def test_an_unknown_list_can_not_be_replayed() -> None:
-    with pytest.raises(serving.UnknownList, match="There is no list 0000"):
-        serving.replay(UUID(int=1))
+    with pytest.raises(recommendations.UnknownList, match="There is no list 0000"):
+        recommendations.replay(UUID(int=1))

@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from ingestion.models import Listener, ListeningHistory
-from recommender.engine.rounds import Score
-from recommender.engine.tallies import ListScore
+from recommender.engine.experiments.interleaving_credit import ListScore, Score
+from recommender.experiments.interleaving_scores import close_due, digest_of, open_for, scores_of
 from recommender.models import Experiment, Feedback, ScoredList, ServedList
-from recommender.scoring import close_due, digest_of, open_for, scores_of
 from tests.support.tested import DAY, START, experiment, interleaved, people_and_songs, read_the_source
 
 pytestmark = pytest.mark.django_db

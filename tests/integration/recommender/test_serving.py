@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from ingestion.models import ListeningHistory, Song
-from recommender import serving
 from recommender.models import ServedList, Shelf
-from recommender.serving import Options
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, heard, newcomer, recommend, songs_of
 
 pytestmark = pytest.mark.django_db
@@ -54,15 +54,11 @@ def test_without_discovery_the_list_is_the_ranking_itself(options: Options) -> N
 
 
 def test_more_discovery_gives_more_artists_never_played(options: Options) -> None:
-    shares = [
-        sum(
-            serving.describe(recommend(options, listener=559, discovery=wanted, seed=str(seed)))["discovery"][
-                "given"
-            ]
-            for seed in range(20)
-        ) / 20
-        for wanted in (0.0, 0.3, 0.7)
-    ]  # fmt: skip
+    def given(wanted: float, seed: int) -> float:
+        served = recommend(options, listener=559, discovery=wanted, seed=str(seed))
+        return float(recommendations.describe(served)["discovery"]["given"])
+
+    shares = [sum(given(wanted, seed) for seed in range(20)) / 20 for wanted in (0.0, 0.3, 0.7)]
 
     assert shares == sorted(shares)
     assert shares[-1] > shares[0] + 0.4
@@ -114,15 +110,15 @@ def test_where_nothing_is_eligible_the_list_is_empty(options: Options) -> None:
     served = recommend(options)
 
     assert served.items == []
-    assert serving.describe(served)["discovery"] == {"asked": 0.3, "given": 0.0}
+    assert recommendations.describe(served)["discovery"] == {"asked": 0.3, "given": 0.0}
 
 
 def test_nobody_is_recommended_nothing(options: Options) -> None:
     for unknown in (999_999, -1, 2**63, 10**30):
-        with pytest.raises(serving.UnknownListener):
+        with pytest.raises(recommendations.UnknownListener):
             recommend(options, listener=unknown)
-        with pytest.raises(serving.UnknownListener):
-            serving.affinities_of(unknown, options=options)
+        with pytest.raises(recommendations.UnknownListener):
+            recommendations.affinities_of(unknown, options=options)
 
     assert not ServedList.objects.exists()
     assert not Shelf.objects.exists()
@@ -131,7 +127,9 @@ def test_nobody_is_recommended_nothing(options: Options) -> None:
 def test_a_reason_tells_the_clusters_share_of_what_the_listener_plays(options: Options) -> None:
     served = recommend(options)
 
-    shares = {row.cluster_id: row for row in serving.affinities_of(LISTENER, options=options, now=NOW)}
+    shares = {
+        row.cluster_id: row for row in recommendations.affinities_of(LISTENER, options=options, now=NOW)
+    }
     # The draw also offers clusters that were never played.
     first = next(item for item in served.items if item["cluster"] in shares)
     row = shares[first["cluster"]]
@@ -155,7 +153,7 @@ def test_a_newcomer_gets_what_is_popular_in_a_favourite_genre_and_is_told(option
 def test_a_newcomer_who_says_nothing_gets_what_is_popular_with_all(options: Options) -> None:
     served = recommend(options, listener=newcomer(), discovery=0)
 
-    charts = [row["song"]["id"] for row in serving.popular(n=60, now=NOW)]
+    charts = [row["song"]["id"] for row in recommendations.popular(n=60, now=NOW)]
     assert {item["reason"] for item in served.items} == {"Popular with all listeners"}
     assert len(set(songs_of(served)) & set(charts)) >= 15
     assert {item["affinity"] for item in served.items} == {0.0}
@@ -165,7 +163,7 @@ def test_a_list_from_the_shelf_costs_three_queries(options: Options, django_asse
     recommend(options)
 
     with django_assert_num_queries(3) as queries:
-        serving.describe(recommend(options))
+        recommendations.describe(recommend(options))
 
     # The shelf with what is newest, the songs with whether they are there, the list.
     verbs = [query["sql"].split()[0] for query in queries.captured_queries]
@@ -177,7 +175,7 @@ def test_a_list_scored_live_costs_eight_queries(options: Options, django_assert_
     ListeningHistory.objects.create(user_id=LISTENER, items=[1], created_at=NOW, updated_at=NOW)
 
     with django_assert_num_queries(8):
-        serving.describe(recommend(options))
+        recommendations.describe(recommend(options))
 
 
 def test_a_damaged_shelf_is_made_anew(options: Options) -> None:

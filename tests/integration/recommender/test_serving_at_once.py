@@ -9,9 +9,10 @@ import pytest
 from django.db import connection
 
 from ingestion.models import ListeningHistory
-from recommender import champion, serving
 from recommender.models import ModelVersion, ServedList, Shelf
-from recommender.serving import Options
+from recommender.registry import model_loader
+from recommender.serving import recommendations
+from recommender.serving.recommendations import Options
 from tests.support.listening import fill, small_world
 from tests.support.lists import NOW, recommend
 from tests.support.trained import train
@@ -32,7 +33,7 @@ def test_two_requests_for_page_two_at_once_get_one_page(committed: Options) -> N
     def ask(_: int) -> list[int]:
         together.wait()
         try:
-            return [item["song"] for item in serving.more(first.pk, upto=40, options=committed).items]
+            return [item["song"] for item in recommendations.more(first.pk, upto=40, options=committed).items]
         finally:
             connection.close()
 
@@ -43,11 +44,11 @@ def test_two_requests_for_page_two_at_once_get_one_page(committed: Options) -> N
     assert all(answer == answers[0] for answer in answers)
     assert len(answers[0]) == 40
     assert len(served.pages) == 2
-    assert serving.replay(first.pk).same
+    assert recommendations.replay(first.pk).same
 
 
 def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: Options) -> None:
-    keeper = champion.keeper_of(committed.storage)
+    keeper = model_loader.keeper_of(committed.storage)
     old = ModelVersion.objects.get()
     listeners = list(ListeningHistory.objects.values_list("user", flat=True).distinct()[:40])
     stop = Event()
@@ -56,7 +57,7 @@ def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: Options
         answers = []
         try:
             while not stop.is_set():
-                served = serving.recommend(listener, options=committed, now=NOW)
+                served = recommendations.recommend(listener, options=committed, now=NOW)
                 answers.append((str(served.arm), len(served.items)))
                 # Every request looks: a second passes for the keeper whenever it likes.
                 keeper._next_look = 0.0

@@ -9,13 +9,16 @@ from django.core.management import call_command
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Listener, ListeningHistory
-from recommender import champion, feedback, profiles, schedules, serving, shelves, stocking, tasks
-from recommender.champion import Loaded, Model
-from recommender.drawing import RESURFACED
-from recommender.engine.live import Live
-from recommender.engine.shelf import unpack
+from recommender import listener_profiles, schedules, tasks
+from recommender.engine.mix.model import Live
+from recommender.engine.sampling.candidate_codec import unpack
+from recommender.feedback import events
 from recommender.models import Feedback, Shelf
-from recommender.serving import Options
+from recommender.registry import model_loader
+from recommender.registry.model_loader import Loaded, Model
+from recommender.serving import candidate_cache, candidates, recommendations
+from recommender.serving.list_sampler import RESURFACED
+from recommender.serving.recommendations import Options
 from tests.support.trained import train
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +29,7 @@ LISTENER = 470
 
 @pytest.fixture
 def loaded(options: Options) -> Loaded:
-    return champion.current(options.storage)
+    return model_loader.current(options.storage)
 
 
 def model_of(loaded: Loaded) -> Model:
@@ -34,8 +37,8 @@ def model_of(loaded: Loaded) -> Model:
     return loaded.model
 
 
-def fresh(loaded: Loaded, options: Options, now: datetime = NOW) -> shelves.Stocked:
-    stocked = shelves.fresh(LISTENER, loaded, options.storage, now)
+def fresh(loaded: Loaded, options: Options, now: datetime = NOW) -> candidate_cache.Stocked:
+    stocked = candidate_cache.fresh(LISTENER, loaded, options.storage, now)
     assert stocked is not None
     return stocked
 
@@ -52,7 +55,7 @@ def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: Loaded) -> No
     idle = Listener.objects.exclude(pk__in=ListeningHistory.objects.values("user")).count()
     done: list[int] = []
 
-    made = shelves.prepare(shelves.due(loaded, NOW), loaded, NOW, done.append)
+    made = candidate_cache.prepare(candidate_cache.due(loaded, NOW), loaded, NOW, done.append)
 
     assert made == Listener.objects.count() - idle
     assert sum(done) == made
@@ -66,21 +69,21 @@ def test_who_did_nothing_for_ninety_days_or_is_gone_is_not_prepared_for(loaded: 
     )
     Listener.objects.filter(pk=559).update(unavailable_at=NOW)
 
-    assert 559 not in shelves.due(loaded, NOW)
-    assert shelves.due(loaded, later) == [LISTENER]
+    assert 559 not in candidate_cache.due(loaded, NOW)
+    assert candidate_cache.due(loaded, later) == [LISTENER]
 
 
 def test_what_is_prepared_is_due_again_only_when_something_happens(loaded: Loaded, options: Options) -> None:
-    due = shelves.due(loaded, NOW)
-    shelves.prepare(due, loaded, NOW)
-    at_rest = shelves.due(loaded, NOW)
+    due = candidate_cache.due(loaded, NOW)
+    candidate_cache.prepare(due, loaded, NOW)
+    at_rest = candidate_cache.due(loaded, NOW)
     ListeningHistory.objects.create(user_id=due[0], items=[1], created_at=NOW, updated_at=NOW)
-    event = feedback.Event("a", due[1], 90577, Feedback.Kind.LIKE)
-    feedback.record([event], received_at=NOW)
+    event = events.Event("a", due[1], 90577, Feedback.Kind.LIKE)
+    events.record([event], received_at=NOW)
 
-    after_news = shelves.due(loaded, NOW)
+    after_news = candidate_cache.due(loaded, NOW)
     train(options.storage)
-    after_a_promotion = shelves.due(champion.Keeper(options.storage).current(), NOW)
+    after_a_promotion = candidate_cache.due(model_loader.Keeper(options.storage).current(), NOW)
 
     assert at_rest == []
     assert after_news == due[:2]
@@ -88,9 +91,9 @@ def test_what_is_prepared_is_due_again_only_when_something_happens(loaded: Loade
 
 
 def test_a_list_of_a_prepared_listener_asks_no_model(loaded: Loaded, options: Options) -> None:
-    shelves.prepare([LISTENER], loaded, NOW)
+    candidate_cache.prepare([LISTENER], loaded, NOW)
 
-    served = serving.recommend(LISTENER, options=options, now=NOW)
+    served = recommendations.recommend(LISTENER, options=options, now=NOW)
 
     assert served.shelf == Shelf.objects.get()
     assert not served.shelf.live
@@ -98,14 +101,14 @@ def test_a_list_of_a_prepared_listener_asks_no_model(loaded: Loaded, options: Op
 
 def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(loaded: Loaded, options: Options) -> None:
     model = model_of(loaded)
-    profile = profiles.read([LISTENER], NOW)[LISTENER].profile(model.song_ids)
+    profile = listener_profiles.read([LISTENER], NOW)[LISTENER].profile(model.song_ids)
     best = model.song_ids[model.learnt.candidates(profile, n=10).songs].tolist()
 
     content = fresh(loaded, options).content
 
     counts = [content.artists.tolist().count(artist) for artist in set(content.artists.tolist())]
     assert content.songs.tolist()[:10] == best
-    assert max(counts) <= stocking.MOST_AN_ARTIST
+    assert max(counts) <= candidates.MOST_AN_ARTIST
     assert content.values[1] == 1
     assert content.values[19] == 0
 
@@ -138,37 +141,37 @@ def test_what_comes_back_was_played_most_and_neither_skipped_nor_disliked(
 def test_replaced_shelves_are_cleared_away_unless_a_list_was_drawn_from_them(
     loaded: Loaded, options: Options
 ) -> None:
-    shelves.prepare([LISTENER], loaded, NOW)
-    served = serving.recommend(LISTENER, options=options, now=NOW)
+    candidate_cache.prepare([LISTENER], loaded, NOW)
+    served = recommendations.recommend(LISTENER, options=options, now=NOW)
     for hours in (1, 2, 3):
-        shelves.prepare([LISTENER], loaded, NOW + timedelta(hours=hours))
+        candidate_cache.prepare([LISTENER], loaded, NOW + timedelta(hours=hours))
 
     kept = list(Shelf.objects.order_by("pk").values_list("pk", flat=True))
 
     # The one that was served, the newest, and the one before it, which a request may have just read.
     assert len(kept) == 3
     assert kept[0] == served.shelf_id
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
     loaded: Loaded, options: Options
 ) -> None:
-    serving.recommend(LISTENER, options=options, now=NOW)
+    recommendations.recommend(LISTENER, options=options, now=NOW)
     newly_heard = Shelf.objects.get()
     song = int(unpack(bytes(newly_heard.candidates)).songs[0])
     ListeningHistory.objects.create(user_id=LISTENER, items=[song], created_at=NOW, updated_at=NOW)
-    keeper = champion.keeper_of(options.storage)
+    keeper = model_loader.keeper_of(options.storage)
     keeper._loaded = broken(loaded)
 
-    served = serving.recommend(LISTENER, options=options, discovery=0, now=NOW)
+    served = recommendations.recommend(LISTENER, options=options, discovery=0, now=NOW)
     keeper._loaded = loaded
 
     assert served.stale
     assert served.shelf == newly_heard
     assert len(served.items) == 20
     assert song not in [item["song"] for item in served.items]
-    assert serving.replay(served.pk).same
+    assert recommendations.replay(served.pk).same
 
 
 def test_where_the_model_breaks_and_there_is_no_shelf_popularity_serves(
@@ -181,7 +184,7 @@ def test_where_the_model_breaks_and_there_is_no_shelf_popularity_serves(
 
 
 def test_one_listener_the_model_breaks_on_does_not_end_the_batch(loaded: Loaded) -> None:
-    assert shelves.prepare([LISTENER, 559], broken(loaded), NOW) == 0
+    assert candidate_cache.prepare([LISTENER, 559], broken(loaded), NOW) == 0
 
 
 def test_popularity_is_counted_anew_every_day_and_a_models_shelf_stands(
@@ -202,9 +205,9 @@ def test_popularity_is_counted_anew_every_day_and_a_models_shelf_stands(
 
 def test_popularity_puts_a_favourite_genre_first_and_leaves_out_what_was_heard(options: Options) -> None:
     Listener.objects.filter(pk=LISTENER).update(favorite_genres="Jazz")
-    heard = profiles.read([LISTENER], NOW)[LISTENER].songs.tolist()
+    heard = listener_profiles.read([LISTENER], NOW)[LISTENER].songs.tolist()
 
-    served = serving.recommend(LISTENER, options=Options(options.storage / "nowhere"), n=5, now=NOW)
+    served = recommendations.recommend(LISTENER, options=Options(options.storage / "nowhere"), n=5, now=NOW)
 
     assert {item["reason"] for item in served.items} == {"Popular in jazz, one of your favourite genres"}
     assert not set(heard) & {item["song"] for item in served.items}
@@ -214,10 +217,10 @@ def test_popularity_puts_a_favourite_genre_first_and_leaves_out_what_was_heard(o
 def test_a_batch_costs_few_queries_however_many_listeners_it_has(
     loaded: Loaded, django_assert_max_num_queries: Any
 ) -> None:
-    due = shelves.due(loaded, NOW)
+    due = candidate_cache.due(loaded, NOW)
 
     with django_assert_max_num_queries(8):
-        assert shelves.prepare(due, loaded, NOW) == len(due) > 40
+        assert candidate_cache.prepare(due, loaded, NOW) == len(due) > 40
 
 
 def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None:
@@ -233,8 +236,8 @@ def test_the_task_and_the_command_prepare_what_is_due(
     loaded: Loaded, options: Options, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.MODEL_STORAGE = options.storage
-    event = feedback.Event("a", LISTENER, 90577, Feedback.Kind.LIKE)
-    feedback.record([event], received_at=datetime.now(UTC))
+    event = events.Event("a", LISTENER, 90577, Feedback.Kind.LIKE)
+    events.record([event], received_at=datetime.now(UTC))
 
     by_the_task = tasks.prepare_shelves()
     call_command("prepareshelves")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ingestion.models import Listener
-from recommender import assigning, champion, experiments, gates, mishaps, registry, serving, shelves
+from recommender import validation
 from recommender.engine.artifact import verify as verify_files
+from recommender.experiments import assignment, lifecycle, serving_errors
 from recommender.models import (
     EngagedList,
     Experiment,
@@ -23,8 +24,10 @@ from recommender.models import (
     ServedList,
     Shelf,
 )
-from recommender.serving import Options
-from recommender.training import Order, retrain
+from recommender.registry import model_loader, registry
+from recommender.serving import candidate_cache, recommendations
+from recommender.serving.recommendations import Options
+from recommender.training.train import Order, retrain
 from tests.support.lists import NOW, songs_of
 
 
@@ -42,20 +45,20 @@ def challenger(here: Options) -> ModelVersion:
 
 @pytest.fixture(autouse=True)
 def _look_at_once() -> Iterator[None]:
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
     yield
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
 
 
 def start(challenger: ModelVersion, kind: str = "change", **shares: Any) -> Experiment:
     shares = {"list_share": 1.0, **shares}
-    test = experiments.propose(challenger, kind=kind, gates={}, by="test", now=NOW, **shares)
-    assigning.RUNNING.forget()
+    test = lifecycle.propose(challenger, kind=kind, gates={}, by="test", now=NOW, **shares)
+    assignment.RUNNING.forget()
     return test
 
 
 def recommend(here: Options, listener: int = 470, **asked: object) -> ServedList:
-    return serving.recommend(listener, options=here, now=NOW, **asked)  # type: ignore[arg-type]
+    return recommendations.recommend(listener, options=here, now=NOW, **asked)  # type: ignore[arg-type]
 
 
 def test_an_interleaved_list_has_rounds_of_both_models(here: Options, challenger: ModelVersion) -> None:
@@ -63,7 +66,7 @@ def test_an_interleaved_list_has_rounds_of_both_models(here: Options, challenger
 
     served = recommend(here)
 
-    told = serving.describe(served)
+    told = recommendations.describe(served)
     assert (told["arm"], served.experiment) == ("interleaved", test)
     assert told["model_version"] == f"{test.champion.label}+{challenger.label}"
     assert len(set(songs_of(served))) == 20
@@ -90,10 +93,10 @@ def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
 ) -> None:
     start(challenger)
     served = recommend(here, exclude=[1, 2, 3])
-    serving.more(served.pk, upto=40, options=here)
+    recommendations.more(served.pk, upto=40, options=here)
     Shelf.objects.exclude(pk__in=[served.shelf_id, served.challenger_shelf_id]).delete()
 
-    replayed = serving.replay(served.pk)
+    replayed = recommendations.replay(served.pk)
 
     assert replayed.same
     assert len(replayed.drawn) == 40
@@ -113,12 +116,12 @@ def test_each_model_keeps_a_shelf_of_its_own(here: Options, challenger: ModelVer
 
 def test_clearing_away_spares_the_shelves_of_a_test(here: Options, challenger: ModelVersion) -> None:
     start(challenger)
-    loaded = champion.current(here.storage)
-    rival = champion.keeper_of(here.storage).other(challenger)
-    shelves.prepare([470], loaded, NOW)
-    shelves.prepare([470], champion.Loaded(rival, None), NOW)
+    loaded = model_loader.current(here.storage)
+    rival = model_loader.keeper_of(here.storage).other(challenger)
+    candidate_cache.prepare([470], loaded, NOW)
+    candidate_cache.prepare([470], model_loader.Loaded(rival, None), NOW)
 
-    shelves.prune([470], NOW + timedelta(hours=1))
+    candidate_cache.prune([470], NOW + timedelta(hours=1))
 
     left = set(Shelf.objects.filter(listener=470).values_list("version", flat=True))
     assert {loaded.version_id, challenger.pk} <= left
@@ -129,7 +132,7 @@ def test_a_song_of_its_own_is_drawn_by_the_days_test_and_counts_for_nothing(
 ) -> None:
     test = start(challenger)
 
-    served = serving.next_song(470, options=here, now=NOW)
+    served = recommendations.next_song(470, options=here, now=NOW)
 
     assert (served.arm, len(served.items)) == ("interleaved", 1)
     assert not ScoredList.objects.filter(experiment=test).exists()
@@ -156,7 +159,7 @@ def test_a_list_of_the_challenger_alone_replays(here: Options, challenger: Model
 
     alone = next(one for one in lists if one.arm == "challenger")
 
-    assert serving.replay(alone.pk).same
+    assert recommendations.replay(alone.pk).same
 
 
 def test_a_challenger_whose_files_are_damaged_harms_no_listener(
@@ -182,19 +185,19 @@ def test_after_a_verdict_the_served_version_is_the_one_brought_back(
         verify_files(here.storage / one.label, one.artifact_sha256)
 
     registry.promote(challenger, reason="A try.", by="test", verify=verify)
-    champion.keeper_of(here.storage).look_again()
-    assert serving.describe(recommend(here))["model_version"] == challenger.label
+    model_loader.keeper_of(here.storage).look_again()
+    assert recommendations.describe(recommend(here))["model_version"] == challenger.label
 
     registry.roll_back(reason="It was worse.", by="test", verify=verify)
-    champion.keeper_of(here.storage).look_again()
+    model_loader.keeper_of(here.storage).look_again()
 
-    assert serving.describe(recommend(here))["model_version"] == old.label
+    assert recommendations.describe(recommend(here))["model_version"] == old.label
 
 
 def test_a_test_of_another_champion_changes_nothing(here: Options, challenger: ModelVersion) -> None:
     test = start(challenger)
     Experiment.objects.filter(pk=test.pk).update(champion=challenger, challenger=test.champion)
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
 
     assert recommend(here).arm == "champion"
 
@@ -212,7 +215,7 @@ def test_what_the_challenger_takes_is_told_apart_from_the_rest(
     here: Options, challenger: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(challenger, list_share=1.0)
-    stock = shelves.of_rival
+    stock = candidate_cache.of_rival
 
     def slow(*asked: Any) -> Any:
         until = time.perf_counter() + 0.05
@@ -220,7 +223,7 @@ def test_what_the_challenger_takes_is_told_apart_from_the_rest(
             pass
         return stock(*asked)
 
-    monkeypatch.setattr(shelves, "of_rival", slow)
+    monkeypatch.setattr(candidate_cache, "of_rival", slow)
 
     served = recommend(here)
 
@@ -251,7 +254,7 @@ def test_a_challenger_that_is_too_slow_in_three_windows_must_stop(
         for at in minutes
     )  # fmt: skip
 
-    failure = mishaps.hard_failure(test, NOW, verify=lambda version: None)
+    failure = serving_errors.hard_failure(test, NOW, verify=lambda version: None)
 
     # Where all the rest is slow too, it is not the challenger's fault unless it is far slower.
     blamed = slow and challengers > 2 * rest
@@ -264,7 +267,7 @@ def test_the_logs_of_first_places_are_heard_before_a_later_version_is_tested(
 ) -> None:
     if share:
         start(challenger, list_share=share)
-    listeners = Listener.objects.filter(pk__in=shelves.active(NOW)).values_list("pk", flat=True)[:55]
+    listeners = Listener.objects.filter(pk__in=candidate_cache.active(NOW)).values_list("pk", flat=True)[:55]
     for place, listener in enumerate(listeners):
         served = recommend(here, listener)
         assert served.version is not None
@@ -281,7 +284,7 @@ def test_the_logs_of_first_places_are_heard_before_a_later_version_is_tested(
     challenger.refresh_from_db()
     later = NOW + timedelta(days=1)
 
-    gate = gates._off_policy(champion.open_version(challenger, here.storage), later)
+    gate = validation._off_policy(model_loader.open_version(challenger, here.storage), later)
 
     assert len(listeners) == 55
     assert gate.numbers["listeners"] == 55

@@ -11,14 +11,16 @@ import psutil
 import pytest
 from django.utils import timezone
 
+from ingestion.jobs import resource_usage
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender import company, registry, training
 from recommender.engine import artifact
-from recommender.engine.catalogue import EngineError
-from recommender.engine.classic import Classic
-from recommender.matrices import read_training_data
+from recommender.engine.algorithms.classic import Classic
+from recommender.engine.data import EngineError
 from recommender.models import Cluster, Feedback, ModelVersion, Promotion, TrainingRun
-from recommender.training import AlreadyTraining, Order, Watch, retrain
+from recommender.registry import registry
+from recommender.training import train
+from recommender.training.dataset import read_training_data
+from recommender.training.train import AlreadyTraining, Order, Watch, retrain
 
 pytestmark = pytest.mark.django_db
 
@@ -181,7 +183,7 @@ def test_a_dead_training_is_marked_and_what_it_left_is_cleared(tmp_path: Path) -
     assert not left.exists()
 
 
-@pytest.mark.parametrize("stage", training.STAGES)
+@pytest.mark.parametrize("stage", train.STAGES)
 def test_whatever_breaks_in_any_stage_what_was_before_stays(tmp_path: Path, stage: str) -> None:
     fill()
     first = retrain(order(tmp_path)).version
@@ -340,8 +342,8 @@ def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(9, 3, 1)
-    monkeypatch.setattr(company, "BEAT_EVERY", 0.02)
-    monkeypatch.setattr(company, "SAMPLE_EVERY", 0.01)
+    monkeypatch.setattr(resource_usage, "BEAT_EVERY", 0.02)
+    monkeypatch.setattr(resource_usage, "SAMPLE_EVERY", 0.01)
     seen: list[int] = []
 
     def slow(*_: object) -> None:
@@ -354,7 +356,7 @@ def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
         seen.append(block.nbytes)
         raise EngineError("Enough.")
 
-    monkeypatch.setattr(training, "learnt", slow)
+    monkeypatch.setattr(train, "learnt", slow)
     before = psutil.Process().memory_info().rss
 
     run = retrain(order(tmp_path))
@@ -372,7 +374,7 @@ def test_what_the_engine_refuses_is_told_with_its_reason(
     def refuse(*_: object) -> None:
         raise EngineError("These songs can't be told apart.")
 
-    monkeypatch.setattr(training, "learnt", refuse)
+    monkeypatch.setattr(train, "learnt", refuse)
 
     run = retrain(order(tmp_path))
 

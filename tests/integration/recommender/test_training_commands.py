@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from ingestion.lease import holder
+from ingestion.jobs.lock import holder
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from tests.support.listening import fill, small_world
 

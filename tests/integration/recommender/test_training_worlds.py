@@ -6,10 +6,9 @@ import signal
 import sys
 from datetime import date
 
-from ingestion.demo.recorded import PagesSource
 from ingestion.demo.server import DemoServer
-from ingestion.demo.source import Source
-from ingestion.demo.world import World
+from ingestion.demo.source import PagesSource, Source
+from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, wait_for_line
 
 PAGES = ROOT / "tests" / "contract" / "pages"

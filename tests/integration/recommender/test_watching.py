@@ -9,12 +9,12 @@ import pytest
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from ingestion.lease import holder
+from ingestion.jobs.lock import holder
 from ingestion.models import Incident
-from recommender import champion
 from recommender.models import ModelVersion, TrainingRun
+from recommender.monitoring.health_checks import model_degraded, model_stale, training_failed
+from recommender.registry import model_loader
 from recommender.schedules import sync_timetable
-from recommender.watching import model_degraded, model_stale, training_failed
 from tests.support.tested import START, version
 
 pytestmark = pytest.mark.django_db
@@ -161,7 +161,7 @@ def test_a_champion_whose_files_are_lost_is_critical_until_they_are_back(
     before = open_keys()
     label = ModelVersion.objects.get(role="champion").label
     shutil.move(storage / label, tmp_path / "lost")
-    champion.keeper_of(storage).look_again()
+    model_loader.keeper_of(storage).look_again()
     model_degraded(now + HOUR)
     incident = Incident.objects.get()
     settings.MODEL_STORAGE = shutil.copytree(tmp_path / "lost", tmp_path / "other" / label).parent

@@ -11,10 +11,13 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Incident
-from recommender import assigning, experiments, gates, monitoring, registry, schedules, tasks, weekly
+from recommender import retraining, schedules, tasks, validation
 from recommender.engine import artifact
+from recommender.experiments import assignment, lifecycle
 from recommender.models import Decision, DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
-from recommender.training import Order
+from recommender.monitoring import alerts
+from recommender.registry import registry
+from recommender.training.train import Order
 from tests.support.lists import NOW
 
 Out = pytest.CaptureFixture[str]
@@ -24,17 +27,17 @@ DAY = timedelta(days=1)
 @pytest.fixture(autouse=True)
 def _at_home(storage: Path, settings: Any) -> Iterator[None]:
     settings.MODEL_STORAGE = storage
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
     yield
-    assigning.RUNNING.forget()
+    assignment.RUNNING.forget()
 
 
 def verified(storage: Path) -> registry.Verify:
     return lambda one: artifact.verify(storage / one.label, one.artifact_sha256)
 
 
-def cycle(storage: Path, *, seed: int = 11, now: datetime = NOW, **wanted: Any) -> weekly.Cycled:
-    return weekly.cycle(Order(storage=storage, seed=seed, **wanted), now, verified(storage))
+def cycle(storage: Path, *, seed: int = 11, now: datetime = NOW, **wanted: Any) -> retraining.Cycled:
+    return retraining.cycle(Order(storage=storage, seed=seed, **wanted), now, verified(storage))
 
 
 def test_a_cycle_learns_passes_every_gate_and_starts_a_test(storage: Path) -> None:
@@ -76,10 +79,10 @@ def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) ->
     assert version is not None
     version.metrics = {"mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2}}
 
-    found = gates.pass_through(version, storage, NOW, verified(storage))
+    found = validation.pass_through(version, storage, NOW, verified(storage))
 
     assert not found["passed"]
-    assert gates.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
+    assert validation.reasons(found) == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
 
 
 @pytest.mark.parametrize(("high", "passes"), [(0.001, True), (-0.001, False)])
@@ -92,7 +95,7 @@ def test_below_popularity_by_chance_alone_passes(storage: Path, high: float, pas
                           "listeners": 30},
     }  # fmt: skip
 
-    found = gates.pass_through(version, storage, NOW, verified(storage))
+    found = validation.pass_through(version, storage, NOW, verified(storage))
 
     assert found["passed"] is passes
 
@@ -106,7 +109,7 @@ def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) ->
                              "listeners": 29},
     }  # fmt: skip
 
-    found = gates.pass_through(version, storage, NOW, verified(storage))
+    found = validation.pass_through(version, storage, NOW, verified(storage))
 
     told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
     assert found["passed"]
@@ -120,7 +123,7 @@ def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) ->
     for file in (storage / version.label).glob("*.npy"):
         file.write_bytes(file.read_bytes()[:-4])
 
-    found = gates.pass_through(version, storage, NOW, verified(storage))
+    found = validation.pass_through(version, storage, NOW, verified(storage))
 
     assert [gate["name"] for gate in found["gates"]] == ["artifact"]
     assert not found["passed"]
@@ -129,7 +132,7 @@ def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) ->
 def test_the_daily_look_judges_and_watches(storage: Path) -> None:
     cycle(storage)
 
-    judged = weekly.look(NOW + DAY, verified(storage))
+    judged = retraining.look(NOW + DAY, verified(storage))
 
     assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
     assert not Incident.objects.filter(resolved_at=None).exists()
@@ -141,7 +144,7 @@ def test_a_test_that_can_not_be_trusted_is_told_of(storage: Path) -> None:
     ended = {"status": "ended", "ended_at": NOW, "outcome": "invalid", "reason": "The coin was crooked."}
     Experiment.objects.filter(pk=test.pk).update(**ended)
 
-    monitoring.watch_tests(NOW)
+    alerts.watch_tests(NOW)
 
     opened = Incident.objects.get(resolved_at=None)
     assert opened.kind == "experiment_invalid"
@@ -161,10 +164,10 @@ class TestDrift:
                 finished_at=at, pid=1, process_started=0.0, **fields,
             )  # fmt: skip
 
-        assert weekly.may_retrain_fully(NOW)
+        assert retraining.may_retrain_fully(NOW)
         trained(NOW - 27 * DAY)
-        assert not weekly.may_retrain_fully(NOW)
-        assert weekly.may_retrain_fully(NOW + 2 * DAY)
+        assert not retraining.may_retrain_fully(NOW)
+        assert retraining.may_retrain_fully(NOW + 2 * DAY)
 
     def test_none_comes_within_three_days_of_one_by_hand(self) -> None:
         TrainingRun.objects.create(
@@ -172,10 +175,10 @@ class TestDrift:
             finished_at=NOW, host="h", pid=1, process_started=0.0,
         )  # fmt: skip
 
-        assert not weekly.may_retrain_fully(NOW)
+        assert not retraining.may_retrain_fully(NOW)
 
     def test_the_weekly_look_stores_reports(self, storage: Path) -> None:
-        reports, is_due = weekly.watch_drift(storage, NOW)
+        reports, is_due = retraining.watch_drift(storage, NOW)
 
         assert [report.kind for report in reports] == ["songs", "listening", "recommended", "feedback"]
         assert not is_due
@@ -190,14 +193,14 @@ class TestDrift:
     ) -> None:  # fmt: skip
         TrainingRun.objects.update(full=False)
         alarm = DriftReport(kind=kind, alarm=True, week=NOW.date())
-        monkeypatch.setattr(monitoring, "watch_drift", lambda model, now: [alarm])
-        monkeypatch.setattr(monitoring, "watch_feed", lambda now: [])
+        monkeypatch.setattr(alerts, "watch_drift", lambda model, now: [alarm])
+        monkeypatch.setattr(alerts, "watch_feed", lambda now: [])
         Incident.objects.create(
             key="feed_fault:energy", kind="feed_fault", severity="warning", opened_at=NOW - 30 * DAY,
             seen_at=NOW, resolved_at=None if resolved_days_ago is None else NOW - resolved_days_ago * DAY,
         )  # fmt: skip
 
-        assert weekly.watch_drift(storage, NOW)[1] is is_due
+        assert retraining.watch_drift(storage, NOW)[1] is is_due
 
     def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
         call_command("checkdrift")
@@ -216,7 +219,7 @@ class TestExplaining:
     ) -> None:
         test = cycle(storage).experiment
         assert test is not None
-        experiments.decide_by_hand(
+        lifecycle.decide_by_hand(
             test, promote=False, reason="No.", by="ada", now=NOW + DAY, verify=verified(storage)
         )
 
@@ -228,7 +231,7 @@ class TestExplaining:
 
     def test_a_decision_that_comes_out_otherwise_ends_with_an_error(self, storage: Path) -> None:
         cycle(storage)
-        weekly.look(NOW + DAY, verified(storage))
+        retraining.look(NOW + DAY, verified(storage))
         decision = Decision.objects.get()
         decision.evidence["days"] = 61
         decision.save()

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ingestion.bands import Judgement, band, judge_account
-from ingestion.history import Account
-from ingestion.usual import COUNT, LOG, PLAIN, Rule
+from ingestion.monitoring.anomaly_detection import Judgement, band, judge_account
+from ingestion.monitoring.anomaly_rules import COUNT, LOG, PLAIN, Rule
+from ingestion.monitoring.run_metrics import Account
 
 MONDAY = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 RULE = Rule("received", ("songs",), PLAIN, 0.0)

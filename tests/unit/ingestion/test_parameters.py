@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
-from ingestion.parameters import (
+from ingestion.api.query_params import (
     Kind,
     Parameter,
     among,

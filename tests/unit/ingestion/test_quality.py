@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ingestion.quality import Assessment, Limits, judge
+from ingestion.pipeline.quality_gate import Assessment, Limits, judge
 
 FINE = Assessment(
     resource="songs", received=100, total=100, rejected=0, stable=True, shifts=0, available=100,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.staging import Kind, Spool, Staging
+from ingestion.pipeline.staging import Kind, Spool, Staging
 
 
 def opened(path: Path) -> Spool:

@@ -1,6 +1,6 @@
 """A chart's rows, as they are written without a template."""
 
-from moovitamix.dashboard_charts import Row, Table
+from moovitamix.dashboard.charts import Row, Table
 
 
 def test_a_table_s_rows_lead_to_their_runs_and_hold_no_markup_of_others() -> None:

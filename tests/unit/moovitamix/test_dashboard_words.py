@@ -4,7 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from moovitamix.dashboard_words import clock, count, every, figure, number, percent, since, size, span, until
+from moovitamix.dashboard.formatting import (
+    clock,
+    count,
+    every,
+    figure,
+    number,
+    percent,
+    since,
+    size,
+    span,
+    until,
+)
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 

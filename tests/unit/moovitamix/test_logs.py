@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from ingestion.lease import at_work_on
+from ingestion.jobs.lock import at_work_on
 from moovitamix.logs import JsonFormatter, LineFormatter, named_requests, without_rows
 
 POSTGRES_SAYS = (
@@ -25,7 +25,7 @@ RULE = 'null value in column "email" of relation "users" violates not-null const
 
 def make_record(message: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
     trace = (type(error), error, error.__traceback__) if error else None
-    return logging.LogRecord("ingestion.upsert", logging.ERROR, "upsert.py", 7, message, args, trace)
+    return logging.LogRecord("ingestion.pipeline.upsert", logging.ERROR, "upsert.py", 7, message, args, trace)
 
 
 def as_json(record: logging.LogRecord) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_a_line_of_json_names_its_work() -> None:
     assert told.pop("at").endswith("+00:00")
     assert told.pop("process") > 0
     assert told == {
-        "level": "ERROR", "logger": "ingestion.upsert", "message": "stage_began name=reading",
+        "level": "ERROR", "logger": "ingestion.pipeline.upsert", "message": "stage_began name=reading",
         "thread": "MainThread", "run": "7", "task": "ab-12",
     }  # fmt: skip
 

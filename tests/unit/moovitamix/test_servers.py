@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from moovitamix import servers
+from tests.support import servers
 from tests.support.project import ROOT
 
 RUN_BOTH = """

@@ -8,7 +8,7 @@ from threading import enumerate as all_threads
 import pytest
 from django.db import OperationalError
 
-from moovitamix import tick
+from moovitamix import watchdog_thread
 
 
 def test_it_looks_again_after_every_kind_of_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -28,7 +28,7 @@ def test_it_looks_again_after_every_kind_of_error(caplog: pytest.LogCaptureFixtu
             raise error
 
     with caplog.at_level(logging.WARNING, "moovitamix"):
-        stop = tick.start(look, first_after=0.0, every=0.001)
+        stop = watchdog_thread.start(look, first_after=0.0, every=0.001)
         assert done.wait(10)
         stop.set()
 
@@ -46,7 +46,7 @@ def test_it_looks_again_after_every_kind_of_error(caplog: pytest.LogCaptureFixtu
 def test_it_waits_before_the_first_look_and_does_not_keep_its_process_alive() -> None:
     looked = Event()
 
-    stop = tick.start(lambda now: looked.set(), first_after=60.0)
+    stop = watchdog_thread.start(lambda now: looked.set(), first_after=60.0)
 
     (thread,) = (one for one in all_threads() if one.name == "watchdog" and one.is_alive())
     stop.set()

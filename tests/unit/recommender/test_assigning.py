@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from recommender.assigning import ALONE, assign, share_of
+from recommender.experiments.assignment import ALONE, assign, share_of
 from recommender.models import Experiment
 
 DAY = date(2026, 11, 23)

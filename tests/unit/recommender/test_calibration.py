@@ -9,7 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks._listening import Crowd
 from benchmarks._trial import Trial, by_events, is_brought_back, live
 from benchmarks._weeks import false_alarms, false_alarms_of_songs, is_found
-from recommender.engine.verdicts import Kind, Outcome
+from recommender.engine.experiments.decision_rules import Kind, Outcome
 
 LIVES = range(40)
 SIXTY = Crowd(listeners=60)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from recommender.drawing import FAMILIAR, Drawing, Page, Terms
-from recommender.engine.sampling import temperature_of
-from recommender.engine.shelf import Shelf, unpack
+from recommender.engine.sampling.candidate_codec import Shelf, unpack
+from recommender.engine.sampling.sampler import temperature_of
+from recommender.serving.list_sampler import FAMILIAR, Drawing, Page, Terms
 
 # Ten songs, as they were packed before shelves had a second format.
 OLD_SHELF = bytes.fromhex(

@@ -7,7 +7,8 @@ LOADED = """
 import django, sys
 django.setup()
 import moovitamix.urls
-print(sorted({"recommender.measuring", "recommender.training", "sklearn"}.intersection(sys.modules)))
+unwanted = {"recommender.training.evaluation", "recommender.training.train", "sklearn"}
+print(sorted(unwanted.intersection(sys.modules)))
 """
 
 

@@ -11,10 +11,9 @@ import pytest
 import requests
 
 from ingestion.demo.bulk import BulkSource
-from ingestion.demo.draws import AnswerDraws
-from ingestion.demo.faults import KINDS, Faults, Rule, describe_faults, parse_faults
+from ingestion.demo.faults.spec import KINDS, AnswerDraws, Faults, Rule, describe_faults, parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 
 
 def small() -> BulkSource:

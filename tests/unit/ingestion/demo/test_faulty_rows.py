@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from ingestion.demo.bulk import BulkSource
-from ingestion.demo.faults import parse_faults
+from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 from ingestion.source.schemas import SCHEMAS, Refusal, Validator
 
 

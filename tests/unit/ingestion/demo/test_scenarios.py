@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import moovitamix
-from ingestion.demo.planted import PlantedSource
-from ingestion.demo.scenarios import KINDS, describe_events, parse_scenario
-from ingestion.demo.visitors import coming, draws_of, reactions
-from ingestion.demo.world import World
+from ingestion.demo.scenarios import KINDS, PlantedSource, describe_events, parse_scenario
+from ingestion.demo.world.reactions import coming, draws_of, reactions
+from ingestion.demo.world.world import World
 
 USUAL = Path(moovitamix.__file__).parent / "scenarios" / "usual.json"
 

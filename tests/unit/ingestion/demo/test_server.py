@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from ingestion.demo.bulk import BulkSource
-from ingestion.demo.faults import parse_faults
+from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ingestion.demo.source import RESOURCES, Row, Table
-from ingestion.demo.styles import FEATURES, STYLES
-from ingestion.demo.world import World
+from ingestion.demo.world.styles import FEATURES, STYLES
+from ingestion.demo.world.world import World
 from ingestion.source.schemas import SCHEMAS, Refusal, Validator
 
 FINGERPRINT = """

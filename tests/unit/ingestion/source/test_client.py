@@ -13,7 +13,7 @@ import pytest
 
 from ingestion.source.client import SourceClient
 from ingestion.source.errors import SourceContractBroken, SourceUnavailable
-from ingestion.source.reading import Reading
+from ingestion.source.paginator import Reading
 from tests.support.scripted_server import CERTIFICATE, Reply, Request, ScriptedServer, page_reply
 
 ROWS = [{"id": 1}, {"id": 2}]

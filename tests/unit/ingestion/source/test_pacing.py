@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ingestion.source.pacing import Pacer, RetryPolicy, parse_retry_after
+from ingestion.source.retry import Pacer, RetryPolicy, parse_retry_after
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 

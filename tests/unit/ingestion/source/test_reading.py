@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingestion.source.client import SourceClient
 from ingestion.source.errors import SourceContractBroken, SourceUnavailable
-from ingestion.source.reading import Page, Reading
+from ingestion.source.paginator import Page, Reading
 from tests.support.scripted_server import Reply, Request, ScriptedServer, page_reply
 
 Change = Callable[[list[int]], None]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.affinities import affinities, recency_weights
+from recommender.engine.clustering.affinities import affinities, recency_weights
 
 LABELS = np.array([0, 0, 1, 2], dtype=np.int32)
 

@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.metrics.pairwise import cosine_similarity
 
-from recommender.engine.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
-from recommender.engine.catalogue import Catalogue, Profiles, TooFewPlays, Training
-from recommender.engine.neighbours import TooManySongs, bounded, ease_weights, keep_best, rp3_weights
+from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
+from recommender.engine.algorithms.item_similarity import (
+    TooManySongs,
+    bounded,
+    ease_weights,
+    keep_best,
+    rp3_weights,
+)
+from recommender.engine.data import Catalogue, Profiles, TooFewPlays, Training
 
 MODELS = [Random, Popularity, RP3beta, ItemKNN, EASE]
 
@@ -123,7 +129,7 @@ def test_the_best_of_rows_of_any_width_are_those_of_a_sort(monkeypatch: pytest.M
     draws = np.random.default_rng(3)
     # Few different values: ties at the edge; rows of 0 to 80 entries, parted in several calls.
     rows = draws.integers(-3, 4, (60, 80)) * (draws.random((60, 80)) < draws.random((60, 1)))
-    monkeypatch.setattr("recommender.engine.neighbours.PARTED", 100)
+    monkeypatch.setattr("recommender.engine.algorithms.item_similarity.PARTED", 100)
 
     kept = keep_best(csr_array(rows.astype(np.float32)), 7)
 
@@ -137,7 +143,7 @@ def test_the_best_of_rows_of_any_width_are_those_of_a_sort(monkeypatch: pytest.M
 def test_a_large_product_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     plays = csr_array(random_plays(200, 90))
     whole = rp3_weights(plays).toarray()
-    monkeypatch.setattr("recommender.engine.neighbours.BLOCK_PRODUCTS", 500)
+    monkeypatch.setattr("recommender.engine.algorithms.item_similarity.BLOCK_PRODUCTS", 500)
 
     in_blocks = rp3_weights(plays).toarray()
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 
-from recommender.engine import choosing_k
-from recommender.engine.choosing_k import (
+from recommender.engine.clustering import n_clusters
+from recommender.engine.clustering.n_clusters import (
     Later,
     Scored,
     adjusted_rand,
@@ -145,7 +145,7 @@ def test_the_same_input_gives_the_same_choice_and_json_can_hold_it() -> None:
 
 def test_of_many_songs_a_sample_finds_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
     points, later = planted(8)
-    monkeypatch.setattr(choosing_k, "SAMPLE", 300)
+    monkeypatch.setattr(n_clusters, "SAMPLE", 300)
 
     choice = choose_k(points, later, default=24, seed=7)
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import chisquare
 
-from recommender.engine.catalogue import Catalogue, Profiles, TooFewSongs, Training
-from recommender.engine.classic import Classic
-from recommender.engine.learning_classic import fit_classic
+from recommender.engine.algorithms.classic import Classic, fit_classic
+from recommender.engine.data import Catalogue, Profiles, TooFewSongs, Training
 
 STYLES = ("rock", "jazz", "techno")
 SONGS = 60  # song j is of style j % 3, and of the cluster of its style

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
-from recommender.engine import clusters as module
-from recommender.engine.catalogue import TooFewSongs
-from recommender.engine.clusters import (
+from recommender.engine.clustering import kmeans as module
+from recommender.engine.clustering.kmeans import (
     centres_of,
     cohesion,
     default_n_clusters,
@@ -19,6 +18,7 @@ from recommender.engine.clusters import (
     match_ids,
     nearest,
 )
+from recommender.engine.data import TooFewSongs
 
 SCRIPT = """
 import hashlib, numpy as np

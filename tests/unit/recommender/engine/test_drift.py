@@ -7,15 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from recommender.engine.drift import (
-    Change,
-    bins_of,
-    change_of,
-    counts_of,
-    grouped,
-    is_alarm,
-    shift_of,
-)
+from recommender.engine.drift import Change, bins_of, change_of, counts_of, grouped, is_alarm, shift_of
 
 GROUPS = 20
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.baselines import Popularity
-from recommender.engine.catalogue import Catalogue, Profiles, Training
-from recommender.engine.evaluation import evaluate, of_lists, paired
+from recommender.engine.algorithms.baselines import Popularity
+from recommender.engine.data import Catalogue, Profiles, Training
+from recommender.engine.evaluation.evaluate import evaluate, of_lists, paired
 
 ARTISTS = np.array([0, 0, 1, 2], dtype=np.int32)
 # Songs by falling popularity: 0, 1, 2, 3.

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
-from recommender.engine.catalogue import Catalogue, Model, Profiles, Training
-from recommender.engine.classic import Classic
-from recommender.engine.learning import fit_mix
-from recommender.engine.learning_classic import fit_classic
-from recommender.engine.mix import Mix
+from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
+from recommender.engine.algorithms.classic import Classic, fit_classic
+from recommender.engine.data import Catalogue, Model, Profiles, Training
+from recommender.engine.mix.fit import fit_mix
+from recommender.engine.mix.model import Mix
 
 FIT: dict[str, Callable[[Training], Any]] = {
     "random": Random.fit, "popularity": Popularity.fit, "itemknn": ItemKNN.fit, "rp3beta": RP3beta.fit,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recommender.engine.catalogue import Catalogue
+from recommender.engine.data import Catalogue
 from recommender.engine.features import fit_features, fit_transform
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from recommender.engine.interleaving import Place, begins, interleave
-from recommender.engine.sampling import Pool, draw
+from recommender.engine.sampling.interleaving import Place, begins, interleave
+from recommender.engine.sampling.sampler import Pool, draw
 
 
 def pool(seed: int, songs: range = range(60), clusters: int = 6, artists: int = 25) -> Pool:

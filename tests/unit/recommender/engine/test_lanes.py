@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from threadpoolctl import threadpool_info
 
-from recommender.engine.lanes import at_once, two_lanes
+from recommender.engine.parallel import at_once, two_lanes
 
 MIX = """
 import hashlib, numpy as np

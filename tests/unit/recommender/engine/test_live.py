@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.catalogue import Catalogue, Profiles, Training
-from recommender.engine.few import best
-from recommender.engine.learning import fit_mix
-from recommender.engine.live import candidates, score
-from recommender.engine.mix import Mix
+from recommender.engine.data import Catalogue, Profiles, Training
+from recommender.engine.mix.fit import fit_mix
+from recommender.engine.mix.model import Mix, candidates, score
+from recommender.engine.mix.scoring import best
 
 SONGS = 1_500
 STYLES = 15

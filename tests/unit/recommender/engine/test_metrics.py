@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import ndcg_score
 
-from recommender.engine.evaluation import of_lists
-from recommender.engine.metrics import coverage, diversity, ndcg, recall
+from recommender.engine.evaluation.evaluate import of_lists
+from recommender.engine.evaluation.metrics import coverage, diversity, ndcg, recall
 
 
 def played(*rows: list[int], n_songs: int = 6) -> csr_array:

@@ -5,16 +5,16 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.decomposition import TruncatedSVD
 
-from recommender.engine import factors as factors_module
-from recommender.engine.baselines import Popularity
-from recommender.engine.catalogue import Catalogue, Profiles, Training
-from recommender.engine.factors import factors
-from recommender.engine.genres import genre_words
-from recommender.engine.learning import fit_mix, ground_under, learn, start_weights
-from recommender.engine.metrics import ndcg
-from recommender.engine.mix import Mix
-from recommender.engine.parts import Parts
-from recommender.engine.terms import NAMES, voices
+from recommender.engine import svd as factors_module
+from recommender.engine.algorithms.baselines import Popularity
+from recommender.engine.data import Catalogue, Profiles, Training
+from recommender.engine.evaluation.metrics import ndcg
+from recommender.engine.features import genre_words
+from recommender.engine.mix.components import Parts
+from recommender.engine.mix.fit import fit_mix, ground_under, learn, start_weights
+from recommender.engine.mix.model import Mix
+from recommender.engine.mix.terms import NAMES, voices
+from recommender.engine.svd import factors
 
 STYLES = ("rock", "jazz", "folk", "techno")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from recommender.engine.catalogue import Catalogue
-from recommender.engine.naming import name_clusters
+from recommender.engine.clustering.labeling import name_clusters
+from recommender.engine.data import Catalogue
 
 
 def make_catalogue(genres: list[str], **columns: Any) -> Catalogue:

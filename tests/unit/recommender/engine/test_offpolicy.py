@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.engine.offpolicy import Estimate, estimate
+from recommender.engine.evaluation.off_policy import Estimate, estimate
 
 
 def logged(seed: int, old: np.ndarray, new: np.ndarray, rates: np.ndarray, lists: int = 6_000) -> Estimate:

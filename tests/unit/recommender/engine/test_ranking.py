@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recommender.engine.ranking import top_n
+from recommender.engine.algorithms.base import top_n
 
 NOBODY = np.zeros((1, 5), dtype=np.bool_)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.engine.refining import Votes, held_out_gain, refine
+from recommender.engine.clustering.feedback_assignment import Votes, held_out_gain, refine
 
 CENTERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.engine.rounds import Score, score_list, total
+from recommender.engine.experiments.interleaving_credit import Score, score_list, total
 
 A, B = False, True  # champion, challenger
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from recommender.engine.sampling import (
+from recommender.engine.sampling.sampler import (
     FIRST,
     NEWEST,
     Formula,

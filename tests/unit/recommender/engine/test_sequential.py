@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.integrate import quad
 
-from recommender.engine.sequential import (
+from recommender.engine.experiments.sequential import (
     adjusted,
     confidence_sequence,
     ln_e_of_losing,

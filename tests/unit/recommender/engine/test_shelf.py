@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recommender.engine.shelf import Shelf, ShelfDamaged, pack, unpack
+from recommender.engine.sampling.candidate_codec import Shelf, ShelfDamaged, pack, unpack
 
 SHELF = Shelf(
     songs=np.array([33100, 7]), values=np.array([1.0, -0.25], np.float32),

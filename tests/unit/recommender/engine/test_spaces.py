@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from recommender.engine.catalogue import Catalogue
-from recommender.engine.features import fit_features
-from recommender.engine.spaces import packed, unpacked
+from recommender.engine.data import Catalogue
+from recommender.engine.features import fit_features, packed, unpacked
 
 
 def catalogue(n: int = 40) -> Catalogue:

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from recommender.engine.catalogue import Interactions
-from recommender.engine.splitting import latest_share, new_songs, split_at
+from recommender.engine.data import Interactions
+from recommender.engine.evaluation.splitting import latest_share, new_songs, split_at
 
 
 def plays(*times: float) -> Interactions:

@@ -3,8 +3,8 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.metrics import ndcg_score
 
-from recommender.engine.catalogue import Catalogue, Training
-from recommender.engine.tuning import Pool, ascend, fit_knn, likeliest, split, tune, tuning_listeners
+from recommender.engine.data import Catalogue, Training
+from recommender.engine.mix.tuning import Pool, ascend, fit_knn, likeliest, split, tune, tuning_listeners
 
 
 def make_pool(listeners: int = 60, songs: int = 40, seed: int = 2) -> Pool:

@@ -5,7 +5,14 @@ import math
 
 import pytest
 
-from recommender.engine.verdicts import Coin, Evidence, Guardrail, Outcome, odds_told, verdict
+from recommender.engine.experiments.decision_rules import (
+    Coin,
+    Evidence,
+    Guardrail,
+    Outcome,
+    odds_told,
+    verdict,
+)
 
 FAIR = Coin("Arms", 500, 500, 0.5)
 CROOKED = Coin("Arms", 600, 400, 0.5)

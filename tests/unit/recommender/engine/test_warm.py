@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recommender.engine.clusters import fit_clusters
-from recommender.engine.warm import NEW, carried_on
+from recommender.engine.clustering.kmeans import fit_clusters
+from recommender.engine.clustering.warm_start import NEW, carried_on
 
 
 def blobs(seed: int, blur: float = 0.3, n: int = 600) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Incidents and the notifications about them: what is wrong, who is notified, through which channel."""

@@ -1,0 +1,1 @@
+"""The texts of alerts, in English; locale/ holds their translations."""

@@ -1,0 +1,164 @@
+"""Facts as people read them: how a fact is shown follows from its name.
+
+`..._at` is an instant (ISO 8601), `..._seconds`, `..._minutes`, `..._hours` and `..._days` are spans,
+`..._share` runs from 0 to 1, `..._bytes` are bytes. What belongs to a `measure` (`value`, `low`, `high`,
+`median`, `mad`) is shown like that measure. All others are numbers, words of `WORDS`, or text.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.utils import timezone
+from django.utils.formats import number_format
+from django.utils.translation import gettext_noop as _
+from django.utils.translation import pgettext
+
+# As much of an error as a message needs; the whole of it stands on the incident's page.
+LONGEST: Final = 600
+UNITS: Final = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
+# Whole numbers that count nothing: 12345, not 12,345.
+NAMES: Final = {"run", "training", "experiment", "version"}
+MEASURED: Final = {"value", "low", "high", "median", "mad", "mean"}
+# How a measure is shown, as if it were a fact of this name; all others are counts.
+LIKE: Final = {
+    "duration": "duration_seconds", "latency_p50": "latency_seconds", "latency_p95": "latency_seconds",
+    "latency_max": "latency_seconds", "cpu_seconds": "cpu_seconds", "seconds": "duration_seconds",
+    "rejected_share": "rejected_share", "error_share": "error_share", "bytes": "read_bytes",
+    "peak_memory": "memory_bytes",
+}  # fmt: skip
+# Words of programs and what people call them; each is translated in the context "fact".
+WORDS: Final = {
+    "songs": _("songs"), "users": _("listeners"), "listening_history": _("listening histories"),
+    "received": _("rows received"), "new": _("new rows"), "changed": _("changed rows"),
+    "missing": _("missing rows"), "duration": _("duration"), "rejected_share": _("share of refused rows"),
+    "error_share": _("share of failed requests"), "latency_p95": _("age of the data when it was written"),
+    "bytes": _("bytes read"), "cpu_seconds": _("CPU time"), "peak_memory": _("memory"),
+    "low": _("less than usual"), "high": _("more than usual"),
+    "email": _("e-mail"), "slack": _("Slack"),
+    "database": _("database"), "staging": _("pages on their way"), "models": _("models"),
+    "broker": _("messages without Redis"),
+    "listening": _("listening of their own accord"), "recommended": _("listening to recommendations"),
+    "feedback": _("likes and skips"), "feed": _("the source's values"),
+    "beat_dead": _("Celery Beat gives no sign of life"), "switched_off": _("the schedule is switched off"),
+    "worker_gone": _("no worker takes tasks"), "not_taken": _("it was sent, and no worker took it"),
+    "scheduler_dead": _("start-pipeline gives no sign of life"),
+    "process_gone": _("its process is gone"), "too_long": _("it takes too long"),
+    "silent": _("it gives no sign of life"),
+    "warning": _("Warning"), "critical": _("Critical"),
+}  # fmt: skip
+# What the numbers below a message are called; each is translated in the context "number".
+LABELS: Final = {
+    "age_seconds": _("Age"), "age_hours": _("Age"), "age_days": _("Age"), "due_at": _("Due"),
+    "next_due_at": _("Next run due"), "slot": _("Slot"),
+    "error": _("Error"), "error_kind": _("Kind of error"),
+    "reason": _("Reason"), "stage": _("Stage"), "heartbeat_at": _("Last sign of life"),
+    "last_seen_at": _("Last sign of life"), "started_at": _("Started"), "running_seconds": _("Running for"),
+    "limit": _("Limit"), "limit_minutes": _("Limit"), "limit_hours": _("Limit"), "limit_days": _("Limit"),
+    "limit_share": _("Limit"), "length": _("Waiting tasks"), "brought_in_at": _("Last read"),
+    "newest_at": _("Newest row"), "free_share": _("Free"), "free_bytes": _("Free room"), "path": _("Path"),
+    "failures": _("Failed attempts in a row"), "failing_since_at": _("Failing since"),
+    "measure": _("Measure"), "resource": _("Data"), "value": _("Value"), "median": _("Median"),
+    "mad": _("Median absolute deviation"), "low": _("Lowest usual value"), "high": _("Highest usual value"),
+    "mean": _("Mean"), "n": _("Compared with"), "verdict": _("Verdict"), "version": _("Version"),
+    "from_version": _("Withdrawn"), "to_version": _("Serving"),
+    "experiment": _("Test"), "causes": _("Causes"), "days": _("Days"),
+    "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
+    "status": _("Status"), "feature": _("Feature"),
+}  # fmt: skip
+
+
+def label(name: str) -> str:
+    """What a fact is called, in the language of this thread."""
+    known = LABELS.get(name)
+    return pgettext("number", known) if known else name.replace("_", " ").capitalize()
+
+
+def word(value: str) -> str:
+    """What people call a word of the programs; other words stay as they are."""
+    known = WORDS.get(value)
+    return pgettext("fact", known) if known else value
+
+
+def shown(name: str, value: Any, facts: Mapping[str, Any]) -> str:
+    """A fact in the language of this thread; never raises: an alert has to go out."""
+    if isinstance(value, str):
+        line = " ".join(value.split())[:LONGEST]
+        return _instant(line) if name.endswith("_at") else word(line)
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(name, item, facts) for item in value)[:LONGEST]
+    if name in NAMES or not _is_amount(value):
+        return str(value)[:LONGEST]
+    if name in MEASURED:
+        name = LIKE.get(str(facts.get("measure", "")), name)
+    return _amount(name.rpartition("_")[2], value)
+
+
+def instant(at: datetime) -> str:
+    """To the minute, in the service's time zone, which is named."""
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def span(seconds: float) -> str:
+    """The two largest units of a span: 3 d 4 h, 2 h 15 min, 45 s."""
+    if seconds < 60:
+        return f"{number_format(round(seconds, 1) if 0 < seconds < 10 else round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        rest = round(seconds - 60 * (seconds // 60))
+        return f"{int(seconds // 60)} min {rest} s" if minutes < 10 and 0 < rest < 60 else f"{minutes} min"
+    if minutes < 48 * 60:
+        return _two(minutes // 60, "h", minutes % 60, "min")
+    hours = round(minutes / 60)
+    # In French a day is "jour".
+    return _two(hours // 24, pgettext("fact", _("d")), hours % 24, "h")
+
+
+def _instant(value: str) -> str:
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return value
+    return instant(at if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _amount(unit: str, value: float) -> str:
+    if unit in UNITS:
+        return span(value * UNITS[unit])
+    if unit == "share":
+        return f"{_number(100 * value)} %"
+    return _size(value) if unit == "bytes" else _number(value)
+
+
+def _number(value: float) -> str:
+    """Three figures where a number is small, whole where it is large."""
+    digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
+    return number_format(round(value, digits) if digits else round(value), force_grouping=True)
+
+
+def _size(value: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{_number(value)} {unit}"
+        value /= 1000
+    return f"{_number(value)} TB"
+
+
+def _two(large: int, unit: str, small: int, rest: str) -> str:
+    return f"{large} {unit} {small} {rest}" if small else f"{large} {unit}"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The sentences of one kind, most important first."""
+
+    subject: tuple[str, ...]
+    what: tuple[str, ...]
+    how_bad: tuple[str, ...]
+    what_to_do: tuple[str, ...]

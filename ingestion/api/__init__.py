@@ -1,0 +1,1 @@
+"""REST endpoints for songs, users, listening history and runs."""

@@ -1,0 +1,1 @@
+"""Faults that the demo source can inject, in rows and in HTTP responses."""

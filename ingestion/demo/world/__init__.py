@@ -1,0 +1,1 @@
+"""The synthetic songs, listeners and listening sessions that the demo source serves."""

@@ -1,0 +1,115 @@
+"""Ids like the source's: not dense, in no order, and the same for the same seed."""
+
+import unicodedata
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import Final
+
+import numpy as np
+
+from ingestion.demo.world.styles import Style
+
+# The source draws from about 1 to 100 000 for 1 000 rows.
+SMALLEST_RANGE: Final = 100_000
+
+
+class Ids:
+    """Gives out each id once.
+
+    Args:
+        seed: of one kind of row; the n-th id depends on it and `expected` only, so a second catalogue
+            gives the same ids to other rows.
+        expected: how many ids will be asked for, about; beyond four times as many they follow in order.
+    """
+
+    def __init__(self, seed: tuple[int, ...], expected: int) -> None:
+        span = max(SMALLEST_RANGE, 4 * expected)
+        self._drawn = np.random.default_rng(seed).permutation(span) + 1
+        self._given = 0
+
+    def take(self) -> int:
+        """An id that was not given before."""
+        serial = self._given
+        self._given += 1
+        return int(self._drawn[serial]) if serial < len(self._drawn) else serial + 1
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FIRST_NAMES: Final = _words(
+    "Ada Alma Amir Anouk Astrid Aurora Benoît Bruno Camille Carla Chidi Clara Dario Delia Dmitri Edith "
+    "Elias Elif Emeka Esther Farah Felix Fiona Gaspard Greta Hana Hugo Ida Imani Ines Ivan Jade Jonas "
+    "José Juno Kaito Karim Lena Leo Lucía Luis Mabel Maeve Malik Mara Mateo Milo Mina Nadia Naoki Nils "
+    "Noor Olga Omar Otis Paloma Pavel Petra Priya Quentin Rafael Renée Rosa Ruben Salma Samir Selma "
+    "Silas Sofia Stella Tariq Tessa Theo Tomás Uma Vera Victor Wanda Yara Yusuf Zoë"
+)
+LAST_NAMES: Final = _words(
+    "Abbott Adeyemi Aguilar Almeida Andersson Baptiste Beaumont Bergström Bianchi Blake Calloway "
+    "Castillo Chen Cohen Costa Cruz Delacroix Diaz Donovan Dubois Eriksen Farrell Ferreira Fischer "
+    "Fontaine Garcia Ghosh Greenwood Haddad Hale Hartmann Hayes Holloway Ibrahim Ito Jansen Kaur Keller "
+    "Kovács Lambert Laurent Lopez Lindqvist Marlowe Marsh Mbeki Mendes Moreau Nakamura Navarro Nguyen "
+    "Novak Okafor Olsen Ortega Park Patel Pereira Petrov Quinn Ramos Reyes Rivera Rossi Sato Schneider "
+    "Silva Sinclair Sørensen Tanaka Thorne Torres Vance Vargas Walker Weber Whitlock Winslow Yilmaz "
+    "Zhang"
+)
+# The words that the source itself uses.
+GENDERS: Final = (
+    "Female", "Male", "Non-binary", "Agender", "Bigender", "Genderfluid", "Genderqueer",
+    "Gender nonconforming", "Gender questioning",
+)  # fmt: skip
+# After so many draws that were all taken the last one is numbered: a style has some 2 000 titles.
+DRAWS: Final = 20
+
+
+def person(random: Random) -> tuple[str, str]:
+    """A first and a last name."""
+    return random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
+
+
+def email(first: str, last: str, number: int) -> str:
+    """An address at a domain that can never receive mail."""
+    plain = unicodedata.normalize("NFKD", f"{first}.{last}").encode("ascii", "ignore").decode().lower()
+    return f"{plain}{number}@example.org"
+
+
+def title(style: Style, random: Random) -> str:
+    """A song's or an album's name in the words of its style."""
+    adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
+    other, place = random.choice(style.nouns.split()), random.choice(style.places.split(";"))
+    patterns = (
+        f"{adjective} {noun}", f"{adjective} {noun}", f"{noun} in {place}", f"{noun} and {other}",
+        f"The {adjective} {noun}", f"Back to {place}", f"{adjective} for {place}", noun,
+    )  # fmt: skip
+    return random.choice(patterns)
+
+
+def unused(draw: Callable[[], str], taken: set[str]) -> str:
+    """A drawn name that is not yet in `taken`; it is put there."""
+    for _ in range(DRAWS):
+        name = draw()
+        if name not in taken:
+            break
+    else:
+        name = next(numbered for number in count(2) if (numbered := f"{name} {number}") not in taken)
+    taken.add(name)
+    return name
+
+
+def artist(style: Style, random: Random) -> str:
+    """An artist's name as artists of this style call themselves."""
+    first, last = person(random)
+    adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
+    place = random.choice(style.places.split(";")).removeprefix("the ").title()
+    many = noun if noun.endswith("s") else f"{noun}s"
+    patterns = {
+        "band": (f"The {adjective} {many}", f"{adjective} {noun}", f"{last} & the {many}", f"{place} {noun}"),
+        "solo": (f"{first} {last}", f"{first} {last}", first, f"{first} {noun}"),
+        "rapper": (f"{adjective} {first}", f"MC {last}", f"Lil {noun}", f"{first} the {noun}"),
+        "project": (f"{adjective} {noun}", f"DJ {first}", f"{noun} {random.randint(2, 99)}", f"Club {last}"),
+        "ensemble": (f"The {first} {last} Trio", f"{first} {last}", f"{last} Quartet", f"{adjective} Five"),
+        "orchestra": (f"{last} Quartet", f"{place} Philharmonic", f"{first} {last}", f"{last} Ensemble"),
+    }  # fmt: skip
+    return random.choice(patterns[style.kind])

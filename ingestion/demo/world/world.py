@@ -1,0 +1,262 @@
+"""A believable world of songs and listeners that goes on day by day, and of which the truth is known."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from random import Random
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.demo.source import RESOURCES, Row, Snapshot, Table, stamp
+from ingestion.demo.world.listeners import Jukebox, Listeners, sessions_of_day
+from ingestion.demo.world.songs import Catalogue, Moments
+from ingestion.demo.world.styles import STYLES
+
+# As the source's rows are spread.
+BEFORE: Final = timedelta(days=730)
+# Shares of the rows that are new, changed or gone each day; at least one row of each.
+NEW_SONGS, CHANGED_SONGS, GONE_SONGS = 0.003, 0.003, 0.001
+NEW_LISTENERS, CHANGED_LISTENERS, GONE_LISTENERS = 0.006, 0.005, 0.001
+GONE_SESSIONS: Final = 0.0002
+# Below so many rows nothing is deleted: a toy world must not die out.
+TOY: Final = 20
+
+
+class World:
+    """Songs, listeners and what they play, the same in every process for the same arguments.
+
+    Day 0 opens with `songs` songs and `listeners` listeners; each day ends with the rows of the day before,
+    the day's sessions, a few new and changed rows, and a few gone. The n-th day does not depend on
+    whether it was reached by `days` or by `advance`. All times lie before the end of the last day.
+    In a calm world the few are none on most days: as many as their shares say, which matters where rows are
+    few and days many.
+
+    The source's own fields come first in each row; songs carry `audio_features` and `release_year` besides.
+
+    Reading is safe from any thread; moving on is for one thread at a time.
+    """
+
+    styles: Final = tuple(style.name for style in STYLES)
+
+    def __init__(
+        self,
+        seed: int = 7,
+        songs: int = 1000,
+        listeners: int = 200,
+        days: int = 30,
+        start: date = date(2026, 1, 1),
+        *,
+        calm: bool = False,
+    ) -> None:
+        if min(songs, listeners, days) < 1:
+            raise ValueError("a world needs at least one song, one listener and one day")
+        self.seed = seed
+        self.start = start
+        self._size = (songs, listeners)
+        self._calm = calm
+        self._generation = 0
+        self._version = 0
+        self._found()
+        self._live(days)
+
+    @classmethod
+    def up_to(
+        cls,
+        last: date,
+        *,
+        seed: int = 7,
+        songs: int = 1000,
+        listeners: int = 200,
+        days: int = 30,
+        calm: bool = False,
+    ) -> "World":
+        """A world whose last day is `last`."""
+        return cls(seed, songs, listeners, days, last - timedelta(days=days - 1), calm=calm)
+
+    @property
+    def day(self) -> int:
+        """How many days have passed since the first."""
+        return self._days - 1
+
+    @property
+    def today(self) -> date:
+        """The last day that was lived."""
+        return self.start + timedelta(days=self.day)
+
+    def snapshot(self) -> Snapshot:
+        """The rows as they are now; they never change, a later snapshot has other ones."""
+        return self._snapshot
+
+    def rows(self, resource: str) -> Table:
+        """All rows of "tracks", "users" or "listen_history", in the order in which they are served."""
+        return self._snapshot.tables[resource]
+
+    def advance(self, days: int = 1) -> None:
+        """Live on."""
+        self._live(days)
+
+    def new_catalogue(self) -> None:
+        """Restart: other songs, other listeners and their sessions over the same days, under the old ids."""
+        days = self._days
+        self._generation += 1
+        self._found()
+        self._live(days)
+
+    def record_session(self, listener: int, songs: Sequence[int], at: datetime) -> None:
+        """Let a listener play these songs at a time of which it has no session yet.
+
+        Raises:
+            KeyError: no such listener or song.
+        """
+        if listener not in self._listeners.rows:
+            raise KeyError(listener)
+        ids = [self._catalogue.rows[song]["id"] for song in songs]
+        moment = stamp(at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at)
+        row = {"user_id": listener, "items": ids, "created_at": moment, "updated_at": moment}
+        self._sessions.append(row)
+        self._listeners.remember(listener, ids)
+        self._publish()
+
+    def known(self, songs: Sequence[int]) -> list[int]:
+        """Those of the songs that are not withdrawn."""
+        return [song for song in songs if song in self._catalogue.rows]
+
+    def shift_tastes(self, styles: Sequence[str], weight: float) -> None:
+        """Let every listener want these styles more, from now on: `weight`, 0 to 1, of what each wants.
+
+        Raises:
+            ValueError: there is no such style, or none is named.
+        """
+        wave = np.zeros(len(STYLES))
+        wave[[self.styles.index(style) for style in styles]] = 1 / max(1, len(styles))
+        if not styles:
+            raise ValueError("which styles?")
+        for listener, taste in self._listeners.taste.items():
+            self._listeners.taste[listener] = (1 - weight) * taste + weight * wave
+
+    def style_of(self, song: int) -> str:
+        """The style a song was made in; withdrawn songs have one too."""
+        return STYLES[self._catalogue.style[song]].name
+
+    def popularity(self, song: int) -> float:
+        """The weight of a song within its style."""
+        return self._catalogue.weight[song]
+
+    def taste(self, listener: int) -> NDArray[np.float64]:
+        """Shares of `styles` in what a listener wants; they sum to 1."""
+        return self._listeners.taste[listener].copy()
+
+    def probabilities(self, listener: int) -> dict[int, float]:
+        """How probable each song is as the listener's next new play; they sum to 1."""
+        jukebox = self._jukebox_now()
+        chances = jukebox.probabilities(self._listeners.taste[listener])
+        return dict(zip(jukebox.songs.tolist(), chances.tolist(), strict=True))
+
+    def affinity(self, listener: int, songs: Sequence[int]) -> NDArray[np.float64]:
+        """How much each song is to the listener's taste, from 0 to 1, whatever its fame; shape (n_songs,)."""
+        styles = [self._catalogue.style[song] for song in songs]
+        wanted: NDArray[np.float64] = self._jukebox_now().mixture(self._listeners.taste[listener])[styles]
+        return wanted
+
+    def _found(self) -> None:
+        songs, listeners = self._size
+        self._days = 0
+        self._catalogue = Catalogue(self.seed, songs)
+        self._listeners = Listeners(self.seed, listeners)
+        self._sessions: list[Row] = []
+        past = Moments(self._midnight(0) - BEFORE, BEFORE)
+        self._catalogue.found(songs, past, self._rng(0, 0))
+        self._listeners.welcome(listeners, past, self._rng(0, 1))
+
+    def _live(self, days: int) -> None:
+        for _ in range(days):
+            midnight = self._midnight(self._days)
+            rng = self._rng(self._days, 2)
+            self._sessions += sessions_of_day(self._listeners, self._catalogue, midnight, rng)
+            if self._days:
+                # The first day's rows are those that were asked for.
+                self._change(Moments(midnight, timedelta(days=1)), self._rng(self._days, 3))
+            self._days += 1
+        self._publish()
+
+    def _change(self, moments: Moments, rng: np.random.Generator) -> None:
+        """One day's gone, changed and new rows; what is new is played from the next day on."""
+        random = Random(int(rng.integers(2**63)))
+        self._drop(random)
+        songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
+        for song in random.sample(songs, self._some(CHANGED_SONGS, len(songs), random)):
+            self._catalogue.change(song, stamp(moments.draw(random)), random)
+        for listener in random.sample(listeners, self._some(CHANGED_LISTENERS, len(listeners), random)):
+            self._listeners.change(listener, stamp(moments.draw(random)), random)
+        self._prolong(moments, random)
+        self._catalogue.release(self._some(NEW_SONGS, len(songs), random), moments, rng)
+        self._listeners.welcome(self._some(NEW_LISTENERS, len(listeners), random), moments, rng)
+
+    def _drop(self, random: Random) -> None:
+        """Withdraw songs that nobody played if there are such, and let listeners go with their sessions."""
+        songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
+        if len(songs) > TOY:
+            played = {song for row in self._sessions for song in row["items"]}
+            unplayed = [song for song in songs if song not in played]
+            candidates = unplayed or songs
+            self._catalogue.withdraw(
+                random.sample(candidates, min(len(candidates), self._some(GONE_SONGS, len(songs), random)))
+            )
+        if len(listeners) > TOY:
+            left = random.sample(listeners, self._some(GONE_LISTENERS, len(listeners), random))
+            for listener in left:
+                self._listeners.leave(listener)
+            self._sessions = [row for row in self._sessions if row["user_id"] not in left]
+        if len(self._sessions) > TOY:
+            gone = set(
+                random.sample(
+                    range(len(self._sessions)), self._some(GONE_SESSIONS, len(self._sessions), random)
+                )
+            )
+            self._sessions = [row for at, row in enumerate(self._sessions) if at not in gone]
+
+    def _prolong(self, moments: Moments, random: Random) -> None:
+        """Correct one session of the days before: a song that was played was not written down."""
+        today = stamp(moments.start)
+        earlier = [at for at, row in enumerate(self._sessions) if row["created_at"] < today]
+        if earlier:
+            at = random.choice(earlier)
+            row = self._sessions[at]
+            heard = self._listeners.heard[row["user_id"]]
+            missed = random.choice([song for song in heard if song not in row["items"]] or row["items"])
+            items = list(dict.fromkeys([*row["items"], missed]))
+            self._sessions[at] = {**row, "items": items, "updated_at": stamp(moments.draw(random))}
+
+    def _some(self, share: float, rows: int, random: Random) -> int:
+        return by_chance(share, rows, random) if self._calm else some(share, rows)
+
+    def _publish(self) -> None:
+        tables = (tuple(self._catalogue.rows.values()), tuple(self._listeners.rows.values()))
+        self._version += 1
+        self._jukebox: Jukebox | None = None
+        self._snapshot = Snapshot(
+            self._version, dict(zip(RESOURCES, (*tables, tuple(self._sessions)), strict=True))
+        )
+
+    def _jukebox_now(self) -> Jukebox:
+        if self._jukebox is None:
+            self._jukebox = Jukebox(self._catalogue)
+        return self._jukebox
+
+    def _midnight(self, day: int) -> datetime:
+        return datetime.combine(self.start + timedelta(days=day), time())
+
+    def _rng(self, day: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self._generation, day, stream))
+
+
+def some(share: float, rows: int) -> int:
+    """So many of the rows, and at least one."""
+    return max(1, math.ceil(share * rows))
+
+
+def by_chance(share: float, rows: int, random: Random) -> int:
+    """So many of the rows on the mean, whole numbers next to it."""
+    return math.floor(share * rows + random.random())

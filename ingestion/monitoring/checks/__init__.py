@@ -1,0 +1,1 @@
+"""Health checks that the watchdog runs every minute."""

@@ -1,0 +1,106 @@
+"""Is the data as young as it should be?"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import Max
+from django.db.models.functions import Greatest, TruncDate
+
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition, Severity
+from ingestion.models import IngestionRun, ListeningHistory, ResourceReport
+from ingestion.monitoring.run_metrics import APPLIED
+from ingestion.schedules import is_switched_off, next_due
+from ingestion.source.schemas import Resource
+
+STALE: Final = "data_stale"
+MUCH: Final = 3  # times the limit
+# Where nothing is scheduled: so many days with a run in a week are a habit, which may be missed.
+HABIT: Final = 3
+WEEK: Final = timedelta(days=7)
+
+
+def data_fresh(now: datetime, limit: timedelta) -> None:
+    """Report each table that no run has brought in for longer than `limit`; critical beyond thrice that.
+
+    Songs and listeners may stay the same for long; listening goes on every day, so its newest row must not be
+    older than thrice the limit, once it was seen to grow. Where runs are started by hand, and not day by day,
+    nothing is stale.
+    """
+    brought = brought_in() if _is_regular(now) else {}
+    stale = [
+        condition
+        for resource, at in brought.items()
+        if (condition := _stale(resource, at, now, limit)) is not None
+    ]
+    incidents.settle(STALE, stale, now, run_id=_last_run())
+
+
+def brought_in() -> dict[str, datetime]:
+    """When each resource's last run was over that took its rows in."""
+    reports = ResourceReport.objects.filter(run__status__in=APPLIED, run__dry_run=False)
+    return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
+
+
+def _is_regular(now: datetime) -> bool:
+    if next_due(now) is not None:
+        return True
+    runs = IngestionRun.objects.filter(status__in=APPLIED, dry_run=False)
+    last = runs.first()
+    if last is None:
+        return False
+    week = runs.filter(started_at__gt=last.started_at - WEEK)
+    return week.order_by().values(day=TruncDate("started_at")).distinct().count() >= HABIT
+
+
+def _stale(resource: str, brought_in: datetime, now: datetime, limit: timedelta) -> Condition | None:
+    if now - brought_in > limit:
+        severity = Severity.CRITICAL if now - brought_in > MUCH * limit else Severity.WARNING
+        return _condition(resource, severity, now - brought_in, limit, brought_in)
+    if resource != Resource.LISTENING_HISTORY or _grew_since(now - MUCH * limit):
+        return None
+    newest = _newest_listening()
+    if newest is None or now - newest <= MUCH * limit:
+        return None
+    return _condition(resource, Severity.WARNING, now - newest, MUCH * limit, brought_in, newest)
+
+
+def _condition(
+    resource: str,
+    severity: str,
+    age: timedelta,
+    limit: timedelta,
+    brought_in: datetime,
+    newest: datetime | None = None,
+) -> Condition:
+    hour = timedelta(hours=1)
+    facts: dict[str, Any] = {
+        "age_hours": age / hour, "limit_hours": limit / hour, "brought_in_at": brought_in.isoformat(),
+    }  # fmt: skip
+    if is_switched_off():
+        facts["reason"] = "switched_off"
+    if newest is not None:
+        facts["newest_at"] = newest.isoformat()
+    return Condition(f"{STALE}:{resource}", STALE, severity, facts)
+
+
+def _grew_since(moment: datetime) -> bool:
+    """Whether new sessions came since then; a source that sent none after the first run is let be."""
+    runs = ResourceReport.objects.filter(
+        resource=Resource.LISTENING_HISTORY, new__gt=0, run__status__in=APPLIED, run__dry_run=False
+    ).order_by("-run_id")
+    ends = [at for at in runs.values_list("run__finished_at", flat=True)[:2] if at is not None]
+    return len(ends) < 2 or ends[0] > moment
+
+
+def _newest_listening() -> datetime | None:
+    # Reads the whole table, a tenth of a second a million rows: asked only where nothing new came for days.
+    newest: datetime | None = ListeningHistory.objects.aggregate(
+        at=Max(Greatest("created_at", "updated_at"))
+    )["at"]
+    return newest
+
+
+def _last_run() -> int | None:
+    last = IngestionRun.objects.filter(status__in=APPLIED, dry_run=False).first()
+    return last.pk if last else None

@@ -1,0 +1,165 @@
+"""After a run: hold it against the runs before it, and open and resolve the incidents that it is about.
+
+Every finished run is followed up once, and in order, by whoever comes first: the process that ran it, or the
+watchdog where that process died.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition, Severity
+from ingestion.models import BandCheck, BandReset, IngestionRun
+from ingestion.monitoring.anomaly_detection import WINDOW, Band, Judgement, judge_account
+from ingestion.monitoring.run_metrics import APPLIED, accounts
+from ingestion.schedules import next_due
+
+Status = IngestionRun.Status
+RUN, PARTIAL, UNUSUAL = "run", "run_partial", "unusual"
+# A trouble of days ago that nobody was told of is history: after an update, years of runs may be waiting.
+NEWS: Final = timedelta(days=2)
+# A partial run has an incident that says so, and nothing counts as missing in it.
+TOLD_BY_PARTIAL: Final = {"rejected_share", "missing"}
+
+
+def follow_up(run: IngestionRun, now: datetime) -> None:
+    """Follow up every finished run up to this one that nobody has followed up yet."""
+    while _follow_up_next(now, until=run.pk):
+        pass
+
+
+def follow_up_all(now: datetime) -> int:
+    """Follow up every finished run that nobody has followed up yet; returns how many."""
+    followed = 0
+    while _follow_up_next(now):
+        followed += 1
+    return followed
+
+
+def new_normal(
+    measure: str, resource: str, run: IngestionRun, by: str, reason: str, now: datetime
+) -> BandReset:
+    """From `run` on, this is what is usual; the measure is learnt anew, and its incident ends.
+
+    Args:
+        resource: empty for a measure of the whole run.
+        by: who says so.
+    """
+    with transaction.atomic():
+        reset = BandReset.objects.create(
+            measure=measure, resource=resource, since=run, at=now, by=by, reason=reason
+        )
+        incidents.clear(key_of(measure, resource), now, facts={"new_normal_by": by, "reason": reason})
+    return reset
+
+
+def key_of(measure: str, resource: str) -> str:
+    """The key of the incident of an unusual measure."""
+    return ":".join(filter(None, (UNUSUAL, measure, resource)))
+
+
+def _follow_up_next(now: datetime, until: int | None = None) -> bool:
+    """Follow up the first run that waits for it; False if none does."""
+    waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
+    if until is not None:
+        waiting = waiting.filter(pk__lte=until)
+    with transaction.atomic():
+        # Locked: a later run must not be followed up by somebody else before this one is done.
+        run = waiting.select_for_update().order_by("pk").first()
+        if run is None:
+            return False
+        IngestionRun.objects.filter(pk=run.pk).update(followed_up_at=now)
+        if not run.dry_run and run.trigger != IngestionRun.Trigger.LEGACY:
+            _settle(run, now)
+    return True
+
+
+def _settle(run: IngestionRun, now: datetime) -> None:
+    judgements = _judge(run) if run.status in APPLIED else []
+    if run.finished_at is None or run.finished_at < now - NEWS:
+        return
+    _settle_end(run, now)
+    if run.accept_reset and run.status in APPLIED:
+        incidents.settle(UNUSUAL, [], now, run_id=run.pk)
+    for judgement in judgements:
+        _settle_measure(run, judgement, now)
+
+
+def _judge(run: IngestionRun) -> Sequence[Judgement]:
+    """Write what the bands say of each measure of a run."""
+    past = accounts(until_run=run.pk, since=run.started_at - WINDOW)
+    resets = {
+        (measure, resource): since
+        for measure, resource, since in BandReset.objects.order_by("pk").values_list(
+            "measure", "resource", "since_id"
+        )
+    }
+    judgements = list(judge_account(past[-1], past[:-1], resets))
+    BandCheck.objects.bulk_create([_check(run, one) for one in judgements])
+    return judgements
+
+
+def _check(run: IngestionRun, one: Judgement) -> BandCheck:
+    check = BandCheck(
+        run=run, measure=one.measure, resource=one.resource, value=one.value, n=one.n, verdict=one.verdict
+    )
+    if one.band is not None:
+        check.median, check.mad, check.low, check.high = one.band[:4]
+    return check
+
+
+def _settle_end(run: IngestionRun, now: datetime) -> None:
+    """A failure stays open until a run has taken rows in."""
+    if run.status not in APPLIED:
+        kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
+            Status(run.status), "run_abandoned"
+        )
+        incidents.report(Condition(RUN, kind, Severity.CRITICAL, _facts(run, now), run.pk), now)
+        return
+    incidents.clear(RUN, now, run_id=run.pk)
+    if run.status == Status.PARTIAL:
+        incidents.report(Condition(PARTIAL, PARTIAL, Severity.WARNING, _facts(run, now), run.pk), now)
+    else:
+        incidents.clear(PARTIAL, now, run_id=run.pk)
+
+
+def _settle_measure(run: IngestionRun, one: Judgement, now: datetime) -> None:
+    is_told = run.status == Status.PARTIAL and one.measure in TOLD_BY_PARTIAL
+    key = key_of(one.measure, one.resource)
+    if not one.is_sure:
+        incidents.clear(key, now, run_id=run.pk, facts={"value": one.value})
+    elif one.band is not None and not is_told:
+        facts = _facts_of(one, one.band) | {"run": run.pk}
+        incidents.report(Condition(key, UNUSUAL, Severity.WARNING, facts, run.pk), now)
+
+
+def _facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
+    """What a message says of a run; what is empty is left out."""
+    due = next_due(now)
+    facts = {
+        "run": run.pk,
+        "started_at": run.started_at.isoformat(),
+        "error_kind": run.error_kind,
+        "error": run.error,
+        "stage": run.stage,
+        "heartbeat_at": run.heartbeat_at.isoformat() if run.stage else "",
+        "next_due_at": due.isoformat() if due else "",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _facts_of(one: Judgement, band: Band) -> dict[str, Any]:
+    return {
+        "measure": one.measure,
+        "resource": one.resource,
+        "verdict": str(one.verdict),
+        "value": one.value,
+        "median": band.median,
+        "mad": band.mad,
+        "low": band.low,
+        "high": band.high,
+        "n": band.n,
+    }

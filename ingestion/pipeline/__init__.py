@@ -1,0 +1,1 @@
+"""One ingestion run: read, validate, compare, check quality, write, report."""

@@ -1,0 +1,121 @@
+"""Refused rows: kept whole with the reason, and taken in when the reason is gone."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import tzinfo
+from hashlib import blake2b
+from typing import Final
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from ingestion.models import IngestionRun, Listener, Rejection
+from ingestion.pipeline.upsert import TABLES, Table, in_batches, known_ids, stored, upsert
+from ingestion.source.response import parse
+from ingestion.source.schemas import LISTENING_HISTORY, Record, Refusal, Resource, Validator, schema_of
+
+TAKEN_IN: Final = "taken in"
+NOT_SENT: Final = "the source no longer sends it in this form"
+UNKNOWN_USER: Final = "names a user that is not known (yet)"
+
+
+def keep(
+    run: IngestionRun, resource: str, refusals: Iterable[Refusal], guard: Callable[[], None] = lambda: None
+) -> None:
+    """Keep refused rows, whose `row` is JSON text; a row that is open already is not kept twice."""
+    for batch in in_batches(refusals, 1_000):
+        rejections = {fingerprint(refusal.row): refusal for refusal in batch}
+        still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
+        with transaction.atomic():
+            guard()
+            known = set(still_open.values_list("fingerprint", flat=True))
+            still_open.update(last_run=run)
+            Rejection.objects.bulk_create(
+                Rejection(
+                    run=run, last_run=run, resource=resource, payload=refusal.row, fingerprint=mark,
+                    field=refusal.field, reason=refusal.reason[:255],
+                )
+                for mark, refusal in rejections.items()
+                if mark not in known
+            )  # fmt: skip
+
+
+def settle(run: IngestionRun, resource: str) -> int:
+    """Close what a whole reading did not send any more; rows that wait for their user stay open."""
+    gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
+    return _resolve(gone.exclude(reason=UNKNOWN_USER), NOT_SENT)
+
+
+def replay(zone: tzinfo, guard: Callable[[], None] = lambda: None, *, reason: str = "") -> dict[str, int]:
+    """Try the open rejections again, oldest first, and take in those that are right by now.
+
+    Args:
+        zone: the zone of times that name none.
+        guard: called first in every transaction.
+        reason: only those that were refused for this reason.
+
+    Returns:
+        How many rows were taken in, by resource.
+    """
+    taken = {}
+    for resource in Resource:
+        rejections = Rejection.objects.filter(resource=resource, resolved_at=None).order_by("pk")
+        if reason:
+            rejections = rejections.filter(reason=reason)
+        taken[resource.value] = _replay(resource, rejections, zone, guard)
+    return taken
+
+
+def fingerprint(payload: str) -> str:
+    return blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def _replay(
+    resource: Resource, rejections: QuerySet[Rejection], zone: tzinfo, guard: Callable[[], None]
+) -> int:
+    schema = schema_of(resource)
+    validator = Validator(schema, zone)
+    taken = 0
+    for batch in _in_lists(rejections):
+        results = validator.records([parse(rejection.payload.encode()) for rejection in batch])
+        pairs = [
+            (one, record)
+            for one, record in zip(batch, results, strict=True)
+            if not isinstance(record, Refusal)
+        ]
+        if schema is LISTENING_HISTORY:
+            pairs = _of_known_users(pairs)
+        with transaction.atomic():
+            guard()
+            upsert(TABLES[resource], _newer(TABLES[resource], [record for _, record in pairs]))
+            taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), TAKEN_IN)
+    return taken
+
+
+def _in_lists(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
+    """1 000 at a time, each list read to its end: SQLite writes nothing while a SELECT is open."""
+    last = 0
+    while batch := list(rejections.filter(pk__gt=last)[:1_000]):
+        yield batch
+        last = batch[-1].pk
+
+
+def _newer(table: Table, records: list[Record]) -> list[Record]:
+    """Those of which the catalogue holds nothing as new, each key's newest last: they may have waited."""
+    width, updated = table.schema.key, table.schema.column("updated_at")
+    held = stored(table, [record[:width] for record in records])
+    newer = [
+        record
+        for record in records
+        if record[:width] not in held or held[record[:width]].record[updated] < record[updated]
+    ]
+    return sorted(newer, key=lambda record: record[updated])
+
+
+def _of_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:
+    users = known_ids(Listener, {record[0] for _, record in pairs})
+    return [(one, record) for one, record in pairs if record[0] in users]
+
+
+def _resolve(rejections: QuerySet[Rejection], resolution: str) -> int:
+    return rejections.filter(resolved_at=None).update(resolved_at=timezone.now(), resolution=resolution)

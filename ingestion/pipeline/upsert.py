@@ -1,0 +1,315 @@
+"""Records to rows, by the fastest way of each database: twice changes nothing.
+
+Records are compared and written in the form that `source/schemas.py` describes. What a row holds is decided
+by its content: only a row that differs, or that had gone missing, is written.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+import orjson
+from django.db import connection, models, transaction
+from django.utils import timezone
+
+from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
+from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Record, Schema, features_json, to_json
+
+# SQLite gives its one write lock to whoever asks first: longer transactions starve the web pages.
+BATCH: Final = 5_000
+T = TypeVar("T")
+Key = tuple[Any, ...]
+
+
+class Stored(NamedTuple):
+    """A row as the database holds it; its JSON may be spelt otherwise than a record's: see `spelt_alike`."""
+
+    record: Record
+    missing: bool  # a run did not see it
+    unavailable: bool  # two did not
+
+
+@dataclass(frozen=True)
+class Table:
+    """One mirrored table: its records' shape and what its columns are made of."""
+
+    schema: Schema[Any]
+    model: type[Song] | type[Listener] | type[ListeningHistory]
+
+    @property
+    def name(self) -> str:
+        return self.model._meta.db_table
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.schema.columns
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return self.columns[: self.schema.key]
+
+    def kind(self, column: str) -> "type[models.Field[Any, Any]]":
+        return type(cast("models.Field[Any, Any]", self.model._meta.get_field(column)))
+
+
+SONG_TABLE: Final = Table(SONGS, Song)
+LISTENER_TABLE: Final = Table(USERS, Listener)
+HISTORY_TABLE: Final = Table(LISTENING_HISTORY, ListeningHistory)
+TABLES: Final = {table.schema.resource: table for table in (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)}
+
+
+def upsert(
+    table: Table,
+    records: Iterable[Record],
+    guard: Callable[[], None] = lambda: None,
+    *,
+    into_empty: bool = False,
+) -> int:
+    """Write the records whose content the table does not hold yet; the last copy of a key wins.
+
+    Args:
+        guard: called first in every transaction; what it raises undoes that transaction.
+        into_empty: the table was empty, and no key comes twice: nothing can be in the way. If something is,
+            PostgreSQL refuses the batch.
+
+    Returns:
+        How many rows were written.
+    """
+    write = _execute_many
+    if connection.vendor == "postgresql":
+        # 60 000 rows in 0.4 s instead of 0.6.
+        write = _copy_straight if into_empty else _copy
+    written = 0
+    for batch in in_batches(records, BATCH):
+        # PostgreSQL refuses to touch one row twice in a statement; SQLite does not say so.
+        newest = {record[: table.schema.key]: record for record in batch}
+        with transaction.atomic():
+            guard()
+            written += write(table, list(newest.values()))
+    return written
+
+
+def stored(table: Table, keys: Sequence[Key]) -> dict[Key, Stored]:
+    """The rows of these keys, each under its key; keys of no row are left out."""
+    if not keys:
+        return {}
+    rows = (
+        _stored_in_postgres(table, keys)
+        if connection.vendor == "postgresql"
+        else _stored_in_sqlite(table, keys)
+    )
+    found = (Stored(tuple(row[:-2]), bool(row[-2]), bool(row[-1])) for row in rows)
+    return {row.record[: table.schema.key]: row for row in found}
+
+
+def spelt_alike(table: Table, row: Record) -> Record:
+    """The row with its JSON texts written as records write them, whoever wrote them."""
+    return tuple(
+        value
+        if value is None or table.kind(column) is not models.JSONField
+        else _as_written(orjson.loads(value))
+        for column, value in zip(table.columns, row, strict=True)
+    )
+
+
+def known_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
+    """Those of `ids` that name a row, available or not."""
+    return {
+        known
+        for batch in in_batches(ids, BATCH)
+        for known in model._default_manager.filter(pk__in=batch).values_list("pk", flat=True)
+    }
+
+
+def available_keys(table: Table) -> Iterator[tuple[int, Key]]:
+    """Every available row's primary key and key, in order of the primary key, in bounded memory."""
+    columns = ", ".join(_readable(table, column) for column in table.key)
+    sql = (
+        f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608
+        f"ORDER BY id LIMIT {BATCH}"
+    )
+    last = -(2**63)
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [last])
+            rows = cursor.fetchall()
+        yield from ((row[0], tuple(row[1:])) for row in rows)
+        if len(rows) < BATCH:
+            return
+        last = rows[-1][0]
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _execute_many(table: Table, records: Sequence[Record]) -> int:
+    names = ", ".join(table.columns)
+    values = ", ".join(["%s"] * len(table.columns))
+    differs = " OR ".join(f"{table.name}.{name} IS NOT excluded.{name}" for name in _content(table))
+    sql = (
+        f"INSERT INTO {table.name} ({names}) VALUES ({values}) "  # noqa: S608
+        f"{_on_conflict(table)} WHERE {differs} OR {_gone(table)}"
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, records)
+        return max(int(cursor.rowcount), 0)
+
+
+def _copy(table: Table, records: Sequence[Record]) -> int:
+    names = ", ".join(table.columns)
+    incoming = f"incoming_{table.name}"
+    types = ", ".join(f"{name} {_incoming_type(table, name)}" for name in table.columns)
+    values = ", ".join(_from_incoming(table, name) for name in table.columns)
+    mine = ", ".join(f"{table.name}.{name}" for name in _content(table))
+    theirs = ", ".join(f"excluded.{name}" for name in _content(table))
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} ({types}) ON COMMIT DELETE ROWS")
+        if connection.savepoint_ids:
+            # Inside somebody's transaction the rows of an earlier call are there still.
+            cursor.execute(f"TRUNCATE {incoming}")
+        with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
+            for record in records:
+                copy.write_row(record)
+        cursor.execute(
+            f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {incoming} "  # noqa: S608
+            f"{_on_conflict(table)} WHERE ({mine}) IS DISTINCT FROM ({theirs}) OR {_gone(table)}"
+        )
+        return max(int(cursor.rowcount), 0)
+
+
+def _copy_straight(table: Table, records: Sequence[Record]) -> int:
+    names = ", ".join(table.columns)
+    spans = [place for place, name in enumerate(table.columns) if table.kind(name) is models.DurationField]
+    with connection.cursor() as cursor:
+        # Django's connections speak UTC: a time without a zone is read as one.
+        with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+            for record in records:
+                copy.write_row(_with_units(record, spans) if spans else record)
+        return max(int(cursor.rowcount), 0)
+
+
+def _with_units(record: Record, spans: Sequence[int]) -> Record:
+    values = list(record)
+    for place in spans:
+        values[place] = f"{values[place]} us"
+    return tuple(values)
+
+
+def _on_conflict(table: Table) -> str:
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _content(table))
+    key = ", ".join(table.key)
+    return f"ON CONFLICT ({key}) DO UPDATE SET {updates}, missing_since_id = NULL, unavailable_at = NULL"
+
+
+def _content(table: Table) -> tuple[str, ...]:
+    return table.columns[table.schema.key :]
+
+
+def _gone(table: Table) -> str:
+    return f"{table.name}.missing_since_id IS NOT NULL OR {table.name}.unavailable_at IS NOT NULL"
+
+
+def _stored_in_sqlite(table: Table, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key))
+    values = ", ".join(["(" + ", ".join(["%s"] * table.schema.key) + ")"] * len(keys))
+    parameters = [part for key in keys for part in key]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH asked({names}) AS (VALUES {values}) {_select_stored(table)}",
+            parameters,
+        )
+        return list(cursor.fetchall())
+
+
+def _stored_in_postgres(table: Table, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key))
+    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH asked AS (SELECT * FROM unnest({arrays}) AS a({names})) {_select_stored(table)}",  # noqa: S608
+            [list(column) for column in zip(*keys, strict=True)],
+        )
+        return list(cursor.fetchall())
+
+
+def _select_stored(table: Table) -> str:
+    columns = ", ".join(_readable(table, column) for column in table.columns)
+    instant = "k{} AT TIME ZONE 'UTC'" if connection.vendor == "postgresql" else "k{}"
+    same = " AND ".join(
+        f"{table.name}.{name} = "
+        + (instant if table.kind(name) is models.DateTimeField else "k{}").format(index)
+        for index, name in enumerate(table.key)
+    )
+    state = f"({_gone(table)}), ({table.name}.unavailable_at IS NOT NULL)"
+    return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608
+
+
+def _readable(table: Table, column: str) -> str:
+    """SQL that gives a column in the form of a record."""
+    kind, name = table.kind(column), f"{table.name}.{column}"
+    if connection.vendor != "postgresql":
+        # A cast hides the column's type, for which Django would parse each value into a datetime.
+        return f"CAST({name} AS TEXT)" if kind is models.DateTimeField else name
+    if kind is models.DateTimeField:
+        return f"replace(to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '.000000', '')"
+    if kind is models.DurationField:
+        return f"(EXTRACT(EPOCH FROM {name}) * 1000000)::bigint"
+    return f"{name}::text" if kind is models.JSONField else name
+
+
+def _incoming_type(table: Table, column: str) -> str:
+    """The PostgreSQL type in which a record's value arrives."""
+    types = {
+        models.DateTimeField: "timestamp",
+        models.TextField: "text",
+        models.JSONField: "text",
+        models.SmallIntegerField: "smallint",
+    }
+    return types.get(table.kind(column), "bigint")
+
+
+def _from_incoming(table: Table, column: str) -> str:
+    kind = table.kind(column)
+    if kind is models.DateTimeField:
+        return f"{column} AT TIME ZONE 'UTC'"
+    if kind is models.DurationField:
+        return f"{column} * interval '1 microsecond'"
+    return f"{column}::jsonb" if kind is models.JSONField else column
+
+
+def _as_written(value: Any) -> str:
+    # PostgreSQL gives a float without a fraction back as a whole number.
+    return features_json(value) if isinstance(value, dict) else to_json(value)
+
+
+def mark_missing(
+    table: Table,
+    run: IngestionRun,
+    is_seen: Callable[[tuple[object, ...]], bool],
+    guard: Callable[[], None],
+    *,
+    at_once: bool,
+) -> None:
+    """Note the available rows that were not seen; those that two successful runs did not see end.
+
+    A mark names the run that set it, and only a run that succeeded counts: a run that dies half-way and is
+    done again does not count a row missing twice.
+
+    Args:
+        at_once: the source was reset, and a person said so: nothing of the old catalogue is waited for.
+    """
+    unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
+    for batch in in_batches(unseen, BATCH):
+        rows = table.model._default_manager.filter(pk__in=batch)
+        with transaction.atomic():
+            guard()
+            confirmed = rows.filter(missing_since__status=IngestionRun.Status.SUCCEEDED).exclude(
+                missing_since=run
+            )
+            ending = set(batch if at_once else confirmed.values_list("pk", flat=True))
+            table.model._default_manager.filter(pk__in=ending).update(unavailable_at=timezone.now())
+            table.model._default_manager.filter(pk__in=set(batch) - ending).update(missing_since=run)

@@ -1,0 +1,274 @@
+"""Read a paged list so that no surviving row is missed, though it may change meanwhile.
+
+The proof. Rows keep their relative order, so an insert or a delete at position d moves every later
+row, and moves it for good. Some pages are anchors: all of them are read before any other page, and
+read again when the pages below them have landed. An anchor that holds the same keys in the same
+places saw no net shift in between. So a change at d came either before all anchors behind d were
+first read (then every page was read after it) or after they were read again (then every page was
+read before it): both times the pages fit together. Only changes that cancel out between the same two
+anchors (a delete and an insert) can hide, and only until the next run.
+
+If an anchor moved, everything behind the last unmoved one is read again, and all anchors are held
+against what they were: the unmoved ones, too, for they could have moved since.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+from ingestion.source.anchors import Standing
+from ingestion.source.connection import Line
+from ingestion.source.fetcher import Fetcher
+from ingestion.source.response import Answer
+from ingestion.source.thread_pool import Crew
+
+ROUNDS = 3
+# The body of a page that is no more; nobody sent it, but it reads like one that was.
+NO_ROWS = b'{"items":[]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some rows, as parsed and as sent. It replaces an earlier page of the same number.
+
+    No rows may also mean that the page is no more, for the list has become shorter.
+    """
+
+    number: int
+    rows: list[Any]
+    body: bytes
+
+
+class Checks:
+    """How the anchors' second answers compare with the first; keeps none of their rows."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, bool] = {}
+        self.total = 0
+        self.pages = 1
+
+    def add(self, answer: Answer, *, held: bool) -> None:
+        """The answer of the highest page says how long the list is: it is the one that may grow."""
+        if answer.number >= max(self.held, default=1):
+            self.total, self.pages = answer.total, answer.pages
+        self.held[answer.number] = held
+
+    @property
+    def first_moved(self) -> int | None:
+        """The first anchor that is not what it was."""
+        return min((number for number, held in self.held.items() if not held), default=None)
+
+    def before(self, page: int) -> int:
+        """The last anchor checked before this page; 0 when there is none."""
+        return max((number for number in self.held if number < page), default=0)
+
+
+class Reading:
+    """One pass over a list: iterate it once, then ask it how it went.
+
+    Leaving the loop early, an error and `close` all end its threads and sockets.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        lines: Sequence[Line],
+        *,
+        key: Callable[[Any], Hashable],
+        stop: Event,
+        clock: Callable[[], float],
+        on_wait: Callable[[], None] | None = None,
+        rounds: int = ROUNDS,
+    ) -> None:
+        self.shifts = 0
+        self.stable = True
+        self._tally = fetcher.tally
+        self._standing = Standing(key)
+        self._crew = Crew(fetcher.page, lines, stop=stop, on_wait=on_wait, clock=clock)
+        self._ahead = 2 * len(lines)
+        self._rounds = rounds
+        self._extensions = 0
+        self._doubted = False
+        self._begun = False
+        self._first_is_asked = False
+
+    @property
+    def total(self) -> int:
+        """Rows the source says it has, by its last answer."""
+        return self._standing.total
+
+    @property
+    def received(self) -> int:
+        """Rows on the pages that stand in the end."""
+        return self._standing.received
+
+    @property
+    def pages(self) -> int:
+        """Pages that stand in the end."""
+        return self._standing.count
+
+    @property
+    def requests(self) -> int:
+        """Requests sent: first attempts, retries, anchors read again, redirects."""
+        return self._tally.requests
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first."""
+        return self._tally.retries
+
+    @property
+    def bytes(self) -> int:
+        """Length of all bodies that came, unpacked."""
+        return self._tally.bytes
+
+    @property
+    def errors(self) -> Counter[str]:
+        """Failed attempts by kind."""
+        return self._tally.errors
+
+    def begin(self) -> None:
+        """Ask for the first page now, so that it is there when the reading starts.
+
+        Who begins a reading and never iterates it has to close it.
+        """
+        if not self._first_is_asked:
+            self._first_is_asked = True
+            self._crew.submit(1)
+
+    def __iter__(self) -> Iterator[Page]:
+        if self._begun:
+            raise RuntimeError("a reading can be iterated only once")
+        self._begun = True
+        # Not kept here: a loop that is left early lets go of it, which closes it at once.
+        return self._walk()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop fetching; what stands stays known."""
+        self._crew.close()
+
+    def _walk(self) -> Generator[Page]:
+        try:
+            self.begin()
+            yield from self._take([])
+            start: int | None = 1
+            known = {1}
+            while start is not None:
+                anchors = self._standing.anchors(after=start)
+                yield from self._take(number for number in anchors if number not in known)
+                checks = Checks()
+                yield from self._sweep(start, checks)
+                start = yield from self._judge(checks)
+                if start is None and self._in_doubt():
+                    checks = Checks()
+                    yield from self._check_ends(checks)
+                    start = yield from self._judge(checks)
+                known = set(checks.held)
+        finally:
+            self._crew.close()
+
+    def _take(self, numbers: Iterable[int]) -> Iterator[Page]:
+        """Pages that others will be held against; the first of all says how many there are."""
+        for answer in self._fetch(numbers):
+            if not self._standing.count:
+                self._standing.total = answer.total
+                self._standing.resize(answer.pages)
+            yield self._stand(answer)
+
+    def _sweep(self, start: int, checks: Checks) -> Iterator[Page]:
+        """Read what lies between the anchors behind `start`, and all anchors once more.
+
+        A list of one page needs no second answer: one answer always fits itself.
+        """
+        anchors = self._standing.anchors() if self._standing.pages > 1 else []
+        again = set(anchors)
+        for answer in self._fetch(self._standing.between(after=start), anchors):
+            if answer.number in again:
+                yield from self._check(answer, checks)
+            else:
+                yield self._stand(answer)
+
+    def _check_ends(self, checks: Checks) -> Iterator[Page]:
+        for answer in self._fetch(sorted({1, self._standing.pages})):
+            yield from self._check(answer, checks)
+
+    def _check(self, answer: Answer, checks: Checks) -> Iterator[Page]:
+        """Hold an anchor against what it was; where it changed, the new answer stands."""
+        held, same = self._standing.compare(answer)
+        checks.add(answer, held=held)
+        if not same:
+            yield self._stand(answer)
+
+    def _judge(self, checks: Checks) -> Generator[Page, None, int | None]:
+        """Behind which page to read again; None when this reading ends."""
+        if not checks.held:
+            return None
+        self._standing.total = checks.total
+        anchors = set(self._standing.anchors())
+        for number in self._standing.resize(checks.pages):
+            yield Page(number, [], NO_ROWS)
+        moved = checks.first_moved
+        if moved is not None:
+            self.shifts += 1
+            self.stable = self.shifts <= self._rounds
+            return checks.before(min(moved, checks.pages)) if self.stable else None
+        if checks.pages in anchors:
+            return None
+        return self._extended(checks)
+
+    def _extended(self, checks: Checks) -> int | None:
+        """Behind which page the list has become longer, unless that happened too often already.
+
+        A list that grows faster than it can be read would keep this run for ever; the next run
+        reads on, and the totals say that there is more.
+        """
+        self._extensions += 1
+        if self._extensions > self._rounds:
+            self._doubted = True
+            return None
+        return checks.before(checks.pages)
+
+    def _in_doubt(self) -> bool:
+        """Whether the totals disagree for the first time: then both ends are asked once more."""
+        doubt = self.stable and not self._doubted and self.total != self.received
+        self._doubted = self._doubted or doubt
+        return doubt
+
+    def _stand(self, answer: Answer) -> Page:
+        self._standing.put(answer)
+        return Page(answer.number, answer.rows, answer.body)
+
+    def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[Answer]:
+        """Pages as they land: first the numbers, then the anchors, each when all below it have landed."""
+        rest, waiting = iter(numbers), deque(anchors)
+        below: set[int] = set()
+        # The very first page is on its way already.
+        flying = 0 if self._standing.count else 1
+        while True:
+            while flying < self._ahead:
+                number = next(rest, None)
+                if number is not None:
+                    below.add(number)
+                elif waiting and min(below, default=waiting[0]) >= waiting[0]:
+                    number = waiting.popleft()
+                else:
+                    break
+                self._crew.submit(number)
+                flying += 1
+            if not flying:
+                return
+            answer = self._crew.next()
+            flying -= 1
+            below.discard(answer.number)
+            yield answer

@@ -1,0 +1,1 @@
+"""What the REST endpoints of both apps share: pagination, rendering, errors, schema, status."""

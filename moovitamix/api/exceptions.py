@@ -1,0 +1,140 @@
+"""Errors of the API in one shape, and in no other, whoever raises them.
+
+Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` names what is wrong
+with what was sent, and is empty where nothing of it is.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+from django.core.exceptions import RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
+from django.urls import Resolver404, resolve, reverse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.defaults import bad_request, page_not_found, server_error
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from moovitamix.api.rendering import API
+
+logger = logging.getLogger(__name__)
+
+HOW_TO_SIGN: Final = (
+    "Send a key with the request, as `Authorization: Bearer KEY`. "
+    "A key is made in the admin, or with: python manage.py apikey NAME --user USER"
+)
+BROKE: Final = "Something broke on our side. It was written down; try again later."
+
+
+class PayloadTooLarge(exceptions.APIException):
+    status_code = 413
+    default_detail = "The body is too large; send it in parts."
+    default_code = "payload_too_large"
+
+
+def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
+    """The answer to an error that a view let go, in the one shape; also to one that nobody foresaw."""
+    if isinstance(error, RequestDataTooBig):
+        error = PayloadTooLarge()
+    answer = exception_handler(error, context)
+    if answer is None:
+        request = context["request"]
+        logger.error("api_request_broke method=%s path=%s", request.method, request.path, exc_info=error)
+        return Response(error_body("internal_error", BROKE), status=500)
+    if isinstance(error, exceptions.NotAuthenticated):
+        answer.data = error_body(error.default_code, HOW_TO_SIGN)
+    elif isinstance(error, exceptions.ValidationError):
+        answer.data = error_body("invalid", *_mistakes(error))
+    elif isinstance(error, exceptions.APIException):
+        answer.data = error_body(error.default_code, str(error.detail))
+    else:
+        is_missing = isinstance(error, Http404)
+        answer.data = error_body(
+            "not_found" if is_missing else "permission_denied",
+            str(error) or ("There is nothing here." if is_missing else "You may not do this."),
+        )
+    return answer
+
+
+def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "fields": dict(fields or {})}}
+
+
+def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """A request that Django refused before any view saw it."""
+    return _page(
+        request, 400, "bad_request", "This request can't be served.", lambda: bad_request(request, exception)
+    )
+
+
+def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _page(
+        request, 404, "not_found", f"There is nothing at {request.path}.",
+        lambda: page_not_found(request, exception),
+    )  # fmt: skip
+
+
+def broken_page(request: HttpRequest) -> HttpResponseBase:
+    return _page(request, 500, "internal_error", BROKE, lambda: server_error(request))
+
+
+@csrf_exempt
+def no_route(request: HttpRequest) -> HttpResponseBase:
+    """The last route under /api/: reading `songs` leads to `songs/`, all else is an error in our shape."""
+    slashed = _with_slash(request)
+    if slashed and request.method in {"GET", "HEAD"}:
+        query = request.META.get("QUERY_STRING", "")
+        return HttpResponsePermanentRedirect(f"{slashed}?{query}" if query else slashed)
+    hint = f"Did you mean {slashed}?" if slashed else f"The documentation is at {reverse('api-docs')}."
+    return _json(404, "not_found", f"There is nothing at {request.path}. {hint}")
+
+
+def _page(
+    request: HttpRequest, code: int, name: str, message: str, otherwise: Callable[[], HttpResponseBase]
+) -> HttpResponseBase:
+    if not request.path_info.startswith(API):
+        return otherwise()
+    return HttpResponse(orjson.dumps(error_body(name, message)), status=code, content_type="application/json")
+
+
+def _json(status: int, code: str, message: str) -> HttpResponse:
+    body = orjson.dumps(error_body(code, message))
+    return HttpResponse(body, status=status, content_type="application/json")
+
+
+def _mistakes(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
+    """A sentence and the mistakes by field; the third of several events' `kind` is called `2.kind`."""
+    fields: dict[str, list[str]] = {}
+    _flatten(error.detail, "", fields)
+    shown = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in list(fields.items())[:5])
+    return f"Not understood. {shown}", fields
+
+
+def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
+    if isinstance(detail, Mapping):
+        pairs = list(detail.items())
+    elif isinstance(detail, list) and any(isinstance(part, Mapping | list) for part in detail):
+        pairs = list(enumerate(detail))
+    else:
+        texts = detail if isinstance(detail, list) else [detail]
+        into.setdefault(name or "body", []).extend(str(text) for text in texts)
+        return
+    for key, part in pairs:
+        if part:
+            inner = name if key == "non_field_errors" else f"{name}.{key}" if name else str(key)
+            _flatten(part, inner, into)
+
+
+def _with_slash(request: HttpRequest) -> str:
+    """The same path with a slash, where that is a route and this is none."""
+    path: str = request.path_info
+    if path.endswith("/"):
+        return ""
+    try:
+        found = resolve(f"{path}/")
+    except Resolver404:
+        return ""
+    return "" if found.url_name == "api-unknown" else f"{request.path}/"

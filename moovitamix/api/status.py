@@ -1,0 +1,78 @@
+"""The front page, the state of the data and of the service: what joins both rooms."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ingestion.models import RESOURCES, ResourceReport
+from recommender.models import ModelVersion
+from recommender.services import loaded
+
+# Name, when it was brought up to date, and by what.
+Update = tuple[str, datetime | None, str | None]
+AGE: Final = inline_serializer(
+    "Age",
+    {
+        "name": serializers.ChoiceField([name for name, _ in RESOURCES] + ["model"]),
+        "updated_at": serializers.DateTimeField(
+            allow_null=True, help_text="End of the last run that brought it in, or the model's making."
+        ),
+        "age_seconds": serializers.FloatField(allow_null=True, help_text="Null: never."),
+        "source": serializers.CharField(allow_null=True, help_text="The run's number, or the model's label."),
+    },
+    many=True,
+)
+
+
+class StatusView(APIView):
+    """The age of each data set and of the model, oldest first; what was never there comes before all."""
+
+    @extend_schema(
+        summary="Age of each data set and of the model, oldest first",
+        responses=inline_serializer(
+            "Status",
+            {
+                "checked_at": serializers.DateTimeField(),
+                "degraded": serializers.CharField(
+                    allow_null=True, help_text="Why not the best model serves; null while it does."
+                ),
+                "results": AGE,
+            },
+        ),
+    )
+    def get(self, request: Request) -> Response:
+        now = timezone.now()
+        updates = [*_data_sets(), _model()]
+        updates.sort(key=lambda update: (update[1] is not None, update[1] or now, update[0]))
+        return Response({
+            "checked_at": now, "degraded": loaded().degraded,
+            "results": [_age(*update, now) for update in updates],
+        })  # fmt: skip
+
+
+def _data_sets() -> list[Update]:
+    """Each data set, the end of the last run that brought it in, and that run."""
+    brought = ResourceReport.objects.filter(run__status__in=("succeeded", "partial"), run__dry_run=False)
+    updates: list[Update] = []
+    for resource, _ in RESOURCES:
+        newest = brought.filter(resource=resource).order_by("-run_id").select_related("run").first()
+        updates.append(
+            (resource, newest.run.finished_at, str(newest.run_id)) if newest else (resource, None, None)
+        )
+    return updates
+
+
+def _model() -> Update:
+    champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
+    return ("model", champion.created_at, champion.label) if champion else ("model", None, None)
+
+
+def _age(name: str, updated_at: datetime | None, source: str | None, now: datetime) -> dict[str, Any]:
+    age = (now - updated_at).total_seconds() if updated_at else None
+    return {"name": name, "updated_at": updated_at, "age_seconds": age, "source": source}

@@ -1,0 +1,136 @@
+"""Metrics of the runs: how the last one went, how young the data is, what was refused."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from django.conf import settings
+from django.db.models import Case, Count, Max, QuerySet, Value, When
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.metrics_core import Metric
+
+from ingestion.models import RESOURCES, IngestionRun, Rejection, ResourceReport
+from ingestion.monitoring.checks.freshness import brought_in
+from ingestion.pipeline.rejections import UNKNOWN_USER
+
+Status = IngestionRun.Status
+FINISHED: Final = [status.value for status in Status if status != Status.RUNNING]
+KINDS: Final = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "missing")
+LATENCIES: Final = {"latency_p50": "0.5", "latency_p95": "0.95", "latency_max": "1"}
+
+
+def runs(now: datetime) -> Iterator[Metric]:
+    """How many runs ended how; those that only tried are left out here and below."""
+    groups = _real().order_by().values("status").annotate(n=Count("pk"), last=Max("finished_at"))
+    found = {group["status"]: group for group in groups}
+    kept = Gauge("moovitamix_runs", "Runs that are kept, by how they ended.", labels=["status"])
+    last = Gauge("moovitamix_run_end_timestamp_seconds", "When a run last ended so.", labels=["status"])
+    for status in Status.values:
+        group = found.get(status)
+        kept.add_metric([status], group["n"] if group else 0)
+        if group and group["last"]:
+            last.add_metric([status], group["last"].timestamp())
+    yield from (kept, last)
+
+
+def last_run(now: datetime) -> Iterator[Metric]:
+    """The run at work, and the last one that is over."""
+    newest = list(_real()[:2])
+    at_work = newest[0] if newest and newest[0].status == Status.RUNNING else None
+    yield from _at_work(at_work)
+    over = next((run for run in newest if run.status != Status.RUNNING), None)
+    if over is None:
+        return
+    status = Gauge("moovitamix_last_run_status", "1 for how the last run ended.", labels=["status"])
+    for name in FINISHED:
+        status.add_metric([name], over.status == name)
+    yield status
+    yield from _numbers(over)
+    yield from _by_resource(over)
+
+
+def data(now: datetime) -> Iterator[Metric]:
+    """How young each resource is: when the last run was over that took its rows in."""
+    ends = Gauge(
+        "moovitamix_data_read_timestamp_seconds",
+        "End of the last run that took the resource's rows in.",
+        labels=["resource"],
+    )
+    for resource, at in sorted(brought_in().items()):
+        ends.add_metric([resource], at.timestamp())
+    yield ends
+    yield Gauge(
+        "moovitamix_data_age_limit_seconds", "MAX_DATA_AGE_HOURS.", settings.MAX_DATA_AGE_HOURS * 3600
+    )
+
+
+def rejections(now: datetime) -> Iterator[Metric]:
+    """Refused rows that wait; a class and not the reason's text, of which there may be many."""
+    kind = Case(When(reason=UNKNOWN_USER, then=Value("unknown_user")), default=Value("invalid"))
+    groups = Rejection.objects.filter(resolved_at=None).order_by().values("resource", kind=kind)
+    found = {(group["resource"], group["kind"]): group["n"] for group in groups.annotate(n=Count("pk"))}
+    waiting = Gauge(
+        "moovitamix_rejections_open", "Refused rows not yet taken in.", labels=["resource", "class"]
+    )
+    for resource, _ in RESOURCES:
+        for name in ("invalid", "unknown_user"):
+            waiting.add_metric([resource, name], found.get((resource, name), 0))
+    yield waiting
+
+
+def _real() -> "QuerySet[IngestionRun]":
+    return IngestionRun.objects.filter(dry_run=False)
+
+
+def _at_work(run: IngestionRun | None) -> Iterator[Metric]:
+    yield Gauge("moovitamix_run_in_progress", "1 while a run is at work.", 1 if run else 0)
+    if run is None:
+        return
+    yield Gauge(
+        "moovitamix_run_in_progress_start_timestamp_seconds", "When it began.", run.started_at.timestamp()
+    )
+    yield Gauge("moovitamix_run_in_progress_stage_rows_done", "Rows done in its stage.", run.stage_done)
+    yield Gauge(
+        "moovitamix_run_in_progress_stage_rows", "Rows of its stage; 0: nobody knows.", run.stage_total
+    )
+
+
+def _numbers(run: IngestionRun) -> Iterator[Metric]:
+    ended = run.finished_at or run.started_at
+    for name, about, value in (
+        ("number", "Its number, as in the admin", run.pk),
+        ("start_timestamp_seconds", "When it began", run.started_at.timestamp()),
+        ("end_timestamp_seconds", "When it ended", ended.timestamp()),
+        ("duration_seconds", "End - start", (ended - run.started_at).total_seconds()),
+        ("cpu_seconds", "User + system time of its process", run.cpu_seconds),
+        ("peak_memory_bytes", "Largest resident size that was sampled", run.peak_memory),
+        ("received_bytes", "Bodies of all answers", run.bytes),
+        ("rows_per_second", "Rows read / duration", run.rows_per_second),
+    ):
+        yield Gauge(f"moovitamix_last_run_{name}", f"{about}; of the last run.", value)
+
+
+def _by_resource(run: IngestionRun) -> Iterator[Metric]:
+    rows = Gauge("moovitamix_last_run_rows", "Rows of the last run.", labels=["resource", "kind"])
+    asked = Gauge("moovitamix_last_run_requests", "Requests of the last run.", labels=["resource"])
+    failed = Gauge(
+        "moovitamix_last_run_failed_requests", "Failed attempts of the last run.", labels=["resource"]
+    )
+    latency = Gauge(
+        "moovitamix_last_run_latency_seconds",
+        "Commit - max(created_at, updated_at) of new and changed rows; quantile 1: the longest.",
+        labels=["resource", "quantile"],
+    )
+    for report in ResourceReport.objects.filter(run=run):
+        for kind in KINDS:
+            rows.add_metric([report.resource, kind], getattr(report, kind))
+        asked.add_metric([report.resource], report.requests)
+        failed.add_metric([report.resource], sum(report.errors.values()))
+        for name, quantile in LATENCIES.items():
+            value = getattr(report, name)
+            if value is not None:
+                latency.add_metric([report.resource, quantile], value)
+    yield from (rows, asked, failed, latency)
+
+
+FAMILIES: Final = (runs, last_run, data, rejections)

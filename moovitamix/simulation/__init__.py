@@ -1,0 +1,1 @@
+"""Simulates weeks of ingestion, listening and retraining against the demo source."""

@@ -1,0 +1,82 @@
+"""What was served and said, and the programs that may ask."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin, made_once
+from recommender.api.authentication import issue_key
+from recommender.dashboard.tables import items_table
+from recommender.models import ApiKey, Feedback, ServedList
+from recommender.serving.recommendations import describe
+
+
+@admin.register(ServedList)
+class ServedListAdmin(ReadOnlyAdmin):
+    list_display = ("id", "listener_link", "generated_at", "arm", "version", "discovery", "songs")
+    list_filter = ("arm", "stale", "generated_at")
+    search_fields = ("=id", "=listener__id")
+    search_help_text = "A list's id, or a listener's"
+    when_empty = "Ask for a first list under “Try a listener”, or by the API with a key."
+    list_select_related = ("version",)
+    exclude = ("items", "pages", "shelf")
+    readonly_fields = ("contents", "page_requests")
+
+    @display(description="Listener", ordering="listener")
+    def listener_link(self, served: ServedList) -> SafeString:
+        url = reverse("listen")
+        return format_html('<a href="{}?user={}">{}</a>', url, served.listener_id, served.listener_id)
+
+    @display(description="Songs")
+    def songs(self, served: ServedList) -> int:
+        return len(served.items)
+
+    @display(description="Songs, as served")
+    @made_once
+    def contents(self, served: ServedList) -> SafeString:
+        return items_table(describe(served)["items"])
+
+    @display(description="Pages asked for")
+    def page_requests(self, served: ServedList) -> str:
+        return ", ".join(f"{page['n']} songs" for page in served.pages)
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnlyAdmin):
+    list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at")
+    list_filter = ("kind", "at")
+    search_fields = ("=listener__id", "=song__id", "=event_id")
+    search_help_text = "A listener's, a song's or an event's id"
+    when_empty = "Apps send it: POST /api/v1/feedback/"
+    list_select_related = ("song",)
+
+    @display(description="Listener", ordering="listener")
+    def listener_link(self, feedback: Feedback) -> SafeString:
+        url = reverse("listen")
+        return format_html('<a href="{}?user={}">{}</a>', url, feedback.listener_id, feedback.listener_id)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):
+    list_display = ("name", "prefix", "user", "created_at", "expires_at", "revoked_at")
+    list_filter = ("revoked_at",)
+    search_fields = ("name", "prefix")
+    fields = ("name", "user", "expires_at", "revoked_at")
+    list_per_page = ROWS_A_PAGE
+    list_select_related = ("user",)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        expires: datetime | None = obj.expires_at
+        made, key = issue_key(obj.name, obj.user, expires_at=expires)
+        obj.pk = made.pk
+        messages.warning(request, f"The key of “{made.name}” is {key} - it is shown only this once.")

@@ -1,0 +1,105 @@
+"""Who may use the API, and how often: keys, the admin's session, throttles."""
+
+import secrets
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from recommender.api.throttling import parse_rate
+from recommender.models import ApiKey
+
+# 256 bits, written in 64 digits: a plain digest is enough, since nobody can guess through so many.
+KEY_BYTES: Final = 32
+PREFIX: Final = 8
+SCHEMES: Final = ("bearer", "token")
+ANOTHER: Final = "Make another one: python manage.py apikey NAME --user USER"
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer KEY`, or `Token KEY`: one query, with the user."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() not in SCHEMES:
+            return None
+        key = ApiKey.objects.select_related("user").filter(digest=digest_of(sent.strip())).first()
+        if key is None:
+            raise AuthenticationFailed(f"There is no such key. {ANOTHER}")
+        refusal = _refusal(key, timezone.now())
+        if refusal:
+            raise AuthenticationFailed(f"The key {key.prefix}... {refusal}")
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="MoovitaMix API"'
+
+
+class StaffSession(SessionAuthentication):
+    """The admin's login, for the browsable pages; nobody else's."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        found: tuple[User, None] | None = super().authenticate(request)
+        return found if found is not None and found[0].is_staff else None
+
+
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI schema describes keys."""
+
+    target_class = KeyAuthentication
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key from `python manage.py apikey NAME --user USER`, or from the admin.",
+        }
+
+
+def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+    """A new key: its row, and the key itself, which nothing but this answer ever holds."""
+    secret = secrets.token_hex(KEY_BYTES)
+    row = ApiKey.objects.create(
+        name=name, user=user, prefix=secret[:PREFIX], digest=digest_of(secret), expires_at=expires_at
+    )
+    return row, secret
+
+
+def revoke_key(key: ApiKey, *, at: datetime) -> bool:
+    """Whether it was in force until now."""
+    return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
+
+
+def allow_personal_data(user: User) -> None:
+    """Let the user, and so every key of theirs, see names, e-mail addresses and genders."""
+    user.user_permissions.add(
+        Permission.objects.get(codename="view_personal_data", content_type__app_label="ingestion")
+    )
+
+
+def digest_of(secret: str) -> str:
+    return sha256(secret.encode(errors="surrogateescape")).hexdigest()
+
+
+def _refusal(key: ApiKey, now: datetime) -> str:
+    """Why the key does not count, and what to do; nothing where it does."""
+    if key.revoked_at:
+        return f"was revoked on {key.revoked_at:%Y-%m-%d}. {ANOTHER}"
+    if key.expires_at and key.expires_at <= now:
+        return f"expired on {key.expires_at:%Y-%m-%d}. {ANOTHER}"
+    if not key.user.is_active:
+        return "belongs to a user who is not active. Activate the user in the admin, under People."
+    return ""
+
+
+# Said at the start, not at the first request.
+for _name in ("API_RATE", "API_FEEDBACK_RATE"):
+    parse_rate(getattr(settings, _name), _name)

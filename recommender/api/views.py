@@ -1,0 +1,315 @@
+"""The API's tests between models."""
+
+from typing import Any, Final
+
+import orjson
+from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+from django.http import HttpResponseBase
+from django.utils import timezone
+from django.utils.encoding import iri_to_uri
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ingestion.api.http_cache import Edition, catalogue_edition, conditional
+from ingestion.api.query_params import Parameter, documented, identifier, ids, number, read, whole
+from ingestion.api.views import SONG_FILTERS, Detail, SongList
+from ingestion.models import Song
+from recommender.api import serializers
+from recommender.api.serializers import ExperimentSerializer
+from recommender.api.throttling import FeedbackThrottle
+from recommender.feedback import events
+from recommender.models import Cluster, Experiment, ModelVersion, ServedList
+from recommender.services import loaded, serving_options
+from recommender.serving import recommendations
+
+
+@extend_schema(summary="Tests between models, newest first")
+class ExperimentList(ListAPIView):
+    queryset = Experiment.objects.select_related("champion", "challenger").order_by("-id")
+    serializer_class = ExperimentSerializer
+
+
+@extend_schema(summary="One test")
+class ExperimentDetail(Detail):
+    queryset = Experiment.objects.select_related("champion", "challenger")
+    serializer_class = ExperimentSerializer
+    noun = "experiment"
+
+
+MOST_EVENTS: Final = 1_000
+# As many songs as a shelf holds.
+DEEPEST: Final = 400
+N: Final = Parameter("n", whole(1, 100), "How many songs.", 20)
+DISCOVERY: Final = Parameter(
+    "discovery", number(0, 1), "0: the ranking itself, familiar; 1: as much as possible is new.", 0.3
+)
+LIST_PARAMETERS: Final = (
+    N,
+    DISCOVERY,
+    Parameter("exclude", ids(500), "Song ids that may not be in the list, with commas between them."),
+    Parameter("list", identifier(), "Read on in this list; discovery and exclude stay as they were."),
+    Parameter("page", whole(1, DEEPEST), "Which n songs of that list.", 1),
+)
+NEXT_PARAMETERS: Final = (
+    Parameter("after", whole(), "The id of the song that plays now: the next one keeps its mood."),
+    DISCOVERY,
+)
+POPULAR_PARAMETERS: Final = (
+    N,
+    Parameter("days", whole(1, 36_500), "Only listening of so many days up to now counts."),
+)
+CLUSTER: Final = Parameter("cluster", whole(), "The id of a cluster of the model that serves.")
+
+
+class Serving(APIView):
+    """Turns what serving does not know into a 404 that names it."""
+
+    def handle_exception(self, error: Exception) -> Response:
+        unknown = (recommendations.UnknownListener, recommendations.UnknownSong, recommendations.UnknownList)
+        missing = isinstance(error, unknown)
+        answer: Response = super().handle_exception(NotFound(str(error)) if missing else error)
+        return answer
+
+
+class Recommendations(Serving):
+    @extend_schema(
+        summary="Recommendations for a user",
+        description="A new list, drawn and kept; `next` reads on in the same list, which stays as it is.",
+        parameters=documented(LIST_PARAMETERS),
+        responses=serializers.RecommendationPageSerializer,
+        examples=[OpenApiExample("One song", value=serializers.RECOMMENDATION_EXAMPLE, response_only=True)],
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        asked = read(request.query_params, LIST_PARAMETERS)
+        n, page = asked["n"], asked["page"]
+        if asked["list"] is None:
+            if page > 1:
+                raise ValidationError({"list": ["A page is a page of a list: name the list."]})
+            served = recommendations.recommend(
+                pk, n=n, discovery=asked["discovery"], exclude=asked["exclude"] or (),
+                options=serving_options(),
+            )  # fmt: skip
+        else:
+            served = _more(pk, asked)
+        body = recommendations.describe(served)
+        body["items"] = body["items"][(page - 1) * n : page * n]
+        body["next"] = _next_link(request, served, n, page) if len(body["items"]) == n else None
+        return Response(body)
+
+
+class NextSong(Serving):
+    @extend_schema(
+        summary="The next song for a user",
+        description="A list of one song; none that was given so within two hours.",
+        parameters=documented(NEXT_PARAMETERS),
+        responses=serializers.RecommendationSerializer,
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        asked = read(request.query_params, NEXT_PARAMETERS)
+        served = recommendations.next_song(
+            pk, after=asked["after"], discovery=asked["discovery"], options=serving_options()
+        )
+        return Response(recommendations.describe(served))
+
+
+class Affinities(Serving):
+    @extend_schema(
+        summary="A user's affinity for each cluster, highest first",
+        responses=serializers.AffinitiesSerializer,
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        rows = recommendations.affinities_of(pk, options=serving_options())
+        results = [
+            {
+                "cluster": {"id": row.cluster_id, "name": row.name},
+                "affinity": row.affinity,
+                "plays": row.plays,
+            }
+            for row in rows
+        ]
+        return Response({"user_id": pk, "model_version": _label(), "results": results})
+
+
+class Similar(Serving):
+    @extend_schema(
+        summary="Songs like this one", parameters=documented((N,)), responses=serializers.SimilarSerializer
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        asked = read(request.query_params, (N,))
+        results = recommendations.similar(pk, n=asked["n"], options=serving_options())
+        return Response({"song_id": pk, "model_version": _label(), "results": results})
+
+
+class Popular(APIView):
+    @extend_schema(
+        summary="The songs played most",
+        parameters=documented(POPULAR_PARAMETERS),
+        responses=serializers.PopularSerializer,
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        asked = read(request.query_params, POPULAR_PARAMETERS)
+        results = recommendations.popular(n=asked["n"], days=asked["days"])
+        # By what it says: charts are counted anew every ten minutes, not with a run.
+        edition = Edition(repr(results), None)
+        return conditional(request, edition, lambda: Response({"days": asked["days"], "results": results}))
+
+
+class Clusters(APIView):
+    @extend_schema(
+        operation_id="clusters_list",
+        summary="The clusters of the model that serves, by their id",
+        responses=serializers.ClustersSerializer,
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        version = _version()
+        # No time: after a rollback an older version serves.
+        edition = Edition(version.label, None) if version else None
+        return conditional(request, edition, lambda: self._answer(version))
+
+    def _answer(self, version: ModelVersion | None) -> Response:
+        rows = Cluster.objects.filter(version=version).order_by("number") if version else []
+        return Response(
+            {
+                "model_version": version.label if version else None,
+                "results": serializers.ClusterSerializer(rows, many=True).data,
+            }
+        )
+
+
+@extend_schema(summary="One cluster of the model that serves", responses=serializers.ClusterSerializer)
+class ClusterDetail(APIView):
+    def get(self, request: Request, pk: int) -> Response:
+        version = _version()
+        row = Cluster.objects.filter(version=version, number=pk).first() if version else None
+        if row is None:
+            raise NotFound(f"The model that serves has no cluster {pk}.")
+        return Response(serializers.ClusterSerializer(row).data)
+
+
+@extend_schema(
+    summary="The catalogue's songs, by id",
+    description="Sent again only after a run: `ETag` and `If-None-Match` say whether anything changed.",
+    parameters=documented((*SONG_FILTERS, CLUSTER)),
+)
+class ClusteredSongList(SongList):
+    """The catalogue, which clusters filter too."""
+
+    filters = (*SONG_FILTERS, CLUSTER)
+
+    def edition(self) -> Edition | None:
+        edition = catalogue_edition()
+        if edition is None or not self.request.query_params.get("cluster"):
+            return edition
+        return edition.with_mark(_label() or "")
+
+    def filtered(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
+        songs = super().filtered(songs, wanted)
+        if wanted["cluster"] is None:
+            return songs
+        return songs.filter(pk__in=_ids(_songs_of(wanted["cluster"])))
+
+
+@extend_schema(summary="Models, newest first")
+class ModelList(ListAPIView):
+    queryset = ModelVersion.objects.order_by("-id")
+    serializer_class = serializers.ModelSerializer
+
+    def get(self, request: Request) -> HttpResponseBase:
+        roles = repr(list(ModelVersion.objects.order_by("pk").values_list("pk", "role")))
+        return conditional(request, Edition(roles, None), lambda: self.list(request))
+
+
+@extend_schema(summary="One model")
+class ModelDetail(Detail):
+    queryset = ModelVersion.objects.all()
+    serializer_class = serializers.ModelSerializer
+    noun = "model"
+    key = "label"
+
+
+class FeedbackView(APIView):
+    throttle_classes = (FeedbackThrottle,)
+
+    @extend_schema(
+        summary="Report what users said and did",
+        description=f"One event, or a list of at most {MOST_EVENTS}; all are taken or none. An event that "
+        "is sent twice counts once. The status is 201 where something was new, and 200 where nothing was.",
+        request=serializers.EVENTS,
+        responses={
+            200: serializers.RecordedSerializer,
+            201: serializers.RecordedSerializer,
+        },
+        examples=[OpenApiExample("A listen", value=[serializers.EVENT_EXAMPLE], request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        received = _events(request.data)
+        try:
+            recorded = events.record(received, received_at=timezone.now())
+        except events.UnknownIds as unknown:
+            raise ValidationError(
+                {name: [f"Unknown: {value}." for value in values] for name, values in unknown.fields.items()}
+            ) from None
+        results = [{"event_id": one.event_id, "created": one.created} for one in recorded]
+        created = sum(one.created for one in recorded)
+        return Response({"created": created, "results": results}, status=201 if created else 200)
+
+
+def _events(body: Any) -> list[events.Event]:
+    many = isinstance(body, list)
+    if many and not 1 <= len(body) <= MOST_EVENTS:
+        raise ValidationError(f"Expected 1 to {MOST_EVENTS} events.")
+    checked = serializers.EventSerializer(data=body, many=many)
+    checked.is_valid(raise_exception=True)
+    return [
+        serializers.event_of(row) for row in (checked.validated_data if many else [checked.validated_data])
+    ]
+
+
+def _more(listener: int, asked: dict[str, Any]) -> ServedList:
+    upto = min(asked["n"] * asked["page"], DEEPEST)
+    # Before anything is drawn: one user's list is no list of another's.
+    if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
+        raise NotFound(f"User {listener} was served no list {asked['list']}.")
+    return recommendations.more(asked["list"], upto=upto, options=serving_options())
+
+
+def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
+    if n * page >= DEEPEST:
+        return None
+    # Not build_absolute_uri, which takes four times as long to join what needs no joining.
+    address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
+    return f"{request.scheme}://{request.get_host()}{iri_to_uri(address)}"
+
+
+def _version() -> ModelVersion | None:
+    model = loaded().model
+    return model.version if model else None
+
+
+def _label() -> str | None:
+    version = _version()
+    return str(version.label) if version else None
+
+
+def _songs_of(number: int) -> list[int]:
+    """The ids of a cluster's songs; none where the model that serves has no such cluster."""
+    model = loaded().model
+    if model is None or number not in model.labels:
+        return []
+    return list(model.song_ids[model.learnt.labels == model.labels[number]].tolist())
+
+
+def _ids(songs: list[int]) -> RawSQL:
+    """Any number of ids as one parameter: SQLite takes 32 766 parameters, and a cluster may be larger."""
+    rows = (
+        "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
+        if connection.vendor == "postgresql"
+        else "SELECT value FROM json_each(%s)"
+    )
+    return RawSQL(rows, [orjson.dumps(songs).decode()])  # noqa: S611

@@ -1,0 +1,1 @@
+"""Staff pages: /models/, experiment reports and the recommendation preview."""

@@ -1,0 +1,1 @@
+"""Recommendation algorithms that share one interface, baselines included."""

@@ -1,0 +1,1 @@
+"""K-means clusters of songs: fitting, number of clusters, labels, affinities, feedback."""

@@ -1,0 +1,1 @@
+"""Offline evaluation: temporal split, ranking metrics, off-policy estimates."""

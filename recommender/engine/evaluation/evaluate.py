@@ -1,0 +1,90 @@
+"""Measure a model on what listeners played after what it has learnt from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommender.engine.data import Model, Profiles
+from recommender.engine.evaluation import metrics
+
+FLOORS: Final = ("popularity", "random")  # below which no version may fall
+BOOTSTRAPS: Final = 1_000
+BOOTSTRAP_SEED: Final = 7
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The means over listeners; `ndcg_each` has one value a listener, in the order of the profiles."""
+
+    ndcg: float
+    recall: float
+    coverage: float
+    diversity: float
+    listeners: int
+    ndcg_each: NDArray[np.float64]
+
+    def summary(self) -> dict[str, float | int | None]:
+        """The numbers to store; None where there was nothing to measure."""
+        values = {name: getattr(self, name) for name in ("ndcg", "recall", "coverage", "diversity")}
+        return {
+            **{name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()},
+            "listeners": self.listeners,
+        }
+
+
+def evaluate(
+    model: Model,
+    profiles: Profiles,
+    test: csr_array,
+    *,
+    artists: NDArray[np.int32],
+    n: int = 20,
+    seed: int = 7,
+) -> Evaluation:
+    """Recommend n songs to each listener and compare them with `test`, shape (profiles.n, n_songs).
+
+    Listeners without a test play have no say. Songs heard before are not recommended, and not in `test`
+    if they should count as found anew.
+    """
+    return of_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
+
+
+def of_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
+    """The same, of lists already made: shape (n_listeners, n)."""
+    each = metrics.ndcg(lists, test)
+    counted = np.isfinite(each)
+    has_any = bool(counted.any())
+    return Evaluation(
+        ndcg=float(each[counted].mean()) if has_any else float("nan"),
+        recall=float(metrics.recall(lists, test)[counted].mean()) if has_any else float("nan"),
+        coverage=metrics.coverage(lists[counted], test.shape[1]),
+        diversity=metrics.diversity(lists[counted], artists),
+        listeners=int(counted.sum()),
+        ndcg_each=each,
+    )
+
+
+def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
+    """Ours less theirs, paired by listener, with a 95 % interval by bootstrap; JSON can hold it.
+
+    Args:
+        ours, theirs: shape (n_listeners,); NaN for a listener without a test play, who has no say.
+    """
+    differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
+    random = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = random.integers(0, len(differences), (BOOTSTRAPS, len(differences)))
+    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
+    return {
+        "difference": round(float(differences.mean()), 6), "low": round(float(low), 6),
+        "high": round(float(high), 6), "listeners": len(differences),
+    }  # fmt: skip
+
+
+def against_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """A model's NDCG less that of popularity or chance, whichever is better, paired by listener."""
+    floor = max(FLOORS, key=lambda one: each[one].summary()["ndcg"] or 0.0)
+    return {"floor": floor, **paired(each[name].ndcg_each, each[floor].ndcg_each)}

@@ -1,0 +1,102 @@
+"""Interleaved lists, scored: of each round's two songs, which model's was engaged with."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from recommender.engine.experiments.sequential import z_of_listeners
+
+# More decisive rounds of one list say little that three do not, and would let one evening count for many.
+COUNTED: Final = 3
+
+
+@dataclass(frozen=True)
+class Score:
+    """Rounds that count: `wins` of the challenger, `losses` to the champion."""
+
+    wins: int = 0
+    losses: int = 0
+
+    @property
+    def balance(self) -> int:
+        return self.wins - self.losses
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.wins + other.wins, self.losses + other.losses)
+
+
+def score_list(
+    songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int], refused: Collection[int]
+) -> Score:
+    """A list's first three decisive rounds, in the order of its places.
+
+    Places 1 and 2 are a round, 3 and 4 the next; a last place without a second one is none. A round is
+    decisive if exactly one of its songs was engaged with.
+
+    Args:
+        songs: in the order of the list.
+        by_challenger: for each place, whether the challenger drew it.
+        engaged: songs that were liked, or listened to.
+        refused: songs that were skipped or disliked, which undoes an engagement.
+    """
+    wins = losses = 0
+    for first in range(0, len(songs) - 1, 2):
+        liked = [place for place in (first, first + 1) if songs[place] in engaged]
+        liked = [place for place in liked if songs[place] not in refused]
+        if len(liked) != 1:
+            continue
+        if by_challenger[liked[0]]:
+            wins += 1
+        else:
+            losses += 1
+        if wins + losses == COUNTED:
+            break
+    return Score(wins, losses)
+
+
+def total(scores: Iterable[Score]) -> Score:
+    return sum(scores, Score())
+
+
+class ListScore(NamedTuple):
+    """One interleaved list that has closed: whose, on which day of the test (from 0), and its rounds."""
+
+    listener: int
+    day: int
+    score: Score
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the lists of a test add up to; names as in `verdicts.Evidence`."""
+
+    wins: int
+    losses: int
+    late_wins: int
+    late_losses: int
+    listeners: int
+    z: float
+
+
+def tally(lists: Iterable[ListScore], *, day: int, late_days: int) -> Tally:
+    """Add up.
+
+    Lists of one listener are no independent witnesses: z is of the listeners' balances, one value each,
+    among those with a round that counts.
+
+    Args:
+        day: the day it is, from 0; the last `late_days` days before it are late.
+    """
+    whole, late = Score(), Score()
+    balances: defaultdict[int, int] = defaultdict(int)
+    for one in lists:
+        whole += one.score
+        if one.day >= day - late_days:
+            late += one.score
+        if one.score != Score():
+            balances[one.listener] += one.score.balance
+    z = z_of_listeners(np.array(list(balances.values()), dtype=np.float64))
+    return Tally(whole.wins, whole.losses, late.wins, late.losses, len(balances), z)

@@ -1,0 +1,1 @@
+"""The hybrid model `mix`: its components, terms, weights, fitting and scoring."""

@@ -1,0 +1,1 @@
+"""Draws a list from scored candidates, with exact propensities."""

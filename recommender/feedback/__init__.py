@@ -1,0 +1,1 @@
+"""Feedback events, and the engagement with served lists that follows from them."""

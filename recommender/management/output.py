@@ -1,0 +1,78 @@
+"""Trainings and metrics as a person follows them in a terminal."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from recommender.models import ModelVersion, Promotion, TrainingRun
+from recommender.training.train import Watch
+
+logger = logging.getLogger(__name__)
+
+COLUMNS: Final = ("ndcg", "recall", "coverage", "diversity")
+WIDTH: Final = 14
+SHOWN: Final = 12  # clusters
+
+
+class TerminalWatch(Watch):
+    """A bar of stages on a terminal, a log line for each elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+        logger.info("stage training=%s name=%r", run.pk, name)
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=steps, unit=" steps", file=sys.stderr)
+        self._bar.set_description(name.ljust(30))
+        self._bar.update(step - 1 - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each model; the best come first."""
+    if not metrics:
+        return "Not measured: nobody has played a new song in a week after others were learnt from."
+    # Among them are differences too, which are no model's.
+    models = {name: values for name, values in metrics.items() if "recall" in values}
+    rows = sorted(models.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))
+    lines = ["".join(["model".ljust(WIDTH), *(name.rjust(WIDTH) for name in COLUMNS)])]
+    lines += [
+        "".join([name.ljust(WIDTH), *(_cell(values.get(one)) for one in COLUMNS)]) for name, values in rows
+    ]
+    listeners = rows[0][1].get("listeners", 0)
+    return "\n".join([*lines, f"The latest week's new songs of {listeners} listeners; lists of 20."])
+
+
+def clusters_text(version: ModelVersion) -> str:
+    """The largest clusters with their names and sizes."""
+    clusters = list(version.clusters.order_by("-size", "number"))
+    lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:SHOWN]]
+    left = len(clusters) - SHOWN
+    return "\n".join(
+        [f"{len(clusters)} clusters:", *lines, *([f"        and {left} more"] if left > 0 else [])]
+    )
+
+
+def ledger_line(promotion: Promotion) -> dict[str, Any]:
+    """A change of champion, as programs read it."""
+    return {
+        "promoted": promotion.promoted.label,
+        "replaced": promotion.replaced.label if promotion.replaced else None,
+        "rollback": promotion.rollback,
+        "reason": promotion.reason,
+        "by": promotion.by,
+        "at": promotion.at.isoformat(),
+    }
+
+
+def _cell(value: float | None) -> str:
+    return ("-" if value is None else f"{value:.4f}").rjust(WIDTH)

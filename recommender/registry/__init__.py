@@ -1,0 +1,1 @@
+"""Model versions: their roles, their files, and loading the one that serves."""

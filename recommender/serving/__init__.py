@@ -1,0 +1,1 @@
+"""Answers a request for recommendations: candidates, draw, explanation, stored list."""

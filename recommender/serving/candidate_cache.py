@@ -1,0 +1,256 @@
+"""What lists are drawn from: each listener's best candidates, prepared by the batch or made for a request."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from django.db import DatabaseError, connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from ingestion.models import Listener, ListeningHistory
+from recommender import listener_profiles
+from recommender.engine.sampling import candidate_codec as packing
+from recommender.models import Experiment, Feedback, ModelVersion, ServedList, Shelf
+from recommender.registry import model_loader
+from recommender.registry.model_loader import Loaded, Model
+from recommender.serving.candidates import stock
+
+logger = logging.getLogger(__name__)
+
+ACTIVE_WITHIN: Final = timedelta(days=90)
+# Charts move; what a model says of a listener stands until the listener does something.
+POPULARITY_KEEPS: Final = timedelta(days=1)
+# A few hundred histories in memory at once, and one insert of some megabytes.
+BATCH: Final = 500
+# A request may have read a shelf just before it was replaced, and stores its list a moment later.
+STILL_READ: Final = timedelta(minutes=10)
+
+
+# In the order of the model's fields. What is left out is fetched when it is asked for, which is rarely.
+COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
+# Every request asks this. Made by the ORM it takes ten times as long, and longer than the draw.
+NEWEST: Final = f"""
+    SELECT {", ".join(COLUMNS)}, NOT EXISTS (
+        SELECT 1 FROM listening_history h
+        WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
+        AND (s.history_at IS NULL OR h.created_at > s.history_at)
+    ) AND NOT EXISTS (
+        SELECT 1 FROM recommender_feedback f
+        WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
+    ), s.run_id = {listener_profiles.NEWEST_RUN}
+    FROM recommender_shelf s WHERE listener_id = %s AND version_id = %s ORDER BY id DESC LIMIT 1
+"""  # noqa: S608
+OF_POPULARITY: Final = NEWEST.replace("version_id = %s", "version_id IS NULL")
+OF_ANY: Final = NEWEST.replace(" AND version_id = %s", "")
+
+
+@dataclass(frozen=True)
+class Stocked:
+    """A shelf's row and what is on it.
+
+    Attributes:
+        loaded: what serves it; held on to, so that a promotion between changes nothing about the list.
+        stale: the listener or the model has moved on, and it could not be renewed.
+    """
+
+    row: Shelf
+    content: packing.Shelf
+    loaded: Loaded
+    stale: bool = False
+
+
+def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Stocked | None:
+    """The listener's newest shelf, or one made now where that is stale; None for an unknown listener."""
+    if (found := ready(listener_id, loaded, now)) is not None:
+        return found
+    if loaded.model is not None and not loaded.model.is_intact():
+        loaded = model_loader.keeper_of(storage).look_again()
+    known = listener_profiles.read([listener_id], now).get(listener_id)
+    if known is None:
+        return None
+    made = _tried(known, loaded, now, live=True)
+    if made is None and (older := _older(listener_id, loaded)) is not None:
+        return older
+    made = made or _made(known, Loaded(None, "The model breaks."), now, live=True)
+    made.row.save()
+    return made
+
+
+def of_rival(listener_id: int, model: Model, now: datetime) -> Stocked | None:
+    """The listener's shelf by a model under test, or one made now; None where the model breaks on them."""
+    loaded = Loaded(model, None)
+    if (found := ready(listener_id, loaded, now)) is not None:
+        return found
+    known = listener_profiles.read([listener_id], now).get(listener_id)
+    made = _tried(known, loaded, now, live=True) if known is not None else None
+    if made is not None:
+        made.row.save()
+    return made
+
+
+def ready(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
+    """The listener's newest shelf by what is loaded, if it knows all that they said and played."""
+    row, knows_all = newest(listener_id, loaded.version_id) or (None, False)
+    if row is None or not knows_all or not _is_of(row, loaded, now):
+        return None
+    content = _content_of(row)
+    return Stocked(row, content, loaded) if content is not None else None
+
+
+def newest(listener_id: int, version_id: int | None) -> tuple[Shelf, bool] | None:
+    """The listener's newest shelf by a version, and whether it knows all that they said and played.
+
+    One query; after a run two more, once. `version_id` None: by popularity.
+    """
+    if version_id is None:
+        return _newest(OF_POPULARITY, [listener_id])
+    return _newest(NEWEST, [listener_id, version_id])
+
+
+def _older(listener_id: int, loaded: Loaded) -> Stocked | None:
+    """The listener's newest shelf, whoever made it and however old it is."""
+    row, _ = _newest(OF_ANY, [listener_id]) or (None, False)
+    content = _content_of(row)
+    return Stocked(row, content, loaded, stale=True) if row is not None and content is not None else None
+
+
+def _newest(query: str, of: Sequence[int]) -> tuple[Shelf, bool] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(query, of)
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    *columns, knows_newest, is_of_this_run = found
+    row = Shelf.from_db(None, COLUMNS, columns)
+    return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged([row]))
+
+
+def _unchanged(rows: Sequence[Shelf]) -> set[int]:
+    """Which of these shelves know all sessions there are after a run; until the next they are believed."""
+    run_id = listener_profiles.newest_run()
+    marks = listener_profiles.marks([row.listener_id for row in rows])
+    same = {row.pk for row in rows if row.history == marks[row.listener_id]}
+    Shelf.objects.filter(pk__in=same).update(run_id=run_id)
+    return same
+
+
+def due(loaded: Loaded, now: datetime) -> list[int]:
+    """Ids, ascending, of the active listeners who have no shelf, or a stale one."""
+    of_same = Shelf.objects.filter(listener_id=OuterRef("listener_id"), version_id=loaded.version_id)
+    sessions = ListeningHistory.objects.filter(user_id=OuterRef("listener_id"), unavailable_at=None)
+    said = Feedback.objects.filter(listener_id=OuterRef("listener_id"), pk__gt=OuterRef("feedback_id"))
+    fresh = Shelf.objects.filter(
+        ~Exists(of_same.filter(pk__gt=OuterRef("pk"))),
+        ~Exists(sessions.filter(created_at__gt=OuterRef("history_at"))),
+        Q(history_at__isnull=False) | ~Exists(sessions),
+        ~Exists(said),
+        version_id=loaded.version_id,
+    )
+    if loaded.version_id is None:
+        fresh = fresh.filter(made_at__gte=now - POPULARITY_KEEPS)
+    run_id = listener_profiles.newest_run()
+    known = set(fresh.filter(run_id=run_id).values_list("listener_id", flat=True))
+    rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history"))
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        unchanged = _unchanged(batch)
+        known |= {row.listener_id for row in batch if row.pk in unchanged}
+    return [pk for pk in active(now).values_list("pk", flat=True) if pk not in known]
+
+
+def prepare(
+    listener_ids: Sequence[int],
+    loaded: Loaded,
+    now: datetime,
+    on_progress: Callable[[int], object] = lambda done: None,
+) -> int:
+    """Make a new shelf for each listener, then clear away those that it replaces; how many were made.
+
+    Args:
+        on_progress: called with how many more listeners are done.
+    """
+    made = 0
+    for start in range(0, len(listener_ids), BATCH):
+        batch = listener_ids[start : start + BATCH]
+        known = listener_profiles.read(batch, now)
+        tried = [_tried(one, loaded, now, live=False) for one in known.values()]
+        rows = [stocked.row for stocked in tried if stocked is not None]
+        Shelf.objects.bulk_create(rows)
+        prune(batch, now)
+        made += len(rows)
+        on_progress(len(batch))
+    return made
+
+
+def prune(listener_ids: Iterable[int], now: datetime) -> int:
+    """Delete shelves that a newer one has long replaced and no served list refers to; how many."""
+    newer = Shelf.objects.filter(
+        listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - STILL_READ
+    )
+    of_same = newer.filter(version_id=OuterRef("version_id"))
+    served = ServedList.objects.filter(Q(shelf_id=OuterRef("pk")) | Q(challenger_shelf_id=OuterRef("pk")))
+    # By versions that serve no more, and by popularity: gone with any newer shelf.
+    tested = Experiment.objects.filter(status=Experiment.Status.RUNNING, challenger=OuterRef("version_id"))
+    serves = Q(version__role=ModelVersion.Role.CHAMPION) | Exists(tested)
+    is_replaced = Exists(of_same) | (Exists(newer) & ~serves)
+    replaced = Shelf.objects.filter(is_replaced, ~Exists(served), listener_id__in=listener_ids)
+    return replaced.defer("candidates").delete()[0]
+
+
+def active(now: datetime) -> QuerySet[Listener]:
+    """The listeners who listened or said something in the last ninety days, by id."""
+    since = now - ACTIVE_WITHIN
+    listened = ListeningHistory.objects.filter(
+        user_id=OuterRef("pk"), created_at__gte=since, unavailable_at=None
+    )
+    said = Feedback.objects.filter(listener_id=OuterRef("pk"), at__gte=since)
+    return Listener.objects.filter(Exists(listened) | Exists(said), unavailable_at=None).order_by("pk")
+
+
+def _tried(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked | None:
+    """A shelf not yet stored; None where the model breaks on this listener."""
+    try:
+        return _made(known, loaded, now, live=live)
+    except DatabaseError:
+        raise
+    except Exception:
+        # Whatever it is, a listener is better served from an older shelf than with an error page.
+        logger.exception("scoring_broke listener=%s version=%s", known.listener_id, loaded.version_id)
+        return None
+
+
+def _made(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked:
+    content = stock(known, loaded.model, now)
+    row = Shelf(
+        listener_id=known.listener_id,
+        version_id=loaded.version_id,
+        made_at=now,
+        live=live,
+        history_at=known.history_at,
+        history=known.history,
+        run_id=known.run_id,
+        feedback_id=known.feedback_id,
+        candidates=packing.pack(content),
+    )
+    return Stocked(row, content, loaded)
+
+
+def _content_of(row: Shelf | None) -> packing.Shelf | None:
+    """What is on it; None where there is no shelf, or its bytes are damaged."""
+    if row is None:
+        return None
+    try:
+        return packing.unpack(bytes(row.candidates))
+    except packing.ShelfDamaged:
+        logger.exception("shelf_damaged shelf=%s", row.pk)
+        return None
+
+
+def _is_of(row: Shelf, loaded: Loaded, now: datetime) -> bool:
+    """Whether it was made by what serves now; what is popular, lately."""
+    if row.version_id != loaded.version_id:
+        return False
+    return row.version_id is not None or now - row.made_at <= POPULARITY_KEEPS
