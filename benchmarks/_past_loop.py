@@ -13,6 +13,7 @@ from benchmarks._past_runs import BLOCK, DAY, _keep
 from recommender.engine.experiments.decision_rules import USUAL, Coin, Evidence
 from recommender.models import (
     AttributedListen,
+    CandidateList,
     Cluster,
     Decision,
     DriftReport,
@@ -25,7 +26,6 @@ from recommender.models import (
     Promotion,
     ScoredList,
     ServedList,
-    Shelf,
     SongEvidence,
     TrainingRun,
 )
@@ -164,8 +164,8 @@ def _lists(songs: int, listeners: int, versions: list[ModelVersion], now: dateti
     """One list for each listener, spread over two months; a third of them of the running test's time."""
     champion = versions[-2]
     change, anchor = Experiment.objects.filter(status="running").order_by("id")
-    shelves = Shelf.objects.bulk_create(
-        (Shelf(listener_id=pk, version=champion, made_at=now, candidates=bytes(CANDIDATES))
+    shelves = CandidateList.objects.bulk_create(
+        (CandidateList(listener_id=pk, version=champion, made_at=now, candidates=bytes(CANDIDATES))
          for pk in range(1, listeners + 1)),
         BLOCK,
     )  # fmt: skip
@@ -181,7 +181,7 @@ def _lists(songs: int, listeners: int, versions: list[ModelVersion], now: dateti
     _keep(Feedback, (_feedback(one, n) for one in made for n in range(1 + one.listener_id % 2)))
 
 
-def _list(n: int, shelf: Shelf, songs: int, at: datetime, test: Experiment) -> ServedList:
+def _list(n: int, shelf: CandidateList, songs: int, at: datetime, test: Experiment) -> ServedList:
     in_test = test.started_at is not None and at > test.started_at and n % 10 < 7
     items = [
         {"song": 1 + (31 * n + 7 * rank) % songs, "cluster": rank, "cluster_name": "Rock, energetic",
@@ -190,7 +190,7 @@ def _list(n: int, shelf: Shelf, songs: int, at: datetime, test: Experiment) -> S
         for rank in range(min(SONGS_A_LIST, songs))
     ]  # fmt: skip
     return ServedList(
-        id=uuid.UUID(int=n + 1), listener_id=shelf.listener_id, shelf=shelf, version=shelf.version,
+        id=uuid.UUID(int=n + 1), listener_id=shelf.listener_id, candidate_list=shelf, version=shelf.version,
         arm="interleaved" if in_test else "champion", generated_at=at, discovery=0.3, temperature=0.1,
         seed="s", experiment=test if in_test else None, milliseconds=2.0 if n % 50 == 0 else None,
         pages=[{"n": SONGS_A_LIST, "exclude": []}], items=items,

@@ -17,15 +17,15 @@ from ingestion.alerts.messages.render import message_of
 from ingestion.jobs.heartbeats import beat
 from ingestion.models import (
     RESOURCES,
-    BandCheck,
-    BandReset,
+    AnomalyCheck,
+    BaselineReset,
+    Heartbeat,
     Incident,
     IngestionRun,
     Notification,
-    Pulse,
     Rejection,
     ResourceReport,
-    TaskUse,
+    TaskUsage,
 )
 from recommender import schedules as of_recommender
 from recommender.api.authentication import issue_key
@@ -54,10 +54,10 @@ def fill_runs(runs: int) -> None:
     now = timezone.now()
     made = IngestionRun.objects.bulk_create((_run(day, runs, now) for day in range(runs)), BLOCK)
     _keep(ResourceReport, (_report(run, name) for run in made for name, _ in RESOURCES))
-    _keep(BandCheck, (check for run in made if run.status == "succeeded" for check in _checks(run)))
+    _keep(AnomalyCheck, (check for run in made if run.status == "succeeded" for check in _checks(run)))
     _keep(Rejection, (_rejection(run, made, n) for run in made for n in range(REJECTED_A_RUN)))
     _incidents(made, now)
-    _keep(TaskUse, (_use(run, n) for run in made for n in range(RESULTS_A_RUN)))
+    _keep(TaskUsage, (_use(run, n) for run in made for n in range(RESULTS_A_RUN)))
     _keep(TaskResult, (_result(run, n) for run in made for n in range(RESULTS_A_RUN)))
     _service(made, now)
 
@@ -97,11 +97,11 @@ def _report(run: IngestionRun, resource: str) -> ResourceReport:
     )  # fmt: skip
 
 
-def _checks(run: IngestionRun) -> Iterator[BandCheck]:
+def _checks(run: IngestionRun) -> Iterator[AnomalyCheck]:
     measures = [(measure, "") for measure in PARTS_OF_A_RUN]
     measures += [(measure, name) for measure in MEASURED for name, _ in RESOURCES]
     for measure, resource in measures:
-        yield BandCheck(
+        yield AnomalyCheck(
             run=run, measure=measure, resource=resource, value=100.0 + run.pk % 7, median=102.0, mad=2.0,
             low=90.0, high=115.0, n=30, verdict="usual" if run.pk % 50 else "high",
         )  # fmt: skip
@@ -170,8 +170,8 @@ def _told(kind: str, severity: str, event: str, incident: Incident) -> tuple[str
     return _texts()[key]
 
 
-def _use(run: IngestionRun, n: int) -> TaskUse:
-    return TaskUse(
+def _use(run: IngestionRun, n: int) -> TaskUsage:
+    return TaskUsage(
         task=TASKS[n % 3], task_id=f"{run.pk}-{n}", started_at=run.started_at, succeeded=True, seconds=12.0,
         cpu_seconds=9.0, peak_memory=300_000_000,
     )  # fmt: skip
@@ -188,11 +188,11 @@ def _service(runs: list[IngestionRun], now: datetime) -> None:
     """The timetable, signs of life, people with keys."""
     of_ingestion.sync_timetable(timezone.now().time().replace(microsecond=0, tzinfo=None), "UTC")
     of_recommender.sync_timetable("UTC")
-    for part in Pulse.Part.values:
+    for part in Heartbeat.Part.values:
         beat(part, now)
     for n in range(PEOPLE):
         issue_key(f"app {n}", User.objects.create(username=f"person {n}", email=f"p{n}@example.org"))
     for run in runs[:: max(1, len(runs) // 20)]:
-        BandReset.objects.create(
+        BaselineReset.objects.create(
             measure="duration", since=run, at=run.started_at, by="ada", reason="new server"
         )

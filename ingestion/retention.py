@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_celery_results.models import TaskResult
 
-from ingestion.models import Incident, IngestionRun, Notification, Rejection, TaskUse
+from ingestion.models import Incident, IngestionRun, Notification, Rejection, TaskUsage
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def forget(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, i
         "notifications": _delete(_told(now - settled)),
         "incidents": _delete(_over(now - settled)),
         "task_results": _delete(TaskResult.objects.filter(date_done__lt=now - settled)),
-        "task_uses": _delete(TaskUse.objects.filter(started_at__lt=now - runs)),
+        "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
     }
     logger.info("forgotten %s", " ".join(f"{name}={count}" for name, count in gone.items()))

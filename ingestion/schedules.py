@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from ingestion.jobs.heartbeats import beat
-from ingestion.models import IngestionRun, Pulse
+from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def serve(
         try:
             # A connection that the server closed, or that is too old, is not asked again.
             close_old_connections()
-            beat(Pulse.Part.SCHEDULER, clock())
+            beat(Heartbeat.Part.SCHEDULER, clock())
             run_due(ingest, clock())
             look(clock())
         except Exception:

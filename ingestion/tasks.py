@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from ingestion.jobs.heartbeats import beat
-from ingestion.models import IngestionRun, Pulse
+from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.schedules import run_due
 from ingestion.services import forget_now, ingest_now, round_of_the_watchdog
@@ -37,7 +37,7 @@ def ingest_by_hand() -> str:
 @shared_task(ignore_result=True)
 def pulse() -> None:
     """Say that a worker is there and takes tasks."""
-    beat(Pulse.Part.WORKER, timezone.now())
+    beat(Heartbeat.Part.WORKER, timezone.now())
 
 
 @shared_task(ignore_result=True)
@@ -45,7 +45,7 @@ def watch() -> None:
     """Look after the service, unless somebody did a moment ago."""
     now = timezone.now()
     # Here is a worker, also where this comes before the first `pulse`.
-    beat(Pulse.Part.WORKER, now)
+    beat(Heartbeat.Part.WORKER, now)
     round_of_the_watchdog(now)
 
 

@@ -11,7 +11,7 @@ from django_celery_beat.schedulers import DatabaseScheduler
 
 from ingestion import schedules as of_ingestion
 from ingestion.jobs.heartbeats import beat
-from ingestion.models import Pulse
+from ingestion.models import Heartbeat
 from ingestion.services import outage_told
 from recommender import schedules as of_recommender
 
@@ -40,7 +40,7 @@ class TimetableScheduler(DatabaseScheduler):
         self._pulsed = time.monotonic()
         try:
             with outage_told(timezone.now()):
-                beat(Pulse.Part.BEAT, timezone.now())
+                beat(Heartbeat.Part.BEAT, timezone.now())
         except Error as error:
             # The tick itself mends the connection, or tells; silence is what the watchdog then hears.
             logger.warning("pulse_not_written part=beat reason=%s", type(error).__name__)

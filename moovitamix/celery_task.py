@@ -51,7 +51,7 @@ class MeasuredTask(Task):  # type: ignore[type-arg]
 
     def _note(self, started_at: datetime, meter: Meter, *, succeeded: bool) -> None:
         # By name: this module is imported before the models are there.
-        uses = apps.get_model("ingestion", "TaskUse")._default_manager
+        uses = apps.get_model("ingestion", "TaskUsage")._default_manager
         try:
             uses.create(
                 task=self.name, task_id=self.request.id or "", started_at=started_at, succeeded=succeeded,

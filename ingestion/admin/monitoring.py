@@ -10,7 +10,7 @@ from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin.base import ReadOnlyAdmin
-from ingestion.models import BandCheck, BandReset, TaskUse
+from ingestion.models import AnomalyCheck, BaselineReset, TaskUsage
 from ingestion.monitoring.run_review import new_normal
 
 VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "high": "warning"}
@@ -26,8 +26,8 @@ class ReasonForm(ActionForm):
     )
 
 
-@admin.register(BandCheck)
-class BandCheckAdmin(ReadOnlyAdmin):
+@admin.register(AnomalyCheck)
+class AnomalyCheckAdmin(ReadOnlyAdmin):
     list_display = ("run", "measure", "resource", "shown_value", "usual_range", "n", "how")
     list_filter = ("verdict", ("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("=run__id",)
@@ -38,19 +38,19 @@ class BandCheckAdmin(ReadOnlyAdmin):
     action_form = ReasonForm
 
     @display(description="Value", ordering="value")
-    def shown_value(self, check: BandCheck) -> str:
+    def shown_value(self, check: AnomalyCheck) -> str:
         return f"{check.value:,.6g}"
 
     @display(description="Usual")
-    def usual_range(self, check: BandCheck) -> str:
+    def usual_range(self, check: AnomalyCheck) -> str:
         return "" if check.low is None or check.high is None else f"{check.low:,.6g} to {check.high:,.6g}"
 
     @display(description="Verdict", ordering="verdict", label=VERDICT_COLOURS)
-    def how(self, check: BandCheck) -> tuple[str, str]:
+    def how(self, check: AnomalyCheck) -> tuple[str, str]:
         return check.verdict, check.get_verdict_display()
 
     @admin.action(description="This is the new normal: learn anew from this run on", permissions=["handle"])
-    def call_it_the_new_normal(self, request: HttpRequest, chosen: "QuerySet[BandCheck]") -> None:
+    def call_it_the_new_normal(self, request: HttpRequest, chosen: "QuerySet[AnomalyCheck]") -> None:
         reason, by = request.POST.get("reason", "").strip(), request.user.get_username()
         for check in chosen.select_related("run"):
             new_normal(check.measure, check.resource, check.run, by, reason, timezone.now())
@@ -64,20 +64,20 @@ class BandCheckAdmin(ReadOnlyAdmin):
         return request.user.has_perm("ingestion.handle_incident")
 
 
-@admin.register(BandReset)
-class BandResetAdmin(ReadOnlyAdmin):
+@admin.register(BaselineReset)
+class BaselineResetAdmin(ReadOnlyAdmin):
     list_display = ("at", "measure", "resource", "since", "by", "reason")
     list_filter = (("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("by", "reason")
     list_select_related = ("since",)
 
 
-@admin.register(TaskUse)
-class TaskUseAdmin(ReadOnlyAdmin):
+@admin.register(TaskUsage)
+class TaskUsageAdmin(ReadOnlyAdmin):
     list_display = ("task", "started_at", "succeeded", "seconds", "cpu_seconds", "memory")
     list_filter = (("task", admin.AllValuesFieldListFilter), "succeeded", "started_at")
     search_fields = ("=task_id", "task")
 
     @display(description="Peak memory", ordering="peak_memory")
-    def memory(self, use: TaskUse) -> str:
+    def memory(self, use: TaskUsage) -> str:
         return f"{use.peak_memory / 1e6:,.0f} MB"

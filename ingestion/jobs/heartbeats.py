@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 
-from ingestion.models import Pulse
+from ingestion.models import Heartbeat
 
 # Beat and a worker come again within a minute, also when they are started anew.
 SILENT_AFTER: Final = timedelta(minutes=5)
@@ -16,7 +16,7 @@ SILENT_AFTER: Final = timedelta(minutes=5)
 
 def beat(part: str, now: datetime, **facts: Any) -> None:
     """Write that this part is alive; `facts` replace those of its last round."""
-    if not _write(Pulse.objects.filter(part=part), now, facts=facts):
+    if not _write(Heartbeat.objects.filter(part=part), now, facts=facts):
         _create(part, now, facts)
 
 
@@ -26,25 +26,25 @@ def claim(part: str, now: datetime, every: timedelta) -> bool:
     A pulse from the future, which a clock that was set back leaves behind, holds nobody up.
     """
     is_due = Q(at__lte=now - every) | Q(at__gt=now + every)
-    if _write(Pulse.objects.filter(is_due, part=part), now):
+    if _write(Heartbeat.objects.filter(is_due, part=part), now):
         return True
-    return not Pulse.objects.filter(part=part).exists() and _create(part, now, {})
+    return not Heartbeat.objects.filter(part=part).exists() and _create(part, now, {})
 
 
 def note(part: str, **facts: Any) -> None:
     """Add facts to a part's last round, for others to read; nothing where it never did one."""
     with transaction.atomic():
-        pulse = Pulse.objects.select_for_update().filter(part=part).first()
+        pulse = Heartbeat.objects.select_for_update().filter(part=part).first()
         if pulse is not None:
-            Pulse.objects.filter(pk=pulse.pk).update(facts={**pulse.facts, **facts})
+            Heartbeat.objects.filter(pk=pulse.pk).update(facts={**pulse.facts, **facts})
 
 
-def pulses() -> dict[str, Pulse]:
+def pulses() -> dict[str, Heartbeat]:
     """The last sign of life of each part that ever gave one."""
-    return {pulse.part: pulse for pulse in Pulse.objects.all()}
+    return {pulse.part: pulse for pulse in Heartbeat.objects.all()}
 
 
-def is_silent(pulse: Pulse | None, now: datetime) -> bool:
+def is_silent(pulse: Heartbeat | None, now: datetime) -> bool:
     """Whether a part gave no sign of life for too long, or never gave one."""
     return pulse is None or pulse.at <= now - SILENT_AFTER
 
@@ -60,7 +60,7 @@ def _create(part: str, now: datetime, facts: dict[str, Any]) -> bool:
     """False where another process was faster."""
     try:
         with transaction.atomic():
-            Pulse.objects.create(
+            Heartbeat.objects.create(
                 part=part, at=now, since=now, host=socket.gethostname(), pid=os.getpid(), facts=facts
             )
     except IntegrityError:

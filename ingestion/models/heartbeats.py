@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.db import models
 
 
-class Pulse(models.Model):
+class Heartbeat(models.Model):
     """When a part of the service last did its round."""
 
     class Part(models.TextChoices):
@@ -22,13 +22,14 @@ class Pulse(models.Model):
     facts = models.JSONField(default=dict, blank=True)
 
     class Meta:
+        db_table = "ingestion_pulse"
         ordering: ClassVar = ["part"]
 
     def __str__(self) -> str:
         return f"{self.part} at {self.at:%Y-%m-%d %H:%M:%S}"
 
 
-class TaskUse(models.Model):
+class TaskUsage(models.Model):
     """What one background task took."""
 
     task = models.CharField(max_length=100)
@@ -40,6 +41,7 @@ class TaskUse(models.Model):
     peak_memory = models.PositiveBigIntegerField("peak memory in bytes")
 
     class Meta:
+        db_table = "ingestion_taskuse"
         ordering: ClassVar = ["-id"]
         verbose_name = "task cost"
 

@@ -184,7 +184,7 @@ class Rejection(models.Model):
         return f"{self.resource}: {self.field} {self.reason}"
 
 
-class BandCheck(models.Model):
+class AnomalyCheck(models.Model):
     """One measure of one run against the runs before it: usual, or how far off."""
 
     class Verdict(models.TextChoices):
@@ -193,7 +193,7 @@ class BandCheck(models.Model):
         LOW = "low", "lower than usual"
         HIGH = "high", "higher than usual"
 
-    run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="band_checks")
+    run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="anomaly_checks")
     measure = models.CharField(max_length=40, help_text="Such as received or duration.")
     resource = models.CharField(
         max_length=17, choices=RESOURCES, blank=True, help_text="Empty: the whole run."
@@ -207,6 +207,7 @@ class BandCheck(models.Model):
     verdict = models.CharField(max_length=8, choices=Verdict.choices)
 
     class Meta:
+        db_table = "ingestion_bandcheck"
         ordering: ClassVar = ["run", "id"]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -221,7 +222,7 @@ class BandCheck(models.Model):
         return f"{self.measure} {self.resource} of run {self.run_id}: {self.verdict}"
 
 
-class BandReset(models.Model):
+class BaselineReset(models.Model):
     """A person said: this is the new normal. Runs before `since` are not compared with any more."""
 
     measure = models.CharField(max_length=40)
@@ -234,6 +235,7 @@ class BandReset(models.Model):
     reason = models.TextField(blank=True)
 
     class Meta:
+        db_table = "ingestion_bandreset"
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:

@@ -14,11 +14,11 @@ from itertools import combinations
 from statistics import median
 from typing import Final, NamedTuple
 
-from ingestion.models import BandCheck
+from ingestion.models import AnomalyCheck
 from ingestion.monitoring.anomaly_rules import MANY, RULES, SEVERAL, Rule
 from ingestion.monitoring.run_metrics import Account, Point
 
-Verdict = BandCheck.Verdict
+Verdict = AnomalyCheck.Verdict
 K: Final = 4.5
 # So much wider with few runs: a MAD of eight values is itself off by a third.
 FEW: Final = 2.0

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from ingestion.models import BandCheck, BandReset, IngestionRun
+from ingestion.models import AnomalyCheck, BaselineReset, IngestionRun
 from ingestion.monitoring.anomaly_detection import WINDOW, Band, Judgement, judge_account
 from ingestion.monitoring.run_metrics import APPLIED, accounts
 from ingestion.schedules import next_due
@@ -41,7 +41,7 @@ def follow_up_all(now: datetime) -> int:
 
 def new_normal(
     measure: str, resource: str, run: IngestionRun, by: str, reason: str, now: datetime
-) -> BandReset:
+) -> BaselineReset:
     """From `run` on, this is what is usual; the measure is learnt anew, and its incident ends.
 
     Args:
@@ -49,7 +49,7 @@ def new_normal(
         by: who says so.
     """
     with transaction.atomic():
-        reset = BandReset.objects.create(
+        reset = BaselineReset.objects.create(
             measure=measure, resource=resource, since=run, at=now, by=by, reason=reason
         )
         incidents.clear(key_of(measure, resource), now, facts={"new_normal_by": by, "reason": reason})
@@ -93,17 +93,17 @@ def _judge(run: IngestionRun) -> Sequence[Judgement]:
     past = accounts(until_run=run.pk, since=run.started_at - WINDOW)
     resets = {
         (measure, resource): since
-        for measure, resource, since in BandReset.objects.order_by("pk").values_list(
+        for measure, resource, since in BaselineReset.objects.order_by("pk").values_list(
             "measure", "resource", "since_id"
         )
     }
     judgements = list(judge_account(past[-1], past[:-1], resets))
-    BandCheck.objects.bulk_create([_check(run, one) for one in judgements])
+    AnomalyCheck.objects.bulk_create([_check(run, one) for one in judgements])
     return judgements
 
 
-def _check(run: IngestionRun, one: Judgement) -> BandCheck:
-    check = BandCheck(
+def _check(run: IngestionRun, one: Judgement) -> AnomalyCheck:
+    check = AnomalyCheck(
         run=run, measure=one.measure, resource=one.resource, value=one.value, n=one.n, verdict=one.verdict
     )
     if one.band is not None:

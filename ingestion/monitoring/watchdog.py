@@ -9,7 +9,7 @@ from typing import Final
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs.heartbeats import claim, note
-from ingestion.models import Pulse
+from ingestion.models import Heartbeat
 from ingestion.pipeline.ingest import first_line
 
 logger = logging.getLogger(__name__)
@@ -42,12 +42,12 @@ def watch(now: datetime, checks: Sequence[Check], send: Check) -> Round | None:
         checks: called with the moment, in this order; what one finds the next may build on.
         send: called last, as a check is.
     """
-    if not claim(Pulse.Part.WATCHDOG, now, EVERY):
+    if not claim(Heartbeat.Part.WATCHDOG, now, EVERY):
         return None
     names = [_name(check) for check in (*checks, send)]
     _forget_others(names, now)
     failed = tuple(_name(check) for check in (*checks, send) if not _made(check, now))
-    note(Pulse.Part.WATCHDOG, checks=len(names), failed=list(failed))
+    note(Heartbeat.Part.WATCHDOG, checks=len(names), failed=list(failed))
     return Round(tuple(name for name in names if name not in failed), failed)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from ingestion.models import BandCheck
+from ingestion.models import AnomalyCheck
 from ingestion.monitoring.run_metrics import MEASURES, WHOLE, Account
 from moovitamix.dashboard.formatting import NOT_MEASURED, clock, count, figure, number, sentence, stamps
 from moovitamix.dashboard.queries import Bands, Check
@@ -19,10 +19,10 @@ NAMES: Final = {"songs": "Songs", "users": "Listeners", "listening_history": "Se
 # Where a chart starts at nothing, a small part of a large number looks like what it is.
 FROM_ZERO: Final = {"share", "seconds"}
 VERDICTS: Final = {
-    BandCheck.Verdict.LEARNING: "still learning what is usual",
-    BandCheck.Verdict.USUAL: "usual",
-    BandCheck.Verdict.LOW: "lower than usual",
-    BandCheck.Verdict.HIGH: "higher than usual",
+    AnomalyCheck.Verdict.LEARNING: "still learning what is usual",
+    AnomalyCheck.Verdict.USUAL: "usual",
+    AnomalyCheck.Verdict.LOW: "lower than usual",
+    AnomalyCheck.Verdict.HIGH: "higher than usual",
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from ingestion.models import Incident, IngestionRun, Pulse
+from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.run_metrics import APPLIED, WHOLE, Account
 from moovitamix.dashboard.formatting import clock, count, number, sentence, span, until
 from moovitamix.dashboard.queries import Past, Sign, Trouble
@@ -58,7 +58,7 @@ def headline(
 
 def _untold(last: IngestionRun, data: Account | None, signs: Sequence[Sign], oldest: datetime) -> str:
     """What is not as it should be though no incident says so; empty: nothing."""
-    silent = next((sign for sign in signs if sign.part == Pulse.Part.WATCHDOG and sign.is_silent), None)
+    silent = next((sign for sign in signs if sign.part == Heartbeat.Part.WATCHDOG and sign.is_silent), None)
     if silent is not None:
         # Of all parts the only one whose silence opens no incident.
         return f"Nobody watches: the watchdog was last seen {silent.seen}"

@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion.alerts import incidents
 from ingestion.alerts.messages.render import text_of
-from ingestion.models import BandCheck, Incident, IngestionRun, Pulse
+from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.run_metrics import APPLIED, Account, accounts
 from ingestion.schedules import ENTRY, latest_due
 from moovitamix.dashboard.formatting import every, sentence, since, span, until
@@ -133,7 +133,7 @@ def bands(runs: Sequence[int]) -> Bands:
     """What was usual for each of these runs, which go up."""
     if not runs:
         return {}
-    rows = BandCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECKED)
+    rows = AnomalyCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECKED)
     checks = [Check(*row) for row in rows]
     return {(check.run, check.measure, check.resource): check for check in checks}
 
@@ -172,7 +172,7 @@ def signs(now: datetime) -> list[Sign]:
             pulse.part, sentence(pulse.get_part_display()), since(pulse.at, now),
             pulse.at < now - SILENT_AFTER,
         )
-        for pulse in Pulse.objects.all()
+        for pulse in Heartbeat.objects.all()
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.text import Truncator
 
-from ingestion.models import BandCheck, Incident, IngestionRun, Rejection, ResourceReport
+from ingestion.models import AnomalyCheck, Incident, IngestionRun, Rejection, ResourceReport
 from ingestion.monitoring.run_metrics import MEASURES, WHOLE, accounts
 from moovitamix.dashboard.charts import NAMES, VERDICTS, Line, Panel, Table, formulas, panel, table, usual
 from moovitamix.dashboard.formatting import count, figure, number, percent
@@ -89,7 +89,7 @@ class Judged:
 
     @property
     def is_unusual(self) -> bool:
-        return self.verdict in {BandCheck.Verdict.LOW, BandCheck.Verdict.HIGH}
+        return self.verdict in {AnomalyCheck.Verdict.LOW, AnomalyCheck.Verdict.HIGH}
 
 
 def stages(run: IngestionRun, now: datetime) -> list[Stage]:
@@ -212,7 +212,7 @@ def _check_url(check: Check) -> str:
     wanted = {"q": check.run, "measure": check.measure}
     if check.resource:
         wanted["resource__exact"] = check.resource
-    return f"{reverse('admin:ingestion_bandcheck_changelist')}?{urlencode(wanted)}"
+    return f"{reverse('admin:ingestion_anomalycheck_changelist')}?{urlencode(wanted)}"
 
 
 def _formula(check: Check, drawn: int) -> str:
@@ -226,11 +226,11 @@ def _words(check: Check, unit: str) -> str:
     if check.median is None:
         return f"{figure(check.value, unit)}, {usual(check, unit)}."
     distance = ""
-    if check.verdict == BandCheck.Verdict.HIGH and check.median:
+    if check.verdict == AnomalyCheck.Verdict.HIGH and check.median:
         distance = f" ({number(check.value / check.median)} times the median)"
-    if check.verdict == BandCheck.Verdict.LOW and check.median:
+    if check.verdict == AnomalyCheck.Verdict.LOW and check.median:
         distance = f" ({percent(check.value / check.median)} of the median)"
-    verdict = VERDICTS[BandCheck.Verdict(check.verdict)]
+    verdict = VERDICTS[AnomalyCheck.Verdict(check.verdict)]
     return (
         f"{figure(check.value, unit)} is {verdict}{distance}; {usual(check, unit)}, "
         f"median {figure(check.median, unit)} of {number(check.n)} runs."

@@ -9,7 +9,7 @@ from django.db.models import Avg, Count, Max, Subquery
 from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.metrics_core import Metric
 
-from recommender.models import Feedback, ServedList, Shelf, TrainingRun
+from recommender.models import CandidateList, Feedback, ServedList, TrainingRun
 from recommender.registry.registry import champion_row
 
 HOUR: Final = timedelta(hours=1)
@@ -70,7 +70,7 @@ def last_training(now: datetime) -> Iterator[Metric]:
 
 
 def shelves(now: datetime) -> Iterator[Metric]:
-    newest = Shelf.objects.values_list("made_at", flat=True).first()
+    newest = CandidateList.objects.values_list("made_at", flat=True).first()
     if newest is not None:
         yield Gauge(
             "moovitamix_shelf_made_timestamp_seconds", "When the newest shelf was made.", newest.timestamp()

@@ -26,7 +26,7 @@ class ServedListAdmin(ReadOnlyAdmin):
     search_help_text = "A list's id, or a listener's"
     when_empty = "Ask for a first list under “Try a listener”, or by the API with a key."
     list_select_related = ("version",)
-    exclude = ("items", "pages", "shelf")
+    exclude = ("items", "pages", "candidate_list")
     readonly_fields = ("contents", "page_requests")
 
     @display(description="Listener", ordering="listener")

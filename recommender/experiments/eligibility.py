@@ -5,7 +5,7 @@ from typing import Final
 
 from recommender import catalogue_generation
 from recommender.experiments import serving_errors
-from recommender.models import Experiment, ModelVersion, SplitShare, TrainingRun
+from recommender.models import Experiment, ModelVersion, TrafficSplit, TrainingRun
 
 Kind = Experiment.Kind
 BY_ITSELF: Final = "the loop"
@@ -60,10 +60,10 @@ def split_share() -> float:
 
     At a small site a split only takes lists away from the rounds that decide.
     """
-    newest = SplitShare.objects.first()
+    newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0
 
 
-def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> SplitShare:
+def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
     """For the loop's tests from now on; those that run keep theirs."""
-    return SplitShare.objects.create(share=share, reason=reason, by=by, at=now)
+    return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

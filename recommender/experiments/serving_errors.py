@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from recommender.engine.artifact import ArtifactError
-from recommender.models import Experiment, Mishap, ModelVersion, ServedList
+from recommender.models import Experiment, ModelVersion, ServedList, ServingError
 from recommender.registry.registry import Verify
 
 logger = logging.getLogger(__name__)
@@ -23,17 +23,21 @@ Arm = ServedList.Arm
 
 def record(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
     """Write down that a list of this test could not be made as it should."""
-    known = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ARTIFACT)
-    if kind == Mishap.Kind.ARTIFACT and known.exists():
+    known = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
+    if kind == ServingError.Kind.ARTIFACT and known.exists():
         # The test ends by the first: each request until then would only add another.
         return
-    logger.warning("experiment_mishap experiment=%s kind=%s reason=%r", experiment.pk, kind, detail)
-    Mishap.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
+    logger.warning("serving_error experiment=%s kind=%s reason=%r", experiment.pk, kind, detail)
+    ServingError.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
 
 
 def hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
     """Why the challenger must stop at once, in a sentence; empty where it need not."""
-    broken = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ARTIFACT).order_by("-id").first()
+    broken = (
+        ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
+        .order_by("-id")
+        .first()
+    )
     if broken is not None:
         return f"{experiment.challenger} could not be loaded: {broken.detail}"
     return _damaged(experiment, verify) or _too_many_errors(experiment, now) or _too_slow(experiment, now)
@@ -41,7 +45,7 @@ def hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
 
 def may_not_serve(anchor: ModelVersion) -> bool:
     """Whether a former champion was withdrawn, or could not be loaded when it was tested."""
-    broken = Mishap.objects.filter(experiment__challenger=anchor, kind=Mishap.Kind.ARTIFACT)
+    broken = ServingError.objects.filter(experiment__challenger=anchor, kind=ServingError.Kind.ARTIFACT)
     return anchor.role == ModelVersion.Role.WITHDRAWN or broken.exists()
 
 
@@ -61,7 +65,7 @@ def _damaged(experiment: Experiment, verify: Verify) -> str:
 
 def _too_many_errors(experiment: Experiment, now: datetime) -> str:
     """Over all windows since the start: a bad quarter of an hour is not forgotten until it was judged."""
-    moments = Mishap.objects.filter(experiment=experiment, kind=Mishap.Kind.ERROR).values_list(
+    moments = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ERROR).values_list(
         "at", flat=True
     )
     served = ServedList.objects.filter(experiment=experiment)

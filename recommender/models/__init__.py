@@ -1,7 +1,7 @@
 """The tables of the recommender room: models, how they came to be, what was served, said and decided."""
 
 from recommender.models.api_keys import ApiKey
-from recommender.models.experiments import Decision, Experiment, Exposure, ScoredList, SplitShare
+from recommender.models.experiments import Decision, Experiment, Exposure, ScoredList, TrafficSplit
 from recommender.models.monitoring import (
     AttributedListen,
     DriftReport,
@@ -9,10 +9,28 @@ from recommender.models.monitoring import (
     EngagementDay,
     SongEvidence,
 )
-from recommender.models.served import Feedback, Mishap, ServedList, Shelf
+from recommender.models.served import CandidateList, Feedback, ServedList, ServingError
 from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
 
-__all__ = ["ApiKey", "AttributedListen", "Cluster", "Decision", "DriftReport", "EngagedList",
-           "EngagementDay", "Experiment", "Exposure", "Feedback", "Immutable", "Mishap", "ModelVersion",
-           "Promotion", "ScoredList", "ServedList", "Shelf", "SongEvidence", "SplitShare",
-           "TrainingRun"]  # fmt: skip
+__all__ = [
+    "ApiKey",
+    "AttributedListen",
+    "CandidateList",
+    "Cluster",
+    "Decision",
+    "DriftReport",
+    "EngagedList",
+    "EngagementDay",
+    "Experiment",
+    "Exposure",
+    "Feedback",
+    "Immutable",
+    "ModelVersion",
+    "Promotion",
+    "ScoredList",
+    "ServedList",
+    "ServingError",
+    "SongEvidence",
+    "TrafficSplit",
+    "TrainingRun",
+]  # fmt: skip

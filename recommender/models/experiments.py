@@ -89,7 +89,7 @@ class Experiment(models.Model):
         return f"Experiment {self.pk}: {self.challenger} against {self.champion}"
 
 
-class SplitShare(models.Model):
+class TrafficSplit(models.Model):
     """Of how many listeners the loop's own tests give one model alone: the newest row counts."""
 
     share = models.FloatField(help_text="From 0, nobody, to 1.")
@@ -98,6 +98,7 @@ class SplitShare(models.Model):
     reason = models.TextField()
 
     class Meta:
+        db_table = "recommender_splitshare"
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [
             models.CheckConstraint(name="split_share_of_all", condition=Q(share__gte=0, share__lte=1))

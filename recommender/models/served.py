@@ -41,10 +41,10 @@ def cards_of(songs: Iterable[int]) -> dict[int, Card]:
         return {row[0]: Card(*row) for row in cursor.fetchall()}
 
 
-class Shelf(models.Model):
+class CandidateList(models.Model):
     """What one listener's lists are drawn from; written once, so that every draw can be repeated."""
 
-    listener = models.ForeignKey(Listener, models.CASCADE, related_name="shelves", db_index=False)
+    listener = models.ForeignKey(Listener, models.CASCADE, related_name="candidate_lists", db_index=False)
     version = models.ForeignKey(
         ModelVersion,
         models.CASCADE,
@@ -62,12 +62,12 @@ class Shelf(models.Model):
     candidates = models.BinaryField()
 
     class Meta:
-        verbose_name_plural = "shelves"
+        db_table = "recommender_shelf"
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [models.Index(fields=["listener", "-id"], name="shelf_newest_of_listener")]
 
     def __str__(self) -> str:
-        return f"Shelf {self.pk} of listener {self.listener_id}"
+        return f"Candidate list {self.pk} of listener {self.listener_id}"
 
 
 class ServedList(models.Model):
@@ -82,7 +82,9 @@ class ServedList(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="served_lists", db_index=False)
     # RESTRICT and not PROTECT: a listener who is deleted takes their lists and shelves along.
-    shelf = models.ForeignKey(Shelf, models.RESTRICT, related_name="served_lists")
+    candidate_list = models.ForeignKey(
+        CandidateList, models.RESTRICT, related_name="served_lists", db_column="shelf_id"
+    )
     version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
     arm = models.CharField(max_length=11, choices=Arm.choices)
     generated_at = models.DateTimeField()
@@ -99,12 +101,13 @@ class ServedList(models.Model):
         related_name="served_lists",
         db_index=False,
     )
-    challenger_shelf = models.ForeignKey(
-        Shelf,
+    challenger_candidate_list = models.ForeignKey(
+        CandidateList,
         models.RESTRICT,
         null=True,
         blank=True,
         related_name="+",
+        db_column="challenger_shelf_id",
         help_text="What the challenger's places of an interleaved list were drawn from.",
     )
     milliseconds = models.FloatField(
@@ -182,19 +185,20 @@ class Feedback(models.Model):
         return f"{self.get_kind_display()} of song {self.song_id} by listener {self.listener_id}"
 
 
-class Mishap(models.Model):
+class ServingError(models.Model):
     """A list of a test that could not be made as it should: the champion served alone."""
 
     class Kind(models.TextChoices):
         ARTIFACT = "artifact", "the challenger can't be loaded"
         ERROR = "error", "a list could not be drawn"
 
-    experiment = models.ForeignKey("recommender.Experiment", models.CASCADE, related_name="mishaps")
+    experiment = models.ForeignKey("recommender.Experiment", models.CASCADE, related_name="serving_errors")
     kind = models.CharField(max_length=8, choices=Kind.choices)
     detail = models.TextField(blank=True)
     at = models.DateTimeField()
 
     class Meta:
+        db_table = "recommender_mishap"
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [models.Index(fields=["experiment", "at"], name="mishap_of_experiment")]
 

@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec as packing
-from recommender.models import Experiment, Feedback, ModelVersion, ServedList, Shelf
+from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.registry.model_loader import Loaded, Model
 from recommender.serving.candidates import stock
@@ -56,7 +56,7 @@ class Stocked:
         stale: the listener or the model has moved on, and it could not be renewed.
     """
 
-    row: Shelf
+    row: CandidateList
     content: packing.Shelf
     loaded: Loaded
     stale: bool = False
@@ -100,7 +100,7 @@ def ready(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
     return Stocked(row, content, loaded) if content is not None else None
 
 
-def newest(listener_id: int, version_id: int | None) -> tuple[Shelf, bool] | None:
+def newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
     """The listener's newest shelf by a version, and whether it knows all that they said and played.
 
     One query; after a run two more, once. `version_id` None: by popularity.
@@ -117,32 +117,32 @@ def _older(listener_id: int, loaded: Loaded) -> Stocked | None:
     return Stocked(row, content, loaded, stale=True) if row is not None and content is not None else None
 
 
-def _newest(query: str, of: Sequence[int]) -> tuple[Shelf, bool] | None:
+def _newest(query: str, of: Sequence[int]) -> tuple[CandidateList, bool] | None:
     with connection.cursor() as cursor:
         cursor.execute(query, of)
         found = cursor.fetchone()
     if found is None:
         return None
     *columns, knows_newest, is_of_this_run = found
-    row = Shelf.from_db(None, COLUMNS, columns)
+    row = CandidateList.from_db(None, COLUMNS, columns)
     return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged([row]))
 
 
-def _unchanged(rows: Sequence[Shelf]) -> set[int]:
+def _unchanged(rows: Sequence[CandidateList]) -> set[int]:
     """Which of these shelves know all sessions there are after a run; until the next they are believed."""
     run_id = listener_profiles.newest_run()
     marks = listener_profiles.marks([row.listener_id for row in rows])
     same = {row.pk for row in rows if row.history == marks[row.listener_id]}
-    Shelf.objects.filter(pk__in=same).update(run_id=run_id)
+    CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
     return same
 
 
 def due(loaded: Loaded, now: datetime) -> list[int]:
     """Ids, ascending, of the active listeners who have no shelf, or a stale one."""
-    of_same = Shelf.objects.filter(listener_id=OuterRef("listener_id"), version_id=loaded.version_id)
+    of_same = CandidateList.objects.filter(listener_id=OuterRef("listener_id"), version_id=loaded.version_id)
     sessions = ListeningHistory.objects.filter(user_id=OuterRef("listener_id"), unavailable_at=None)
     said = Feedback.objects.filter(listener_id=OuterRef("listener_id"), pk__gt=OuterRef("feedback_id"))
-    fresh = Shelf.objects.filter(
+    fresh = CandidateList.objects.filter(
         ~Exists(of_same.filter(pk__gt=OuterRef("pk"))),
         ~Exists(sessions.filter(created_at__gt=OuterRef("history_at"))),
         Q(history_at__isnull=False) | ~Exists(sessions),
@@ -178,7 +178,7 @@ def prepare(
         known = listener_profiles.read(batch, now)
         tried = [_tried(one, loaded, now, live=False) for one in known.values()]
         rows = [stocked.row for stocked in tried if stocked is not None]
-        Shelf.objects.bulk_create(rows)
+        CandidateList.objects.bulk_create(rows)
         prune(batch, now)
         made += len(rows)
         on_progress(len(batch))
@@ -187,16 +187,18 @@ def prepare(
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
     """Delete shelves that a newer one has long replaced and no served list refers to; how many."""
-    newer = Shelf.objects.filter(
+    newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - STILL_READ
     )
     of_same = newer.filter(version_id=OuterRef("version_id"))
-    served = ServedList.objects.filter(Q(shelf_id=OuterRef("pk")) | Q(challenger_shelf_id=OuterRef("pk")))
+    served = ServedList.objects.filter(
+        Q(candidate_list_id=OuterRef("pk")) | Q(challenger_candidate_list_id=OuterRef("pk"))
+    )
     # By versions that serve no more, and by popularity: gone with any newer shelf.
     tested = Experiment.objects.filter(status=Experiment.Status.RUNNING, challenger=OuterRef("version_id"))
     serves = Q(version__role=ModelVersion.Role.CHAMPION) | Exists(tested)
     is_replaced = Exists(of_same) | (Exists(newer) & ~serves)
-    replaced = Shelf.objects.filter(is_replaced, ~Exists(served), listener_id__in=listener_ids)
+    replaced = CandidateList.objects.filter(is_replaced, ~Exists(served), listener_id__in=listener_ids)
     return replaced.defer("candidates").delete()[0]
 
 
@@ -224,7 +226,7 @@ def _tried(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, liv
 
 def _made(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked:
     content = stock(known, loaded.model, now)
-    row = Shelf(
+    row = CandidateList(
         listener_id=known.listener_id,
         version_id=loaded.version_id,
         made_at=now,
@@ -238,7 +240,7 @@ def _made(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live
     return Stocked(row, content, loaded)
 
 
-def _content_of(row: Shelf | None) -> packing.Shelf | None:
+def _content_of(row: CandidateList | None) -> packing.Shelf | None:
     """What is on it; None where there is no shelf, or its bytes are damaged."""
     if row is None:
         return None
@@ -249,7 +251,7 @@ def _content_of(row: Shelf | None) -> packing.Shelf | None:
         return None
 
 
-def _is_of(row: Shelf, loaded: Loaded, now: datetime) -> bool:
+def _is_of(row: CandidateList, loaded: Loaded, now: datetime) -> bool:
     """Whether it was made by what serves now; what is popular, lately."""
     if row.version_id != loaded.version_id:
         return False

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from recommender.engine.artifact import ArtifactError
 from recommender.experiments import assignment, interleaving_scores, serving_errors
-from recommender.models import Experiment, Exposure, Mishap, ServedList
+from recommender.models import Experiment, Exposure, ServedList, ServingError
 from recommender.registry import model_loader
 from recommender.registry.model_loader import Loaded
 from recommender.serving import candidate_cache
@@ -41,10 +41,10 @@ def of(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Rival 
     except DatabaseError:
         raise
     except ArtifactError as error:
-        serving_errors.record(test, Mishap.Kind.ARTIFACT, str(error), now)
+        serving_errors.record(test, ServingError.Kind.ARTIFACT, str(error), now)
     except Exception as error:
         logger.exception("challenger_broke experiment=%s listener=%s", test.pk, listener_id)
-        serving_errors.record(test, Mishap.Kind.ERROR, type(error).__name__, now)
+        serving_errors.record(test, ServingError.Kind.ERROR, type(error).__name__, now)
     return None
 
 
@@ -78,6 +78,6 @@ def _rival(
     model = loaded.model if is_itself else model_loader.keeper_of(storage).other(test.challenger)
     stocked = candidate_cache.of_rival(listener_id, model, now) if model else None
     if stocked is None:
-        serving_errors.record(test, Mishap.Kind.ERROR, "It breaks on a listener.", now)
+        serving_errors.record(test, ServingError.Kind.ERROR, "It breaks on a listener.", now)
         return None
     return Rival(test, arm, stocked)

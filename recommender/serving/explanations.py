@@ -116,7 +116,7 @@ def versions_of(served: ServedList) -> str | None:
     """The label of the version that drew it; of both, the champion's first, where they took turns."""
     if served.version is None:
         return None
-    rival = served.challenger_shelf.version if served.challenger_shelf else None
+    rival = served.challenger_candidate_list.version if served.challenger_candidate_list else None
     return f"{served.version.label}+{rival.label}" if rival else served.version.label
 
 

@@ -187,7 +187,11 @@ def replay(list_id: UUID) -> Replay:
     Raises:
         UnknownList: no list was served under this id.
     """
-    served = ServedList.objects.select_related("shelf", "challenger_shelf").filter(pk=list_id).first()
+    served = (
+        ServedList.objects.select_related("candidate_list", "challenger_candidate_list")
+        .filter(pk=list_id)
+        .first()
+    )
     if served is None:
         raise UnknownList(list_id)
     drawn = [

@@ -85,7 +85,7 @@ def drawn(
         names = {**names_of(other.loaded, other.row.version_id), **names}
     served = ServedList(
         listener_id=row.listener_id,
-        shelf=row,
+        candidate_list=row,
         version=model.version if model else row.version,
         arm=_arm(model, loaded, rival),
         generated_at=now,
@@ -95,7 +95,7 @@ def drawn(
         artist_cap=terms.artist_cap,
         seed=terms.seed,
         experiment=rival.experiment if rival else None,
-        challenger_shelf=other.row if other else None,
+        challenger_candidate_list=other.row if other else None,
         pages=[page.as_json()],
         items=items_of(picks, cards, row.listener_id, names, now),
     )
@@ -109,14 +109,14 @@ def go_on(served: ServedList, count: int, loaded: Loaded, now: datetime) -> None
     pages = [Page.from_json(page) for page in served.pages]
     for page in pages:
         drawing.page(page)
-    row = served.shelf
+    row = served.candidate_list
     barred = listener_profiles.barred_since(row.listener_id, row.history_at, row.feedback_id)
     page = Page(count, pages[0].excluded).without(barred.intersection(songs))
     page, picks, cards = _draw_available(drawing, page, songs)
     if picks:
-        names = names_of(loaded, served.shelf.version_id)
-        if served.challenger_shelf is not None:
-            names = {**names_of(loaded, served.challenger_shelf.version_id), **names}
+        names = names_of(loaded, served.candidate_list.version_id)
+        if served.challenger_candidate_list is not None:
+            names = {**names_of(loaded, served.challenger_candidate_list.version_id), **names}
         served.pages = [*served.pages, page.as_json()]
         served.items = [*served.items, *items_of(picks, cards, served.listener_id, names, now)]
         served.save(update_fields=["pages", "items"])
@@ -129,9 +129,9 @@ def redraw(served: ServedList) -> list[Picked]:
 
 
 def _again(served: ServedList) -> tuple[Draws, list[int]]:
-    other = served.challenger_shelf
+    other = served.challenger_candidate_list
     return _drawing(
-        packing.unpack(bytes(served.shelf.candidates)),
+        packing.unpack(bytes(served.candidate_list.candidates)),
         packing.unpack(bytes(other.candidates)) if other else None,
         _terms_of(served),
     )

@@ -80,7 +80,7 @@ def test_at_1280_no_list_scrolls_sideways(operator: Page, live_server: LiveServe
     incidents.acknowledge(incidents.report(long, timezone.now()), "a.person.with.a.long.name", timezone.now())
 
     scrolling = {}
-    for name in ("incident", "notification", "ingestionrun", "rejection", "bandcheck"):
+    for name in ("incident", "notification", "ingestionrun", "rejection", "anomalycheck"):
         operator.goto(f"{live_server.url}/admin/ingestion/{name}/")
         expect(operator.get_by_role("textbox").first).to_be_visible()
         scrolling[name] = operator.evaluate(SCROLLS)

@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import BandCheck, IngestionRun, Rejection, ResourceReport
+from ingestion.models import AnomalyCheck, IngestionRun, Rejection, ResourceReport
 from tests.support.operations import make_days
 
 Open = Callable[..., None]
@@ -42,7 +42,7 @@ def run(transactional_db: None) -> IngestionRun:
         run=run, last_run=run, resource="songs", payload='{"id": 1}', fingerprint="1", field="name",
         reason="is missing",
     )  # fmt: skip
-    BandCheck.objects.filter(run=run).update(value=180.0, verdict="high")
+    AnomalyCheck.objects.filter(run=run).update(value=180.0, verdict="high")
     facts = {"measure": "duration", "resource": "", "value": 180.0, "low": 30.0, "high": 90.0, "n": 30}
     incidents.report(Condition("unusual:duration", "unusual", "warning", facts, run.pk), now)
     incidents.report(Condition("beat_dead", "beat_dead", "critical"), now)

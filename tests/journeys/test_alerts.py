@@ -16,13 +16,13 @@ INCIDENTS = 12
 # Opens what is wrong, as a check does.
 OPEN = f"""
 from django.utils import timezone
-from ingestion.incidents import Condition, report
+from ingestion.alerts.incidents import Condition, report
 for number in range({INCIDENTS}):
     report(Condition(f"disk_nearly_full:disk{{number}}", "disk_nearly_full", "critical"), timezone.now())
 """
 CLOSE = """
 from django.utils import timezone
-from ingestion.incidents import clear, open_incidents
+from ingestion.alerts.incidents import clear, open_incidents
 for incident in list(open_incidents()):
     clear(incident.key, timezone.now())
 """
@@ -31,7 +31,7 @@ SEND = """
 from datetime import timedelta
 import requests
 from django.utils import timezone
-from ingestion.configuration import send_alerts
+from ingestion.services import send_alerts
 requests.post("{gate}", json={{}}, timeout=60)
 print(send_alerts(timezone.now() + timedelta(minutes={later})))
 """

@@ -79,7 +79,10 @@ def test_a_file_that_is_no_database_of_the_seed_is_named(sqlite_project: Project
 
 
 def test_an_import_while_a_run_is_at_work_ends_with_three(sqlite_project: Project, legacy: Path) -> None:
-    code = "from ingestion import runs; runs.begin(trigger='command'); print('begun', flush=True)"
+    code = (
+        "from ingestion.pipeline import run_lifecycle;"
+        "run_lifecycle.begin(trigger='command'); print('begun', flush=True)"
+    )
     holder = sqlite_project.start(
         sys.executable, str(ROOT / "manage.py"), "shell", "--no-imports", "-c",
         f"{code}; from threading import Event; Event().wait()",

@@ -26,7 +26,8 @@ WATCH = """
 import json
 from django.utils import timezone
 from ingestion.models import Incident
-from recommender import profiles, watching
+from recommender import listener_profiles as profiles
+from recommender.monitoring import health_checks as watching
 from recommender.models import Experiment, ModelVersion
 watching.model_degraded(timezone.now())
 known = profiles.read([{0}], timezone.now())[{0}]

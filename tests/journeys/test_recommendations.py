@@ -17,7 +17,7 @@ TRAININGS = (
     "import json; from recommender.models import TrainingRun; "
     "print(json.dumps(list(TrainingRun.objects.values_list('status', 'trigger'))))"
 )
-START = "from recommender.starting import start_training; print(start_training().wait(120))"
+START = "from recommender.training.launch import start_training; print(start_training().wait(120))"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ for one in Incident.objects.order_by("pk"):
 LOOK = """
 from datetime import timedelta
 from django.utils import timezone
-from ingestion.operating import round_of_the_watchdog
+from ingestion.services import round_of_the_watchdog
 now = timezone.now()
 for later in {minutes}:
     round_of_the_watchdog(now + timedelta(minutes=later))

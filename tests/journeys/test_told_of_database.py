@@ -20,7 +20,7 @@ LOOK = """
 from datetime import timedelta
 from django.db import OperationalError
 from django.utils import timezone
-from ingestion.operating import round_of_the_watchdog
+from ingestion.services import round_of_the_watchdog
 now = timezone.now()
 for later in {minutes}:
     try:

@@ -35,7 +35,7 @@ IngestionRun.objects.update(started_at=F("started_at") - timedelta(hours=4))
 LOOK = """
 from datetime import timedelta
 from django.utils import timezone
-from ingestion.operating import round_of_the_watchdog
+from ingestion.services import round_of_the_watchdog
 round_of_the_watchdog(timezone.now() + timedelta(minutes={later}))
 """
 

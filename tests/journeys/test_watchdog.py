@@ -41,8 +41,8 @@ for _ in range(8):
 """
 TICK_ONCE = """
 from threading import Event
-from moovitamix import tick
-from ingestion.operating import round_of_the_watchdog
+from moovitamix import watchdog_thread as tick
+from ingestion.services import round_of_the_watchdog
 done = Event()
 def look(now):
     print(round_of_the_watchdog(now).failed)
@@ -54,7 +54,7 @@ FORGET = """
 from datetime import timedelta
 from django.utils import timezone
 from ingestion.models import IngestionRun, Rejection
-from ingestion.operating import forget_now
+from ingestion.services import forget_now
 now = timezone.now()
 for days in (800, 799, 1):
     at = now - timedelta(days=days)

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from ingestion.alerts.incidents import Condition, report
 from ingestion.jobs.heartbeats import beat
-from ingestion.models import IngestionRun, Notification, Pulse, Rejection, ResourceReport
-from recommender.models import Feedback, ServedList, Shelf, TrainingRun
+from ingestion.models import Heartbeat, IngestionRun, Notification, Rejection, ResourceReport
+from recommender.models import CandidateList, Feedback, ServedList, TrainingRun
 from tests.support.operations import make_days
 from tests.support.tested import people_and_songs, version
 
@@ -21,7 +21,7 @@ def fill(now: datetime) -> None:
             incident=opened, event="opened", channel=channel, subject="s", content={}, state=state,
             created_at=now, due_at=now, sent_at=now if state == "sent" else None,
         )  # fmt: skip
-    for part in Pulse.Part.values:
+    for part in Heartbeat.Part.values:
         beat(part, now - MINUTE)
     _models(now)
 
@@ -48,11 +48,22 @@ def _models(now: datetime) -> None:
         finished_at=now - MINUTE, host="h", pid=1, process_started=0.0, version=champion, cpu_seconds=200.0,
         peak_memory=400_000_000,
     )  # fmt: skip
-    shelf = Shelf.objects.create(listener_id=1, version=champion, made_at=now - MINUTE, candidates=b"")
+    shelf = CandidateList.objects.create(
+        listener_id=1, version=champion, made_at=now - MINUTE, candidates=b""
+    )
     ServedList.objects.create(
-        listener_id=1, shelf=shelf, version=champion, arm="champion", generated_at=now - MINUTE, seed="s",
-        discovery=0.3, temperature=0.1, pages=[], items=[], milliseconds=4.0,
-    )  # fmt: skip
+        listener_id=1,
+        candidate_list=shelf,
+        version=champion,
+        arm="champion",
+        generated_at=now - MINUTE,
+        seed="s",
+        discovery=0.3,
+        temperature=0.1,
+        pages=[],
+        items=[],
+        milliseconds=4.0,
+    )
     Feedback.objects.create(
         event_id="e", listener_id=1, song_id=10, kind="like", at=now - MINUTE, received_at=now - MINUTE
     )

@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from ingestion.jobs.heartbeats import beat
 from ingestion.models import (
+    Heartbeat,
     IngestionRun,
-    Pulse,
 )
 from ingestion.schedules import (
     run_due,
@@ -49,7 +49,7 @@ def live(night: datetime, starts_at: datetime) -> None:
     while now <= night + MORNING:
         set_clock(now)
         if now >= starts_at or night.date() != starts_at.date():
-            beat(Pulse.Part.SCHEDULER, now)
+            beat(Heartbeat.Part.SCHEDULER, now)
             tell(run_due(lambda slot: ingest_now(trigger="schedule", slot=slot), now))
         round_of_the_watchdog(now)
         now += STEP

@@ -31,10 +31,10 @@ from ingestion.models import (
 )
 from recommender import retraining, validation
 from recommender.models import (
+    CandidateList,
     Experiment,
     ModelVersion,
     ServedList,
-    Shelf,
     TrainingRun,
 )
 from recommender.monitoring import health_checks
@@ -124,7 +124,7 @@ def prepare() -> None:
 
 def answer() -> dict[str, Any]:
     """What a listener is served, by a process that has just started and finds no shelf."""
-    Shelf.objects.filter(served_lists=None).delete()
+    CandidateList.objects.filter(served_lists=None).delete()
     served = recommendations.recommend(LISTENER, options=serving_options(), seed="the same", now=LATER)
     told = {
         "songs": songs_of(served), "chances": [item["propensity"] for item in served.items],
@@ -162,7 +162,7 @@ def recovered() -> dict[str, Any]:
 def start_again() -> None:
     """Only the champion is left."""
     ServedList.objects.all().delete()
-    Shelf.objects.all().delete()
+    CandidateList.objects.all().delete()
     Experiment.objects.all().delete()
     others = ModelVersion.objects.exclude(role="champion")
     for version in others:

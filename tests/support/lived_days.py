@@ -135,7 +135,7 @@ def live(source: Planted, url: str, what: str = "a day", trouble: Trouble = unha
         "open": sorted(Incident.objects.filter(resolved_at=None).values_list("key", flat=True)),
         "resolved": sorted(Incident.objects.filter(resolved_by_run=run).values_list("key", flat=True)),
         "ever": Incident.objects.count(),
-        "verdicts": {f"{one.measure} {one.resource}": one.verdict for one in run.band_checks.all()},
+        "verdicts": {f"{one.measure} {one.resource}": one.verdict for one in run.anomaly_checks.all()},
     }  # fmt: skip
     sys.stdout.write(json.dumps(told) + "\n")
 

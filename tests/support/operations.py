@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from ingestion.models import RESOURCES, BandCheck, IngestionRun, ResourceReport
+from ingestion.models import RESOURCES, AnomalyCheck, IngestionRun, ResourceReport
 
 ROWS = {"songs": 1000, "users": 200, "listening_history": 30_000}
 
@@ -14,7 +14,7 @@ def make_days(n: int, *, until: datetime, **last: Any) -> list[IngestionRun]:
         [_run(until - timedelta(days=n - 1 - day), **(last if day == n - 1 else {})) for day in range(n)]
     )
     ResourceReport.objects.bulk_create([_report(run, name) for run in runs for name, _ in RESOURCES])
-    BandCheck.objects.bulk_create([_check(run) for run in runs if run.status == "succeeded"])
+    AnomalyCheck.objects.bulk_create([_check(run) for run in runs if run.status == "succeeded"])
     return runs
 
 
@@ -36,8 +36,8 @@ def _report(run: IngestionRun, resource: str) -> ResourceReport:
     )  # fmt: skip
 
 
-def _check(run: IngestionRun) -> BandCheck:
-    return BandCheck(
+def _check(run: IngestionRun) -> AnomalyCheck:
+    return AnomalyCheck(
         run=run, measure="duration", value=60.0, median=58.0, mad=2.0, low=30.0, high=90.0, n=30,
         verdict="usual",
     )  # fmt: skip

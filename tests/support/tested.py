@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingestion.models import IngestionRun, Listener, Song
-from recommender.models import Experiment, ModelVersion, ServedList, Shelf
+from recommender.models import CandidateList, Experiment, ModelVersion, ServedList
 
 START = datetime(2026, 11, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -43,16 +43,28 @@ def interleaved(
     test: Experiment, listener: int, at: datetime, songs: Sequence[int], teams: Sequence[bool]
 ) -> ServedList:
     """A list whose places were drawn by the challenger where `teams` says so."""
-    shelf = Shelf.objects.create(listener_id=listener, version=test.champion, made_at=at, candidates=b"")
+    shelf = CandidateList.objects.create(
+        listener_id=listener, version=test.champion, made_at=at, candidates=b""
+    )
     items = [
         {"song": song, "cluster": 1, "affinity": 0.5, "propensity": 0.1, "familiar": False, "reason": "",
          "by_challenger": team}
         for song, team in zip(songs, teams, strict=True)
     ]  # fmt: skip
     return ServedList.objects.create(
-        listener_id=listener, shelf=shelf, challenger_shelf=shelf, version=test.champion, experiment=test,
-        arm="interleaved", generated_at=at, discovery=0.3, temperature=0.1, seed="s", pages=[], items=items,
-    )  # fmt: skip
+        listener_id=listener,
+        candidate_list=shelf,
+        challenger_candidate_list=shelf,
+        version=test.champion,
+        experiment=test,
+        arm="interleaved",
+        generated_at=at,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=items,
+    )
 
 
 def read_the_source(at: datetime, status: str = "succeeded", **fields: Any) -> IngestionRun:

@@ -10,12 +10,12 @@ from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs import lock
 from ingestion.jobs.heartbeats import is_silent, pulses
-from ingestion.models import IngestionRun, Pulse
+from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import Due, last_due, next_due
 
 NOT_STARTED: Final = "run_not_started"
 NOT_FINISHED: Final = "run_not_finished"
-STARTERS: Final = (Pulse.Part.BEAT, Pulse.Part.SCHEDULER)
+STARTERS: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.SCHEDULER)
 # A trial run and an import of old data bring no day's data in.
 OF_THE_DAY: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
 
@@ -73,7 +73,7 @@ def _started(due: Due) -> IngestionRun | None:
     return runs.order_by("pk").first()
 
 
-def _could_start(due: Due, alive: dict[str, Pulse], now: datetime) -> datetime:
+def _could_start(due: Due, alive: dict[str, Heartbeat], now: datetime) -> datetime:
     """When nothing stood in the run's way any more: no other run, and somebody there to start it."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
@@ -83,11 +83,11 @@ def _could_start(due: Due, alive: dict[str, Pulse], now: datetime) -> datetime:
     return max(moments)
 
 
-def _why_not_started(alive: dict[str, Pulse], now: datetime) -> str:
+def _why_not_started(alive: dict[str, Heartbeat], now: datetime) -> str:
     starters = [alive[part] for part in STARTERS if part in alive]
     last = max(starters, key=lambda pulse: pulse.at, default=None)
-    if last is not None and last.part == Pulse.Part.SCHEDULER:
+    if last is not None and last.part == Heartbeat.Part.SCHEDULER:
         return "scheduler_dead" if is_silent(last, now) else "not_taken"
     if is_silent(last, now):
         return "beat_dead"
-    return "worker_gone" if is_silent(alive.get(Pulse.Part.WORKER), now) else "not_taken"
+    return "worker_gone" if is_silent(alive.get(Heartbeat.Part.WORKER), now) else "not_taken"

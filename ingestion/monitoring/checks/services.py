@@ -10,7 +10,7 @@ from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs import lock
 from ingestion.jobs.heartbeats import SILENT_AFTER, is_silent, note, pulses
-from ingestion.models import IngestionRun, Pulse
+from ingestion.models import Heartbeat, IngestionRun
 
 BEAT, WORKER, QUEUE, DISK = "beat_dead", "worker_gone", "queue_growing", "disk_nearly_full"
 # A queue that for so long only grew, and by so much of its limit, will not get shorter by itself.
@@ -24,8 +24,8 @@ CRITICAL_SHARE: Final = 0.03
 def beat_alive(now: datetime) -> None:
     """Report that Beat fell silent, where it was ever there and no foreground scheduler took its place."""
     alive = pulses()
-    beat = alive.get(Pulse.Part.BEAT)
-    if beat is None or not is_silent(beat, now) or _scheduler_lives(alive.get(Pulse.Part.SCHEDULER), now):
+    beat = alive.get(Heartbeat.Part.BEAT)
+    if beat is None or not is_silent(beat, now) or _scheduler_lives(alive.get(Heartbeat.Part.SCHEDULER), now):
         incidents.clear(BEAT, now)
         return
     incidents.report(Condition(BEAT, BEAT, Severity.CRITICAL, _silence(beat, now)), now)
@@ -39,7 +39,7 @@ def workers_alive(now: datetime, answers: Callable[[], bool]) -> None:
             and takes no other task meanwhile.
     """
     alive = pulses()
-    beat, worker = alive.get(Pulse.Part.BEAT), alive.get(Pulse.Part.WORKER)
+    beat, worker = alive.get(Heartbeat.Part.BEAT), alive.get(Heartbeat.Part.WORKER)
     if is_silent(beat, now):
         return
     # Where no worker ever came, one is missed when Beat has been sending for long enough.
@@ -55,10 +55,10 @@ def workers_alive(now: datetime, answers: Callable[[], bool]) -> None:
 
 def queue_growing(now: datetime, length: int, limit: int) -> None:
     """Report a queue that is too long, or only grew for ten minutes; not where no worker is there."""
-    watchdog = pulses().get(Pulse.Part.WATCHDOG)
+    watchdog = pulses().get(Heartbeat.Part.WATCHDOG)
     kept = watchdog.facts.get("queue", []) if watchdog else []
     past = [[at, n] for at, n in kept if datetime.fromisoformat(at) > now - 2 * GROWING_FOR]
-    note(Pulse.Part.WATCHDOG, queue=[*past, [now.isoformat(), length]])
+    note(Heartbeat.Part.WATCHDOG, queue=[*past, [now.isoformat(), length]])
     if incidents.open_incidents().filter(key=WORKER).exists():
         return
     if length <= limit and not _only_grew([*past, [now.isoformat(), length]], now, GROWING_SHARE * limit):
@@ -84,7 +84,7 @@ def disk_room(
     incidents.settle(DISK, [disk for disk in disks.values() if disk is not None], now)
 
 
-def _scheduler_lives(scheduler: Pulse | None, now: datetime) -> bool:
+def _scheduler_lives(scheduler: Heartbeat | None, now: datetime) -> bool:
     """A foreground scheduler gives no sign of life while it runs an ingestion; the run itself does."""
     run = lock.running(IngestionRun)
     if scheduler is None or run is None:
@@ -92,7 +92,7 @@ def _scheduler_lives(scheduler: Pulse | None, now: datetime) -> bool:
     return not is_silent(scheduler, now) or (run.host, run.pid) == (scheduler.host, scheduler.pid)
 
 
-def _silence(pulse: Pulse, now: datetime) -> dict[str, Any]:
+def _silence(pulse: Heartbeat, now: datetime) -> dict[str, Any]:
     age = (now - pulse.at).total_seconds()
     return {"last_seen_at": pulse.at.isoformat(), "age_seconds": age, "host": pulse.host}
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import Text, text_of
 from ingestion.management.base import require_tables
-from ingestion.models import Incident, IngestionRun, Pulse
+from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.watchdog import Round
 from ingestion.services import alert_channels, outage_told, round_of_the_watchdog
 
@@ -94,7 +94,7 @@ def _not_set_up() -> list[str]:
     missing = []
     if not IngestionRun.objects.exists():
         missing.append("nothing was ever read (python manage.py runingest).")
-    if not Pulse.objects.filter(part__in=("beat", "scheduler")).exists():
+    if not Heartbeat.objects.filter(part__in=("beat", "scheduler")).exists():
         missing.append("nothing starts runs by itself (celery -A moovitamix worker -B, or runscheduler).")
     if not alert_channels():
         missing.append("nobody is told when something goes wrong (python manage.py testalert says how).")

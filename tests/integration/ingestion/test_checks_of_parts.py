@@ -11,7 +11,7 @@ from django.conf import settings
 from ingestion import services
 from ingestion.jobs.heartbeats import beat, claim
 from ingestion.jobs.lock import holder
-from ingestion.models import Incident, IngestionRun, Pulse
+from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks.services import beat_alive, disk_room, queue_growing, workers_alive
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ def somebody() -> bool:
 def alive(part: str, minutes_ago: float, since_minutes: float = 600) -> None:
     """A part that was there for long, and gave its last sign of life so long ago."""
     beat(part, NOW - since_minutes * MINUTE)
-    Pulse.objects.filter(part=part).update(at=NOW - minutes_ago * MINUTE)
+    Heartbeat.objects.filter(part=part).update(at=NOW - minutes_ago * MINUTE)
 
 
 def open_keys() -> list[str]:

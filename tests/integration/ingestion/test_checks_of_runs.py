@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion.jobs.heartbeats import beat
 from ingestion.jobs.lock import holder
-from ingestion.models import Incident, IngestionRun, Pulse
+from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks.freshness import data_fresh
 from ingestion.monitoring.checks.runs import runs_finished, runs_started
 from ingestion.monitoring.run_review import follow_up_all
@@ -43,7 +43,7 @@ def make_run(started: datetime, *, minutes: float | None = 10, **fields: Any) ->
 
 def alive(part: str, at: datetime, since: datetime) -> None:
     beat(part, since)
-    Pulse.objects.filter(part=part).update(at=at)
+    Heartbeat.objects.filter(part=part).update(at=at)
 
 
 def open_reasons() -> dict[str, str]:

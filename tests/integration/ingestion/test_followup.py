@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.models import BandCheck, Incident, IngestionRun
+from ingestion.models import AnomalyCheck, Incident, IngestionRun
 from ingestion.monitoring.run_review import follow_up, follow_up_all, new_normal
 from ingestion.services import ingest_now
 from tests.support.past import FIRST_DAY, make_report, make_run
@@ -119,7 +119,7 @@ def test_a_usual_run_is_checked_and_opens_nothing() -> None:
 
     follow_up(run, after(run))
 
-    check = run.band_checks.get(measure="received", resource="songs")
+    check = run.anomaly_checks.get(measure="received", resource="songs")
     assert check.verdict == "usual"
     # 4.5 x (1 + 2/20) x 3 % of the median.
     assert [check.low, check.high] == pytest.approx([1002 - 148.8, 1002 + 148.8], abs=3)
@@ -151,7 +151,7 @@ def test_the_first_week_only_learns() -> None:
 
     follow_up(run, after(run))
 
-    assert set(run.band_checks.values_list("verdict", flat=True)) == {"learning"}
+    assert set(run.anomaly_checks.values_list("verdict", flat=True)) == {"learning"}
     assert open_keys() == []
 
 
@@ -186,8 +186,8 @@ def test_what_a_person_calls_the_new_normal_is_learnt_anew() -> None:
     assert opened == ["unusual:duration"]
     assert open_keys() == []
     assert Incident.objects.get().resolution["new_normal_by"] == "ada"
-    assert next_slow.band_checks.get(measure="duration").verdict == "learning"
-    assert next_slow.band_checks.get(measure="received", resource="songs").verdict == "usual"
+    assert next_slow.anomaly_checks.get(measure="duration").verdict == "learning"
+    assert next_slow.anomaly_checks.get(measure="received", resource="songs").verdict == "usual"
 
 
 def test_a_catalogue_that_a_person_accepted_ends_all_that_was_unusual() -> None:
@@ -201,7 +201,7 @@ def test_a_catalogue_that_a_person_accepted_ends_all_that_was_unusual() -> None:
     follow_up(accepted, after(accepted))
 
     assert open_keys() == []
-    assert not BandCheck.objects.filter(run=accepted).exists()
+    assert not AnomalyCheck.objects.filter(run=accepted).exists()
 
 
 def test_a_run_soon_after_another_is_not_told_that_news_is_missing() -> None:
@@ -216,7 +216,7 @@ def test_a_run_soon_after_another_is_not_told_that_news_is_missing() -> None:
 
     follow_up(silent, after(silent))
 
-    assert not again.band_checks.filter(measure="new").exists()
+    assert not again.anomaly_checks.filter(measure="new").exists()
     assert open_keys() == ["unusual:new:listening_history"]
 
 
@@ -276,8 +276,8 @@ ON_A_DATABASE = """
 import json
 from datetime import timedelta
 from pathlib import Path
-from ingestion.configuration import ingest_now
-from ingestion.followup import follow_up_all
+from ingestion.services import ingest_now
+from ingestion.monitoring.run_review import follow_up_all
 from ingestion.models import Incident
 from tests.support.past import FIRST_DAY, make_report, make_run
 for day in range(20):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingestion.jobs.heartbeats import beat, claim, is_silent, note, pulses
-from ingestion.models import Pulse
+from ingestion.models import Heartbeat
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -24,7 +24,7 @@ def test_a_part_that_beats_again_keeps_its_beginning_and_gets_new_facts() -> Non
 
 def test_another_process_of_a_part_begins_anew() -> None:
     beat("worker", NOW)
-    Pulse.objects.update(pid=1)
+    Heartbeat.objects.update(pid=1)
 
     beat("worker", NOW + MINUTE)
 

@@ -170,7 +170,7 @@ MANY = """
 import json
 from datetime import UTC
 from django.utils import timezone
-from ingestion import rejections, runs
+from ingestion.pipeline import rejections, run_lifecycle as runs
 from ingestion.models import Listener, ListeningHistory, Rejection
 now = timezone.now()
 run = runs.begin(trigger="command")

@@ -7,7 +7,7 @@ import pytest
 from django_celery_results.models import TaskResult
 
 from ingestion import retention
-from ingestion.models import Incident, IngestionRun, Notification, Rejection, ResourceReport, TaskUse
+from ingestion.models import Incident, IngestionRun, Notification, Rejection, ResourceReport, TaskUsage
 from tests.support.past import FIRST_DAY, make_run
 
 pytestmark = pytest.mark.django_db
@@ -131,7 +131,7 @@ def test_of_an_open_incident_only_old_reminders_go() -> None:
 
 def test_costs_of_tasks_are_kept_as_runs_are_and_their_results_as_what_is_settled() -> None:
     for days in (1, 91, 731):
-        TaskUse.objects.create(
+        TaskUsage.objects.create(
             task="t", task_id=str(days), started_at=NOW - days * DAY, succeeded=True, seconds=2,
             cpu_seconds=1, peak_memory=1,
         )  # fmt: skip
@@ -140,7 +140,7 @@ def test_costs_of_tasks_are_kept_as_runs_are_and_their_results_as_what_is_settle
 
     forget()
 
-    assert list(TaskUse.objects.order_by("pk").values_list("task_id", flat=True)) == ["1", "91"]
+    assert list(TaskUsage.objects.order_by("pk").values_list("task_id", flat=True)) == ["1", "91"]
     assert [result.task_id for result in TaskResult.objects.all()] == ["1"]
 
 

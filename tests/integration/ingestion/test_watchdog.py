@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.jobs.heartbeats import pulses
-from ingestion.models import Incident, IngestionRun, Pulse
+from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.watchdog import Round, watch
 from ingestion.schedules import serve, sync_timetable
 from ingestion.services import round_of_the_watchdog
@@ -52,7 +52,7 @@ def test_every_check_is_made_in_order_and_the_messages_are_sent_last() -> None:
 
     assert made == Round(("first", "last", "send"), ())
     assert looked == ["first", "last", "send"]
-    assert Pulse.objects.get(part="watchdog").at == NOW
+    assert Heartbeat.objects.get(part="watchdog").at == NOW
 
 
 def test_a_check_that_raises_is_an_incident_and_keeps_no_other_from_being_made() -> None:

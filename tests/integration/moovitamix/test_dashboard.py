@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import IngestionRun, Pulse
+from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import sync_timetable
 from recommender import services
 from tests.support.operations import make_days
@@ -121,7 +121,7 @@ def test_old_data_is_not_well_though_the_last_run_was(staff: Client) -> None:
 def test_all_is_not_well_while_nobody_watches(staff: Client) -> None:
     make_days(3, until=an_hour_ago())
     past = timezone.now() - timedelta(minutes=20)
-    Pulse.objects.create(part="watchdog", at=past, since=past, host="here", pid=1)
+    Heartbeat.objects.create(part="watchdog", at=past, since=past, host="here", pid=1)
 
     assert "Nobody watches: the watchdog was last seen 20 minutes ago" in text_of(staff)
 

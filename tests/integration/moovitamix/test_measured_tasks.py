@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Task
 
-from ingestion.models import TaskUse
+from ingestion.models import TaskUsage
 from ingestion.tasks import ingest_due
 from moovitamix.celery import app
 from moovitamix.celery_task import MeasuredTask
@@ -50,7 +50,7 @@ def test_a_long_task_leaves_its_seconds_cpu_and_memory(
     monkeypatch.setattr("moovitamix.celery_task.SAMPLE_EVERY", 0.02)
     done = make_task(burn).apply()
 
-    use = TaskUse.objects.get()
+    use = TaskUsage.objects.get()
 
     assert done.result == 120_000_000
     assert (use.task, use.task_id, use.succeeded) == ("tests.burn", done.id, True)
@@ -63,14 +63,14 @@ def test_a_failed_task_is_kept_however_short(make_task: Make) -> None:
     done = make_task(break_down).apply()
 
     assert done.failed()
-    assert TaskUse.objects.get().succeeded is False
+    assert TaskUsage.objects.get().succeeded is False
 
 
 def test_a_look_that_finds_nothing_to_do_leaves_nothing() -> None:
     ingest_due.apply()
 
     assert isinstance(app.tasks["ingestion.tasks.ingest_due"], MeasuredTask)
-    assert TaskUse.objects.count() == 0
+    assert TaskUsage.objects.count() == 0
 
 
 def test_a_call_without_a_worker_is_not_measured(make_task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,4 +78,4 @@ def test_a_call_without_a_worker_is_not_measured(make_task: Make, monkeypatch: p
 
     make_task(burn)()
 
-    assert TaskUse.objects.count() == 0
+    assert TaskUsage.objects.count() == 0

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import BandCheck, IngestionRun, Rejection, ResourceReport
+from ingestion.models import AnomalyCheck, IngestionRun, Rejection, ResourceReport
 from tests.support.operations import make_days
 
 pytestmark = pytest.mark.django_db
@@ -145,7 +145,7 @@ def test_what_changed_is_shown_before_and_after_and_of_listeners_only_that_it_di
 def test_an_unusual_measure_says_how_far_off_it_is_and_leads_to_the_new_normal(
     staff: Client, run: IngestionRun
 ) -> None:
-    BandCheck.objects.filter(run=run).update(value=180.0, median=60.0, low=30.0, high=90.0, verdict="high")
+    AnomalyCheck.objects.filter(run=run).update(value=180.0, median=60.0, low=30.0, high=90.0, verdict="high")
 
     page = page_of(staff, run)
 
@@ -153,8 +153,8 @@ def test_an_unusual_measure_says_how_far_off_it_is_and_leads_to_the_new_normal(
         "3 min is higher than usual (3 times the median); usual: 30 s to 1.5 min, median 60 s of 30 runs."
         in read(page)
     )
-    assert f"/admin/ingestion/bandcheck/?q={run.pk}&amp;measure=duration" in page
-    assert staff.get(f"/admin/ingestion/bandcheck/?q={run.pk}&measure=duration").status_code == 200
+    assert f"/admin/ingestion/anomalycheck/?q={run.pk}&amp;measure=duration" in page
+    assert staff.get(f"/admin/ingestion/anomalycheck/?q={run.pk}&measure=duration").status_code == 200
 
 
 def test_a_chart_holds_the_runs_with_their_bands(staff: Client, run: IngestionRun) -> None:

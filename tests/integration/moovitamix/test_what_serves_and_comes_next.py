@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from ingestion.models import Pulse
+from ingestion.models import Heartbeat
 from ingestion.schedules import ENTRY
 from moovitamix.dashboard.queries import next_run, timetable
 from recommender.models import ModelVersion
@@ -112,7 +112,9 @@ def test_the_daily_run_is_next_when_its_own_rule_says_so(db: None, now: str, due
 def test_each_part_that_was_ever_seen_says_when(staff: Client) -> None:
     now = timezone.now()
     for part, seconds in (("beat", 12), ("worker", 400)):
-        Pulse.objects.create(part=part, at=now - timedelta(seconds=seconds), since=now, host="here", pid=1)
+        Heartbeat.objects.create(
+            part=part, at=now - timedelta(seconds=seconds), since=now, host="here", pid=1
+        )
 
     text = read(staff)
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from ingestion.models import Listener, ListeningHistory
-from recommender.models import ApiKey, Feedback, ModelVersion, Promotion, ServedList, Shelf
+from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
 from recommender.serving import recommendations
 from recommender.serving.recommendations import Options
 from recommender.training.train import Order, retrain
@@ -48,7 +48,7 @@ def test_every_list_opens_empty_and_filled(staff: Client, at_home: Options, mode
     recommendations.recommend(listener(), options=at_home)
 
     filled = page(staff, f"admin:recommender_{model}_changelist")
-    for rows in (Promotion, ServedList, Shelf, Feedback):
+    for rows in (Promotion, ServedList, CandidateList, Feedback):
         rows.objects.all().delete()
     ModelVersion.objects.all().delete()
     empty = page(staff, f"admin:recommender_{model}_changelist")

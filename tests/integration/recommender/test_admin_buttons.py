@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from recommender.experiments import eligibility
-from recommender.models import Experiment, ModelVersion, SplitShare
+from recommender.models import Experiment, ModelVersion, TrafficSplit
 from tests.support.tested import START, experiment, people_and_songs, version
 
 pytestmark = pytest.mark.django_db
@@ -77,7 +77,7 @@ def test_a_person_without_the_permission_starts_no_test_and_sets_no_split() -> N
     client.post(reverse("admin:recommender_modelversion_start_test", args=[test.challenger_id]), asked)
     client.post(reverse("admin:recommender_experiment_set_split"), asked)
 
-    assert (Experiment.objects.count(), SplitShare.objects.count()) == (1, 0)
+    assert (Experiment.objects.count(), TrafficSplit.objects.count()) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ingestion.models import Listener
 from recommender import retraining
 from recommender.engine import artifact
 from recommender.experiments import assignment, lifecycle
-from recommender.models import EngagedList, Experiment, Exposure, ModelVersion, SplitShare
+from recommender.models import EngagedList, Experiment, Exposure, ModelVersion, TrafficSplit
 from recommender.serving import recommendations
 from recommender.training.train import Order, retrain
 from tests.support.lists import NOW
@@ -119,5 +119,5 @@ def test_the_loops_own_tests_split_as_many_listeners_as_staff_set(
     assert test is not None
     assert test.split_share == 0.3
     assert "30 % of the\n    listeners get lists of one model alone" in told
-    row = SplitShare.objects.get()
+    row = TrafficSplit.objects.get()
     assert (row.share, row.by, row.reason) == (0.3, "ada", "We want to know.")

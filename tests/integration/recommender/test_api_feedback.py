@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from recommender.models import Feedback, ServedList, Shelf
+from recommender.models import CandidateList, Feedback, ServedList
 from tests.support.api import Caller, make_caller, make_listener, make_song
 
 pytestmark = pytest.mark.django_db
@@ -26,11 +26,18 @@ def event(**fields: Any) -> dict[str, Any]:
 
 def make_list(listener: int) -> ServedList:
     now = timezone.now()
-    shelf = Shelf.objects.create(listener_id=listener, made_at=now, candidates=b"")
+    shelf = CandidateList.objects.create(listener_id=listener, made_at=now, candidates=b"")
     return ServedList.objects.create(
-        listener_id=listener, shelf=shelf, arm="fallback", generated_at=now, discovery=0.3, temperature=0.1,
-        seed="s", pages=[], items=[],
-    )  # fmt: skip
+        listener_id=listener,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=now,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=[],
+    )
 
 
 @pytest.mark.parametrize("kind", ["like", "dislike", "skip", "wrong_style"])

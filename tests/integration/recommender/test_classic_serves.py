@@ -86,7 +86,7 @@ def test_the_first_pick_is_as_probable_as_its_clusters_share(options: Options) -
         row.cluster_id: row.affinity
         for row in recommendations.affinities_of(LISTENER, options=options, now=NOW)
     }
-    on_shelf = set(unpack(bytes(recommend(options).shelf.candidates)).clusters.tolist())
+    on_shelf = set(unpack(bytes(recommend(options).candidate_list.candidates)).clusters.tolist())
     total = sum(shares.get(cluster, 0) for cluster in on_shelf)
 
     firsts = [recommend(options, n=1, seed=str(seed)).items[0] for seed in range(40)]
@@ -151,8 +151,8 @@ def test_prepared_listeners_get_what_live_scoring_gives_them(
 
     prepared = recommend(options, seed="a")
 
-    assert live.shelf.live
-    assert not prepared.shelf.live
+    assert live.candidate_list.live
+    assert not prepared.candidate_list.live
     assert prepared.items == live.items
 
 
@@ -299,8 +299,9 @@ import json
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from recommender import champion, serving
-from recommender.engine.shelf import unpack
+from recommender.registry import model_loader as champion
+from recommender.serving import recommendations as serving
+from recommender.engine.sampling.candidate_codec import unpack
 from recommender.models import ModelVersion, ServedList, Shelf
 from tests.support.api import make_caller
 from tests.support.listening import fill, small_world

@@ -12,7 +12,7 @@ import pytest
 from ingestion.models import Incident, Song
 from recommender import retraining, services
 from recommender.experiments import assignment, lifecycle
-from recommender.models import Experiment, Mishap, ModelVersion, Promotion, ServedList
+from recommender.models import Experiment, ModelVersion, Promotion, ServedList, ServingError
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
@@ -165,7 +165,7 @@ def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
     damage(storage / versions[NEW].label)
 
     served = [serve(storage) for _ in range(2)]
-    mishaps = Mishap.objects.count()
+    mishaps = ServingError.objects.count()
     retraining.look(NOW + timedelta(hours=1), services.verify)
 
     test.refresh_from_db()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ingestion.models import Listener, ListeningHistory
-from recommender.models import AttributedListen, DriftReport, Feedback, ServedList, Shelf
+from recommender.models import AttributedListen, CandidateList, DriftReport, Feedback, ServedList
 from recommender.monitoring import listening_drift
 from recommender.monitoring.alerts import causes_told
 from recommender.registry import model_loader
@@ -114,13 +114,13 @@ def test_half_the_way_is_an_alarm_in_the_second_week_whichever_version_served_in
 
 def test_recommended_plays_do_not_count_as_organic(model: Model) -> None:
     listen(model, moved=0.7)
-    shelf = Shelf.objects.create(
+    shelf = CandidateList.objects.create(
         listener=Listener.objects.all()[0], version=model.version, made_at=NOW, candidates=b""
     )
     rows = []
     for session in ListeningHistory.objects.filter(created_at__gte=MONDAY):
         served = ServedList.objects.create(
-            listener_id=session.user_id, shelf=shelf, version=model.version, arm="champion",
+            listener_id=session.user_id, candidate_list=shelf, version=model.version, arm="champion",
             generated_at=session.created_at, discovery=0.3, temperature=0.1, seed="s", pages=[], items=[],
         )  # fmt: skip
         rows += [

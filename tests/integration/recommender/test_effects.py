@@ -38,7 +38,7 @@ def test_a_liked_song_brings_its_like(options: Options) -> None:
 
     assert affinity(options, cluster) > dear
     assert liked not in songs_of(after)
-    assert after.shelf_id != before.shelf_id
+    assert after.candidate_list_id != before.candidate_list_id
     place = {song: songs_of(before).index(song) for song in songs_of(before)}
     moved = [
         place[item["song"]] - rank for rank, item in enumerate(after.items)

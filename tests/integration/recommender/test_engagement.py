@@ -9,13 +9,13 @@ from ingestion.models import ListeningHistory
 from recommender.feedback.engagement import update
 from recommender.models import (
     AttributedListen,
+    CandidateList,
     EngagedList,
     EngagementDay,
     Feedback,
     ModelVersion,
     Promotion,
     ServedList,
-    Shelf,
 )
 from recommender.monitoring.alerts import watch_engagement
 from tests.support.tested import DAY, START, people_and_songs, read_the_source, version
@@ -35,9 +35,9 @@ def champion() -> ModelVersion:
 def serve(
     of: ModelVersion, songs: list[int], at: datetime = START, listener: int = 1, arm: str = "champion"
 ) -> ServedList:
-    shelf = Shelf.objects.create(listener_id=listener, version=of, made_at=at, candidates=b"")
+    shelf = CandidateList.objects.create(listener_id=listener, version=of, made_at=at, candidates=b"")
     return ServedList.objects.create(
-        listener_id=listener, shelf=shelf, version=of, arm=arm, generated_at=at, discovery=0.3,
+        listener_id=listener, candidate_list=shelf, version=of, arm=arm, generated_at=at, discovery=0.3,
         temperature=0.1, seed="s", pages=[], items=[{"song": song} for song in songs],
     )  # fmt: skip
 
@@ -225,10 +225,17 @@ def test_a_list_of_a_test_counts_for_the_champion_of_that_moment(champion: Model
 
 
 def test_lists_of_popularity_belong_to_no_version(champion: ModelVersion) -> None:
-    shelf = Shelf.objects.create(listener_id=1, made_at=START, candidates=b"")
+    shelf = CandidateList.objects.create(listener_id=1, made_at=START, candidates=b"")
     ServedList.objects.create(
-        listener_id=1, shelf=shelf, arm="fallback", generated_at=START, discovery=0.3, temperature=0.1,
-        seed="s", pages=[], items=[{"song": 10}],
-    )  # fmt: skip
+        listener_id=1,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=START,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=[{"song": 10}],
+    )
 
     assert update(LATER) == 0

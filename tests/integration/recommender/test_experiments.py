@@ -13,11 +13,11 @@ from recommender.models import (
     Decision,
     Experiment,
     Exposure,
-    Mishap,
     ModelVersion,
     Promotion,
     ScoredList,
     ServedList,
+    ServingError,
     TrainingRun,
 )
 from recommender.registry import registry
@@ -66,15 +66,23 @@ def rounds(test: Experiment, *, wins: int, losses: int, listeners: int = 60, day
         won = wins * (place + 1) // number - wins * place // number
         lost = losses * (place + 1) // number - losses * place // number
         rows.append((won, lost))
-    shelf = interleaved(test, 1, START - DAY, [10, 11], TEAMS).shelf
+    shelf = interleaved(test, 1, START - DAY, [10, 11], TEAMS).candidate_list
     lists = ServedList.objects.bulk_create(
         ServedList(
-            listener_id=listener, shelf=shelf, version=test.champion, experiment=test, arm="interleaved",
-            generated_at=at, discovery=0.3, temperature=0.1, seed="s", pages=[],
+            listener_id=listener,
+            candidate_list=shelf,
+            version=test.champion,
+            experiment=test,
+            arm="interleaved",
+            generated_at=at,
+            discovery=0.3,
+            temperature=0.1,
+            seed="s",
+            pages=[],
             items=[{"song": 10, "by_challenger": False}, {"song": 11, "by_challenger": True}],
         )
         for listener, at, _ in served
-    )  # fmt: skip
+    )
     ScoredList.objects.bulk_create(
         ScoredList(
             experiment=test, served_list=one, listener_id=one.listener_id, day=one.generated_at.date(),
@@ -241,7 +249,7 @@ def test_no_traffic_until_the_verdict_day_is_no_failure(candidate: ModelVersion)
 
 def test_a_challenger_that_can_not_be_loaded_is_withdrawn_for_good(candidate: ModelVersion) -> None:
     test = propose(candidate)
-    Mishap.objects.create(experiment=test, kind="artifact", detail="A hash differs.", at=START)
+    ServingError.objects.create(experiment=test, kind="artifact", detail="A hash differs.", at=START)
 
     assert ended(test, after=1).outcome == "rollback"
     assert role(candidate) == Role.WITHDRAWN
@@ -253,17 +261,17 @@ def test_a_challenger_that_can_not_be_loaded_is_withdrawn_for_good(candidate: Mo
 @pytest.mark.parametrize(("errors", "outcome"), [(1, ""), (2, "rollback")])
 def test_too_many_broken_requests_end_a_test(candidate: ModelVersion, errors: int, outcome: str) -> None:
     test = propose(candidate, list_share=1.0)
-    shelf = interleaved(test, 1, START, [10, 11], TEAMS).shelf
+    shelf = interleaved(test, 1, START, [10, 11], TEAMS).candidate_list
     ServedList.objects.bulk_create(
         ServedList(
-            listener_id=place % 60 + 1, shelf=shelf, version=test.champion, experiment=test,
+            listener_id=place % 60 + 1, candidate_list=shelf, version=test.champion, experiment=test,
             arm="interleaved", generated_at=START + timedelta(seconds=place), discovery=0.3,
             temperature=0.1, seed="s", pages=[], items=[{"song": 10}],
         )
         for place in range(1, 50)
     )  # fmt: skip
-    Mishap.objects.bulk_create(
-        Mishap(experiment=test, kind="error", detail="It broke.", at=START) for _ in range(errors)
+    ServingError.objects.bulk_create(
+        ServingError(experiment=test, kind="error", detail="It broke.", at=START) for _ in range(errors)
     )
 
     assert ended(test, after=1).outcome == outcome

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from ingestion.models import Listener, Song
 from recommender.feedback.events import Event, Recorded, UnknownIds, record
-from recommender.models import Feedback, ServedList, Shelf
+from recommender.models import CandidateList, Feedback, ServedList
 
 pytestmark = pytest.mark.django_db
 
@@ -30,11 +30,18 @@ def event(event_id: str, song_id: int = 10, user_id: int = 1, **fields: Any) -> 
 
 
 def served_to(listener: int) -> ServedList:
-    shelf = Shelf.objects.create(listener_id=listener, made_at=NOW, candidates=b"")
+    shelf = CandidateList.objects.create(listener_id=listener, made_at=NOW, candidates=b"")
     return ServedList.objects.create(
-        listener_id=listener, shelf=shelf, arm="fallback", generated_at=NOW, discovery=0.3, temperature=0.1,
-        seed="s", pages=[], items=[],
-    )  # fmt: skip
+        listener_id=listener,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=NOW,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=[],
+    )
 
 
 def test_an_event_sent_twice_counts_once_and_stays_as_it_was_first() -> None:

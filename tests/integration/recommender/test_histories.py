@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from ingestion.models import IngestionRun, ListeningHistory
 from recommender import listener_profiles
-from recommender.models import Shelf
+from recommender.models import CandidateList
 from recommender.registry import model_loader
 from recommender.registry.model_loader import Loaded
 from recommender.serving import candidate_cache
@@ -108,6 +108,6 @@ def test_the_mark_that_is_read_is_the_one_that_is_counted(loaded: Loaded) -> Non
 def test_shelves_from_before_marks_were_kept_are_made_anew(loaded: Loaded) -> None:
     candidate_cache.prepare([LISTENER], loaded, NOW)
     end_a_run()
-    Shelf.objects.update(history="", run_id=0)
+    CandidateList.objects.update(history="", run_id=0)
 
     assert candidate_cache.ready(LISTENER, loaded, NOW) is None

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from recommender.experiments import lifecycle
-from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion, ServedList, Shelf
+from recommender.models import CandidateList, DriftReport, EngagementDay, Experiment, ModelVersion, ServedList
 from recommender.registry import registry
 from tests.support.tested import people_and_songs, version
 
@@ -108,14 +108,23 @@ def test_versions_that_did_not_make_it_stand_between_the_lines_of_the_ledger(sta
 def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) -> None:
     people_and_songs(listeners=range(1, 31))
     served = version("2026w44.1")
-    shelf = Shelf.objects.create(listener_id=1, version=served, made_at=timezone.now(), candidates=b"")
+    shelf = CandidateList.objects.create(
+        listener_id=1, version=served, made_at=timezone.now(), candidates=b""
+    )
     for day in range(7):
         for listener in range(1, 31):
             ServedList.objects.create(
-                listener_id=listener, shelf=shelf, version=served, arm="champion", discovery=0.3, seed="s",
-                generated_at=timezone.now() - timedelta(days=day, hours=1), temperature=0.1, pages=[],
+                listener_id=listener,
+                candidate_list=shelf,
+                version=served,
+                arm="champion",
+                discovery=0.3,
+                seed="s",
+                generated_at=timezone.now() - timedelta(days=day, hours=1),
+                temperature=0.1,
+                pages=[],
                 items=[],
-            )  # fmt: skip
+            )
 
     for day in range(4, 18):
         EngagementDay.objects.create(

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender.models import AttributedListen, Feedback, ServedList, Shelf
+from recommender.models import AttributedListen, CandidateList, Feedback, ServedList
 from recommender.training import dataset
 from recommender.training.dataset import read_training_data
 from recommender.training.evaluation import latest_week
@@ -26,11 +26,21 @@ def add(pk: int, energy: float) -> None:
 
 def served_to(listener: int) -> ServedList:
     served = version("2026w47.1")
-    shelf = Shelf.objects.create(listener_id=listener, version=served, made_at=timezone.now(), candidates=b"")
+    shelf = CandidateList.objects.create(
+        listener_id=listener, version=served, made_at=timezone.now(), candidates=b""
+    )
     return ServedList.objects.create(
-        listener_id=listener, shelf=shelf, version=served, arm="champion", discovery=0.3, seed="s", items=[],
-        generated_at=timezone.now(), temperature=0.1, pages=[],
-    )  # fmt: skip
+        listener_id=listener,
+        candidate_list=shelf,
+        version=served,
+        arm="champion",
+        discovery=0.3,
+        seed="s",
+        items=[],
+        generated_at=timezone.now(),
+        temperature=0.1,
+        pages=[],
+    )
 
 
 @pytest.mark.parametrize("added", [1, 15, 25, 99], ids=["before", "between", "beyond two", "after"])

@@ -6,7 +6,7 @@ import pytest
 
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender import listener_profiles
-from recommender.models import Feedback, ServedList, Shelf
+from recommender.models import CandidateList, Feedback, ServedList
 
 pytestmark = pytest.mark.django_db
 
@@ -82,11 +82,18 @@ def test_a_disliked_song_is_barred_for_ever_and_a_skipped_one_for_a_month() -> N
 
 
 def test_a_wrong_style_bars_the_cluster_that_the_song_was_served_under() -> None:
-    shelf = Shelf.objects.create(listener_id=1, made_at=NOW, candidates=b"")
+    shelf = CandidateList.objects.create(listener_id=1, made_at=NOW, candidates=b"")
     served = ServedList.objects.create(
-        listener_id=1, shelf=shelf, arm="fallback", generated_at=NOW, discovery=0.3, temperature=0.1, seed="",
-        pages=[], items=[{"song": 12, "cluster": 7}, {"song": 13, "cluster": 8}],
-    )  # fmt: skip
+        listener_id=1,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=NOW,
+        discovery=0.3,
+        temperature=0.1,
+        seed="",
+        pages=[],
+        items=[{"song": 12, "cluster": 7}, {"song": 13, "cluster": 8}],
+    )
     said("wrong_style", 12, served_list=served)
     said("wrong_style", 20)
 

@@ -182,7 +182,7 @@ RACE = """
 from threading import Barrier, Thread
 from django.db import connection
 from django.utils import timezone
-from recommender import registry
+from recommender.registry import registry
 from recommender.models import ModelVersion, Promotion
 
 def version(label):

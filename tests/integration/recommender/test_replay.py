@@ -23,8 +23,8 @@ pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parents[3]
 REDRAW = """
 import json, sys
-from recommender.drawing import Drawing, Page, Terms
-from recommender.engine.shelf import unpack
+from recommender.serving.list_sampler import Drawing, Page, Terms
+from recommender.engine.sampling.candidate_codec import unpack
 asked = json.load(sys.stdin)
 drawing = Drawing(unpack(bytes.fromhex(asked["shelf"])), Terms(*asked["terms"]))
 print(json.dumps([pick for page in asked["pages"] for pick in drawing.page(Page.from_json(page))]))
@@ -45,7 +45,7 @@ def test_a_list_is_drawn_again_bit_for_bit(options: Options, discovery: float) -
 def test_another_process_draws_the_same(options: Options) -> None:
     served = recommendations.more(recommend(options).pk, upto=50, options=options)
     asked = {
-        "shelf": bytes(served.shelf.candidates).hex(),
+        "shelf": bytes(served.candidate_list.candidates).hex(),
         "terms": [served.seed, served.discovery, served.temperature, served.artist_cap],
         "pages": served.pages,
     }

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import ListeningHistory, Song
-from recommender.models import ServedList, Shelf
+from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
 from recommender.serving.recommendations import Options
 from tests.support.lists import LISTENER, NOW, heard, newcomer, recommend, songs_of
@@ -81,7 +81,7 @@ def test_a_song_that_has_gone_since_the_shelf_was_made_is_not_served(options: Op
 
     second = recommend(options, seed="a")
 
-    assert second.shelf_id == first.shelf_id
+    assert second.candidate_list_id == first.candidate_list_id
     assert not set(gone) & set(songs_of(second))
     assert len(second.items) == 20
 
@@ -121,7 +121,7 @@ def test_nobody_is_recommended_nothing(options: Options) -> None:
             recommendations.affinities_of(unknown, options=options)
 
     assert not ServedList.objects.exists()
-    assert not Shelf.objects.exists()
+    assert not CandidateList.objects.exists()
 
 
 def test_a_reason_tells_the_clusters_share_of_what_the_listener_plays(options: Options) -> None:
@@ -180,11 +180,11 @@ def test_a_list_scored_live_costs_eight_queries(options: Options, django_assert_
 
 def test_a_damaged_shelf_is_made_anew(options: Options) -> None:
     first = recommend(options)
-    content = bytearray(Shelf.objects.get().candidates)
+    content = bytearray(CandidateList.objects.get().candidates)
     content[100] ^= 1
-    Shelf.objects.update(candidates=bytes(content))
+    CandidateList.objects.update(candidates=bytes(content))
 
     second = recommend(options)
 
-    assert second.shelf_id != first.shelf_id
+    assert second.candidate_list_id != first.candidate_list_id
     assert len(second.items) == 20

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from ingestion.models import ListeningHistory
-from recommender.models import ModelVersion, ServedList, Shelf
+from recommender.models import CandidateList, ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving import recommendations
 from recommender.serving.recommendations import Options
@@ -74,7 +74,7 @@ def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: Options
             stop.set()
         answers = [answer for one in running for answer in one.result()]
 
-    versions = set(Shelf.objects.values_list("version__label", flat=True))
+    versions = set(CandidateList.objects.values_list("version__label", flat=True))
     assert versions == {old.label, new.label}
     assert {arm for arm, _ in answers} == {"champion"}
     assert {length for _, length in answers} == {20}

@@ -13,7 +13,7 @@ from recommender import listener_profiles, schedules, tasks
 from recommender.engine.mix.model import Live
 from recommender.engine.sampling.candidate_codec import unpack
 from recommender.feedback import events
-from recommender.models import Feedback, Shelf
+from recommender.models import CandidateList, Feedback
 from recommender.registry import model_loader
 from recommender.registry.model_loader import Loaded, Model
 from recommender.serving import candidate_cache, candidates, recommendations
@@ -59,7 +59,7 @@ def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: Loaded) -> No
 
     assert made == Listener.objects.count() - idle
     assert sum(done) == made
-    assert set(Shelf.objects.values_list("version__role", "live")) == {("champion", False)}
+    assert set(CandidateList.objects.values_list("version__role", "live")) == {("champion", False)}
 
 
 def test_who_did_nothing_for_ninety_days_or_is_gone_is_not_prepared_for(loaded: Loaded) -> None:
@@ -95,8 +95,8 @@ def test_a_list_of_a_prepared_listener_asks_no_model(loaded: Loaded, options: Op
 
     served = recommendations.recommend(LISTENER, options=options, now=NOW)
 
-    assert served.shelf == Shelf.objects.get()
-    assert not served.shelf.live
+    assert served.candidate_list == CandidateList.objects.get()
+    assert not served.candidate_list.live
 
 
 def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(loaded: Loaded, options: Options) -> None:
@@ -146,11 +146,11 @@ def test_replaced_shelves_are_cleared_away_unless_a_list_was_drawn_from_them(
     for hours in (1, 2, 3):
         candidate_cache.prepare([LISTENER], loaded, NOW + timedelta(hours=hours))
 
-    kept = list(Shelf.objects.order_by("pk").values_list("pk", flat=True))
+    kept = list(CandidateList.objects.order_by("pk").values_list("pk", flat=True))
 
     # The one that was served, the newest, and the one before it, which a request may have just read.
     assert len(kept) == 3
-    assert kept[0] == served.shelf_id
+    assert kept[0] == served.candidate_list_id
     assert recommendations.replay(served.pk).same
 
 
@@ -158,7 +158,7 @@ def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
     loaded: Loaded, options: Options
 ) -> None:
     recommendations.recommend(LISTENER, options=options, now=NOW)
-    newly_heard = Shelf.objects.get()
+    newly_heard = CandidateList.objects.get()
     song = int(unpack(bytes(newly_heard.candidates)).songs[0])
     ListeningHistory.objects.create(user_id=LISTENER, items=[song], created_at=NOW, updated_at=NOW)
     keeper = model_loader.keeper_of(options.storage)
@@ -168,7 +168,7 @@ def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
     keeper._loaded = loaded
 
     assert served.stale
-    assert served.shelf == newly_heard
+    assert served.candidate_list == newly_heard
     assert len(served.items) == 20
     assert song not in [item["song"] for item in served.items]
     assert recommendations.replay(served.pk).same

@@ -14,15 +14,15 @@ from recommender import validation
 from recommender.engine.artifact import verify as verify_files
 from recommender.experiments import assignment, lifecycle, serving_errors
 from recommender.models import (
+    CandidateList,
     EngagedList,
     Experiment,
     Exposure,
     Feedback,
-    Mishap,
     ModelVersion,
     ScoredList,
     ServedList,
-    Shelf,
+    ServingError,
 )
 from recommender.registry import model_loader, registry
 from recommender.serving import candidate_cache, recommendations
@@ -94,7 +94,9 @@ def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
     start(challenger)
     served = recommend(here, exclude=[1, 2, 3])
     recommendations.more(served.pk, upto=40, options=here)
-    Shelf.objects.exclude(pk__in=[served.shelf_id, served.challenger_shelf_id]).delete()
+    CandidateList.objects.exclude(
+        pk__in=[served.candidate_list_id, served.challenger_candidate_list_id]
+    ).delete()
 
     replayed = recommendations.replay(served.pk)
 
@@ -105,13 +107,13 @@ def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
 def test_each_model_keeps_a_shelf_of_its_own(here: Options, challenger: ModelVersion) -> None:
     test = start(challenger)
     recommend(here)
-    before = Shelf.objects.filter(listener=470).count()
+    before = CandidateList.objects.filter(listener=470).count()
 
     recommend(here)
 
-    versions = set(Shelf.objects.filter(listener=470).values_list("version", flat=True))
+    versions = set(CandidateList.objects.filter(listener=470).values_list("version", flat=True))
     assert {test.champion_id, challenger.pk} <= versions
-    assert Shelf.objects.filter(listener=470).count() == before
+    assert CandidateList.objects.filter(listener=470).count() == before
 
 
 def test_clearing_away_spares_the_shelves_of_a_test(here: Options, challenger: ModelVersion) -> None:
@@ -123,7 +125,7 @@ def test_clearing_away_spares_the_shelves_of_a_test(here: Options, challenger: M
 
     candidate_cache.prune([470], NOW + timedelta(hours=1))
 
-    left = set(Shelf.objects.filter(listener=470).values_list("version", flat=True))
+    left = set(CandidateList.objects.filter(listener=470).values_list("version", flat=True))
     assert {loaded.version_id, challenger.pk} <= left
 
 
@@ -148,7 +150,7 @@ def test_listeners_of_the_split_get_one_model_and_are_seen(here: Options, challe
     assert min(arms.values()) >= 6
     for one in lists:
         assert one.version == (challenger if one.arm == "challenger" else test.champion)
-        assert one.challenger_shelf is None
+        assert one.challenger_candidate_list is None
     assert Counter(Exposure.objects.values_list("arm", flat=True)) == arms
     assert not ScoredList.objects.exists()
 
@@ -172,7 +174,7 @@ def test_a_challenger_whose_files_are_damaged_harms_no_listener(
     served = recommend(here)
 
     assert (served.arm, served.version, served.experiment) == ("champion", test.champion, None)
-    assert Mishap.objects.get().kind == "artifact"
+    assert ServingError.objects.get().kind == "artifact"
 
 
 def test_after_a_verdict_the_served_version_is_the_one_brought_back(
@@ -246,13 +248,22 @@ def test_a_challenger_that_is_too_slow_in_three_windows_must_stop(
     minutes = [15 * window + at * 0.5 for window in range(windows) for at in range(20)]
     ServedList.objects.bulk_create(
         ServedList(
-            listener_id=served.listener_id, shelf=served.shelf, version=served.version, arm="interleaved",
-            generated_at=NOW - timedelta(minutes=1 + at), discovery=0.3, temperature=0.1, seed="s",
-            experiment=test, pages=[], items=[{"song": 1}], milliseconds=rest + challengers,
+            listener_id=served.listener_id,
+            candidate_list=served.candidate_list,
+            version=served.version,
+            arm="interleaved",
+            generated_at=NOW - timedelta(minutes=1 + at),
+            discovery=0.3,
+            temperature=0.1,
+            seed="s",
+            experiment=test,
+            pages=[],
+            items=[{"song": 1}],
+            milliseconds=rest + challengers,
             challenger_milliseconds=challengers,
         )
         for at in minutes
-    )  # fmt: skip
+    )
 
     failure = serving_errors.hard_failure(test, NOW, verify=lambda version: None)
 

@@ -16,7 +16,7 @@ from tests.support.project import ROOT
 
 RUN_BOTH = """
 import sys
-from moovitamix import servers
+from tests.support import servers
 with servers.postgres() as postgres, servers.valkey() as valkey:
     print(postgres.url, valkey.url, flush=True)
     sys.stdin.read()

@@ -17,7 +17,7 @@ from ingestion.source.schemas import SCHEMAS, Refusal, Validator
 
 FINGERPRINT = """
 import hashlib, json
-from ingestion.demo.world import World
+from ingestion.demo.world.world import World
 world = World(seed=3, songs=120, listeners=25, days=6)
 rows = [world.rows(resource) for resource in ("tracks", "users", "listen_history")]
 print(hashlib.sha256(json.dumps(rows).encode()).hexdigest())

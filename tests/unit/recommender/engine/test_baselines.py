@@ -180,7 +180,8 @@ def test_what_was_heard_excluded_or_unavailable_is_never_recommended(kind: type[
 def test_chance_gives_a_listener_the_same_songs_in_any_company_and_process() -> None:
     script = (
         "import numpy as np; from scipy.sparse import csr_array;"
-        "from recommender.engine.baselines import Random; from recommender.engine.catalogue import Profiles;"
+        "from recommender.engine.algorithms.baselines import Random;"
+        "from recommender.engine.data import Profiles;"
         "print(Random(np.ones(50, bool)).recommend("
         "Profiles(csr_array((1, 50), dtype=np.float32), keys=np.array([8])), 5).tolist())"
     )

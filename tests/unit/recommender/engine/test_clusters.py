@@ -22,7 +22,7 @@ from recommender.engine.data import TooFewSongs
 
 SCRIPT = """
 import hashlib, numpy as np
-from recommender.engine.clusters import fit_clusters
+from recommender.engine.clustering.kmeans import fit_clusters
 points = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
 print(hashlib.sha256(fit_clusters(points, n_clusters=12, seed=3).centers.tobytes()).hexdigest())
 """

@@ -15,8 +15,8 @@ from recommender.engine.parallel import at_once, two_lanes
 MIX = """
 import hashlib, numpy as np
 from scipy.sparse import csr_array
-from recommender.engine.catalogue import Catalogue, Training
-from recommender.engine.learning import fit_mix
+from recommender.engine.data import Catalogue, Training
+from recommender.engine.mix.fit import fit_mix
 draw = np.random.default_rng(1)
 unknown = np.full(600, np.nan)
 catalogue = Catalogue(

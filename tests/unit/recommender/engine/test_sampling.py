@@ -29,7 +29,7 @@ from recommender.engine.sampling.sampler import (
 
 SCRIPT = """
 import json, numpy as np
-from recommender.engine.sampling import Pool, draw
+from recommender.engine.sampling.sampler import Pool, draw
 draws = np.random.default_rng(1)
 clusters, artists = (draws.integers(0, most, 50) for most in (6, 9))
 pool = Pool(np.arange(50), draws.random(50), clusters, artists, draws.random(6))
