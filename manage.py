@@ -47,9 +47,9 @@ def main() -> None:
 def run_command() -> None:
     from django.core.management import execute_from_command_line
 
-    from moovitamix.console_errors import told_plainly
+    from moovitamix.console_errors import errors_as_sentences
 
-    with told_plainly():
+    with errors_as_sentences():
         execute_from_command_line(sys.argv)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from benchmarks import bands, calibration, ingest, pages, quality, serve, train
 from benchmarks.report import Report
 
-QUICK_ROWS, QUICK_BIG = 6_000, 50_000
-FIGURES = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
+QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
+RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
 QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
-def parser() -> ArgumentParser:
+def build_parser() -> ArgumentParser:
     """Every measurement is a command of its own."""
     top = ArgumentParser(prog="python -m benchmarks", description="Measurements, never part of the tests.")
     commands = top.add_subparsers(dest="command", required=True, metavar="NAME")
@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     But of decisions: where one misses its target, the loop must not be trusted.
     """
-    chosen = parser().parse_args(arguments)
-    report = MEASURES[chosen.command](chosen)
+    chosen = build_parser().parse_args(arguments)
+    report = BENCHMARKS[chosen.command](chosen)
     if report is None:
         return 0
-    print(report.text())
-    path = chosen.json or FIGURES / f"{chosen.command}.json"
+    print(report.format_table())
+    path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
     print(f"\nIn full: {path}")
     missed = chosen.command == "calibration" and not chosen.quick and not report.is_met
@@ -59,7 +59,7 @@ def _add_ingest(commands: Any) -> None:
     one.add_argument("--latency-ms", type=float, default=50.0, help="added to every page (default: 50)")
     one.add_argument(
         "--quick", action="store_true",
-        help=f"{QUICK_ROWS} and {QUICK_BIG} rows, each once: shows that it works, proves nothing",
+        help=f"{QUICK_ROWS} and {QUICK_LARGE_ROWS} rows, each once: shows that it works, proves nothing",
     )  # fmt: skip
     _add_json(one)
     one.add_argument(
@@ -139,7 +139,7 @@ def _ingest(chosen: Namespace) -> Report | None:
     return ingest.measure(
         ingest.Plan(
             rows=QUICK_ROWS if chosen.quick else chosen.rows,
-            big=QUICK_BIG if chosen.quick else chosen.big,
+            big=QUICK_LARGE_ROWS if chosen.quick else chosen.big,
             latency=chosen.latency_ms / 1000,
             rounds=1 if chosen.quick else ingest.ROUNDS,
             parts=tuple(chosen.only or ingest.PARTS),
@@ -164,15 +164,15 @@ def _serve(chosen: Namespace) -> Report:
 
 
 def _calibration(chosen: Namespace) -> Report:
-    return calibration.measure(calibration.plan_of(chosen))
+    return calibration.measure(calibration.plan_from_arguments(chosen))
 
 
 def _bands(chosen: Namespace) -> Report:
-    return bands.measure(bands.plan_of(chosen))
+    return bands.measure(bands.plan_from_arguments(chosen))
 
 
 def _pages(chosen: Namespace) -> Report:
-    return pages.measure(pages.plan_of(chosen))
+    return pages.measure(pages.plan_from_arguments(chosen))
 
 
 def _world(chosen: Namespace) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _count(text: str) -> int:
     return number
 
 
-MEASURES = {
+BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
     "bands": _bands, "pages": _pages,
 }  # fmt: skip

@@ -24,7 +24,7 @@ class Plan:
 def measure(plan: Plan) -> Report:
     """False alarms and found faults at the chosen k, then what other ones would do."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks._bands", str(plan.years), str(int(plan.tables))],
+        [sys.executable, "-m", "benchmarks.simulation.anomaly_years", str(plan.years), str(int(plan.tables))],
         stdout=subprocess.PIPE, check=True, cwd=ROOT,
     )  # fmt: skip
     said = orjson.loads(done.stdout)
@@ -32,6 +32,6 @@ def measure(plan: Plan) -> Report:
     return Report(asdict(plan) | {"k": said["k"]}, findings, said["notes"])
 
 
-def plan_of(chosen: Any) -> Plan:
+def plan_from_arguments(chosen: Any) -> Plan:
     """From the command line."""
     return Plan(years=2 if chosen.quick else chosen.years, tables=not chosen.quick)

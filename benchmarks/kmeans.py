@@ -20,27 +20,31 @@ FULL_STEPS: Final = 50
 
 def measure(n: int = 1_000_000, d: int = 32, k: int = 100) -> dict[str, float]:
     """Medians over seeds, on one thread each: seconds and inertia of ours, MiniBatchKMeans and KMeans."""
-    points = overlapping_groups(n, d, groups=3 * k)
+    points = make_overlapping_groups(n, d, groups=3 * k)
     names = ("seconds", "inertia", "minibatch_seconds", "minibatch_inertia", "full_seconds", "full_inertia")
     figures: dict[str, list[float]] = {name: [] for name in names}
     for seed in SEEDS:
         with threadpool_limits(1):
-            _note(figures, "", lambda: fit_clusters(points, n_clusters=k, seed=seed))  # noqa: B023
-            _note(figures, "minibatch_", lambda: MiniBatchKMeans(k, random_state=seed, n_init=1).fit(points))  # noqa: B023
+            _time_fit(figures, "", lambda: fit_clusters(points, n_clusters=k, seed=seed))  # noqa: B023
+            _time_fit(
+                figures,
+                "minibatch_",
+                lambda: MiniBatchKMeans(k, random_state=seed, n_init=1).fit(points),  # noqa: B023
+            )
             if seed == SEEDS[0]:
                 full = KMeans(k, random_state=seed, n_init=1, max_iter=FULL_STEPS)
-                _note(figures, "full_", lambda: full.fit(points))  # noqa: B023
+                _time_fit(figures, "full_", lambda: full.fit(points))  # noqa: B023
     return {name: median(values) for name, values in figures.items()}
 
 
-def overlapping_groups(n: int, d: int, groups: int) -> NDArray[np.float32]:
+def make_overlapping_groups(n: int, d: int, groups: int) -> NDArray[np.float32]:
     """Points around centres that are nearly as far apart as the points around one of them."""
     draws = np.random.default_rng(7)
     centres = draws.normal(0, 1, (groups, d))
     return (centres[draws.integers(groups, size=n)] + draws.normal(0, 0.8, (n, d))).astype(np.float32)
 
 
-def _note(figures: dict[str, list[float]], name: str, fit: Callable[[], Any]) -> None:
+def _time_fit(figures: dict[str, list[float]], name: str, fit: Callable[[], Any]) -> None:
     before = time.perf_counter()
     fitted = fit()
     figures[f"{name}seconds"].append(time.perf_counter() - before)

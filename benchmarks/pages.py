@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.place import Figures, Place, postgres_databases, sqlite_files, temporary_place
+from benchmarks.place import Figures, Workspace, open_postgres, open_sqlite, temporary_workspace
 from benchmarks.report import Finding, Report
 
-MOST_TIMES: Final = 3.0  # of the empty list's
-MOST_QUERIES: Final = 10
+MAX_TIME_RATIO: Final = 3.0  # of the empty list's
+MAX_QUERIES: Final = 10
 
 
 @dataclass(frozen=True)
@@ -35,33 +35,31 @@ class Plan:
 def measure(plan: Plan) -> Report:
     """The time of each page as a ratio to the empty list's, asked in turns, and its queries."""
     with ExitStack() as stack:
-        place = stack.enter_context(temporary_place())
-        databases = postgres_databases if plan.postgresql else sqlite_files
-        place.environment |= stack.enter_context(databases(place)).fresh()
-        pages = _pages(place, plan)
-    report = Report(asdict(plan), [_time(page) for page in pages])
+        place = stack.enter_context(temporary_workspace())
+        databases = open_postgres if plan.postgresql else open_sqlite
+        place.environment |= stack.enter_context(databases(place)).create_database()
+        pages = _measure_pages(place, plan)
+    report = Report(asdict(plan), [_time_finding(page) for page in pages])
     most = max(pages, key=lambda page: page["queries"])
     report.findings.append(
-        Finding(
-            f"most queries: {most['name']}", f"{most['queries']}", "-", "-", most["queries"], MOST_QUERIES
-        )
+        Finding(f"most queries: {most['name']}", f"{most['queries']}", "-", "-", most["queries"], MAX_QUERIES)
     )
-    report.notes += [_asked(page) for page in pages if page["queries"] > MOST_QUERIES]
+    report.notes += [_query_finding(page) for page in pages if page["queries"] > MAX_QUERIES]
     return report
 
 
-def plan_of(chosen: Any) -> Plan:
+def plan_from_arguments(chosen: Any) -> Plan:
     """From the command line."""
     if chosen.quick:
         return Plan(songs=3_000, listeners=600, runs=60, rounds=3, postgresql=chosen.postgresql)
     return Plan(chosen.songs, chosen.listeners, chosen.runs, postgresql=chosen.postgresql)
 
 
-def _pages(place: Place, plan: Plan) -> list[Figures]:
+def _measure_pages(place: Workspace, plan: Plan) -> list[Figures]:
     """Filled and asked in a process of its own, which tells meanwhile how far it is."""
     sizes = (plan.songs, plan.listeners, plan.runs, plan.rounds)
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks._pages", *map(str, sizes)],
+        [sys.executable, "-m", "benchmarks.processes.page_timing", *map(str, sizes)],
         env={**place.environment, "WATCHDOG_IN_WEB": "0", "LOG_LEVEL": "ERROR"},
         cwd=place.folder, stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
@@ -69,17 +67,17 @@ def _pages(place: Place, plan: Plan) -> list[Figures]:
     return found
 
 
-def _time(page: Figures) -> Finding:
+def _time_finding(page: Figures) -> Finding:
     ours, empty = median(page["seconds"]), median(page["empty_seconds"])
     # Of each pair, asked one after the other: a machine that others use is half as fast some seconds later.
     ratio = median(map(truediv, page["seconds"], page["empty_seconds"]))
     return Finding(
         f"{page['name']}, {page['queries']} queries", f"{1000 * ours:.0f} ms", f"{1000 * empty:.0f} ms",
-        f"{ratio:.1f}", ratio, MOST_TIMES,
+        f"{ratio:.1f}", ratio, MAX_TIME_RATIO,
         samples={"ours": page["seconds"], "empty": page["empty_seconds"]},
     )  # fmt: skip
 
 
-def _asked(page: Figures) -> str:
+def _query_finding(page: Figures) -> str:
     lines = [f"  {1000 * seconds:6.1f} ms  {' '.join(sql.split())[:150]}" for seconds, sql in page["asked"]]
     return "\n".join([f"{page['name']} asks:", *lines])

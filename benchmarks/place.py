@@ -14,18 +14,18 @@ from urllib.parse import urlsplit
 import orjson
 import psycopg
 
-from tests.support.servers import postgres
+from tests.support.servers.postgres_and_valkey import run_postgres
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TEMPLATE: Final = "benchmark_template"
 Figures = dict[str, Any]
 
 
-class Broken(Exception):
+class MeasurementFailed(Exception):
     """A measured process failed; the text holds what it said."""
 
 
-class Place:
+class Workspace:
     """A temporary folder, and processes that see nothing of the caller's settings."""
 
     def __init__(self, folder: Path) -> None:
@@ -40,13 +40,13 @@ class Place:
             "LOG_LEVEL": "WARNING",
         }
 
-    def figures(self, module: str, *arguments: str, **variables: str) -> Figures:
+    def measure_module(self, module: str, *arguments: str, **variables: str) -> Figures:
         """What `benchmarks.MODULE` measured in a process of its own: the JSON of its last line."""
-        output = self.run("-m", f"benchmarks.{module}", *arguments, **variables)
+        output = self.run_python("-m", f"benchmarks.processes.{module}", *arguments, **variables)
         figures: Figures = orjson.loads(output.splitlines()[-1])
         return figures
 
-    def run(self, *arguments: str, **variables: str) -> bytes:
+    def run_python(self, *arguments: str, **variables: str) -> bytes:
         """The output of one Python process.
 
         Raises:
@@ -57,13 +57,13 @@ class Place:
             capture_output=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise Broken(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace')[-3000:]}")
+            raise MeasurementFailed(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace')[-3000:]}")
         return done.stdout
 
     @contextmanager
-    def source(self, rows: tuple[int, int, int], latency: float = 0.0) -> Iterator[str]:
+    def serve_source(self, rows: tuple[int, int, int], latency: float = 0.0) -> Iterator[str]:
         """The address of a source of so many songs, users and sessions, in a process of its own."""
-        command = [sys.executable, "-m", "benchmarks._source", *map(str, rows), str(latency)]
+        command = [sys.executable, "-m", "benchmarks.processes.source_server", *map(str, rows), str(latency)]
         with subprocess.Popen(
             command, env=self.environment, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:
@@ -76,17 +76,17 @@ class Place:
 
 
 @contextmanager
-def temporary_place() -> Iterator[Place]:
+def temporary_workspace() -> Iterator[Workspace]:
     with tempfile.TemporaryDirectory(prefix="moovitamix-benchmark-") as folder:
-        yield Place(Path(folder))
+        yield Workspace(Path(folder))
 
 
-class Databases(Protocol):
+class FreshDatabases(Protocol):
     """Gives out databases that are migrated and empty."""
 
     name: str
 
-    def fresh(self) -> dict[str, str]:
+    def create_database(self) -> dict[str, str]:
         """A new one, as the variables that lead there; the one before it may be gone."""
 
 
@@ -95,12 +95,12 @@ class SQLiteFiles:
 
     name = "SQLite"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Workspace) -> None:
         self._template = place.folder / "template.db"
         self._file = place.folder / "fresh.db"
-        place.run(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_NAME=str(self._template))
+        place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_NAME=str(self._template))
 
-    def fresh(self) -> dict[str, str]:
+    def create_database(self) -> dict[str, str]:
         for left in self._file.parent.glob(f"{self._file.name}*"):
             left.unlink()
         shutil.copyfile(self._template, self._file)
@@ -112,13 +112,13 @@ class PostgresDatabases:
 
     name = "PostgreSQL"
 
-    def __init__(self, place: Place, url: str) -> None:
+    def __init__(self, place: Workspace, url: str) -> None:
         self._url = url
         self._count = 0
         self._execute(f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
-        place.run(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_URL=self._url_of(TEMPLATE))
+        place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_URL=self._url_of(TEMPLATE))
 
-    def fresh(self) -> dict[str, str]:
+    def create_database(self) -> dict[str, str]:
         name, self._count = f"benchmark_{self._count + 1}", self._count + 1
         self._execute(
             f"DROP DATABASE IF EXISTS benchmark_{self._count - 1}",
@@ -127,7 +127,7 @@ class PostgresDatabases:
         )
         return {"DATABASE_URL": self._url_of(name)}
 
-    def drop(self) -> None:
+    def drop_databases(self) -> None:
         """Leave nothing behind on a server that may be somebody's."""
         self._execute(
             f"DROP DATABASE IF EXISTS benchmark_{self._count}", f"DROP DATABASE IF EXISTS {TEMPLATE}"
@@ -144,18 +144,18 @@ class PostgresDatabases:
 
 
 @contextmanager
-def sqlite_files(place: Place) -> Iterator[Databases]:
+def open_sqlite(place: Workspace) -> Iterator[FreshDatabases]:
     yield SQLiteFiles(place)
 
 
 @contextmanager
-def postgres_databases(place: Place) -> Iterator[Databases]:
+def open_postgres(place: Workspace) -> Iterator[FreshDatabases]:
     """Databases on a real server of our own, or on the one of `TEST_DATABASE_URL`.
 
     Raises:
         NoServer: there is none.
     """
     with ExitStack() as stack:
-        databases = PostgresDatabases(place, stack.enter_context(postgres()).url)
-        stack.callback(databases.drop)
+        databases = PostgresDatabases(place, stack.enter_context(run_postgres()).url)
+        stack.callback(databases.drop_databases)
         yield databases

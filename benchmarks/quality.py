@@ -23,27 +23,27 @@ from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
 from recommender.engine.algorithms import classic
 from recommender.engine.algorithms.baselines import EASE, Popularity, Random, RP3beta
-from recommender.engine.algorithms.classic import Classic
-from recommender.engine.algorithms.item_similarity import EASE_SONGS
-from recommender.engine.data import Catalogue, Model, Profiles, Training
-from recommender.engine.evaluation.evaluate import of_lists
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.item_similarity import MOST_EASE_SONGS
+from recommender.engine.data import Catalogue, Profiles, RecommenderModel, TrainingSet
+from recommender.engine.evaluation.evaluate import evaluate_lists
 from recommender.engine.evaluation.metrics import ndcg
 from recommender.engine.mix.fit import fit_mix
-from recommender.engine.mix.model import Mix
-from recommender.engine.mix.tuning import fit_knn
-from recommender.engine.sampling.sampler import Pool, draw, values
+from recommender.engine.mix.model import MixModel
+from recommender.engine.mix.tuning import fit_tuned_knn
+from recommender.engine.sampling.sampler import CandidatePool, draw_picks, scale_scores
 
-N: Final = 20
+LIST_LENGTH: Final = 20
 CANDIDATES: Final = 400
 CLASSIC_CLUSTERS: Final = (50, 200)
 TEMPERATURES: Final = {"mix": 0.0, "mix_t01": 0.1, "mix_t02": 0.2}
 BASELINES: Final = ("random", "popularity", "itemknn", "rp3beta", "ease")
-ORDER: Final = (*BASELINES, "classic", *TEMPERATURES)
-TUNED_ON: Final = 1_000  # listeners, for settings that are one of two
+TABLE_ORDER: Final = (*BASELINES, "classic", *TEMPERATURES)
+TUNING_LISTENERS: Final = 1_000  # listeners, for settings that are one of two
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListeningDataset:
     """One data set; the matrices have the shape (n_listeners, n_songs)."""
 
     catalogue: Catalogue
@@ -52,30 +52,30 @@ class Listening:
     test: csr_array
 
     @property
-    def training(self) -> Training:
+    def training(self) -> TrainingSet:
         """Tuned on valid, and fitted on both at the end."""
-        return Training(self.catalogue, self.train, tuning=self.valid)
+        return TrainingSet(self.catalogue, self.train, tuning=self.valid)
 
     @property
-    def known(self) -> csr_array:
+    def known_plays(self) -> csr_array:
         return csr_array(self.train + self.valid)
 
     @property
-    def asked(self) -> NDArray[np.int64]:
+    def test_listeners(self) -> NDArray[np.int64]:
         """Listeners with plays before the test and in it."""
-        return np.flatnonzero((np.diff(self.known.indptr) > 0) & (np.diff(self.test.indptr) > 0))
+        return np.flatnonzero((np.diff(self.known_plays.indptr) > 0) & (np.diff(self.test.indptr) > 0))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelResult:
     """What one model gave."""
 
     lists: dict[str, NDArray[np.int32]]
     seconds: float
-    peak: int
+    peak_memory: int
 
 
-def read(folder: Path) -> Listening:
+def read_dataset(folder: Path) -> ListeningDataset:
     """The data set of a folder.
 
     Raises:
@@ -83,7 +83,7 @@ def read(folder: Path) -> Listening:
     """
     with gzip.open(folder / "songs.csv.gz", "rt", encoding="utf-8", newline="") as file:
         songs = list(csv.DictReader(file))
-    parts = [_plays(folder / f"{part}.csv.gz") for part in ("train", "valid", "test")]
+    parts = [_read_plays(folder / f"{part}.csv.gz") for part in ("train", "valid", "test")]
     n_listeners = 1 + max(int(part[:, 0].max(initial=-1)) for part in parts)
     matrices = [
         csr_array(
@@ -94,27 +94,31 @@ def read(folder: Path) -> Listening:
     ]
     for matrix in matrices:
         matrix.sum_duplicates()
-    return Listening(_catalogue(songs), *matrices)
+    return ListeningDataset(_build_catalogue(songs), *matrices)
 
 
 def measure(folder: Path, dump: Path | None) -> Report:
     """Every model on one folder: a table, and with `dump` the lists themselves."""
-    listening = read(folder)
-    listeners = listening.asked
+    listening = read_dataset(folder)
+    listeners = listening.test_listeners
     report = Report({"data": folder.name, "songs": listening.catalogue.n_songs, "listeners": len(listeners)})
     lists: dict[str, NDArray[np.int32]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for name, run in MODELS.items():
-        if name == "ease" and listening.catalogue.n_songs > EASE_SONGS:
-            report.notes.append(f"Left out: ease needs a matrix of songs x songs ({EASE_SONGS} at most).")
+        if name == "ease" and listening.catalogue.n_songs > MOST_EASE_SONGS:
+            report.notes.append(
+                f"Left out: ease needs a matrix of songs x songs ({MOST_EASE_SONGS} at most)."
+            )
             continue
         sys.stderr.write(f"quality: {name} ...\n")
-        outcome = _in_its_own_process(run, folder)
+        outcome = _run_in_process(run, folder)
         for called, of_one in outcome.lists.items():
             lists[called] = of_one
-            rows[called] = {"seconds": outcome.seconds, "peak": outcome.peak} | _measured(listening, of_one)
-    report.notes[:0] = [table(rows)]
-    report.findings += findings(rows, folder.name)
+            rows[called] = {"seconds": outcome.seconds, "peak": outcome.peak_memory} | _evaluate_lists(
+                listening, of_one
+            )
+    report.notes[:0] = [format_table(rows)]
+    report.findings += build_findings(rows, folder.name)
     if dump is not None:
         held: dict[str, Any] = {"listeners": listeners, **lists}
         np.savez_compressed(dump, **held)
@@ -122,62 +126,62 @@ def measure(folder: Path, dump: Path | None) -> Report:
     return report
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
+def format_table(rows: dict[str, dict[str, Any]]) -> str:
     """A line for each model."""
     heads = ("NDCG@20", "recall", "coverage", "diversity", "fit s", "peak MB")
     lines = ["".join([f"{'model':12}", *(f"{head:>11}" for head in heads)])]
-    for name in (name for name in ORDER if name in rows):
+    for name in (name for name in TABLE_ORDER if name in rows):
         row = rows[name]
         cells = [f"{row[key]:11.4f}" for key in ("ndcg", "recall", "coverage", "diversity")]
         lines.append("".join([f"{name:12}", *cells, f"{row['seconds']:11.1f}", f"{row['peak'] / 1e6:11.0f}"]))
     return "\n".join(lines)
 
 
-def findings(rows: dict[str, dict[str, Any]], name: str) -> list[Finding]:
+def build_findings(rows: dict[str, dict[str, Any]], name: str) -> list[Finding]:
     """The blend against the best baseline, and its coverage against EASE's."""
     best = max((one for one in BASELINES if one in rows), key=lambda one: float(rows[one]["ndcg"]))
     found = [
-        _ratio(f"{name}: {mix} / {best}, NDCG@20", rows[mix]["ndcg"], rows[best]["ndcg"], 1.0)
+        _ratio_finding(f"{name}: {mix} / {best}, NDCG@20", rows[mix]["ndcg"], rows[best]["ndcg"], 1.0)
         for mix in TEMPERATURES
     ]
     if "ease" in rows:
         ours, ease = rows["mix_t01"]["coverage"], rows["ease"]["coverage"]
-        found.append(_ratio(f"{name}: mix_t01 / ease, coverage", ours, ease, 1.2))
+        found.append(_ratio_finding(f"{name}: mix_t01 / ease, coverage", ours, ease, 1.2))
     return found
 
 
-def _ratio(measure: str, ours: float, peer: float, target: float) -> Finding:
+def _ratio_finding(measure: str, ours: float, peer: float, target: float) -> Finding:
     ratio = ours / peer if peer else float("inf")
     return Finding(measure, f"{ours:.4f}", f"{peer:.4f}", f"{ratio:.3f}", ratio, target, at_most=False)
 
 
-def _measured(listening: Listening, lists: NDArray[np.int32]) -> dict[str, Any]:
-    test = listening.test[listening.asked]
-    return of_lists(lists, test, artists=listening.catalogue.artist_codes()).summary()
+def _evaluate_lists(listening: ListeningDataset, lists: NDArray[np.int32]) -> dict[str, Any]:
+    test = listening.test[listening.test_listeners]
+    return evaluate_lists(lists, test, artists=listening.catalogue.artist_codes()).summary()
 
 
-def _in_its_own_process(run: Callable[[Listening], Any], folder: Path) -> Outcome:
+def _run_in_process(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
     """The peak memory of a process is of everything it ever did: each model has one of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_outcome, (run, folder))
+        return pool.apply(_fit_and_recommend, (run, folder))
 
 
-def _outcome(run: Callable[[Listening], Any], folder: Path) -> Outcome:
-    listening = read(folder)
+def _fit_and_recommend(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
+    listening = read_dataset(folder)
     before = time.perf_counter()
     model = run(listening)
     seconds = time.perf_counter() - before
     peak = peak_memory()
-    profiles = Profiles(listening.known[listening.asked], keys=listening.asked)
-    if isinstance(model, Mix):
-        return Outcome(mixed(model, profiles), seconds, peak)
-    return Outcome({model.name: model.recommend(profiles, N)}, seconds, peak)
+    profiles = Profiles(listening.known_plays[listening.test_listeners], keys=listening.test_listeners)
+    if isinstance(model, MixModel):
+        return ModelResult(draw_mix_lists(model, profiles), seconds, peak)
+    return ModelResult({model.name: model.recommend(profiles, LIST_LENGTH)}, seconds, peak)
 
 
-def mixed(model: Mix, profiles: Profiles) -> dict[str, NDArray[np.int32]]:
+def draw_mix_lists(model: MixModel, profiles: Profiles) -> dict[str, NDArray[np.int32]]:
     """Lists drawn at each temperature from the same candidates."""
     candidates = model.recommend(profiles, CANDIDATES)
-    lists = {name: np.full((profiles.n, N), -1, dtype=np.int32) for name in TEMPERATURES}
+    lists = {name: np.full((profiles.n, LIST_LENGTH), -1, dtype=np.int32) for name in TEMPERATURES}
     size = max(1, 4_000_000 // max(1, model.n_songs))
     for start in range(0, profiles.n, size):
         rows = slice(start, start + size)
@@ -186,62 +190,62 @@ def mixed(model: Mix, profiles: Profiles) -> dict[str, NDArray[np.int32]]:
         for row in range(block.n):
             songs = candidates[start + row]
             songs = songs[songs >= 0]
-            pool = Pool(
-                songs.astype(np.int64), values(scores[row, songs]), model.labels[songs],
+            pool = CandidatePool(
+                songs.astype(np.int64), scale_scores(scores[row, songs]), model.labels[songs],
                 np.arange(len(songs)), shares[row].astype(np.float64),
             )  # fmt: skip
             for name, temperature in TEMPERATURES.items():
                 seed = f"{name}:{start + row}"
-                picks = draw(pool, n=N, temperature=temperature, seed=seed, artist_cap=None)
+                picks = draw_picks(pool, n=LIST_LENGTH, temperature=temperature, seed=seed, artist_cap=None)
                 lists[name][start + row, : len(picks)] = songs[[pick.index for pick in picks]]
     return lists
 
 
-def fit_classic(listening: Listening) -> Classic:
+def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
     """With the number of clusters, of two, that ranks valid better."""
     rows = np.flatnonzero((np.diff(listening.train.indptr) > 0) & (np.diff(listening.valid.indptr) > 0))
-    rows = rows[:: max(1, len(rows) // TUNED_ON)]
-    early = Training(listening.catalogue, listening.train)
+    rows = rows[:: max(1, len(rows) // TUNING_LISTENERS)]
+    early = TrainingSet(listening.catalogue, listening.train)
 
     def value(n_clusters: int) -> float:
         model = classic.fit_classic(early, n_clusters=n_clusters)
-        lists = model.recommend(Profiles(listening.train[rows]), N)
+        lists = model.recommend(Profiles(listening.train[rows]), LIST_LENGTH)
         return float(np.nanmean(ndcg(lists, listening.valid[rows])))
 
     return classic.fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
 
 
-def _fit_random(listening: Listening) -> Model:
+def _fit_random(listening: ListeningDataset) -> RecommenderModel:
     return Random.fit(listening.training)
 
 
-def _fit_popularity(listening: Listening) -> Model:
+def _fit_popularity(listening: ListeningDataset) -> RecommenderModel:
     return Popularity.fit(listening.training)
 
 
-def _fit_itemknn(listening: Listening) -> Model:
-    return fit_knn(listening.training)
+def _fit_itemknn(listening: ListeningDataset) -> RecommenderModel:
+    return fit_tuned_knn(listening.training)
 
 
-def _fit_rp3beta(listening: Listening) -> Model:
+def _fit_rp3beta(listening: ListeningDataset) -> RecommenderModel:
     return RP3beta.fit(listening.training)
 
 
-def _fit_ease(listening: Listening) -> Model:
+def _fit_ease(listening: ListeningDataset) -> RecommenderModel:
     return EASE.fit(listening.training)
 
 
-def _fit_mix(listening: Listening) -> Model:
+def _fit_mix(listening: ListeningDataset) -> RecommenderModel:
     return fit_mix(listening.training)
 
 
-MODELS: Final[dict[str, Callable[[Listening], Any]]] = {
+MODELS: Final[dict[str, Callable[[ListeningDataset], Any]]] = {
     "random": _fit_random, "popularity": _fit_popularity, "itemknn": _fit_itemknn, "rp3beta": _fit_rp3beta,
-    "ease": _fit_ease, "classic": fit_classic, "mix": _fit_mix,
+    "ease": _fit_ease, "classic": fit_best_classic, "mix": _fit_mix,
 }  # fmt: skip
 
 
-def _plays(path: Path) -> NDArray[np.float64]:
+def _read_plays(path: Path) -> NDArray[np.float64]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         next(rows)
@@ -249,7 +253,7 @@ def _plays(path: Path) -> NDArray[np.float64]:
     return np.array(found, dtype=np.float64).reshape(-1, 3)
 
 
-def _catalogue(songs: list[dict[str, str]]) -> Catalogue:
+def _build_catalogue(songs: list[dict[str, str]]) -> Catalogue:
     def number(column: str) -> NDArray[np.float64]:
         return np.array([float(song.get(column) or "nan") for song in songs])
 

@@ -57,7 +57,7 @@ class Report:
         """Whether every target was."""
         return all(finding.met for finding in self.findings)
 
-    def text(self) -> str:
+    def format_table(self) -> str:
         """A plain table; the notes stand below it."""
         rows = [COLUMNS, *(finding.cells() for finding in self.findings)]
         widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]

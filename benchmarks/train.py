@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from typing import Final
 
 from benchmarks.kmeans import measure as measure_kmeans
-from benchmarks.place import ROOT, Broken, Place, temporary_place
+from benchmarks.place import ROOT, MeasurementFailed, Workspace, temporary_workspace
 from benchmarks.report import Finding, Report
 
-MOST_SECONDS: Final = 60.0
-MOST_MEMORY: Final = 2_500.0  # MB
-MOST_KMEANS: Final = 1.1  # of scikit-learn's MiniBatchKMeans
-MOST_INERTIA: Final = 1.01  # of full KMeans's
-NO_ALS: Final = (
+MAX_SECONDS: Final = 60.0
+MAX_MEMORY: Final = 2_500.0  # MB
+MAX_KMEANS_RATIO: Final = 1.1  # of scikit-learn's MiniBatchKMeans
+MAX_INERTIA_RATIO: Final = 1.01  # of full KMeans's
+ALS_MISSING: Final = (
     "Left out: implicit is not installed. To measure against it, in an environment of its own:\n"
     "  pip install --require-hashes -r requirements.lock && pip install implicit"
 )
@@ -32,36 +32,36 @@ class Plan:
 def measure(plan: Plan) -> Report:
     """A whole `retrain` from a filled database, K-means alone, and ALS on the same plays."""
     report = Report(asdict(plan))
-    with temporary_place() as place:
+    with temporary_workspace() as place:
         try:
-            _retrain(place, plan, report)
-            _kmeans(plan, report)
-        except Broken as error:
+            _measure_retrain(place, plan, report)
+            _measure_kmeans(plan, report)
+        except MeasurementFailed as error:
             report.is_broken = True
             report.notes.append(f"Broke: {error}")
     return report
 
 
-def _retrain(place: Place, plan: Plan, report: Report) -> None:
+def _measure_retrain(place: Workspace, plan: Plan, report: Report) -> None:
     place.environment["DATABASE_NAME"] = str(place.folder / "train.db")
     world = (str(plan.songs), str(plan.listeners), str(plan.plays))
-    _say(f"filling a world of {world[0]} songs, {world[1]} listeners, {world[2]} plays")
-    place.run(str(ROOT / "manage.py"), "migrate", "-v", "0")
-    place.run("-m", "benchmarks._world", *world)
-    _say("retrain")
-    ours = place.figures("_retrain")
+    _print_progress(f"filling a world of {world[0]} songs, {world[1]} listeners, {world[2]} plays")
+    place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0")
+    place.run_python("-m", "benchmarks.populate.catalogue", *world)
+    _print_progress("retrain")
+    ours = place.measure_module("retrain_run")
     head = f"retrain, {plan.songs} songs x {plan.listeners} listeners, {plan.plays} plays"
     report.findings += [
-        Finding(f"{head}: seconds", f"{ours['seconds']:.1f} s", "-", "-", ours["seconds"], MOST_SECONDS,
+        Finding(f"{head}: seconds", f"{ours['seconds']:.1f} s", "-", "-", ours["seconds"], MAX_SECONDS,
                 unit=" s"),
         Finding(f"{head}: peak memory", f"{ours['peak_memory'] / 1e6:.0f} MB", "-", "-",
-                ours["peak_memory"] / 1e6, MOST_MEMORY, unit=" MB"),
+                ours["peak_memory"] / 1e6, MAX_MEMORY, unit=" MB"),
     ]  # fmt: skip
     if find_spec("implicit") is None:
-        report.notes.append(NO_ALS)
+        report.notes.append(ALS_MISSING)
         return
-    _say("ALS on the same plays")
-    peer = place.figures("_als")
+    _print_progress("ALS on the same plays")
+    peer = place.measure_module("als_fit")
     report.notes.append(
         f"implicit ALS (64 factors, 15 iterations) on the same plays: {peer['seconds']:.1f} s, of which "
         f"{peer['fit_seconds']:.1f} s its fit; {peer['peak_memory'] / 1e6:.0f} MB. The whole "
@@ -70,22 +70,22 @@ def _retrain(place: Place, plan: Plan, report: Report) -> None:
     )
 
 
-def _kmeans(plan: Plan, report: Report) -> None:
-    _say(f"K-means on {plan.points} x 32")
+def _measure_kmeans(plan: Plan, report: Report) -> None:
+    _print_progress(f"K-means on {plan.points} x 32")
     figures = measure_kmeans(n=plan.points)
     time_ratio = figures["seconds"] / figures["minibatch_seconds"]
     inertia_ratio = figures["inertia"] / figures["full_inertia"]
     report.findings += [
         Finding(
             f"K-means, {plan.points} x 32: time / MiniBatchKMeans", f"{figures['seconds']:.1f} s",
-            f"{figures['minibatch_seconds']:.1f} s", f"{time_ratio:.2f}", time_ratio, MOST_KMEANS,
+            f"{figures['minibatch_seconds']:.1f} s", f"{time_ratio:.2f}", time_ratio, MAX_KMEANS_RATIO,
         ),
         Finding(
             f"K-means, {plan.points} x 32: inertia / full KMeans", f"{figures['inertia']:.4g}",
-            f"{figures['full_inertia']:.4g}", f"{inertia_ratio:.4f}", inertia_ratio, MOST_INERTIA,
+            f"{figures['full_inertia']:.4g}", f"{inertia_ratio:.4f}", inertia_ratio, MAX_INERTIA_RATIO,
         ),
     ]  # fmt: skip
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     sys.stderr.write(f"train: {text} ...\n")

@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 # Short transactions: while SQLite deletes, nobody else can write.
 BATCH: Final = 500
-SETTLED: Final = (Notification.State.SENT, Notification.State.FAILED)
+FINAL_STATES: Final = (Notification.State.SENT, Notification.State.FAILED)
 OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
 
 
-def forget(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, int]:
+def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, int]:
     """Delete what is older, in batches; how many rows of each kind.
 
     Args:
@@ -27,8 +27,8 @@ def forget(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, i
     """
     gone = {
         "rejections": _delete(Rejection.objects.filter(resolved_at__lt=now - settled)),
-        "notifications": _delete(_told(now - settled)),
-        "incidents": _delete(_over(now - settled)),
+        "notifications": _delete(_finished_notifications(now - settled)),
+        "incidents": _delete(_resolved_incidents(now - settled)),
         "task_results": _delete(TaskResult.objects.filter(date_done__lt=now - settled)),
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
@@ -37,14 +37,14 @@ def forget(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, i
     return gone
 
 
-def _told(before: datetime) -> QuerySet[Notification]:
+def _finished_notifications(before: datetime) -> QuerySet[Notification]:
     """Messages that are over, but those of an incident's beginning and end: they go with it."""
     stays = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
-    return Notification.objects.filter(state__in=SETTLED, created_at__lt=before).exclude(stays)
+    return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(stays)
 
 
-def _over(before: datetime) -> QuerySet[Incident]:
-    unsent = Notification.objects.filter(incident=OuterRef("pk")).exclude(state__in=SETTLED)
+def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
+    unsent = Notification.objects.filter(incident=OuterRef("pk")).exclude(state__in=FINAL_STATES)
     return Incident.objects.filter(~Exists(unsent), resolved_at__lt=before)
 
 

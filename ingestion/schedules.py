@@ -18,25 +18,25 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from ingestion.jobs.heartbeats import beat
+from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
 
 logger = logging.getLogger(__name__)
 
-ENTRY: Final = "Ingest the source every day"
+DAILY_ENTRY: Final = "Ingest the source every day"
 CATCH_UP_ENTRY: Final = "Catch up on a missed ingestion"
-TASK: Final = "ingestion.tasks.ingest_due"
+INGEST_TASK: Final = "ingestion.tasks.ingest_due"
 CATCH_UP_WITHIN: Final = timedelta(hours=12)
 # A run that dies is taken up again, but not for ever.
-RUNS_A_SLOT: Final = 3
-LOOK_EVERY: Final = 30.0  # seconds
+MAX_RUNS_PER_SLOT: Final = 3
+POLL_INTERVAL: Final = 30.0  # seconds
 
 IngestSlot = Callable[[str], IngestionRun]
-Look = Callable[[datetime], object]
+OnTick = Callable[[datetime], object]
 
 
-class Due(NamedTuple):
+class DueSlot(NamedTuple):
     """A slot's name, and when it was due, in UTC."""
 
     slot: str
@@ -44,16 +44,16 @@ class Due(NamedTuple):
 
 
 # What comes every minute: name, task, and what it is for. One that waited for a minute is dropped.
-MINUTELY: Final = (
-    (CATCH_UP_ENTRY, TASK, "Starts a due run that has not started, if it is less than 12 hours late."),
+MINUTELY_ENTRIES: Final = (
+    (CATCH_UP_ENTRY, INGEST_TASK, "Starts a due run that has not started, if it is less than 12 hours late."),
     ("Give a sign of life every minute", "ingestion.tasks.pulse",
      "The worker that takes it is alive; where none does, the watchdog tells."),
     ("Look after the service every minute", "ingestion.tasks.watch",
      "The watchdog: looks for what is wrong, and sends the messages that wait."),
 )  # fmt: skip
-FORGET_ENTRY: Final = "Forget what is old every day"
+CLEANUP_ENTRY: Final = "Forget what is old every day"
 # After the daily run in most places, and before the weekly training.
-FORGET_AT: Final = ("3", "30")
+CLEANUP_TIME: Final = ("3", "30")
 
 
 def sync_timetable(scheduled_time: time, time_zone: str) -> None:
@@ -65,26 +65,33 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
     )  # fmt: skip
     with transaction.atomic():
         entry, is_new = PeriodicTask.objects.select_for_update().get_or_create(
-            name=ENTRY,
+            name=DAILY_ENTRY,
             defaults={
-                "task": TASK, "crontab": crontab, "description": _note(wanted), "start_time": timezone.now(),
+                "task": INGEST_TASK,
+                "crontab": crontab,
+                "description": _entry_description(wanted),
+                "start_time": timezone.now(),
             },
-        )  # fmt: skip
-        _make_small_entries(time_zone)
-        if is_new or _says(entry) == wanted:
+        )
+        _create_fixed_entries(time_zone)
+        if is_new or _describe_schedule(entry) == wanted:
             return
-        if entry.description != _note(_says(entry)):
+        if entry.description != _entry_description(_describe_schedule(entry)):
             logger.info(
                 "schedule_kept entry=%r runs=%r scheduled_time=%r reason='edited in the admin'",
-                ENTRY, _says(entry), wanted,
+                DAILY_ENTRY, _describe_schedule(entry), wanted,
             )  # fmt: skip
             return
-        entry.crontab, entry.description, entry.start_time = crontab, _note(wanted), timezone.now()
+        entry.crontab, entry.description, entry.start_time = (
+            crontab,
+            _entry_description(wanted),
+            timezone.now(),
+        )
         entry.save()
-        logger.info("schedule_moved entry=%r to=%r", ENTRY, wanted)
+        logger.info("schedule_moved entry=%r to=%r", DAILY_ENTRY, wanted)
 
 
-def run_due(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
+def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
     """Run the latest slot that is due and has not had its run; None when there is nothing to do.
 
     Args:
@@ -103,33 +110,33 @@ def run_due(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
 
 def due_slot(now: datetime) -> str | None:
     """The name of the slot that should run now, or None."""
-    due = last_due(now)
+    due = last_due_slot(now)
     if due is None:
         return None
     runs = list(IngestionRun.objects.filter(slot=due.slot).values_list("status", flat=True))
     settled = [status for status in runs if status not in {"abandoned", "running"}]
-    if settled or len(runs) >= RUNS_A_SLOT:
+    if settled or len(runs) >= MAX_RUNS_PER_SLOT:
         return None
     if now - due.at > CATCH_UP_WITHIN:
-        _say_missed(due.slot, due.at)
+        _log_missed(due.slot, due.at)
         return None
     return due.slot
 
 
-def last_due(now: datetime) -> Due | None:
+def last_due_slot(now: datetime) -> DueSlot | None:
     """The last slot that was due up to now.
 
     None while the entry is switched off, and where nothing was due since it was made or moved.
     """
-    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
-    at = None if entry is None or entry.crontab is None else latest_due(entry.crontab, now)
+    entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
+    at = None if entry is None or entry.crontab is None else latest_due_at(entry.crontab, now)
     if entry is None or at is None or (entry.start_time and at < entry.start_time):
         return None
     day = at.astimezone(ZoneInfo(str(entry.crontab.timezone)))
-    return Due(f"daily {day:%Y-%m-%d}", at)
+    return DueSlot(f"daily {day:%Y-%m-%d}", at)
 
 
-def latest_due(crontab: Any, now: datetime) -> datetime | None:
+def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
     """The last moment, up to now, at which a day's run was due, in UTC.
 
     A day has one run, at its first matching minute. Where the clocks jump over that minute, it is due as
@@ -146,7 +153,7 @@ def latest_due(crontab: Any, now: datetime) -> datetime | None:
 
 def next_due(now: datetime) -> datetime | None:
     """When the daily entry is due next, in UTC; None while it is switched off."""
-    entry = PeriodicTask.objects.filter(name=ENTRY, enabled=True).select_related("crontab").first()
+    entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
     if entry is None or entry.crontab is None:
         return None
     zone = ZoneInfo(str(entry.crontab.timezone))
@@ -155,16 +162,16 @@ def next_due(now: datetime) -> datetime | None:
     return next((due for due in days if due is not None and due > now), None)
 
 
-def is_switched_off() -> bool:
+def is_daily_entry_disabled() -> bool:
     """Whether a person has switched the daily entry off."""
-    return bool(PeriodicTask.objects.filter(name=ENTRY, enabled=False).exists())
+    return bool(PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=False).exists())
 
 
-def serve(
+def run_scheduler(
     ingest: IngestSlot,
     stop: Event,
     clock: Callable[[], datetime] = timezone.now,
-    look: Look = lambda now: None,
+    on_tick: OnTick = lambda now: None,
 ) -> None:
     """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it.
 
@@ -175,16 +182,16 @@ def serve(
         try:
             # A connection that the server closed, or that is too old, is not asked again.
             close_old_connections()
-            beat(Heartbeat.Part.SCHEDULER, clock())
-            run_due(ingest, clock())
-            look(clock())
+            record_heartbeat(Heartbeat.Part.SCHEDULER, clock())
+            run_due_slot(ingest, clock())
+            on_tick(clock())
         except Exception:
             logger.exception("run_broke reason='the scheduler goes on'")
-        stop.wait(LOOK_EVERY)
+        stop.wait(POLL_INTERVAL)
 
 
 @lru_cache(maxsize=8)
-def _say_missed(slot: str, due: datetime) -> None:
+def _log_missed(slot: str, due: datetime) -> None:
     """Say it once a process, not at every look."""
     logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
 
@@ -202,10 +209,10 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
     return local.astimezone(UTC)
 
 
-def _make_small_entries(time_zone: str) -> None:
+def _create_fixed_entries(time_zone: str) -> None:
     """Make the entries that nobody needs to move, unless they are there."""
     every = _first_or_new(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
-    for name, task, about in MINUTELY:
+    for name, task, about in MINUTELY_ENTRIES:
         PeriodicTask.objects.get_or_create(
             name=name,
             defaults={
@@ -213,13 +220,13 @@ def _make_small_entries(time_zone: str) -> None:
                 "description": about,
             },
         )  # fmt: skip
-    hour, minute = FORGET_AT
+    hour, minute = CLEANUP_TIME
     daily = _first_or_new(
         CrontabSchedule, minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*",
         timezone=time_zone,
     )  # fmt: skip
     PeriodicTask.objects.get_or_create(
-        name=FORGET_ENTRY,
+        name=CLEANUP_ENTRY,
         defaults={
             "task": "ingestion.tasks.forget_old", "crontab": daily, "expire_seconds": 12 * 3600,
             "description": "Deletes runs, and what is over, when they were kept long enough.",
@@ -232,11 +239,11 @@ def _first_or_new(schedule: Any, **fields: Any) -> Any:
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 
-def _note(says: str) -> str:
+def _entry_description(says: str) -> str:
     return f"Set by SCHEDULED_TIME to {says}. Edit the schedule here and it stays as you set it."
 
 
-def _says(entry: PeriodicTask) -> str:
+def _describe_schedule(entry: PeriodicTask) -> str:
     """The entry's time in the words of `SCHEDULED_TIME`, or its whole crontab when it is no daily time."""
     crontab = entry.crontab
     if crontab is None:

@@ -17,18 +17,18 @@ from django.utils.module_loading import import_string
 
 from ingestion import retention
 from ingestion.alerts import database_outage
-from ingestion.alerts.channels import Channel, channels_of
-from ingestion.alerts.delivery import Delivered, deliver, try_out
-from ingestion.alerts.messages.render import trial_message
-from ingestion.alerts.notifications import tell
+from ingestion.alerts.channels import Channel, build_channels
+from ingestion.alerts.delivery import DeliveryResult, deliver_notifications, send_test_message
+from ingestion.alerts.messages.render import render_test_message
+from ingestion.alerts.notifications import create_notifications
 from ingestion.models import IngestionRun, Notification
 from ingestion.monitoring.checks import freshness, runs, services
 from ingestion.monitoring.run_review import follow_up_all
-from ingestion.monitoring.watchdog import Round, watch
+from ingestion.monitoring.watchdog import WatchdogResult, run_checks
 from ingestion.pipeline import rejections, run_lifecycle
-from ingestion.pipeline.healthchecks_ping import Announced, ping, tell_end
-from ingestion.pipeline.ingest import Order, Watch, first_line, ingest
-from ingestion.pipeline.quality_gate import Limits
+from ingestion.pipeline.healthchecks_ping import PingingProgress, ping_run_finished, send_ping
+from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, first_line, ingest
+from ingestion.pipeline.quality_gate import QualityLimits
 from ingestion.source.client import SourceClient
 
 logger = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ def source_client(base_url: str = "") -> SourceClient:
     )
 
 
-def order(**wanted: Any) -> Order:
+def ingestion_options(**wanted: Any) -> IngestionOptions:
     """An order with the limits, zone and folders of the settings."""
-    limits = Limits(
+    limits = QualityLimits(
         rejected=settings.MAX_REJECTED_SHARE,
-        gone=settings.RESET_GONE_SHARE,
-        changed=settings.RESET_CHANGED_SHARE,
+        missing=settings.RESET_GONE_SHARE,
+        reidentified=settings.RESET_CHANGED_SHARE,
     )
-    return Order(staging=settings.STAGING_DIR, limits=limits, zone=source_zone(), **wanted)
+    return IngestionOptions(staging=settings.STAGING_DIR, limits=limits, zone=source_zone(), **wanted)
 
 
 def source_zone() -> tzinfo:
@@ -64,25 +64,25 @@ def source_zone() -> tzinfo:
     return UTC if settings.SOURCE_TIME_ZONE == "UTC" else ZoneInfo(settings.SOURCE_TIME_ZONE)
 
 
-def ingest_now(watch: Watch | None = None, **wanted: Any) -> IngestionRun:
+def ingest_now(callback: IngestionProgress | None = None, **wanted: Any) -> IngestionRun:
     """One run against `BASE_URL`, followed up however it ends; arguments as `Order`, raises as `ingest`."""
     ears = settings.HEALTHCHECKS_URL
-    announced = Announced(ears, watch or Watch()) if ears else watch
+    announced = PingingProgress(ears, callback or IngestionProgress()) if ears else callback
     try:
-        run = ingest(source_client(), order(**wanted), announced)
+        run = ingest(source_client(), ingestion_options(**wanted), announced)
     except (run_lifecycle.AlreadyRunning, run_lifecycle.SlotTaken):
         raise
     except BaseException as error:
-        follow_up_now()
+        review_and_notify()
         if not wanted.get("dry_run"):
-            ping(ears, "fail", type(error).__name__)
+            send_ping(ears, "fail", type(error).__name__)
         raise
-    follow_up_now()
-    tell_end(ears, run)
+    review_and_notify()
+    ping_run_finished(ears, run)
     return run
 
 
-def follow_up_now() -> None:
+def review_and_notify() -> None:
     """Follow up the runs that are over, and tell of it; what goes wrong is left to the watchdog."""
     try:
         now = timezone.now()
@@ -92,83 +92,83 @@ def follow_up_now() -> None:
         logger.exception("follow_up_failed")
 
 
-def replay_now() -> dict[str, int]:
+def replay_open_rejections() -> dict[str, int]:
     """Try the open rejections again; rows taken in, by resource.
 
     Raises:
         AlreadyRunning: a run is writing the catalogue.
     """
-    return rejections.replay(source_zone(), run_lifecycle.require_idle)
+    return rejections.replay_open(source_zone(), run_lifecycle.require_idle)
 
 
 def alert_channels() -> list[Channel]:
     """The channels that people are told by."""
-    return channels_of(
+    return build_channels(
         settings.ALERT_EMAILS, settings.EMAIL_FROM, settings.EMAIL_HOST_PASSWORD,
         settings.SLACK_WEBHOOK_URL, settings.ALERT_URLS,
     )  # fmt: skip
 
 
-def send_alerts(now: datetime) -> Delivered:
+def send_alerts(now: datetime) -> DeliveryResult:
     """Make the messages that are due, and send what waits."""
     channels = alert_channels()
-    tell(
+    create_notifications(
         now,
         [channel.name for channel in channels],
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS),
         site_url=settings.SITE_URL,
         language=settings.LANGUAGE_CODE,
     )
-    return deliver(now, channels)
+    return deliver_notifications(now, channels)
 
 
-def try_alerts(now: datetime) -> list[Notification]:
+def send_test_alerts(now: datetime) -> list[Notification]:
     """One test message by each channel, sent or failed with its reason."""
     tried = []
     for channel in alert_channels():
-        subject, content = trial_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
-        tried.append(try_out(now, channel, subject, content))
+        subject, content = render_test_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
+        tried.append(send_test_message(now, channel, subject, content))
     return tried
 
 
 # A worker on the same machine answers within a tenth of a second.
-ANSWER_WITHIN: Final = 2.0
-QUEUE: Final = "celery"
-HEALTH: Final = "/health/ready/"
+WORKER_PING_TIMEOUT: Final = 2.0
+CELERY_QUEUE: Final = "celery"
+HEALTH_PATH: Final = "/health/ready/"
 
 
-def round_of_the_watchdog(now: datetime) -> Round | None:
+def run_watchdog(now: datetime) -> WatchdogResult | None:
     """Look at everything, follow up the runs that are over, and tell; None where it was done a moment ago."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
-    with outage_told(now):
-        return watch(now, [*checks, follow_up_all], send_alerts)
+    with alert_on_database_outage(now):
+        return run_checks(now, [*checks, follow_up_all], send_alerts)
 
 
 @contextmanager
-def outage_told(now: datetime) -> Iterator[None]:
+def alert_on_database_outage(now: datetime) -> Iterator[None]:
     """Tell people where the database can't be used in here, and that it is back where it can."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        database_away(now, error)
+        report_database_outage(now, error)
         raise
-    database_outage.back(
-        now, _outage_file(), link=settings.SITE_URL + HEALTH, language=settings.LANGUAGE_CODE
+    database_outage.database_recovered(
+        now, _outage_file(), link=settings.SITE_URL + HEALTH_PATH, language=settings.LANGUAGE_CODE
     )
 
 
-def database_away(now: datetime, error: Exception) -> None:
+def report_database_outage(now: datetime, error: Exception) -> None:
     """Tell people that the database can't be used, once it could not for some minutes."""
     reason = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
-    database_outage.away(
-        now, _outage_file(), reason, alert_channels(), link=settings.SITE_URL + HEALTH,
+    database_outage.database_unavailable(
+        now, _outage_file(), reason, alert_channels(), link=settings.SITE_URL + HEALTH_PATH,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,
     )  # fmt: skip
 
 
-def forget_now(now: datetime) -> dict[str, int]:
+def delete_expired_rows(now: datetime) -> dict[str, int]:
     """Delete what was kept long enough; how many rows of each kind."""
-    return retention.forget(
+    return retention.delete_expired(
         now,
         runs=timedelta(days=settings.KEEP_RUNS_DAYS),
         settled=timedelta(days=settings.KEEP_SETTLED_DAYS),
@@ -188,7 +188,7 @@ def beat_alive(now: datetime) -> None:
 
 
 def workers_alive(now: datetime) -> None:
-    services.workers_alive(now, a_worker_answers)
+    services.workers_alive(now, is_worker_responding)
 
 
 def queue_growing(now: datetime) -> None:
@@ -200,13 +200,13 @@ def data_fresh(now: datetime) -> None:
 
 
 def disk_room(now: datetime) -> None:
-    services.disk_room(now, written_folders(), settings.LEAST_FREE_DISK_SHARE)
+    services.disk_room(now, data_folders(), settings.LEAST_FREE_DISK_SHARE)
 
 
-def a_worker_answers() -> bool:
+def is_worker_responding() -> bool:
     """Whether a worker says that it is there; False also where the broker can't be asked."""
     try:
-        return bool(current_app.control.ping(timeout=ANSWER_WITHIN))
+        return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
         # Brokers' libraries raise whatever their connection raised.
         logger.warning("workers_not_asked reason=%s", type(error).__name__)
@@ -221,12 +221,12 @@ def queue_length() -> int:
     """How many tasks wait for a worker: messages in Redis, or files without it."""
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
-            return int(client.llen(QUEUE))
+            return int(client.llen(CELERY_QUEUE))
     folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
-    return sum(1 for _ in folder.glob(f"*.{QUEUE}.msg")) if folder.is_dir() else 0
+    return sum(1 for _ in folder.glob(f"*.{CELERY_QUEUE}.msg")) if folder.is_dir() else 0
 
 
-def written_folders() -> dict[str, Path]:
+def data_folders() -> dict[str, Path]:
     """Where this machine keeps something, by what it is; a database elsewhere looks after its own disk."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from ingestion.jobs.heartbeats import beat
+from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
-from ingestion.schedules import run_due
-from ingestion.services import forget_now, ingest_now, round_of_the_watchdog
+from ingestion.schedules import run_due_slot
+from ingestion.services import delete_expired_rows, ingest_now, run_watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 @shared_task(ignore_result=True)
 def ingest_due() -> int | None:
     """Run the slot that is due, if one is."""
-    run = run_due(lambda slot: ingest_now(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot), timezone.now())
+    run = run_due_slot(
+        lambda slot: ingest_now(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot), timezone.now()
+    )
     return run.pk if run else None
 
 
@@ -37,7 +39,7 @@ def ingest_by_hand() -> str:
 @shared_task(ignore_result=True)
 def pulse() -> None:
     """Say that a worker is there and takes tasks."""
-    beat(Heartbeat.Part.WORKER, timezone.now())
+    record_heartbeat(Heartbeat.Part.WORKER, timezone.now())
 
 
 @shared_task(ignore_result=True)
@@ -45,14 +47,14 @@ def watch() -> None:
     """Look after the service, unless somebody did a moment ago."""
     now = timezone.now()
     # Here is a worker, also where this comes before the first `pulse`.
-    beat(Heartbeat.Part.WORKER, now)
-    round_of_the_watchdog(now)
+    record_heartbeat(Heartbeat.Part.WORKER, now)
+    run_watchdog(now)
 
 
 @shared_task
 def forget_old() -> dict[str, int]:
     """Delete what was kept long enough."""
-    return forget_now(timezone.now())
+    return delete_expired_rows(timezone.now())
 
 
 def start_by_hand() -> Thread | None:

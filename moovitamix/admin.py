@@ -27,10 +27,10 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin
+from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin
 from ingestion.admin.catalogue import SongAdmin
 from ingestion.models import Song
-from recommender.admin.monitoring import heard_of
+from recommender.admin.monitoring import song_evidence_for
 
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult, Song):  # fmt: skip
@@ -40,7 +40,7 @@ for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, Sola
 @admin.register(User)
 class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
-    list_per_page = ROWS_A_PAGE
+    list_per_page = ROWS_PER_PAGE
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
@@ -60,7 +60,7 @@ class IntervalScheduleAdmin(ModelAdmin):
     pass
 
 
-class ZoneField(forms.CharField):
+class TimeZoneNameField(forms.CharField):
     """A time zone by its name: a list of all 600 made the page three times slower, and no easier."""
 
     widget = UnfoldAdminTextInputWidget
@@ -82,7 +82,7 @@ class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name != "timezone":
             return super().formfield_for_dbfield(db_field, request, **options)
-        return ZoneField(initial=settings.TIME_ZONE, help_text="A name such as Europe/Paris or UTC.")
+        return TimeZoneNameField(initial=settings.TIME_ZONE, help_text="A name such as Europe/Paris or UTC.")
 
 
 @admin.register(SolarSchedule)
@@ -108,7 +108,7 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
 
 
 @admin.register(Song)
-class SongHeardAdmin(SongAdmin):
+class SongWithFeedbackAdmin(SongAdmin):
     """A song of the catalogue, with what the recommender knows of it."""
 
     change_form_after_template = "recommender/song.html"
@@ -116,5 +116,5 @@ class SongHeardAdmin(SongAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        heard = heard_of(int(object_id)) if object_id.isdecimal() else None
+        heard = song_evidence_for(int(object_id)) if object_id.isdecimal() else None
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "heard": heard})

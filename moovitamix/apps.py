@@ -5,9 +5,9 @@ from typing import Final
 from django.apps import AppConfig
 from django.core import checks
 
-from moovitamix.checks import check_alerts, check_exposure, check_names
+from moovitamix.checks import check_alert_channels, check_misspelled_settings, check_public_exposure
 
-SETTINGS: Final = "settings"
+SETTINGS_TAG: Final = "settings"
 
 
 class MoovitaMixConfig(AppConfig):
@@ -16,6 +16,6 @@ class MoovitaMixConfig(AppConfig):
 
     def ready(self) -> None:
         # Commands ask for these alone: the checks of routes and admins would load every page first.
-        checks.register(check_exposure, checks.Tags.security, SETTINGS)
-        checks.register(check_names, SETTINGS)
-        checks.register(check_alerts, SETTINGS)
+        checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)
+        checks.register(check_misspelled_settings, SETTINGS_TAG)
+        checks.register(check_alert_channels, SETTINGS_TAG)

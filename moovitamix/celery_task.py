@@ -12,14 +12,14 @@ from django.apps import apps
 from django.db import Error
 from django.utils import timezone
 
-from ingestion.jobs.lock import at_work_on
-from ingestion.jobs.resource_usage import Meter
+from ingestion.jobs.lock import add_log_context
+from ingestion.jobs.resource_usage import ResourceMeter
 
 logger = logging.getLogger(__name__)
 
 # The looks that find nothing to do, some thousand a day, take less; rows of them would say nothing.
-LEAST_SECONDS: Final = 1.0
-SAMPLE_EVERY: Final = 0.5  # seconds
+MIN_RECORDED_SECONDS: Final = 1.0
+SAMPLE_INTERVAL: Final = 0.5  # seconds
 
 
 class MeasuredTask(Task):  # type: ignore[type-arg]
@@ -34,22 +34,22 @@ class MeasuredTask(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
-        with at_work_on(task=self.request.id or "", task_name=self.name):
-            return self._measured(*args, **kwargs)
+        with add_log_context(task=self.request.id or "", task_name=self.name):
+            return self._call_measured(*args, **kwargs)
 
-    def _measured(self, *args: Any, **kwargs: Any) -> Any:
-        started_at, meter = timezone.now(), Meter()
+    def _call_measured(self, *args: Any, **kwargs: Any) -> Any:
+        started_at, meter = timezone.now(), ResourceMeter()
         succeeded = False
         try:
-            with _sampled(meter):
+            with _sample_memory(meter):
                 result = super().__call__(*args, **kwargs)
             succeeded = True
             return result
         finally:
-            if meter.seconds >= LEAST_SECONDS or not succeeded:
-                self._note(started_at, meter, succeeded=succeeded)
+            if meter.seconds >= MIN_RECORDED_SECONDS or not succeeded:
+                self._save_usage(started_at, meter, succeeded=succeeded)
 
-    def _note(self, started_at: datetime, meter: Meter, *, succeeded: bool) -> None:
+    def _save_usage(self, started_at: datetime, meter: ResourceMeter, *, succeeded: bool) -> None:
         # By name: this module is imported before the models are there.
         uses = apps.get_model("ingestion", "TaskUsage")._default_manager
         try:
@@ -63,12 +63,12 @@ class MeasuredTask(Task):  # type: ignore[type-arg]
 
 
 @contextmanager
-def _sampled(meter: Meter) -> Iterator[None]:
+def _sample_memory(meter: ResourceMeter) -> Iterator[None]:
     """Look at the memory again and again meanwhile."""
     over = Event()
 
     def watch() -> None:
-        while not over.wait(SAMPLE_EVERY):
+        while not over.wait(SAMPLE_INTERVAL):
             meter.sample()
 
     watcher = Thread(target=watch, name="task_meter", daemon=True)

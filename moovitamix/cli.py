@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 
 from ingestion.source.errors import without_secrets
-from moovitamix.console_errors import told_plainly
+from moovitamix.console_errors import errors_as_sentences
 
 INFO = """MoovitaMix reads songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history), and calls a run a success only when it is
@@ -40,7 +40,7 @@ Every other one stands in .env.example with its default."""
 
 def start_server() -> None:
     """Serve the demo source; arguments as `demosource`."""
-    with told_plainly():
+    with errors_as_sentences():
         django.setup()
         execute_from_command_line(["start-server", "demosource", *sys.argv[1:]])
 
@@ -48,7 +48,7 @@ def start_server() -> None:
 def start_pipeline() -> None:
     """Run every day at SCHEDULED_TIME until Ctrl-C; or once now, with `--test`."""
     options = _pipeline_options()
-    with told_plainly():
+    with errors_as_sentences():
         django.setup()
         _pipeline(options)
 

@@ -11,11 +11,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import InterfaceError, OperationalError
 
 # What a shell says of a program that wrote to a pipe nobody reads any more: 128 + SIGPIPE.
-BROKEN_PIPE: Final = 141
+BROKEN_PIPE_EXIT_CODE: Final = 141
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def errors_as_sentences() -> Iterator[None]:
     """End the process with a sentence where settings, the database or the reader of our output fail it.
 
     With --traceback everything is raised as it is.
@@ -28,14 +28,14 @@ def told_plainly() -> Iterator[None]:
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     except (OperationalError, InterfaceError) as error:
-        sys.exit(_of_database(error))
+        sys.exit(_describe_database_error(error))
     except BrokenPipeError:
         # `runingest --dry-run | head`: Python would complain once more when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
+        sys.exit(BROKEN_PIPE_EXIT_CODE)
 
 
-def _of_database(error: Exception) -> str:
+def _describe_database_error(error: Exception) -> str:
     database = settings.DATABASES["default"]
     if "sqlite" in database["ENGINE"]:
         where, variable = database["NAME"], "DATABASE_NAME"

@@ -18,12 +18,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-N = TypeVar("N", int, float)
+Number = TypeVar("Number", int, float)
 
-TRUE: Final = {"1", "true", "yes", "on"}
-FALSE: Final = {"0", "false", "no", "off", ""}
+TRUE_WORDS: Final = {"1", "true", "yes", "on"}
+FALSE_WORDS: Final = {"0", "false", "no", "off", ""}
 # One letter lost, doubled or exchanged in a short name; PATH or TERM are like no name of ours.
-ALIKE: Final = 0.85
+SIMILARITY_CUTOFF: Final = 0.85
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -48,75 +48,85 @@ class Environment:
         # Not environ.Env.str: to that, a SECRET_KEY that begins with $ is the name of another variable.
         return os.environ.get(name, default).strip()
 
-    def misspelt(self) -> dict[str, str]:
+    def misspelled_variables(self) -> dict[str, str]:
         """Variables that are there and that nobody asks for, with the name that was probably meant."""
         found = {}
         for name in sorted(set(os.environ) - self._asked):
-            meant = get_close_matches(name, self._asked - set(os.environ), n=1, cutoff=ALIKE)
+            meant = get_close_matches(name, self._asked - set(os.environ), n=1, cutoff=SIMILARITY_CUTOFF)
             if meant:
                 found[name] = meant[0]
         return found
 
-    def words(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+    def string_list(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
         """Comma-separated words, without the empty ones."""
         return [word.strip() for word in self.text(name, ",".join(default)).split(",") if word.strip()]
 
     def flag(self, name: str, default: bool = False) -> bool:
         value = self.text(name, str(default)).lower()
-        if value not in TRUE | FALSE:
-            raise malformed(name, value, "true or false")
-        return value in TRUE
+        if value not in TRUE_WORDS | FALSE_WORDS:
+            raise malformed_value_error(name, value, "true or false")
+        return value in TRUE_WORDS
 
-    def whole(self, name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
-        return self._number(name, default, int, least, most, "a whole number")
+    def integer(self, name: str, default: int, *, minimum: int = 0, maximum: int = 2**31) -> int:
+        return self._number(name, default, int, minimum, maximum, "a whole number")
 
-    def number(self, name: str, default: float, *, least: float = 0.0, most: float = 1e12) -> float:
-        return self._number(name, default, float, least, most, "a number")
+    def number(self, name: str, default: float, *, minimum: float = 0.0, maximum: float = 1e12) -> float:
+        return self._number(name, default, float, minimum, maximum, "a number")
 
     def share(self, name: str, default: float) -> float:
         """A share between 0 and 1."""
         return self._number(name, default, float, 0.0, 1.0, "a share")
 
-    def _number(self, name: str, default: N, cast: Callable[[str], N], least: N, most: N, what: str) -> N:
+    def _number(
+        self,
+        name: str,
+        default: Number,
+        cast: Callable[[str], Number],
+        minimum: Number,
+        maximum: Number,
+        what: str,
+    ) -> Number:
         value = self.text(name, str(default))
-        expected = f"{what} from {least:.16g} to {most:.16g}"
+        expected = f"{what} from {minimum:.16g} to {maximum:.16g}"
         try:
             number = cast(value)
         except ValueError:
-            raise malformed(name, value, expected) from None
-        if not least <= number <= most:
-            raise malformed(name, value, expected)
+            raise malformed_value_error(name, value, expected) from None
+        if not minimum <= number <= maximum:
+            raise malformed_value_error(name, value, expected)
         return number
 
-    def clock(self, name: str, default: str) -> time:
+    def time_of_day(self, name: str, default: str) -> time:
         """A time of day written HH:MM."""
         value = self.text(name, default)
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)
         if match is None:
-            raise malformed(name, value, "a time of day as HH:MM, such as 02:00")
+            raise malformed_value_error(name, value, "a time of day as HH:MM, such as 02:00")
         return time(int(match[1]), int(match[2]))
 
-    def zone(self, name: str, default: str) -> str:
+    def time_zone(self, name: str, default: str) -> str:
         value = self.text(name, default)
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise malformed(name, value, "a time zone's name, such as UTC or Europe/Paris") from None
+            raise malformed_value_error(
+                name, value, "a time zone's name, such as UTC or Europe/Paris"
+            ) from None
         return value
 
-    def choice(self, name: str, default: str, among: tuple[str, ...]) -> str:
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = self.text(name, default)
-        if value not in among:
-            raise malformed(name, value, f"one of {', '.join(among)}")
+        if value not in choices:
+            raise malformed_value_error(name, value, f"one of {', '.join(choices)}")
         return value
 
-    def address(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
+    def url(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
         """A URL of one of `schemes`, or nothing where it is not required."""
         value = self.text(name, default)
         if not value and not required:
             return ""
-        if not _is_address(value, schemes):
-            raise malformed(
+        if not _is_url(value, schemes):
+            raise malformed_value_error(
                 name, _masked(value), f"a URL that starts with {' or '.join(s + '://' for s in schemes)}"
             )
         return value.rstrip("/") if schemes[0] == "http" else value
@@ -125,20 +135,20 @@ class Environment:
         """A path; a relative one starts from `home`."""
         value = self.text(name, default)
         if not value or "\0" in value:
-            raise malformed(name, value, "a path")
+            raise malformed_value_error(name, value, "a path")
         return (self.home / Path(value).expanduser()).resolve()
 
-    def certificates(self) -> str:
+    def ca_certificates(self) -> str:
         """What `REQUESTS_CA_BUNDLE`, else `SSL_CERT_FILE`, says to trust instead of the usual authorities."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             value = self.text(name)
             if value and not Path(value).exists():
-                raise malformed(name, value, "a PEM file of certificates, or a folder of them")
+                raise malformed_value_error(name, value, "a PEM file of certificates, or a folder of them")
             if value:
                 return value
         return ""
 
-    def database(self) -> dict[str, Any]:
+    def database_settings(self) -> dict[str, Any]:
         """Django's settings of the one database: `DATABASE_URL`, else the SQLite file `DATABASE_NAME`."""
         url = self.text("DATABASE_URL")
         if not url:
@@ -147,32 +157,32 @@ class Environment:
                 "NAME": str(self.path("DATABASE_NAME", "music_data.db")),
             }
         expected = "a URL such as postgres://user:password@host:5432/name or sqlite:////folder/file.db"
-        if not _is_address(url, ("postgres", "postgresql", "sqlite")):
-            raise malformed("DATABASE_URL", _masked(url), expected)
+        if not _is_url(url, ("postgres", "postgresql", "sqlite")):
+            raise malformed_value_error("DATABASE_URL", _masked(url), expected)
         config: dict[str, Any] = dict(environ.Env.db_url_config(url))
         if not config.get("NAME"):
-            raise malformed("DATABASE_URL", _masked(url), expected)
+            raise malformed_value_error("DATABASE_URL", _masked(url), expected)
         if url.startswith("sqlite"):
             config["NAME"] = str((self.home / config["NAME"]).resolve())
         # The folder of a unix socket, in which each / is written %2F.
         config["HOST"] = unquote(config["HOST"])
         return config
 
-    def email(self) -> dict[str, Any]:
+    def email_settings(self) -> dict[str, Any]:
         """Django's `EMAIL_...` settings from `EMAIL_URL`; mails go to the console by default."""
         url = self.text("EMAIL_URL", "consolemail://")
         try:
             return dict(environ.Env.email_url_config(url))
         except (KeyError, ValueError, environ.ImproperlyConfigured):
             expected = "a URL such as smtp+tls://user:password@host:587, or consolemail://"
-            raise malformed("EMAIL_URL", _masked(url), expected) from None
+            raise malformed_value_error("EMAIL_URL", _masked(url), expected) from None
 
 
-def malformed(name: str, value: str, expected: str) -> ImproperlyConfigured:
+def malformed_value_error(name: str, value: str, expected: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(f"{name}={value!r} can't be read: expected {expected}.")
 
 
-def _is_address(value: str, schemes: tuple[str, ...]) -> bool:
+def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(value)
         _ = parts.port  # a port that is no number raises here

@@ -16,110 +16,114 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from ingestion.monitoring.checks.freshness import brought_in
-from recommender.services import loaded
+from ingestion.monitoring.checks.freshness import last_import_times
+from recommender.services import current_model
 
 logger = logging.getLogger(__name__)
 
 OK: Final = "ok"
-SILENT: Final = "does not answer"
+NO_ANSWER: Final = "does not answer"
 # Who asks waits a few seconds at most, and a server in the same network answers within milliseconds.
-ANSWER_WITHIN: Final = 2.0
+BROKER_TIMEOUT: Final = 2.0
 
 
-def for_any_host(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Middleware: health is told under any name or address, for it tells nothing that depends on it."""
 
     def answer(request: HttpRequest) -> HttpResponse:
-        ask = ANYWHERE.get(request.path)
+        ask = HEALTH_VIEWS.get(request.path)
         return get_response(request) if ask is None else ask(request)
 
     return answer
 
 
-def live(request: HttpRequest) -> JsonResponse:
+def liveness(request: HttpRequest) -> JsonResponse:
     """The process answers; asks nothing else."""
     return JsonResponse({"status": OK})
 
 
-def ready(request: HttpRequest) -> JsonResponse:
+def readiness(request: HttpRequest) -> JsonResponse:
     """Whether requests can be served: 503 where not, and `degraded` where they are served less well."""
-    needed = {"database": _database()}
+    needed = {"database": _check_database()}
     if needed["database"] == OK:
-        needed["migrations"] = _checked(_migrations)
-    broker = _checked(_broker)
+        needed["migrations"] = _run_check(_check_migrations)
+    broker = _run_check(_check_broker)
     # With Redis both are one server, and Django would wait for it without end.
-    needed["cache"] = SILENT if settings.REDIS_URL and broker != OK else _checked(_cache)
+    needed["cache"] = NO_ANSWER if settings.REDIS_URL and broker != OK else _run_check(_check_cache)
     if set(needed.values()) != {OK}:
         return JsonResponse({"status": "unavailable", "checks": needed | {"broker": broker}}, status=503)
-    wanted = {"broker": broker, "artifact": _checked(_artifact), "data_age": _checked(_data_age)}
+    wanted = {
+        "broker": broker,
+        "artifact": _run_check(_check_artifact),
+        "data_age": _run_check(_check_data_age),
+    }
     status = OK if set(wanted.values()) == {OK} else "degraded"
     return JsonResponse({"status": status, "checks": needed | wanted})
 
 
-ANYWHERE: Final = {"/health/live/": live, "/health/ready/": ready}
+HEALTH_VIEWS: Final = {"/health/live/": liveness, "/health/ready/": readiness}
 
 
-def _checked(check: Callable[[], str]) -> str:
+def _run_check(check: Callable[[], str]) -> str:
     """What a check says; one that breaks is written down, and tells no stranger why."""
     try:
         return check()
     except Exception:
         # Whatever a driver of a cache, a broker or a file system raises: the answer is that it fails.
         logger.exception("health_check_broke check=%s", check.__name__.lstrip("_"))
-        return SILENT
+        return NO_ANSWER
 
 
-def _database() -> str:
+def _check_database() -> str:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except Error:
         logger.exception("health_database_down")
-        return SILENT
+        return NO_ANSWER
     return OK
 
 
-def _migrations() -> str:
-    missing = _missing_migrations()
+def _check_migrations() -> str:
+    missing = _count_missing_migrations()
     if not missing:
         return OK
     # Not kept: the next question may come after `migrate`.
-    _missing_migrations.cache_clear()
+    _count_missing_migrations.cache_clear()
     return f"{missing} are missing: python manage.py migrate"
 
 
 @lru_cache(maxsize=1)
-def _missing_migrations() -> int:
+def _count_missing_migrations() -> int:
     # Reads a hundred files. A process that has seen every table keeps that: its code does not change.
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
-def _cache() -> str:
+def _check_cache() -> str:
     cache.set("health", OK, 60)
     return OK if cache.get("health") else "keeps nothing"
 
 
-def _broker() -> str:
+def _check_broker() -> str:
     if not settings.REDIS_URL:
         folder = Path(settings.BROKER_DIR)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return OK
-    patience = {"socket_timeout": ANSWER_WITHIN, "socket_connect_timeout": ANSWER_WITHIN}
+    patience = {"socket_timeout": BROKER_TIMEOUT, "socket_connect_timeout": BROKER_TIMEOUT}
     with redis.Redis.from_url(settings.REDIS_URL, **patience) as client:
         client.ping()
     return OK
 
 
-def _artifact() -> str:
+def _check_artifact() -> str:
     # What exactly is wrong stands in the log and in `status/`: anyone may ask here.
-    return OK if loaded().degraded is None else "another model, or none, serves instead"
+    return OK if current_model().degraded is None else "another model, or none, serves instead"
 
 
-def _data_age() -> str:
+def _check_data_age() -> str:
     """What no run ever brought in has no age: then it is the model that is missing."""
     now, limit = timezone.now(), timedelta(hours=settings.MAX_DATA_AGE_HOURS)
-    old = sorted(name for name, at in brought_in().items() if now - at > limit)
+    old = sorted(name for name, at in last_import_times().items() if now - at > limit)
     return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK

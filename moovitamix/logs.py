@@ -12,15 +12,15 @@ from typing import Any, Final
 from django.db import Error as DjangoDatabaseError
 from django.http import HttpRequest, HttpResponse
 
-from ingestion.jobs.lock import WORK, at_work_on
+from ingestion.jobs.lock import LOG_CONTEXT, add_log_context
 
 # PostgreSQL says after its first line which row it refused, in these labelled lines (DETAIL, CONTEXT,
 # HINT, QUERY, LINE 1 ...) and in the language of its client library. Also as `repr` writes line ends.
-_ROWS: Final = re.compile(r"(?:[\r\n]|\\n)[ \t]*[A-ZÀ-ÖØ-ÞА-Я]{4,}(?: \d+)?[ \u00a0]?:.*", re.DOTALL)
+_ROW_DETAILS: Final = re.compile(r"(?:[\r\n]|\\n)[ \t]*[A-ZÀ-ÖØ-ÞА-Я]{4,}(?: \d+)?[ \u00a0]?:.*", re.DOTALL)
 # What a proxy calls its requests is kept, where it can do no harm in a line.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 REQUEST_ID_HEADER: Final = "X-Request-ID"
-MOST_CHAINED: Final = 20  # errors of one line; each names the one before it
+MAX_CHAINED_ERRORS: Final = 20  # errors of one line; each names the one before it
 _LINE_ENDS: Final = str.maketrans({"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"})
 
 
@@ -30,10 +30,10 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S}"
         # One line a message: whoever sends us a line end must not write lines of their own.
-        said = message_of(record).translate(_LINE_ENDS)
-        work = " ".join(f"{name}={value}" for name, value in work_of(record).items())
+        said = record_message(record).translate(_LINE_ENDS)
+        work = " ".join(f"{name}={value}" for name, value in record_context(record).items())
         line = f"{at} {record.levelname} {record.name} {said}" + (f" [{work}]" if work else "")
-        trace = trace_of(record)
+        trace = record_traceback(record)
         return f"{line}\n{trace}" if trace else line
 
 
@@ -45,25 +45,25 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": message_of(record),
+            "message": record_message(record),
             "process": record.process,
             "thread": record.threadName,
-            **work_of(record),
+            **record_context(record),
         }
-        trace = trace_of(record)
+        trace = record_traceback(record)
         if trace:
             told["trace"] = trace
         # In ASCII: half a surrogate pair, which a source may send, is no UTF-8.
         return json.dumps(told, default=str)
 
 
-def message_of(record: logging.LogRecord) -> str:
-    return without_rows(record.getMessage())
+def record_message(record: logging.LogRecord) -> str:
+    return strip_row_details(record.getMessage())
 
 
-def work_of(record: logging.LogRecord) -> dict[str, str]:
+def record_context(record: logging.LogRecord) -> dict[str, str]:
     """The run, training, task and request that a line belongs to, as far as there is one."""
-    work = {name: str(value) for name, value in WORK.get().items()}
+    work = {name: str(value) for name, value in LOG_CONTEXT.get().items()}
     # Celery's own lines come before and after the task; Django's of an answer after the request.
     task = getattr(record, "data", None)
     if "task" not in work and isinstance(task, dict) and task.get("id"):
@@ -74,39 +74,39 @@ def work_of(record: logging.LogRecord) -> dict[str, str]:
     return work
 
 
-def trace_of(record: logging.LogRecord) -> str:
+def record_traceback(record: logging.LogRecord) -> str:
     """The traceback of the line's error and of those that caused it, first cause first; empty where none."""
     error = record.exc_info[1] if record.exc_info else None
-    parts = ["".join(reversed(list(_traces(error))))] if error is not None else []
+    parts = ["".join(reversed(list(_chained_tracebacks(error))))] if error is not None else []
     if record.stack_info:
         parts.append(record.stack_info)
     return "\n".join(parts).rstrip()
 
 
-def without_rows(text: str) -> str:
+def strip_row_details(text: str) -> str:
     """A text without what PostgreSQL says of the row that it refused, which may hold a person's data."""
-    return _ROWS.sub("", text)
+    return _ROW_DETAILS.sub("", text)
 
 
-def say(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error's type and what it says, without any row."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    said = without_rows(str(error))
-    if _is_of_database(error):
+    said = strip_row_details(str(error))
+    if _is_database_error(error):
         # In whatever language: the first line is the rule that was broken, the others are the row.
         said = said.partition("\n")[0]
     return f"{name}: {said}" if said else name
 
 
-def named_requests(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
     """Middleware: each request has an id, the proxy's or a new one, in its log lines and in its answer."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         sent = request.headers.get(REQUEST_ID_HEADER, "")
         name = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
         request.log_id = name  # type: ignore[attr-defined]
-        with at_work_on(request=name):
+        with add_log_context(request=name):
             response = get_response(request)
         response.headers[REQUEST_ID_HEADER] = name
         return response
@@ -114,26 +114,29 @@ def named_requests(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
     return answer
 
 
-def _traces(error: BaseException) -> Iterator[str]:
+def _chained_tracebacks(error: BaseException) -> Iterator[str]:
     """This error's traceback, then that of what it came from, and so on."""
     seen: set[int] = set()
     link = ""
     at: BaseException | None = error
-    while at is not None and id(at) not in seen and len(seen) < MOST_CHAINED:
+    while at is not None and id(at) not in seen and len(seen) < MAX_CHAINED_ERRORS:
         seen.add(id(at))
-        yield _trace(at) + link
+        yield _format_traceback(at) + link
         link = "\nWhich caused:\n\n" if at.__cause__ else "\nAnd while that was handled:\n\n"
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
 
 
-def _trace(error: BaseException) -> str:
+def _format_traceback(error: BaseException) -> str:
     # Not the traceback module's own: it writes all that the error says.
     frames = "".join(format_tb(error.__traceback__))
     head = f"Traceback (most recent call last):\n{frames}" if frames else ""
-    inner = "".join(f"  of which: {say(one)}\n" for one in getattr(error, "exceptions", ())[:MOST_CHAINED])
-    return f"{head}{say(error)}\n{inner}"
+    inner = "".join(
+        f"  of which: {describe_error(one)}\n"
+        for one in getattr(error, "exceptions", ())[:MAX_CHAINED_ERRORS]
+    )
+    return f"{head}{describe_error(error)}\n{inner}"
 
 
-def _is_of_database(error: BaseException) -> bool:
+def _is_database_error(error: BaseException) -> bool:
     # psycopg is only there with PostgreSQL; its errors are told by where they come from.
     return isinstance(error, DjangoDatabaseError) or type(error).__module__.partition(".")[0] == "psycopg"

@@ -17,14 +17,14 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 # What we start is on this machine; a proxy of the environment knows nothing of it.
-DIRECTLY: Final = build_opener(ProxyHandler({}))
+OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 # What a rehearsal leaves in its folder once all its weeks were lived.
-REHEARSED: Final = "rehearsed"
-START_WITHIN: Final = 60.0  # seconds; a busy small machine needs some for the first page
-PAUSE: Final = 0.2
+COMPLETION_MARKER: Final = "rehearsed"
+START_TIMEOUT: Final = 60.0  # seconds; a busy small machine needs some for the first page
+POLL_INTERVAL: Final = 0.2
 
 
-def demo_environment(folder: Path, source: str) -> dict[str, str]:
+def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
     """This process's environment, with every place where something is written moved into `folder`."""
     secret = folder / "secret-key"
     if not secret.exists():
@@ -43,19 +43,19 @@ def demo_environment(folder: Path, source: str) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def manage(*arguments: str) -> list[str]:
+def management_command(*arguments: str) -> list[str]:
     """The command line of a management command, in this Python."""
     return [sys.executable, "-m", "django", *arguments]
 
 
-def web_server(port: int) -> list[str]:
+def web_server_command(port: int) -> list[str]:
     return [sys.executable, "-m", "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}",
             "--workers=1", "--blocking-threads=4", "moovitamix.wsgi:application"]  # fmt: skip
 
 
-def free_port(wanted: int) -> int:
+def find_free_port(preferred: int) -> int:
     """`wanted`, or a free port where somebody else has it."""
-    for port in (wanted, 0):
+    for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -63,11 +63,13 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(listener.getsockname()[1])
-    raise CommandError(f"Port {wanted} is taken, and no other one is free.")
+    raise CommandError(f"Port {preferred} is taken, and no other one is free.")
 
 
 @contextmanager
-def child(command: list[str], environment: dict[str, str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
+def child_process(
+    command: list[str], environment: dict[str, str], log: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with us; a terminal's Ctrl-C reaches us alone, and we pass it on in order."""
     with subprocess.Popen(  # noqa: S603
         command, env=environment, stdout=log, stderr=log, cwd=settings.CHECKOUT, start_new_session=True
@@ -82,19 +84,19 @@ def child(command: list[str], environment: dict[str, str], log: Any) -> Iterator
                 process.kill()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_url(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Return once the address answers.
 
     Raises:
         CommandError: the process behind it has ended, or says nothing within `START_WITHIN`.
     """
-    pause, tries = threading.Event(), int(START_WITHIN / PAUSE)
+    pause, tries = threading.Event(), int(START_TIMEOUT / POLL_INTERVAL)
     for _ in range(tries):
         if process.poll() is not None:
             break
         try:
-            with DIRECTLY.open(url, timeout=START_WITHIN):
+            with OPENER_WITHOUT_PROXY.open(url, timeout=START_TIMEOUT):
                 return
         except (URLError, ConnectionError):
-            pause.wait(PAUSE)
+            pause.wait(POLL_INTERVAL)
     raise CommandError(f"Nothing answers at {url}; the reason is at the end of {log}.")

@@ -21,8 +21,8 @@ env = Environment(HOME)
 INSECURE_KEY = "insecure-key-for-this-machine-only-set-SECRET_KEY-before-others-can-reach-it"
 SECRET_KEY = env.text("SECRET_KEY") or INSECURE_KEY
 DEBUG = env.flag("DEBUG")
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", LOOPBACK_HOSTS)
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = env.string_list("ALLOWED_HOSTS", LOOPBACK_HOSTS)
+CSRF_TRUSTED_ORIGINS = env.string_list("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "moovitamix.urls"
 WSGI_APPLICATION = "moovitamix.wsgi.application"
 X_FRAME_OPTIONS = "DENY"
@@ -54,9 +54,9 @@ INSTALLED_APPS = [
 # Who logs in without having asked for a page.
 LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
-    "moovitamix.logs.named_requests",
+    "moovitamix.logs.request_id_middleware",
     # Before whatever looks at the host: load balancers ask by address.
-    "moovitamix.health.for_any_host",
+    "moovitamix.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -65,7 +65,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "moovitamix.api.rendering.private_answers",
+    "moovitamix.api.rendering.api_response_middleware",
 ]
 TEMPLATES = [
     {
@@ -110,7 +110,7 @@ UNFOLD: dict[str, Any] = {
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,
-        "navigation": "moovitamix.dashboard.navigation.navigation",
+        "navigation": "moovitamix.dashboard.navigation.sidebar_sections",
     },
 }
 
@@ -130,7 +130,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "rest_framework.renderers.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["moovitamix.api.rendering.OrjsonParser"],
-    "DEFAULT_PAGINATION_CLASS": "moovitamix.api.pagination.CursorPages",
+    "DEFAULT_PAGINATION_CLASS": "moovitamix.api.pagination.OrderedCursorPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "moovitamix.api.exceptions.answer_error",
 }
@@ -149,13 +149,13 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "moovitamix.api.schema.add_errors",
+        "moovitamix.api.schema.add_error_responses",
     ],
 }
 
 # --- The data --------------------------------------------------------------------------------------
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": {**env.database(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+    "default": {**env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # WAL and IMMEDIATE: 0 "database is locked" in 8 s of writers, where the defaults gave 2 923.
@@ -171,21 +171,21 @@ MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
 
 # --- Time and language -----------------------------------------------------------------------------
 USE_TZ = True
-TIME_ZONE = env.zone("TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
 FORMAT_MODULE_PATH = ["moovitamix.formats"]
-SCHEDULED_TIME = env.clock("SCHEDULED_TIME", "02:00")
+SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
-BASE_URL = env.address("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), required=True)
+BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), required=True)
 # Not asked where there is no TLS: a machine may name certificates that are not there.
-SOURCE_CA_FILE = env.certificates() if BASE_URL.startswith("https://") else ""
+SOURCE_CA_FILE = env.ca_certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
-SOURCE_TIME_ZONE = env.zone("SOURCE_TIME_ZONE", "UTC")
-SOURCE_CONNECTIONS = env.whole("SOURCE_CONNECTIONS", 8, least=1, most=64)
-SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, least=0.1, most=600)
-SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, least=0.1, most=3600)
-SOURCE_ATTEMPTS = env.whole("SOURCE_ATTEMPTS", 5, least=1, most=20)
+SOURCE_TIME_ZONE = env.time_zone("SOURCE_TIME_ZONE", "UTC")
+SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
+SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
+SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)
+SOURCE_ATTEMPTS = env.integer("SOURCE_ATTEMPTS", 5, minimum=1, maximum=20)
 # 0: as fast as the source answers.
 MAX_REQUESTS_PER_SECOND = env.number("MAX_REQUESTS_PER_SECOND", 0)
 
@@ -195,7 +195,7 @@ RESET_GONE_SHARE = env.share("RESET_GONE_SHARE", 0.5)
 RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
 
 # --- Workers ---------------------------------------------------------------------------------------
-REDIS_URL = env.address("REDIS_URL", "", ("redis", "rediss"))
+REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss"))
 if REDIS_URL:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
@@ -211,7 +211,7 @@ if not REDIS_URL:
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = True
 # Settled results are forgotten by the daily task, not by Celery's own after a day.
-CELERY_RESULT_EXPIRES = 86_400 * env.whole("KEEP_SETTLED_DAYS", 90, least=1, most=36_500)
+CELERY_RESULT_EXPIRES = 86_400 * env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
@@ -222,17 +222,17 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.celery_beat:TimetableScheduler"
 
 # --- Alerts ----------------------------------------------------------------------------------------
-ALERT_EMAILS = env.words("ALERT_EMAILS")
-vars().update(env.email())
+ALERT_EMAILS = env.string_list("ALERT_EMAILS")
+vars().update(env.email_settings())
 EMAIL_TIMEOUT = 10
 EMAIL_FROM = DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "moovitamix@localhost")
-SLACK_WEBHOOK_URL = env.address("SLACK_WEBHOOK_URL", "", ("https", "http"))
-ALERT_URLS = env.words("ALERT_URLS")
-HEALTHCHECKS_URL = env.address("HEALTHCHECKS_URL", "", ("http", "https"))
+SLACK_WEBHOOK_URL = env.url("SLACK_WEBHOOK_URL", "", ("https", "http"))
+ALERT_URLS = env.string_list("ALERT_URLS")
+HEALTHCHECKS_URL = env.url("HEALTHCHECKS_URL", "", ("http", "https"))
 # Told as critical again after so many hours while nobody has acknowledged it, as warning after a day.
-ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, least=0.1, most=720)
+ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, minimum=0.1, maximum=720)
 # Where people reach the pages; links in alerts start with it.
-SITE_URL = env.address("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
+SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
 # --- Watchdog --------------------------------------------------------------------------------------
 # Dotted callables; each room brings its own.
@@ -251,16 +251,16 @@ WATCHDOG_CHECKS = [
 ]
 # Every web process looks too, so that somebody is told also where Beat and the workers are gone.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
-START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, least=1, most=720)
-MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, least=1, most=10_000)
-MAX_DATA_AGE_HOURS = env.number("MAX_DATA_AGE_HOURS", 26, least=1, most=10_000)
-MAX_MODEL_AGE_DAYS = env.number("MAX_MODEL_AGE_DAYS", 14, least=1, most=10_000)
-MAX_QUEUE_LENGTH = env.whole("MAX_QUEUE_LENGTH", 100, least=1, most=1_000_000)
+START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, minimum=1, maximum=720)
+MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, minimum=1, maximum=10_000)
+MAX_DATA_AGE_HOURS = env.number("MAX_DATA_AGE_HOURS", 26, minimum=1, maximum=10_000)
+MAX_MODEL_AGE_DAYS = env.number("MAX_MODEL_AGE_DAYS", 14, minimum=1, maximum=10_000)
+MAX_QUEUE_LENGTH = env.integer("MAX_QUEUE_LENGTH", 100, minimum=1, maximum=1_000_000)
 LEAST_FREE_DISK_SHARE = env.share("LEAST_FREE_DISK_SHARE", 0.1)
 
 # --- How long is kept what --------------------------------------------------------------------------
-KEEP_RUNS_DAYS = env.whole("KEEP_RUNS_DAYS", 730, least=30, most=36_500)
-KEEP_SETTLED_DAYS = env.whole("KEEP_SETTLED_DAYS", 90, least=1, most=36_500)
+KEEP_RUNS_DAYS = env.integer("KEEP_RUNS_DAYS", 730, minimum=30, maximum=36_500)
+KEEP_SETTLED_DAYS = env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 
 # --- Logs ------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))
@@ -291,4 +291,4 @@ LOGGING = {
     },
 }  # fmt: skip
 # Last: every variable has been asked for by now. `manage.py check` tells of them.
-MISSPELT = env.misspelt()
+MISSPELT = env.misspelled_variables()

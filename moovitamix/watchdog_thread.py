@@ -9,32 +9,34 @@ from typing import Final
 from django.db import Error, connections
 from django.utils import timezone
 
-from ingestion.services import round_of_the_watchdog
+from ingestion.services import run_watchdog
 
 logger = logging.getLogger(__name__)
 
 # Where the whole machine starts, Beat and the workers have given their signs of life by then.
-FIRST_AFTER: Final = 120.0  # seconds
-EVERY: Final = 60.0
+FIRST_DELAY: Final = 120.0  # seconds
+INTERVAL: Final = 60.0
 
-Look = Callable[[datetime], object]
+WatchdogRound = Callable[[datetime], object]
 
 
-def start(
-    look: Look = round_of_the_watchdog, first_after: float = FIRST_AFTER, every: float = EVERY
+def start_watchdog(
+    run_round: WatchdogRound = run_watchdog, first_delay: float = FIRST_DELAY, interval: float = INTERVAL
 ) -> Event:
     """Look again and again in a thread that ends with its process, or when the returned event is set."""
     stop = Event()
-    Thread(target=_tick, args=(look, first_after, every, stop), name="watchdog", daemon=True).start()
+    Thread(
+        target=_run_rounds, args=(run_round, first_delay, interval, stop), name="watchdog", daemon=True
+    ).start()
     return stop
 
 
-def _tick(look: Look, first_after: float, every: float, stop: Event) -> None:
-    pause, said = first_after, ""
+def _run_rounds(run_round: WatchdogRound, first_delay: float, interval: float, stop: Event) -> None:
+    pause, said = first_delay, ""
     while not stop.wait(pause):
-        pause = every
+        pause = interval
         try:
-            look(timezone.now())
+            run_round(timezone.now())
             said = ""
         except Error as error:
             # A database that is away, or has no tables yet: said once, not every minute.

@@ -12,4 +12,4 @@ application = get_wsgi_application()
 from moovitamix import watchdog_thread  # noqa: E402
 
 if settings.WATCHDOG_IN_WEB:
-    watchdog_thread.start()
+    watchdog_thread.start_watchdog()

@@ -10,40 +10,40 @@ from ingestion.models import IngestionRun
 from recommender.engine.data import EngineError
 from recommender.models import Feedback, ModelVersion
 
-_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CatalogueReplaced(EngineError):
     """What was read is not what the source has by now."""
 
 
-def replaced_at() -> datetime | None:
+def last_reset_at() -> datetime | None:
     """When a person last accepted that the source has another catalogue; None: never."""
-    return _replacing().values_list("finished_at", flat=True).first()
+    return _reset_runs().values_list("finished_at", flat=True).first()
 
 
-def learnt_of_it(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
+def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
     """The versions that were learnt of today's catalogue."""
-    return versions.filter(created_at__gt=_since())
+    return versions.filter(created_at__gt=_last_reset_or_epoch())
 
 
-def learnt_of_another(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
+def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
     """The others: they would give what they know of a song to another one."""
-    return versions.filter(created_at__lte=_since())
+    return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 
-def said_of_it(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
+def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
     """What was said of today's songs."""
-    return feedback.filter(received_at__gt=_since())
+    return feedback.filter(received_at__gt=_last_reset_or_epoch())
 
 
-def require_same(since: datetime) -> None:
+def require_no_reset(since: datetime) -> None:
     """Refuse what was read from then on, where the source has got another catalogue meanwhile.
 
     Raises:
         CatalogueReplaced: it has.
     """
-    at = replaced_at()
+    at = last_reset_at()
     if at is not None and at > since:
         raise CatalogueReplaced(
             f"While this was learnt the source got another catalogue ({at:%Y-%m-%d %H:%M} UTC). "
@@ -51,10 +51,10 @@ def require_same(since: datetime) -> None:
         )
 
 
-def _since() -> Coalesce:
-    newest = Subquery(_replacing().values("finished_at")[:1])
-    return Coalesce(newest, Value(_EVER))
+def _last_reset_or_epoch() -> Coalesce:
+    newest = Subquery(_reset_runs().values("finished_at")[:1])
+    return Coalesce(newest, Value(_EPOCH))
 
 
-def _replacing() -> QuerySet[IngestionRun]:
+def _reset_runs() -> QuerySet[IngestionRun]:
     return IngestionRun.objects.filter(new_catalogue=True).order_by("-pk")

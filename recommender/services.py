@@ -9,98 +9,100 @@ from django.utils import timezone
 from recommender import validation
 from recommender.engine import artifact
 from recommender.experiments import eligibility, interleaving_scores, lifecycle
-from recommender.experiments.lifecycle import Judged
+from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.models import Experiment, ModelVersion, Promotion
 from recommender.registry import model_loader, registry
 from recommender.serving import recommendations
 
 
-def serving_options() -> recommendations.Options:
+def serving_options() -> recommendations.ServingOptions:
     """The settings' storage, and what else does not change from request to request."""
-    return recommendations.Options(storage=settings.MODEL_STORAGE)
+    return recommendations.ServingOptions(storage=settings.MODEL_STORAGE)
 
 
-def loaded() -> model_loader.Loaded:
+def current_model() -> model_loader.LoadedModel:
     """What serves now, in this process."""
-    return model_loader.current(settings.MODEL_STORAGE)
+    return model_loader.current_model(settings.MODEL_STORAGE)
 
 
-def promote_now(label: str, *, reason: str, by: str) -> Promotion:
+def promote_version(label: str, *, reason: str, by: str) -> Promotion:
     """Make this version champion once its files are verified.
 
     Raises:
         RegistryError: it may not become champion.
         ArtifactError: its files are missing or damaged.
     """
-    promotion = registry.promote(registry.find(label), reason=reason, by=by, verify=verify)
-    lifecycle.void_dethroned(timezone.now())
+    promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
+    lifecycle.void_obsolete_experiments(timezone.now())
     return promotion
 
 
-def roll_back_now(*, reason: str, by: str) -> Promotion:
+def roll_back_champion(*, reason: str, by: str) -> Promotion:
     """Withdraw the champion, and bring back the last good version before it.
 
     Raises:
         NothingToRollBack: there is none.
     """
-    promotion = registry.roll_back(reason=reason, by=by, verify=verify)
-    lifecycle.void_dethroned(timezone.now())
+    promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
+    lifecycle.void_obsolete_experiments(timezone.now())
     return promotion
 
 
-def verify(version: ModelVersion) -> None:
+def verify_artifact(version: ModelVersion) -> None:
     """Compare a version's files with their hashes.
 
     Raises:
         ArtifactError: they are missing or damaged.
     """
-    artifact.verify(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
+    artifact.verify_files(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
 
 
-def judge_now() -> list[Judged]:
+def judge_experiments() -> list[JudgedExperiment]:
     """Close the lists whose time has come, and look at every running test."""
     now = timezone.now()
-    interleaving_scores.close_due(now)
-    return lifecycle.judge(now, verify)
+    interleaving_scores.close_due_lists(now)
+    return lifecycle.judge_experiments(now, verify_artifact)
 
 
-def compare_equals_now(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
+def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
     """Test the champion against itself: whatever differs is a fault of the serving.
 
     Raises:
         NotDecidable: there is no champion.
     """
-    champion_row = registry.champion_row()
+    champion_row = registry.current_champion()
     if champion_row is None:
-        raise lifecycle.NotDecidable(registry.NO_MODEL)
-    return lifecycle.propose(
+        raise lifecycle.ExperimentNotAllowed(registry.NO_MODEL)
+    return lifecycle.propose_experiment(
         champion_row, kind=Experiment.Kind.EQUALS, gates={}, by=by, now=timezone.now(), list_share=list_share
     )
 
 
-def test_now(label: str, *, list_share: float, split_share: float, reason: str, by: str) -> Experiment:
+def start_experiment(
+    label: str, *, list_share: float, split_share: float, reason: str, by: str
+) -> Experiment:
     """Pass a version through the gates, and line it up for a test against the champion.
 
     Raises:
         NotDecidable: there is no champion, the version can't be tested now, or a gate is against it.
         RegistryError: there is no such version.
     """
-    version, champion_row = registry.find(label), registry.champion_row()
+    version, champion_row = registry.find_version(label), registry.current_champion()
     if champion_row is None:
-        raise lifecycle.NotDecidable(registry.NO_MODEL)
-    if why := eligibility.why_untestable(version):
-        raise lifecycle.NotDecidable(why)
+        raise lifecycle.ExperimentNotAllowed(registry.NO_MODEL)
+    if why := eligibility.why_not_testable(version):
+        raise lifecycle.ExperimentNotAllowed(why)
     now = timezone.now()
-    passed = validation.pass_through(version, settings.MODEL_STORAGE, now, verify)
+    passed = validation.run_gates(version, settings.MODEL_STORAGE, now, verify_artifact)
     if not passed["passed"]:
-        raise lifecycle.NotDecidable(f"{label} did not pass: {validation.reasons(passed)}")
-    return lifecycle.propose(
-        version, kind=eligibility.kind_of(version, champion_row), gates=passed, by=by, now=now,
+        raise lifecycle.ExperimentNotAllowed(f"{label} did not pass: {validation.failure_reasons(passed)}")
+    return lifecycle.propose_experiment(
+        version, kind=eligibility.experiment_kind_for(version, champion_row), gates=passed, by=by, now=now,
         list_share=list_share, split_share=split_share, purpose=reason,
     )  # fmt: skip
 
 
-def decide_now(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
+def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
     """End a test as a person wants it.
 
     Raises:
@@ -108,6 +110,6 @@ def decide_now(experiment: Experiment, *, promote: bool, reason: str, by: str) -
         RegistryError: the challenger can't become champion.
         ArtifactError: its files are missing or damaged.
     """
-    return lifecycle.decide_by_hand(
-        experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify
+    return lifecycle.decide_manually(
+        experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact
     )

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from recommender.models import TrainingRun
 from recommender.registry import model_loader
-from recommender.retraining import check_drift_now, cycle_now, look_now, retrain_now
+from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
 from recommender.serving import candidate_cache
 from recommender.training.train import AlreadyTraining
 
@@ -14,8 +14,8 @@ from recommender.training.train import AlreadyTraining
 @shared_task(ignore_result=True)
 def prepare_shelves() -> int:
     """Make a shelf for every active listener who has none, or a stale one; how many were made."""
-    now, loaded = timezone.now(), model_loader.current(settings.MODEL_STORAGE)
-    return candidate_cache.prepare(candidate_cache.due(loaded, now), loaded, now)
+    now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
+    return candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
 
 
 @shared_task
@@ -32,7 +32,7 @@ def retrain_by_hand() -> str:
 def learn_weekly() -> str:
     """Learn from what is new, pass the gates and be tested."""
     try:
-        return cycle_now(trigger=TrainingRun.Trigger.SCHEDULE).sentence
+        return run_cycle_now(trigger=TrainingRun.Trigger.SCHEDULE).sentence
     except AlreadyTraining as busy:
         return str(busy)
 
@@ -40,7 +40,7 @@ def learn_weekly() -> str:
 @shared_task
 def look_daily() -> str:
     """Judge the tests, count engagement, and watch what may be unwell."""
-    judged = look_now()
+    judged = run_daily_review_now()
     said = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
     return " ".join(said) or "Nothing is tested."
 
@@ -52,6 +52,6 @@ def check_drift() -> str:
     if not is_due:
         return f"{len(reports)} reports, {sum(report.alarm for report in reports)} alarms."
     try:
-        return cycle_now(trigger=TrainingRun.Trigger.DRIFT, full=True).sentence
+        return run_cycle_now(trigger=TrainingRun.Trigger.DRIFT, full=True).sentence
     except AlreadyTraining as busy:
         return str(busy)

@@ -6,12 +6,12 @@ from recommender.api import views
 
 urlpatterns = [
     path("songs/", views.ClusteredSongList.as_view(), name="api-songs"),
-    path("songs/popular/", views.Popular.as_view(), name="api-popular"),
-    path("songs/<int:pk>/similar/", views.Similar.as_view(), name="api-similar"),
-    path("users/<int:pk>/recommendations/", views.Recommendations.as_view(), name="api-recommendations"),
-    path("users/<int:pk>/next/", views.NextSong.as_view(), name="api-next"),
-    path("users/<int:pk>/affinities/", views.Affinities.as_view(), name="api-affinities"),
-    path("clusters/", views.Clusters.as_view(), name="api-clusters"),
+    path("songs/popular/", views.PopularSongsView.as_view(), name="api-popular"),
+    path("songs/<int:pk>/similar/", views.SimilarSongsView.as_view(), name="api-similar"),
+    path("users/<int:pk>/recommendations/", views.RecommendationsView.as_view(), name="api-recommendations"),
+    path("users/<int:pk>/next/", views.NextSongView.as_view(), name="api-next"),
+    path("users/<int:pk>/affinities/", views.AffinitiesView.as_view(), name="api-affinities"),
+    path("clusters/", views.ClusterList.as_view(), name="api-clusters"),
     path("clusters/<int:pk>/", views.ClusterDetail.as_view(), name="api-cluster"),
     path("models/", views.ModelList.as_view(), name="api-models"),
     re_path(r"^models/(?P<label>[\w.-]{1,20})/$", views.ModelDetail.as_view(), name="api-model"),

@@ -19,9 +19,9 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests.support import servers
-from tests.support.databases import Databases
+from tests.support.databases import ProjectDatabases
 from tests.support.project import ROOT, Project
+from tests.support.servers import postgres_and_valkey
 
 if settings.configured:
     raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")
@@ -32,13 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Not pytest_unconfigure: a wrong option ends pytest between this import and that hook.
-OPEN = ExitStack()
-atexit.register(OPEN.close)
+OPEN_RESOURCES = ExitStack()
+atexit.register(OPEN_RESOURCES.close)
 
-POSTGRES = OPEN.enter_context(servers.postgres())
-VALKEY = OPEN.enter_context(servers.valkey())
+POSTGRES = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_postgres())
+VALKEY = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_valkey())
 FOLDER = Path(tempfile.mkdtemp(prefix="moovitamix-tests-"))
-OPEN.callback(shutil.rmtree, FOLDER, ignore_errors=True)
+OPEN_RESOURCES.callback(shutil.rmtree, FOLDER, ignore_errors=True)
 
 # .env.example names every variable that the settings read.
 for name in re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE):
@@ -77,21 +77,21 @@ def _empty_cache() -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
-    databases = Databases(tmp_path_factory.mktemp("databases"), POSTGRES.url)
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectDatabases]:
+    databases = ProjectDatabases(tmp_path_factory.mktemp("databases"), POSTGRES.url)
     yield databases
     databases.close()
 
 
 @pytest.fixture
-def sqlite_project(databases: Databases, tmp_path: Path) -> Iterator[Project]:
+def sqlite_project(databases: ProjectDatabases, tmp_path: Path) -> Iterator[Project]:
     """An installation on a migrated SQLite file of its own."""
     with databases.sqlite_project(tmp_path) as project:
         yield project
 
 
 @pytest.fixture
-def postgres_project(databases: Databases, tmp_path: Path) -> Iterator[Project]:
+def postgres_project(databases: ProjectDatabases, tmp_path: Path) -> Iterator[Project]:
     """An installation on a migrated PostgreSQL database of its own."""
     with databases.postgres_project(tmp_path) as project:
         yield project

@@ -12,7 +12,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from ingestion.api.views import PERSONAL_DATA
+from ingestion.api.views import PERSONAL_DATA_PERMISSION
 
 STATUS_COLOURS = {
     "running": "info",
@@ -25,7 +25,7 @@ STATUS_COLOURS = {
 
 
 # A screen and a half. A row costs as much as a twentieth of a page without any.
-ROWS_A_PAGE = 25
+ROWS_PER_PAGE = 25
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -33,7 +33,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     paginator = InfinitePaginator
     show_full_result_count = False
-    list_per_page = ROWS_A_PAGE
+    list_per_page = ROWS_PER_PAGE
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -45,12 +45,12 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
-def sees_personal_data(request: HttpRequest) -> bool:
+def can_see_personal_data(request: HttpRequest) -> bool:
     """Whether who asks may see listeners' names, e-mail addresses and genders."""
-    return request.user.has_perm(PERSONAL_DATA)
+    return request.user.has_perm(PERSONAL_DATA_PERMISSION)
 
 
-def made_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def computed_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """For a field of a page that asks the database or draws a table: Unfold wants each five times."""
 
     @wraps(shown)
@@ -64,7 +64,7 @@ def made_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return remembered
 
 
-def asked_first(
+def confirm_first(
     title: str, text: str
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """An action that a button does: its link, which anything may follow or fetch in advance, only asks."""
@@ -84,7 +84,7 @@ def asked_first(
     return asking
 
 
-class OpenFilter(admin.SimpleListFilter):
+class ResolutionFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 

@@ -10,8 +10,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from ingestion.admin.base import ReadOnlyAdmin, made_once, sees_personal_data
-from ingestion.api.serializers import PERSONAL
+from ingestion.admin.base import ReadOnlyAdmin, can_see_personal_data, computed_once
+from ingestion.api.serializers import PERSONAL_FIELDS
 from ingestion.models import Listener, ListeningHistory, Song
 
 
@@ -60,14 +60,14 @@ class ListenerAdmin(ReadOnlyAdmin):
     search_help_text = "A listener's id; for whom may see them, also a part of the last name or e-mail"
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        who = ("first_name", "last_name", "email") if sees_personal_data(request) else ()
+        who = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
         return ("id", *who, "favorite_genres", "updated_at", "is_available")
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("=id", "last_name", "email") if sees_personal_data(request) else ("=id",)
+        return ("=id", "last_name", "email") if can_see_personal_data(request) else ("=id",)
 
     def get_exclude(self, request: HttpRequest, obj: Listener | None = None) -> tuple[str, ...]:
-        return () if sees_personal_data(request) else PERSONAL
+        return () if can_see_personal_data(request) else PERSONAL_FIELDS
 
     @display(description="Available", boolean=True)
     def is_available(self, listener: Listener) -> bool:
@@ -96,7 +96,7 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
         return history.unavailable_at is None
 
     @display(description="Songs, in order")
-    @made_once
+    @computed_once
     def played(self, history: ListeningHistory) -> SafeString:
         songs = Song.objects.in_bulk(history.items)
         return format_html_join(

@@ -17,18 +17,18 @@ from unfold.decorators import display
 from ingestion.admin.base import ReadOnlyAdmin
 from ingestion.alerts import incidents
 from ingestion.alerts.channels import plain_text
-from ingestion.alerts.messages.formatting import instant, span
-from ingestion.alerts.messages.render import end_of, subject_of, text_of
+from ingestion.alerts.messages.formatting import format_duration, format_time
+from ingestion.alerts.messages.render import render_incident, render_resolution, render_subject
 from ingestion.models import Incident, Notification
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning"}
 STATE_COLOURS = {"open": "danger", "acknowledged": "info", "muted": "info", "over": "success"}
-MESSAGE_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "failed": "danger"}
+NOTIFICATION_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "failed": "danger"}
 # Of the messages of one incident a page shows the newest.
-SHOWN_MESSAGES = 50
+MAX_NOTIFICATIONS = 50
 
 
-class StateFilter(admin.SimpleListFilter):
+class IncidentStateFilter(admin.SimpleListFilter):
     title = "state"
     parameter_name = "state"
 
@@ -63,7 +63,7 @@ class IncidentAdmin(ReadOnlyAdmin):
     list_display_links = ("id", "what")
     # Each is told in words.
     list_per_page = 20
-    list_filter = (StateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
+    list_filter = (IncidentStateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
     search_fields = ("=id", "key")
     search_help_text = "An incident's number, or a part of its key, such as data_stale:songs"
     change_form_before_template = "admin/ingestion/incident.html"
@@ -83,38 +83,40 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     @display(description="What")
     def what(self, incident: Incident) -> str:
-        return subject_of(incident, settings.LANGUAGE_CODE)
+        return render_subject(incident, settings.LANGUAGE_CODE)
 
     @display(description="State", label=STATE_COLOURS)
     def state(self, incident: Incident) -> tuple[str, str]:
-        state = state_of(incident)
+        state = incident_state(incident)
         return state, state
 
     @display(description="Lasts", ordering="opened_at")
     def lasts(self, incident: Incident) -> str:
-        return span(((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds())
+        return format_duration(
+            ((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds()
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         incident = Incident.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
-        told = self._told(request, incident) if incident else {}
+        told = self._incident_context(request, incident) if incident else {}
         page: HttpResponse = super().change_view(
             request, object_id, form_url, {**(extra_context or {}), **told}
         )
         return page
 
-    def _told(self, request: HttpRequest, incident: Incident) -> dict[str, Any]:
+    def _incident_context(self, request: HttpRequest, incident: Incident) -> dict[str, Any]:
         """What the page says before the fields."""
-        wrong = text_of(incident, settings.LANGUAGE_CODE)
-        over = end_of(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
+        wrong = render_incident(incident, settings.LANGUAGE_CODE)
+        over = render_resolution(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
         actions = self.get_actions(request).items()
         return {
             "incident": incident,
             "text": over or wrong,
             "numbers": wrong.lines,
             "ended": over.lines if over else (),
-            "timeline": incident.notifications.order_by("-id")[:SHOWN_MESSAGES],
+            "timeline": incident.notifications.order_by("-id")[:MAX_NOTIFICATIONS],
             "may_handle": over is None and self.has_handle_permission(request),
             "buttons": [(name, label) for name, (_, _, label) in actions if name in self.actions],
         }
@@ -122,7 +124,7 @@ class IncidentAdmin(ReadOnlyAdmin):
     @admin.action(description="Acknowledge", permissions=["handle"])
     def acknowledge(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
         now, by = timezone.now(), request.user.get_username()
-        self._handle(
+        self._apply_to_each(
             request, chosen, "acknowledged", lambda incident: incidents.acknowledge(incident, by, now)
         )
 
@@ -144,14 +146,14 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def _mute(self, request: HttpRequest, chosen: QuerySet[Incident], how_long: timedelta) -> None:
         now = timezone.now()
-        self._handle(
+        self._apply_to_each(
             request,
             chosen,
-            f"muted until {instant(now + how_long)}",
+            f"muted until {format_time(now + how_long)}",
             lambda incident: incidents.mute(incident, now + how_long, now),
         )
 
-    def _handle(
+    def _apply_to_each(
         self, request: HttpRequest, chosen: QuerySet[Incident], what: str, handle: Callable[[Incident], bool]
     ) -> None:
         """Do it to each, note who did, and say how many there were."""
@@ -191,7 +193,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         ("When", {"fields": (("created_at", "due_at"), ("claimed_at", "sent_at"))}),
     )
 
-    @display(description="State", ordering="state", label=MESSAGE_COLOURS)
+    @display(description="State", ordering="state", label=NOTIFICATION_COLOURS)
     def progress(self, message: Notification) -> tuple[str, str]:
         return message.state, message.get_state_display()
 
@@ -207,7 +209,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         return format_html('<a class="mm-link" href="{}">Incident {}</a>', url, message.incident_id)
 
 
-def state_of(incident: Incident) -> str:
+def incident_state(incident: Incident) -> str:
     """How things stand, in one word."""
     if incident.resolved_at is not None:
         return "over"

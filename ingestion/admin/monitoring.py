@@ -11,7 +11,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin.base import ReadOnlyAdmin
 from ingestion.models import AnomalyCheck, BaselineReset, TaskUsage
-from ingestion.monitoring.run_review import new_normal
+from ingestion.monitoring.run_review import reset_baseline
 
 VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "high": "warning"}
 
@@ -53,7 +53,7 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     def call_it_the_new_normal(self, request: HttpRequest, chosen: "QuerySet[AnomalyCheck]") -> None:
         reason, by = request.POST.get("reason", "").strip(), request.user.get_username()
         for check in chosen.select_related("run"):
-            new_normal(check.measure, check.resource, check.run, by, reason, timezone.now())
+            reset_baseline(check.measure, check.resource, check.run, by, reason, timezone.now())
         self.message_user(
             request,
             f"{len(chosen)} measures are learnt anew from the chosen runs on; their incidents are over.",

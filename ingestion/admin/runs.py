@@ -14,10 +14,16 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from ingestion.admin.base import STATUS_COLOURS, OpenFilter, ReadOnlyAdmin, asked_first, sees_personal_data
+from ingestion.admin.base import (
+    STATUS_COLOURS,
+    ReadOnlyAdmin,
+    ResolutionFilter,
+    can_see_personal_data,
+    confirm_first,
+)
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
-from ingestion.services import replay_now
+from ingestion.services import replay_open_rejections
 from ingestion.tasks import start_by_hand
 
 
@@ -79,7 +85,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         )  # fmt: skip
 
     @action(description="Run now", permissions=["run"], icon="play_arrow")
-    @asked_first("Run now", "The source is read once, as every day: what is new or changed is taken in.")
+    @confirm_first("Run now", "The source is read once, as every day: what is new or changed is taken in.")
     def run_now(self, request: HttpRequest) -> HttpResponse:
         start_by_hand()
         messages.info(
@@ -88,10 +94,10 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         return redirect("admin:ingestion_ingestionrun_changelist")
 
     @action(description="Replay refused rows", permissions=["run"], icon="replay")
-    @asked_first("Replay refused rows", "Every refused row is tried again; what passes now is taken in.")
+    @confirm_first("Replay refused rows", "Every refused row is tried again; what passes now is taken in.")
     def replay_rejections(self, request: HttpRequest) -> HttpResponse:
         try:
-            taken = sum(replay_now().values())
+            taken = sum(replay_open_rejections().values())
         except AlreadyRunning as busy:
             messages.error(request, str(busy))
         else:
@@ -105,7 +111,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
 @admin.register(Rejection)
 class RejectionAdmin(ReadOnlyAdmin):
     list_display = ("id", "resource", "field", "reason", "run", "last_run", "resolved_at", "resolution")
-    list_filter = (OpenFilter, "resource")
+    list_filter = (ResolutionFilter, "resource")
     search_fields = ("=id", "reason", "field")
     list_select_related = ("run", "last_run")
     exclude = ("payload", "fingerprint")
@@ -113,7 +119,7 @@ class RejectionAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Rejection | None = None) -> Any:
         """With the row as it came; a listener's only for those who may see who listeners are."""
-        personal = obj is not None and obj.resource == "users" and not sees_personal_data(request)
+        personal = obj is not None and obj.resource == "users" and not can_see_personal_data(request)
         unseen = "row" if personal else "hidden_row"
         return [name for name in super().get_fields(request, obj) if name != unseen]
 

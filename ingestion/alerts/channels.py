@@ -17,11 +17,11 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.console import EmailBackend as PrintedMail
 from django.template.loader import render_to_string
 
-Content = dict[str, Any]
+MessageContent = dict[str, Any]
 # Until a connection, and until the next byte: a dead service holds the others up for no longer.
 TIMEOUT: Final = (5.0, 10.0)
 # Apprise's services have timeouts of 4 s each; some ask more than once.
-OTHER_TIMEOUT: Final = 20.0
+APPRISE_TIMEOUT: Final = 20.0
 # Slack's own limits; it refuses a message that is longer anywhere.
 SLACK_HEADER, SLACK_TEXT, SLACK_FIELDS = 150, 2900, 10
 # Shorter pieces of an address are words such as "services", which hide nothing.
@@ -52,7 +52,7 @@ class Channel(Protocol):
     @property
     def name(self) -> str: ...
 
-    def send(self, subject: str, content: Content) -> None:
+    def send(self, subject: str, content: MessageContent) -> None:
         """Send one message now.
 
         `content` may hold `id` and `thread` besides what `texts` makes: the same for every try of one
@@ -65,7 +65,7 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True)
-class Email:
+class EmailChannel:
     """One mail to all addresses, by Django's mail settings."""
 
     to: tuple[str, ...]
@@ -73,7 +73,7 @@ class Email:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     name: str = "email"
 
-    def send(self, subject: str, content: Content) -> None:
+    def send(self, subject: str, content: MessageContent) -> None:
         headers = {"Auto-Submitted": "auto-generated"}
         if content.get("id"):
             # Whoever gets one message twice, because its sender died after sending, sees it once.
@@ -84,18 +84,18 @@ class Email:
             subject, plain_text(content), self.sender, list(self.to), headers=headers
         )
         mail.attach_alternative(render_to_string("alerts/mail.html", {"content": content}), "text/html")
-        with _honest_mail(self.secrets), _connected() as connection:
+        with _mail_errors_as_not_sent(self.secrets), _mail_connection() as connection:
             connection.send_messages([mail])
 
 
 @dataclass(frozen=True)
-class Slack:
+class SlackChannel:
     """A message in blocks to one webhook, whose address is the secret."""
 
     url: str = field(repr=False)
     name: str = "slack"
 
-    def send(self, subject: str, content: Content) -> None:
+    def send(self, subject: str, content: MessageContent) -> None:
         try:
             # Wherever a redirect points, the message is not for it.
             answer = requests.post(
@@ -106,53 +106,58 @@ class Slack:
         except requests.RequestException as error:
             raise NotSent(f"Slack can't be reached: {type(error).__name__}", down=True) from None
         if answer.status_code != requests.codes.ok:
-            said = scrubbed(answer.text[:200], pieces(self.url))
+            said = redact_secrets(answer.text[:200], secret_parts(self.url))
             raise NotSent(
                 f"Slack answered {answer.status_code}: {said}".rstrip(": "),
                 # 400 is about this message: the next one may do.
                 down=answer.status_code != requests.codes.bad_request,
-                retry_after=_seconds(answer.headers.get("Retry-After", "")),
+                retry_after=_retry_after_seconds(answer.headers.get("Retry-After", "")),
             )
 
 
 @dataclass(frozen=True)
-class Other:
+class AppriseChannel:
     """Any service that Apprise knows, by its address, which is the secret."""
 
     url: str = field(repr=False)
     name: str
 
-    def send(self, subject: str, content: Content) -> None:
+    def send(self, subject: str, content: MessageContent) -> None:
         service = apprise.Apprise()
         if not service.add(self.url):
             raise NotSent("Apprise can't read this address of ALERT_URLS", down=True)
         result = service.notify(
             body=plain_text(content), title=subject, body_format=apprise.NotifyFormat.TEXT,
-            timeout=OTHER_TIMEOUT,
+            timeout=APPRISE_TIMEOUT,
         )  # fmt: skip
         if not result:
             said = " ".join(str(entry.message) for entry in result.logs())
-            raise NotSent(scrubbed(said, pieces(self.url))[:300] or "the service took no message", down=True)
+            raise NotSent(
+                redact_secrets(said, secret_parts(self.url))[:300] or "the service took no message", down=True
+            )
 
 
-def is_readable(url: str) -> bool:
+def is_apprise_url(url: str) -> bool:
     """Whether Apprise knows what to do with an address."""
     return bool(apprise.Apprise().add(url))
 
 
-def channels_of(
-    emails: Sequence[str], sender: str, mail_password: str, slack_url: str, other_urls: Sequence[str]
+def build_channels(
+    emails: Sequence[str], sender: str, mail_password: str, slack_url: str, apprise_urls: Sequence[str]
 ) -> list[Channel]:
     """The channels that are configured, in the order in which they are tried."""
     channels: list[Channel] = []
     if emails:
-        channels.append(Email(tuple(emails), sender, (mail_password,)))
+        channels.append(EmailChannel(tuple(emails), sender, (mail_password,)))
     if slack_url:
-        channels.append(Slack(slack_url))
-    return [*channels, *(Other(url, f"other-{number}") for number, url in enumerate(other_urls, 1))]
+        channels.append(SlackChannel(slack_url))
+    return [
+        *channels,
+        *(AppriseChannel(url, f"other-{number}") for number, url in enumerate(apprise_urls, 1)),
+    ]
 
 
-def plain_text(content: Content) -> str:
+def plain_text(content: MessageContent) -> str:
     """A message without any form."""
     width = max((len(name) for name, _ in content["numbers"]), default=0)
     parts = [content["what"], *(f"{title}\n{said}" for title, said in content["sections"])]
@@ -162,7 +167,7 @@ def plain_text(content: Content) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def slack_message(subject: str, content: Content) -> dict[str, Any]:
+def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
     """A message in Slack's Block Kit."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": content["headline"][:SLACK_HEADER]}},
@@ -179,14 +184,14 @@ def slack_message(subject: str, content: Content) -> dict[str, Any]:
     return {"text": subject, "blocks": blocks}
 
 
-def scrubbed(text: str, secrets: Iterable[str]) -> str:
+def redact_secrets(text: str, secrets: Iterable[str]) -> str:
     """A text for people, in one line, without these words."""
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return " ".join(text.split())
 
 
-def pieces(url: str) -> list[str]:
+def secret_parts(url: str) -> list[str]:
     """What of an address could be a secret: the whole and each longer part, as written and as meant."""
     _, _, rest = url.partition("://")
     found = [url, rest, *re.split(r"[/@:?&=#]", rest)]
@@ -195,7 +200,7 @@ def pieces(url: str) -> list[str]:
 
 
 @contextmanager
-def _connected() -> Iterator[BaseEmailBackend]:
+def _mail_connection() -> Iterator[BaseEmailBackend]:
     """The mail server, also left where it refuses us."""
     connection = get_connection()
     if isinstance(connection, PrintedMail):
@@ -211,7 +216,7 @@ def _connected() -> Iterator[BaseEmailBackend]:
 
 
 @contextmanager
-def _honest_mail(secrets: Sequence[str]) -> Iterator[None]:
+def _mail_errors_as_not_sent(secrets: Sequence[str]) -> Iterator[None]:
     """What may go wrong with a mail, as `NotSent`."""
     try:
         yield
@@ -219,11 +224,11 @@ def _honest_mail(secrets: Sequence[str]) -> Iterator[None]:
         # A server that refuses this one message may take the next.
         down = not isinstance(error, smtplib.SMTPDataError)
         raise NotSent(
-            f"The mail server did not take it: {scrubbed(_said(error), secrets)}", down=down
+            f"The mail server did not take it: {redact_secrets(_mail_error_text(error), secrets)}", down=down
         ) from None
 
 
-def _said(error: Exception) -> str:
+def _mail_error_text(error: Exception) -> str:
     """A mail server's answer, or what the network said."""
     if isinstance(error, smtplib.SMTPResponseException):
         said = error.smtp_error
@@ -235,7 +240,7 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
-def _seconds(header: str) -> float:
+def _retry_after_seconds(header: str) -> float:
     """`Retry-After` in seconds; 0 where it is missing, a date or nonsense."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 

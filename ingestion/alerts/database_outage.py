@@ -15,7 +15,7 @@ from typing import Final, Self
 from uuid import NAMESPACE_URL, uuid5
 
 from ingestion.alerts.channels import Channel, NotSent
-from ingestion.alerts.messages.render import message_of
+from ingestion.alerts.messages.render import render_message
 from ingestion.models import Incident, Notification
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ Event = Notification.Event
 
 
 @dataclass
-class Outage:
+class DatabaseOutage:
     """What a machine remembers of an outage.
 
     Attributes:
@@ -41,7 +41,7 @@ class Outage:
     channels: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, place: Path) -> Self | None:
+    def load(cls, place: Path) -> Self | None:
         """None where there is none, or where the file is damaged: then it is noticed anew."""
         try:
             stored = json.loads(place.read_text())
@@ -53,7 +53,7 @@ class Outage:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def write(self, place: Path) -> None:
+    def save(self, place: Path) -> None:
         """As a whole or not at all."""
         draft = place.with_suffix(".new")
         draft.write_text(json.dumps(asdict(self), default=datetime.isoformat))
@@ -67,7 +67,7 @@ class Outage:
         )  # fmt: skip
 
 
-def away(
+def database_unavailable(
     now: datetime, place: Path, error: str, channels: Sequence[Channel], *, remind_after: timedelta,
     link: str, language: str,
 ) -> int:  # fmt: skip
@@ -81,42 +81,44 @@ def away(
     Returns:
         How many messages were sent.
     """
-    with _alone(place):
-        outage = Outage.read(place) or Outage(now, error)
+    with _file_lock(place):
+        outage = DatabaseOutage.load(place) or DatabaseOutage(now, error)
         outage.error = error
         if now - outage.since < GRACE:
-            outage.write(place)
+            outage.save(place)
             return 0
         is_due = outage.told_at is not None and now - outage.told_at >= remind_after
         sent = 0
         for channel in channels:
             if channel.name not in outage.channels:
-                sent += _sent(channel, outage, Event.OPENED, now, link, language)
+                sent += _send(channel, outage, Event.OPENED, now, link, language)
             elif is_due:
-                sent += _sent(channel, outage, Event.REMINDER, now, link, language)
+                sent += _send(channel, outage, Event.REMINDER, now, link, language)
         if sent:
             outage.told_at = now
-        outage.write(place)
+        outage.save(place)
         return sent
 
 
-def back(now: datetime, place: Path, *, link: str, language: str) -> Incident | None:
+def database_recovered(now: datetime, place: Path, *, link: str, language: str) -> Incident | None:
     """Keep what was told as an incident that is over; its end is told like every other's.
 
     None where nothing was away, or nobody was told of it.
     """
     if not place.exists():
         return None
-    with _alone(place):
-        outage, incident = Outage.read(place), None
+    with _file_lock(place):
+        outage, incident = DatabaseOutage.load(place), None
         if outage is not None and outage.channels:
-            incident = _kept(outage, now, link, language)
+            incident = _save_incident(outage, now, link, language)
         place.unlink(missing_ok=True)
         return incident
 
 
-def _sent(channel: Channel, outage: Outage, event: Event, now: datetime, link: str, language: str) -> bool:
-    subject, content = message_of(outage.as_incident(now), event, link, language)
+def _send(
+    channel: Channel, outage: DatabaseOutage, event: Event, now: datetime, link: str, language: str
+) -> bool:
+    subject, content = render_message(outage.as_incident(now), event, link, language)
     # The same for each try, so that whoever gets one message twice sees it once.
     number = uuid5(NAMESPACE_URL, f"{channel.name} {event} {outage.since} {outage.told_at}")
     try:
@@ -134,7 +136,7 @@ def _sent(channel: Channel, outage: Outage, event: Event, now: datetime, link: s
     return True
 
 
-def _kept(outage: Outage, now: datetime, link: str, language: str) -> Incident:
+def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
     """Once, also where the process died after it and before the file was gone."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
@@ -143,7 +145,7 @@ def _kept(outage: Outage, now: datetime, link: str, language: str) -> Incident:
     )  # fmt: skip
     if is_new:
         at = outage.told_at or now
-        subject, content = message_of(incident, Event.OPENED, link, language)
+        subject, content = render_message(incident, Event.OPENED, link, language)
         Notification.objects.bulk_create(
             Notification(
                 incident=incident, event=Event.OPENED, channel=name, subject=subject, content=content,
@@ -159,7 +161,7 @@ def _thread(since: datetime) -> str:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def _file_lock(place: Path) -> Iterator[None]:
     """Of a machine's processes one at a time; the next one finds what this one wrote."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("w") as lock:

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
-from ingestion.alerts.channels import Channel, Content, NotSent
-from ingestion.alerts.incidents import Condition, settle
+from ingestion.alerts.channels import Channel, MessageContent, NotSent
+from ingestion.alerts.incidents import Condition, sync_scope
 from ingestion.models import Notification
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ State = Notification.State
 Event = Notification.Event
 UNSENT: Final = (State.WAITING, State.SENDING)
 # No send takes so long: its timeouts add up to less. Whoever claimed a message before that is dead.
-DEAD_AFTER: Final = timedelta(minutes=5)
+CLAIM_TIMEOUT: Final = timedelta(minutes=5)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_PAUSE: Final = timedelta(minutes=60)
 # A slow service must not keep a round, which comes every minute, from the other channels for long.
@@ -32,7 +32,7 @@ FAILING_FOR: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveryResult:
     """What one round did: messages sent, attempts that failed, and messages that wait after it."""
 
     sent: int = 0
@@ -40,13 +40,13 @@ class Delivered:
     waiting: int = 0
 
 
-def deliver(now: datetime, channels: Sequence[Channel]) -> Delivered:
+def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> DeliveryResult:
     """Send what is due, each channel for itself, oldest first; safe beside other deliverers.
 
     A message that was sent, and whose sender died before it could write so, is sent a second time with the
     same Message-ID; no message is lost. A channel that keeps failing is an incident of its own.
     """
-    _give_up_on_strangers(now, [channel.name for channel in channels])
+    _fail_unconfigured_channels(now, [channel.name for channel in channels])
     began = time.monotonic()
 
     def clock() -> datetime:
@@ -56,11 +56,13 @@ def deliver(now: datetime, channels: Sequence[Channel]) -> Delivered:
     for channel in channels:
         more_sent, more_failed = _deliver_by(channel, clock)
         sent, failed = sent + more_sent, failed + more_failed
-    settle("delivery_failing", _failing(clock(), [channel.name for channel in channels]), clock())
-    return Delivered(sent, failed, Notification.objects.filter(state__in=UNSENT).count())
+    sync_scope(
+        "delivery_failing", _failing_channels(clock(), [channel.name for channel in channels]), clock()
+    )
+    return DeliveryResult(sent, failed, Notification.objects.filter(state__in=UNSENT).count())
 
 
-def try_out(now: datetime, channel: Channel, subject: str, content: Content) -> Notification:
+def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:
     """One test message, sent at once or failed for good; a success ends the channel's incident."""
     message = Notification.objects.create(
         event=Event.TEST, channel=channel.name, subject=subject, content=content, state=State.SENDING,
@@ -90,7 +92,7 @@ def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, i
             _send(channel, message)
         except NotSent as error:
             failed += 1
-            _put_back(message, error, clock())
+            _schedule_retry(message, error, clock())
             if error.down:
                 break
         else:
@@ -108,7 +110,7 @@ def _due(channel: str, at: datetime) -> QuerySet[Notification]:
 
 
 def _ready(at: datetime) -> Q:
-    return Q(state=State.WAITING, due_at__lte=at) | Q(state=State.SENDING, claimed_at__lte=at - DEAD_AFTER)
+    return Q(state=State.WAITING, due_at__lte=at) | Q(state=State.SENDING, claimed_at__lte=at - CLAIM_TIMEOUT)
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
@@ -123,7 +125,7 @@ def _claim(pk: int, at: datetime) -> Notification | None:
 def _send(channel: Channel, message: Notification) -> None:
     """Send it, as `NotSent` whatever goes wrong."""
     try:
-        channel.send(message.subject, {**message.content, **_names(message)})
+        channel.send(message.subject, {**message.content, **_message_ids(message)})
     except NotSent:
         raise
     except Exception as error:
@@ -131,7 +133,7 @@ def _send(channel: Channel, message: Notification) -> None:
         raise NotSent(f"An error nobody expected: {type(error).__name__}", down=True) from None
 
 
-def _names(message: Notification) -> dict[str, str]:
+def _message_ids(message: Notification) -> dict[str, str]:
     """What makes a second copy of a message known as one, and keeps those of an incident together."""
     # The time tells installations apart that count from one.
     names = {"id": f"<message-{message.pk}-{message.created_at:%Y%m%d%H%M%S%f}@moovitamix>"}
@@ -148,12 +150,12 @@ def _mark_sent(message: Notification, at: datetime) -> None:
     logger.info("message_sent id=%s event=%s channel=%s", message.pk, message.event, message.channel)
 
 
-def _put_back(message: Notification, error: NotSent, at: datetime) -> None:
+def _schedule_retry(message: Notification, error: NotSent, at: datetime) -> None:
     """To be tried again later, or never."""
     over = at - message.created_at >= GIVE_UP_AFTER
     Notification.objects.filter(pk=message.pk, claim=message.claim).update(
         state=State.FAILED if over else State.WAITING,
-        due_at=at + max(_pause(message.attempts), timedelta(seconds=error.retry_after)),
+        due_at=at + max(_retry_delay(message.attempts), timedelta(seconds=error.retry_after)),
         error=str(error),
     )
     level = logging.ERROR if over else logging.WARNING
@@ -163,20 +165,20 @@ def _put_back(message: Notification, error: NotSent, at: datetime) -> None:
     )  # fmt: skip
 
 
-def _pause(attempts: int) -> timedelta:
+def _retry_delay(attempts: int) -> timedelta:
     """1, 2, 4 ... 60 minutes, a fifth shorter or longer, so that senders do not come all at once."""
     doubled = timedelta(minutes=2.0 ** min(attempts - 1, 10))
     return min(doubled, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 
 
-def _give_up_on_strangers(now: datetime, names: Sequence[str]) -> None:
+def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
     """Messages by channels that are not configured any more wait for a day, like all others."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
     ).update(state=State.FAILED, error="The channel is not configured any more")
 
 
-def _failing(at: datetime, names: Sequence[str]) -> list[Condition]:
+def _failing_channels(at: datetime, names: Sequence[str]) -> list[Condition]:
     """The channels that did not take anything for long, as conditions."""
     return [condition for name in names if (condition := _failing_channel(at, name)) is not None]
 

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 Severity = Incident.Severity
 # Each turn is lost only to somebody who opened or resolved the same key in between.
-TURNS = 5
+MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class Condition:
     link: str = ""
 
 
-def report(condition: Condition, now: datetime) -> Incident:
+def open_or_update(condition: Condition, now: datetime) -> Incident:
     """The open incident of the condition's key: opened, or seen once more.
 
     A warning may become critical, never the reverse; what became critical has to be acknowledged anew.
     """
-    for _ in range(TURNS):
-        incident = _seen_again(condition, now) or _opened(condition, now)
+    for _ in range(MAX_ATTEMPTS):
+        incident = _update_open(condition, now) or _create(condition, now)
         if incident is not None:
             return incident
-    raise RuntimeError(f"The incident {condition.key} was opened and resolved {TURNS} times meanwhile")
+    raise RuntimeError(f"The incident {condition.key} was opened and resolved {MAX_ATTEMPTS} times meanwhile")
 
 
-def clear(
+def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
     """The incident of this key that was open and is resolved now, by `run_id`; None if none was open."""
-    incident = _open(key)
+    incident = _find_open(key)
     if incident is None:
         return None
     ended = Incident.objects.filter(pk=incident.pk, resolved_at=None).update(
@@ -66,7 +66,7 @@ def clear(
     return incident
 
 
-def settle(
+def sync_scope(
     scope: str, conditions: Iterable[Condition], now: datetime, *, run_id: int | None = None
 ) -> list[Incident]:
     """Report all that is wrong in a scope, and resolve what was open there and is not any more.
@@ -74,14 +74,14 @@ def settle(
     `scope` is a key or what stands before a key's colon: `data_stale` holds `data_stale:songs`, and not
     `data_stale_too`. Returns the reported incidents.
     """
-    reported = [report(condition, now) for condition in conditions]
+    reported = [open_or_update(condition, now) for condition in conditions]
     wrong = {incident.key for incident in reported}
     stray = [key for key in wrong if key != scope and not key.startswith(f"{scope}:")]
     if stray:
         raise ValueError(f"{stray} do not belong to {scope}")
     left = Incident.objects.filter(Q(key=scope) | Q(key__startswith=f"{scope}:"), resolved_at=None)
     for key in left.exclude(key__in=wrong).values_list("key", flat=True):
-        clear(key, now, run_id=run_id)
+        resolve(key, now, run_id=run_id)
     return reported
 
 
@@ -104,13 +104,13 @@ def open_incidents() -> QuerySet[Incident]:
     return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
 
 
-def _open(key: str) -> Incident | None:
+def _find_open(key: str) -> Incident | None:
     return Incident.objects.filter(key=key, resolved_at=None).first()
 
 
-def _seen_again(condition: Condition, now: datetime) -> Incident | None:
+def _update_open(condition: Condition, now: datetime) -> Incident | None:
     """The open incident, written anew; None if none is open."""
-    incident = _open(condition.key)
+    incident = _find_open(condition.key)
     if incident is None:
         return None
     changes: dict[str, Any] = {
@@ -134,14 +134,14 @@ def _seen_again(condition: Condition, now: datetime) -> Incident | None:
     return incident
 
 
-def _opened(condition: Condition, now: datetime) -> Incident | None:
+def _create(condition: Condition, now: datetime) -> Incident | None:
     """A new incident; None if another process has opened it meanwhile."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(
                 key=condition.key, kind=condition.kind, severity=condition.severity, facts=condition.facts,
                 run_id=condition.run_id, link=condition.link, opened_at=now, seen_at=now,
-                muted_until=_still_muted(condition.key, now),
+                muted_until=_muted_until(condition.key, now),
             )  # fmt: skip
     except IntegrityError:
         return None
@@ -150,7 +150,7 @@ def _opened(condition: Condition, now: datetime) -> Incident | None:
     return incident
 
 
-def _still_muted(key: str, now: datetime) -> datetime | None:
+def _muted_until(key: str, now: datetime) -> datetime | None:
     """Until when an ended incident of this key was muted; None where that is over."""
     # Somebody who muted a trouble that comes and goes meant all of it.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()

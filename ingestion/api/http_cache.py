@@ -14,18 +14,18 @@ from rest_framework.request import Request
 from ingestion.models import IngestionRun, Rejection
 
 
-class Edition(NamedTuple):
+class CacheValidator(NamedTuple):
     """What an answer is made from: the same marks, the same answer; `changed_at` None: nobody knows when."""
 
-    marks: str
+    etag_source: str
     changed_at: datetime | None
 
-    def with_mark(self, mark: str) -> "Edition":
+    def with_etag_part(self, mark: str) -> "CacheValidator":
         """This edition where it also depends on something that may change back, which no time tells."""
-        return Edition(f"{self.marks}|{mark}", None)
+        return CacheValidator(f"{self.etag_source}|{mark}", None)
 
 
-def catalogue_edition() -> Edition | None:
+def catalogue_validator() -> CacheValidator | None:
     """The catalogue's edition, in two short queries; None while it is being written, or was never.
 
     Rows change in a run, and when refused rows are taken in after one.
@@ -34,23 +34,24 @@ def catalogue_edition() -> Edition | None:
     if newest is None or newest[1] is None:
         return None
     taken_in = Rejection.objects.aggregate(at=Max("resolved_at"))["at"]
-    return Edition(f"{newest[0]}|{taken_in}", max(newest[1], taken_in or newest[1]))
+    return CacheValidator(f"{newest[0]}|{taken_in}", max(newest[1], taken_in or newest[1]))
 
 
-def conditional(
-    request: Request, edition: Edition | None, answer: Callable[[], HttpResponseBase]
+def conditional_response(
+    request: Request, validator: CacheValidator | None, make_response: Callable[[], HttpResponseBase]
 ) -> HttpResponseBase:
     """The answer, or 304 for a client that has it already.
 
     The tag names the user too: what one may see another must not be told to have.
     """
-    if edition is None:
-        return answer()
-    seen = f"{edition.marks}|{request.get_full_path()}|{request.accepted_renderer.format}|{request.user.pk}"
+    if validator is None:
+        return make_response()
+    answer_format = request.accepted_renderer.format
+    seen = f"{validator.etag_source}|{request.get_full_path()}|{answer_format}|{request.user.pk}"
     tag = quote_etag(blake2b(seen.encode(), digest_size=12).hexdigest())
-    changed_at = int(edition.changed_at.timestamp()) if edition.changed_at else None
+    changed_at = int(validator.changed_at.timestamp()) if validator.changed_at else None
     unchanged: HttpResponseBase | None = get_conditional_response(request, etag=tag, last_modified=changed_at)
-    response = unchanged or answer()
+    response = unchanged or make_response()
     response["ETag"] = tag
     if changed_at is not None:
         response["Last-Modified"] = http_date(changed_at)

@@ -13,25 +13,25 @@ from rest_framework.exceptions import ValidationError
 # What a BigIntegerField, and so an id, can hold.
 LARGEST_ID: Final = 2**63 - 1
 # Far enough from the ends of the calendar that every time zone can say it.
-YEARS: Final = range(1900, 9000)
+ALLOWED_YEARS: Final = range(1900, 9000)
 
 
-class Kind(NamedTuple):
+class ParameterType(NamedTuple):
     """How a parameter is read, which raises ValueError with what was expected, and its JSON schema."""
 
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
     schema: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class QueryParameter:
     name: str
-    kind: Kind
-    says: str
+    type: ParameterType
+    description: str
     default: Any = None
 
 
-def read(query: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str, Any]:
+def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:
     """The value of each parameter; one that was not sent, or sent empty, has its default.
 
     Raises:
@@ -41,7 +41,7 @@ def read(query: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str,
     for parameter in parameters:
         raw = query.get(parameter.name, "")
         try:
-            values[parameter.name] = parameter.kind.read(raw) if raw else parameter.default
+            values[parameter.name] = parameter.type.parse(raw) if raw else parameter.default
         except ValueError as error:
             mistakes[parameter.name] = [str(error)]
     if mistakes:
@@ -49,19 +49,19 @@ def read(query: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str,
     return values
 
 
-def documented(parameters: Iterable[Parameter]) -> list[OpenApiParameter]:
+def openapi_parameters(parameters: Iterable[QueryParameter]) -> list[OpenApiParameter]:
     """The same parameters for the OpenAPI schema."""
     return [
         OpenApiParameter(
             parameter.name,
-            type={**parameter.kind.schema, **_default_of(parameter)},
-            description=parameter.says,
+            type={**parameter.type.schema, **_default_of(parameter)},
+            description=parameter.description,
         )
         for parameter in parameters
     ]
 
 
-def whole(least: int = 0, most: int = LARGEST_ID) -> Kind:
+def integer_type(least: int = 0, most: int = LARGEST_ID) -> ParameterType:
     def parse(raw: str) -> int:
         # Not int(): that takes "1_000" and the digits of other scripts.
         digits = raw.removeprefix("-")
@@ -69,10 +69,10 @@ def whole(least: int = 0, most: int = LARGEST_ID) -> Kind:
             raise ValueError(f"Expected a whole number from {least} to {most}.")
         return int(raw)
 
-    return Kind(parse, {"type": "integer", "minimum": least, "maximum": most})
+    return ParameterType(parse, {"type": "integer", "minimum": least, "maximum": most})
 
 
-def number(least: float, most: float) -> Kind:
+def number_type(least: float, most: float) -> ParameterType:
     def parse(raw: str) -> float:
         try:
             value = float(raw)
@@ -82,38 +82,38 @@ def number(least: float, most: float) -> Kind:
             raise ValueError(f"Expected a number from {least:g} to {most:g}.")
         return value
 
-    return Kind(parse, {"type": "number", "minimum": least, "maximum": most})
+    return ParameterType(parse, {"type": "number", "minimum": least, "maximum": most})
 
 
-def text(most: int = 200) -> Kind:
+def text_type(most: int = 200) -> ParameterType:
     def parse(raw: str) -> str:
         # PostgreSQL stores neither, and says so only when it is asked.
-        if len(raw) > most or "\0" in raw or (not raw.isascii() and _has_half_a_pair(raw)):
+        if len(raw) > most or "\0" in raw or (not raw.isascii() and _has_lone_surrogate(raw)):
             raise ValueError(f"Expected a text of at most {most} characters, all of them valid Unicode.")
         return raw
 
-    return Kind(parse, {"type": "string", "maxLength": most})
+    return ParameterType(parse, {"type": "string", "maxLength": most})
 
 
-def among(*choices: str) -> Kind:
+def choice_type(*choices: str) -> ParameterType:
     def parse(raw: str) -> str:
         if raw not in choices:
             raise ValueError(f"Expected one of {', '.join(choices)}.")
         return raw
 
-    return Kind(parse, {"type": "string", "enum": list(choices)})
+    return ParameterType(parse, {"type": "string", "enum": list(choices)})
 
 
-def flag() -> Kind:
+def boolean_type() -> ParameterType:
     def parse(raw: str) -> bool:
         if raw.lower() not in {"true", "1", "false", "0"}:
             raise ValueError("Expected true or false.")
         return raw.lower() in {"true", "1"}
 
-    return Kind(parse, {"type": "boolean"})
+    return ParameterType(parse, {"type": "boolean"})
 
 
-def moment() -> Kind:
+def datetime_type() -> ParameterType:
     """A day or a time; without a zone it is in UTC."""
 
     def parse(raw: str) -> datetime:
@@ -122,43 +122,43 @@ def moment() -> Kind:
             value = datetime.fromisoformat(raw.replace(" ", "+") if raw.count("T") else raw)
         except ValueError:
             value = datetime.min  # noqa: DTZ901
-        if value.year not in YEARS:
+        if value.year not in ALLOWED_YEARS:
             raise ValueError("Expected a day or a time, such as 2026-11-01 or 2026-11-01T10:00:00Z.")
         return value if value.tzinfo else value.replace(tzinfo=UTC)
 
-    return Kind(parse, {"type": "string", "format": "date-time"})
+    return ParameterType(parse, {"type": "string", "format": "date-time"})
 
 
-def ids(most: int) -> Kind:
+def id_list_type(most: int) -> ParameterType:
     """Ids with commas between them."""
-    one = whole()
+    one = integer_type()
 
     def parse(raw: str) -> list[int]:
         parts = [part for part in raw.split(",") if part.strip()]
         try:
-            found = [one.read(part.strip()) for part in parts]
+            found = [one.parse(part.strip()) for part in parts]
         except ValueError:
             raise ValueError("Expected ids with commas between them, such as 12,7.") from None
         if len(found) > most:
             raise ValueError(f"Expected at most {most} ids.")
         return found
 
-    return Kind(parse, {"type": "string", "pattern": r"^\d+(,\d+)*$", "example": "12,7"})
+    return ParameterType(parse, {"type": "string", "pattern": r"^\d+(,\d+)*$", "example": "12,7"})
 
 
-def identifier() -> Kind:
+def uuid_type() -> ParameterType:
     def parse(raw: str) -> UUID:
         try:
             return UUID(raw)
         except ValueError:
             raise ValueError("Expected a UUID.") from None
 
-    return Kind(parse, {"type": "string", "format": "uuid"})
+    return ParameterType(parse, {"type": "string", "format": "uuid"})
 
 
-def _has_half_a_pair(raw: str) -> bool:
+def _has_lone_surrogate(raw: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in raw)
 
 
-def _default_of(parameter: Parameter) -> dict[str, Any]:
+def _default_of(parameter: QueryParameter) -> dict[str, Any]:
     return {} if parameter.default is None else {"default": parameter.default}

@@ -7,15 +7,15 @@ from rest_framework import serializers
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
-PERSONAL: tuple[str, ...] = ("first_name", "last_name", "email", "gender")
-PERSONAL_SAYS = "Only for users with the permission ingestion.view_personal_data; absent for all others."
-COUNTS: tuple[str, ...] = (
+PERSONAL_FIELDS: tuple[str, ...] = ("first_name", "last_name", "email", "gender")
+PERSONAL_HELP_TEXT = "Only for users with the permission ingestion.view_personal_data; absent for all others."
+COUNT_FIELDS: tuple[str, ...] = (
     "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "pages", "requests",
     "retries",
 )  # fmt: skip
 
 
-class Available(serializers.BooleanField):
+class AvailableField(serializers.BooleanField):
     """Whether the source still sends the row."""
 
     def __init__(self, **options: Any) -> None:
@@ -28,7 +28,7 @@ class Available(serializers.BooleanField):
 
 class SongSerializer(serializers.ModelSerializer):
     duration = serializers.SerializerMethodField(help_text="In seconds.")
-    available = Available()
+    available = AvailableField()
 
     class Meta:
         model = Song
@@ -44,7 +44,7 @@ class SongSerializer(serializers.ModelSerializer):
 class UserSerializer(serializers.ModelSerializer):
     """A listener without what names a person."""
 
-    available = Available()
+    available = AvailableField()
 
     class Meta:
         model = Listener
@@ -55,8 +55,10 @@ class PersonalUserSerializer(UserSerializer):
     """A listener with name, e-mail address and gender."""
 
     class Meta(UserSerializer.Meta):
-        fields: ClassVar = [*UserSerializer.Meta.fields, *PERSONAL]
-        extra_kwargs: ClassVar = {name: {"required": False, "help_text": PERSONAL_SAYS} for name in PERSONAL}
+        fields: ClassVar = [*UserSerializer.Meta.fields, *PERSONAL_FIELDS]
+        extra_kwargs: ClassVar = {
+            name: {"required": False, "help_text": PERSONAL_HELP_TEXT} for name in PERSONAL_FIELDS
+        }
 
 
 class ListeningHistorySerializer(serializers.ModelSerializer):
@@ -64,7 +66,7 @@ class ListeningHistorySerializer(serializers.ModelSerializer):
     items = serializers.ListField(
         child=serializers.IntegerField(), help_text="Song ids, in the source's order."
     )
-    available = Available()
+    available = AvailableField()
 
     class Meta:
         model = ListeningHistory
@@ -93,12 +95,13 @@ class RunSerializer(serializers.ModelSerializer):
             "type": "object",
             "additionalProperties": {
                 "type": "object",
-                "properties": {name: {"type": "integer"} for name in COUNTS},
+                "properties": {name: {"type": "integer"} for name in COUNT_FIELDS},
             },
             "example": {"songs": {"received": 1000, "new": 12, "changed": 3, "unchanged": 985}},
         }
     )
     def get_resources(self, run: IngestionRun) -> dict[str, dict[str, int]]:
         return {
-            report.resource: {name: getattr(report, name) for name in COUNTS} for report in run.reports.all()
+            report.resource: {name: getattr(report, name) for name in COUNT_FIELDS}
+            for report in run.reports.all()
         }

@@ -11,8 +11,17 @@ from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
-from ingestion.api.http_cache import Edition, catalogue_edition, conditional
-from ingestion.api.query_params import Parameter, among, documented, flag, moment, read, text, whole
+from ingestion.api.http_cache import CacheValidator, catalogue_validator, conditional_response
+from ingestion.api.query_params import (
+    QueryParameter,
+    boolean_type,
+    choice_type,
+    datetime_type,
+    integer_type,
+    openapi_parameters,
+    parse_query,
+    text_type,
+)
 from ingestion.api.serializers import (
     ListeningHistorySerializer,
     PersonalUserSerializer,
@@ -22,30 +31,32 @@ from ingestion.api.serializers import (
 )
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
-PERSONAL_DATA: Final = "ingestion.view_personal_data"
-AVAILABLE: Final = Parameter(
-    "available", flag(), "true: only what the source still sends; false: only what it does not."
+PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
+AVAILABLE_FILTER: Final = QueryParameter(
+    "available", boolean_type(), "true: only what the source still sends; false: only what it does not."
 )
 SONG_FILTERS: Final = (
-    Parameter("genre", text(), "One of the song's genres, whole, in capitals or not."),
-    Parameter("artist", text(), "The artist's whole name, in capitals or not."),
-    Parameter("q", text(), "A part of the song's name, its artist or its album."),
-    AVAILABLE,
+    QueryParameter("genre", text_type(), "One of the song's genres, whole, in capitals or not."),
+    QueryParameter("artist", text_type(), "The artist's whole name, in capitals or not."),
+    QueryParameter("q", text_type(), "A part of the song's name, its artist or its album."),
+    AVAILABLE_FILTER,
 )
-USER_FILTERS: Final = (AVAILABLE,)
+USER_FILTERS: Final = (AVAILABLE_FILTER,)
 HISTORY_FILTERS: Final = (
-    Parameter("user", whole(), "A user's id."),
-    Parameter("since", moment(), "Sessions from this time on; without a zone, UTC."),
-    Parameter("until", moment(), "Sessions before this time; without a zone, UTC."),
+    QueryParameter("user", integer_type(), "A user's id."),
+    QueryParameter("since", datetime_type(), "Sessions from this time on; without a zone, UTC."),
+    QueryParameter("until", datetime_type(), "Sessions before this time; without a zone, UTC."),
 )
 RUN_FILTERS: Final = (
-    Parameter("status", among(*IngestionRun.Status.values), "How the run ended, or that it is running."),
+    QueryParameter(
+        "status", choice_type(*IngestionRun.Status.values), "How the run ended, or that it is running."
+    ),
 )
 COMMA: Final = Value(",", output_field=TextField())
 COMMA_SPACE: Final = Value(", ", output_field=TextField())
 
 
-class Detail(RetrieveAPIView):
+class DetailView(RetrieveAPIView):
     """One row by its id, or by what else names it."""
 
     noun: str
@@ -59,24 +70,24 @@ class Detail(RetrieveAPIView):
         return row
 
 
-@extend_schema(summary="The catalogue's songs, by id", parameters=documented(SONG_FILTERS))
+@extend_schema(summary="The catalogue's songs, by id", parameters=openapi_parameters(SONG_FILTERS))
 class SongList(ListAPIView):
     """The catalogue; the project's route leads to a list that clusters filter too."""
 
     queryset = Song.objects.order_by("id")
     serializer_class = SongSerializer
-    filters: ClassVar[tuple[Parameter, ...]] = SONG_FILTERS
+    filters: ClassVar[tuple[QueryParameter, ...]] = SONG_FILTERS
 
     def get(self, request: Request) -> HttpResponseBase:
-        return conditional(request, self.edition(), lambda: self.list(request))
+        return conditional_response(request, self.cache_validator(), lambda: self.list(request))
 
-    def edition(self) -> Edition | None:
-        return catalogue_edition()
+    def cache_validator(self) -> CacheValidator | None:
+        return catalogue_validator()
 
     def get_queryset(self) -> QuerySet[Song]:
-        return self.filtered(super().get_queryset(), read(self.request.query_params, self.filters))
+        return self.filter_songs(super().get_queryset(), parse_query(self.request.query_params, self.filters))
 
-    def filtered(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
+    def filter_songs(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
         songs = _by_availability(songs, wanted["available"])
         if wanted["genre"]:
             # ",rock,pop," holds ",rock,", and so "punk rock" is no match.
@@ -93,19 +104,19 @@ class SongList(ListAPIView):
 
 
 @extend_schema(summary="One song")
-class SongDetail(Detail):
+class SongDetail(DetailView):
     queryset = Song.objects.all()
     serializer_class = SongSerializer
     noun = "song"
 
 
-class Personal:
+class PersonalDataMixin:
     """Shows what names a person to those who may see it."""
 
     request: Request
 
     def get_serializer_class(self) -> type[BaseSerializer]:
-        allowed = self.request.user.has_perm(PERSONAL_DATA)
+        allowed = self.request.user.has_perm(PERSONAL_DATA_PERMISSION)
         return PersonalUserSerializer if allowed else UserSerializer
 
 
@@ -113,19 +124,19 @@ class Personal:
     summary="Users, by id",
     description="Listeners by their id. Names, e-mail addresses and genders need the permission "
     "`ingestion.view_personal_data`; without it these fields are absent.",
-    parameters=documented(USER_FILTERS),
+    parameters=openapi_parameters(USER_FILTERS),
     responses=PersonalUserSerializer(many=True),
 )
-class UserList(Personal, ListAPIView):
+class UserList(PersonalDataMixin, ListAPIView):
     queryset = Listener.objects.order_by("id")
 
     def get_queryset(self) -> QuerySet[Listener]:
-        wanted = read(self.request.query_params, USER_FILTERS)
+        wanted = parse_query(self.request.query_params, USER_FILTERS)
         return _by_availability(super().get_queryset(), wanted["available"])
 
 
 @extend_schema(summary="One user", responses=PersonalUserSerializer)
-class UserDetail(Personal, Detail):
+class UserDetail(PersonalDataMixin, DetailView):
     queryset = Listener.objects.all()
     noun = "user"
 
@@ -134,14 +145,14 @@ class UserDetail(Personal, Detail):
     summary="Listening history, newest first",
     description="Sessions; those of one user newest first, those of all users by the order they were "
     "ingested in, newest first.",
-    parameters=documented(HISTORY_FILTERS),
+    parameters=openapi_parameters(HISTORY_FILTERS),
 )
 class HistoryList(ListAPIView):
     queryset = ListeningHistory.objects.all()
     serializer_class = ListeningHistorySerializer
 
     def get_queryset(self) -> QuerySet[ListeningHistory]:
-        wanted = read(self.request.query_params, HISTORY_FILTERS)
+        wanted = parse_query(self.request.query_params, HISTORY_FILTERS)
         # Each by an index that is there: of one user times are unique, of all users only ids are.
         sessions: QuerySet[ListeningHistory] = super().get_queryset()
         sessions = sessions.order_by("-id" if wanted["user"] is None else "-created_at")
@@ -154,19 +165,19 @@ class HistoryList(ListAPIView):
         return sessions
 
 
-@extend_schema(summary="Ingestion runs, newest first", parameters=documented(RUN_FILTERS))
+@extend_schema(summary="Ingestion runs, newest first", parameters=openapi_parameters(RUN_FILTERS))
 class RunList(ListAPIView):
     queryset = IngestionRun.objects.order_by("-id").prefetch_related("reports")
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[IngestionRun]:
-        wanted = read(self.request.query_params, RUN_FILTERS)
+        wanted = parse_query(self.request.query_params, RUN_FILTERS)
         runs: QuerySet[IngestionRun] = super().get_queryset()
         return runs.filter(status=wanted["status"]) if wanted["status"] else runs
 
 
 @extend_schema(summary="One ingestion run")
-class RunDetail(Detail):
+class RunDetail(DetailView):
     queryset = IngestionRun.objects.prefetch_related("reports")
     serializer_class = RunSerializer
     noun = "run"

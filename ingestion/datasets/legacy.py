@@ -14,10 +14,10 @@ from typing import Any, Final
 import orjson
 
 ROWS_A_PAGE: Final = 1_000
-PATHS: Final = {"/tracks": "songs", "/users": "users", "/listen_history": "listening_history"}
+TABLES_BY_PATH: Final = {"/tracks": "songs", "/users": "users", "/listen_history": "listening_history"}
 
 
-class NotLegacy(Exception):
+class NotLegacyDatabase(Exception):
     """The file is no database of the seed's schema."""
 
 
@@ -29,7 +29,7 @@ class LegacyPage:
 
 
 @dataclass
-class LegacyReading:
+class LegacyTableReader:
     """One table, page by page; tells the same things as a reading of the source."""
 
     file: Path
@@ -43,7 +43,7 @@ class LegacyReading:
     stable: bool = True
     errors: dict[str, int] = field(default_factory=dict)
 
-    def begin(self) -> None:
+    def request_first_page(self) -> None:
         """A file is there at once."""
 
     def close(self) -> None:
@@ -70,27 +70,29 @@ class LegacyDatabase:
 
     def __init__(self, file: Path) -> None:
         if not file.is_file():
-            raise NotLegacy(f"There is no file {file}.")
+            raise NotLegacyDatabase(f"There is no file {file}.")
         self._file = file
-        self._totals = {table: self._count(table) for table in PATHS.values()}
+        self._totals = {table: self._count(table) for table in TABLES_BY_PATH.values()}
 
     @property
     def base_url(self) -> str:
         return self._file.resolve().as_uri()
 
-    def read(
+    def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
-    ) -> LegacyReading:
+    ) -> LegacyTableReader:
         """The table behind the source's path; nobody writes it meanwhile, so nothing need be waited for."""
-        return LegacyReading(self._file, PATHS[path], self._totals[PATHS[path]])
+        return LegacyTableReader(self._file, TABLES_BY_PATH[path], self._totals[TABLES_BY_PATH[path]])
 
     def _count(self, table: str) -> int:
         try:
             with closing(_open(self._file)) as database:
                 return int(database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])  # noqa: S608
         except sqlite3.DatabaseError as error:
-            wanted = ", ".join(PATHS.values())
-            raise NotLegacy(f"{self._file} is no database with the tables {wanted}: {error}.") from error
+            wanted = ", ".join(TABLES_BY_PATH.values())
+            raise NotLegacyDatabase(
+                f"{self._file} is no database with the tables {wanted}: {error}."
+            ) from error
 
 
 def _open(file: Path) -> sqlite3.Connection:

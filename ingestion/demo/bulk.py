@@ -4,15 +4,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, overload
 
-from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, stamp
+from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, format_timestamp
 from ingestion.demo.world.styles import FEATURES, STYLES
 
 # A prime: n * STEP modulo it gives each id below it once.
-PRIME: Final = 2_147_483_647
-STEP: Final = 742_938_285
-WORDS: Final = tuple(f"{word} {noun}" for style in STYLES for word in style.adjectives.split()
+ID_MODULUS: Final = 2_147_483_647
+ID_MULTIPLIER: Final = 742_938_285
+TITLES: Final = tuple(f"{word} {noun}" for style in STYLES for word in style.adjectives.split()
                      for noun in style.nouns.split())  # fmt: skip
-TIMES: Final = tuple(stamp(datetime(2025, 1, 1) + timedelta(seconds=9973.123457 * n)) for n in range(4001))  # noqa: DTZ001
+CREATION_TIMES: Final = tuple(
+    format_timestamp(datetime(2025, 1, 1) + timedelta(seconds=9973.123457 * n))  # noqa: DTZ001
+    for n in range(4001)
+)
 FIRST_UPDATE: Final = datetime(2026, 1, 1)  # noqa: DTZ001
 
 
@@ -51,8 +54,8 @@ class BulkSource:
     def __init__(
         self, songs: int = 1_000_000, users: int = 0, histories: int = 0, *, audio: bool = True
     ) -> None:
-        if max(songs, users, histories) >= PRIME:
-            raise ValueError(f"ids are given for fewer than {PRIME} rows")
+        if max(songs, users, histories) >= ID_MODULUS:
+            raise ValueError(f"ids are given for fewer than {ID_MODULUS} rows")
         self._lengths = {TRACKS: songs, USERS: users, LISTEN_HISTORY: histories}
         self._audio = audio
         self._updated = 0.0
@@ -60,12 +63,12 @@ class BulkSource:
         self._salt = 0
 
     @property
-    def updated(self) -> float:
+    def changed_share(self) -> float:
         """Share of songs and users, 0 to 1, that differ from the first reading."""
         return self._updated
 
-    @updated.setter
-    def updated(self, share: float) -> None:
+    @changed_share.setter
+    def changed_share(self, share: float) -> None:
         self._updated = share
         self._version += 1
 
@@ -85,14 +88,15 @@ class BulkSource:
         changed = self._is_updated(n)
         row: Row = {
             "id": row_id(n),
-            "name": WORDS[salted % len(WORDS)],
-            "artist": f"The {WORDS[salted // 9 % len(WORDS)]}s {salted // 9}",
+            "name": TITLES[salted % len(TITLES)],
+            "artist": f"The {TITLES[salted // 9 % len(TITLES)]}s {salted // 9}",
             "songwriters": f"Writer {salted % 5003}",
             "duration": f"{2 + n % 6:02}:{n * 7 % 60:02}",
             "genres": STYLES[n // 9 % len(STYLES)].name,
-            "album": WORDS[salted // 3 % len(WORDS)] + (f" (Remastered {self._version})" if changed else ""),
-            "created_at": TIMES[n % len(TIMES)],
-            "updated_at": self._update_time(n) if changed else TIMES[n * 31 % len(TIMES)],
+            "album": TITLES[salted // 3 % len(TITLES)]
+            + (f" (Remastered {self._version})" if changed else ""),
+            "created_at": CREATION_TIMES[n % len(CREATION_TIMES)],
+            "updated_at": self._update_time(n) if changed else CREATION_TIMES[n * 31 % len(CREATION_TIMES)],
         }
         if self._audio:
             row["audio_features"] = _features(n)
@@ -109,8 +113,8 @@ class BulkSource:
             "email": f"listener{salted}{f'.{self._version}' if changed else ''}@example.org",
             "gender": "Agender",
             "favorite_genres": STYLES[salted % len(STYLES)].name,
-            "created_at": TIMES[n % len(TIMES)],
-            "updated_at": self._update_time(n) if changed else TIMES[n * 31 % len(TIMES)],
+            "created_at": CREATION_TIMES[n % len(CREATION_TIMES)],
+            "updated_at": self._update_time(n) if changed else CREATION_TIMES[n * 31 % len(CREATION_TIMES)],
         }
 
     def _history(self, n: int) -> Row:
@@ -120,21 +124,21 @@ class BulkSource:
         return {
             "user_id": row_id(n % users),
             "items": [row_id((n * 7 + k * 7919) % songs) for k in range(5)],
-            "created_at": stamp(at),
-            "updated_at": stamp(at + timedelta(minutes=20)),
+            "created_at": format_timestamp(at),
+            "updated_at": format_timestamp(at + timedelta(minutes=20)),
         }
 
     def _is_updated(self, n: int) -> bool:
         # Spread over all pages; a share says which rows, so the same share changes the same ones.
-        return n * STEP % PRIME < self._updated * PRIME
+        return n * ID_MULTIPLIER % ID_MODULUS < self._updated * ID_MODULUS
 
     def _update_time(self, n: int) -> str:
-        return stamp(FIRST_UPDATE + timedelta(days=self._version, seconds=n % 86_400))
+        return format_timestamp(FIRST_UPDATE + timedelta(days=self._version, seconds=n % 86_400))
 
 
 def row_id(n: int) -> int:
     """The id of the n-th row of any resource; none is given twice."""
-    return n * STEP % PRIME + 1
+    return n * ID_MULTIPLIER % ID_MODULUS + 1
 
 
 def _features(n: int) -> dict[str, float]:

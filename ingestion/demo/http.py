@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 import orjson
 
-JSON: Final = "application/json"
-LONGEST_LINE: Final = 65_536
-MOST_HEADERS: Final = 100
-PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+JSON_CONTENT_TYPE: Final = "application/json"
+MAX_LINE_BYTES: Final = 65_536
+MAX_HEADERS: Final = 100
+REASON_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequest(Exception):
@@ -33,15 +33,15 @@ class Request(NamedTuple):
     keep_alive: bool
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """One answer, yet without the headers that every answer has."""
 
     status: int
     body: bytes
-    content_type: str = JSON
+    content_type: str = JSON_CONTENT_TYPE
     headers: tuple[tuple[str, str], ...] = ()
 
-    def head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
+    def render_head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
         """Status line and headers.
 
         Args:
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
         """
         length = len(self.body) if length is None else length
         lines = [
-            f"HTTP/1.1 {self.status} {PHRASES.get(self.status, '')}",
+            f"HTTP/1.1 {self.status} {REASON_PHRASES.get(self.status, '')}",
             f"date: {http_date()}",
             "server: moovitamix-demo",
             *(f"{name}: {value}" for name, value in self.headers),
@@ -63,9 +63,9 @@ class Answer(NamedTuple):
         return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
 
 
-def answer_json(status: int, value: object, *headers: tuple[str, str]) -> Answer:
+def json_response(status: int, value: object, *headers: tuple[str, str]) -> Response:
     """An answer whose body is this value as compact JSON."""
-    return Answer(status, orjson.dumps(value), JSON, headers)
+    return Response(status, orjson.dumps(value), JSON_CONTENT_TYPE, headers)
 
 
 def read_request(stream: BufferedReader) -> Request | None:
@@ -99,7 +99,7 @@ def http_date(moment: float | None = None) -> str:
 
 def _headers(stream: BufferedReader) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for _ in range(MOST_HEADERS):
+    for _ in range(MAX_HEADERS):
         line = _line(stream)
         if line in {b"\r\n", b"\n", b""}:
             return headers
@@ -109,7 +109,7 @@ def _headers(stream: BufferedReader) -> dict[str, str]:
 
 
 def _line(stream: BufferedReader) -> bytes:
-    line = stream.readline(LONGEST_LINE)
-    if len(line) >= LONGEST_LINE:
+    line = stream.readline(MAX_LINE_BYTES)
+    if len(line) >= MAX_LINE_BYTES:
         raise BadRequest("a line is too long")
     return line

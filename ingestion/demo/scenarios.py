@@ -12,7 +12,7 @@ from ingestion.demo.world.styles import FEATURES, STYLES
 from ingestion.demo.world.world import World
 
 
-class PlantedSource:
+class ScenarioSource:
     """The world as it is served while something is planted; with nothing planted, the world's own rows."""
 
     def __init__(self, world: World) -> None:
@@ -37,14 +37,14 @@ class PlantedSource:
     def new_catalogue(self) -> None:
         """Serve other songs and listeners under the known ids, until `come_back`."""
         world = self._world
-        self._stranger = World.up_to(
+        self._stranger = World.ending_on(
             world.today, seed=world.seed, songs=len(world.rows("tracks")), listeners=len(world.rows("users")),
-            days=1, calm=True,
+            days=1, proportional_changes=True,
         )  # fmt: skip
         self._stranger.new_catalogue()
         self._planted += 1
 
-    def come_back(self) -> None:
+    def restore_catalogue(self) -> None:
         """Serve the known catalogue again."""
         self._stranger = None
         self._planted += 1
@@ -52,10 +52,10 @@ class PlantedSource:
     def break_feature(self, feature: str, value: float | None, since: date) -> None:
         """From this day on, new and changed songs have this value in the feature."""
         self._broken[feature] = value
-        self._since = stamp_of(since)
+        self._since = format_day_start(since)
         self._planted += 1
 
-    def mend_features(self) -> None:
+    def restore_features(self) -> None:
         """What was sent wrong is sent right again."""
         self._broken = {}
         self._planted += 1
@@ -66,14 +66,14 @@ class PlantedSource:
         return {**row, "audio_features": {**row["audio_features"], **self._broken}}
 
 
-def stamp_of(day: date) -> str:
+def format_day_start(day: date) -> str:
     """A day's first moment, as the source writes it."""
     return f"{day.isoformat()}T00:00:00.000000"
 
 
-WEEK: Final = 7
+DAYS_PER_WEEK: Final = 7
 # What may be planted, with what each may say of itself and what it says by default.
-KINDS: Final[dict[str, dict[str, Any]]] = {
+EVENT_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "better": {},
     "outage": {"days": 2},
     "feed": {"days": 7, "feature": "energy", "value": None},
@@ -81,7 +81,7 @@ KINDS: Final[dict[str, dict[str, Any]]] = {
     "drift": {"styles": ["Metal", "Punk"], "weight": 0.6},
     "reset": {"days": 2},
 }
-ABOUT: Final = {
+EVENT_DESCRIPTIONS: Final = {
     "better": "the first champion is of the classic method: what the loop learns is better",
     "outage": "the source can't be reached for `days` days",
     "feed": "an audio feature of new and changed songs is `value` (null: missing) for `days` days",
@@ -92,7 +92,7 @@ ABOUT: Final = {
 
 
 @dataclass(frozen=True)
-class Event:
+class ScenarioEvent:
     """One planted event.
 
     Attributes:
@@ -101,32 +101,33 @@ class Event:
     """
 
     kind: str
-    first: int
+    first_day: int
     days: int = 0
-    terms: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def begins(self, day: int) -> bool:
-        return day == self.first
+    def begins_on(self, day: int) -> bool:
+        return day == self.first_day
 
-    def ends(self, day: int) -> bool:
+    def ends_on(self, day: int) -> bool:
         """Whether this is the first day without it."""
-        return self.days > 0 and day == self.first + self.days
+        return self.days > 0 and day == self.first_day + self.days
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is planted, in words."""
         days = f"{self.days} days" if self.days != 1 else "1 day"
+        feature = self.parameters.get("feature")
         return {
             "better": "the first champion is of the classic method",
             "outage": f"source down for {days}",
-            "feed": f"{self.terms.get('feature')} is {_said(self.terms.get('value'))} for {days}",
+            "feed": f"{feature} is {_describe_value(self.parameters.get('value'))} for {days}",
             "worse": "a spoiled candidate is proposed",
-            "drift": f"tastes move towards {' and '.join(self.terms.get('styles', ()))}",
+            "drift": f"tastes move towards {' and '.join(self.parameters.get('styles', ()))}",
             "reset": f"source has another catalogue for {days}",
         }[self.kind]
 
 
-def parse_scenario(text: bytes | str, *, weeks: int) -> list[Event]:
+def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
     """The events of a scenario, in order; those after the last week are left out.
 
     Raises:
@@ -136,34 +137,38 @@ def parse_scenario(text: bytes | str, *, weeks: int) -> list[Event]:
         events = orjson.loads(text)["events"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f'this is no scenario, expected {{"events": [...]}}: {error}') from error
-    found = [_event(row) for row in events]
-    return sorted((event for event in found if event.first < weeks * WEEK), key=lambda event: event.first)
+    found = [_parse_event(row) for row in events]
+    return sorted(
+        (event for event in found if event.first_day < weeks * DAYS_PER_WEEK),
+        key=lambda event: event.first_day,
+    )
 
 
 def describe_events() -> str:
     """One line for each kind of event: its name, what it takes by default, what it does."""
     return "\n".join(
-        f"  {name:<8} {ABOUT[name]}{f' (default: {orjson.dumps(terms).decode()})' if terms else ''}"
-        for name, terms in KINDS.items()
+        f"  {name:<8} {EVENT_DESCRIPTIONS[name]}"
+        + (f" (default: {orjson.dumps(terms).decode()})" if terms else "")
+        for name, terms in EVENT_DEFAULTS.items()
     )
 
 
-def _event(row: Any) -> Event:
-    known = KINDS.get(str(row.get("event"))) if isinstance(row, dict) else None
+def _parse_event(row: Any) -> ScenarioEvent:
+    known = EVENT_DEFAULTS.get(str(row.get("event"))) if isinstance(row, dict) else None
     if known is None:
         raise ValueError(f"no event {row!r}; there are:\n{describe_events()}")
     odd = set(row) - {"event", "week", "day", *known}
     week, day = row.get("week"), row.get("day", 1)
-    if odd or not (isinstance(week, int) and week >= 1 and day in range(1, WEEK + 1)):
+    if odd or not (isinstance(week, int) and week >= 1 and day in range(1, DAYS_PER_WEEK + 1)):
         raise ValueError(
             f"{row!r}: expected a week from 1, a day from 1 (Monday) to 7, and of {sorted(known)}"
         )
     terms = {**known, **{name: row[name] for name in known if name in row}}
-    _check(row, terms)
-    return Event(row["event"], (week - 1) * WEEK + day - 1, int(terms.pop("days", 0)), terms)
+    _check_parameters(row, terms)
+    return ScenarioEvent(row["event"], (week - 1) * DAYS_PER_WEEK + day - 1, int(terms.pop("days", 0)), terms)
 
 
-def _check(row: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
+def _check_parameters(row: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     names = {style.name for style in STYLES}
     if not (isinstance(terms.get("days", 1), int) and terms.get("days", 1) >= 1):
         raise ValueError(f"{row!r}: days are whole and from 1")
@@ -175,5 +180,5 @@ def _check(row: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
         raise ValueError(f"{row!r}: the weight is from 0 to 1")
 
 
-def _said(value: object) -> str:
+def _describe_value(value: object) -> str:
     return "missing" if value is None else f"always {value}"

@@ -9,17 +9,17 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Final, Self
 
-from ingestion.demo.faults.responses import PLAYS, Stage
+from ingestion.demo.faults.responses import RESPONSE_FAULTS, FaultContext
 from ingestion.demo.faults.rows import FaultySource
-from ingestion.demo.faults.spec import AnswerDraws, Faults, Rule, share_of
-from ingestion.demo.http import Answer, BadRequest, Request, answer_json, read_request
-from ingestion.demo.pagination import PageCache, Query, page_body, read_target
+from ingestion.demo.faults.spec import FaultRule, FaultSpec, ResponseFaultSampler, hash_fraction
+from ingestion.demo.http import BadRequest, Request, Response, json_response, read_request
+from ingestion.demo.pagination import PageCache, PageQuery, parse_target, render_page
 from ingestion.demo.source import RESOURCES, Source
 
 BACKLOG: Final = 512
 # Requests are noted for whoever tests a client; a server that runs for weeks forgets the oldest.
-NOTED_REQUESTS: Final = 100_000
-ADDRESSES: Final = 4096
+MAX_RECORDED_REQUESTS: Final = 100_000
+MAX_CACHED_TARGETS: Final = 4096
 
 
 class DemoServer:
@@ -43,20 +43,20 @@ class DemoServer:
         source: Source,
         host: str = "127.0.0.1",
         port: int = 0,
-        faults: Faults | None = None,
+        faults: FaultSpec | None = None,
         latency: float = 0.0,
         token: str | None = None,
     ) -> None:
-        self.requests: deque[Query] = deque(maxlen=NOTED_REQUESTS)
-        self.answered: Counter[str] = Counter()
-        self._faults = faults or Faults()
+        self.requests: deque[PageQuery] = deque(maxlen=MAX_RECORDED_REQUESTS)
+        self.answer_counts: Counter[str] = Counter()
+        self._faults = faults or FaultSpec()
         self._source = FaultySource(source, self._faults)
-        self._draws = AnswerDraws(self._faults)
+        self._draws = ResponseFaultSampler(self._faults)
         self._address = (host, port)
         self._latency = latency
         self._authorization = None if token is None else f"Bearer {token}"
         self._cache = PageCache()
-        self._read: dict[str, Query] = {}
+        self._read: dict[str, PageQuery] = {}
         self._closing = Event()
         self._connections: dict[socket.socket, Thread] = {}
         self._lock = Lock()
@@ -121,15 +121,15 @@ class DemoServer:
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                while self._exchange(connection, stream):
+                while self._handle_request(connection, stream):
                     pass
             except BadRequest as error:
-                answer = answer_json(400, {"detail": str(error)})
-                connection.sendall(answer.head(keep_alive=False) + answer.body)
+                answer = json_response(400, {"detail": str(error)})
+                connection.sendall(answer.render_head(keep_alive=False) + answer.body)
         with self._lock:
             del self._connections[connection]
 
-    def _exchange(self, connection: socket.socket, stream: BufferedReader) -> bool:
+    def _handle_request(self, connection: socket.socket, stream: BufferedReader) -> bool:
         """One request and its answer; whether the connection stays open."""
         request = read_request(stream)
         if request is None or self._closing.is_set():
@@ -138,62 +138,69 @@ class DemoServer:
             self._closing.wait(self._latency)
         refusal = self._refusal(request)
         query = refusal or self._query(request)
-        if isinstance(query, Answer):
-            self.answered[str(query.status)] += 1
+        if isinstance(query, Response):
+            self.answer_counts[str(query.status)] += 1
             body = b"" if request.method == "HEAD" else query.body
-            connection.sendall(query.head(keep_alive=request.keep_alive) + body)
+            connection.sendall(query.render_head(keep_alive=request.keep_alive) + body)
             return request.keep_alive
         return self._answer(connection, request, query) and request.keep_alive
 
-    def _answer(self, connection: socket.socket, request: Request, query: Query) -> bool:
+    def _answer(self, connection: socket.socket, request: Request, query: PageQuery) -> bool:
         self.requests.append(query)
-        answer = Answer(200, self._page(query))
-        fault = self._draws.next(*query) if self._draws else None
+        answer = Response(200, self._page(query))
+        fault = self._draws.draw_fault(*query) if self._draws else None
         if fault is not None:
-            return self._misbehave(connection, request, query, answer, fault)
-        self.answered["200"] += 1
+            return self._answer_with_fault(connection, request, query, answer, fault)
+        self.answer_counts["200"] += 1
         # Before the answer is sent: the client's next request must already see what happened.
-        self._source.served(query.resource, query.page)
-        connection.sendall(answer.head(keep_alive=request.keep_alive) + answer.body)
+        self._source.after_page(query.resource, query.page)
+        connection.sendall(answer.render_head(keep_alive=request.keep_alive) + answer.body)
         return True
 
-    def _misbehave(
-        self, connection: socket.socket, request: Request, query: Query, answer: Answer, fault: Rule
+    def _answer_with_fault(
+        self,
+        connection: socket.socket,
+        request: Request,
+        query: PageQuery,
+        answer: Response,
+        fault: FaultRule,
     ) -> bool:
-        self.answered[fault.name] += 1
+        self.answer_counts[fault.name] += 1
         if fault.name == "slow":  # late, but served
-            self._source.served(query.resource, query.page)
-        luck = share_of(self._faults.seed, query, self.answered[fault.name])
-        return PLAYS[fault.name](Stage(connection, answer, request.target, luck, self._faults, self._closing))
+            self._source.after_page(query.resource, query.page)
+        luck = hash_fraction(self._faults.seed, query, self.answer_counts[fault.name])
+        return RESPONSE_FAULTS[fault.name](
+            FaultContext(connection, answer, request.target, luck, self._faults, self._closing)
+        )
 
-    def _refusal(self, request: Request) -> Answer | None:
+    def _refusal(self, request: Request) -> Response | None:
         if self._authorization is not None:
             given = request.headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), self._authorization.encode()):
-                return answer_json(401, {"detail": "Not authenticated"}, ("www-authenticate", "Bearer"))
+                return json_response(401, {"detail": "Not authenticated"}, ("www-authenticate", "Bearer"))
         if request.target == "/" and request.method == "GET":
-            return answer_json(
+            return json_response(
                 200, {"name": "MoovitaMix demo source", "resources": [f"/{r}" for r in RESOURCES]}
             )
         return None
 
-    def _query(self, request: Request) -> Query | Answer:
+    def _query(self, request: Request) -> PageQuery | Response:
         query = self._read.get(request.target) if request.method == "GET" else None
         if query is not None:
             return query
-        read = read_target(request.target, request.headers.get("host", ""))
-        if request.method != "GET" and (isinstance(read, Query) or read.status == 422):
-            return answer_json(405, {"detail": "Method Not Allowed"}, ("allow", "GET"))
-        if isinstance(read, Query) and len(self._read) < ADDRESSES:
+        read = parse_target(request.target, request.headers.get("host", ""))
+        if request.method != "GET" and (isinstance(read, PageQuery) or read.status == 422):
+            return json_response(405, {"detail": "Method Not Allowed"}, ("allow", "GET"))
+        if isinstance(read, PageQuery) and len(self._read) < MAX_CACHED_TARGETS:
             self._read[request.target] = read
         return read
 
-    def _page(self, query: Query) -> bytes:
+    def _page(self, query: PageQuery) -> bytes:
         snapshot = self._source.snapshot()
         key = (query, snapshot.version)
         body = self._cache.get(key)
         if body is None:
             rows = snapshot.tables[query.resource]
-            body = page_body(rows, query, self._source.total(query.page, len(rows)))
+            body = render_page(rows, query, self._source.reported_total(query.page, len(rows)))
             self._cache.put(key, body)
         return body

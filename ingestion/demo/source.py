@@ -32,17 +32,17 @@ class Source(Protocol):
         """Give the known ids to other songs and listeners, as a restart of the real source does."""
 
 
-def key_of(resource: str, row: Row) -> tuple[Any, ...]:
+def row_key(resource: str, row: Row) -> tuple[Any, ...]:
     """What names a row: its id, or for a session its listener and time."""
     return (row["user_id"], row["created_at"]) if resource == LISTEN_HISTORY else (row["id"],)
 
 
-def stamp(moment: datetime) -> str:
+def format_timestamp(moment: datetime) -> str:
     """A time as the source writes it: always six digits of microseconds, never a zone."""
     return moment.isoformat(timespec="microseconds")
 
 
-class PagesSource:
+class RecordedSource:
     """The rows of `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in one folder.
 
     Raises:
@@ -51,7 +51,9 @@ class PagesSource:
 
     def __init__(self, folder: Path) -> None:
         self._version = 0
-        self._tables: dict[str, Table] = {resource: _rows(folder, resource) for resource in RESOURCES}
+        self._tables: dict[str, Table] = {
+            resource: _read_recorded_rows(folder, resource) for resource in RESOURCES
+        }
 
     def snapshot(self) -> Snapshot:
         """All recorded rows."""
@@ -60,19 +62,19 @@ class PagesSource:
     def new_catalogue(self) -> None:
         """Exchange what stands under the ids: each row gets the id of another one."""
         self._tables = {
-            resource: _exchanged(rows, "user_id" if resource == LISTEN_HISTORY else "id")
+            resource: _swap_ids(rows, "user_id" if resource == LISTEN_HISTORY else "id")
             for resource, rows in self._tables.items()
         }
         self._version += 1
 
 
-def _rows(folder: Path, resource: str) -> list[Row]:
+def _read_recorded_rows(folder: Path, resource: str) -> list[Row]:
     pages = sorted(folder.glob(f"{resource}_*.json"))
     if not pages:
         raise ValueError(f"{folder} holds no {resource}_*.json")
     return [row for page in pages for row in orjson.loads(page.read_bytes())["items"]]
 
 
-def _exchanged(rows: Table, name: str) -> list[Row]:
+def _swap_ids(rows: Table, name: str) -> list[Row]:
     step = len(rows) // 2
     return [{**row, name: rows[(at + step) % len(rows)][name]} for at, row in enumerate(rows)]

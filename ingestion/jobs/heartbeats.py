@@ -14,13 +14,13 @@ from ingestion.models import Heartbeat
 SILENT_AFTER: Final = timedelta(minutes=5)
 
 
-def beat(part: str, now: datetime, **facts: Any) -> None:
+def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
     """Write that this part is alive; `facts` replace those of its last round."""
     if not _write(Heartbeat.objects.filter(part=part), now, facts=facts):
         _create(part, now, facts)
 
 
-def claim(part: str, now: datetime, every: timedelta) -> bool:
+def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
     """Whether this round is ours: true in one process alone, and again when `every` has passed.
 
     A pulse from the future, which a clock that was set back leaves behind, holds nobody up.
@@ -31,7 +31,7 @@ def claim(part: str, now: datetime, every: timedelta) -> bool:
     return not Heartbeat.objects.filter(part=part).exists() and _create(part, now, {})
 
 
-def note(part: str, **facts: Any) -> None:
+def add_facts(part: str, **facts: Any) -> None:
     """Add facts to a part's last round, for others to read; nothing where it never did one."""
     with transaction.atomic():
         pulse = Heartbeat.objects.select_for_update().filter(part=part).first()
@@ -39,7 +39,7 @@ def note(part: str, **facts: Any) -> None:
             Heartbeat.objects.filter(pk=pulse.pk).update(facts={**pulse.facts, **facts})
 
 
-def pulses() -> dict[str, Heartbeat]:
+def latest_heartbeats() -> dict[str, Heartbeat]:
     """The last sign of life of each part that ever gave one."""
     return {pulse.part: pulse for pulse in Heartbeat.objects.all()}
 

@@ -17,28 +17,28 @@ import psutil
 from django.db import models
 from django.utils import timezone
 
-LEASE: Final = timedelta(minutes=5)
-BEAT_EVERY: Final = 5.0  # seconds
+LOCK_TIMEOUT: Final = timedelta(minutes=5)
+HEARTBEAT_INTERVAL: Final = 5.0  # seconds
 RUNNING: Final = "running"
 # What this thread is at work on, such as {"run": 7}: every line that it logs says so.
-WORK: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", default={})  # noqa: B039
+LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", default={})  # noqa: B039
 
 
-class RunLost(Exception):
+class LockLost(Exception):
     """This run was marked abandoned by another one, and must write nothing more."""
 
 
 @contextmanager
-def at_work_on(**names: object) -> Iterator[None]:
+def add_log_context(**names: object) -> Iterator[None]:
     """Until the end, log lines name this work beside what the thread was at work on before."""
-    before = WORK.set({**WORK.get(), **names})
+    before = LOG_CONTEXT.set({**LOG_CONTEXT.get(), **names})
     try:
         yield
     finally:
-        WORK.reset(before)
+        LOG_CONTEXT.reset(before)
 
 
-def holder() -> dict[str, Any]:
+def lock_owner() -> dict[str, Any]:
     """This process, as a row names who holds it."""
     return {
         "host": socket.gethostname(),
@@ -47,42 +47,42 @@ def holder() -> dict[str, Any]:
     }
 
 
-def running(model: type[models.Model]) -> Any:
+def find_running(model: type[models.Model]) -> Any:
     """The row that holds the lock; None while nobody does."""
     return model._default_manager.filter(status=RUNNING).first()
 
 
-class Heart:
+class JobHeartbeat:
     """Beats for a run, and learns when the run is no longer ours.
 
     Args:
         told: the run's columns that every beat writes.
     """
 
-    def __init__(self, run: Any, told: Sequence[str] = ("stage",)) -> None:
+    def __init__(self, run: Any, columns: Sequence[str] = ("stage",)) -> None:
         self._run = run
-        self._told = told
-        self._beaten = time.monotonic()
+        self._columns = columns
+        self._last_beat = time.monotonic()
 
-    def beat(self) -> None:
+    def send_if_due(self) -> None:
         """Write the heartbeat if the last one is some seconds old.
 
         Raises:
             RunLost: another run has taken over.
         """
-        if time.monotonic() - self._beaten >= BEAT_EVERY:
-            self.beat_now()
+        if time.monotonic() - self._last_beat >= HEARTBEAT_INTERVAL:
+            self.send()
 
-    def beat_now(self) -> None:
+    def send(self) -> None:
         """Write the heartbeat; inside a transaction this also keeps others from taking over until its end."""
         alive = type(self._run).objects.filter(pk=self._run.pk, status=RUNNING)
-        told = {name: getattr(self._run, name) for name in self._told}
+        told = {name: getattr(self._run, name) for name in self._columns}
         if not alive.update(heartbeat_at=timezone.now(), **told):
-            raise RunLost(f"Run {self._run.pk} was taken for dead and abandoned; it stops here.")
-        self._beaten = time.monotonic()
+            raise LockLost(f"Run {self._run.pk} was taken for dead and abandoned; it stops here.")
+        self._last_beat = time.monotonic()
 
 
-def finish(run: Any, status: str, **fields: Any) -> None:
+def finish_job(run: Any, status: str, **fields: Any) -> None:
     """End a run.
 
     Raises:
@@ -93,16 +93,16 @@ def finish(run: Any, status: str, **fields: Any) -> None:
         setattr(run, name, value)
     values = {name: getattr(run, name) for name in ("status", "finished_at", "stage", *fields)}
     if not type(run).objects.filter(pk=run.pk, status=RUNNING).update(**values):
-        raise RunLost(f"Run {run.pk} was taken for dead and abandoned; its end was not written.")
+        raise LockLost(f"Run {run.pk} was taken for dead and abandoned; its end was not written.")
 
 
-def abandon_dead(model: type[models.Model], now: datetime) -> None:
+def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
     """Free the lock of a process that is gone, or whose heart has not beaten for `LEASE`.
 
     Called inside a transaction.
     """
     held: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
-    if held is None or (held.heartbeat_at > now - LEASE and process_lives(held)):
+    if held is None or (held.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(held)):
         return
     last = f"{held.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
     model._default_manager.filter(pk=held.pk).update(
@@ -114,7 +114,7 @@ def abandon_dead(model: type[models.Model], now: datetime) -> None:
     )
 
 
-def process_lives(run: Any) -> bool:
+def is_process_alive(run: Any) -> bool:
     """Whether the run's process may still be there; on another machine nobody can tell."""
     if run.host != socket.gethostname():
         return True

@@ -11,10 +11,10 @@ from typing import Final
 import psutil
 from django.db import DatabaseError, connection
 
-from ingestion.jobs.lock import Heart, RunLost
+from ingestion.jobs.lock import JobHeartbeat, LockLost
 
 
-class Meter:
+class ResourceMeter:
     """Measures from its making on.
 
     Memory is sampled: a peak between two samples is not seen, one that lasts is.
@@ -45,18 +45,21 @@ class Meter:
 
 logger = logging.getLogger(__name__)
 # A stage may take minutes, in which others must see that this training lives; far below the lease.
-BEAT_EVERY: Final = 20.0  # seconds
+HEARTBEAT_SECONDS: Final = 20.0  # seconds
 # A look costs 30 us; a matrix that decides the peak lives longer than this.
-SAMPLE_EVERY: Final = 0.1  # seconds
+SAMPLE_SECONDS: Final = 0.1  # seconds
 
 
 @contextmanager
-def kept_alive(heart: Heart, meter: Meter) -> Iterator[None]:
+def run_heartbeat_thread(heartbeat: JobHeartbeat, meter: ResourceMeter) -> Iterator[None]:
     """While inside, another thread beats the heart and looks at the memory."""
     ended = Event()
     # In a copy of this thread's context, so that its log lines name the training.
     thread = Thread(
-        target=copy_context().run, args=(_accompany, heart, meter, ended), name="training_alive", daemon=True
+        target=copy_context().run,
+        args=(_beat_and_sample, heartbeat, meter, ended),
+        name="training_alive",
+        daemon=True,
     )
     thread.start()
     try:
@@ -66,16 +69,16 @@ def kept_alive(heart: Heart, meter: Meter) -> Iterator[None]:
         thread.join()
 
 
-def _accompany(heart: Heart, meter: Meter, ended: Event) -> None:
+def _beat_and_sample(heartbeat: JobHeartbeat, meter: ResourceMeter, ended: Event) -> None:
     looks = 0
-    while not ended.wait(SAMPLE_EVERY):
+    while not ended.wait(SAMPLE_SECONDS):
         meter.sample()
         looks += 1
-        if looks % round(BEAT_EVERY / SAMPLE_EVERY):
+        if looks % round(HEARTBEAT_SECONDS / SAMPLE_SECONDS):
             continue
         try:
-            heart.beat_now()
-        except (RunLost, DatabaseError) as error:
+            heartbeat.send()
+        except (LockLost, DatabaseError) as error:
             # The work itself finds out at its next stage.
             logger.warning("training_heartbeat_failed reason=%r", str(error))
         finally:

@@ -5,7 +5,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 
-def require_tables() -> None:
+def require_migrations() -> None:
     """Stop a command that would fail at the first query, and say what to do.
 
     Raises:

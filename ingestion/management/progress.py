@@ -7,29 +7,29 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from ingestion.models import IngestionRun
-from ingestion.pipeline.change_detection import Change
-from ingestion.pipeline.ingest import Watch
-from ingestion.source.schemas import Resource, schema_of
+from ingestion.pipeline.change_detection import RowChange
+from ingestion.pipeline.ingest import IngestionProgress
+from ingestion.source.schemas import Resource, schema_for
 
 logger = logging.getLogger(__name__)
 
 # Shown only when asked for: this output may end up in a log or a mail.
-PERSONAL: Final = {"first_name", "last_name", "email", "gender"}
+PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
 
 
-class TerminalWatch(Watch):
+class IngestionProgressBar(IngestionProgress):
     """A progress bar for each stage on a terminal, a log line for each elsewhere."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._name = ""
 
-    def stage(self, run: IngestionRun, name: str) -> None:
+    def on_stage(self, run: IngestionRun, name: str) -> None:
         self.close()
         self._name = name
         logger.info("stage run=%s name=%r", run.pk, name)
 
-    def progress(self, done: int, total: int) -> None:
+    def on_progress(self, done: int, total: int) -> None:
         if not sys.stderr.isatty():
             return
         if self._bar is None:
@@ -45,7 +45,7 @@ class TerminalWatch(Watch):
             self._bar = None
 
 
-class Difference(TerminalWatch):
+class DryRunDiff(IngestionProgressBar):
     """Also collects what a dry run would write, as lines for a person or rows for a program."""
 
     def __init__(self, *, show_personal: bool) -> None:
@@ -53,28 +53,28 @@ class Difference(TerminalWatch):
         self.changes: list[dict[str, Any]] = []
         self._show_personal = show_personal
 
-    def change(self, resource: Resource, change: Change) -> None:
-        schema = schema_of(resource)
+    def on_change(self, resource: Resource, change: RowChange) -> None:
+        schema = schema_for(resource)
         before = change.before or (None,) * len(schema.columns)
         fields = {
-            column: [self._shown(column, old), self._shown(column, new)]
+            column: [self._visible_value(column, old), self._visible_value(column, new)]
             for column, old, new in zip(schema.columns, before, change.record, strict=True)
             if old != new
         }
-        key = change.record[0] if schema.key == 1 else list(change.record[: schema.key])
+        key = change.record[0] if schema.key_length == 1 else list(change.record[: schema.key_length])
         deed = "new" if change.before is None else "changed" if fields else "returned"
         self.changes.append({"resource": resource.value, "key": key, "deed": deed, "fields": fields})
 
-    def missing(self, resource: Resource, key: tuple[Any, ...]) -> None:
+    def on_missing(self, resource: Resource, key: tuple[Any, ...]) -> None:
         shown = key[0] if len(key) == 1 else list(key)
         self.changes.append({"resource": resource.value, "key": shown, "deed": "missing", "fields": {}})
 
-    def _shown(self, column: str, value: Any) -> Any:
-        hidden = column in PERSONAL and value is not None and not self._show_personal
+    def _visible_value(self, column: str, value: Any) -> Any:
+        hidden = column in PERSONAL_FIELDS and value is not None and not self._show_personal
         return "(hidden)" if hidden else value
 
 
-def line_of(change: dict[str, Any]) -> str:
+def format_change(change: dict[str, Any]) -> str:
     """One change as a line of text."""
     fields = ", ".join(
         f"{name}: {new!r}" if change["deed"] == "new" else f"{name}: {old!r} -> {new!r}"

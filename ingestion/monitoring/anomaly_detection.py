@@ -15,38 +15,43 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from ingestion.models import AnomalyCheck
-from ingestion.monitoring.anomaly_rules import MANY, RULES, SEVERAL, Rule
-from ingestion.monitoring.run_metrics import Account, Point
+from ingestion.monitoring.anomaly_rules import (
+    ANOMALY_RULES,
+    MIN_MEDIAN_FOR_CAP,
+    MIN_MEDIAN_FOR_NONZERO,
+    AnomalyRule,
+)
+from ingestion.monitoring.run_metrics import MetricPoint, RunMetrics
 
 Verdict = AnomalyCheck.Verdict
 K: Final = 4.5
 # So much wider with few runs: a MAD of eight values is itself off by a third.
-FEW: Final = 2.0
-LEAST_RUNS: Final = 8
-LEAST_SPAN: Final = timedelta(days=7)
+SMALL_SAMPLE_WIDENING: Final = 2.0
+MIN_RUNS: Final = 8
+MIN_HISTORY: Final = timedelta(days=7)
 # Six of each weekday; older days are another season.
-WINDOW: Final = timedelta(days=42)
+HISTORY_WINDOW: Final = timedelta(days=42)
 # What adds up grows along a curve, which is straight for so long.
-STRAIGHT: Final = timedelta(days=21)
-MOST_RUNS: Final = 400
+TREND_WINDOW: Final = timedelta(days=21)
+MAX_RUNS: Final = 400
 # Newest runs that a slope is taken from: pairs grow with their square.
-SLOPE_RUNS: Final = 60
+MAX_TREND_RUNS: Final = 60
 # Values of each weekday before weekdays are told apart; a weekday matters that is so many deviations off: the
 # median of four values is off by 2 of them in 1 of 700 cases.
-LEAST_OF_A_WEEKDAY: Final = 4
-MATTERS: Final = 2.0
+MIN_RUNS_PER_WEEKDAY: Final = 4
+MIN_WEEKDAY_EFFECT: Final = 2.0
 # Fridays bring albums: before the weekdays are known, what came once may come again.
-ONCE_MORE: Final = 1.5
+BURST_FACTOR: Final = 1.5
 # Less than one row: where some came on every day, and many on a usual one, none is unusual.
-LITTLE: Final = 0.5
+LESS_THAN_ONE_ROW: Final = 0.5
 # The MAD of normal values is 0.6745 standard deviations.
-TO_DEVIATION: Final = 1.4826
+MAD_TO_DEVIATION: Final = 1.4826
 # A run sooner after another than half the usual time finds another kind of news: half a day's, none.
-LEAST_GAP: Final = 0.5
-TWO_DAYS: Final = 1.5
+MIN_GAP_SHARE: Final = 0.5
+LONG_GAP_FACTOR: Final = 1.5
 
 
-class Band(NamedTuple):
+class ExpectedRange(NamedTuple):
     """What is usual: from `low` to `high`, both in the measure's unit and usual themselves."""
 
     median: float
@@ -57,42 +62,53 @@ class Band(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class AnomalyResult:
     """One measure of one run; `band` is None while there are too few runs, `is_sure` if it is a trouble."""
 
     measure: str
     resource: str
     value: float
-    band: Band | None
+    expected: ExpectedRange | None
     n: int
     verdict: str
-    is_sure: bool
+    is_anomaly: bool
 
 
-def judge_account(
-    account: Account, past: Sequence[Account], resets: Mapping[tuple[str, str], int], *, k: float = K
-) -> Iterator[Judgement]:
+def detect_anomalies(
+    run_metrics: RunMetrics,
+    past: Sequence[RunMetrics],
+    resets: Mapping[tuple[str, str], int],
+    *,
+    k: float = K,
+) -> Iterator[AnomalyResult]:
     """Hold a run against the runs before it.
 
     Args:
         past: those runs, oldest first; which of them can be compared is decided here.
         resets: the first run of the new normal, by measure and resource.
     """
-    if account.accept_reset:
+    if run_metrics.accept_reset:
         return  # a person said that nothing is as it was
-    past = _since_reset([one for one in past if one.is_comparable and _is_recent(one, account)])
-    for rule in RULES:
-        usable = [one for one in past if not (rule.of_work and one.resumed)]
+    past = _since_reset([one for one in past if one.is_comparable and _is_recent(one, run_metrics)])
+    for rule in ANOMALY_RULES:
+        usable = [one for one in past if not (rule.skip_resumed_runs and one.resumed)]
         for resource in rule.resources:
             since = resets.get((rule.measure, resource), 0)
-            judgement = _judge(rule, resource, account, [one for one in usable if one.run >= since], k)
+            judgement = _check_metric(
+                rule, resource, run_metrics, [one for one in usable if one.run >= since], k
+            )
             if judgement is not None:
                 yield judgement
 
 
-def band(
-    values: Sequence[float], rule: Rule, *, k: float = K, margin: float = 0.0, effects: Sequence[float] = ()
-) -> Band:
+def compute_expected_range(
+    values: Sequence[float],
+    rule: AnomalyRule,
+    *,
+    k: float = K,
+    tolerance: float = 0.0,
+    weekday_effects: Sequence[float] = (),
+) -> ExpectedRange:
     """The band of values that are all of the same day, or as they would have been on it.
 
     Args:
@@ -100,110 +116,125 @@ def band(
         margin: edges are at least so far from the median.
         effects: how much of each value, on the scale, its weekday makes; the last one is for today.
     """
-    there = [rule.scale.there(value) for value in values]
-    if effects:
-        there = [value - effect + effects[-1] for value, effect in zip(there, effects, strict=False)]
+    there = [rule.scale.transform(value) for value in values]
+    if weekday_effects:
+        there = [
+            value - effect + weekday_effects[-1]
+            for value, effect in zip(there, weekday_effects, strict=False)
+        ]
     centre = median(there)
     mad = median(abs(value - centre) for value in there)
-    middle = rule.scale.back(centre)
-    deviation = max(TO_DEVIATION * mad, rule.floor, rule.relative * abs(middle))
-    half = k * (1 + FEW / len(values)) * deviation
-    low = min(rule.scale.back(centre - half), middle / rule.factor, middle - margin)
-    high = max(rule.scale.back(centre + half), middle * rule.factor, middle + margin)
-    if middle >= SEVERAL:
-        high = min(high, middle * rule.most)
-    return Band(middle, mad, max(low, 0.0), high, len(values))
+    middle = rule.scale.invert(centre)
+    deviation = max(MAD_TO_DEVIATION * mad, rule.min_std, rule.min_relative_std * abs(middle))
+    half = k * (1 + SMALL_SAMPLE_WIDENING / len(values)) * deviation
+    low = min(rule.scale.invert(centre - half), middle / rule.min_factor, middle - tolerance)
+    high = max(rule.scale.invert(centre + half), middle * rule.min_factor, middle + tolerance)
+    if middle >= MIN_MEDIAN_FOR_CAP:
+        high = min(high, middle * rule.max_factor)
+    return ExpectedRange(middle, mad, max(low, 0.0), high, len(values))
 
 
-def _judge(rule: Rule, resource: str, account: Account, past: list[Account], k: float) -> Judgement | None:
+def _check_metric(
+    rule: AnomalyRule, resource: str, account: RunMetrics, past: list[RunMetrics], k: float
+) -> AnomalyResult | None:
     value = account.values.get((rule.measure, resource))
-    if value is None or not _says_something(rule, resource, account, past):
+    if value is None or not _is_informative(rule, resource, account, past):
         return None
-    if rule.is_news:
-        past = _with_like_gaps(past)
-    if rule.trend:
-        past = [one for one in past if one.started_at >= account.started_at - STRAIGHT]
+    if rule.scales_with_gap:
+        past = _with_comparable_gaps(past)
+    if rule.has_trend:
+        past = [one for one in past if one.started_at >= account.started_at - TREND_WINDOW]
     held = [(one, point) for one in past if (point := one.point(rule.measure, resource)) is not None
-            and _has_rows(rule, resource, one)]  # fmt: skip
-    if len(held) < LEAST_RUNS or account.started_at - held[0][1].at < LEAST_SPAN:
-        return _while_learning(rule, resource, account, value, len(held))
-    values = _as_today(rule, account, held)
+            and _has_enough_rows(rule, resource, one)]  # fmt: skip
+    if len(held) < MIN_RUNS or account.started_at - held[0][1].at < MIN_HISTORY:
+        return _check_without_history(rule, resource, account, value, len(held))
+    values = _project_to_today(rule, account, held)
     days = [*(point.at.weekday() for _, point in held), account.started_at.weekday()]
-    effects = _weekdays(rule, days, [rule.scale.there(one) for one in values])
-    if rule.is_news and (account.gap or 0.0) > TWO_DAYS * _usual_gap(past):
+    effects = _weekday_effects(rule, days, [rule.scale.transform(one) for one in values])
+    if rule.scales_with_gap and (account.gap_seconds or 0.0) > LONG_GAP_FACTOR * _median_gap(past):
         effects = []  # it brings another weekday's news besides its own
-    found = band(values, rule, k=k, margin=_margin(rule, resource, account), effects=effects)
-    if rule.is_news:
-        found = _of_news(found, values, knows_weekdays=bool(effects))
-    return _against(rule, resource, value, found)
+    found = compute_expected_range(
+        values, rule, k=k, tolerance=_min_tolerance(rule, resource, account), weekday_effects=effects
+    )
+    if rule.scales_with_gap:
+        found = _adjust_for_arrivals(found, values, knows_weekdays=bool(effects))
+    return _compare(rule, resource, value, found)
 
 
-def _while_learning(rule: Rule, resource: str, account: Account, value: float, n: int) -> Judgement:
+def _check_without_history(
+    rule: AnomalyRule, resource: str, account: RunMetrics, value: float, n: int
+) -> AnomalyResult:
     """Nobody can say yet what is usual; what is certain all the same is told."""
     known = account.values.get(("received", resource), 0.0) + account.values.get(("missing", resource), 0.0)
-    most = max(rule.certain * known, rule.absolute) if known else math.inf
+    most = max(rule.certain_share * known, rule.min_tolerance) if known else math.inf
     if value <= most:
-        return Judgement(rule.measure, resource, value, None, n, Verdict.LEARNING, is_sure=False)
-    return Judgement(
-        rule.measure, resource, value, Band(0.0, 0.0, 0.0, most, n), n, Verdict.HIGH, is_sure=True
+        return AnomalyResult(rule.measure, resource, value, None, n, Verdict.LEARNING, is_anomaly=False)
+    return AnomalyResult(
+        rule.measure, resource, value, ExpectedRange(0.0, 0.0, 0.0, most, n), n, Verdict.HIGH, is_anomaly=True
     )
 
 
-def _of_news(found: Band, values: Sequence[float], *, knows_weekdays: bool) -> Band:
-    high = found.high if knows_weekdays else max(found.high, ONCE_MORE * max(values))
-    is_daily = min(values) > 0 and found.median >= MANY
-    low = max(found.low, LITTLE) if is_daily else found.low
-    return Band(found.median, found.mad, low, high, found.n)
+def _adjust_for_arrivals(
+    found: ExpectedRange, values: Sequence[float], *, knows_weekdays: bool
+) -> ExpectedRange:
+    high = found.high if knows_weekdays else max(found.high, BURST_FACTOR * max(values))
+    is_daily = min(values) > 0 and found.median >= MIN_MEDIAN_FOR_NONZERO
+    low = max(found.low, LESS_THAN_ONE_ROW) if is_daily else found.low
+    return ExpectedRange(found.median, found.mad, low, high, found.n)
 
 
-def _against(rule: Rule, resource: str, value: float, found: Band) -> Judgement:
+def _compare(rule: AnomalyRule, resource: str, value: float, found: ExpectedRange) -> AnomalyResult:
     verdict, is_sure = Verdict.USUAL, False
     if value < found.low:
-        verdict, is_sure = Verdict.LOW, rule.lows
+        verdict, is_sure = Verdict.LOW, rule.alert_low
     elif value > found.high:
-        verdict, is_sure = Verdict.HIGH, rule.highs
-    return Judgement(rule.measure, resource, value, found, found.n, verdict, is_sure)
+        verdict, is_sure = Verdict.HIGH, rule.alert_high
+    return AnomalyResult(rule.measure, resource, value, found, found.n, verdict, is_sure)
 
 
-def _says_something(rule: Rule, resource: str, account: Account, past: Sequence[Account]) -> bool:
-    if (rule.of_work and account.resumed) or not _has_rows(rule, resource, account):
+def _is_informative(
+    rule: AnomalyRule, resource: str, account: RunMetrics, past: Sequence[RunMetrics]
+) -> bool:
+    if (rule.skip_resumed_runs and account.resumed) or not _has_enough_rows(rule, resource, account):
         return False
-    if not rule.is_news:
+    if not rule.scales_with_gap:
         return True
-    return account.gap is not None and account.gap >= LEAST_GAP * _usual_gap(past)
+    return account.gap_seconds is not None and account.gap_seconds >= MIN_GAP_SHARE * _median_gap(past)
 
 
-def _has_rows(rule: Rule, resource: str, account: Account) -> bool:
+def _has_enough_rows(rule: AnomalyRule, resource: str, account: RunMetrics) -> bool:
     rows = account.values.get(("new", resource), 0.0) + account.values.get(("changed", resource), 0.0)
-    return rows >= rule.least_rows
+    return rows >= rule.min_rows
 
 
-def _with_like_gaps(past: Sequence[Account]) -> list[Account]:
+def _with_comparable_gaps(past: Sequence[RunMetrics]) -> list[RunMetrics]:
     """Without the first run ever, and those that somebody started soon after another."""
-    least = max(LEAST_GAP * _usual_gap(past), 1.0)
-    return [one for one in past if one.gap is not None and one.gap >= least]
+    least = max(MIN_GAP_SHARE * _median_gap(past), 1.0)
+    return [one for one in past if one.gap_seconds is not None and one.gap_seconds >= least]
 
 
-def _usual_gap(past: Sequence[Account]) -> float:
-    gaps = [one.gap for one in past if one.gap is not None]
+def _median_gap(past: Sequence[RunMetrics]) -> float:
+    gaps = [one.gap_seconds for one in past if one.gap_seconds is not None]
     return median(gaps) if gaps else 0.0
 
 
-def _as_today(rule: Rule, account: Account, held: Sequence[tuple[Account, Point]]) -> list[float]:
+def _project_to_today(
+    rule: AnomalyRule, account: RunMetrics, held: Sequence[tuple[RunMetrics, MetricPoint]]
+) -> list[float]:
     """The values as they would be if the days went on as they did."""
     values = [point.value for _, point in held]
-    if rule.is_news and account.gap is not None:
-        return [value * account.gap / (one.gap or account.gap)
+    if rule.scales_with_gap and account.gap_seconds is not None:
+        return [value * account.gap_seconds / (one.gap_seconds or account.gap_seconds)
                 for (one, _), value in zip(held, values, strict=True)]  # fmt: skip
-    if rule.trend:
+    if rule.has_trend:
         ages = [(account.started_at - point.at).total_seconds() for _, point in held]
-        there = [rule.scale.there(value) for value in values]
-        rate = _slope(ages[-SLOPE_RUNS:], there[-SLOPE_RUNS:])
-        return [rule.scale.back(value - rate * age) for value, age in zip(there, ages, strict=True)]
+        there = [rule.scale.transform(value) for value in values]
+        rate = _median_slope(ages[-MAX_TREND_RUNS:], there[-MAX_TREND_RUNS:])
+        return [rule.scale.invert(value - rate * age) for value, age in zip(there, ages, strict=True)]
     return values
 
 
-def _slope(ages: Sequence[float], values: Sequence[float]) -> float:
+def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
     """Median of the slopes of all pairs: three wrong days in ten do not turn it.
 
     Source: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968.
@@ -213,32 +244,36 @@ def _slope(ages: Sequence[float], values: Sequence[float]) -> float:
     return median(slopes) if slopes else 0.0
 
 
-def _weekdays(rule: Rule, weekdays: Sequence[int], there: Sequence[float]) -> list[float]:
+def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], there: Sequence[float]) -> list[float]:
     """How much of each value its weekday makes, then today's; nothing while there are too few of each."""
     groups: defaultdict[int, list[float]] = defaultdict(list)
     for weekday, value in zip(weekdays, there, strict=False):
         groups[weekday].append(value)
-    if rule.trend or len(groups) < 7 or min(map(len, groups.values())) < LEAST_OF_A_WEEKDAY:
+    if rule.has_trend or len(groups) < 7 or min(map(len, groups.values())) < MIN_RUNS_PER_WEEKDAY:
         return []
     centre = median(there)
-    deviation = max(TO_DEVIATION * median(abs(value - centre) for value in there), rule.floor)
+    deviation = max(MAD_TO_DEVIATION * median(abs(value - centre) for value in there), rule.min_std)
     effects = {weekday: median(values) - centre for weekday, values in groups.items()}
-    return [effects[day] if abs(effects[day]) > MATTERS * deviation else 0.0 for day in weekdays]
+    return [effects[day] if abs(effects[day]) > MIN_WEEKDAY_EFFECT * deviation else 0.0 for day in weekdays]
 
 
-def _margin(rule: Rule, resource: str, account: Account) -> float:
+def _min_tolerance(rule: AnomalyRule, resource: str, account: RunMetrics) -> float:
     """How far edges are from the median at least, in the measure's unit."""
     wholes = account.values.get(("received" if resource else "requests", resource), 0.0)
-    return max(rule.absolute, rule.of_rows * wholes, rule.rows / wholes if wholes else 0.0)
+    return max(
+        rule.min_tolerance,
+        rule.min_tolerance_share * wholes,
+        rule.min_tolerance_rows / wholes if wholes else 0.0,
+    )
 
 
-def _is_recent(one: Account, account: Account) -> bool:
-    return one.run < account.run and one.started_at >= account.started_at - WINDOW
+def _is_recent(one: RunMetrics, account: RunMetrics) -> bool:
+    return one.run < account.run and one.started_at >= account.started_at - HISTORY_WINDOW
 
 
-def _since_reset(past: Iterable[Account]) -> list[Account]:
+def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
     """From the last run on that took in another catalogue, at most so many."""
-    kept: list[Account] = []
+    kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]
-    return kept[-MOST_RUNS:]
+    return kept[-MAX_RUNS:]

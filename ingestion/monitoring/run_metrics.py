@@ -11,12 +11,12 @@ from ingestion.models import IngestionRun, ResourceReport
 
 Status = IngestionRun.Status
 # These changed the catalogue; the others left it as it was.
-APPLIED: Final = (Status.SUCCEEDED, Status.PARTIAL)
-WHOLE: Final = ""  # stands where a resource's name stands: the run as a whole
+APPLIED_STATUSES: Final = (Status.SUCCEEDED, Status.PARTIAL)
+WHOLE_RUN: Final = ""  # stands where a resource's name stands: the run as a whole
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricDefinition:
     """A number that runs have.
 
     Attributes:
@@ -29,40 +29,61 @@ class Measure:
     label: str
     unit: str
     formula: str
-    of: str = "both"
+    scope: str = "both"
 
 
-MEASURES: Final = {
+METRICS: Final = {
     one.name: one
     for one in (
-        Measure("received", "rows read", "rows", "rows that the source sent"),
-        Measure("new", "new rows", "rows", "rows whose key the catalogue did not hold"),
-        Measure("changed", "changed rows", "rows", "known rows of which a field differed"),
-        Measure("missing", "missing rows", "rows", "available rows that the source did not send"),
-        Measure("rejected", "refused rows", "rows", "rows that broke a rule"),
-        Measure("rejected_share", "share of refused rows", "share", "refused rows / rows read"),
-        Measure("requests", "requests", "requests", "first attempts and repeated ones"),
-        Measure("error_share", "share of failed attempts", "share", "failed attempts / requests"),
-        Measure("bytes", "bytes received", "bytes", "bodies of all answers"),
-        Measure("duration", "duration", "seconds", "a run: end - start; a resource: its reading and writing"),
-        Measure(
-            "latency_p50", "median latency", "seconds",
+        MetricDefinition("received", "rows read", "rows", "rows that the source sent"),
+        MetricDefinition("new", "new rows", "rows", "rows whose key the catalogue did not hold"),
+        MetricDefinition("changed", "changed rows", "rows", "known rows of which a field differed"),
+        MetricDefinition("missing", "missing rows", "rows", "available rows that the source did not send"),
+        MetricDefinition("rejected", "refused rows", "rows", "rows that broke a rule"),
+        MetricDefinition("rejected_share", "share of refused rows", "share", "refused rows / rows read"),
+        MetricDefinition("requests", "requests", "requests", "first attempts and repeated ones"),
+        MetricDefinition("error_share", "share of failed attempts", "share", "failed attempts / requests"),
+        MetricDefinition("bytes", "bytes received", "bytes", "bodies of all answers"),
+        MetricDefinition(
+            "duration", "duration", "seconds", "a run: end - start; a resource: its reading and writing"
+        ),
+        MetricDefinition(
+            "latency_p50",
+            "median latency",
+            "seconds",
             "commit - max(created_at, updated_at) of new and changed rows; of a run: its slowest resource",
         ),
-        Measure("latency_p95", "95th percentile of latency", "seconds", "as the median; 95 % were faster"),
-        Measure("latency_max", "longest latency", "seconds", "as the median; the row that waited longest"),
-        Measure("cpu_seconds", "CPU time", "seconds", "user + system of the process and its threads", "run"),
-        Measure("peak_memory", "peak memory", "bytes", "largest resident size that was sampled", "run"),
-        Measure("rows_per_second", "rows a second", "rows/s", "rows read / duration", "run"),
+        MetricDefinition(
+            "latency_p95", "95th percentile of latency", "seconds", "as the median; 95 % were faster"
+        ),
+        MetricDefinition(
+            "latency_max", "longest latency", "seconds", "as the median; the row that waited longest"
+        ),
+        MetricDefinition(
+            "cpu_seconds", "CPU time", "seconds", "user + system of the process and its threads", "run"
+        ),
+        MetricDefinition(
+            "peak_memory", "peak memory", "bytes", "largest resident size that was sampled", "run"
+        ),
+        MetricDefinition("rows_per_second", "rows a second", "rows/s", "rows read / duration", "run"),
     )
-}  # fmt: skip
-SUMMED: Final = ("received", "new", "changed", "missing", "rejected", "requests", "bytes")
-LATENCIES: Final = ("latency_p50", "latency_p95", "latency_max")
-OF_RUN: Final = ("received", "new", "changed", "missing", "rejected", "bytes", "cpu_seconds", "peak_memory",
-                 "rows_per_second")  # fmt: skip
+}
+SUMMED_FIELDS: Final = ("received", "new", "changed", "missing", "rejected", "requests", "bytes")
+LATENCY_FIELDS: Final = ("latency_p50", "latency_p95", "latency_max")
+RUN_FIELDS: Final = (
+    "received",
+    "new",
+    "changed",
+    "missing",
+    "rejected",
+    "bytes",
+    "cpu_seconds",
+    "peak_memory",
+    "rows_per_second",
+)
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """A measure's value in one run."""
 
     run: int
@@ -71,7 +92,7 @@ class Point(NamedTuple):
 
 
 @dataclass
-class Account:
+class RunMetrics:
     """One run's numbers.
 
     Attributes:
@@ -87,7 +108,7 @@ class Account:
     accept_reset: bool
     trigger: str
     values: dict[tuple[str, str], float] = field(default_factory=dict)
-    gap: float | None = None
+    gap_seconds: float | None = None
     resumed: bool = False
 
     @property
@@ -96,18 +117,18 @@ class Account:
         is_real = not self.dry_run and self.trigger != IngestionRun.Trigger.LEGACY
         return is_real and self.status == Status.SUCCEEDED
 
-    def point(self, measure: str, resource: str = WHOLE) -> Point | None:
+    def point(self, measure: str, resource: str = WHOLE_RUN) -> MetricPoint | None:
         value = self.values.get((measure, resource))
-        return None if value is None else Point(self.run, self.started_at, value)
+        return None if value is None else MetricPoint(self.run, self.started_at, value)
 
 
-def accounts(
+def load_run_metrics(
     *,
     until_run: int | None = None,
     since: datetime | None = None,
     n: int | None = None,
-    statuses: Sequence[str] = APPLIED,
-) -> list[Account]:
+    statuses: Sequence[str] = APPLIED_STATUSES,
+) -> list[RunMetrics]:
     """The last runs' numbers, oldest first, in two queries.
 
     Runs that only tried, and imports, are left out: they say nothing of the source's days.
@@ -123,41 +144,43 @@ def accounts(
         runs = runs.filter(pk__lte=until_run)
     if since is not None:
         runs = runs.filter(started_at__gte=since)
-    return _of(runs.order_by("-pk")[:n])
+    return _load_metrics(runs.order_by("-pk")[:n])
 
 
-def account_of(run: IngestionRun) -> Account:
+def account_of(run: IngestionRun) -> RunMetrics:
     """One run's numbers, whatever became of it; its gap is not known."""
-    return _of(IngestionRun.objects.filter(pk=run.pk))[0]
+    return _load_metrics(IngestionRun.objects.filter(pk=run.pk))[0]
 
 
 def series(
     measure: str,
-    resource: str = WHOLE,
+    resource: str = WHOLE_RUN,
     *,
     until_run: int | None = None,
     n: int | None = None,
     since: datetime | None = None,
     statuses: Sequence[str] = (Status.SUCCEEDED,),
-) -> list[Point]:
+) -> list[MetricPoint]:
     """A measure over the last runs, oldest first; runs that did not measure it are left out.
 
     Who needs several measures asks `accounts` once and takes the points from there.
     """
-    return points(accounts(until_run=until_run, since=since, n=n, statuses=statuses), measure, resource)
+    return metric_points(
+        load_run_metrics(until_run=until_run, since=since, n=n, statuses=statuses), measure, resource
+    )
 
 
-def points(of: Iterable[Account], measure: str, resource: str = WHOLE) -> list[Point]:
+def metric_points(runs: Iterable[RunMetrics], measure: str, resource: str = WHOLE_RUN) -> list[MetricPoint]:
     """A measure out of accounts that were read already."""
-    found = (account.point(measure, resource) for account in of)
+    found = (account.point(measure, resource) for account in runs)
     return [point for point in found if point is not None]
 
 
-def _of(runs: "QuerySet[IngestionRun]") -> list[Account]:
+def _load_metrics(runs: "QuerySet[IngestionRun]") -> list[RunMetrics]:
     """The accounts of these runs, oldest first."""
-    names = {*OF_RUN, "pk", "status", "started_at", "finished_at", "dry_run", "accept_reset", "trigger"}
+    names = {*RUN_FIELDS, "pk", "status", "started_at", "finished_at", "dry_run", "accept_reset", "trigger"}
     rows = sorted(runs.values(*names), key=lambda row: int(row["pk"]))
-    made = {row["pk"]: _account(row) for row in rows}
+    made = {row["pk"]: _run_metrics(row) for row in rows}
     if made:
         # By range: so many numbers in a list are more than some databases take.
         reports = ResourceReport.objects.filter(run_id__gte=rows[0]["pk"], run_id__lte=rows[-1]["pk"])
@@ -166,18 +189,18 @@ def _of(runs: "QuerySet[IngestionRun]") -> list[Account]:
     return list(made.values())
 
 
-def _account(row: dict[str, Any]) -> Account:
-    account = Account(
+def _run_metrics(row: dict[str, Any]) -> RunMetrics:
+    account = RunMetrics(
         row["pk"], row["status"], row["started_at"], row["dry_run"], row["accept_reset"], row["trigger"]
     )
-    account.values = {(name, WHOLE): float(row[name]) for name in OF_RUN}
+    account.values = {(name, WHOLE_RUN): float(row[name]) for name in RUN_FIELDS}
     if row["finished_at"] is not None:
-        account.values["duration", WHOLE] = (row["finished_at"] - row["started_at"]).total_seconds()
+        account.values["duration", WHOLE_RUN] = (row["finished_at"] - row["started_at"]).total_seconds()
     return account
 
 
-def _add_reports(accounts: dict[int, Account], reports: "QuerySet[ResourceReport]") -> None:
-    names = {*SUMMED, *LATENCIES, "run_id", "resource", "seconds", "errors", "resumed"}
+def _add_reports(accounts: dict[int, RunMetrics], reports: "QuerySet[ResourceReport]") -> None:
+    names = {*SUMMED_FIELDS, *LATENCY_FIELDS, "run_id", "resource", "seconds", "errors", "resumed"}
     failed: dict[int, list[float]] = {}
     for row in reports.values(*names):
         account = accounts.get(row["run_id"])
@@ -190,35 +213,39 @@ def _add_reports(accounts: dict[int, Account], reports: "QuerySet[ResourceReport
         sums[1] += row["requests"]
     for run, (failures, requests) in failed.items():
         values = accounts[run].values
-        values["requests", WHOLE] = requests
-        _share(values, "error_share", WHOLE, failures, requests)
-        _share(values, "rejected_share", WHOLE, values["rejected", WHOLE], values["received", WHOLE])
+        values["requests", WHOLE_RUN] = requests
+        _set_share(values, "error_share", WHOLE_RUN, failures, requests)
+        _set_share(
+            values, "rejected_share", WHOLE_RUN, values["rejected", WHOLE_RUN], values["received", WHOLE_RUN]
+        )
 
 
-def _add_resource(account: Account, row: dict[str, Any], failures: float) -> None:
+def _add_resource(account: RunMetrics, row: dict[str, Any], failures: float) -> None:
     resource, values = row["resource"], account.values
-    values.update({(name, resource): float(row[name]) for name in SUMMED})
-    _share(values, "rejected_share", resource, row["rejected"], row["received"])
-    _share(values, "error_share", resource, failures, row["requests"])
+    values.update({(name, resource): float(row[name]) for name in SUMMED_FIELDS})
+    _set_share(values, "rejected_share", resource, row["rejected"], row["received"])
+    _set_share(values, "error_share", resource, failures, row["requests"])
     account.resumed = account.resumed or row["resumed"]
     if row["seconds"] is not None:
         values["duration", resource] = row["seconds"]
-    for name in LATENCIES:
+    for name in LATENCY_FIELDS:
         if row[name] is not None:
             values[name, resource] = row[name]
-            values[name, WHOLE] = max(values.get((name, WHOLE), row[name]), row[name])
+            values[name, WHOLE_RUN] = max(values.get((name, WHOLE_RUN), row[name]), row[name])
 
 
-def _share(values: dict[tuple[str, str], float], name: str, resource: str, part: float, whole: float) -> None:
+def _set_share(
+    values: dict[tuple[str, str], float], name: str, resource: str, part: float, whole: float
+) -> None:
     if whole:
         values[name, resource] = part / whole
 
 
-def _add_gaps(accounts: Sequence[Account]) -> None:
+def _add_gaps(accounts: Sequence[RunMetrics]) -> None:
     """How long each run's news had been piling up, since the run before it that took the news in."""
-    before: Account | None = None
+    before: RunMetrics | None = None
     for account in accounts:
         if before is not None:
-            account.gap = (account.started_at - before.started_at).total_seconds()
-        if account.status in APPLIED:
+            account.gap_seconds = (account.started_at - before.started_at).total_seconds()
+        if account.status in APPLIED_STATUSES:
             before = account

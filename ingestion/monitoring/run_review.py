@@ -13,33 +13,38 @@ from django.db import transaction
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.models import AnomalyCheck, BaselineReset, IngestionRun
-from ingestion.monitoring.anomaly_detection import WINDOW, Band, Judgement, judge_account
-from ingestion.monitoring.run_metrics import APPLIED, accounts
+from ingestion.monitoring.anomaly_detection import (
+    HISTORY_WINDOW,
+    AnomalyResult,
+    ExpectedRange,
+    detect_anomalies,
+)
+from ingestion.monitoring.run_metrics import APPLIED_STATUSES, load_run_metrics
 from ingestion.schedules import next_due
 
 Status = IngestionRun.Status
 RUN, PARTIAL, UNUSUAL = "run", "run_partial", "unusual"
 # A trouble of days ago that nobody was told of is history: after an update, years of runs may be waiting.
-NEWS: Final = timedelta(days=2)
+REPORT_WITHIN: Final = timedelta(days=2)
 # A partial run has an incident that says so, and nothing counts as missing in it.
-TOLD_BY_PARTIAL: Final = {"rejected_share", "missing"}
+COVERED_BY_PARTIAL: Final = {"rejected_share", "missing"}
 
 
 def follow_up(run: IngestionRun, now: datetime) -> None:
     """Follow up every finished run up to this one that nobody has followed up yet."""
-    while _follow_up_next(now, until=run.pk):
+    while _review_next(now, until=run.pk):
         pass
 
 
 def follow_up_all(now: datetime) -> int:
     """Follow up every finished run that nobody has followed up yet; returns how many."""
     followed = 0
-    while _follow_up_next(now):
+    while _review_next(now):
         followed += 1
     return followed
 
 
-def new_normal(
+def reset_baseline(
     measure: str, resource: str, run: IngestionRun, by: str, reason: str, now: datetime
 ) -> BaselineReset:
     """From `run` on, this is what is usual; the measure is learnt anew, and its incident ends.
@@ -52,16 +57,16 @@ def new_normal(
         reset = BaselineReset.objects.create(
             measure=measure, resource=resource, since=run, at=now, by=by, reason=reason
         )
-        incidents.clear(key_of(measure, resource), now, facts={"new_normal_by": by, "reason": reason})
+        incidents.resolve(anomaly_key(measure, resource), now, facts={"new_normal_by": by, "reason": reason})
     return reset
 
 
-def key_of(measure: str, resource: str) -> str:
+def anomaly_key(measure: str, resource: str) -> str:
     """The key of the incident of an unusual measure."""
     return ":".join(filter(None, (UNUSUAL, measure, resource)))
 
 
-def _follow_up_next(now: datetime, until: int | None = None) -> bool:
+def _review_next(now: datetime, until: int | None = None) -> bool:
     """Follow up the first run that waits for it; False if none does."""
     waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
     if until is not None:
@@ -73,70 +78,72 @@ def _follow_up_next(now: datetime, until: int | None = None) -> bool:
             return False
         IngestionRun.objects.filter(pk=run.pk).update(followed_up_at=now)
         if not run.dry_run and run.trigger != IngestionRun.Trigger.LEGACY:
-            _settle(run, now)
+            _review(run, now)
     return True
 
 
-def _settle(run: IngestionRun, now: datetime) -> None:
-    judgements = _judge(run) if run.status in APPLIED else []
-    if run.finished_at is None or run.finished_at < now - NEWS:
+def _review(run: IngestionRun, now: datetime) -> None:
+    judgements = _detect_anomalies(run) if run.status in APPLIED_STATUSES else []
+    if run.finished_at is None or run.finished_at < now - REPORT_WITHIN:
         return
-    _settle_end(run, now)
-    if run.accept_reset and run.status in APPLIED:
-        incidents.settle(UNUSUAL, [], now, run_id=run.pk)
+    _sync_run_incident(run, now)
+    if run.accept_reset and run.status in APPLIED_STATUSES:
+        incidents.sync_scope(UNUSUAL, [], now, run_id=run.pk)
     for judgement in judgements:
-        _settle_measure(run, judgement, now)
+        _sync_anomaly_incident(run, judgement, now)
 
 
-def _judge(run: IngestionRun) -> Sequence[Judgement]:
+def _detect_anomalies(run: IngestionRun) -> Sequence[AnomalyResult]:
     """Write what the bands say of each measure of a run."""
-    past = accounts(until_run=run.pk, since=run.started_at - WINDOW)
+    past = load_run_metrics(until_run=run.pk, since=run.started_at - HISTORY_WINDOW)
     resets = {
         (measure, resource): since
         for measure, resource, since in BaselineReset.objects.order_by("pk").values_list(
             "measure", "resource", "since_id"
         )
     }
-    judgements = list(judge_account(past[-1], past[:-1], resets))
-    AnomalyCheck.objects.bulk_create([_check(run, one) for one in judgements])
+    judgements = list(detect_anomalies(past[-1], past[:-1], resets))
+    AnomalyCheck.objects.bulk_create([_anomaly_check(run, one) for one in judgements])
     return judgements
 
 
-def _check(run: IngestionRun, one: Judgement) -> AnomalyCheck:
+def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
     check = AnomalyCheck(
         run=run, measure=one.measure, resource=one.resource, value=one.value, n=one.n, verdict=one.verdict
     )
-    if one.band is not None:
-        check.median, check.mad, check.low, check.high = one.band[:4]
+    if one.expected is not None:
+        check.median, check.mad, check.low, check.high = one.expected[:4]
     return check
 
 
-def _settle_end(run: IngestionRun, now: datetime) -> None:
+def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
     """A failure stays open until a run has taken rows in."""
-    if run.status not in APPLIED:
+    if run.status not in APPLIED_STATUSES:
         kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
             Status(run.status), "run_abandoned"
         )
-        incidents.report(Condition(RUN, kind, Severity.CRITICAL, _facts(run, now), run.pk), now)
+        incidents.open_or_update(Condition(RUN, kind, Severity.CRITICAL, _run_facts(run, now), run.pk), now)
         return
-    incidents.clear(RUN, now, run_id=run.pk)
+    incidents.resolve(RUN, now, run_id=run.pk)
     if run.status == Status.PARTIAL:
-        incidents.report(Condition(PARTIAL, PARTIAL, Severity.WARNING, _facts(run, now), run.pk), now)
+        incidents.open_or_update(
+            Condition(PARTIAL, PARTIAL, Severity.WARNING, _run_facts(run, now), run.pk), now
+        )
     else:
-        incidents.clear(PARTIAL, now, run_id=run.pk)
+        incidents.resolve(PARTIAL, now, run_id=run.pk)
 
 
-def _settle_measure(run: IngestionRun, one: Judgement, now: datetime) -> None:
-    is_told = run.status == Status.PARTIAL and one.measure in TOLD_BY_PARTIAL
-    key = key_of(one.measure, one.resource)
-    if not one.is_sure:
-        incidents.clear(key, now, run_id=run.pk, facts={"value": one.value})
-    elif one.band is not None and not is_told:
-        facts = _facts_of(one, one.band) | {"run": run.pk}
-        incidents.report(Condition(key, UNUSUAL, Severity.WARNING, facts, run.pk), now)
+def _sync_anomaly_incident(run: IngestionRun, one: AnomalyResult, now: datetime) -> None:
+    is_told = run.status == Status.PARTIAL and one.measure in COVERED_BY_PARTIAL
+    key = anomaly_key(one.measure, one.resource)
+    if not one.is_anomaly:
+        incidents.resolve(key, now, run_id=run.pk, facts={"value": one.value})
+    elif one.expected is not None and not is_told:
+        facts = _anomaly_facts(one, one.expected) | {"run": run.pk}
+        incidents.open_or_update(Condition(key, UNUSUAL, Severity.WARNING, facts, run.pk), now)
 
 
-def _facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
+def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
     """What a message says of a run; what is empty is left out."""
     due = next_due(now)
     facts = {
@@ -151,7 +158,7 @@ def _facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _facts_of(one: Judgement, band: Band) -> dict[str, Any]:
+def _anomaly_facts(one: AnomalyResult, band: ExpectedRange) -> dict[str, Any]:
     return {
         "measure": one.measure,
         "resource": one.resource,

@@ -8,20 +8,20 @@ from typing import Final
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from ingestion.jobs.heartbeats import claim, note
+from ingestion.jobs.heartbeats import add_facts, claim_turn
 from ingestion.models import Heartbeat
 from ingestion.pipeline.ingest import first_line
 
 logger = logging.getLogger(__name__)
 
 Check = Callable[[datetime], object]
-FAILED: Final = "watchdog_check_failed"
+CHECK_FAILED: Final = "watchdog_check_failed"
 # A little less than the minute in which everybody comes: who comes on time must not be too early.
-EVERY: Final = timedelta(seconds=50)
+MIN_INTERVAL: Final = timedelta(seconds=50)
 
 
 @dataclass(frozen=True)
-class Round:
+class WatchdogResult:
     """What a round did.
 
     Attributes:
@@ -29,11 +29,11 @@ class Round:
         failed: those that raised.
     """
 
-    made: tuple[str, ...]
+    succeeded: tuple[str, ...]
     failed: tuple[str, ...]
 
 
-def watch(now: datetime, checks: Sequence[Check], send: Check) -> Round | None:
+def run_checks(now: datetime, checks: Sequence[Check], send: Check) -> WatchdogResult | None:
     """Make every check, then send what has to be told; None where somebody else did within the minute.
 
     A check that raises is an incident of its own, and keeps no other one from being made.
@@ -42,36 +42,36 @@ def watch(now: datetime, checks: Sequence[Check], send: Check) -> Round | None:
         checks: called with the moment, in this order; what one finds the next may build on.
         send: called last, as a check is.
     """
-    if not claim(Heartbeat.Part.WATCHDOG, now, EVERY):
+    if not claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL):
         return None
-    names = [_name(check) for check in (*checks, send)]
-    _forget_others(names, now)
-    failed = tuple(_name(check) for check in (*checks, send) if not _made(check, now))
-    note(Heartbeat.Part.WATCHDOG, checks=len(names), failed=list(failed))
-    return Round(tuple(name for name in names if name not in failed), failed)
+    names = [_check_name(check) for check in (*checks, send)]
+    _resolve_removed_checks(names, now)
+    failed = tuple(_check_name(check) for check in (*checks, send) if not _run_check(check, now))
+    add_facts(Heartbeat.Part.WATCHDOG, checks=len(names), failed=list(failed))
+    return WatchdogResult(tuple(name for name in names if name not in failed), failed)
 
 
-def _made(check: Check, now: datetime) -> bool:
-    key = f"{FAILED}:{_name(check)}"
+def _run_check(check: Check, now: datetime) -> bool:
+    key = f"{CHECK_FAILED}:{_check_name(check)}"
     try:
         check(now)
     except Exception as error:
-        logger.exception("check_failed check=%s", _name(check))
+        logger.exception("check_failed check=%s", _check_name(check))
         reason = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
-        incidents.report(Condition(key, FAILED, Severity.WARNING, {"error": reason}), now)
+        incidents.open_or_update(Condition(key, CHECK_FAILED, Severity.WARNING, {"error": reason}), now)
         return False
-    incidents.clear(key, now)
+    incidents.resolve(key, now)
     return True
 
 
-def _forget_others(names: Sequence[str], now: datetime) -> None:
+def _resolve_removed_checks(names: Sequence[str], now: datetime) -> None:
     """A check that is not made any more does not fail any more."""
-    known = {f"{FAILED}:{name}" for name in names}
-    failing = incidents.open_incidents().filter(key__startswith=f"{FAILED}:")
+    known = {f"{CHECK_FAILED}:{name}" for name in names}
+    failing = incidents.open_incidents().filter(key__startswith=f"{CHECK_FAILED}:")
     for key in failing.values_list("key", flat=True):
         if key not in known:
-            incidents.clear(key, now)
+            incidents.resolve(key, now)
 
 
-def _name(check: Check) -> str:
+def _check_name(check: Check) -> str:
     return getattr(check, "__name__", type(check).__name__)

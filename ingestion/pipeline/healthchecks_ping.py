@@ -6,8 +6,8 @@ from typing import Final, Literal
 import requests
 
 from ingestion.models import IngestionRun
-from ingestion.pipeline.change_detection import Change
-from ingestion.pipeline.ingest import Watch
+from ingestion.pipeline.change_detection import RowChange
+from ingestion.pipeline.ingest import IngestionProgress
 from ingestion.source.schemas import Resource
 
 logger = logging.getLogger(__name__)
@@ -15,18 +15,18 @@ logger = logging.getLogger(__name__)
 # To connect, and until the next byte: a run waits for it twice at most.
 TIMEOUT: Final = (3.0, 5.0)
 # It keeps the first 100 kB; a person needs a few lines.
-LONGEST: Final = 2_000
+MAX_BODY_CHARS: Final = 2_000
 
-Event = Literal["start", "success", "fail"]
+PingEvent = Literal["start", "success", "fail"]
 
 
-def ping(url: str, event: Event, said: str = "") -> bool:
+def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
     """Whether the service took it; whatever goes wrong is logged, without the address, which is a secret."""
     if not url:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
     try:
-        answer = requests.post(address, data=said[:LONGEST].encode(), timeout=TIMEOUT)
+        answer = requests.post(address, data=body[:MAX_BODY_CHARS].encode(), timeout=TIMEOUT)
     except (requests.RequestException, OSError, ValueError) as error:
         logger.warning("ping_failed event=%s reason=%s", event, type(error).__name__)
         return False
@@ -35,31 +35,31 @@ def ping(url: str, event: Event, said: str = "") -> bool:
     return answer.ok
 
 
-def tell_end(url: str, run: IngestionRun) -> None:
+def ping_run_finished(url: str, run: IngestionRun) -> None:
     """Success also where only what is sure was taken in: alerts tell of that."""
     bad = {IngestionRun.Status.FAILED, IngestionRun.Status.REFUSED, IngestionRun.Status.ABANDONED}
-    event: Event = "fail" if run.status in bad else "success"
+    event: PingEvent = "fail" if run.status in bad else "success"
     if not run.dry_run:
-        ping(url, event, f"Run {run.pk} {run.status}. {run.summary} {run.error}".strip())
+        send_ping(url, event, f"Run {run.pk} {run.status}. {run.summary} {run.error}".strip())
 
 
-class Announced(Watch):
+class PingingProgress(IngestionProgress):
     """Another watch, and a ping when the run has the lock and begins."""
 
-    def __init__(self, url: str, watch: Watch) -> None:
-        self._url, self._watch, self._said = url, watch, False
+    def __init__(self, url: str, callback: IngestionProgress) -> None:
+        self._url, self._callback, self._has_pinged = url, callback, False
 
-    def stage(self, run: IngestionRun, name: str) -> None:
-        if not self._said and not run.dry_run:
-            ping(self._url, "start", f"Run {run.pk} started.")
-        self._said = True
-        self._watch.stage(run, name)
+    def on_stage(self, run: IngestionRun, name: str) -> None:
+        if not self._has_pinged and not run.dry_run:
+            send_ping(self._url, "start", f"Run {run.pk} started.")
+        self._has_pinged = True
+        self._callback.on_stage(run, name)
 
-    def progress(self, done: int, total: int) -> None:
-        self._watch.progress(done, total)
+    def on_progress(self, done: int, total: int) -> None:
+        self._callback.on_progress(done, total)
 
-    def change(self, resource: Resource, change: Change) -> None:
-        self._watch.change(resource, change)
+    def on_change(self, resource: Resource, change: RowChange) -> None:
+        self._callback.on_change(resource, change)
 
-    def missing(self, resource: Resource, key: tuple[object, ...]) -> None:
-        self._watch.missing(resource, key)
+    def on_missing(self, resource: Resource, key: tuple[object, ...]) -> None:
+        self._callback.on_missing(resource, key)

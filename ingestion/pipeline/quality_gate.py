@@ -9,7 +9,7 @@ Status = IngestionRun.Status
 
 
 @dataclass(frozen=True)
-class Limits:
+class QualityLimits:
     """From which share on a run is no plain success; all are shares of rows.
 
     Attributes:
@@ -19,12 +19,12 @@ class Limits:
     """
 
     rejected: float = 0.05
-    gone: float = 0.5
-    changed: float = 0.2
+    missing: float = 0.5
+    reidentified: float = 0.2
 
 
 @dataclass(frozen=True)
-class Assessment:
+class ResourceAssessment:
     """What was read of one resource; counts of rows.
 
     Attributes:
@@ -45,8 +45,8 @@ class Assessment:
     available: int
     seen_again: int
     reidentified: int
-    crossing: int
-    doubles_are_usual: bool
+    cross_page_duplicates: int
+    expects_duplicates: bool
     has_identity: bool
 
     @property
@@ -55,7 +55,7 @@ class Assessment:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class QualityGateResult:
     """How a run ends: `kind` is the first reason's machine word, `reason` all of them in sentences.
 
     Attributes:
@@ -78,7 +78,9 @@ HOW_TO_GO_ON: Final = (
 )
 
 
-def judge(assessments: list[Assessment], limits: Limits, *, accept_reset: bool = False) -> Verdict:
+def check_quality(
+    assessments: list[ResourceAssessment], limits: QualityLimits, *, accept_reset: bool = False
+) -> QualityGateResult:
     """Whether what was read may be applied, and what the run may be called.
 
     A reset source is refused, unless a person accepted it. Pages that kept moving, a total that lies and
@@ -86,33 +88,33 @@ def judge(assessments: list[Assessment], limits: Limits, *, accept_reset: bool =
     """
     resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
     if resets and not accept_reset:
-        return Verdict(Status.REFUSED, "source_reset", " ".join([*resets, HOW_TO_GO_ON]))
+        return QualityGateResult(Status.REFUSED, "source_reset", " ".join([*resets, HOW_TO_GO_ON]))
     doubts = [doubt for one in assessments for doubt in _doubts(one, limits)]
     if doubts:
         kind, reason = doubts[0][0], " ".join(reason for _, reason in doubts)
-        return Verdict(Status.PARTIAL, kind, reason, new_catalogue=bool(resets))
-    return Verdict(Status.SUCCEEDED, new_catalogue=bool(resets))
+        return QualityGateResult(Status.PARTIAL, kind, reason, new_catalogue=bool(resets))
+    return QualityGateResult(Status.SUCCEEDED, new_catalogue=bool(resets))
 
 
-def _signs_of_reset(one: Assessment, limits: Limits) -> list[str]:
+def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
     if not one.has_identity:
         return []
     signs = []
     gone = one.available - one.seen_again
-    if gone > limits.gone * one.available:
+    if gone > limits.missing * one.available:
         signs.append(
             f"{gone:,} of {one.available:,} known {one.label} are gone ({gone / one.available:.0%}, "
-            f"limit {limits.gone:.0%})."
+            f"limit {limits.missing:.0%})."
         )
-    if one.reidentified > limits.changed * one.seen_again:
+    if one.reidentified > limits.reidentified * one.seen_again:
         signs.append(
             f"{one.reidentified:,} of {one.seen_again:,} known ids of {one.label} now mean something else "
-            f"({one.reidentified / one.seen_again:.0%}, limit {limits.changed:.0%})."
+            f"({one.reidentified / one.seen_again:.0%}, limit {limits.reidentified:.0%})."
         )
     return signs
 
 
-def _doubts(one: Assessment, limits: Limits) -> list[tuple[str, str]]:
+def _doubts(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
     """Kind and sentence of each reason why this resource may not be whole."""
     doubts = []
     if not one.stable:
@@ -124,11 +126,11 @@ def _doubts(one: Assessment, limits: Limits) -> list[tuple[str, str]]:
             ("lying_total", f"The source claims {one.total:,} {one.label} and sent {one.received:,}.")
         )
     gone = one.available - one.seen_again
-    if one.crossing and gone > 0 and not one.doubles_are_usual:
+    if one.cross_page_duplicates and gone > 0 and not one.expects_duplicates:
         # A row that slips to the next page while another one goes is read twice, and its neighbour never.
         reason = (
-            f"{one.crossing:,} rows of {one.label} came twice, on different pages, and {gone:,} known ones "
-            "did not come: they may have been passed over."
+            f"{one.cross_page_duplicates:,} rows of {one.label} came twice, on different pages, "
+            f"and {gone:,} known ones did not come: they may have been passed over."
         )
         doubts.append((DOUBLED_ROWS, reason))
     if one.rejected > limits.rejected * one.received:

@@ -10,17 +10,27 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, Rejection
-from ingestion.pipeline.upsert import TABLES, Table, in_batches, known_ids, stored, upsert
-from ingestion.source.response import parse
-from ingestion.source.schemas import LISTENING_HISTORY, Record, Refusal, Resource, Validator, schema_of
+from ingestion.pipeline.upsert import TABLES, MirroredTable, existing_ids, in_batches, read_stored, upsert
+from ingestion.source.response import parse_json
+from ingestion.source.schemas import (
+    LISTENING_HISTORY_SCHEMA,
+    Record,
+    RejectedRow,
+    Resource,
+    RowValidator,
+    schema_for,
+)
 
-TAKEN_IN: Final = "taken in"
+IMPORTED: Final = "taken in"
 NOT_SENT: Final = "the source no longer sends it in this form"
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
 
 
-def keep(
-    run: IngestionRun, resource: str, refusals: Iterable[Refusal], guard: Callable[[], None] = lambda: None
+def save_rejected_rows(
+    run: IngestionRun,
+    resource: str,
+    refusals: Iterable[RejectedRow],
+    guard: Callable[[], None] = lambda: None,
 ) -> None:
     """Keep refused rows, whose `row` is JSON text; a row that is open already is not kept twice."""
     for batch in in_batches(refusals, 1_000):
@@ -40,13 +50,15 @@ def keep(
             )  # fmt: skip
 
 
-def settle(run: IngestionRun, resource: str) -> int:
+def close_unsent(run: IngestionRun, resource: str) -> int:
     """Close what a whole reading did not send any more; rows that wait for their user stay open."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
     return _resolve(gone.exclude(reason=UNKNOWN_USER), NOT_SENT)
 
 
-def replay(zone: tzinfo, guard: Callable[[], None] = lambda: None, *, reason: str = "") -> dict[str, int]:
+def replay_open(
+    zone: tzinfo, guard: Callable[[], None] = lambda: None, *, reason: str = ""
+) -> dict[str, int]:
     """Try the open rejections again, oldest first, and take in those that are right by now.
 
     Args:
@@ -73,26 +85,26 @@ def fingerprint(payload: str) -> str:
 def _replay(
     resource: Resource, rejections: QuerySet[Rejection], zone: tzinfo, guard: Callable[[], None]
 ) -> int:
-    schema = schema_of(resource)
-    validator = Validator(schema, zone)
+    schema = schema_for(resource)
+    validator = RowValidator(schema, zone)
     taken = 0
-    for batch in _in_lists(rejections):
-        results = validator.records([parse(rejection.payload.encode()) for rejection in batch])
+    for batch in _read_batches(rejections):
+        results = validator.validate_rows([parse_json(rejection.payload.encode()) for rejection in batch])
         pairs = [
             (one, record)
             for one, record in zip(batch, results, strict=True)
-            if not isinstance(record, Refusal)
+            if not isinstance(record, RejectedRow)
         ]
-        if schema is LISTENING_HISTORY:
-            pairs = _of_known_users(pairs)
+        if schema is LISTENING_HISTORY_SCHEMA:
+            pairs = _with_known_users(pairs)
         with transaction.atomic():
             guard()
-            upsert(TABLES[resource], _newer(TABLES[resource], [record for _, record in pairs]))
-            taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), TAKEN_IN)
+            upsert(TABLES[resource], _newer_than_stored(TABLES[resource], [record for _, record in pairs]))
+            taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), IMPORTED)
     return taken
 
 
-def _in_lists(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
+def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
     """1 000 at a time, each list read to its end: SQLite writes nothing while a SELECT is open."""
     last = 0
     while batch := list(rejections.filter(pk__gt=last)[:1_000]):
@@ -100,10 +112,10 @@ def _in_lists(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
         last = batch[-1].pk
 
 
-def _newer(table: Table, records: list[Record]) -> list[Record]:
+def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
     """Those of which the catalogue holds nothing as new, each key's newest last: they may have waited."""
-    width, updated = table.schema.key, table.schema.column("updated_at")
-    held = stored(table, [record[:width] for record in records])
+    width, updated = table.schema.key_length, table.schema.column_index("updated_at")
+    held = read_stored(table, [record[:width] for record in records])
     newer = [
         record
         for record in records
@@ -112,8 +124,8 @@ def _newer(table: Table, records: list[Record]) -> list[Record]:
     return sorted(newer, key=lambda record: record[updated])
 
 
-def _of_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:
-    users = known_ids(Listener, {record[0] for _, record in pairs})
+def _with_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:
+    users = existing_ids(Listener, {record[0] for _, record in pairs})
     return [(one, record) for one, record in pairs if record[0] in users]
 
 

@@ -10,14 +10,11 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from ingestion.jobs.lock import LEASE, Heart, RunLost, abandon_dead, finish, holder, running
+from ingestion.jobs.lock import abandon_dead_job, find_running, lock_owner
 from ingestion.models import IngestionRun
 
-__all__ = ["LEASE", "AlreadyRunning", "Heart", "RunLost", "SlotTaken", "begin", "finish", "predecessor",
-           "require_idle", "resumable"]  # fmt: skip
-
 # Longer than a missed slot is caught up for.
-KEPT: Final = timedelta(days=1)
+RESUMABLE_FOR: Final = timedelta(days=1)
 
 
 class AlreadyRunning(Exception):
@@ -40,7 +37,9 @@ class SlotTaken(Exception):
         self.run = run
 
 
-def begin(*, trigger: str, slot: str = "", dry_run: bool = False, accept_reset: bool = False) -> IngestionRun:
+def start_run(
+    *, trigger: str, slot: str = "", dry_run: bool = False, accept_reset: bool = False
+) -> IngestionRun:
     """Take the lock.
 
     Raises:
@@ -50,16 +49,16 @@ def begin(*, trigger: str, slot: str = "", dry_run: bool = False, accept_reset: 
     now = timezone.now()
     try:
         with transaction.atomic():
-            abandon_dead(IngestionRun, now)
+            abandon_dead_job(IngestionRun, now)
             return IngestionRun.objects.create(
                 trigger=trigger, slot=slot, dry_run=dry_run, accept_reset=accept_reset,
-                started_at=now, heartbeat_at=now, **holder(),
+                started_at=now, heartbeat_at=now, **lock_owner(),
             )  # fmt: skip
     except IntegrityError:
         taken = slot and IngestionRun.objects.filter(slot=slot).exclude(status="abandoned").first()
         if taken:
             raise SlotTaken(taken) from None
-        at_work = running(IngestionRun)
+        at_work = find_running(IngestionRun)
         if at_work is None:
             raise
         raise AlreadyRunning(at_work) from None
@@ -71,13 +70,13 @@ def require_idle() -> None:
     Raises:
         AlreadyRunning: a living run holds the lock.
     """
-    abandon_dead(IngestionRun, timezone.now())
-    at_work = running(IngestionRun)
+    abandon_dead_job(IngestionRun, timezone.now())
+    at_work = find_running(IngestionRun)
     if at_work is not None:
         raise AlreadyRunning(at_work)
 
 
-def predecessor(run: IngestionRun) -> IngestionRun | None:
+def find_predecessor(run: IngestionRun) -> IngestionRun | None:
     """The dead run whose staged pages this one may take up: the last one of the same slot."""
     last = (
         IngestionRun.objects.filter(slot=run.slot, pk__lt=run.pk, dry_run=run.dry_run).order_by("-pk").first()
@@ -85,7 +84,7 @@ def predecessor(run: IngestionRun) -> IngestionRun | None:
     return last if last is not None and last.status in {"abandoned", "failed"} else None
 
 
-def resumable() -> list[int]:
+def resumable_run_ids() -> list[int]:
     """Dead runs whose slot may still be taken up again, and whose pages are kept for it."""
     dead = IngestionRun.objects.filter(status=IngestionRun.Status.ABANDONED).exclude(slot="")
-    return list(dead.filter(started_at__gt=timezone.now() - KEPT).values_list("pk", flat=True))
+    return list(dead.filter(started_at__gt=timezone.now() - RESUMABLE_FOR).values_list("pk", flat=True))

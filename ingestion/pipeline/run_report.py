@@ -11,9 +11,9 @@ from django.db import models
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, ResourceReport
-from ingestion.pipeline.change_detection import Change
-from ingestion.pipeline.resource_reader import Intake
-from ingestion.pipeline.upsert import Table
+from ingestion.pipeline.change_detection import RowChange
+from ingestion.pipeline.resource_reader import ResourceReader
+from ingestion.pipeline.upsert import MirroredTable
 from ingestion.source.schemas import Record, Resource
 
 
@@ -28,7 +28,7 @@ class Latency(NamedTuple):
 NO_LATENCY: Final = Latency(None, None, None)
 
 
-def latency_of(newest: Iterable[float], committed_at: datetime) -> Latency:
+def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
     """Formula: commit time - max(created_at, updated_at), over the rows written.
 
     Args:
@@ -45,13 +45,23 @@ def latency_of(newest: Iterable[float], committed_at: datetime) -> Latency:
 SAMPLED_ROWS: Final = 20
 # A session may hold thousands of songs.
 LONGEST_VALUE: Final = 200
-COUNTED: Final = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "returned",
+COUNT_FIELDS: Final = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "returned",
                   "incoherent_times", "unknown_songs")  # fmt: skip
-TAKEN: Final = ("total", "pages", "requests", "retries", "bytes", "shifts", "stable", "errors", "resumed")
+READ_STAT_FIELDS: Final = (
+    "total",
+    "pages",
+    "requests",
+    "retries",
+    "bytes",
+    "shifts",
+    "stable",
+    "errors",
+    "resumed",
+)
 
 
 @dataclass
-class Written:
+class WriteResult:
     """What was written of one resource."""
 
     rows: int = 0
@@ -59,19 +69,23 @@ class Written:
     sample: list[dict[str, Any]] = field(default_factory=list)
 
 
-def report_on(run: IngestionRun, intake: Intake, written: Written, seconds: float | None) -> ResourceReport:
+def build_report(
+    run: IngestionRun, intake: ResourceReader, written: WriteResult, seconds: float | None
+) -> ResourceReport:
     """The report of one resource, not saved yet."""
     return ResourceReport(
         run=run, resource=intake.table.schema.resource, written=written.rows, missing=intake.missing,
         unknown_fields=intake.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
         sample=written.sample,
-        **{name: intake.sum(name) for name in COUNTED},
-        **{name: getattr(intake.measured, name) for name in TAKEN},
+        **{name: intake.count_rows(name) for name in COUNT_FIELDS},
+        **{name: getattr(intake.stats, name) for name in READ_STAT_FIELDS},
     )  # fmt: skip
 
 
-def sampled(table: Table, changes: Iterator[Change], sample: list[dict[str, Any]]) -> Iterator[Change]:
+def sample_changes(
+    table: MirroredTable, changes: Iterator[RowChange], sample: list[dict[str, Any]]
+) -> Iterator[RowChange]:
     """Pass the changes on, and put the first changed rows' differences into `sample`, one entry a field."""
     rows = 0
     for change in changes:
@@ -84,18 +98,18 @@ def sampled(table: Table, changes: Iterator[Change], sample: list[dict[str, Any]
             return
 
 
-def summary(reports: list[ResourceReport]) -> str:
+def summarize_reports(reports: list[ResourceReport]) -> str:
     """What a run did, in a sentence."""
     return "; ".join(
-        f"{_number(one.received)} {one.get_resource_display()}: {_number(one.new)} new, "
-        f"{_number(one.changed)} changed, {_number(one.unchanged)} unchanged, "
-        f"{_number(one.rejected)} rejected, {_number(one.missing)} missing"
+        f"{_format_count(one.received)} {one.get_resource_display()}: {_format_count(one.new)} new, "
+        f"{_format_count(one.changed)} changed, {_format_count(one.unchanged)} unchanged, "
+        f"{_format_count(one.rejected)} rejected, {_format_count(one.missing)} missing"
         for one in reports
     )
 
 
-def _differences(table: Table, before: Record, after: Record) -> Iterator[dict[str, Any]]:
-    width = table.schema.key
+def _differences(table: MirroredTable, before: Record, after: Record) -> Iterator[dict[str, Any]]:
+    width = table.schema.key_length
     key = after[0] if width == 1 else [str(part) for part in after[:width]]
     for column, old, new in zip(table.columns, before, after, strict=True):
         if old == new:
@@ -103,28 +117,28 @@ def _differences(table: Table, before: Record, after: Record) -> Iterator[dict[s
         entry: dict[str, Any] = {"key": key, "field": column}
         # Of listeners only that something changed: runs are kept for years, names and addresses must not be.
         if table.schema.resource != Resource.USERS:
-            entry |= {"old": _shown(table, column, old), "new": _shown(table, column, new)}
+            entry |= {"old": _format_value(table, column, old), "new": _format_value(table, column, new)}
         yield entry
 
 
-def _shown(table: Table, column: str, value: Any) -> str | None:
+def _format_value(table: MirroredTable, column: str, value: Any) -> str | None:
     if value is None:
         return None
-    if table.kind(column) is models.DurationField:
+    if table.field_type(column) is models.DurationField:
         return str(timedelta(microseconds=value))
     text = str(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 
-def _number(count: int) -> str:
+def _format_count(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
 
 # The columns that every heartbeat writes besides its time.
-TOLD: Final = ("stage", "stage_done", "stage_total", "stages")
+HEARTBEAT_COLUMNS: Final = ("stage", "stage_done", "stage_total", "stages")
 
 
-class Timeline:
+class StageTimeline:
     """The stages of one run, in order; changes the run's attributes and writes nothing itself."""
 
     def __init__(self, run: IngestionRun) -> None:
@@ -133,9 +147,9 @@ class Timeline:
         self._resource = ""
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
-    def begin(self, name: str, resource: str = "") -> None:
+    def begin_stage(self, name: str, resource: str = "") -> None:
         """End the stage before and begin this one, which is work on `resource` or on none."""
-        self.end()
+        self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0
         stage: dict[str, Any] = {
@@ -145,7 +159,7 @@ class Timeline:
         }
         self._run.stages.append(stage)
 
-    def end(self) -> None:
+    def end_stage(self) -> None:
         """The stage is over; a run that dies leaves its last one without seconds."""
         if not self._run.stages or self._run.stages[-1]["seconds"] is not None:
             return
@@ -153,7 +167,7 @@ class Timeline:
         self._run.stages[-1]["seconds"] = round(seconds, 3)
         self._seconds[self._resource] += seconds
 
-    def progress(self, done: int, total: int) -> None:
+    def set_progress(self, done: int, total: int) -> None:
         """Rows done in this stage, of how many."""
         self._run.stage_done, self._run.stage_total = done, total
 

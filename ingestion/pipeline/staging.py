@@ -26,7 +26,7 @@ from ingestion.pipeline import run_lifecycle
 HEADER: Final = struct.Struct("<BII16s")
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame holds."""
 
     PAGE = 1  # a page's body, as the source sent it
@@ -39,7 +39,7 @@ class Spool:
     """One resource's frames. Used by one thread, and closed by `close`."""
 
     path: Path
-    _frames: dict[tuple[Kind, int], tuple[int, int]] = field(default_factory=dict)
+    _frames: dict[tuple[FrameKind, int], tuple[int, int]] = field(default_factory=dict)
     _file: BinaryIO | None = None
 
     def open(self) -> None:
@@ -61,45 +61,45 @@ class Spool:
         self._opened.seek(0)
         self._opened.truncate(0)
 
-    def append(self, kind: Kind, number: int, body: bytes) -> None:
+    def append_frame(self, kind: FrameKind, number: int, body: bytes) -> None:
         file = self._opened
         offset = file.seek(0, 2)
         file.write(HEADER.pack(kind, number, len(body), _checksum(kind, number, body)))
         file.write(body)
         self._frames[kind, number] = (offset + HEADER.size, len(body))
 
-    def end(self, measured: dict[str, Any]) -> None:
+    def mark_complete(self, measured: dict[str, Any]) -> None:
         """Say that every page has landed; from here on a dead run's pages can be used."""
-        self.append(Kind.END, 0, orjson.dumps(measured))
+        self.append_frame(FrameKind.END, 0, orjson.dumps(measured))
         self._opened.flush()
 
     @property
-    def ended(self) -> dict[str, Any] | None:
+    def completed_stats(self) -> dict[str, Any] | None:
         """What `end` was told, or None while pages are missing."""
-        if (Kind.END, 0) not in self._frames:
+        if (FrameKind.END, 0) not in self._frames:
             return None
-        measured: dict[str, Any] = orjson.loads(self.read(Kind.END, 0))
+        measured: dict[str, Any] = orjson.loads(self.read_frame(FrameKind.END, 0))
         return measured
 
-    def has(self, kind: Kind, number: int) -> bool:
+    def has_frame(self, kind: FrameKind, number: int) -> bool:
         return (kind, number) in self._frames
 
-    def numbers(self, kind: Kind) -> list[int]:
+    def page_numbers(self, kind: FrameKind) -> list[int]:
         """The numbers of the pages that have a frame of this kind, in order."""
         return sorted(number for of_kind, number in self._frames if of_kind is kind)
 
-    def read(self, kind: Kind, number: int) -> bytes:
+    def read_frame(self, kind: FrameKind, number: int) -> bytes:
         offset, length = self._frames[kind, number]
         self._opened.seek(offset)
         return self._opened.read(length)
 
-    def bodies(self, kind: Kind) -> Iterator[tuple[int, bytes]]:
-        for number in self.numbers(kind):
-            yield number, self.read(kind, number)
+    def read_bodies(self, kind: FrameKind) -> Iterator[tuple[int, bytes]]:
+        for number in self.page_numbers(kind):
+            yield number, self.read_frame(kind, number)
 
-    def drop_after(self, kind: Kind, last: int) -> None:
+    def drop_after(self, kind: FrameKind, last: int) -> None:
         """Forget the pages past `last`: the list got shorter while it was read."""
-        for number in self.numbers(kind):
+        for number in self.page_numbers(kind):
             if number > last:
                 del self._frames[kind, number]
 
@@ -117,7 +117,7 @@ class Spool:
             body = file.read(length)
             if len(body) < length or checksum != _checksum(kind, number, body):
                 break
-            self._frames[Kind(kind), number] = (whole + HEADER.size, length)
+            self._frames[FrameKind(kind), number] = (whole + HEADER.size, length)
             whole += HEADER.size + length
         return whole
 
@@ -136,7 +136,7 @@ class Staging:
             self._spools[resource] = spool
         return self._spools[resource]
 
-    def age(self) -> float | None:
+    def age_seconds(self) -> float | None:
         """Seconds since the last page landed, or None when there is none."""
         times = [path.stat().st_mtime for path in self.folder.glob("*.pages")]
         return time.time() - max(times) if times else None
@@ -162,7 +162,7 @@ def _checksum(kind: int, number: int, body: bytes) -> bytes:
 FRESH_SECONDS: Final = 3600.0
 
 
-def staging_of(run: IngestionRun, base: Path) -> Staging:
+def open_staging(run: IngestionRun, base: Path) -> Staging:
     """The run's folder, with the pages of its dead predecessor when they can be taken up.
 
     Folders stand apart by database: two databases may share a machine, and number their runs alike.
@@ -173,18 +173,20 @@ def staging_of(run: IngestionRun, base: Path) -> Staging:
     staging = Staging(room / f"run-{run.pk}")
     # What has its name was left by a database that is no more.
     staging.discard()
-    before = run_lifecycle.predecessor(run)
+    before = run_lifecycle.find_predecessor(run)
     if before is not None and not run.dry_run:
         left = Staging(room / f"run-{before.pk}")
-        age = left.age()
+        age = left.age_seconds()
         if age is not None and (run.slot or age < FRESH_SECONDS):
             left.folder.rename(staging.folder)
     if not run.dry_run:
-        _clean(room, keep={staging.folder, *(room / f"run-{pk}" for pk in run_lifecycle.resumable())})
+        _delete_stale_folders(
+            room, keep={staging.folder, *(room / f"run-{pk}" for pk in run_lifecycle.resumable_run_ids())}
+        )
     return staging
 
 
-def _clean(room: Path, keep: set[Path]) -> None:
+def _delete_stale_folders(room: Path, keep: set[Path]) -> None:
     for folder in room.glob("run-*"):
         if folder not in keep:
             Staging(folder).discard()

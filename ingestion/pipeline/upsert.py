@@ -14,7 +14,15 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
-from ingestion.source.schemas import LISTENING_HISTORY, SONGS, USERS, Record, Schema, features_json, to_json
+from ingestion.source.schemas import (
+    LISTENING_HISTORY_SCHEMA,
+    SONG_SCHEMA,
+    USER_SCHEMA,
+    Record,
+    ResourceSchema,
+    features_json,
+    to_json,
+)
 
 # SQLite gives its one write lock to whoever asks first: longer transactions starve the web pages.
 BATCH: Final = 5_000
@@ -22,7 +30,7 @@ T = TypeVar("T")
 Key = tuple[Any, ...]
 
 
-class Stored(NamedTuple):
+class StoredRow(NamedTuple):
     """A row as the database holds it; its JSON may be spelt otherwise than a record's: see `spelt_alike`."""
 
     record: Record
@@ -31,10 +39,10 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
+class MirroredTable:
     """One mirrored table: its records' shape and what its columns are made of."""
 
-    schema: Schema[Any]
+    schema: ResourceSchema[Any]
     model: type[Song] | type[Listener] | type[ListeningHistory]
 
     @property
@@ -47,20 +55,20 @@ class Table:
 
     @property
     def key(self) -> tuple[str, ...]:
-        return self.columns[: self.schema.key]
+        return self.columns[: self.schema.key_length]
 
-    def kind(self, column: str) -> "type[models.Field[Any, Any]]":
+    def field_type(self, column: str) -> "type[models.Field[Any, Any]]":
         return type(cast("models.Field[Any, Any]", self.model._meta.get_field(column)))
 
 
-SONG_TABLE: Final = Table(SONGS, Song)
-LISTENER_TABLE: Final = Table(USERS, Listener)
-HISTORY_TABLE: Final = Table(LISTENING_HISTORY, ListeningHistory)
+SONG_TABLE: Final = MirroredTable(SONG_SCHEMA, Song)
+LISTENER_TABLE: Final = MirroredTable(USER_SCHEMA, Listener)
+HISTORY_TABLE: Final = MirroredTable(LISTENING_HISTORY_SCHEMA, ListeningHistory)
 TABLES: Final = {table.schema.resource: table for table in (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)}
 
 
 def upsert(
-    table: Table,
+    table: MirroredTable,
     records: Iterable[Record],
     guard: Callable[[], None] = lambda: None,
     *,
@@ -79,41 +87,41 @@ def upsert(
     write = _execute_many
     if connection.vendor == "postgresql":
         # 60 000 rows in 0.4 s instead of 0.6.
-        write = _copy_straight if into_empty else _copy
+        write = _copy_into_empty if into_empty else _copy
     written = 0
     for batch in in_batches(records, BATCH):
         # PostgreSQL refuses to touch one row twice in a statement; SQLite does not say so.
-        newest = {record[: table.schema.key]: record for record in batch}
+        newest = {record[: table.schema.key_length]: record for record in batch}
         with transaction.atomic():
             guard()
             written += write(table, list(newest.values()))
     return written
 
 
-def stored(table: Table, keys: Sequence[Key]) -> dict[Key, Stored]:
+def read_stored(table: MirroredTable, keys: Sequence[Key]) -> dict[Key, StoredRow]:
     """The rows of these keys, each under its key; keys of no row are left out."""
     if not keys:
         return {}
     rows = (
-        _stored_in_postgres(table, keys)
+        _read_stored_postgres(table, keys)
         if connection.vendor == "postgresql"
-        else _stored_in_sqlite(table, keys)
+        else _read_stored_sqlite(table, keys)
     )
-    found = (Stored(tuple(row[:-2]), bool(row[-2]), bool(row[-1])) for row in rows)
-    return {row.record[: table.schema.key]: row for row in found}
+    found = (StoredRow(tuple(row[:-2]), bool(row[-2]), bool(row[-1])) for row in rows)
+    return {row.record[: table.schema.key_length]: row for row in found}
 
 
-def spelt_alike(table: Table, row: Record) -> Record:
+def normalize_json(table: MirroredTable, row: Record) -> Record:
     """The row with its JSON texts written as records write them, whoever wrote them."""
     return tuple(
         value
-        if value is None or table.kind(column) is not models.JSONField
-        else _as_written(orjson.loads(value))
+        if value is None or table.field_type(column) is not models.JSONField
+        else _normalized_text(orjson.loads(value))
         for column, value in zip(table.columns, row, strict=True)
     )
 
 
-def known_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
+def existing_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
     """Those of `ids` that name a row, available or not."""
     return {
         known
@@ -122,7 +130,7 @@ def known_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
     }
 
 
-def available_keys(table: Table) -> Iterator[tuple[int, Key]]:
+def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
     """Every available row's primary key and key, in order of the primary key, in bounded memory."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
@@ -146,20 +154,20 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _execute_many(table: Table, records: Sequence[Record]) -> int:
+def _execute_many(table: MirroredTable, records: Sequence[Record]) -> int:
     names = ", ".join(table.columns)
     values = ", ".join(["%s"] * len(table.columns))
     differs = " OR ".join(f"{table.name}.{name} IS NOT excluded.{name}" for name in _content(table))
     sql = (
         f"INSERT INTO {table.name} ({names}) VALUES ({values}) "  # noqa: S608
-        f"{_on_conflict(table)} WHERE {differs} OR {_gone(table)}"
+        f"{_on_conflict(table)} WHERE {differs} OR {_is_missing_sql(table)}"
     )
     with connection.cursor() as cursor:
         cursor.executemany(sql, records)
         return max(int(cursor.rowcount), 0)
 
 
-def _copy(table: Table, records: Sequence[Record]) -> int:
+def _copy(table: MirroredTable, records: Sequence[Record]) -> int:
     names = ", ".join(table.columns)
     incoming = f"incoming_{table.name}"
     types = ", ".join(f"{name} {_incoming_type(table, name)}" for name in table.columns)
@@ -176,14 +184,16 @@ def _copy(table: Table, records: Sequence[Record]) -> int:
                 copy.write_row(record)
         cursor.execute(
             f"INSERT INTO {table.name} ({names}) SELECT {values} FROM {incoming} "  # noqa: S608
-            f"{_on_conflict(table)} WHERE ({mine}) IS DISTINCT FROM ({theirs}) OR {_gone(table)}"
+            f"{_on_conflict(table)} WHERE ({mine}) IS DISTINCT FROM ({theirs}) OR {_is_missing_sql(table)}"
         )
         return max(int(cursor.rowcount), 0)
 
 
-def _copy_straight(table: Table, records: Sequence[Record]) -> int:
+def _copy_into_empty(table: MirroredTable, records: Sequence[Record]) -> int:
     names = ", ".join(table.columns)
-    spans = [place for place, name in enumerate(table.columns) if table.kind(name) is models.DurationField]
+    spans = [
+        place for place, name in enumerate(table.columns) if table.field_type(name) is models.DurationField
+    ]
     with connection.cursor() as cursor:
         # Django's connections speak UTC: a time without a zone is read as one.
         with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
@@ -199,23 +209,23 @@ def _with_units(record: Record, spans: Sequence[int]) -> Record:
     return tuple(values)
 
 
-def _on_conflict(table: Table) -> str:
+def _on_conflict(table: MirroredTable) -> str:
     updates = ", ".join(f"{name} = excluded.{name}" for name in _content(table))
     key = ", ".join(table.key)
     return f"ON CONFLICT ({key}) DO UPDATE SET {updates}, missing_since_id = NULL, unavailable_at = NULL"
 
 
-def _content(table: Table) -> tuple[str, ...]:
-    return table.columns[table.schema.key :]
+def _content(table: MirroredTable) -> tuple[str, ...]:
+    return table.columns[table.schema.key_length :]
 
 
-def _gone(table: Table) -> str:
+def _is_missing_sql(table: MirroredTable) -> str:
     return f"{table.name}.missing_since_id IS NOT NULL OR {table.name}.unavailable_at IS NOT NULL"
 
 
-def _stored_in_sqlite(table: Table, keys: Sequence[Key]) -> list[Record]:
-    names = ", ".join(f"k{index}" for index in range(table.schema.key))
-    values = ", ".join(["(" + ", ".join(["%s"] * table.schema.key) + ")"] * len(keys))
+def _read_stored_sqlite(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key_length))
+    values = ", ".join(["(" + ", ".join(["%s"] * table.schema.key_length) + ")"] * len(keys))
     parameters = [part for key in keys for part in key]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -225,8 +235,8 @@ def _stored_in_sqlite(table: Table, keys: Sequence[Key]) -> list[Record]:
         return list(cursor.fetchall())
 
 
-def _stored_in_postgres(table: Table, keys: Sequence[Key]) -> list[Record]:
-    names = ", ".join(f"k{index}" for index in range(table.schema.key))
+def _read_stored_postgres(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
+    names = ", ".join(f"k{index}" for index in range(table.schema.key_length))
     arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -236,21 +246,21 @@ def _stored_in_postgres(table: Table, keys: Sequence[Key]) -> list[Record]:
         return list(cursor.fetchall())
 
 
-def _select_stored(table: Table) -> str:
+def _select_stored(table: MirroredTable) -> str:
     columns = ", ".join(_readable(table, column) for column in table.columns)
     instant = "k{} AT TIME ZONE 'UTC'" if connection.vendor == "postgresql" else "k{}"
     same = " AND ".join(
         f"{table.name}.{name} = "
-        + (instant if table.kind(name) is models.DateTimeField else "k{}").format(index)
+        + (instant if table.field_type(name) is models.DateTimeField else "k{}").format(index)
         for index, name in enumerate(table.key)
     )
-    state = f"({_gone(table)}), ({table.name}.unavailable_at IS NOT NULL)"
+    state = f"({_is_missing_sql(table)}), ({table.name}.unavailable_at IS NOT NULL)"
     return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608
 
 
-def _readable(table: Table, column: str) -> str:
+def _readable(table: MirroredTable, column: str) -> str:
     """SQL that gives a column in the form of a record."""
-    kind, name = table.kind(column), f"{table.name}.{column}"
+    kind, name = table.field_type(column), f"{table.name}.{column}"
     if connection.vendor != "postgresql":
         # A cast hides the column's type, for which Django would parse each value into a datetime.
         return f"CAST({name} AS TEXT)" if kind is models.DateTimeField else name
@@ -261,7 +271,7 @@ def _readable(table: Table, column: str) -> str:
     return f"{name}::text" if kind is models.JSONField else name
 
 
-def _incoming_type(table: Table, column: str) -> str:
+def _incoming_type(table: MirroredTable, column: str) -> str:
     """The PostgreSQL type in which a record's value arrives."""
     types = {
         models.DateTimeField: "timestamp",
@@ -269,11 +279,11 @@ def _incoming_type(table: Table, column: str) -> str:
         models.JSONField: "text",
         models.SmallIntegerField: "smallint",
     }
-    return types.get(table.kind(column), "bigint")
+    return types.get(table.field_type(column), "bigint")
 
 
-def _from_incoming(table: Table, column: str) -> str:
-    kind = table.kind(column)
+def _from_incoming(table: MirroredTable, column: str) -> str:
+    kind = table.field_type(column)
     if kind is models.DateTimeField:
         return f"{column} AT TIME ZONE 'UTC'"
     if kind is models.DurationField:
@@ -281,13 +291,13 @@ def _from_incoming(table: Table, column: str) -> str:
     return f"{column}::jsonb" if kind is models.JSONField else column
 
 
-def _as_written(value: Any) -> str:
+def _normalized_text(value: Any) -> str:
     # PostgreSQL gives a float without a fraction back as a whole number.
     return features_json(value) if isinstance(value, dict) else to_json(value)
 
 
 def mark_missing(
-    table: Table,
+    table: MirroredTable,
     run: IngestionRun,
     is_seen: Callable[[tuple[object, ...]], bool],
     guard: Callable[[], None],

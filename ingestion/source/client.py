@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from ingestion.source.connection import Limits, Line
+from ingestion.source.connection import ResponseLimits, SourceConnection
 from ingestion.source.errors import without_secrets
-from ingestion.source.fetcher import Fetcher
-from ingestion.source.paginator import Reading
-from ingestion.source.retry import Pacer, RetryPolicy
+from ingestion.source.fetcher import PageFetcher
+from ingestion.source.paginator import Paginator
+from ingestion.source.retry import RateLimiter, RetryPolicy
 
 
 class SourceClient:
@@ -48,13 +48,13 @@ class SourceClient:
         """
         if connections < 1 or attempts < 1:
             raise ValueError("connections and attempts must be at least 1")
-        self._address = _checked(base_url)
+        self._address = _check_url(base_url)
         self._headers = _headers(self._address, (token or "").strip())
         self._connections = connections
-        self._limits = Limits(connect_timeout, read_timeout, max_response_bytes)
+        self._limits = ResponseLimits(connect_timeout, read_timeout, max_response_bytes)
         self._ca_file = ca_file
         self._policy = RetryPolicy(attempts=attempts, rng=rng or random.Random())
-        self._pacer = Pacer(max_requests_per_second, clock)
+        self._pacer = RateLimiter(max_requests_per_second, clock)
         self._sleep = sleep
         self._clock = clock
 
@@ -66,9 +66,9 @@ class SourceClient:
     def __repr__(self) -> str:
         return f"SourceClient({without_secrets(self._address.geturl())!r}, connections={self._connections})"
 
-    def read(
+    def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
-    ) -> Reading:
+    ) -> Paginator:
         """The whole list at this path, page by page as they land.
 
         Args:
@@ -81,13 +81,14 @@ class SourceClient:
             SourceContractBroken: while iterating; a person must look.
         """
         stop = threading.Event()
-        fetcher = Fetcher(
-            self._url(path), policy=self._policy, pacer=self._pacer, stop=stop, sleep=self._sleep
+        fetcher = PageFetcher(
+            self._url(path), policy=self._policy, rate_limiter=self._pacer, stop=stop, sleep=self._sleep
         )
         lines = [
-            Line(self._limits, self._headers, self._clock, self._ca_file) for _ in range(self._connections)
+            SourceConnection(self._limits, self._headers, self._clock, self._ca_file)
+            for _ in range(self._connections)
         ]
-        return Reading(fetcher, lines, key=key, stop=stop, clock=self._clock, on_wait=on_wait)
+        return Paginator(fetcher, lines, key=key, stop=stop, clock=self._clock, on_wait=on_wait)
 
     def _url(self, path: str) -> str:
         address = self._address
@@ -98,18 +99,20 @@ class SourceClient:
         return urlunsplit((address.scheme, host, route, queries, ""))
 
 
-def _checked(base_url: str) -> SplitResult:
+def _check_url(base_url: str) -> SplitResult:
     try:
         address = urlsplit(base_url.strip())
         usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"the source's address must be http://... or https://..., not {_shown(base_url)}")
+        raise ValueError(
+            f"the source's address must be http://... or https://..., not {_displayed_url(base_url)}"
+        )
     return address
 
 
-def _shown(base_url: str) -> str:
+def _displayed_url(base_url: str) -> str:
     # "user:password@host" without a scheme has no part that urlsplit would call a password.
     return without_secrets(base_url).rpartition("@")[2] or "empty"
 

@@ -12,16 +12,22 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from ingestion.source.errors import AttemptFailed, SourceContractBroken, Stopped, explained, without_secrets
+from ingestion.source.errors import (
+    AttemptFailed,
+    FetchCancelled,
+    SourceContractBroken,
+    translate_error,
+    without_secrets,
+)
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A page is some 30 KB: one or two pieces, and a too large answer is noticed early.
-PIECE_BYTES = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResponseLimits:
     """Seconds and bytes that one answer may take."""
 
     connect_timeout: float
@@ -35,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class SourceResponse:
     """Status, headers and the unpacked body."""
 
     status: int
@@ -43,7 +49,7 @@ class Response:
     body: bytes
 
 
-class _NotedHTTP(HTTPConnection):
+class _TrackedHTTP(HTTPConnection):
     def __init__(self, note: Callable[[Any], None], **options: Any) -> None:
         super().__init__(**options)
         self._note = note
@@ -53,7 +59,7 @@ class _NotedHTTP(HTTPConnection):
         self._note(self.sock)
 
 
-class _NotedHTTPS(HTTPSConnection):
+class _TrackedHTTPS(HTTPSConnection):
     def __init__(self, note: Callable[[Any], None], **options: Any) -> None:
         super().__init__(**options)
         self._note = note
@@ -63,7 +69,7 @@ class _NotedHTTPS(HTTPSConnection):
         self._note(self.sock)
 
 
-class _NotingAdapter(HTTPAdapter):
+class _TrackingAdapter(HTTPAdapter):
     """Tells which socket is in use: only so can another thread end a read that hangs."""
 
     def __init__(self, note: Callable[[Any], None]) -> None:
@@ -72,12 +78,12 @@ class _NotingAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(request, *args, **options)
-        connection = _NotedHTTPS if pool.scheme == "https" else _NotedHTTP
+        connection = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP
         pool.ConnectionCls = partial(connection, self._note_socket)
         return pool
 
 
-class Line:
+class SourceConnection:
     """A kept-alive connection, used by one thread at a time; any thread may cut it.
 
     The adapter is called without a requests.Session around it: a session would read redirects'
@@ -86,20 +92,24 @@ class Line:
     """
 
     def __init__(
-        self, limits: Limits, headers: Mapping[str, str], clock: Callable[[], float], ca_file: str = ""
+        self,
+        limits: ResponseLimits,
+        headers: Mapping[str, str],
+        clock: Callable[[], float],
+        ca_file: str = "",
     ) -> None:
         self._limits = limits
         self._headers = headers
         self._verify: str | bool = ca_file or True
         self._clock = clock
-        self._adapter = _NotingAdapter(self._note)
+        self._adapter = _TrackingAdapter(self._track_socket)
         self._requests: dict[str, requests.PreparedRequest] = {}
         self._socket: socket.socket | None = None
         self._due: float | None = None
         self._overdue = False
         self._stopped = False
 
-    def get(self, url: str, on_request: Callable[[], None]) -> Response:
+    def get(self, url: str, on_request: Callable[[], None]) -> SourceResponse:
         """The answer, after at most three redirects that stay on the same host.
 
         Args:
@@ -116,64 +126,64 @@ class Line:
             target = response.headers.get("location")
             if response.status not in REDIRECTS or target is None:
                 return response
-            address = _followed(address, target)
+            address = _resolve_redirect(address, target)
         raise SourceContractBroken(url, f"redirected more than {MAX_REDIRECTS} times", "redirect")
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End whatever this line is waiting for, for good."""
         self._stopped = True
-        self._hang_up()
+        self._shut_down_socket()
 
-    def cut_if_overdue(self) -> None:
+    def abort_if_overdue(self) -> None:
         """End an answer that takes too long as a whole."""
         due = self._due
         if due is not None and self._clock() > due:
             self._overdue = True
-            self._hang_up()
+            self._shut_down_socket()
 
     def close(self) -> None:
         """Give the socket back."""
         self._adapter.close()
 
-    def _note(self, opened: socket.socket) -> None:
+    def _track_socket(self, opened: socket.socket) -> None:
         self._socket = opened
 
-    def _hang_up(self) -> None:
+    def _shut_down_socket(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # closed in the same moment
                 # Not the TLS socket's own shutdown: that one is not meant for a second thread.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def _exchange(self, url: str) -> Response:
+    def _exchange(self, url: str) -> SourceResponse:
         self._overdue = False
         self._due = self._clock() + self._limits.deadline
         try:
             response = self._send(url)
         except (requests.RequestException, OSError) as error:
-            self._check_cut()
+            self._check_aborted()
             # Not "from error": its text holds the address with all its secrets.
-            raise explained(error) from None
+            raise translate_error(error) from None
         finally:
             self._due = None
         # A cut looks like the end of the answer when nothing said how long it would be.
-        self._check_cut()
+        self._check_aborted()
         return response
 
-    def _check_cut(self) -> None:
+    def _check_aborted(self) -> None:
         if self._stopped:
-            raise Stopped from None
+            raise FetchCancelled from None
         if self._overdue:
             reason = f"no whole answer within {self._limits.deadline:g} s"
             raise AttemptFailed("timeout", reason) from None
 
-    def _send(self, url: str) -> Response:
+    def _send(self, url: str) -> SourceResponse:
         timeouts = (self._limits.connect_timeout, self._limits.read_timeout)
         response = self._adapter.send(self._request(url), stream=True, timeout=timeouts, verify=self._verify)
         try:
             body = self._body(response, url)
         finally:
             response.close()
-        return Response(response.status_code, response.headers, body)
+        return SourceResponse(response.status_code, response.headers, body)
 
     def _request(self, url: str) -> requests.PreparedRequest:
         # Preparing costs 0.1 ms and only the query differs from page to page.
@@ -187,7 +197,7 @@ class Line:
 
     def _body(self, response: requests.Response, url: str) -> bytes:
         pieces, length = [], 0
-        for piece in response.iter_content(PIECE_BYTES):
+        for piece in response.iter_content(CHUNK_BYTES):
             pieces.append(piece)
             length += len(piece)
             if length > self._limits.max_response_bytes:
@@ -196,7 +206,7 @@ class Line:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _followed(address: str, target: str) -> str:
+def _resolve_redirect(address: str, target: str) -> str:
     try:
         goal = urljoin(address, target)
         old, new = _origin(address), _origin(goal)

@@ -68,12 +68,12 @@ class AttemptFailed(Exception):
         self.retry_after = retry_after
 
 
-class Stopped(Exception):
+class FetchCancelled(Exception):
     """The reading was closed while a thread was waiting or fetching. It never leaves this room."""
 
 
 # The first that fits counts, so the special stand before the general.
-_MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
+_ERROR_KINDS: tuple[tuple[type[Exception], str, str], ...] = (
     (requests.ConnectTimeout, "timeout", "no connection in time"),
     (requests.Timeout, "timeout", "no answer in time"),
     (SSLError, "tls", "no safe connection"),
@@ -82,19 +82,19 @@ _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
 )
 
 
-def explained(error: Exception) -> AttemptFailed:
+def translate_error(error: Exception) -> AttemptFailed:
     """The failure as a kind and a reason."""
-    chain = _chain(error)
-    for family, kind, reason in _MEANINGS:
+    chain = _cause_chain(error)
+    for family, kind, reason in _ERROR_KINDS:
         if isinstance(error, family):
-            return AttemptFailed(kind, f"{reason} ({_word(chain[-1])})")
+            return AttemptFailed(kind, f"{reason} ({_cause_text(chain[-1])})")
     # A body that stops coming is a ConnectionError to requests.
     if any(isinstance(cause, TimeoutError) for cause in chain):
         return AttemptFailed("timeout", "the body stopped coming")
-    return AttemptFailed("connection", f"no connection, or it was lost ({_word(chain[-1])})")
+    return AttemptFailed("connection", f"no connection, or it was lost ({_cause_text(chain[-1])})")
 
 
-def phrase(status: int) -> str:
+def status_text(status: int) -> str:
     """ "404 Not Found", in the standard's words and not the server's."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
@@ -102,7 +102,7 @@ def phrase(status: int) -> str:
         return str(status)
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def _cause_chain(error: BaseException | None) -> list[BaseException]:
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -110,7 +110,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def _word(root: BaseException) -> str:
+def _cause_text(root: BaseException) -> str:
     """The system's own words, "Connection refused", or the error's name; its text may hold the address."""
     words = root.strerror if isinstance(root, OSError) else None
     return words or type(root).__name__

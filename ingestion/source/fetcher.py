@@ -7,18 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from ingestion.source.connection import Line, Response
+from ingestion.source.connection import SourceConnection, SourceResponse
 from ingestion.source.errors import (
     AttemptFailed,
+    FetchCancelled,
     SourceContractBroken,
     SourceError,
     SourceUnavailable,
-    Stopped,
-    phrase,
+    status_text,
     without_secrets,
 )
-from ingestion.source.response import ENVELOPE, Answer, open_answer
-from ingestion.source.retry import Pacer, RetryPolicy, parse_retry_after
+from ingestion.source.response import ENVELOPE_ERROR, PageResponse, parse_page
+from ingestion.source.retry import RateLimiter, RetryPolicy, parse_retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _ADVICE = {
 
 
 @dataclass
-class Tally:
+class RequestStats:
     """What a reading cost, counted by all its threads."""
 
     requests: int = 0
@@ -44,24 +44,24 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def asked(self) -> None:
+    def count_request(self) -> None:
         with self._lock:
             self.requests += 1
 
-    def answered(self, length: int) -> None:
+    def count_bytes(self, length: int) -> None:
         with self._lock:
             self.bytes += length
 
-    def failed(self, kind: str) -> None:
+    def count_failure(self, kind: str) -> None:
         with self._lock:
             self.errors[kind] += 1
 
-    def retried(self) -> None:
+    def count_retry(self) -> None:
         with self._lock:
             self.retries += 1
 
 
-class Fetcher:
+class PageFetcher:
     """Gets the pages of one list; its threads share the tally, the pacer and the stop."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Fetcher:
         url: str,
         *,
         policy: RetryPolicy,
-        pacer: Pacer,
+        rate_limiter: RateLimiter,
         stop: threading.Event,
         sleep: Callable[[float], None] | None,
     ) -> None:
@@ -77,14 +77,14 @@ class Fetcher:
         url: of the list; page and size are added.
         sleep: instead of a wait that the stop ends at once.
         """
-        self.tally = Tally()
+        self.stats = RequestStats()
         self._prefix = f"{url}{'&' if '?' in url else '?'}page="
         self._policy = policy
-        self._pacer = pacer
+        self._rate_limiter = rate_limiter
         self._stop = stop
         self._own_sleep = sleep
 
-    def page(self, line: Line, number: int) -> Answer:
+    def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
         """The page, after as many attempts as the policy allows.
 
         Raises:
@@ -98,22 +98,22 @@ class Fetcher:
             # Patience with a short page ends before the attempts do: it stands, it is no failure.
             patient = failures < min(SHORT_PAGE_RETRIES, self._policy.attempts - 1)
             try:
-                return self._attempt(line, url, number, patient=patient)
+                return self._attempt(connection, url, number, patient=patient)
             except AttemptFailed as failed:
                 failures += 1
-                self.tally.failed(failed.kind)
+                self.stats.count_failure(failed.kind)
                 if failures >= self._policy.attempts:
-                    raise _given_up(url, failures, failed) from None
+                    raise _final_error(url, failures, failed) from None
                 self._back_off(url, failures, failed)
 
-    def _attempt(self, line: Line, url: str, number: int, *, patient: bool) -> Answer:
-        self._pacer.wait_for_turn(self._sleep)
+    def _attempt(self, line: SourceConnection, url: str, number: int, *, patient: bool) -> PageResponse:
+        self._rate_limiter.wait_for_turn(self._sleep)
         if self._stop.is_set():
-            raise Stopped
-        response = line.get(url, self.tally.asked)
-        self.tally.answered(len(response.body))
+            raise FetchCancelled
+        response = line.get(url, self.stats.count_request)
+        self.stats.count_bytes(len(response.body))
         _check_status(url, response)
-        answer = open_answer(response.body, response.headers.get("content-type", ""), number)
+        answer = parse_page(response.body, response.headers.get("content-type", ""), number)
         if patient and number < answer.pages and len(answer.rows) < answer.size:
             reason = f"{len(answer.rows)} of {answer.size} rows on page {number} of {answer.pages}"
             raise AttemptFailed("short_page", reason)
@@ -122,7 +122,7 @@ class Fetcher:
     def _back_off(self, url: str, failures: int, failed: AttemptFailed) -> None:
         seconds = self._policy.delay(failures)
         if failed.retry_after is not None:
-            self._pacer.pause(failed.retry_after)
+            self._rate_limiter.pause(failed.retry_after)
             # On top of what was asked for, so that the connections do not all return at once.
             seconds += failed.retry_after
         logger.warning(
@@ -130,7 +130,7 @@ class Fetcher:
             without_secrets(url), failures, failed.kind, failed.reason, seconds,
         )  # fmt: skip
         self._sleep(seconds)
-        self.tally.retried()
+        self.stats.count_retry()
 
     def _sleep(self, seconds: float) -> None:
         if self._own_sleep is not None:
@@ -139,14 +139,14 @@ class Fetcher:
         else:
             stopped = self._stop.wait(seconds)
         if stopped:
-            raise Stopped
+            raise FetchCancelled
 
 
-def _check_status(url: str, response: Response) -> None:
+def _check_status(url: str, response: SourceResponse) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    reason = f"answered {phrase(status)}"
+    reason = f"answered {status_text(status)}"
     if status not in (408, 429) and status < 500:
         raise SourceContractBroken(url, reason + _ADVICE.get(status, ""), f"http_{status}")
     wait = None
@@ -155,7 +155,7 @@ def _check_status(url: str, response: Response) -> None:
     raise AttemptFailed(f"http_{status}", reason, retry_after=wait)
 
 
-def _given_up(url: str, attempts: int, failed: AttemptFailed) -> SourceError:
-    if failed.kind == ENVELOPE:
+def _final_error(url: str, attempts: int, failed: AttemptFailed) -> SourceError:
+    if failed.kind == ENVELOPE_ERROR:
         return SourceContractBroken(url, failed.reason, failed.kind)
     return SourceUnavailable(url, attempts, failed.reason, failed.kind)

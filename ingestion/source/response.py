@@ -9,7 +9,7 @@ import orjson
 from ingestion.source.errors import AttemptFailed
 
 
-def parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The value a body holds.
 
     Lone surrogates, NaN and bytes that are no UTF-8 spoil their row, which validation refuses by itself, and
@@ -28,17 +28,17 @@ def parse(body: bytes) -> Any:
         raise ValueError("nested too deep") from error
 
 
-def dump(value: Any) -> str:
+def dump_json(value: Any) -> str:
     """A value as ASCII JSON, with whatever `parse` took in escaped."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 # What giving up on these means: the source answers, but never in the promised shape.
-ENVELOPE = "envelope"
+ENVELOPE_ERROR = "envelope"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageResponse:
     """One page as the source sent it; `pages` is at least 1, for an empty list is one empty page."""
 
     number: int
@@ -49,23 +49,23 @@ class Answer:
     body: bytes
 
 
-def open_answer(body: bytes, content_type: str, number: int) -> Answer:
+def parse_page(body: bytes, content_type: str, number: int) -> PageResponse:
     """The page with this number.
 
     Raises:
         AttemptFailed: no JSON, or not the promised envelope.
     """
-    document = _parse(body, content_type)
-    wrong = _complaint(document, number)
+    document = _parse_document(body, content_type)
+    wrong = _envelope_error(document, number)
     if wrong:
-        raise AttemptFailed(ENVELOPE, f"the envelope is broken: {wrong}")
+        raise AttemptFailed(ENVELOPE_ERROR, f"the envelope is broken: {wrong}")
     pages = max(1, document["pages"])
-    return Answer(number, document["items"], document["total"], document["size"], pages, body)
+    return PageResponse(number, document["items"], document["total"], document["size"], pages, body)
 
 
-def _parse(body: bytes, content_type: str) -> Any:
+def _parse_document(body: bytes, content_type: str) -> Any:
     try:
-        return parse(body)
+        return parse_json(body)
     except ValueError:
         pass
     if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
@@ -73,7 +73,7 @@ def _parse(body: bytes, content_type: str) -> Any:
     raise AttemptFailed("bad_json", f"answered {len(body)} bytes that are no JSON")
 
 
-def _complaint(document: Any, number: int) -> str | None:
+def _envelope_error(document: Any, number: int) -> str | None:
     if not isinstance(document, dict):
         return f"it is a {type(document).__name__}, not an object"
     if not isinstance(document.get("items"), list):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 # A source may ask for an hour; a run that sleeps so long looks dead, so it tries again sooner.
-RETRY_AFTER_MAXIMUM = 120.0
+MAX_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RetryPolicy:
         return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
 
 
-def parse_retry_after(value: str | None, now: datetime, maximum: float = RETRY_AFTER_MAXIMUM) -> float | None:
+def parse_retry_after(value: str | None, now: datetime, maximum: float = MAX_RETRY_AFTER) -> float | None:
     """Seconds that a Retry-After header asks for, at most `maximum`; None when it says nothing usable.
 
     Args:
@@ -58,7 +58,7 @@ def _seconds_until(date: str, now: datetime) -> float:
     return (moment - now).total_seconds()
 
 
-class Pacer:
+class RateLimiter:
     """Turns, shared by all connections: evenly spaced, and none while the source asked for a pause."""
 
     def __init__(self, max_requests_per_second: float | None, clock: Callable[[], float]) -> None:

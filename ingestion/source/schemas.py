@@ -63,14 +63,14 @@ Feature = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Year = Annotated[int, Field(strict=True, ge=0, le=9999)]
 
 
-class Row(BaseModel):
+class SourceRow(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     created_at: Instant
     updated_at: Instant
 
 
-class SongRow(Row):
+class SongRow(SourceRow):
     id: Id
     name: Text
     artist: Text
@@ -81,7 +81,7 @@ class SongRow(Row):
     audio_features: dict[Text, Feature | None] | None = None
     release_year: Year | None = None
 
-    def record(self, utc: Callable[[datetime], str]) -> Record:
+    def to_record(self, utc: Callable[[datetime], str]) -> Record:
         features = self.audio_features
         return (
             self.id, self.name, self.artist, self.songwriters, self.duration, self.genres, self.album,
@@ -90,7 +90,7 @@ class SongRow(Row):
         )  # fmt: skip
 
 
-class ListenerRow(Row):
+class ListenerRow(SourceRow):
     id: Id
     first_name: Text
     last_name: Text
@@ -98,19 +98,19 @@ class ListenerRow(Row):
     gender: Text
     favorite_genres: Text
 
-    def record(self, utc: Callable[[datetime], str]) -> Record:
+    def to_record(self, utc: Callable[[datetime], str]) -> Record:
         return (
             self.id, self.first_name, self.last_name, self.email, self.gender, self.favorite_genres,
             utc(self.created_at), utc(self.updated_at),
         )  # fmt: skip
 
 
-class ListenRow(Row):
+class ListeningHistoryRow(SourceRow):
     user_id: Id
     # The contract allows null: a session in which nothing was played.
     items: list[Id] | None
 
-    def record(self, utc: Callable[[datetime], str]) -> Record:
+    def to_record(self, utc: Callable[[datetime], str]) -> Record:
         return (self.user_id, utc(self.created_at), utc(self.updated_at), to_json(self.items or []))
 
 
@@ -125,7 +125,7 @@ def to_json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-class Refusal(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row that can't be taken in, and why."""
 
     row: Any
@@ -133,11 +133,11 @@ class Refusal(NamedTuple):
     reason: str
 
 
-R = TypeVar("R", SongRow, ListenerRow, ListenRow)
+R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 
 @dataclass(frozen=True)
-class Schema(Generic[R]):
+class ResourceSchema(Generic[R]):
     """How one resource is read.
 
     `path` is its address at the source; `columns` the order of a record; `key` how many leading columns
@@ -148,45 +148,45 @@ class Schema(Generic[R]):
     path: str
     model: type[R]
     columns: tuple[str, ...]
-    key: int
+    key_length: int
     identity: tuple[int, ...]
 
-    def key_of(self, row: Any) -> Hashable:
+    def row_key(self, row: Any) -> Hashable:
         """What names a raw row at the source; any JSON value has one, also a broken row."""
         if isinstance(row, dict):
-            names = ("id",) if self.key == 1 else ("user_id", "created_at")
+            names = ("id",) if self.key_length == 1 else ("user_id", "created_at")
             values = tuple(row.get(name) for name in names)
             if all(isinstance(value, int | str) for value in values):
-                return values[0] if self.key == 1 else values
+                return values[0] if self.key_length == 1 else values
         return orjson.dumps(row, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
-    def column(self, name: str) -> int:
+    def column_index(self, name: str) -> int:
         return self.columns.index(name)
 
 
-SONGS: Final = Schema(
+SONG_SCHEMA: Final = ResourceSchema(
     Resource.SONGS, "/tracks", SongRow,
     ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at",
      "audio_features", "release_year"),
-    key=1, identity=(1, 2),
+    key_length=1, identity=(1, 2),
 )  # fmt: skip
-USERS: Final = Schema(
+USER_SCHEMA: Final = ResourceSchema(
     Resource.USERS, "/users", ListenerRow,
     ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
-    key=1, identity=(3,),
+    key_length=1, identity=(3,),
 )  # fmt: skip
-LISTENING_HISTORY: Final = Schema(
-    Resource.LISTENING_HISTORY, "/listen_history", ListenRow,
-    ("user_id", "created_at", "updated_at", "items"), key=2, identity=(),
+LISTENING_HISTORY_SCHEMA: Final = ResourceSchema(
+    Resource.LISTENING_HISTORY, "/listen_history", ListeningHistoryRow,
+    ("user_id", "created_at", "updated_at", "items"), key_length=2, identity=(),
 )  # fmt: skip
-SCHEMAS: Final[tuple[Schema[Any], ...]] = (SONGS, USERS, LISTENING_HISTORY)
+SCHEMAS: Final[tuple[ResourceSchema[Any], ...]] = (SONG_SCHEMA, USER_SCHEMA, LISTENING_HISTORY_SCHEMA)
 
 
-def schema_of(resource: str) -> Schema[Any]:
+def schema_for(resource: str) -> ResourceSchema[Any]:
     return next(schema for schema in SCHEMAS if schema.resource == resource)
 
 
-class Validator:
+class RowValidator:
     """Turns raw rows of one resource into records.
 
     Args:
@@ -194,17 +194,17 @@ class Validator:
         zone: the zone of times that name none.
     """
 
-    def __init__(self, schema: Schema[Any], zone: tzinfo = UTC) -> None:
+    def __init__(self, schema: ResourceSchema[Any], zone: tzinfo = UTC) -> None:
         self._schema = schema
         self._one: TypeAdapter[Any] = TypeAdapter(schema.model)
         self._many: TypeAdapter[list[Any]] = TypeAdapter(list[schema.model])  # type: ignore[name-defined]
         self._known = schema.model.model_fields.keys()
         self._zone = zone
 
-    def records(self, rows: Sequence[Any]) -> list[Record | Refusal]:
+    def validate_rows(self, rows: Sequence[Any]) -> list[Record | RejectedRow]:
         """One record or refusal for each row, in order."""
         try:
-            return [valid.record(self._utc) for valid in self._many.validate_python(rows)]
+            return [valid.to_record(self._utc) for valid in self._many.validate_python(rows)]
         except (ValidationError, OverflowError, ValueError):
             return [self._record(row) for row in rows]
 
@@ -216,9 +216,11 @@ class Validator:
                 unknown.update(str(name) for name in row.keys() - self._known)
         return unknown
 
-    def key(self, row: Any) -> tuple[Any, ...] | None:
+    def read_key(self, row: Any) -> tuple[Any, ...] | None:
         """The key that a refused row still tells, or None."""
-        values = (row.get("id"),) if isinstance(row, dict) and self._schema.key == 1 else self._pair(row)
+        values = (
+            (row.get("id"),) if isinstance(row, dict) and self._schema.key_length == 1 else self._pair(row)
+        )
         is_id = values and type(values[0]) is int and -(2**63) <= values[0] < 2**63
         return values if is_id else None
 
@@ -228,14 +230,16 @@ class Validator:
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
-    def _record(self, row: Any) -> Record | Refusal:
+    def _record(self, row: Any) -> Record | RejectedRow:
         try:
-            record: Record = self._one.validate_python(row).record(self._utc)
+            record: Record = self._one.validate_python(row).to_record(self._utc)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            return Refusal(row, ".".join(map(str, first["loc"]))[:100], _reason(first["type"], first["msg"]))
+            return RejectedRow(
+                row, ".".join(map(str, first["loc"]))[:100], _reason(first["type"], first["msg"])
+            )
         except (OverflowError, ValueError):
-            return Refusal(row, "created_at", "is a time that no calendar holds in UTC")
+            return RejectedRow(row, "created_at", "is a time that no calendar holds in UTC")
         return record
 
     def _utc(self, moment: datetime) -> str:

@@ -18,15 +18,15 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from moovitamix.api.rendering import API
+from moovitamix.api.rendering import API_PREFIX
 
 logger = logging.getLogger(__name__)
 
-HOW_TO_SIGN: Final = (
+HOW_TO_AUTHENTICATE: Final = (
     "Send a key with the request, as `Authorization: Bearer KEY`. "
     "A key is made in the admin, or with: python manage.py apikey NAME --user USER"
 )
-BROKE: Final = "Something broke on our side. It was written down; try again later."
+INTERNAL_ERROR_MESSAGE: Final = "Something broke on our side. It was written down; try again later."
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -43,11 +43,11 @@ def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
     if answer is None:
         request = context["request"]
         logger.error("api_request_broke method=%s path=%s", request.method, request.path, exc_info=error)
-        return Response(error_body("internal_error", BROKE), status=500)
+        return Response(error_body("internal_error", INTERNAL_ERROR_MESSAGE), status=500)
     if isinstance(error, exceptions.NotAuthenticated):
-        answer.data = error_body(error.default_code, HOW_TO_SIGN)
+        answer.data = error_body(error.default_code, HOW_TO_AUTHENTICATE)
     elif isinstance(error, exceptions.ValidationError):
-        answer.data = error_body("invalid", *_mistakes(error))
+        answer.data = error_body("invalid", *_validation_message(error))
     elif isinstance(error, exceptions.APIException):
         answer.data = error_body(error.default_code, str(error.detail))
     else:
@@ -65,47 +65,47 @@ def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None)
 
 def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """A request that Django refused before any view saw it."""
-    return _page(
+    return _error_page(
         request, 400, "bad_request", "This request can't be served.", lambda: bad_request(request, exception)
     )
 
 
 def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _page(
+    return _error_page(
         request, 404, "not_found", f"There is nothing at {request.path}.",
         lambda: page_not_found(request, exception),
     )  # fmt: skip
 
 
-def broken_page(request: HttpRequest) -> HttpResponseBase:
-    return _page(request, 500, "internal_error", BROKE, lambda: server_error(request))
+def server_error_page(request: HttpRequest) -> HttpResponseBase:
+    return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE, lambda: server_error(request))
 
 
 @csrf_exempt
-def no_route(request: HttpRequest) -> HttpResponseBase:
+def unknown_route(request: HttpRequest) -> HttpResponseBase:
     """The last route under /api/: reading `songs` leads to `songs/`, all else is an error in our shape."""
-    slashed = _with_slash(request)
+    slashed = _path_with_slash(request)
     if slashed and request.method in {"GET", "HEAD"}:
         query = request.META.get("QUERY_STRING", "")
         return HttpResponsePermanentRedirect(f"{slashed}?{query}" if query else slashed)
     hint = f"Did you mean {slashed}?" if slashed else f"The documentation is at {reverse('api-docs')}."
-    return _json(404, "not_found", f"There is nothing at {request.path}. {hint}")
+    return _json_error(404, "not_found", f"There is nothing at {request.path}. {hint}")
 
 
-def _page(
+def _error_page(
     request: HttpRequest, code: int, name: str, message: str, otherwise: Callable[[], HttpResponseBase]
 ) -> HttpResponseBase:
-    if not request.path_info.startswith(API):
+    if not request.path_info.startswith(API_PREFIX):
         return otherwise()
     return HttpResponse(orjson.dumps(error_body(name, message)), status=code, content_type="application/json")
 
 
-def _json(status: int, code: str, message: str) -> HttpResponse:
+def _json_error(status: int, code: str, message: str) -> HttpResponse:
     body = orjson.dumps(error_body(code, message))
     return HttpResponse(body, status=status, content_type="application/json")
 
 
-def _mistakes(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
+def _validation_message(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
     """A sentence and the mistakes by field; the third of several events' `kind` is called `2.kind`."""
     fields: dict[str, list[str]] = {}
     _flatten(error.detail, "", fields)
@@ -128,7 +128,7 @@ def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
             _flatten(part, inner, into)
 
 
-def _with_slash(request: HttpRequest) -> str:
+def _path_with_slash(request: HttpRequest) -> str:
     """The same path with a slash, where that is a route and this is none."""
     path: str = request.path_info
     if path.endswith("/"):

@@ -8,16 +8,16 @@ from rest_framework import exceptions
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
-MOST_ROWS: Final = 500  # a page
+MAX_PAGE_SIZE: Final = 500  # a page
 
 
-class CursorPages(CursorPagination):
+class OrderedCursorPagination(CursorPagination):
     """Pages in the queryset's own order, each as fast as the first; `next` reads on where this one ended."""
 
     page_size = 100
-    max_page_size = MOST_ROWS
+    max_page_size = MAX_PAGE_SIZE
     page_size_query_param = "page_size"
-    page_size_query_description = f"Rows a page, from 1 to {MOST_ROWS}."
+    page_size_query_description = f"Rows a page, from 1 to {MAX_PAGE_SIZE}."
     cursor_query_description = "Where to read on; take it from `next` or `previous`."
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
@@ -32,9 +32,9 @@ class CursorPages(CursorPagination):
 
     def get_page_size(self, request: Request) -> int:
         asked = request.query_params.get(self.page_size_query_param) or str(self.page_size)
-        if not (asked.isascii() and asked.isdigit() and len(asked) < 4 and 1 <= int(asked) <= MOST_ROWS):
+        if not (asked.isascii() and asked.isdigit() and len(asked) < 4 and 1 <= int(asked) <= MAX_PAGE_SIZE):
             raise exceptions.ValidationError(
-                {"page_size": [f"Expected a whole number from 1 to {MOST_ROWS}."]}
+                {"page_size": [f"Expected a whole number from 1 to {MAX_PAGE_SIZE}."]}
             )
         return int(asked)
 
@@ -54,7 +54,7 @@ class CursorPages(CursorPagination):
         for parameter in parameters:
             if parameter["name"] == self.page_size_query_param:
                 parameter["schema"] = {
-                    "type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": self.page_size,
+                    "type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": self.page_size,
                 }  # fmt: skip
         return parameters
 

@@ -13,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 
-API: Final = "/api/"
+API_PREFIX: Final = "/api/"
 
 
 class OrjsonRenderer(JSONRenderer):
@@ -25,10 +25,10 @@ class OrjsonRenderer(JSONRenderer):
         try:
             # The pages that staff browse ask for it.
             indented = orjson.OPT_INDENT_2 if (renderer_context or {}).get("indent") else 0
-            return orjson.dumps(data, default=_plain, option=indented)
+            return orjson.dumps(data, default=_serialize_unknown, option=indented)
         except orjson.JSONEncodeError:
             # Whole numbers beyond 64 bits and halves of surrogate pairs, which a client may have sent us.
-            return json.dumps(data, default=_plain).encode()
+            return json.dumps(data, default=_serialize_unknown).encode()
 
 
 class OrjsonParser(JSONParser):
@@ -41,11 +41,13 @@ class OrjsonParser(JSONParser):
             raise exceptions.ParseError(f"This is no JSON: {error}.") from None
 
 
-def private_answers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+def api_response_middleware(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[..., HttpResponse]:
     """Middleware: the API's times are in UTC, and no cache may hand one caller's answer to another."""
 
     def answer(request: HttpRequest) -> HttpResponse:
-        if not request.path_info.startswith(API):
+        if not request.path_info.startswith(API_PREFIX):
             return get_response(request)
         # TIME_ZONE is the schedule's, and the admin's.
         with timezone.override(UTC):
@@ -57,6 +59,6 @@ def private_answers(get_response: Callable[[HttpRequest], HttpResponse]) -> Call
     return answer
 
 
-def _plain(value: Any) -> Any:
+def _serialize_unknown(value: Any) -> Any:
     """What orjson does not know: lazy texts, decimals, durations."""
     return str(value)

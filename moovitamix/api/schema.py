@@ -11,10 +11,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 # No script of another site, and none inside the page; Swagger UI puts styles and small pictures into it.
-CONTENT_SECURITY: Final = (
+CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 )
-LISTS: Final = {
+ROOT_LINKS: Final = {
     "songs": "api-songs",
     "songs_popular": "api-popular",
     "users": "api-users",
@@ -30,24 +30,24 @@ LISTS: Final = {
 }
 
 # Lists that rarely change: whoever has one need not be sent it again.
-CONDITIONAL: Final = {
+CACHEABLE_PATHS: Final = {
     "/api/v1/songs/",
     "/api/v1/songs/popular/",
     "/api/v1/clusters/",
     "/api/v1/models/",
 }
-UNCHANGED: Final = {
+NOT_MODIFIED_RESPONSE: Final = {
     "description": "You have it already: `If-None-Match` names the `ETag` of this answer. There is no body.",
     "headers": {"ETag": {"schema": {"type": "string"}}},
 }
 
-FAILURES: Final = {
+ERROR_RESPONSES: Final = {
     "400": ("Something that was sent is wrong; `fields` names it.", "invalid"),
     "401": ("No key, or one that is unknown, expired or revoked.", "not_authenticated"),
     "404": ("There is nothing under this id.", "not_found"),
     "429": ("Too many requests with this key; `Retry-After` says in how many seconds to go on.", "throttled"),
 }
-ERROR: Final[dict[str, Any]] = {
+ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "description": "Every error has this shape.",
     "required": ["error"],
@@ -69,46 +69,48 @@ ERROR: Final[dict[str, Any]] = {
 }
 
 
-class ApiRoot(APIView):
+class ApiRootView(APIView):
     """What the API has; the documentation says how to ask for it."""
 
     @extend_schema(summary="The addresses of the API's lists", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        return Response({name: request.build_absolute_uri(reverse(route)) for name, route in LISTS.items()})
+        return Response(
+            {name: request.build_absolute_uri(reverse(route)) for name, route in ROOT_LINKS.items()}
+        )
 
     def get_view_name(self) -> str:
         return "MoovitaMix API"
 
 
 @extend_schema(exclude=True)
-class Docs(SpectacularSwaggerSplitView):
+class DocsView(SpectacularSwaggerSplitView):
     """Swagger UI, from files of our own server alone."""
 
     url_name = "api-schema"
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         answer: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
-        answer["Content-Security-Policy"] = CONTENT_SECURITY
+        answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return answer
 
 
-def add_errors(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Give every operation that needs a key its errors, and lists their 304; a hook of drf-spectacular."""
-    result["components"].setdefault("schemas", {})["Error"] = ERROR
+    result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     for path, operations in result["paths"].items():
         for operation in operations.values():
             if not operation.get("security"):
                 continue
-            for status in FAILURES:
+            for status in ERROR_RESPONSES:
                 if status != "404" or "{" in path:
-                    operation["responses"].setdefault(status, _failure(status))
-            if path in CONDITIONAL:
-                operation["responses"]["304"] = UNCHANGED
+                    operation["responses"].setdefault(status, _error_response(status))
+            if path in CACHEABLE_PATHS:
+                operation["responses"]["304"] = NOT_MODIFIED_RESPONSE
     return result
 
 
-def _failure(status: str) -> dict[str, Any]:
-    says, code = FAILURES[status]
+def _error_response(status: str) -> dict[str, Any]:
+    says, code = ERROR_RESPONSES[status]
     fields = {"n": ["Expected a whole number from 1 to 100."]} if status == "400" else {}
     example = {"error": {"code": code, "message": says, "fields": fields}}
     answer: dict[str, Any] = {

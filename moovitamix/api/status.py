@@ -12,11 +12,11 @@ from rest_framework.views import APIView
 
 from ingestion.models import RESOURCES, ResourceReport
 from recommender.models import ModelVersion
-from recommender.services import loaded
+from recommender.services import current_model
 
 # Name, when it was brought up to date, and by what.
-Update = tuple[str, datetime | None, str | None]
-AGE: Final = inline_serializer(
+LastUpdate = tuple[str, datetime | None, str | None]
+AGE_SERIALIZER: Final = inline_serializer(
     "Age",
     {
         "name": serializers.ChoiceField([name for name, _ in RESOURCES] + ["model"]),
@@ -42,24 +42,24 @@ class StatusView(APIView):
                 "degraded": serializers.CharField(
                     allow_null=True, help_text="Why not the best model serves; null while it does."
                 ),
-                "results": AGE,
+                "results": AGE_SERIALIZER,
             },
         ),
     )
     def get(self, request: Request) -> Response:
         now = timezone.now()
-        updates = [*_data_sets(), _model()]
+        updates = [*_resource_updates(), _model_update()]
         updates.sort(key=lambda update: (update[1] is not None, update[1] or now, update[0]))
         return Response({
-            "checked_at": now, "degraded": loaded().degraded,
-            "results": [_age(*update, now) for update in updates],
+            "checked_at": now, "degraded": current_model().degraded,
+            "results": [_age_result(*update, now) for update in updates],
         })  # fmt: skip
 
 
-def _data_sets() -> list[Update]:
+def _resource_updates() -> list[LastUpdate]:
     """Each data set, the end of the last run that brought it in, and that run."""
     brought = ResourceReport.objects.filter(run__status__in=("succeeded", "partial"), run__dry_run=False)
-    updates: list[Update] = []
+    updates: list[LastUpdate] = []
     for resource, _ in RESOURCES:
         newest = brought.filter(resource=resource).order_by("-run_id").select_related("run").first()
         updates.append(
@@ -68,11 +68,11 @@ def _data_sets() -> list[Update]:
     return updates
 
 
-def _model() -> Update:
+def _model_update() -> LastUpdate:
     champion = ModelVersion.objects.filter(role=ModelVersion.Role.CHAMPION).first()
     return ("model", champion.created_at, champion.label) if champion else ("model", None, None)
 
 
-def _age(name: str, updated_at: datetime | None, source: str | None, now: datetime) -> dict[str, Any]:
+def _age_result(name: str, updated_at: datetime | None, source: str | None, now: datetime) -> dict[str, Any]:
     age = (now - updated_at).total_seconds() if updated_at else None
     return {"name": name, "updated_at": updated_at, "age_seconds": age, "source": source}

@@ -11,26 +11,26 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ingestion.models import RESOURCES
-from ingestion.monitoring.run_metrics import WHOLE, Account
+from ingestion.monitoring.run_metrics import WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.charts import (
-    NAMES,
-    Line,
-    Panel,
-    Table,
-    basis,
-    formulas,
-    panel,
-    status_panel,
-    status_table,
-    table,
+    RESOURCE_NAMES,
+    ChartLine,
+    ChartPanel,
+    ChartTable,
+    build_panel,
+    build_status_panel,
+    build_status_table,
+    build_table,
+    describe_basis,
+    describe_formulas,
 )
-from moovitamix.dashboard.formatting import count, number
-from moovitamix.dashboard.queries import MOST_RUNS, Past
+from moovitamix.dashboard.formatting import format_count, format_number
+from moovitamix.dashboard.queries import MAX_CHART_RUNS, RunWindow
 
-RUNS: Final = "admin:ingestion_ingestionrun_changelist"
+RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
 
 
-class Fact(NamedTuple):
+class CardFact(NamedTuple):
     """A number beside the charts, with the page of the rows behind it."""
 
     text: str
@@ -38,7 +38,7 @@ class Fact(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Card:
+class MetricCard:
     """One of the user's six metrics.
 
     Attributes:
@@ -48,114 +48,126 @@ class Card:
 
     key: str
     title: str
-    panels: list[Panel]
-    facts: list[Fact]
+    panels: list[ChartPanel]
+    facts: list[CardFact]
     formula: str
     basis: str
-    table: Table
+    table: ChartTable
 
 
-class Plan(NamedTuple):
+class CardSpec(NamedTuple):
     """What a card of measured values shows: its panels' titles with their lines."""
 
     key: str
     title: str
-    panels: tuple[tuple[str, tuple[Line, ...]], ...]
-    also: tuple[Line, ...] = ()  # only in the table
+    panels: tuple[tuple[str, tuple[ChartLine, ...]], ...]
+    table_only: tuple[ChartLine, ...] = ()  # only in the table
 
     @property
-    def lines(self) -> list[Line]:
-        return [*(line for _, lines in self.panels for line in lines), *self.also]
+    def lines(self) -> list[ChartLine]:
+        return [*(line for _, lines in self.panels for line in lines), *self.table_only]
 
 
-PLANS: Final = (
-    Plan("duration", "Duration", (("Whole run", (Line("Duration", "duration"),)),)),
-    Plan(
+CARD_SPECS: Final = (
+    CardSpec("duration", "Duration", (("Whole run", (ChartLine("Duration", "duration"),)),)),
+    CardSpec(
         "volume", "Data volume",
-        tuple((f"{NAMES[name]} read", (Line(f"{NAMES[name]} read", "received", name),))
+        tuple((f"{RESOURCE_NAMES[name]} read", (ChartLine(f"{RESOURCE_NAMES[name]} read", "received", name),))
               for name, _ in RESOURCES),
-        tuple(Line(f"New {NAMES[name].lower()}", "new", name) for name, _ in RESOURCES),
+        tuple(ChartLine(f"New {RESOURCE_NAMES[name].lower()}", "new", name) for name, _ in RESOURCES),
     ),
-    Plan(
+    CardSpec(
         "cost", "Resource use",
-        (("CPU time", (Line("CPU time", "cpu_seconds"),)),
-         ("Peak memory", (Line("Peak memory", "peak_memory"),)),
-         ("Bytes received", (Line("Bytes received", "bytes"),))),
+        (("CPU time", (ChartLine("CPU time", "cpu_seconds"),)),
+         ("Peak memory", (ChartLine("Peak memory", "peak_memory"),)),
+         ("Bytes received", (ChartLine("Bytes received", "bytes"),))),
     ),
-    Plan(
+    CardSpec(
         "errors", "Errors",
-        (("Refused rows", (Line("Refused rows", "rejected_share"),)),
-         ("Failed attempts", (Line("Failed attempts", "error_share"),))),
+        (("Refused rows", (ChartLine("Refused rows", "rejected_share"),)),
+         ("Failed attempts", (ChartLine("Failed attempts", "error_share"),))),
     ),
-    Plan(
+    CardSpec(
         "latency", "Data latency",
-        (("95 % of rows faster than (dashed: 50 %)", (Line("95th percentile", "latency_p95"),
-                                       Line("Median", "latency_p50"))),),
-        (Line("Longest", "latency_max"),),
+        (("95 % of rows faster than (dashed: 50 %)", (ChartLine("95th percentile", "latency_p95"),
+                                       ChartLine("Median", "latency_p50"))),),
+        (ChartLine("Longest", "latency_max"),),
     ),
 )  # fmt: skip
 
 
-def cards(past: Past, now: datetime) -> list[Card]:
+def build_cards(past: RunWindow, now: datetime) -> list[MetricCard]:
     """All six, over the window that was asked for."""
-    window = f"Last {past.days} days" + (f", newest {MOST_RUNS}" if len(past.runs) == MOST_RUNS else "")
-    facts = {"volume": _volumes(past), "errors": _errors(past)}
+    window = f"Last {past.days} days" + (
+        f", newest {MAX_CHART_RUNS}" if len(past.runs) == MAX_CHART_RUNS else ""
+    )
+    facts = {"volume": _volume_facts(past), "errors": _error_facts(past)}
     return [
         _status_card(past, window, now),
-        *(_card(plan, past, window, facts.get(plan.key, []), now) for plan in PLANS),
+        *(_metric_card(plan, past, window, facts.get(plan.key, []), now) for plan in CARD_SPECS),
     ]
 
 
-def _card(plan: Plan, past: Past, window: str, facts: list[Fact], now: datetime) -> Card:
+def _metric_card(
+    plan: CardSpec, past: RunWindow, window: str, facts: list[CardFact], now: datetime
+) -> MetricCard:
     # Failed attempts are those of failed runs too; volumes and times only compare where all was read.
-    runs: Sequence[Account] = past.runs if plan.key == "errors" else past.applied
+    runs: Sequence[RunMetrics] = past.runs if plan.key == "errors" else past.applied
     measures = list(dict.fromkeys(line.measure for line in plan.lines))
     panels = [
-        panel(f"{plan.key}-{n}", title, lines, runs, past.bands)
+        build_panel(f"{plan.key}-{n}", title, lines, runs, past.checks)
         for n, (title, lines) in enumerate(plan.panels)
     ]
-    return Card(
-        plan.key, plan.title, panels, facts, formulas(measures), basis(runs, window, now),
-        table(plan.lines, runs),
+    return MetricCard(
+        plan.key, plan.title, panels, facts, describe_formulas(measures), describe_basis(runs, window, now),
+        build_table(plan.lines, runs),
     )  # fmt: skip
 
 
-def _status_card(past: Past, window: str, now: datetime) -> Card:
+def _status_card(past: RunWindow, window: str, now: datetime) -> MetricCard:
     url = runs_url(past.since)
-    kinds = Counter(run.error_kind for run in past.troubled)
+    kinds = Counter(run.error_kind for run in past.with_errors)
     facts = [
-        Fact(f"{kind.replace('_', ' ')} ({number(n)})", runs_url(past.since, error_kind=kind))
+        CardFact(f"{kind.replace('_', ' ')} ({format_number(n)})", runs_url(past.since, error_kind=kind))
         for kind, n in kinds.most_common(4)
     ]
     formula = "Runs that succeeded of all runs that ended; dry runs and imports do not count"
-    return Card(
-        "status", "Status", [status_panel(past.runs, url)], facts, formula, basis(past.runs, window, now),
-        status_table(past.runs),
-    )  # fmt: skip
+    return MetricCard(
+        "status",
+        "Status",
+        [build_status_panel(past.runs, url)],
+        facts,
+        formula,
+        describe_basis(past.runs, window, now),
+        build_status_table(past.runs),
+    )
 
 
-def _volumes(past: Past) -> list[Fact]:
+def _volume_facts(past: RunWindow) -> list[CardFact]:
     last = past.applied[-1] if past.applied else None
     if last is None:
         return []
     url = f"{reverse('run', args=[last.run])}#resources"
     found = (("new", "new"), ("changed", "changed"), ("missing", "missing"))
-    return [Fact(f"{number(last.values.get((name, WHOLE), 0))} {word}", url) for name, word in found]
+    return [
+        CardFact(f"{format_number(last.values.get((name, WHOLE_RUN), 0))} {word}", url)
+        for name, word in found
+    ]
 
 
-def _errors(past: Past) -> list[Fact]:
+def _error_facts(past: RunWindow) -> list[CardFact]:
     last = past.runs[-1] if past.runs else None
     if last is None:
         return []
-    refused = int(last.values.get(("rejected", WHOLE), 0))
+    refused = int(last.values.get(("rejected", WHOLE_RUN), 0))
     url = f"{reverse('run', args=[last.run])}#refused"
     return [
-        Fact(f"{count(refused, 'row')} refused in run {last.run}", url),
-        Fact("attempts by kind of error", f"{reverse('run', args=[last.run])}#resources"),
+        CardFact(f"{format_count(refused, 'row')} refused in run {last.run}", url),
+        CardFact("attempts by kind of error", f"{reverse('run', args=[last.run])}#resources"),
     ]
 
 
 def runs_url(since: datetime, **filters: str) -> str:
     """The list of the runs since then."""
     day = timezone.localdate(since).isoformat()
-    return f"{reverse(RUNS)}?{urlencode({'started_at__gte': day, **filters})}"
+    return f"{reverse(RUNS_CHANGELIST)}?{urlencode({'started_at__gte': day, **filters})}"

@@ -11,14 +11,27 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from ingestion.models import AnomalyCheck
-from ingestion.monitoring.run_metrics import MEASURES, WHOLE, Account
-from moovitamix.dashboard.formatting import NOT_MEASURED, clock, count, figure, number, sentence, stamps
-from moovitamix.dashboard.queries import Bands, Check
+from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics
+from moovitamix.dashboard.formatting import (
+    NOT_MEASURED,
+    capitalize_first,
+    format_clock,
+    format_count,
+    format_datetimes,
+    format_measure,
+    format_number,
+)
+from moovitamix.dashboard.queries import AnomalyCheckRow, ChecksByMeasure
 
-NAMES: Final = {"songs": "Songs", "users": "Listeners", "listening_history": "Sessions", WHOLE: "Whole run"}
+RESOURCE_NAMES: Final = {
+    "songs": "Songs",
+    "users": "Listeners",
+    "listening_history": "Sessions",
+    WHOLE_RUN: "Whole run",
+}
 # Where a chart starts at nothing, a small part of a large number looks like what it is.
-FROM_ZERO: Final = {"share", "seconds"}
-VERDICTS: Final = {
+ZERO_BASED_UNITS: Final = {"share", "seconds"}
+VERDICT_LABELS: Final = {
     AnomalyCheck.Verdict.LEARNING: "still learning what is usual",
     AnomalyCheck.Verdict.USUAL: "usual",
     AnomalyCheck.Verdict.LOW: "lower than usual",
@@ -27,19 +40,19 @@ VERDICTS: Final = {
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One line of a chart: a measure of the run as a whole or of one resource."""
 
     name: str
     measure: str
-    resource: str = WHOLE
+    resource: str = WHOLE_RUN
 
-    def value(self, account: Account) -> float | None:
+    def value_of(self, account: RunMetrics) -> float | None:
         return account.values.get((self.measure, self.resource))
 
 
 @dataclass(frozen=True)
-class Panel:
+class ChartPanel:
     """A number with its chart.
 
     Attributes:
@@ -60,7 +73,7 @@ class Panel:
     said: str
 
 
-class Row(NamedTuple):
+class ChartTableRow(NamedTuple):
     """One run in a chart's table."""
 
     run: int
@@ -69,11 +82,11 @@ class Row(NamedTuple):
     cells: list[str]
 
 
-class Table(NamedTuple):
+class ChartTable(NamedTuple):
     """A chart for readers; newest run first."""
 
     headings: list[str]
-    rows: list[Row]
+    rows: list[ChartTableRow]
 
     @property
     def body(self) -> SafeString:
@@ -81,73 +94,80 @@ class Table(NamedTuple):
         return SafeString("".join(map(_row_html, self.rows)))
 
 
-def panel(key: str, title: str, lines: Sequence[Line], runs: Sequence[Account], bands: Bands) -> Panel:
+def build_panel(
+    key: str, title: str, lines: Sequence[ChartLine], runs: Sequence[RunMetrics], bands: ChecksByMeasure
+) -> ChartPanel:
     """A chart of one measure, or of two in the same unit, over the runs that measured the first.
 
     The band is the first line's; the number shown is the first line's in the newest run.
     """
     first = lines[0]
-    measured = [account for account in runs if first.value(account) is not None]
-    unit = MEASURES[first.measure].unit
+    measured = [account for account in runs if first.value_of(account) is not None]
+    unit = METRICS[first.measure].unit
     last = measured[-1] if measured else None
     check = bands.get((last.run, first.measure, first.resource)) if last else None
-    return Panel(
-        key, title,
-        shown=figure(first.value(last), unit) if last else NOT_MEASURED,
+    return ChartPanel(
+        key,
+        title,
+        shown=format_measure(first.value_of(last), unit) if last else NOT_MEASURED,
         url=run_url(last.run) if last else "",
-        usual=usual(check, unit), verdict=check.verdict if check else "",
-        chart=_chart(lines, measured, bands, unit),
-        said=_said(title, [one for account in measured if (one := first.value(account)) is not None], unit),
-    )  # fmt: skip
+        usual=describe_expected_range(check, unit),
+        verdict=check.verdict if check else "",
+        chart=_chart_data(lines, measured, bands, unit),
+        said=_describe_chart(
+            title, [one for account in measured if (one := first.value_of(account)) is not None], unit
+        ),
+    )
 
 
-def table(lines: Sequence[Line], runs: Sequence[Account]) -> Table:
+def build_table(lines: Sequence[ChartLine], runs: Sequence[RunMetrics]) -> ChartTable:
     """The same numbers to be read, newest run first."""
-    units = [MEASURES[line.measure].unit for line in lines]
+    units = [METRICS[line.measure].unit for line in lines]
     cells = (
-        [figure(line.value(account), unit) for line, unit in zip(lines, units, strict=True)]
+        [format_measure(line.value_of(account), unit) for line, unit in zip(lines, units, strict=True)]
         for account in reversed(runs)
     )
-    return _table([line.name for line in lines], runs, cells)
+    return _chart_table([line.name for line in lines], runs, cells)
 
 
-def status_panel(runs: Sequence[Account], url: str) -> Panel:
+def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
     """How each run ended, one bar a run."""
     good = sum(account.status == "succeeded" for account in runs)
-    chart = _axis(runs) | {"kind": "status", "statuses": [account.status for account in runs]}
-    said = f"{good} of {count(len(runs), 'run')} succeeded."
-    shown = f"{number(good)} of {number(len(runs))}" if runs else NOT_MEASURED
-    return Panel("status", "Runs that succeeded", shown, url, _others(runs), "", chart, said)
+    chart = _run_axis(runs) | {"kind": "status", "statuses": [account.status for account in runs]}
+    said = f"{good} of {format_count(len(runs), 'run')} succeeded."
+    shown = f"{format_number(good)} of {format_number(len(runs))}" if runs else NOT_MEASURED
+    return ChartPanel("status", "Runs that succeeded", shown, url, _other_outcomes(runs), "", chart, said)
 
 
-def status_table(runs: Sequence[Account]) -> Table:
-    return _table(["Status"], runs, ([account.status] for account in reversed(runs)))
+def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
+    return _chart_table(["Status"], runs, ([account.status] for account in reversed(runs)))
 
 
-def usual(check: Check | None, unit: str) -> str:
+def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
     """A band in words."""
     if check is None:
         return ""
     if check.low is None or check.high is None:
-        return f"learning, {count(check.n, 'run')} so far"
-    return f"usual: {figure(check.low, unit)} to {figure(check.high, unit)}"
+        return f"learning, {format_count(check.n, 'run')} so far"
+    return f"usual: {format_measure(check.low, unit)} to {format_measure(check.high, unit)}"
 
 
-def formulas(measures: Sequence[str]) -> str:
+def describe_formulas(measures: Sequence[str]) -> str:
     """How each measure comes about, for a person who looks at its chart."""
-    told = [one for name, one in MEASURES.items() if name in measures]
-    return sentence("; ".join(f"{one.label}: {one.formula}" for one in told))
+    told = [one for name, one in METRICS.items() if name in measures]
+    return capitalize_first("; ".join(f"{one.label}: {one.formula}" for one in told))
 
 
-def basis(runs: Sequence[Account], window: str, now: datetime) -> str:
+def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
     """Over which window a chart is, how many runs it rests on, and when it was last added to."""
     if not runs:
         return f"{window}, no run yet"
     last = runs[-1]
-    return f"{window}, {count(len(runs), 'run')}, last one {clock(last.started_at, now)} (run {last.run})"
+    count = format_count(len(runs), "run")
+    return f"{window}, {count}, last one {format_clock(last.started_at, now)} (run {last.run})"
 
 
-def _row_html(row: Row) -> str:
+def _row_html(row: ChartTableRow) -> str:
     cells = "".join(f'<td class="mm-number">{escape(cell)}</td>' for cell in row.cells)
     return (
         f'<tr><th scope="row"><a class="mm-link" href="{row.url}">{row.run}</a></th>'
@@ -167,14 +187,18 @@ def _run_path() -> tuple[str, str]:
     return before, after
 
 
-def _chart(lines: Sequence[Line], runs: Sequence[Account], bands: Bands, unit: str) -> dict[str, Any]:
+def _chart_data(
+    lines: Sequence[ChartLine], runs: Sequence[RunMetrics], bands: ChecksByMeasure, unit: str
+) -> dict[str, Any]:
     first = lines[0]
     checks = [bands.get((account.run, first.measure, first.resource)) for account in runs]
-    chart = _axis(runs) | {
+    chart = _run_axis(runs) | {
         "kind": "line",
         "unit": unit,
-        "zero": unit in FROM_ZERO,
-        "lines": [{"name": line.name, "values": [line.value(account) for account in runs]} for line in lines],
+        "zero": unit in ZERO_BASED_UNITS,
+        "lines": [
+            {"name": line.name, "values": [line.value_of(account) for account in runs]} for line in lines
+        ],
     }
     if any(check is not None and check.low is not None for check in checks):
         chart["low"] = [check.low if check else None for check in checks]
@@ -182,31 +206,31 @@ def _chart(lines: Sequence[Line], runs: Sequence[Account], bands: Bands, unit: s
     return chart
 
 
-def _axis(runs: Sequence[Account]) -> dict[str, Any]:
+def _run_axis(runs: Sequence[RunMetrics]) -> dict[str, Any]:
     return {
-        "labels": stamps(account.started_at for account in runs),
+        "labels": format_datetimes(account.started_at for account in runs),
         "runs": [account.run for account in runs],
         "urls": run_url(0),
     }
 
 
-def _said(title: str, values: Sequence[float], unit: str) -> str:
+def _describe_chart(title: str, values: Sequence[float], unit: str) -> str:
     if not values:
         return f"{title}: no run has measured it yet."
-    low, high, last = (figure(value, unit) for value in (min(values), max(values), values[-1]))
-    return f"{title} over {count(len(values), 'run')}: from {low} to {high}, last {last}."
+    low, high, last = (format_measure(value, unit) for value in (min(values), max(values), values[-1]))
+    return f"{title} over {format_count(len(values), 'run')}: from {low} to {high}, last {last}."
 
 
-def _table(headings: list[str], runs: Sequence[Account], cells: Iterable[list[str]]) -> Table:
-    began = stamps(account.started_at for account in reversed(runs))
+def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterable[list[str]]) -> ChartTable:
+    began = format_datetimes(account.started_at for account in reversed(runs))
     rows = [
-        Row(account.run, run_url(account.run), at, row)
+        ChartTableRow(account.run, run_url(account.run), at, row)
         for account, at, row in zip(reversed(runs), began, cells, strict=True)
     ]
-    return Table(headings, rows)
+    return ChartTable(headings, rows)
 
 
-def _others(runs: Sequence[Account]) -> str:
+def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
     """How many ended otherwise, worst first."""
     counted = [
         (status, sum(account.status == status for account in runs))

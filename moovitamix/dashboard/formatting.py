@@ -11,115 +11,120 @@ from typing import Final
 from django.utils import timezone
 
 # From so many of a unit on, the next larger one is easier to grasp: 90 s is 1.5 min, 89 s are seconds.
-SPANS: Final = (("s", 1.0, 90.0), ("min", 60.0, 90.0), ("h", 3600.0, 48.0), ("days", 86400.0, float("inf")))
-SPELT: Final = {"s": "second", "min": "minute", "h": "hour", "days": "day"}
-BYTES: Final = ("B", "kB", "MB", "GB", "TB")
-THIN: Final = "\N{NARROW NO-BREAK SPACE}"
+DURATION_UNITS: Final = (
+    ("s", 1.0, 90.0),
+    ("min", 60.0, 90.0),
+    ("h", 3600.0, 48.0),
+    ("days", 86400.0, float("inf")),
+)
+UNIT_NAMES: Final = {"s": "second", "min": "minute", "h": "hour", "days": "day"}
+BYTE_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
 NOT_MEASURED: Final = "not measured"
 
 
-def figure(value: float | None, unit: str) -> str:
+def format_measure(value: float | None, unit: str) -> str:
     """A measured value in its unit: rows, seconds, bytes, share (0 to 1) or any other word."""
     if value is None:
         return NOT_MEASURED
     if unit == "seconds":
-        return short_span(value)
+        return format_duration(value)
     if unit == "bytes":
-        return size(value)
+        return format_bytes(value)
     if unit == "share":
-        return percent(value)
-    return f"{number(value)}{THIN}{unit}" if unit == "rows/s" else number(value)
+        return format_percent(value)
+    return f"{format_number(value)}{THIN_SPACE}{unit}" if unit == "rows/s" else format_number(value)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Thousands apart, and no more digits than say something: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
-    return text.replace(",", THIN)
+    return text.replace(",", THIN_SPACE)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """0.125 is 12.5 %; what is not nothing is never shown as 0 %."""
     if 0 < share < 0.001:
-        return f"< 0.1{THIN}%"
+        return f"< 0.1{THIN_SPACE}%"
     text = f"{100 * share:.1f}".removesuffix(".0")
-    return f"{text}{THIN}%"
+    return f"{text}{THIN_SPACE}%"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Bytes in steps of 1 000, as disks and networks are sold."""
-    for unit in BYTES[:-1]:
+    for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
-            return f"{number(count)}{THIN}{unit}"
+            return f"{format_number(count)}{THIN_SPACE}{unit}"
         count /= 1000
-    return f"{number(count)}{THIN}{BYTES[-1]}"
+    return f"{format_number(count)}{THIN_SPACE}{BYTE_UNITS[-1]}"
 
 
-def short_span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A measured duration: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
     if 0 < abs(seconds) < 0.1:
-        return f"{number(1000 * seconds)}{THIN}ms"
+        return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
-        return f"{seconds:.2g}{THIN}s"
-    unit, length, _ = _unit(seconds)
-    return f"{number(seconds / length)}{THIN}{unit}"
+        return f"{seconds:.2g}{THIN_SPACE}s"
+    unit, length, _ = _duration_unit(seconds)
+    return f"{format_number(seconds / length)}{THIN_SPACE}{unit}"
 
 
-def span(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """How old or how far away something is, in words: 1 second, 4 minutes, 6 hours."""
-    unit, length, _ = _unit(max(seconds, 0.0))
+    unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
-    return f"{count} {SPELT[unit]}{'' if count == 1 else 's'}"
+    return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
 
 
-def since(moment: datetime, now: datetime) -> str:
-    return f"{span((now - moment).total_seconds())} ago"
+def format_time_ago(moment: datetime, now: datetime) -> str:
+    return f"{format_age((now - moment).total_seconds())} ago"
 
 
-def until(moment: datetime, now: datetime) -> str:
-    return f"in {span((moment - now).total_seconds())}"
+def format_time_until(moment: datetime, now: datetime) -> str:
+    return f"in {format_age((moment - now).total_seconds())}"
 
 
-def clock(moment: datetime, now: datetime) -> str:
+def format_clock(moment: datetime, now: datetime) -> str:
     """The time alone where it was today, else with its day; in TIME_ZONE."""
     local = timezone.localtime(moment)
     is_today = local.date() == timezone.localtime(now).date()
     return f"{local:%H:%M}" if is_today else f"{local:%Y-%m-%d %H:%M}"
 
 
-def stamp(moment: datetime) -> str:
+def format_datetime(moment: datetime) -> str:
     """Day and time in TIME_ZONE."""
-    return _stamp(moment, timezone.get_current_timezone())
+    return _format_datetime(moment, timezone.get_current_timezone())
 
 
-def stamps(moments: Iterable[datetime]) -> list[str]:
+def format_datetimes(moments: Iterable[datetime]) -> list[str]:
     zone = timezone.get_current_timezone()
-    return [_stamp(moment, zone) for moment in moments]
+    return [_format_datetime(moment, zone) for moment in moments]
 
 
 @lru_cache(maxsize=1024)
-def _stamp(moment: datetime, zone: tzinfo) -> str:
+def _format_datetime(moment: datetime, zone: tzinfo) -> str:
     """Remembered: the page of a run writes the same sixty moments three thousand times."""
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
-def count(n: int, noun: str) -> str:
+def format_count(n: int, noun: str) -> str:
     """1 run, 2 runs."""
-    return f"{number(n)} {noun}{'' if n == 1 else 's'}"
+    return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
 
 
-def every(seconds: float) -> str:
+def format_interval(seconds: float) -> str:
     """How often something repeats: every minute, every 15 minutes, every 90 seconds."""
-    for unit, length, _ in reversed(SPANS):
+    for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)
-            return f"every {SPELT[unit]}" if times == 1 else f"every {times} {SPELT[unit]}s"
-    return f"every {number(seconds)} seconds"
+            return f"every {UNIT_NAMES[unit]}" if times == 1 else f"every {times} {UNIT_NAMES[unit]}s"
+    return f"every {format_number(seconds)} seconds"
 
 
-def sentence(text: str) -> str:
+def capitalize_first(text: str) -> str:
     """With a capital at its beginning."""
     return text[:1].upper() + text[1:]
 
 
-def _unit(seconds: float) -> tuple[str, float, float]:
-    return next(unit for unit in SPANS if abs(seconds) < unit[1] * unit[2])
+def _duration_unit(seconds: float) -> tuple[str, float, float]:
+    return next(unit for unit in DURATION_UNITS if abs(seconds) < unit[1] * unit[2])

@@ -6,11 +6,18 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ingestion.models import Heartbeat, Incident, IngestionRun
-from ingestion.monitoring.run_metrics import APPLIED, WHOLE, Account
-from moovitamix.dashboard.formatting import clock, count, number, sentence, span, until
-from moovitamix.dashboard.queries import Past, Sign, Trouble
+from ingestion.monitoring.run_metrics import APPLIED_STATUSES, WHOLE_RUN, RunMetrics
+from moovitamix.dashboard.formatting import (
+    capitalize_first,
+    format_age,
+    format_clock,
+    format_count,
+    format_number,
+    format_time_until,
+)
+from moovitamix.dashboard.queries import IncidentSummary, RunWindow, ServiceHeartbeat
 
-ENDS: Final = {
+OUTCOME_PHRASES: Final = {
     "succeeded": "succeeded",
     "partial": "took in only part of the data",
     "failed": "failed; the catalogue is as it was",
@@ -20,7 +27,7 @@ ENDS: Final = {
 
 
 @dataclass(frozen=True)
-class Headline:
+class StatusHeadline:
     """Attributes: tone: well, warning, critical or empty."""
 
     tone: str
@@ -28,67 +35,79 @@ class Headline:
     detail: str = ""
 
 
-def headline(
-    past: Past,
-    troubles: Sequence[Trouble],
-    signs: Sequence[Sign],
+def build_headline(
+    past: RunWindow,
+    incidents: Sequence[IncidentSummary],
+    heartbeats: Sequence[ServiceHeartbeat],
     next_due: datetime | None,
     now: datetime,
     *,
-    oldest: timedelta,
-) -> Headline:
+    max_data_age: timedelta,
+) -> StatusHeadline:
     """How things stand; incidents decide, and what nobody has looked at yet is told all the same.
 
     Args:
         oldest: data of this age is stale.
     """
     last, data = past.last_finished, past.last_applied
-    state = _state(last, data, next_due, now)
-    told = sentence(state)
-    critical = [one for one in troubles if one.incident.severity == Incident.Severity.CRITICAL]
+    state = _state_sentence(last, data, next_due, now)
+    told = capitalize_first(state)
+    critical = [one for one in incidents if one.incident.severity == Incident.Severity.CRITICAL]
     if critical:
-        return Headline("critical", _wrong(critical, troubles), told)
+        return StatusHeadline("critical", _incident_title(critical, incidents), told)
     if last is None:
-        return Headline("empty", "Nothing was read yet", told)
-    if last.status not in APPLIED:
-        return Headline("critical", f"Run {last.pk} {ENDS[last.status]}", told)
-    warning = _wrong(troubles, troubles) if troubles else _untold(last, data, signs, now - oldest)
-    return Headline("warning", warning, told) if warning else Headline("well", f"All is well: {state}")
+        return StatusHeadline("empty", "Nothing was read yet", told)
+    if last.status not in APPLIED_STATUSES:
+        return StatusHeadline("critical", f"Run {last.pk} {OUTCOME_PHRASES[last.status]}", told)
+    warning = (
+        _incident_title(incidents, incidents)
+        if incidents
+        else _unreported_problem(last, data, heartbeats, now - max_data_age)
+    )
+    return (
+        StatusHeadline("warning", warning, told)
+        if warning
+        else StatusHeadline("well", f"All is well: {state}")
+    )
 
 
-def _untold(last: IngestionRun, data: Account | None, signs: Sequence[Sign], oldest: datetime) -> str:
+def _unreported_problem(
+    last: IngestionRun, data: RunMetrics | None, signs: Sequence[ServiceHeartbeat], oldest: datetime
+) -> str:
     """What is not as it should be though no incident says so; empty: nothing."""
     silent = next((sign for sign in signs if sign.part == Heartbeat.Part.WATCHDOG and sign.is_silent), None)
     if silent is not None:
         # Of all parts the only one whose silence opens no incident.
         return f"Nobody watches: the watchdog was last seen {silent.seen}"
-    if data is None or _end(data) < oldest:
+    if data is None or _data_end(data) < oldest:
         return "The data is old, and no run has renewed it"
-    return f"Run {last.pk} {ENDS['partial']}" if last.status == IngestionRun.Status.PARTIAL else ""
+    return f"Run {last.pk} {OUTCOME_PHRASES['partial']}" if last.status == IngestionRun.Status.PARTIAL else ""
 
 
-def _wrong(first: Sequence[Trouble], troubles: Sequence[Trouble]) -> str:
+def _incident_title(first: Sequence[IncidentSummary], troubles: Sequence[IncidentSummary]) -> str:
     more = len(troubles) - 1
-    return first[0].subject + (f", and {count(more, 'more incident')}" if more else "")
+    return first[0].subject + (f", and {format_count(more, 'more incident')}" if more else "")
 
 
-def _state(last: IngestionRun | None, data: Account | None, next_due: datetime | None, now: datetime) -> str:
+def _state_sentence(
+    last: IngestionRun | None, data: RunMetrics | None, next_due: datetime | None, now: datetime
+) -> str:
     """The last run, the age of the data and the next run: "last run 02:00, 1 012 songs read, ..."."""
     parts = []
     if last is not None:
-        parts.append(f"last run {clock(last.started_at, now)}{_read(last, data)}")
+        parts.append(f"last run {format_clock(last.started_at, now)}{_read_summary(last, data)}")
     if data is not None:
-        parts.append(f"data {span((now - _end(data)).total_seconds())} old")
-    due = f"next run {until(next_due, now)}" if next_due else "no run is scheduled"
+        parts.append(f"data {format_age((now - _data_end(data)).total_seconds())} old")
+    due = f"next run {format_time_until(next_due, now)}" if next_due else "no run is scheduled"
     return f"{', '.join(parts)}; {due}." if parts else f"{due}."
 
 
-def _read(last: IngestionRun, data: Account | None) -> str:
+def _read_summary(last: IngestionRun, data: RunMetrics | None) -> str:
     if data is None or data.run != last.pk:
         return f" {last.status}"
     songs, new = (data.values.get((name, "songs"), 0.0) for name in ("received", "new"))
-    return f", {number(songs)} songs read, {number(new)} new"
+    return f", {format_number(songs)} songs read, {format_number(new)} new"
 
 
-def _end(data: Account) -> datetime:
-    return data.started_at + timedelta(seconds=data.values.get(("duration", WHOLE), 0.0))
+def _data_end(data: RunMetrics) -> datetime:
+    return data.started_at + timedelta(seconds=data.values.get(("duration", WHOLE_RUN), 0.0))

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from ingestion.models import IngestionRun
 from ingestion.schedules import next_due
 
-HEADLINES = {
+RUN_HEADLINES = {
     "running": "Run {pk} is at work",
     "succeeded": "The last run succeeded",
     "partial": "The last run is partial: look at why",
@@ -19,8 +19,8 @@ HEADLINES = {
     "refused": "The last run was refused: the source looks like another catalogue",
     "abandoned": "The last run died half-way; the next one goes on from there",
 }
-NO_RUN = "Start a run with “Run now” on the page of the runs, or with: python manage.py runingest"
-PAGES = {
+NO_RUN_HINT = "Start a run with “Run now” on the page of the runs, or with: python manage.py runingest"
+SIDEBAR_SECTIONS = {
     "Ingestion": [
         ("Operations", "monitoring", "home"),
         ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
@@ -60,31 +60,31 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     last = runs[0] if runs else None
     context.update(
         last_run=last,
-        headline=HEADLINES[last.status].format(pk=last.pk) if last else "Nothing was read yet",
-        detail=_detail(last) if last else NO_RUN,
+        headline=RUN_HEADLINES[last.status].format(pk=last.pk) if last else "Nothing was read yet",
+        detail=_run_detail(last) if last else NO_RUN_HINT,
         reports=list(last.reports.all()) if last else [],
         next_due=next_due(timezone.now()),
         runs={
             "headers": ["Run", "Status", "Started (UTC)", "Rows", "New", "Changed", "Rejected"],
-            "rows": [_row(run) for run in runs],
+            "rows": [_run_row(run) for run in runs],
         },
     )
     return context
 
 
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar: what a person looks for, by their words."""
     return [
         {
             "title": title,
             "separator": True,
-            "items": [_entry(request, *entry) for entry in entries],
+            "items": [_sidebar_entry(request, *entry) for entry in entries],
         }
-        for title, entries in PAGES.items()
+        for title, entries in SIDEBAR_SECTIONS.items()
     ]
 
 
-def _entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
+def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse_lazy(page)}
     if page == "home":
         # Every path holds "/", and so this entry would always look chosen.
@@ -92,12 +92,12 @@ def _entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, A
     return entry
 
 
-def _detail(run: IngestionRun) -> str:
+def _run_detail(run: IngestionRun) -> str:
     started = f"Started {run.started_at:%Y-%m-%d %H:%M} UTC."
     return " ".join(part for part in (started, run.error, f"{run.summary}." if run.summary else "") if part)
 
 
-def _row(run: IngestionRun) -> list[SafeString | str | int]:
+def _run_row(run: IngestionRun) -> list[SafeString | str | int]:
     url = reverse("run", args=[run.pk])
     return [
         format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Run {}</a>', url, run.pk),

@@ -10,18 +10,18 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.metrics_core import Metric
 
 from ingestion.models import RESOURCES, IngestionRun, Rejection, ResourceReport
-from ingestion.monitoring.checks.freshness import brought_in
+from ingestion.monitoring.checks.freshness import last_import_times
 from ingestion.pipeline.rejections import UNKNOWN_USER
 
 Status = IngestionRun.Status
-FINISHED: Final = [status.value for status in Status if status != Status.RUNNING]
-KINDS: Final = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "missing")
-LATENCIES: Final = {"latency_p50": "0.5", "latency_p95": "0.95", "latency_max": "1"}
+FINISHED_STATUSES: Final = [status.value for status in Status if status != Status.RUNNING]
+ROW_COUNTS: Final = ("received", "new", "changed", "unchanged", "rejected", "duplicates", "missing")
+LATENCY_QUANTILES: Final = {"latency_p50": "0.5", "latency_p95": "0.95", "latency_max": "1"}
 
 
-def runs(now: datetime) -> Iterator[Metric]:
+def run_metrics(now: datetime) -> Iterator[Metric]:
     """How many runs ended how; those that only tried are left out here and below."""
-    groups = _real().order_by().values("status").annotate(n=Count("pk"), last=Max("finished_at"))
+    groups = _real_runs().order_by().values("status").annotate(n=Count("pk"), last=Max("finished_at"))
     found = {group["status"]: group for group in groups}
     kept = Gauge("moovitamix_runs", "Runs that are kept, by how they ended.", labels=["status"])
     last = Gauge("moovitamix_run_end_timestamp_seconds", "When a run last ended so.", labels=["status"])
@@ -33,30 +33,30 @@ def runs(now: datetime) -> Iterator[Metric]:
     yield from (kept, last)
 
 
-def last_run(now: datetime) -> Iterator[Metric]:
+def last_run_metrics(now: datetime) -> Iterator[Metric]:
     """The run at work, and the last one that is over."""
-    newest = list(_real()[:2])
+    newest = list(_real_runs()[:2])
     at_work = newest[0] if newest and newest[0].status == Status.RUNNING else None
-    yield from _at_work(at_work)
+    yield from _running_run_metrics(at_work)
     over = next((run for run in newest if run.status != Status.RUNNING), None)
     if over is None:
         return
     status = Gauge("moovitamix_last_run_status", "1 for how the last run ended.", labels=["status"])
-    for name in FINISHED:
+    for name in FINISHED_STATUSES:
         status.add_metric([name], over.status == name)
     yield status
-    yield from _numbers(over)
-    yield from _by_resource(over)
+    yield from _last_run_totals(over)
+    yield from _last_run_resources(over)
 
 
-def data(now: datetime) -> Iterator[Metric]:
+def data_age_metrics(now: datetime) -> Iterator[Metric]:
     """How young each resource is: when the last run was over that took its rows in."""
     ends = Gauge(
         "moovitamix_data_read_timestamp_seconds",
         "End of the last run that took the resource's rows in.",
         labels=["resource"],
     )
-    for resource, at in sorted(brought_in().items()):
+    for resource, at in sorted(last_import_times().items()):
         ends.add_metric([resource], at.timestamp())
     yield ends
     yield Gauge(
@@ -64,7 +64,7 @@ def data(now: datetime) -> Iterator[Metric]:
     )
 
 
-def rejections(now: datetime) -> Iterator[Metric]:
+def rejection_metrics(now: datetime) -> Iterator[Metric]:
     """Refused rows that wait; a class and not the reason's text, of which there may be many."""
     kind = Case(When(reason=UNKNOWN_USER, then=Value("unknown_user")), default=Value("invalid"))
     groups = Rejection.objects.filter(resolved_at=None).order_by().values("resource", kind=kind)
@@ -78,11 +78,11 @@ def rejections(now: datetime) -> Iterator[Metric]:
     yield waiting
 
 
-def _real() -> "QuerySet[IngestionRun]":
+def _real_runs() -> "QuerySet[IngestionRun]":
     return IngestionRun.objects.filter(dry_run=False)
 
 
-def _at_work(run: IngestionRun | None) -> Iterator[Metric]:
+def _running_run_metrics(run: IngestionRun | None) -> Iterator[Metric]:
     yield Gauge("moovitamix_run_in_progress", "1 while a run is at work.", 1 if run else 0)
     if run is None:
         return
@@ -95,7 +95,7 @@ def _at_work(run: IngestionRun | None) -> Iterator[Metric]:
     )
 
 
-def _numbers(run: IngestionRun) -> Iterator[Metric]:
+def _last_run_totals(run: IngestionRun) -> Iterator[Metric]:
     ended = run.finished_at or run.started_at
     for name, about, value in (
         ("number", "Its number, as in the admin", run.pk),
@@ -110,7 +110,7 @@ def _numbers(run: IngestionRun) -> Iterator[Metric]:
         yield Gauge(f"moovitamix_last_run_{name}", f"{about}; of the last run.", value)
 
 
-def _by_resource(run: IngestionRun) -> Iterator[Metric]:
+def _last_run_resources(run: IngestionRun) -> Iterator[Metric]:
     rows = Gauge("moovitamix_last_run_rows", "Rows of the last run.", labels=["resource", "kind"])
     asked = Gauge("moovitamix_last_run_requests", "Requests of the last run.", labels=["resource"])
     failed = Gauge(
@@ -122,15 +122,15 @@ def _by_resource(run: IngestionRun) -> Iterator[Metric]:
         labels=["resource", "quantile"],
     )
     for report in ResourceReport.objects.filter(run=run):
-        for kind in KINDS:
+        for kind in ROW_COUNTS:
             rows.add_metric([report.resource, kind], getattr(report, kind))
         asked.add_metric([report.resource], report.requests)
         failed.add_metric([report.resource], sum(report.errors.values()))
-        for name, quantile in LATENCIES.items():
+        for name, quantile in LATENCY_QUANTILES.items():
             value = getattr(report, name)
             if value is not None:
                 latency.add_metric([report.resource, quantile], value)
     yield from (rows, asked, failed, latency)
 
 
-FAMILIES: Final = (runs, last_run, data, rejections)
+METRIC_READERS: Final = (run_metrics, last_run_metrics, data_age_metrics, rejection_metrics)

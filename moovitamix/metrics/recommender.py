@@ -10,17 +10,17 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.metrics_core import Metric
 
 from recommender.models import CandidateList, Feedback, ServedList, TrainingRun
-from recommender.registry.registry import champion_row
+from recommender.registry.registry import current_champion
 
 HOUR: Final = timedelta(hours=1)
 # Feedback is found by its number alone; more in an hour are counted as so many.
-MOST_EVENTS: Final = 200_000
+MAX_COUNTED_EVENTS: Final = 200_000
 Status = TrainingRun.Status
 
 
-def champion(now: datetime) -> Iterator[Metric]:
+def champion_metrics(now: datetime) -> Iterator[Metric]:
     """The version that serves; without one its metrics are not there."""
-    version = champion_row()
+    version = current_champion()
     yield Gauge("moovitamix_champion", "1 if some version is champion.", 1 if version else 0)
     yield Gauge(
         "moovitamix_model_age_limit_seconds", "MAX_MODEL_AGE_DAYS.", settings.MAX_MODEL_AGE_DAYS * 86_400
@@ -44,7 +44,7 @@ def champion(now: datetime) -> Iterator[Metric]:
             yield Gauge(f"moovitamix_champion_{name}", f"{about}; of the champion.", value)
 
 
-def trainings(now: datetime) -> Iterator[Metric]:
+def training_metrics(now: datetime) -> Iterator[Metric]:
     groups = TrainingRun.objects.order_by().values("status").annotate(n=Count("pk"), last=Max("finished_at"))
     found = {group["status"]: group for group in groups}
     kept = Gauge("moovitamix_trainings", "Trainings that are kept, by how they ended.", labels=["status"])
@@ -57,7 +57,7 @@ def trainings(now: datetime) -> Iterator[Metric]:
     yield from (kept, last)
 
 
-def last_training(now: datetime) -> Iterator[Metric]:
+def last_training_metrics(now: datetime) -> Iterator[Metric]:
     training = TrainingRun.objects.exclude(finished_at=None).first()
     if training is None or training.finished_at is None:
         return
@@ -69,7 +69,7 @@ def last_training(now: datetime) -> Iterator[Metric]:
         yield Gauge(f"moovitamix_last_training_{name}", f"{about}; of the last training.", value)
 
 
-def shelves(now: datetime) -> Iterator[Metric]:
+def candidate_list_metrics(now: datetime) -> Iterator[Metric]:
     newest = CandidateList.objects.values_list("made_at", flat=True).first()
     if newest is not None:
         yield Gauge(
@@ -77,9 +77,9 @@ def shelves(now: datetime) -> Iterator[Metric]:
         )
 
 
-def served(now: datetime) -> Iterator[Metric]:
+def served_list_metrics(now: datetime) -> Iterator[Metric]:
     recent = ServedList.objects.filter(generated_at__gt=now - HOUR).order_by()
-    found = _by("arm", recent.values("arm").annotate(n=Count("pk"), took=Avg("milliseconds")))
+    found = _index_by("arm", recent.values("arm").annotate(n=Count("pk"), took=Avg("milliseconds")))
     lists = Gauge("moovitamix_lists_last_hour", "Lists that were served.", labels=["arm"])
     took = Gauge("moovitamix_list_seconds_last_hour", "Mean time of drawing those measured.", labels=["arm"])
     for arm in ServedList.Arm.values:
@@ -90,18 +90,27 @@ def served(now: datetime) -> Iterator[Metric]:
     yield from (lists, took)
 
 
-def feedback(now: datetime) -> Iterator[Metric]:
+def feedback_metrics(now: datetime) -> Iterator[Metric]:
     newest = Subquery(Feedback.objects.order_by("-pk").values("pk")[:1])
-    recent = Feedback.objects.filter(pk__gt=newest - MOST_EVENTS, received_at__gt=now - HOUR).order_by()
-    found = _by("kind", recent.values("kind").annotate(n=Count("pk")))
+    recent = Feedback.objects.filter(
+        pk__gt=newest - MAX_COUNTED_EVENTS, received_at__gt=now - HOUR
+    ).order_by()
+    found = _index_by("kind", recent.values("kind").annotate(n=Count("pk")))
     events = Gauge("moovitamix_feedback_last_hour", "What listeners said or did.", labels=["kind"])
     for kind in Feedback.Kind.values:
         events.add_metric([kind], found[kind]["n"] if kind in found else 0)
     yield events
 
 
-def _by(name: str, groups: Any) -> dict[str, Any]:
+def _index_by(name: str, groups: Any) -> dict[str, Any]:
     return {group[name]: group for group in groups}
 
 
-FAMILIES: Final = (champion, trainings, last_training, shelves, served, feedback)
+METRIC_READERS: Final = (
+    champion_metrics,
+    training_metrics,
+    last_training_metrics,
+    candidate_list_metrics,
+    served_list_metrics,
+    feedback_metrics,
+)

@@ -11,14 +11,14 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.metrics_core import Metric
 
 from ingestion.alerts.incidents import open_incidents
-from ingestion.jobs.heartbeats import pulses
+from ingestion.jobs.heartbeats import latest_heartbeats
 from ingestion.models import Incident, Notification
 from ingestion.services import queue_length
 
 logger = logging.getLogger(__name__)
 
 
-def incidents(now: datetime) -> Iterator[Metric]:
+def incident_metrics(now: datetime) -> Iterator[Metric]:
     """What is wrong now; both severities are always there, so that a rule can say that nothing is."""
     groups = open_incidents().order_by().values("severity", "kind").annotate(n=Count("pk"))
     by_kind = Gauge("moovitamix_incidents_open", "What is wrong now.", labels=["severity", "kind"])
@@ -34,7 +34,7 @@ def incidents(now: datetime) -> Iterator[Metric]:
     yield from (by_kind, of_severity)
 
 
-def messages(now: datetime) -> Iterator[Metric]:
+def notification_metrics(now: datetime) -> Iterator[Metric]:
     groups = Notification.objects.order_by().values("channel", "state").annotate(n=Count("pk"))
     kept = Gauge("moovitamix_messages", "Messages that are kept, by state.", labels=["channel", "state"])
     for group in groups:
@@ -42,17 +42,17 @@ def messages(now: datetime) -> Iterator[Metric]:
     yield kept
 
 
-def parts(now: datetime) -> Iterator[Metric]:
+def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
     """Signs of life; a part that was never started has none."""
     alive = Gauge(
         "moovitamix_part_seen_timestamp_seconds", "When this part last gave a sign of life.", labels=["part"]
     )
-    for part, pulse in sorted(pulses().items()):
+    for part, pulse in sorted(latest_heartbeats().items()):
         alive.add_metric([part], pulse.at.timestamp())
     yield alive
 
 
-def queue(now: datetime) -> Iterator[Metric]:
+def queue_metrics(now: datetime) -> Iterator[Metric]:
     """How many tasks wait; without the broker nobody knows, and the other metrics are there all the same."""
     length: int | None
     try:
@@ -67,4 +67,4 @@ def queue(now: datetime) -> Iterator[Metric]:
     yield Gauge("moovitamix_queue_length_limit", "MAX_QUEUE_LENGTH.", settings.MAX_QUEUE_LENGTH)
 
 
-FAMILIES: Final = (incidents, messages, parts, queue)
+METRIC_READERS: Final = (incident_metrics, notification_metrics, heartbeat_metrics, queue_metrics)

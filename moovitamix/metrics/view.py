@@ -24,44 +24,46 @@ from recommender.api.authentication import KeyAuthentication
 
 logger = logging.getLogger(__name__)
 
-Family = Callable[[datetime], Iterable[Metric]]
-FAMILIES: Final[tuple[Family, ...]] = (
-    *ingestion.FAMILIES,
-    *services.FAMILIES,
-    *recommender.FAMILIES,
+MetricReader = Callable[[datetime], Iterable[Metric]]
+METRIC_READERS: Final[tuple[MetricReader, ...]] = (
+    *ingestion.METRIC_READERS,
+    *services.METRIC_READERS,
+    *recommender.METRIC_READERS,
 )
-HOW_TO_ASK: Final = (
+HOW_TO_AUTHENTICATE: Final = (
     "Send a key, as `Authorization: Bearer KEY` (python manage.py apikey prometheus --user USER), "
     "or log in to the admin."
 )
 
 
-class Tables(Collector):
+class DatabaseCollector(Collector):
     """Reads the metrics of one moment."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        for family in FAMILIES:
+        for family in METRIC_READERS:
             yield from family(self._now)
 
 
 @require_safe
-def metrics(request: HttpRequest) -> HttpResponse:
+def metrics_view(request: HttpRequest) -> HttpResponse:
     """Everything, in Prometheus' text or as OpenMetrics, as was asked for."""
     refusal = _refusal(request)
     if refusal:
-        return _plain(f"{refusal}\n", 401, **{"WWW-Authenticate": 'Bearer realm="MoovitaMix metrics"'})
+        return _text_response(
+            f"{refusal}\n", 401, **{"WWW-Authenticate": 'Bearer realm="MoovitaMix metrics"'}
+        )
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Tables(timezone.now()))
+    registry.register(DatabaseCollector(timezone.now()))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     try:
         body = encode(registry)
     except Error:
         # Half the metrics would look like a service that has no runs.
         logger.exception("metrics_not_read")
-        return _plain("The database does not answer.\n", 503)
+        return _text_response("The database does not answer.\n", 503)
     return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
@@ -78,8 +80,8 @@ def _refusal(request: HttpRequest) -> str:
     except Error:
         logger.exception("metrics_not_read")
         return "The database does not answer."
-    return "" if request.user.is_active and request.user.is_staff else HOW_TO_ASK
+    return "" if request.user.is_active and request.user.is_staff else HOW_TO_AUTHENTICATE
 
 
-def _plain(text: str, status: int, **headers: str) -> HttpResponse:
+def _text_response(text: str, status: int, **headers: str) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8", headers=headers)

@@ -12,12 +12,12 @@ from recommender.models import DriftReport, Experiment, ModelVersion, Promotion,
 
 DAY: Final = timedelta(days=1)
 # A drift must be found by the second look after it, of weeks that end on Sundays.
-FOUND_WITHIN: Final = timedelta(days=22)
-RAN: Final = IngestionRun.Status
+MAX_DRIFT_DELAY: Final = timedelta(days=22)
+RunStatus: Final = IngestionRun.Status
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedEvent:
     """One event as it happened.
 
     Attributes:
@@ -26,40 +26,40 @@ class Planted:
     """
 
     kind: str
-    told: str
+    description: str
     since: datetime
     until: datetime
     subject: str = ""
 
 
 @dataclass(frozen=True)
-class Finding:
+class EventFinding:
     """What the loop did about it, when it began to, and whether that was right."""
 
-    planted: Planted
-    did: str
+    event: PlantedEvent
+    reaction: str
     at: datetime | None
     is_right: bool | None  # None: the weeks were over before it could be
 
 
-Told = tuple[str, datetime | None, bool | None]
-NOTHING: Final[Told] = ("nothing", None, False)
+JudgedReaction = tuple[str, datetime | None, bool | None]
+NO_REACTION: Final[JudgedReaction] = ("nothing", None, False)
 
 
-def judged(planted: list[Planted]) -> list[Finding]:
+def judge_events(events: list[PlantedEvent]) -> list[EventFinding]:
     """One finding for each planted event, in order."""
-    return [Finding(one, *_JUDGES[one.kind](one)) for one in planted]
+    return [EventFinding(one, *_JUDGES[one.kind](one)) for one in events]
 
 
-def _outage(planted: Planted) -> Told:
-    return _runs(planted, RAN.FAILED, "failed")
+def _judge_outage(planted: PlantedEvent) -> JudgedReaction:
+    return _judge_runs(planted, RunStatus.FAILED, "failed")
 
 
-def _reset(planted: Planted) -> Told:
-    return _runs(planted, RAN.REFUSED, "refused: nothing was written")
+def _judge_catalogue_reset(planted: PlantedEvent) -> JudgedReaction:
+    return _judge_runs(planted, RunStatus.REFUSED, "refused: nothing was written")
 
 
-def _runs(planted: Planted, wanted: str, word: str) -> Told:
+def _judge_runs(planted: PlantedEvent, wanted: str, word: str) -> JudgedReaction:
     """Right where every run of the time ended so, an incident told of it, and the next run ended both."""
     during = _between(IngestionRun.objects.order_by("pk"), "started_at", planted)
     count = during.filter(status=wanted).count()
@@ -74,7 +74,7 @@ def _runs(planted: Planted, wanted: str, word: str) -> Told:
     return did, incident.opened_at, is_over and count == during.count()
 
 
-def _feed(planted: Planted) -> Told:
+def _judge_feed_fault(planted: PlantedEvent) -> JudgedReaction:
     """Right where the fault was told of, was over in the end, and no model was made anew because of it."""
     until = planted.until + DAY
     incidents = Incident.objects.filter(
@@ -85,7 +85,7 @@ def _feed(planted: Planted) -> Told:
         trigger=TrainingRun.Trigger.DRIFT, started_at__gte=planted.since, started_at__lt=until
     )
     if incident is None:
-        return NOTHING
+        return NO_REACTION
     is_over = incident.resolved_at is not None
     did = f"incident {incident.pk}: {incident.facts.get('fault', '')}"
     did += f"; over on {incident.resolved_at:%d %b}" if incident.resolved_at else "; still open"
@@ -93,19 +93,19 @@ def _feed(planted: Planted) -> Told:
     return did, incident.opened_at, is_over and not full.exists()
 
 
-def _drift(planted: Planted) -> Told:
+def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
     """Right where it was found in time, led to a full retrain, and that to a test or a refusal by a gate."""
     found = DriftReport.objects.filter(
         alarm=True, at__gte=planted.since, kind=DriftReport.Kind.LISTENING
     ).order_by("at")
     alarm = found.first()
     if alarm is None:
-        return NOTHING
+        return NO_REACTION
     training = TrainingRun.objects.filter(
         trigger=TrainingRun.Trigger.DRIFT, full=True, started_at__gte=alarm.at
     ).order_by("pk").first()  # fmt: skip
     did = f"alarm (effect {alarm.effect:.2f}, limit {alarm.limit:.2f})"
-    is_early = alarm.at < planted.since + FOUND_WITHIN
+    is_early = alarm.at < planted.since + MAX_DRIFT_DELAY
     if training is None or training.version is None:
         return f"{did}, no full retrain", alarm.at, False
     test = Experiment.objects.filter(challenger=training.version).first()
@@ -114,47 +114,51 @@ def _drift(planted: Planted) -> Told:
     return did, alarm.at, is_early
 
 
-def _worse(planted: Planted) -> Told:
+def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
     """Right where it was tested and lost, or never tested; and no listener had it as champion."""
     version = ModelVersion.objects.filter(label=planted.subject).first()
     if version is None:
-        return NOTHING
+        return NO_REACTION
     test = Experiment.objects.filter(challenger=version).first()
     reigned = Promotion.objects.filter(promoted=version).exists()
     if test is None:
         return f"{version.label} was refused by its gates", planted.since, not reigned
     lost = test.outcome in {Experiment.Outcome.REJECT, Experiment.Outcome.ROLLBACK}
-    did = f"{version.label}, {_told_of(test)}"
+    did = f"{version.label}, {_describe_experiment(test)}"
     return did, test.ended_at, lost and not reigned
 
 
-def _better(planted: Planted) -> Told:
+def _judge_better_method(planted: PlantedEvent) -> JudgedReaction:
     """Right where a version of the other method won a test against the champion that was planted."""
     tests = Experiment.objects.filter(champion__label=planted.subject, kind=Experiment.Kind.CHANGE)
     tests = tests.exclude(outcome=Experiment.Outcome.VOID).order_by("pk")
     won = tests.filter(outcome=Experiment.Outcome.PROMOTE).first()
     test = won or tests.first()
     if test is None:
-        return NOTHING
+        return NO_REACTION
     is_over = test.status == Experiment.Status.ENDED
-    return f"{test.challenger}, {_told_of(test)}", test.ended_at, won is not None if is_over else None
+    return (
+        f"{test.challenger}, {_describe_experiment(test)}",
+        test.ended_at,
+        won is not None if is_over else None,
+    )
 
 
-def _told_of(test: Experiment) -> str:
+def _describe_experiment(test: Experiment) -> str:
     last = test.decisions.first()
     rounds = f" {last.evidence['wins']} : {last.evidence['losses']} rounds" if last else ""
     return f"experiment {test.pk}: {test.get_outcome_display() or test.get_status_display()}{rounds}"
 
 
-def _between(rows: QuerySet, name: str, planted: Planted) -> QuerySet:  # type: ignore[type-arg]
+def _between(rows: QuerySet, name: str, planted: PlantedEvent) -> QuerySet:  # type: ignore[type-arg]
     return rows.filter(**{f"{name}__gte": planted.since, f"{name}__lt": planted.until})
 
 
-_JUDGES: Final[Mapping[str, Callable[[Planted], Told]]] = {
-    "outage": _outage,
-    "reset": _reset,
-    "feed": _feed,
-    "drift": _drift,
-    "worse": _worse,
-    "better": _better,
+_JUDGES: Final[Mapping[str, Callable[[PlantedEvent], JudgedReaction]]] = {
+    "outage": _judge_outage,
+    "reset": _judge_catalogue_reset,
+    "feed": _judge_feed_fault,
+    "drift": _judge_drift,
+    "worse": _judge_worse_version,
+    "better": _judge_better_method,
 }

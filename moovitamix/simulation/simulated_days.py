@@ -23,14 +23,14 @@ from recommender.retraining import retrain_now
 logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
-BY: Final = "the rehearsal"
+SIMULATION_ACTOR: Final = "the rehearsal"
 # Of the songs' rows: whoever is spoiled has every song's taste and company from another song.
-SHIFTED: Final = 0.5
+SHIFT_SHARE: Final = 0.5
 # What a version knows of each song and listeners react to; where songs belong stays as it was.
-SPOILED: Final = ("taste", "content", "company", "listeners")
+SPOILED_ARRAYS: Final = ("taste", "content", "company", "listeners")
 
 
-class Clock:
+class SimulatedClock:
     """Time as the rehearsal has it: set by hand, and going on at its usual pace from there."""
 
     def __init__(self, start: datetime) -> None:
@@ -40,13 +40,13 @@ class Clock:
     def __call__(self) -> datetime:
         return self._moment + timedelta(seconds=time.monotonic() - self._since)
 
-    def set(self, moment: datetime) -> None:
+    def move_to(self, moment: datetime) -> None:
         """Go to this moment, never back; what is remembered for some seconds is forgotten."""
         self._moment, self._since = max(moment, self()), time.monotonic()
-        assignment.RUNNING.forget()
+        assignment.RUNNING_EXPERIMENTS.invalidate()
 
     @contextmanager
-    def rules(self) -> Iterator[None]:
+    def replace_system_time(self) -> Iterator[None]:
         """While inside, it is this time for the whole process: only for one that does nothing else."""
         real = timezone.now
         timezone.now = self
@@ -56,35 +56,37 @@ class Clock:
             timezone.now = real
 
 
-def found(method: str) -> None:
+def train_first_champion(method: str) -> None:
     """The first model, which becomes champion.
 
     Raises:
         RuntimeError: it does not.
     """
-    run = retrain_now(method=method, promote=True, by=BY)
-    if registry.champion_row() is None:
+    run = retrain_now(method=method, promote=True, by=SIMULATION_ACTOR)
+    if registry.current_champion() is None:
         raise RuntimeError(f"The first training made no champion: {run.error or run.summary}")
 
 
-def morning(day: datetime, clock: Clock, storage: Path, after_look: Callable[[], object]) -> None:
+def run_daily_tasks(
+    day: datetime, clock: SimulatedClock, storage: Path, after_review: Callable[[], object]
+) -> None:
     """A day's tasks, each at its hour; what one raises is logged, as a worker does, and the day goes on.
 
     Args:
         day: its midnight.
         after_look: what is done once the tests were judged.
     """
-    _at(clock, day, 2.5, storage, tasks.prepare_shelves)
+    _run_at(clock, day, 2.5, storage, tasks.prepare_shelves)
     if day.weekday() == SUNDAY:
-        _at(clock, day, 4, storage, tasks.learn_weekly)
-    _at(clock, day, 5, storage, tasks.look_daily)
-    _at(clock, day, 5.5, storage, after_look)
+        _run_at(clock, day, 4, storage, tasks.learn_weekly)
+    _run_at(clock, day, 5, storage, tasks.look_daily)
+    _run_at(clock, day, 5.5, storage, after_review)
     if day.weekday() == MONDAY:
-        _at(clock, day, 6, storage, tasks.check_drift)
-    _at(clock, day, 6.5, storage, tasks.prepare_shelves)
+        _run_at(clock, day, 6, storage, tasks.check_drift)
+    _run_at(clock, day, 6.5, storage, tasks.prepare_shelves)
 
 
-def attempt(work: Callable[[], object]) -> None:
+def run_logging_errors(work: Callable[[], object]) -> None:
     """Do it as a worker would: what it raises is logged, and nothing else ends."""
     try:
         work()
@@ -92,54 +94,72 @@ def attempt(work: Callable[[], object]) -> None:
         logger.exception("task_failed task=%s", getattr(work, "name", work))
 
 
-def propose_spoiled(storage: Path, now: datetime, verify: registry.Verify) -> ModelVersion:
+def propose_spoiled_version(storage: Path, now: datetime, verify: registry.Verify) -> ModelVersion:
     """Let the loop see a refresh of the champion that was spoiled after it was measured.
 
     Raises:
         ArtifactError: the champion's files are damaged.
     """
-    version = _spoiled(storage, now)
-    passed = validation.pass_through(version, storage, now, verify)
+    version = _create_spoiled_version(storage, now)
+    passed = validation.run_gates(version, storage, now, verify)
     if passed["passed"]:
-        lifecycle.propose(version, kind=Experiment.Kind.REFRESH, gates=passed, by=BY, now=now)
+        lifecycle.propose_experiment(
+            version, kind=Experiment.Kind.REFRESH, gates=passed, by=SIMULATION_ACTOR, now=now
+        )
     return version
 
 
-def _at(clock: Clock, day: datetime, hour: float, storage: Path, work: Callable[[], object]) -> None:
-    clock.set(day + timedelta(hours=hour))
-    attempt(work)
-    forget(storage)
+def _run_at(
+    clock: SimulatedClock, day: datetime, hour: float, storage: Path, work: Callable[[], object]
+) -> None:
+    clock.move_to(day + timedelta(hours=hour))
+    run_logging_errors(work)
+    clear_process_caches(storage)
 
 
-def forget(storage: Path) -> None:
+def clear_process_caches(storage: Path) -> None:
     """What processes remember for seconds or minutes, a rehearsal's steps are hours apart."""
     cache.clear()
-    assignment.RUNNING.forget()
-    model_loader.keeper_of(storage).look_again()
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+    model_loader.loader_for(storage).reload()
 
 
-def _spoiled(storage: Path, now: datetime) -> ModelVersion:
+def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
     """The champion's twin, with what it knows of each song given to another one."""
-    parent = registry.champion_row()
+    parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)
-    arrays, facts = artifact.read(storage / parent.label, parent.artifact_sha256)
-    label = artifact_folders.free_label(storage, now)
+    arrays, facts = artifact.read_arrays(storage / parent.label, parent.artifact_sha256)
+    label = artifact_folders.next_free_label(storage, now)
     spoiled: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
     # The classic method knows of songs only where they belong.
-    names = SPOILED if SPOILED[0] in spoiled else ("labels",)
-    spoiled |= {name: np.roll(spoiled[name], round(SHIFTED * len(spoiled[name])), axis=0) for name in names}
+    names = SPOILED_ARRAYS if SPOILED_ARRAYS[0] in spoiled else ("labels",)
+    spoiled |= {
+        name: np.roll(spoiled[name], round(SHIFT_SHARE * len(spoiled[name])), axis=0) for name in names
+    }
     if "weights" in spoiled:
         spoiled["weights"] = -spoiled["weights"]
-    sha256 = artifact.write(storage / label, spoiled, {**facts, "label": label})
+    sha256 = artifact.write_arrays(storage / label, spoiled, {**facts, "label": label})
     version = ModelVersion.objects.create(
-        label=label, method=parent.method, created_at=now, cut_off=parent.cut_off, n_songs=parent.n_songs,
-        n_listeners=parent.n_listeners, n_plays=parent.n_plays, n_clusters=parent.n_clusters,
-        configuration=parent.configuration, seed=parent.seed, cohesion=parent.cohesion, parent=parent,
+        label=label,
+        method=parent.method,
+        created_at=now,
+        cut_off=parent.cut_off,
+        n_songs=parent.n_songs,
+        n_listeners=parent.n_listeners,
+        n_plays=parent.n_plays,
+        n_clusters=parent.n_clusters,
+        configuration=parent.configuration,
+        seed=parent.seed,
+        cohesion=parent.cohesion,
+        parent=parent,
         metrics={name: one for name, one in parent.metrics.items() if name != "against_champion"},
-        artifact_sha256=sha256, artifact_bytes=artifact.size(storage / label), seconds=0.0, cpu_seconds=0.0,
+        artifact_sha256=sha256,
+        artifact_bytes=artifact.size_in_bytes(storage / label),
+        seconds=0.0,
+        cpu_seconds=0.0,
         peak_memory=0,
-    )  # fmt: skip
+    )
     Cluster.objects.bulk_create(
         Cluster(version=version, number=one.number, position=one.position, name=one.name, size=one.size,
                 plays=one.plays, facts=one.facts)

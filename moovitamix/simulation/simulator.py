@@ -18,33 +18,33 @@ from django.contrib.auth.models import User
 from django.core.wsgi import get_wsgi_application
 from django.db import connection
 
-from ingestion.demo.scenarios import Event, PlantedSource
+from ingestion.demo.scenarios import ScenarioEvent, ScenarioSource
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world.reactions import Reaction, coming, draws_of, reactions
+from ingestion.demo.world.reactions import Reaction, draw_reactions, draw_visits, rng_for_day
 from ingestion.demo.world.world import World
 from ingestion.schedules import sync_timetable
 from ingestion.tasks import ingest_due
 from moovitamix.simulation import simulated_days
-from moovitamix.simulation.report import Planted
-from moovitamix.simulation.simulated_days import Clock, midnight
+from moovitamix.simulation.report import PlantedEvent
+from moovitamix.simulation.simulated_days import SimulatedClock, midnight
 from recommender.api import authentication
 from recommender.models import ModelVersion
-from recommender.registry.registry import champion_row
-from recommender.services import verify
+from recommender.registry.registry import current_champion
+from recommender.services import verify_artifact
 
 logger = logging.getLogger(__name__)
 
-LIST: Final = 20
+LIST_LENGTH: Final = 20
 # Listeners come from 7 in the morning, when the day's tasks are done, up to 23.
-OPENS, OPEN_HOURS = 7.0, 16.0
+OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
 # A list is looked at, then something comes of it.
-REACTS_AFTER: Final = timedelta(minutes=10)
-HEARD_AFTER: Final = timedelta(minutes=12)
-METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
-Progress = Callable[[date], object]
+REACTION_DELAY: Final = timedelta(minutes=10)
+PLAY_DELAY: Final = timedelta(minutes=12)
+FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
+ProgressCallback = Callable[[date], object]
 
 
-class Quiet(WSGIRequestHandler):
+class QuietRequestHandler(WSGIRequestHandler):
     """Thousands of requests, of which each is in the tables."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -52,7 +52,7 @@ class Quiet(WSGIRequestHandler):
 
 
 @dataclass
-class Rehearsal:
+class Simulation:
     """Days to come of a world, and what was planted in those that were lived.
 
     Attributes:
@@ -61,155 +61,159 @@ class Rehearsal:
     """
 
     world: World
-    events: list[Event]
-    first: date
+    events: list[ScenarioEvent]
+    first_day: date
     storage: Path
-    source: tuple[str, int]
+    source_address: tuple[str, int]
     seed: int
-    planted: list[Planted] = field(default_factory=list)
+    planted: list[PlantedEvent] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.clock = Clock(midnight(self.first))
-        self.served = PlantedSource(self.world)
+        self.clock = SimulatedClock(midnight(self.first_day))
+        self.scenario_source = ScenarioSource(self.world)
         self._server: DemoServer | None = None
 
-    def live(self, days: int, progress: Progress) -> None:
+    def run_days(self, days: int, progress: ProgressCallback) -> None:
         """Live so many days, and the morning after, on which the last night's is judged."""
         with ExitStack() as running:
-            running.enter_context(self.clock.rules())
-            running.callback(self._go_down)
-            self._come_up()
+            running.enter_context(self.clock.replace_system_time())
+            running.callback(self._stop_source)
+            self._start_source()
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-            app = App(running.enter_context(web_server()), api_key())
+            app = MusicAppClient(running.enter_context(serve_in_thread()), create_api_key())
             for number in range(days):
-                self._day(number, app)
-                progress(self.first + timedelta(days=number))
-            self._morning(days)
+                self._run_day(number, app)
+                progress(self.first_day + timedelta(days=number))
+            self._run_morning(days)
 
-    def _day(self, number: int, app: "App") -> None:
-        self._morning(number)
-        day = midnight(self.first + timedelta(days=number))
-        rng = draws_of(self.seed, number)
-        for listener, share in coming(self.world, rng):
-            at = day + timedelta(hours=OPENS + OPEN_HOURS * share)
-            self.clock.set(at)
-            served = app.recommendations(listener)
+    def _run_day(self, number: int, app: "MusicAppClient") -> None:
+        self._run_morning(number)
+        day = midnight(self.first_day + timedelta(days=number))
+        rng = rng_for_day(self.seed, number)
+        for listener, share in draw_visits(self.world, rng):
+            at = day + timedelta(hours=OPENING_HOUR + HOURS_OPEN * share)
+            self.clock.move_to(at)
+            served = app.get_recommendations(listener)
             if served is None:
                 self.counts["asked before they were taken in"] += 1
                 continue
-            found = reactions(self.world, listener, [item["song"]["id"] for item in served["items"]], rng)
+            found = draw_reactions(
+                self.world, listener, [item["song"]["id"] for item in served["items"]], rng
+            )
             self.counts["lists"] += 1
             self.counts.update(one.kind for one in found)
-            self.clock.set(at + REACTS_AFTER)
-            app.tell(listener, served["recommendation_id"], found)
+            self.clock.move_to(at + REACTION_DELAY)
+            app.send_feedback(listener, served["recommendation_id"], found)
             heard = [one.song for one in found if one.kind == "listen"]
-            known = self.world.known(heard)
+            known = self.world.available_songs(heard)
             if known:
-                self.world.record_session(listener, known, at + HEARD_AFTER)
+                self.world.record_session(listener, known, at + PLAY_DELAY)
         self.world.advance()
 
-    def _morning(self, number: int) -> None:
+    def _run_morning(self, number: int) -> None:
         """What is planted, the source's rows, and the day's tasks."""
-        day = midnight(self.first + timedelta(days=number))
-        self.clock.set(day)
+        day = midnight(self.first_day + timedelta(days=number))
+        self.clock.move_to(day)
         for event in self.events:
-            if event.ends(number):
-                self._end(event)
-            if event.begins(number):
-                self._begin(event)
-        self.clock.set(day + timedelta(hours=2, minutes=1))
-        simulated_days.attempt(ingest_due)
-        simulated_days.forget(self.storage)
+            if event.ends_on(number):
+                self._end_event(event)
+            if event.begins_on(number):
+                self._begin_event(event)
+        self.clock.move_to(day + timedelta(hours=2, minutes=1))
+        simulated_days.run_logging_errors(ingest_due)
+        simulated_days.clear_process_caches(self.storage)
         if number == 0:
-            self._found()
-        simulated_days.morning(day, self.clock, self.storage, lambda: self._propose(number))
+            self._train_first_champion()
+        simulated_days.run_daily_tasks(day, self.clock, self.storage, lambda: self._propose_spoiled(number))
 
-    def _found(self) -> None:
+    def _train_first_champion(self) -> None:
         is_handicapped = any(event.kind == "better" for event in self.events)
-        simulated_days.found(METHODS[is_handicapped])
-        simulated_days.forget(self.storage)
-        champion = champion_row()
-        self._note("better", champion.label if champion else "")
+        simulated_days.train_first_champion(FIRST_METHODS[is_handicapped])
+        simulated_days.clear_process_caches(self.storage)
+        champion = current_champion()
+        self._set_subject("better", champion.label if champion else "")
 
-    def _propose(self, number: int) -> None:
-        if any(event.kind == "worse" and event.begins(number) for event in self.events):
-            version = simulated_days.propose_spoiled(self.storage, self.clock(), verify)
-            self._note("worse", version.label)
+    def _propose_spoiled(self, number: int) -> None:
+        if any(event.kind == "worse" and event.begins_on(number) for event in self.events):
+            version = simulated_days.propose_spoiled_version(self.storage, self.clock(), verify_artifact)
+            self._set_subject("worse", version.label)
 
-    def _begin(self, event: Event) -> None:
+    def _begin_event(self, event: ScenarioEvent) -> None:
         if event.kind == "outage":
-            self._go_down()
+            self._stop_source()
         elif event.kind == "reset":
-            self.served.new_catalogue()
+            self.scenario_source.new_catalogue()
         elif event.kind == "feed":
-            self.served.break_feature(event.terms["feature"], event.terms["value"], self._today())
+            self.scenario_source.break_feature(
+                event.parameters["feature"], event.parameters["value"], self._today()
+            )
         elif event.kind == "drift":
-            self.world.shift_tastes(event.terms["styles"], event.terms["weight"])
+            self.world.shift_tastes(event.parameters["styles"], event.parameters["weight"])
         since = self.clock()
-        subject = str(event.terms.get("feature", ""))
+        subject = str(event.parameters.get("feature", ""))
         self.planted.append(
-            Planted(event.kind, event.told, since, since + timedelta(days=event.days), subject)
+            PlantedEvent(event.kind, event.description, since, since + timedelta(days=event.days), subject)
         )
 
-    def _end(self, event: Event) -> None:
+    def _end_event(self, event: ScenarioEvent) -> None:
         if event.kind == "outage":
-            self._come_up()
+            self._start_source()
         elif event.kind == "reset":
-            self.served.come_back()
+            self.scenario_source.restore_catalogue()
         elif event.kind == "feed":
-            self.served.mend_features()
+            self.scenario_source.restore_features()
 
-    def _note(self, kind: str, subject: str) -> None:
+    def _set_subject(self, kind: str, subject: str) -> None:
         """Which version the last planted event of this kind is about."""
         for place, one in reversed(list(enumerate(self.planted))):
             if one.kind == kind and not one.subject:
-                self.planted[place] = Planted(one.kind, one.told, one.since, one.until, subject)
+                self.planted[place] = PlantedEvent(one.kind, one.description, one.since, one.until, subject)
                 return
 
     def _today(self) -> date:
         return self.clock().date()
 
-    def _come_up(self) -> None:
-        self._server = DemoServer(self.served, *self.source)
+    def _start_source(self) -> None:
+        self._server = DemoServer(self.scenario_source, *self.source_address)
         self._server.start()
 
-    def _go_down(self) -> None:
+    def _stop_source(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
 
 
 @dataclass(frozen=True)
-class App:
+class MusicAppClient:
     """The music app, as the API sees it: one key, one request after the other."""
 
     address: tuple[str, int]
     key: str
 
-    def recommendations(self, listener: int) -> dict[str, Any] | None:
+    def get_recommendations(self, listener: int) -> dict[str, Any] | None:
         """A new list; None where the listener is not known yet."""
-        status, body = self._ask("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST}")
+        status, body = self._send_request("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}")
         if status == http.client.NOT_FOUND:
             return None
-        return self._checked(status, body)
+        return self._parse_answer(status, body)
 
-    def tell(self, listener: int, list_id: str, found: list[Reaction]) -> None:
+    def send_feedback(self, listener: int, list_id: str, found: list[Reaction]) -> None:
         events = [
             {"event_id": f"{list_id}:{one.song}", "user_id": listener, "song_id": one.song, "kind": one.kind,
              "seconds": one.seconds, "recommendation_id": list_id}
             for one in found
         ]  # fmt: skip
         if events:
-            self._checked(*self._ask("POST", "/api/v1/feedback/", orjson.dumps(events)))
+            self._parse_answer(*self._send_request("POST", "/api/v1/feedback/", orjson.dumps(events)))
 
-    def _checked(self, status: int, body: bytes) -> dict[str, Any]:
+    def _parse_answer(self, status: int, body: bytes) -> dict[str, Any]:
         if status >= http.client.BAD_REQUEST:
             raise ConnectionError(f"The API answered {status}: {body[:300].decode(errors='replace')}")
         answer: dict[str, Any] = orjson.loads(body)
         return answer
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def _send_request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         asked = http.client.HTTPConnection(*self.address, timeout=60)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         try:
@@ -220,15 +224,15 @@ class App:
             asked.close()
 
 
-def api_key() -> str:
+def create_api_key() -> str:
     user, _ = User.objects.get_or_create(username="rehearsal")
     return authentication.issue_key("rehearsal", user)[1]
 
 
 @contextmanager
-def web_server() -> Iterator[tuple[str, int]]:
+def serve_in_thread() -> Iterator[tuple[str, int]]:
     """The project's own pages and API in a thread of this process, which so has this process's time."""
-    server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=Quiet)
+    server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=QuietRequestHandler)
 
     def serve() -> None:
         try:

@@ -8,9 +8,18 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin
-from recommender.dashboard.experiment_report import bound, called
-from recommender.engine.experiments.decision_rules import Evidence, Kind, Rules, odds_told
-from recommender.engine.experiments.sequential import ln_e_of_losing, ln_e_of_share, ln_e_of_wins
+from recommender.dashboard.experiment_report import format_bound, outcome_label
+from recommender.engine.experiments.decision_rules import (
+    DecisionRules,
+    ExperimentEvidence,
+    ExperimentKind,
+    format_evidence_ratio,
+)
+from recommender.engine.experiments.sequential import (
+    log_e_value_of_difference,
+    log_e_value_of_losing,
+    log_e_value_of_share,
+)
 from recommender.models import Decision
 
 OUTCOME_COLOURS: Final = {
@@ -25,17 +34,17 @@ OUTCOME_COLOURS: Final = {
 }
 
 
-class Ground(NamedTuple):
+class DecisionFact(NamedTuple):
     """One thing that a decision rested on: what was counted, and what the rule asks."""
 
-    what: str
-    counted: str
+    name: str
+    value: str
     rule: str
 
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "at", "experiment", "said", "why")
+    list_display = ("id", "at", "experiment", "verdict_label", "reason")
     list_filter = ("final", "outcome", "at")
     list_select_related = ("experiment", "experiment__champion", "experiment__challenger")
     list_before_template = "admin/recommender/about_decisions.html"
@@ -48,11 +57,11 @@ class DecisionAdmin(ReadOnlyAdmin):
     )  # fmt: skip
 
     @display(description="Verdict", ordering="outcome", label=OUTCOME_COLOURS)
-    def said(self, decision: Decision) -> tuple[str, str]:
-        return decision.outcome, called(decision.outcome)
+    def verdict_label(self, decision: Decision) -> tuple[str, str]:
+        return decision.outcome, outcome_label(decision.outcome)
 
     @display(description="Why")
-    def why(self, decision: Decision) -> str:
+    def reason(self, decision: Decision) -> str:
         return str(decision.verdict["reason"])
 
     def change_view(
@@ -60,68 +69,72 @@ class DecisionAdmin(ReadOnlyAdmin):
     ) -> Any:
         found = Decision.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
         told = (
-            {"decision": found, "called": called(found.outcome), "grounds": grounds(found)} if found else {}
+            {"decision": found, "called": outcome_label(found.outcome), "grounds": decision_facts(found)}
+            if found
+            else {}
         )
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
 
 
-def grounds(decision: Decision) -> list[Ground]:
+def decision_facts(decision: Decision) -> list[DecisionFact]:
     """Each number that was asked, beside the threshold of that day."""
-    evidence, rules = Evidence.from_json(decision.evidence), Rules(**decision.rules)
+    evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     return [
-        Ground("Days since the start", str(evidence.days), _days(evidence.kind, rules)),
-        Ground(_rounds(evidence.kind), f"{evidence.wins} : {evidence.losses}", ""),
-        *_deciding(evidence, rules),
-        *(Ground(coin.name, f"{coin.inside} of {coin.inside + coin.outside}, odds against chance "
-                 f"{odds_told(ln_e_of_share(coin.inside, coin.outside, coin.share))}",
+        DecisionFact("Days since the start", str(evidence.days), _days_rule(evidence.kind, rules)),
+        DecisionFact(_rounds_label(evidence.kind), f"{evidence.wins} : {evidence.losses}", ""),
+        *_deciding_facts(evidence, rules),
+        *(DecisionFact(coin.name, f"{coin.inside} of {coin.inside + coin.outside}, odds against chance "
+                 f"{format_evidence_ratio(log_e_value_of_share(coin.inside, coin.outside, coin.share))}",
                  f"{coin.share:.0%}; invalid from {rules.mismatch:g} : 1")
           for coin in evidence.coins if 0 < coin.share < 1),
-        Ground("Listeners who were served by both arms", f"{evidence.crossed:.1%}",
+        DecisionFact("Listeners who were served by both arms", f"{evidence.crossed:.1%}",
                f"invalid above {rules.crossed:.0%}"),
-        Ground("Lists from an arm that has no share", str(evidence.leaked), "invalid above 0"),
-        *(Ground(f"{rail.name}, challenger's listeners less the champion's",
-                 f"{rail.difference:+.2f} ({bound(rail.low)} to {bound(rail.high)})",
+        DecisionFact("Lists from an arm that has no share", str(evidence.leaked), "invalid above 0"),
+        *(DecisionFact(f"{rail.name}, challenger's listeners less the champion's",
+                 f"{rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)})",
                  f"from {rules.split_listeners} listeners an arm")
           for rail in evidence.guardrails),
-        Ground("Measured before any listener saw it", _gate(evidence), ""),
-        Ground("Broken", evidence.hard_failure or "nothing", "anything ends the test"),
+        DecisionFact("Measured before any listener saw it", _gate_text(evidence), ""),
+        DecisionFact("Broken", evidence.hard_failure or "nothing", "anything ends the test"),
     ]  # fmt: skip
 
 
-def _rounds(kind: str) -> str:
-    return "Rounds, champion : anchor" if kind == Kind.ANCHOR else "Rounds, challenger : champion"
+def _rounds_label(kind: str) -> str:
+    return "Rounds, champion : anchor" if kind == ExperimentKind.HOLDBACK else "Rounds, challenger : champion"
 
 
-def _days(kind: str, rules: Rules) -> str:
-    if kind == Kind.REFRESH:
+def _days_rule(kind: str, rules: DecisionRules) -> str:
+    if kind == ExperimentKind.REFRESH:
         return f"at least {rules.refresh_days}; with little traffic {rules.refresh_deadline}"
-    if kind == Kind.CHANGE:
+    if kind == ExperimentKind.CHANGE:
         return f"at least {rules.change_days}, at most {rules.deadline}"
-    if kind == Kind.EQUALS:
+    if kind == ExperimentKind.AA_TEST:
         return f"at most {rules.equals_days}"
     return ""
 
 
-def _deciding(evidence: Evidence, rules: Rules) -> list[Ground]:
+def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
     """What a test of its kind is decided by."""
-    if evidence.kind == Kind.REFRESH:
+    if evidence.kind == ExperimentKind.REFRESH:
         return [
-            Ground("Listeners with a round that counts", str(evidence.listeners),
+            DecisionFact("Listeners with a round that counts", str(evidence.listeners),
                    f"at least {rules.fewest_listeners}"),
-            Ground("z: the listeners' mean balance over its standard error", f"{evidence.z:+.2f}",
+            DecisionFact("z: the listeners' mean balance over its standard error", f"{evidence.z:+.2f}",
                    f"rejected below {rules.refresh_z:g}"),
         ]  # fmt: skip
-    if evidence.kind == Kind.ANCHOR:
-        ln_e = ln_e_of_losing(evidence.wins, evidence.losses)
-        told = odds_told(ln_e) if math.isfinite(ln_e) else "none"
-        return [Ground("Odds that the champion is worse", told, f"rolled back from {rules.anchor:g} : 1")]
-    won = ln_e_of_wins(evidence.wins, evidence.losses)
+    if evidence.kind == ExperimentKind.HOLDBACK:
+        ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
+        told = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
+        return [
+            DecisionFact("Odds that the champion is worse", told, f"rolled back from {rules.anchor:g} : 1")
+        ]
+    won = log_e_value_of_difference(evidence.wins, evidence.losses)
     late = f"{evidence.late_wins} : {evidence.late_losses}"
     return [
-        Ground("Odds that one is better", odds_told(won), f"from {rules.better:g} : 1"),
-        Ground(f"Rounds of the last {rules.late_days} days", late, "not more lost than won"),
+        DecisionFact("Odds that one is better", format_evidence_ratio(won), f"from {rules.better:g} : 1"),
+        DecisionFact(f"Rounds of the last {rules.late_days} days", late, "not more lost than won"),
     ]
 
 
-def _gate(evidence: Evidence) -> str:
+def _gate_text(evidence: ExperimentEvidence) -> str:
     return {True: "passes", False: "does not pass", None: "has no opinion"}[evidence.gate]

@@ -6,7 +6,7 @@ from typing import Final
 from django import forms
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
-from recommender.experiments.eligibility import MOST_SPLIT
+from recommender.experiments.eligibility import MAX_SPLIT_SHARE
 from recommender.experiments.lifecycle import LIST_SHARE
 
 PERCENT: Final = 100
@@ -21,13 +21,13 @@ class ReasonForm(forms.Form):
     )
 
 
-class SplitForm(ReasonForm):
+class TrafficSplitForm(ReasonForm):
     field_order: Iterable[str] | None = ("split", "reason")
 
     split = forms.IntegerField(
         label="Listeners in the A/B split, in percent",
         min_value=0,
-        max_value=round(PERCENT * MOST_SPLIT),
+        max_value=round(PERCENT * MAX_SPLIT_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="Half of them get lists of the challenger alone, half of the champion alone, as long as a "
         "test runs. Their engagement is watched; the rounds of all others decide. Of fewer than 30 listeners "
@@ -40,7 +40,7 @@ class SplitForm(ReasonForm):
         return share
 
 
-class PlanForm(SplitForm):
+class StartExperimentForm(TrafficSplitForm):
     field_order: Iterable[str] | None = ("lists", "split", "reason")
 
     lists = forms.IntegerField(

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from ingestion.admin import ROWS_A_PAGE, ReadOnlyAdmin, made_once
+from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin, computed_once
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
@@ -27,7 +27,7 @@ class ServedListAdmin(ReadOnlyAdmin):
     when_empty = "Ask for a first list under “Try a listener”, or by the API with a key."
     list_select_related = ("version",)
     exclude = ("items", "pages", "candidate_list")
-    readonly_fields = ("contents", "page_requests")
+    readonly_fields = ("items_as_served", "requested_pages")
 
     @display(description="Listener", ordering="listener")
     def listener_link(self, served: ServedList) -> SafeString:
@@ -39,12 +39,12 @@ class ServedListAdmin(ReadOnlyAdmin):
         return len(served.items)
 
     @display(description="Songs, as served")
-    @made_once
-    def contents(self, served: ServedList) -> SafeString:
+    @computed_once
+    def items_as_served(self, served: ServedList) -> SafeString:
         return items_table(describe(served)["items"])
 
     @display(description="Pages asked for")
-    def page_requests(self, served: ServedList) -> str:
+    def requested_pages(self, served: ServedList) -> str:
         return ", ".join(f"{page['n']} songs" for page in served.pages)
 
 
@@ -69,7 +69,7 @@ class ApiKeyAdmin(ModelAdmin):
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix")
     fields = ("name", "user", "expires_at", "revoked_at")
-    list_per_page = ROWS_A_PAGE
+    list_per_page = ROWS_PER_PAGE
     list_select_related = ("user",)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:

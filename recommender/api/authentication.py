@@ -18,9 +18,9 @@ from recommender.models import ApiKey
 
 # 256 bits, written in 64 digits: a plain digest is enough, since nobody can guess through so many.
 KEY_BYTES: Final = 32
-PREFIX: Final = 8
+PREFIX_LENGTH: Final = 8
 SCHEMES: Final = ("bearer", "token")
-ANOTHER: Final = "Make another one: python manage.py apikey NAME --user USER"
+NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USER"
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -30,10 +30,10 @@ class KeyAuthentication(BaseAuthentication):
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() not in SCHEMES:
             return None
-        key = ApiKey.objects.select_related("user").filter(digest=digest_of(sent.strip())).first()
+        key = ApiKey.objects.select_related("user").filter(digest=digest_key(sent.strip())).first()
         if key is None:
-            raise AuthenticationFailed(f"There is no such key. {ANOTHER}")
-        refusal = _refusal(key, timezone.now())
+            raise AuthenticationFailed(f"There is no such key. {NEW_KEY_HINT}")
+        refusal = _why_invalid(key, timezone.now())
         if refusal:
             raise AuthenticationFailed(f"The key {key.prefix}... {refusal}")
         return key.user, key
@@ -68,7 +68,7 @@ def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> t
     """A new key: its row, and the key itself, which nothing but this answer ever holds."""
     secret = secrets.token_hex(KEY_BYTES)
     row = ApiKey.objects.create(
-        name=name, user=user, prefix=secret[:PREFIX], digest=digest_of(secret), expires_at=expires_at
+        name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at
     )
     return row, secret
 
@@ -85,16 +85,16 @@ def allow_personal_data(user: User) -> None:
     )
 
 
-def digest_of(secret: str) -> str:
+def digest_key(secret: str) -> str:
     return sha256(secret.encode(errors="surrogateescape")).hexdigest()
 
 
-def _refusal(key: ApiKey, now: datetime) -> str:
+def _why_invalid(key: ApiKey, now: datetime) -> str:
     """Why the key does not count, and what to do; nothing where it does."""
     if key.revoked_at:
-        return f"was revoked on {key.revoked_at:%Y-%m-%d}. {ANOTHER}"
+        return f"was revoked on {key.revoked_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if key.expires_at and key.expires_at <= now:
-        return f"expired on {key.expires_at:%Y-%m-%d}. {ANOTHER}"
+        return f"expired on {key.expires_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if not key.user.is_active:
         return "belongs to a user who is not active. Activate the user in the admin, under People."
     return ""

@@ -8,7 +8,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from ingestion.api.query_params import LARGEST_ID
-from recommender.feedback.events import Event
+from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
 
 
@@ -37,8 +37,8 @@ class ExperimentSerializer(serializers.ModelSerializer):
 
 
 # A day: nothing that is listened to is longer.
-LONGEST: Final = 86_400.0  # seconds
-OLDEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_LISTEN_SECONDS: Final = 86_400.0  # seconds
+EARLIEST_EVENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "recommendation_id": "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11",
     "user_id": 1,
@@ -191,7 +191,7 @@ class EventSerializer(serializers.Serializer):
     song_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID)
     kind = serializers.ChoiceField(Feedback.Kind.choices)
     seconds = serializers.FloatField(
-        min_value=0, max_value=LONGEST, required=False, allow_null=True,
+        min_value=0, max_value=MAX_LISTEN_SECONDS, required=False, allow_null=True,
         help_text="How long it was listened to; for a listen, and for nothing else.",
     )  # fmt: skip
     recommendation_id = serializers.UUIDField(
@@ -203,7 +203,7 @@ class EventSerializer(serializers.Serializer):
 
     def validate_at(self, at: datetime | None) -> datetime | None:
         # Telephones' clocks run ahead by minutes; more is a mistake.
-        if at is not None and not OLDEST <= at <= timezone.now() + timedelta(days=1):
+        if at is not None and not EARLIEST_EVENT <= at <= timezone.now() + timedelta(days=1):
             raise serializers.ValidationError("Expected a time between 1970 and now.")
         return at
 
@@ -216,7 +216,7 @@ class EventSerializer(serializers.Serializer):
         return attrs
 
 
-EVENTS: Final = PolymorphicProxySerializer(
+EVENTS_SCHEMA: Final = PolymorphicProxySerializer(
     component_name="Events", serializers=[EventSerializer, EventSerializer(many=True)],
     resource_type_field_name=None, many=False,
 )  # fmt: skip
@@ -232,6 +232,6 @@ class RecordedSerializer(serializers.Serializer):
     results = RecordedEventSerializer(many=True)
 
 
-def event_of(checked: dict[str, Any]) -> Event:
+def build_event(checked: dict[str, Any]) -> FeedbackEvent:
     """An event from what `EventSerializer` let by."""
-    return Event(**{**checked, "kind": Feedback.Kind(checked["kind"])})
+    return FeedbackEvent(**{**checked, "kind": Feedback.Kind(checked["kind"])})

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-ROUNDING: Final = 1e-6  # of a request
+COUNT_TOLERANCE: Final = 1e-6  # of a request
 
 
 class Rate(NamedTuple):
@@ -44,14 +44,14 @@ class KeyThrottle(BaseThrottle):
         window = int(now // period)
         who = f"key{request.auth.pk}" if request.auth else f"user{request.user.pk}"
         name = f"throttle:{self.scope}:{who}:{window}"
-        count = _count(name, 2 * period)
+        count = _increment(name, 2 * period)
         before = cache.get(f"throttle:{self.scope}:{who}:{window - 1}", 0)
         passed = now / period - window
-        if before * (1 - passed) + count <= allowed + ROUNDING:
+        if before * (1 - passed) + count <= allowed + COUNT_TOLERANCE:
             return True
         # Not counted: who keeps knocking gets in as often as who waits.
-        _uncount(name)
-        self._wait = period * _until_free(allowed, before, count - 1, passed)
+        _decrement(name)
+        self._wait = period * _periods_until_allowed(allowed, before, count - 1, passed)
         return False
 
     def wait(self) -> float:
@@ -83,7 +83,7 @@ def parse_rate(text: str, name: str = "API_RATE") -> Rate:
     return Rate(int(match[1]), seconds)
 
 
-def _count(name: str, keep: int) -> int:
+def _increment(name: str, keep: int) -> int:
     try:
         return cache.incr(name)
     except ValueError:
@@ -91,7 +91,7 @@ def _count(name: str, keep: int) -> int:
         return 1 if cache.add(name, 1, keep) else cache.incr(name)
 
 
-def _uncount(name: str) -> None:
+def _decrement(name: str) -> None:
     # Evicted in between: then there is nothing to take back.
     try:
         cache.decr(name)
@@ -99,7 +99,7 @@ def _uncount(name: str) -> None:
         return
 
 
-def _until_free(allowed: int, before: int, count: int, passed: float) -> float:
+def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
     """In how many periods one more request is allowed.
 
     Formula: the least t with before (1 - passed - t) + count + 1 <= allowed; where this period is full,

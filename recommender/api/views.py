@@ -16,16 +16,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion.api.http_cache import Edition, catalogue_edition, conditional
-from ingestion.api.query_params import Parameter, documented, identifier, ids, number, read, whole
-from ingestion.api.views import SONG_FILTERS, Detail, SongList
+from ingestion.api.http_cache import CacheValidator, catalogue_validator, conditional_response
+from ingestion.api.query_params import (
+    QueryParameter,
+    id_list_type,
+    integer_type,
+    number_type,
+    openapi_parameters,
+    parse_query,
+    uuid_type,
+)
+from ingestion.api.views import SONG_FILTERS, DetailView, SongList
 from ingestion.models import Song
 from recommender.api import serializers
 from recommender.api.serializers import ExperimentSerializer
 from recommender.api.throttling import FeedbackThrottle
 from recommender.feedback import events
 from recommender.models import Cluster, Experiment, ModelVersion, ServedList
-from recommender.services import loaded, serving_options
+from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
 
 
@@ -36,38 +44,44 @@ class ExperimentList(ListAPIView):
 
 
 @extend_schema(summary="One test")
-class ExperimentDetail(Detail):
+class ExperimentDetail(DetailView):
     queryset = Experiment.objects.select_related("champion", "challenger")
     serializer_class = ExperimentSerializer
     noun = "experiment"
 
 
-MOST_EVENTS: Final = 1_000
+MAX_EVENTS: Final = 1_000
 # As many songs as a shelf holds.
-DEEPEST: Final = 400
-N: Final = Parameter("n", whole(1, 100), "How many songs.", 20)
-DISCOVERY: Final = Parameter(
-    "discovery", number(0, 1), "0: the ranking itself, familiar; 1: as much as possible is new.", 0.3
+MAX_LIST_LENGTH: Final = 400
+N_PARAMETER: Final = QueryParameter("n", integer_type(1, 100), "How many songs.", 20)
+DISCOVERY_PARAMETER: Final = QueryParameter(
+    "discovery", number_type(0, 1), "0: the ranking itself, familiar; 1: as much as possible is new.", 0.3
 )
 LIST_PARAMETERS: Final = (
-    N,
-    DISCOVERY,
-    Parameter("exclude", ids(500), "Song ids that may not be in the list, with commas between them."),
-    Parameter("list", identifier(), "Read on in this list; discovery and exclude stay as they were."),
-    Parameter("page", whole(1, DEEPEST), "Which n songs of that list.", 1),
+    N_PARAMETER,
+    DISCOVERY_PARAMETER,
+    QueryParameter(
+        "exclude", id_list_type(500), "Song ids that may not be in the list, with commas between them."
+    ),
+    QueryParameter("list", uuid_type(), "Read on in this list; discovery and exclude stay as they were."),
+    QueryParameter("page", integer_type(1, MAX_LIST_LENGTH), "Which n songs of that list.", 1),
 )
 NEXT_PARAMETERS: Final = (
-    Parameter("after", whole(), "The id of the song that plays now: the next one keeps its mood."),
-    DISCOVERY,
+    QueryParameter(
+        "after", integer_type(), "The id of the song that plays now: the next one keeps its mood."
+    ),
+    DISCOVERY_PARAMETER,
 )
 POPULAR_PARAMETERS: Final = (
-    N,
-    Parameter("days", whole(1, 36_500), "Only listening of so many days up to now counts."),
+    N_PARAMETER,
+    QueryParameter("days", integer_type(1, 36_500), "Only listening of so many days up to now counts."),
 )
-CLUSTER: Final = Parameter("cluster", whole(), "The id of a cluster of the model that serves.")
+CLUSTER_PARAMETER: Final = QueryParameter(
+    "cluster", integer_type(), "The id of a cluster of the model that serves."
+)
 
 
-class Serving(APIView):
+class ServingView(APIView):
     """Turns what serving does not know into a 404 that names it."""
 
     def handle_exception(self, error: Exception) -> Response:
@@ -77,16 +91,16 @@ class Serving(APIView):
         return answer
 
 
-class Recommendations(Serving):
+class RecommendationsView(ServingView):
     @extend_schema(
         summary="Recommendations for a user",
         description="A new list, drawn and kept; `next` reads on in the same list, which stays as it is.",
-        parameters=documented(LIST_PARAMETERS),
+        parameters=openapi_parameters(LIST_PARAMETERS),
         responses=serializers.RecommendationPageSerializer,
         examples=[OpenApiExample("One song", value=serializers.RECOMMENDATION_EXAMPLE, response_only=True)],
     )
     def get(self, request: Request, pk: int) -> Response:
-        asked = read(request.query_params, LIST_PARAMETERS)
+        asked = parse_query(request.query_params, LIST_PARAMETERS)
         n, page = asked["n"], asked["page"]
         if asked["list"] is None:
             if page > 1:
@@ -96,35 +110,35 @@ class Recommendations(Serving):
                 options=serving_options(),
             )  # fmt: skip
         else:
-            served = _more(pk, asked)
+            served = _continue_list(pk, asked)
         body = recommendations.describe(served)
         body["items"] = body["items"][(page - 1) * n : page * n]
         body["next"] = _next_link(request, served, n, page) if len(body["items"]) == n else None
         return Response(body)
 
 
-class NextSong(Serving):
+class NextSongView(ServingView):
     @extend_schema(
         summary="The next song for a user",
         description="A list of one song; none that was given so within two hours.",
-        parameters=documented(NEXT_PARAMETERS),
+        parameters=openapi_parameters(NEXT_PARAMETERS),
         responses=serializers.RecommendationSerializer,
     )
     def get(self, request: Request, pk: int) -> Response:
-        asked = read(request.query_params, NEXT_PARAMETERS)
+        asked = parse_query(request.query_params, NEXT_PARAMETERS)
         served = recommendations.next_song(
             pk, after=asked["after"], discovery=asked["discovery"], options=serving_options()
         )
         return Response(recommendations.describe(served))
 
 
-class Affinities(Serving):
+class AffinitiesView(ServingView):
     @extend_schema(
         summary="A user's affinity for each cluster, highest first",
         responses=serializers.AffinitiesSerializer,
     )
     def get(self, request: Request, pk: int) -> Response:
-        rows = recommendations.affinities_of(pk, options=serving_options())
+        rows = recommendations.listener_affinities(pk, options=serving_options())
         results = [
             {
                 "cluster": {"id": row.cluster_id, "name": row.name},
@@ -133,44 +147,48 @@ class Affinities(Serving):
             }
             for row in rows
         ]
-        return Response({"user_id": pk, "model_version": _label(), "results": results})
+        return Response({"user_id": pk, "model_version": _serving_label(), "results": results})
 
 
-class Similar(Serving):
+class SimilarSongsView(ServingView):
     @extend_schema(
-        summary="Songs like this one", parameters=documented((N,)), responses=serializers.SimilarSerializer
+        summary="Songs like this one",
+        parameters=openapi_parameters((N_PARAMETER,)),
+        responses=serializers.SimilarSerializer,
     )
     def get(self, request: Request, pk: int) -> Response:
-        asked = read(request.query_params, (N,))
-        results = recommendations.similar(pk, n=asked["n"], options=serving_options())
-        return Response({"song_id": pk, "model_version": _label(), "results": results})
+        asked = parse_query(request.query_params, (N_PARAMETER,))
+        results = recommendations.similar_songs(pk, n=asked["n"], options=serving_options())
+        return Response({"song_id": pk, "model_version": _serving_label(), "results": results})
 
 
-class Popular(APIView):
+class PopularSongsView(APIView):
     @extend_schema(
         summary="The songs played most",
-        parameters=documented(POPULAR_PARAMETERS),
+        parameters=openapi_parameters(POPULAR_PARAMETERS),
         responses=serializers.PopularSerializer,
     )
     def get(self, request: Request) -> HttpResponseBase:
-        asked = read(request.query_params, POPULAR_PARAMETERS)
-        results = recommendations.popular(n=asked["n"], days=asked["days"])
+        asked = parse_query(request.query_params, POPULAR_PARAMETERS)
+        results = recommendations.popular_songs(n=asked["n"], days=asked["days"])
         # By what it says: charts are counted anew every ten minutes, not with a run.
-        edition = Edition(repr(results), None)
-        return conditional(request, edition, lambda: Response({"days": asked["days"], "results": results}))
+        edition = CacheValidator(repr(results), None)
+        return conditional_response(
+            request, edition, lambda: Response({"days": asked["days"], "results": results})
+        )
 
 
-class Clusters(APIView):
+class ClusterList(APIView):
     @extend_schema(
         operation_id="clusters_list",
         summary="The clusters of the model that serves, by their id",
         responses=serializers.ClustersSerializer,
     )
     def get(self, request: Request) -> HttpResponseBase:
-        version = _version()
+        version = _serving_version()
         # No time: after a rollback an older version serves.
-        edition = Edition(version.label, None) if version else None
-        return conditional(request, edition, lambda: self._answer(version))
+        edition = CacheValidator(version.label, None) if version else None
+        return conditional_response(request, edition, lambda: self._answer(version))
 
     def _answer(self, version: ModelVersion | None) -> Response:
         rows = Cluster.objects.filter(version=version).order_by("number") if version else []
@@ -185,7 +203,7 @@ class Clusters(APIView):
 @extend_schema(summary="One cluster of the model that serves", responses=serializers.ClusterSerializer)
 class ClusterDetail(APIView):
     def get(self, request: Request, pk: int) -> Response:
-        version = _version()
+        version = _serving_version()
         row = Cluster.objects.filter(version=version, number=pk).first() if version else None
         if row is None:
             raise NotFound(f"The model that serves has no cluster {pk}.")
@@ -195,24 +213,24 @@ class ClusterDetail(APIView):
 @extend_schema(
     summary="The catalogue's songs, by id",
     description="Sent again only after a run: `ETag` and `If-None-Match` say whether anything changed.",
-    parameters=documented((*SONG_FILTERS, CLUSTER)),
+    parameters=openapi_parameters((*SONG_FILTERS, CLUSTER_PARAMETER)),
 )
 class ClusteredSongList(SongList):
     """The catalogue, which clusters filter too."""
 
-    filters = (*SONG_FILTERS, CLUSTER)
+    filters = (*SONG_FILTERS, CLUSTER_PARAMETER)
 
-    def edition(self) -> Edition | None:
-        edition = catalogue_edition()
+    def edition(self) -> CacheValidator | None:
+        edition = catalogue_validator()
         if edition is None or not self.request.query_params.get("cluster"):
             return edition
-        return edition.with_mark(_label() or "")
+        return edition.with_etag_part(_serving_label() or "")
 
     def filtered(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
-        songs = super().filtered(songs, wanted)
+        songs = super().filter_songs(songs, wanted)
         if wanted["cluster"] is None:
             return songs
-        return songs.filter(pk__in=_ids(_songs_of(wanted["cluster"])))
+        return songs.filter(pk__in=_ids_as_one_parameter(_cluster_song_ids(wanted["cluster"])))
 
 
 @extend_schema(summary="Models, newest first")
@@ -222,11 +240,11 @@ class ModelList(ListAPIView):
 
     def get(self, request: Request) -> HttpResponseBase:
         roles = repr(list(ModelVersion.objects.order_by("pk").values_list("pk", "role")))
-        return conditional(request, Edition(roles, None), lambda: self.list(request))
+        return conditional_response(request, CacheValidator(roles, None), lambda: self.list(request))
 
 
 @extend_schema(summary="One model")
-class ModelDetail(Detail):
+class ModelDetail(DetailView):
     queryset = ModelVersion.objects.all()
     serializer_class = serializers.ModelSerializer
     noun = "model"
@@ -238,9 +256,9 @@ class FeedbackView(APIView):
 
     @extend_schema(
         summary="Report what users said and did",
-        description=f"One event, or a list of at most {MOST_EVENTS}; all are taken or none. An event that "
+        description=f"One event, or a list of at most {MAX_EVENTS}; all are taken or none. An event that "
         "is sent twice counts once. The status is 201 where something was new, and 200 where nothing was.",
-        request=serializers.EVENTS,
+        request=serializers.EVENTS_SCHEMA,
         responses={
             200: serializers.RecordedSerializer,
             201: serializers.RecordedSerializer,
@@ -248,9 +266,9 @@ class FeedbackView(APIView):
         examples=[OpenApiExample("A listen", value=[serializers.EVENT_EXAMPLE], request_only=True)],
     )
     def post(self, request: Request) -> Response:
-        received = _events(request.data)
+        received = _parse_events(request.data)
         try:
-            recorded = events.record(received, received_at=timezone.now())
+            recorded = events.record_events(received, received_at=timezone.now())
         except events.UnknownIds as unknown:
             raise ValidationError(
                 {name: [f"Unknown: {value}." for value in values] for name, values in unknown.fields.items()}
@@ -260,52 +278,52 @@ class FeedbackView(APIView):
         return Response({"created": created, "results": results}, status=201 if created else 200)
 
 
-def _events(body: Any) -> list[events.Event]:
+def _parse_events(body: Any) -> list[events.FeedbackEvent]:
     many = isinstance(body, list)
-    if many and not 1 <= len(body) <= MOST_EVENTS:
-        raise ValidationError(f"Expected 1 to {MOST_EVENTS} events.")
+    if many and not 1 <= len(body) <= MAX_EVENTS:
+        raise ValidationError(f"Expected 1 to {MAX_EVENTS} events.")
     checked = serializers.EventSerializer(data=body, many=many)
     checked.is_valid(raise_exception=True)
     return [
-        serializers.event_of(row) for row in (checked.validated_data if many else [checked.validated_data])
+        serializers.build_event(row) for row in (checked.validated_data if many else [checked.validated_data])
     ]
 
 
-def _more(listener: int, asked: dict[str, Any]) -> ServedList:
-    upto = min(asked["n"] * asked["page"], DEEPEST)
+def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
+    upto = min(asked["n"] * asked["page"], MAX_LIST_LENGTH)
     # Before anything is drawn: one user's list is no list of another's.
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
         raise NotFound(f"User {listener} was served no list {asked['list']}.")
-    return recommendations.more(asked["list"], upto=upto, options=serving_options())
+    return recommendations.continue_list(asked["list"], upto=upto, options=serving_options())
 
 
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
-    if n * page >= DEEPEST:
+    if n * page >= MAX_LIST_LENGTH:
         return None
     # Not build_absolute_uri, which takes four times as long to join what needs no joining.
     address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
     return f"{request.scheme}://{request.get_host()}{iri_to_uri(address)}"
 
 
-def _version() -> ModelVersion | None:
-    model = loaded().model
+def _serving_version() -> ModelVersion | None:
+    model = current_model().model
     return model.version if model else None
 
 
-def _label() -> str | None:
-    version = _version()
+def _serving_label() -> str | None:
+    version = _serving_version()
     return str(version.label) if version else None
 
 
-def _songs_of(number: int) -> list[int]:
+def _cluster_song_ids(number: int) -> list[int]:
     """The ids of a cluster's songs; none where the model that serves has no such cluster."""
-    model = loaded().model
-    if model is None or number not in model.labels:
+    model = current_model().model
+    if model is None or number not in model.label_by_number:
         return []
-    return list(model.song_ids[model.learnt.labels == model.labels[number]].tolist())
+    return list(model.song_ids[model.scorer.labels == model.label_by_number[number]].tolist())
 
 
-def _ids(songs: list[int]) -> RawSQL:
+def _ids_as_one_parameter(songs: list[int]) -> RawSQL:
     """Any number of ids as one parameter: SQLite takes 32 766 parameters, and a cluster may be larger."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"

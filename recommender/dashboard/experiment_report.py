@@ -10,45 +10,50 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 
 from recommender.engine.experiments.decision_rules import (
-    LN_MANY,
-    USUAL,
-    Evidence,
-    Guardrail,
-    Rules,
-    odds_told,
+    DEFAULT_RULES,
+    LOG_LARGEST_RATIO,
+    DecisionRules,
+    ExperimentEvidence,
+    GuardrailDifference,
+    format_evidence_ratio,
 )
 from recommender.engine.experiments.sequential import (
-    ln_e_of_losing,
-    ln_e_of_share,
-    ln_e_of_wins,
-    share_of_wins,
+    log_e_value_of_difference,
+    log_e_value_of_losing,
+    log_e_value_of_share,
+    win_share_interval,
 )
 from recommender.experiments import statistics
-from recommender.experiments.power_analysis import card_of
+from recommender.experiments.power_analysis import describe_power
 from recommender.models import Decision, Experiment, ScoredList, ServedList
 
-Kind = Experiment.Kind
-Status = Experiment.Status
-MOST_DAYS: Final = 90
-MOST_Z: Final = 10.0  # where all listeners agree it is a billion, beside which no other day could be seen
-UNKNOWN: Final = 1e9  # beyond it a bound says: anything
-OURS, OTHER, LIMIT = "var(--color-primary-600)", "#94a3b8", "#d97706"
+ExperimentKind = Experiment.Kind
+ExperimentStatus = Experiment.Status
+MAX_DAYS: Final = 90
+MAX_SHOWN_Z: Final = (
+    10.0  # where all listeners agree it is a billion, beside which no other day could be seen
+)
+UNBOUNDED: Final = 1e9  # beyond it a bound says: anything
+PRIMARY_COLOUR, SECONDARY_COLOUR, LIMIT_COLOUR = "var(--color-primary-600)", "#94a3b8", "#d97706"
 # Who is on trial, and against whom; rounds are won by the first.
-SIDES: Final = {Kind.ANCHOR: ("the champion", "the anchor"), Kind.EQUALS: ("the one copy", "the other")}
-USUAL_SIDES: Final = ("the challenger", "the champion")
-CALLED: Final = {
+SIDE_NAMES: Final = {
+    ExperimentKind.ANCHOR: ("the champion", "the anchor"),
+    ExperimentKind.EQUALS: ("the one copy", "the other"),
+}
+DEFAULT_SIDE_NAMES: Final = ("the challenger", "the champion")
+OUTCOME_LABELS: Final = {
     "waiting": "Not decided",
     "promote": "Promoted",
     "reject": "Rejected",
     "rollback": "Rolled back",
 }
-UNSEEN: Final = {
-    Status.WAITING: "It waits for the test before it to end.",
-    Status.RUNNING: "The loop looks once a day; a list counts 48 hours after it was served.",
+NO_DECISION_HINTS: Final = {
+    ExperimentStatus.WAITING: "It waits for the test before it to end.",
+    ExperimentStatus.RUNNING: "The loop looks once a day; a list counts 48 hours after it was served.",
 }
 
 
-class Measure(NamedTuple):
+class DecisionMetric(NamedTuple):
     """What decides a kind of test, on which scale of the chart's script, and the limit by the day's rules."""
 
     name: str
@@ -58,7 +63,7 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DecisionChart:
     """A chart of the looks, as Chart.js takes it, and the words that belong to it."""
 
     formula: str
@@ -67,7 +72,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Story:
+class ExperimentReport:
     """What the page of a test shows.
 
     Attributes:
@@ -88,102 +93,113 @@ class Story:
     title: str
     headline: str
     sides: tuple[str, str]
-    looked_at: datetime | None
-    odds: Drawn | None
-    share: Drawn | None
-    looks: list[list[str]]
+    checked_at: datetime | None
+    evidence_chart: DecisionChart | None
+    win_share_chart: DecisionChart | None
+    checks: list[list[str]]
     sample: str
-    rounds: str
-    coins: list[dict[str, Any]]
+    rounds_chart: str
+    allocation_checks: list[dict[str, Any]]
     days: list[dict[str, Any]]
     arms: list[dict[str, Any]]
     guardrails: list[str]
     gates: list[dict[str, Any]]
-    card: str
-    decisions: str
+    power: str
+    decisions_url: str
 
 
-def story_of(experiment: Experiment, now: datetime) -> Story:
+def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     """Everything that is known of a test, for people.
 
     What the last look counted is told, and not counted again: it was decided on that, and with many listeners
     counting takes seconds.
     """
-    looks = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MOST_DAYS])[::-1]
+    looks = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
     last = looks[-1] if looks else None
-    numbers = _numbers(experiment, last, now)
-    days, sides = _days(experiment), SIDES.get(Kind(experiment.kind), USUAL_SIDES)
-    is_seen = experiment.status != Status.ENDED and experiment.kind != Kind.ANCHOR
+    numbers = _latest_evidence(experiment, last, now)
+    days, sides = (
+        _rounds_by_day(experiment),
+        SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES),
+    )
+    is_seen = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.ANCHOR
     played = sum(day["closed"] > 0 for day in days), sum(day["won"] + day["lost"] for day in days)
-    return Story(
-        title=_title(experiment), headline=_headline(experiment, last), sides=sides,
-        looked_at=last.at if last else None,
-        odds=_odds_chart(experiment.kind, looks) if looks else None,
-        share=_share_chart(sides, looks) if looks else None,
-        looks=_table(experiment.kind, looks), sample=_sample(numbers, looks),
-        rounds=_rounds_chart(days, sides), coins=_coins(numbers), days=days, arms=_arms(experiment),
-        guardrails=[_guardrail(rail) for rail in numbers.guardrails],
+    return ExperimentReport(
+        title=_title(experiment),
+        headline=_headline(experiment, last),
+        sides=sides,
+        checked_at=last.at if last else None,
+        evidence_chart=_evidence_chart(experiment.kind, looks) if looks else None,
+        win_share_chart=_win_share_chart(sides, looks) if looks else None,
+        checks=_checks_table(experiment.kind, looks),
+        sample=_describe_sample(numbers, looks),
+        rounds_chart=_rounds_chart(days, sides),
+        allocation_checks=_allocation_rows(numbers),
+        days=days,
+        arms=_lists_by_arm(experiment),
+        guardrails=[_describe_guardrail(rail) for rail in numbers.guardrails],
         gates=experiment.gates.get("gates", []),
-        card=card_of(experiment, now, played) if is_seen else "",
-        decisions=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
-    )  # fmt: skip
+        power=describe_power(experiment, now, played) if is_seen else "",
+        decisions_url=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
+    )
 
 
-def called(outcome: str) -> str:
+def outcome_label(outcome: str) -> str:
     """The outcome as people say it."""
-    return CALLED.get(outcome, outcome.capitalize())
+    return OUTCOME_LABELS.get(outcome, outcome.capitalize())
 
 
-def bound(value: float) -> str:
+def format_bound(value: float) -> str:
     """One end of a confidence sequence; of too few listeners it is anything."""
-    return f"{value:+.2f}" if abs(value) < UNKNOWN else "unknown"
+    return f"{value:+.2f}" if abs(value) < UNBOUNDED else "unknown"
 
 
-def unseen(experiment: Experiment) -> str:
+def describe_unchecked(experiment: Experiment) -> str:
     """What is said of a test that nobody has looked at."""
-    return f"Nobody has looked at it yet. {UNSEEN.get(Status(experiment.status), '')}"
+    return f"Nobody has looked at it yet. {NO_DECISION_HINTS.get(ExperimentStatus(experiment.status), '')}"
 
 
-def _numbers(experiment: Experiment, last: Decision | None, now: datetime) -> Evidence:
+def _latest_evidence(experiment: Experiment, last: Decision | None, now: datetime) -> ExperimentEvidence:
     if last is not None:
-        return Evidence.from_json(last.evidence)
+        return ExperimentEvidence.from_json(last.evidence)
     # Of a test that waits nothing is to be counted yet.
     is_begun = experiment.started_at is not None
-    return statistics.gather(experiment, now)[0] if is_begun else Evidence(experiment.kind, 0)
+    return (
+        statistics.gather_evidence(experiment, now)[0] if is_begun else ExperimentEvidence(experiment.kind, 0)
+    )
 
 
 def _title(experiment: Experiment) -> str:
     if experiment.ended_at is not None:
-        return f"{called(experiment.outcome)} on {experiment.ended_at.astimezone(UTC):%Y-%m-%d}"
+        return f"{outcome_label(experiment.outcome)} on {experiment.ended_at.astimezone(UTC):%Y-%m-%d}"
     since = experiment.started_at
     return f"Running since {since.astimezone(UTC):%Y-%m-%d}" if since else "Waiting"
 
 
 def _headline(experiment: Experiment, last: Decision | None) -> str:
-    said = str(last.verdict["reason"]) if last else unseen(experiment)
-    if experiment.status != Status.ENDED or said == experiment.reason:
+    said = str(last.verdict["reason"]) if last else describe_unchecked(experiment)
+    if experiment.status != ExperimentStatus.ENDED or said == experiment.reason:
         return said
     return f"{experiment.reason} The last look: {said}" if last else experiment.reason
 
 
-def _measure(kind: str, rules: Rules) -> Measure:
-    if kind == Kind.REFRESH:
-        return Measure(
+def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
+    if kind == ExperimentKind.REFRESH:
+        return DecisionMetric(
             "z", f"z: the listeners' mean balance of rounds won and lost over its standard error. From day "
             f"{rules.refresh_days} on the refresh is promoted, but below {rules.refresh_z:g} rejected.",
             "zero", rules.refresh_z,
         )  # fmt: skip
-    if kind == Kind.ANCHOR:
-        return Measure(
+    if kind == ExperimentKind.ANCHOR:
+        return DecisionMetric(
             "Odds that the champion is worse",
             "E x 2 I(20 + W, 20 + L), I the chance that it wins less than half, E = Beta(20 + W, 20 + L) / "
             f"Beta(20, 20) x 2^(W + L). It may be looked at every day; at {rules.anchor:g} : 1 the anchor "
             "comes back.",
             "odds", rules.anchor,
         )  # fmt: skip
-    decides = "there is a fault in the serving" if kind == Kind.EQUALS else "it decides, from day "
-    day = "" if kind == Kind.EQUALS else str(rules.change_days)
-    return Measure(
+    decides = "there is a fault in the serving" if kind == ExperimentKind.EQUALS else "it decides, from day "
+    day = "" if kind == ExperimentKind.EQUALS else str(rules.change_days)
+    return DecisionMetric(
         "Odds that one is better",
         "E = Beta(20 + W, 20 + L) / Beta(20, 20) x 2^(W + L), W and L the rounds won and lost. It may be "
         f"looked at every day; at {rules.better:g} : 1 {decides}{day}.",
@@ -191,120 +207,161 @@ def _measure(kind: str, rules: Rules) -> Measure:
     )  # fmt: skip
 
 
-def _value(kind: str, look: Decision) -> float:
+def _metric_value(kind: str, decision: Decision) -> float:
     """What decides, at one look; odds as their logarithm."""
-    wins, losses = look.evidence["wins"], look.evidence["losses"]
-    if kind == Kind.REFRESH:
-        return float(max(-MOST_Z, min(MOST_Z, look.evidence["z"])))
-    ln_e = ln_e_of_losing(wins, losses) if kind == Kind.ANCHOR else ln_e_of_wins(wins, losses)
-    return float(max(-LN_MANY, min(LN_MANY, ln_e)))
+    wins, losses = decision.evidence["wins"], decision.evidence["losses"]
+    if kind == ExperimentKind.REFRESH:
+        return float(max(-MAX_SHOWN_Z, min(MAX_SHOWN_Z, decision.evidence["z"])))
+    ln_e = (
+        log_e_value_of_losing(wins, losses)
+        if kind == ExperimentKind.ANCHOR
+        else log_e_value_of_difference(wins, losses)
+    )
+    return float(max(-LOG_LARGEST_RATIO, min(LOG_LARGEST_RATIO, ln_e)))
 
 
-def _odds_chart(kind: str, looks: list[Decision]) -> Drawn:
-    measure = _measure(kind, Rules(**looks[-1].rules))
-    values = [_value(kind, look) for look in looks]
-    found = [round(value if kind == Kind.REFRESH else math.exp(value), 6) for value in values]
+def _evidence_chart(kind: str, decisions: list[Decision]) -> DecisionChart:
+    measure = _decision_metric(kind, DecisionRules(**decisions[-1].rules))
+    values = [_metric_value(kind, look) for look in decisions]
+    found = [round(value if kind == ExperimentKind.REFRESH else math.exp(value), 6) for value in values]
     lines = [
-        {"label": measure.name, "data": found, "borderColor": OURS, "backgroundColor": OURS},
-        {"label": f"Limit, {measure.limit:g}", "data": [measure.limit] * len(looks), "borderColor": LIMIT,
-         "backgroundColor": LIMIT, "borderDash": [6, 4], "pointRadius": 0},
-    ]  # fmt: skip
-    return Drawn(measure.formula, measure.scale, json.dumps({"labels": _dates(looks), "datasets": lines}))
+        {
+            "label": measure.name,
+            "data": found,
+            "borderColor": PRIMARY_COLOUR,
+            "backgroundColor": PRIMARY_COLOUR,
+        },
+        {
+            "label": f"Limit, {measure.limit:g}",
+            "data": [measure.limit] * len(decisions),
+            "borderColor": LIMIT_COLOUR,
+            "backgroundColor": LIMIT_COLOUR,
+            "borderDash": [6, 4],
+            "pointRadius": 0,
+        },
+    ]
+    return DecisionChart(
+        measure.formula, measure.scale, json.dumps({"labels": _date_labels(decisions), "datasets": lines})
+    )
 
 
-def _share_chart(sides: tuple[str, str], looks: list[Decision]) -> Drawn:
+def _win_share_chart(sides: tuple[str, str], decisions: list[Decision]) -> DecisionChart:
     # Of no rounds the bounds are 0 and 1, beside which no later day could be seen.
-    looks = [look for look in looks if look.evidence["wins"] + look.evidence["losses"]]
-    shares = [_shares(look) for look in looks]
+    decisions = [look for look in decisions if look.evidence["wins"] + look.evidence["losses"]]
+    shares = [_win_share_bounds(look) for look in decisions]
     low, middle, high = ([round(100 * one[at], 2) for one in shares] for at in range(3))
-    edge = {"borderColor": OTHER, "backgroundColor": "rgb(148 163 184 / 0.25)", "borderWidth": 1,
+    edge = {"borderColor": SECONDARY_COLOUR, "backgroundColor": "rgb(148 163 184 / 0.25)", "borderWidth": 1,
             "pointRadius": 0}  # fmt: skip
     lines = [
-        {"label": "Rounds won, %", "data": middle, "borderColor": OURS, "backgroundColor": OURS},
+        {
+            "label": "Rounds won, %",
+            "data": middle,
+            "borderColor": PRIMARY_COLOUR,
+            "backgroundColor": PRIMARY_COLOUR,
+        },
         {"label": "95 % confidence sequence", "data": high, "fill": "+1", **edge},
         {"label": "", "data": low, **edge},
-        {"label": "Equal", "data": [50] * len(looks), "borderColor": LIMIT, "backgroundColor": LIMIT,
-         "borderDash": [6, 4], "pointRadius": 0},
-    ]  # fmt: skip
+        {
+            "label": "Equal",
+            "data": [50] * len(decisions),
+            "borderColor": LIMIT_COLOUR,
+            "backgroundColor": LIMIT_COLOUR,
+            "borderDash": [6, 4],
+            "pointRadius": 0,
+        },
+    ]
     formula = (
         f"Share of the decisive rounds that {sides[0]} won against {sides[1]}, and between which shares the "
         "truth lies: those that the rounds do not refute at 20 : 1, at all looks together."
     )
-    return Drawn(formula, "share", json.dumps({"labels": _dates(looks), "datasets": lines}))
+    return DecisionChart(formula, "share", json.dumps({"labels": _date_labels(decisions), "datasets": lines}))
 
 
-def _shares(look: Decision) -> tuple[float, float, float]:
+def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
     """Of the rounds won: the lower bound, what was seen, the upper bound; of none anything is possible."""
-    wins, losses = look.evidence["wins"], look.evidence["losses"]
-    low, high = share_of_wins(wins, losses)
+    wins, losses = decision.evidence["wins"], decision.evidence["losses"]
+    low, high = win_share_interval(wins, losses)
     return low, wins / (wins + losses) if wins + losses else 0.5, high
 
 
-def _table(kind: str, looks: list[Decision]) -> list[list[str]]:
-    decides = _measure(kind, USUAL).name
+def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
+    decides = _decision_metric(kind, DEFAULT_RULES).name
     rows = [["Look", "Rounds won", "Rounds lost", decides, "Share won, %", "Verdict"]]
-    for look in looks[::-1]:
-        value = _value(kind, look)
-        low, middle, high = (100 * share for share in _shares(look))
-        rows.append([
-            f"{look.at.astimezone(UTC):%Y-%m-%d %H:%M}", str(look.evidence["wins"]),
-            str(look.evidence["losses"]), f"{value:+.2f}" if kind == Kind.REFRESH else odds_told(value),
-            f"{middle:.1f} ({low:.1f} to {high:.1f})", called(look.outcome),
-        ])  # fmt: skip
+    for look in decisions[::-1]:
+        value = _metric_value(kind, look)
+        low, middle, high = (100 * share for share in _win_share_bounds(look))
+        rows.append(
+            [
+                f"{look.at.astimezone(UTC):%Y-%m-%d %H:%M}",
+                str(look.evidence["wins"]),
+                str(look.evidence["losses"]),
+                f"{value:+.2f}" if kind == ExperimentKind.REFRESH else format_evidence_ratio(value),
+                f"{middle:.1f} ({low:.1f} to {high:.1f})",
+                outcome_label(look.outcome),
+            ]
+        )
     return rows
 
 
-def _sample(numbers: Evidence, looks: list[Decision]) -> str:
-    if not looks:
+def _describe_sample(numbers: ExperimentEvidence, decisions: list[Decision]) -> str:
+    if not decisions:
         return ""
-    first, last = (f"{look.at.astimezone(UTC):%Y-%m-%d}" for look in (looks[0], looks[-1]))
+    first, last = (f"{look.at.astimezone(UTC):%Y-%m-%d}" for look in (decisions[0], decisions[-1]))
     of = f"{numbers.wins + numbers.losses} rounds of {numbers.listeners} listeners at the last"
-    return f"{len(looks)} looks, {first} to {last}; {of}."
+    return f"{len(decisions)} looks, {first} to {last}; {of}."
 
 
-def _dates(looks: list[Decision]) -> list[str]:
-    return [f"{look.at.astimezone(UTC):%m-%d}" for look in looks]
+def _date_labels(decisions: list[Decision]) -> list[str]:
+    return [f"{look.at.astimezone(UTC):%m-%d}" for look in decisions]
 
 
 def _rounds_chart(days: list[dict[str, Any]], sides: tuple[str, str]) -> str:
     sets = [
-        {"label": f"Won by {sides[0]}", "data": [day["won"] for day in days], "backgroundColor": OURS},
-        {"label": f"Won by {sides[1]}", "data": [day["lost"] for day in days], "backgroundColor": OTHER},
+        {
+            "label": f"Won by {sides[0]}",
+            "data": [day["won"] for day in days],
+            "backgroundColor": PRIMARY_COLOUR,
+        },
+        {
+            "label": f"Won by {sides[1]}",
+            "data": [day["lost"] for day in days],
+            "backgroundColor": SECONDARY_COLOUR,
+        },
     ]
     return json.dumps({"labels": [f"{day['day']:%m-%d}" for day in days], "datasets": sets})
 
 
-def _days(experiment: Experiment) -> list[dict[str, Any]]:
+def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
     """By day, the oldest first; won by what is on trial, which against an anchor is the champion."""
-    ours, others = ("losses", "wins") if experiment.kind == Kind.ANCHOR else ("wins", "losses")
+    ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
     rows = ScoredList.objects.filter(experiment=experiment).values("day")
     counted = rows.annotate(lists=Count("pk"), won=Sum(ours), lost=Sum(others), closed=Count("closed_at"))
-    return [dict(row) for row in counted.order_by("-day")[:MOST_DAYS]][::-1]
+    return [dict(row) for row in counted.order_by("-day")[:MAX_DAYS]][::-1]
 
 
-def _coins(numbers: Evidence) -> list[dict[str, Any]]:
+def _allocation_rows(numbers: ExperimentEvidence) -> list[dict[str, Any]]:
     return [
-        {"name": coin.name, "seen": _share(coin.inside, coin.outside), "planned": f"{coin.share:.0%}",
+        {"name": coin.name, "seen": _format_share(coin.inside, coin.outside), "planned": f"{coin.share:.0%}",
          "of": coin.inside + coin.outside,
-         "odds": odds_told(ln_e_of_share(coin.inside, coin.outside, coin.share))}
+         "odds": format_evidence_ratio(log_e_value_of_share(coin.inside, coin.outside, coin.share))}
         for coin in numbers.coins if 0 < coin.share < 1
     ]  # fmt: skip
 
 
-def _guardrail(rail: Guardrail) -> str:
+def _describe_guardrail(rail: GuardrailDifference) -> str:
     return (
-        f"{rail.name}: {rail.difference:+.2f} ({bound(rail.low)} to {bound(rail.high)}), "
+        f"{rail.name}: {rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)}), "
         f"{rail.challengers} against {rail.champions} listeners"
     )
 
 
-def _arms(experiment: Experiment) -> list[dict[str, Any]]:
+def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
     served = ServedList.objects.filter(experiment=experiment).values("arm")
     # The arm and not the key: so the index alone tells.
     found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True)).order_by("arm")
     return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]
 
 
-def _share(inside: int, outside: int) -> str:
+def _format_share(inside: int, outside: int) -> str:
     total = inside + outside
     return f"{inside / total:.1%}" if total else "none yet"

@@ -12,35 +12,35 @@ from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.dashboard import charts, tables
-from recommender.dashboard.experiment_report import unseen
+from recommender.dashboard.experiment_report import describe_unchecked
 from recommender.experiments.lifecycle import LIST_SHARE
-from recommender.experiments.power_analysis import detectable
+from recommender.experiments.power_analysis import detectable_changes
 from recommender.models import Decision, Experiment, Feedback, ScoredList
 from recommender.services import serving_options
 from recommender.serving import recommendations
 
-Kind, Status = Experiment.Kind, Experiment.Status
+ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
 
 
 @staff_member_required
-def models(request: HttpRequest) -> HttpResponse:
+def models_page(request: HttpRequest) -> HttpResponse:
     """Versions over time, the running tests, the map of clusters, drift, and the ledger as a story."""
     now = timezone.now()
-    versions, experiments = charts.lately(), list(_told_of())
-    tests = [test for test in experiments if test.status != Status.ENDED]
-    change = next((test for test in tests if test.kind == Kind.CHANGE and test.started_at), None)
+    versions, experiments = charts.recent_versions(), list(_shown_experiments())
+    tests = [test for test in experiments if test.status != ExperimentStatus.ENDED]
+    change = next((test for test in tests if test.kind == ExperimentKind.CHANGE and test.started_at), None)
     played = (change.days or 0, change.rounds or 0) if change else (0, 0)
-    ledger, drift = tables.ledger(), charts.drift_reports()
-    days = charts.engagement_days(now)
+    ledger, drift = tables.latest_promotions(), charts.recent_drift_reports()
+    days = charts.recent_engagement_days(now)
     context = {
         **admin.site.each_context(request),
         "title": "Models",
         "now": now,
-        "headline": charts.headline(versions, tests, ledger, drift, now),
-        "tests": [{"test": test, "said": _said(test)} for test in tests],
+        "headline": charts.build_headline(versions, tests, ledger, drift, now),
+        "tests": [{"test": test, "said": _latest_reason(test)} for test in tests],
         "change": change,
         # Of the change that is tested, or of one that began now.
-        "card": detectable(change.list_share if change else LIST_SHARE, now, played, days),
+        "card": detectable_changes(change.list_share if change else LIST_SHARE, now, played, days),
         "plots": [
             charts.versions_plot(versions.newest),
             charts.engagement_plot(days),
@@ -48,16 +48,18 @@ def models(request: HttpRequest) -> HttpResponse:
             charts.drift_plot(drift),
             charts.map_plot(versions.champion),
         ],
-        "story": tables.story(ledger, [test for test in experiments if test.status == Status.ENDED]),
+        "story": tables.ledger_entries(
+            ledger, [test for test in experiments if test.status == ExperimentStatus.ENDED]
+        ),
     }
     return render(request, "recommender/models.html", context)
 
 
-def _said(test: Any) -> str:
-    return (test.last_verdict or {}).get("reason") or unseen(test)
+def _latest_reason(test: Any) -> str:
+    return (test.last_verdict or {}).get("reason") or describe_unchecked(test)
 
 
-def _told_of() -> "QuerySet[Experiment, Any]":
+def _shown_experiments() -> "QuerySet[Experiment, Any]":
     """The tests that are not over, each with the last verdict on it, and those that the ledger tells of.
 
     Of a change that runs: on how many days lists were closed, and how many decisive rounds they had.
@@ -65,9 +67,9 @@ def _told_of() -> "QuerySet[Experiment, Any]":
     looks = Decision.objects.filter(experiment=OuterRef("pk")).order_by("-id")
     closed = ScoredList.objects.filter(experiment=OuterRef("pk"), closed_at__isnull=False)
     tested = closed.order_by().values("experiment")
-    runs = Q(status=Status.RUNNING, kind=Kind.CHANGE)
-    dropped = tables.lost_or_dropped().values("pk")
-    tests = Experiment.objects.filter(~Q(status=Status.ENDED) | Q(pk__in=dropped))
+    runs = Q(status=ExperimentStatus.RUNNING, kind=ExperimentKind.CHANGE)
+    dropped = tables.experiments_without_promotion().values("pk")
+    tests = Experiment.objects.filter(~Q(status=ExperimentStatus.ENDED) | Q(pk__in=dropped))
     return tests.select_related("champion", "challenger").annotate(
         last_verdict=Subquery(looks.values("verdict")[:1]),
         days=Case(When(runs, then=Subquery(tested.values(n=Count("day", distinct=True))))),
@@ -75,11 +77,11 @@ def _told_of() -> "QuerySet[Experiment, Any]":
     )
 
 
-SESSIONS = 12  # what fits beside the recommendations without scrolling
-SONGS_A_SESSION = 8
+MAX_SESSIONS = 12  # what fits beside the recommendations without scrolling
+MAX_SONGS_PER_SESSION = 8
 
 
-class Wish(forms.Form):
+class ListenerPageForm(forms.Form):
     """What the page is asked for; its fields teach what they mean."""
 
     user = forms.IntegerField(label="Listener's id", min_value=0, required=False)
@@ -88,9 +90,9 @@ class Wish(forms.Form):
 
 
 @staff_member_required
-def listen(request: HttpRequest) -> HttpResponse:
+def listener_page(request: HttpRequest) -> HttpResponse:
     """The listener page: history, affinities as bars, and a preview of recommendations with their reasons."""
-    wish = Wish(request.GET)
+    wish = ListenerPageForm(request.GET)
     asked = wish.cleaned_data if wish.is_valid() else {}
     context = {
         **admin.site.each_context(request),
@@ -99,21 +101,23 @@ def listen(request: HttpRequest) -> HttpResponse:
         "user_id": asked.get("user"),
         "discovery": 0.3 if asked.get("discovery") is None else asked["discovery"],
         "n": asked.get("n") or 20,
-        "examples": [] if asked.get("user") is not None else _examples(),
+        "examples": [] if asked.get("user") is not None else _example_listeners(),
     }
     if asked.get("user") is not None:
-        context.update(_listener(asked["user"], context["n"], context["discovery"]))
+        context.update(_listener_context(asked["user"], context["n"], context["discovery"]))
     return render(request, "recommender/listen.html", context)
 
 
-def _listener(listener_id: int, n: int, discovery: float) -> dict[str, Any]:
+def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, Any]:
     listener = Listener.objects.filter(pk=listener_id).first()
     if listener is None:
-        return {"unknown": True, "examples": _examples()}
+        return {"unknown": True, "examples": _example_listeners()}
     options = serving_options()
     # The same draw at every discovery, so that moving it shows what discovery does, and nothing else.
-    preview = recommendations.preview(listener_id, n=n, discovery=discovery, options=options, seed="preview")
-    affinities = recommendations.affinities_of(listener_id, options=options)
+    preview = recommendations.preview_list(
+        listener_id, n=n, discovery=discovery, options=options, seed="preview"
+    )
+    affinities = recommendations.listener_affinities(listener_id, options=options)
     most = max((affinity.affinity for affinity in affinities), default=0.0)
     return {
         "listener": listener,
@@ -123,27 +127,29 @@ def _listener(listener_id: int, n: int, discovery: float) -> dict[str, Any]:
             if row.affinity > 0
         ],
         "preview": recommendations.describe(preview),
-        "sessions": _sessions(listener),
+        "sessions": _recent_sessions(listener),
         "feedback": Feedback.objects.filter(listener=listener).select_related("song")[:12],
     }
 
 
-def _sessions(listener: Listener) -> list[dict[str, Any]]:
+def _recent_sessions(listener: Listener) -> list[dict[str, Any]]:
     histories = list(
-        ListeningHistory.objects.filter(user=listener, unavailable_at=None).order_by("-created_at")[:SESSIONS]
+        ListeningHistory.objects.filter(user=listener, unavailable_at=None).order_by("-created_at")[
+            :MAX_SESSIONS
+        ]
     )
     songs = Song.objects.in_bulk({song for history in histories for song in history.items})
     return [
         {
             "at": history.created_at,
-            "songs": [songs[pk] for pk in history.items[:SONGS_A_SESSION] if pk in songs],
-            "more": max(0, len(history.items) - SONGS_A_SESSION),
+            "songs": [songs[pk] for pk in history.items[:MAX_SONGS_PER_SESSION] if pk in songs],
+            "more": max(0, len(history.items) - MAX_SONGS_PER_SESSION),
         }
         for history in histories
     ]
 
 
-def _examples() -> list[int]:
+def _example_listeners() -> list[int]:
     """Some listeners who have listened lately, to start from."""
     latest = ListeningHistory.objects.order_by("-id").values_list("user_id", flat=True)[:200]
     return sorted(set(latest))[:12]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANIFEST: Final = "manifest.json"
-UNFINISHED: Final = ".unfinished-"
+UNFINISHED_PREFIX: Final = ".unfinished-"
 
 
 class ArtifactError(Exception):
@@ -38,7 +38,7 @@ class ArtifactExists(ArtifactError):
     """There is a model of this name already; what is written never changes."""
 
 
-def write(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
+def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
     """Write a model; the sha256 that `read` wants to see again.
 
     Raises:
@@ -46,7 +46,7 @@ def write(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, 
         OSError: the disk is full, or may not be written; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED_PREFIX}{folder.name}-", dir=folder.parent))
     try:
         files = {f"{name}.npy": _save(unfinished / f"{name}.npy", array) for name, array in arrays.items()}
         manifest = json.dumps({"files": files, "facts": dict(facts)}, sort_keys=True).encode()
@@ -61,19 +61,19 @@ def write(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, 
     return hashlib.sha256(manifest).hexdigest()
 
 
-def read(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The arrays, mapped into memory read-only, and the facts; every byte was verified before.
 
     Raises:
         ArtifactMissing: there is nothing to read.
         ArtifactDamaged: a file is missing, cut off, changed, or one too many.
     """
-    manifest = verify(folder, sha256)
+    manifest = verify_files(folder, sha256)
     arrays = {name.removesuffix(".npy"): _load(folder / name) for name in manifest["files"]}
     return arrays, manifest["facts"]
 
 
-def verify(folder: Path, sha256: str) -> dict[str, Any]:
+def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
     """Compare every file with its hash; the manifest.
 
     Raises:
@@ -99,14 +99,14 @@ def verify(folder: Path, sha256: str) -> dict[str, Any]:
     return manifest
 
 
-def size(folder: Path) -> int:
+def size_in_bytes(folder: Path) -> int:
     """Bytes of all its files."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def clear_unfinished(storage: Path) -> int:
     """Remove what writers that died left behind; called by whoever holds the training's lock."""
-    left = list(storage.glob(f"{UNFINISHED}*"))
+    left = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
     for folder in left:
         shutil.rmtree(folder, ignore_errors=True)
     return len(left)

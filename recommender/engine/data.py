@@ -115,7 +115,7 @@ class Profiles:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSet:
     """All that a model is fitted on.
 
     Attributes:
@@ -136,7 +136,7 @@ class Training:
     tuning: csr_array | None = None
     seed: int = 7
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)
-    carried: "Carried | None" = None
+    warm_start: "WarmStartClusters | None" = None
 
     def profiles(self) -> Profiles:
         """Each listener of the training, as a listener to recommend to."""
@@ -144,7 +144,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Carried:
+class WarmStartClusters:
     """Groups of an earlier model, from which those of a new one are carried on.
 
     Attributes:
@@ -156,7 +156,7 @@ class Carried:
     n_clusters: int
 
 
-class Model(Protocol):
+class RecommenderModel(Protocol):
     """What can recommend: every model passes the one suite of tests for them."""
 
     @property
@@ -176,14 +176,14 @@ class Model(Protocol):
         """What of the model is no array; JSON can hold it."""
 
 
-class Candidates(NamedTuple):
+class ScoredSongs(NamedTuple):
     """Songs by falling score, and their scores; shape (m,) each."""
 
     songs: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
-class Servable(Protocol):
+class ServableModel(Protocol):
     """All that serving asks of a model: whatever has this can be champion.
 
     A profile is of one listener.
@@ -201,7 +201,7 @@ class Servable(Protocol):
     def available(self) -> NDArray[np.bool_]:
         """Shape (n_songs,): songs that may be recommended."""
 
-    def candidates(self, profile: Profiles, *, n: int) -> Candidates:
+    def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
         """The listener's n best songs, nothing heard, excluded or unavailable; fewer where fewer are left.
 
         None for a listener without plays of whom the model can say nothing. All of one score where the model
@@ -211,8 +211,8 @@ class Servable(Protocol):
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
         """Shape (len(songs),): the scores of songs not heard, on the candidates' scale."""
 
-    def explained(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+    def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """What speaks for songs not heard: by term what it adds, shape (len(songs),) each."""
 
-    def similar(self, song: int, *, n: int) -> Candidates:
+    def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs like this one, the likest first."""

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.data import Catalogue
-from recommender.engine.svd import factors, unit
+from recommender.engine.svd import truncated_svd, unit_rows
 
-AXES: Final = 64
+METADATA_AXES: Final = 64
 # A token of one song alone says nothing of two songs' likeness; it would only fill the memory.
-LEAST_SONGS: Final = 2
+FEWEST_SONGS_PER_TOKEN: Final = 2
 # Of the columns' own spread; what lies further out is as far as it gets, so that one typo decides nothing.
-FURTHEST: Final = 4.0
+MOST_DEVIATIONS: Final = 4.0
 # Of a normal distribution's middle half, in standard deviations.
-MIDDLE_HALF: Final = 1.349
+IQR_OF_NORMAL: Final = 1.349
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FeatureSpace:
     def metadata(self, catalogue: Catalogue) -> csr_array:
         """Shape (n_songs, n_tokens): TF-IDF, rows of length 1; tokens never seen before are left out."""
         columns = {token: column for column, token in enumerate(self.tokens)}
-        found = [[columns[token] for token in song if token in columns] for song in tokens_of(catalogue)]
+        found = [[columns[token] for token in song if token in columns] for song in song_tokens(catalogue)]
         counts = np.array([len(row) for row in found], dtype=np.int64)
         indices = np.fromiter((column for row in found for column in row), np.int64, count=int(counts.sum()))
         return _tfidf(indices, counts, self.idf)
@@ -63,7 +63,7 @@ class FeatureSpace:
             return np.zeros((catalogue.n_songs, 0), dtype=np.float32)
         scaled = (raw - self.centres) / np.where(self.scales > 0, self.scales, 1)
         scaled = np.where(np.isfinite(scaled) & (self.scales > 0), scaled, 0)
-        return np.clip(scaled, -FURTHEST, FURTHEST).astype(np.float32)
+        return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
         """Shape (n_songs, d + n_names): metadata's main directions, of length 1 or 0, and sound beside them.
@@ -71,11 +71,11 @@ class FeatureSpace:
         Both weigh alike: the sound is of length 1 over the songs learnt from, not in each: of a single column
         nothing would be left but its sign, and one known value would speak as loud as ten.
         """
-        return self.joined(self.metadata(catalogue), self.sound(catalogue))
+        return self.join_features(self.metadata(catalogue), self.sound(catalogue))
 
-    def joined(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    def join_features(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
         """`transform`, of what `metadata` and `sound` returned."""
-        directions = unit(np.asarray(metadata @ self.axes, dtype=np.float32))
+        directions = unit_rows(np.asarray(metadata @ self.axes, dtype=np.float32))
         return np.hstack([directions, sound / np.float32(self.length or 1)])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -101,27 +101,27 @@ def fit_features(catalogue: Catalogue, *, seed: int) -> FeatureSpace:
 
 def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDArray[np.float32]]:
     """`fit_features`, and the same songs' rows as of `transform`, from reading the songs' texts once."""
-    tokens, idf, metadata = _vocabulary(catalogue)
+    tokens, idf, metadata = _fit_tfidf(catalogue)
     columns = numeric_columns(catalogue)
-    centres, scales = _spreads(columns)
-    axes = softened_axes(metadata, seed)
+    centres, scales = _medians_and_scales(columns)
+    axes = weighted_axes(metadata, seed)
     space = FeatureSpace(tokens, idf, list(columns), centres, scales, axes, length=1.0)
     sound = space.sound(catalogue)
     squares = (sound.astype(np.float64) ** 2).sum(axis=1)
     space = replace(space, length=float(np.sqrt(squares.mean())) if len(squares) else 0.0)
-    return space, space.joined(metadata, sound)
+    return space, space.join_features(metadata, sound)
 
 
-def _vocabulary(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
+def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
     """The tokens in alphabetical order, their idf, and the catalogue's rows, from reading the songs once."""
     numbers: dict[str, int] = {}
     counts, found = [], []
-    for song in tokens_of(catalogue):
+    for song in song_tokens(catalogue):
         counts.append(len(song))
         found.extend([numbers.setdefault(token, len(numbers)) for token in song])
     lengths, codes = np.array(counts, dtype=np.int64), np.array(found, dtype=np.int64)
     songs = np.bincount(codes, minlength=len(numbers))
-    tokens = sorted(token for token, number in numbers.items() if songs[number] >= LEAST_SONGS)
+    tokens = sorted(token for token, number in numbers.items() if songs[number] >= FEWEST_SONGS_PER_TOKEN)
     places = np.array([numbers[token] for token in tokens], dtype=np.int64)
     idf = (np.log((1 + catalogue.n_songs) / (1 + songs[places])) + 1).astype(np.float32)
     columns = np.full(len(numbers), -1, dtype=np.int64)
@@ -141,28 +141,28 @@ def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[n
     return csr_array(((values / lengths[rows]).astype(np.float32), indices, indptr), shape=shape)
 
 
-def softened_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
+def weighted_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
     """Shape (n_tokens, d): the metadata's singular vectors, each over the root of its singular value.
 
     Rows of the metadata times these are songs with their axes weighed by the root of the singular values.
     """
-    vectors, strengths = factors(metadata, AXES, seed=seed)
+    vectors, strengths = truncated_svd(metadata, METADATA_AXES, seed=seed)
     return np.asarray(vectors / np.sqrt(np.maximum(strengths, 1e-12)), dtype=np.float32)
 
 
-def tokens_of(catalogue: Catalogue) -> Iterator[list[str]]:
+def song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
     """Each song's tokens, without repetition: artist, album, songwriters, genres and their words, decade."""
     for artist, album, writers, genres, year in zip(
         catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
         catalogue.release_years.tolist(), strict=True,
     ):  # fmt: skip
-        by, record = _plain(artist), _plain(album)
+        by, record = _normalise_text(artist), _normalise_text(album)
         found = [f"artist:{by}"] if by else []
         if record:
             # Many albums are called "Greatest Hits".
             found.append(f"album:{by}/{record}")
-        found += [f"songwriter:{writer}" for writer in _values(writers)]
-        for genre in _values(genres):
+        found += [f"songwriter:{writer}" for writer in _split_values(writers)]
+        for genre in _split_values(genres):
             found.append(f"genre:{genre}")
             if " " in genre:
                 found += [f"word:{word}" for word in genre.split(" ")]
@@ -178,37 +178,39 @@ def numeric_columns(catalogue: Catalogue) -> dict[str, NDArray[np.float64]]:
     return {"year": catalogue.release_years, "duration": np.log(durations), **audio}
 
 
-def _spreads(columns: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    found = [_middle_and_spread(column[np.isfinite(column)]) for column in columns.values()]
+def _medians_and_scales(
+    columns: Mapping[str, NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    found = [_median_and_scale(column[np.isfinite(column)]) for column in columns.values()]
     centres, scales = zip(*found, strict=True) if found else ((), ())
     return np.array(centres, dtype=np.float64), np.array(scales, dtype=np.float64)
 
 
-def _middle_and_spread(known: NDArray[np.float64]) -> tuple[float, float]:
+def _median_and_scale(known: NDArray[np.float64]) -> tuple[float, float]:
     if not len(known):
         return 0.0, 0.0
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     # Where more than half the songs share one value, what the others say still counts.
-    spread = (high - low) / MIDDLE_HALF or float(known.std())
+    spread = (high - low) / IQR_OF_NORMAL or float(known.std())
     # A column of equal values has a spread of rounding errors at most.
     return float(middle), spread if spread > 1e-9 * max(1e-300, float(np.abs(known).max())) else 0.0
 
 
-def _values(text: str) -> Sequence[str]:
-    return [value for value in (_plain(part) for part in text.split(",")) if value]
+def _split_values(text: str) -> Sequence[str]:
+    return [value for value in (_normalise_text(part) for part in text.split(",")) if value]
 
 
-def _plain(text: str) -> str:
+def _normalise_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-MOST_WORDS = 5_000  # the most frequent ones; a source of random words must not fill the memory
+MOST_GENRE_WORDS = 5_000  # the most frequent ones; a source of random words must not fill the memory
 
 
-def vocabulary(texts: Sequence[str]) -> list[str]:
+def genre_vocabulary(texts: Sequence[str]) -> list[str]:
     """The words of the texts, most frequent first, then by alphabet; at most 5 000."""
     counts = Counter(word for text in texts for word in genre_words(text))
-    return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_WORDS]
+    return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
 def genre_words(text: str) -> list[str]:
@@ -234,35 +236,35 @@ def genre_idf(genres: csr_array) -> NDArray[np.float32]:
     return np.asarray(np.log1p(genres.shape[0] / np.maximum(counts, 1)), dtype=np.float32)
 
 
-PREFIX: Final = "space_"
-NUMBERS: Final = ("idf", "centres", "scales", "axes")
+SPACE_PREFIX: Final = "space_"
+SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
 
-def packed(space: FeatureSpace) -> dict[str, NDArray[Any]]:
+def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
     """Every array by its name in the artifact; words as UTF-8 and where each ends: strings are objects."""
-    found = {f"{PREFIX}{name}": getattr(space, name) for name in NUMBERS}
+    found = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]
-        found[f"{PREFIX}{name}"] = np.frombuffer(b"".join(words), dtype=np.uint8)
-        found[f"{PREFIX}{name}_ends"] = np.cumsum([len(word) for word in words], dtype=np.int64)
-    found[f"{PREFIX}length"] = np.array([space.length], dtype=np.float64)
+        found[f"{SPACE_PREFIX}{name}"] = np.frombuffer(b"".join(words), dtype=np.uint8)
+        found[f"{SPACE_PREFIX}{name}_ends"] = np.cumsum([len(word) for word in words], dtype=np.int64)
+    found[f"{SPACE_PREFIX}length"] = np.array([space.length], dtype=np.float64)
     return found
 
 
-def unpacked(arrays: Mapping[str, NDArray[Any]]) -> FeatureSpace | None:
+def space_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FeatureSpace | None:
     """The space that `packed` took apart; None where the arrays hold none."""
-    if f"{PREFIX}length" not in arrays:
+    if f"{SPACE_PREFIX}length" not in arrays:
         return None
-    numbers = {name: np.asarray(arrays[f"{PREFIX}{name}"]) for name in NUMBERS}
+    numbers = {name: np.asarray(arrays[f"{SPACE_PREFIX}{name}"]) for name in SPACE_NUMERIC_ARRAYS}
     return FeatureSpace(
-        tokens=_words(arrays, "tokens"), names=_words(arrays, "names"),
-        length=float(arrays[f"{PREFIX}length"][0]), **numbers,
+        tokens=_unpack_words(arrays, "tokens"), names=_unpack_words(arrays, "names"),
+        length=float(arrays[f"{SPACE_PREFIX}length"][0]), **numbers,
     )  # fmt: skip
 
 
-def _words(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
-    whole = np.asarray(arrays[f"{PREFIX}{name}"]).tobytes()
-    ends = np.asarray(arrays[f"{PREFIX}{name}_ends"]).tolist()
+def _unpack_words(arrays: Mapping[str, NDArray[Any]], name: str) -> list[str]:
+    whole = np.asarray(arrays[f"{SPACE_PREFIX}{name}"]).tobytes()
+    ends = np.asarray(arrays[f"{SPACE_PREFIX}{name}_ends"]).tolist()
     return [
         whole[start:end].decode("utf-8", "surrogatepass")
         for start, end in zip([0, *ends], ends, strict=False)

@@ -13,23 +13,23 @@ from typing import Protocol, TypeVar
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
-Piece = Callable[[], T]
+WorkItem = Callable[[], T]
 
 
-class Begin(Protocol):
+class Submit(Protocol):
     """Begins pieces of work, which must not wait for one another."""
 
-    def __call__(self, pieces: Iterable[Piece[T]]) -> Callable[[], list[T]]:
+    def __call__(self, pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
         """A function, to be called once, that brings the results in the order of the pieces."""
 
 
-def at_once(pieces: Iterable[Piece[T]]) -> Callable[[], list[T]]:
+def submit_inline(pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
     """Begin nothing before it is asked for."""
     return lambda: [piece() for piece in pieces]
 
 
 @contextmanager
-def two_lanes() -> Iterator[Begin]:
+def two_workers() -> Iterator[Submit]:
     """While inside, another thread works on what was begun; who asks for it takes over what is not begun yet.
 
     All arithmetic inside is on one thread a piece: sums that threads share differ in the last bit from run to
@@ -37,9 +37,9 @@ def two_lanes() -> Iterator[Begin]:
     """
     with threadpool_limits(1), ThreadPoolExecutor(1, "training_lane") as other:
 
-        def begin(pieces: Iterable[Piece[T]]) -> Callable[[], list[T]]:
+        def begin(pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
             begun = [(other.submit(piece), piece) for piece in pieces]
-            return lambda: _brought(begun)
+            return lambda: _collect_results(begun)
 
         try:
             yield begin
@@ -47,6 +47,6 @@ def two_lanes() -> Iterator[Begin]:
             other.shutdown(wait=False, cancel_futures=True)
 
 
-def _brought(begun: list[tuple[Future[T], Piece[T]]]) -> list[T]:
-    own = {place: piece() for place, (future, piece) in enumerate(begun) if future.cancel()}
-    return [own[place] if place in own else future.result() for place, (future, _) in enumerate(begun)]
+def _collect_results(submitted: list[tuple[Future[T], WorkItem[T]]]) -> list[T]:
+    own = {place: piece() for place, (future, piece) in enumerate(submitted) if future.cancel()}
+    return [own[place] if place in own else future.result() for place, (future, _) in enumerate(submitted)]

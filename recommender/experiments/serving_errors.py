@@ -13,15 +13,15 @@ from recommender.registry.registry import Verify
 logger = logging.getLogger(__name__)
 
 WINDOW: Final = timedelta(minutes=15)
-FEWEST_REQUESTS: Final = 50
-MOST_BROKEN: Final = 0.02
-SLOWER: Final = 2.0  # times the 95th percentile of the rest of the request
-SLOW: Final = 300.0  # milliseconds; faster than that nobody waits
-CHECKS: Final = 3  # windows in a row
+MIN_REQUESTS: Final = 50
+MAX_ERROR_SHARE: Final = 0.02
+MAX_LATENCY_RATIO: Final = 2.0  # times the 95th percentile of the rest of the request
+ACCEPTABLE_MILLISECONDS: Final = 300.0  # milliseconds; faster than that nobody waits
+SLOW_WINDOWS: Final = 3  # windows in a row
 Arm = ServedList.Arm
 
 
-def record(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
+def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
     """Write down that a list of this test could not be made as it should."""
     known = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
     if kind == ServingError.Kind.ARTIFACT and known.exists():
@@ -31,7 +31,7 @@ def record(experiment: Experiment, kind: str, detail: str, now: datetime) -> Non
     ServingError.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
 
 
-def hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
+def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
     """Why the challenger must stop at once, in a sentence; empty where it need not."""
     broken = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
@@ -40,16 +40,20 @@ def hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
     )
     if broken is not None:
         return f"{experiment.challenger} could not be loaded: {broken.detail}"
-    return _damaged(experiment, verify) or _too_many_errors(experiment, now) or _too_slow(experiment, now)
+    return (
+        _why_damaged(experiment, verify)
+        or _why_too_many_errors(experiment, now)
+        or _why_too_slow(experiment, now)
+    )
 
 
-def may_not_serve(anchor: ModelVersion) -> bool:
+def is_unservable(version: ModelVersion) -> bool:
     """Whether a former champion was withdrawn, or could not be loaded when it was tested."""
-    broken = ServingError.objects.filter(experiment__challenger=anchor, kind=ServingError.Kind.ARTIFACT)
-    return anchor.role == ModelVersion.Role.WITHDRAWN or broken.exists()
+    broken = ServingError.objects.filter(experiment__challenger=version, kind=ServingError.Kind.ARTIFACT)
+    return version.role == ModelVersion.Role.WITHDRAWN or broken.exists()
 
 
-def _damaged(experiment: Experiment, verify: Verify) -> str:
+def _why_damaged(experiment: Experiment, verify: Verify) -> str:
     """What is wrong with the files of a new version; its promotion would find out too late.
 
     What has become of an anchor's is asked where it is to come back: there is a version behind it.
@@ -63,7 +67,7 @@ def _damaged(experiment: Experiment, verify: Verify) -> str:
     return ""
 
 
-def _too_many_errors(experiment: Experiment, now: datetime) -> str:
+def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
     """Over all windows since the start: a bad quarter of an hour is not forgotten until it was judged."""
     moments = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ERROR).values_list(
         "at", flat=True
@@ -75,7 +79,7 @@ def _too_many_errors(experiment: Experiment, now: datetime) -> str:
         wrong = sum(1 for other in times[place:] if other < moment + WINDOW)
         errors = sum(1 for other in moments if moment <= other < moment + WINDOW)
         requests = served.filter(generated_at__gte=moment, generated_at__lt=moment + WINDOW).count() + errors
-        if requests >= FEWEST_REQUESTS and wrong > MOST_BROKEN * requests:
+        if requests >= MIN_REQUESTS and wrong > MAX_ERROR_SHARE * requests:
             return (
                 f"{wrong} of {requests} requests to {experiment.challenger} broke or came back empty within "
                 f"15 minutes from {moment:%Y-%m-%d %H:%M} UTC on."
@@ -83,18 +87,18 @@ def _too_many_errors(experiment: Experiment, now: datetime) -> str:
     return ""
 
 
-def _too_slow(experiment: Experiment, now: datetime) -> str:
+def _why_too_slow(experiment: Experiment, now: datetime) -> str:
     """In the same requests the challenger's part is held against all the rest: a slow machine slows both."""
     of_test = ServedList.objects.filter(experiment=experiment, challenger_milliseconds__isnull=False)
     of_test = of_test.filter(arm__in=(Arm.CHALLENGER, Arm.INTERLEAVED))
-    for window in range(CHECKS):
+    for window in range(SLOW_WINDOWS):
         until = now - window * WINDOW
         lists = of_test.filter(generated_at__gte=until - WINDOW, generated_at__lt=until)
         took = np.array(lists.values_list("milliseconds", "challenger_milliseconds")).reshape(-1, 2)
-        if len(took) < FEWEST_REQUESTS // CHECKS:
+        if len(took) < MIN_REQUESTS // SLOW_WINDOWS:
             return ""
         ours = np.quantile(took[:, 1], 0.95)
         theirs = np.quantile(took[:, 0] - took[:, 1], 0.95)
-        if ours <= SLOW or ours <= SLOWER * theirs:
+        if ours <= ACCEPTABLE_MILLISECONDS or ours <= MAX_LATENCY_RATIO * theirs:
             return ""
-    return f"{experiment.challenger} answers more than {SLOWER:g} times slower than the champion."
+    return f"{experiment.challenger} answers more than {MAX_LATENCY_RATIO:g} times slower than the champion."

@@ -8,55 +8,71 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
 from numpy.typing import NDArray
 
-from recommender.engine.experiments.decision_rules import USUAL, Coin, Evidence, Guardrail
-from recommender.engine.experiments.interleaving_credit import ListScore, tally
-from recommender.engine.experiments.sequential import adjusted, confidence_sequence
+from recommender.engine.experiments.decision_rules import (
+    DEFAULT_RULES,
+    AllocationCheck,
+    ExperimentEvidence,
+    GuardrailDifference,
+)
+from recommender.engine.experiments.interleaving_credit import ListCredit, total_by_listener
+from recommender.engine.experiments.sequential import adjust_by_cuped, confidence_sequence
 from recommender.experiments import interleaving_scores
 from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
 
-BEFORE: Final = timedelta(days=28)  # in which a listener's usual engagement is measured
-GUARDRAILS: Final = 1
+PRE_PERIOD: Final = timedelta(days=28)  # in which a listener's usual engagement is measured
+N_GUARDRAILS: Final = 1
 ALPHA: Final = 0.05
 Arm = ServedList.Arm
 
 
-def gather(
+def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = ""
-) -> tuple[Evidence, list[ListScore]]:
+) -> tuple[ExperimentEvidence, list[ListCredit]]:
     """What is known of a test by now, and the scored lists in it."""
     started = experiment.started_at or experiment.created_at
-    scores = interleaving_scores.scores_of(experiment)
+    scores = interleaving_scores.read_closed_scores(experiment)
     # A clock that was set back since the start makes no time negative.
     now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
-    found = tally(scores, day=day, late_days=USUAL.late_days)
-    evidence = Evidence(
-        kind=experiment.kind, days=(now - started).days, wins=found.wins, losses=found.losses,
-        late_wins=found.late_wins, late_losses=found.late_losses, listeners=found.listeners, z=found.z,
-        coins=tuple(coins(experiment, now)), crossed=crossed(experiment), leaked=leaked(experiment),
-        hard_failure=hard_failure, gate=experiment.gates.get("passed"),
-        guardrails=tuple(guardrails(experiment, now)),
-    )  # fmt: skip
+    found = total_by_listener(scores, day=day, late_days=DEFAULT_RULES.late_days)
+    evidence = ExperimentEvidence(
+        kind=experiment.kind,
+        days=(now - started).days,
+        wins=found.wins,
+        losses=found.losses,
+        late_wins=found.late_wins,
+        late_losses=found.late_losses,
+        listeners=found.listeners,
+        z=found.z,
+        coins=tuple(allocation_checks(experiment, now)),
+        crossed=crossover_share(experiment),
+        leaked=count_leaked_lists(experiment),
+        hard_failure=hard_failure,
+        gate=experiment.gates.get("passed"),
+        guardrails=tuple(measure_guardrails(experiment, now)),
+    )
     return evidence, scores
 
 
-def coins(experiment: Experiment, now: datetime) -> list[Coin]:
+def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationCheck]:
     """What chance should have decided: who picks first, which lists, which listeners."""
     picks = ScoredList.objects.filter(experiment=experiment).aggregate(
         ours=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
-    found = [Coin("First picks by the challenger", picks["ours"], picks["rounds"] - picks["ours"], 0.5)]
-    ours, others = _lists(experiment, now)
+    found = [
+        AllocationCheck("First picks by the challenger", picks["ours"], picks["rounds"] - picks["ours"], 0.5)
+    ]
+    ours, others = _count_list_days(experiment, now)
     if 0 < experiment.list_share < 1:
-        found.append(Coin("Lists of the test", ours, others, experiment.list_share))
+        found.append(AllocationCheck("Lists of the test", ours, others, experiment.list_share))
     if experiment.split_share:
-        arms = _arms(experiment)
+        arms = _listeners_per_arm(experiment)
         name = "Listeners of the challenger"
-        found.append(Coin(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
+        found.append(AllocationCheck(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
     return found
 
 
-def crossed(experiment: Experiment) -> float:
+def crossover_share(experiment: Experiment) -> float:
     """Share of the split's listeners who were served by both arms."""
     exposures = Exposure.objects.filter(experiment=experiment)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
@@ -64,7 +80,7 @@ def crossed(experiment: Experiment) -> float:
     return listeners.filter(arms__gt=1).count() / total if total else 0.0
 
 
-def leaked(experiment: Experiment) -> int:
+def count_leaked_lists(experiment: Experiment) -> int:
     """Lists that came from an arm whose share is 0."""
     served = ServedList.objects.filter(experiment=experiment)
     leaks = Q(pk__in=[])
@@ -75,30 +91,30 @@ def leaked(experiment: Experiment) -> int:
     return served.filter(leaks).count()
 
 
-def guardrails(experiment: Experiment, now: datetime) -> list[Guardrail]:
+def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
     """Engaged songs a list, one mean a listener of the split, adjusted by the four weeks before."""
     if not experiment.split_share or experiment.started_at is None:
         return []
-    arms = {arm: _means(experiment, arm, now) for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
+    arms = {arm: _mean_engagement(experiment, arm, now) for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
     values = {arm: means for arm, (means, _) in arms.items()}
     both = np.concatenate([values[Arm.CHALLENGER], values[Arm.CHAMPION]])
     before = np.concatenate([arms[Arm.CHALLENGER][1], arms[Arm.CHAMPION][1]])
-    level = adjusted(both, before)
+    level = adjust_by_cuped(both, before)
     number = len(values[Arm.CHALLENGER])
     interval = confidence_sequence(
         level[:number], level[number:], planned=max(1, experiment.planned_listeners),
-        alpha=ALPHA / GUARDRAILS,
+        alpha=ALPHA / N_GUARDRAILS,
     )  # fmt: skip
     wide = float(np.finfo(np.float32).max)
     return [
-        Guardrail(
+        GuardrailDifference(
             "Engaged songs a list", interval.difference, max(-wide, interval.low), min(wide, interval.high),
             number, len(values[Arm.CHAMPION]),
         )
     ]  # fmt: skip
 
 
-def _lists(experiment: Experiment, now: datetime) -> tuple[int, int]:
+def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
     """Days of listeners with a list of this test, and those with lists of none, or of another."""
     # Of one that waits there are none: a person may decide it all the same.
     since = experiment.started_at or now
@@ -114,27 +130,27 @@ def _lists(experiment: Experiment, now: datetime) -> tuple[int, int]:
     return ours, total - ours
 
 
-def _arms(experiment: Experiment) -> dict[str, int]:
+def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
     rows = Exposure.objects.filter(experiment=experiment).values("arm").annotate(number=Count("listener"))
     return {row["arm"]: row["number"] for row in rows}
 
 
-def _means(
+def _mean_engagement(
     experiment: Experiment, arm: str, now: datetime
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Each exposed listener's engaged songs a list since the start, and in the weeks before; 0 where none."""
     exposed = Exposure.objects.filter(experiment=experiment, arm=arm)
     listeners = list(exposed.order_by("listener_id").values_list("listener_id", flat=True))
     started: Any = experiment.started_at
-    since = _engaged(listeners, started, experiment.ended_at or now)
-    before = _engaged(listeners, started - BEFORE, started)
+    since = _engaged_songs_per_list(listeners, started, experiment.ended_at or now)
+    before = _engaged_songs_per_list(listeners, started - PRE_PERIOD, started)
     return (
         np.array([since.get(one, 0.0) for one in listeners], dtype=np.float64),
         np.array([before.get(one, 0.0) for one in listeners], dtype=np.float64),
     )
 
 
-def _engaged(listeners: list[int], since: datetime, until: datetime) -> dict[int, float]:
+def _engaged_songs_per_list(listeners: list[int], since: datetime, until: datetime) -> dict[int, float]:
     rows = (
         EngagedList.objects.filter(listener_id__in=listeners, at__gte=since, at__lt=until)
         .values("listener_id")

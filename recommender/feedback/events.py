@@ -13,7 +13,7 @@ from recommender.models import Feedback, ServedList
 
 
 @dataclass(frozen=True)
-class Event:
+class FeedbackEvent:
     """One thing a listener said or did, in the API's words.
 
     Attributes:
@@ -32,7 +32,7 @@ class Event:
     at: datetime | None = None
 
 
-class Recorded(NamedTuple):
+class RecordedEvent(NamedTuple):
     event_id: str
     created: bool  # False: it was here before, and stays as it was
 
@@ -50,7 +50,7 @@ class UnknownIds(ValueError):
         self.fields = fields
 
 
-def record(events: Sequence[Event], *, received_at: datetime) -> list[Recorded]:
+def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
     """Record the events that are new, in one insert; one answer for each, in order.
 
     Of two events with one id the first is kept, whatever the second says.
@@ -59,23 +59,25 @@ def record(events: Sequence[Event], *, received_at: datetime) -> list[Recorded]:
         UnknownIds: a listener, song or list is unknown, or a list was another listener's.
     """
     _require_known(events)
-    known = _known_of(Feedback, "event_id", {event.event_id for event in events})
+    known = _existing_values(Feedback, "event_id", {event.event_id for event in events})
     fresh = {event.event_id: event for event in reversed(events) if event.event_id not in known}
-    rows = [_row(fresh[name], received_at) for name in dict.fromkeys(_names(events)) if name in fresh]
+    rows = [
+        _feedback_row(fresh[name], received_at) for name in dict.fromkeys(_event_ids(events)) if name in fresh
+    ]
     # A twin that is recorded at the same moment gets in the way of nothing.
     Feedback.objects.bulk_create(rows, ignore_conflicts=True)
     answers = []
-    for name in _names(events):
-        answers.append(Recorded(name, name in fresh))
+    for name in _event_ids(events):
+        answers.append(RecordedEvent(name, name in fresh))
         fresh.pop(name, None)
     return answers
 
 
-def _names(events: Iterable[Event]) -> Iterable[str]:
+def _event_ids(events: Iterable[FeedbackEvent]) -> Iterable[str]:
     return (event.event_id for event in events)
 
 
-def _row(event: Event, received_at: datetime) -> Feedback:
+def _feedback_row(event: FeedbackEvent, received_at: datetime) -> Feedback:
     return Feedback(
         event_id=event.event_id,
         listener_id=event.user_id,
@@ -89,14 +91,14 @@ def _row(event: Event, received_at: datetime) -> Feedback:
     )
 
 
-def _require_known(events: Sequence[Event]) -> None:
+def _require_known(events: Sequence[FeedbackEvent]) -> None:
     users = {event.user_id for event in events}
     songs = {event.song_id for event in events}
     lists = {event.recommendation_id for event in events if event.recommendation_id}
     owners = dict(ServedList.objects.filter(pk__in=lists).values_list("pk", "listener_id")) if lists else {}
     unknown: dict[str, list[Any]] = {
-        "user_id": sorted(users - _known_of(Listener, "pk", users)),
-        "song_id": sorted(songs - _known_of(Song, "pk", songs)),
+        "user_id": sorted(users - _existing_values(Listener, "pk", users)),
+        "song_id": sorted(songs - _existing_values(Song, "pk", songs)),
         "recommendation_id": sorted(
             {
                 event.recommendation_id
@@ -110,6 +112,6 @@ def _require_known(events: Sequence[Event]) -> None:
         raise UnknownIds(fields)
 
 
-def _known_of(model: type[models.Model], field: str, values: Collection[Any]) -> set[Any]:
+def _existing_values(model: type[models.Model], field: str, values: Collection[Any]) -> set[Any]:
     rows = model._default_manager.filter(**{f"{field}__in": values})
     return set(rows.values_list(field, flat=True))

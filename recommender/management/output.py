@@ -8,16 +8,16 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from recommender.models import ModelVersion, Promotion, TrainingRun
-from recommender.training.train import Watch
+from recommender.training.train import TrainingProgress
 
 logger = logging.getLogger(__name__)
 
-COLUMNS: Final = ("ndcg", "recall", "coverage", "diversity")
-WIDTH: Final = 14
-SHOWN: Final = 12  # clusters
+METRIC_COLUMNS: Final = ("ndcg", "recall", "coverage", "diversity")
+COLUMN_WIDTH: Final = 14
+MAX_CLUSTERS: Final = 12  # clusters
 
 
-class TerminalWatch(Watch):
+class TerminalProgress(TrainingProgress):
     """A bar of stages on a terminal, a log line for each elsewhere."""
 
     def __init__(self) -> None:
@@ -44,9 +44,10 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     # Among them are differences too, which are no model's.
     models = {name: values for name, values in metrics.items() if "recall" in values}
     rows = sorted(models.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))
-    lines = ["".join(["model".ljust(WIDTH), *(name.rjust(WIDTH) for name in COLUMNS)])]
+    lines = ["".join(["model".ljust(COLUMN_WIDTH), *(name.rjust(COLUMN_WIDTH) for name in METRIC_COLUMNS)])]
     lines += [
-        "".join([name.ljust(WIDTH), *(_cell(values.get(one)) for one in COLUMNS)]) for name, values in rows
+        "".join([name.ljust(COLUMN_WIDTH), *(_format_cell(values.get(one)) for one in METRIC_COLUMNS)])
+        for name, values in rows
     ]
     listeners = rows[0][1].get("listeners", 0)
     return "\n".join([*lines, f"The latest week's new songs of {listeners} listeners; lists of 20."])
@@ -55,14 +56,14 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 def clusters_text(version: ModelVersion) -> str:
     """The largest clusters with their names and sizes."""
     clusters = list(version.clusters.order_by("-size", "number"))
-    lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:SHOWN]]
-    left = len(clusters) - SHOWN
+    lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:MAX_CLUSTERS]]
+    left = len(clusters) - MAX_CLUSTERS
     return "\n".join(
         [f"{len(clusters)} clusters:", *lines, *([f"        and {left} more"] if left > 0 else [])]
     )
 
 
-def ledger_line(promotion: Promotion) -> dict[str, Any]:
+def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
     """A change of champion, as programs read it."""
     return {
         "promoted": promotion.promoted.label,
@@ -74,5 +75,5 @@ def ledger_line(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def _cell(value: float | None) -> str:
-    return ("-" if value is None else f"{value:.4f}").rjust(WIDTH)
+def _format_cell(value: float | None) -> str:
+    return ("-" if value is None else f"{value:.4f}").rjust(COLUMN_WIDTH)

@@ -10,7 +10,7 @@ from recommender.models.monitoring import (
     SongEvidence,
 )
 from recommender.models.served import CandidateList, Feedback, ServedList, ServingError
-from recommender.models.versions import Cluster, Immutable, ModelVersion, Promotion, TrainingRun
+from recommender.models.versions import Cluster, ImmutableRow, ModelVersion, Promotion, TrainingRun
 
 __all__ = [
     "ApiKey",
@@ -24,7 +24,7 @@ __all__ = [
     "Experiment",
     "Exposure",
     "Feedback",
-    "Immutable",
+    "ImmutableRow",
     "ModelVersion",
     "Promotion",
     "ScoredList",

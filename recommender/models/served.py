@@ -12,10 +12,10 @@ from ingestion.models import Listener, Song
 from recommender.models.versions import ModelVersion
 
 # As SQLite holds a duration; the whole seconds of it.
-MICROSECONDS: Final = "duration / 1000000"
+SQLITE_SECONDS: Final = "duration / 1000000"
 
 
-class Card(NamedTuple):
+class SongCard(NamedTuple):
     """Attributes: duration: whole seconds."""
 
     id: int
@@ -27,18 +27,18 @@ class Card(NamedTuple):
     is_available: bool | int  # SQLite knows no booleans
 
 
-def cards_of(songs: Iterable[int]) -> dict[int, Card]:
+def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
     """By song id, in one query; ids of no song are left out."""
     ids = list(songs)
     if not ids:
         return {}
     # Every list asks this. Made by the ORM it takes four times as long: as much as the whole draw.
-    seconds = "EXTRACT(EPOCH FROM duration)::bigint" if connection.vendor == "postgresql" else MICROSECONDS
+    seconds = "EXTRACT(EPOCH FROM duration)::bigint" if connection.vendor == "postgresql" else SQLITE_SECONDS
     columns = f"id, name, artist, album, genres, {seconds}, unavailable_at IS NULL"
     places = ", ".join(["%s"] * len(ids))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {columns} FROM songs WHERE id IN ({places})", ids)  # noqa: S608
-        return {row[0]: Card(*row) for row in cursor.fetchall()}
+        return {row[0]: SongCard(*row) for row in cursor.fetchall()}
 
 
 class CandidateList(models.Model):
@@ -142,9 +142,9 @@ class ServedList(models.Model):
         return f"List {self.pk}"
 
     @cached_property
-    def cards(self) -> dict[int, Card]:
+    def cards(self) -> dict[int, SongCard]:
         """What is shown of its songs, by their ids."""
-        return cards_of(item["song"] for item in self.items)
+        return read_song_cards(item["song"] for item in self.items)
 
 
 class Feedback(models.Model):

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 
-class Immutable(Exception):
+class ImmutableRow(Exception):
     """A row that is never changed once it is written was to be changed."""
 
 
@@ -69,7 +69,7 @@ class ModelVersion(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise Immutable(f"Version {self.label} is written once; the registry changes its role.")
+            raise ImmutableRow(f"Version {self.label} is written once; the registry changes its role.")
         super().save(*args, **kwargs)
 
 

@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 from ingestion.models import ListeningHistory, Song
 from recommender.engine.drift import (
     MOST_LISTENERS,
-    WEEKS,
-    Change,
-    change_of,
-    compared,
-    grouped,
+    WEEKS_NEEDED,
+    ListeningChange,
+    change_similarity,
+    group_small_clusters,
     is_alarm,
-    likeness,
+    measure_listening_change,
+    select_compared_weeks,
 )
-from recommender.listener_profiles import columns_of
+from recommender.listener_profiles import find_columns
 from recommender.models import AttributedListen, DriftReport, Feedback
-from recommender.registry.model_loader import Model
+from recommender.registry.model_loader import ServingModel
 
-Kind = DriftReport.Kind
+DriftKind = DriftReport.Kind
 WEEK: Final = timedelta(days=7)
 YEAR: Final = 52 * WEEK  # whole weeks: days of the week stay where they are
-NAMED: Final = 5  # causes, and songs of each
+MAX_NAMED: Final = 5  # causes, and songs of each
 REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
 
 @dataclass(frozen=True)
-class Plays:
+class WeeklyPlays:
     """Plays of some weeks, entry by entry.
 
     Attributes:
@@ -48,104 +48,113 @@ class Plays:
     recommended: NDArray[np.bool_]
 
 
-def monday_before(now: datetime) -> date:
+def last_full_week(now: datetime) -> date:
     """The Monday of the last week that is over, in UTC."""
     today = now.astimezone(UTC).date()
     return today - timedelta(days=today.weekday() + 7)
 
 
-def check(model: Model, now: datetime, *, seed: int = 7) -> list[DriftReport]:
+def check_week(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     """Look at the last week's organic and recommended listening and feedback; one report each.
 
     Looking again replaces the week's reports.
     """
-    week = monday_before(now)
-    plays = _plays(week, seed)
-    groups = grouped(np.bincount(model.learnt.labels, minlength=len(model.groups)).astype(np.float64))
-    clusters = _clusters(model, plays)
+    week = last_full_week(now)
+    plays = _read_plays(week, seed)
+    groups = group_small_clusters(
+        np.bincount(model.scorer.labels, minlength=len(model.clusters)).astype(np.float64)
+    )
+    clusters = _clusters_of_plays(model, plays)
     known = clusters >= 0
     found = []
-    for kind, chosen in ((Kind.LISTENING, ~plays.recommended), (Kind.RECOMMENDED, plays.recommended)):
+    for kind, chosen in (
+        (DriftKind.LISTENING, ~plays.recommended),
+        (DriftKind.RECOMMENDED, plays.recommended),
+    ):
         part = chosen & known
-        weeks = _weeks(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
-        change = change_of(compared(weeks, after_drift=_is_after_drift(kind, week)), seed=seed)
-        causes = _causes(change, model, groups, clusters, plays, part)
-        is_asked = kind == Kind.LISTENING and change.is_drift
-        season = _a_year_ago(model, week, change, groups, seed) if is_asked else {}
-        found.append(_report(model, kind, week, now, change, causes, season))
-    weeks = compared(_reactions(week, seed), after_drift=_is_after_drift(Kind.FEEDBACK, week))
-    reactions = change_of(weeks, seed=seed)
+        weeks = _count_plays_per_week(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
+        change = measure_listening_change(
+            select_compared_weeks(weeks, after_drift=_is_after_drift(kind, week)), seed=seed
+        )
+        causes = _find_causes(change, model, groups, clusters, plays, part)
+        is_asked = kind == DriftKind.LISTENING and change.is_drift
+        season = _change_a_year_ago(model, week, change, groups, seed) if is_asked else {}
+        found.append(_save_report(model, kind, week, now, change, causes, season))
+    weeks = select_compared_weeks(
+        _count_reactions_per_week(week, seed), after_drift=_is_after_drift(DriftKind.FEEDBACK, week)
+    )
+    reactions = measure_listening_change(weeks, seed=seed)
     named = [
         {"name": REACTIONS[at], "part": round(float(reactions.parts[at]), 5),
          "change": round(float(reactions.shares[at]), 4)}
         for at in np.argsort(-reactions.parts)
     ]  # fmt: skip
-    found.append(_report(model, Kind.FEEDBACK, week, now, reactions, named, {}))
+    found.append(_save_report(model, DriftKind.FEEDBACK, week, now, reactions, named, {}))
     return found
 
 
-def last_week(kind: str, week: date) -> DriftReport | None:
+def previous_report(kind: str, week: date) -> DriftReport | None:
     """The report of the week before, by whichever version served then: most weeks bring another one."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 
 def _is_after_drift(kind: str, week: date) -> bool:
-    last = last_week(kind, week)
+    last = previous_report(kind, week)
     return last is not None and last.drifted and not last.alarm
 
 
-def _report(
-    model: Model,
+def _save_report(
+    model: ServingModel,
     kind: str,
     week: date,
     now: datetime,
-    change: Change,
+    change: ListeningChange,
     causes: list[dict[str, Any]],
     season: dict[str, Any],
 ) -> DriftReport:
-    last = last_week(kind, week)
+    last = previous_report(kind, week)
     report, _ = DriftReport.objects.update_or_create(
         version=model.version, kind=kind, week=week,
         defaults={
             "at": now, "n": change.plays, "listeners": change.listeners, "p": change.p,
             "effect": change.effect, "limit": change.limit, "drifted": change.is_drift,
-            "alarm": is_alarm(change, before=last is not None and last.drifted),
+            "alarm": is_alarm(change, drifted_before=last is not None and last.drifted),
             "causes": causes if change.is_drift else [], "season": season,
         },
     )  # fmt: skip
     return report
 
 
-def _clusters(model: Model, plays: Plays) -> NDArray[np.int64]:
+def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.int64]:
     """Of each play; -1 for a song that the model does not know."""
-    columns, known = columns_of(model.song_ids, plays.songs)
-    return np.where(known, model.learnt.labels[columns], -1).astype(np.int64)
+    columns, known = find_columns(model.song_ids, plays.songs)
+    return np.where(known, model.scorer.labels[columns], -1).astype(np.int64)
 
 
-def _a_year_ago(
-    model: Model, week: date, change: Change, groups: NDArray[np.int64], seed: int
+def _change_a_year_ago(
+    model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
     """How the same week moved a year ago, in the champion's clusters; empty where too little was played."""
-    plays = _plays(week - YEAR, seed)
-    clusters = _clusters(model, plays)
+    plays = _read_plays(week - YEAR, seed)
+    clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
-    weeks = _weeks(plays, organic, groups[clusters], int(groups.max(initial=0)) + 1)
-    then = change_of(compared(weeks, after_drift=False), seed=seed)
-    if not then.is_enough:
+    weeks = _count_plays_per_week(plays, organic, groups[clusters], int(groups.max(initial=0)) + 1)
+    then = measure_listening_change(select_compared_weeks(weeks, after_drift=False), seed=seed)
+    if not then.has_enough_data:
         return {}
     return {
         "week": (week - YEAR).isoformat(), "n": then.plays, "listeners": then.listeners,
-        "likeness": round(likeness(change, then), 2),
+        "likeness": round(change_similarity(change, then), 2),
     }  # fmt: skip
 
 
-def _plays(week: date, seed: int) -> Plays:
-    since, until = _span(week)
+def _read_plays(week: date, seed: int) -> WeeklyPlays:
+    since, until = _period(week)
     sessions = ListeningHistory.objects.filter(
         created_at__gte=since, created_at__lt=until, unavailable_at=None
     )
     active = sessions.filter(created_at__gte=until - WEEK).values_list("user_id", flat=True)
-    chosen = _sampled(sorted(set(active)), seed)
+    chosen = _sample_listeners(sorted(set(active)), seed)
     attributed = {
         (listener, song, at)
         for listener, song, at in AttributedListen.objects.filter(
@@ -160,39 +169,39 @@ def _plays(week: date, seed: int) -> Plays:
         rows += [(listener, number, song, (listener, song, at) in attributed) for song in items]
     columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
     listeners, weeks, songs = (np.array(column, dtype=np.int64) for column in columns[:3])
-    return Plays(listeners, weeks, songs, np.array(columns[3], dtype=np.bool_))
+    return WeeklyPlays(listeners, weeks, songs, np.array(columns[3], dtype=np.bool_))
 
 
-def _span(week: date) -> tuple[datetime, datetime]:
+def _period(week: date) -> tuple[datetime, datetime]:
     """From the beginning of the first of the weeks that a look needs to the end of this one."""
     until = datetime(week.year, week.month, week.day, tzinfo=UTC) + WEEK
-    return until - WEEKS * WEEK, until
+    return until - WEEKS_NEEDED * WEEK, until
 
 
-def _sampled(listeners: list[int], seed: int) -> list[int]:
+def _sample_listeners(listeners: list[int], seed: int) -> list[int]:
     if len(listeners) <= MOST_LISTENERS:
         return listeners
     chosen = np.random.default_rng(seed).choice(len(listeners), MOST_LISTENERS, replace=False)
     return [listeners[place] for place in sorted(chosen.tolist())]
 
 
-def _weeks(
-    plays: Plays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
+def _count_plays_per_week(
+    plays: WeeklyPlays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
     """Shape (n_listeners, WEEKS, n_groups)."""
     _, rows = np.unique(plays.listeners, return_inverse=True)
-    counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS, n_groups))
+    counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS_NEEDED, n_groups))
     np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)
     return counts
 
 
-def _reactions(week: date, seed: int) -> NDArray[np.float64]:
+def _count_reactions_per_week(week: date, seed: int) -> NDArray[np.float64]:
     """Likes, listens and refusals, shape (n_listeners, WEEKS, 3)."""
-    since, until = _span(week)
+    since, until = _period(week)
     said = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
     active = sorted(set(said.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
-    chosen = {listener: row for row, listener in enumerate(_sampled(active, seed))}
-    counts = np.zeros((len(chosen), WEEKS, len(REACTIONS)))
+    chosen = {listener: row for row, listener in enumerate(_sample_listeners(active, seed))}
+    counts = np.zeros((len(chosen), WEEKS_NEEDED, len(REACTIONS)))
     place = {Feedback.Kind.LIKE: 0, Feedback.Kind.LISTEN: 1}
     rows = said.filter(listener_id__in=chosen).values_list("listener_id", "at", "kind")
     for listener, at, kind in rows:
@@ -200,24 +209,24 @@ def _reactions(week: date, seed: int) -> NDArray[np.float64]:
     return counts
 
 
-def _causes(
-    change: Change,
-    model: Model,
+def _find_causes(
+    change: ListeningChange,
+    model: ServingModel,
     groups: NDArray[np.int64],
     clusters: NDArray[np.int64],
-    plays: Plays,
+    plays: WeeklyPlays,
     part: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
     """The groups that add most, each with its clusters and the songs played most of late."""
-    lately = part & (plays.weeks == WEEKS - 1)
+    lately = part & (plays.weeks == WEEKS_NEEDED - 1)
     found = []
-    for group in np.argsort(-change.parts)[:NAMED].tolist():
+    for group in np.argsort(-change.parts)[:MAX_NAMED].tolist():
         members = np.flatnonzero(groups == group)
         here = lately & np.isin(clusters, members)
         found.append(
             {
-                "clusters": [_named(model, int(member)) for member in members[:NAMED]],
-                "others": max(0, len(members) - NAMED),
+                "clusters": [_cluster_facts(model, int(member)) for member in members[:MAX_NAMED]],
+                "others": max(0, len(members) - MAX_NAMED),
                 "part": round(float(change.parts[group]), 5),
                 "change": round(float(change.shares[group]), 4),
                 "songs": _most_played(plays.songs[here].tolist()),
@@ -226,12 +235,12 @@ def _causes(
     return found
 
 
-def _named(model: Model, label: int) -> dict[str, Any]:
-    group = model.groups[label]
+def _cluster_facts(model: ServingModel, label: int) -> dict[str, Any]:
+    group = model.clusters[label]
     return {"id": group.number, "name": group.name}
 
 
 def _most_played(songs: Sequence[int]) -> list[dict[str, Any]]:
-    best = Counter(songs).most_common(NAMED)
+    best = Counter(songs).most_common(MAX_NAMED)
     names = {song.pk: str(song) for song in Song.objects.filter(pk__in=[song for song, _ in best])}
     return [{"id": song, "name": names.get(song, f"song {song}"), "plays": plays} for song, plays in best]

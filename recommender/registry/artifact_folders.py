@@ -13,10 +13,10 @@ from recommender.models import ModelVersion, TrainingRun
 
 logger = logging.getLogger(__name__)
 
-LABEL: Final = re.compile(r"\d{4}w\d\d\.\d+")
+LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
-def free_label(storage: Path, now: datetime) -> str:
+def next_free_label(storage: Path, now: datetime) -> str:
     """Year, ISO week and the first number that no version and no folder has."""
     year, week, _ = now.isocalendar()
     head = f"{year}w{week:02}"
@@ -27,12 +27,12 @@ def free_label(storage: Path, now: datetime) -> str:
     return f"{head}.{number}"
 
 
-def signature_of(run: TrainingRun) -> str:
+def training_signature(run: TrainingRun) -> str:
     """What tells a training from all others, those of other databases too."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
-def prepare(storage: Path) -> None:
+def prepare_storage(storage: Path) -> None:
     """Make the storage, and remove what was written by trainings that ended before their rows were.
 
     Only what a training of this database wrote: another one may share the storage. Called by whoever holds
@@ -44,17 +44,17 @@ def prepare(storage: Path) -> None:
     storage.mkdir(parents=True, exist_ok=True)
     artifact.clear_unfinished(storage)
     kept = set(ModelVersion.objects.values_list("label", flat=True))
-    odd = [one for one in storage.iterdir() if LABEL.fullmatch(one.name) and one.name not in kept]
+    odd = [one for one in storage.iterdir() if LABEL_PATTERN.fullmatch(one.name) and one.name not in kept]
     if not odd:
         return
-    ours = {signature_of(run) for run in TrainingRun.objects.exclude(status=TrainingRun.Status.RUNNING)}
+    ours = {training_signature(run) for run in TrainingRun.objects.exclude(status=TrainingRun.Status.RUNNING)}
     for folder in odd:
-        if _writer_of(folder) in ours:
+        if _read_training_signature(folder) in ours:
             shutil.rmtree(folder, ignore_errors=True)
             logger.warning("orphan_removed version=%s", folder.name)
 
 
-def _writer_of(folder: Path) -> str | None:
+def _read_training_signature(folder: Path) -> str | None:
     """The signature of the training that wrote it; None where the manifest does not say."""
     try:
         manifest = json.loads((folder / artifact.MANIFEST).read_bytes())

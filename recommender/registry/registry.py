@@ -38,18 +38,18 @@ class NothingToRollBack(RegistryError):
     """There is no good version before this one."""
 
 
-class Busy(RegistryError):
+class ChampionChanged(RegistryError):
     """Somebody else has just changed the champion."""
 
 
-def champion_row() -> ModelVersion | None:
+def current_champion() -> ModelVersion | None:
     """The champion; None also where it was learnt of a catalogue that the source has no more."""
-    return catalogue_generation.learnt_of_it(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
+    return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
-def why_none() -> str:
+def why_no_champion() -> str:
     """Why there is no champion, and what to do."""
-    since = catalogue_generation.replaced_at()
+    since = catalogue_generation.last_reset_at()
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL
     return (
@@ -58,9 +58,9 @@ def why_none() -> str:
     )
 
 
-def good_versions() -> list[ModelVersion]:
+def former_champions() -> list[ModelVersion]:
     """Former champions that were not withdrawn, the latest first: what serves where the champion can't."""
-    retired = catalogue_generation.learnt_of_it(ModelVersion.objects.filter(role=Role.RETIRED))
+    retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
         Promotion.objects.filter(promoted__in=retired).select_related("promoted").order_by("-id")
@@ -69,7 +69,7 @@ def good_versions() -> list[ModelVersion]:
     return list(latest.values())
 
 
-def find(label: str) -> ModelVersion:
+def find_version(label: str) -> ModelVersion:
     """The version of this label.
 
     Raises:
@@ -83,7 +83,7 @@ def find(label: str) -> ModelVersion:
 
 
 def promote(
-    version: ModelVersion, *, reason: str, by: str, verify: Verify, only_first: bool = False
+    version: ModelVersion, *, reason: str, by: str, verify: Verify, only_if_no_champion: bool = False
 ) -> Promotion:
     """Make `version` the champion, stand the old one down and write it in the ledger.
 
@@ -98,13 +98,15 @@ def promote(
         Busy: there is a champion by now, against `only_first`.
         Exception: what `verify` finds wrong with the artifact.
     """
-    _require(reason)
+    _require_reason(reason)
     verify(version)
-    with _one_at_a_time():
-        serving = champion_row()
-        if only_first and serving is not None:
-            raise Busy(f"{serving.label} has become champion.")
-        return _replace(_titled(), version, demote_to=Role.RETIRED, reason=reason, by=by)
+    with role_lock():
+        serving = current_champion()
+        if only_if_no_champion and serving is not None:
+            raise ChampionChanged(f"{serving.label} has become champion.")
+        return _replace_champion(
+            _champion_of_any_generation(), version, demote_to=Role.RETIRED, reason=reason, by=by
+        )
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
@@ -117,20 +119,20 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
         ReasonMissing: the reason says nothing.
         Busy: another promotion came between.
     """
-    _require(reason)
-    champion = champion_row()
+    _require_reason(reason)
+    champion = current_champion()
     if champion is None:
         raise NothingToRollBack(NO_MODEL)
-    version = _last_sound(champion, verify)
-    with _one_at_a_time():
-        current = champion_row()
+    version = _last_verified_version(champion, verify)
+    with role_lock():
+        current = current_champion()
         if current != champion:
             # Whoever wanted this champion gone has seen it; nobody has judged the new one.
-            raise Busy(f"The champion is {current} by now, no longer {champion}.")
-        return _replace(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+            raise ChampionChanged(f"The champion is {current} by now, no longer {champion}.")
+        return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 
-def bring_back(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
+def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
     """Withdraw the champion for good, and make a former champion serve again.
 
     Raises:
@@ -138,39 +140,41 @@ def bring_back(version: ModelVersion, *, reason: str, by: str, verify: Verify) -
         ReasonMissing: the reason says nothing.
         Exception: what `verify` finds wrong with the artifact.
     """
-    _require(reason)
+    _require_reason(reason)
     verify(version)
-    with _one_at_a_time():
-        return _replace(_titled(), version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+    with role_lock():
+        return _replace_champion(
+            _champion_of_any_generation(), version, demote_to=Role.WITHDRAWN, reason=reason, by=by
+        )
 
 
 def withdraw_outdated() -> list[ModelVersion]:
     """Withdraw for good what was learnt of a catalogue that the source has no more; which versions."""
-    with _one_at_a_time():
+    with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
-        outdated = list(catalogue_generation.learnt_of_another(all_roles))
+        outdated = list(catalogue_generation.trained_on_earlier(all_roles))
         ModelVersion.objects.filter(pk__in=[one.pk for one in outdated]).update(role=Role.WITHDRAWN)
     return outdated
 
 
-def challenge(version: ModelVersion) -> None:
+def make_challenger(version: ModelVersion) -> None:
     """Make a candidate the challenger of a test.
 
     Raises:
         NotPromotable: it is champion, or was withdrawn.
     """
-    _move(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
+    _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
-def stand_down(version: ModelVersion, *, withdrawn: bool = False, waiting: bool = False) -> None:
+def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_candidate: bool = False) -> None:
     """End a challenger's part in a test; a version that is champion by now is left alone.
 
     Args:
         withdrawn: for good.
         waiting: as a candidate, which may be tested again.
     """
-    role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if waiting else Role.RETIRED
-    with _one_at_a_time():
+    role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if as_candidate else Role.RETIRED
+    with role_lock():
         ModelVersion.objects.filter(pk=version.pk, role=Role.CHALLENGER).update(role=role)
     version.refresh_from_db()
 
@@ -181,22 +185,22 @@ def champion_at(moment: datetime) -> ModelVersion | None:
     return last.promoted if last else None
 
 
-def _titled() -> ModelVersion | None:
+def _champion_of_any_generation() -> ModelVersion | None:
     """Who has the champion's title, whether it may serve or not."""
     return ModelVersion.objects.filter(role=Role.CHAMPION).first()
 
 
-def _move(version: ModelVersion, role: str, *, among: tuple[str, ...]) -> None:
-    with _one_at_a_time():
+def _change_role(version: ModelVersion, role: str, *, among: tuple[str, ...]) -> None:
+    with role_lock():
         if not ModelVersion.objects.filter(pk=version.pk, role__in=among).update(role=role):
             version.refresh_from_db()
             raise NotPromotable(f"{version.label} is {version.get_role_display()}: it can't be tested.")
     version.refresh_from_db()
 
 
-def _last_sound(champion: ModelVersion, verify: Verify) -> ModelVersion:
+def _last_verified_version(champion: ModelVersion, verify: Verify) -> ModelVersion:
     damaged = []
-    for version in good_versions():
+    for version in former_champions():
         try:
             verify(version)
         except Exception as error:  # whatever is wrong with it, an older one may be sound
@@ -207,12 +211,12 @@ def _last_sound(champion: ModelVersion, verify: Verify) -> ModelVersion:
     raise NothingToRollBack(f"There is no good version before {champion.label}.{why}")
 
 
-def _require(reason: str) -> None:
+def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise ReasonMissing("Say why: the ledger keeps the reason.")
 
 
-def _replace(
+def _replace_champion(
     current: ModelVersion | None, version: ModelVersion, *, demote_to: str, reason: str, by: str
 ) -> Promotion:
     wanted = ModelVersion.objects.get(pk=version.pk)
@@ -220,7 +224,7 @@ def _replace(
         raise NotPromotable(f"{wanted.label} is the champion already.")
     if wanted.role == Role.WITHDRAWN:
         raise NotPromotable(f"{wanted.label} was withdrawn: a withdrawn version never returns.")
-    if catalogue_generation.learnt_of_another(ModelVersion.objects.filter(pk=wanted.pk)).exists():
+    if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=wanted.pk)).exists():
         raise NotPromotable(f"{wanted.label} was learnt of a catalogue that the source has no more.")
     if current is not None:
         ModelVersion.objects.filter(pk=current.pk).update(role=demote_to)
@@ -233,7 +237,7 @@ def _replace(
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def role_lock() -> Iterator[None]:
     """A transaction in which nobody else changes a role.
 
     The oldest version's row is the lock: it is there before anything can be promoted, and always the same

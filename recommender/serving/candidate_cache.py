@@ -15,24 +15,24 @@ from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec as packing
 from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList
 from recommender.registry import model_loader
-from recommender.registry.model_loader import Loaded, Model
-from recommender.serving.candidates import stock
+from recommender.registry.model_loader import LoadedModel, ServingModel
+from recommender.serving.candidates import generate_candidates
 
 logger = logging.getLogger(__name__)
 
 ACTIVE_WITHIN: Final = timedelta(days=90)
 # Charts move; what a model says of a listener stands until the listener does something.
-POPULARITY_KEEPS: Final = timedelta(days=1)
+POPULARITY_MAX_AGE: Final = timedelta(days=1)
 # A few hundred histories in memory at once, and one insert of some megabytes.
-BATCH: Final = 500
+BATCH_SIZE: Final = 500
 # A request may have read a shelf just before it was replaced, and stores its list a moment later.
-STILL_READ: Final = timedelta(minutes=10)
+PRUNE_GRACE: Final = timedelta(minutes=10)
 
 
 # In the order of the model's fields. What is left out is fetched when it is asked for, which is rarely.
 COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
 # Every request asks this. Made by the ORM it takes ten times as long, and longer than the draw.
-NEWEST: Final = f"""
+NEWEST_SQL: Final = f"""
     SELECT {", ".join(COLUMNS)}, NOT EXISTS (
         SELECT 1 FROM listening_history h
         WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
@@ -40,15 +40,15 @@ NEWEST: Final = f"""
     ) AND NOT EXISTS (
         SELECT 1 FROM recommender_feedback f
         WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
-    ), s.run_id = {listener_profiles.NEWEST_RUN}
+    ), s.run_id = {listener_profiles.NEWEST_RUN_SQL}
     FROM recommender_shelf s WHERE listener_id = %s AND version_id = %s ORDER BY id DESC LIMIT 1
 """  # noqa: S608
-OF_POPULARITY: Final = NEWEST.replace("version_id = %s", "version_id IS NULL")
-OF_ANY: Final = NEWEST.replace(" AND version_id = %s", "")
+NEWEST_POPULARITY_SQL: Final = NEWEST_SQL.replace("version_id = %s", "version_id IS NULL")
+NEWEST_OF_ANY_VERSION_SQL: Final = NEWEST_SQL.replace(" AND version_id = %s", "")
 
 
 @dataclass(frozen=True)
-class Stocked:
+class ServingCandidates:
     """A shelf's row and what is on it.
 
     Attributes:
@@ -57,87 +57,93 @@ class Stocked:
     """
 
     row: CandidateList
-    content: packing.Shelf
-    loaded: Loaded
+    candidates: packing.CandidateArrays
+    loaded: LoadedModel
     stale: bool = False
 
 
-def fresh(listener_id: int, loaded: Loaded, storage: Path, now: datetime) -> Stocked | None:
+def load_fresh(
+    listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
+) -> ServingCandidates | None:
     """The listener's newest shelf, or one made now where that is stale; None for an unknown listener."""
-    if (found := ready(listener_id, loaded, now)) is not None:
+    if (found := load_if_fresh(listener_id, loaded, now)) is not None:
         return found
     if loaded.model is not None and not loaded.model.is_intact():
-        loaded = model_loader.keeper_of(storage).look_again()
-    known = listener_profiles.read([listener_id], now).get(listener_id)
+        loaded = model_loader.loader_for(storage).reload()
+    known = listener_profiles.read_profiles([listener_id], now).get(listener_id)
     if known is None:
         return None
-    made = _tried(known, loaded, now, live=True)
-    if made is None and (older := _older(listener_id, loaded)) is not None:
+    made = _try_generate(known, loaded, now, live=True)
+    if made is None and (older := _load_stale(listener_id, loaded)) is not None:
         return older
-    made = made or _made(known, Loaded(None, "The model breaks."), now, live=True)
+    made = made or _generate(known, LoadedModel(None, "The model breaks."), now, live=True)
     made.row.save()
     return made
 
 
-def of_rival(listener_id: int, model: Model, now: datetime) -> Stocked | None:
+def load_for_challenger(listener_id: int, model: ServingModel, now: datetime) -> ServingCandidates | None:
     """The listener's shelf by a model under test, or one made now; None where the model breaks on them."""
-    loaded = Loaded(model, None)
-    if (found := ready(listener_id, loaded, now)) is not None:
+    loaded = LoadedModel(model, None)
+    if (found := load_if_fresh(listener_id, loaded, now)) is not None:
         return found
-    known = listener_profiles.read([listener_id], now).get(listener_id)
-    made = _tried(known, loaded, now, live=True) if known is not None else None
+    known = listener_profiles.read_profiles([listener_id], now).get(listener_id)
+    made = _try_generate(known, loaded, now, live=True) if known is not None else None
     if made is not None:
         made.row.save()
     return made
 
 
-def ready(listener_id: int, loaded: Loaded, now: datetime) -> Stocked | None:
+def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
     """The listener's newest shelf by what is loaded, if it knows all that they said and played."""
-    row, knows_all = newest(listener_id, loaded.version_id) or (None, False)
-    if row is None or not knows_all or not _is_of(row, loaded, now):
+    row, knows_all = find_newest(listener_id, loaded.version_id) or (None, False)
+    if row is None or not knows_all or not _is_current(row, loaded, now):
         return None
-    content = _content_of(row)
-    return Stocked(row, content, loaded) if content is not None else None
+    content = _unpack_candidates(row)
+    return ServingCandidates(row, content, loaded) if content is not None else None
 
 
-def newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
+def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
     """The listener's newest shelf by a version, and whether it knows all that they said and played.
 
     One query; after a run two more, once. `version_id` None: by popularity.
     """
     if version_id is None:
-        return _newest(OF_POPULARITY, [listener_id])
-    return _newest(NEWEST, [listener_id, version_id])
+        return _query_newest(NEWEST_POPULARITY_SQL, [listener_id])
+    return _query_newest(NEWEST_SQL, [listener_id, version_id])
 
 
-def _older(listener_id: int, loaded: Loaded) -> Stocked | None:
+def _load_stale(listener_id: int, loaded: LoadedModel) -> ServingCandidates | None:
     """The listener's newest shelf, whoever made it and however old it is."""
-    row, _ = _newest(OF_ANY, [listener_id]) or (None, False)
-    content = _content_of(row)
-    return Stocked(row, content, loaded, stale=True) if row is not None and content is not None else None
+    row, _ = _query_newest(NEWEST_OF_ANY_VERSION_SQL, [listener_id]) or (None, False)
+    content = _unpack_candidates(row)
+    return (
+        ServingCandidates(row, content, loaded, stale=True)
+        if row is not None and content is not None
+        else None
+    )
 
 
-def _newest(query: str, of: Sequence[int]) -> tuple[CandidateList, bool] | None:
+def _query_newest(query: str, parameters: Sequence[int]) -> tuple[CandidateList, bool] | None:
     with connection.cursor() as cursor:
-        cursor.execute(query, of)
+        cursor.execute(query, parameters)
         found = cursor.fetchone()
     if found is None:
         return None
     *columns, knows_newest, is_of_this_run = found
     row = CandidateList.from_db(None, COLUMNS, columns)
-    return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged([row]))
+    return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged_since_run([row]))
 
 
-def _unchanged(rows: Sequence[CandidateList]) -> set[int]:
+def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
     """Which of these shelves know all sessions there are after a run; until the next they are believed."""
-    run_id = listener_profiles.newest_run()
-    marks = listener_profiles.marks([row.listener_id for row in rows])
+    run_id = listener_profiles.newest_finished_run()
+    marks = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
     same = {row.pk for row in rows if row.history == marks[row.listener_id]}
     CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
     return same
 
 
-def due(loaded: Loaded, now: datetime) -> list[int]:
+def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
     """Ids, ascending, of the active listeners who have no shelf, or a stale one."""
     of_same = CandidateList.objects.filter(listener_id=OuterRef("listener_id"), version_id=loaded.version_id)
     sessions = ListeningHistory.objects.filter(user_id=OuterRef("listener_id"), unavailable_at=None)
@@ -150,20 +156,20 @@ def due(loaded: Loaded, now: datetime) -> list[int]:
         version_id=loaded.version_id,
     )
     if loaded.version_id is None:
-        fresh = fresh.filter(made_at__gte=now - POPULARITY_KEEPS)
-    run_id = listener_profiles.newest_run()
+        fresh = fresh.filter(made_at__gte=now - POPULARITY_MAX_AGE)
+    run_id = listener_profiles.newest_finished_run()
     known = set(fresh.filter(run_id=run_id).values_list("listener_id", flat=True))
     rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history"))
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        unchanged = _unchanged(batch)
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = rows[start : start + BATCH_SIZE]
+        unchanged = _unchanged_since_run(batch)
         known |= {row.listener_id for row in batch if row.pk in unchanged}
-    return [pk for pk in active(now).values_list("pk", flat=True) if pk not in known]
+    return [pk for pk in active_listeners(now).values_list("pk", flat=True) if pk not in known]
 
 
-def prepare(
+def prepare_lists(
     listener_ids: Sequence[int],
-    loaded: Loaded,
+    loaded: LoadedModel,
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
@@ -173,10 +179,10 @@ def prepare(
         on_progress: called with how many more listeners are done.
     """
     made = 0
-    for start in range(0, len(listener_ids), BATCH):
-        batch = listener_ids[start : start + BATCH]
-        known = listener_profiles.read(batch, now)
-        tried = [_tried(one, loaded, now, live=False) for one in known.values()]
+    for start in range(0, len(listener_ids), BATCH_SIZE):
+        batch = listener_ids[start : start + BATCH_SIZE]
+        known = listener_profiles.read_profiles(batch, now)
+        tried = [_try_generate(one, loaded, now, live=False) for one in known.values()]
         rows = [stocked.row for stocked in tried if stocked is not None]
         CandidateList.objects.bulk_create(rows)
         prune(batch, now)
@@ -188,7 +194,7 @@ def prepare(
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
     """Delete shelves that a newer one has long replaced and no served list refers to; how many."""
     newer = CandidateList.objects.filter(
-        listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - STILL_READ
+        listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
     of_same = newer.filter(version_id=OuterRef("version_id"))
     served = ServedList.objects.filter(
@@ -202,7 +208,7 @@ def prune(listener_ids: Iterable[int], now: datetime) -> int:
     return replaced.defer("candidates").delete()[0]
 
 
-def active(now: datetime) -> QuerySet[Listener]:
+def active_listeners(now: datetime) -> QuerySet[Listener]:
     """The listeners who listened or said something in the last ninety days, by id."""
     since = now - ACTIVE_WITHIN
     listened = ListeningHistory.objects.filter(
@@ -212,10 +218,12 @@ def active(now: datetime) -> QuerySet[Listener]:
     return Listener.objects.filter(Exists(listened) | Exists(said), unavailable_at=None).order_by("pk")
 
 
-def _tried(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked | None:
+def _try_generate(
+    known: listener_profiles.ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
+) -> ServingCandidates | None:
     """A shelf not yet stored; None where the model breaks on this listener."""
     try:
-        return _made(known, loaded, now, live=live)
+        return _generate(known, loaded, now, live=live)
     except DatabaseError:
         raise
     except Exception:
@@ -224,35 +232,37 @@ def _tried(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, liv
         return None
 
 
-def _made(known: listener_profiles.Known, loaded: Loaded, now: datetime, *, live: bool) -> Stocked:
-    content = stock(known, loaded.model, now)
+def _generate(
+    known: listener_profiles.ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
+) -> ServingCandidates:
+    content = generate_candidates(known, loaded.model, now)
     row = CandidateList(
         listener_id=known.listener_id,
         version_id=loaded.version_id,
         made_at=now,
         live=live,
         history_at=known.history_at,
-        history=known.history,
+        history=known.history_fingerprint,
         run_id=known.run_id,
         feedback_id=known.feedback_id,
-        candidates=packing.pack(content),
+        candidates=packing.encode_candidates(content),
     )
-    return Stocked(row, content, loaded)
+    return ServingCandidates(row, content, loaded)
 
 
-def _content_of(row: CandidateList | None) -> packing.Shelf | None:
+def _unpack_candidates(row: CandidateList | None) -> packing.CandidateArrays | None:
     """What is on it; None where there is no shelf, or its bytes are damaged."""
     if row is None:
         return None
     try:
-        return packing.unpack(bytes(row.candidates))
-    except packing.ShelfDamaged:
+        return packing.decode_candidates(bytes(row.candidates))
+    except packing.CandidateListDamaged:
         logger.exception("shelf_damaged shelf=%s", row.pk)
         return None
 
 
-def _is_of(row: CandidateList, loaded: Loaded, now: datetime) -> bool:
+def _is_current(row: CandidateList, loaded: LoadedModel, now: datetime) -> bool:
     """Whether it was made by what serves now; what is popular, lately."""
     if row.version_id != loaded.version_id:
         return False
-    return row.version_id is not None or now - row.made_at <= POPULARITY_KEEPS
+    return row.version_id is not None or now - row.made_at <= POPULARITY_MAX_AGE

@@ -8,61 +8,61 @@ from django.core.cache import cache
 from django.db import connection
 
 from ingestion.models import Song
-from recommender.registry.model_loader import Group, Model
+from recommender.registry.model_loader import NamedCluster, ServingModel
 
 # Deep enough for a listener who has heard the thousand songs that everybody knows.
-DEPTH: Final = 2_000
+MAX_POPULAR_SONGS: Final = 2_000
 # Counting a million plays takes about a second; a chart that is ten minutes old is as good.
-KEPT_FOR: Final = 600  # seconds
+CACHE_SECONDS: Final = 600  # seconds
 
 
-class Popular(NamedTuple):
+class PopularSong(NamedTuple):
     song: int
     plays: int
     artist: str
     genres: str
 
 
-def charts(now: datetime, days: int | None = None) -> list[Popular]:
+def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
     """The available songs played most, ties by id; at most `DEPTH`, songs never played left out.
 
     Args:
         days: only sessions of so many days up to `now` count; None: all.
     """
     key = f"recommender.charts.{days}"
-    found: list[Popular] | None = cache.get(key)
+    found: list[PopularSong] | None = cache.get(key)
     if found is None:
-        found = _count(None if days is None else (now - timedelta(days=days), now))
-        cache.set(key, found, KEPT_FOR)
+        found = _count_plays(None if days is None else (now - timedelta(days=days), now))
+        cache.set(key, found, CACHE_SECONDS)
     return found
 
 
-def charts_and_new_songs(now: datetime) -> list[Popular]:
+def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
     """The charts, and behind them songs that nobody has played, newest first."""
-    played = charts(now)
-    if len(played) >= DEPTH:
+    played = most_played_songs(now)
+    if len(played) >= MAX_POPULAR_SONGS:
         return played
     known = {row.song for row in played}
     unplayed = Song.objects.filter(unavailable_at=None).order_by("-created_at", "id")
     # Asks for as many more as may be known already.
-    rows = unplayed.values_list("id", "artist", "genres")[: DEPTH + len(known)]
-    new = [Popular(song, 0, artist, genres) for song, artist, genres in rows if song not in known]
-    return [*played, *new][:DEPTH]
+    rows = unplayed.values_list("id", "artist", "genres")[: MAX_POPULAR_SONGS + len(known)]
+    new = [PopularSong(song, 0, artist, genres) for song, artist, genres in rows if song not in known]
+    return [*played, *new][:MAX_POPULAR_SONGS]
 
 
-def genre_words(text: str) -> frozenset[str]:
+def parse_genres(text: str) -> frozenset[str]:
     """The genres of a text that separates them by commas, case-folded."""
     return frozenset(word for part in text.split(",") if (word := part.strip().casefold()))
 
 
 def shared_genre(genres: str, favorites: str) -> str:
     """The first of the favourite genres that the song has too, case-folded; '' for none."""
-    words = genre_words(genres)
+    words = parse_genres(genres)
     liked = (part.strip().casefold() for part in favorites.split(","))
     return next((word for word in liked if word in words), "")
 
 
-def _count(between: tuple[datetime, datetime] | None) -> list[Popular]:
+def _count_plays(between: tuple[datetime, datetime] | None) -> list[PopularSong]:
     # Each database counts inside JSON in its own words; in Python it would take ten times as long.
     item, items = (
         ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
@@ -78,50 +78,50 @@ def _count(between: tuple[datetime, datetime] | None) -> list[Popular]:
             GROUP BY 1
         ) p JOIN songs s ON s.id = p.song
         WHERE s.unavailable_at IS NULL
-        ORDER BY p.plays DESC, s.id LIMIT {DEPTH}
+        ORDER BY p.plays DESC, s.id LIMIT {MAX_POPULAR_SONGS}
     """  # noqa: S608
     parameters: Sequence[Any] = [connection.ops.adapt_datetimefield_value(at) for at in between or ()]
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return [Popular(*row) for row in cursor.fetchall()]
+        return [PopularSong(*row) for row in cursor.fetchall()]
 
 
-MOST: Final = 200
+MAX_SIMILAR_SONGS: Final = 200
 
 
-class Similar(NamedTuple):
+class SimilarSong(NamedTuple):
     """Attributes: score: higher is more alike; to compare within one answer only."""
 
     song: int
     score: float
-    group: Group | None
+    cluster: NamedCluster | None
 
 
-def similar(song_id: int, model: Model | None, now: datetime) -> list[Similar] | None:
+def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:
     """At most `MOST` songs, the likest first; None for an unknown song."""
     column = model.column_of(song_id) if model else None
     if model is not None and column is not None:
-        return _by_model(column, model)
+        return _similar_by_model(column, model)
     song = Song.objects.filter(pk=song_id).values_list("artist", "genres").first()
-    return None if song is None else _by_tables(song_id, *song, now)
+    return None if song is None else _similar_by_metadata(song_id, *song, now)
 
 
-def _by_model(column: int, model: Model) -> list[Similar]:
-    found = model.learnt.similar(column, n=MOST)
+def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
+    found = model.scorer.similar(column, n=MAX_SIMILAR_SONGS)
     return [
-        Similar(int(model.song_ids[other]), float(score), model.groups[int(model.learnt.labels[other])])
+        SimilarSong(int(model.song_ids[other]), float(score), model.clusters[int(model.scorer.labels[other])])
         for other, score in zip(found.songs, found.scores, strict=True)
     ]
 
 
-def _by_tables(song_id: int, artist: str, genres: str, now: datetime) -> list[Similar]:
+def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
     """By the same artist or with shared genres, the most played first."""
-    words = genre_words(genres)
+    words = parse_genres(genres)
     rows = []
-    for row in charts_and_new_songs(now):
-        theirs = genre_words(row.genres)
+    for row in most_played_then_new_songs(now):
+        theirs = parse_genres(row.genres)
         shared = len(words & theirs) / max(1, len(words | theirs))
         score = shared + (row.artist.casefold() == artist.casefold())
         if score and row.song != song_id:
-            rows.append(Similar(row.song, score, None))
-    return sorted(rows, key=lambda row: -row.score)[:MOST]
+            rows.append(SimilarSong(row.song, score, None))
+    return sorted(rows, key=lambda row: -row.score)[:MAX_SIMILAR_SONGS]

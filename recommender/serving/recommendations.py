@@ -14,25 +14,25 @@ from django.utils import timezone
 
 from ingestion.models import Song
 from recommender import listener_profiles
-from recommender.engine.sampling.sampler import temperature_of
+from recommender.engine.sampling.sampler import discovery_to_temperature
 from recommender.models import ServedList
-from recommender.models.served import cards_of
+from recommender.models.served import read_song_cards
 from recommender.registry import model_loader
-from recommender.registry.model_loader import Loaded
+from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache, challenger, non_personalized, served_lists
-from recommender.serving.candidate_cache import Stocked
-from recommender.serving.explanations import shown, told
-from recommender.serving.list_sampler import Page, Terms
+from recommender.serving.candidate_cache import ServingCandidates
+from recommender.serving.explanations import serialize_list, serialize_song
+from recommender.serving.list_sampler import DrawOptions, ListPage
 
 # A player that asks for one song after another does not hear one twice within this time.
-NOT_AGAIN_WITHIN: Final = timedelta(hours=2)
-MOST_REMEMBERED: Final = 100  # lists of one song
+NO_REPEAT_WITHIN: Final = timedelta(hours=2)
+MAX_RECENT_LISTS: Final = 100  # lists of one song
 # So many more songs than asked for are looked at, for some may have gone since they were counted.
-SPARE: Final = 20
+SPARE_SONGS: Final = 20
 
 
 @dataclass(frozen=True)
-class Options:
+class ServingOptions:
     """What does not change from request to request.
 
     Attributes:
@@ -79,7 +79,7 @@ class ClusterAffinity:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ReplayedPick:
     """What the draw decided of one item; its reason is told from it."""
 
     song: int
@@ -90,7 +90,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Replay:
+class ListReplay:
     """A list drawn a second time.
 
     Attributes:
@@ -98,14 +98,14 @@ class Replay:
     """
 
     same: bool
-    stored: list[Drawn]
-    drawn: list[Drawn]
+    stored: list[ReplayedPick]
+    drawn: list[ReplayedPick]
 
 
 def recommend(
     listener_id: int,
     *,
-    options: Options,
+    options: ServingOptions,
     n: int = 20,
     discovery: float = 0.3,
     exclude: Collection[int] = (),
@@ -123,12 +123,14 @@ def recommend(
         UnknownListener: nobody has this id.
     """
     now = now or timezone.now()
-    stocked = _stocked(listener_id, options, now)
-    return _served(stocked, _terms(options, discovery, seed), Page(n, tuple(exclude)), options, now)
+    stocked = _load_candidates(listener_id, options, now)
+    return _draw_and_store(
+        stocked, _draw_options(options, discovery, seed), ListPage(n, tuple(exclude)), options, now
+    )
 
 
-def preview(
-    listener_id: int, *, options: Options, n: int = 20, discovery: float = 0.3, seed: str | None = None
+def preview_list(
+    listener_id: int, *, options: ServingOptions, n: int = 20, discovery: float = 0.3, seed: str | None = None
 ) -> ServedList:
     """What `recommend` would serve; it is not stored, and does not count as served.
 
@@ -136,12 +138,12 @@ def preview(
         UnknownListener: nobody has this id.
     """
     now = timezone.now()
-    stocked = _stocked(listener_id, options, now)
-    page = Page(n, served_lists.on_shelf(stocked.content, ()))
-    return served_lists.drawn(stocked, _terms(options, discovery, seed), page, now)
+    stocked = _load_candidates(listener_id, options, now)
+    page = ListPage(n, served_lists.restrict_to_candidates(stocked.candidates, ()))
+    return served_lists.draw_list(stocked, _draw_options(options, discovery, seed), page, now)
 
 
-def more(list_id: UUID, *, upto: int, options: Options) -> ServedList:
+def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
     """The list with at least `upto` songs, if as many are eligible: what was served stays, the draw goes on.
 
     Two requests for the same page get the same page.
@@ -155,8 +157,8 @@ def more(list_id: UUID, *, upto: int, options: Options) -> ServedList:
         if served is None:
             raise UnknownList(list_id)
         if upto > len(served.items):
-            loaded = model_loader.current(options.storage)
-            served_lists.go_on(served, upto - len(served.items), loaded, timezone.now())
+            loaded = model_loader.current_model(options.storage)
+            served_lists.extend_list(served, upto - len(served.items), loaded, timezone.now())
     return served
 
 
@@ -165,7 +167,7 @@ def next_song(
     *,
     after: int | None = None,
     discovery: float = 0.3,
-    options: Options,
+    options: ServingOptions,
     now: datetime | None = None,
 ) -> ServedList:
     """A list of one song: in the mood of the song `after`, and none that was given so within two hours.
@@ -175,13 +177,13 @@ def next_song(
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
-    stocked = _stocked(listener_id, options, now)
-    excluded = _given_lately(listener_id, now) | ({after} if after is not None else set())
-    page = Page(1, tuple(excluded), _mood(after, stocked.loaded))
-    return _served(stocked, _terms(options, discovery, None), page, options, now)
+    stocked = _load_candidates(listener_id, options, now)
+    excluded = _recently_given_songs(listener_id, now) | ({after} if after is not None else set())
+    page = ListPage(1, tuple(excluded), _preferred_cluster(after, stocked.loaded))
+    return _draw_and_store(stocked, _draw_options(options, discovery, None), page, options, now)
 
 
-def replay(list_id: UUID) -> Replay:
+def replay_list(list_id: UUID) -> ListReplay:
     """Draw a served list again from its shelf as it was; whatever happened since changes nothing.
 
     Raises:
@@ -195,113 +197,127 @@ def replay(list_id: UUID) -> Replay:
     if served is None:
         raise UnknownList(list_id)
     drawn = [
-        Drawn(pick.song, pick.cluster, pick.affinity, pick.propensity, pick.familiar)
-        for pick in served_lists.redraw(served)
+        ReplayedPick(pick.song, pick.cluster, pick.affinity, pick.propensity, pick.familiar)
+        for pick in served_lists.redraw_list(served)
     ]
     stored = [
-        Drawn(item["song"], item["cluster"], item["affinity"], item["propensity"], item["familiar"])
+        ReplayedPick(item["song"], item["cluster"], item["affinity"], item["propensity"], item["familiar"])
         for item in served.items
     ]
-    return Replay(drawn == stored, stored, drawn)
+    return ListReplay(drawn == stored, stored, drawn)
 
 
-def affinities_of(
-    listener_id: int, *, options: Options, now: datetime | None = None
+def listener_affinities(
+    listener_id: int, *, options: ServingOptions, now: datetime | None = None
 ) -> list[ClusterAffinity]:
     """The clusters a listener plays, the dearest first; none without a model or without plays.
 
     Raises:
         UnknownListener: nobody has this id.
     """
-    known = listener_profiles.read([listener_id], now or timezone.now()).get(listener_id)
+    known = listener_profiles.read_profiles([listener_id], now or timezone.now()).get(listener_id)
     if known is None:
         raise UnknownListener(listener_id)
-    model = model_loader.current(options.storage).model
-    profile = known.profile(model.song_ids) if model else None
+    model = model_loader.current_model(options.storage).model
+    profile = known.model_profile(model.song_ids) if model else None
     if model is None or profile is None or not profile.plays.nnz:
         return []
-    labels = model.learnt.labels[profile.plays.indices]
-    plays = np.bincount(labels, profile.plays.data, len(model.groups))
+    labels = model.scorer.labels[profile.plays.indices]
+    plays = np.bincount(labels, profile.plays.data, len(model.clusters))
     return [
-        ClusterAffinity(number, model.names[number], round(share, 4), round(plays[model.labels[number]]))
-        for number, share in model.shares(profile).items()
+        ClusterAffinity(
+            number, model.cluster_names[number], round(share, 4), round(plays[model.label_by_number[number]])
+        )
+        for number, share in model.cluster_affinities(profile).items()
     ]
 
 
-def similar(song_id: int, *, n: int = 20, options: Options) -> list[dict[str, Any]]:
+def similar_songs(song_id: int, *, n: int = 20, options: ServingOptions) -> list[dict[str, Any]]:
     """Songs for who likes this one, best first, each with its rank, song, cluster and score.
 
     Raises:
         UnknownSong: no song has this id.
     """
-    found = non_personalized.similar(song_id, model_loader.current(options.storage).model, timezone.now())
+    found = non_personalized.find_similar_songs(
+        song_id, model_loader.current_model(options.storage).model, timezone.now()
+    )
     if found is None:
         raise UnknownSong(song_id)
-    cards = cards_of(row.song for row in found)
+    cards = read_song_cards(row.song for row in found)
     best = [row for row in found if cards[row.song].is_available][:n]
     return [
         {
             "rank": rank,
-            "song": shown(cards[row.song]),
-            "cluster": row.group and {"id": row.group.number, "name": row.group.name},
+            "song": serialize_song(cards[row.song]),
+            "cluster": row.cluster and {"id": row.cluster.number, "name": row.cluster.name},
             "score": round(row.score, 4),
         }
         for rank, row in enumerate(best, 1)
     ]
 
 
-def popular(*, n: int = 20, days: int | None = None, now: datetime | None = None) -> list[dict[str, Any]]:
+def popular_songs(
+    *, n: int = 20, days: int | None = None, now: datetime | None = None
+) -> list[dict[str, Any]]:
     """The songs played most, each with its rank and plays; `days`: only what was played in so many counts."""
-    charts = non_personalized.charts(now or timezone.now(), days)
-    cards = cards_of(row.song for row in charts[: n + SPARE])
+    charts = non_personalized.most_played_songs(now or timezone.now(), days)
+    cards = read_song_cards(row.song for row in charts[: n + SPARE_SONGS])
     # A chart is minutes old: a song may have gone since.
-    there = [row for row in charts[: n + SPARE] if row.song in cards and cards[row.song].is_available][:n]
+    there = [row for row in charts[: n + SPARE_SONGS] if row.song in cards and cards[row.song].is_available][
+        :n
+    ]
     return [
-        {"rank": rank, "song": shown(cards[row.song]), "plays": row.plays}
+        {"rank": rank, "song": serialize_song(cards[row.song]), "plays": row.plays}
         for rank, row in enumerate(there, 1)
     ]
 
 
 def describe(served: ServedList) -> dict[str, Any]:
     """The list as the API answers it; JSON can hold it."""
-    return told(served)
+    return serialize_list(served)
 
 
-def _stocked(listener_id: int, options: Options, now: datetime) -> Stocked:
-    stocked = candidate_cache.fresh(listener_id, model_loader.current(options.storage), options.storage, now)
+def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -> ServingCandidates:
+    stocked = candidate_cache.load_fresh(
+        listener_id, model_loader.current_model(options.storage), options.storage, now
+    )
     if stocked is None:
         raise UnknownListener(listener_id)
     return stocked
 
 
-def _served(stocked: Stocked, terms: Terms, page: Page, options: Options, now: datetime) -> ServedList:
+def _draw_and_store(
+    stocked: ServingCandidates, terms: DrawOptions, page: ListPage, options: ServingOptions, now: datetime
+) -> ServedList:
     """Draw and store a list as the test that it belongs to wants it."""
-    rival = challenger.of(stocked.row.listener_id, stocked.loaded, options.storage, now)
-    excluded = set(served_lists.on_shelf(stocked.content, page.excluded))
-    if rival is not None and rival.stocked is not None:
-        excluded |= set(served_lists.on_shelf(rival.stocked.content, page.excluded))
+    rival = challenger.challenger_for(stocked.row.listener_id, stocked.loaded, options.storage, now)
+    excluded = set(served_lists.restrict_to_candidates(stocked.candidates, page.excluded))
+    if rival is not None and rival.candidates is not None:
+        excluded |= set(served_lists.restrict_to_candidates(rival.candidates.candidates, page.excluded))
     page = replace(page, excluded=tuple(sorted(excluded)))
-    served = served_lists.serve(stocked, terms, page, now, rival)
-    challenger.note(served, rival)
+    served = served_lists.draw_and_store(stocked, terms, page, now, rival)
+    challenger.record_exposure(served, rival)
     return served
 
 
-def _terms(options: Options, discovery: float, seed: str | None) -> Terms:
-    return Terms(seed or secrets.token_hex(16), discovery, temperature_of(discovery), options.artist_cap)
+def _draw_options(options: ServingOptions, discovery: float, seed: str | None) -> DrawOptions:
+    return DrawOptions(
+        seed or secrets.token_hex(16), discovery, discovery_to_temperature(discovery), options.artist_cap
+    )
 
 
-def _given_lately(listener_id: int, now: datetime) -> set[int]:
+def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:
     """Songs that were given one by one, as a player asks for them."""
-    lately = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NOT_AGAIN_WITHIN)
-    items = lately.order_by("-generated_at").values_list("items", flat=True)[:MOST_REMEMBERED]
+    lately = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
+    items = lately.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
     return {of_one[0]["song"] for of_one in items if len(of_one) == 1}
 
 
-def _mood(after: int | None, loaded: Loaded) -> int | None:
+def _preferred_cluster(after: int | None, loaded: LoadedModel) -> int | None:
     """The number of a song's cluster; None where no model knows the song."""
     if after is None:
         return None
-    group = loaded.model.group_of(after) if loaded.model else None
+    group = loaded.model.cluster_of(after) if loaded.model else None
     if group is None and not Song.objects.filter(pk=after).exists():
         raise UnknownSong(after)
     return group.number if group else None

@@ -14,17 +14,23 @@ from scipy.sparse import csr_array
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
-from recommender.engine.data import Catalogue, Interactions, Training
-from recommender.engine.evaluation.splitting import latest_share, split_at
-from recommender.listener_profiles import DISLIKE, HALF_LIFE, LEAST_LISTEN, LIKE, columns_of
+from recommender.engine.data import Catalogue, Interactions, TrainingSet
+from recommender.engine.evaluation.splitting import split_at, split_latest
+from recommender.listener_profiles import (
+    DISLIKE_WEIGHT,
+    LIKE_WEIGHT,
+    MIN_LISTEN_SECONDS,
+    PLAY_HALF_LIFE,
+    find_columns,
+)
 from recommender.models import AttributedListen, Feedback
 
-Kind = Feedback.Kind
+FeedbackKind = Feedback.Kind
 # Rows fetched at once: a few megabytes, whatever the size of the table.
-ROWS: Final = 5_000
+FETCH_SIZE: Final = 5_000
 TUNING_SHARE: Final = 0.1
-MOST_IN_FUTURE: Final = 0.5  # share of the plays
-Progress = Callable[[str], None]
+MAX_FUTURE_SHARE: Final = 0.5  # share of the plays
+StageCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class TrainingData:
         return len(self.plays.at)
 
     @property
-    def n_active(self) -> int:
+    def n_active_listeners(self) -> int:
         """Listeners who have played something."""
         return len(np.unique(self.plays.listeners))
 
@@ -65,24 +71,24 @@ class TrainingData:
             organic=_before(self.organic, instant),
         )  # fmt: skip
 
-    def training(self, *, seed: int, configuration: dict[str, float | int | str]) -> Training:
+    def to_training(self, *, seed: int, configuration: dict[str, float | int | str]) -> TrainingSet:
         """For a model to learn from: the latest tenth of the plays is held out to tune on."""
-        early, late = latest_share(self.plays, TUNING_SHARE)
+        early, late = split_latest(self.plays, TUNING_SHARE)
         now = float(self.plays.at.max(initial=0.0))
-        return Training(
-            catalogue=self.catalogue, plays=early.matrix(), recent=recent(early, now),
+        return TrainingSet(
+            catalogue=self.catalogue, plays=early.matrix(), recent=weight_by_recency(early, now),
             skips=self.skips.matrix(), genres=self.genres, tuning=late.matrix(), seed=seed,
             configuration=configuration,
         )  # fmt: skip
 
 
-def recent(plays: Interactions, now: float) -> csr_array:
+def weight_by_recency(plays: Interactions, now: float) -> csr_array:
     """Shape (n_listeners, n_songs): plays weighted by how long before `now` they were."""
-    return plays.matrix(recency_weights(plays.at, now, half_life=HALF_LIFE.days))
+    return plays.matrix(recency_weights(plays.at, now, half_life_days=PLAY_HALF_LIFE.days))
 
 
 def read_training_data(
-    cut_off: datetime | None = None, on_stage: Progress = lambda name: None
+    cut_off: datetime | None = None, on_stage: StageCallback = lambda name: None
 ) -> TrainingData:
     """Read the catalogue, the listeners and all that they played or said, up to `cut_off` (None: now).
 
@@ -94,15 +100,15 @@ def read_training_data(
     catalogue = read_catalogue()
     on_stage("reading listeners")
     rows = Listener.objects.filter(unavailable_at=None).order_by("pk").values_list("pk", "favorite_genres")
-    listeners = list(rows.iterator(chunk_size=ROWS))
+    listeners = list(rows.iterator(chunk_size=FETCH_SIZE))
     ids = np.array([pk for pk, _ in listeners], dtype=np.int64)
     on_stage("reading sessions and feedback")
-    reader = _Reader(ids, catalogue.ids, cut_off)
-    sessions = reader.sessions()
-    played, skipped = reader.feedback()
+    reader = _InteractionReader(ids, catalogue.ids, cut_off)
+    sessions = reader.read_sessions()
+    played, skipped = reader.read_feedback()
     now = datetime.now(UTC).timestamp()
-    organic = _not_after(_without(sessions, reader.offered()), now)
-    plays, skipped = _not_after(_joined(sessions, played), now), _not_after(skipped, now)
+    organic = _clip_future_times(_exclude(sessions, reader.read_recommended_plays()), now)
+    plays, skipped = _clip_future_times(_concatenate(sessions, played), now), _clip_future_times(skipped, now)
     newest = max((float(part.at.max(initial=0.0)) for part in (plays, skipped)), default=0.0)
     return TrainingData(
         catalogue, ids, [genres for _, genres in listeners], plays, skipped,
@@ -113,21 +119,21 @@ def read_training_data(
 def read_catalogue() -> Catalogue:
     """All songs, by id."""
     names = ("pk", "artist", "album", "songwriters", "genres", "release_year", "duration", "unavailable_at")
-    rows = Song.objects.order_by("pk").values_list(*names).iterator(chunk_size=ROWS)
+    rows = Song.objects.order_by("pk").values_list(*names).iterator(chunk_size=FETCH_SIZE)
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
     ids, artists, albums, writers, genres, years, durations, gone = columns
     return Catalogue(
         ids=np.array(ids, dtype=np.int64), artists=artists, albums=albums, songwriters=writers, genres=genres,
         release_years=np.array([np.nan if year is None else year for year in years], dtype=np.float64),
         durations=np.array([duration.total_seconds() for duration in durations], dtype=np.float64),
-        audio=_audio(ids), available=np.array([moment is None for moment in gone], dtype=np.bool_),
+        audio=_audio_columns(ids), available=np.array([moment is None for moment in gone], dtype=np.bool_),
     )  # fmt: skip
 
 
-def _audio(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """Each audio feature's column, of the songs with these ids, ascending; what is no number is unknown."""
     columns: dict[str, NDArray[np.float64]] = {}
-    for place, features in _placed(ids, _json_texts(Song, "audio_features")):
+    for place, features in _match_to_ids(ids, _read_json_column(Song, "audio_features")):
         known = orjson.loads(features) if features else {}
         for name, value in known.items() if isinstance(known, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -137,7 +143,9 @@ def _audio(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     return dict(sorted(columns.items()))
 
 
-def _placed(ids: Sequence[int], rows: Iterable[tuple[int, str | None]]) -> Iterator[tuple[int, str | None]]:
+def _match_to_ids(
+    ids: Sequence[int], rows: Iterable[tuple[int, str | None]]
+) -> Iterator[tuple[int, str | None]]:
     """Each row with the place of its id; without those that a run has written since the ids were read."""
     place = 0
     for pk, text in rows:
@@ -147,17 +155,17 @@ def _placed(ids: Sequence[int], rows: Iterable[tuple[int, str | None]]) -> Itera
             yield place, text
 
 
-def _json_texts(model: type[Song], column: str) -> Iterator[tuple[int, str | None]]:
+def _read_json_column(model: type[Song], column: str) -> Iterator[tuple[int, str | None]]:
     """Ids and a JSON column as text, by id: Django parses it with a parser that takes four times as long."""
     cast = "::text" if connection.vendor == "postgresql" else ""
     table = model._meta.db_table
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, {column}{cast} FROM {table} ORDER BY id")  # noqa: S608 - no input
-        while rows := cursor.fetchmany(ROWS):
+        cursor.execute(f"SELECT id, {column}{cast} FROM {table} ORDER BY id")  # noqa: S608
+        while rows := cursor.fetchmany(FETCH_SIZE):
             yield from rows
 
 
-class _Reader:
+class _InteractionReader:
     """Collects who played what as columns, and drops what names nobody or nothing."""
 
     def __init__(
@@ -165,62 +173,71 @@ class _Reader:
     ) -> None:
         self._listener_ids, self._song_ids = listener_ids, song_ids
         self._until = {} if cut_off is None else {"created_at__lte": cut_off}
-        self._said_until = {} if cut_off is None else {"at__lte": cut_off}
+        self._feedback_until = {} if cut_off is None else {"at__lte": cut_off}
 
-    def sessions(self) -> Interactions:
+    def read_sessions(self) -> Interactions:
         rows = ListeningHistory.objects.filter(unavailable_at=None, **self._until).order_by("pk")
         users, times, lengths, songs = [], [], [], []
-        for user, at, items in rows.values_list("user_id", "created_at", "items").iterator(chunk_size=ROWS):
+        for user, at, items in rows.values_list("user_id", "created_at", "items").iterator(
+            chunk_size=FETCH_SIZE
+        ):
             users.append(user)
             times.append(at.timestamp())
             lengths.append(len(items))
             songs.append(np.array(items, dtype=np.int64))
         repeats = np.array(lengths, dtype=np.int64)
-        return self._interactions(
+        return self._build_interactions(
             np.repeat(np.array(users, dtype=np.int64), repeats),
             np.concatenate(songs) if songs else np.empty(0, dtype=np.int64),
             np.repeat(np.array(times, dtype=np.float64), repeats),
             np.ones(int(repeats.sum()), dtype=np.float32),
         )
 
-    def feedback(self) -> tuple[Interactions, Interactions]:
+    def read_feedback(self) -> tuple[Interactions, Interactions]:
         """What counts as played, and what as skipped."""
-        rows = catalogue_generation.said_of_it(Feedback.objects.filter(**self._said_until)).order_by("pk")
+        rows = catalogue_generation.feedback_on_current(
+            Feedback.objects.filter(**self._feedback_until)
+        ).order_by("pk")
         played, skipped = [], []
         for row in rows.values_list("listener_id", "song_id", "at", "kind", "seconds").iterator(
-            chunk_size=ROWS
+            chunk_size=FETCH_SIZE
         ):
             listener, song, at, kind, seconds = row
-            if kind == Kind.LIKE:
-                played.append((listener, song, at.timestamp(), LIKE))
-            elif kind == Kind.LISTEN and (seconds or 0.0) >= LEAST_LISTEN:
+            if kind == FeedbackKind.LIKE:
+                played.append((listener, song, at.timestamp(), LIKE_WEIGHT))
+            elif kind == FeedbackKind.LISTEN and (seconds or 0.0) >= MIN_LISTEN_SECONDS:
                 played.append((listener, song, at.timestamp(), 1.0))
-            elif kind in {Kind.SKIP, Kind.DISLIKE}:
-                skipped.append((listener, song, at.timestamp(), DISLIKE if kind == Kind.DISLIKE else 1.0))
-        return self._of_rows(played), self._of_rows(skipped)
+            elif kind in {FeedbackKind.SKIP, FeedbackKind.DISLIKE}:
+                skipped.append(
+                    (listener, song, at.timestamp(), DISLIKE_WEIGHT if kind == FeedbackKind.DISLIKE else 1.0)
+                )
+        return self._from_rows(played), self._from_rows(skipped)
 
-    def offered(self) -> Interactions:
+    def read_recommended_plays(self) -> Interactions:
         """What of the sessions a list had offered before."""
         rows = AttributedListen.objects.values_list("served_list__listener_id", "song_id", "at")
-        return self._of_rows(
-            [(listener, song, at.timestamp(), 1.0) for listener, song, at in rows.iterator(chunk_size=ROWS)]
+        return self._from_rows(
+            [
+                (listener, song, at.timestamp(), 1.0)
+                for listener, song, at in rows.iterator(chunk_size=FETCH_SIZE)
+            ]
         )
 
-    def _of_rows(self, rows: Iterable[tuple[int, int, float, float]]) -> Interactions:
+    def _from_rows(self, rows: Iterable[tuple[int, int, float, float]]) -> Interactions:
         listeners, songs, times, counts = (
             ([*column] for column in zip(*rows, strict=True)) if rows else ([],) * 4
         )
-        return self._interactions(
+        return self._build_interactions(
             np.array(listeners, dtype=np.int64), np.array(songs, dtype=np.int64),
             np.array(times, dtype=np.float64), np.array(counts, dtype=np.float32),
         )  # fmt: skip
 
-    def _interactions(
+    def _build_interactions(
         self, listeners: NDArray[np.int64], songs: NDArray[np.int64], at: NDArray[np.float64],
         count: NDArray[np.float32],
     ) -> Interactions:  # fmt: skip
-        row, known_row = columns_of(self._listener_ids, listeners)
-        column, known_column = columns_of(self._song_ids, songs)
+        row, known_row = find_columns(self._listener_ids, listeners)
+        column, known_column = find_columns(self._song_ids, songs)
         kept = known_row & known_column
         return Interactions(
             len(self._listener_ids), len(self._song_ids), row[kept].astype(np.int32),
@@ -232,7 +249,7 @@ def _before(plays: Interactions, instant: float) -> Interactions:
     return split_at(plays, instant)[0]
 
 
-def _joined(one: Interactions, other: Interactions) -> Interactions:
+def _concatenate(one: Interactions, other: Interactions) -> Interactions:
     return Interactions(
         one.n_listeners, one.n_songs,
         np.concatenate([one.listeners, other.listeners]), np.concatenate([one.songs, other.songs]),
@@ -240,7 +257,7 @@ def _joined(one: Interactions, other: Interactions) -> Interactions:
     )  # fmt: skip
 
 
-def _without(plays: Interactions, others: Interactions) -> Interactions:
+def _exclude(plays: Interactions, others: Interactions) -> Interactions:
     """The plays that are not among the others: by listener, song and moment."""
     ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
@@ -254,9 +271,9 @@ def _without(plays: Interactions, others: Interactions) -> Interactions:
     )  # fmt: skip
 
 
-def _not_after(plays: Interactions, now: float) -> Interactions:
+def _clip_future_times(plays: Interactions, now: float) -> Interactions:
     """With future times drawn back to `now`; as they are where most lie there: then our clock is wrong."""
     future = plays.at > now
-    if not future.any() or future.mean() > MOST_IN_FUTURE:
+    if not future.any() or future.mean() > MAX_FUTURE_SHARE:
         return plays
     return replace(plays, at=np.minimum(plays.at, now))

@@ -11,40 +11,54 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine import artifact
-from recommender.engine.algorithms.base import rows_of
+from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import Popularity, Random, RP3beta
-from recommender.engine.algorithms.classic import Classic, fit_classic
-from recommender.engine.clustering.n_clusters import Choice
-from recommender.engine.data import Carried, Model, Profiles, Training
-from recommender.engine.evaluation.evaluate import Evaluation, against_floor, of_lists, paired
-from recommender.engine.evaluation.metrics import ENOUGH
-from recommender.engine.evaluation.splitting import new_songs, split_at
-from recommender.engine.features import packed
-from recommender.engine.mix.fit import Lay, fit_mix, ground_under, learn, unlaid, with_chosen_k
-from recommender.engine.mix.fit_components import Ground
-from recommender.engine.mix.model import Mix
-from recommender.engine.parallel import two_lanes
-from recommender.listener_profiles import columns_of
+from recommender.engine.algorithms.classic import ClassicModel, fit_classic
+from recommender.engine.clustering.n_clusters import ClusterCountChoice
+from recommender.engine.data import Profiles, RecommenderModel, TrainingSet, WarmStartClusters
+from recommender.engine.evaluation.evaluate import (
+    Evaluation,
+    difference_from_floor,
+    evaluate_lists,
+    paired_difference,
+)
+from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
+from recommender.engine.evaluation.splitting import plays_of_new_songs, split_at
+from recommender.engine.features import space_to_arrays
+from recommender.engine.mix.fit import (
+    ContentBuilder,
+    content_features_of,
+    fit_mix,
+    fit_with_weights,
+    no_builder,
+    with_chosen_n_clusters,
+)
+from recommender.engine.mix.fit_components import ContentFeatures
+from recommender.engine.mix.model import MixModel
+from recommender.engine.parallel import two_workers
+from recommender.listener_profiles import find_columns
 from recommender.models import ModelVersion
-from recommender.training.dataset import TrainingData, recent
+from recommender.training.dataset import TrainingData, weight_by_recency
 
-WEEK: Final = 7 * 86_400.0  # seconds
+WEEK_SECONDS: Final = 7 * 86_400.0  # seconds
 # Listeners x songs that are scored: 1 000 listeners at 60 000 songs; more change the third digit.
-CELLS: Final = 60_000_000
-MOST_LISTENERS: Final = 2_000
-PIECE: Final = 8_000_000  # of these cells at once: 32 MB, and as much for each step of a term
-LIST: Final = 20
+MAX_SCORED_CELLS: Final = 60_000_000
+MAX_LISTENERS: Final = 2_000
+CELLS_PER_BATCH: Final = 8_000_000  # of these cells at once: 32 MB, and as much for each step of a term
+LIST_LENGTH: Final = 20
 # What any model must beat, learnt from the same past.
 BASELINES: Final = (Popularity, Random, RP3beta)
-MOST_SEEN: Final = 3 * 86_400.0  # seconds of the week, of which the champion may have learnt
-LIST_SEED: Final = 7
+MAX_CHAMPION_OVERLAP_SECONDS: Final = (
+    3 * 86_400.0
+)  # seconds of the week, of which the champion may have learnt
+CHAMPION_DRAW_SEED: Final = 7
 NOT_MEASURED: Final = (
     "It could not be measured: nobody has played a new song in a week after others were learnt from."
 )
 
 
 @dataclass(frozen=True)
-class Measured:
+class TrainingEvaluation:
     """What came out.
 
     Attributes:
@@ -58,36 +72,38 @@ class Measured:
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: NDArray[np.float64] | None = None
-    name: str = "mix"
-    ground: Ground | None = None
+    model_name: str = "mix"
+    content_features: ContentFeatures | None = None
     labels: NDArray[np.int32] | None = None
-    choice: Choice | None = None
+    n_clusters_choice: ClusterCountChoice | None = None
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def chosen_configuration(self) -> dict[str, Any]:
         """What the final model's configuration takes over."""
-        return {"n_clusters": self.choice.n_clusters} if self.choice else {}
+        return {"n_clusters": self.n_clusters_choice.n_clusters} if self.n_clusters_choice else {}
 
     @property
     def sentence(self) -> str:
         """What the numbers say, for a ledger or a terminal."""
-        ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in (self.name, "popularity"))
+        ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in (self.model_name, "popularity"))
         if ours is None:
             return NOT_MEASURED
         times = f", {ours / floor:.1f} times popularity's" if floor else ""
-        listeners = self.metrics[self.name]["listeners"]
+        listeners = self.metrics[self.model_name]["listeners"]
         return f"NDCG@20 {ours:.4f} on the latest week{times} ({listeners} listeners)."
 
     @property
     def is_worse_than_popularity(self) -> bool:
         """Whether it is, by enough listeners to say so."""
-        own, popularity = (self.metrics.get(name, {}) for name in (self.name, "popularity"))
+        own, popularity = (self.metrics.get(name, {}) for name in (self.model_name, "popularity"))
         ours, floor = own.get("ndcg"), popularity.get("ndcg")
-        return ours is not None and floor is not None and ours < floor and own["listeners"] >= ENOUGH
+        return (
+            ours is not None and floor is not None and ours < floor and own["listeners"] >= FEWEST_LISTENERS
+        )
 
 
 @dataclass(frozen=True)
-class Week:
+class HoldoutWeek:
     """The latest week's new songs of some listeners, and what was known of them before.
 
     Attributes:
@@ -102,11 +118,11 @@ class Week:
     rows: NDArray[np.int64]
     profiles: Profiles
     test: csr_array
-    instant: float
+    start_seconds: float
 
 
 @dataclass(frozen=True)
-class Rival:
+class ReferenceModel:
     """The champion, to be compared with: it may not have learnt from the week.
 
     Attributes:
@@ -114,13 +130,13 @@ class Rival:
     """
 
     label: str
-    model: Model
+    model: RecommenderModel
     song_ids: NDArray[np.int64]
-    cut_off: float
+    cut_off_seconds: float
 
 
 @dataclass(frozen=True)
-class Basis:
+class WarmStart:
     """What a training goes on from; nothing, where it begins afresh.
 
     Attributes:
@@ -131,29 +147,33 @@ class Basis:
         chooses: whether the latest week's plays choose how many groups there are.
     """
 
-    lay: Lay = unlaid
-    carried: Carried | None = None
-    champion: Rival | None = None
-    names: dict[int, str] = field(default_factory=dict)
-    chooses: bool = False
+    build_content_features: ContentBuilder = no_builder
+    carried_clusters: WarmStartClusters | None = None
+    reference: ReferenceModel | None = None
+    cluster_names: dict[int, str] = field(default_factory=dict)
+    selects_n_clusters: bool = False
 
     @cached_property
-    def ground(self) -> Ground | None:
+    def content_features(self) -> ContentFeatures | None:
         """What is known of the songs, found when it is first asked for."""
-        return self.lay()
+        return self.build_content_features()
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def artifact_arrays(self) -> dict[str, NDArray[Any]]:
         """What the artifact keeps for the next refresh."""
-        return packed(self.ground.space) if self.ground and self.ground.space else {}
+        return (
+            space_to_arrays(self.content_features.space)
+            if self.content_features and self.content_features.space
+            else {}
+        )
 
 
-def measure(
+def evaluate_on_latest_week(
     data: TrainingData,
     configuration: dict[str, Any],
     seed: int,
     on_stage: Callable[[str], None],
-    basis: Basis,
-) -> Measured:
+    warm_start: WarmStart,
+) -> TrainingEvaluation:
     """Learn from all but the latest week and compare with the baselines on that week.
 
     Args:
@@ -161,58 +181,71 @@ def measure(
     """
     week = latest_week(data, seed)
     if week is None:
-        return Measured(ground=basis.ground)
-    training = replace(week.past.training(seed=seed, configuration=configuration), carried=basis.carried)
-    with two_lanes() as begin:
-        fits: list[Callable[[], Model]] = [partial(kind.fit, training) for kind in BASELINES]
+        return TrainingEvaluation(content_features=warm_start.content_features)
+    training = replace(
+        week.past.to_training(seed=seed, configuration=configuration), warm_start=warm_start.carried_clusters
+    )
+    with two_workers() as begin:
+        fits: list[Callable[[], RecommenderModel]] = [partial(kind.fit, training) for kind in BASELINES]
         others = begin(fits)
-        model, choice = _fitted(training, week, basis)
+        model, choice = _fit_on_past(training, week, warm_start)
         on_stage("measuring on the latest week")
-        each = _of_each(week, [model, *others()])
+        each = _evaluate_each(week, [model, *others()])
     metrics: dict[str, dict[str, Any]] = {name: found.summary() for name, found in each.items()}
-    metrics["against_floor"] = against_floor(model.name, each)
-    if basis.champion is not None and (match := _unseen(data, week, basis.champion.cut_off)) is not None:
-        metrics["against_champion"] = _against(match, model, basis.champion)
-    if isinstance(model, Mix):
-        found = basis.ground or ground_under(model)
-        return Measured(metrics, model.weights, model.name, found, model.labels, choice)
-    return Measured(metrics, name=model.name)
+    metrics["against_floor"] = difference_from_floor(model.name, each)
+    if (
+        warm_start.reference is not None
+        and (match := _without_seen_days(data, week, warm_start.reference.cut_off_seconds)) is not None
+    ):
+        metrics["against_champion"] = _compare_with_champion(match, model, warm_start.reference)
+    if isinstance(model, MixModel):
+        found = warm_start.content_features or content_features_of(model)
+        return TrainingEvaluation(metrics, model.weights, model.name, found, model.labels, choice)
+    return TrainingEvaluation(metrics, model_name=model.name)
 
 
-def _fitted(training: Training, week: Week, basis: Basis) -> tuple[Mix | Classic, Choice | None]:
-    model = _classic(training) or fit_mix(training, refit=False, lay=lambda: basis.ground)
-    if basis.chooses and isinstance(model, Mix):
-        return with_chosen_k(model, week.profiles, week.test, seed=training.seed)
+def _fit_on_past(
+    training: TrainingSet, week: HoldoutWeek, warm_start: WarmStart
+) -> tuple[MixModel | ClassicModel, ClusterCountChoice | None]:
+    model = _fit_classic_if_configured(training) or fit_mix(
+        training, refit=False, build_content=lambda: warm_start.content_features
+    )
+    if warm_start.selects_n_clusters and isinstance(model, MixModel):
+        return with_chosen_n_clusters(model, week.profiles, week.test, seed=training.seed)
     return model, None
 
 
-def _unseen(data: TrainingData, week: Week, cut_off: float) -> Week | None:
+def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) -> HoldoutWeek | None:
     """The week without what was learnt from up to `cut_off`; None where too little is left."""
-    if cut_off <= week.instant:
+    if cut_off <= week.start_seconds:
         return week
-    if cut_off > week.instant + MOST_SEEN:
+    if cut_off > week.start_seconds + MAX_CHAMPION_OVERLAP_SECONDS:
         return None
     before, later = split_at(data.plays, cut_off)[0], split_at(data.organic, cut_off)[1]
-    test = new_songs(later.matrix(), before.matrix())[week.rows]
+    test = plays_of_new_songs(later.matrix(), before.matrix())[week.rows]
     return replace(week, test=test) if test.nnz else None
 
 
-def _against(week: Week, model: Model, champion: Rival) -> dict[str, Any]:
+def _compare_with_champion(
+    week: HoldoutWeek, model: RecommenderModel, reference: ReferenceModel
+) -> dict[str, Any]:
     """NDCG less the champion's, paired by listener, with a 95 % interval by bootstrap."""
     artists = week.past.catalogue.artist_codes()
-    own = model.recommend(week.profiles, LIST)
-    others = _lists_of(week, champion.model, champion.song_ids, LIST_SEED)
-    ours, theirs = (of_lists(lists, week.test, artists=artists).ndcg_each for lists in (own, others))
-    return {"champion": champion.label, **paired(ours, theirs)}
+    own = model.recommend(week.profiles, LIST_LENGTH)
+    others = _recommend_for_week(week, reference.model, reference.song_ids, CHAMPION_DRAW_SEED)
+    ours, theirs = (evaluate_lists(lists, week.test, artists=artists).ndcg_each for lists in (own, others))
+    return {"champion": reference.label, **paired_difference(ours, theirs)}
 
 
-def learnt(training: Training, measured: Measured) -> Mix | Classic:
+def fit_final_model(training: TrainingSet, evaluation: TrainingEvaluation) -> MixModel | ClassicModel:
     """A model of all plays, by the method that the configuration names, with the weights as measured."""
-    lay, start = (lambda: measured.ground), measured.labels
-    return _classic(training) or learn(training, measured.weights, lay=lay, start=start)
+    lay, start = (lambda: evaluation.content_features), evaluation.labels
+    return _fit_classic_if_configured(training) or fit_with_weights(
+        training, evaluation.weights, build_content=lay, start_labels=start
+    )
 
 
-def _classic(training: Training) -> Classic | None:
+def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
     """A classic model, where the configuration asks for one."""
     if training.configuration["method"] != ModelVersion.Method.CLASSIC:
         return None
@@ -220,83 +253,90 @@ def _classic(training: Training) -> Classic | None:
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
-def compare(week: Week, models: Sequence[Model]) -> dict[str, dict[str, Any]]:
+def evaluate_models(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, dict[str, Any]]:
     """Each model's metrics on the week, by its name."""
-    return {name: found.summary() for name, found in _of_each(week, models).items()}
+    return {name: found.summary() for name, found in _evaluate_each(week, models).items()}
 
 
-def _of_each(week: Week, models: Sequence[Model]) -> dict[str, Evaluation]:
+def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, Evaluation]:
     artists = week.past.catalogue.artist_codes()
-    size = max(1, PIECE // max(1, week.test.shape[1]))
-    pieces = [rows_of(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
-    with two_lanes() as begin:
-        begun = [begin([partial(model.recommend, piece, LIST) for piece in pieces]) for model in models]
+    size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
+    pieces = [slice_profiles(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
+    with two_workers() as begin:
+        begun = [
+            begin([partial(model.recommend, piece, LIST_LENGTH) for piece in pieces]) for model in models
+        ]
         lists = [np.concatenate(bring()) for bring in begun]
     return {
-        model.name: of_lists(of_model, week.test, artists=artists)
+        model.name: evaluate_lists(of_model, week.test, artists=artists)
         for model, of_model in zip(models, lists, strict=True)
     }
 
 
-def open_model(version: ModelVersion, storage: Path) -> tuple[Mix | Classic, NDArray[np.int64]]:
+def load_model(version: ModelVersion, storage: Path) -> tuple[MixModel | ClassicModel, NDArray[np.int64]]:
     """A version's model, by its method, and the ids of its songs.
 
     Raises:
         ArtifactError: its files are missing or damaged.
     """
-    arrays, facts = artifact.read(storage / version.label, version.artifact_sha256)
-    kind = Classic if version.method == ModelVersion.Method.CLASSIC else Mix
+    arrays, facts = artifact.read_arrays(storage / version.label, version.artifact_sha256)
+    kind = ClassicModel if version.method == ModelVersion.Method.CLASSIC else MixModel
     return kind.from_parts(arrays, facts), arrays["song_ids"]
 
 
-def compare_version(
-    week: Week, model: Model, song_ids: NDArray[np.int64], seed: int
+def evaluate_with_baselines(
+    week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> dict[str, dict[str, Any]]:
     """A version that was trained on fewer songs, beside the baselines; its song j is `song_ids[j]`."""
-    lists = _lists_of(week, model, song_ids, seed)
-    found = of_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
-    training = week.past.training(seed=seed, configuration={})
-    return {model.name: found.summary(), **compare(week, [kind.fit(training) for kind in BASELINES])}
+    lists = _recommend_for_week(week, model, song_ids, seed)
+    found = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
+    training = week.past.to_training(seed=seed, configuration={})
+    return {model.name: found.summary(), **evaluate_models(week, [kind.fit(training) for kind in BASELINES])}
 
 
-def _lists_of(week: Week, model: Model, song_ids: NDArray[np.int64], seed: int) -> NDArray[np.int32]:
+def _recommend_for_week(
+    week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
+) -> NDArray[np.int32]:
     """What a version would have recommended for the week, in today's columns."""
-    columns, there = columns_of(week.past.catalogue.ids, song_ids)
+    columns, there = find_columns(week.past.catalogue.ids, song_ids)
     # Songs are never deleted: a version's are all still there.
     columns = columns[there]
     known = week.profiles
     profiles = Profiles(
-        known.plays[:, columns], _columns(known.recent, columns), _columns(known.skips, columns),
-        known.genres, known.keys,
-    )  # fmt: skip
-    lists = model.recommend(profiles, LIST, seed=seed)
+        known.plays[:, columns],
+        _select_columns(known.recent, columns),
+        _select_columns(known.skips, columns),
+        known.genres,
+        known.keys,
+    )
+    lists = model.recommend(profiles, LIST_LENGTH, seed=seed)
     return np.where(lists >= 0, columns[lists], -1).astype(np.int32)
 
 
-def _columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr_array | None:
+def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr_array | None:
     return None if matrix is None else matrix[:, columns]
 
 
-def latest_week(data: TrainingData, seed: int) -> Week | None:
+def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
     """The week before the newest play; None where it, or the time before it, holds nothing to go by."""
     if not data.n_plays:
         return None
-    instant = float(data.plays.at.max()) - WEEK
+    instant = float(data.plays.at.max()) - WEEK_SECONDS
     past = data.up_to(instant)
     plays = past.plays.matrix()
     later = split_at(data.organic, instant)[1].matrix()
-    test = new_songs(later, plays)
+    test = plays_of_new_songs(later, plays)
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(test.indptr) > 0))
-    most = max(1, min(MOST_LISTENERS, CELLS // max(1, plays.shape[1])))
+    most = max(1, min(MAX_LISTENERS, MAX_SCORED_CELLS // max(1, plays.shape[1])))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     if not len(rows):
         return None
-    return Week(past, rows, profiles_of(past, plays, rows, instant), test[rows], instant)
+    return HoldoutWeek(past, rows, build_profiles(past, plays, rows, instant), test[rows], instant)
 
 
-def profiles_of(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:
+def build_profiles(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:
     return Profiles(
-        plays[rows], recent(past.plays, now)[rows], past.skips.matrix()[rows],
+        plays[rows], weight_by_recency(past.plays, now)[rows], past.skips.matrix()[rows],
         [past.genres[row] for row in rows], past.listener_ids[rows],
     )  # fmt: skip

@@ -10,27 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.engine import artifact
-from recommender.engine.algorithms.classic import Classic
-from recommender.engine.clustering.warm_start import NEW
-from recommender.engine.data import Carried, Catalogue
-from recommender.engine.features import FeatureSpace, unpacked
-from recommender.engine.mix.fit_components import ground_of
-from recommender.engine.mix.model import Mix
-from recommender.listener_profiles import columns_of
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.clustering.warm_start import UNASSIGNED
+from recommender.engine.data import Catalogue, WarmStartClusters
+from recommender.engine.features import FeatureSpace, space_from_arrays
+from recommender.engine.mix.fit_components import build_content_features
+from recommender.engine.mix.model import MixModel
+from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.registry import registry
-from recommender.training.clusters import Group
+from recommender.training.clusters import ClusterSummary
 from recommender.training.dataset import TrainingData
-from recommender.training.evaluation import Basis, Measured, Rival, open_model
+from recommender.training.evaluation import ReferenceModel, TrainingEvaluation, WarmStart, load_model
 
 # Of a group's songs; with two parts as large as that, it was split.
-SPLIT_SHARE: Final = 0.3
+MIN_SPLIT_PART: Final = 0.3
 # The artifact's array of groups as the songs' sound and company have them, before feedback was heard.
-BY_SOUND: Final = "labels_by_sound"
+LABELS_WITHOUT_FEEDBACK: Final = "labels_by_sound"
 
 
 @dataclass(frozen=True)
-class Previous:
+class ChampionClusters:
     """What the champion knew, as far as a refresh goes on from it.
 
     Attributes:
@@ -42,83 +42,92 @@ class Previous:
 
     version: ModelVersion
     labels: NDArray[np.int32]
-    numbers: NDArray[np.int32]
-    names: dict[int, str]
+    cluster_numbers: NDArray[np.int32]
+    cluster_names: dict[int, str]
     space: FeatureSpace | None
 
 
-def previous_of(song_ids: NDArray[np.int64], method: str, storage: Path) -> Previous | None:
+def read_champion_clusters(
+    song_ids: NDArray[np.int64], method: str, storage: Path
+) -> ChampionClusters | None:
     """The champion, to be refreshed; None where there is none, of this method, whose files are whole.
 
     A champion that knows none of the songs can't be carried on either.
     """
-    champion = registry.champion_row()
+    champion = registry.current_champion()
     if champion is None or champion.method != method:
         return None
     try:
-        arrays, _ = artifact.read(storage / champion.label, champion.artifact_sha256)
+        arrays, _ = artifact.read_arrays(storage / champion.label, champion.artifact_sha256)
     except artifact.ArtifactError:
         # Serving says so; training goes on from nothing.
         return None
-    columns, known = columns_of(np.asarray(arrays["song_ids"]), song_ids)
+    columns, known = find_columns(np.asarray(arrays["song_ids"]), song_ids)
     if not known.any():
         return None
-    labels = np.full(len(song_ids), NEW, dtype=np.int32)
+    labels = np.full(len(song_ids), UNASSIGNED, dtype=np.int32)
     # Without what feedback moved: that is found anew from the votes there are, each time.
-    labels[known] = arrays.get(BY_SOUND, arrays["labels"])[columns[known]]
+    labels[known] = arrays.get(LABELS_WITHOUT_FEEDBACK, arrays["labels"])[columns[known]]
     names = dict(Cluster.objects.filter(version=champion).values_list("number", "name"))
-    return Previous(champion, labels, np.asarray(arrays["cluster_ids"]), names, unpacked(arrays))
+    return ChampionClusters(
+        champion, labels, np.asarray(arrays["cluster_ids"]), names, space_from_arrays(arrays)
+    )
 
 
-def basis_of(
+def build_warm_start(
     catalogue: Catalogue,
     method: str,
     storage: Path,
-    previous: Previous | None,
+    previous: ChampionClusters | None,
     seed: int,
     *,
     chooses: bool = False,
-) -> Basis:
+) -> WarmStart:
     """What a training goes on from: `previous`, where it is a refresh; else nothing but who is champion."""
-    champion = _rival_in(storage)
+    champion = _load_reference_model(storage)
     if method != ModelVersion.Method.MIX:
-        return Basis(champion=champion)
+        return WarmStart(reference=champion)
     if previous is None:
-        return Basis(partial(ground_of, catalogue, seed=seed), champion=champion, chooses=chooses)
-    return Basis(
-        lay=partial(ground_of, catalogue, seed=seed, space=previous.space),
-        carried=Carried(previous.labels, len(previous.numbers)),
-        champion=champion,
-        names={
-            number: previous.names.get(number, f"Cluster {number}") for number in previous.numbers.tolist()
+        return WarmStart(
+            partial(build_content_features, catalogue, seed=seed),
+            reference=champion,
+            selects_n_clusters=chooses,
+        )
+    return WarmStart(
+        build_content_features=partial(build_content_features, catalogue, seed=seed, space=previous.space),
+        carried_clusters=WarmStartClusters(previous.labels, len(previous.cluster_numbers)),
+        reference=champion,
+        cluster_names={
+            number: previous.cluster_names.get(number, f"Cluster {number}")
+            for number in previous.cluster_numbers.tolist()
         },
     )
 
 
-def family_of(
-    previous: Previous | None,
-    model: Mix | Classic,
-    groups: Sequence[Group],
+def lineage_fields(
+    parent_clusters: ChampionClusters | None,
+    model: MixModel | ClassicModel,
+    clusters: Sequence[ClusterSummary],
     data: TrainingData,
     *,
-    is_refresh: bool,
+    is_warm_start: bool,
 ) -> dict[str, Any]:
     """A version's parent and lineage, as its row keeps them; {} for the first of its kind."""
-    if previous is None:
+    if parent_clusters is None:
         return {}
-    numbers = np.array([group.number for group in groups], dtype=np.int32)
+    numbers = np.array([group.number for group in clusters], dtype=np.int32)
     plays = np.bincount(data.plays.songs, weights=data.plays.count, minlength=data.catalogue.n_songs)
-    lineage = lineage_of(previous, model.labels, numbers, plays.astype(np.float64))
-    is_carried = is_refresh and isinstance(model, Mix)
-    return {"lineage": lineage, "parent": previous.version if is_carried else None}
+    lineage = describe_lineage(parent_clusters, model.labels, numbers, plays.astype(np.float64))
+    is_carried = is_warm_start and isinstance(model, MixModel)
+    return {"lineage": lineage, "parent": parent_clusters.version if is_carried else None}
 
 
-def clusters_told(
-    groups: Sequence[Group],
-    measured: Measured,
-    previous: Previous | None,
+def describe_n_clusters(
+    clusters: Sequence[ClusterSummary],
+    evaluation: TrainingEvaluation,
+    parent_clusters: ChampionClusters | None,
     *,
-    by_hand: int | None,
+    requested_n_clusters: int | None,
     full: bool,
 ) -> dict[str, Any]:
     """How many groups there are and which rule decided, as a version's configuration keeps it.
@@ -126,33 +135,36 @@ def clusters_told(
     Args:
         previous: the champion, where its groups were carried on.
     """
-    if measured.choice is not None:
-        return measured.choice.facts()
-    if by_hand:
+    if evaluation.n_clusters_choice is not None:
+        return evaluation.n_clusters_choice.facts()
+    if requested_n_clusters:
         rule = "Set by hand."
-    elif previous is not None:
-        rule = f"Carried on from {previous.version.label}."
+    elif parent_clusters is not None:
+        rule = f"Carried on from {parent_clusters.version.label}."
     else:
         rule = "As many as the catalogue asks for."
         rule += " There is no week of new songs by which to choose." if full else ""
-    return {"n_clusters": len(groups), "rule": rule}
+    return {"n_clusters": len(clusters), "rule": rule}
 
 
-def _rival_in(storage: Path) -> Rival | None:
+def _load_reference_model(storage: Path) -> ReferenceModel | None:
     """The champion, to be compared with; None where there is none that can be read."""
-    champion = registry.champion_row()
+    champion = registry.current_champion()
     if champion is None:
         return None
     try:
-        model, song_ids = open_model(champion, storage)
+        model, song_ids = load_model(champion, storage)
     except (artifact.ArtifactError, KeyError, TypeError):
         # Damaged, or of a release that kept other arrays.
         return None
-    return Rival(champion.label, model, song_ids, champion.cut_off.timestamp())
+    return ReferenceModel(champion.label, model, song_ids, champion.cut_off.timestamp())
 
 
-def lineage_of(
-    previous: Previous, labels: NDArray[np.integer], numbers: NDArray[np.integer], plays: NDArray[np.floating]
+def describe_lineage(
+    parent_clusters: ChampionClusters,
+    labels: NDArray[np.integer],
+    cluster_numbers: NDArray[np.integer],
+    plays: NDArray[np.floating],
 ) -> dict[str, Any]:
     """What became of the champion's groups; JSON can hold it.
 
@@ -161,31 +173,31 @@ def lineage_of(
         numbers: shape (n_clusters,), today's groups' numbers.
         plays: shape (n_songs,), how often each was played.
     """
-    known = previous.labels != NEW
-    before = previous.numbers[previous.labels[known]]
-    after = np.asarray(numbers)[np.asarray(labels)[known]]
+    known = parent_clusters.labels != UNASSIGNED
+    before = parent_clusters.cluster_numbers[parent_clusters.labels[known]]
+    after = np.asarray(cluster_numbers)[np.asarray(labels)[known]]
     moved = before != after
     played = plays[known]
-    used = set(np.asarray(numbers)[np.unique(labels)].tolist())
+    used = set(np.asarray(cluster_numbers)[np.unique(labels)].tolist())
     had = set(before.tolist())
     return {
-        "from": previous.version.label,
+        "from": parent_clusters.version.label,
         "kept": len(used & had),
         "born": sorted(used - had),
         "retired": sorted(had - used),
-        "split": _split(before, after),
+        "split": _find_split_clusters(before, after),
         "new_songs": int((~known).sum()),
         "churn_songs": round(float(moved.mean()), 5) if len(moved) else 0.0,
         "churn_plays": round(float(played[moved].sum() / played.sum()), 5) if played.sum() else 0.0,
     }
 
 
-def _split(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
+def _find_split_clusters(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
     """Groups of which two parts or more are in groups of their own by now."""
     found = []
     for number in np.unique(before).tolist():
         parts, sizes = np.unique(after[before == number], return_counts=True)
-        large = parts[sizes >= SPLIT_SHARE * sizes.sum()]
+        large = parts[sizes >= MIN_SPLIT_PART * sizes.sum()]
         if len(large) > 1:
             found.append({"from": number, "into": large.tolist()})
     return found

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from recommender.api.authentication import issue_key
-from tests.support.api import make_listener
+from tests.support.builders.api import make_listener
 
 
 @pytest.fixture

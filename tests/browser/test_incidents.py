@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.alerts.notifications import tell
+from ingestion.alerts.notifications import create_notifications
 from ingestion.models import Incident, Notification
 
 SCROLLS = """
@@ -28,9 +28,11 @@ def operator(transactional_db: None, django_user_model: Any, page: Page, live_se
     now = timezone.now()
     facts = {"age_hours": 31.2, "limit_hours": 26.0, "brought_in_at": (now - timedelta(hours=31)).isoformat()}
     for key, kind in (("data_stale:songs", "data_stale"), ("run", "run_failed")):
-        incidents.report(Condition(key, kind, "critical", facts), now - timedelta(hours=2))
-    tell(now, ["email", "slack"], remind_after=timedelta(hours=4), site_url=live_server.url, language="en")
-    incidents.clear("run", now)
+        incidents.open_or_update(Condition(key, kind, "critical", facts), now - timedelta(hours=2))
+    create_notifications(
+        now, ["email", "slack"], remind_after=timedelta(hours=4), site_url=live_server.url, language="en"
+    )
+    incidents.resolve("run", now)
     Notification.objects.filter(channel="slack").update(attempts=3, error="Slack answered 503")
     page.goto(f"{live_server.url}/admin/")
     page.get_by_label("Username").fill("ada")
@@ -77,7 +79,9 @@ def test_at_1280_no_list_scrolls_sideways(operator: Page, live_server: LiveServe
     operator.set_viewport_size({"width": 1280, "height": 900})
     facts = {"part1": "received", "value": 1234567.0, "low": 2300000.0, "high": 2500000.0, "n": 30}
     long = Condition("unusual:received:listening_history", "unusual", "warning", facts)
-    incidents.acknowledge(incidents.report(long, timezone.now()), "a.person.with.a.long.name", timezone.now())
+    incidents.acknowledge(
+        incidents.open_or_update(long, timezone.now()), "a.person.with.a.long.name", timezone.now()
+    )
 
     scrolling = {}
     for name in ("incident", "notification", "ingestionrun", "rejection", "anomalycheck"):

@@ -14,7 +14,7 @@ import requests
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ingestion.demo.server import DemoServer
-from ingestion.demo.source import RESOURCES, PagesSource, Snapshot
+from ingestion.demo.source import RESOURCES, RecordedSource, Snapshot
 from ingestion.demo.world.world import World
 
 PAGES = Path(__file__).parent / "pages"
@@ -71,7 +71,7 @@ def test_without_parameters_the_first_hundred_rows_come(resource: str) -> None:
 
 
 def test_recorded_pages_can_be_served_at_another_size() -> None:
-    with DemoServer(PagesSource(PAGES)) as server:
+    with DemoServer(RecordedSource(PAGES)) as server:
         body = requests.get(f"{server.url}/users?page=5&size=25", timeout=5).json()
 
     assert body["items"] == recorded("users", 2)["items"][:25]

@@ -9,7 +9,7 @@ import pytest
 from ingestion.demo.faults.spec import parse_faults
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
-from tests.support.alerted import People
+from tests.support.servers.alert_receivers import AlertRecipients
 
 Serve = Callable[[str], DemoServer]
 
@@ -41,7 +41,7 @@ def serve(world: World) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def people() -> Iterator[People]:
+def people() -> Iterator[AlertRecipients]:
     """Those who are told, by a mail server and by an endpoint that stands for Slack."""
-    with People() as people:
+    with AlertRecipients() as people:
         yield people

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import psycopg
 
-from tests.support.project import Project, environment_of
+from tests.support.project import Project, build_environment
 
 
-class Databases:
+class ProjectDatabases:
     """Makes installations, each on a migrated database of its own.
 
     `folder` is kept as long as this object; `server_url` names a database of the server, on which others
@@ -32,8 +32,8 @@ class Databases:
             self._migrate(DATABASE_NAME=template)
             self._sqlite = template
         shutil.copyfile(self._sqlite, folder / "music_data.db")
-        with _ended(
-            Project(environment_of(folder, DATABASE_NAME=folder / "music_data.db"), folder)
+        with _stopped_at_end(
+            Project(build_environment(folder, DATABASE_NAME=folder / "music_data.db"), folder)
         ) as project:
             yield project
 
@@ -46,7 +46,9 @@ class Databases:
             self._postgres = template
         name = f"moovitamix_project_{uuid4().hex}"
         self._create(name, self._postgres)
-        with _ended(Project(environment_of(folder, DATABASE_URL=self._url(name)), folder)) as project:
+        with _stopped_at_end(
+            Project(build_environment(folder, DATABASE_URL=self._url(name)), folder)
+        ) as project:
             yield project
         self._drop(name)
 
@@ -55,7 +57,7 @@ class Databases:
             self._drop(self._postgres)
 
     def _migrate(self, **variables: object) -> None:
-        Project(environment_of(self._folder, **variables), self._folder).manage("migrate", "--verbosity=0")
+        Project(build_environment(self._folder, **variables), self._folder).manage("migrate", "--verbosity=0")
 
     def _create(self, name: str, template: str) -> None:
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
@@ -73,7 +75,7 @@ class Databases:
 
 
 @contextmanager
-def _ended(project: Project) -> Iterator[Project]:
+def _stopped_at_end(project: Project) -> Iterator[Project]:
     try:
         yield project
     finally:

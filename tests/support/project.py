@@ -82,7 +82,7 @@ def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 6
     raise AssertionError(f"ended before it said {text!r}:\n{''.join(said)}")
 
 
-def environment_of(folder: Path, **variables: Any) -> dict[str, str]:
+def build_environment(folder: Path, **variables: Any) -> dict[str, str]:
     """An environment in which everything is written below `folder`."""
     ours = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -13,7 +13,7 @@ FUNCTIONS: Final = ("absent", "avg", "avg_over_time", "changes", "delta", "max",
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedExpression:
     """The metrics of an expression, each with its conditions (label, operator, value), and other labels."""
 
     metrics: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
@@ -24,7 +24,7 @@ class Asked:
         return {name for name, _ in self.metrics}
 
 
-def read(expression: str) -> Asked:
+def parse_expression(expression: str) -> ParsedExpression:
     """Take an expression apart; ValueError where something is left that is not understood."""
     bare = RANGE.sub("", GROUPING.sub(" ", expression))
     found = [one for one in SELECTOR.finditer(bare) if one[1] not in ("and", "or", "unless")]
@@ -34,7 +34,7 @@ def read(expression: str) -> Asked:
     if not REST.fullmatch(rest) or rest.count("(") != rest.count(")"):
         raise ValueError(f"not understood: {rest!r} of {expression!r}")
     labels = {name.strip() for inner in GROUPING.findall(expression) for name in inner.split(",")} - {""}
-    return Asked(tuple((one[1], _conditions(one[2])) for one in found), frozenset(labels))
+    return ParsedExpression(tuple((one[1], _conditions(one[2])) for one in found), frozenset(labels))
 
 
 def _conditions(text: str | None) -> tuple[tuple[str, str, str], ...]:

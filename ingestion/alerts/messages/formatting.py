@@ -17,13 +17,13 @@ from django.utils.translation import gettext_noop as _
 from django.utils.translation import pgettext
 
 # As much of an error as a message needs; the whole of it stands on the incident's page.
-LONGEST: Final = 600
-UNITS: Final = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
+MAX_CHARS: Final = 600
+SECONDS_PER_UNIT: Final = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 # Whole numbers that count nothing: 12345, not 12,345.
-NAMES: Final = {"run", "training", "experiment", "version"}
-MEASURED: Final = {"value", "low", "high", "median", "mad", "mean"}
+IDENTIFIER_FACTS: Final = {"run", "training", "experiment", "version"}
+MEASURE_FACTS: Final = {"value", "low", "high", "median", "mad", "mean"}
 # How a measure is shown, as if it were a fact of this name; all others are counts.
-LIKE: Final = {
+FORMATTED_LIKE: Final = {
     "duration": "duration_seconds", "latency_p50": "latency_seconds", "latency_p95": "latency_seconds",
     "latency_max": "latency_seconds", "cpu_seconds": "cpu_seconds", "seconds": "duration_seconds",
     "rejected_share": "rejected_share", "error_share": "error_share", "bytes": "read_bytes",
@@ -70,38 +70,38 @@ LABELS: Final = {
 }  # fmt: skip
 
 
-def label(name: str) -> str:
+def fact_label(name: str) -> str:
     """What a fact is called, in the language of this thread."""
     known = LABELS.get(name)
     return pgettext("number", known) if known else name.replace("_", " ").capitalize()
 
 
-def word(value: str) -> str:
+def translate_word(value: str) -> str:
     """What people call a word of the programs; other words stay as they are."""
     known = WORDS.get(value)
     return pgettext("fact", known) if known else value
 
 
-def shown(name: str, value: Any, facts: Mapping[str, Any]) -> str:
+def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
     """A fact in the language of this thread; never raises: an alert has to go out."""
     if isinstance(value, str):
-        line = " ".join(value.split())[:LONGEST]
-        return _instant(line) if name.endswith("_at") else word(line)
+        line = " ".join(value.split())[:MAX_CHARS]
+        return _format_iso_time(line) if name.endswith("_at") else translate_word(line)
     if isinstance(value, list | tuple):
-        return ", ".join(shown(name, item, facts) for item in value)[:LONGEST]
-    if name in NAMES or not _is_amount(value):
-        return str(value)[:LONGEST]
-    if name in MEASURED:
-        name = LIKE.get(str(facts.get("measure", "")), name)
-    return _amount(name.rpartition("_")[2], value)
+        return ", ".join(format_fact(name, item, facts) for item in value)[:MAX_CHARS]
+    if name in IDENTIFIER_FACTS or not _is_amount(value):
+        return str(value)[:MAX_CHARS]
+    if name in MEASURE_FACTS:
+        name = FORMATTED_LIKE.get(str(facts.get("measure", "")), name)
+    return _format_amount(name.rpartition("_")[2], value)
 
 
-def instant(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """To the minute, in the service's time zone, which is named."""
     return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """The two largest units of a span: 3 d 4 h, 2 h 15 min, 45 s."""
     if seconds < 60:
         return f"{number_format(round(seconds, 1) if 0 < seconds < 10 else round(seconds))} s"
@@ -110,52 +110,52 @@ def span(seconds: float) -> str:
         rest = round(seconds - 60 * (seconds // 60))
         return f"{int(seconds // 60)} min {rest} s" if minutes < 10 and 0 < rest < 60 else f"{minutes} min"
     if minutes < 48 * 60:
-        return _two(minutes // 60, "h", minutes % 60, "min")
+        return _two_units(minutes // 60, "h", minutes % 60, "min")
     hours = round(minutes / 60)
     # In French a day is "jour".
-    return _two(hours // 24, pgettext("fact", _("d")), hours % 24, "h")
+    return _two_units(hours // 24, pgettext("fact", _("d")), hours % 24, "h")
 
 
-def _instant(value: str) -> str:
+def _format_iso_time(value: str) -> str:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
         return value
-    return instant(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return format_time(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _amount(unit: str, value: float) -> str:
-    if unit in UNITS:
-        return span(value * UNITS[unit])
+def _format_amount(unit: str, value: float) -> str:
+    if unit in SECONDS_PER_UNIT:
+        return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":
-        return f"{_number(100 * value)} %"
-    return _size(value) if unit == "bytes" else _number(value)
+        return f"{_format_number(100 * value)} %"
+    return _format_bytes(value) if unit == "bytes" else _format_number(value)
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """Three figures where a number is small, whole where it is large."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 
 
-def _size(value: float) -> str:
+def _format_bytes(value: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 1000:
-            return f"{_number(value)} {unit}"
+            return f"{_format_number(value)} {unit}"
         value /= 1000
-    return f"{_number(value)} TB"
+    return f"{_format_number(value)} TB"
 
 
-def _two(large: int, unit: str, small: int, rest: str) -> str:
+def _two_units(large: int, unit: str, small: int, rest: str) -> str:
     return f"{large} {unit} {small} {rest}" if small else f"{large} {unit}"
 
 
 @dataclass(frozen=True)
-class Wording:
+class MessageTemplate:
     """The sentences of one kind, most important first."""
 
     subject: tuple[str, ...]

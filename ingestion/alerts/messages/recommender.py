@@ -4,10 +4,10 @@ from typing import Final
 
 from django.utils.translation import gettext_noop as _
 
-from ingestion.alerts.messages.formatting import Wording
+from ingestion.alerts.messages.formatting import MessageTemplate
 
-MODELS: Final = {
-    "model_stale": Wording(
+RECOMMENDER_MESSAGES: Final = {
+    "model_stale": MessageTemplate(
         subject=(_("The model is {age_days} old"), _("The model is old")),
         what=(
             _("No training has brought a new model for too long."),
@@ -19,7 +19,7 @@ MODELS: Final = {
             _("To train now: python manage.py retrain"),
         ),
     ),
-    "model_degraded": Wording(
+    "model_degraded": MessageTemplate(
         subject=(_("Recommendations do not come from the best model"),),
         what=(
             _("The best model can't be used, so another one, or none, answers."),
@@ -31,7 +31,7 @@ MODELS: Final = {
             _("If the file is lost: python manage.py retrain --full"),
         ),
     ),
-    "training_failed": Wording(
+    "training_failed": MessageTemplate(
         subject=(_("The training of the model failed"),),
         what=(
             _("The last training did not bring a model."),
@@ -43,7 +43,7 @@ MODELS: Final = {
             _("Then train again: python manage.py retrain"),
         ),
     ),
-    "engagement_deviates": Wording(
+    "engagement_deviates": MessageTemplate(
         subject=(_("Listeners take up recommendations unusually: {version}"),
                  _("Listeners take up recommendations unusually")),
         what=(
@@ -58,7 +58,7 @@ MODELS: Final = {
             _("To go back to the version before: python manage.py rollback"),
         ),
     ),
-    "cohesion_deviates": Wording(
+    "cohesion_deviates": MessageTemplate(
         subject=(_("The groups of songs hold together less well"),),
         what=(
             _("The newest model's groups are less alike inside than those of the models before."),
@@ -71,7 +71,7 @@ MODELS: Final = {
             _("If the songs themselves have changed, train from scratch: python manage.py retrain --full"),
         ),
     ),
-    "feed_fault": Wording(
+    "feed_fault": MessageTemplate(
         subject=(_("Broken values in the source: {part1}"), _("Broken values in the source")),
         what=(
             _("Values that models are made from are suddenly constant, empty or out of range."),
@@ -81,7 +81,7 @@ MODELS: Final = {
         how_bad=(_("No model is trained from it: a broken feed is no change of taste."),),
         what_to_do=(_("Tell who runs the source. Training goes on by itself when the values are right."),),
     ),
-    "experiment_invalid": Wording(
+    "experiment_invalid": MessageTemplate(
         subject=(_("A test between two models had to be stopped"),),
         what=(
             _("The numbers of a test between two models can't be trusted: it was ended without a verdict."),
@@ -91,7 +91,7 @@ MODELS: Final = {
         how_bad=(_("Listeners keep the model that served before; nothing was decided."),),
         what_to_do=(_("Look at the test's page for what was wrong, then start it again."),),
     ),
-    "challenger_failed": Wording(
+    "challenger_failed": MessageTemplate(
         subject=(_("A new model was taken out of its test: {version}"),
                  _("A new model was taken out of its test")),
         what=(
@@ -102,7 +102,7 @@ MODELS: Final = {
         how_bad=(_("Listeners keep the model that served before."),),
         what_to_do=(_("Look at the test's page for what went wrong. The next training makes another one."),),
     ),
-    "rolled_back": Wording(
+    "rolled_back": MessageTemplate(
         subject=(_("The model was taken back: {from_version} gave way to {to_version}"),
                  _("The model was taken back")),
         what=(
@@ -113,7 +113,7 @@ MODELS: Final = {
         how_bad=(_("Listeners are served well again; the withdrawn model does not come back by itself."),),
         what_to_do=(_("Look at the ledger and the test's page for what the withdrawn model did wrong."),),
     ),
-    "drift_found": Wording(
+    "drift_found": MessageTemplate(
         subject=(
             _("The model no longer fits: {part1} moved"),
             _("Listening has drifted away from what the model knows"),

@@ -8,23 +8,26 @@ from django.utils import translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
-from ingestion.alerts.messages.formatting import instant, label, shown, span, word
-from ingestion.alerts.messages.recommender import MODELS
-from ingestion.alerts.messages.runs import RUNS
-from ingestion.alerts.messages.services import SERVICE, UNKNOWN
+from ingestion.alerts.messages.formatting import (
+    fact_label,
+    format_duration,
+    format_fact,
+    format_time,
+    translate_word,
+)
+from ingestion.alerts.messages.recommender import RECOMMENDER_MESSAGES
+from ingestion.alerts.messages.runs import RUN_MESSAGES
+from ingestion.alerts.messages.services import FALLBACK_MESSAGE, SERVICE_MESSAGES
 from ingestion.models import Incident, Notification
 
-__all__ = ["LANGUAGES", "WORDINGS", "Content", "Text", "end_of", "message_of", "subject_of", "text_of",
-           "trial_message"]  # fmt: skip
-
 LANGUAGES: Final = ("en", "fr")
-WORDINGS: Final = {**RUNS, **SERVICE, **MODELS}
+MESSAGE_TEMPLATES: Final = {**RUN_MESSAGES, **SERVICE_MESSAGES, **RECOMMENDER_MESSAGES}
 Event = Notification.Event
 # What a notification stores and channels show: event, severity, headline, what, sections [title, text],
 # numbers [name, value], link, link_text, language.
-Content = dict[str, Any]
+MessageContent = dict[str, Any]
 # As much as a notification holds.
-LONGEST_SUBJECT = 200
+MAX_SUBJECT_CHARS = 200
 SUBJECTS: Final = {
     ("opened", "critical"): _("Critical: {subject}"),
     ("opened", "warning"): _("Warning: {subject}"),
@@ -36,7 +39,7 @@ SUBJECTS: Final = {
 
 
 @dataclass(frozen=True)
-class Text:
+class IncidentText:
     """One incident in words of one language.
 
     Attributes:
@@ -54,48 +57,54 @@ class Text:
     lines: tuple[tuple[str, str], ...] = ()
 
 
-def text_of(incident: Incident, language: str) -> Text:
+def render_incident(incident: Incident, language: str) -> IncidentText:
     """What is wrong, in `language`: en or fr."""
-    wording = WORDINGS.get(incident.kind, UNKNOWN)
+    wording = MESSAGE_TEMPLATES.get(incident.kind, FALLBACK_MESSAGE)
     facts = _facts(incident)
     with translation.override(language):
-        return Text(
-            subject=subject_of(incident, language),
-            what=_joined(wording.what, facts),
-            since=_since(incident),
-            how_bad=f"{word(incident.severity)}. {_joined(wording.how_bad, facts)}",
-            what_to_do="\n".join(_told(wording.what_to_do, facts)),
-            lines=_lines(incident.facts),
+        return IncidentText(
+            subject=render_subject(incident, language),
+            what=_fill_paragraph(wording.what, facts),
+            since=_since_sentence(incident),
+            how_bad=f"{translate_word(incident.severity)}. {_fill_paragraph(wording.how_bad, facts)}",
+            what_to_do="\n".join(_fill_sentences(wording.what_to_do, facts)),
+            lines=_number_lines(incident.facts),
         )
 
 
-def subject_of(incident: Incident, language: str) -> str:
+def render_subject(incident: Incident, language: str) -> str:
     """Its line in a list, without the cost of all that a message says."""
-    wording, facts = WORDINGS.get(incident.kind, UNKNOWN), _facts(incident)
+    wording, facts = MESSAGE_TEMPLATES.get(incident.kind, FALLBACK_MESSAGE), _facts(incident)
     with translation.override(language):
-        return [*_told(wording.subject, facts), *_told(UNKNOWN.subject, facts)][0]
+        return [*_fill_sentences(wording.subject, facts), *_fill_sentences(FALLBACK_MESSAGE.subject, facts)][
+            0
+        ]
 
 
-def end_of(incident: Incident, language: str) -> Text:
+def render_resolution(incident: Incident, language: str) -> IncidentText:
     """That a resolved incident is over: how long it lasted, and which run ended it."""
-    subject = subject_of(incident, language)
+    subject = render_subject(incident, language)
     ended = incident.resolved_at or incident.seen_at
     with translation.override(language):
         what = [gettext("It is over: {subject}.").format(subject=subject)]
         if incident.resolved_by_run_id is not None:
             what.append(gettext("Run {run} ended it.").format(run=incident.resolved_by_run_id))
         since = gettext("It lasted {lasted}: from {opened} to {ended}.").format(
-            lasted=span((ended - incident.opened_at).total_seconds()),
-            opened=instant(incident.opened_at),
-            ended=instant(ended),
+            lasted=format_duration((ended - incident.opened_at).total_seconds()),
+            opened=format_time(incident.opened_at),
+            ended=format_time(ended),
         )
-        return Text(subject, " ".join(what), since, "", gettext("Nothing has to be done."),
-                    _lines(incident.resolution))  # fmt: skip
+        return IncidentText(subject, " ".join(what), since, "", gettext("Nothing has to be done."),
+                    _number_lines(incident.resolution))  # fmt: skip
 
 
-def message_of(incident: Incident, event: str, link: str, language: str) -> tuple[str, Content]:
+def render_message(incident: Incident, event: str, link: str, language: str) -> tuple[str, MessageContent]:
     """Subject and content of one message: that it opened, is still there, or is over."""
-    text = end_of(incident, language) if event == Event.RESOLVED else text_of(incident, language)
+    text = (
+        render_resolution(incident, language)
+        if event == Event.RESOLVED
+        else render_incident(incident, language)
+    )
     with translation.override(language):
         headline = gettext(SUBJECTS[event, incident.severity]).format(subject=text.subject)
         sections = [
@@ -103,23 +112,23 @@ def message_of(incident: Incident, event: str, link: str, language: str) -> tupl
             (gettext("How bad"), text.how_bad),
             (gettext("What to do"), text.what_to_do),
         ]
-        content: Content = {
+        content: MessageContent = {
             "event": event, "severity": incident.severity, "headline": headline, "what": text.what,
             "sections": [[title, said] for title, said in sections if said],
             "numbers": [list(line) for line in text.lines],
             "link": link, "link_text": gettext("Open the incident"), "language": language,
         }  # fmt: skip
-    return f"[MoovitaMix] {headline}"[:LONGEST_SUBJECT], content
+    return f"[MoovitaMix] {headline}"[:MAX_SUBJECT_CHARS], content
 
 
-def trial_message(channel: str, link: str, language: str) -> tuple[str, Content]:
+def render_test_message(channel: str, link: str, language: str) -> tuple[str, MessageContent]:
     """What `testalert` sends: that alerts come through by this channel."""
     with translation.override(language):
         headline = gettext("Test: alerts reach you here")
-        content: Content = {
+        content: MessageContent = {
             "event": Event.TEST.value, "severity": "", "headline": headline,
             "what": gettext("This is a test of the channel {channel}. Alerts of MoovitaMix arrive like this "
-                            "one.").format(channel=word(channel)),
+                            "one.").format(channel=translate_word(channel)),
             "sections": [[gettext("What to do"), gettext("Nothing has to be done.")]],
             "numbers": [], "link": link, "link_text": gettext("Open MoovitaMix"), "language": language,
         }  # fmt: skip
@@ -135,9 +144,11 @@ def _facts(incident: Incident) -> dict[str, Any]:
     return {"key": incident.key, **named, **incident.facts}
 
 
-def _told(sentences: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
+def _fill_sentences(sentences: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     """The sentences whose facts are all there, filled in."""
-    words = {name: shown(name, value, facts) for name, value in facts.items() if value not in (None, "")}
+    words = {
+        name: format_fact(name, value, facts) for name, value in facts.items() if value not in (None, "")
+    }
     told = []
     for sentence in sentences:
         try:
@@ -147,21 +158,23 @@ def _told(sentences: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _joined(sentences: Sequence[str], facts: Mapping[str, Any]) -> str:
+def _fill_paragraph(sentences: Sequence[str], facts: Mapping[str, Any]) -> str:
     # A sentence may end in somebody else's words, which may end in a full stop or not.
-    told = _told(sentences, facts)
+    told = _fill_sentences(sentences, facts)
     return " ".join(said if said.endswith((".", "!", "?", "…")) else f"{said}." for said in told)
 
 
-def _since(incident: Incident) -> str:
+def _since_sentence(incident: Incident) -> str:
     if incident.count == 1:
-        return gettext("Since {opened}.").format(opened=instant(incident.opened_at))
+        return gettext("Since {opened}.").format(opened=format_time(incident.opened_at))
     return gettext("Since {opened}; seen {count} times, last at {seen}.").format(
-        opened=instant(incident.opened_at), count=incident.count, seen=instant(incident.seen_at)
+        opened=format_time(incident.opened_at), count=incident.count, seen=format_time(incident.seen_at)
     )
 
 
-def _lines(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _number_lines(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (label(name), shown(name, value, facts)) for name, value in facts.items() if value not in (None, "")
+        (fact_label(name), format_fact(name, value, facts))
+        for name, value in facts.items()
+        if value not in (None, "")
     )

@@ -4,10 +4,10 @@ from typing import Final
 
 from django.utils.translation import gettext_noop as _
 
-from ingestion.alerts.messages.formatting import Wording
+from ingestion.alerts.messages.formatting import MessageTemplate
 
-RUNS: Final = {
-    "run_failed": Wording(
+RUN_MESSAGES: Final = {
+    "run_failed": MessageTemplate(
         subject=(_("The ingestion run failed"),),
         what=(
             _("The last run of the ingestion failed."),
@@ -23,7 +23,7 @@ RUNS: Final = {
             _("Then start a run with: python manage.py runingest"),
         ),
     ),
-    "run_refused": Wording(
+    "run_refused": MessageTemplate(
         subject=(_("The ingestion run was refused: the source looks like another catalogue"),),
         what=(
             _("The source does not look like the one that was read before, so nothing was written."),
@@ -36,7 +36,7 @@ RUNS: Final = {
             _("If it is not, wait until the source is repaired; the next run goes through by itself."),
         ),
     ),
-    "run_abandoned": Wording(
+    "run_abandoned": MessageTemplate(
         subject=(_("The ingestion run died half-way"),),
         what=(
             _("The process of the run is gone: it was killed, or its machine stopped."),
@@ -50,7 +50,7 @@ RUNS: Final = {
             _("Then start a run with: python manage.py runingest"),
         ),
     ),
-    "run_partial": Wording(
+    "run_partial": MessageTemplate(
         subject=(_("The ingestion run is partial"),),
         what=(
             _("The last run took in only what was sure."),
@@ -63,7 +63,7 @@ RUNS: Final = {
               "the source."),
         ),
     ),
-    "run_not_started": Wording(
+    "run_not_started": MessageTemplate(
         subject=(_("The run that was due at {due_at} did not start"), _("A run that was due did not start")),
         what=(
             _("A run was due, and none has started."),
@@ -80,7 +80,7 @@ RUNS: Final = {
             _("To catch up now: python manage.py runingest"),
         ),
     ),
-    "run_not_finished": Wording(
+    "run_not_finished": MessageTemplate(
         subject=(_("The ingestion run does not come to an end"),),
         what=(
             _("A run has been at work for longer than runs may take, or gives no sign of life."),

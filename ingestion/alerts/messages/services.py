@@ -4,10 +4,10 @@ from typing import Final
 
 from django.utils.translation import gettext_noop as _
 
-from ingestion.alerts.messages.formatting import Wording
+from ingestion.alerts.messages.formatting import MessageTemplate
 
-SERVICE: Final = {
-    "database_away": Wording(
+SERVICE_MESSAGES: Final = {
+    "database_away": MessageTemplate(
         subject=(_("The database can't be used"),),
         what=(
             _("Nothing can be read from the database or written to it."),
@@ -22,7 +22,7 @@ SERVICE: Final = {
             _("What it says: python manage.py watchdog"),
         ),
     ),
-    "beat_dead": Wording(
+    "beat_dead": MessageTemplate(
         subject=(_("Celery Beat has stopped: no run starts by itself"),),
         what=(
             _("Celery Beat, which starts the runs, gives no sign of life."),
@@ -34,7 +34,7 @@ SERVICE: Final = {
             _("If it does not stay up, read its log and check the connection to the broker (REDIS_URL)."),
         ),
     ),
-    "worker_gone": Wording(
+    "worker_gone": MessageTemplate(
         subject=(_("No Celery worker takes tasks"),),
         what=(
             _("Tasks are sent, and no worker takes them."),
@@ -46,7 +46,7 @@ SERVICE: Final = {
             _("If it does not stay up, read its log; a machine without memory kills it first."),
         ),
     ),
-    "queue_growing": Wording(
+    "queue_growing": MessageTemplate(
         subject=(_("{length} tasks are waiting for a worker"), _("Tasks pile up in front of the workers")),
         what=(
             _("More tasks come than the workers finish."),
@@ -58,7 +58,7 @@ SERVICE: Final = {
             _("If all are well, start one more worker: celery -A moovitamix worker"),
         ),
     ),
-    "data_stale": Wording(
+    "data_stale": MessageTemplate(
         subject=(
             _("Old data: {part1} are {age_hours} old"),
             _("Old data: {part1}"),
@@ -78,7 +78,7 @@ SERVICE: Final = {
             _("If they succeeded, the source itself has nothing new: tell who runs it."),
         ),
     ),
-    "disk_nearly_full": Wording(
+    "disk_nearly_full": MessageTemplate(
         subject=(
             _("Disk nearly full ({part1}): {free_share} free"),
             _("Disk nearly full ({part1})"),
@@ -96,7 +96,7 @@ SERVICE: Final = {
             _("The service's own folders are under VAR_DIR; the rest of a disk is mostly logs and backups."),
         ),
     ),
-    "delivery_failing": Wording(
+    "delivery_failing": MessageTemplate(
         subject=(_("Alerts do not get through by {part1}"), _("Alerts do not get through")),
         what=(
             _("Messages could not be sent by one of the channels."),
@@ -109,7 +109,7 @@ SERVICE: Final = {
             _("Check the channel's address, password and service, then try: python manage.py testalert"),
         ),
     ),
-    "watchdog_check_failed": Wording(
+    "watchdog_check_failed": MessageTemplate(
         subject=(_("A check of the watchdog fails: {part1}"), _("A check of the watchdog fails")),
         what=(
             _("One of the checks that look after the service could not be made."),
@@ -119,7 +119,7 @@ SERVICE: Final = {
         how_bad=(_("What it looks after is not watched until it works again; the other checks go on."),),
         what_to_do=(_("Read the log of the watchdog for the whole error."),),
     ),
-    "unusual": Wording(
+    "unusual": MessageTemplate(
         subject=(
             _("Unusual run: {part1}, {part2}: {value}, usually {low} to {high}"),
             _("Unusual run: {part1}: {value}, usually {low} to {high}"),
@@ -141,7 +141,7 @@ SERVICE: Final = {
 }  # fmt: skip
 
 # For a kind that has no wording of its own: usable, if not pretty.
-UNKNOWN: Final = Wording(
+FALLBACK_MESSAGE: Final = MessageTemplate(
     subject=(_("Something is wrong: {key}"),),
     what=(_("A check found something wrong: {key}."), _("Reason: {error}"), _("Why: {reason}")),
     how_bad=(_("How bad it is shows in the numbers below."),),

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from threading import Event
 from typing import Final, NamedTuple
 
-from ingestion.demo.faults.spec import Faults
-from ingestion.demo.http import Answer, answer_json, http_date
+from ingestion.demo.faults.spec import FaultSpec
+from ingestion.demo.http import Response, http_date, json_response
 
-HTML: Final = b"<!doctype html><html><head><title>Maintenance</title></head><body>Back soon.</body></html>"
-ENDLESS: Final = b'{"id":1,"name":"for ever"},' * 2400
+MAINTENANCE_PAGE: Final = (
+    b"<!doctype html><html><head><title>Maintenance</title></head><body>Back soon.</body></html>"
+)
+ENDLESS_CHUNK: Final = b'{"id":1,"name":"for ever"},' * 2400
 
 
-class Stage(NamedTuple):
+class FaultContext(NamedTuple):
     """What a fault needs to be played.
 
     Attributes:
@@ -26,77 +28,77 @@ class Stage(NamedTuple):
     """
 
     connection: socket.socket
-    answer: Answer
+    answer: Response
     target: str
-    luck: float
-    faults: Faults
+    fraction: float
+    faults: FaultSpec
     closing: Event
 
 
-def _send(stage: Stage, answer: Answer) -> bool:
-    stage.connection.sendall(answer.head() + answer.body)
+def _send_answer(stage: FaultContext, answer: Response) -> bool:
+    stage.connection.sendall(answer.render_head() + answer.body)
     return True
 
 
-def too_many_requests(stage: Stage) -> bool:
+def send_too_many_requests(stage: FaultContext) -> bool:
     faults = stage.faults
-    as_date = faults.retry_as == "date" or (faults.retry_as == "either" and stage.luck < 0.5)
+    as_date = faults.retry_as == "date" or (faults.retry_as == "either" and stage.fraction < 0.5)
     # A date has whole seconds: rounded up, or it would ask for less than it should.
     wait = http_date(math.ceil(time.time() + faults.retry_after)) if as_date else str(faults.retry_after)
-    return _send(stage, answer_json(429, {"detail": "Too Many Requests"}, ("retry-after", wait)))
+    return _send_answer(stage, json_response(429, {"detail": "Too Many Requests"}, ("retry-after", wait)))
 
 
-def server_error(stage: Stage) -> bool:
-    return _send(stage, Answer(500, b"Internal Server Error", "text/plain; charset=utf-8"))
+def send_server_error(stage: FaultContext) -> bool:
+    return _send_answer(stage, Response(500, b"Internal Server Error", "text/plain; charset=utf-8"))
 
 
-def slow(stage: Stage) -> bool:
+def send_late(stage: FaultContext) -> bool:
     stage.closing.wait(stage.faults.slow_seconds)
-    return _send(stage, stage.answer)
+    return _send_answer(stage, stage.answer)
 
 
-def hang(stage: Stage) -> bool:
+def never_answer(stage: FaultContext) -> bool:
     # Ends when the client gives up or the server closes: both end the connection's reading side.
     while stage.connection.recv(4096):
         pass
     return False
 
 
-def drop(stage: Stage) -> bool:
+def drop_connection(stage: FaultContext) -> bool:
     body = stage.answer.body
-    stage.connection.sendall(stage.answer.head() + body[: len(body) // 2])
+    stage.connection.sendall(stage.answer.render_head() + body[: len(body) // 2])
     return False
 
 
-def truncated(stage: Stage) -> bool:
+def send_truncated(stage: FaultContext) -> bool:
     body = stage.answer.body
-    return _send(stage, Answer(200, body[: len(body) // 2]))
+    return _send_answer(stage, Response(200, body[: len(body) // 2]))
 
 
-def html(stage: Stage) -> bool:
-    return _send(stage, Answer(200, HTML, "text/html; charset=utf-8"))
+def send_html(stage: FaultContext) -> bool:
+    return _send_answer(stage, Response(200, MAINTENANCE_PAGE, "text/html; charset=utf-8"))
 
 
-def redirect(stage: Stage) -> bool:
+def send_redirect(stage: FaultContext) -> bool:
     location = stage.faults.redirect_to.rstrip("/") + stage.target
-    return _send(stage, Answer(302, b"", "text/plain", (("location", location),)))
+    return _send_answer(stage, Response(302, b"", "text/plain", (("location", location),)))
 
 
-def huge(stage: Stage) -> bool:
-    stage.connection.sendall(stage.answer.head(keep_alive=False, length=-1) + b'{"items":[')
+def send_endless_body(stage: FaultContext) -> bool:
+    stage.connection.sendall(stage.answer.render_head(keep_alive=False, length=-1) + b'{"items":[')
     while not stage.closing.is_set():
-        stage.connection.sendall(ENDLESS)
+        stage.connection.sendall(ENDLESS_CHUNK)
     return False
 
 
-PLAYS: Final[dict[str, Callable[[Stage], bool]]] = {
-    "429": too_many_requests,
-    "500": server_error,
-    "slow": slow,
-    "hang": hang,
-    "drop": drop,
-    "truncated": truncated,
-    "html": html,
-    "redirect": redirect,
-    "huge": huge,
+RESPONSE_FAULTS: Final[dict[str, Callable[[FaultContext], bool]]] = {
+    "429": send_too_many_requests,
+    "500": send_server_error,
+    "slow": send_late,
+    "hang": never_answer,
+    "drop": drop_connection,
+    "truncated": send_truncated,
+    "html": send_html,
+    "redirect": send_redirect,
+    "huge": send_endless_body,
 }

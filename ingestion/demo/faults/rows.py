@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Any, Final
 
-from ingestion.demo.faults.spec import EVENT, ROWS, TOTAL, Faults, Rule, share_of
+from ingestion.demo.faults.spec import (
+    EVENT_LAYER,
+    ROW_LAYER,
+    TOTAL_LAYER,
+    FaultRule,
+    FaultSpec,
+    hash_fraction,
+)
 from ingestion.demo.source import (
     LISTEN_HISTORY,
     RESOURCES,
@@ -17,30 +24,30 @@ from ingestion.demo.source import (
     Snapshot,
     Source,
     Table,
-    key_of,
-    stamp,
+    format_timestamp,
+    row_key,
 )
 
-Breakage = Callable[[Row], Any]
+RowBreaker = Callable[[Row], Any]
 # No catalogue of the twin gives an id as large.
 UNKNOWN_ID: Final = 900_000_000_000
 # Rules that name a page mean pages of this size.
-PAGE: Final = 100
+RULE_PAGE_SIZE: Final = 100
 
 
-def _set(name: str, value: Any) -> Breakage:
+def _set(name: str, value: Any) -> RowBreaker:
     return lambda row: {**row, name: value}
 
 
-def _without(name: str) -> Breakage:
+def _without(name: str) -> RowBreaker:
     return lambda row: {key: value for key, value in row.items() if key != name}
 
 
-def _with_nul(name: str) -> Breakage:
+def _with_nul(name: str) -> RowBreaker:
     return lambda row: {**row, name: f"{row[name]}\x00"}
 
 
-BREAKAGES: Final[dict[str, tuple[Breakage, ...]]] = {
+ROW_BREAKERS: Final[dict[str, tuple[RowBreaker, ...]]] = {
     TRACKS: (
         _set("duration", "99:99"), _without("name"), _with_nul("name"), _set("id", "seven"),
         _set("genres", 7), _set("created_at", "yesterday"), _set("audio_features", "loud"),
@@ -57,43 +64,45 @@ BREAKAGES: Final[dict[str, tuple[Breakage, ...]]] = {
 }  # fmt: skip
 
 
-def damaged(resource: str, rows: Table, rules: tuple[Rule, ...], seed: int) -> Table:
+def apply_row_faults(resource: str, rows: Table, rules: tuple[FaultRule, ...], seed: int) -> Table:
     """The rows of a resource after all rules; the same object where no rule concerns it."""
     for rule in rules:
         if rule.name in {"badrow", "duplicate"} or resource == LISTEN_HISTORY:
-            rows = [sent for at, row in enumerate(rows) for sent in _sent(resource, row, at, rule, seed)]
+            rows = [
+                sent for at, row in enumerate(rows) for sent in _apply_rule(resource, row, at, rule, seed)
+            ]
     return rows
 
 
-def _sent(resource: str, row: Any, at: int, rule: Rule, seed: int) -> tuple[Any, ...]:
+def _apply_rule(resource: str, row: Any, at: int, rule: FaultRule, seed: int) -> tuple[Any, ...]:
     """What stands in the place of one row."""
-    luck = _luck(resource, row, rule, seed)
-    if luck >= rule.rate or rule.page not in {None, at // PAGE + 1}:
+    luck = _draw_fraction(resource, row, rule, seed)
+    if luck >= rule.rate or rule.page not in {None, at // RULE_PAGE_SIZE + 1}:
         return (row,)
     if rule.name == "duplicate":
         return (row, row)
     if rule.name == "badrow":
-        breakages = BREAKAGES[resource]
+        breakages = ROW_BREAKERS[resource]
         return (breakages[int(luck / rule.rate * len(breakages))](row),)
-    return (_misdirected(row, rule, UNKNOWN_ID + int(luck * 1_000_000_000)),)
+    return (_with_unknown_id(row, rule, UNKNOWN_ID + int(luck * 1_000_000_000)),)
 
 
-def _misdirected(row: Row, rule: Rule, unknown: int) -> Row:
+def _with_unknown_id(row: Row, rule: FaultRule, unknown: int) -> Row:
     if rule.name == "unknownsong":
         return {**row, "items": [*(row["items"] or []), unknown]}
     return {**row, "user_id": None if rule.name == "nulluser" else unknown}
 
 
-def _luck(resource: str, row: Any, rule: Rule, seed: int) -> float:
+def _draw_fraction(resource: str, row: Any, rule: FaultRule, seed: int) -> float:
     """Below the rule's rate for the rows it strikes; a row that is already broken is left alone."""
     try:
-        return share_of(seed, rule.name, resource, key_of(resource, row))
+        return hash_fraction(seed, rule.name, resource, row_key(resource, row))
     except (KeyError, TypeError):
         return 1.0
 
 
 # How many rows vanish and come with one shift.
-SHIFTED: Final = 3
+SHIFTED_ROWS: Final = 3
 
 
 class FaultySource:
@@ -103,11 +112,11 @@ class FaultySource:
     source's own tables are passed on.
     """
 
-    def __init__(self, source: Source, faults: Faults) -> None:
+    def __init__(self, source: Source, faults: FaultSpec) -> None:
         self._source = source
         self._seed = faults.seed
-        self._row_rules, self._events = faults.of(ROWS), faults.of(EVENT)
-        self._lies = faults.of(TOTAL)
+        self._row_rules, self._events = faults.rules_for(ROW_LAYER), faults.rules_for(EVENT_LAYER)
+        self._lies = faults.rules_for(TOTAL_LAYER)
         self._gone: dict[str, set[Hashable]] = {resource: set() for resource in RESOURCES}
         self._come: dict[str, list[Row]] = {resource: [] for resource in RESOURCES}
         self._shifts = 0
@@ -116,7 +125,7 @@ class FaultySource:
         self._lock = RLock()
         self._seen: Snapshot | None = None
         for resource in RESOURCES:
-            self.served(resource, 0)
+            self.after_page(resource, 0)
 
     def snapshot(self) -> Snapshot:
         """The rows as they are to be served now."""
@@ -127,20 +136,22 @@ class FaultySource:
             version = (base.version, self._shifts)
             if self._seen is None or self._seen.version != version:
                 tables = {
-                    resource: damaged(resource, self._shifted(resource, rows), self._row_rules, self._seed)
+                    resource: apply_row_faults(
+                        resource, self._rows_after_shifts(resource, rows), self._row_rules, self._seed
+                    )
                     for resource, rows in base.tables.items()
                 }
                 self._seen = Snapshot(version, tables)
             return self._seen
 
-    def total(self, page: int, rows: int) -> int:
+    def reported_total(self, page: int, rows: int) -> int:
         """How many rows the source says it has, on this page."""
         for rule in self._lies:
             if rule.page in {None, page}:
                 return rows + max(1, math.ceil(rows * rule.rate))
         return rows
 
-    def served(self, resource: str, page: int) -> None:
+    def after_page(self, resource: str, page: int) -> None:
         """Let happen what happens after a page was served."""
         if not self._events:
             return
@@ -148,13 +159,14 @@ class FaultySource:
             self._served[resource, page] += 1
             for rule in self._events:
                 if self._is_due(rule, resource, page):
-                    self._happen(rule, resource)
+                    self._apply_event(rule, resource)
 
-    def _is_due(self, rule: Rule, resource: str, page: int) -> bool:
+    def _is_due(self, rule: FaultRule, resource: str, page: int) -> bool:
         if rule.page is None:
             return (
                 page > 0
-                and share_of(self._seed, rule.name, resource, page, self._served[resource, page]) < rule.rate
+                and hash_fraction(self._seed, rule.name, resource, page, self._served[resource, page])
+                < rule.rate
             )
         # A restart concerns all resources at once, so it is counted once for all of them.
         event = (rule, None if rule.name == "reset" else resource)
@@ -163,32 +175,36 @@ class FaultySource:
         self._happened[event] += 1
         return True
 
-    def _happen(self, rule: Rule, resource: str) -> None:
+    def _apply_event(self, rule: FaultRule, resource: str) -> None:
         if rule.name == "reset":
             for forgotten in RESOURCES:
                 self._gone[forgotten].clear()
                 self._come[forgotten].clear()
             self._source.new_catalogue()
             return
-        rows = self._shifted(resource, self._source.snapshot().tables[resource])
-        come = [_fresh(resource, rows, number) for number in range(1, SHIFTED + 1)] if len(rows) else []
-        self._gone[resource].update(key_of(resource, row) for row in rows[: len(come)])
+        rows = self._rows_after_shifts(resource, self._source.snapshot().tables[resource])
+        come = (
+            [_new_row_like_last(resource, rows, number) for number in range(1, SHIFTED_ROWS + 1)]
+            if len(rows)
+            else []
+        )
+        self._gone[resource].update(row_key(resource, row) for row in rows[: len(come)])
         self._come[resource] += come
         self._shifts += 1
 
-    def _shifted(self, resource: str, rows: Table) -> Table:
+    def _rows_after_shifts(self, resource: str, rows: Table) -> Table:
         gone, come = self._gone[resource], self._come[resource]
         if not gone:
             return rows
-        return [row for row in [*rows, *come] if key_of(resource, row) not in gone]
+        return [row for row in [*rows, *come] if row_key(resource, row) not in gone]
 
 
-def _fresh(resource: str, rows: Table, number: int) -> Row:
+def _new_row_like_last(resource: str, rows: Table, number: int) -> Row:
     """A new row made of an old one, with a key that no row has."""
     row = rows[-1]
     if resource == LISTEN_HISTORY:
         later = datetime.fromisoformat(row["created_at"]) + timedelta(microseconds=number)
-        return {**row, "created_at": stamp(later)}
+        return {**row, "created_at": format_timestamp(later)}
     new_id = max(other["id"] for other in rows) + number
     change = (
         {"name": f"{row.get('name')} (Reissue {number})"}

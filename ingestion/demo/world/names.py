@@ -11,10 +11,10 @@ import numpy as np
 from ingestion.demo.world.styles import Style
 
 # The source draws from about 1 to 100 000 for 1 000 rows.
-SMALLEST_RANGE: Final = 100_000
+MIN_ID_RANGE: Final = 100_000
 
 
-class Ids:
+class IdSequence:
     """Gives out each id once.
 
     Args:
@@ -24,11 +24,11 @@ class Ids:
     """
 
     def __init__(self, seed: tuple[int, ...], expected: int) -> None:
-        span = max(SMALLEST_RANGE, 4 * expected)
+        span = max(MIN_ID_RANGE, 4 * expected)
         self._drawn = np.random.default_rng(seed).permutation(span) + 1
         self._given = 0
 
-    def take(self) -> int:
+    def next_id(self) -> int:
         """An id that was not given before."""
         serial = self._given
         self._given += 1
@@ -61,21 +61,21 @@ GENDERS: Final = (
     "Gender nonconforming", "Gender questioning",
 )  # fmt: skip
 # After so many draws that were all taken the last one is numbered: a style has some 2 000 titles.
-DRAWS: Final = 20
+MAX_NAME_DRAWS: Final = 20
 
 
-def person(random: Random) -> tuple[str, str]:
+def random_person_name(random: Random) -> tuple[str, str]:
     """A first and a last name."""
     return random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
 
 
-def email(first: str, last: str, number: int) -> str:
+def email_address(first: str, last: str, number: int) -> str:
     """An address at a domain that can never receive mail."""
     plain = unicodedata.normalize("NFKD", f"{first}.{last}").encode("ascii", "ignore").decode().lower()
     return f"{plain}{number}@example.org"
 
 
-def title(style: Style, random: Random) -> str:
+def random_title(style: Style, random: Random) -> str:
     """A song's or an album's name in the words of its style."""
     adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
     other, place = random.choice(style.nouns.split()), random.choice(style.places.split(";"))
@@ -86,9 +86,9 @@ def title(style: Style, random: Random) -> str:
     return random.choice(patterns)
 
 
-def unused(draw: Callable[[], str], taken: set[str]) -> str:
+def draw_unused_name(draw: Callable[[], str], taken: set[str]) -> str:
     """A drawn name that is not yet in `taken`; it is put there."""
-    for _ in range(DRAWS):
+    for _ in range(MAX_NAME_DRAWS):
         name = draw()
         if name not in taken:
             break
@@ -98,9 +98,9 @@ def unused(draw: Callable[[], str], taken: set[str]) -> str:
     return name
 
 
-def artist(style: Style, random: Random) -> str:
+def random_artist_name(style: Style, random: Random) -> str:
     """An artist's name as artists of this style call themselves."""
-    first, last = person(random)
+    first, last = random_person_name(random)
     adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
     place = random.choice(style.places.split(";")).removeprefix("the ").title()
     many = noun if noun.endswith("s") else f"{noun}s"
@@ -112,4 +112,4 @@ def artist(style: Style, random: Random) -> str:
         "ensemble": (f"The {first} {last} Trio", f"{first} {last}", f"{last} Quartet", f"{adjective} Five"),
         "orchestra": (f"{last} Quartet", f"{place} Philharmonic", f"{first} {last}", f"{last} Ensemble"),
     }  # fmt: skip
-    return random.choice(patterns[style.kind])
+    return random.choice(patterns[style.artist_kind])

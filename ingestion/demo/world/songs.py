@@ -9,23 +9,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.demo.source import Row, stamp
-from ingestion.demo.world.names import Ids, person, title, unused
-from ingestion.demo.world.names import artist as artist_name
-from ingestion.demo.world.styles import FEATURES, SPREAD, STYLES
+from ingestion.demo.source import Row, format_timestamp
+from ingestion.demo.world.names import IdSequence, draw_unused_name, random_person_name, random_title
+from ingestion.demo.world.names import random_artist_name as artist_name
+from ingestion.demo.world.styles import FEATURE_SPREAD, FEATURES, STYLES
 
 SONGS_PER_ARTIST: Final = 9
 # Exponents of Zipf's law: artists by fame, and how much more the famous have released.
-FAME: Final = 0.8
-OUTPUT: Final = 0.3
+FAME_EXPONENT: Final = 0.8
+OUTPUT_EXPONENT: Final = 0.3
 # An artist and an album take up most of what is left free in a style, a song the rest.
 ARTIST_SPREAD, ALBUM_SPREAD, SONG_SPREAD = 0.6, 0.3, 0.6
-WITHOUT_FEATURES: Final = 0.03
-ONE_FEATURE_MISSING: Final = 0.02
+NO_FEATURES_SHARE: Final = 0.03
+ONE_FEATURE_MISSING_SHARE: Final = 0.02
 LOUDNESS: Final = FEATURES.index("loudness")
 TEMPO: Final = FEATURES.index("tempo")
-LOWEST = np.array([0.0] * LOUDNESS + [-45.0, 50.0])
-HIGHEST = np.array([1.0] * LOUDNESS + [0.0, 215.0])
+MIN_FEATURES = np.array([0.0] * LOUDNESS + [-45.0, 50.0])
+MAX_FEATURES = np.array([1.0] * LOUDNESS + [0.0, 215.0])
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Artist:
 
 
 @dataclass(frozen=True)
-class Moments:
+class TimeSpan:
     """When rows come into being: from `start` on, for `span`; `latest` year of a release."""
 
     start: datetime
@@ -53,17 +53,17 @@ class Moments:
     def end(self) -> datetime:
         return self.start + self.span
 
-    def draw(self, random: Random) -> datetime:
+    def draw_time(self, random: Random) -> datetime:
         return self.start + timedelta(microseconds=random.randrange(self.span // timedelta(microseconds=1)))
 
-    def pair(self, random: Random) -> tuple[str, str]:
+    def draw_timestamps(self, random: Random) -> tuple[str, str]:
         """`created_at`, and an `updated_at` that is as often before it as the source's: one time in four."""
-        first, second = sorted((self.draw(random), self.draw(random)))
+        first, second = sorted((self.draw_time(random), self.draw_time(random)))
         pair = (second, first) if random.random() < 0.25 else (first, second)
-        return stamp(pair[0]), stamp(pair[1])
+        return format_timestamp(pair[0]), format_timestamp(pair[1])
 
 
-class Catalogue:
+class SongCatalogue:
     """All songs and what is true of them: rows by id, and the style and popularity of each.
 
     Styles and popularity of withdrawn songs are kept, for old sessions still name them.
@@ -73,15 +73,15 @@ class Catalogue:
         self.rows: dict[int, Row] = {}
         self.style: dict[int, int] = {}
         self.weight: dict[int, float] = {}
-        self._ids = Ids((seed, 1), songs)
+        self._ids = IdSequence((seed, 1), songs)
         self._artists: list[Artist] = []
         self._taken: set[str] = set()
 
-    def found(self, songs: int, moments: Moments, rng: np.random.Generator) -> None:
+    def fill(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
         """Fill an empty catalogue."""
         random = Random(int(rng.integers(2**63)))
         ranks = rng.permutation(max(len(STYLES), songs // SONGS_PER_ARTIST)) + 1.0
-        output = ranks**-OUTPUT
+        output = ranks**-OUTPUT_EXPONENT
         # One song each first, so that no artist is without.
         counts = (
             np.ones(len(ranks), dtype=np.int64) if songs >= len(ranks) else np.zeros(len(ranks), np.int64)
@@ -89,11 +89,11 @@ class Catalogue:
         counts += rng.multinomial(songs - int(counts.sum()), output / output.sum())
         styles = self._styles(len(ranks), rng)
         for rank, style, count in zip(ranks, styles, counts, strict=True):
-            artist = self._debut(int(style), float(rank**-FAME), moments.end.year, random, rng)
-            self._career(artist, int(count), moments, random, rng)
+            artist = self._add_artist(int(style), float(rank**-FAME_EXPONENT), moments.end.year, random, rng)
+            self._add_discography(artist, int(count), moments, random, rng)
         self._shuffle(random)
 
-    def release(self, songs: int, moments: Moments, rng: np.random.Generator) -> None:
+    def add_songs(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
         """Add new songs of this year: most by artists who are there, some by newcomers."""
         random = Random(int(rng.integers(2**63)))
         year = moments.end.year
@@ -102,27 +102,29 @@ class Catalogue:
             artist = random.choice(self._artists)
             if random.random() < 0.3:
                 style = int(rng.choice(len(STYLES), p=[style.share for style in STYLES]))
-                artist = self._debut(style, random.paretovariate(2) / len(self._artists), year, random, rng)
-            self._album(artist, count, year, moments, random, rng)
+                artist = self._add_artist(
+                    style, random.paretovariate(2) / len(self._artists), year, random, rng
+                )
+            self._add_album(artist, count, year, moments, random, rng)
             songs -= count
 
-    def change(self, song: int, updated_at: str, random: Random) -> None:
+    def correct_song(self, song: int, updated_at: str, random: Random) -> None:
         """Correct a song the way catalogues are corrected; who it is by and its name stay."""
         row = self.rows[song]
         minutes, seconds = map(int, row["duration"].split(":"))
         change = random.choice((
-            {"duration": clock(minutes * 60 + seconds + random.choice((-2, -1, 1, 2, 3)))},
+            {"duration": format_duration(minutes * 60 + seconds + random.choice((-2, -1, 1, 2, 3)))},
             {"album": f"{row['album'].removesuffix(' (Remastered)')} (Remastered)"},
-            {"songwriters": with_another(row["songwriters"], " ".join(person(random)))},
+            {"songwriters": add_name(row["songwriters"], " ".join(random_person_name(random)))},
         ))  # fmt: skip
         self.rows[song] = {**row, **change, "updated_at": updated_at}
 
-    def withdraw(self, songs: Iterable[int]) -> None:
+    def delete_songs(self, songs: Iterable[int]) -> None:
         """Delete these rows."""
         for song in songs:
             del self.rows[song]
 
-    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    def playable_songs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Ids, styles and popularity weights of the songs that can be played, in the order of the rows."""
         ids = np.fromiter(self.rows, np.int64, len(self.rows))
         styles = np.fromiter((self.style[song] for song in self.rows), np.int64, len(ids))
@@ -135,63 +137,63 @@ class Catalogue:
         drawn[: len(STYLES)] = np.arange(len(STYLES))
         return rng.permutation(drawn)
 
-    def _debut(
+    def _add_artist(
         self, style: int, fame: float, latest: int, random: Random, rng: np.random.Generator
     ) -> Artist:
         kind = STYLES[style]
         artist = Artist(
-            name=unused(lambda: artist_name(kind, random), self._taken),
+            name=draw_unused_name(lambda: artist_name(kind, random), self._taken),
             style=style,
             fame=fame,
             debut=min(latest, round(random.gauss(kind.year, 8))),
-            centre=np.array(kind.centre) + ARTIST_SPREAD * rng.normal(0, SPREAD),
+            centre=np.array(kind.centre) + ARTIST_SPREAD * rng.normal(0, FEATURE_SPREAD),
             seconds=kind.seconds * random.lognormvariate(0, 0.1),
-            writers=[" ".join(person(random)) for _ in range(random.randint(1, 4))],
+            writers=[" ".join(random_person_name(random)) for _ in range(random.randint(1, 4))],
         )
         self._artists.append(artist)
         return artist
 
-    def _career(
-        self, artist: Artist, songs: int, moments: Moments, random: Random, rng: np.random.Generator
+    def _add_discography(
+        self, artist: Artist, songs: int, moments: TimeSpan, random: Random, rng: np.random.Generator
     ) -> None:
         year = artist.debut
         while songs > 0:
             count = min(songs, random.choice((1, 4, 6, 8, 10, 12)))
-            self._album(artist, count, min(year, moments.end.year), moments, random, rng)
+            self._add_album(artist, count, min(year, moments.end.year), moments, random, rng)
             songs -= count
             year += random.randint(1, 4)
 
-    def _album(
+    def _add_album(
         self,
         artist: Artist,
         songs: int,
         year: int,
-        moments: Moments,
+        moments: TimeSpan,
         random: Random,
         rng: np.random.Generator,
     ) -> None:
         style = STYLES[artist.style]
-        album = title(style, random)
+        album = random_title(style, random)
         extra = random.choice(style.genres) if random.random() < 0.3 else None
         genres = style.name if extra is None else f"{style.name}, {extra}"
-        centre = artist.centre + ALBUM_SPREAD * rng.normal(0, SPREAD)
-        features = centre + SONG_SPREAD * rng.normal(0, SPREAD, size=(songs, len(FEATURES)))
-        for values in np.clip(features, LOWEST, HIGHEST).round(3).tolist():
-            song = self._ids.take()
-            created_at, updated_at = moments.pair(random)
+        centre = artist.centre + ALBUM_SPREAD * rng.normal(0, FEATURE_SPREAD)
+        features = centre + SONG_SPREAD * rng.normal(0, FEATURE_SPREAD, size=(songs, len(FEATURES)))
+        for values in np.clip(features, MIN_FEATURES, MAX_FEATURES).round(3).tolist():
+            song = self._ids.next_id()
+            created_at, updated_at = moments.draw_timestamps(random)
             self.style[song] = artist.style
             self.weight[song] = artist.fame * random.lognormvariate(0, 1)
             self.rows[song] = {
                 "id": song,
-                "name": unused(lambda: title(style, random), artist.titles),
+                "name": draw_unused_name(lambda: random_title(style, random), artist.titles),
                 "artist": artist.name,
                 "songwriters": ", ".join(random.sample(artist.writers, min(2, len(artist.writers)))),
-                "duration": clock(round(artist.seconds * random.lognormvariate(0, 0.18))),
+                "duration": format_duration(round(artist.seconds * random.lognormvariate(0, 0.18))),
                 "genres": genres,
                 "album": album,
                 "created_at": created_at,
                 "updated_at": updated_at,
-                "audio_features": measured(values, random),
+                "audio_features": drop_some_features(values, random),
                 "release_year": year,
             }
 
@@ -202,23 +204,23 @@ class Catalogue:
         self.rows = {row["id"]: row for row in rows}
 
 
-def with_another(names: str, name: str) -> str:
+def add_name(names: str, name: str) -> str:
     """Names with commas between, and this one among them once."""
     return ", ".join(dict.fromkeys([*names.split(", "), name]))
 
 
-def clock(seconds: int) -> str:
+def format_duration(seconds: int) -> str:
     """A length as the source writes it, at least five seconds and below an hour."""
     minutes, rest = divmod(min(max(seconds, 5), 3599), 60)
     return f"{minutes:02}:{rest:02}"
 
 
-def measured(values: list[float], random: Random) -> dict[str, float | None] | None:
+def drop_some_features(values: list[float], random: Random) -> dict[str, float | None] | None:
     """Audio features as a measuring service gives them: sometimes not at all, or not each."""
     luck = random.random()
-    if luck < WITHOUT_FEATURES:
+    if luck < NO_FEATURES_SHARE:
         return None
     features: dict[str, float | None] = dict(zip(FEATURES, values, strict=True))
-    if luck < WITHOUT_FEATURES + ONE_FEATURE_MISSING:
+    if luck < NO_FEATURES_SHARE + ONE_FEATURE_MISSING_SHARE:
         features[random.choice(FEATURES)] = None
     return features

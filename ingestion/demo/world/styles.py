@@ -7,7 +7,7 @@ FEATURES: Final = (
     "loudness", "tempo",
 )  # fmt: skip
 # How far songs of one style lie apart, in the units of FEATURES: wide enough that neighbours overlap.
-SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
+FEATURE_SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
 
 
 class Style(NamedTuple):
@@ -28,7 +28,7 @@ class Style(NamedTuple):
     centre: tuple[float, ...]
     year: int
     seconds: int
-    kind: str
+    artist_kind: str
     adjectives: str
     nouns: str
     places: str

@@ -9,19 +9,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.demo.source import RESOURCES, Row, Snapshot, Table, stamp
-from ingestion.demo.world.listeners import Jukebox, Listeners, sessions_of_day
-from ingestion.demo.world.songs import Catalogue, Moments
+from ingestion.demo.source import RESOURCES, Row, Snapshot, Table, format_timestamp
+from ingestion.demo.world.listeners import ListenerPopulation, SongSampler, generate_sessions
+from ingestion.demo.world.songs import SongCatalogue, TimeSpan
 from ingestion.demo.world.styles import STYLES
 
 # As the source's rows are spread.
-BEFORE: Final = timedelta(days=730)
+HISTORY_SPAN: Final = timedelta(days=730)
 # Shares of the rows that are new, changed or gone each day; at least one row of each.
-NEW_SONGS, CHANGED_SONGS, GONE_SONGS = 0.003, 0.003, 0.001
-NEW_LISTENERS, CHANGED_LISTENERS, GONE_LISTENERS = 0.006, 0.005, 0.001
-GONE_SESSIONS: Final = 0.0002
+NEW_SONGS, CHANGED_SONGS, DELETED_SONGS = 0.003, 0.003, 0.001
+NEW_LISTENERS, CHANGED_LISTENERS, DELETED_LISTENERS = 0.006, 0.005, 0.001
+DELETED_SESSIONS: Final = 0.0002
 # Below so many rows nothing is deleted: a toy world must not die out.
-TOY: Final = 20
+MIN_ROWS_FOR_DELETION: Final = 20
 
 
 class World:
@@ -48,42 +48,49 @@ class World:
         days: int = 30,
         start: date = date(2026, 1, 1),
         *,
-        calm: bool = False,
+        proportional_changes: bool = False,
     ) -> None:
         if min(songs, listeners, days) < 1:
             raise ValueError("a world needs at least one song, one listener and one day")
         self.seed = seed
         self.start = start
         self._size = (songs, listeners)
-        self._calm = calm
+        self._calm = proportional_changes
         self._generation = 0
         self._version = 0
-        self._found()
-        self._live(days)
+        self._create()
+        self._simulate_days(days)
 
     @classmethod
-    def up_to(
+    def ending_on(
         cls,
-        last: date,
+        last_day: date,
         *,
         seed: int = 7,
         songs: int = 1000,
         listeners: int = 200,
         days: int = 30,
-        calm: bool = False,
+        proportional_changes: bool = False,
     ) -> "World":
         """A world whose last day is `last`."""
-        return cls(seed, songs, listeners, days, last - timedelta(days=days - 1), calm=calm)
+        return cls(
+            seed,
+            songs,
+            listeners,
+            days,
+            last_day - timedelta(days=days - 1),
+            proportional_changes=proportional_changes,
+        )
 
     @property
-    def day(self) -> int:
+    def day_number(self) -> int:
         """How many days have passed since the first."""
         return self._days - 1
 
     @property
     def today(self) -> date:
         """The last day that was lived."""
-        return self.start + timedelta(days=self.day)
+        return self.start + timedelta(days=self.day_number)
 
     def snapshot(self) -> Snapshot:
         """The rows as they are now; they never change, a later snapshot has other ones."""
@@ -95,14 +102,14 @@ class World:
 
     def advance(self, days: int = 1) -> None:
         """Live on."""
-        self._live(days)
+        self._simulate_days(days)
 
     def new_catalogue(self) -> None:
         """Restart: other songs, other listeners and their sessions over the same days, under the old ids."""
         days = self._days
         self._generation += 1
-        self._found()
-        self._live(days)
+        self._create()
+        self._simulate_days(days)
 
     def record_session(self, listener: int, songs: Sequence[int], at: datetime) -> None:
         """Let a listener play these songs at a time of which it has no session yet.
@@ -113,13 +120,13 @@ class World:
         if listener not in self._listeners.rows:
             raise KeyError(listener)
         ids = [self._catalogue.rows[song]["id"] for song in songs]
-        moment = stamp(at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at)
+        moment = format_timestamp(at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at)
         row = {"user_id": listener, "items": ids, "created_at": moment, "updated_at": moment}
         self._sessions.append(row)
-        self._listeners.remember(listener, ids)
+        self._listeners.record_plays(listener, ids)
         self._publish()
 
-    def known(self, songs: Sequence[int]) -> list[int]:
+    def available_songs(self, songs: Sequence[int]) -> list[int]:
         """Those of the songs that are not withdrawn."""
         return [song for song in songs if song in self._catalogue.rows]
 
@@ -140,109 +147,122 @@ class World:
         """The style a song was made in; withdrawn songs have one too."""
         return STYLES[self._catalogue.style[song]].name
 
-    def popularity(self, song: int) -> float:
+    def popularity_of(self, song: int) -> float:
         """The weight of a song within its style."""
         return self._catalogue.weight[song]
 
-    def taste(self, listener: int) -> NDArray[np.float64]:
+    def taste_of(self, listener: int) -> NDArray[np.float64]:
         """Shares of `styles` in what a listener wants; they sum to 1."""
         return self._listeners.taste[listener].copy()
 
-    def probabilities(self, listener: int) -> dict[int, float]:
+    def play_probabilities(self, listener: int) -> dict[int, float]:
         """How probable each song is as the listener's next new play; they sum to 1."""
-        jukebox = self._jukebox_now()
-        chances = jukebox.probabilities(self._listeners.taste[listener])
+        jukebox = self._current_sampler()
+        chances = jukebox.song_probabilities(self._listeners.taste[listener])
         return dict(zip(jukebox.songs.tolist(), chances.tolist(), strict=True))
 
-    def affinity(self, listener: int, songs: Sequence[int]) -> NDArray[np.float64]:
+    def style_affinity(self, listener: int, songs: Sequence[int]) -> NDArray[np.float64]:
         """How much each song is to the listener's taste, from 0 to 1, whatever its fame; shape (n_songs,)."""
         styles = [self._catalogue.style[song] for song in songs]
-        wanted: NDArray[np.float64] = self._jukebox_now().mixture(self._listeners.taste[listener])[styles]
+        wanted: NDArray[np.float64] = self._current_sampler().style_probabilities(
+            self._listeners.taste[listener]
+        )[styles]
         return wanted
 
-    def _found(self) -> None:
+    def _create(self) -> None:
         songs, listeners = self._size
         self._days = 0
-        self._catalogue = Catalogue(self.seed, songs)
-        self._listeners = Listeners(self.seed, listeners)
+        self._catalogue = SongCatalogue(self.seed, songs)
+        self._listeners = ListenerPopulation(self.seed, listeners)
         self._sessions: list[Row] = []
-        past = Moments(self._midnight(0) - BEFORE, BEFORE)
-        self._catalogue.found(songs, past, self._rng(0, 0))
-        self._listeners.welcome(listeners, past, self._rng(0, 1))
+        past = TimeSpan(self._midnight(0) - HISTORY_SPAN, HISTORY_SPAN)
+        self._catalogue.fill(songs, past, self._rng(0, 0))
+        self._listeners.add_listeners(listeners, past, self._rng(0, 1))
 
-    def _live(self, days: int) -> None:
+    def _simulate_days(self, days: int) -> None:
         for _ in range(days):
             midnight = self._midnight(self._days)
             rng = self._rng(self._days, 2)
-            self._sessions += sessions_of_day(self._listeners, self._catalogue, midnight, rng)
+            self._sessions += generate_sessions(self._listeners, self._catalogue, midnight, rng)
             if self._days:
                 # The first day's rows are those that were asked for.
-                self._change(Moments(midnight, timedelta(days=1)), self._rng(self._days, 3))
+                self._change_rows(TimeSpan(midnight, timedelta(days=1)), self._rng(self._days, 3))
             self._days += 1
         self._publish()
 
-    def _change(self, moments: Moments, rng: np.random.Generator) -> None:
+    def _change_rows(self, moments: TimeSpan, rng: np.random.Generator) -> None:
         """One day's gone, changed and new rows; what is new is played from the next day on."""
         random = Random(int(rng.integers(2**63)))
-        self._drop(random)
+        self._delete_rows(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
-        for song in random.sample(songs, self._some(CHANGED_SONGS, len(songs), random)):
-            self._catalogue.change(song, stamp(moments.draw(random)), random)
-        for listener in random.sample(listeners, self._some(CHANGED_LISTENERS, len(listeners), random)):
-            self._listeners.change(listener, stamp(moments.draw(random)), random)
-        self._prolong(moments, random)
-        self._catalogue.release(self._some(NEW_SONGS, len(songs), random), moments, rng)
-        self._listeners.welcome(self._some(NEW_LISTENERS, len(listeners), random), moments, rng)
+        for song in random.sample(songs, self._count_of_share(CHANGED_SONGS, len(songs), random)):
+            self._catalogue.correct_song(song, format_timestamp(moments.draw_time(random)), random)
+        for listener in random.sample(
+            listeners, self._count_of_share(CHANGED_LISTENERS, len(listeners), random)
+        ):
+            self._listeners.change_profile(listener, format_timestamp(moments.draw_time(random)), random)
+        self._extend_session(moments, random)
+        self._catalogue.add_songs(self._count_of_share(NEW_SONGS, len(songs), random), moments, rng)
+        self._listeners.add_listeners(
+            self._count_of_share(NEW_LISTENERS, len(listeners), random), moments, rng
+        )
 
-    def _drop(self, random: Random) -> None:
+    def _delete_rows(self, random: Random) -> None:
         """Withdraw songs that nobody played if there are such, and let listeners go with their sessions."""
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
-        if len(songs) > TOY:
+        if len(songs) > MIN_ROWS_FOR_DELETION:
             played = {song for row in self._sessions for song in row["items"]}
             unplayed = [song for song in songs if song not in played]
             candidates = unplayed or songs
-            self._catalogue.withdraw(
-                random.sample(candidates, min(len(candidates), self._some(GONE_SONGS, len(songs), random)))
+            self._catalogue.delete_songs(
+                random.sample(
+                    candidates, min(len(candidates), self._count_of_share(DELETED_SONGS, len(songs), random))
+                )
             )
-        if len(listeners) > TOY:
-            left = random.sample(listeners, self._some(GONE_LISTENERS, len(listeners), random))
+        if len(listeners) > MIN_ROWS_FOR_DELETION:
+            left = random.sample(listeners, self._count_of_share(DELETED_LISTENERS, len(listeners), random))
             for listener in left:
-                self._listeners.leave(listener)
+                self._listeners.delete_listener(listener)
             self._sessions = [row for row in self._sessions if row["user_id"] not in left]
-        if len(self._sessions) > TOY:
+        if len(self._sessions) > MIN_ROWS_FOR_DELETION:
             gone = set(
                 random.sample(
-                    range(len(self._sessions)), self._some(GONE_SESSIONS, len(self._sessions), random)
+                    range(len(self._sessions)),
+                    self._count_of_share(DELETED_SESSIONS, len(self._sessions), random),
                 )
             )
             self._sessions = [row for at, row in enumerate(self._sessions) if at not in gone]
 
-    def _prolong(self, moments: Moments, random: Random) -> None:
+    def _extend_session(self, moments: TimeSpan, random: Random) -> None:
         """Correct one session of the days before: a song that was played was not written down."""
-        today = stamp(moments.start)
+        today = format_timestamp(moments.start)
         earlier = [at for at, row in enumerate(self._sessions) if row["created_at"] < today]
         if earlier:
             at = random.choice(earlier)
             row = self._sessions[at]
-            heard = self._listeners.heard[row["user_id"]]
+            heard = self._listeners.played[row["user_id"]]
             missed = random.choice([song for song in heard if song not in row["items"]] or row["items"])
             items = list(dict.fromkeys([*row["items"], missed]))
-            self._sessions[at] = {**row, "items": items, "updated_at": stamp(moments.draw(random))}
+            self._sessions[at] = {
+                **row,
+                "items": items,
+                "updated_at": format_timestamp(moments.draw_time(random)),
+            }
 
-    def _some(self, share: float, rows: int, random: Random) -> int:
-        return by_chance(share, rows, random) if self._calm else some(share, rows)
+    def _count_of_share(self, share: float, rows: int, random: Random) -> int:
+        return share_on_average(share, rows, random) if self._calm else share_at_least_one(share, rows)
 
     def _publish(self) -> None:
         tables = (tuple(self._catalogue.rows.values()), tuple(self._listeners.rows.values()))
         self._version += 1
-        self._jukebox: Jukebox | None = None
+        self._jukebox: SongSampler | None = None
         self._snapshot = Snapshot(
             self._version, dict(zip(RESOURCES, (*tables, tuple(self._sessions)), strict=True))
         )
 
-    def _jukebox_now(self) -> Jukebox:
+    def _current_sampler(self) -> SongSampler:
         if self._jukebox is None:
-            self._jukebox = Jukebox(self._catalogue)
+            self._jukebox = SongSampler(self._catalogue)
         return self._jukebox
 
     def _midnight(self, day: int) -> datetime:
@@ -252,11 +272,11 @@ class World:
         return np.random.default_rng((self.seed, self._generation, day, stream))
 
 
-def some(share: float, rows: int) -> int:
+def share_at_least_one(share: float, rows: int) -> int:
     """So many of the rows, and at least one."""
     return max(1, math.ceil(share * rows))
 
 
-def by_chance(share: float, rows: int, random: Random) -> int:
+def share_on_average(share: float, rows: int, random: Random) -> int:
     """So many of the rows on the mean, whole numbers next to it."""
     return math.floor(share * rows + random.random())

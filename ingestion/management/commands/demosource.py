@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ingestion.demo.faults.spec import describe_faults, parse_faults
 from ingestion.demo.server import DemoServer
-from ingestion.demo.source import PagesSource, Source
+from ingestion.demo.source import RecordedSource, Source
 from ingestion.demo.world.world import World
 
 MOST_PORTS = 65_535
@@ -87,13 +87,13 @@ class Command(BaseCommand):
             counts = ", ".join(f"{len(rows)} {name}" for name, rows in source.snapshot().tables.items())
             self.stdout.write(f"Demo source at {server.url}: {counts}. Ctrl-C stops.")
             self.stdout.flush()
-            self._live_on(source, options["advance_every"])
+            self._advance_days(source, options["advance_every"])
         self.stdout.write("Demo source stopped.")
 
     def _source(self, options: dict[str, Any]) -> Source:
         if options["pages"]:
-            return PagesSource(options["pages"])
-        world = World.up_to(
+            return RecordedSource(options["pages"])
+        world = World.ending_on(
             # Yesterday: no row lies in the future.
             timezone.now().date() - timedelta(days=1), seed=options["seed"], songs=options["songs"],
             listeners=options["listeners"], days=options["days"],
@@ -102,13 +102,13 @@ class Command(BaseCommand):
             world.advance(options["day"])
         return world
 
-    def _live_on(self, source: Source, every: float | None) -> None:
+    def _advance_days(self, source: Source, every: float | None) -> None:
         forever = threading.Event()
         try:
             while not forever.wait(every):
                 if isinstance(source, World):
                     source.advance()
-                    self.stdout.write(f"Day {source.day}: {source.today}.")
+                    self.stdout.write(f"Day {source.day_number}: {source.today}.")
                     self.stdout.flush()
         except KeyboardInterrupt:
             return

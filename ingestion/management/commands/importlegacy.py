@@ -7,13 +7,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.datasets.legacy import LegacyDatabase, NotLegacy
-from ingestion.management.base import require_tables
-from ingestion.management.progress import TerminalWatch
+from ingestion.datasets.legacy import LegacyDatabase, NotLegacyDatabase
+from ingestion.management.base import require_migrations
+from ingestion.management.progress import IngestionProgressBar
 from ingestion.models import IngestionRun, Song
 from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE, ingest
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
-from ingestion.services import order
+from ingestion.services import ingestion_options
 
 
 class Command(BaseCommand):
@@ -28,16 +28,18 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path, help="The seed's SQLite file, which is only read.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         if Song.objects.exists():
             raise CommandError(
                 "The catalogue holds songs already, which an old database must not overwrite. "
                 "Import into an empty one: set DATABASE_NAME or DATABASE_URL to it and run migrate first."
             )
-        watch = TerminalWatch()
+        watch = IngestionProgressBar()
         try:
-            run = ingest(LegacyDatabase(options["file"]), order(trigger=IngestionRun.Trigger.LEGACY), watch)
-        except NotLegacy as error:
+            run = ingest(
+                LegacyDatabase(options["file"]), ingestion_options(trigger=IngestionRun.Trigger.LEGACY), watch
+            )
+        except NotLegacyDatabase as error:
             raise CommandError(str(error)) from error
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=LOCKED_EXIT_CODE) from busy

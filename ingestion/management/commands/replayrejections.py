@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from ingestion.models import Rejection
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
-from ingestion.services import replay_now
+from ingestion.services import replay_open_rejections
 
 
 class Command(BaseCommand):
@@ -18,9 +18,9 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
-        require_tables()
+        require_migrations()
         try:
-            taken = replay_now()
+            taken = replay_open_rejections()
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=3) from busy
         left = Rejection.objects.filter(resolved_at=None).count()

@@ -9,19 +9,19 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from ingestion.management.base import require_tables
-from ingestion.management.progress import Difference, line_of
+from ingestion.management.base import require_migrations
+from ingestion.management.progress import DryRunDiff, format_change
 from ingestion.models import IngestionRun
 from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import ingest_now
 from ingestion.source.errors import without_secrets
 
-REPORTED = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
+REPORT_FIELDS = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
             "incoherent_times", "latency_p50", "latency_p95", "latency_max", "seconds", "errors")  # fmt: skip
 
-NEW_CATALOGUE = (
+CATALOGUE_RESET_NOTICE = (
     "This is another catalogue: what was learnt of the old one is not used any more, and popular songs are "
     "recommended until a model is trained: python manage.py retrain"
 )
@@ -70,37 +70,39 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         logging.captureWarnings(True)
-        watch = Difference(show_personal=options["show_personal_data"])
+        watch = DryRunDiff(show_personal=options["show_personal_data"])
         try:
             run = ingest_now(watch, dry_run=options["dry_run"], accept_reset=options["accept_reset"])
         except AlreadyRunning as busy:
-            self._tell_locked(busy, as_json=options["json"])
+            self._print_locked(busy, as_json=options["json"])
             sys.exit(LOCKED_EXIT_CODE)
         finally:
             watch.close()
         if options["json"]:
-            self.stdout.write(json.dumps(as_json(run) | ({"changes": watch.changes} if run.dry_run else {})))
+            self.stdout.write(
+                json.dumps(run_as_dict(run) | ({"changes": watch.changes} if run.dry_run else {}))
+            )
         else:
-            self._tell(run, watch)
+            self._print_run(run, watch)
         code = EXIT_CODES[IngestionRun.Status(run.status)]
         if code:
             sys.exit(code)
 
-    def _tell(self, run: IngestionRun, watch: Difference) -> None:
+    def _print_run(self, run: IngestionRun, watch: DryRunDiff) -> None:
         for change in watch.changes:
-            self.stdout.write(line_of(change))
+            self.stdout.write(format_change(change))
         if run.error:
             self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
         if run.status == IngestionRun.Status.FAILED:
             self.stderr.write(f"The catalogue is as it was. Source: {without_secrets(settings.BASE_URL)}")
         if run.new_catalogue:
-            self.stderr.write(NEW_CATALOGUE)
+            self.stderr.write(CATALOGUE_RESET_NOTICE)
         prefix = "Dry run, nothing written: " if run.dry_run else ""
         self.stdout.write(f"{prefix}{run.summary or 'nothing was read'}.")
 
-    def _tell_locked(self, busy: AlreadyRunning, *, as_json: bool) -> None:
+    def _print_locked(self, busy: AlreadyRunning, *, as_json: bool) -> None:
         if as_json:
             facts = {
                 "run": busy.run.pk,
@@ -113,7 +115,7 @@ class Command(BaseCommand):
             self.stderr.write(str(busy))
 
 
-def as_json(run: IngestionRun) -> dict[str, Any]:
+def run_as_dict(run: IngestionRun) -> dict[str, Any]:
     """A finished run for a program."""
     reports = {report.resource: report for report in run.reports.all()}
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else 0.0
@@ -130,7 +132,7 @@ def as_json(run: IngestionRun) -> dict[str, Any]:
         "peak_memory": run.peak_memory,
         "bytes": run.bytes,
         "resources": {
-            resource: {name: getattr(report, name) for name in REPORTED}
+            resource: {name: getattr(report, name) for name in REPORT_FIELDS}
             for resource, report in reports.items()
         },
     }

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from ingestion.management.base import require_tables
-from ingestion.management.progress import TerminalWatch
+from ingestion.management.base import require_migrations
+from ingestion.management.progress import IngestionProgressBar
 from ingestion.models import IngestionRun
-from ingestion.schedules import next_due, serve, sync_timetable
-from ingestion.services import forget_now, ingest_now, round_of_the_watchdog
+from ingestion.schedules import next_due, run_scheduler, sync_timetable
+from ingestion.services import delete_expired_rows, ingest_now, run_watchdog
 from ingestion.source.errors import without_secrets
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
-        require_tables()
+        require_migrations()
         stop = Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             self._say(
                 f"Scheduler started: {self._plan()}, from {without_secrets(settings.BASE_URL)}. Ctrl-C stops."
             )
-            serve(self._ingest, stop, look=round_of_the_watchdog)
+            run_scheduler(self._ingest, stop, on_tick=run_watchdog)
         except KeyboardInterrupt:
             stop.set()
         self._say("Scheduler stopped.")
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _ingest(self, slot: str) -> IngestionRun:
-        watch = TerminalWatch()
+        watch = IngestionProgressBar()
         try:
             run = ingest_now(watch, trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
         finally:
@@ -59,5 +59,5 @@ class Command(BaseCommand):
         )
         self.stdout.flush()
         # Without Beat nobody else does it; once after each day's run.
-        forget_now(timezone.now())
+        delete_expired_rows(timezone.now())
         return run

@@ -6,11 +6,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from ingestion.models import Notification
-from ingestion.services import try_alerts
+from ingestion.services import send_test_alerts
 
-HOW_TO = """No channel is configured, so nobody is told when something goes wrong. Set one or more of these:
+NO_CHANNEL_HELP = """No channel is configured, so nobody is notified when something goes wrong.
+Set one or more of these:
   ALERT_EMAILS=ada@example.org,bob@example.org
     and the mail server: EMAIL_URL=smtp+tls://user:password@mail.example.org:587
   SLACK_WEBHOOK_URL=https://hooks.slack.com/services/...
@@ -32,14 +33,14 @@ class Command(BaseCommand):
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
-        require_tables()
-        tried = try_alerts(timezone.now())
+        require_migrations()
+        tried = send_test_alerts(timezone.now())
         if not tried:
-            raise CommandError(HOW_TO)
+            raise CommandError(NO_CHANNEL_HELP)
         for message in tried:
             self.stdout.write(f"{message.channel}: {_result(message)}")
         sent = Notification.State.SENT
-        failed = [message for message in tried if message.state != sent or _prints(message)]
+        failed = [message for message in tried if message.state != sent or _is_only_printed(message)]
         if failed:
             raise CommandError(f"{len(failed)} of {len(tried)} channels failed.")
 
@@ -47,8 +48,8 @@ class Command(BaseCommand):
 def _result(message: Notification) -> str:
     if message.state != Notification.State.SENT:
         return f"FAILED: {message.error}"
-    return PRINTED if _prints(message) else "sent; look whether it has arrived"
+    return PRINTED if _is_only_printed(message) else "sent; look whether it has arrived"
 
 
-def _prints(message: Notification) -> bool:
+def _is_only_printed(message: Notification) -> bool:
     return message.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")

@@ -9,14 +9,14 @@ from django.db.models.functions import Greatest, TruncDate
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.models import IngestionRun, ListeningHistory, ResourceReport
-from ingestion.monitoring.run_metrics import APPLIED
-from ingestion.schedules import is_switched_off, next_due
+from ingestion.monitoring.run_metrics import APPLIED_STATUSES
+from ingestion.schedules import is_daily_entry_disabled, next_due
 from ingestion.source.schemas import Resource
 
 STALE: Final = "data_stale"
-MUCH: Final = 3  # times the limit
+CRITICAL_FACTOR: Final = 3  # times the limit
 # Where nothing is scheduled: so many days with a run in a week are a habit, which may be missed.
-HABIT: Final = 3
+REGULAR_DAYS_A_WEEK: Final = 3
 WEEK: Final = timedelta(days=7)
 
 
@@ -27,42 +27,42 @@ def data_fresh(now: datetime, limit: timedelta) -> None:
     older than thrice the limit, once it was seen to grow. Where runs are started by hand, and not day by day,
     nothing is stale.
     """
-    brought = brought_in() if _is_regular(now) else {}
+    brought = last_import_times() if _is_regular(now) else {}
     stale = [
         condition
         for resource, at in brought.items()
         if (condition := _stale(resource, at, now, limit)) is not None
     ]
-    incidents.settle(STALE, stale, now, run_id=_last_run())
+    incidents.sync_scope(STALE, stale, now, run_id=_last_run())
 
 
-def brought_in() -> dict[str, datetime]:
+def last_import_times() -> dict[str, datetime]:
     """When each resource's last run was over that took its rows in."""
-    reports = ResourceReport.objects.filter(run__status__in=APPLIED, run__dry_run=False)
+    reports = ResourceReport.objects.filter(run__status__in=APPLIED_STATUSES, run__dry_run=False)
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
 
 def _is_regular(now: datetime) -> bool:
     if next_due(now) is not None:
         return True
-    runs = IngestionRun.objects.filter(status__in=APPLIED, dry_run=False)
+    runs = IngestionRun.objects.filter(status__in=APPLIED_STATUSES, dry_run=False)
     last = runs.first()
     if last is None:
         return False
     week = runs.filter(started_at__gt=last.started_at - WEEK)
-    return week.order_by().values(day=TruncDate("started_at")).distinct().count() >= HABIT
+    return week.order_by().values(day=TruncDate("started_at")).distinct().count() >= REGULAR_DAYS_A_WEEK
 
 
 def _stale(resource: str, brought_in: datetime, now: datetime, limit: timedelta) -> Condition | None:
     if now - brought_in > limit:
-        severity = Severity.CRITICAL if now - brought_in > MUCH * limit else Severity.WARNING
+        severity = Severity.CRITICAL if now - brought_in > CRITICAL_FACTOR * limit else Severity.WARNING
         return _condition(resource, severity, now - brought_in, limit, brought_in)
-    if resource != Resource.LISTENING_HISTORY or _grew_since(now - MUCH * limit):
+    if resource != Resource.LISTENING_HISTORY or _received_new_since(now - CRITICAL_FACTOR * limit):
         return None
     newest = _newest_listening()
-    if newest is None or now - newest <= MUCH * limit:
+    if newest is None or now - newest <= CRITICAL_FACTOR * limit:
         return None
-    return _condition(resource, Severity.WARNING, now - newest, MUCH * limit, brought_in, newest)
+    return _condition(resource, Severity.WARNING, now - newest, CRITICAL_FACTOR * limit, brought_in, newest)
 
 
 def _condition(
@@ -77,17 +77,17 @@ def _condition(
     facts: dict[str, Any] = {
         "age_hours": age / hour, "limit_hours": limit / hour, "brought_in_at": brought_in.isoformat(),
     }  # fmt: skip
-    if is_switched_off():
+    if is_daily_entry_disabled():
         facts["reason"] = "switched_off"
     if newest is not None:
         facts["newest_at"] = newest.isoformat()
     return Condition(f"{STALE}:{resource}", STALE, severity, facts)
 
 
-def _grew_since(moment: datetime) -> bool:
+def _received_new_since(moment: datetime) -> bool:
     """Whether new sessions came since then; a source that sent none after the first run is let be."""
     runs = ResourceReport.objects.filter(
-        resource=Resource.LISTENING_HISTORY, new__gt=0, run__status__in=APPLIED, run__dry_run=False
+        resource=Resource.LISTENING_HISTORY, new__gt=0, run__status__in=APPLIED_STATUSES, run__dry_run=False
     ).order_by("-run_id")
     ends = [at for at in runs.values_list("run__finished_at", flat=True)[:2] if at is not None]
     return len(ends) < 2 or ends[0] > moment
@@ -102,5 +102,5 @@ def _newest_listening() -> datetime | None:
 
 
 def _last_run() -> int | None:
-    last = IngestionRun.objects.filter(status__in=APPLIED, dry_run=False).first()
+    last = IngestionRun.objects.filter(status__in=APPLIED_STATUSES, dry_run=False).first()
     return last.pk if last else None

@@ -9,15 +9,15 @@ from django.db.models import Max, Q
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs import lock
-from ingestion.jobs.heartbeats import is_silent, pulses
+from ingestion.jobs.heartbeats import is_silent, latest_heartbeats
 from ingestion.models import Heartbeat, IngestionRun
-from ingestion.schedules import Due, last_due, next_due
+from ingestion.schedules import DueSlot, last_due_slot, next_due
 
 NOT_STARTED: Final = "run_not_started"
 NOT_FINISHED: Final = "run_not_finished"
 STARTERS: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.SCHEDULER)
 # A trial run and an import of old data bring no day's data in.
-OF_THE_DAY: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
+DAILY_RUNS: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
 
 
 def runs_started(now: datetime, grace: timedelta) -> None:
@@ -26,13 +26,13 @@ def runs_started(now: datetime, grace: timedelta) -> None:
     Nothing is due where the timetable has no entry, or a person has switched it off. While another run holds
     the lock, and where the machine was off, the grace begins when the run could have started.
     """
-    due = last_due(now - grace)
-    started = due and _started(due)
+    due = last_due_slot(now - grace)
+    started = due and _run_for_slot(due)
     if due is None or started:
-        incidents.clear(NOT_STARTED, now, run_id=started.pk if started else None)
+        incidents.resolve(NOT_STARTED, now, run_id=started.pk if started else None)
         return
-    alive = pulses()
-    if lock.running(IngestionRun) or now < _could_start(due, alive, now) + grace:
+    alive = latest_heartbeats()
+    if lock.find_running(IngestionRun) or now < _earliest_possible_start(due, alive, now) + grace:
         return
     coming = next_due(now)
     facts = {
@@ -43,17 +43,17 @@ def runs_started(now: datetime, grace: timedelta) -> None:
     }
     if coming is not None:
         facts["next_due_at"] = coming.isoformat()
-    incidents.report(Condition(NOT_STARTED, NOT_STARTED, Severity.CRITICAL, facts), now)
+    incidents.open_or_update(Condition(NOT_STARTED, NOT_STARTED, Severity.CRITICAL, facts), now)
 
 
 def runs_finished(now: datetime, longest: timedelta) -> None:
     """Report a run that is at work for longer than that; one that has died is marked abandoned at once."""
     with transaction.atomic():
-        lock.abandon_dead(IngestionRun, now)
-    run = lock.running(IngestionRun)
+        lock.abandon_dead_job(IngestionRun, now)
+    run = lock.find_running(IngestionRun)
     if run is None or now - run.started_at <= longest:
         ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING).first()
-        incidents.clear(NOT_FINISHED, now, run_id=ended.pk if ended else None)
+        incidents.resolve(NOT_FINISHED, now, run_id=ended.pk if ended else None)
         return
     facts = {
         "run": run.pk,
@@ -64,16 +64,16 @@ def runs_finished(now: datetime, longest: timedelta) -> None:
         "stage": run.stage,
         "reason": "too_long",
     }
-    incidents.report(Condition(NOT_FINISHED, NOT_FINISHED, Severity.CRITICAL, facts, run.pk), now)
+    incidents.open_or_update(Condition(NOT_FINISHED, NOT_FINISHED, Severity.CRITICAL, facts, run.pk), now)
 
 
-def _started(due: Due) -> IngestionRun | None:
+def _run_for_slot(due: DueSlot) -> IngestionRun | None:
     """The run of this slot, or else the first one after it was due."""
-    runs = IngestionRun.objects.filter(OF_THE_DAY & Q(started_at__gte=due.at) | Q(slot=due.slot))
+    runs = IngestionRun.objects.filter(DAILY_RUNS & Q(started_at__gte=due.at) | Q(slot=due.slot))
     return runs.order_by("pk").first()
 
 
-def _could_start(due: Due, alive: dict[str, Heartbeat], now: datetime) -> datetime:
+def _earliest_possible_start(due: DueSlot, alive: dict[str, Heartbeat], now: datetime) -> datetime:
     """When nothing stood in the run's way any more: no other run, and somebody there to start it."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]

@@ -13,22 +13,31 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from moovitamix.processes import REHEARSED, child, demo_environment, free_port, manage, wait_for, web_server
+from moovitamix.processes import (
+    COMPLETION_MARKER,
+    build_demo_environment,
+    child_process,
+    find_free_port,
+    management_command,
+    wait_for_url,
+    web_server_command,
+)
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
-MOST_WEEKS: Final = 104  # as for rehearse
-NO_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
-ADMIN: Final = "admin"
-NAME_LISTENER: Final = """
+MAX_WEEKS: Final = 104  # as for rehearse
+UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
+ADMIN_USERNAME: Final = "admin"
+FIND_LISTENER_SCRIPT: Final = """
 from ingestion.models import ListeningHistory
 print(ListeningHistory.objects.values_list("user_id", flat=True).first() or 1)
 """
-MAKE_ADMIN: Final = f"""
+CREATE_ADMIN_SCRIPT: Final = f"""
 import os
 from django.contrib.auth.models import User
 admin, _ = User.objects.update_or_create(
-    username={ADMIN!r}, defaults={{"email": "admin@example.org", "is_staff": True, "is_superuser": True}}
+    username={ADMIN_USERNAME!r},
+    defaults={{"email": "admin@example.org", "is_staff": True, "is_superuser": True}}
 )
 admin.set_password(os.environ["DEMO_PASSWORD"])
 admin.save()
@@ -67,28 +76,30 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         # SIGTERM ends it as Ctrl-C does: children are stopped on the way out.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if options["lived"] is not None and not 1 <= options["lived"] <= MOST_WEEKS:
-            raise CommandError(f"--lived is from 1 to {MOST_WEEKS} weeks.")
+        if options["lived"] is not None and not 1 <= options["lived"] <= MAX_WEEKS:
+            raise CommandError(f"--lived is from 1 to {MAX_WEEKS} weeks.")
         try:
             with ExitStack() as running:
-                (self._run_lived if options["lived"] else self._run)(running, options)
+                (self._run_simulated if options["lived"] else self._run_demo)(running, options)
                 if not options["once"]:
                     threading.Event().wait()
         except KeyboardInterrupt:
             self._say("\nStopped. What was made is kept; run the demo again to go on with it.")
 
-    def _run(self, running: ExitStack, options: dict[str, Any]) -> None:
+    def _run_demo(self, running: ExitStack, options: dict[str, Any]) -> None:
         folder = options["folder"].resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        source_port, web_port = free_port(options["source_port"]), free_port(options["web_port"])
+        source_port, web_port = find_free_port(options["source_port"]), find_free_port(options["web_port"])
         source = f"http://127.0.0.1:{source_port}"
-        environment = demo_environment(folder, source)
+        environment = build_demo_environment(folder, source)
 
         self._say(f"1/6  Starting the demo source at {source}: {options['songs']} songs, "
                   f"{options['listeners']} listeners, {options['days']} days.")  # fmt: skip
         log = running.enter_context((folder / "source.log").open("ab"))
-        command = manage("demosource", f"--port={source_port}", *source_arguments(options))
-        wait_for(source, running.enter_context(child(command, environment, log)), folder / "source.log")
+        command = management_command("demosource", f"--port={source_port}", *source_arguments(options))
+        wait_for_url(
+            source, running.enter_context(child_process(command, environment, log)), folder / "source.log"
+        )
 
         self._say(f"2/6  Making the tables in {folder / 'demo.db'}.")
         self._manage(environment, "migrate", "--verbosity=0")
@@ -98,36 +109,37 @@ class Command(BaseCommand):
         self._say("3/6  Ingesting: read every page, check every row, prove that nothing is missing.")
         self._manage(environment, "runingest", may_fail=True)
 
-        key = self._learn(environment, folder)
+        key = self._train(environment, folder)
 
         self._say(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
-        web = self._serve(running, environment, folder, web_port)
-        self._tell(source, web, password, self._request(environment, web, key), folder)
+        web = self._start_web_server(running, environment, folder, web_port)
+        self._print_summary(source, web, password, self._request(environment, web, key), folder)
 
-    def _run_lived(self, running: ExitStack, options: dict[str, Any]) -> None:
-        folder, web_port = options["folder"].resolve() / "lived", free_port(options["web_port"])
+    def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
+        folder, web_port = options["folder"].resolve() / "lived", find_free_port(options["web_port"])
         folder.mkdir(parents=True, exist_ok=True)
         self._say(f"1/2  Living {options['lived']} weeks; twelve take some minutes.")
-        self._live(folder, options["lived"])
+        self._simulate(folder, options["lived"])
         # Nobody plays the source any more: what is there is looked at, and nothing is missed.
         environment = {
-            **demo_environment(folder, NO_SOURCE), "DATABASE_NAME": str(folder / "rehearsal.db"),
+            **build_demo_environment(folder, UNREACHABLE_SOURCE),
+            "DATABASE_NAME": str(folder / "rehearsal.db"),
             "WATCHDOG_IN_WEB": "false",
-        }  # fmt: skip
+        }
         password = self._make_admin(environment, folder)
         self._say(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
-        web = self._serve(running, environment, folder, web_port)
+        web = self._start_web_server(running, environment, folder, web_port)
         self._say(
             f"\nReady.\n"
             f"  the loop     {web}/models/\n"
             f"  the runs     {web}/\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {self._login(password)}\n"
-            f"{_by_hand(folder, 'rehearsal.db')}"
+            f"{_by_hand_hint(folder, 'rehearsal.db')}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
-    def _live(self, folder: Path, weeks: int) -> None:
+    def _simulate(self, folder: Path, weeks: int) -> None:
         """Rehearse, unless as many weeks were lived before."""
         lived = folder / "weeks-lived"
         if lived.exists() and lived.read_text() == str(weeks):
@@ -136,19 +148,21 @@ class Command(BaseCommand):
         for made in ("weeks-lived", "admin-made"):
             (folder / made).unlink(missing_ok=True)
         self._manage(dict(os.environ), "rehearse", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
-        if not (folder / REHEARSED).exists():
+        if not (folder / COMPLETION_MARKER).exists():
             raise CommandError(f"The weeks were not lived to their end; the reason is in {folder}.")
         lived.write_text(str(weeks))
 
-    def _serve(self, running: ExitStack, environment: dict[str, str], folder: Path, port: int) -> str:
+    def _start_web_server(
+        self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
+    ) -> str:
         """The address of the web pages, once they answer."""
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
-        server = running.enter_context(child(web_server(port), environment, log))
-        wait_for(f"{web}/admin/login/", server, folder / "web.log")
+        server = running.enter_context(child_process(web_server_command(port), environment, log))
+        wait_for_url(f"{web}/admin/login/", server, folder / "web.log")
         return web
 
-    def _learn(self, environment: dict[str, str], folder: Path) -> str | None:
+    def _train(self, environment: dict[str, str], folder: Path) -> str | None:
         """Train a model, prepare what it recommends, and make a key to ask for it."""
         self._say(
             "4/6  Training: learn from all but the latest week, measure on that week, learn from it too."
@@ -164,9 +178,12 @@ class Command(BaseCommand):
         if made.exists():
             return None
         password = secrets.token_urlsafe(9)
-        self._manage({**environment, "DEMO_PASSWORD": password}, "shell", "--no-imports", "-c", MAKE_ADMIN)
+        self._manage(
+            {**environment, "DEMO_PASSWORD": password}, "shell", "--no-imports", "-c", CREATE_ADMIN_SCRIPT
+        )
         self._say(
-            f"     Made the web admin's user {ADMIN} with the password {password}, which is kept nowhere."
+            f"     Made the web admin's user {ADMIN_USERNAME} with the password {password}, "
+            "which is kept nowhere."
         )
         # Last: whoever stopped us before has not seen the password, and gets another one next time.
         made.touch()
@@ -177,31 +194,33 @@ class Command(BaseCommand):
         made = folder / "key-made"
         if made.exists():
             return None
-        key = self._said(environment, "apikey", "demo", f"--user={ADMIN}", "--quiet")
+        key = self._command_output(environment, "apikey", "demo", f"--user={ADMIN_USERNAME}", "--quiet")
         self._say(f"     The API key, shown only this once: {key}")
         made.touch()
         return key
 
-    def _said(self, environment: dict[str, str], *arguments: str) -> str:
+    def _command_output(self, environment: dict[str, str], *arguments: str) -> str:
         """The last word of what a command says."""
         done = subprocess.run(  # noqa: S603
-            manage(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
+            management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
             stdout=subprocess.PIPE,
         )  # fmt: skip
         return done.stdout.split()[-1]
 
     def _manage(self, environment: dict[str, str], *arguments: str, may_fail: bool = False) -> None:
-        done = subprocess.run(manage(*arguments), env=environment, cwd=settings.CHECKOUT, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=False
+        )
         if done.returncode and not may_fail:
             raise CommandError(f"`manage.py {arguments[0]}` failed; what it says stands above.")
 
     def _request(self, environment: dict[str, str], web: str, key: str | None) -> str:
         """A command that gets 20 songs for somebody who listens."""
-        listener = self._said(environment, "shell", "--no-imports", "-c", NAME_LISTENER)
+        listener = self._command_output(environment, "shell", "--no-imports", "-c", FIND_LISTENER_SCRIPT)
         path = f"/api/v1/users/{listener}/recommendations/?n=20"
         return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
 
-    def _tell(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
+    def _print_summary(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
         self._say(
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
@@ -211,21 +230,24 @@ class Command(BaseCommand):
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"  the loop     {web}/models/ (three months of it: python3 manage.py demo --lived 12)\n"
-            f"{_by_hand(folder, 'demo.db')}"
+            f"{_by_hand_hint(folder, 'demo.db')}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
     def _login(self, password: str | None) -> str:
         if password:
-            return f"{ADMIN} / {password}  (shown only this once)"
-        return f"{ADMIN}, with the password shown at the first start (lost? `changepassword {ADMIN}` by hand)"
+            return f"{ADMIN_USERNAME} / {password}  (shown only this once)"
+        return (
+            f"{ADMIN_USERNAME}, with the password shown at the first start "
+            f"(lost? `changepassword {ADMIN_USERNAME}` by hand)"
+        )
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
 
 
-def _by_hand(folder: Path, database: str) -> str:
+def _by_hand_hint(folder: Path, database: str) -> str:
     """How to run a command on what is shown, and not on the user's own database."""
     words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
     return f"  by hand      {words} checkdrift   (or any other command)\n"

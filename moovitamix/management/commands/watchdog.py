@@ -14,11 +14,11 @@ from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from ingestion.alerts.incidents import open_incidents
-from ingestion.alerts.messages.render import Text, text_of
-from ingestion.management.base import require_tables
+from ingestion.alerts.messages.render import IncidentText, render_incident
+from ingestion.management.base import require_migrations
 from ingestion.models import Heartbeat, Incident, IngestionRun
-from ingestion.monitoring.watchdog import Round
-from ingestion.services import alert_channels, outage_told, round_of_the_watchdog
+from ingestion.monitoring.watchdog import WatchdogResult
+from ingestion.services import alert_channels, alert_on_database_outage, run_watchdog
 
 CRITICAL_EXIT_CODE: Final = 1
 
@@ -39,57 +39,61 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one object a line")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        with outage_told(timezone.now()):
-            require_tables()
+        with alert_on_database_outage(timezone.now()):
+            require_migrations()
         if options["every"] is None:
-            self._exit(self._look(timezone.now(), as_json=options["json"]))
+            self._exit_if_critical(self._run_round(timezone.now(), as_json=options["json"]))
             return
         if options["every"] <= 0:
             raise CommandError("--every takes a number of seconds above 0")
         stop = Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
-            self._serve(options["every"], stop, as_json=options["json"])
+            self._run_forever(options["every"], stop, as_json=options["json"])
         except KeyboardInterrupt:
             stop.set()
 
-    def _exit(self, critical: int) -> None:
+    def _exit_if_critical(self, critical: int) -> None:
         if critical:
             raise SystemExit(CRITICAL_EXIT_CODE)
 
-    def _serve(self, every: float, stop: Event, *, as_json: bool) -> None:
+    def _run_forever(self, every: float, stop: Event, *, as_json: bool) -> None:
         while not stop.is_set():
             try:
                 close_old_connections()
-                self._look(timezone.now(), as_json=as_json)
+                self._run_round(timezone.now(), as_json=as_json)
             except Error as error:
                 self.stderr.write(f"The database can't be asked ({type(error).__name__}); trying again.")
             stop.wait(every)
 
-    def _look(self, now: datetime, *, as_json: bool) -> int:
+    def _run_round(self, now: datetime, *, as_json: bool) -> int:
         """Make a round and say what is wrong; how many critical incidents are open."""
-        made = round_of_the_watchdog(now)
+        made = run_watchdog(now)
         incidents = list(open_incidents())
-        told = [(incident, text_of(incident, settings.LANGUAGE_CODE)) for incident in incidents]
-        say = _as_json if as_json else _as_text
+        told = [(incident, render_incident(incident, settings.LANGUAGE_CODE)) for incident in incidents]
+        say = _format_json if as_json else _format_text
         self.stdout.write(say(now, made, told))
         self.stdout.flush()
         return sum(incident.severity == Incident.Severity.CRITICAL for incident in incidents)
 
 
-def _as_text(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:
-    looked = f"{len(made.made)} checks were made" if made else "looked at within the last minute"
-    if not told:
+def _format_text(
+    now: datetime, result: WatchdogResult | None, messages: list[tuple[Incident, IncidentText]]
+) -> str:
+    looked = f"{len(result.succeeded)} checks were made" if result else "looked at within the last minute"
+    if not messages:
         lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."]
-        return "\n".join([*lines, *(f"  Not set up yet: {what}" for what in (_not_set_up() if made else []))])
+        return "\n".join(
+            [*lines, *(f"  Not set up yet: {what}" for what in (_missing_parts() if result else []))]
+        )
     lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: not well; {looked}."]
-    for _, text in told:
+    for _, text in messages:
         said = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
         lines += ["", text.subject, indent(said, "  ")]
     return "\n".join(lines)
 
 
-def _not_set_up() -> list[str]:
+def _missing_parts() -> list[str]:
     """What can't be watched, for it was never there, with the command that makes it."""
     missing = []
     if not IngestionRun.objects.exists():
@@ -101,13 +105,15 @@ def _not_set_up() -> list[str]:
     return missing
 
 
-def _as_json(now: datetime, made: Round | None, told: list[tuple[Incident, Text]]) -> str:
-    critical = sum(incident.severity == Incident.Severity.CRITICAL for incident, _ in told)
+def _format_json(
+    now: datetime, result: WatchdogResult | None, messages: list[tuple[Incident, IncidentText]]
+) -> str:
+    critical = sum(incident.severity == Incident.Severity.CRITICAL for incident, _ in messages)
     return json.dumps({
         "checked_at": now.isoformat(),
-        "looked": made is not None,
-        "failed_checks": list(made.failed) if made else [],
-        "well": not told,
+        "looked": result is not None,
+        "failed_checks": list(result.failed) if result else [],
+        "well": not messages,
         "critical": critical,
         "incidents": [
             {
@@ -115,6 +121,6 @@ def _as_json(now: datetime, made: Round | None, told: list[tuple[Incident, Text]
                 "since": incident.opened_at.isoformat(), "subject": text.subject, "what": text.what,
                 "what_to_do": text.what_to_do, "facts": incident.facts,
             }
-            for incident, text in told
+            for incident, text in messages
         ],
     })  # fmt: skip

@@ -8,15 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
 
-from recommender.engine.algorithms.base import _flags, everything, logarithms, popularity, recommend_by
+from recommender.engine.algorithms.base import (
+    _as_bool,
+    all_plays,
+    count_listeners,
+    log_plays,
+    recommend_in_blocks,
+)
 from recommender.engine.algorithms.item_similarity import (
-    NEIGHBOURS,
+    NEIGHBOURS_PER_SONG,
+    binary_plays,
     ease_weights,
-    heard,
     knn_weights,
     rp3_weights,
 )
-from recommender.engine.data import Profiles, Training
+from recommender.engine.data import Profiles, TrainingSet
 
 Weights = csr_array | NDArray[np.float32]
 EASE_KEPT = (
@@ -33,15 +39,15 @@ class Random:
         self.available = available
 
     @classmethod
-    def fit(cls, training: Training) -> Self:
+    def fit(cls, training: TrainingSet) -> Self:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         """As promised by Model; a listener with a key gets the same songs in any company."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
-        return recommend_by(lambda block: self._drawn(block, seed), keyed, n, self.available)
+        return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
-    def _drawn(self, profiles: Profiles, seed: int) -> NDArray[np.float32]:
+    def _random_scores(self, profiles: Profiles, seed: int) -> NDArray[np.float32]:
         keys = np.arange(profiles.n) if profiles.keys is None else profiles.keys
         rows = [
             np.random.default_rng([seed, int(key) % 2**63]).random(len(self.available), dtype=np.float32)
@@ -57,7 +63,7 @@ class Random:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, object]) -> Self:
-        return cls(_flags(arrays["available"]))
+        return cls(_as_bool(arrays["available"]))
 
 
 class Popularity:
@@ -70,15 +76,15 @@ class Popularity:
         self.available = available
 
     @classmethod
-    def fit(cls, training: Training) -> Self:
-        return cls(popularity(everything(training)), training.catalogue.available)
+    def fit(cls, training: TrainingSet) -> Self:
+        return cls(count_listeners(all_plays(training)), training.catalogue.available)
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
         """Shape (profiles.n, n_songs): how many listeners have played the song."""
         return np.repeat(self.listeners[np.newaxis, :], profiles.n, axis=0)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        return recommend_by(self.scores, profiles, n, self.available)
+        return recommend_in_blocks(self.scores, profiles, n, self.available)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         return {"listeners": self.listeners, "available": self.available}
@@ -88,7 +94,7 @@ class Popularity:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, object]) -> Self:
-        return cls(arrays["listeners"].astype(np.float32, copy=False), _flags(arrays["available"]))
+        return cls(arrays["listeners"].astype(np.float32, copy=False), _as_bool(arrays["available"]))
 
 
 class ItemToItem:
@@ -105,12 +111,12 @@ class ItemToItem:
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
         """Shape (profiles.n, n_songs): sums of the weights from the songs heard."""
-        voices = logarithms(profiles.plays) if self.logarithmic else heard(profiles.plays)
+        voices = log_plays(profiles.plays) if self.logarithmic else binary_plays(profiles.plays)
         summed = voices @ self.weights
         return np.asarray(summed.toarray() if issparse(summed) else summed, dtype=np.float32)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        return recommend_by(self.scores, profiles, n, self.available)
+        return recommend_in_blocks(self.scores, profiles, n, self.available)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         if isinstance(self.weights, np.ndarray):
@@ -127,7 +133,7 @@ class ItemToItem:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, object]) -> Self:
-        available = _flags(arrays["available"])
+        available = _as_bool(arrays["available"])
         logarithmic = bool(facts["logarithmic"])
         if "dense" in arrays:
             return cls(arrays["dense"].astype(np.float32, copy=False), available, logarithmic=logarithmic)
@@ -142,8 +148,10 @@ class RP3beta(ItemToItem):
     name = "rp3beta"
 
     @classmethod
-    def fit(cls, training: Training, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS) -> Self:
-        weights = rp3_weights(everything(training), alpha=alpha, beta=beta, k=k)
+    def fit(
+        cls, training: TrainingSet, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
+    ) -> Self:
+        weights = rp3_weights(all_plays(training), alpha=alpha, beta=beta, k=k)
         return cls(weights, training.catalogue.available)
 
 
@@ -153,14 +161,16 @@ class ItemKNN(ItemToItem):
     name = "itemknn"
 
     @classmethod
-    def fit(cls, training: Training, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False) -> Self:
+    def fit(
+        cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
+    ) -> Self:
         """Fit with the settings given; `tuning.fit_knn` finds them.
 
         Args:
             logarithmic: plays count as log(1 + count), rather than all alike.
         """
-        plays = everything(training)
-        voices = logarithms(plays) if logarithmic else heard(plays)
+        plays = all_plays(training)
+        voices = log_plays(plays) if logarithmic else binary_plays(plays)
         weights = knn_weights(voices, shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)
 
@@ -171,12 +181,12 @@ class EASE(ItemToItem):
     name = "ease"
 
     @classmethod
-    def fit(cls, training: Training, *, penalty: float = 60.0) -> Self:
+    def fit(cls, training: TrainingSet, *, penalty: float = 60.0) -> Self:
         """Fit for at most 20 000 songs.
 
         Raises:
             TooManySongs: its matrix is of songs x songs.
             TooFewPlays: nobody has heard anything.
         """
-        dense = ease_weights(everything(training), penalty=penalty)
+        dense = ease_weights(all_plays(training), penalty=penalty)
         return cls(dense, training.catalogue.available)

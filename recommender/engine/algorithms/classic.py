@@ -8,20 +8,20 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.algorithms.base import everything, popularity, rows_of
-from recommender.engine.clustering.affinities import affinities
+from recommender.engine.algorithms.base import all_plays, count_listeners, slice_profiles
+from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
-from recommender.engine.data import Candidates, Profiles, TooFewSongs, Training
-from recommender.engine.features import fit_features, genre_matrix, vocabulary
+from recommender.engine.data import Profiles, ScoredSongs, TooFewSongs, TrainingSet
+from recommender.engine.features import fit_features, genre_matrix, genre_vocabulary
 
-ARRAYS: Final = (
+ARRAY_NAMES: Final = (
     "labels", "artists", "available", "plays", "genre_shares", "points", "centers", "by_cluster",
     "cluster_starts",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Classic:
+class ClassicModel:
     """K-means over what is known of songs; who listens to them plays no part in the clusters.
 
     Attributes:
@@ -52,7 +52,7 @@ class Classic:
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
         """Shape (n, n_clusters), rows sum to 1: own engagement, else favourite genres, else everybody's."""
         base = profiles.plays if profiles.recent is None else profiles.recent
-        own = affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
+        own = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         silent = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
         texts = ["" if profiles.genres is None else profiles.genres[row] for row in silent]
         liked = np.asarray(genre_matrix(texts, self.words) @ self.genre_shares, dtype=np.float64)
@@ -69,29 +69,29 @@ class Classic:
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
-            one = rows_of(profiles, row, row + 1)
-            picks = self._drawn(self._eligible(one), shares[row], n, _chances(one, seed, row))
+            one = slice_profiles(profiles, row, row + 1)
+            picks = self._draw_songs(self._eligible(one), shares[row], n, _seeded_generator(one, seed, row))
             lists[row, : len(picks)] = picks
         return lists
 
-    def candidates(self, profile: Profiles, *, n: int) -> Candidates:
+    def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
         """The songs of `recommend`, none better than another: lists are drawn anew among their clusters."""
         if not profile.plays.nnz:
             nothing = np.empty(0, dtype=np.int32)
-            return Candidates(nothing, nothing.astype(np.float32))
+            return ScoredSongs(nothing, nothing.astype(np.float32))
         songs = self.recommend(profile, n)[0]
         songs = songs[songs >= 0]
-        return Candidates(songs, np.zeros(len(songs), dtype=np.float32))
+        return ScoredSongs(songs, np.zeros(len(songs), dtype=np.float32))
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
         """All 0: within a cluster chance decides alone."""
         return np.zeros(len(songs), dtype=np.float32)
 
-    def explained(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+    def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """The share of each song's cluster, which is what it is drawn by."""
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
-    def similar(self, song: int, *, n: int) -> Candidates:
+    def similar(self, song: int, *, n: int) -> ScoredSongs:
         """The nearest songs of the nearest clusters, and 1 / (1 + distance): 1 for what is just alike."""
         clusters = np.argsort(((self.centers - self.points[song]) ** 2).sum(axis=1), kind="stable")
         sizes = np.cumsum(np.diff(self.cluster_starts)[clusters])
@@ -101,7 +101,7 @@ class Classic:
         songs = np.sort(songs[self.available[songs] & (songs != song)])
         distances = np.sqrt(((self.points[songs] - self.points[song]) ** 2).sum(axis=1))
         nearest = np.argsort(distances, kind="stable")[:n]
-        return Candidates(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
+        return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
 
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
         """Shape (n_songs,): available, and neither heard nor excluded."""
@@ -118,21 +118,23 @@ class Classic:
         places = np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
         return np.asarray(self.by_cluster[places])
 
-    def _drawn(
-        self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, chances: np.random.Generator
+    def _draw_songs(
+        self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
         """A cluster by its share and any song of it, n times, no song twice.
 
         Clusters that the listener has no share of follow, by everybody's plays, when the others are used up.
         """
-        liked = self._raced(eligible, shares, n, chances)
+        liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked
         others = np.where(shares > 0, 0, self.plays)
-        return np.concatenate([liked, self._raced(eligible, others, n - len(liked), chances)])
+        return np.concatenate(
+            [liked, self._draw_by_exponential_race(eligible, others, n - len(liked), random)]
+        )
 
-    def _raced(
-        self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, chances: np.random.Generator
+    def _draw_by_exponential_race(
+        self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
         """The first n songs to arrive, where each cluster sends its songs in any order, one after the other.
 
@@ -145,15 +147,15 @@ class Classic:
         """
         songs = self._members(np.flatnonzero(weights > 0))
         songs = songs[eligible[songs]]
-        songs = songs[np.argsort(self.labels[songs] + chances.random(len(songs)))]
+        songs = songs[np.argsort(self.labels[songs] + random.random(len(songs)))]
         labels, starts, sizes = np.unique(self.labels[songs], return_index=True, return_counts=True)
-        waits = chances.exponential(size=len(songs))
+        waits = random.exponential(size=len(songs))
         ends = np.cumsum(waits)
         since = np.repeat((ends - waits)[starts], sizes)
         return songs[_smallest((ends - since) / np.repeat(weights[labels], sizes), n)]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: getattr(self, name) for name in ARRAYS}
+        return {name: getattr(self, name) for name in ARRAY_NAMES}
 
     def facts(self) -> dict[str, object]:
         return {"name": self.name, "words": self.words}
@@ -162,7 +164,7 @@ class Classic:
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
         """Over the arrays as they are, which may be read-only memory maps: workers share their pages."""
         # Plain views: indexing a memory map makes a memory map each time, at ten times the cost.
-        held: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAYS}
+        held: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}
         return cls(words=list(facts["words"]), **held)
 
 
@@ -175,14 +177,14 @@ def _smallest(values: NDArray[np.float64], n: int) -> NDArray[np.intp]:
     return np.argsort(values, kind="stable")
 
 
-def _chances(profile: Profiles, seed: int, row: int) -> np.random.Generator:
+def _seeded_generator(profile: Profiles, seed: int, row: int) -> np.random.Generator:
     key = row if profile.keys is None else int(profile.keys[0])
     events = [round(float(matrix.sum())) for matrix in (profile.plays, profile.skips) if matrix is not None]
     digest = blake2b(f"classic:{seed}:{key}:{events}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def fit_classic(training: Training, *, n_clusters: int | None = None) -> Classic:
+def fit_classic(training: TrainingSet, *, n_clusters: int | None = None) -> ClassicModel:
     """Group the songs by metadata and sound.
 
     Args:
@@ -198,11 +200,11 @@ def fit_classic(training: Training, *, n_clusters: int | None = None) -> Classic
     wanted = n_clusters or default_n_clusters(catalogue.n_songs)
     clusters = fit_clusters(points, n_clusters=wanted, seed=training.seed)
     labels, number = clusters.labels, clusters.n_clusters
-    listeners = popularity(everything(training))
+    listeners = count_listeners(all_plays(training))
     # A cluster that nobody has played may still be drawn, when all others are used up.
     engaged = np.bincount(labels, weights=listeners, minlength=number) + 1e-9
-    words = vocabulary(catalogue.genres)
-    return Classic(
+    words = genre_vocabulary(catalogue.genres)
+    return ClassicModel(
         labels=labels,
         artists=catalogue.artist_codes(),
         available=catalogue.available,

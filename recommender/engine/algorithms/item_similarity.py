@@ -14,23 +14,23 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.data import EngineError, TooFewPlays
-from recommender.engine.parallel import Begin, at_once
+from recommender.engine.parallel import Submit, submit_inline
 
-NEIGHBOURS = 200  # measured on two sets: 100 loses up to 1 %, 400 gains nothing
+NEIGHBOURS_PER_SONG = 200  # measured on two sets: 100 loses up to 1 %, 400 gains nothing
 BLOCK_PRODUCTS = 4_000_000  # multiplications in a block of rows: about 100 MB at its widest
-MOST_SONGS = 1_000  # one listener of 100 000 songs would alone cost 10^10 multiplications
-PARTED = 100_000  # values whose k largest are found by one call: they fit into a core's own memory
-EASE_SONGS = 20_000  # beyond, its dense matrix no longer fits: 1.6 GB at 20 000 songs
+MOST_SONGS_PER_LISTENER = 1_000  # one listener of 100 000 songs would alone cost 10^10 multiplications
+PARTITION_CELLS = 100_000  # values whose k largest are found by one call: they fit into a core's own memory
+MOST_EASE_SONGS = 20_000  # beyond, its dense matrix no longer fits: 1.6 GB at 20 000 songs
 
 
 class TooManySongs(EngineError):
     """There are too many songs for a method that compares all with all."""
 
 
-Weigh = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
+WeightFunction = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
-def heard(plays: csr_array) -> csr_array:
+def binary_plays(plays: csr_array) -> csr_array:
     """The plays as 1 and nothing, float32, in ascending order within each row."""
     ones = csr_array(plays, dtype=np.float32, copy=True)
     ones.sum_duplicates()
@@ -39,7 +39,7 @@ def heard(plays: csr_array) -> csr_array:
     return ones
 
 
-def bounded(plays: csr_array, most: int = MOST_SONGS) -> csr_array:
+def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
     """The plays with each listener's `most` most played songs only; ties: smaller song index first."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
@@ -51,7 +51,7 @@ def keep_best(
 ) -> csr_array:
     """Each row's k entries that are largest by `by`; columns ascend, ties: smaller column first."""
     values, starts = by(matrix.data), matrix.indptr
-    edges = _edges(values, starts, k)
+    edges = _kth_largest(values, starts, k)
     at_edge = np.repeat(edges, np.diff(starts))
     kept = values > at_edge
     above = np.diff(np.searchsorted(np.flatnonzero(kept), starts))
@@ -65,14 +65,16 @@ def keep_best(
     return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
-def _edges(values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int) -> NDArray[np.float32]:
+def _kth_largest(
+    values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
+) -> NDArray[np.float32]:
     """Each row's k-th largest value; -inf where a row has no more than k."""
     widths = np.diff(indptr)
     edges = np.full(len(widths), -np.inf, dtype=np.float32)
     wide = np.flatnonzero(widths > k)
     # Rows of like width together: padded to the widest of them, many are parted by one call.
     wide = wide[np.argsort(widths[wide], kind="stable")]
-    for batch in np.split(wide, np.flatnonzero(np.diff(np.cumsum(widths[wide]) // PARTED)) + 1):
+    for batch in np.split(wide, np.flatnonzero(np.diff(np.cumsum(widths[wide]) // PARTITION_CELLS)) + 1):
         if not len(batch):
             continue
         width = int(widths[batch[-1]])
@@ -83,7 +85,7 @@ def _edges(values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
     return edges
 
 
-def _best(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def _largest_places(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     if len(values) <= k:
         return np.arange(len(values))
     edge = np.partition(values, len(values) - k)[len(values) - k]
@@ -92,26 +94,28 @@ def _best(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([above, level]))
 
 
-def rp3_weights(plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS) -> csr_array:
+def rp3_weights(
+    plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
+) -> csr_array:
     """Three steps at random, song to listener to song, with popular ends held back.
 
     Source:
         Paudel, Christoffel, Newell and Bernstein, "Updatable, accurate, diverse, and scalable recommendations
         for interactive applications", ACM TiiS 7(1), 2017 (RP3beta).
     """
-    return begin_rp3(plays, at_once, alpha=alpha, beta=beta, k=k)()
+    return submit_rp3_weights(plays, submit_inline, alpha=alpha, beta=beta, k=k)()
 
 
-def begin_rp3(
-    plays: csr_array, begin: Begin, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS
+def submit_rp3_weights(
+    plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
     """`rp3_weights`, begun: a function that brings them."""
-    ones = heard(bounded(plays))
+    ones = binary_plays(limit_songs(plays))
     songs = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     forth = _scaled_rows(csr_array(ones.T), alpha)
     back = _scaled_rows(ones, alpha)
     penalty = np.maximum(songs, 1) ** np.float32(-beta)
-    return _best_products(forth, back, k, lambda rows, columns, values: values * penalty[columns], begin)
+    return _best_products(forth, back, k, lambda rows, columns, values: values * penalty[columns], submit)
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
@@ -123,14 +127,14 @@ def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_a
     Args:
         plays: taken as they are: give 1 and nothing, or logarithms of counts.
     """
-    return begin_knn(plays, at_once, shrink=shrink, k=k)()
+    return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
 
 
-def begin_knn(
-    plays: csr_array, begin: Begin, *, shrink: float = 10.0, k: int = 50
+def submit_knn_weights(
+    plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
     """`knn_weights`, begun: a function that brings them."""
-    kept = csr_array(bounded(plays), dtype=np.float32)
+    kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
 
@@ -139,7 +143,7 @@ def begin_knn(
     ) -> NDArray[np.float32]:
         return np.asarray(values / (norms[rows] * norms[columns] + np.float32(shrink)))
 
-    nearest = _best_products(csr_array(kept.T), kept, k, shrunk, begin)
+    nearest = _best_products(csr_array(kept.T), kept, k, shrunk, submit)
     return lambda: csr_array(nearest().T)
 
 
@@ -153,20 +157,20 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
     Source:
         Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
     """
-    ones = heard(plays)
-    if ones.shape[1] > EASE_SONGS:
-        raise TooManySongs(f"EASE takes at most {EASE_SONGS} songs, not {ones.shape[1]}")
+    ones = binary_plays(plays)
+    if ones.shape[1] > MOST_EASE_SONGS:
+        raise TooManySongs(f"EASE takes at most {MOST_EASE_SONGS} songs, not {ones.shape[1]}")
     if ones.nnz == 0:
         raise TooFewPlays("EASE needs at least one play")
     gram = np.asarray((ones.T @ ones).toarray(order="F"), dtype=np.float32, order="F")
     gram[np.diag_indices_from(gram)] += np.float32(penalty)
-    inverse = _inverted(gram)
+    inverse = _invert_in_place(gram)
     inverse /= -np.diag(inverse).copy()
     np.fill_diagonal(inverse, 0)
     return inverse
 
 
-def _inverted(gram: NDArray[np.float32]) -> NDArray[np.float32]:
+def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
     """The inverse of a positive definite matrix, made in its own place: a second copy would not fit."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
@@ -184,7 +188,7 @@ def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
     """Each row's k largest entries by absolute value, as a sparse matrix."""
     blocks, indptr, width = [], [0], 0
     for row in np.ascontiguousarray(dense):
-        columns = _best(np.abs(row), k)
+        columns = _largest_places(np.abs(row), k)
         columns = columns[row[columns] != 0]
         blocks.append((row[columns], columns.astype(np.int32)))
         width += len(columns)
@@ -203,7 +207,7 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
 
 
 def _best_products(
-    left: csr_array, right: csr_array, k: int, weigh: Weigh, begin: Begin
+    left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
 ) -> Callable[[], csr_array]:
     """The k largest of each row of `left @ right`, weighed and without the diagonal; a piece a block."""
 
@@ -217,11 +221,11 @@ def _best_products(
         block.eliminate_zeros()
         return keep_best(block, k)
 
-    found = begin([partial(piece, start, stop) for start, stop in _blocks(left, right)])
-    return lambda: _stacked(found(), (left.shape[0], right.shape[1]))
+    found = submit([partial(piece, start, stop) for start, stop in _blocks(left, right)])
+    return lambda: _stack_rows(found(), (left.shape[0], right.shape[1]))
 
 
-def _stacked(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
+def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
     """The rows of the blocks, one block under the other."""
     data = np.concatenate([block.data for block in blocks])
     indices = np.concatenate([block.indices.astype(np.int32, copy=False) for block in blocks])

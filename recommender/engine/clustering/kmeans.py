@@ -15,19 +15,26 @@ from recommender.engine.data import TooFewSongs
 
 # Up to here all songs take part in every iteration; beyond, a sample finds the centres, and all songs then
 # move them a few times: as good as iterating over all, at a sixth of the time (python -m benchmarks train).
-SAMPLE: Final = 40_000
-SAMPLE_A_CLUSTER: Final = 100
+SAMPLE_SIZE: Final = 40_000
+SAMPLE_PER_CLUSTER: Final = 100
 # Later steps move a sample's centres by less than the steps over all songs do.
-STEPS: Final = 30
-SEEDED: Final = 4  # k-means++ looks at every fourth point of the sample: as good, at a quarter of the time
-ALL_STEPS: Final = 300
-LAST_STEPS: Final = 3
-MOST: Final = 400
-FEWEST_SONGS: Final = 20
-SAME: Final = 0.5  # of two groups' songs together: shared by so many, they are the same group
-BLOCK: Final = 5_000  # points x 400 distances: they fit into a core's own memory
+SAMPLE_STEPS: Final = 30
+SEEDING_STRIDE: Final = (
+    4  # k-means++ looks at every fourth point of the sample: as good, at a quarter of the time
+)
+MAX_ITERATIONS: Final = 300
+FINAL_STEPS: Final = 3
+MOST_CLUSTERS: Final = 400
+FEWEST_SONGS_PER_CLUSTER: Final = 20
+SAME_CLUSTER_OVERLAP: Final = 0.5  # of two groups' songs together: shared by so many, they are the same group
+BLOCK_POINTS: Final = 5_000  # points x 400 distances: they fit into a core's own memory
 # Measures that compare groups with one another.
-OF_SEVERAL: Final = ("silhouette_micro", "silhouette_macro", "davies_bouldin", "calinski_harabasz")
+MULTI_CLUSTER_MEASURES: Final = (
+    "silhouette_micro",
+    "silhouette_macro",
+    "davies_bouldin",
+    "calinski_harabasz",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Clusters:
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.int32]:
         """Shape (n_points,): the nearest centre of each, the first of equally near ones."""
-        return nearest(points, self.centers)[0]
+        return assign_nearest(points, self.centers)[0]
 
 
 def default_n_clusters(n_songs: int) -> int:
@@ -60,11 +67,11 @@ def default_n_clusters(n_songs: int) -> int:
 
     200 of 10 000: with 71 or 100 the draw reached fewer songs, with 400 it lost accuracy (docs/decisions.md).
     """
-    return max(1, min(MOST, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS))
+    return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
 
 
 def fit_clusters(
-    points: NDArray[np.float32], *, n_clusters: int, seed: int, start: NDArray[np.int32] | None = None
+    points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
     """Group points by k-means++ and Lloyd's iterations.
 
@@ -88,62 +95,62 @@ def fit_clusters(
     points = np.ascontiguousarray(points, dtype=np.float32) + np.float32(0)
     # One thread: sums that several threads share come out different in the last bit from run to run.
     with threadpool_limits(1):
-        centers = _centers(points, n_clusters, seed, start)
-        labels, squares = nearest(points, centers)
+        centers = _fit_centers(points, n_clusters, seed, start_labels)
+        labels, squares = assign_nearest(points, centers)
     used, places = np.unique(labels, return_inverse=True)
     total = float(squares.sum(dtype=np.float64))
     return Clusters(centers[used], total, places.astype(np.int32), np.sqrt(squares))
 
 
-def _centers(
-    points: NDArray[np.float32], n_clusters: int, seed: int, start: NDArray[np.int32] | None
+def _fit_centers(
+    points: NDArray[np.float32], n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
-    size = max(SAMPLE, SAMPLE_A_CLUSTER * n_clusters)
+    size = max(SAMPLE_SIZE, SAMPLE_PER_CLUSTER * n_clusters)
     if len(points) <= size:
-        wanted = min(n_clusters, _distinct(points, n_clusters))
-        fitted = KMeans(wanted, n_init=1, max_iter=ALL_STEPS, random_state=seed).fit(points)
+        wanted = min(n_clusters, _count_distinct(points, n_clusters))
+        fitted = KMeans(wanted, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed).fit(points)
         return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
-    if start is not None and int(start.max()) + 1 == n_clusters:
-        centers = centres_of(points, start, n_clusters)[0].astype(np.float32)
+    if start_labels is not None and int(start_labels.max()) + 1 == n_clusters:
+        centers = cluster_means(points, start_labels, n_clusters)[0].astype(np.float32)
     else:
         chosen = np.random.default_rng(seed).choice(len(points), size, replace=False)
         centers = _centers_of_sample(points[np.sort(chosen)], n_clusters, seed)
-    for _ in range(LAST_STEPS):
-        centers = _moved(points, centers)
+    for _ in range(FINAL_STEPS):
+        centers = _lloyd_step(points, centers)
     return centers
 
 
 def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
-    few = sample[::SEEDED]
-    if _distinct(few, n_clusters) < n_clusters:
+    few = sample[::SEEDING_STRIDE]
+    if _count_distinct(few, n_clusters) < n_clusters:
         few = sample
-    wanted = min(n_clusters, _distinct(few, n_clusters))
+    wanted = min(n_clusters, _count_distinct(few, n_clusters))
     centers, _ = kmeans_plusplus(few, wanted, random_state=seed)
-    for _ in range(STEPS):
-        centers = _moved(sample, centers)
+    for _ in range(SAMPLE_STEPS):
+        centers = _lloyd_step(sample, centers)
     return np.asarray(centers)
 
 
-def nearest(
+def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The nearest centre of each point, and the squared distance to it; shape (n_points,) each."""
-    labels = _labels(points, centers)
+    labels = _nearest_labels(points, centers)
     squares = np.empty(len(points), dtype=np.float32)
-    for start in range(0, len(points), BLOCK):
-        block = slice(start, start + BLOCK)
+    for start in range(0, len(points), BLOCK_POINTS):
+        block = slice(start, start + BLOCK_POINTS)
         # Exact, for the difference of large squares loses what lies near.
         squares[block] = ((points[block] - centers[labels[block]]) ** 2).sum(axis=1)
     return labels, squares
 
 
-def centres_of(
+def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """The mean of each group's points, 0 for a group without any, and how many they are."""
     sums = np.zeros((n_clusters, points.shape[1]))
-    for start in range(0, len(points), BLOCK):
-        block, groups = points[start : start + BLOCK], labels[start : start + BLOCK]
+    for start in range(0, len(points), BLOCK_POINTS):
+        block, groups = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
         # A product of sparse rows: a twentieth of the time of sorting the points by group.
         cells = (np.ones(len(block)), (groups, np.arange(len(block))))
         sums += csr_array(cells, shape=(n_clusters, len(block))) @ block.astype(np.float64)
@@ -151,7 +158,7 @@ def centres_of(
     return sums / np.maximum(sizes, 1)[:, np.newaxis], sizes
 
 
-def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
+def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
     """How well the groups hold together; JSON can hold it. None where a measure says nothing (one group).
 
     Inertia a song; R2 = 1 - inertia / total sum of squares; simplified silhouette: (b - a) / max(a, b), a
@@ -179,7 +186,7 @@ def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
         "p99_distance": float(np.quantile(clusters.distances, 0.99)),
     }
     if k < 2:
-        return found | {"worst": []} | dict.fromkeys(OF_SEVERAL)
+        return found | {"worst": []} | dict.fromkeys(MULTI_CLUSTER_MEASURES)
     each = silhouettes(points, clusters)
     sizes = np.bincount(clusters.labels, minlength=k)
     by_group = np.bincount(clusters.labels, weights=each, minlength=k) / np.maximum(sizes, 1)
@@ -194,18 +201,18 @@ def cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
     }
 
 
-def outside(points: NDArray[np.float32], centers: NDArray[np.float32], p99_distance: float) -> float:
+def share_outside(points: NDArray[np.float32], centers: NDArray[np.float32], p99_distance: float) -> float:
     """Share of the points further from their centre than 99 % of the songs learnt from; NaN without points.
 
     About .01 of songs like those; more where new songs are of a kind that no group holds.
     """
     if not len(points):
         return float("nan")
-    return float((np.sqrt(nearest(points, centers)[1]) > p99_distance).mean())
+    return float((np.sqrt(assign_nearest(points, centers)[1]) > p99_distance).mean())
 
 
-def match_ids(
-    previous: NDArray[np.int32],
+def match_cluster_ids(
+    previous_labels: NDArray[np.int32],
     labels: NDArray[np.int32],
     previous_ids: NDArray[np.int32],
     *,
@@ -227,21 +234,21 @@ def match_ids(
         Kuhn, "The Hungarian method for the assignment problem", 1955.
     """
     shared = np.zeros((len(previous_ids), n_clusters), dtype=np.int64)
-    both = (previous >= 0) & (labels >= 0)
-    np.add.at(shared, (previous[both], labels[both]), 1)
-    old_sizes = np.bincount(previous[previous >= 0], minlength=len(previous_ids))[:, np.newaxis]
+    both = (previous_labels >= 0) & (labels >= 0)
+    np.add.at(shared, (previous_labels[both], labels[both]), 1)
+    old_sizes = np.bincount(previous_labels[previous_labels >= 0], minlength=len(previous_ids))[:, np.newaxis]
     new_sizes = np.bincount(labels[labels >= 0], minlength=n_clusters)[np.newaxis, :]
     overlap = shared / np.maximum(old_sizes + new_sizes - shared, 1)
     ids = np.full(n_clusters, -1, dtype=np.int32)
     for old, new in zip(*linear_sum_assignment(-overlap), strict=True):
-        if overlap[old, new] >= SAME:
+        if overlap[old, new] >= SAME_CLUSTER_OVERLAP:
             ids[new] = previous_ids[old]
     fresh = ids < 0
     ids[fresh] = np.arange(next_id, next_id + int(fresh.sum()))
     return ids
 
 
-def _distinct(points: NDArray[np.float32], enough: int) -> int:
+def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
     """How many different points there are, counted no further than needed."""
     seen: set[bytes] = set()
     for point in points:
@@ -251,20 +258,20 @@ def _distinct(points: NDArray[np.float32], enough: int) -> int:
     return len(seen)
 
 
-def _moved(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
+def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
     """One of Lloyd's steps over all points; a centre that has lost all of its points stays where it is."""
-    means, sizes = centres_of(points, _labels(points, centers), len(centers))
+    means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 
 
-def _labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int32]:
+def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int32]:
     """The nearest centre of each point, the first of equally near ones."""
     labels = np.empty(len(points), dtype=np.int32)
     of_centers, doubled = (centers**2).sum(axis=1), np.float32(-2) * centers.T
-    for start in range(0, len(points), BLOCK):
-        part = np.asarray(points[start : start + BLOCK], dtype=np.float32) @ doubled
+    for start in range(0, len(points), BLOCK_POINTS):
+        part = np.asarray(points[start : start + BLOCK_POINTS], dtype=np.float32) @ doubled
         part += of_centers
-        labels[start : start + BLOCK] = part.argmin(axis=1)
+        labels[start : start + BLOCK_POINTS] = part.argmin(axis=1)
     return labels
 
 
@@ -272,11 +279,11 @@ def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.f
     """Shape (n_points,): each point's simplified silhouette; there must be two centres or more."""
     each = np.empty(len(points))
     of_centers = (clusters.centers**2).sum(axis=1)
-    for start in range(0, len(points), BLOCK):
-        block = points[start : start + BLOCK]
+    for start in range(0, len(points), BLOCK_POINTS):
+        block = points[start : start + BLOCK_POINTS]
         squares = (block**2).sum(axis=1)[:, np.newaxis] + of_centers - 2 * (block @ clusters.centers.T)
         own, other = np.sqrt(np.maximum(np.partition(squares, 1, axis=1)[:, :2].T, 0))
-        each[start : start + BLOCK] = (other - own) / np.maximum(other, 1e-12)
+        each[start : start + BLOCK_POINTS] = (other - own) / np.maximum(other, 1e-12)
     return each
 
 

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from recommender.engine.data import Catalogue
 
 # Added to counts, so that a word of two songs in a group of three is not the most telling one there is.
-PRIOR: Final = 2.0
+PSEUDO_COUNT: Final = 2.0
 # Of a group's songs, a genre must hold for so many to name it; a genre of nearly all songs names nothing.
 LEAST_SHARE: Final = 0.15
 LEAST_LIFT: Final = 1.25
 # A second genre is named where it holds for half as many songs as the first, and tells something else.
-SECOND: Final = 0.5
+SECOND_GENRE_RATIO: Final = 0.5
 LEAST_DECADE: Final = 0.5
 # In the feature's own standard deviations over all songs, a group's mean must be so far from the middle.
 LEAST_MOOD: Final = 0.5
-EXAMPLES: Final = 5
+MOST_EXAMPLES: Final = 5
 # Feature: what a high mean is called, and a low one; "" where a low one is what most songs have.
 MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "energy": ("energetic", "calm"),
@@ -64,25 +64,30 @@ def name_clusters(
     """
     order = np.argsort(-plays, kind="stable") if plays is not None else np.arange(catalogue.n_songs)
     members = [order[labels[order] == label] for label in range(n_clusters)]
-    genres = _telling([_genres(text) for text in catalogue.genres], members)
-    artists = _telling([[artist] if artist else [] for artist in catalogue.artists], members)
+    genres = _over_represented([_split_genres(text) for text in catalogue.genres], members)
+    artists = _over_represented([[artist] if artist else [] for artist in catalogue.artists], members)
     moods = _moods(catalogue, members)
     decades = [_decade(catalogue.release_years[songs]) for songs in members]
     words = [
-        _words(genres[label], artists[label], moods[label], decades[label]) for label in range(n_clusters)
+        _name_words(genres[label], artists[label], moods[label], decades[label])
+        for label in range(n_clusters)
     ]
     return [
         ClusterName(
-            name, len(songs), genres[label], decades[label], moods[label][:2], songs[:EXAMPLES].tolist()
+            name, len(songs), genres[label], decades[label], moods[label][:2], songs[:MOST_EXAMPLES].tolist()
         )
-        for label, (name, songs) in enumerate(zip(_distinct(words), members, strict=True))
+        for label, (name, songs) in enumerate(zip(_distinct_names(words), members, strict=True))
     ]
 
 
-def _words(genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str) -> list[str]:
+def _name_words(
+    genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
+) -> list[str]:
     """What may be said of a group, the most telling first; a name is made of as many as it takes."""
     named = list(genres)[:2]
-    if len(named) == 2 and (genres[named[1]] < SECOND * genres[named[0]] or _alike(*named)):
+    if len(named) == 2 and (
+        genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
+    ):
         named = named[:1]
     head = " and ".join(named) or (f"{next(iter(artists))} and others" if artists else "mixed")
     rest = [word for word in (*moods[:1], decade, *moods[1:2]) if word]
@@ -90,12 +95,12 @@ def _words(genres: dict[str, float], artists: dict[str, float], moods: list[str]
     return [head[:1].upper() + head[1:], *rest, *known, *moods[2:], *list(genres)[len(named) : 4]]
 
 
-def _alike(one: str, other: str) -> bool:
+def _share_a_word(one: str, other: str) -> bool:
     """Whether one genre's name says the other's: "rock" and "indie rock"."""
     return bool(set(one.split()) & set(other.split()))
 
 
-def _distinct(words: Sequence[Sequence[str]]) -> list[str]:
+def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
     """Names of up to three words, longer where two groups would share one; numbered as a last resort."""
     lengths = [min(3, len(of_one)) for of_one in words]
     while True:
@@ -106,11 +111,11 @@ def _distinct(words: Sequence[Sequence[str]]) -> list[str]:
             for name, length, of_one in zip(names, lengths, words, strict=True)
         ]
         if longer == lengths:
-            return _numbered(names)
+            return _number_duplicates(names)
         lengths = longer
 
 
-def _numbered(names: Iterable[str]) -> list[str]:
+def _number_duplicates(names: Iterable[str]) -> list[str]:
     used: Counter[str] = Counter()
     numbered = []
     for name in names:
@@ -119,21 +124,23 @@ def _numbered(names: Iterable[str]) -> list[str]:
     return numbered
 
 
-def _genres(text: str) -> list[str]:
+def _split_genres(text: str) -> list[str]:
     return list(dict.fromkeys(" ".join(part.split()).casefold() for part in text.split(",") if part.strip()))
 
 
-def _telling(values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]) -> list[dict[str, float]]:
+def _over_represented(
+    values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]
+) -> list[dict[str, float]]:
     """For each group its over-represented values with their shares, the most telling first.
 
     Told by share x log(lift), the lift shrunk towards 1: a value's part of the group's information.
     """
     overall = Counter(value for of_song in values for value in of_song)
     songs = max(1, len(values))
-    return [_telling_of(values, group, overall, songs) for group in members]
+    return [_over_represented_in(values, group, overall, songs) for group in members]
 
 
-def _telling_of(
+def _over_represented_in(
     values: Sequence[Sequence[str]], group: NDArray[np.int64], overall: Counter[str], songs: int
 ) -> dict[str, float]:
     counts = Counter(value for song in group.tolist() for value in values[song])
@@ -141,7 +148,7 @@ def _telling_of(
     for value, count in counts.items():
         usual = overall[value] / songs
         share = count / max(1, len(group))
-        lift = (count + PRIOR * usual) / ((len(group) + PRIOR) * usual)
+        lift = (count + PSEUDO_COUNT * usual) / ((len(group) + PSEUDO_COUNT) * usual)
         everywhere = lift < LEAST_LIFT and len(group) < songs
         if share >= LEAST_SHARE and count > 1 and not everywhere:
             found[value] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)

@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.affinities import affinities, summed_by_cluster
+from recommender.engine.clustering.affinities import cluster_affinities, sum_by_cluster
 from recommender.engine.clustering.kmeans import Clusters, fit_clusters, silhouettes
-from recommender.engine.evaluation.metrics import ENOUGH
+from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 
 # Beyond, a seeded sample of songs finds the centres, and every song then joins its nearest one: 2 to 5 s of
 # a full training, whatever the size of the catalogue (docs/decisions.md).
-SAMPLE: Final = 10_000
-MOST: Final = 64
-STEP: Final = math.sqrt(2)
-STABLE: Final = 0.6
+SAMPLE_SIZE: Final = 10_000
+MOST_CLUSTERS: Final = 64
+GRID_RATIO: Final = math.sqrt(2)
+LEAST_STABILITY: Final = 0.6
 # Half of a listener's shares are everybody's, as half of them are even in a cool draw: without it one play
 # in a group that a listener has never touched would count for more than all others.
-EVERYBODY: Final = 0.5
-UNPLAYED: Final = 0.5  # listeners of a song that nobody has played: it may be played all the same
+POPULARITY_WEIGHT: Final = 0.5
+UNPLAYED_PSEUDOCOUNT: Final = 0.5  # listeners of a song that nobody has played: it may be played all the same
 
 
 @dataclass(frozen=True)
-class Later:
+class HoldoutPlays:
     """What some listeners had played up to a moment, and which other songs they played after it.
 
     Attributes:
@@ -38,14 +38,14 @@ class Later:
     """
 
     recent: csr_array
-    heard: csr_array
-    played: csr_array
+    played_before: csr_array
+    played_after: csr_array
     listeners: NDArray[np.floating]
     skips: csr_array | None = None
 
 
 @dataclass(frozen=True)
-class Scored:
+class ClusterCountScore:
     """One number of groups.
 
     Attributes:
@@ -65,7 +65,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ClusterCountChoice:
     """The number of groups, which rule decided, and all that was compared.
 
     Attributes:
@@ -75,7 +75,7 @@ class Choice:
 
     n_clusters: int
     rule: str
-    scores: tuple[Scored, ...] = ()
+    scores: tuple[ClusterCountScore, ...] = ()
     listeners: int = 0
     songs: int = 0
 
@@ -83,11 +83,13 @@ class Choice:
         """JSON can hold it."""
         return {
             "n_clusters": self.n_clusters, "rule": self.rule, "listeners": self.listeners,
-            "songs": self.songs, "scores": [_rounded(asdict(one)) for one in self.scores],
+            "songs": self.songs, "scores": [_round_floats(asdict(one)) for one in self.scores],
         }  # fmt: skip
 
 
-def choose_k(points: NDArray[np.float32], later: Later, *, default: int, seed: int) -> Choice:
+def choose_n_clusters(
+    points: NDArray[np.float32], holdout: HoldoutPlays, *, default: int, seed: int
+) -> ClusterCountChoice:
     """The smallest number of groups within one standard error of the one that makes later plays likeliest.
 
     Where some of these numbers are stable, one of them. With too few listeners for a likelihood to say
@@ -99,68 +101,72 @@ def choose_k(points: NDArray[np.float32], later: Later, *, default: int, seed: i
             every number up to the grid's end was less likely, and reached fewer songs.
     """
     draws = np.random.default_rng(seed)
-    sample = points if len(points) <= SAMPLE else points[np.sort(draws.permutation(len(points))[:SAMPLE])]
-    found = {k: fit_clusters(sample, n_clusters=k, seed=seed) for k in grid(sample, default)}
-    n = later.played.shape[0]
-    if n >= ENOUGH:
-        each = {k: log_likelihoods(one.predict(points), k, later) for k, one in found.items()}
-        scores = _compared(each, sample, found)
-        asked = [one.n_clusters for one in _near(scores)]
+    sample = (
+        points
+        if len(points) <= SAMPLE_SIZE
+        else points[np.sort(draws.permutation(len(points))[:SAMPLE_SIZE])]
+    )
+    found = {k: fit_clusters(sample, n_clusters=k, seed=seed) for k in n_clusters_grid(sample, default)}
+    n = holdout.played_after.shape[0]
+    if n >= FEWEST_LISTENERS:
+        each = {k: log_likelihoods(one.predict(points), k, holdout) for k, one in found.items()}
+        scores = _score_by_likelihood(each, sample, found)
+        asked = [one.n_clusters for one in _within_standard_error(scores)]
     else:
-        scores = [Scored(k, None, 0.0, 0.0, _silhouette(sample, one)) for k, one in found.items()]
+        scores = [ClusterCountScore(k, None, 0.0, 0.0, _silhouette(sample, one)) for k, one in found.items()]
         asked = [*found]
-    stable = {k: stability(sample, k, seed) for k in asked}
+    stable = {k: measure_stability(sample, k, seed) for k in asked}
     scores = [replace(one, stability=stable.get(one.n_clusters)) for one in scores]
-    number, rule = decided(scores, default, n)
-    return Choice(number, rule, tuple(scores), n, len(sample))
+    number, rule = apply_selection_rule(scores, default, n)
+    return ClusterCountChoice(number, rule, tuple(scores), n, len(sample))
 
 
-def grid(points: NDArray[np.float32], default: int) -> list[int]:
+def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
     """Numbers to try, ascending: each 1.4 times the one before, to min(64, root of n / 2), and `default`.
 
     None is larger than the number of different points.
     """
     distinct = len(np.unique(points, axis=0))
-    most = min(MOST, int(math.sqrt(len(points) / 2)), distinct)
-    steps = range(2, 2 + math.ceil(2 * math.log2(MOST)))
-    numbers = {round(STEP**step) for step in steps} | {most, min(default, distinct)}
+    most = min(MOST_CLUSTERS, int(math.sqrt(len(points) / 2)), distinct)
+    steps = range(2, 2 + math.ceil(2 * math.log2(MOST_CLUSTERS)))
+    numbers = {round(GRID_RATIO**step) for step in steps} | {most, min(default, distinct)}
     return sorted(number for number in numbers if 2 <= number <= most or number == min(default, distinct))
 
 
-def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, later: Later) -> NDArray[np.float64]:
+def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
     """Shape (n,): each listener's mean log-probability of a song played after the moment.
 
     A group is drawn by the listener's affinities, half of them everybody's; a song of it, among those not
     heard, by how many have played it. So more groups must tell the listeners apart better than they
     spread what is known of each too thin.
     """
-    weights = np.asarray(later.listeners, dtype=np.float64) + UNPLAYED
+    weights = np.asarray(holdout.listeners, dtype=np.float64) + UNPLAYED_PSEUDOCOUNT
     masses = np.bincount(labels, weights=weights, minlength=n_clusters)
-    own = affinities(later.recent, labels, n_clusters, later.skips)
-    shares = (1 - EVERYBODY) * own + EVERYBODY * masses / masses.sum()
-    heard = csr_array(later.heard, dtype=np.float64, copy=True)
+    own = cluster_affinities(holdout.recent, labels, n_clusters, holdout.skips)
+    shares = (1 - POPULARITY_WEIGHT) * own + POPULARITY_WEIGHT * masses / masses.sum()
+    heard = csr_array(holdout.played_before, dtype=np.float64, copy=True)
     heard.data = weights[heard.indices]
-    left = np.maximum(masses - summed_by_cluster(heard, labels, n_clusters), 0)
+    left = np.maximum(masses - sum_by_cluster(heard, labels, n_clusters), 0)
     # A group of which all is heard offers nothing; a rest this small is the subtraction's own error.
     shares = np.where(left > 1e-9 * masses, shares, 0)
     shares /= shares.sum(axis=1, keepdims=True)
-    sizes = np.diff(later.played.indptr)
-    rows, songs = np.repeat(np.arange(len(sizes)), sizes), later.played.indices
+    sizes = np.diff(holdout.played_after.indptr)
+    rows, songs = np.repeat(np.arange(len(sizes)), sizes), holdout.played_after.indices
     cells = rows, labels[songs]
     logs = np.log(shares[cells]) + np.log(weights[songs]) - np.log(left[cells])
     return np.asarray(np.bincount(rows, weights=logs, minlength=len(sizes)) / np.maximum(sizes, 1))
 
 
-def stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
+def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
     """How alike two halves of the points, drawn by chance, group all of them: 1 the same, 0 as by chance."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = len(points) // 2
     halves = (np.sort(order[:half]), np.sort(order[half:]))
     one, other = (fit_clusters(points[part], n_clusters=n_clusters, seed=seed) for part in halves)
-    return adjusted_rand(one.predict(points), other.predict(points))
+    return adjusted_rand_index(one.predict(points), other.predict(points))
 
 
-def adjusted_rand(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
+def adjusted_rand_index(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
     """Share of pairs on which two groupings agree, less what chance gives; 1 where they are the same.
 
     Source:
@@ -168,17 +174,19 @@ def adjusted_rand(one: NDArray[np.integer], other: NDArray[np.integer]) -> float
     """
     table = np.zeros((int(one.max(initial=0)) + 1, int(other.max(initial=0)) + 1))
     np.add.at(table, (one, other), 1)
-    together, ours, theirs = (_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
-    by_chance = ours * theirs / max(_pairs(np.array([len(one)])), 1)
+    together, ours, theirs = (_count_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
+    by_chance = ours * theirs / max(_count_pairs(np.array([len(one)])), 1)
     most = (ours + theirs) / 2
     return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
 
 
-def decided(scores: Sequence[Scored], default: int, listeners: int) -> tuple[int, str]:
+def apply_selection_rule(
+    scores: Sequence[ClusterCountScore], default: int, listeners: int
+) -> tuple[int, str]:
     """The number of groups, and which rule decided, in words."""
-    if listeners < ENOUGH:
+    if listeners < FEWEST_LISTENERS:
         return _without_likelihood(scores, default, listeners)
-    near = _near(scores)
+    near = _within_standard_error(scores)
     stable = [one for one in near if _is_stable(one)]
     chosen = min(one.n_clusters for one in stable or near)
     best = min(scores, key=lambda one: one.behind).n_clusters
@@ -189,12 +197,15 @@ def decided(scores: Sequence[Scored], default: int, listeners: int) -> tuple[int
         rule = f"The smallest number within a standard error of {best}, with which what {listeners} "
         rule += "listeners played afterwards is likeliest."
     if stable and len(stable) < len(near):
-        rule += f" Others as near are not stable (below {STABLE:g})."
-    return chosen, rule if stable else f"{rule} None as near is stable (below {STABLE:g})."
+        rule += f" Others as near are not stable (below {LEAST_STABILITY:g})."
+    return chosen, rule if stable else f"{rule} None as near is stable (below {LEAST_STABILITY:g})."
 
 
-def _without_likelihood(scores: Sequence[Scored], default: int, listeners: int) -> tuple[int, str]:
-    few = f"Only {listeners} listeners have played something new afterwards (at least {ENOUGH} are needed)"
+def _without_likelihood(scores: Sequence[ClusterCountScore], default: int, listeners: int) -> tuple[int, str]:
+    few = (
+        f"Only {listeners} listeners have played something new afterwards "
+        f"(at least {FEWEST_LISTENERS} are needed)"
+    )
     stable = [one for one in scores if _is_stable(one)]
     if not stable:
         return default, f"{few}, and no number is stable: as many as the catalogue asks for."
@@ -202,24 +213,24 @@ def _without_likelihood(scores: Sequence[Scored], default: int, listeners: int) 
     return best.n_clusters, f"{few}: the stable number with the best silhouette."
 
 
-def _near(scores: Sequence[Scored]) -> list[Scored]:
+def _within_standard_error(scores: Sequence[ClusterCountScore]) -> list[ClusterCountScore]:
     return [one for one in scores if one.behind <= one.error]
 
 
-def _is_stable(one: Scored) -> bool:
-    return one.stability is not None and one.stability >= STABLE
+def _is_stable(one: ClusterCountScore) -> bool:
+    return one.stability is not None and one.stability >= LEAST_STABILITY
 
 
-def _compared(
+def _score_by_likelihood(
     each: dict[int, NDArray[np.float64]], sample: NDArray[np.float32], found: dict[int, Clusters]
-) -> list[Scored]:
+) -> list[ClusterCountScore]:
     best = max(each.values(), key=lambda values: float(values.mean()))
     scores = []
     for k, values in each.items():
         behind = best - values
         error = float(behind.std(ddof=1)) / math.sqrt(len(behind))
         likelihood, silhouette = float(values.mean()), _silhouette(sample, found[k])
-        scores.append(Scored(k, likelihood, float(behind.mean()), error, silhouette))
+        scores.append(ClusterCountScore(k, likelihood, float(behind.mean()), error, silhouette))
     return scores
 
 
@@ -227,9 +238,9 @@ def _silhouette(points: NDArray[np.float32], clusters: Clusters) -> float:
     return float(silhouettes(points, clusters).mean()) if clusters.n_clusters > 1 else 0.0
 
 
-def _pairs(sizes: NDArray[np.float64]) -> float:
+def _count_pairs(sizes: NDArray[np.float64]) -> float:
     return float((sizes * (sizes - 1) / 2).sum())
 
 
-def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
+def _round_floats(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 5) if isinstance(value, float) else value for name, value in fields.items()}

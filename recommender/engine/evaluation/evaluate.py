@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.data import Model, Profiles
+from recommender.engine.data import Profiles, RecommenderModel
 from recommender.engine.evaluation import metrics
 
-FLOORS: Final = ("popularity", "random")  # below which no version may fall
+FLOOR_BASELINES: Final = ("popularity", "random")  # below which no version may fall
 BOOTSTRAPS: Final = 1_000
 BOOTSTRAP_SEED: Final = 7
 
@@ -36,8 +36,8 @@ class Evaluation:
         }
 
 
-def evaluate(
-    model: Model,
+def evaluate_model(
+    model: RecommenderModel,
     profiles: Profiles,
     test: csr_array,
     *,
@@ -50,10 +50,10 @@ def evaluate(
     Listeners without a test play have no say. Songs heard before are not recommended, and not in `test`
     if they should count as found anew.
     """
-    return of_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
+    return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 
 
-def of_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
+def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
     """The same, of lists already made: shape (n_listeners, n)."""
     each = metrics.ndcg(lists, test)
     counted = np.isfinite(each)
@@ -68,7 +68,7 @@ def of_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.i
     )
 
 
-def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
+def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
     """Ours less theirs, paired by listener, with a 95 % interval by bootstrap; JSON can hold it.
 
     Args:
@@ -84,7 +84,7 @@ def paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, 
     }  # fmt: skip
 
 
-def against_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
+def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
     """A model's NDCG less that of popularity or chance, whichever is better, paired by listener."""
-    floor = max(FLOORS, key=lambda one: each[one].summary()["ndcg"] or 0.0)
-    return {"floor": floor, **paired(each[name].ndcg_each, each[floor].ndcg_each)}
+    floor = max(FLOOR_BASELINES, key=lambda one: each[one].summary()["ndcg"] or 0.0)
+    return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-ENOUGH: Final = 30  # listeners; what fewer of them play is chance
+FEWEST_LISTENERS: Final = 30  # listeners; what fewer of them play is chance
 
 
-def hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
+def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
     """Shape of `lists`, (n_listeners, n): which places hold a song that the listener played in `test`."""
     listeners, places = lists.shape
     songs = test.shape[1]
@@ -30,12 +30,12 @@ def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
     gains = 1 / np.log2(np.arange(lists.shape[1]) + 2)
     reachable = np.minimum(np.diff(test.indptr), lists.shape[1])
     ideal = np.concatenate([[0.0], np.cumsum(gains)])[reachable]
-    return _per_listener((hits(lists, test) * gains).sum(axis=1), ideal)
+    return _per_listener((mark_hits(lists, test) * gains).sum(axis=1), ideal)
 
 
 def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
     """Hits / number of test songs; shape (n_listeners,), NaN without a test play."""
-    return _per_listener(hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
+    return _per_listener(mark_hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
 
 
 def coverage(lists: NDArray[np.int32], n_songs: int) -> float:

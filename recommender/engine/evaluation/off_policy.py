@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_SUPPORT: Final = 0.85
-LEAST_EFFECTIVE: Final = 0.3
+LEAST_EFFECTIVE_SHARE: Final = 0.3
 FEWEST_LISTENERS: Final = 50
 GROSS_HARM: Final = -0.02
-DRAWS: Final = 1_000
+BOOTSTRAPS: Final = 1_000
 QUANTILE: Final = 0.975
 
 
 @dataclass(frozen=True)
-class Estimate:
+class OffPolicyEstimate:
     """Rewards of first places under the new model, and under the one that served.
 
     Attributes:
@@ -35,27 +35,27 @@ class Estimate:
     listeners: int
 
     @property
-    def has_opinion(self) -> bool:
+    def is_reliable(self) -> bool:
         return (
             self.support >= LEAST_SUPPORT
-            and self.effective >= LEAST_EFFECTIVE
+            and self.effective >= LEAST_EFFECTIVE_SHARE
             and self.listeners >= FEWEST_LISTENERS
         )
 
     @property
     def is_gross_harm(self) -> bool:
         """The only thing it may decide: a model that is surely worse by two points is refused."""
-        return self.has_opinion and self.high < GROSS_HARM
+        return self.is_reliable and self.high < GROSS_HARM
 
 
-def estimate(
+def estimate_off_policy(
     rewards: NDArray[np.floating],
     old: NDArray[np.floating],
     new: NDArray[np.floating],
     listeners: NDArray[np.integer],
     *,
     seed: int,
-) -> Estimate:
+) -> OffPolicyEstimate:
     """Self-normalised importance sampling over first places.
 
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
@@ -72,7 +72,7 @@ def estimate(
         Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.
     """
     if not len(rewards):
-        return Estimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+        return OffPolicyEstimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
     weights = np.asarray(new, dtype=np.float64) / np.asarray(old, dtype=np.float64)
     _, owners = np.unique(listeners, return_inverse=True)
     number = int(owners.max()) + 1
@@ -83,14 +83,14 @@ def estimate(
             for of in (weights * rewards, weights, rewards, np.ones(len(weights)))
         ]
     )
-    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=DRAWS)
+    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=BOOTSTRAPS)
     drawn = times.astype(np.float64) @ sums.T
     differences = _ratio(drawn[:, 0], drawn[:, 1]) - _ratio(drawn[:, 2], drawn[:, 3])
     low, high = np.quantile(differences, [1 - QUANTILE, QUANTILE])
     whole = sums.sum(axis=1)
     squares = float((weights**2).sum())
     effective = float(weights.sum()) ** 2 / squares / len(weights) if squares else 0.0
-    return Estimate(
+    return OffPolicyEstimate(
         new=float(_ratio(whole[0], whole[1])), old=float(_ratio(whole[2], whole[3])), low=float(low),
         high=float(high), support=float(weights.mean()), effective=effective, listeners=number,
     )  # fmt: skip

@@ -16,17 +16,17 @@ from recommender.engine.data import Interactions
 def split_at(interactions: Interactions, instant: float) -> tuple[Interactions, Interactions]:
     """The plays before `instant` (seconds since 1970), and those at it or after."""
     late = interactions.at >= instant
-    return _only(interactions, ~late), _only(interactions, late)
+    return _select_plays(interactions, ~late), _select_plays(interactions, late)
 
 
-def latest_share(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
+def split_latest(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
     """The earlier plays, and about this share (0 to 1) of the latest: plays of one instant stay together."""
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
 
 
-def new_songs(later: csr_array, before: csr_array) -> csr_array:
+def plays_of_new_songs(later: csr_array, before: csr_array) -> csr_array:
     """The plays of songs that the same listener had not played before."""
     known = before.copy()
     known.data = np.ones_like(known.data)
@@ -37,6 +37,6 @@ def new_songs(later: csr_array, before: csr_array) -> csr_array:
     return fresh
 
 
-def _only(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:
+def _select_plays(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:
     columns = {name: getattr(interactions, name)[kept] for name in ("listeners", "songs", "at", "count")}
     return replace(interactions, **columns)

@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from recommender.engine.experiments.sequential import ln_e_of_losing, ln_e_of_share, ln_e_of_wins
+from recommender.engine.experiments.sequential import (
+    log_e_value_of_difference,
+    log_e_value_of_losing,
+    log_e_value_of_share,
+)
 
 # Odds beyond a million are told as that; below ten with a digit more.
-LN_MANY: Final = math.log(1e6)
-TEN: Final = 10.0
+LOG_LARGEST_RATIO: Final = math.log(1e6)
+ONE_DECIMAL_BELOW: Final = 10.0
 
 
-class Outcome(StrEnum):
+class DecisionOutcome(StrEnum):
     INVALID = "invalid"
     ROLLBACK = "rollback"
     WAITING = "waiting"
@@ -22,17 +26,17 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-class Kind(StrEnum):
+class ExperimentKind(StrEnum):
     """What is tested: a refresh (same features, same number of clusters), a change, equals, the anchor."""
 
     REFRESH = "refresh"
     CHANGE = "change"
-    EQUALS = "equals"
-    ANCHOR = "anchor"
+    AA_TEST = "equals"
+    HOLDBACK = "anchor"
 
 
 @dataclass(frozen=True)
-class Rules:
+class DecisionRules:
     """What decides. The numbers were chosen by simulation: `python -m benchmarks calibration`.
 
     Attributes:
@@ -68,7 +72,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Coin:
+class AllocationCheck:
     """Something that chance should have decided: how often it did `inside`, of how many, at which share."""
 
     name: str
@@ -78,7 +82,7 @@ class Coin:
 
 
 @dataclass(frozen=True)
-class Guardrail:
+class GuardrailDifference:
     """A measure of the A/B split: the challenger's mean less the champion's, and how far that may be off."""
 
     name: str
@@ -90,7 +94,7 @@ class Guardrail:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ExperimentEvidence:
     """All that a verdict rests on; JSON can hold it.
 
     Attributes:
@@ -114,12 +118,12 @@ class Evidence:
     late_losses: int = 0
     listeners: int = 0
     z: float = 0.0
-    coins: tuple[Coin, ...] = ()
+    coins: tuple[AllocationCheck, ...] = ()
     crossed: float = 0.0
     leaked: int = 0
     hard_failure: str = ""
     gate: bool | None = None
-    guardrails: tuple[Guardrail, ...] = ()
+    guardrails: tuple[GuardrailDifference, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,135 +131,150 @@ class Evidence:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         nested = {
-            "coins": tuple(Coin(**coin) for coin in stored["coins"]),
-            "guardrails": tuple(Guardrail(**rail) for rail in stored["guardrails"]),
+            "coins": tuple(AllocationCheck(**coin) for coin in stored["coins"]),
+            "guardrails": tuple(GuardrailDifference(**rail) for rail in stored["guardrails"]),
         }
         return cls(**{**stored, **nested})
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ExperimentVerdict:
     """What is to be done, and the reason in a sentence."""
 
-    outcome: Outcome
+    outcome: DecisionOutcome
     reason: str
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-USUAL: Final = Rules(equals_days=14)
+DEFAULT_RULES: Final = DecisionRules(equals_days=14)
 
 
-def verdict(evidence: Evidence, rules: Rules = USUAL) -> Verdict:
+def apply_decision_rules(
+    evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
+) -> ExperimentVerdict:
     """The first that applies: invalid, rollback, waiting, promote, reject, inconclusive."""
     found = (
-        _invalid(evidence, rules)
-        or _broken(evidence, rules)
-        or _BY_KIND[Kind(evidence.kind)](evidence, rules)
+        _check_validity(evidence, rules)
+        or _check_safety(evidence, rules)
+        or _RULE_BY_KIND[ExperimentKind(evidence.kind)](evidence, rules)
     )
-    numbers = {"ln_e": round(ln_e_of_wins(evidence.wins, evidence.losses), 6), "z": _rounded(evidence.z)}
-    return Verdict(found[0], found[1], numbers)
+    numbers = {
+        "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
+        "z": _round_finite(evidence.z),
+    }
+    return ExperimentVerdict(found[0], found[1], numbers)
 
 
-Found = tuple[Outcome, str]
+OutcomeAndReason = tuple[DecisionOutcome, str]
 
 
-def _invalid(evidence: Evidence, rules: Rules) -> Found | None:
+def _check_validity(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
     for coin in evidence.coins:
-        if 0 < coin.share < 1 and ln_e_of_share(coin.inside, coin.outside, coin.share) >= math.log(
+        if 0 < coin.share < 1 and log_e_value_of_share(coin.inside, coin.outside, coin.share) >= math.log(
             rules.mismatch
         ):
             of = coin.inside + coin.outside
-            return Outcome.INVALID, (
+            return DecisionOutcome.INVALID, (
                 f"{coin.name}: {coin.inside} of {of} where {coin.share:.0%} was planned. "
                 "The numbers can't be trusted."
             )
     if evidence.leaked:
-        return Outcome.INVALID, f"{evidence.leaked} lists came from an arm whose share is 0."
+        return DecisionOutcome.INVALID, f"{evidence.leaked} lists came from an arm whose share is 0."
     if evidence.crossed > rules.crossed:
-        return Outcome.INVALID, f"{evidence.crossed:.1%} of the listeners were seen in both arms."
+        return DecisionOutcome.INVALID, f"{evidence.crossed:.1%} of the listeners were seen in both arms."
     return None
 
 
-def _broken(evidence: Evidence, rules: Rules) -> Found | None:
+def _check_safety(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
     if evidence.hard_failure:
-        return Outcome.ROLLBACK, evidence.hard_failure
+        return DecisionOutcome.ROLLBACK, evidence.hard_failure
     for rail in evidence.guardrails:
         enough = min(rail.challengers, rail.champions) >= rules.split_listeners
         if evidence.days >= rules.split_days and enough and rail.high < 0:
-            return Outcome.ROLLBACK, (
+            return DecisionOutcome.ROLLBACK, (
                 f"{rail.name} is lower with the challenger: {rail.difference:+.3f} a listener "
                 f"({rail.low:+.3f} to {rail.high:+.3f})."
             )
     return None
 
 
-def _of_refresh(evidence: Evidence, rules: Rules) -> Found:
+def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     score = f"{evidence.wins} rounds won, {evidence.losses} lost by {evidence.listeners} listeners"
     if evidence.days < rules.refresh_days:
-        return Outcome.WAITING, f"Day {evidence.days} of {rules.refresh_days}: {score}."
+        return DecisionOutcome.WAITING, f"Day {evidence.days} of {rules.refresh_days}: {score}."
     few = evidence.listeners < rules.fewest_listeners or evidence.wins + evidence.losses < rules.fewest_rounds
     if not few and evidence.z < rules.refresh_z:
-        return Outcome.REJECT, f"Worse: {score}, z = {evidence.z:.2f}, below {rules.refresh_z}."
+        return DecisionOutcome.REJECT, f"Worse: {score}, z = {evidence.z:.2f}, below {rules.refresh_z}."
     if not few:
-        return Outcome.PROMOTE, f"Not worse: {score}, z = {evidence.z:.2f}."
+        return DecisionOutcome.PROMOTE, f"Not worse: {score}, z = {evidence.z:.2f}."
     if evidence.days < rules.refresh_deadline:
-        return Outcome.WAITING, f"Too few to tell, until day {rules.refresh_deadline}: {score}."
+        return DecisionOutcome.WAITING, f"Too few to tell, until day {rules.refresh_deadline}: {score}."
     # Too little traffic to ever tell: what was measured before any listener saw it has to do.
     if evidence.gate is False:
-        return Outcome.REJECT, f"Too few to tell ({score}); the offline gate is against it."
-    return Outcome.PROMOTE, f"Too few to tell ({score}); the offline gate is for it."
+        return DecisionOutcome.REJECT, f"Too few to tell ({score}); the offline gate is against it."
+    return DecisionOutcome.PROMOTE, f"Too few to tell ({score}); the offline gate is for it."
 
 
-def _of_change(evidence: Evidence, rules: Rules) -> Found:
-    ln_e = ln_e_of_wins(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost, odds {odds_told(ln_e)}"
+def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+    ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost, odds {format_evidence_ratio(ln_e)}"
     if ln_e >= math.log(rules.better) and evidence.losses > evidence.wins:
-        return Outcome.REJECT, f"Worse: {score}."
+        return DecisionOutcome.REJECT, f"Worse: {score}."
     if evidence.days < rules.change_days:
-        return Outcome.WAITING, f"Day {evidence.days} of {rules.change_days}, for novelty wears off: {score}."
+        return (
+            DecisionOutcome.WAITING,
+            f"Day {evidence.days} of {rules.change_days}, for novelty wears off: {score}.",
+        )
     if ln_e >= math.log(rules.better) and evidence.late_wins >= evidence.late_losses:
-        return Outcome.PROMOTE, f"Better: {score}, and not worse in the last {rules.late_days} days."
+        return DecisionOutcome.PROMOTE, f"Better: {score}, and not worse in the last {rules.late_days} days."
     if evidence.days < rules.deadline:
-        return Outcome.WAITING, f"Not decided on day {evidence.days} of {rules.deadline}: {score}."
-    return Outcome.INCONCLUSIVE, f"Not decided in {rules.deadline} days: {score}. It is dropped."
+        return DecisionOutcome.WAITING, f"Not decided on day {evidence.days} of {rules.deadline}: {score}."
+    return DecisionOutcome.INCONCLUSIVE, f"Not decided in {rules.deadline} days: {score}. It is dropped."
 
 
-def _of_equals(evidence: Evidence, rules: Rules) -> Found:
-    ln_e = ln_e_of_wins(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} to {evidence.losses}, odds {odds_told(ln_e)}"
+def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+    ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
+    score = f"{evidence.wins} to {evidence.losses}, odds {format_evidence_ratio(ln_e)}"
     if ln_e >= math.log(rules.better):
         return (
-            Outcome.INVALID,
+            DecisionOutcome.INVALID,
             f"Two arms of the same model differ: {score}. Look for a fault in the serving.",
         )
     if evidence.days < rules.equals_days:
-        return Outcome.WAITING, f"Two arms of the same model: {score}."
-    return Outcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
+        return DecisionOutcome.WAITING, f"Two arms of the same model: {score}."
+    return DecisionOutcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 
-def _of_anchor(evidence: Evidence, rules: Rules) -> Found:
-    ln_e = ln_e_of_losing(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds_told(ln_e)}"
+def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+    ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
+    odds = format_evidence_ratio(ln_e)
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds}"
     if ln_e >= math.log(rules.anchor):
-        return Outcome.ROLLBACK, f"The champion is worse than what served 28 days ago: {score}."
-    return Outcome.WAITING, f"{score}."
+        return DecisionOutcome.ROLLBACK, f"The champion is worse than what served 28 days ago: {score}."
+    return DecisionOutcome.WAITING, f"{score}."
 
 
-_BY_KIND: Final = {
-    Kind.REFRESH: _of_refresh,
-    Kind.CHANGE: _of_change,
-    Kind.EQUALS: _of_equals,
-    Kind.ANCHOR: _of_anchor,
+_RULE_BY_KIND: Final = {
+    ExperimentKind.REFRESH: _decide_refresh,
+    ExperimentKind.CHANGE: _decide_change,
+    ExperimentKind.AA_TEST: _decide_aa_test,
+    ExperimentKind.HOLDBACK: _decide_holdback,
 }
 
 
-def odds_told(ln_e: float) -> str:
+def format_evidence_ratio(ln_e: float) -> str:
     """Odds as people say them, such as 9.2 : 1 or 1 : 15; beyond a million nobody counts."""
-    odds = math.exp(min(abs(ln_e), LN_MANY))
-    number = f"{odds:.1f}" if odds < TEN else f"{odds:,.0f}" if abs(ln_e) < LN_MANY else "over 1,000,000"
+    odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
+    number = (
+        f"{odds:.1f}"
+        if odds < ONE_DECIMAL_BELOW
+        else f"{odds:,.0f}"
+        if abs(ln_e) < LOG_LARGEST_RATIO
+        else "over 1,000,000"
+    )
     return f"{number} : 1" if ln_e >= 0 else f"1 : {number}"
 
 
-def _rounded(value: float) -> float:
+def _round_finite(value: float) -> float:
     """JSON has no infinity."""
     return round(max(-1e9, min(1e9, value)), 6)

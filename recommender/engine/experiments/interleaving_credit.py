@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from recommender.engine.experiments.sequential import z_of_listeners
+from recommender.engine.experiments.sequential import listener_z_score
 
 # More decisive rounds of one list say little that three do not, and would let one evening count for many.
-COUNTED: Final = 3
+MOST_DECISIVE_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)
-class Score:
+class InterleavingCredit:
     """Rounds that count: `wins` of the challenger, `losses` to the champion."""
 
     wins: int = 0
@@ -24,13 +24,13 @@ class Score:
     def balance(self) -> int:
         return self.wins - self.losses
 
-    def __add__(self, other: "Score") -> "Score":
-        return Score(self.wins + other.wins, self.losses + other.losses)
+    def __add__(self, other: "InterleavingCredit") -> "InterleavingCredit":
+        return InterleavingCredit(self.wins + other.wins, self.losses + other.losses)
 
 
-def score_list(
-    songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int], refused: Collection[int]
-) -> Score:
+def credit_list(
+    songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int], disliked: Collection[int]
+) -> InterleavingCredit:
     """A list's first three decisive rounds, in the order of its places.
 
     Places 1 and 2 are a round, 3 and 4 the next; a last place without a second one is none. A round is
@@ -45,32 +45,32 @@ def score_list(
     wins = losses = 0
     for first in range(0, len(songs) - 1, 2):
         liked = [place for place in (first, first + 1) if songs[place] in engaged]
-        liked = [place for place in liked if songs[place] not in refused]
+        liked = [place for place in liked if songs[place] not in disliked]
         if len(liked) != 1:
             continue
         if by_challenger[liked[0]]:
             wins += 1
         else:
             losses += 1
-        if wins + losses == COUNTED:
+        if wins + losses == MOST_DECISIVE_ROUNDS:
             break
-    return Score(wins, losses)
+    return InterleavingCredit(wins, losses)
 
 
-def total(scores: Iterable[Score]) -> Score:
-    return sum(scores, Score())
+def sum_credits(scores: Iterable[InterleavingCredit]) -> InterleavingCredit:
+    return sum(scores, InterleavingCredit())
 
 
-class ListScore(NamedTuple):
+class ListCredit(NamedTuple):
     """One interleaved list that has closed: whose, on which day of the test (from 0), and its rounds."""
 
     listener: int
     day: int
-    score: Score
+    credit: InterleavingCredit
 
 
 @dataclass(frozen=True)
-class Tally:
+class InterleavingTotals:
     """What the lists of a test add up to; names as in `verdicts.Evidence`."""
 
     wins: int
@@ -81,7 +81,7 @@ class Tally:
     z: float
 
 
-def tally(lists: Iterable[ListScore], *, day: int, late_days: int) -> Tally:
+def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
     """Add up.
 
     Lists of one listener are no independent witnesses: z is of the listeners' balances, one value each,
@@ -90,13 +90,13 @@ def tally(lists: Iterable[ListScore], *, day: int, late_days: int) -> Tally:
     Args:
         day: the day it is, from 0; the last `late_days` days before it are late.
     """
-    whole, late = Score(), Score()
+    whole, late = InterleavingCredit(), InterleavingCredit()
     balances: defaultdict[int, int] = defaultdict(int)
     for one in lists:
-        whole += one.score
+        whole += one.credit
         if one.day >= day - late_days:
-            late += one.score
-        if one.score != Score():
-            balances[one.listener] += one.score.balance
-    z = z_of_listeners(np.array(list(balances.values()), dtype=np.float64))
-    return Tally(whole.wins, whole.losses, late.wins, late.losses, len(balances), z)
+            late += one.credit
+        if one.credit != InterleavingCredit():
+            balances[one.listener] += one.credit.balance
+    z = listener_z_score(np.array(list(balances.values()), dtype=np.float64))
+    return InterleavingTotals(whole.wins, whole.losses, late.wins, late.losses, len(balances), z)

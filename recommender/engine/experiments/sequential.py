@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaln
 
 # A coin's prior weighs as much as 40 throws: sharpest at shares that differ from the design's by .1 or so.
-PRIOR: Final = 20.0
+PRIOR_COUNT: Final = 20.0
 ALPHA: Final = 0.05
-SURE: Final = 1e9
-EDGE: Final = 1e-6  # of the shares that are asked about
-HALVINGS: Final = 20  # to a millionth
+LARGEST_Z: Final = 1e9
+SHARE_EDGE: Final = 1e-6  # of the shares that are asked about
+BISECTIONS: Final = 20  # to a millionth
 
 
-def ln_e_of_wins(wins: float, losses: float) -> float:
+def log_e_value_of_difference(wins: float, losses: float) -> float:
     """ln of the e-value against "both win as often"; from ln 20 on they do not, whenever it is looked at.
 
         ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
@@ -25,22 +25,22 @@ def ln_e_of_wins(wins: float, losses: float) -> float:
         Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022
         (arXiv 2011.03567).
     """
-    return ln_e_of_share(wins, losses, 0.5)
+    return log_e_value_of_share(wins, losses, 0.5)
 
 
-def ln_e_of_share(inside: float, outside: float, share: float) -> float:
+def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
     """ln of the e-value against "each falls inside with probability `share`"; 0 < share < 1.
 
         ln E = lnBeta(40 p + n1, 40 (1 - p) + n2) - lnBeta(40 p, 40 (1 - p)) - n1 ln p - n2 ln(1 - p)
 
     Source: as `ln_e_of_wins`. One function for sample ratios, "who picked first" and guardrails' errors.
     """
-    a, b = 2 * PRIOR * share, 2 * PRIOR * (1 - share)
+    a, b = 2 * PRIOR_COUNT * share, 2 * PRIOR_COUNT * (1 - share)
     likelihood = inside * math.log(share) + outside * math.log1p(-share)
     return float(betaln(a + inside, b + outside) - betaln(a, b)) - likelihood
 
 
-def ln_e_of_losing(wins: float, losses: float) -> float:
+def log_e_value_of_losing(wins: float, losses: float) -> float:
     """ln of the one-sided e-value against "wins at least as often as it loses".
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
@@ -48,11 +48,11 @@ def ln_e_of_losing(wins: float, losses: float) -> float:
     I is the regularised incomplete beta function: the posterior chance that it wins less than half. So small
     that it is 0 in doubles: no evidence at all.
     """
-    behind = float(betainc(PRIOR + wins, PRIOR + losses, 0.5))
-    return ln_e_of_wins(wins, losses) + math.log(2 * behind) if behind > 0 else -math.inf
+    behind = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
+    return log_e_value_of_difference(wins, losses) + math.log(2 * behind) if behind > 0 else -math.inf
 
 
-def share_of_wins(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
+def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
     """Between which shares of rounds won the truth lies, at all looks together with probability 1 - alpha.
 
     The shares that `ln_e_of_share` does not refute: .5 is outside exactly when `ln_e_of_wins` decides.
@@ -61,23 +61,23 @@ def share_of_wins(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[
         return 0.0, 1.0
     limit = -math.log(alpha)
     # There the evidence is against nothing: a mixture is never likelier than the likeliest.
-    likeliest = min(max(wins / (wins + losses), EDGE), 1 - EDGE)
+    likeliest = min(max(wins / (wins + losses), SHARE_EDGE), 1 - SHARE_EDGE)
 
     def bound(edge: float) -> float:
         refuted, possible = edge, likeliest
-        for _ in range(HALVINGS):
+        for _ in range(BISECTIONS):
             middle = (refuted + possible) / 2
-            if ln_e_of_share(wins, losses, middle) >= limit:
+            if log_e_value_of_share(wins, losses, middle) >= limit:
                 refuted = middle
             else:
                 possible = middle
         return possible
 
-    return bound(EDGE), bound(1 - EDGE)
+    return bound(SHARE_EDGE), bound(1 - SHARE_EDGE)
 
 
 @dataclass(frozen=True)
-class Interval:
+class DifferenceInterval:
     """A difference of means, and how far it may be off at any time.
 
     Attributes:
@@ -99,7 +99,7 @@ class Interval:
 
 def confidence_sequence(
     treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
-) -> Interval:
+) -> DifferenceInterval:
     """Where the difference of means lies, all days together with probability 1 - alpha, asymptotically.
 
     Args:
@@ -112,16 +112,16 @@ def confidence_sequence(
     """
     if min(len(treated), len(others)) < 2:
         mean = treated.mean() - others.mean() if len(treated) and len(others) else 0.0
-        return Interval(float(mean), math.inf)
+        return DifferenceInterval(float(mean), math.inf)
     n = len(treated) + len(others)
     error = math.sqrt(treated.var(ddof=1) / len(treated) + others.var(ddof=1) / len(others))
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / planned
     factor = 2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha)
     difference = float(treated.mean() - others.mean())
-    return Interval(difference, error * math.sqrt(n) * math.sqrt(factor))
+    return DifferenceInterval(difference, error * math.sqrt(n) * math.sqrt(factor))
 
 
-def adjusted(values: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values less what the same listeners' values before the test explain (CUPED); the mean stays.
 
         Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
@@ -130,15 +130,15 @@ def adjusted(values: NDArray[np.float64], before: NDArray[np.float64]) -> NDArra
         Deng et al., "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
         data", WSDM 2013.
     """
-    spread = before.var() if len(before) else 0.0
+    spread = pre_experiment.var() if len(pre_experiment) else 0.0
     if spread == 0:
         return values
-    theta = ((values - values.mean()) * (before - before.mean())).mean() / spread
-    adjusted_values: NDArray[np.float64] = values - theta * (before - before.mean())
+    theta = ((values - values.mean()) * (pre_experiment - pre_experiment.mean())).mean() / spread
+    adjusted_values: NDArray[np.float64] = values - theta * (pre_experiment - pre_experiment.mean())
     return adjusted_values
 
 
-def z_of_listeners(balances: NDArray[np.float64]) -> float:
+def listener_z_score(balances: NDArray[np.float64]) -> float:
     """Mean balance of wins and losses a listener, over its standard error; 0 where it can't be told.
 
     Where all listeners agree it is SURE: JSON, in which decisions are stored, has no infinity.
@@ -147,5 +147,5 @@ def z_of_listeners(balances: NDArray[np.float64]) -> float:
         return 0.0
     error = balances.std(ddof=1) / math.sqrt(len(balances))
     if error == 0:
-        return math.copysign(SURE, balances[0]) if balances[0] else 0.0
+        return math.copysign(LARGEST_Z, balances[0]) if balances[0] else 0.0
     return float(balances.mean() / error)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-MIXTURES = (0.3, 1.0)  # weight of metadata beside co-listening in the two hybrids
-MATRICES = ("ease", "rp3", "knn")
+HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of metadata beside co-listening in the two hybrids
+NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
 
 
 @dataclass(frozen=True)
-class Parts:
+class MixComponents:
     """The songs as `mix` sees them; every array may be a read-only memory map.
 
     Attributes:
@@ -62,9 +62,9 @@ class Parts:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All arrays by name; a sparse matrix as its three."""
-        held: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in PLAIN}
+        held: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
-            held |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE}
+            held |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
         for name, centre in self.centres.items():
             held |= {f"{name}_centre": centre, f"{name}_products": self.products[name]}
         return held
@@ -78,29 +78,29 @@ class Parts:
         spaces = [name.removesuffix("_centre") for name in arrays if name.endswith("_centre")]
         return cls(
             neighbours={
-                name: _sparse(arrays, name, (n_songs, n_songs))
-                for name in MATRICES
+                name: _sparse_matrix(arrays, name, (n_songs, n_songs))
+                for name in NEIGHBOUR_MATRICES
                 if f"{name}_data" in arrays
             },
             centres={name: arrays[f"{name}_centre"] for name in spaces},
             products={name: arrays[f"{name}_products"] for name in spaces},
-            genres=_sparse(arrays, "genres", (n_songs, n_words)),
-            **{name: arrays[name] for name in PLAIN},
+            genres=_sparse_matrix(arrays, "genres", (n_songs, n_words)),
+            **{name: arrays[name] for name in DENSE_ARRAYS},
         )
 
 
-SPARSE = ("data", "indices", "indptr")
-PLAIN = (
+SPARSE_ARRAYS = ("data", "indices", "indptr")
+DENSE_ARRAYS = (
     "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
     "by_cluster", "cluster_starts", "by_artist", "artist_starts",
 )  # fmt: skip
 
 
-def _sparse(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:
-    data, indices, indptr = (arrays[f"{name}_{part}"] for part in SPARSE)
+def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:
+    data, indices, indptr = (arrays[f"{name}_{part}"] for part in SPARSE_ARRAYS)
     return csr_array((data, indices, indptr), shape=shape, copy=False)
 
 
-def damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
+def popularity_damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a play of each song counts for in the taste: the fourth root holds hits back, not down."""
     return np.maximum(listeners, 1) ** np.float32(-0.25)

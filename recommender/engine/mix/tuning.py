@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
-from recommender.engine.algorithms.base import rows_of, unwanted
+from recommender.engine.algorithms.base import exclusion_mask, slice_profiles
 from recommender.engine.algorithms.baselines import ItemKNN
-from recommender.engine.data import Profiles, Training
+from recommender.engine.data import Profiles, TrainingSet
 from recommender.engine.evaluation.metrics import ndcg
-from recommender.engine.mix.components import Parts
-from recommender.engine.mix.scoring import dense_terms, likely, terms_of, votes_of
-from recommender.engine.mix.terms import NAMES, Known, blended
-from recommender.engine.parallel import two_lanes
+from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.scoring import batch_terms, online_terms, preselect_songs, sum_neighbour_votes
+from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_scores
+from recommender.engine.parallel import two_workers
 
-DEPTH = 20  # places of a list that count, as in the benchmark
+LIST_LENGTH = 20  # places of a list that count, as in the benchmark
 PLAYS_HELD_OUT = 0.1
 KNN_GRID = ((50, 10.0, False), (200, 30.0, True))  # k, shrink, logarithmic: each the best of one measured set
 RIDGE = 1e-3  # keeps terms that say the same from taking huge weights of opposite sign
 HALVES = 2  # of the listeners: what both like is no chance; quarters lose .3 %
-STEPS = (1.0, 0.5, 0.25)  # of a weight's own size; finer steps fit the held-out plays' noise
+STEP_SIZES = (1.0, 0.5, 0.25)  # of a weight's own size; finer steps fit the held-out plays' noise
 LEAST_STEP = 0.1  # so that a weight of 0 can leave it; .02 and .05 lose up to .5 % on a test set
-ROUNDS = 3  # at each step; measured: later rounds gain under .1 %
+ROUNDS_PER_STEP = 3  # at each step; measured: later rounds gain under .1 %
 
 
 @dataclass(frozen=True)
-class Pool:
+class TuningPool:
     """Some listeners' likeliest songs, with all that is needed to rank them under any weights.
 
     Attributes:
@@ -49,14 +49,14 @@ class Pool:
         """Shape (n, m)."""
         return np.asarray(self.base + np.tensordot(weights.astype(np.float32), self.terms, axes=1))
 
-    def rows(self, chosen: NDArray[np.int64]) -> Self:
+    def select_listeners(self, chosen: NDArray[np.int64]) -> Self:
         """The same for some of the listeners."""
         terms = np.ascontiguousarray(self.terms[:, chosen])
         return replace(
             self, terms=terms, base=self.base[chosen], hits=self.hits[chosen], sizes=self.sizes[chosen]
         )
 
-    def spread(self) -> NDArray[np.float64]:
+    def term_scales(self) -> NDArray[np.float64]:
         """Shape (n_terms,): root mean square of each term, which makes weights comparable; never 0."""
         present = np.where(np.isfinite(self.base), self.terms, 0)
         return np.asarray(np.sqrt(np.maximum((present.astype(np.float64) ** 2).mean(axis=(1, 2)), 1e-12)))
@@ -65,54 +65,57 @@ class Pool:
         """Mean NDCG@20 of ranking by `scores`, with binary gains; 0 without listeners."""
         if not len(self.sizes):
             return 0.0
-        depth = min(DEPTH, scores.shape[1])
+        depth = min(LIST_LENGTH, scores.shape[1])
         best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
         hits = np.take_along_axis(self.hits, np.take_along_axis(best, order, axis=1), axis=1)
-        discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
-        ideal = np.cumsum(discounts)[np.minimum(self.sizes, DEPTH) - 1]
+        discounts = 1 / np.log2(np.arange(2, LIST_LENGTH + 2))
+        ideal = np.cumsum(discounts)[np.minimum(self.sizes, LIST_LENGTH) - 1]
         return float(((hits * discounts[:depth]).sum(axis=1) / ideal).mean())
 
 
-def tune(pool: Pool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The mean of the weights that coordinate ascent reaches, each start on each half of listeners.
 
     One more start is where the songs played are likeliest. NDCG has many summits, each fitted to chance;
     their mean ranks other plays better than the highest of them (measured: + .9 % and + .6 % on two test
     sets). Where a start as it is ranks better yet, it is taken.
     """
-    sizes = pool.spread()
+    sizes = pool.term_scales()
     halves = [
-        pool.rows(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half)) for half in range(HALVES)
+        pool.select_listeners(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half))
+        for half in range(HALVES)
     ]
-    with two_lanes() as begin:
-        climbs = [partial(_summit, part, start, starts[0]) for part in halves for start in (*starts, None)]
+    with two_workers() as begin:
+        climbs = [partial(_climb, part, start, starts[0]) for part in halves for start in (*starts, None)]
         found = begin(climbs)()
         scaled = [weights / max(float((np.abs(weights) * sizes).sum()), 1e-12) for weights in found]
         return max([np.mean(scaled, axis=0), *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
 
 
-def _summit(pool: Pool, start: NDArray[np.float64] | None, first: NDArray[np.float64]) -> NDArray[np.float64]:
+def _climb(
+    pool: TuningPool, start: NDArray[np.float64] | None, first: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """What ascent reaches from a start; None: from the `likeliest` weights, sought from `first`."""
-    return ascend(pool, likeliest(pool, first) if start is None else start)[0]
+    return coordinate_ascent(pool, maximum_likelihood_weights(pool, first) if start is None else start)[0]
 
 
-def ascend(pool: Pool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Change one weight at a time while that raises NDCG; returns the weights and it."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
-    for step in STEPS:
-        for _ in range(ROUNDS):
+    for step in STEP_SIZES:
+        for _ in range(ROUNDS_PER_STEP):
             before = best
             for term in range(len(weights)):
-                weights[term], scores, best = _improved(pool, term, weights[term], step, scores, best)
+                weights[term], scores, best = _try_steps(pool, term, weights[term], step, scores, best)
             if best - before < 1e-4:
                 break
     return weights, best
 
 
-def _improved(
-    pool: Pool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
+def _try_steps(
+    pool: TuningPool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
 ) -> tuple[float, NDArray[np.float32], float]:
     """The term's weight, the scores and the NDCG after the better of a step up and a step down, if any."""
     size = step * max(abs(weight), LEAST_STEP)
@@ -125,7 +128,7 @@ def _improved(
     return chosen
 
 
-def likeliest(pool: Pool, start: NDArray[np.float64]) -> NDArray[np.float64]:
+def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights under which the songs played are likeliest among the pool's; `start` where none was played."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
@@ -133,7 +136,7 @@ def likeliest(pool: Pool, start: NDArray[np.float64]) -> NDArray[np.float64]:
     base, hits = pool.base[rows], pool.hits[rows].astype(np.float32)
     hits /= hits.sum(axis=1, keepdims=True)
     terms = np.where(np.isfinite(base), pool.terms[:, rows], 0)
-    scale = pool.spread()
+    scale = pool.term_scales()
 
     def loss(scaled: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scores = base + np.tensordot((scaled / scale).astype(np.float32), terms, axes=1)
@@ -148,7 +151,7 @@ def likeliest(pool: Pool, start: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(found.x / scale, dtype=np.float64)
 
 
-def split(training: Training) -> tuple[csr_array, csr_array]:
+def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
     """Plays to learn from and plays to tune on: as given, or a seeded tenth of each listener's held out."""
     plays = csr_array(training.plays, dtype=np.float32)
     if training.tuning is not None:
@@ -171,9 +174,9 @@ def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: in
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def fit_knn(training: Training, *, listeners: int = 2_000) -> ItemKNN:
+def fit_tuned_knn(training: TrainingSet, *, listeners: int = 2_000) -> ItemKNN:
     """ItemKNN with the settings, of two, that rank the held-out plays better, fitted on all plays."""
-    plays, tuning = split(training)
+    plays, tuning = split_tuning_plays(training)
     rows = tuning_listeners(plays, tuning, most=listeners, seed=training.seed)
     known = replace(training, plays=plays, tuning=None)
     whole = replace(training, plays=csr_array(plays + tuning), tuning=None)
@@ -184,98 +187,106 @@ def fit_knn(training: Training, *, listeners: int = 2_000) -> ItemKNN:
     def value(settings: tuple[int, float, bool]) -> float:
         k, shrink, logarithmic = settings
         model = ItemKNN.fit(known, k=k, shrink=shrink, logarithmic=logarithmic)
-        return float(ndcg(model.recommend(Profiles(plays[rows]), DEPTH), tuning[rows]).mean())
+        return float(ndcg(model.recommend(Profiles(plays[rows]), LIST_LENGTH), tuning[rows]).mean())
 
     k, shrink, logarithmic = max(KNN_GRID, key=value)
     return ItemKNN.fit(whole, k=k, shrink=shrink, logarithmic=logarithmic)
 
 
-DENSE_SONGS = 30_000  # up to here all songs compete: tuned on likely ones alone, a set of 10 000 loses 2 %
-LOOKED_AT = 2_000  # beyond, as many as a request looks at: to rank them is all that the weights will do
-BLOCK_CELLS = 4_000_000  # listeners x songs at once: 14 terms of 16 MB
-LISTENERS = 100  # in a piece of work
-POOLED = 50  # best songs of the start's blend, and of each of these terms, are kept
+MOST_BATCH_SONGS = (
+    30_000  # up to here all songs compete: tuned on likely ones alone, a set of 10 000 loses 2 %
+)
+PRESELECTED_SONGS = (
+    2_000  # beyond, as many as a request looks at: to rank them is all that the weights will do
+)
+POOL_BLOCK_CELLS = 4_000_000  # listeners x songs at once: 14 terms of 16 MB
+LISTENERS_PER_WORK_ITEM = 100  # in a piece of work
+SONGS_PER_RANKING = 50  # best songs of the start's blend, and of each of these terms, are kept
 POOLED_TERMS = (
     "ease", "ease_weighted", "rp3", "rp3_weighted", "knn", "taste", "hybrid_low", "hybrid", "popularity",
 )  # fmt: skip
-Fold = Callable[[Profiles], Known]
+BuildFeatures = Callable[[Profiles], ListenerFeatures]
 # One listener's songs, their terms (n_terms, m), and what is added to the weighted terms (m,).
-Row = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+PoolRow = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
-def pool_of(
-    parts: Parts,
+def build_pool(
+    components: MixComponents,
     weights: NDArray[np.float64],
-    fold: Fold,
-    training: Training,
-    later: csr_array,
+    build_features: BuildFeatures,
+    training: TrainingSet,
+    holdout: csr_array,
     rows: NDArray[np.int64],
-) -> Pool:
+) -> TuningPool:
     """The pool of the listeners of `rows`; `later` (n_listeners, n_songs) holds what they then played."""
-    profiles = _profiles(training, rows)
-    gather = _dense_rows if parts.n_songs <= DENSE_SONGS else _likely_rows
+    profiles = _training_profiles(training, rows)
+    gather = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 
-    def piece(start: int) -> list[Row]:
-        block = rows_of(profiles, start, start + LISTENERS)
-        return [_kept(row, weights) for row in gather(parts, weights, fold, block)]
+    def piece(start: int) -> list[PoolRow]:
+        block = slice_profiles(profiles, start, start + LISTENERS_PER_WORK_ITEM)
+        return [_keep_best_songs(row, weights) for row in gather(components, weights, build_features, block)]
 
-    with two_lanes() as begin:
-        pieces = begin([partial(piece, start) for start in range(0, profiles.n, LISTENERS)])()
+    with two_workers() as begin:
+        pieces = begin([partial(piece, start) for start in range(0, profiles.n, LISTENERS_PER_WORK_ITEM)])()
     found = [row for rows_of_piece in pieces for row in rows_of_piece]
     width = max(len(songs) for songs, _, _ in found)
-    terms = np.zeros((len(NAMES), len(rows), width), dtype=np.float32)
+    terms = np.zeros((len(TERM_NAMES), len(rows), width), dtype=np.float32)
     base = np.full((len(rows), width), -np.inf, dtype=np.float32)
     hits = np.zeros((len(rows), width), dtype=np.bool_)
     for place, (songs, values, added) in enumerate(found):
         terms[:, place, : len(songs)] = values
         base[place, : len(songs)] = added
-        played = later.indices[later.indptr[rows[place]] : later.indptr[rows[place] + 1]]
+        played = holdout.indices[holdout.indptr[rows[place]] : holdout.indptr[rows[place] + 1]]
         hits[place, : len(songs)] = np.isin(songs, played)
-    return Pool(terms, base, hits, np.diff(later.indptr)[rows].astype(np.int64))
+    return TuningPool(terms, base, hits, np.diff(holdout.indptr)[rows].astype(np.int64))
 
 
-def _dense_rows(parts: Parts, weights: NDArray[np.float64], fold: Fold, profiles: Profiles) -> Iterator[Row]:
+def _batch_rows(
+    components: MixComponents, weights: NDArray[np.float64], build_features: BuildFeatures, profiles: Profiles
+) -> Iterator[PoolRow]:
     """Each listener's row with all songs."""
-    size = max(1, BLOCK_CELLS // parts.n_songs)
+    size = max(1, POOL_BLOCK_CELLS // components.n_songs)
     for start in range(0, profiles.n, size):
-        block = rows_of(profiles, start, start + size)
-        known = fold(block)
-        terms = np.zeros((len(NAMES), block.n, parts.n_songs), dtype=np.float32)
-        for index, term in dense_terms(parts, known, block, np.ones(len(NAMES))):
+        block = slice_profiles(profiles, start, start + size)
+        known = build_features(block)
+        terms = np.zeros((len(TERM_NAMES), block.n, components.n_songs), dtype=np.float32)
+        for index, term in batch_terms(components, known, block, np.ones(len(TERM_NAMES))):
             terms[index] = term
         nothing = np.zeros_like(terms[0])
-        base = blended(parts, known, nothing, slice(None), terms[NAMES.index("genre")])
-        base[unwanted(block, parts.available)] = -np.inf
+        base = blend_scores(components, known, nothing, slice(None), terms[TERM_NAMES.index("genre")])
+        base[exclusion_mask(block, components.available)] = -np.inf
         for row in range(block.n):
             songs = np.flatnonzero(np.isfinite(base[row]))
-            yield songs, terms[:, row, songs] * (1 - known.lean[row]), base[row, songs]
+            yield songs, terms[:, row, songs] * (1 - known.cold_start_weight[row]), base[row, songs]
 
 
-def _likely_rows(parts: Parts, weights: NDArray[np.float64], fold: Fold, profiles: Profiles) -> Iterator[Row]:
+def _online_rows(
+    components: MixComponents, weights: NDArray[np.float64], build_features: BuildFeatures, profiles: Profiles
+) -> Iterator[PoolRow]:
     """Each listener's row with the songs that a request would look at."""
     for row in range(profiles.n):
-        profile = rows_of(profiles, row, row + 1)
-        known = fold(profile)
-        votes = votes_of(parts, known, profile)
-        songs = likely(parts, weights, known, profile, votes, LOOKED_AT)
-        terms = terms_of(parts, known, profile, votes, songs)
+        profile = slice_profiles(profiles, row, row + 1)
+        known = build_features(profile)
+        votes = sum_neighbour_votes(components, known, profile)
+        songs = preselect_songs(components, weights, known, profile, votes, PRESELECTED_SONGS)
+        terms = online_terms(components, known, profile, votes, songs)
         nothing = np.zeros((1, len(songs)), dtype=np.float32)
-        base = blended(parts, known, nothing, songs, terms[[NAMES.index("genre")]])
-        yield songs, terms * (1 - known.lean[0]), base[0]
+        base = blend_scores(components, known, nothing, songs, terms[[TERM_NAMES.index("genre")]])
+        yield songs, terms * (1 - known.cold_start_weight[0]), base[0]
 
 
-def _kept(row: Row, weights: NDArray[np.float64]) -> Row:
+def _keep_best_songs(row: PoolRow, weights: NDArray[np.float64]) -> PoolRow:
     """Of a row the songs that are among the best of the blend or of a term, ascending."""
     songs, terms, base = row
-    each = min(POOLED, len(songs))
+    each = min(SONGS_PER_RANKING, len(songs))
     if not each:
         return row
-    ranked = [weights.astype(np.float32) @ terms, *(terms[NAMES.index(name)] for name in POOLED_TERMS)]
+    ranked = [weights.astype(np.float32) @ terms, *(terms[TERM_NAMES.index(name)] for name in POOLED_TERMS)]
     kept = np.unique(np.concatenate([np.argpartition(-values, each - 1)[:each] for values in ranked]))
     return songs[kept], terms[:, kept], base[kept]
 
 
-def _profiles(training: Training, rows: NDArray[np.int64]) -> Profiles:
+def _training_profiles(training: TrainingSet, rows: NDArray[np.int64]) -> Profiles:
     return Profiles(
         training.plays[rows],
         None if training.recent is None else training.recent[rows],

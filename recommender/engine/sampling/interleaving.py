@@ -8,13 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recommender.engine.sampling.sampler import FLOOR, Offers, Pick, Pool, chance
+from recommender.engine.sampling.sampler import (
+    PROPENSITY_FLOOR,
+    CandidatePool,
+    ClusterOffers,
+    Pick,
+    seeded_uniform,
+)
 
-COIN: Final = "coin"
+FIRST_PICK_SEED: Final = "coin"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InterleavedPick:
     """One place of an interleaved list.
 
     Attributes:
@@ -38,16 +44,16 @@ class Place:
 
 
 def interleave(
-    champion: Pool,
-    challenger: Pool,
+    champion: CandidatePool,
+    challenger: CandidatePool,
     *,
     n: int,
     temperature: float,
     seed: str,
-    floor: float = FLOOR,
+    floor: float = PROPENSITY_FLOOR,
     artist_cap: int | None = 2,
-    placed: Sequence[Place] = (),
-) -> list[Place]:
+    placed: Sequence[InterleavedPick] = (),
+) -> list[InterleavedPick]:
     """The next n places after those `placed`; fewer only where neither model has a song left.
 
     A model without a song left leaves its place to the other one. The chances come from the seed and the
@@ -60,45 +66,45 @@ def interleave(
         Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team draft).
     """
     sides = (
-        _Side(champion, temperature, artist_cap, floor),
-        _Side(challenger, temperature, artist_cap, floor),
+        _Team(champion, temperature, artist_cap, floor),
+        _Team(challenger, temperature, artist_cap, floor),
     )
     for place in placed:
         for side in sides:
-            side.place(place.song, sides[place.by_challenger].artist_of(place.song))
-    places: list[Place] = []
+            side.place_song(place.song, sides[place.by_challenger].artist_of(place.song))
+    places: list[InterleavedPick] = []
     for number in range(len(placed), len(placed) + n):
-        turn = _turn(seed, number)
+        turn = _is_challenger_turn(seed, number)
         if not sides[turn].has_offers:
             turn = not turn
         if not sides[turn].has_offers:
             break
-        pick = sides[turn].draw(chance(seed, number))
-        song, artist = sides[turn].song(pick), sides[turn].artist(pick)
+        pick = sides[turn].draw_pick(seeded_uniform(seed, number))
+        song, artist = sides[turn].song_of_pick(pick), sides[turn].artist_of_pick(pick)
         chances = [side.propensity(song) for side in sides]
         # As it was drawn: the other way of adding up the same weights may end in another last bit.
         chances[turn] = pick.propensity
-        places.append(Place(song, turn, pick.index, *chances))
+        places.append(InterleavedPick(song, turn, pick.index, *chances))
         for side in sides:
-            side.place(song, artist)
+            side.place_song(song, artist)
     return places
 
 
-def begins(seed: str, number: int) -> bool:
+def challenger_picks_first(seed: str, number: int) -> bool:
     """Whether the challenger fills the first place of this round; a fair coin."""
-    return chance(f"{seed}:{COIN}", number) < 0.5
+    return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", number) < 0.5
 
 
-def _turn(seed: str, number: int) -> bool:
+def _is_challenger_turn(seed: str, number: int) -> bool:
     """Whether a place is the challenger's."""
-    return begins(seed, number // 2) != bool(number % 2)
+    return challenger_picks_first(seed, number // 2) != bool(number % 2)
 
 
-class _Side:
+class _Team:
     """One model's offers."""
 
-    def __init__(self, pool: Pool, temperature: float, artist_cap: int | None, floor: float) -> None:
-        self._offers = Offers(pool, temperature, artist_cap, ())
+    def __init__(self, pool: CandidatePool, temperature: float, artist_cap: int | None, floor: float) -> None:
+        self._offers = ClusterOffers(pool, temperature, artist_cap, ())
         self._temperature, self._floor = temperature, floor
         self._songs: list[int] = pool.songs.tolist()
         self._artists: list[int] = pool.artists.tolist()
@@ -108,13 +114,17 @@ class _Side:
     def has_offers(self) -> bool:
         return bool(self._offers.clusters)
 
-    def draw(self, number: float) -> Pick:
-        return self._offers.best() if self._temperature <= 0 else self._offers.drawn(number, self._floor)
+    def draw_pick(self, number: float) -> Pick:
+        return (
+            self._offers.best_pick()
+            if self._temperature <= 0
+            else self._offers.draw_pick(number, self._floor)
+        )
 
-    def song(self, pick: Pick) -> int:
+    def song_of_pick(self, pick: Pick) -> int:
         return self._songs[pick.index]
 
-    def artist(self, pick: Pick) -> int:
+    def artist_of_pick(self, pick: Pick) -> int:
         return self._artists[pick.index]
 
     def artist_of(self, song: int) -> int:
@@ -124,9 +134,9 @@ class _Side:
         index = self._places.get(song)
         return 0.0 if index is None else self._offers.propensity(index, self._floor)
 
-    def place(self, song: int, artist: int) -> None:
+    def place_song(self, song: int, artist: int) -> None:
         index = self._places.get(song)
         if index is None:
-            self._offers.count(artist)
+            self._offers.count_artist(artist)
         else:
-            self._offers.take(index)
+            self._offers.place_song(index)

@@ -26,17 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A list's best songs have values from 1 down to 0 at the twentieth.
-HEAD: Final = 20
-FLOOR: Final = 0.02
-HOTTEST: Final = 5.0  # a temperature at which values no longer matter
-USUAL: Final = 0.3  # the discovery at which nothing is tilted
-LEAN: Final = 2.0
+SCALED_SONGS: Final = 20
+PROPENSITY_FLOOR: Final = 0.02
+MOST_TEMPERATURE: Final = 5.0  # a temperature at which values no longer matter
+NEUTRAL_DISCOVERY: Final = 0.3  # the discovery at which nothing is tilted
+NEW_ARTIST_TILT: Final = 2.0
 # Doubles lose digits below 1e-308: weights that add to less than this are measured anew, from the best offer.
-FAINT: Final = 1e-200
+LEAST_WEIGHT_SUM: Final = 1e-200
 
 
 @dataclass(frozen=True, slots=True)
-class Formula:
+class DrawFormula:
     """What has changed of the draw over time: a list is drawn again by the formula it was drawn by.
 
     Attributes:
@@ -52,10 +52,10 @@ class Formula:
     fade: float
 
 
-FIRST: Final = Formula(even=0.5, lag=0.0, fade=math.inf)
+FORMULA_V1: Final = DrawFormula(even=0.5, lag=0.0, fade=math.inf)
 # As much even as engaged, for .5 lost .7 % of NDCG at T = .2. Up to T = .1 the usual draw is left as it is.
 # From discovery .75 on, which is T = .7, fewer new artists came with each step.
-NEWEST: Final = Formula(even=1.0, lag=0.1, fade=0.7)
+LATEST_FORMULA: Final = DrawFormula(even=1.0, lag=0.1, fade=0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidatePool:
     """What may be drawn; entry i of every array is one song.
 
     Attributes:
@@ -86,16 +86,16 @@ class Pool:
     artists: NDArray[np.integer]
     affinities: NDArray[np.float64]
     eligible: NDArray[np.bool_] | None = None
-    formula: Formula = NEWEST
+    formula: DrawFormula = LATEST_FORMULA
 
 
-def draw(
-    pool: Pool,
+def draw_picks(
+    pool: CandidatePool,
     *,
     n: int,
     temperature: float,
     seed: str,
-    floor: float = FLOOR,
+    floor: float = PROPENSITY_FLOOR,
     artist_cap: int | None = 2,
     placed: Sequence[Pick] = (),
 ) -> list[Pick]:
@@ -105,30 +105,32 @@ def draw(
     20, here and in any other process. At temperature 0 the best value is taken, by its number where values
     are equal: no chance, no affinity, no floor, and a propensity of 1.
     """
-    offers = Offers(pool, temperature, artist_cap, placed)
+    offers = ClusterOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
     for place in range(len(placed), len(placed) + n):
         if not offers.clusters:
             break
-        pick = offers.best() if temperature <= 0 else offers.drawn(chance(seed, place), floor)
-        offers.take(pick.index)
+        pick = (
+            offers.best_pick() if temperature <= 0 else offers.draw_pick(seeded_uniform(seed, place), floor)
+        )
+        offers.place_song(pick.index)
         picks.append(pick)
     return picks
 
 
-def chance(seed: str, place: int) -> float:
+def seeded_uniform(seed: str, place: int) -> float:
     """From 0 up to but without 1: the same for a seed and a place, in every process."""
     digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
-def values(scores: NDArray[np.floating], n: int = HEAD) -> NDArray[np.float64]:
+def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray[np.float64]:
     """Scores as the draw takes them: 1 for the second best, 0 for the n-th best (or the last of fewer)."""
-    low, spread = scale(scores, n)
+    low, spread = score_scale(scores, n)
     return (np.asarray(scores, dtype=np.float64) - low) / spread
 
 
-def scale(scores: NDArray[np.floating], n: int = HEAD) -> tuple[float, float]:
+def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[float, float]:
     """What `values` takes off and divides by; (0, 1) of no scores.
 
     Measured from the second, for one song that stands far above all others would press the rest together,
@@ -141,19 +143,19 @@ def scale(scores: NDArray[np.floating], n: int = HEAD) -> tuple[float, float]:
     return low, float(best[min(1, len(best) - 1)]) - low or float(best[0]) - low or 1.0
 
 
-def temperature_of(discovery: float) -> float:
+def discovery_to_temperature(discovery: float) -> float:
     """0 at discovery 0, the measured .1 at .3, so hot at 1 that affinities alone decide."""
     if discovery >= 1:
-        return HOTTEST
-    return min(HOTTEST, 7 / 30 * discovery / (1 - discovery))
+        return MOST_TEMPERATURE
+    return min(MOST_TEMPERATURE, 7 / 30 * discovery / (1 - discovery))
 
 
-def tilt(discovery: float, temperature: float, formula: Formula = NEWEST) -> float:
+def new_artist_bonus(discovery: float, temperature: float, formula: DrawFormula = LATEST_FORMULA) -> float:
     """What a song by an unplayed artist gains in value: nothing at the usual discovery, less below it."""
-    return LEAN * (discovery - USUAL) * max(1.0, temperature / formula.fade)
+    return NEW_ARTIST_TILT * (discovery - NEUTRAL_DISCOVERY) * max(1.0, temperature / formula.fade)
 
 
-def _lengthened(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
+def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
     """Values below 0 so much lower that one temperature for all gives them their own."""
     if temperature <= lag:
         return values
@@ -163,13 +165,13 @@ def _lengthened(values: NDArray[np.float64], temperature: float, lag: float) -> 
     return lengthened
 
 
-class Offers:
+class ClusterOffers:
     """Each cluster's best remaining song, and what it weighs."""
 
     def __init__(
-        self, pool: Pool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
+        self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
     ) -> None:
-        self._values: list[float] = _lengthened(pool.values, temperature, pool.formula.lag).tolist()
+        self._values: list[float] = _stretch_negatives(pool.values, temperature, pool.formula.lag).tolist()
         self._of: list[int] = pool.clusters.tolist()
         self._artists: list[int] = pool.artists.tolist()
         even = pool.formula.even * math.exp(-temperature) / max(1, len(set(self._of)))
@@ -181,27 +183,27 @@ class Offers:
         for pick in placed:
             artist = self._artists[pick.index]
             self._played[artist] = self._played.get(artist, 0) + 1
-        self._queues = self._queued(pool)
+        self._queues = self._build_queues(pool)
         self._top = max(self._values, default=0.0)
         self._weights: dict[int, float] = {}
         for cluster in list(self._queues):
-            self._renew(cluster)
+            self._refresh_offer(cluster)
 
     @property
     def clusters(self) -> dict[int, list[int]]:
         """Clusters that offer a song: its queue, the offer last."""
         return self._queues
 
-    def best(self) -> Pick:
+    def best_pick(self) -> Pick:
         index = min(
             (queue[-1] for queue in self._queues.values()), key=lambda index: (-self._values[index], index)
         )
         return Pick(index, 1.0)
 
-    def drawn(self, chance: float, floor: float) -> Pick:
+    def draw_pick(self, chance: float, floor: float) -> Pick:
         weights = self._weights
         reached = list(accumulate(weights.values()))
-        if not FAINT < reached[-1] < math.inf:
+        if not LEAST_WEIGHT_SUM < reached[-1] < math.inf:
             weights = self._rescaled()
             reached = list(accumulate(weights.values()))
         total, even = reached[-1], floor / len(reached)
@@ -219,30 +221,30 @@ class Offers:
         if cluster not in self._queues or self._queues[cluster][-1] != index:
             return 0.0
         if self._temperature <= 0:
-            return float(self.best().index == index)
+            return float(self.best_pick().index == index)
         weights, total = self._weights, sum(self._weights.values())
-        if not FAINT < total < math.inf:
+        if not LEAST_WEIGHT_SUM < total < math.inf:
             weights = self._rescaled()
             total = sum(weights.values())
         return (1 - floor) * weights[cluster] / total + floor / len(weights)
 
-    def take(self, index: int) -> None:
+    def place_song(self, index: int) -> None:
         """Place a song, and renew the offers that are gone with it."""
         self._taken.add(index)
         if self._queues.get(self._of[index]):
-            self._renew(self._of[index])
-        self.count(self._artists[index])
+            self._refresh_offer(self._of[index])
+        self.count_artist(self._artists[index])
 
-    def count(self, artist: int) -> None:
+    def count_artist(self, artist: int) -> None:
         """A song by this artist was placed, of this pool or of another one."""
         self._played[artist] = self._played.get(artist, 0) + 1
         if self._played[artist] >= self._cap:
             artists = self._artists
             stale = [cluster for cluster, queue in self._queues.items() if artists[queue[-1]] == artist]
             for cluster in stale:
-                self._renew(cluster)
+                self._refresh_offer(cluster)
 
-    def _queued(self, pool: Pool) -> dict[int, list[int]]:
+    def _build_queues(self, pool: CandidatePool) -> dict[int, list[int]]:
         """Each cluster's eligible songs, the worst first; clusters by number."""
         order = np.argsort(-pool.values, kind="stable")[::-1]
         if pool.eligible is not None:
@@ -253,7 +255,7 @@ class Offers:
             queues[clusters[index]].append(index)
         return {cluster: queue for cluster, queue in enumerate(queues) if queue}
 
-    def _renew(self, cluster: int) -> None:
+    def _refresh_offer(self, cluster: int) -> None:
         queue = self._queues[cluster]
         while queue and (
             queue[-1] in self._taken or self._played.get(self._artists[queue[-1]], 0) >= self._cap

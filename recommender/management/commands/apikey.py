@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from recommender.api.authentication import allow_personal_data, issue_key, revoke_key
 from recommender.models import ApiKey
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("--revoke", metavar="PREFIX", help="end the key that begins so")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         if options["list"]:
             self._list()
         elif options["revoke"]:
@@ -57,19 +57,19 @@ class Command(BaseCommand):
         if days is not None and not 1 <= days <= 36_500:
             raise CommandError("--days takes a whole number from 1 to 36500.")
         with transaction.atomic():
-            user = _user(options["user"], create=options["create_user"])
+            user = _find_or_create_user(options["user"], create=options["create_user"])
             if options["personal_data"]:
                 allow_personal_data(user)
             ends = timezone.now() + timedelta(days=days) if days else None
             _, secret = issue_key(options["name"], user, expires_at=ends)
-        self.stdout.write(secret if options["quiet"] else _made(options["name"], user, secret))
+        self.stdout.write(secret if options["quiet"] else _new_key_text(options["name"], user, secret))
 
     def _list(self) -> None:
         keys = list(ApiKey.objects.select_related("user").order_by("pk"))
         if not keys:
             self.stdout.write("There are no keys. Make one: python manage.py apikey NAME --user USER")
         for key in keys:
-            self.stdout.write(f"{key.prefix}  {_state(key):<20}  {key.user.get_username()}  {key.name}")
+            self.stdout.write(f"{key.prefix}  {_key_state(key):<20}  {key.user.get_username()}  {key.name}")
 
     def _revoke(self, prefix: str) -> None:
         keys = list(ApiKey.objects.filter(prefix__startswith=prefix[:8]))
@@ -81,7 +81,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{keys[0]} {now}.")
 
 
-def _user(name: str, *, create: bool) -> User:
+def _find_or_create_user(name: str, *, create: bool) -> User:
     user = User.objects.filter(username=name).first()
     if user is None and not create:
         raise CommandError(
@@ -95,7 +95,7 @@ def _user(name: str, *, create: bool) -> User:
     return user
 
 
-def _made(name: str, user: User, secret: str) -> str:
+def _new_key_text(name: str, user: User, secret: str) -> str:
     sees = "may" if user.has_perm("ingestion.view_personal_data") else "may not"
     return (
         f"{secret}\n\n"
@@ -104,7 +104,7 @@ def _made(name: str, user: User, secret: str) -> str:
     )
 
 
-def _state(key: ApiKey) -> str:
+def _key_state(key: ApiKey) -> str:
     if key.revoked_at:
         return f"revoked {key.revoked_at:%Y-%m-%d}"
     if key.expires_at:

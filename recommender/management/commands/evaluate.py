@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from recommender.engine.artifact import ArtifactError
 from recommender.management.output import metrics_table
 from recommender.registry.registry import RegistryError
-from recommender.retraining import evaluate_now
+from recommender.retraining import evaluate_version
 
 
 class Command(BaseCommand):
@@ -27,22 +27,22 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         try:
-            found = evaluate_now(options["version"])
+            found = evaluate_version(options["version"])
         except (RegistryError, ArtifactError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             facts = {
                 "version": found.label,
                 "metrics": found.metrics,
-                "has_seen_the_week": found.has_seen_the_week,
+                "has_seen_the_week": found.trained_on_the_week,
             }
             self.stdout.write(json.dumps(facts))
             return
         self.stdout.write(f"Version {found.label}:\n{metrics_table(found.metrics)}")
-        if found.has_seen_the_week:
+        if found.trained_on_the_week:
             self.stdout.write(
                 "Its row is too good: this version has learnt from that week. What `retrain` measured before "
-                f"it did:\n{metrics_table(found.before)}"
+                f"it did:\n{metrics_table(found.training_metrics)}"
             )

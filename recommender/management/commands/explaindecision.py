@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from recommender.experiments import decisions
 from recommender.models import Decision
 
@@ -26,9 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
-        decision = _find(options["decision"])
-        replayed = decisions.replay(decision)
+        require_migrations()
+        decision = _find_decision(options["decision"])
+        replayed = decisions.replay_decision(decision)
         if options["json"]:
             facts = {
                 "decision": decision.pk, "at": decision.at.isoformat(), "evidence": decision.evidence,
@@ -39,12 +39,12 @@ class Command(BaseCommand):
             }  # fmt: skip
             self.stdout.write(json.dumps(facts))
         else:
-            self.stdout.write(_story(decision, replayed))
+            self.stdout.write(_explain_decision(decision, replayed))
         if not replayed.same:
             raise CommandError("It comes out otherwise now.", returncode=1)
 
 
-def _find(number: int | None) -> Decision:
+def _find_decision(number: int | None) -> Decision:
     rows = Decision.objects.select_related("experiment", "promotion")
     if number is None:
         last = rows.filter(final=True).first()
@@ -57,7 +57,7 @@ def _find(number: int | None) -> Decision:
     return found
 
 
-def _story(decision: Decision, replayed: decisions.Replayed) -> str:
+def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) -> str:
     evidence = decision.evidence
     rested = (
         f"It rested on {evidence['wins']} rounds won and {evidence['losses']} lost by "

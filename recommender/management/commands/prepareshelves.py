@@ -40,19 +40,19 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        now, loaded = timezone.now(), model_loader.current(settings.MODEL_STORAGE)
+        now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
         listeners = (
-            list(candidate_cache.active(now).values_list("pk", flat=True))
+            list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
             if options["all"]
-            else candidate_cache.due(loaded, now)
+            else candidate_cache.listeners_due(loaded, now)
         )
         with tqdm(
             total=len(listeners), desc="shelves", unit=" listeners", file=sys.stderr,
             disable=not sys.stderr.isatty(),
         ) as bar:  # fmt: skip
-            made = candidate_cache.prepare(listeners, loaded, now, on_progress=bar.update)
+            made = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
         version = loaded.model.version.label if loaded.model else None
         if options["json"]:
             self.stdout.write(json.dumps({"shelves": made, "model_version": version}))

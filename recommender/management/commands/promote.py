@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from recommender.engine.artifact import ArtifactError
-from recommender.management.output import ledger_line
+from recommender.management.output import promotion_as_json
 from recommender.registry.registry import RegistryError
-from recommender.services import promote_now
+from recommender.services import promote_version
 
 
 class Command(BaseCommand):
@@ -27,16 +27,16 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         try:
-            promotion = promote_now(options["version"], reason=options["reason"], by="promote")
+            promotion = promote_version(options["version"], reason=options["reason"], by="promote")
         except (RegistryError, ArtifactError) as error:
             said = f"{error} Nothing was changed."
             if options["json"]:
                 self.stdout.write(json.dumps({"error": said}))
             raise CommandError(said) from error
         if options["json"]:
-            self.stdout.write(json.dumps(ledger_line(promotion)))
+            self.stdout.write(json.dumps(promotion_as_json(promotion)))
             return
         instead = f" instead of {promotion.replaced.label}" if promotion.replaced else ""
         self.stdout.write(f"{promotion.promoted.label} is champion{instead}.")

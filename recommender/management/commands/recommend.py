@@ -11,12 +11,12 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.management.base import require_tables
+from ingestion.management.base import require_migrations
 from recommender import listener_profiles
 from recommender.models import ServedList
-from recommender.services import loaded, serving_options
+from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import contributions
+from recommender.serving.explanations import explain_scores
 
 HELP = """Draw a list of recommendations for a user, store it as served, and show it with its reasons.
 
@@ -28,12 +28,12 @@ examples:
   python manage.py recommend --replay 3f0e...             draw a served list again; exit 1 if it differs
 """
 WIDTHS: Final = {"song": 32, "artist": 22, "cluster": 32}
-BAR: Final = 40  # characters of an affinity of 100 %
-SHOWN: Final = 10  # clusters
-MOST: Final = 400  # what a shelf holds
+BAR_WIDTH: Final = 40  # characters of an affinity of 100 %
+MAX_CLUSTERS: Final = 10  # clusters
+MAX_SONGS: Final = 400  # what a shelf holds
 
 
-def share(text: str) -> float:
+def parse_share(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -43,13 +43,13 @@ def share(text: str) -> float:
     return value
 
 
-def count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise ArgumentTypeError(f"{text} is no number from 1 to {MOST}")
+def parse_count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SONGS:
+        raise ArgumentTypeError(f"{text} is no number from 1 to {MAX_SONGS}")
     return int(text)
 
 
-def song_ids(text: str) -> list[int]:
+def parse_song_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
@@ -67,16 +67,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user_id", nargs="?", type=int, help="The user's id at the source.")
-        parser.add_argument("-n", type=count, default=20, help="How many songs (20).")
-        parser.add_argument("--discovery", type=share, default=0.3, help="0 familiar to 1 new (0.3).")
-        parser.add_argument("--exclude", type=song_ids, default=[], help="Song ids, with commas between.")
+        parser.add_argument("-n", type=parse_count, default=20, help="How many songs (20).")
+        parser.add_argument("--discovery", type=parse_share, default=0.3, help="0 familiar to 1 new (0.3).")
+        parser.add_argument(
+            "--exclude", type=parse_song_ids, default=[], help="Song ids, with commas between."
+        )
         parser.add_argument("--seed", help="Fixes the draw.")
         parser.add_argument("--explain", action="store_true", help="Also show what the list rests on.")
         parser.add_argument("--replay", type=UUID, metavar="ID", help="Draw this served list again.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         try:
             if options["replay"]:
                 self._replay(options["replay"], as_json=options["json"])
@@ -92,7 +94,7 @@ class Command(BaseCommand):
     def _recommend(self, options: dict[str, Any]) -> None:
         if options["user_id"] is None:
             raise CommandError("Name a user: python manage.py recommend USER_ID")
-        degraded = loaded().degraded
+        degraded = current_model().degraded
         if degraded:
             self.stderr.write(degraded)
         served = recommendations.recommend(
@@ -105,50 +107,50 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(facts))
         else:
-            self._tell(served, facts)
+            self._print_list(served, facts)
 
     def _explanation(self, served: ServedList) -> dict[str, Any]:
-        rows = recommendations.affinities_of(served.listener_id, options=serving_options())
-        known = listener_profiles.read([served.listener_id], timezone.now())[served.listener_id]
-        model = loaded().model
+        rows = recommendations.listener_affinities(served.listener_id, options=serving_options())
+        known = listener_profiles.read_profiles([served.listener_id], timezone.now())[served.listener_id]
+        model = current_model().model
         songs = [item["song"] for item in served.items]
         return {
             "affinities": [asdict(row) for row in rows],
-            "terms": contributions(known, model, songs) if model else {},
+            "terms": explain_scores(known, model, songs) if model else {},
         }
 
-    def _tell(self, served: ServedList, facts: dict[str, Any]) -> None:
+    def _print_list(self, served: ServedList, facts: dict[str, Any]) -> None:
         version = facts["model_version"] or "popularity, for want of a model"
         given = f"discovery {served.discovery:g} asked, {facts['discovery']['given']:g} given"
         self.stdout.write(
             f"{len(served.items)} songs for user {served.listener_id} by {version} ({served.arm}), {given}."
         )
         if "affinities" in facts:
-            self._tell_affinities(facts["affinities"])
+            self._print_affinities(facts["affinities"])
         self.stdout.write("")
-        self.stdout.write(row_of("", "song", "artist", "cluster", "probability", "reason"))
+        self.stdout.write(format_row("", "song", "artist", "cluster", "probability", "reason"))
         for item in facts["items"]:
             cluster = item["cluster"]["name"] if item["cluster"] else "-"
             song, chance = item["song"], f"{item['propensity']:.3f}"
             self.stdout.write(
-                row_of(item["rank"], song["name"], song["artist"], cluster, chance, item["reason"])
+                format_row(item["rank"], song["name"], song["artist"], cluster, chance, item["reason"])
             )
-            for line in lines_of(facts.get("terms", {}).get(song["id"], {})):
+            for line in format_scores(facts.get("terms", {}).get(song["id"], {})):
                 self.stdout.write(line)
         self.stdout.write(f"\nDrawn again by: python manage.py recommend --replay {served.pk}")
 
-    def _tell_affinities(self, rows: Sequence[dict[str, Any]]) -> None:
+    def _print_affinities(self, rows: Sequence[dict[str, Any]]) -> None:
         title = "What this user plays, by cluster:" if rows else "This user has played nothing."
         self.stdout.write(f"\n{title}")
-        for row in rows[:SHOWN]:
-            bar = "█" * max(1, round(BAR * row["affinity"]))
-            name = fitted(row["name"], WIDTHS["cluster"])
+        for row in rows[:MAX_CLUSTERS]:
+            bar = "█" * max(1, round(BAR_WIDTH * row["affinity"]))
+            name = fit_to_width(row["name"], WIDTHS["cluster"])
             self.stdout.write(f"  {name} {100 * row['affinity']:5.1f} %  {row['plays']:4} plays  {bar}")
-        if len(rows) > SHOWN:
-            self.stdout.write(f"  and {len(rows) - SHOWN} more")
+        if len(rows) > MAX_CLUSTERS:
+            self.stdout.write(f"  and {len(rows) - MAX_CLUSTERS} more")
 
     def _replay(self, list_id: UUID, *, as_json: bool) -> None:
-        replayed = recommendations.replay(list_id)
+        replayed = recommendations.replay_list(list_id)
         if as_json:
             self.stdout.write(
                 json.dumps({
@@ -158,11 +160,11 @@ class Command(BaseCommand):
                 })
             )  # fmt: skip
         else:
-            self._tell_replay(replayed)
+            self._print_replay(replayed)
         if not replayed.same:
             sys.exit(1)
 
-    def _tell_replay(self, replayed: recommendations.Replay) -> None:
+    def _print_replay(self, replayed: recommendations.ListReplay) -> None:
         for rank, pick in enumerate(replayed.drawn, 1):
             stored = replayed.stored[rank - 1] if rank <= len(replayed.stored) else None
             differs = "" if pick == stored else f"   stored: {stored}"
@@ -174,12 +176,13 @@ class Command(BaseCommand):
         )
 
 
-def row_of(rank: object, song: str, artist: str, cluster: str, chance: str, reason: str) -> str:
+def format_row(rank: object, song: str, artist: str, cluster: str, chance: str, reason: str) -> str:
     texts = zip((song, artist, cluster), WIDTHS.values(), strict=True)
-    return f"{rank!s:>4}  {'  '.join(fitted(text, width) for text, width in texts)}  {chance:>11}  {reason}"
+    columns = "  ".join(fit_to_width(text, width) for text, width in texts)
+    return f"{rank!s:>4}  {columns}  {chance:>11}  {reason}"
 
 
-def lines_of(terms: dict[str, float]) -> list[str]:
+def format_scores(terms: dict[str, float]) -> list[str]:
     """What adds up to a score, the largest first."""
     if not terms:
         return []
@@ -188,6 +191,6 @@ def lines_of(terms: dict[str, float]) -> list[str]:
     return [f"      score {sum(terms.values()):.2f} = {parts}"]
 
 
-def fitted(text: str, width: int) -> str:
+def fit_to_width(text: str, width: int) -> str:
     """Exactly so wide; what is cut off leaves a mark."""
     return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
-from ingestion.jobs.lock import RunLost
-from ingestion.management.base import require_tables
-from recommender.management.output import TerminalWatch, clusters_text, metrics_table
+from ingestion.jobs.lock import LockLost
+from ingestion.management.base import require_migrations
+from recommender.management.output import TerminalProgress, clusters_text, metrics_table
 from recommender.models import ModelVersion, TrainingRun
 from recommender.retraining import retrain_now
 from recommender.training.train import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--method", choices=ModelVersion.Method.values, default="mix", help="What to learn (see above)."
         )
-        parser.add_argument("--clusters", type=_positive, help="How many groups of songs.")
+        parser.add_argument("--clusters", type=positive_integer, help="How many groups of songs.")
         parser.add_argument("--seed", type=int, default=7, help="The same data and seed give the same model.")
         parser.add_argument(
             "--if-new", action="store_true", help="Refuse where the newest version knows all there is."
@@ -67,8 +67,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
-        watch = TerminalWatch()
+        require_migrations()
+        watch = TerminalProgress()
         try:
             run = retrain_now(
                 watch, trigger=options["trigger"], method=options["method"], promote=options["promote"],
@@ -77,30 +77,30 @@ class Command(BaseCommand):
                 by="retrain --promote" if options["promote"] else "training",
             )  # fmt: skip
         except AlreadyTraining as busy:
-            self._tell_unfinished(busy.run, "locked", str(busy), LOCKED_EXIT_CODE, as_json=options["json"])
-        except (RunLost, OSError, MemoryError) as error:
+            self._exit_unfinished(busy.run, "locked", str(busy), LOCKED_EXIT_CODE, as_json=options["json"])
+        except (LockLost, OSError, MemoryError) as error:
             # What a person can mend: a full disk, too little memory, a training taken for dead.
             failed = TrainingRun.objects.first()
-            self._tell_unfinished(
-                failed, "failed", _text_of(error), FAILED_EXIT_CODE, as_json=options["json"]
+            self._exit_unfinished(
+                failed, "failed", _error_text(error), FAILED_EXIT_CODE, as_json=options["json"]
             )
         finally:
             watch.close()
-        self._tell(run, as_json=options["json"])
+        self._print_result(run, as_json=options["json"])
         code = EXIT_CODES[TrainingRun.Status(run.status)]
         if code:
             sys.exit(code)
 
-    def _tell(self, run: TrainingRun, *, as_json: bool) -> None:
+    def _print_result(self, run: TrainingRun, *, as_json: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps(facts_of(run)))
+            self.stdout.write(json.dumps(training_as_json(run)))
         elif run.version is None:
             self.stderr.write(f"Training {run.pk} {run.get_status_display().lower()}: {run.error}")
         else:
             self.stdout.write(f"{metrics_table(run.version.metrics)}\n\n{clusters_text(run.version)}\n")
             self.stdout.write(run.summary)
 
-    def _tell_unfinished(
+    def _exit_unfinished(
         self, run: TrainingRun | None, status: str, text: str, code: int, *, as_json: bool
     ) -> NoReturn:
         if as_json:
@@ -111,19 +111,19 @@ class Command(BaseCommand):
         sys.exit(code)
 
 
-def _positive(text: str) -> int:
+def positive_integer(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ArgumentTypeError("at least 1")
     return number
 
 
-def _text_of(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     what = str(error) or "there is not enough memory"
-    return what if isinstance(error, RunLost) else f"The training failed, and all is as it was: {what}"
+    return what if isinstance(error, LockLost) else f"The training failed, and all is as it was: {what}"
 
 
-def facts_of(run: TrainingRun) -> dict[str, Any]:
+def training_as_json(run: TrainingRun) -> dict[str, Any]:
     """A finished training for a program."""
     version = run.version
     facts: dict[str, Any] = {

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ingestion.management.base import require_tables
-from recommender.management.output import ledger_line
+from ingestion.management.base import require_migrations
+from recommender.management.output import promotion_as_json
 from recommender.registry.registry import RegistryError
-from recommender.services import roll_back_now
+from recommender.services import roll_back_champion
 
 
 class Command(BaseCommand):
@@ -25,15 +25,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_tables()
+        require_migrations()
         try:
-            promotion = roll_back_now(reason=options["reason"], by="rollback")
+            promotion = roll_back_champion(reason=options["reason"], by="rollback")
         except RegistryError as error:
             said = f"{error} Nothing was changed."
             if options["json"]:
                 self.stdout.write(json.dumps({"error": said}))
             raise CommandError(said) from error
         if options["json"]:
-            self.stdout.write(json.dumps(ledger_line(promotion)))
+            self.stdout.write(json.dumps(promotion_as_json(promotion)))
             return
         self.stdout.write(f"{promotion.replaced} is withdrawn; {promotion.promoted.label} is champion again.")

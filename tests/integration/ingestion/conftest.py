@@ -6,18 +6,20 @@ from typing import Any, Protocol
 
 import pytest
 
-from ingestion.demo.faults.spec import Faults, parse_faults
+from ingestion.demo.faults.spec import FaultSpec, parse_faults
 from ingestion.demo.server import DemoServer
 from ingestion.models import IngestionRun
-from ingestion.pipeline.ingest import Order, Watch, ingest
+from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, ingest
 from ingestion.source.client import SourceClient
-from tests.support.sources import ListSource
+from tests.support.servers.list_source import ListSource
 
 Serve = Callable[..., str]
 
 
 class Run(Protocol):
-    def __call__(self, url: str = ..., watch: Watch | None = ..., **wanted: Any) -> IngestionRun: ...
+    def __call__(
+        self, url: str = ..., watch: IngestionProgress | None = ..., **wanted: Any
+    ) -> IngestionRun: ...
 
 
 def client_of(url: str, **arguments: Any) -> SourceClient:
@@ -37,7 +39,7 @@ def serve(source: ListSource) -> Iterator[Serve]:
     servers: list[DemoServer] = []
 
     def start(faults: str = "", of: Any = None) -> str:
-        parsed = parse_faults(faults) if faults else Faults()
+        parsed = parse_faults(faults) if faults else FaultSpec()
         server = DemoServer(of or source, faults=parsed)
         servers.append(server.__enter__())
         return server.url
@@ -52,10 +54,10 @@ def run(db: None, serve: Serve, tmp_path: Path) -> Run:
     """Runs the pipeline once; everything else is as in production."""
     default_url: list[str] = []
 
-    def once(url: str = "", watch: Watch | None = None, **wanted: Any) -> IngestionRun:
+    def once(url: str = "", watch: IngestionProgress | None = None, **wanted: Any) -> IngestionRun:
         if not url:
             default_url[:] = default_url or [serve()]
             url = default_url[0]
-        return ingest(client_of(url), Order(staging=tmp_path / "staging", **wanted), watch)
+        return ingest(client_of(url), IngestionOptions(staging=tmp_path / "staging", **wanted), watch)
 
     return once

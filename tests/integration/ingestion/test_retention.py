@@ -8,7 +8,7 @@ from django_celery_results.models import TaskResult
 
 from ingestion import retention
 from ingestion.models import Incident, IngestionRun, Notification, Rejection, ResourceReport, TaskUsage
-from tests.support.past import FIRST_DAY, make_run
+from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
@@ -17,7 +17,7 @@ RUNS, SETTLED = 730 * DAY, 90 * DAY
 
 
 def forget() -> dict[str, int]:
-    return retention.forget(NOW, runs=RUNS, settled=SETTLED)
+    return retention.delete_expired(NOW, runs=RUNS, settled=SETTLED)
 
 
 def reject(run: IngestionRun, fingerprint: str, **fields: Any) -> Rejection:
@@ -43,9 +43,9 @@ def message(of: Incident | None, event: str, state: str = "sent", **fields: Any)
 
 
 def test_runs_older_than_two_years_go_with_their_reports() -> None:
-    old = make_run(0, reports={"songs": {"received": 3}})
-    young = make_run(71, reports={"songs": {"received": 4}})
-    newest = make_run(72, dry_run=True)
+    old = make_finished_run(0, reports={"songs": {"received": 3}})
+    young = make_finished_run(71, reports={"songs": {"received": 4}})
+    newest = make_finished_run(72, dry_run=True)
 
     gone = forget()
 
@@ -56,9 +56,9 @@ def test_runs_older_than_two_years_go_with_their_reports() -> None:
 
 
 def test_the_newest_success_stays_however_old_it_is() -> None:
-    make_run(0)
-    newest = make_run(1)
-    make_run(2, status="failed", error_kind="source", error="down")
+    make_finished_run(0)
+    newest = make_finished_run(1)
+    make_finished_run(2, status="failed", error_kind="source", error="down")
 
     forget()
 
@@ -66,7 +66,7 @@ def test_the_newest_success_stays_however_old_it_is() -> None:
 
 
 def test_a_run_at_work_stays() -> None:
-    at_work = make_run(0, status="running", finished_at=None)
+    at_work = make_finished_run(0, status="running", finished_at=None)
 
     forget()
 
@@ -74,8 +74,8 @@ def test_a_run_at_work_stays() -> None:
 
 
 def test_what_is_open_keeps_its_run() -> None:
-    first, last, troubled = make_run(0), make_run(1), make_run(2)
-    make_run(790)
+    first, last, troubled = make_finished_run(0), make_finished_run(1), make_finished_run(2)
+    make_finished_run(790)
     reject(first, "a", last_run=last)
     incident("run", run=troubled)
 
@@ -86,7 +86,7 @@ def test_what_is_open_keeps_its_run() -> None:
 
 
 def test_refused_rows_go_ninety_days_after_they_were_settled() -> None:
-    run = make_run(790)
+    run = make_finished_run(790)
     reject(run, "long ago", resolved_at=NOW - 91 * DAY)
     reject(run, "lately", resolved_at=NOW - 89 * DAY)
     reject(run, "open")
@@ -147,7 +147,7 @@ def test_costs_of_tasks_are_kept_as_runs_are_and_their_results_as_what_is_settle
 def test_more_than_a_batch_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
     for day in range(5):
-        make_run(day)
+        make_finished_run(day)
 
     gone = forget()
 

@@ -15,9 +15,18 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from ingestion.jobs.lock import finish_job
 from ingestion.models import IngestionRun
 from ingestion.pipeline import run_lifecycle
-from ingestion.schedules import ENTRY, due_slot, latest_due, next_due, run_due, serve, sync_timetable
+from ingestion.schedules import (
+    DAILY_ENTRY,
+    due_slot,
+    latest_due_at,
+    next_due,
+    run_due_slot,
+    run_scheduler,
+    sync_timetable,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -35,14 +44,14 @@ def crontab(hour: int, minute: int = 0, zone: str = "Europe/Paris", **fields: st
 def schedule(hour: int = 2, zone: str = "UTC") -> PeriodicTask:
     """The daily entry, as if it had been there for a week."""
     sync_timetable(time(hour), zone)
-    PeriodicTask.objects.filter(name=ENTRY).update(start_time=timezone.now() - timedelta(days=3650))
-    entry: PeriodicTask = PeriodicTask.objects.get(name=ENTRY)
+    PeriodicTask.objects.filter(name=DAILY_ENTRY).update(start_time=timezone.now() - timedelta(days=3650))
+    entry: PeriodicTask = PeriodicTask.objects.get(name=DAILY_ENTRY)
     return entry
 
 
 def finished(slot: str, status: str = "succeeded") -> IngestionRun:
-    run = run_lifecycle.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
-    run_lifecycle.finish(run, status, error_kind="" if status == "succeeded" else "x")
+    run = run_lifecycle.start_run(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+    finish_job(run, status, error_kind="" if status == "succeeded" else "x")
     return run
 
 
@@ -55,12 +64,12 @@ def finished(slot: str, status: str = "succeeded") -> IngestionRun:
     ],
 )
 def test_the_latest_due_time_is_today_s_or_yesterday_s(now: str, due: str) -> None:
-    assert latest_due(crontab(2), at(now)) == datetime.fromisoformat(due)
+    assert latest_due_at(crontab(2), at(now)) == datetime.fromisoformat(due)
 
 
 def test_where_two_o_clock_does_not_exist_the_run_is_due_at_three() -> None:
-    before = latest_due(crontab(2), datetime(2026, 3, 29, 0, 59, tzinfo=UTC))
-    after = latest_due(crontab(2), datetime(2026, 3, 29, 1, 0, tzinfo=UTC))
+    before = latest_due_at(crontab(2), datetime(2026, 3, 29, 0, 59, tzinfo=UTC))
+    after = latest_due_at(crontab(2), datetime(2026, 3, 29, 1, 0, tzinfo=UTC))
 
     assert before == datetime(2026, 3, 28, 1, 0, tzinfo=UTC)
     assert after == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
@@ -71,7 +80,7 @@ def test_where_two_o_clock_does_not_exist_the_run_is_due_at_three() -> None:
 def test_where_two_o_clock_comes_twice_the_run_is_due_once() -> None:
     moments = [datetime(2026, 10, 24, 23, tzinfo=UTC) + timedelta(minutes=15 * n) for n in range(12)]
 
-    dues = {latest_due(crontab(2), now) for now in moments}
+    dues = {latest_due_at(crontab(2), now) for now in moments}
 
     assert dues == {datetime(2026, 10, 24, 0, 0, tzinfo=UTC), datetime(2026, 10, 25, 0, 0, tzinfo=UTC)}
 
@@ -86,7 +95,7 @@ def test_a_year_of_ticks_runs_every_day_once() -> None:
 
     now = at("2026-03-20T00:00").astimezone(UTC)
     for tick in range(4 * 24 * 17):
-        run_due(ingest, now + timedelta(minutes=15 * tick))
+        run_due_slot(ingest, now + timedelta(minutes=15 * tick))
 
     # From the 19th, of which the first look is less than twelve hours late... it is 22 hours late.
     assert started == [f"daily 2026-03-{day:02}" for day in range(20, 32)] + [
@@ -97,7 +106,7 @@ def test_a_year_of_ticks_runs_every_day_once() -> None:
 def test_a_weekly_entry_is_due_on_its_day() -> None:
     mondays = crontab(2, day_of_week="1")
 
-    assert latest_due(mondays, at("2026-11-29T12:00")) == at("2026-11-23T02:00")
+    assert latest_due_at(mondays, at("2026-11-29T12:00")) == at("2026-11-23T02:00")
 
 
 def test_a_slot_that_had_its_run_is_not_due_again() -> None:
@@ -140,7 +149,7 @@ def test_what_was_due_before_the_entry_was_made_was_not_missed() -> None:
 
 def test_an_entry_that_is_switched_off_is_never_due() -> None:
     schedule()
-    PeriodicTask.objects.filter(name=ENTRY).update(enabled=False)
+    PeriodicTask.objects.filter(name=DAILY_ENTRY).update(enabled=False)
 
     assert due_slot(datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
     assert next_due(timezone.now()) is None
@@ -148,12 +157,12 @@ def test_an_entry_that_is_switched_off_is_never_due() -> None:
 
 def test_a_due_run_waits_for_one_that_is_at_work() -> None:
     schedule()
-    run_lifecycle.begin(trigger=IngestionRun.Trigger.COMMAND)
+    run_lifecycle.start_run(trigger=IngestionRun.Trigger.COMMAND)
 
     def ingest(slot: str) -> IngestionRun:
-        return run_lifecycle.begin(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+        return run_lifecycle.start_run(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
 
-    assert run_due(ingest, datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
+    assert run_due_slot(ingest, datetime(2026, 11, 23, 3, tzinfo=UTC)) is None
 
 
 def test_the_setting_makes_the_entry_and_moves_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -162,7 +171,7 @@ def test_the_setting_makes_the_entry_and_moves_it(caplog: pytest.LogCaptureFixtu
     sync_timetable(time(2), "UTC")
     sync_timetable(time(4, 30), "Europe/Paris")
 
-    entry = PeriodicTask.objects.get(name=ENTRY)
+    entry = PeriodicTask.objects.get(name=DAILY_ENTRY)
 
     assert (entry.crontab.hour, entry.crontab.minute, str(entry.crontab.timezone)) == (
         "4",
@@ -177,11 +186,11 @@ def test_a_person_who_edits_the_entry_wins_over_the_setting(caplog: pytest.LogCa
     sync_timetable(time(2), "UTC")
     by_hand = crontab(23, zone="UTC")
     by_hand.save()
-    PeriodicTask.objects.filter(name=ENTRY).update(crontab=by_hand)
+    PeriodicTask.objects.filter(name=DAILY_ENTRY).update(crontab=by_hand)
 
     sync_timetable(time(5), "UTC")
 
-    assert PeriodicTask.objects.get(name=ENTRY).crontab == by_hand
+    assert PeriodicTask.objects.get(name=DAILY_ENTRY).crontab == by_hand
     assert caplog.text.count("schedule_kept") == 1
     assert "runs='23:00 UTC'" in caplog.text
 
@@ -210,7 +219,7 @@ def test_an_exception_in_a_run_never_ends_the_scheduler(caplog: pytest.LogCaptur
             return super().wait(0)
 
     stop = Hurry()
-    serve(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
+    run_scheduler(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
 
     assert looks == ["daily 2026-11-23"] * 2
     assert caplog.text.count("ZeroDivisionError: a bad day") == 2
@@ -229,7 +238,7 @@ def test_a_lost_connection_is_made_again_at_the_next_look() -> None:
         slots.append(slot)
         stop.set()
 
-    serve(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
+    run_scheduler(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
 
     assert slots == ["daily 2026-11-23"]
 
@@ -241,7 +250,7 @@ def test_schedules_that_somebody_made_twice_are_no_obstacle() -> None:
 
     sync_timetable(time(2), "UTC")
 
-    assert PeriodicTask.objects.filter(name=ENTRY).count() == 1
+    assert PeriodicTask.objects.filter(name=DAILY_ENTRY).count() == 1
 
 
 def test_the_page_of_the_schedules_says_how_they_come_until_they_are_there() -> None:
@@ -255,4 +264,4 @@ def test_the_page_of_the_schedules_says_how_they_come_until_they_are_there() -> 
 
     assert "the entries appear here when a scheduler starts for the first time" in empty
     assert "a scheduler starts for the first time" not in filled
-    assert ENTRY in filled
+    assert DAILY_ENTRY in filled

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.support.operations import make_days
+from tests.support.builders.daily_runs import make_daily_runs
 from tests.support.project import Project
 
 ASK = (
@@ -40,7 +40,7 @@ def test_a_fresh_service_is_degraded_for_want_of_a_model_alone() -> None:
     ("age", "says"), [(25, "ok"), (27, "older than 26 hours: listening_history, songs, users")]
 )
 def test_old_data_is_degraded_and_not_dead(age: int, says: str) -> None:
-    make_days(1, until=timezone.now() - timedelta(hours=age))
+    make_daily_runs(1, until=timezone.now() - timedelta(hours=age))
 
     status, body = ready()
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from recommender.serving.recommendations import Options
-from tests.support.listening import fill, small_world
-from tests.support.trained import train
+from recommender.serving.recommendations import ServingOptions
+from tests.support.builders.small_world import fill_tables, small_world
+from tests.support.builders.trained_model import train_champion
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +20,15 @@ def trained(
     """Where the champion's artifact is; what a test changes in the tables is undone after it."""
     folder = tmp_path_factory.mktemp("models")
     with django_db_blocker.unblock(), transaction.atomic():
-        fill(small_world())
-        train(folder)
+        fill_tables(small_world())
+        train_champion(folder)
         yield folder
         transaction.set_rollback(True)
 
 
 @pytest.fixture
-def options(trained: Path, db: None) -> Options:
-    return Options(trained)
+def options(trained: Path, db: None) -> ServingOptions:
+    return ServingOptions(trained)
 
 
 @pytest.fixture

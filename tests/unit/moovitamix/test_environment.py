@@ -28,7 +28,7 @@ def env(tmp_path: Path) -> Environment:
         ("a, b,,c ", lambda env: env.words("NAME"), ["a", "b", "c"]),
         ("Yes", lambda env: env.flag("NAME"), True),
         ("", lambda env: env.flag("NAME", default=True), False),
-        ("12", lambda env: env.whole("NAME", 3), 12),
+        ("12", lambda env: env.integer("NAME", 3), 12),
         ("1e3", lambda env: env.number("NAME", 3), 1000.0),
         ("0.05", lambda env: env.share("NAME", 1), 0.05),
         ("23:59", lambda env: env.clock("NAME", "02:00"), time(23, 59)),
@@ -54,9 +54,9 @@ def test_a_variable_is_read_as_what_it_is(
     ("value", "read", "expected"),
     [
         ("maybe", lambda env: env.flag("NAME"), "true or false"),
-        ("3.5", lambda env: env.whole("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
-        ("65", lambda env: env.whole("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
-        ("-1", lambda env: env.whole("NAME", 3), "a whole number from 0 to 2147483648"),
+        ("3.5", lambda env: env.integer("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
+        ("65", lambda env: env.integer("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
+        ("-1", lambda env: env.integer("NAME", 3), "a whole number from 0 to 2147483648"),
         ("nan", lambda env: env.number("NAME", 3, most=600), "a number from 0 to 600"),
         ("5%", lambda env: env.share("NAME", 0), "a share from 0 to 1"),
         ("24:00", lambda env: env.clock("NAME", "02:00"), "a time of day as HH:MM, such as 02:00"),
@@ -97,7 +97,7 @@ def test_an_address_that_cannot_be_read_is_shown_without_what_may_be_secret(
     monkeypatch.setenv("NAME", value)
 
     with pytest.raises(ImproperlyConfigured) as caught:
-        env.address("NAME", "", ("http", "https"))
+        env.url("NAME", "", ("http", "https"))
 
     expected = "expected a URL that starts with http:// or https://."
     assert str(caught.value) == f"NAME={shown!r} can't be read: {expected}"
@@ -118,7 +118,7 @@ def test_a_database_that_cannot_be_read_is_shown_without_its_password(
     monkeypatch.setenv("DATABASE_URL", url)
 
     with pytest.raises(ImproperlyConfigured) as caught:
-        env.database()
+        env.database_settings()
 
     assert str(caught.value).startswith(f"DATABASE_URL={shown!r} can't be read: expected a URL such as ")
 
@@ -129,7 +129,7 @@ def test_a_mail_server_that_cannot_be_read_is_shown_without_its_password(
     monkeypatch.setenv("EMAIL_URL", "smtp+tls://user:s3cret@host:x")
 
     with pytest.raises(ImproperlyConfigured, match=re.escape("EMAIL_URL='smtp+tls://***@host:x' can't")):
-        env.email()
+        env.email_settings()
 
 
 def test_a_postgresql_url_keeps_its_password_port_and_options(
@@ -137,7 +137,7 @@ def test_a_postgresql_url_keeps_its_password_port_and_options(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://user:p%40ss@host:5433/name?sslmode=require")
 
-    found = env.database()
+    found = env.database_settings()
 
     assert found["ENGINE"] == "django.db.backends.postgresql"
     assert (found["USER"], found["PASSWORD"]) == ("user", "p@ss")
@@ -150,7 +150,7 @@ def test_a_postgresql_url_may_name_the_folder_of_a_socket(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://user@%2Frun%2Fpostgresql/name")
 
-    assert env.database()["HOST"] == "/run/postgresql"
+    assert env.database_settings()["HOST"] == "/run/postgresql"
 
 
 def test_the_certificates_that_other_programs_trust_are_trusted_too(
@@ -159,12 +159,12 @@ def test_the_certificates_that_other_programs_trust_are_trusted_too(
     first, second = str(tmp_path), str(ROOT / "README.md")
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
-    found = [env.certificates()]
+    found = [env.ca_certificates()]
 
     monkeypatch.setenv("SSL_CERT_FILE", second)
-    found.append(env.certificates())
+    found.append(env.ca_certificates())
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", first)
-    found.append(env.certificates())
+    found.append(env.ca_certificates())
 
     assert found == ["", second, first]
 
@@ -186,11 +186,11 @@ def test_relative_paths_start_from_home_wherever_a_command_runs(
 ) -> None:
     monkeypatch.chdir("/")
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    by_name = env.database()["NAME"]
+    by_name = env.database_settings()["NAME"]
     monkeypatch.setenv("DATABASE_URL", "sqlite:///folder/file.db")
 
     assert by_name == str(tmp_path / "music_data.db")
-    assert env.database()["NAME"] == str(tmp_path / "folder" / "file.db")
+    assert env.database_settings()["NAME"] == str(tmp_path / "folder" / "file.db")
     assert env.path("NOT_SET", "var") == tmp_path / "var"
 
 

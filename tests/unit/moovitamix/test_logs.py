@@ -12,8 +12,8 @@ from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from ingestion.jobs.lock import at_work_on
-from moovitamix.logs import JsonFormatter, LineFormatter, named_requests, without_rows
+from ingestion.jobs.lock import add_log_context
+from moovitamix.logs import JsonFormatter, LineFormatter, request_id_middleware, strip_row_details
 
 POSTGRES_SAYS = (
     'null value in column "email" of relation "users" violates not-null constraint\n'
@@ -76,13 +76,13 @@ def test_rows_in_the_databases_own_language_are_cut() -> None:
         "la valeur d'une clé dupliquée rompt la contrainte\nDÉTAIL : La clé (email)=(ada@example.org) existe."
     )
 
-    assert without_rows(french) == "la valeur d'une clé dupliquée rompt la contrainte"
-    assert without_rows(repr(french)) == "\"la valeur d'une clé dupliquée rompt la contrainte"
-    assert without_rows("bad value\nLINE 1: INSERT INTO users VALUES ('ada')\n      ^") == "bad value"
+    assert strip_row_details(french) == "la valeur d'une clé dupliquée rompt la contrainte"
+    assert strip_row_details(repr(french)) == "\"la valeur d'une clé dupliquée rompt la contrainte"
+    assert strip_row_details("bad value\nLINE 1: INSERT INTO users VALUES ('ada')\n      ^") == "bad value"
 
 
 def test_a_text_of_several_lines_without_a_row_stays() -> None:
-    assert without_rows("Two things:\n  one\n  Two: yes") == "Two things:\n  one\n  Two: yes"
+    assert strip_row_details("Two things:\n  one\n  Two: yes") == "Two things:\n  one\n  Two: yes"
 
 
 def test_errors_of_a_group_are_named_without_their_rows() -> None:
@@ -96,7 +96,7 @@ def test_errors_of_a_group_are_named_without_their_rows() -> None:
 
 
 def test_a_line_of_json_names_its_work() -> None:
-    with at_work_on(run=7), at_work_on(task="ab-12"):
+    with add_log_context(run=7), add_log_context(task="ab-12"):
         told = as_json(make_record("stage_began name=%s", "reading"))
 
     assert told.pop("at").endswith("+00:00")
@@ -108,7 +108,7 @@ def test_a_line_of_json_names_its_work() -> None:
 
 
 def test_a_line_for_a_person_ends_with_its_work_and_without_work_with_its_message() -> None:
-    with at_work_on(run=7):
+    with add_log_context(run=7):
         at_work = LineFormatter().format(make_record("stage_began name=reading"))
     idle = LineFormatter().format(make_record("stage_began name=reading"))
 
@@ -150,7 +150,7 @@ def test_a_request_keeps_a_harmless_id_and_gets_one_otherwise(sent: str, kept: b
         return HttpResponse()
 
     request = RequestFactory().get("/", headers={"X-Request-ID": sent})
-    answer = named_requests(view)(request)
+    answer = request_id_middleware(view)(request)
     record = make_record("Not Found: /")
     record.request = request
 

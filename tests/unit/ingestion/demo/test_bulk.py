@@ -1,8 +1,8 @@
 """Rows by formula keep the contract."""
 
 from ingestion.demo.bulk import BulkSource
-from ingestion.demo.source import RESOURCES, Table, key_of
-from ingestion.source.schemas import SCHEMAS, Refusal, Validator
+from ingestion.demo.source import RESOURCES, Table, row_key
+from ingestion.source.schemas import SCHEMAS, RejectedRow, RowValidator
 
 
 def rows(source: BulkSource, resource: str) -> Table:
@@ -14,8 +14,10 @@ def test_formula_rows_are_accepted_by_the_ingestion_and_named_once() -> None:
 
     for schema in SCHEMAS:
         table = rows(source, schema.path[1:])[:]
-        assert not [record for record in Validator(schema).records(table) if isinstance(record, Refusal)]
-        assert len({schema.key_of(row) for row in table}) == len(table)
+        assert not [
+            record for record in RowValidator(schema).validate_rows(table) if isinstance(record, RejectedRow)
+        ]
+        assert len({schema.row_key(row) for row in table}) == len(table)
 
 
 def test_formula_sessions_name_songs_and_users_that_exist() -> None:
@@ -31,7 +33,7 @@ def test_formula_sessions_name_songs_and_users_that_exist() -> None:
 def test_a_share_of_the_rows_changes_and_the_rest_stays() -> None:
     source = BulkSource(songs=5000, users=5000)
     before = [rows(source, resource)[:] for resource in RESOURCES]
-    source.updated = 0.01
+    source.changed_share = 0.01
     after = [rows(source, resource)[:] for resource in RESOURCES]
 
     changed = [
@@ -57,5 +59,5 @@ def test_a_new_catalogue_keeps_the_ids_and_changes_what_they_mean() -> None:
     source.new_catalogue()
 
     after = rows(source, "tracks")[:]
-    assert [key_of("tracks", row) for row in before] == [key_of("tracks", row) for row in after]
+    assert [row_key("tracks", row) for row in before] == [row_key("tracks", row) for row in after]
     assert not {row["artist"] for row in before} & {row["artist"] for row in after}

@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 
 import moovitamix
-from ingestion.demo.scenarios import KINDS, PlantedSource, describe_events, parse_scenario
-from ingestion.demo.world.reactions import coming, draws_of, reactions
+from ingestion.demo.scenarios import EVENT_DEFAULTS, ScenarioSource, describe_events, parse_scenario
+from ingestion.demo.world.reactions import draw_reactions, draw_visits, rng_for_day
 from ingestion.demo.world.world import World
 
 USUAL = Path(moovitamix.__file__).parent / "scenarios" / "usual.json"
 
 
 def world(days: int = 20) -> World:
-    return World.up_to(date(2026, 11, 1), seed=3, songs=200, listeners=30, days=days, calm=True)
+    return World.ending_on(
+        date(2026, 11, 1), seed=3, songs=200, listeners=30, days=days, proportional_changes=True
+    )
 
 
 class TestScenarios:
     def test_the_usual_one_plants_every_event_once(self) -> None:
         events = parse_scenario(USUAL.read_bytes(), weeks=12)
 
-        assert sorted(event.kind for event in events) == sorted(KINDS)
+        assert sorted(event.kind for event in events) == sorted(EVENT_DEFAULTS)
 
     def test_events_are_in_order_and_those_after_the_end_are_left_out(self) -> None:
         text = json.dumps(
@@ -38,10 +40,15 @@ class TestScenarios:
 
         first, second = parse_scenario(text, weeks=2)
 
-        assert (first.kind, first.first, first.days, first.told) == (
+        assert (first.kind, first.first_day, first.days, first.description) == (
             "drift", 0, 0, "tastes move towards Jazz",
         )  # fmt: skip
-        assert (second.first, second.begins(9), second.ends(11), second.ends(10)) == (9, True, True, False)
+        assert (second.first_day, second.begins_on(9), second.ends_on(11), second.ends_on(10)) == (
+            9,
+            True,
+            True,
+            False,
+        )
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -62,23 +69,23 @@ class TestScenarios:
             parse_scenario(text, weeks=12)
 
     def test_every_event_is_described(self) -> None:
-        assert [line.split()[0] for line in describe_events().splitlines()] == list(KINDS)
+        assert [line.split()[0] for line in describe_events().splitlines()] == list(EVENT_DEFAULTS)
 
 
 class TestPlantedSource:
     def test_with_nothing_planted_it_serves_the_worlds_own_rows(self) -> None:
         lived = world()
 
-        assert PlantedSource(lived).snapshot().tables == lived.snapshot().tables
+        assert ScenarioSource(lived).snapshot().tables == lived.snapshot().tables
 
     def test_a_broken_feature_is_in_new_and_changed_songs_alone_until_it_is_mended(self) -> None:
         lived = world()
-        source = PlantedSource(lived)
+        source = ScenarioSource(lived)
         whole = {row["id"]: row for row in lived.rows("tracks")}
         source.break_feature("energy", None, date(2026, 10, 26))
 
         served = list(source.snapshot().tables["tracks"])
-        source.mend_features()
+        source.restore_features()
 
         odd = [row for row in served if row != whole[row["id"]]]
         assert odd
@@ -88,25 +95,25 @@ class TestPlantedSource:
 
     def test_a_reset_gives_known_ids_to_others_until_the_source_comes_back(self) -> None:
         lived = world()
-        source = PlantedSource(lived)
+        source = ScenarioSource(lived)
         names = {row["id"]: row["name"] for row in lived.rows("tracks")}
         source.new_catalogue()
 
         strangers = source.snapshot().tables["tracks"]
         shared = [row for row in strangers if row["id"] in names]
-        source.come_back()
+        source.restore_catalogue()
 
         assert len(shared) > 150
         assert sum(row["name"] != names[row["id"]] for row in shared) > 140
         assert source.snapshot().tables == lived.snapshot().tables
 
     def test_each_change_of_what_is_served_has_a_version_of_its_own(self) -> None:
-        source = PlantedSource(world())
+        source = ScenarioSource(world())
         versions = [source.snapshot().version]
 
         source.break_feature("energy", 0.5, date(2026, 10, 1))
         versions.append(source.snapshot().version)
-        source.mend_features()
+        source.restore_features()
         versions.append(source.snapshot().version)
 
         assert len(set(versions)) == 3
@@ -115,7 +122,7 @@ class TestPlantedSource:
 class TestCalmWorld:
     def test_as_many_come_and_go_as_the_shares_say(self) -> None:
         usual = World(seed=3, songs=200, listeners=30, days=60)
-        calm = World(seed=3, songs=200, listeners=30, days=60, calm=True)
+        calm = World(seed=3, songs=200, listeners=30, days=60, proportional_changes=True)
 
         # 59 days: one a day where it must be one; 0.6 % of 30, which is one in five or six days.
         assert len(usual.rows("users")) >= 30
@@ -125,10 +132,10 @@ class TestCalmWorld:
     def test_tastes_move_towards_the_styles_named(self) -> None:
         lived = world()
         listener = lived.rows("users")[0]["id"]
-        before = lived.taste(listener)
+        before = lived.taste_of(listener)
         lived.shift_tastes(["Jazz", "Metal"], 0.6)
 
-        after = lived.taste(listener)
+        after = lived.taste_of(listener)
 
         at = [lived.styles.index(name) for name in ("Jazz", "Metal")]
         assert after.sum() == pytest.approx(1)
@@ -141,22 +148,22 @@ class TestVisitors:
     def test_about_two_thirds_come_in_order_of_time_and_nobody_twice(self) -> None:
         lived = world()
 
-        days = [coming(lived, draws_of(7, day)) for day in range(40)]
+        days = [draw_visits(lived, rng_for_day(7, day)) for day in range(40)]
 
         who = [listener for listener, _ in days[0]]
         assert len(set(who)) == len(who)
         assert [at for _, at in days[0]] == sorted(at for _, at in days[0])
         assert sum(map(len, days)) / 40 == pytest.approx(0.65 * len(lived.rows("users")), rel=0.1)
-        assert coming(lived, draws_of(7, 0)) == days[0]
+        assert draw_visits(lived, rng_for_day(7, 0)) == days[0]
 
     def test_something_comes_of_songs_to_the_taste_more_often(self) -> None:
         lived = world()
         songs = [row["id"] for row in lived.rows("tracks")]
         listener = lived.rows("users")[0]["id"]
-        liked = lived.affinity(listener, songs)
+        liked = lived.style_affinity(listener, songs)
         rng = np.random.default_rng(1)
 
-        found = [one for _ in range(200) for one in reactions(lived, listener, songs, rng)]
+        found = [one for _ in range(200) for one in draw_reactions(lived, listener, songs, rng)]
 
         engaged = [songs.index(one.song) for one in found if one.kind != "skip"]
         skipped = [songs.index(one.song) for one in found if one.kind == "skip"]

@@ -26,7 +26,7 @@ def test_pages_asked_for_are_noted_in_order() -> None:
         requests.get(f"{server.url}/users", timeout=5)
 
     assert list(server.requests) == [("tracks", 2, 50), ("users", 1, 100)]
-    assert server.answered == Counter({"200": 2})
+    assert server.answer_counts == Counter({"200": 2})
 
 
 def test_one_connection_serves_many_requests() -> None:
@@ -83,7 +83,7 @@ def test_an_answer_that_is_held_back_does_not_keep_the_server_from_closing(fault
     with DemoServer(small(), faults=faults) as server:
         client = socket.create_connection(("127.0.0.1", port(server)), 5)
         client.sendall(b"GET /tracks HTTP/1.1\r\nhost: x\r\n\r\n")
-        wait_until(lambda: server.answered[fault] == 1)
+        wait_until(lambda: server.answer_counts[fault] == 1)
 
     with contextlib.suppress(ConnectionResetError):
         while client.recv(65_536):
@@ -127,7 +127,7 @@ def test_a_changed_source_is_served_at_once() -> None:
     source = small()
     with DemoServer(source) as server:
         before = requests.get(f"{server.url}/tracks", timeout=5).json()["items"]
-        source.updated = 0.1
+        source.changed_share = 0.1
         after = requests.get(f"{server.url}/tracks", timeout=5).json()["items"]
 
     changed = [new["id"] for old, new in zip(before, after, strict=True) if old != new]

@@ -13,8 +13,8 @@ import pytest
 
 from ingestion.source.client import SourceClient
 from ingestion.source.errors import SourceContractBroken, SourceUnavailable
-from ingestion.source.paginator import Reading
-from tests.support.scripted_server import CERTIFICATE, Reply, Request, ScriptedServer, page_reply
+from ingestion.source.paginator import Paginator
+from tests.support.servers.scripted_server import CERTIFICATE, Reply, Request, ScriptedServer, page_reply
 
 ROWS = [{"id": 1}, {"id": 2}]
 GOOD = page_reply(ROWS)
@@ -30,8 +30,8 @@ def make_client(url: str, **options: Any) -> SourceClient:
     return SourceClient(url, **{"sleep": lambda _: None, "rng": Highest(), "connections": 2, **options})
 
 
-def read(client: SourceClient, path: str = "/tracks") -> tuple[list[Any], Reading]:
-    with client.read(path, key=lambda row: row["id"]) as reading:
+def read(client: SourceClient, path: str = "/tracks") -> tuple[list[Any], Paginator]:
+    with client.read_pages(path, key=lambda row: row["id"]) as reading:
         rows = {page.number: page.rows for page in reading}
     return [row for number in sorted(rows) for row in rows[number]], reading
 

@@ -39,7 +39,8 @@ def write(folder, lines):
                 os.kill(os.getpid(), signal.SIGKILL)
         return before
     sys.settrace(before)
-    artifact.write(folder, {"song_ids": np.arange(1000), "weights": np.ones(7)}, {"label": folder.name})
+    arrays = {"song_ids": np.arange(1000), "weights": np.ones(7)}
+    artifact.write_arrays(folder, arrays, {"label": folder.name})
     os._exit(0)
 
 storage, lines, status = Path(sys.argv[1]), 0, 9
@@ -64,7 +65,7 @@ arrays = {name: np.full(50_000, number) for name in "abcd"}
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    print(artifact.write(Path(sys.argv[1]), arrays, {"writer": number}))
+    print(artifact.write_arrays(Path(sys.argv[1]), arrays, {"writer": number}))
 except artifact.ArtifactExists:
     print("another was first")
 """
@@ -77,9 +78,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read_again_as_read_only_maps(folder: Path) -> None:
-    sha256 = artifact.write(folder, ARRAYS, FACTS)
+    sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
 
-    arrays, facts = artifact.read(folder, sha256)
+    arrays, facts = artifact.read_arrays(folder, sha256)
 
     assert facts == FACTS
     assert all(np.array_equal(arrays[name], array) for name, array in ARRAYS.items())
@@ -91,51 +92,51 @@ def test_what_is_written_is_read_again_as_read_only_maps(folder: Path) -> None:
 
 def test_what_was_never_written_is_missing(folder: Path) -> None:
     with pytest.raises(ArtifactMissing, match="There is no model in"):
-        artifact.read(folder, "0" * 64)
+        artifact.read_arrays(folder, "0" * 64)
 
 
 @pytest.mark.parametrize("name", ["song_ids.npy", "weights.npy", "nothing.npy", "manifest.json"])
 def test_a_flipped_bit_anywhere_is_damage(folder: Path, name: str) -> None:
-    sha256 = artifact.write(folder, ARRAYS, FACTS)
+    sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
 
     with pytest.raises(ArtifactDamaged, match=name):
-        artifact.read(folder, sha256)
+        artifact.read_arrays(folder, sha256)
 
 
 def test_a_file_that_was_cut_off_is_damage(folder: Path) -> None:
-    sha256 = artifact.write(folder, ARRAYS, FACTS)
+    sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     content = (folder / "song_ids.npy").read_bytes()
     (folder / "song_ids.npy").write_bytes(content[:-1])
 
     with pytest.raises(ArtifactDamaged, match="song_ids"):
-        artifact.read(folder, sha256)
+        artifact.read_arrays(folder, sha256)
 
 
 def test_a_missing_or_an_additional_file_is_damage(folder: Path) -> None:
-    sha256 = artifact.write(folder, ARRAYS, FACTS)
+    sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     (folder / "weights.npy").rename(folder / "other.npy")
 
     with pytest.raises(ArtifactDamaged, match=r"other\.npy, weights\.npy"):
-        artifact.read(folder, sha256)
+        artifact.read_arrays(folder, sha256)
 
 
 def test_another_model_s_hash_is_damage(folder: Path) -> None:
-    artifact.write(folder, ARRAYS, FACTS)
+    artifact.write_arrays(folder, ARRAYS, FACTS)
 
     with pytest.raises(ArtifactDamaged, match="not the one that was written"):
-        artifact.read(folder, "0" * 64)
+        artifact.read_arrays(folder, "0" * 64)
 
 
 def test_a_model_is_never_written_over(folder: Path) -> None:
-    sha256 = artifact.write(folder, ARRAYS, FACTS)
+    sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
 
     with pytest.raises(ArtifactExists):
-        artifact.write(folder, {"song_ids": np.arange(3)}, {})
+        artifact.write_arrays(folder, {"song_ids": np.arange(3)}, {})
 
-    assert artifact.read(folder, sha256)[1] == FACTS
+    assert artifact.read_arrays(folder, sha256)[1] == FACTS
     assert [path.name for path in folder.parent.iterdir()] == ["2026w47.1"]
 
 
@@ -149,13 +150,13 @@ def test_a_writer_that_breaks_leaves_nothing(
     monkeypatch.setattr(artifact, broken, full)
 
     with pytest.raises(OSError, match="No space left"):
-        artifact.write(folder, ARRAYS, FACTS)
+        artifact.write_arrays(folder, ARRAYS, FACTS)
 
     assert list(folder.parent.iterdir()) == []
 
 
 def test_a_writer_killed_at_any_line_leaves_a_whole_model_or_none(tmp_path: Path) -> None:
-    good = artifact.write(tmp_path / "good", ARRAYS, FACTS)
+    good = artifact.write_arrays(tmp_path / "good", ARRAYS, FACTS)
 
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(tmp_path)], capture_output=True, text=True, check=True, env=QUIET
@@ -168,9 +169,9 @@ def test_a_writer_killed_at_any_line_leaves_a_whole_model_or_none(tmp_path: Path
     assert there == [f"v{line:03}" for line in range(lines - len(there), lines)]
     for name in there:
         sha256 = sha256_of(tmp_path / name / artifact.MANIFEST)
-        assert artifact.read(tmp_path / name, sha256)[1] == {"label": name}
+        assert artifact.read_arrays(tmp_path / name, sha256)[1] == {"label": name}
     assert artifact.clear_unfinished(tmp_path) > 30
-    assert artifact.read(tmp_path / "good", good)[1] == FACTS
+    assert artifact.read_arrays(tmp_path / "good", good)[1] == FACTS
 
 
 def test_of_writers_of_one_name_at_once_one_wins_and_nothing_is_mixed(folder: Path) -> None:
@@ -193,7 +194,7 @@ def test_of_writers_of_one_name_at_once_one_wins_and_nothing_is_mixed(folder: Pa
     said = [writer.communicate()[0].strip() for writer in writers]
     winner = next(number for number, answer in enumerate(said) if answer != "another was first")
     assert said.count("another was first") == 3
-    arrays, facts = artifact.read(folder, said[winner])
+    arrays, facts = artifact.read_arrays(folder, said[winner])
     assert facts == {"writer": winner}
     assert all((arrays[name] == winner).all() for name in "abcd")
     assert [path.name for path in folder.parent.iterdir()] == ["2026w47.1"]
@@ -204,7 +205,7 @@ def sha256_of(path: Path) -> str:
 
 
 def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
-    artifact.write(folder, ARRAYS, FACTS)
+    artifact.write_arrays(folder, ARRAYS, FACTS)
     (folder.parent / ".unfinished-2026w47.2-abc").mkdir()
 
     assert artifact.clear_unfinished(folder.parent) == 1
@@ -213,6 +214,6 @@ def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
 
 def test_python_objects_are_refused_for_loading_them_would_run_code(folder: Path) -> None:
     with pytest.raises(TypeError, match="pickled"):
-        artifact.write(folder, {"names": np.array([{}], dtype=object)}, {})
+        artifact.write_arrays(folder, {"names": np.array([{}], dtype=object)}, {})
 
     assert list(folder.parent.iterdir()) == []

@@ -7,7 +7,15 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from recommender.engine.drift import Change, bins_of, change_of, counts_of, grouped, is_alarm, shift_of
+from recommender.engine.drift import (
+    ListeningChange,
+    count_in_bins,
+    group_small_clusters,
+    is_alarm,
+    measure_listening_change,
+    measure_population_shift,
+    quantile_edges,
+)
 
 GROUPS = 20
 
@@ -32,7 +40,7 @@ def test_the_shift_is_the_stability_index_with_half_a_count_more() -> None:
     p = (current + 0.5) / (current + 0.5).sum()
     q = (reference + 0.5) / (reference + 0.5).sum()
 
-    shift = shift_of(reference, current)
+    shift = measure_population_shift(reference, current)
 
     assert shift.psi == pytest.approx(float(sum((p - q) * np.log(p / q))))
     assert shift.critical == pytest.approx(9.21034 * (1 / 100 + 1 / 100))
@@ -45,7 +53,7 @@ def test_new_songs_like_the_old_ones_are_called_drift_in_one_of_a_hundred_weeks(
     shares = random.dirichlet(np.ones(10) * 5)
 
     cries = [
-        shift_of(random.multinomial(5_000, shares), random.multinomial(n, shares)).is_drift
+        measure_population_shift(random.multinomial(5_000, shares), random.multinomial(n, shares)).is_drift
         for _ in range(500)
     ]
 
@@ -53,30 +61,30 @@ def test_new_songs_like_the_old_ones_are_called_drift_in_one_of_a_hundred_weeks(
 
 
 def test_a_handful_of_new_songs_proves_nothing() -> None:
-    assert not shift_of(np.array([500, 500]), np.array([0, 99])).is_drift
-    assert shift_of(np.array([500, 500]), np.array([0, 100])).is_drift
+    assert not measure_population_shift(np.array([500, 500]), np.array([0, 99])).is_drift
+    assert measure_population_shift(np.array([500, 500]), np.array([0, 100])).is_drift
 
 
 def test_bins_hold_as_many_distances_each() -> None:
     distances = np.random.default_rng(6).exponential(1, 1_000)
 
-    counts = counts_of(distances, bins_of(distances))
+    counts = count_in_bins(distances, quantile_edges(distances))
 
     assert counts.tolist() == [100] * 10
 
 
 def test_equal_distances_share_a_bin() -> None:
-    edges = bins_of(np.zeros(50))
+    edges = quantile_edges(np.zeros(50))
 
-    assert counts_of(np.zeros(50), edges).tolist() == [0, 50]
-    assert bins_of(np.empty(0)).tolist() == []
+    assert count_in_bins(np.zeros(50), edges).tolist() == [0, 50]
+    assert quantile_edges(np.empty(0)).tolist() == []
 
 
 def test_the_largest_clusters_stand_alone_and_the_rest_together() -> None:
-    groups = grouped(np.array([5, 100, 1, 50, 2]), most=3)
+    groups = group_small_clusters(np.array([5, 100, 1, 50, 2]), most=3)
 
     assert groups.tolist() == [2, 0, 2, 1, 2]
-    assert grouped(np.array([1, 2])).tolist() == [1, 0]
+    assert group_small_clusters(np.array([1, 2])).tolist() == [1, 0]
 
 
 def test_the_parts_add_up_to_the_jensen_shannon_divergence() -> None:
@@ -85,19 +93,19 @@ def test_the_parts_add_up_to_the_jensen_shannon_divergence() -> None:
     there = weeks[weeks[:, -1].sum(axis=1) > 0]
     expected = jensenshannon(there[:, -1].sum(axis=0), there[:, :-1].sum(axis=(0, 1))) ** 2
 
-    change = change_of(weeks, seed=1)
+    change = measure_listening_change(weeks, seed=1)
 
     assert change.parts.sum() == pytest.approx(expected)
 
 
 def test_a_stationary_world_is_hardly_ever_called_drifted() -> None:
-    cries = [change_of(world(seed), seed=seed).is_drift for seed in range(40)]
+    cries = [measure_listening_change(world(seed), seed=seed).is_drift for seed in range(40)]
 
     assert sum(cries) <= 1
 
 
 def test_a_world_that_moved_far_is_found_and_the_groups_are_named() -> None:
-    found = [change_of(world(seed, moved=0.35), seed=seed) for seed in range(20)]
+    found = [measure_listening_change(world(seed, moved=0.35), seed=seed) for seed in range(20)]
 
     assert np.mean([change.is_drift for change in found]) >= 0.9
     assert all(set(np.argsort(-change.parts)[:2].tolist()) == {0, 1} for change in found if change.is_drift)
@@ -107,7 +115,7 @@ def test_who_listens_is_no_drift() -> None:
     weeks = world(3)
     weeks[:30, :-1] = 0
 
-    assert not change_of(weeks, seed=3).is_drift
+    assert not measure_listening_change(weeks, seed=3).is_drift
 
 
 def test_one_listener_who_plays_all_day_moves_nothing() -> None:
@@ -115,26 +123,26 @@ def test_one_listener_who_plays_all_day_moves_nothing() -> None:
     weeks[0, -1] = 0
     weeks[0, -1, 7] = 100_000
 
-    assert not change_of(weeks, seed=4).is_drift
+    assert not measure_listening_change(weeks, seed=4).is_drift
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:
     weeks = world(5, moved=0.2)
 
-    one, other = change_of(weeks, seed=9), change_of(weeks, seed=9)
+    one, other = measure_listening_change(weeks, seed=9), measure_listening_change(weeks, seed=9)
 
     assert (one.p, one.effect, one.limit) == (other.p, other.effect, other.limit)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (5, 1, 4), (5, 3, 4)])
 def test_without_listening_there_is_no_drift(shape: tuple[int, int, int]) -> None:
-    change = change_of(np.zeros(shape), seed=1)
+    change = measure_listening_change(np.zeros(shape), seed=1)
 
     assert (change.p, change.effect, change.is_drift) == (1.0, 0.0, False)
 
 
-def a_change(effect: float, *, p: float = 0.001, plays: int = 500, listeners: int = 40) -> Change:
-    return Change(p, effect, 0.1, np.zeros(2), np.zeros(2), listeners, plays)
+def a_change(effect: float, *, p: float = 0.001, plays: int = 500, listeners: int = 40) -> ListeningChange:
+    return ListeningChange(p, effect, 0.1, np.zeros(2), np.zeros(2), listeners, plays)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +159,6 @@ def a_change(effect: float, *, p: float = 0.001, plays: int = 500, listeners: in
     ],
 )
 def test_drift_two_weeks_running_or_once_twice_as_far_is_an_alarm(
-    change: Change, before: bool, alarm: bool
+    change: ListeningChange, before: bool, alarm: bool
 ) -> None:
-    assert is_alarm(change, before=before) is alarm
+    assert is_alarm(change, drifted_before=before) is alarm

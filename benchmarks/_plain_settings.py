@@ -1,5 +1,0 @@
-"""The project's settings with the plain view alone behind the routes."""
-
-from moovitamix.settings import *  # noqa: F403
-
-ROOT_URLCONF = "benchmarks._plain"

@@ -1,0 +1,1 @@
+"""Fill a database to the size that a benchmark needs."""

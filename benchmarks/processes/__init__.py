@@ -1,0 +1,1 @@
+"""Programs that benchmarks measure, each in a process of its own."""

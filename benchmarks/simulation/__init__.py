@@ -1,0 +1,1 @@
+"""Synthetic listening and runs with planted effects."""

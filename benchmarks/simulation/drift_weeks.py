@@ -1,0 +1,123 @@
+"""Weeks of listening with and without drift, for the calibration of what finds it."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
+
+from recommender.engine.drift import (
+    WEEKS_NEEDED,
+    is_alarm,
+    measure_listening_change,
+    measure_population_shift,
+    select_compared_weeks,
+    worst_shift,
+)
+
+TASTE_GROUPS = 20
+PLAYS_PER_WEEK = 15  # a listener's week
+WEEKS_PER_YEAR = 52
+CLUSTERS, BINS = 64, 10
+KNOWN_SONGS, NEW_SONGS = 5_000, 150  # new ones a week
+
+
+class ListeningWeeks:
+    """Listeners with tastes of their own.
+
+    Args:
+        moved: JS distance between what all listen to before and after, natural logarithm.
+        hit: share of a week's plays that fall to one group that everybody plays, another one each week.
+        season: the same at the height of a season, which comes and goes once a year in two groups.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        listeners: int = 60,
+        drift_distance: float = 0.0,
+        hit_share: float = 0.0,
+        season_share: float = 0.0,
+    ) -> None:
+        self._random = np.random.default_rng(seed)
+        self._tastes = self._random.dirichlet(np.full(TASTE_GROUPS, 0.3), listeners)
+        self._there = np.zeros(TASTE_GROUPS)
+        self._there[self._random.choice(TASTE_GROUPS, 2, replace=False)] = 0.5
+        self._share = _share_for_distance(self._tastes.mean(axis=0), self._there, drift_distance)
+        self._hit, self._season, self._number = hit_share, season_share, 0
+
+    def simulate_week(self, *, after_drift: bool = False) -> NDArray[np.float64]:
+        """Shape (n_listeners, 20): one week's plays; `after` the drift, or before it."""
+        tastes = self._tastes
+        if after_drift:
+            tastes = (1 - self._share) * tastes + self._share * self._there
+        if self._season:
+            height = self._season * max(0.0, np.sin(2 * np.pi * self._number / WEEKS_PER_YEAR))
+            tastes = (1 - height) * tastes + height * self._there
+        self._number += 1
+        if self._hit:
+            tastes = (1 - self._hit) * tastes + self._hit * np.eye(TASTE_GROUPS)[
+                self._random.integers(TASTE_GROUPS)
+            ]
+        played = self._random.poisson(PLAYS_PER_WEEK, len(tastes))
+        return self._random.multinomial(played, tastes / tastes.sum(axis=1, keepdims=True)).astype(np.float64)
+
+
+def is_drift_found(seed: int, *, listeners: int, drift_distance: float) -> bool:
+    """Whether a drift is found within two weeks of its beginning."""
+    world = ListeningWeeks(seed, listeners=listeners, drift_distance=drift_distance)
+    weeks = [world.simulate_week() for _ in range(WEEKS_NEEDED - 1)] + [
+        world.simulate_week(after_drift=True) for _ in range(2)
+    ]
+    return any(_weekly_alarms(weeks, seed))
+
+
+def count_listening_alarms(
+    seed: int, *, listeners: int, hit_share: float = 0.0, season_share: float = 0.0
+) -> int:
+    """Alarms in a year in which nothing drifts for good."""
+    world = ListeningWeeks(seed, listeners=listeners, hit_share=hit_share, season_share=season_share)
+    return sum(
+        _weekly_alarms([world.simulate_week() for _ in range(WEEKS_NEEDED - 1 + WEEKS_PER_YEAR)], seed)
+    )
+
+
+def count_new_song_alarms(seed: int) -> int:
+    """The same for each week's new songs, whose clusters and distances are those of all songs."""
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.full(CLUSTERS, 2.0))
+    known = random.multinomial(KNOWN_SONGS, shares), random.multinomial(KNOWN_SONGS, np.full(BINS, 1 / BINS))
+    alarms, drifted = 0, False
+    for _ in range(WEEKS_PER_YEAR):
+        new = random.multinomial(NEW_SONGS, shares), random.multinomial(NEW_SONGS, np.full(BINS, 1 / BINS))
+        worst = worst_shift([measure_population_shift(*pair) for pair in zip(known, new, strict=True)])
+        alarms += is_alarm(worst, drifted_before=drifted)
+        drifted = worst.is_drift
+    return alarms
+
+
+def _weekly_alarms(weeks: list[NDArray[np.float64]], seed: int) -> list[bool]:
+    """Of each week that has enough before it, looked at as the loop does."""
+    alarms: list[bool] = []
+    drifted = alarm = False
+    for last in range(WEEKS_NEEDED, len(weeks) + 1):
+        ten = np.stack(weeks[last - WEEKS_NEEDED : last], axis=1)
+        change = measure_listening_change(
+            select_compared_weeks(ten, after_drift=drifted and not alarm), seed=seed
+        )
+        alarm, drifted = is_alarm(change, drifted_before=drifted), change.is_drift
+        alarms.append(alarm)
+    return alarms
+
+
+def _share_for_distance(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:
+    """How much of everybody's plays must move for this JS distance."""
+    if not moved:
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        if jensenshannon(before, (1 - middle) * before + middle * there) < moved:
+            low = middle
+        else:
+            high = middle
+    return low

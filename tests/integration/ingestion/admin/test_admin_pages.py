@@ -1,0 +1,178 @@
+"""The admin: every list and page opens, counts nothing it need not, and starts what its buttons say."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+from django.contrib.admin.sites import site
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
+from ingestion.pipeline.quality_gate import QualityLimits
+from ingestion.tasks import start_by_hand
+from tests.integration.ingestion.conftest import Run, Serve
+from tests.support.builders.source_rows import make_session, make_track
+from tests.support.servers.list_source import ListSource
+
+LISTS = ["song", "listener", "listeninghistory", "ingestionrun", "rejection"]
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("admin", "admin@example.org", "pw"))
+    return client
+
+
+@pytest.fixture
+def filled(run: Run, source: ListSource) -> IngestionRun:
+    source.tracks[4] = make_track(5, duration="9:99")
+    source.sessions.append(make_session(99, [1]))
+    return run(limits=QualityLimits(rejected=0.5))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_opens_empty_and_filled_and_counts_no_table(
+    staff: Client, filled: IngestionRun, name: str
+) -> None:
+    url = reverse(f"admin:ingestion_{name}_changelist")
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        page = staff.get(url)
+    searched = staff.get(url, {"q": "1"})
+
+    assert (page.status_code, searched.status_code) == (200, 200)
+    assert len(queries) <= 10
+    assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_can_be_filtered(staff: Client, filled: IngestionRun, name: str) -> None:
+    url = reverse(f"admin:ingestion_{name}_changelist")
+    filters = {
+        "ingestionrun": ("status__exact", ["succeeded", "failed"]),
+        "rejection": ("state", ["open", "settled"]),
+    }
+    parameter, values = filters.get(name, ("availability", ["available", "missing", "unavailable"]))
+
+    codes = [staff.get(url, {parameter: value}).status_code for value in values]
+
+    assert set(codes) == {200}
+
+
+def test_every_row_has_a_page_of_its_own(staff: Client, filled: IngestionRun) -> None:
+    rows = [Song.objects.first(), Listener.objects.first(), ListeningHistory.objects.first(), filled,
+            Rejection.objects.first()]  # fmt: skip
+
+    for row in rows:
+        assert row is not None
+        page = staff.get(reverse(f"admin:ingestion_{row._meta.model_name}_change", args=[row.pk]))
+        assert page.status_code == 200, row
+
+
+def test_a_run_s_row_shows_its_reports_and_links_to_what_it_refused(
+    staff: Client, filled: IngestionRun
+) -> None:
+    page = staff.get(reverse("admin:ingestion_ingestionrun_change", args=[filled.pk])).content.decode()
+
+    assert "listening_history" in page or "listening history" in page
+    assert f'href="/runs/{filled.pk}/"' in page
+    assert "Longest latency in seconds" in page
+    assert "Seconds of reading and writing" in page
+    assert "2 refused in this run" in page
+
+
+def test_a_run_that_refused_very_many_rows_shows_none_of_them_and_links_to_all(
+    staff: Client, run: Run, source: ListSource
+) -> None:
+    source.tracks = [make_track(pk, duration="9:99", name="x" * 5_000) for pk in range(1, 26)]
+    refused = run(limits=QualityLimits(rejected=1))
+
+    page = staff.get(reverse("admin:ingestion_ingestionrun_change", args=[refused.pk])).content.decode()
+    link = re.search(r'href="([^"]*)">25 refused in this run', page)
+    assert link is not None
+    rows = staff.get(unescape(link[1])).content.decode()
+
+    assert "x" * 300 not in page
+    assert rows.count("field-reason") == 25
+
+
+def test_the_first_page_says_how_the_last_run_went_and_what_to_do_before_it(staff: Client, run: Run) -> None:
+    before = staff.get(reverse("admin:index")).content.decode()
+    run()
+    after = staff.get(reverse("admin:index")).content.decode()
+
+    assert "Nothing was read yet" in before
+    assert "python manage.py runingest" in before
+    assert "The last run succeeded" in after
+    assert "30 songs: 30 new" in after
+
+
+def test_nobody_edits_history(staff: Client, filled: IngestionRun) -> None:
+    url = reverse("admin:ingestion_ingestionrun_change", args=[filled.pk])
+
+    assert staff.post(url, {"status": "failed"}).status_code == 403
+    assert staff.get(reverse("admin:ingestion_song_add")).status_code == 403
+
+
+def test_refused_rows_are_replayed_from_the_admin(staff: Client, filled: IngestionRun) -> None:
+    moment = "2026-11-01T00:00:00Z"
+    Listener.objects.create(pk=99, created_at=moment, updated_at=moment)
+
+    page = staff.post(reverse("admin:ingestion_ingestionrun_replay_rejections"), follow=True)
+
+    assert "1 refused rows were taken in." in page.content.decode()
+    assert ListeningHistory.objects.filter(user_id=99).exists()
+
+
+def test_a_person_without_the_right_to_run_starts_nothing(filled: IngestionRun) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("guest", is_staff=True))
+
+    assert client.get(reverse("admin:ingestion_ingestionrun_run_now")).status_code == 403
+    assert client.post(reverse("admin:ingestion_ingestionrun_run_now")).status_code == 403
+
+
+def test_a_link_that_is_followed_starts_nothing_and_a_button_does(
+    staff: Client, filled: IngestionRun
+) -> None:
+    url = reverse("admin:ingestion_ingestionrun_run_now")
+    distrusted = Client(enforce_csrf_checks=True)
+    distrusted.force_login(User.objects.get(username="admin"))
+    with redis.Redis.from_url(settings.REDIS_URL) as broker:
+        page = staff.get(url).content.decode()
+        refused = distrusted.post(url).status_code
+        after_the_link = broker.llen("celery")
+        answer = staff.post(url)
+
+        assert '<button type="submit"' in page
+        assert "csrfmiddlewaretoken" in page
+        assert (refused, after_the_link) == (403, 0)
+        assert answer.headers["Location"] == reverse("admin:ingestion_ingestionrun_changelist")
+        assert broker.llen("celery") == 1
+        assert b"ingestion.tasks.ingest_by_hand" in broker.lindex("celery", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_now_works_in_the_web_process_where_there_is_no_broker(serve: Serve, tmp_path: Path) -> None:
+    with override_settings(REDIS_URL="", BASE_URL=serve(), STAGING_DIR=tmp_path):
+        thread = start_by_hand()
+        assert thread is not None
+        thread.join(30)
+
+    assert list(IngestionRun.objects.values_list("status", "trigger")) == [("succeeded", "admin")]
+
+
+def test_every_model_of_ours_is_in_the_admin() -> None:
+    registered = {model._meta.model_name for model in site._registry}
+
+    assert set(LISTS) <= registered

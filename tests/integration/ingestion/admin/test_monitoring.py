@@ -1,0 +1,86 @@
+"""The admin shows what runs were held against; a person may say that a measure has a new normal."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from ingestion.models import AnomalyCheck, BaselineReset, Incident, TaskUsage
+from ingestion.monitoring.run_review import follow_up
+from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run, make_report
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def slow() -> AnomalyCheck:
+    """A run that took three times as long as those before it."""
+    for day in range(20):
+        make_report(make_finished_run(day, followed_up_at=FIRST_DAY), "songs", received=1000)
+    run = make_finished_run(20, seconds=200)
+    make_report(run, "songs", received=1000)
+    follow_up(run, FIRST_DAY + timedelta(days=20, hours=1))
+    TaskUsage.objects.create(
+        task="a", task_id="1", started_at=FIRST_DAY, succeeded=True, seconds=2.0, cpu_seconds=1.0,
+        peak_memory=100_000_000,
+    )  # fmt: skip
+    return run.anomaly_checks.get(measure="duration")
+
+
+def client_with(*permissions: str) -> Client:
+    user = User.objects.create_user("ada", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def say_new_normal(client: Client, check: AnomalyCheck) -> None:
+    url = reverse("admin:ingestion_anomalycheck_changelist")
+    asked = {"action": "call_it_the_new_normal", "_selected_action": [check.pk], "reason": "It moved."}
+    client.post(url, asked)
+
+
+@pytest.mark.parametrize("name", ["anomalycheck", "baselinereset", "taskusage"])
+def test_every_list_opens_and_counts_no_table(slow: AnomalyCheck, name: str) -> None:
+    client = client_with(f"view_{name}")
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        page = client.get(reverse(f"admin:ingestion_{name}_changelist"))
+
+    assert page.status_code == 200
+    assert len(queries) <= 10
+    assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+
+
+def test_a_check_says_what_is_usual(slow: AnomalyCheck) -> None:
+    page = (
+        client_with("view_anomalycheck")
+        .get(reverse("admin:ingestion_anomalycheck_changelist"))
+        .content.decode()
+    )
+
+    assert "26.087 to 138" in page
+    assert "higher than usual" in page
+
+
+def test_who_may_handle_incidents_says_what_the_new_normal_is(slow: AnomalyCheck) -> None:
+    say_new_normal(client_with("view_anomalycheck", "handle_incident"), slow)
+
+    reset = BaselineReset.objects.get()
+    assert (reset.measure, reset.resource, reset.since) == ("duration", "", slow.run)
+    assert (reset.by, reset.reason) == ("ada", "It moved.")
+    assert Incident.objects.get().resolved_at is not None
+
+
+def test_others_do_not(slow: AnomalyCheck) -> None:
+    say_new_normal(client_with("view_anomalycheck"), slow)
+
+    assert BaselineReset.objects.count() == 0
+    assert Incident.objects.get().resolved_at is None

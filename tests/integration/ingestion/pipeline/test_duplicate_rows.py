@@ -1,0 +1,95 @@
+"""Rows that come more than once: one stands, and only what is unusual is doubtful."""
+
+from ingestion.models import IngestionRun, ListeningHistory, ResourceReport, Song
+from tests.integration.ingestion.conftest import Run
+from tests.support.builders.source_rows import make_track
+from tests.support.servers.list_source import ListSource
+
+
+def report(run: IngestionRun, resource: str) -> ResourceReport:
+    return run.reports.get(resource=resource)
+
+
+def test_rows_sent_twice_count_once_and_the_newest_stands(run: Run, source: ListSource) -> None:
+    source.tracks.append(make_track(5, name="Older", updated_at="2020-01-01T00:00:00"))
+    source.tracks.insert(0, make_track(6, name="Newer", updated_at="2027-01-01T00:00:00"))
+
+    first, second = run(), run()
+
+    assert first.status == "succeeded"
+    assert (report(first, "songs").duplicates, report(first, "songs").new) == (2, 30)
+    assert (report(second, "songs").duplicates, report(second, "songs").unchanged) == (2, 30)
+    assert sum(second.reports.values_list("written", flat=True)) == 0
+    assert Song.objects.get(pk=5).name == "Song 5"
+    assert Song.objects.get(pk=6).name == "Newer"
+
+
+def test_a_doubled_session_is_one(run: Run, source: ListSource) -> None:
+    source.sessions += [dict(row) for row in source.sessions]
+
+    first = run()
+
+    assert (report(first, "listening_history").duplicates, ListeningHistory.objects.count()) == (10, 10)
+
+
+def test_known_rows_that_doubled_ones_may_hide_do_not_count_as_missing(run: Run, source: ListSource) -> None:
+    source.tracks = [make_track(pk) for pk in range(1, 251)]
+    run()
+    source.tracks[200] = source.tracks[3]
+
+    doubtful = run()
+
+    assert (doubtful.status, doubtful.error_kind) == ("partial", "doubled_rows")
+    assert "1 rows of songs came twice, on different pages, and 1 known ones did not come" in doubtful.error
+    assert Song.objects.get(pk=201).missing_since is None
+
+
+def test_a_source_that_doubles_the_same_rows_every_day_still_loses_a_row_for_good(
+    run: Run, source: ListSource
+) -> None:
+    source.tracks = [make_track(pk) for pk in range(1, 251)]
+    source.tracks.append(source.tracks[3])
+    run()
+    source.tracks.remove(make_track(100))
+
+    days = [run(), run(), run()]
+
+    assert [day.status for day in days] == ["succeeded"] * 3
+    assert [report(day, "songs").missing for day in days] == [1, 1, 0]
+
+
+def test_a_source_that_doubles_more_rows_every_day_is_not_partial_for_ever(
+    run: Run, source: ListSource
+) -> None:
+    source.tracks = [make_track(pk) for pk in range(1, 251)]
+    run()
+    source.tracks.remove(make_track(100))
+    statuses = []
+
+    for day in range(5):
+        source.tracks.append(source.tracks[day])
+        statuses.append(run().status)
+
+    assert statuses == ["partial", "succeeded", "partial", "succeeded", "succeeded"]
+    assert Song.objects.get(pk=100).unavailable_at is not None
+
+
+def test_one_double_more_than_the_day_before_is_doubtful_again(run: Run, source: ListSource) -> None:
+    source.tracks = [make_track(pk) for pk in range(1, 251)]
+    source.tracks.append(source.tracks[3])
+    run()
+    source.tracks[200] = source.tracks[5]
+
+    doubtful = run()
+
+    assert (doubtful.status, doubtful.error_kind) == ("partial", "doubled_rows")
+
+
+def test_a_row_sent_whole_and_broken_hides_no_missing_one(run: Run, source: ListSource) -> None:
+    run()
+    source.tracks[4] = make_track(8, duration="broken")
+
+    second = run()
+
+    assert report(second, "songs").missing == 1
+    assert report(second, "songs").rejected == 1

@@ -1,0 +1,169 @@
+"""The lock, the lease and what a dead run leaves behind."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from ingestion.jobs.lock import JobHeartbeat, LockLost, finish_job
+from ingestion.models import IngestionRun, Song
+from ingestion.pipeline import run_lifecycle
+from ingestion.pipeline.ingest import IngestionProgress
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
+from tests.integration.ingestion.conftest import Run, Serve
+from tests.support.servers.list_source import ListSource
+
+pytestmark = pytest.mark.django_db
+
+
+def begin(**fields: Any) -> IngestionRun:
+    return run_lifecycle.start_run(trigger=IngestionRun.Trigger.COMMAND, **fields)
+
+
+def dead(run: IngestionRun) -> IngestionRun:
+    """Make a run's process one that is gone."""
+    IngestionRun.objects.filter(pk=run.pk).update(process_started=1.0)
+    return run
+
+
+def test_a_second_run_is_told_who_holds_the_lock_and_since_when() -> None:
+    first = begin()
+
+    with pytest.raises(AlreadyRunning) as error:
+        begin()
+
+    assert f"Run {first.pk} holds the lock since {first.started_at:%Y-%m-%d %H:%M:%S} UTC" in str(error.value)
+    assert f"process {os.getpid()}" in str(error.value)
+
+
+def test_a_run_whose_process_is_gone_is_abandoned_at_once() -> None:
+    first = dead(begin())
+
+    second = begin()
+
+    first.refresh_from_db()
+    assert (first.status, first.error_kind, second.status) == ("abandoned", "abandoned", "running")
+
+
+def test_a_run_on_another_machine_is_abandoned_when_its_lease_is_over() -> None:
+    first = begin()
+    IngestionRun.objects.update(host="elsewhere", heartbeat_at=timezone.now() - timedelta(minutes=4))
+    with pytest.raises(AlreadyRunning):
+        begin()
+    IngestionRun.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=6))
+
+    begin()
+
+    first.refresh_from_db()
+    assert first.status == "abandoned"
+
+
+def test_a_run_that_lost_its_lock_writes_nothing_more() -> None:
+    first = begin()
+    heart = JobHeartbeat(first)
+    begin_after_abandoning(first)
+
+    with pytest.raises(LockLost):
+        heart.send()
+    with pytest.raises(LockLost):
+        finish_job(first, IngestionRun.Status.SUCCEEDED)
+
+    assert IngestionRun.objects.get(pk=first.pk).status == "abandoned"
+
+
+def begin_after_abandoning(run: IngestionRun) -> IngestionRun:
+    dead(run)
+    return begin()
+
+
+def test_a_slot_is_run_once_whatever_the_end() -> None:
+    first = begin(slot="daily 2026-11-23")
+    finish_job(first, IngestionRun.Status.FAILED, error_kind="x", error="x")
+
+    with pytest.raises(SlotTaken, match="Slot daily 2026-11-23 was run"):
+        begin(slot="daily 2026-11-23")
+
+    assert begin(slot="daily 2026-11-24").status == "running"
+
+
+def test_the_slot_of_a_dead_run_is_taken_up_again() -> None:
+    dead(begin(slot="daily 2026-11-23"))
+
+    assert begin(slot="daily 2026-11-23").status == "running"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": "succeeded"},
+        {"status": "running", "finished_at": timezone.now()},
+        {"status": "failed", "finished_at": timezone.now(), "error": "no kind"},
+    ],
+)
+def test_the_database_refuses_a_run_that_contradicts_itself(fields: dict[str, Any]) -> None:
+    now = timezone.now()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        IngestionRun.objects.create(
+            trigger="command", started_at=now, heartbeat_at=now, host="x", pid=1, process_started=0, **fields
+        )
+
+
+class StopsAtHistories(IngestionProgress):
+    """Ends a run when songs and users are read, and histories are not."""
+
+    def stage(self, run: IngestionRun, name: str) -> None:
+        if name == "reading listening history":
+            raise InterruptedError
+
+
+def test_a_run_by_hand_takes_up_what_a_failed_one_has_read(run: Run, source: ListSource) -> None:
+    with pytest.raises(InterruptedError):
+        run(watch=StopsAtHistories())
+    assert not Song.objects.exists()
+
+    again = run()
+
+    assert again.status == "succeeded"
+    assert [one.resumed for one in again.reports.order_by("id")] == [True, True, False]
+    assert (again.new, Song.objects.count()) == (50, 30)
+
+
+def test_what_was_read_more_than_an_hour_ago_is_read_anew_by_a_run_by_hand(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        run(watch=StopsAtHistories())
+    for pages in tmp_path.rglob("*.pages"):
+        os.utime(pages, (1, 1))
+
+    assert not any(one.resumed for one in run().reports.all())
+
+
+def test_pages_of_another_source_are_not_taken_up(run: Run, serve: Serve) -> None:
+    with pytest.raises(InterruptedError):
+        run(serve(of=ListSource()), StopsAtHistories())
+
+    second = run()
+
+    assert second.status == "succeeded"
+    assert not any(one.resumed for one in second.reports.all())
+
+
+def test_a_settled_run_leaves_no_pages_behind(run: Run, tmp_path: Path) -> None:
+    run()
+
+    assert list(tmp_path.rglob("*.pages")) == []
+
+
+def test_an_exception_nobody_foresaw_ends_as_a_failed_run(run: Run) -> None:
+    class Broken(IngestionProgress):
+        def progress(self, done: int, total: int) -> None:
+            raise ZeroDivisionError("in the middle")
+
+    with pytest.raises(ZeroDivisionError):
+        run(watch=Broken())
+
+    failed = IngestionRun.objects.get()
+    assert (failed.status, failed.error) == ("failed", "ZeroDivisionError: in the middle")

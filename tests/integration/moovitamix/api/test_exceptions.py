@@ -1,0 +1,166 @@
+"""Errors of the API: one shape, whoever raises them, and never a stack."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
+from django.urls import path
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from moovitamix import urls
+from tests.support.builders.api import ApiCaller, make_api_caller
+from tests.support.project import Project, build_environment
+
+pytestmark = pytest.mark.django_db
+
+
+class Broken(APIView):
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        raise RuntimeError("a secret of the inside")
+
+
+class Huge(APIView):
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        return Response({"whole": 2**70, "half": "\ud800", "nothing": float("nan")})
+
+
+handler404 = urls.handler404
+handler500 = urls.handler500
+urlpatterns = [
+    path("api/v1/broken/", Broken.as_view()),
+    path("api/v1/huge/", Huge.as_view()),
+    *urls.urlpatterns,
+]
+
+
+@pytest.fixture
+def caller() -> ApiCaller:
+    return make_api_caller()
+
+
+def shape(answer: Any) -> tuple[int, str]:
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert sorted(body["error"]) == ["code", "fields", "message"]
+    return answer.status_code, body["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "expected"),
+    [
+        ("get", "/nothing/", (404, "not_found")),
+        ("get", "/songs/abc/", (404, "not_found")),
+        ("post", "/songs", (404, "not_found")),
+        ("get", "/users/" + "9" * 5_000 + "/", (404, "not_found")),
+        ("get", "/songs/1/", (404, "not_found")),
+        ("post", "/songs/", (405, "method_not_allowed")),
+        ("delete", "/users/1/", (405, "method_not_allowed")),
+        ("get", "/users/?available=?", (400, "invalid")),
+        ("get", "/users/?format=xml", (404, "not_found")),
+    ],
+)
+def test_an_error_has_the_one_shape(
+    caller: ApiCaller, method: str, route: str, expected: tuple[int, str]
+) -> None:
+    answer = getattr(caller.client, method)(f"/api/v1{route}", headers=caller.headers)
+
+    assert shape(answer) == expected
+
+
+def test_an_answer_that_nobody_can_read_is_refused(caller: ApiCaller) -> None:
+    answer = caller.get("/users/", Accept="image/png")
+
+    assert shape(answer) == (406, "not_acceptable")
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_an_error_that_nobody_foresaw_says_nothing_of_the_inside() -> None:
+    answer = ApiCaller().get("/broken/")
+
+    assert shape(answer) == (500, "internal_error")
+    assert "secret" not in answer.content.decode()
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_what_orjson_cannot_say_is_said_all_the_same() -> None:
+    answer = ApiCaller().get("/huge/")
+
+    assert answer.json()["whole"] == 2**70
+
+
+def test_a_host_that_is_not_ours_is_refused_in_the_same_shape(caller: ApiCaller) -> None:
+    answer = caller.get("/users/", Host="evil.example.org")
+
+    assert shape(answer) == (400, "bad_request")
+
+
+def test_outside_the_api_errors_stay_pages() -> None:
+    answer = Client().get("/nothing/")
+
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_forgotten_slash_leads_to_the_list(caller: ApiCaller) -> None:
+    answer = caller.get("/users?available=true")
+
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/api/v1/users/?available=true")
+
+
+def test_a_post_without_the_slash_is_told_where_to_go(caller: ApiCaller) -> None:
+    answer = caller.post("/users", {})
+
+    assert shape(answer) == (404, "not_found")
+    assert "Did you mean /api/v1/users/?" in answer.json()["error"]["message"]
+
+
+def test_live_asks_nothing_and_ready_asks_the_tables(django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        live = Client().get("/health/live/")
+    ready = Client().get("/health/ready/")
+
+    assert (live.status_code, live.json()) == (200, {"status": "ok"})
+    assert ready.status_code == 200
+    assert ready.json()["checks"]["database"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("variables", "check", "says"),
+    [
+        ({"DATABASE_NAME": "empty.db"}, "migrations", "python manage.py migrate"),
+        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}, "database", "does not answer"),
+    ],
+)
+def test_without_tables_or_database_the_service_is_not_ready(
+    tmp_path: Path, variables: dict[str, str], check: str, says: str
+) -> None:
+    project = Project(build_environment(tmp_path, **variables), tmp_path)
+
+    status, body = project.shell(
+        "from django.test import Client\n"
+        "answer = Client().get('/health/ready/', headers={'Host': 'localhost'})\n"
+        "print(answer.status_code, answer.content.decode())"
+    ).split(" ", 1)
+
+    assert status == "503"
+    assert json.loads(body)["status"] == "unavailable"
+    assert says in json.loads(body)["checks"][check]
+
+
+def test_a_person_without_rights_in_the_admin_sees_no_personal_data() -> None:
+    User.objects.create_user("clerk", password="pw", is_staff=True)
+    staff = Client()
+    staff.login(username="clerk", password="pw")
+
+    answer = staff.get("/api/v1/users/", headers={"Accept": "application/json"})
+
+    assert answer.status_code == 200

@@ -1,0 +1,136 @@
+"""Every route of the API, as the schema lists them: who may, what is unknown, and nonsense in every place."""
+
+import re
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.support.builders.api import (
+    ApiCaller,
+    make_api_caller,
+    make_listener,
+    make_run,
+    make_session,
+    make_song,
+)
+
+pytestmark = pytest.mark.django_db
+NONSENSE = [
+    "", " ", "-1", "0", "1.5", "1e309", "nan", "inf", "9" * 30, "9" * 5_000, "x" * 3_000, "\0", "'\"--", "%",
+    "_", "[]", "{}", "null", "true", "1,2", "1,,2", "2026-02-30", "0001-01-01T00:00:00+14:00", "٣", "🎵",
+    "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11", "../../etc/passwd", "cD1udWxs", "cj0xJnA9MQ==",
+]  # fmt: skip
+PERSONAL = {"/api/v1/users/", "/api/v1/users/{id}/"}
+FINE = {200, 301, 400, 404}
+
+
+def operations(method: str) -> list[tuple[str, list[str]]]:
+    """Each path with that method, and its query parameters."""
+    paths = SchemaGenerator().get_schema(public=True)["paths"]  # type: ignore[no-untyped-call]
+    return [
+        (
+            path,
+            [one["name"] for one in methods[method].get("parameters", []) if one["in"] == "query"],
+        )
+        for path, methods in paths.items()
+        if method in methods
+    ]
+
+
+READ = operations("get")
+WRITTEN = operations("post")
+QUERIES = [(path, name) for path, names in READ for name in names]
+
+
+@pytest.fixture
+def filled(settings: Any, tmp_path: Any) -> None:
+    settings.API_RATE = "1000000/min"
+    settings.MODEL_STORAGE = tmp_path / "models"
+    make_listener(1)
+    for pk in range(1, 31):
+        make_song(pk)
+    make_session(1, [1, 2, 1])
+    make_run("songs", "users", "listening_history")
+
+
+@pytest.fixture
+def caller(filled: None) -> ApiCaller:
+    return make_api_caller()
+
+
+def at(path: str, value: str = "1") -> str:
+    """The path with `value` for its id."""
+    return re.sub(r"\{\w+\}", quote(value, safe=""), path).removeprefix("/api/v1")
+
+
+def test_the_routes_are_those_that_were_promised() -> None:
+    promised = {
+        "songs/", "users/", "listening-history/", "clusters/", "runs/", "models/", "experiments/", "status/",
+        "songs/popular/", "songs/{id}/similar/", "users/{id}/recommendations/", "users/{id}/next/",
+        "users/{id}/affinities/",
+    }  # fmt: skip
+
+    assert {f"/api/v1/{path}" for path in promised} <= {path for path, _ in READ}
+    assert [path for path, _ in WRITTEN] == ["/api/v1/feedback/"]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in READ])
+def test_a_route_wants_a_key_and_no_more(filled: None, path: str) -> None:
+    nobody = ApiCaller().get(at(path))
+    plain = make_api_caller("plain").get(at(path))
+    trusted = make_api_caller("trusted", personal_data=True).get(at(path))
+
+    assert nobody.status_code == 401
+    assert (plain.status_code, trusted.status_code) in {(200, 200), (404, 404)}
+    assert b"example.org" not in plain.content
+    assert (b"user1@example.org" in trusted.content) == (path in PERSONAL)
+
+
+def test_feedback_wants_a_key(filled: None) -> None:
+    assert ApiCaller().post("/feedback/", {}).status_code == 401
+
+
+@pytest.mark.parametrize("path", [path for path, _ in READ if "{" in path])
+def test_an_unknown_id_is_a_404_in_the_one_shape(filled: None, path: str) -> None:
+    answer = make_api_caller().get(at(path, "999999"))
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in READ if "{" in path])
+def test_nonsense_for_an_id_breaks_nothing(filled: None, path: str) -> None:
+    caller = make_api_caller()
+
+    answers = [caller.get(at(path, value)) for value in NONSENSE]
+
+    assert [answer.status_code for answer in answers if answer.status_code not in FINE] == []
+
+
+@pytest.mark.parametrize(("path", "name"), QUERIES)
+def test_nonsense_for_a_parameter_breaks_nothing(filled: None, path: str, name: str) -> None:
+    caller = make_api_caller()
+
+    answers = [caller.get(f"{at(path)}?{urlencode({name: value})}") for value in NONSENSE]
+
+    assert [answer.status_code for answer in answers if answer.status_code not in FINE] == []
+
+
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_text_in_any_parameters_breaks_anything(
+    filled: None, caller: ApiCaller, data: st.DataObject
+) -> None:
+    path, names = data.draw(st.sampled_from([(path, names) for path, names in READ if names]))
+    query = data.draw(st.dictionaries(st.sampled_from(names), st.text(max_size=30)))
+
+    answer = caller.get(f"{at(path)}?{urlencode(query, errors='surrogatepass')}")
+
+    assert answer.status_code in FINE

@@ -1,0 +1,244 @@
+"""The operations page: what its headline says, what it costs, and who may see it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
+from ingestion.models import Heartbeat, IngestionRun
+from ingestion.schedules import sync_timetable
+from recommender import services
+from tests.support.builders.daily_runs import make_daily_runs
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff(client: Client, django_user_model: Any) -> Client:
+    client.force_login(django_user_model.objects.create_superuser("ada"))
+    return client
+
+
+def text_of(staff: Client, path: str = "/") -> str:
+    """The page as it is read: without tags, with single spaces."""
+    page = staff.get(path).content.decode()
+    bare = re.sub(r"<script.*?</script>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return " ".join(unescape(bare).replace("\N{NARROW NO-BREAK SPACE}", " ").split())
+
+
+def an_hour_ago() -> datetime:
+    return timezone.now() - timedelta(hours=1)
+
+
+def wrong(key: str, kind: str, severity: str, **facts: Any) -> Condition:
+    return Condition(key, kind, severity, facts)
+
+
+def test_who_is_not_signed_in_is_asked_to(client: Client) -> None:
+    for path in ("/", "/runs/1/"):
+        answer = client.get(path)
+
+        assert answer.status_code == 302
+        assert answer["Location"] == f"/admin/login/?next={path}"
+
+
+def test_who_is_signed_in_but_no_staff_does_not_see_it(client: Client, django_user_model: Any) -> None:
+    client.force_login(django_user_model.objects.create_user("listener"))
+
+    assert client.get("/").status_code == 302
+
+
+def test_before_the_first_run_it_says_how_to_start_one(staff: Client) -> None:
+    text = text_of(staff)
+
+    assert "Nothing was read yet" in text
+    assert "python manage.py runingest" in text
+    assert "Run now" in text
+    assert "Runs that succeeded" not in text
+
+
+def test_a_healthy_day_is_one_sentence(staff: Client) -> None:
+    now = timezone.now()
+    sync_timetable((now + timedelta(hours=6, minutes=5)).time(), "UTC")
+    make_daily_runs(30, until=now - timedelta(minutes=5))
+
+    text = text_of(staff)
+
+    assert re.search(
+        r"All is well: last run [\d:\- ]+, 1 000 songs read, 12 new, data 4 minutes old; "
+        r"next run in 6 hours\.",
+        text,
+    )
+    assert "Nothing is wrong." in text
+
+
+def test_a_critical_incident_is_the_headline_and_the_others_are_counted(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+    now = timezone.now()
+    incidents.open_or_update(wrong("run_partial", "run_partial", "warning"), now)
+    incidents.open_or_update(
+        wrong("delivery_failing:slack", "delivery_failing", "critical", channel="slack"), now
+    )
+
+    text = text_of(staff)
+
+    assert "All is well" not in text
+    assert "Alerts do not get through by Slack, and 1 more incident" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("failed", "failed; the catalogue is as it was"),
+        ("refused", "was refused: the source looks like another catalogue"),
+        ("abandoned", "died half-way; the next one goes on from there"),
+        ("partial", "took in only part of the data"),
+    ],
+)
+def test_a_run_that_went_wrong_is_told_before_any_incident_is_open(
+    staff: Client, status: str, said: str
+) -> None:
+    runs = make_daily_runs(3, until=an_hour_ago(), status=status, error_kind="x", error="y")
+
+    text = text_of(staff)
+
+    assert f"Run {runs[-1].pk} {said}" in text
+    assert "All is well" not in text
+
+
+def test_old_data_is_not_well_though_the_last_run_was(staff: Client) -> None:
+    make_daily_runs(3, until=timezone.now() - timedelta(hours=27))
+
+    assert "The data is old, and no run has renewed it" in text_of(staff)
+
+
+def test_all_is_not_well_while_nobody_watches(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+    past = timezone.now() - timedelta(minutes=20)
+    Heartbeat.objects.create(part="watchdog", at=past, since=past, host="here", pid=1)
+
+    assert "Nobody watches: the watchdog was last seen 20 minutes ago" in text_of(staff)
+
+
+def test_a_try_is_shown_and_says_nothing_of_the_data(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+    make_daily_runs(1, until=timezone.now() - timedelta(minutes=2), dry_run=True)
+
+    text = text_of(staff)
+
+    assert "data 59 minutes old" in text
+    assert "dry run" in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "days", "runs"), [("7", 7, 7), ("90", 90, 90), ("", 30, 30), ("5", 30, 30)]
+)
+def test_the_charts_window_is_chosen_by_the_reader(staff: Client, asked: str, days: int, runs: int) -> None:
+    make_daily_runs(100, until=an_hour_ago())
+
+    text = text_of(staff, f"/?days={asked}")
+
+    assert f"The last {days} days" in text
+    assert f"{runs} of {runs}" in text
+    assert f"Last {days} days, {runs} runs, last one" in text
+
+
+def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+
+    page = staff.get("/").content.decode()
+    text = text_of(staff)
+
+    assert page.count("<canvas") == page.count('role="img"') == 11
+    assert "Share of refused rows: refused rows / rows read" in text
+    assert "commit - max(created_at, updated_at) of new and changed rows" in text
+    for title in ("Status", "Duration", "Data volume", "Resource use", "Errors", "Data latency"):
+        assert f"{title} as a table" in text
+
+
+def test_what_was_usual_stands_beside_the_number(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+
+    text = text_of(staff)
+
+    assert "Whole run 60 s usual: 30 s to 1.5 min" in text
+
+
+def test_a_thousand_runs_and_many_incidents_take_ten_queries(staff: Client) -> None:
+    make_daily_runs(1000, until=an_hour_ago())
+    sync_timetable(datetime(2026, 1, 1, 2, tzinfo=UTC).time(), "UTC")
+    for n in range(30):
+        incidents.open_or_update(wrong(f"data_stale:{n}", "data_stale", "warning"), timezone.now())
+    services.current_model()  # once a process, and then looked at every five seconds
+
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
+        answer = staff.get("/?days=90")
+
+    assert answer.status_code == 200
+    assert 8 <= len(asked) <= 10
+    assert not [query["sql"] for query in asked if "COUNT(" in query["sql"].upper()]
+
+
+def test_a_running_run_shows_how_far_it_is(staff: Client) -> None:
+    make_daily_runs(2, until=an_hour_ago())
+    run = start_run(stage="reading songs", stage_done=250, stage_total=1000)
+
+    text = text_of(staff)
+    page = staff.get("/").content.decode()
+
+    assert f"Run {run.pk} is at work: reading songs" in text
+    assert "25 % of this stage: 250 of 1 000 rows" in text
+    assert 'value="0.250"' in page
+    assert "Run now" not in text
+
+
+def test_the_page_reads_itself_anew_only_when_a_run_begins_or_ends(staff: Client) -> None:
+    run = start_run()
+    while_at_work = staff.get(f"/operations/live/?seen={run.pk}-running")
+    IngestionRun.objects.update(status="succeeded", finished_at=timezone.now())
+    at_its_end = staff.get(f"/operations/live/?seen={run.pk}-running")
+    afterwards = staff.get(f"/operations/live/?seen={run.pk}-succeeded")
+
+    assert "HX-Refresh" not in while_at_work
+    assert at_its_end["HX-Refresh"] == "true"
+    assert "HX-Refresh" not in afterwards
+    assert "is at work" not in afterwards.content.decode()
+
+
+def test_a_page_that_stays_open_after_its_session_asks_for_the_login(client: Client) -> None:
+    answer = client.get("/operations/live/?seen=1-running")
+
+    assert answer.status_code == 204
+    assert answer["HX-Refresh"] == "true"
+
+
+def start_run(**fields: Any) -> IngestionRun:
+    now = timezone.now()
+    return IngestionRun.objects.create(
+        trigger="admin", status="running", started_at=now, heartbeat_at=now, host="here", pid=1,
+        process_started=0.0, **fields,
+    )  # fmt: skip
+
+
+def test_the_sidebar_marks_the_page_that_is_open_and_no_other(staff: Client) -> None:
+    active = {
+        path: [
+            item["title"]
+            for group in staff.get(path).context["sidebar_navigation"]
+            for item in group["items"]
+            if item["active"]
+        ]
+        for path in ("/", "/admin/ingestion/incident/")
+    }
+
+    assert active == {"/": ["Operations"], "/admin/ingestion/incident/": ["Incidents"]}

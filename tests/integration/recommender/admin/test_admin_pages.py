@@ -1,0 +1,202 @@
+"""What staff see and do: versions, the ledger, lists, feedback, keys, and the page of a listener."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from ingestion.models import Listener, ListeningHistory
+from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
+from recommender.serving import recommendations
+from recommender.serving.recommendations import ServingOptions
+from recommender.training.train import TrainingOptions, retrain
+from tests.support.builders.api import make_api_caller
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+@pytest.fixture
+def at_home(options: ServingOptions, settings: Any) -> ServingOptions:
+    """The doors' settings lead to the trained model."""
+    settings.MODEL_STORAGE = options.storage
+    return options
+
+
+def listener() -> int:
+    return ListeningHistory.objects.values_list("user_id", flat=True)[0]
+
+
+def page(staff: Client, name: str, *arguments: Any) -> str:
+    answer = staff.get(reverse(name, args=arguments))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "model", ["modelversion", "trainingrun", "promotion", "servedlist", "feedback", "apikey"]
+)
+def test_every_list_opens_empty_and_filled(staff: Client, at_home: ServingOptions, model: str) -> None:
+    recommendations.recommend(listener(), options=at_home)
+
+    filled = page(staff, f"admin:recommender_{model}_changelist")
+    for rows in (Promotion, ServedList, CandidateList, Feedback):
+        rows.objects.all().delete()
+    ModelVersion.objects.all().delete()
+    empty = page(staff, f"admin:recommender_{model}_changelist")
+
+    assert "Traceback" not in filled + empty
+
+
+def test_a_version_s_page_shows_its_metrics_beside_baselines_and_its_clusters(
+    staff: Client, at_home: ServingOptions
+) -> None:
+    version = ModelVersion.objects.get()
+    largest = version.clusters.order_by("-size")[0]
+
+    text = page(staff, "admin:recommender_modelversion_change", version.pk)
+
+    for name in ("mix", "popularity", "random", "rp3beta"):
+        assert name in text
+    assert f"{version.metrics['mix']['ndcg']:.4f}" in text
+    assert largest.name.replace("&", "&amp;") in text
+
+
+def test_versions_stand_side_by_side(staff: Client, at_home: ServingOptions) -> None:
+    retrain(TrainingOptions(storage=at_home.storage, seed=11))
+
+    answer = staff.get(reverse("admin:recommender_modelversion_changelist") + "compare/")
+
+    text = answer.content.decode()
+    labels = list(ModelVersion.objects.values_list("label", flat=True))
+    assert len(labels) == 2
+    assert all(label in text for label in labels)
+    assert "NDCG against popularity" in text
+
+
+def test_a_person_promotes_with_a_reason_and_rolls_back(staff: Client, at_home: ServingOptions) -> None:
+    first = ModelVersion.objects.get()
+    second = retrain(TrainingOptions(storage=at_home.storage, seed=11)).version
+    assert second is not None
+    root = reverse("admin:recommender_modelversion_changelist")
+
+    asked = staff.get(f"{root}{second.pk}/make-champion/")
+    without = staff.post(f"{root}{second.pk}/make-champion/", {"reason": ""})
+    staff.post(f"{root}{second.pk}/make-champion/", {"reason": "better by ear"})
+    promoted = Promotion.objects.first()
+    staff.post(f"{root}roll-back/", {"reason": "worse by ear"})
+
+    assert "Reason" in asked.content.decode()
+    assert "This field is required" in without.content.decode()
+    assert promoted is not None
+    assert (promoted.promoted, promoted.reason, promoted.by) == (second, "better by ear", "ada")
+    assert dict(ModelVersion.objects.values_list("label", "role")) == {
+        first.label: "champion",
+        second.label: "withdrawn",
+    }
+
+
+def test_a_promotion_that_cannot_be_is_said_and_changes_nothing(
+    staff: Client, at_home: ServingOptions
+) -> None:
+    champion = ModelVersion.objects.get()
+    root = reverse("admin:recommender_modelversion_changelist")
+
+    answer = staff.post(f"{root}{champion.pk}/make-champion/", {"reason": "again"}, follow=True)
+    back = staff.post(f"{root}roll-back/", {"reason": "bad"}, follow=True)
+
+    assert "is the champion already" in answer.content.decode()
+    assert "There is no good version before" in back.content.decode()
+    assert Promotion.objects.count() == 1
+
+
+def test_who_may_only_look_cannot_decide(at_home: ServingOptions) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("bob", is_staff=True))
+    champion = ModelVersion.objects.get()
+
+    answer = client.post(
+        reverse("admin:recommender_modelversion_changelist") + f"{champion.pk}/make-champion/",
+        {"reason": "mine"},
+    )
+
+    assert answer.status_code == 403
+
+
+def test_a_key_made_in_the_admin_is_shown_once_and_works(staff: Client, db: None) -> None:
+    user = User.objects.get(username="ada")
+    fields = {"name": "iOS app", "user": user.pk, "expires_at_0": "", "expires_at_1": "",
+              "revoked_at_0": "", "revoked_at_1": ""}  # fmt: skip
+
+    answer = staff.post(reverse("admin:recommender_apikey_add"), fields, follow=True)
+
+    shown = re.search(r"is ([0-9a-f]{64})", answer.content.decode())
+    assert shown is not None
+    key = ApiKey.objects.get()
+    caller = make_api_caller()
+    caller.headers = {"Authorization": f"Bearer {shown[1]}"}
+    assert caller.get("/songs/").status_code == 200
+    assert shown[1] not in page(staff, "admin:recommender_apikey_change", key.pk)
+
+
+def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_home: ServingOptions) -> None:
+    served = recommendations.recommend(listener(), options=at_home)
+
+    text = page(staff, "admin:recommender_servedlist_change", served.pk)
+
+    described = recommendations.describe(served)["items"]
+    assert text.count("<tr>") > len(described)
+    assert described[0]["reason"].replace("&", "&amp;") in text
+
+
+def test_the_page_of_a_listener_shows_affinities_and_a_preview_and_stores_no_list(
+    staff: Client, at_home: ServingOptions
+) -> None:
+    answer = staff.get(reverse("listen") + f"?user={listener()}&discovery=0.5")
+
+    text = answer.content.decode()
+    assert "discovery asked 0.50" in text
+    assert text.count('class="mm-bar"') > 0
+    assert "Last sessions" in text
+    assert ServedList.objects.count() == 0
+
+
+def test_the_page_of_a_listener_says_what_comes_next_where_there_is_nothing(staff: Client) -> None:
+    ListeningHistory.objects.all().delete()
+    empty = staff.get(reverse("listen")).content.decode()
+    unknown = staff.get(reverse("listen") + "?user=4711").content.decode()
+    nonsense = staff.get(reverse("listen") + "?user=x").content.decode()
+
+    assert "python manage.py runingest" in empty
+    assert "There is no listener 4711." in unknown
+    assert "Enter a whole number." in nonsense
+
+
+def test_without_a_model_the_page_says_how_to_train_one(
+    staff: Client, at_home: ServingOptions, tmp_path: Path, settings: Any
+) -> None:
+    settings.MODEL_STORAGE = tmp_path / "nowhere"
+
+    text = staff.get(reverse("listen"), {"user": listener()}).content.decode()
+
+    assert "python manage.py retrain" in text
+
+
+def test_no_name_of_a_listener_is_on_the_page(staff: Client, at_home: ServingOptions) -> None:
+    one = Listener.objects.get(pk=listener())
+
+    text = staff.get(reverse("listen"), {"user": one.pk}).content.decode()
+
+    assert one.email not in text
+
+
+def test_strangers_are_sent_to_the_login(client: Client) -> None:
+    assert client.get(reverse("listen")).status_code == 302

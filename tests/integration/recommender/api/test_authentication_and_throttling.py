@@ -1,0 +1,242 @@
+"""Keys to the API: who gets in, what they see, how often, and what the others are told."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from recommender.api.authentication import issue_key
+from recommender.api.throttling import KeyThrottle, Rate, parse_rate
+from recommender.models import ApiKey
+from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
+
+pytestmark = pytest.mark.django_db
+Clock = list[float]
+WITHOUT_KEY = (
+    "Send a key with the request, as `Authorization: Bearer KEY`. "
+    "A key is made in the admin, or with: python manage.py apikey NAME --user USER"
+)
+
+
+@pytest.fixture
+def user() -> User:
+    return User.objects.create_user("app")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The throttle's time, at the beginning of a minute."""
+    now = [1_200_000_000.0]
+    monkeypatch.setattr(KeyThrottle, "clock", staticmethod(lambda: now[0]))
+    return now
+
+
+def test_a_key_is_kept_as_its_digest_alone(user: User) -> None:
+    row, secret = issue_key("iOS app", user)
+
+    assert len(secret) == 64
+    assert row.prefix == secret[:8]
+    assert secret not in str(ApiKey.objects.values().get())
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token"])
+def test_a_key_opens_the_api_by_either_word(user: User, scheme: str) -> None:
+    _, secret = issue_key("iOS app", user)
+
+    answer = ApiCaller(secret, scheme).get("/users/")
+
+    assert answer.status_code == 200
+
+
+def test_a_key_costs_one_query(user: User, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    caller = ApiCaller(issue_key("iOS app", user)[1])
+
+    with django_assert_num_queries(1):
+        answer = caller.get("/")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("secret", [None, "", "Basic", "wrong", "x" * 10_000, "é"])
+def test_without_a_right_key_nobody_gets_in(secret: str | None) -> None:
+    answer = ApiCaller(secret).get("/users/")
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="MoovitaMix API"'
+
+
+def test_who_sends_no_key_is_told_how_to_get_one() -> None:
+    answer = ApiCaller().get("/users/")
+
+    assert answer.json() == {
+        "error": {"code": "not_authenticated", "message": WITHOUT_KEY, "fields": {}},
+    }
+
+
+def test_a_key_that_ended_says_so_and_what_to_do(user: User) -> None:
+    row, secret = issue_key("iOS app", user, expires_at=timezone.now() - timedelta(seconds=1))
+
+    answer = ApiCaller(secret).get("/users/")
+
+    assert answer.status_code == 401
+    assert answer.json()["error"] == {
+        "code": "authentication_failed",
+        "message": f"The key {row.prefix}... expired on {timezone.now():%Y-%m-%d}. "
+        "Make another one: python manage.py apikey NAME --user USER",
+        "fields": {},
+    }
+
+
+def test_a_key_counts_no_more_once_its_user_is_not_active(user: User) -> None:
+    _, secret = issue_key("iOS app", user)
+    User.objects.update(is_active=False)
+
+    answer = ApiCaller(secret).get("/users/")
+
+    assert answer.status_code == 401
+    assert "Activate the user" in answer.json()["error"]["message"]
+
+
+def test_the_admins_login_opens_the_browsable_pages_and_a_listeners_login_nothing() -> None:
+    User.objects.create_superuser("admin", password="pw")
+    User.objects.create_user("listener", password="pw")
+    staff, other = Client(), Client()
+    staff.login(username="admin", password="pw")
+    other.login(username="listener", password="pw")
+
+    pages = [client.get("/api/v1/users/", headers={"Accept": "text/html"}) for client in (staff, other)]
+
+    assert [page.status_code for page in pages] == [200, 401]
+    assert "MoovitaMix" in pages[0].content.decode()
+
+
+def test_a_session_that_posts_needs_the_csrf_token() -> None:
+    User.objects.create_superuser("admin", password="pw")
+    staff = Client(enforce_csrf_checks=True)
+    staff.login(username="admin", password="pw")
+
+    answer = staff.post("/api/v1/users/", {}, content_type="application/json")
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "permission_denied"
+
+
+def test_names_and_addresses_are_shown_to_those_who_may_see_them() -> None:
+    make_listener(1)
+
+    plain = make_api_caller("plain").get("/users/1/").json()
+    trusted = make_api_caller("trusted", personal_data=True).get("/users/1/").json()
+
+    assert sorted(plain) == ["available", "created_at", "favorite_genres", "id", "updated_at"]
+    assert sorted(set(trusted) - set(plain)) == ["email", "first_name", "gender", "last_name"]
+    assert trusted["email"] == "user1@example.org"
+
+
+def test_no_cache_may_hand_one_callers_answer_to_another() -> None:
+    answer = make_api_caller().get("/users/")
+
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert {"Authorization", "Cookie", "Accept"} <= {
+        word.strip() for word in answer.headers["Vary"].split(",")
+    }
+
+
+def test_a_key_that_asks_too_often_waits_and_the_others_do_not(settings: Settings, clock: Clock) -> None:
+    settings.API_RATE = "3/min"
+    busy, other = make_api_caller("busy"), make_api_caller("other")
+
+    answers = [busy.get("/users/") for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    # Three in this minute: a third of them counts no more 20 s into the next one.
+    assert answers[3].headers["Retry-After"] == "80"
+    assert answers[3].json()["error"]["code"] == "throttled"
+    assert other.get("/users/").status_code == 200
+
+
+def test_who_comes_back_after_the_time_named_gets_in(settings: Settings, clock: Clock) -> None:
+    settings.API_RATE = "3/min"
+    caller = make_api_caller()
+    for _ in range(4):
+        refused = caller.get("/users/")
+    wait = int(refused.headers["Retry-After"])
+
+    clock[0] += wait - 1
+    early = caller.get("/users/")
+    clock[0] += 1
+    in_time = caller.get("/users/")
+
+    assert (early.status_code, in_time.status_code) == (429, 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("600/min", Rate(600, 60)), ("5/s", Rate(5, 1)), ("1000000/day", Rate(1_000_000, 86_400)),
+     ("7/H", Rate(7, 3_600))],
+)  # fmt: skip
+def test_a_rate_is_read_in_every_spelling(text: str, rate: Rate) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "600", "0/min", "-1/min", "600/week", "many/min", "600/", "6.5/min"])
+def test_a_rate_that_is_none_says_what_was_expected(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="such as API_RATE=600/min"):
+        parse_rate(text)
+
+
+def test_the_command_makes_a_key_that_works_and_shows_it_once(user: User) -> None:
+    out = StringIO()
+
+    call_command("apikey", "iOS app", user="app", stdout=out)
+
+    secret = out.getvalue().split()[0]
+    assert ApiCaller(secret).get("/users/").status_code == 200
+    assert "It may not see listeners' personal data." in out.getvalue()
+
+
+def test_the_command_gives_a_new_user_the_right_to_personal_data() -> None:
+    make_listener(1)
+    out = StringIO()
+
+    call_command(
+        "apikey", "reports", user="reports", create_user=True, personal_data=True, quiet=True, stdout=out
+    )
+
+    assert ApiCaller(out.getvalue().strip()).get("/users/1/").json()["first_name"] == "Ada"
+    assert not User.objects.get().has_usable_password()
+
+
+def test_the_command_lists_and_revokes(user: User) -> None:
+    row, secret = issue_key("iOS app", user)
+    before, after = StringIO(), StringIO()
+
+    call_command("apikey", list=True, stdout=before)
+    call_command("apikey", revoke=row.prefix, stdout=StringIO())
+    call_command("apikey", list=True, stdout=after)
+
+    assert before.getvalue() == f"{row.prefix}  in force              app  iOS app\n"
+    assert f"revoked {timezone.now():%Y-%m-%d}" in after.getvalue()
+    answer = ApiCaller(secret).get("/users/")
+    assert answer.status_code == 401
+    assert "was revoked on" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"name": "x"}, "Name the key and its user"),
+        ({"name": "x", "user": "nobody"}, "There is no user 'nobody'. Add --create-user"),
+        ({"name": "x" * 101, "user": "app"}, "may have 100 characters"),
+        ({"name": "x", "user": "app", "days": 0}, "--days takes a whole number from 1"),
+        ({"revoke": "0000"}, "No key begins with '0000'"),
+    ],
+)
+def test_the_command_says_what_is_missing(user: User, arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(CommandError, match=says):
+        call_command("apikey", **arguments)

@@ -1,0 +1,186 @@
+"""Feedback through the API: taken once, or refused with what is wrong with it."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+
+from recommender.models import CandidateList, Feedback, ServedList
+from tests.support.builders.api import ApiCaller, make_api_caller, make_listener, make_song
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def caller() -> ApiCaller:
+    make_listener(1)
+    make_listener(2)
+    make_song(10)
+    return make_api_caller()
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"event_id": "e1", "user_id": 1, "song_id": 10, "kind": "like", **fields}
+
+
+def make_list(listener: int) -> ServedList:
+    now = timezone.now()
+    shelf = CandidateList.objects.create(listener_id=listener, made_at=now, candidates=b"")
+    return ServedList.objects.create(
+        listener_id=listener,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=now,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=[],
+    )
+
+
+@pytest.mark.parametrize("kind", ["like", "dislike", "skip", "wrong_style"])
+def test_an_event_is_taken(caller: ApiCaller, kind: str) -> None:
+    answer = caller.post("/feedback/", event(kind=kind))
+
+    assert answer.status_code == 201
+    assert answer.json() == {"created": 1, "results": [{"event_id": "e1", "created": True}]}
+    assert Feedback.objects.get().kind == kind
+
+
+def test_a_listen_tells_its_seconds_and_its_list(caller: ApiCaller) -> None:
+    served = make_list(1)
+
+    answer = caller.post(
+        "/feedback/",
+        event(kind="listen", seconds=12.5, recommendation_id=str(served.pk), at="2026-11-01T10:00:00+02:00"),
+    )
+
+    row = Feedback.objects.get()
+    assert answer.status_code == 201
+    assert (row.seconds, row.served_list_id) == (12.5, served.pk)
+    assert row.at.isoformat() == "2026-11-01T08:00:00+00:00"
+
+
+def test_what_is_sent_twice_counts_once(caller: ApiCaller) -> None:
+    caller.post("/feedback/", event())
+
+    answer = caller.post("/feedback/", [event(), event(event_id="e2")])
+    third = caller.post("/feedback/", event())
+
+    assert answer.json()["results"] == [
+        {"event_id": "e1", "created": False},
+        {"event_id": "e2", "created": True},
+    ]
+    assert (answer.status_code, third.status_code) == (201, 200)
+    assert Feedback.objects.count() == 2
+
+
+def test_unknown_ids_are_named_and_nothing_is_taken(caller: ApiCaller) -> None:
+    unknown = str(uuid4())
+
+    answer = caller.post(
+        "/feedback/",
+        [event(), event(event_id="e2", user_id=8, song_id=9),
+         event(event_id="e3", recommendation_id=unknown)],
+    )  # fmt: skip
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["fields"] == {
+        "user_id": ["Unknown: 8."], "song_id": ["Unknown: 9."], "recommendation_id": [f"Unknown: {unknown}."],
+    }  # fmt: skip
+    assert Feedback.objects.count() == 0
+
+
+def test_another_users_list_is_unknown(caller: ApiCaller) -> None:
+    served = make_list(2)
+
+    answer = caller.post("/feedback/", event(recommendation_id=str(served.pk)))
+
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["fields"]) == ["recommendation_id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({}, ["event_id", "user_id", "song_id", "kind"]),
+        (event(kind="love"), ["kind"]),
+        (event(kind="listen"), ["seconds"]),
+        (event(seconds=3), ["seconds"]),
+        (event(kind="listen", seconds=-1), ["seconds"]),
+        (event(kind="listen", seconds=86_401), ["seconds"]),
+        (event(kind="listen", seconds="NaN"), ["seconds"]),
+        (event(event_id=""), ["event_id"]),
+        (event(event_id="x" * 65), ["event_id"]),
+        (event(event_id="a\0b"), ["event_id"]),
+        (event(event_id={"a": 1}), ["event_id"]),
+        (event(user_id="one"), ["user_id"]),
+        (event(user_id=2**63), ["user_id"]),
+        (event(song_id=-1), ["song_id"]),
+        (event(song_id=None), ["song_id"]),
+        (event(recommendation_id="7"), ["recommendation_id"]),
+        (event(at="tomorrow"), ["at"]),
+        (event(at="9999-01-01T00:00:00Z"), ["at"]),
+        (event(at="0001-01-01T00:00:00+14:00"), ["at"]),
+        ([event(), event(kind="love")], ["1.kind"]),
+        ([], ["body"]),
+        ([[]], ["0"]),
+        ("text", ["body"]),
+        (7, ["body"]),
+        (None, ["body"]),
+    ],
+)
+def test_an_event_that_is_wrong_says_where(caller: ApiCaller, body: Any, fields: list[str]) -> None:
+    answer = caller.post("/feedback/", body)
+
+    assert answer.status_code == 400
+    assert sorted(answer.json()["error"]["fields"]) == sorted(fields)
+    assert Feedback.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"{", "application/json", 400, "parse_error"),
+        (b"[" * 100_000, "application/json", 400, "parse_error"),
+        (b"\xff\xfe", "application/json", 400, "parse_error"),
+        (b'{"event_id": "\\ud800"}', "application/json", 400, "parse_error"),
+        (b"", "application/json", 400, "invalid"),
+        (b" " * 2_621_441, "application/json", 413, "payload_too_large"),
+        (b"kind=like", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+    ],
+)
+def test_a_body_that_is_none_is_refused(
+    caller: ApiCaller, body: bytes, content_type: str, status: int, code: str
+) -> None:
+    answer = caller.client.generic(
+        "POST", "/api/v1/feedback/", body, content_type=content_type, headers=caller.headers
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_thousand_events_are_taken_at_once_and_no_more(
+    caller: ApiCaller, django_assert_max_num_queries: Any
+) -> None:
+    events = [event(event_id=f"e{number}") for number in range(1_001)]
+
+    too_many = caller.post("/feedback/", events)
+    with django_assert_max_num_queries(8):
+        answer = caller.post("/feedback/", events[:1_000])
+
+    assert too_many.status_code == 400
+    assert answer.json()["created"] == 1_000
+
+
+def test_feedback_has_a_count_of_its_own(caller: ApiCaller, settings: Any) -> None:
+    settings.API_RATE = "1/hour"
+    settings.API_FEEDBACK_RATE = "2/hour"
+
+    asked = [caller.get("/users/").status_code for _ in range(2)]
+    told = [caller.post("/feedback/", event()).status_code for _ in range(3)]
+
+    assert asked == [200, 429]
+    assert told == [201, 200, 429]

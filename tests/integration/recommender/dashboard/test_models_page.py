@@ -1,0 +1,165 @@
+"""The page of the loop: empty it says what comes next, filled it tells the story."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from recommender.experiments import lifecycle
+from recommender.models import CandidateList, DriftReport, EngagementDay, Experiment, ModelVersion, ServedList
+from recommender.registry import registry
+from tests.support.builders.experiments import make_listeners_and_songs, make_version
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+def page(staff: Client) -> str:
+    answer = staff.get(reverse("models"))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def promote(one: ModelVersion, reason: str) -> None:
+    registry.promote(one, reason=reason, by="ada", verify=lambda version: None)
+
+
+def test_an_empty_page_says_what_comes_next(staff: Client) -> None:
+    told = page(staff)
+
+    assert "No model serves yet: popularity does." in told
+    assert told.count("python manage.py retrain") >= 3
+    assert "Nothing was decided yet." in told
+    assert "<canvas" not in told
+
+
+def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(staff: Client) -> None:
+    make_listeners_and_songs()
+    now = timezone.now()
+    metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
+    first = make_version("2026w44.1", metrics=metrics, cohesion={"silhouette_macro": 0.3, "r2": 0.5})
+    second = make_version("2026w45.1", metrics=metrics, cohesion={"silhouette_macro": 0.31, "r2": 0.5})
+    second.clusters.create(number=1, position=0, name="Rock & <Roll>", size=12, plays=40,
+                           facts={"map": [0.1, -0.2], "examples": [10, 11]})  # fmt: skip
+    promote(first, "The first model.")
+    promote(second, "It is better.")
+    EngagementDay.objects.create(version=second, day=now.date(), lists=20, listeners=9, engaged=1.5)
+    DriftReport.objects.create(
+        version=second, kind="listening", week=now.date() - timedelta(days=7), at=now, effect=0.2, limit=0.1,
+        n=900, drifted=True, alarm=True,
+        causes=[{"clusters": [{"id": 1, "name": "Rock, 1990s"}], "change": 0.2, "part": 0.1, "songs": []}],
+    )  # fmt: skip
+    lifecycle.propose_experiment(make_version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
+
+    told = page(staff)
+
+    assert told.count("<canvas") == 5
+    assert (
+        "2026w45.1 has served since today; 2026w46.1 is on day 1 of its test against it; "
+        "listening has drifted." in told
+    )
+    assert "2026w45.1 took over from 2026w44.1." in told
+    assert "Rock, 1990s +20%" in told
+    assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in told
+    assert "Song 10 by Artist 10" in told
+    assert "50 to 50 listeners each" in told
+
+
+def test_a_withdrawn_champion_is_told_of(staff: Client) -> None:
+    promote(make_version("2026w44.1"), "The first model.")
+    promote(make_version("2026w45.1"), "A try.")
+    registry.roll_back(reason="It was worse.", by="the loop", verify=lambda one: None)
+
+    assert "2026w45.1 was withdrawn, and 2026w44.1 came back." in page(staff)
+
+
+def test_versions_that_did_not_make_it_stand_between_the_lines_of_the_ledger(staff: Client) -> None:
+    make_listeners_and_songs()
+    now = timezone.now()
+    served = make_version("2026w44.1")
+    promote(served, "The first model.")
+    for number, kind in enumerate(("refresh", "change", "equals", "anchor")):
+        challenger = make_version(f"2026w45.{number}")
+        Experiment.objects.create(
+            kind=kind, status="ended", champion=served, challenger=challenger, by="the loop",
+            list_share=0.7, created_at=now, started_at=now, ended_at=now + timedelta(hours=number),
+            outcome="reject" if kind == "refresh" else "inconclusive", reason=f"The end of a {kind}.",
+        )  # fmt: skip
+
+    told = page(staff)
+
+    assert told.index("2026w45.1 did not win, and 2026w44.1 stayed.") < told.index(
+        "2026w45.0 was rejected, and 2026w44.1 stayed."
+    )
+    assert [f"The end of a {kind}." in told for kind in ("refresh", "change", "equals", "anchor")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) -> None:
+    make_listeners_and_songs(listeners=range(1, 31))
+    served = make_version("2026w44.1")
+    shelf = CandidateList.objects.create(
+        listener_id=1, version=served, made_at=timezone.now(), candidates=b""
+    )
+    for day in range(7):
+        for listener in range(1, 31):
+            ServedList.objects.create(
+                listener_id=listener,
+                candidate_list=shelf,
+                version=served,
+                arm="champion",
+                discovery=0.3,
+                seed="s",
+                generated_at=timezone.now() - timedelta(days=day, hours=1),
+                temperature=0.1,
+                pages=[],
+                items=[],
+            )
+
+    for day in range(4, 18):
+        EngagementDay.objects.create(
+            version=served, day=(timezone.now() - timedelta(days=day)).date(), lists=30, listeners=30,
+            engaged=1.5, final=day > 7,
+        )  # fmt: skip
+
+    told = page(staff)
+
+    # 210 lists in six days and an hour, of which 70 % would be in the test, with 1.3 rounds each.
+    assert "At 32 decisive rounds a day (expected) you see a 3-point change in" in told
+    assert "Your column in the README&#x27;s tables: about 30 listeners, 1.5 engaged songs a list." in told
+
+
+def test_who_is_no_staff_is_asked_to_log_in() -> None:
+    answer = Client().get(reverse("models"))
+
+    assert answer.status_code == 302
+    assert "/admin/login/" in answer.headers["Location"]
+
+
+def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
+    make_listeners_and_songs()
+    now = timezone.now()
+    metrics = {"mix": {"ndcg": 0.2, "listeners": 9}}
+    versions = [make_version(f"2026w{number + 10}.1", metrics=metrics) for number in range(30)]
+    promote(versions[0], "The first model.")
+    versions[0].clusters.create(number=1, position=0, name="Rock", size=12, plays=40,
+                                facts={"map": [0.1, -0.2], "examples": [10, 11]})  # fmt: skip
+    for challenger in versions[1:4]:
+        lifecycle.propose_experiment(challenger, kind="change", gates={}, by="ada", now=now)
+
+    with django_assert_max_num_queries(10):
+        told = page(staff)
+
+    assert told.count("of its test against it") == 1
+    assert "At 0 decisive rounds" not in told
+    assert "Nobody asks for lists: no difference can be seen." in told

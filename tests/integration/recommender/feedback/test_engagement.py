@@ -1,0 +1,247 @@
+"""What came of served lists, list by list and day by day."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ingestion.models import ListeningHistory
+from recommender.feedback.engagement import update_engagement
+from recommender.models import (
+    AttributedListen,
+    CandidateList,
+    EngagedList,
+    EngagementDay,
+    Feedback,
+    ModelVersion,
+    Promotion,
+    ServedList,
+)
+from recommender.monitoring.alerts import check_engagement
+from tests.support.builders.experiments import (
+    DAY,
+    START,
+    make_ingestion_run,
+    make_listeners_and_songs,
+    make_version,
+)
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+LATER = START + 3 * DAY
+
+
+@pytest.fixture
+def champion() -> ModelVersion:
+    make_listeners_and_songs()
+    return make_version("2026w44.1", "champion")
+
+
+def serve(
+    of: ModelVersion, songs: list[int], at: datetime = START, listener: int = 1, arm: str = "champion"
+) -> ServedList:
+    shelf = CandidateList.objects.create(listener_id=listener, version=of, made_at=at, candidates=b"")
+    return ServedList.objects.create(
+        listener_id=listener, candidate_list=shelf, version=of, arm=arm, generated_at=at, discovery=0.3,
+        temperature=0.1, seed="s", pages=[], items=[{"song": song} for song in songs],
+    )  # fmt: skip
+
+
+def said(song: int, kind: str, at: datetime, **fields: Any) -> None:
+    Feedback.objects.create(
+        event_id=f"{song}-{kind}-{at}", listener_id=fields.pop("listener", 1), song_id=song, kind=kind,
+        at=at, received_at=at, **fields,
+    )  # fmt: skip
+
+
+def played(items: list[int], at: datetime, listener: int = 1) -> None:
+    ListeningHistory.objects.create(user_id=listener, items=items, created_at=at, updated_at=at)
+
+
+def outcome(served: ServedList) -> tuple[int, int, int, int, int]:
+    row = EngagedList.objects.get(served_list=served)
+    return (row.engaged, row.likes, row.listens, row.skips, row.dislikes)
+
+
+def test_likes_listens_and_later_plays_engage_a_list(champion: ModelVersion) -> None:
+    served = serve(champion, [10, 11, 12, 13, 14])
+    said(10, "like", START + HOUR)
+    said(11, "listen", START + HOUR, seconds=60)
+    played([12, 99, 10], START + 2 * DAY)
+    said(13, "like", START + HOUR)
+    said(13, "skip", START + 2 * HOUR)
+
+    update_engagement(LATER)
+
+    assert outcome(served) == (3, 2, 3, 1, 0)
+
+
+def test_a_list_of_which_nothing_came_counts_as_zero(champion: ModelVersion) -> None:
+    served = serve(champion, [10, 11])
+
+    assert update_engagement(LATER) == 1
+
+    assert outcome(served) == (0, 0, 0, 0, 0)
+    day = EngagementDay.objects.get()
+    assert (day.lists, day.listeners, day.engaged) == (1, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "engaged"), [(-HOUR, 0), (HOUR, 1), (7 * DAY, 1), (7 * DAY + timedelta(seconds=1), 0)]
+)
+def test_a_play_counts_for_seven_days(champion: ModelVersion, after: timedelta, engaged: int) -> None:
+    served = serve(champion, [10])
+    played([10], START + after)
+
+    update_engagement(START + 10 * DAY)
+
+    assert outcome(served)[0] == engaged
+
+
+def test_of_two_lists_that_offered_a_song_the_latest_has_the_play(champion: ModelVersion) -> None:
+    first, second = serve(champion, [10]), serve(champion, [10, 11], START + DAY)
+    played([10], START + 2 * DAY)
+
+    update_engagement(LATER)
+
+    assert (outcome(first)[0], outcome(second)[0]) == (0, 1)
+
+
+def test_a_song_that_is_played_twice_is_one_engaged_song(champion: ModelVersion) -> None:
+    served = serve(champion, [10])
+    played([10, 10], START + HOUR)
+    played([10], START + DAY)
+
+    update_engagement(LATER)
+
+    assert outcome(served)[:3] == (1, 0, 1)
+    assert AttributedListen.objects.get().at == START + HOUR
+
+
+def test_what_comes_late_is_counted_until_the_list_is_final(champion: ModelVersion) -> None:
+    served = serve(champion, [10, 11])
+    update_engagement(LATER)
+    played([10], START + DAY)
+    update_engagement(START + 8 * DAY)
+
+    assert outcome(served)[0] == 1
+    assert not EngagedList.objects.get().final
+
+    make_ingestion_run(START + 7 * DAY)
+    update_engagement(START + 8 * DAY)
+    played([11], START + 2 * DAY)
+    update_engagement(START + 9 * DAY)
+
+    assert EngagedList.objects.get().final
+    assert outcome(served)[0] == 1
+
+
+def test_what_came_within_a_day_is_kept_apart_and_never_grows_with_age(champion: ModelVersion) -> None:
+    serve(champion, [10, 11, 12, 13, 14])
+    said(10, "like", START + HOUR)
+    played([11], START + DAY)
+    played([12], START + DAY + HOUR)
+    said(13, "like", START + HOUR)
+    said(13, "skip", START + 2 * HOUR)
+    said(10, "dislike", START + 2 * DAY)
+    make_ingestion_run(START + DAY)
+
+    update_engagement(START + DAY + 2 * HOUR)
+    soon = (EngagedList.objects.get().early, EngagementDay.objects.get().early)
+    update_engagement(START + 6 * DAY)
+
+    assert soon == (2, 2.0)
+    assert (EngagedList.objects.get().early, EngagementDay.objects.get().early) == (2, 2.0)
+    assert EngagedList.objects.get().engaged == 2
+
+
+def test_until_a_day_was_read_in_nobody_knows_what_came_within_it(champion: ModelVersion) -> None:
+    serve(champion, [10])
+    serve(champion, [11], START + HOUR)
+    make_ingestion_run(START + DAY)
+
+    update_engagement(START + DAY + 2 * HOUR)
+
+    assert sorted(EngagedList.objects.values_list("early", flat=True), key=str) == [0, None]
+    assert EngagementDay.objects.get().early is None
+
+
+def test_two_bad_days_are_told_of_at_the_look_two_days_after_them(champion: ModelVersion) -> None:
+    Promotion.objects.create(promoted=champion, reason="The first.", by="test", at=START - DAY)
+    told = {}
+    for day in range(20):
+        at = START + day * DAY
+        for listener in (1, 2):
+            serve(champion, [10, 11, 12, 13], at, listener)
+            played([10, 11, 12] if day < 16 else [], at + HOUR, listener)
+        make_ingestion_run(at.replace(hour=2))
+        look = at.replace(hour=5)
+        update_engagement(look)
+        told[day] = [one.facts["days"] for one in check_engagement(look)]
+
+    # The days 16 and 17 are bad: the 18th and the 19th of November.
+    assert told[18] == []
+    assert told[19] == [["2026-11-18", "2026-11-19"]]
+
+
+def test_looking_twice_changes_nothing(champion: ModelVersion) -> None:
+    serve(champion, [10, 11])
+    played([10], START + DAY)
+
+    update_engagement(LATER)
+    before = (list(EngagedList.objects.values()), list(EngagementDay.objects.values()))
+    update_engagement(LATER)
+
+    assert (list(EngagedList.objects.values()), list(EngagementDay.objects.values())) == before
+    assert AttributedListen.objects.count() == 1
+
+
+def test_a_day_counts_listeners_and_not_lists(champion: ModelVersion) -> None:
+    for hour in range(3):
+        serve(champion, [10], START + hour * HOUR)
+    serve(champion, [12, 13], listener=2)
+    played([12, 13], START + 4 * HOUR, listener=2)
+
+    update_engagement(LATER)
+
+    day = EngagementDay.objects.get()
+    assert (day.lists, day.listeners, day.engaged, day.engaged_deviation) == (4, 2, 1.0, 1.0)
+    assert (day.listens, day.recommended_plays) == (2, 2)
+
+
+def test_organic_plays_stand_apart_from_recommended_ones(champion: ModelVersion) -> None:
+    serve(champion, [10, 11])
+    played([10, 20, 21, 22], START + HOUR)
+
+    update_engagement(LATER)
+
+    day = EngagementDay.objects.get()
+    assert (day.recommended_plays, day.organic_plays) == (1, 3)
+
+
+def test_a_list_of_a_test_counts_for_the_champion_of_that_moment(champion: ModelVersion) -> None:
+    serve(champion, [10, 11], arm="interleaved")
+    played([10], START + HOUR)
+
+    update_engagement(LATER)
+
+    day = EngagementDay.objects.get()
+    assert (day.version, day.lists, day.engaged) == (champion, 1, 1.0)
+
+
+def test_lists_of_popularity_belong_to_no_version(champion: ModelVersion) -> None:
+    shelf = CandidateList.objects.create(listener_id=1, made_at=START, candidates=b"")
+    ServedList.objects.create(
+        listener_id=1,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=START,
+        discovery=0.3,
+        temperature=0.1,
+        seed="s",
+        pages=[],
+        items=[{"song": 10}],
+    )
+
+    assert update_engagement(LATER) == 0

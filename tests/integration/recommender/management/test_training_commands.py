@@ -1,0 +1,249 @@
+"""`retrain`, `evaluate`, `promote` and `rollback` as a person and a program meet them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from ingestion.jobs.lock import lock_owner
+from recommender.models import ModelVersion, Promotion, TrainingRun
+from tests.support.builders.small_world import fill_tables, small_world
+
+pytestmark = pytest.mark.django_db
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def storage(tmp_path: Path, settings: Any) -> Path:
+    settings.MODEL_STORAGE = tmp_path / "models"
+    return Path(settings.MODEL_STORAGE)
+
+
+@pytest.fixture
+def world() -> None:
+    fill_tables(small_world())
+
+
+def code_of(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        call_command(*arguments)
+    return ended.value.code
+
+
+def labels() -> list[str]:
+    return list(ModelVersion.objects.order_by("id").values_list("label", flat=True))
+
+
+@pytest.mark.usefixtures("world")
+def test_retrain_tells_a_person_how_good_it_is_which_clusters_there_are_and_who_is_champion(
+    capsys: Out,
+) -> None:
+    call_command("retrain")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "ndcg", "recall", "coverage", "diversity"]
+    assert {line.split()[0] for line in lines[1:5]} == {"mix", "popularity", "random", "rp3beta"}
+    version = ModelVersion.objects.get()
+    assert f"{version.n_clusters} clusters:" in lines
+    largest = version.clusters.order_by("-size", "number").first()
+    assert largest is not None
+    assert any(line.endswith(f"{largest.size} songs  {largest.name}") for line in lines)
+    assert lines[-1].startswith(f"Version {version.label} is champion. NDCG@20 0.")
+
+
+@pytest.mark.usefixtures("world")
+def test_retrain_tells_a_program_in_one_object(capsys: Out) -> None:
+    call_command("retrain", "--json")
+
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["status"], facts["exit_code"], facts["error"], facts["role"]) == (
+        "succeeded", 0, None, "champion",
+    )  # fmt: skip
+    assert [facts["version"]] == labels()
+    assert (facts["songs"], facts["metrics"]["mix"]["listeners"] > 0) == (300, True)
+    assert facts["peak_memory"] > 50_000_000
+    assert facts["cpu_seconds"] > 0
+
+
+def test_without_songs_retrain_is_refused_and_says_what_to_do(capsys: Out) -> None:
+    code = code_of("retrain")
+
+    said = capsys.readouterr()
+    assert code == 4
+    assert "There are no songs to learn from. Read the source: python manage.py runingest" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.usefixtures("world")
+def test_retrain_if_new_is_refused_the_second_time(capsys: Out) -> None:
+    call_command("retrain", "--if-new")
+    capsys.readouterr()
+
+    code = code_of("retrain", "--if-new", "--json")
+
+    facts = json.loads(capsys.readouterr().out)
+    assert (code, facts["exit_code"], facts["error_kind"]) == (4, 4, "NothingNew")
+    assert len(labels()) == 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_while_another_trains_retrain_says_who_and_ends_with_3(as_json: bool, capsys: Out) -> None:
+    now = timezone.now()
+    other = TrainingRun.objects.create(
+        trigger="schedule", started_at=now, heartbeat_at=now, stage="reading songs", **lock_owner()
+    )
+
+    code = code_of("retrain", *(["--json"] if as_json else []))
+
+    said = capsys.readouterr()
+    text = json.loads(said.out)["error"] if as_json else said.err
+    assert code == 3
+    assert text.startswith(f"Training {other.pk} holds the lock since {now:%Y-%m-%d %H:%M:%S} UTC (process ")
+    assert "now reading songs" in text
+
+
+@pytest.mark.usefixtures("world")
+def test_a_storage_that_can_t_be_written_is_a_sentence_and_not_a_traceback(
+    storage: Path, capsys: Out
+) -> None:
+    storage.write_text("a file where the folder should be")
+
+    code = code_of("retrain")
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert "The training failed, and all is as it was: " in said
+    assert str(storage) in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("count", ["0", "-3"])
+def test_no_clusters_at_all_are_refused_before_anything_runs(count: str) -> None:
+    with pytest.raises(CommandError, match="at least 1"):
+        call_command("retrain", f"--clusters={count}")
+
+    assert not TrainingRun.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["evaluate"], "There is no model yet. Train one: python manage.py retrain"),
+        (["evaluate", "x"], "There is no model yet. Train one: python manage.py retrain"),
+        (["promote", "x", "--reason=y"], "There is no model yet. Train one: python manage.py retrain"),
+        (["rollback", "--reason=y"], "There is no model yet. Train one: python manage.py retrain"),
+    ],
+)
+def test_before_the_first_training_every_command_says_to_train(command: list[str], expected: str) -> None:
+    with pytest.raises(CommandError) as told:
+        call_command(*command)
+
+    assert str(told.value).startswith(expected)
+
+
+@pytest.mark.usefixtures("world")
+def test_promote_and_rollback_change_the_champion_and_write_the_reason_down(capsys: Out) -> None:
+    for seed in "12":
+        call_command("retrain", "--seed", seed)
+    capsys.readouterr()
+    first, second = labels()
+
+    call_command("promote", second, "--reason", "livelier")
+    promoted = capsys.readouterr().out
+    call_command("rollback", "--reason", "complaints")
+
+    assert promoted == f"{second} is champion instead of {first}.\n"
+    assert capsys.readouterr().out == f"{second} is withdrawn; {first} is champion again.\n"
+    assert list(Promotion.objects.order_by("id").values_list("reason", flat=True))[1:] == [
+        "livelier",
+        "complaints",
+    ]
+    with pytest.raises(CommandError, match=r"a withdrawn version never returns\. Nothing was changed\."):
+        call_command("promote", second, "--reason", "again")
+
+
+@pytest.mark.usefixtures("world")
+def test_programs_read_a_change_of_champion_and_what_kept_it_from_happening(capsys: Out) -> None:
+    for seed in "12":
+        call_command("retrain", "--seed", seed)
+    capsys.readouterr()
+    first, second = labels()
+
+    call_command("promote", second, "--reason", "livelier", "--json")
+    promoted = json.loads(capsys.readouterr().out)
+    call_command("rollback", "--reason", "complaints", "--json")
+    back = json.loads(capsys.readouterr().out)
+    with pytest.raises(CommandError):
+        call_command("promote", second, "--reason", "again", "--json")
+    refused = json.loads(capsys.readouterr().out)
+
+    assert promoted | {"at": ""} == {
+        "promoted": second, "replaced": first, "rollback": False, "reason": "livelier", "by": "promote",
+        "at": "",
+    }  # fmt: skip
+    assert (back["promoted"], back["replaced"], back["rollback"]) == (first, second, True)
+    assert list(refused) == ["error"]
+    assert refused["error"].endswith("a withdrawn version never returns. Nothing was changed.")
+
+
+@pytest.mark.usefixtures("world")
+def test_a_version_whose_file_was_changed_is_neither_promoted_nor_evaluated(storage: Path) -> None:
+    for seed in "12":
+        call_command("retrain", "--seed", seed)
+    first, second = labels()
+    damaged = storage / second / "weights.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+
+    for command in (["promote", second, "--reason=x"], ["evaluate", second]):
+        with pytest.raises(CommandError, match="is not the file that was written"):
+            call_command(*command)
+
+    assert ModelVersion.objects.get(role="champion").label == first
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("method", ["mix", "classic"])
+def test_evaluate_shows_a_version_beside_the_baselines_and_owns_up_to_what_it_has_seen(
+    method: str, capsys: Out
+) -> None:
+    call_command("retrain", "--method", method)
+    capsys.readouterr()
+
+    call_command("evaluate", *labels())
+    text = capsys.readouterr().out
+    call_command("evaluate", *labels(), "--json")
+
+    facts = json.loads(capsys.readouterr().out)
+    assert text.startswith(f"Version {labels()[0]}:\nmodel ")
+    assert "this version has learnt from that week" in text
+    assert set(facts["metrics"]) == {method, "popularity", "random", "rp3beta"}
+    assert facts["has_seen_the_week"] is True
+
+
+def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> None:
+    fill_tables(small_world(songs=30, listeners=5, days=1))
+    call_command("retrain")
+    capsys.readouterr()
+
+    call_command("evaluate")
+
+    assert capsys.readouterr().out == (
+        f"Version {labels()[0]}:\nNot measured: nobody has played a new song in a week after others were "
+        "learnt from.\n"
+    )
+
+
+def test_tables_that_are_missing_are_named_by_every_command(sqlite_project: Any) -> None:
+    empty = {"DATABASE_NAME": str(sqlite_project.folder / "empty.db")}
+
+    told = [
+        sqlite_project.manage(*command, check=False, **empty)
+        for command in (["retrain"], ["evaluate"], ["promote", "x", "--reason=y"], ["rollback", "--reason=y"])
+    ]
+
+    assert [done.returncode for done in told] == [1] * 4
+    assert all("python manage.py migrate" in done.stderr for done in told)
+    assert not any("Traceback" in done.stderr for done in told)

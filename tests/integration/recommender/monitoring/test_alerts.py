@@ -1,0 +1,204 @@
+"""Engagement, cohesion and the feed, watched: an incident while they are not well, none while they are."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.models import Incident, Song
+from recommender.models import EngagementDay, ModelVersion, Promotion
+from recommender.monitoring.alerts import (
+    check_cohesion,
+    check_engagement,
+    check_feed,
+    expected_range,
+    find_feature_fault,
+    read_daily_engagement,
+)
+from tests.support.builders.experiments import DAY, START, make_version
+
+pytestmark = pytest.mark.django_db
+
+
+def days(values: list[float], *, listeners: int = 60, of: ModelVersion | None = None, skip: int = 0) -> None:
+    """One day of lists for each value; `skip` days lie between the last one and today."""
+    serving = of or ModelVersion.objects.get(role="champion")
+    first = (START - (len(values) + skip) * DAY).date()
+    EngagementDay.objects.bulk_create(
+        EngagementDay(version=serving, day=first + place * DAY, lists=listeners, listeners=listeners,
+                      engaged=9.0, early=value, early_deviation=1.0)
+        for place, value in enumerate(values)
+    )  # fmt: skip
+
+
+def crowned(label: str, role: str, at: datetime) -> ModelVersion:
+    made = make_version(label, role)
+    Promotion.objects.create(promoted=made, reason="It was better.", by="test", at=at)
+    return made
+
+
+def healthy(n: int = 30, seed: int = 1) -> list[float]:
+    return [float(value) for value in np.random.default_rng(seed).normal(2.0, 0.15, n).clip(0)]
+
+
+@pytest.fixture
+def champion() -> ModelVersion:
+    return crowned("2026w44.1", "champion", START - 60 * DAY)
+
+
+class TestEngagement:
+    @pytest.mark.parametrize("seed", range(20))
+    def test_healthy_days_open_no_incident(self, champion: ModelVersion, seed: int) -> None:
+        days(healthy(40, seed))
+
+        assert check_engagement(START) == []
+
+    def test_two_bad_days_open_one_and_good_ones_end_it(self, champion: ModelVersion) -> None:
+        days([*healthy(), 0.9, 0.8])
+
+        opened = check_engagement(START)
+
+        assert [one.key for one in opened] == ["engagement_deviates"]
+        assert (opened[0].facts["verdict"], opened[0].facts["value"]) == ("low", 0.85)
+        assert opened[0].facts["days"] == ["2026-10-31", "2026-11-01"]
+        EngagementDay.objects.filter(early__lt=1).update(early=2.0)
+        assert check_engagement(START + DAY) == []
+        assert Incident.objects.get().resolved_at == START + DAY
+
+    @pytest.mark.parametrize("last", [[0.9, 2.0], [2.0, 0.9], [0.9, 4.5]])
+    def test_one_odd_day_is_none(self, champion: ModelVersion, last: list[float]) -> None:
+        days([*healthy(), *last])
+
+        assert check_engagement(START) == []
+
+    def test_far_too_much_is_as_odd_as_far_too_little(self, champion: ModelVersion) -> None:
+        days([*healthy(), 4.5, 4.6])
+
+        assert check_engagement(START)[0].facts["verdict"] == "high"
+
+    def test_in_the_first_fortnight_nothing_is_unusual(self, champion: ModelVersion) -> None:
+        days([*healthy(13), 0.1, 0.1])
+
+        assert check_engagement(START) == []
+
+    def test_of_few_listeners_chance_is_no_deviation(self, champion: ModelVersion) -> None:
+        days([*[2.0] * 20, 0.9, 0.8], listeners=4)
+
+        assert check_engagement(START) == []
+
+    def test_days_without_lists_are_no_days(self, champion: ModelVersion) -> None:
+        days(healthy())
+        EngagementDay.objects.filter(day__gte=(START - 2 * DAY).date()).update(lists=0, early=0)
+
+        assert check_engagement(START) == []
+
+    def test_a_day_of_which_a_day_was_not_read_in_yet_is_not_compared(self, champion: ModelVersion) -> None:
+        days([*healthy(), 0.9, 0.8])
+        EngagementDay.objects.filter(day=(START - DAY).date()).update(early=None)
+
+        assert check_engagement(START) == []
+
+    def test_the_versions_that_served_the_bad_days_are_named_and_not_the_one_that_came_after(
+        self, champion: ModelVersion
+    ) -> None:
+        days([*healthy(), 0.9, 0.8], skip=1)
+        ModelVersion.objects.update(role="retired")
+        days([2.0], of=crowned("2026w45.1", "champion", START - DAY), skip=0)
+        EngagementDay.objects.filter(version__label="2026w45.1").update(early=None)
+
+        assert check_engagement(START)[0].facts["version"] == "2026w44.1"
+
+    def test_two_versions_on_the_day_of_a_promotion_are_one_day(self, champion: ModelVersion) -> None:
+        days([*healthy(), 0.9])
+        ModelVersion.objects.update(role="retired")
+        days([0.7], of=crowned("2026w45.1", "champion", START - DAY), listeners=30)
+
+        assert check_engagement(START) == []
+        last = read_daily_engagement((START - DAY).date())
+        assert (len(last), last[0].listeners, last[0].versions) == (1, 90, ("2026w44.1", "2026w45.1"))
+        assert (last[0].engaged, last[0].deviation) == pytest.approx((0.8333, 1.0044), abs=1e-4)
+
+    def test_what_a_challenger_alone_was_served_to_is_no_day_of_the_service(
+        self, champion: ModelVersion
+    ) -> None:
+        days([*healthy(), 2.0, 2.0])
+        days([0.1, 0.1], of=make_version("2026w45.1", "retired"))
+        days([0.1, 0.1], of=crowned("2026w46.1", "retired", START + DAY))
+
+        assert check_engagement(START) == []
+
+    def test_a_band_needs_a_fortnight(self) -> None:
+        assert expected_range([]) is None
+
+
+class TestCohesion:
+    def versions(self, values: list[float]) -> None:
+        for place, value in enumerate(values):
+            make_version(f"2026w{place + 10}.1", cohesion={"silhouette_macro": value})
+
+    def test_groups_that_fell_apart_open_an_incident(self) -> None:
+        self.versions([0.30, 0.31, 0.29, 0.30, 0.31, 0.30, 0.29, 0.30, 0.20])
+
+        opened = check_cohesion(START)
+
+        assert opened[0].facts["version"] == "2026w18.1"
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            [0.30] * 8 + [0.28],
+            [0.30, 0.31, 0.29, 0.30, 0.31, 0.30, 0.29, 0.30],
+            [0.30] * 7 + [0.10],
+            [0.1, 0.5, 0.2, 0.4, 0.3, 0.1, 0.5, 0.3, 0.2],
+        ],
+    )
+    def test_a_tenth_less_or_a_short_history_is_no_incident(self, values: list[float]) -> None:
+        self.versions(values)
+
+        assert check_cohesion(START) == []
+
+
+class TestFeed:
+    @pytest.mark.parametrize(
+        ("fresh", "told"),
+        [
+            ([0.5] * 30, "all 30 new values are 0.5"),
+            ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are empty"),
+            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far beyond 0.2425 to 0.7475"),
+            ([place / 30 for place in range(30)], ""),
+            ([0.5] * 19, ""),
+            ([], ""),
+        ],
+    )
+    def test_constant_empty_and_absurd_values_are_faults(self, fresh: list[float | None], told: str) -> None:
+        before: list[float | None] = [place / 100 for place in range(100)]
+
+        assert find_feature_fault(fresh, before) == told
+
+    @pytest.mark.parametrize(
+        "worn", [[50.0] * 20, [1e9]], ids=["a fault of last week", "one value of long ago"]
+    )
+    def test_what_was_absurd_before_does_not_make_it_usual(self, worn: list[float | None]) -> None:
+        before: list[float | None] = [place / 100 for place in range(100)]
+
+        assert find_feature_fault([50.0 + place for place in range(30)], before + worn).startswith(
+            "30 of 30 new values"
+        )
+
+    def test_what_was_always_so_is_no_fault(self) -> None:
+        assert find_feature_fault([0.5] * 30, [0.5] * 100) == ""
+        assert find_feature_fault([None] * 30, [None] * 50 + [0.1] * 50) == ""
+
+    def test_a_broken_feature_opens_an_incident_and_names_it(self) -> None:
+        def song(pk: int, at: Any, energy: float) -> Song:
+            return Song(id=pk, name="S", artist="A", duration=timedelta(minutes=3), created_at=at,
+                        updated_at=at, audio_features={"energy": energy, "tempo": 100 + pk})  # fmt: skip
+
+        Song.objects.bulk_create(song(pk, START - 30 * DAY, pk / 100) for pk in range(100))
+        Song.objects.bulk_create(song(pk, START - DAY, 0.0) for pk in range(100, 130))
+
+        opened = check_feed(START)
+
+        assert [one.key for one in opened] == ["feed_fault:energy"]
+        assert opened[0].facts == {"fault": "all 30 new values are 0", "n": 30}

@@ -1,0 +1,331 @@
+"""Files that were damaged in five ways, and versions that are taken back: what listeners are served then."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.models import Incident, Song
+from recommender import retraining, services
+from recommender.experiments import assignment, lifecycle
+from recommender.models import Experiment, ModelVersion, Promotion, ServedList, ServingError
+from recommender.monitoring import health_checks
+from recommender.registry import model_loader, registry
+from recommender.registry.registry import NothingToRollBack
+from recommender.serving import recommendations
+from recommender.serving.recommendations import ServingOptions
+from recommender.training.train import TrainingOptions, retrain
+from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, song_ids
+
+DAY = timedelta(days=1)
+OLDEST, OLDER, SERVING, NEW = 0, 1, 2, 3
+Versions = list[ModelVersion]
+
+
+@pytest.fixture(scope="module")
+def four(trained: Path) -> Versions:
+    """Three champions one after the other, and a candidate."""
+    for seed in (11, 12, 13):
+        retrain(TrainingOptions(storage=trained, seed=seed, promote=seed < 13))
+    return list(ModelVersion.objects.order_by("pk"))
+
+
+@pytest.fixture
+def versions(four: Versions, storage: Path, settings: Any) -> Iterator[Versions]:
+    settings.MODEL_STORAGE = storage
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+    yield list(ModelVersion.objects.order_by("pk"))
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+
+
+def serve(storage: Path, **asked: Any) -> ServedList:
+    """A list by a process that has just looked who is champion and what is tested."""
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+    model_loader.loader_for(storage).reload()
+    return recommendations.recommend(LISTENER, options=ServingOptions(storage), now=RECOMMENDED_AT, **asked)
+
+
+def version_served(storage: Path) -> str:
+    return str(recommendations.describe(serve(storage))["model_version"])
+
+
+def roles() -> list[str]:
+    return list(ModelVersion.objects.order_by("pk").values_list("role", flat=True))
+
+
+def begin(challenger: ModelVersion) -> Experiment:
+    return lifecycle.propose_experiment(
+        challenger, kind="change", gates={}, by="test", now=RECOMMENDED_AT, list_share=1.0
+    )
+
+
+def roll_back() -> Promotion:
+    return services.roll_back_champion(reason="It misbehaves.", by="ada")
+
+
+def flip_a_bit(folder: Path) -> None:
+    file = folder / "song_ids.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def cut_short(folder: Path) -> None:
+    file = folder / "song_ids.npy"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "cluster_ids.npy").unlink()
+
+
+def change_the_manifest(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(folder.name, "2020w01.1"))
+
+
+def take_anothers_arrays(folder: Path) -> None:
+    another = next(one for one in sorted(folder.parent.iterdir()) if one != folder)
+    for file in another.glob("*.npy"):
+        shutil.copyfile(file, folder / file.name)
+
+
+def empty_an_array(folder: Path) -> None:
+    np.save(folder / "song_ids.npy", np.zeros(0, dtype=np.int64))
+
+
+damages = pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, cut_short, lose_a_file, change_the_manifest, take_anothers_arrays, empty_an_array],
+)
+Damage = Callable[[Path], None]
+
+
+@damages
+def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[SERVING].label)
+
+    served = version_served(storage)
+    health_checks.model_degraded(RECOMMENDED_AT)
+
+    assert served == versions[OLDER].label
+    incident = Incident.objects.get(resolved_at=None)
+    assert (incident.kind, incident.severity) == ("model_degraded", "critical")
+    assert incident.facts["reason"].endswith(f"{versions[OLDER].label} serves instead.")
+
+
+@damages
+def test_a_champion_that_is_damaged_at_two_looks_is_rolled_back_by_the_loop(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[SERVING].label)
+    version_served(storage)
+
+    health_checks.model_degraded(RECOMMENDED_AT)
+    after_one = roles()
+    health_checks.model_degraded(RECOMMENDED_AT + timedelta(minutes=1))
+    after_two = roles()
+    served = version_served(storage)
+    health_checks.model_degraded(RECOMMENDED_AT + timedelta(minutes=2))
+
+    line = Promotion.objects.first()
+    assert line is not None
+    assert after_one[SERVING] == "champion"
+    assert (after_two[OLDER], after_two[SERVING]) == ("champion", "withdrawn")
+    assert (line.rollback, line.by) == (True, "the loop")
+    assert line.reason.startswith("Its files are damaged: ")
+    assert served == versions[OLDER].label
+    assert list(Incident.objects.filter(resolved_at=None).values_list("key", flat=True)) == [
+        f"rolled_back:{versions[SERVING].label}"
+    ]
+
+
+def test_a_champion_whose_files_are_missing_on_one_machine_stays_champion(
+    versions: Versions, storage: Path
+) -> None:
+    shutil.rmtree(storage / versions[SERVING].label)
+    version_served(storage)
+
+    for minute in range(5):
+        health_checks.model_degraded(RECOMMENDED_AT + timedelta(minutes=minute))
+
+    assert roles()[SERVING] == "champion"
+    assert Incident.objects.get(resolved_at=None).kind == "model_degraded"
+
+
+@damages
+def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    test = begin(versions[NEW])
+    damage(storage / versions[NEW].label)
+
+    served = [serve(storage) for _ in range(2)]
+    mishaps = ServingError.objects.count()
+    retraining.run_daily_review(RECOMMENDED_AT + timedelta(hours=1), services.verify_artifact)
+
+    test.refresh_from_db()
+    assert [(one.arm, one.version, len(one.items)) for one in served] == [
+        ("champion", versions[SERVING], 20)
+    ] * 2
+    assert mishaps == 1
+    assert (test.outcome, roles()) == ("rollback", ["retired", "retired", "champion", "withdrawn"])
+    assert Incident.objects.get(resolved_at=None).key == f"challenger_failed:{test.pk}"
+    assert version_served(storage) == versions[SERVING].label
+
+
+def test_the_watchdog_ends_the_test_of_a_challenger_that_could_not_be_loaded(
+    versions: Versions, storage: Path
+) -> None:
+    begin(versions[NEW])
+    health_checks.tests_failing(RECOMMENDED_AT)
+    before = roles()[NEW]
+    cut_short(storage / versions[NEW].label)
+    serve(storage)
+
+    health_checks.tests_failing(RECOMMENDED_AT)
+
+    assert (before, roles()[NEW]) == ("challenger", "withdrawn")
+    assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
+
+
+def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
+    versions: Versions, storage: Path
+) -> None:
+    begin(versions[NEW])
+    cut_short(storage / versions[NEW].label)
+
+    retraining.run_daily_review(RECOMMENDED_AT, services.verify_artifact)
+    retraining.run_daily_review(RECOMMENDED_AT + timedelta(minutes=1), services.verify_artifact)
+    delivered_twice = Incident.objects.get(resolved_at=None).kind
+    retraining.run_daily_review(RECOMMENDED_AT + DAY, services.verify_artifact)
+
+    assert delivered_twice == "challenger_failed"
+    assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_refused_files_are_read_again_only_once_they_have_changed(
+    versions: Versions, storage: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label = versions[NEW].label
+    begin(versions[NEW])
+    shutil.copytree(storage / label, storage.parent / label)
+    lose_a_file(storage / label)
+    refused = [serve(storage).arm for _ in range(2)]
+
+    shutil.copytree(storage.parent / label, storage / label, dirs_exist_ok=True)
+
+    assert refused == ["champion", "champion"]
+    assert serve(storage).arm == "interleaved"
+
+
+def test_a_damaged_anchor_ends_its_own_test_and_costs_no_champion(versions: Versions, storage: Path) -> None:
+    Promotion.objects.filter(promoted=versions[OLDER]).update(at=RECOMMENDED_AT - 40 * DAY)
+    Promotion.objects.filter(promoted=versions[OLDEST]).update(at=RECOMMENDED_AT - 60 * DAY)
+    anchor = lifecycle.renew_holdback(RECOMMENDED_AT)
+    assert anchor is not None
+    Experiment.objects.filter(pk=anchor.pk).update(list_share=1.0)
+    flip_a_bit(storage / versions[OLDER].label)
+
+    served = serve(storage)
+    retraining.run_daily_review(RECOMMENDED_AT + DAY, services.verify_artifact)
+
+    assert served.version == versions[SERVING]
+    assert roles() == ["retired", "retired", "champion", "candidate"]
+    assert list(Experiment.objects.values_list("outcome", flat=True)) == ["void"]
+
+
+def test_rolled_back_twice_each_answer_comes_from_further_back(versions: Versions, storage: Path) -> None:
+    before = version_served(storage)
+    roll_back()
+    once = version_served(storage)
+    roll_back()
+    twice = version_served(storage)
+
+    assert [before, once, twice] == [versions[place].label for place in (SERVING, OLDER, OLDEST)]
+    assert roles() == ["champion", "withdrawn", "withdrawn", "candidate"]
+
+
+def test_with_nothing_before_a_rollback_says_so_and_changes_nothing(
+    versions: Versions, storage: Path
+) -> None:
+    roll_back()
+    roll_back()
+    lines = Promotion.objects.count()
+
+    with pytest.raises(NothingToRollBack, match=f"no good version before {versions[OLDEST].label}"):
+        roll_back()
+
+    assert version_served(storage) == versions[OLDEST].label
+    assert roles() == ["champion", "withdrawn", "withdrawn", "candidate"]
+    assert Promotion.objects.count() == lines
+
+
+def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
+    versions: Versions, storage: Path
+) -> None:
+    roll_back()
+    offered = set(song_ids(serve(storage)))
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=services.verify_artifact)
+    gone = set(sorted(offered)[:10]) | set(Song.objects.values_list("pk", flat=True)[:50])
+    Song.objects.filter(pk__in=gone).update(unavailable_at=RECOMMENDED_AT)
+
+    roll_back()
+    served = serve(storage)
+
+    assert recommendations.describe(served)["model_version"] == versions[OLDER].label
+    assert len(served.items) == 20
+    assert not gone & set(song_ids(served))
+
+
+@damages
+def test_where_the_version_before_is_damaged_a_rollback_goes_further_back(
+    versions: Versions, storage: Path, damage: Damage
+) -> None:
+    damage(storage / versions[OLDER].label)
+
+    promotion = roll_back()
+
+    assert promotion.promoted == versions[OLDEST]
+    assert version_served(storage) == versions[OLDEST].label
+    assert roles() == ["champion", "retired", "withdrawn", "candidate"]
+
+
+def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Versions, storage: Path) -> None:
+    test = begin(versions[NEW])
+    before = serve(storage)
+
+    roll_back()
+    after = serve(storage)
+
+    test.refresh_from_db()
+    assert (
+        recommendations.describe(before)["model_version"]
+        == f"{versions[SERVING].label}+{versions[NEW].label}"
+    )
+    assert (after.arm, recommendations.describe(after)["model_version"]) == (
+        "champion",
+        versions[OLDER].label,
+    )
+    assert (test.outcome, test.reason) == ("void", f"The champion is {versions[OLDER].label} by now.")
+    assert roles() == ["retired", "champion", "withdrawn", "candidate"]
+
+
+def test_an_anchor_that_was_withdrawn_meanwhile_is_served_no_more(versions: Versions, storage: Path) -> None:
+    Promotion.objects.filter(promoted=versions[OLDER]).update(at=RECOMMENDED_AT - 40 * DAY)
+    anchor = lifecycle.renew_holdback(RECOMMENDED_AT)
+    assert anchor is not None
+    registry.promote(versions[NEW], reason="A try.", by="ada", verify=services.verify_artifact)
+    for _ in range(3):
+        roll_back()
+
+    anchor.refresh_from_db()
+    assert version_served(storage) == versions[OLDEST].label
+    assert (anchor.status, anchor.outcome) == ("ended", "void")
+    assert lifecycle.renew_holdback(RECOMMENDED_AT) is None

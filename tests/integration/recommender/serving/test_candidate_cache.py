@@ -1,0 +1,264 @@
+"""Shelves: prepared for the active, made for who comes, renewed when stale, cleared away when replaced."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django_celery_beat.models import PeriodicTask
+
+from ingestion.models import Listener, ListeningHistory
+from recommender import listener_profiles, schedules, tasks
+from recommender.engine.mix.model import OnlineMixModel
+from recommender.engine.sampling.candidate_codec import decode_candidates
+from recommender.feedback import events
+from recommender.models import CandidateList, Feedback
+from recommender.registry import model_loader
+from recommender.registry.model_loader import LoadedModel, ServingModel
+from recommender.serving import candidate_cache, candidates, recommendations
+from recommender.serving.list_sampler import RERECOMMENDED
+from recommender.serving.recommendations import ServingOptions
+from tests.support.builders.trained_model import train_champion
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+LISTENER = 470
+
+
+@pytest.fixture
+def loaded(options: ServingOptions) -> LoadedModel:
+    return model_loader.current_model(options.storage)
+
+
+def model_of(loaded: LoadedModel) -> ServingModel:
+    assert loaded.model is not None
+    return loaded.model
+
+
+def fresh(
+    loaded: LoadedModel, options: ServingOptions, now: datetime = NOW
+) -> candidate_cache.ServingCandidates:
+    stocked = candidate_cache.load_fresh(LISTENER, loaded, options.storage, now)
+    assert stocked is not None
+    return stocked
+
+
+def broken(loaded: LoadedModel) -> LoadedModel:
+    """A model that fails at every listener: it has one weight too few."""
+    model = model_of(loaded)
+    assert isinstance(model.scorer, OnlineMixModel)
+    mix = model.scorer.mix
+    return replace(
+        loaded, model=replace(model, scorer=OnlineMixModel(replace(mix, weights=mix.weights[:-1])))
+    )
+
+
+def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: LoadedModel) -> None:
+    idle = Listener.objects.exclude(pk__in=ListeningHistory.objects.values("user")).count()
+    done: list[int] = []
+
+    made = candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, NOW), loaded, NOW, done.append)
+
+    assert made == Listener.objects.count() - idle
+    assert sum(done) == made
+    assert set(CandidateList.objects.values_list("version__role", "live")) == {("champion", False)}
+
+
+def test_who_did_nothing_for_ninety_days_or_is_gone_is_not_prepared_for(loaded: LoadedModel) -> None:
+    later = NOW + timedelta(days=100)
+    Feedback.objects.create(
+        event_id="a", listener_id=LISTENER, song_id=90577, kind="like", at=later, received_at=later
+    )
+    Listener.objects.filter(pk=559).update(unavailable_at=NOW)
+
+    assert 559 not in candidate_cache.listeners_due(loaded, NOW)
+    assert candidate_cache.listeners_due(loaded, later) == [LISTENER]
+
+
+def test_what_is_prepared_is_due_again_only_when_something_happens(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    due = candidate_cache.listeners_due(loaded, NOW)
+    candidate_cache.prepare_lists(due, loaded, NOW)
+    at_rest = candidate_cache.listeners_due(loaded, NOW)
+    ListeningHistory.objects.create(user_id=due[0], items=[1], created_at=NOW, updated_at=NOW)
+    event = events.FeedbackEvent("a", due[1], 90577, Feedback.Kind.LIKE)
+    events.record_events([event], received_at=NOW)
+
+    after_news = candidate_cache.listeners_due(loaded, NOW)
+    train_champion(options.storage)
+    after_a_promotion = candidate_cache.listeners_due(
+        model_loader.ModelLoader(options.storage).current_model(), NOW
+    )
+
+    assert at_rest == []
+    assert after_news == due[:2]
+    assert after_a_promotion == due
+
+
+def test_a_list_of_a_prepared_listener_asks_no_model(loaded: LoadedModel, options: ServingOptions) -> None:
+    candidate_cache.prepare_lists([LISTENER], loaded, NOW)
+
+    served = recommendations.recommend(LISTENER, options=options, now=NOW)
+
+    assert served.candidate_list == CandidateList.objects.get()
+    assert not served.candidate_list.live
+
+
+def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    model = model_of(loaded)
+    profile = listener_profiles.read_profiles([LISTENER], NOW)[LISTENER].model_profile(model.song_ids)
+    best = model.song_ids[model.scorer.candidates(profile, n=10).songs].tolist()
+
+    content = fresh(loaded, options).candidates
+
+    counts = [content.artists.tolist().count(artist) for artist in set(content.artists.tolist())]
+    assert content.songs.tolist()[:10] == best
+    assert max(counts) <= candidates.MAX_PER_ARTIST
+    assert content.values[1] == 1
+    assert content.values[19] == 0
+
+
+def test_what_comes_back_was_played_most_and_neither_skipped_nor_disliked(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    ListeningHistory.objects.filter(user=LISTENER).delete()
+    old = NOW - timedelta(days=61)
+    known = model_of(loaded).song_ids[:8].tolist()
+    for place, song in enumerate(known):
+        ListeningHistory.objects.create(
+            user_id=LISTENER, items=[song], created_at=old - timedelta(hours=place), updated_at=old
+        )
+    lately = NOW - timedelta(days=59)
+    ListeningHistory.objects.create(user_id=LISTENER, items=known[:1], created_at=lately, updated_at=lately)
+    for kind, song in (("skip", known[1]), ("dislike", known[2])):
+        Feedback.objects.create(
+            event_id=kind, listener_id=LISTENER, song_id=song, kind=kind, at=old, received_at=old
+        )
+
+    content = fresh(loaded, options).candidates
+
+    again = set(content.songs[content.flags & RERECOMMENDED > 0].tolist())
+    available = model_of(loaded).scorer.available[3:8]
+    assert again == {song for song, is_there in zip(known[3:], available, strict=True) if is_there}
+    assert not set(known[:3]) & set(content.songs.tolist())
+
+
+def test_replaced_shelves_are_cleared_away_unless_a_list_was_drawn_from_them(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    candidate_cache.prepare_lists([LISTENER], loaded, NOW)
+    served = recommendations.recommend(LISTENER, options=options, now=NOW)
+    for hours in (1, 2, 3):
+        candidate_cache.prepare_lists([LISTENER], loaded, NOW + timedelta(hours=hours))
+
+    kept = list(CandidateList.objects.order_by("pk").values_list("pk", flat=True))
+
+    # The one that was served, the newest, and the one before it, which a request may have just read.
+    assert len(kept) == 3
+    assert kept[0] == served.candidate_list_id
+    assert recommendations.replay_list(served.pk).same
+
+
+def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    recommendations.recommend(LISTENER, options=options, now=NOW)
+    newly_heard = CandidateList.objects.get()
+    song = int(decode_candidates(bytes(newly_heard.candidates)).songs[0])
+    ListeningHistory.objects.create(user_id=LISTENER, items=[song], created_at=NOW, updated_at=NOW)
+    keeper = model_loader.loader_for(options.storage)
+    keeper._loaded = broken(loaded)
+
+    served = recommendations.recommend(LISTENER, options=options, discovery=0, now=NOW)
+    keeper._loaded = loaded
+
+    assert served.stale
+    assert served.candidate_list == newly_heard
+    assert len(served.items) == 20
+    assert song not in [item["song"] for item in served.items]
+    assert recommendations.replay_list(served.pk).same
+
+
+def test_where_the_model_breaks_and_there_is_no_shelf_popularity_serves(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    stocked = fresh(broken(loaded), options)
+
+    assert stocked.row.version is None
+    assert len(stocked.candidates.songs) > 20
+
+
+def test_one_listener_the_model_breaks_on_does_not_end_the_batch(loaded: LoadedModel) -> None:
+    assert candidate_cache.prepare_lists([LISTENER, 559], broken(loaded), NOW) == 0
+
+
+def test_popularity_is_counted_anew_every_day_and_a_models_shelf_stands(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
+    without = LoadedModel(None, "none")
+    first = fresh(without, options)
+
+    same_day = fresh(without, options, NOW + timedelta(hours=24))
+    next_day = fresh(without, options, NOW + timedelta(hours=25))
+    by_model = fresh(loaded, options)
+    later = fresh(loaded, options, NOW + timedelta(days=80))
+
+    assert same_day.row == first.row
+    assert next_day.row != first.row
+    assert later.row == by_model.row
+
+
+def test_popularity_puts_a_favourite_genre_first_and_leaves_out_what_was_heard(
+    options: ServingOptions,
+) -> None:
+    Listener.objects.filter(pk=LISTENER).update(favorite_genres="Jazz")
+    heard = listener_profiles.read_profiles([LISTENER], NOW)[LISTENER].songs.tolist()
+
+    served = recommendations.recommend(
+        LISTENER, options=ServingOptions(options.storage / "nowhere"), n=5, now=NOW
+    )
+
+    assert {item["reason"] for item in served.items} == {"Popular in jazz, one of your favourite genres"}
+    assert not set(heard) & {item["song"] for item in served.items}
+    assert [item["cluster"] for item in served.items] == [None] * 5
+
+
+def test_a_batch_costs_few_queries_however_many_listeners_it_has(
+    loaded: LoadedModel, django_assert_max_num_queries: Any
+) -> None:
+    due = candidate_cache.listeners_due(loaded, NOW)
+
+    with django_assert_max_num_queries(8):
+        assert candidate_cache.prepare_lists(due, loaded, NOW) == len(due) > 40
+
+
+def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None:
+    schedules.sync_timetable()
+    schedules.sync_timetable()
+
+    entry = PeriodicTask.objects.get(name__startswith="Prepare shelves")
+    assert entry.task == tasks.prepare_shelves.name
+    assert (entry.interval.every, entry.interval.period) == (15, "minutes")
+
+
+def test_the_task_and_the_command_prepare_what_is_due(
+    loaded: LoadedModel, options: ServingOptions, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.MODEL_STORAGE = options.storage
+    event = events.FeedbackEvent("a", LISTENER, 90577, Feedback.Kind.LIKE)
+    events.record_events([event], received_at=datetime.now(UTC))
+
+    by_the_task = tasks.prepare_shelves()
+    call_command("prepareshelves")
+    call_command("prepareshelves", "--all", "--json")
+
+    label = model_of(loaded).version.label
+    out = capsys.readouterr().out.splitlines()
+    assert by_the_task >= 1
+    assert out[0] == f"Made 0 shelves with {label}."
+    assert out[1] == f'{{"shelves": {by_the_task}, "model_version": "{label}"}}'

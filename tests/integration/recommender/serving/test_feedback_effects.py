@@ -1,0 +1,132 @@
+"""What listeners say and do changes the very next list."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from ingestion.models import ListeningHistory, Song
+from recommender.serving import recommendations
+from recommender.serving.recommendations import ServingOptions
+from tests.support.builders.recommendations import (
+    LISTENER,
+    RECOMMENDED_AT,
+    affinity_of,
+    played_songs,
+    recommend_list,
+    record_feedback,
+    song_ids,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_songs_not_heard_for_sixty_days_come_back_where_little_new_is_asked_for(
+    options: ServingOptions,
+) -> None:
+    ListeningHistory.objects.filter(user=LISTENER).update(created_at=F("created_at") - timedelta(days=70))
+    before = played_songs()
+
+    low = recommend_list(options, discovery=0.1, n=60, seed="a")
+    usual = recommend_list(options, discovery=0.3, n=60, seed="a")
+
+    again = [item for item in low.items if item["song"] in before]
+    assert again
+    assert {item["reason"] for item in again} == {"You have not heard it since August"}
+    assert all(item["familiar"] for item in again)
+    assert not before & set(song_ids(usual))
+
+
+def test_a_liked_song_brings_its_like(options: ServingOptions) -> None:
+    before = recommend_list(options, discovery=0, n=60)
+    cluster = min({item["cluster"] for item in before.items}, key=lambda one: affinity_of(options, one))
+    liked = next(item["song"] for item in before.items if item["cluster"] == cluster)
+    dear = affinity_of(options, cluster)
+
+    record_feedback("like", liked, served=before)
+    after = recommend_list(options, discovery=0, n=60)
+
+    assert affinity_of(options, cluster) > dear
+    assert liked not in song_ids(after)
+    assert after.candidate_list_id != before.candidate_list_id
+    place = {song: song_ids(before).index(song) for song in song_ids(before)}
+    moved = [
+        place[item["song"]] - rank for rank, item in enumerate(after.items)
+        if item["cluster"] == cluster and item["song"] in place
+    ]  # fmt: skip
+    assert sum(moved) > 0
+
+
+def test_a_skipped_song_rests_and_its_cluster_is_believed_less(options: ServingOptions) -> None:
+    before = recommend_list(options, discovery=0)
+    skipped = before.items[0]
+    dear = affinity_of(options, skipped["cluster"])
+
+    record_feedback("skip", skipped["song"])
+    after = recommend_list(options, discovery=0)
+    a_month_later = recommendations.recommend(
+        LISTENER, options=options, discovery=0, now=RECOMMENDED_AT + timedelta(days=31)
+    )
+
+    assert affinity_of(options, skipped["cluster"]) < dear
+    assert skipped["song"] not in song_ids(after)
+    # Nothing newer happened: the shelf of the first day stands.
+    assert skipped["song"] not in song_ids(a_month_later)
+
+
+def test_a_disliked_song_never_comes_back(options: ServingOptions) -> None:
+    disliked = song_ids(recommend_list(options, discovery=0))[0]
+    record_feedback("dislike", disliked)
+
+    lists = [recommend_list(options, discovery=wanted, n=100) for wanted in (0.0, 0.1, 0.3, 1.0)]
+    years_later = recommendations.recommend(
+        LISTENER, options=options, n=100, now=RECOMMENDED_AT + timedelta(days=3000)
+    )
+
+    assert not any(disliked in song_ids(served) for served in [*lists, years_later])
+
+
+def test_a_listen_of_thirty_seconds_makes_a_song_heard_and_a_shorter_one_does_not(
+    options: ServingOptions,
+) -> None:
+    long, short = song_ids(recommend_list(options, discovery=0))[:2]
+
+    record_feedback("listen", long, seconds=30)
+    record_feedback("listen", short, seconds=29)
+    after = song_ids(recommend_list(options, discovery=0))
+
+    assert long not in after
+    assert short in after
+
+
+def test_a_song_of_the_wrong_style_is_not_offered_under_that_cluster_again(options: ServingOptions) -> None:
+    served = recommend_list(options, discovery=0)
+    wrong = song_ids(served)[0]
+
+    record_feedback("wrong_style", wrong, served=served)
+
+    assert wrong not in song_ids(recommend_list(options, discovery=0, n=100))
+
+
+def test_the_next_list_after_new_listening_knows_it(options: ServingOptions) -> None:
+    before = recommend_list(options, discovery=0)
+    ListeningHistory.objects.create(
+        user_id=LISTENER, items=song_ids(before)[:4], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
+    )
+
+    after = recommend_list(options, discovery=0)
+
+    assert not set(song_ids(before)[:4]) & set(song_ids(after))
+
+
+def test_page_two_keeps_clear_of_what_was_disliked_or_has_gone_since(options: ServingOptions) -> None:
+    first = recommend_list(options, n=20, seed="a")
+    coming = song_ids(recommend_list(options, n=40, seed="a"))[20:]
+    record_feedback("dislike", coming[0])
+    Song.objects.filter(pk=coming[1]).update(unavailable_at=RECOMMENDED_AT)
+
+    second = recommendations.continue_list(first.pk, upto=40, options=options)
+
+    assert len(second.items) == 40
+    assert not {coming[0], coming[1]} & set(song_ids(second))
+    assert recommendations.replay_list(first.pk).same

@@ -1,0 +1,87 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ingestion.models import Listener, ListeningHistory, Song
+from recommender.serving import non_personalized
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _songs_and_a_listener() -> None:
+    Listener.objects.create(id=1, created_at=NOW, updated_at=NOW)
+    Song.objects.bulk_create(
+        Song(id=pk, name="", artist=f"Artist {pk}", genres="Rock", duration=timedelta(0),
+             created_at=NOW - timedelta(days=pk), updated_at=NOW)
+        for pk in (1, 2, 3, 4)
+    )  # fmt: skip
+
+
+def played(items: list[int], days_ago: int) -> None:
+    at = NOW - timedelta(days=days_ago)
+    ListeningHistory.objects.create(user_id=1, items=items, created_at=at, updated_at=at)
+
+
+def test_the_charts_count_plays_and_break_ties_by_id() -> None:
+    played([3, 3, 2, 999], days_ago=1)
+    played([1, 2, 3], days_ago=30)
+
+    charts = non_personalized.most_played_songs(NOW)
+
+    assert [(row.song, row.plays) for row in charts] == [(3, 3), (2, 2), (1, 1)]
+    assert charts[0].artist == "Artist 3"
+
+
+def test_charts_of_some_days_leave_older_sessions_out() -> None:
+    played([3], days_ago=1)
+    played([1, 2, 1], days_ago=30)
+
+    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW, days=7)] == [(3, 1)]
+
+
+def test_a_song_that_is_gone_is_in_no_chart() -> None:
+    played([1, 2], days_ago=1)
+    Song.objects.filter(pk=1).update(unavailable_at=NOW)
+
+    assert [row.song for row in non_personalized.most_played_songs(NOW)] == [2]
+
+
+def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_days() -> None:
+    played([1, 2], days_ago=1)
+    played([1], days_ago=2)
+    played([3], days_ago=-400)
+    ListeningHistory.objects.filter(items=[1]).update(unavailable_at=NOW)
+
+    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW, days=7)] == [
+        (1, 1),
+        (2, 1),
+    ]
+    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW)] == [
+        (1, 1),
+        (2, 1),
+        (3, 1),
+    ]
+
+
+def test_songs_nobody_played_follow_the_charts_newest_first() -> None:
+    played([3], days_ago=1)
+
+    assert [row.song for row in non_personalized.most_played_then_new_songs(NOW)] == [3, 1, 2, 4]
+
+
+def test_charts_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -> None:
+    played([3], days_ago=1)
+    non_personalized.most_played_songs(NOW)
+
+    with django_assert_num_queries(0):
+        assert [row.song for row in non_personalized.most_played_songs(NOW)] == [3]
+
+
+def test_a_shared_genre_is_the_listeners_first() -> None:
+    assert non_personalized.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
+    assert non_personalized.shared_genre("Jazz", "") == ""
+    assert non_personalized.shared_genre("", ",") == ""

@@ -1,0 +1,209 @@
+"""Lists as listeners get them: what may be in them, what they say, and what they cost."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from ingestion.models import ListeningHistory, Song
+from recommender.models import CandidateList, ServedList
+from recommender.serving import recommendations
+from recommender.serving.recommendations import ServingOptions
+from tests.support.builders.recommendations import (
+    LISTENER,
+    RECOMMENDED_AT,
+    make_new_listener,
+    played_songs,
+    recommend_list,
+    song_ids,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: ServingOptions) -> None:
+    served = recommend_list(options)
+
+    artists = Counter(Song.objects.filter(pk__in=song_ids(served)).values_list("artist", flat=True))
+    assert len(set(song_ids(served))) == 20
+    assert not played_songs() & set(song_ids(served))
+    assert max(artists.values()) == 2
+    assert (served.arm, served.stale) == ("champion", False)
+    assert served.version is not None
+    assert served.version.role == "champion"
+
+
+def test_a_list_is_stored_column_by_column_as_it_was_served(options: ServingOptions) -> None:
+    served = recommend_list(options, seed="a", discovery=0.6)
+
+    stored = ServedList.objects.get(pk=served.pk)
+    served.save()
+
+    names = [field.attname for field in ServedList._meta.concrete_fields]
+    assert {name: getattr(stored, name) for name in names} == {name: getattr(served, name) for name in names}
+    assert ServedList.objects.filter(listener=LISTENER).count() == 1
+
+
+def test_a_seed_decides_the_list_and_another_seed_another_one(options: ServingOptions) -> None:
+    first, again = (
+        recommend_list(options, seed="a", discovery=0.6),
+        recommend_list(options, seed="a", discovery=0.6),
+    )
+    other = recommend_list(options, seed="b", discovery=0.6)
+
+    assert first.items == again.items
+    assert song_ids(other) != song_ids(first)
+    assert first.pk != again.pk
+
+
+def test_without_discovery_the_list_is_the_ranking_itself(options: ServingOptions) -> None:
+    first, again = recommend_list(options, discovery=0), recommend_list(options, discovery=0)
+
+    assert first.items == again.items
+    assert {item["propensity"] for item in first.items} == {1.0}
+
+
+def test_more_discovery_gives_more_artists_never_played(options: ServingOptions) -> None:
+    def given(wanted: float, seed: int) -> float:
+        served = recommend_list(options, listener=559, discovery=wanted, seed=str(seed))
+        return float(recommendations.describe(served)["discovery"]["given"])
+
+    shares = [sum(given(wanted, seed) for seed in range(20)) / 20 for wanted in (0.0, 0.3, 0.7)]
+
+    assert shares == sorted(shares)
+    assert shares[-1] > shares[0] + 0.4
+
+
+def test_excluded_songs_are_left_out_and_unknown_ids_do_no_harm(options: ServingOptions) -> None:
+    without = song_ids(recommend_list(options, seed="a"))[:5]
+
+    served = recommend_list(options, seed="a", exclude=[*without, 10**30, -1])
+
+    assert not set(without) & set(song_ids(served))
+    assert len(served.items) == 20
+    assert served.pages[0]["excluded"] == sorted(without)
+
+
+def test_a_song_that_has_gone_since_the_shelf_was_made_is_not_served(options: ServingOptions) -> None:
+    first = recommend_list(options, seed="a")
+    gone = song_ids(first)[:3]
+    Song.objects.filter(pk__in=gone).update(unavailable_at=RECOMMENDED_AT)
+
+    second = recommend_list(options, seed="a")
+
+    assert second.candidate_list_id == first.candidate_list_id
+    assert not set(gone) & set(song_ids(second))
+    assert len(second.items) == 20
+
+
+def test_no_artist_cap_is_the_ranking_unbounded(options: ServingOptions) -> None:
+    unbounded = ServingOptions(options.storage, artist_cap=None)
+
+    served = recommend_list(unbounded, discovery=0, n=60)
+
+    artists = Counter(Song.objects.filter(pk__in=song_ids(served)).values_list("artist", flat=True))
+    assert max(artists.values()) > 2
+
+
+def test_where_fewer_songs_are_eligible_than_asked_for_it_gives_what_there_is(
+    options: ServingOptions,
+) -> None:
+    keep = song_ids(recommend_list(options))[:7]
+    Song.objects.exclude(pk__in=keep).update(unavailable_at=RECOMMENDED_AT)
+
+    served = recommend_list(options)
+
+    assert set(song_ids(served)) == set(keep)
+
+
+def test_where_nothing_is_eligible_the_list_is_empty(options: ServingOptions) -> None:
+    Song.objects.update(unavailable_at=RECOMMENDED_AT)
+
+    served = recommend_list(options)
+
+    assert served.items == []
+    assert recommendations.describe(served)["discovery"] == {"asked": 0.3, "given": 0.0}
+
+
+def test_nobody_is_recommended_nothing(options: ServingOptions) -> None:
+    for unknown in (999_999, -1, 2**63, 10**30):
+        with pytest.raises(recommendations.UnknownListener):
+            recommend_list(options, listener=unknown)
+        with pytest.raises(recommendations.UnknownListener):
+            recommendations.listener_affinities(unknown, options=options)
+
+    assert not ServedList.objects.exists()
+    assert not CandidateList.objects.exists()
+
+
+def test_a_reason_tells_the_clusters_share_of_what_the_listener_plays(options: ServingOptions) -> None:
+    served = recommend_list(options)
+
+    shares = {
+        row.cluster_id: row
+        for row in recommendations.listener_affinities(LISTENER, options=options, now=RECOMMENDED_AT)
+    }
+    # The draw also offers clusters that were never played.
+    first = next(item for item in served.items if item["cluster"] in shares)
+    row = shares[first["cluster"]]
+    assert first["affinity"] == pytest.approx(row.affinity, abs=1e-4)
+    assert first["reason"] == f"From {row.name}: {100 * row.affinity:.0f} % of your listening"
+
+
+def test_a_newcomer_gets_what_is_popular_in_a_favourite_genre_and_is_told(options: ServingOptions) -> None:
+    served = recommend_list(options, listener=make_new_listener("Jazz, Soul"), seed="a")
+
+    reasons = Counter(item["reason"] for item in served.items)
+    genres = Song.objects.filter(pk__in=song_ids(served)).values_list("genres", flat=True)
+    jazz = reasons["Popular in jazz, one of your favourite genres"]
+    # At two an artist there is no more jazz in this world.
+    assert jazz == sum("jazz" in text.lower() for text in genres) >= 4
+    assert served.items[0]["reason"].startswith("Popular in jazz")
+    assert (served.arm, len(served.items)) == ("champion", 20)
+    assert {item["familiar"] for item in served.items} == {False}
+
+
+def test_a_newcomer_who_says_nothing_gets_what_is_popular_with_all(options: ServingOptions) -> None:
+    served = recommend_list(options, listener=make_new_listener(), discovery=0)
+
+    charts = [row["song"]["id"] for row in recommendations.popular_songs(n=60, now=RECOMMENDED_AT)]
+    assert {item["reason"] for item in served.items} == {"Popular with all listeners"}
+    assert len(set(song_ids(served)) & set(charts)) >= 15
+    assert {item["affinity"] for item in served.items} == {0.0}
+
+
+def test_a_list_from_the_shelf_costs_three_queries(
+    options: ServingOptions, django_assert_num_queries: Any
+) -> None:
+    recommend_list(options)
+
+    with django_assert_num_queries(3) as queries:
+        recommendations.describe(recommend_list(options))
+
+    # The shelf with what is newest, the songs with whether they are there, the list.
+    verbs = [query["sql"].split()[0] for query in queries.captured_queries]
+    assert verbs == ["SELECT", "SELECT", "INSERT"]
+
+
+def test_a_list_scored_live_costs_eight_queries(
+    options: ServingOptions, django_assert_num_queries: Any
+) -> None:
+    recommend_list(options)
+    ListeningHistory.objects.create(
+        user_id=LISTENER, items=[1], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
+    )
+
+    with django_assert_num_queries(8):
+        recommendations.describe(recommend_list(options))
+
+
+def test_a_damaged_shelf_is_made_anew(options: ServingOptions) -> None:
+    first = recommend_list(options)
+    content = bytearray(CandidateList.objects.get().candidates)
+    content[100] ^= 1
+    CandidateList.objects.update(candidates=bytes(content))
+
+    second = recommend_list(options)
+
+    assert second.candidate_list_id != first.candidate_list_id
+    assert len(second.items) == 20

@@ -1,0 +1,144 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.models import Listener, ListeningHistory, Song
+from recommender import listener_profiles
+from recommender.models import CandidateList, Feedback, ServedList
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MODEL_SONGS = np.array([10, 12, 13, 20], dtype=np.int64)
+
+
+@pytest.fixture(autouse=True)
+def _two_listeners() -> None:
+    Listener.objects.bulk_create(
+        Listener(id=pk, favorite_genres="Rock, Jazz", created_at=NOW, updated_at=NOW) for pk in (1, 2)
+    )
+    Song.objects.bulk_create(
+        Song(id=pk, name="", artist="A", duration=timedelta(0), created_at=NOW, updated_at=NOW)
+        for pk in range(10, 21)
+    )
+
+
+def played(items: list[int], *, days_ago: float = 0, listener: int = 1) -> None:
+    at = NOW - timedelta(days=days_ago)
+    ListeningHistory.objects.create(user_id=listener, items=items, created_at=at, updated_at=at)
+
+
+def said(kind: str, song: int, *, days_ago: float = 0, **fields: Any) -> Feedback:
+    return Feedback.objects.create(
+        event_id=f"{kind}-{song}-{days_ago}", listener_id=1, song_id=song, kind=kind,
+        at=NOW - timedelta(days=days_ago), received_at=NOW, **fields,
+    )  # fmt: skip
+
+
+def known() -> listener_profiles.ListenerProfile:
+    return listener_profiles.read_profiles([1], NOW)[1]
+
+
+def dense(matrix: Any) -> list[list[float]]:
+    return [[round(float(value), 4) for value in row] for row in matrix.toarray()]
+
+
+def test_plays_stand_at_the_models_columns_and_halve_in_ninety_days() -> None:
+    played([10, 11, 12, 12])
+    played([12, 20], days_ago=90)
+    played([20], days_ago=180)
+
+    row = known().model_profile(MODEL_SONGS)
+
+    assert dense(row.plays) == [[1, 3, 0, 2]]
+    assert row.recent is not None
+    assert dense(row.recent) == [[1, 2.5, 0, 0.75]]
+    assert row.genres == ["Rock, Jazz"]
+    assert row.keys is not None
+    assert row.keys.tolist() == [1]
+
+
+def test_a_listen_counts_from_thirty_seconds_on_and_a_like_counts_twice() -> None:
+    said("listen", 10, seconds=29.9)
+    said("listen", 12, seconds=30.0)
+    said("like", 13)
+
+    assert dense(known().model_profile(MODEL_SONGS).plays) == [[0, 1, 2, 0]]
+
+
+def test_a_disliked_song_is_barred_for_ever_and_a_skipped_one_for_a_month() -> None:
+    said("dislike", 10, days_ago=5000)
+    said("skip", 12, days_ago=29)
+    said("skip", 13, days_ago=31)
+
+    row = known().model_profile(MODEL_SONGS)
+
+    assert row.excluded is not None
+    assert row.skips is not None
+    assert dense(row.excluded) == [[1, 1, 0, 0]]
+    assert dense(row.skips) == [[2, 1, 1, 0]]
+
+
+def test_a_wrong_style_bars_the_cluster_that_the_song_was_served_under() -> None:
+    shelf = CandidateList.objects.create(listener_id=1, made_at=NOW, candidates=b"")
+    served = ServedList.objects.create(
+        listener_id=1,
+        candidate_list=shelf,
+        arm="fallback",
+        generated_at=NOW,
+        discovery=0.3,
+        temperature=0.1,
+        seed="",
+        pages=[],
+        items=[{"song": 12, "cluster": 7}, {"song": 13, "cluster": 8}],
+    )
+    said("wrong_style", 12, served_list=served)
+    said("wrong_style", 20)
+
+    assert known().excluded_clusters == {12: 7, 20: None}
+
+
+def test_it_knows_when_each_song_was_heard_last_and_what_is_newest() -> None:
+    played([10], days_ago=70)
+    played([10, 12], days_ago=3)
+    newest = said("listen", 12, days_ago=1, seconds=99)
+
+    found = known()
+
+    assert dict(zip(found.songs.tolist(), found.heard_at.tolist(), strict=True)) == {
+        10: (NOW - timedelta(days=3)).timestamp(),
+        12: (NOW - timedelta(days=1)).timestamp(),
+    }
+    assert found.history_at == NOW - timedelta(days=3)
+    assert found.feedback_id == newest.pk
+
+
+def test_of_a_listener_who_did_nothing_nothing_is_known() -> None:
+    found = known()
+
+    assert dense(found.model_profile(MODEL_SONGS).plays) == [[0, 0, 0, 0]]
+    assert (found.history_at, found.feedback_id, found.excluded) == (None, 0, frozenset())
+    assert found.model_profile(np.array([], dtype=np.int64)).plays.shape == (1, 0)
+
+
+def test_many_listeners_cost_as_many_queries_as_one(django_assert_num_queries: Any) -> None:
+    played([10])
+    played([12], listener=2)
+
+    with django_assert_num_queries(4):
+        found = listener_profiles.read_profiles([1, 2, 3], NOW)
+
+    assert {pk: one.songs.tolist() for pk, one in found.items()} == {1: [10], 2: [12]}
+
+
+def test_what_came_since_is_barred_from_an_older_shelf() -> None:
+    played([10], days_ago=9)
+    old = said("like", 11)
+    played([12, 13], days_ago=1)
+    said("skip", 14)
+
+    since = listener_profiles.excluded_since(1, NOW - timedelta(days=9), old.pk)
+
+    assert since == {12, 13, 14}

@@ -1,0 +1,288 @@
+"""The loop's cycle on a small world: learn, pass the gates, be tested; and what stops it."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+
+from ingestion.models import Incident
+from recommender import retraining, schedules, tasks, validation
+from recommender.engine import artifact
+from recommender.experiments import assignment, lifecycle
+from recommender.models import Decision, DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.monitoring import alerts
+from recommender.registry import registry
+from recommender.training.train import TrainingOptions
+from tests.support.builders.recommendations import RECOMMENDED_AT
+
+Out = pytest.CaptureFixture[str]
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _at_home(storage: Path, settings: Any) -> Iterator[None]:
+    settings.MODEL_STORAGE = storage
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+    yield
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+
+
+def verified(storage: Path) -> registry.Verify:
+    return lambda one: artifact.verify_files(storage / one.label, one.artifact_sha256)
+
+
+def cycle(
+    storage: Path, *, seed: int = 11, now: datetime = RECOMMENDED_AT, **wanted: Any
+) -> retraining.CycleResult:
+    return retraining.run_cycle(TrainingOptions(storage=storage, seed=seed, **wanted), now, verified(storage))
+
+
+def test_a_cycle_learns_passes_every_gate_and_starts_a_test(storage: Path) -> None:
+    cycled = cycle(storage)
+
+    assert cycled.experiment is not None
+    assert cycled.experiment.status == "running"
+    names = {gate["name"]: gate["passed"] for gate in cycled.validation["gates"]}
+    assert (names["artifact"], names["smoke"], names["baselines"]) == (True, True, True)
+    assert cycled.validation["passed"]
+    assert "is tested against" in cycled.sentence
+    assert json.loads(json.dumps(cycled.validation, allow_nan=False)) == cycled.validation
+
+
+def test_without_a_champion_the_first_good_model_becomes_it_and_nothing_is_tested(storage: Path) -> None:
+    Promotion.objects.all().delete()
+    ModelVersion.objects.all().delete()
+
+    cycled = cycle(storage)
+
+    assert cycled.experiment is None
+    assert ModelVersion.objects.get().role == "champion"
+
+
+def test_where_nothing_is_new_nothing_is_learnt_and_nothing_changes(storage: Path) -> None:
+    cycle(storage)
+    before = (ModelVersion.objects.count(), Experiment.objects.count())
+
+    cycled = cycle(storage, only_if_new=True)
+
+    assert cycled.training.status == TrainingRun.Status.REFUSED
+    assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
+    assert cycled.sentence.startswith("Nothing has come in since")
+
+
+def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) -> None:
+    cycled = cycle(storage)
+    version = cycled.training.version
+    assert version is not None
+    version.metrics = {"mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2}}
+
+    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+    assert not found["passed"]
+    assert (
+        validation.failure_reasons(found)
+        == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
+    )
+
+
+@pytest.mark.parametrize(("high", "passes"), [(0.001, True), (-0.001, False)])
+def test_below_popularity_by_chance_alone_passes(storage: Path, high: float, passes: bool) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    version.metrics = {
+        "mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2},
+        "against_floor": {"floor": "popularity", "difference": -0.1, "low": -0.2, "high": high,
+                          "listeners": 30},
+    }  # fmt: skip
+
+    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+    assert found["passed"] is passes
+
+
+def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    version.metrics = {
+        "mix": {"ndcg": 0.1, "listeners": 29}, "popularity": {"ndcg": 0.2},
+        "against_champion": {"champion": "2026w40.1", "difference": -0.2, "low": -0.3, "high": -0.1,
+                             "listeners": 29},
+    }  # fmt: skip
+
+    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+    told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
+    assert found["passed"]
+    assert (told["baselines"][0], told["champion"][0]) == (None, None)
+    assert "29 listeners are too few to say so" in told["champion"][1]
+
+
+def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) -> None:
+    version = cycle(storage).training.version
+    assert version is not None
+    for file in (storage / version.label).glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:-4])
+
+    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+    assert [gate["name"] for gate in found["gates"]] == ["artifact"]
+    assert not found["passed"]
+
+
+def test_the_daily_look_judges_and_watches(storage: Path) -> None:
+    cycle(storage)
+
+    judged = retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
+
+    assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
+    assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_a_test_that_can_not_be_trusted_is_told_of(storage: Path) -> None:
+    test = cycle(storage).experiment
+    assert test is not None
+    ended = {
+        "status": "ended",
+        "ended_at": RECOMMENDED_AT,
+        "outcome": "invalid",
+        "reason": "The coin was crooked.",
+    }
+    Experiment.objects.filter(pk=test.pk).update(**ended)
+
+    alerts.check_experiments(RECOMMENDED_AT)
+
+    opened = Incident.objects.get(resolved_at=None)
+    assert opened.kind == "experiment_invalid"
+    assert opened.facts["reason"] == "The coin was crooked."
+
+
+class TestDrift:
+    def alarm(self, kind: str = "listening") -> None:
+        champion = registry.current_champion()
+        assert champion is not None
+        DriftReport.objects.create(
+            version=champion, kind=kind, week=RECOMMENDED_AT.date(), at=RECOMMENDED_AT, alarm=True
+        )
+
+    def test_a_full_retrain_by_drift_comes_at_most_once_a_month(self) -> None:
+        def trained(at: datetime, **fields: Any) -> None:
+            TrainingRun.objects.create(
+                trigger="drift", status="succeeded", full=True, started_at=at, heartbeat_at=at, host="h",
+                finished_at=at, pid=1, process_started=0.0, **fields,
+            )  # fmt: skip
+
+        assert retraining.may_run_full_retrain(RECOMMENDED_AT)
+        trained(RECOMMENDED_AT - 27 * DAY)
+        assert not retraining.may_run_full_retrain(RECOMMENDED_AT)
+        assert retraining.may_run_full_retrain(RECOMMENDED_AT + 2 * DAY)
+
+    def test_none_comes_within_three_days_of_one_by_hand(self) -> None:
+        TrainingRun.objects.create(
+            trigger="command",
+            status="succeeded",
+            full=True,
+            started_at=RECOMMENDED_AT - 2 * DAY,
+            heartbeat_at=RECOMMENDED_AT,
+            finished_at=RECOMMENDED_AT,
+            host="h",
+            pid=1,
+            process_started=0.0,
+        )
+
+        assert not retraining.may_run_full_retrain(RECOMMENDED_AT)
+
+    def test_the_weekly_look_stores_reports(self, storage: Path) -> None:
+        reports, is_due = retraining.run_drift_review(storage, RECOMMENDED_AT)
+
+        assert [report.kind for report in reports] == ["songs", "listening", "recommended", "feedback"]
+        assert not is_due
+
+    @pytest.mark.parametrize(
+        ("kind", "resolved_days_ago", "is_due"),
+        [("songs", None, False), ("songs", 3, False), ("songs", 20, True), ("listening", None, True)],
+    )
+    def test_new_songs_of_a_broken_feed_call_for_no_retrain(
+        self, storage: Path, monkeypatch: pytest.MonkeyPatch, kind: str, resolved_days_ago: int | None,
+        is_due: bool,
+    ) -> None:  # fmt: skip
+        TrainingRun.objects.update(full=False)
+        alarm = DriftReport(kind=kind, alarm=True, week=RECOMMENDED_AT.date())
+        monkeypatch.setattr(alerts, "check_drift", lambda model, now: [alarm])
+        monkeypatch.setattr(alerts, "check_feed", lambda now: [])
+        Incident.objects.create(
+            key="feed_fault:energy",
+            kind="feed_fault",
+            severity="warning",
+            opened_at=RECOMMENDED_AT - 30 * DAY,
+            seen_at=RECOMMENDED_AT,
+            resolved_at=None if resolved_days_ago is None else RECOMMENDED_AT - resolved_days_ago * DAY,
+        )
+
+        assert retraining.run_drift_review(storage, RECOMMENDED_AT)[1] is is_due
+
+    def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
+        call_command("checkdrift")
+        told = capsys.readouterr().out
+        call_command("checkdrift", "--json")
+        facts = json.loads(capsys.readouterr().out)
+
+        assert "against the eight before it" in told
+        assert [one["kind"] for one in facts["reports"]] == ["songs", "listening", "recommended", "feedback"]
+        assert facts["full_retrain_is_due"] is False
+
+
+class TestExplaining:
+    def test_the_last_decision_that_ended_a_test_is_told_and_made_again(
+        self, storage: Path, capsys: Out
+    ) -> None:
+        test = cycle(storage).experiment
+        assert test is not None
+        lifecycle.decide_manually(
+            test, promote=False, reason="No.", by="ada", now=RECOMMENDED_AT + DAY, verify=verified(storage)
+        )
+
+        call_command("explaindecision")
+
+        told = capsys.readouterr().out
+        assert "It rested on 0 rounds won and 0 lost by 0 listeners in 1 days" in told
+        assert "the same, byte for byte" in told
+
+    def test_a_decision_that_comes_out_otherwise_ends_with_an_error(self, storage: Path) -> None:
+        cycle(storage)
+        retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
+        decision = Decision.objects.get()
+        decision.evidence["days"] = 61
+        decision.save()
+
+        with pytest.raises(CommandError, match="otherwise"):
+            call_command("explaindecision", str(decision.pk), "--json")
+
+    def test_before_any_test_ended_it_says_so(self) -> None:
+        with pytest.raises(CommandError, match="No test has ended yet"):
+            call_command("explaindecision")
+        with pytest.raises(CommandError, match="There is no decision 7"):
+            call_command("explaindecision", "7")
+
+
+class TestTimetable:
+    def test_the_loop_has_its_entries_and_they_name_real_tasks(self) -> None:
+        schedules.sync_timetable("Europe/Paris")
+        schedules.sync_timetable("Europe/Paris")
+
+        entries = PeriodicTask.objects.filter(task__startswith="recommender.tasks.")
+        assert entries.count() == 4
+        for entry in entries:
+            assert callable(getattr(tasks, entry.task.rpartition(".")[2]))
+        weekly_entry = entries.get(task="recommender.tasks.learn_weekly")
+        assert str(weekly_entry.crontab.timezone) == "Europe/Paris"
+
+    @pytest.mark.usefixtures("db")
+    def test_the_tasks_do_their_work(self) -> None:
+        assert "is tested against" in tasks.learn_weekly() or "Nothing has come in" in tasks.learn_weekly()
+        assert tasks.check_drift() == "4 reports, 0 alarms."
+        assert tasks.look_daily()

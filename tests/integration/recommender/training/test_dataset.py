@@ -1,0 +1,89 @@
+"""The tables as arrays, also while a run writes into them."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from ingestion.models import Listener, ListeningHistory, Song
+from recommender.models import AttributedListen, CandidateList, Feedback, ServedList
+from recommender.training import dataset
+from recommender.training.dataset import read_training_data
+from recommender.training.evaluation import latest_week
+from tests.support.builders.experiments import make_version
+
+pytestmark = pytest.mark.django_db
+
+
+def add(pk: int, energy: float) -> None:
+    now = timezone.now()
+    Song.objects.create(
+        pk=pk, name=f"Song {pk}", artist="Ada", genres="rock", duration=timedelta(minutes=3),
+        audio_features={"energy": energy}, created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+def served_to(listener: int) -> ServedList:
+    served = make_version("2026w47.1")
+    shelf = CandidateList.objects.create(
+        listener_id=listener, version=served, made_at=timezone.now(), candidates=b""
+    )
+    return ServedList.objects.create(
+        listener_id=listener,
+        candidate_list=shelf,
+        version=served,
+        arm="champion",
+        discovery=0.3,
+        seed="s",
+        items=[],
+        generated_at=timezone.now(),
+        temperature=0.1,
+        pages=[],
+    )
+
+
+@pytest.mark.parametrize("added", [1, 15, 25, 99], ids=["before", "between", "beyond two", "after"])
+def test_a_song_that_a_run_writes_meanwhile_gives_no_song_anothers_sound(
+    monkeypatch: pytest.MonkeyPatch, added: int
+) -> None:
+    for pk in (10, 20, 30):
+        add(pk, energy=pk / 100)
+    read = dataset._read_json_column
+
+    def read_later(*column: object) -> Iterator[tuple[int, str | None]]:
+        add(added, energy=0.99)
+        Song.objects.filter(pk=20).delete()
+        return read(*column)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dataset, "_read_json_column", read_later)
+
+    catalogue = read_training_data().catalogue
+
+    assert catalogue.ids.tolist() == [10, 20, 30]
+    assert str(catalogue.audio["energy"].tolist()) == "[0.1, nan, 0.3]"
+
+
+def test_what_a_list_had_offered_is_learnt_from_and_not_measured_by() -> None:
+    now = timezone.now()
+    for pk in (10, 20, 30):
+        add(pk, energy=0.5)
+    for listener in (1, 2):
+        Listener.objects.create(pk=listener, created_at=now, updated_at=now)
+        for days, items in ((10, [10]), (3, [20]), (1, [30, 20])):
+            at = now - timedelta(days=days)
+            ListeningHistory.objects.create(user_id=listener, items=items, created_at=at, updated_at=at)
+    offered = served_to(1)
+    session = ListeningHistory.objects.filter(user=1).order_by("-created_at")[0]
+    AttributedListen.objects.create(served_list=offered, song_id=30, at=session.created_at)
+    Feedback.objects.create(event_id="1", listener_id=2, song_id=10, kind="like", at=now, received_at=now)
+
+    data = read_training_data()
+    week = latest_week(data, seed=7)
+
+    ids = data.catalogue.ids
+    organic = list(zip(data.organic.listeners.tolist(), ids[data.organic.songs].tolist(), strict=True))
+    assert data.n_plays == 9
+    assert sorted(organic) == [(0, 10), (0, 20), (0, 20), (1, 10), (1, 20), (1, 20), (1, 30)]
+    assert week is not None
+    assert [ids[row].tolist() for row in (week.test[[0]].indices, week.test[[1]].indices)] == [[20], [20, 30]]

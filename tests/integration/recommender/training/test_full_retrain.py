@@ -1,0 +1,163 @@
+"""`retrain --full`: how many clusters there are is chosen by what was played afterwards, or by hand."""
+
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingestion.demo.world.world import World
+from ingestion.models import Listener
+from recommender import listener_profiles
+from recommender.dashboard.tables import metrics_table
+from recommender.engine import artifact
+from recommender.models import ModelVersion, TrainingRun
+from recommender.registry import registry
+from recommender.registry.model_loader import ServingModel, open_serving_model
+from recommender.training import evaluation
+from recommender.training.train import TrainingOptions, retrain
+from tests.support.builders.small_world import fill_tables, update_tables
+
+
+def world(day: date, days: int) -> World:
+    return World.ending_on(day, songs=600, listeners=120, days=days)
+
+
+@pytest.fixture
+def week_later(tmp_path: Path, db: None) -> Path:
+    """A champion of the end of October, and a week more of songs and listening."""
+    fill_tables(world(date(2026, 10, 31), 40))
+    retrain(TrainingOptions(storage=tmp_path))
+    update_tables(world(date(2026, 11, 7), 47))
+    return tmp_path
+
+
+def learn(storage: Path, **wanted: object) -> ModelVersion:
+    run = retrain(TrainingOptions(storage=storage, **wanted))  # type: ignore[arg-type]
+    assert run.version is not None, run.error
+    return run.version
+
+
+def champion() -> ModelVersion:
+    row = registry.current_champion()
+    assert row is not None
+    return row
+
+
+def shares(model: ServingModel, version: ModelVersion) -> dict[int, dict[int, float]]:
+    """Each listener's affinities by cluster's number; of those of whom anything is known."""
+    known = listener_profiles.read_profiles(
+        list(Listener.objects.values_list("pk", flat=True)), version.created_at
+    )
+    found = {pk: model.cluster_affinities(one.model_profile(model.song_ids)) for pk, one in known.items()}
+    return {pk: of_one for pk, of_one in found.items() if of_one}
+
+
+def overlap(before: ServingModel, after: ServingModel) -> dict[int, dict[int, float]]:
+    """Of each old cluster's songs, the shares that are in each new one."""
+    joined: dict[int, dict[int, float]] = {}
+    now = dict(
+        zip(after.song_ids.tolist(), after.cluster_numbers[np.asarray(after.scorer.labels)], strict=True)
+    )
+    for song, label in zip(before.song_ids.tolist(), np.asarray(before.scorer.labels), strict=True):
+        parts = joined.setdefault(int(before.cluster_numbers[label]), {})
+        parts[int(now[song])] = parts.get(int(now[song]), 0) + 1
+    return {old: {new: n / sum(parts.values()) for new, n in parts.items()} for old, parts in joined.items()}
+
+
+def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(week_later: Path) -> None:
+    version = learn(week_later, full=True)
+
+    told = version.configuration["clusters"]
+    assert told["n_clusters"] == version.n_clusters == version.clusters.count()
+    assert [score["n_clusters"] for score in told["scores"]] == [2, 3, 4, 6, 8, 11, 16, 18, 32]
+    assert min(told["scores"], key=lambda score: score["behind"])["behind"] == 0
+    assert told["listeners"] >= 30
+    assert told["songs"] == version.n_songs
+    assert "likeliest" in told["rule"]
+    assert "n_clusters" not in version.configuration
+
+
+def test_who_looks_at_the_version_sees_every_number_that_was_tried_and_which_rule_decided(
+    week_later: Path,
+) -> None:
+    version = learn(week_later, full=True)
+
+    shown = metrics_table(version)
+
+    told = version.configuration["clusters"]
+    assert f"Number of clusters: {version.n_clusters}. {told['rule']}" in shown
+    assert all(f"{score['likelihood']:.4f}" in shown for score in told["scores"])
+
+
+def test_a_number_set_by_hand_is_what_a_full_training_takes(week_later: Path) -> None:
+    version = learn(week_later, full=True, n_clusters=12)
+
+    assert version.n_clusters == 12
+    assert version.configuration["n_clusters"] == 12
+    assert version.configuration["clusters"] == {"n_clusters": 12, "rule": "Set by hand."}
+
+
+def test_a_first_training_and_a_refresh_choose_nothing_and_say_where_the_number_is_from(
+    week_later: Path,
+) -> None:
+    version = learn(week_later)
+
+    assert champion().configuration["clusters"] == {
+        "n_clusters": 31, "rule": "As many as the catalogue asks for."
+    }  # fmt: skip
+    assert version.configuration["clusters"] == {
+        "n_clusters": 31, "rule": f"Carried on from {champion().label}."
+    }  # fmt: skip
+
+
+def test_without_a_week_of_new_songs_a_full_training_says_that_it_had_nothing_to_choose_by(
+    tmp_path: Path, db: None
+) -> None:
+    fill_tables(World.ending_on(date(2026, 10, 31), songs=200, listeners=5, days=3))
+
+    version = learn(tmp_path, full=True)
+
+    assert version.configuration["clusters"] == {
+        "n_clusters": 10,
+        "rule": "As many as the catalogue asks for. There is no week of new songs by which to choose.",
+    }
+
+
+def test_affinities_sum_to_1_before_a_full_training_after_it_and_as_its_overlap_carries_them(
+    week_later: Path,
+) -> None:
+    before = open_serving_model(champion(), week_later)
+    version = learn(week_later, full=True)
+    after = open_serving_model(version, week_later)
+
+    old, new = shares(before, version), shares(after, version)
+    moved = overlap(before, after)
+    carried = {
+        pk: sum(share * part for number, share in own.items() for part in moved.get(number, {}).values())
+        for pk, own in old.items()
+    }
+
+    assert len(old) == len(new) >= 100
+    assert all(sum(own.values()) == pytest.approx(1, abs=1e-5) for own in (*old.values(), *new.values()))
+    assert list(carried.values()) == pytest.approx([1] * len(old), abs=1e-5)
+
+
+def test_a_full_training_that_breaks_while_it_chooses_leaves_all_as_it_was(
+    week_later: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9 GB")
+
+    monkeypatch.setattr(evaluation, "with_chosen_k", broken)
+    before = champion()
+
+    with pytest.raises(MemoryError):
+        retrain(TrainingOptions(storage=week_later, full=True, promote=True))
+
+    failed = TrainingRun.objects.first()
+    assert failed is not None
+    assert (failed.status, failed.error) == ("failed", "MemoryError: Unable to allocate 9 GB")
+    assert list(ModelVersion.objects.all()) == [champion()] == [before]
+    assert [folder.name for folder in week_later.iterdir()] == [before.label]
+    artifact.verify_files(week_later / before.label, before.artifact_sha256)

@@ -1,0 +1,65 @@
+"""Both days on which the clocks change, lived with the schedule, the watchdog and those who are told."""
+
+import sys
+
+import pytest
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world.world import World
+from tests.support.project import Project
+from tests.support.servers.alert_receivers import AlertRecipients
+
+# Where clocks jump over half past two, that is at half past three; where it comes twice, at the first.
+SPRING = ("2026-03-29", "daily 2026-03-28 at 02:30", "daily 2026-03-29 at 03:30", "daily 2026-03-30 at 02:30")
+AUTUMN = ("2026-10-25", "daily 2026-10-24 at 02:30", "daily 2026-10-25 at 02:30", "daily 2026-10-26 at 02:30")
+
+
+def live(project: Project, people: AlertRecipients, world: World, day: str, starts_at: int) -> list[str]:
+    """The runs of three nights; in the second nobody starts them before this hour."""
+    project.environment.update(people.settings())
+    with DemoServer(world) as server:
+        process = project.start(
+            sys.executable, "-m", "tests.support.processes.clock_change", day, str(starts_at),
+            BASE_URL=server.url,
+            SCHEDULED_TIME="02:30", TIME_ZONE="Europe/Paris", LOG_LEVEL="ERROR",
+        )  # fmt: skip
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return [line for line in said.splitlines() if line.startswith("succeeded")]
+
+
+@pytest.mark.parametrize(("day", "before", "changed", "after"), [SPRING, AUTUMN], ids=["spring", "autumn"])
+def test_a_day_on_which_the_clocks_change_runs_once_and_nobody_is_told(
+    sqlite_project: Project,
+    people: AlertRecipients,
+    world: World,
+    day: str,
+    before: str,
+    changed: str,
+    after: str,
+) -> None:
+    runs = live(sqlite_project, people, world, day, 0)
+
+    assert runs == [f"succeeded {slot}" for slot in (before, changed, after)]
+    assert people.new_subjects() == []
+
+
+@pytest.mark.parametrize(
+    ("day", "due", "late"),
+    [
+        ("2026-03-29", "2026-03-29 03:30 CEST", "daily 2026-03-29 at 04:00"),
+        ("2026-10-25", "2026-10-25 02:30 CEST", "daily 2026-10-25 at 03:00"),
+    ],
+    ids=["spring", "autumn"],
+)
+def test_a_run_that_does_not_start_on_such_a_day_is_told_of_once_until_it_ran(
+    sqlite_project: Project, people: AlertRecipients, world: World, day: str, due: str, late: str
+) -> None:
+    runs = live(sqlite_project, people, world, day, 2)
+
+    assert runs[1] == f"succeeded {late}"
+    assert people.new_subjects() == [
+        f"Critical: The run that was due at {due} did not start",
+        f"Over: The run that was due at {due} did not start",
+    ]
+    assert "Run 2 ended it." in people.last_mail_text()

@@ -1,0 +1,192 @@
+"""The demo: everything starts, is there to look at, and stops."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world.world import World
+from moovitamix import processes
+from moovitamix.processes import child_process, wait_for_url
+from tests.support.project import ROOT, Project, wait_for_line
+
+SMALL = ("--songs=60", "--listeners=20", "--days=5")
+
+
+def start(project: Project, folder: Path, *arguments: str) -> "tuple[subprocess.Popen[str], str]":
+    process = project.start(
+        sys.executable, str(ROOT / "manage.py"), "demo", f"--folder={folder}", *SMALL, *arguments
+    )
+    return process, wait_for_line(process, "Ctrl-C stops everything.")
+
+
+def address(said: str, what: str) -> str:
+    found = re.search(rf"{what}\s+(http://127\.0\.0\.1:\d+\S*)", said)
+    assert found is not None, said
+    return found[1]
+
+
+def _log_in(session: requests.Session, admin: str, login: "re.Match[str] | None") -> requests.Response:
+    assert login is not None
+    page = session.get(f"{admin}login/", timeout=20)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert token is not None
+    fields = {"username": login[1], "password": login[2], "csrfmiddlewaretoken": token[1]}
+    return session.post(f"{admin}login/?next=/admin/", data=fields, timeout=20)
+
+
+def test_the_demo_shows_ingested_data_to_who_logs_in_and_stops_on_ctrl_c(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process, said = start(sqlite_project, folder, f"--web-port={port}", "--source-port=0")
+        admin = address(said, "web admin")
+
+    children = psutil.Process(process.pid).children(recursive=True)
+    session = requests.Session()
+    overview = _log_in(session, admin, re.search(r"log in as\s+(\w+) / (\S+)", said))
+    songs = session.get(f"{admin}ingestion/song/", timeout=10)
+    logo = session.get(f"{admin.removesuffix('admin/')}static/logo.svg", timeout=10)
+    session.close()
+
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=30)[0]
+
+    assert f":{port}/" not in admin
+    assert "The last run succeeded" in overview.text
+    assert songs.text.count("field-artist") > 10
+    assert logo.status_code == 200
+    assert "Stopped." in rest
+    assert process.returncode == 0
+    assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    # The user's own database holds nothing of it.
+    assert sqlite_project.shell("from ingestion.models import *; print(Song.objects.count())") == "0"
+
+
+def test_a_second_demo_goes_on_with_what_is_there_and_shows_no_password(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo"
+    arguments = ("demo", f"--folder={folder}", "--once", "--web-port=0", "--source-port=0", *SMALL)
+
+    first = sqlite_project.manage(*arguments).stdout
+    second = sqlite_project.manage(*arguments).stdout
+
+    password = re.search(r"admin / (\S+)", first)
+    assert password is not None
+    assert password[1] not in second
+    assert "with the password shown at the first start" in second
+    assert re.search(r"\d+ songs: 0 new, 0 changed", second)
+    assert not any(password[1].encode() in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    database = str(folder / "demo.db")
+    shutil.copyfile(tmp_path / "music_data.db", database)
+    sqlite_project.manage(
+        "createsuperuser", "--noinput", "--username=admin", "--email=admin@example.org",
+        DATABASE_NAME=database, DJANGO_SUPERUSER_PASSWORD="never-seen",
+    )  # fmt: skip
+
+    said = sqlite_project.manage(
+        "demo", f"--folder={folder}", "--once", "--web-port=0", "--source-port=0", *SMALL
+    ).stdout
+
+    password = re.search(r"admin / (\S+)", said)
+    assert password is not None
+    # Shown as soon as it is set: what comes after may be interrupted.
+    assert said.index(password[1]) < said.index("Ingesting")
+    code = (
+        "from django.contrib.auth import authenticate; print(authenticate(username='admin', password='%s'))"
+    )
+    who = sqlite_project.manage("shell", "--no-imports", "-c", code % password[1], DATABASE_NAME=database)
+    assert who.stdout == "admin\n"
+
+
+def test_what_the_demo_starts_is_not_asked_for_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setattr(processes, "START_TIMEOUT", 1.0)
+    idle = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+
+    with DemoServer(World(songs=5, listeners=2, days=1)) as server:
+        with child_process(idle, {}, subprocess.DEVNULL) as process:
+            wait_for_url(server.url, process, tmp_path / "log")
+            was_running = process.poll() is None
+
+    assert was_running
+
+
+def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    static = str(ROOT / "moovitamix" / "static")
+    arguments = ("demo", f"--folder={tmp_path}", "--once", "--source-port=0", *SMALL)
+
+    done = sqlite_project.manage(*arguments, check=False, STATIC_ROOT=static)
+
+    assert done.returncode == 1
+    assert "(staticfiles.E002)" in done.stderr
+    assert "failed; what it says stands above." in done.stderr
+    assert "Starting the web" not in done.stdout
+
+
+def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    arguments = ("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", "--web-port=0")
+
+    first = sqlite_project.manage(*arguments, "--once", timeout=100).stdout
+    process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), *arguments)
+    second = wait_for_line(process, "Ctrl-C stops everything.")
+    with requests.Session() as session:
+        _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
+        models = session.get(address(second, "the loop"), timeout=20)
+
+    assert "what the loop did" in first
+    assert "They were lived before." in second
+    assert models.status_code == 200
+    assert "mix" in models.text
+
+
+@pytest.mark.parametrize("weeks", ["0", "-1", "105"])
+def test_weeks_that_can_not_be_lived_are_refused_before_anything_begins(
+    weeks: str, sqlite_project: Project, tmp_path: Path
+) -> None:
+    done = sqlite_project.manage("demo", f"--lived={weeks}", f"--folder={tmp_path / 'demo'}", check=False)
+
+    assert done.returncode == 1
+    assert "--lived is from 1 to 104 weeks." in done.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_weeks_that_were_not_lived_to_their_end_are_not_served(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "demo" / "lived"
+    folder.mkdir(parents=True)
+    # A folder where the rehearsal wants its log.
+    (folder / "rehearsal.log").mkdir()
+
+    done = sqlite_project.manage("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", check=False)
+
+    assert done.returncode == 1
+    assert "The weeks were not lived to their end" in done.stderr
+    assert not (folder / "weeks-lived").exists()

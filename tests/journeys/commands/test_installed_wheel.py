@@ -1,0 +1,225 @@
+"""The seed's commands, from an installed wheel: nothing of the checkout is there to help."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world.world import World
+from tests.support.project import ROOT, Project, build_environment, wait_for_line
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that a developer's .env and databases lie beside it, as they do."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in (
+        "moovitamix",
+        "ingestion",
+        "recommender",
+        "templates",
+        "pyproject.toml",
+        "README.md",
+        "requirements.txt",
+    ):
+        (folder / "copy").mkdir(exist_ok=True)
+        subprocess.run(["cp", "-r", str(ROOT / name), str(folder / "copy")], check=True)
+    (folder / "copy" / ".env").write_text("SECRET_KEY=never-to-be-shipped\n")
+    (folder / "copy" / "ingestion" / "music_data.db").write_text("never to be shipped")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(folder), str(folder / "copy")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that holds the wheel, and sees the packages of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    target = next((folder / "lib").glob("python*")) / "site-packages"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
+    subprocess.run(
+        pip, check=True, capture_output=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    )
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (target / "dependencies.pth").write_text("\n".join(ours) + "\n")
+    for script in (target / "bin").iterdir():
+        text = re.sub(r"^#!.*", f"#!{folder}/bin/python", script.read_text(), count=1)
+        (folder / "bin" / script.name).write_text(text)
+        (folder / "bin" / script.name).chmod(0o755)
+    return folder / "bin"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Project]:
+    """An empty folder in which a user runs the installed commands."""
+    environment = build_environment(tmp_path)
+    del environment["VAR_DIR"], environment["ENV_FILE"]
+    project = Project(environment, tmp_path)
+    yield project
+    project.stop()
+
+
+def run(place: Project, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, env={**place.environment, **variables}, cwd=place.folder, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_wheel_holds_every_package_and_nothing_of_a_developer(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+
+    modules = {
+        str(path.relative_to(ROOT))
+        for room in ("moovitamix", "ingestion", "recommender")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    templates = {f"moovitamix/{path.relative_to(ROOT)}" for path in (ROOT / "templates").rglob("*.html")}
+    assert modules | templates <= held
+    others = {
+        "moovitamix/static/logo.svg", "moovitamix/scenarios/usual.json",
+        "ingestion/locale/fr/LC_MESSAGES/django.mo", "ingestion/observability/README.md",
+        "ingestion/observability/grafana-dashboard.json", "ingestion/observability/prometheus-alerts.yml",
+    }  # fmt: skip
+    assert others <= held
+    assert not [name for name in held if ".env" in name or name.endswith(".db")]
+
+
+def test_start_pipeline_test_shows_the_configuration_and_runs_once(
+    installed: Path, place: Project, world: World
+) -> None:
+    with DemoServer(world) as server:
+        url = server.url
+        done = run(
+            place, str(installed / "start-pipeline"), "--test", SCHEDULED_TIME="04:30",
+            BASE_URL=server.url.replace("http://", "http://user:not-to-be-shown@"),
+        )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert f"BASE_URL          the source API (now {url})" in done.stdout
+    assert "(now 04:30)" in done.stdout
+    assert "not-to-be-shown" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"{len(world.rows('tracks'))} songs: ")
+    # A relative name starts from where the command runs.
+    assert (place.folder / "music_data.db").is_file()
+
+
+def test_a_env_file_where_the_command_runs_is_read(installed: Path, place: Project) -> None:
+    (place.folder / ".env").write_text("SCHEDULED_TIME=25:00\n")
+
+    done = run(place, str(installed / "start-pipeline"), "--test")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "SCHEDULED_TIME='25:00' can't be read: expected a time of day as HH:MM, such as 02:00.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--info"], "start-pipeline    runs every day at SCHEDULED_TIME"),
+        (["--help-config"], "DATABASE_NAME     the SQLite file"),
+        (["-h"], "--help-config"),
+    ],
+)
+def test_start_pipeline_explains_itself(
+    installed: Path, place: Project, arguments: list[str], said: str
+) -> None:
+    done = run(place, str(installed / "start-pipeline"), *arguments)
+
+    assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+
+
+def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, place: Project) -> None:
+    process = place.start(
+        str(installed / "start-pipeline"), cwd=place.folder, BASE_URL="http://user:s3cret@127.0.0.1:8001"
+    )
+
+    said = wait_for_line(process, "Ctrl-C stops.")
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=30)[0]
+
+    assert "next run" in said
+    assert "from http://127.0.0.1:8001. Ctrl-C stops." in said
+    assert "s3cret" not in said + rest
+    assert "Scheduler stopped." in rest
+    assert process.returncode == 0
+
+
+def test_start_server_serves_the_demo_source(installed: Path, place: Project) -> None:
+    process = place.start(
+        str(installed / "start-server"),
+        "--port=0",
+        "--songs=20",
+        "--listeners=5",
+        "--days=2",
+        cwd=place.folder,
+    )
+
+    said = wait_for_line(process, "Ctrl-C stops.")
+    url = re.search(r"http://[\d.:]+\d", said)
+    assert url is not None
+    done = run(place, str(installed / "start-pipeline"), "--test", BASE_URL=url[0])
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0
+
+
+def test_run_tests_passes_its_arguments_to_pytest(installed: Path, place: Project) -> None:
+    (place.folder / "tests").mkdir()
+    (place.folder / "tests" / "test_it.py").write_text("def test_one(): pass\ndef test_two(): pass\n")
+    # The real ones bring settings of their own, and refuse any other.
+    refuse = "import os\nassert 'DJANGO_SETTINGS_MODULE' not in os.environ\n"
+    (place.folder / "tests" / "conftest.py").write_text(refuse)
+    without = {name: value for name, value in place.environment.items() if name != "DJANGO_SETTINGS_MODULE"}
+    place.environment.clear()
+    place.environment.update(without)
+
+    done = run(place, str(installed / "run-tests"), "-q", "-k", "one")
+
+    assert "1 passed, 1 deselected" in done.stdout
+
+
+def test_run_tests_outside_a_checkout_says_where_to_run_it(installed: Path, place: Project) -> None:
+    done = run(place, str(installed / "run-tests"))
+
+    assert (done.returncode, "change to a folder that has tests/" in done.stderr) == (1, True)
+
+
+def test_the_web_pages_find_their_templates_and_static_files(installed: Path, place: Project) -> None:
+    code = (
+        "import django; django.setup()\n"
+        "from django.template.loader import get_template\n"
+        "from django.contrib.staticfiles.finders import find\n"
+        "print(get_template('admin/index.html').origin.name, find('logo.svg'))"
+    )
+
+    done = run(place, str(installed / "python"), "-c", code, DJANGO_SETTINGS_MODULE="moovitamix.settings")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(str(installed.parent)) == 2

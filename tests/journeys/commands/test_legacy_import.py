@@ -1,0 +1,95 @@
+"""A database of the seed is taken in, with what it doubled repaired."""
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.project import ROOT, Project, wait_for_line
+
+FOUND = (
+    "from ingestion.models import *; "
+    "print(Song.objects.count(), Listener.objects.count(), ListeningHistory.objects.count(), "
+    "ListeningHistory.objects.get(user_id=1).items, Song.objects.get(pk=5).duration)"
+)
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> Path:
+    """What three daily runs of the seed left behind."""
+    file = tmp_path / "seed.db"
+    when = "2026-01-01T10:00:00.000001"
+    with sqlite3.connect(file) as database:
+        database.executescript(
+            """
+            CREATE TABLE songs (id INTEGER PRIMARY KEY, name TEXT, artist TEXT, songwriters TEXT,
+                                duration TEXT, genres TEXT, album TEXT, created_at TEXT, updated_at TEXT);
+            CREATE TABLE users (id INTEGER PRIMARY KEY, first_name TEXT, last_name TEXT, email TEXT,
+                                gender TEXT, favorite_genres TEXT, created_at TEXT, updated_at TEXT);
+            CREATE TABLE listening_history (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER,
+                                            items TEXT, created_at TEXT, updated_at TEXT);
+            """
+        )
+        songs = [(pk, f"Song {pk}", "A", "W", "03:20", "Rock", "B", when, when) for pk in range(1, 11)]
+        database.executemany("INSERT INTO songs VALUES (?,?,?,?,?,?,?,?,?)", songs)
+        users = [(pk, "Ada", "E", f"u{pk}@example.org", "F", "Rock", when, when) for pk in (1, 2, 3)]
+        database.executemany("INSERT INTO users VALUES (?,?,?,?,?,?,?,?)", users)
+        items = {1: "[1, 2, 3]", 2: "4,5", 3: "['6', 7]"}
+        for _ in range(3):
+            database.executemany(
+                "INSERT INTO listening_history (user_id, items, created_at, updated_at) VALUES (?,?,?,?)",
+                [(user, text, when, when) for user, text in items.items()],
+            )
+    database.close()
+    return file
+
+
+def test_a_database_of_the_seed_is_taken_in_and_repaired(project: Project, legacy: Path) -> None:
+    before = legacy.read_bytes()
+
+    done = project.manage("importlegacy", str(legacy), check=False)
+
+    # Partial, as any run with so many refused rows.
+    assert done.returncode == 2
+    assert project.shell(FOUND) == "10 3 2 [1, 2, 3] 0:03:20"
+    assert "listening history: 4 doubled rows were repaired." in done.stdout
+    # Three times the session whose list holds a text.
+    assert "9 listening history: 2 new, 0 changed, 0 unchanged, 3 rejected" in done.stdout
+    assert legacy.read_bytes() == before
+
+
+def test_a_catalogue_that_holds_songs_is_not_overwritten(sqlite_project: Project, legacy: Path) -> None:
+    sqlite_project.manage("importlegacy", str(legacy), check=False)
+
+    again = sqlite_project.manage("importlegacy", str(legacy), check=False)
+
+    assert again.returncode == 1
+    assert "The catalogue holds songs already" in again.stderr
+
+
+def test_a_file_that_is_no_database_of_the_seed_is_named(sqlite_project: Project, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no database at all, only some text that is long enough")
+
+    absent = sqlite_project.manage("importlegacy", str(tmp_path / "absent.db"), check=False)
+    text = sqlite_project.manage("importlegacy", str(tmp_path / "text.db"), check=False)
+
+    assert "There is no file" in absent.stderr
+    assert "is no database with the tables songs, users, listening_history" in text.stderr
+
+
+def test_an_import_while_a_run_is_at_work_ends_with_three(sqlite_project: Project, legacy: Path) -> None:
+    code = (
+        "from ingestion.pipeline import run_lifecycle;"
+        "run_lifecycle.start_run(trigger='command'); print('begun', flush=True)"
+    )
+    holder = sqlite_project.start(
+        sys.executable, str(ROOT / "manage.py"), "shell", "--no-imports", "-c",
+        f"{code}; from threading import Event; Event().wait()",
+    )  # fmt: skip
+    wait_for_line(holder, "begun")
+
+    locked = sqlite_project.manage("importlegacy", str(legacy), check=False)
+
+    assert locked.returncode == 3
+    assert "holds the lock since" in locked.stderr

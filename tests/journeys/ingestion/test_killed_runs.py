@@ -1,0 +1,116 @@
+"""kill -9 at any moment: what is committed is whole, and the next run finishes the work."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ingestion.demo.server import DemoServer
+from ingestion.demo.world.world import World
+from tests.support.project import ROOT, Project, wait_for_line
+
+COUNT = (
+    "from ingestion.models import *; import json; print(json.dumps({"
+    "'songs': Song.objects.count(), 'users': Listener.objects.count(),"
+    "'sessions': ListeningHistory.objects.count(),"
+    "'orphans': ListeningHistory.objects.filter(user=None).count(),"
+    "'runs': list(IngestionRun.objects.order_by('id').values_list('status', flat=True))}))"
+)
+
+
+@pytest.fixture(scope="module")
+def big_world() -> World:
+    # More than one transaction's worth of sessions.
+    return World(songs=300, listeners=250, days=60)
+
+
+@pytest.fixture
+def server(big_world: World) -> Iterator[DemoServer]:
+    with DemoServer(big_world) as server:
+        yield server
+
+
+def killed_at(project: Project, url: str, step: int) -> bool:
+    """Start a run that kills itself at this step; False when it had ended before."""
+    process = project.start(
+        sys.executable, "-m", "tests.support.processes.killed_run", str(step), BASE_URL=url
+    )
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode in {0, -signal.SIGKILL}, said
+    return process.returncode == -signal.SIGKILL
+
+
+def test_a_run_killed_at_any_step_is_finished_by_the_next(
+    project: Project, server: DemoServer, big_world: World
+) -> None:
+    statuses: list[str] = []
+    whole = {"songs": len(big_world.rows("tracks")), "users": len(big_world.rows("users"))}
+
+    # Each step begins where the last death left the database; the steps grow past a whole run's.
+    for step in (1, 3, 9, 20, 90, 110, 113, 115, 117, 119, 121):
+        died = killed_at(project, server.url, step)
+        found = json.loads(project.shell(COUNT))
+
+        assert found["orphans"] == 0
+        assert found["songs"] in {0, whole["songs"]}
+        assert found["users"] in {0, whole["users"]}
+        assert found["sessions"] % 5_000 == 0 or found["sessions"] == len(big_world.rows("listen_history"))
+        statuses = found["runs"]
+        assert died or statuses[-1] == "succeeded"
+
+    done = json.loads(project.manage("runingest", "--json", BASE_URL=server.url).stdout)
+    again = json.loads(project.manage("runingest", "--json", BASE_URL=server.url).stdout)
+
+    assert statuses.count("abandoned") >= 7
+    assert done["status"] == "succeeded"
+    assert json.loads(project.shell(COUNT))["sessions"] == len(big_world.rows("listen_history"))
+    assert sum(resource["written"] for resource in again["resources"].values()) == 0
+
+
+def test_what_a_killed_run_had_read_is_not_fetched_again(sqlite_project: Project, server: DemoServer) -> None:
+    # Far enough to have read songs and users, and not the sessions.
+    process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=server.url)
+    wait_for_line(process, "reading listening history")
+    process.kill()
+    process.communicate()
+    server.requests.clear()
+
+    facts = json.loads(sqlite_project.manage("runingest", "--json", BASE_URL=server.url).stdout)
+
+    assert [facts["resources"][name]["resumed"] for name in ("songs", "users")] == [True, True]
+    assert {resource for resource, _, _ in server.requests} == {"listen_history"}
+    assert facts["status"] == "succeeded"
+
+
+def test_of_two_runs_at_once_the_second_ends_with_3_and_says_who_holds_the_lock(
+    project: Project, big_world: World
+) -> None:
+    with DemoServer(big_world, latency=0.3) as slow:
+        first = project.start(sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=slow.url)
+        wait_for_line(first, "reading songs")
+        second = project.manage("runingest", "--json", check=False, BASE_URL=slow.url)
+        first.communicate(timeout=60)
+
+    facts = json.loads(second.stdout)
+    assert (second.returncode, facts["status"], facts["exit_code"]) == (3, "locked", 3)
+    assert f"process {first.pid}" in facts["error"]
+    assert "since 20" in facts["error"]
+    assert first.returncode == 0
+
+
+def test_ctrl_c_ends_a_run_as_failed_and_leaves_the_catalogue(
+    sqlite_project: Project, big_world: World
+) -> None:
+    with DemoServer(big_world, latency=0.3) as slow:
+        process = sqlite_project.start(
+            sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=slow.url
+        )
+        wait_for_line(process, "reading songs")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[0]
+
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert json.loads(sqlite_project.shell(COUNT))["runs"] == ["failed"]

@@ -1,0 +1,98 @@
+"""The same task delivered to two processes at the same moment: what comes of it is what comes of one."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.project import Project
+
+Told = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def told_by() -> dict[str, Told]:
+    """What was told on each database, asked once for all tests of this file."""
+    return {}
+
+
+@pytest.fixture
+def told(project: Project, told_by: dict[str, Told]) -> Told:
+    kind = "postgres" if "DATABASE_URL" in project.environment else "sqlite"
+    if kind not in told_by:
+        process = project.start(sys.executable, "-m", "tests.support.processes.concurrent_tasks")
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, said
+        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        told_by[kind] = {line.pop("deed"): line for line in lines}
+    return told_by[kind]
+
+
+def test_a_test_that_two_judge_is_decided_once(told: Told) -> None:
+    judged = told["judge"]
+
+    assert judged["said"] == ["done", "done"]
+    assert judged["roles"] == {"2026w44.1": "retired", "2026w45.1": "champion"}
+    assert (judged["lines"], judged["final"], judged["decisions"]) == (2, 1, 1)
+    assert judged["tests"][0] == ["change", "promote"]
+
+
+def test_an_anchor_that_two_bring_back_is_not_withdrawn_by_the_second(told: Told) -> None:
+    judged = told["judge_anchor"]
+
+    assert judged["said"] == ["done", "done"]
+    assert judged["roles"] == {"2026w43.1": "retired", "2026w44.1": "champion", "2026w45.1": "withdrawn"}
+    assert (judged["lines"], judged["final"], judged["tests"]) == (4, 1, [["anchor", "rollback"]])
+
+
+def test_of_a_person_and_the_loop_one_decides(told: Told) -> None:
+    judged = told["decide_and_judge"]
+
+    outcome = (judged["said"], judged["tests"][0][1], judged["roles"]["2026w45.1"])
+    assert outcome in (
+        (["NotDecidable", "done"], "promote", "champion"),
+        (["done", "done"], "reject", "retired"),
+    )
+    assert (judged["final"], judged["decisions"], judged["chained"]) == (1, 1, True)
+
+
+def test_lists_that_two_close_count_once(told: Told) -> None:
+    closed = told["close_lists"]
+
+    assert closed == {"said": ["done", "done"], "scores": [[1, 0], [0, 0]], "engaged": [1, 0]}
+
+
+def test_promotions_by_several_processes_leave_one_champion_and_a_whole_ledger(told: Told) -> None:
+    promoted = told["promote"]
+
+    assert promoted["said"] in (["NotPromotable", "done", "done"], ["done", "done", "done"])
+    assert sorted(promoted["roles"].values()) == ["champion", "retired", "retired"]
+    assert promoted["lines"] == 1 + promoted["said"].count("done")
+    assert (promoted["chained"], promoted["last is champion"]) == (True, True)
+
+
+def test_two_rollbacks_of_one_champion_withdraw_no_other(told: Told) -> None:
+    rolled_back = told["roll_back"]
+
+    assert rolled_back["said"] == ["Busy", "done"]
+    assert rolled_back["roles"] == {
+        "2026w43.1": "retired", "2026w44.1": "champion", "2026w45.1": "withdrawn"
+    }  # fmt: skip
+    assert (rolled_back["lines"], rolled_back["chained"]) == (4, True)
+
+
+def test_two_weekly_cycles_learn_one_version_and_test_it_once(told: Told) -> None:
+    learnt = told["learn"]
+
+    assert learnt["said"] == ["done", "done"]
+    assert learnt["roles"] == ["challenger", "champion"]
+    assert (learnt["succeeded"], learnt["tests"]) == (2, [["refresh", "running"]])
+
+
+def test_two_looks_at_drift_make_one_report_of_each_kind_and_one_full_retrain(told: Told) -> None:
+    looked = told["drift"]
+
+    assert looked["said"] == ["done", "done"]
+    assert looked["reports"] == ["feedback", "listening", "recommended", "songs"]
+    assert (looked["full"], looked["tests"]) == (1, [["change", "waiting"], ["refresh", "running"]])

@@ -1,0 +1,41 @@
+"""kill -9 at any point of the weekly cycle: who serves goes on as before, and the next cycle succeeds."""
+
+import json
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.project import Project
+
+BEFORE_ITS_END = 18  # points at which the training's rows are not yet there
+AFTER_ITS_END = 4
+
+
+@pytest.fixture
+def deaths(postgres_project: Project) -> list[dict[str, Any]]:
+    process = postgres_project.start(sys.executable, "-m", "tests.support.processes.killed_training")
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+
+def test_a_cycle_killed_at_any_point_harms_nobody_and_the_next_one_succeeds(
+    deaths: list[dict[str, Any]],
+) -> None:
+    unharmed = [death["same"] for death in deaths]
+    ended = [(death["left"]["run"], death["left"]["incident"]) for death in deaths]
+    reasons = [death["left"]["error"] for death in deaths]
+    afterwards = [death["then"] for death in deaths]
+
+    assert {death["signal"] for death in deaths} == {signal.SIGKILL}
+    assert len({death["point"] for death in deaths}) == BEFORE_ITS_END + AFTER_ITS_END
+    assert unharmed == [True] * len(deaths)
+    assert ended == [("abandoned", True)] * BEFORE_ITS_END + [("succeeded", False)] * AFTER_ITS_END
+    assert all(
+        reason.startswith("Its process ended without a word; its last heartbeat was at 20")
+        for reason in reasons[:BEFORE_ITS_END]
+    )
+    whole = {"test": "refresh", "training": "succeeded", "versions": 2, "folders": 2, "incidents": []}
+    assert afterwards == [whole] * len(deaths)

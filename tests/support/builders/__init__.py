@@ -1,0 +1,1 @@
+"""Rows and models that tests start from."""

@@ -1,0 +1,200 @@
+"""Kill the weekly cycle, as `kill -9` does, at one point after the other, and tell what each left behind.
+
+Usage: python -m tests.support.processes.killed_training. Prints one JSON object a point. Every step is a
+process of its
+own, forked from this one, which has imported everything and touches no database.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
+django.setup()
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from ingestion.models import Incident, ListeningHistory, Song
+from recommender import retraining, validation
+from recommender.models import CandidateList, Experiment, ModelVersion, ServedList, TrainingRun
+from recommender.monitoring import health_checks
+from recommender.registry import registry
+from recommender.services import serving_options, verify_artifact
+from recommender.serving import recommendations
+from recommender.training import train
+from tests.support.builders.recommendations import LISTENER, song_ids
+from tests.support.builders.small_world import fill_tables, small_world
+
+# Always the same moment: plays count by their age.
+RECOMMENDED_AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
+KILL_POINTS = (
+    "stage: reading songs", "stage: reading sessions and feedback", "stage: learning from the past",
+    "after basis_of", "stage: measuring on the latest week", "after measure",
+    "stage: learning from everything", "after learnt", "after hear", "after groups_of",
+    "stage: writing the artifact", "before fsync 1", "after fsync 9", "before rename", "after rename",
+    "after INSERT INTO recommender_modelversion", "after INSERT INTO recommender_cluster", "after finish",
+    "after retrain", "after pass_through", "after INSERT INTO recommender_experiment", "after challenge",
+)  # fmt: skip
+
+
+def kill_if_chosen(point: str) -> None:
+    if point == sys.argv[-1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def add_kill_points(place: Any, name: str, label: str = "") -> None:
+    """Put a point before and after a function of a module or class; `told`: counted, under this name."""
+    deed, calls = getattr(place, name), [0]
+
+    @wraps(deed)
+    def watched(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        point = f"{label} {calls[0]}" if label else name
+        kill_if_chosen(f"before {point}")
+        found = deed(*arguments, **named)
+        kill_if_chosen(f"after {point}")
+        return found
+
+    setattr(place, name, watched)
+
+
+def kill_after_statement(execute: Any, sql: str, *rest: Any) -> Any:
+    found = execute(sql, *rest)
+    kill_if_chosen("after " + " ".join(sql.replace('"', "").split()[:3]))
+    return found
+
+
+def retrain_until(point: str) -> None:
+    """Run the weekly cycle up to this point."""
+    sys.argv.append(point)
+    stage = train._TrainingJob._begin_stage
+
+    def told(job: train._TrainingJob, name: str) -> None:
+        stage(job, name)
+        kill_if_chosen(f"stage: {name}")
+
+    train._TrainingJob._begin_stage = told  # type: ignore[method-assign, assignment]
+    for name in ("basis_of", "measure", "learnt", "hear", "groups_of", "finish"):
+        add_kill_points(train, name)
+    add_kill_points(os, "fsync", label="fsync")
+    add_kill_points(Path, "rename")
+    add_kill_points(retraining, "retrain")
+    add_kill_points(validation, "pass_through")
+    add_kill_points(registry, "challenge")
+    with connection.execute_wrapper(kill_after_statement):
+        retraining.run_cycle_now(trigger="schedule")
+
+
+def prepare() -> None:
+    """A champion, and listening that it does not know."""
+    fill_tables(small_world())
+    retraining.retrain_now()
+    now, heard = timezone.now(), list(Song.objects.values_list("pk", flat=True)[:5])
+    ListeningHistory.objects.create(user_id=LISTENER, items=heard, created_at=now, updated_at=now)
+
+
+def recommend_again() -> dict[str, Any]:
+    """What a listener is served, by a process that has just started and finds no shelf."""
+    CandidateList.objects.filter(served_lists=None).delete()
+    served = recommendations.recommend(
+        LISTENER, options=serving_options(), seed="the same", now=RECOMMENDED_AT
+    )
+    told = {
+        "songs": song_ids(served), "chances": [item["propensity"] for item in served.items],
+        "version": recommendations.describe(served)["model_version"], "arm": served.arm,
+    }  # fmt: skip
+    served.delete()
+    return told
+
+
+def state_after_kill() -> dict[str, Any]:
+    """What the death has left, once the watchdog has looked."""
+    health_checks.training_failed(timezone.now())
+    run = TrainingRun.objects.get(trigger="schedule")
+    for version in ModelVersion.objects.all():
+        verify_artifact(version)
+        assert version.clusters.count() == version.n_clusters
+        assert version.training.status == "succeeded"
+    told = Incident.objects.filter(key="training_failed", resolved_at=None).exists()
+    return {"answer": recommend_again(), "run": run.status, "error": run.error, "incident": told}
+
+
+def state_after_recovery() -> dict[str, Any]:
+    """What the next cycle and the next daily look make of it."""
+    retraining.run_cycle_now(trigger="schedule")
+    retraining.run_daily_review_now()
+    health_checks.training_failed(timezone.now())
+    test = Experiment.objects.get(status="running")
+    return {
+        "test": test.kind, "training": test.challenger.training.status,
+        "versions": ModelVersion.objects.count(), "folders": len(list(settings.MODEL_STORAGE.iterdir())),
+        "incidents": list(Incident.objects.filter(resolved_at=None).values_list("key", flat=True)),
+    }  # fmt: skip
+
+
+def reset_to_champion() -> None:
+    """Only the champion is left."""
+    ServedList.objects.all().delete()
+    CandidateList.objects.all().delete()
+    Experiment.objects.all().delete()
+    others = ModelVersion.objects.exclude(role="champion")
+    for version in others:
+        for file in (settings.MODEL_STORAGE / version.label).iterdir():
+            file.unlink()
+        (settings.MODEL_STORAGE / version.label).rmdir()
+    others.delete()
+    TrainingRun.objects.filter(trigger="schedule").delete()
+    Incident.objects.all().delete()
+
+
+def run_in_process(deed: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
+    """The signal that ended it, or 0, and what it returned.
+
+    Raises:
+        SystemExit: it broke; what it printed says where.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        with os.fdopen(writer, "w") as pipe:
+            try:
+                json.dump(deed(*arguments), pipe)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ended > 0:
+        raise SystemExit(f"{deed.__name__} failed.")
+    return max(0, -ended), json.loads(said) if said else None
+
+
+def main() -> None:
+    run_in_process(prepare)
+    before = run_in_process(recommend_again)[1]
+    for point in KILL_POINTS:
+        signalled, _ = run_in_process(retrain_until, point)
+        left = run_in_process(state_after_kill)[1]
+        then = run_in_process(state_after_recovery)[1]
+        run_in_process(reset_to_champion)
+        same = left is not None and left.pop("answer") == before
+        told = {"point": point, "signal": signalled, "same": same, "left": left, "then": then}
+        sys.stdout.write(json.dumps(told) + "\n")
+
+
+main()

@@ -1,0 +1,130 @@
+"""Query parameters: what is read, what is refused, and what the documentation says of both."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.exceptions import ValidationError
+
+from ingestion.api.query_params import (
+    ParameterType,
+    QueryParameter,
+    boolean_type,
+    choice_type,
+    datetime_type,
+    id_list_type,
+    integer_type,
+    number_type,
+    openapi_parameters,
+    parse_query,
+    text_type,
+    uuid_type,
+)
+
+KINDS = [
+    integer_type(1, 100),
+    number_type(0, 1),
+    text_type(5),
+    choice_type("a", "b"),
+    boolean_type(),
+    datetime_type(),
+    id_list_type(3),
+    uuid_type(),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "value"),
+    [
+        (integer_type(1, 100), "100", 100),
+        (integer_type(-5, 5), "-5", -5),
+        (integer_type(), "9223372036854775807", 9223372036854775807),
+        (number_type(0, 1), "0.30", 0.3),
+        (number_type(0, 1), "1e-1", 0.1),
+        (text_type(5), "café", "café"),
+        (choice_type("a", "b"), "b", "b"),
+        (boolean_type(), "TRUE", True),
+        (boolean_type(), "0", False),
+        (datetime_type(), "2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        (datetime_type(), "2026-11-01T10:00:00Z", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+        (datetime_type(), "2026-11-01T10:00 02:00",
+         datetime(2026, 11, 1, 10, tzinfo=timezone(timedelta(hours=2)))),
+        (id_list_type(3), "12, 7,12", [12, 7, 12]),
+        (id_list_type(3), ",", []),
+        (uuid_type(), "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11",
+         UUID("0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11")),
+    ],
+)  # fmt: skip
+def test_a_value_is_read_as_what_it_is(kind: ParameterType, raw: str, value: Any) -> None:
+    assert kind.parse(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "says"),
+    [
+        (integer_type(1, 100), "101", "Expected a whole number from 1 to 100."),
+        (integer_type(1, 100), "1.0", "Expected a whole number from 1 to 100."),
+        (integer_type(1, 100), "٣", "Expected a whole number from 1 to 100."),
+        (integer_type(1, 100), "9" * 5_000, "Expected a whole number from 1 to 100."),
+        (number_type(0, 1), "nan", "Expected a number from 0 to 1."),
+        (number_type(0, 1), "-0.1", "Expected a number from 0 to 1."),
+        (text_type(5), "a\0", "Expected a text of at most 5 characters, all of them valid Unicode."),
+        (text_type(5), "\ud800", "Expected a text of at most 5 characters, all of them valid Unicode."),
+        (choice_type("a", "b"), "c", "Expected one of a, b."),
+        (boolean_type(), "yes", "Expected true or false."),
+        (
+            datetime_type(),
+            "0001-01-01",
+            "Expected a day or a time, such as 2026-11-01 or 2026-11-01T10:00:00Z.",
+        ),
+        (id_list_type(3), "1,2,3,4", "Expected at most 3 ids."),
+        (id_list_type(3), "1;2", "Expected ids with commas between them, such as 12,7."),
+        (uuid_type(), "12", "Expected a UUID."),
+    ],
+)
+def test_what_cannot_be_read_is_told_what_was_expected(kind: ParameterType, raw: str, says: str) -> None:
+    with pytest.raises(ValueError, match=r"^Expected") as caught:
+        kind.parse(raw)
+
+    assert str(caught.value) == says
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    parameters = [
+        QueryParameter("n", integer_type(1, 9), "", 5),
+        QueryParameter("on", boolean_type(), ""),
+        QueryParameter("q", text_type(), ""),
+    ]
+
+    with pytest.raises(ValidationError) as caught:
+        parse_query({"n": "0", "on": "?", "q": "fine"}, parameters)
+
+    assert sorted(caught.value.detail) == ["n", "on"]
+
+
+def test_what_was_not_sent_or_sent_empty_has_its_default() -> None:
+    parameters = [QueryParameter("n", integer_type(1, 9), "", 5), QueryParameter("on", boolean_type(), "")]
+
+    assert parse_query({"n": ""}, parameters) == {"n": 5, "on": None}
+
+
+def test_the_documentation_names_ranges_and_defaults() -> None:
+    [described] = openapi_parameters([QueryParameter("n", integer_type(1, 100), "How many songs.", 20)])
+
+    assert described.type == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+    assert described.description == "How many songs."
+
+
+@given(raw=st.text(), kind=st.sampled_from(KINDS))
+def test_no_text_whatever_breaks_a_reader(raw: str, kind: ParameterType) -> None:
+    said = ""
+
+    try:
+        kind.parse(raw)
+    except ValueError as error:
+        said = str(error)
+
+    assert said == "" or said.startswith("Expected")

@@ -1,0 +1,109 @@
+"""The judge: what a run may be called, and whether it may touch the catalogue."""
+
+from dataclasses import replace
+
+from ingestion.pipeline.quality_gate import QualityLimits, ResourceAssessment, check_quality
+
+FINE = ResourceAssessment(
+    resource="songs", received=100, total=100, rejected=0, stable=True, shifts=0, available=100,
+    seen_again=100, reidentified=0, cross_page_duplicates=0, expects_duplicates=False, has_identity=True,
+)  # fmt: skip
+
+
+def test_a_whole_and_stable_reading_is_a_success() -> None:
+    assert check_quality([FINE, FINE], QualityLimits()).status == "succeeded"
+
+
+def test_the_first_reading_of_an_empty_catalogue_is_no_reset() -> None:
+    assert check_quality([replace(FINE, available=0, seen_again=0)], QualityLimits()).status == "succeeded"
+
+
+def test_rejections_up_to_the_limit_leave_a_success_and_above_it_are_partial() -> None:
+    at_the_limit = check_quality([replace(FINE, rejected=5)], QualityLimits(rejected=0.05))
+    above = check_quality([replace(FINE, rejected=6)], QualityLimits(rejected=0.05))
+
+    assert at_the_limit.status == "succeeded"
+    assert (above.status, above.kind) == ("partial", "too_many_rejected")
+    assert above.reason == "6 of 100 rows of songs were refused (6.0%, limit 5%)."
+
+
+def test_a_total_that_lies_is_partial() -> None:
+    verdict = check_quality([replace(FINE, total=101)], QualityLimits())
+
+    assert (verdict.status, verdict.kind) == ("partial", "lying_total")
+    assert verdict.reason == "The source claims 101 songs and sent 100."
+
+
+def test_rows_that_kept_moving_are_partial() -> None:
+    verdict = check_quality([replace(FINE, stable=False, shifts=4)], QualityLimits())
+
+    assert (verdict.status, verdict.kind) == ("partial", "unstable_pages")
+
+
+def test_more_than_half_of_the_known_ids_gone_is_a_reset() -> None:
+    half = check_quality([replace(FINE, seen_again=50)], QualityLimits())
+    more = check_quality([replace(FINE, seen_again=49)], QualityLimits())
+
+    assert half.status == "succeeded"
+    assert (more.status, more.kind) == ("refused", "source_reset")
+    assert more.reason.startswith("51 of 100 known songs are gone (51%, limit 50%).")
+    assert "--accept-reset" in more.reason
+
+
+def test_more_than_a_fifth_of_the_known_ids_meaning_something_else_is_a_reset() -> None:
+    a_fifth = check_quality([replace(FINE, reidentified=20)], QualityLimits())
+    more = check_quality([replace(FINE, reidentified=21)], QualityLimits())
+
+    assert a_fifth.status == "succeeded"
+    assert more.status == "refused"
+    assert more.reason.startswith("21 of 100 known ids of songs now mean something else")
+
+
+def test_a_reset_that_a_person_accepted_goes_on() -> None:
+    assert (
+        check_quality([replace(FINE, seen_again=0)], QualityLimits(), accept_reset=True).status == "succeeded"
+    )
+
+
+def test_a_refusal_outweighs_every_doubt() -> None:
+    assert (
+        check_quality([replace(FINE, seen_again=0, stable=False, total=7)], QualityLimits()).status
+        == "refused"
+    )
+
+
+def test_histories_have_no_ids_that_a_reset_could_reuse() -> None:
+    assert (
+        check_quality([replace(FINE, seen_again=0, has_identity=False)], QualityLimits()).status
+        == "succeeded"
+    )
+
+
+def test_every_doubt_is_told() -> None:
+    verdict = check_quality(
+        [replace(FINE, total=101), replace(FINE, resource="users", rejected=50)], QualityLimits()
+    )
+
+    assert verdict.kind == "lying_total"
+    assert "sent 100." in verdict.reason
+    assert "rows of users were refused" in verdict.reason
+
+
+def test_doubled_rows_on_different_pages_are_doubtful_only_while_known_rows_did_not_come() -> None:
+    harmless = check_quality([replace(FINE, cross_page_duplicates=3)], QualityLimits())
+    doubtful = check_quality([replace(FINE, cross_page_duplicates=3, seen_again=98)], QualityLimits())
+
+    assert harmless.status == "succeeded"
+    assert (doubtful.status, doubtful.kind) == ("partial", "doubled_rows")
+    assert doubtful.reason == (
+        "3 rows of songs came twice, on different pages, and 2 known ones did not come: "
+        "they may have been passed over."
+    )
+
+
+def test_doubled_rows_that_the_source_sends_every_day_are_no_doubt() -> None:
+    usual = check_quality(
+        [replace(FINE, cross_page_duplicates=3, seen_again=98, expects_duplicates=True)], QualityLimits()
+    )
+
+    assert usual.status == "succeeded"

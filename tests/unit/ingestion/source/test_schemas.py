@@ -1,0 +1,153 @@
+"""Rows of the source become records, or refusals that say why."""
+
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ingestion.source.schemas import (
+    LISTENING_HISTORY_SCHEMA,
+    SONG_SCHEMA,
+    USER_SCHEMA,
+    RejectedRow,
+    ResourceSchema,
+    RowValidator,
+)
+from tests.support.builders.source_rows import make_session, make_track, make_user
+
+
+def record_of(schema: ResourceSchema[Any], row: Any) -> tuple[Any, ...]:
+    (record,) = RowValidator(schema).validate_rows([row])
+    assert not isinstance(record, RejectedRow)
+    return record
+
+
+def test_a_track_becomes_a_record_with_plain_values() -> None:
+    track = make_track(5, duration="14:10", audio_features={"tempo": 120, "energy": None}, release_year=1999)
+
+    record = record_of(SONG_SCHEMA, track)
+
+    assert record == (
+        5, "Song 5", "Artist 5", "A. Writer", 850_000_000, "Rock", "First", "2026-11-01 10:00:00.000001",
+        "2026-11-01 10:00:00.000001", '{"energy":null,"tempo":120.0}', 1999,
+    )  # fmt: skip
+
+
+def test_a_session_keeps_the_order_of_its_songs() -> None:
+    record = record_of(LISTENING_HISTORY_SCHEMA, make_session(3, [9, 2, 9]))
+
+    assert record[0] == 3
+    assert record[3] == "[9,2,9]"
+
+
+def test_a_session_with_null_items_is_one_in_which_nothing_was_played() -> None:
+    record = record_of(LISTENING_HISTORY_SCHEMA, make_session(3, []) | {"items": None})
+
+    assert record[3] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [("00:00", 0), ("03:20", 200_000_000), ("75:00", 4_500_000_000), ("1:02:03", 3_723_000_000)],
+)
+def test_durations_are_minutes_and_seconds(text: str, microseconds: int) -> None:
+    record = record_of(SONG_SCHEMA, make_track(1, duration=text))
+
+    assert record[4] == microseconds
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "reason"),
+    [
+        ({"id": "5"}, "id", "should be a valid integer"),
+        ({"id": True}, "id", "should be a valid integer"),
+        ({"id": None}, "id", "should be a valid integer"),
+        ({"id": 2**63}, "id", "should be less than or equal to 9223372036854775807"),
+        ({"name": None}, "name", "should be a valid string"),
+        ({"name": "a\0b"}, "name", "holds a NUL character"),
+        (
+            {"name": "\ud800"},
+            "name",
+            "should be a valid string, unable to parse raw data as a unicode string",
+        ),
+        ({"duration": "3:75"}, "duration", "should be a duration as MM:SS"),
+        ({"duration": 200}, "duration", "should be a duration as MM:SS"),
+        ({"created_at": 5}, "created_at", "should be a time as ISO 8601"),
+        ({"created_at": "yesterday"}, "created_at", "should be a time as ISO 8601"),
+        (
+            {"created_at": "0001-01-01T00:00:00+14:00"},
+            "created_at",
+            "is a time that no calendar holds in UTC",
+        ),
+        ({"audio_features": {"energy": float("nan")}}, "audio_features.energy", "should be a finite number"),
+        ({"release_year": 19990}, "release_year", "should be less than or equal to 9999"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_field_and_the_reason(
+    fields: dict[str, Any], field: str, reason: str
+) -> None:
+    row = make_track(1) | fields
+
+    good, refusal = RowValidator(SONG_SCHEMA).validate_rows([make_track(2), row])
+
+    assert not isinstance(good, RejectedRow)
+    assert refusal == RejectedRow(row, field, reason)
+
+
+def test_a_missing_field_is_refused() -> None:
+    row = make_user(1)
+    del row["email"]
+
+    assert RowValidator(USER_SCHEMA).validate_rows([row]) == [RejectedRow(row, "email", "Field required")]
+
+
+@pytest.mark.parametrize("row", [None, 5, "x", [], {}])
+def test_what_is_no_row_at_all_is_refused(row: Any) -> None:
+    (refusal,) = RowValidator(USER_SCHEMA).validate_rows([row])
+
+    assert isinstance(refusal, RejectedRow)
+
+
+def test_a_reason_quotes_nothing_of_a_person() -> None:
+    row = make_user(1, email=["ada@example.org"], first_name=7)
+
+    (refusal,) = RowValidator(USER_SCHEMA).validate_rows([row])
+
+    assert isinstance(refusal, RejectedRow)
+    assert "ada" not in refusal.reason
+
+
+def test_times_without_a_zone_are_read_in_the_source_s_zone() -> None:
+    session = make_session(1, [], created_at="2026-07-01T12:00:00", updated_at="2026-07-01T12:00:00+01:00")
+
+    in_paris = RowValidator(LISTENING_HISTORY_SCHEMA, ZoneInfo("Europe/Paris")).validate_rows([session])
+    in_utc = RowValidator(LISTENING_HISTORY_SCHEMA, UTC).validate_rows([session])
+
+    assert in_paris == [(1, "2026-07-01 10:00:00", "2026-07-01 11:00:00", "[]")]
+    assert in_utc == [(1, "2026-07-01 12:00:00", "2026-07-01 11:00:00", "[]")]
+
+
+def test_fields_nobody_told_us_of_are_counted() -> None:
+    rows = [make_track(1, mood="blue"), make_track(2), make_track(3, mood="red", label="X")]
+
+    assert RowValidator(SONG_SCHEMA).unknown_fields(rows) == {"mood": 2, "label": 1}
+
+
+def test_a_refused_row_still_tells_its_key_where_it_has_one() -> None:
+    validator = RowValidator(SONG_SCHEMA)
+
+    keys = [validator.read_key(row) for row in ({"id": 5}, {"id": "5"}, {"id": True}, {"id": 2**70}, None)]
+
+    assert keys == [(5,), None, None, None, None]
+
+
+def test_a_negative_zero_is_a_zero() -> None:
+    record = record_of(SONG_SCHEMA, make_track(1, audio_features={"valence": -0.0}))
+
+    assert record[9] == '{"valence":0.0}'
+
+
+def test_a_broken_row_has_a_key_too() -> None:
+    assert LISTENING_HISTORY_SCHEMA.row_key(make_session(1, [])) == (1, "2026-11-01T10:00:00.000001")
+    assert SONG_SCHEMA.row_key({"id": None, "name": "x"}) == b'{"id":null,"name":"x"}'

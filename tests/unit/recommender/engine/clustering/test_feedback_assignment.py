@@ -1,0 +1,148 @@
+"""Feedback moves songs between clusters: to where listeners say they belong, and back."""
+
+import numpy as np
+import pytest
+
+from recommender.engine.clustering.feedback_assignment import FeedbackVotes, assign_by_feedback, held_out_gain
+
+CENTERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+
+
+class World:
+    """Songs whose sound tells their cluster in seven of ten cases; every listener likes one cluster."""
+
+    def __init__(self, seed: int, *, plays_a_song: int, songs: int = 240, listeners: int = 300) -> None:
+        random = np.random.default_rng(seed)
+        self.truth = random.integers(0, 3, songs)
+        self.points = CENTERS[self.truth] + random.normal(0, 0.6, (songs, 2))
+        self.labels = ((self.points[:, np.newaxis] - CENTERS) ** 2).sum(axis=2).argmin(axis=1)
+        dear = random.integers(0, 3, listeners)
+        pairs = [
+            (listener, song)
+            for song in range(songs)
+            for listener in random.choice(listeners, plays_a_song, replace=False)
+        ]
+        who, what = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        rate = np.where(dear[who] == self.truth[what], 0.8, 0.15)
+        likes = (random.random(len(who)) < rate).astype(float)
+        self.votes = FeedbackVotes(who, what, likes, np.ones(len(who)))
+
+    def accuracy(self, labels: np.ndarray) -> float:
+        return float((labels == self.truth).mean())
+
+    def refined(self, votes: FeedbackVotes | None = None) -> np.ndarray:
+        return assign_by_feedback(votes or self.votes, self.points, CENTERS, self.labels).apply_moves(
+            self.labels
+        )
+
+
+def test_many_votes_put_nearly_every_song_where_it_belongs() -> None:
+    world = World(1, plays_a_song=60)
+
+    before, after = world.accuracy(world.labels), world.accuracy(world.refined())
+
+    assert before < 0.75
+    assert after > 0.95
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("plays", [1, 5, 20])
+def test_few_votes_do_no_harm(seed: int, plays: int) -> None:
+    world = World(seed, plays_a_song=plays)
+
+    assert world.accuracy(world.refined()) >= world.accuracy(world.labels) - 0.01
+
+
+def test_votes_by_chance_move_next_to_nothing() -> None:
+    world = World(2, plays_a_song=30)
+    noise = np.random.default_rng(3).random(len(world.votes.likes)) < 0.3
+    votes = FeedbackVotes(world.votes.listeners, world.votes.songs, noise.astype(float), world.votes.plays)
+
+    moved = world.refined(votes) != world.labels
+
+    assert moved.mean() <= 0.05
+
+
+def test_deleting_the_votes_restores_every_assignment() -> None:
+    world = World(4, plays_a_song=60)
+    none = np.empty(0, dtype=np.int64)
+
+    refined = assign_by_feedback(
+        FeedbackVotes(none, none, np.empty(0), np.empty(0)), world.points, CENTERS, world.labels
+    )
+
+    assert refined.apply_moves(world.labels).tolist() == world.labels.tolist()
+    assert refined.least_certain_songs(5).tolist() == []
+
+
+def test_four_listeners_are_too_few_however_sure_they_are() -> None:
+    world = World(5, plays_a_song=60)
+    wrong = int(np.flatnonzero(world.refined() != world.labels)[0])
+    of_song = np.flatnonzero(world.votes.songs == wrong)
+    kept = np.ones(len(world.votes.songs), dtype=bool)
+    kept[of_song[4:]] = False
+    many = np.where(world.votes.songs == wrong, 5.0, 1.0)
+    votes = world.votes
+    few = FeedbackVotes(
+        votes.listeners[kept], votes.songs[kept], (votes.likes * many)[kept], (votes.plays * many)[kept]
+    )
+
+    assert world.refined(few)[wrong] == world.labels[wrong]
+
+
+def test_one_listener_who_votes_a_thousand_times_counts_five_times() -> None:
+    one = FeedbackVotes(np.array([0]), np.array([0]), np.array([700.0]), np.array([1_000.0])).capped()
+
+    assert (one.likes.tolist(), one.plays.tolist()) == ([3.5], [5.0])
+
+
+def test_a_song_that_everybody_likes_stays_where_it_is() -> None:
+    world = World(6, plays_a_song=40)
+    likes = np.where(world.votes.songs == 0, 1.0, world.votes.likes)
+
+    refined = world.refined(FeedbackVotes(world.votes.listeners, world.votes.songs, likes, world.votes.plays))
+
+    assert refined[0] == world.labels[0]
+
+
+def test_held_out_votes_speak_for_the_refined_clusters() -> None:
+    world = World(7, plays_a_song=60)
+    votes, half = world.votes, np.random.default_rng(8).random(len(world.votes.songs)) < 0.5
+
+    def part(chosen: np.ndarray) -> FeedbackVotes:
+        return FeedbackVotes(
+            votes.listeners[chosen], votes.songs[chosen], votes.likes[chosen], votes.plays[chosen]
+        )
+
+    refined = world.refined(part(half))
+
+    better = held_out_gain(part(~half), world.labels, refined, 3)
+    worse = held_out_gain(part(~half), refined, world.labels, 3)
+    same = held_out_gain(part(~half), world.labels, world.labels, 3)
+    assert (better.mean > 0.01, better.is_significant) == (True, True)
+    assert (worse.mean < -0.01, worse.is_significant) == (True, False)
+    assert (same.mean, same.is_significant) == (0, False)
+
+
+def test_clusters_shuffled_by_chance_are_hardly_ever_surely_better() -> None:
+    world = World(10, plays_a_song=20)
+    random = np.random.default_rng(11)
+
+    sure = 0
+    for _ in range(60):
+        shuffled = world.labels.copy()
+        few = random.choice(len(shuffled), 12, replace=False)
+        shuffled[few] = random.integers(0, 3, 12)
+        sure += held_out_gain(world.votes, world.labels, shuffled, 3).is_significant
+
+    assert sure <= 3
+
+
+def test_the_least_sure_songs_are_named_first() -> None:
+    world = World(9, plays_a_song=10)
+
+    refined = assign_by_feedback(world.votes, world.points, CENTERS, world.labels)
+
+    margins = dict(zip(refined.songs.tolist(), refined.margin.tolist(), strict=True))
+    asked = refined.least_certain_songs(3).tolist()
+    assert max(margins[song] for song in asked) <= min(margins[s] for s in margins if s not in asked)

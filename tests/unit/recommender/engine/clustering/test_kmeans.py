@@ -1,0 +1,158 @@
+"""K-means, its cohesion against scikit-learn's, and numbers that stay."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
+
+from recommender.engine.clustering import kmeans as module
+from recommender.engine.clustering.kmeans import (
+    assign_nearest,
+    cluster_means,
+    default_n_clusters,
+    fit_clusters,
+    match_cluster_ids,
+    measure_cohesion,
+)
+from recommender.engine.data import TooFewSongs
+
+SCRIPT = """
+import hashlib, numpy as np
+from recommender.engine.clustering.kmeans import fit_clusters
+points = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+print(hashlib.sha256(fit_clusters(points, n_clusters=12, seed=3).centers.tobytes()).hexdigest())
+"""
+
+
+def blobs(n: int = 300, groups: int = 4) -> NDArray[np.float32]:
+    draws = np.random.default_rng(1)
+    centres = draws.normal(0, 8, (groups, 5))
+    return (centres[np.arange(n) % groups] + draws.normal(0, 0.5, (n, 5))).astype(np.float32)
+
+
+def test_groups_that_stand_apart_are_found() -> None:
+    found = fit_clusters(blobs(), n_clusters=4, seed=7)
+
+    assert [len(set(found.labels[group::4].tolist())) for group in range(4)] == [1, 1, 1, 1]
+    assert found.inertia == pytest.approx(KMeans(4, random_state=0).fit(blobs()).inertia_, rel=1e-3)
+
+
+def test_another_process_finds_the_same_to_the_last_bit() -> None:
+    runs = [
+        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+
+    assert runs[0] == runs[1]
+
+
+def test_many_songs_are_grouped_as_well_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(6_000, 8)).astype(np.float32)
+    whole = fit_clusters(points, n_clusters=10, seed=7)
+    monkeypatch.setattr(module, "SAMPLE_SIZE", 1_000)
+
+    sampled = fit_clusters(points, n_clusters=10, seed=7)
+
+    assert sampled.inertia == pytest.approx(whole.inertia, rel=0.03)
+
+
+@pytest.mark.parametrize(("points", "k"), [(np.zeros((5, 3)), 1), (np.eye(3), 3), (np.ones((1, 2)), 1)])
+def test_there_are_no_more_groups_than_different_songs(points: NDArray[np.float64], k: int) -> None:
+    found = fit_clusters(points.astype(np.float32), n_clusters=8, seed=7)
+
+    assert found.n_clusters == k
+    assert found.inertia == pytest.approx(0, abs=1e-9)
+
+
+def test_without_songs_there_is_nothing_to_group() -> None:
+    with pytest.raises(TooFewSongs):
+        fit_clusters(np.empty((0, 3), np.float32), n_clusters=2, seed=7)
+
+
+def test_equally_near_centres_give_the_first() -> None:
+    labels, squares = assign_nearest(np.array([[0.0]], np.float32), np.array([[1.0], [-1.0]], np.float32))
+
+    assert (labels.tolist(), squares.tolist()) == ([0], [1.0])
+
+
+def test_cohesion_agrees_with_scikit_learn() -> None:
+    points = blobs()
+    found = fit_clusters(points, n_clusters=4, seed=7)
+
+    held = measure_cohesion(points, found)
+
+    assert held["davies_bouldin"] == pytest.approx(davies_bouldin_score(points, found.labels), rel=1e-4)
+    assert held["calinski_harabasz"] == pytest.approx(calinski_harabasz_score(points, found.labels), rel=1e-3)
+    assert held["r2"] > 0.95
+    assert 0.8 < held["silhouette_macro"] <= 1
+    assert len(held["worst"]) == 4
+
+
+def test_one_group_has_no_neighbour_to_be_told_from() -> None:
+    points = np.zeros((4, 2), np.float32)
+
+    held = measure_cohesion(points, fit_clusters(points, n_clusters=3, seed=7))
+
+    assert (held["n_clusters"], held["silhouette_macro"], held["r2"]) == (1, None, None)
+
+
+def test_a_group_keeps_its_number_where_half_its_songs_stay() -> None:
+    old = np.array([0, 0, 0, 1, 1, 1, -1], np.int32)
+    new = np.array([1, 1, 1, 0, 2, 2, 2], np.int32)
+
+    ids = match_cluster_ids(old, new, np.array([7, 9], np.int32), n_clusters=3, next_id=12)
+
+    assert ids.tolist() == [12, 7, 9]
+
+
+def test_few_songs_make_few_groups() -> None:
+    assert [default_n_clusters(n) for n in (0, 1, 60, 1_000, 10_000, 10_000_000)] == [1, 1, 3, 50, 200, 400]
+
+
+def test_groups_of_many_songs_are_moved_on_from_where_they_lay(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
+    monkeypatch.setattr(module, "SAMPLE_SIZE", 500)
+    monkeypatch.setattr(module, "SAMPLE_PER_CLUSTER", 1)
+    before = fit_clusters(points, n_clusters=8, seed=7)
+
+    after = fit_clusters(points, n_clusters=8, seed=7, start_labels=before.labels)
+
+    assert after.inertia < before.inertia
+    assert (after.labels == before.labels).mean() > 0.9
+
+
+def test_too_few_groups_to_start_from_are_found_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
+    monkeypatch.setattr(module, "SAMPLE_SIZE", 500)
+    monkeypatch.setattr(module, "SAMPLE_PER_CLUSTER", 1)
+    anew = fit_clusters(points, n_clusters=8, seed=7)
+
+    found = fit_clusters(points, n_clusters=8, seed=7, start_labels=np.zeros(3_000, dtype=np.int32))
+
+    np.testing.assert_array_equal(found.labels, anew.labels)
+
+
+def test_rare_songs_among_many_equal_ones_have_their_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.zeros((2_000, 3), dtype=np.float32)
+    # Every fourth song, at which k-means++ looks first, is like all others.
+    points[1:21:4] = 10 * np.eye(5, 3, dtype=np.float32) + 1
+    monkeypatch.setattr(module, "SAMPLE_SIZE", 1_999)
+    monkeypatch.setattr(module, "SAMPLE_PER_CLUSTER", 1)
+
+    found = fit_clusters(points, n_clusters=4, seed=7)
+
+    assert found.n_clusters == 4
+
+
+def test_centres_are_means_and_a_group_of_nobody_lies_at_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = np.array([[1, 2], [3, 4], [10, 0]], dtype=np.float32)
+    monkeypatch.setattr(module, "BLOCK_POINTS", 2)
+
+    means, sizes = cluster_means(points, np.array([0, 0, 2], dtype=np.int32), 3)
+
+    assert means.tolist() == [[2, 3], [0, 0], [10, 0]]
+    assert sizes.tolist() == [2, 0, 1]

@@ -1,0 +1,222 @@
+"""How many groups: the likelihood by hand, stability against scikit-learn, worlds whose number is known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.metrics import adjusted_rand_score
+
+from recommender.engine.clustering import n_clusters
+from recommender.engine.clustering.n_clusters import (
+    ClusterCountScore,
+    HoldoutPlays,
+    adjusted_rand_index,
+    apply_selection_rule,
+    choose_n_clusters,
+    log_likelihoods,
+    measure_stability,
+    n_clusters_grid,
+)
+
+
+def rows(*values: list[float]) -> csr_array:
+    return csr_array(np.array(values, dtype=np.float32))
+
+
+def planted(
+    groups: int, *, listeners: int = 200, noise: float = 0.25
+) -> tuple[NDArray[np.float32], HoldoutPlays]:
+    """480 songs in so many groups, and listeners who keep to one of them in nine plays of ten."""
+    draws = np.random.default_rng(groups)
+    labels = np.arange(480) % groups
+    points = (3 * np.eye(groups, 24)[labels] + draws.normal(0, noise, (480, 24))).astype(np.float32)
+    shares = np.full((listeners, groups), 0.1 / groups)
+    shares[np.arange(listeners), draws.integers(0, groups, listeners)] += 0.9
+    chances = shares[:, labels] / np.bincount(labels)[labels]
+    chances /= chances.sum(axis=1, keepdims=True)
+    order = np.array([draws.choice(480, 30, replace=False, p=each) for each in chances])
+    before, after = np.zeros((listeners, 480), np.float32), np.zeros((listeners, 480), np.float32)
+    np.put_along_axis(before, order[:, :24], 1, axis=1)
+    np.put_along_axis(after, order[:, 24:], 1, axis=1)
+    return points, HoldoutPlays(csr_array(before), csr_array(before), csr_array(after), before.sum(axis=0))
+
+
+def scored(k: int, behind: float, stable: float | None = 0.9, silhouette: float = 0.1) -> ClusterCountScore:
+    return ClusterCountScore(k, -5 - behind, behind, 0.02 if behind else 0.0, silhouette, stable)
+
+
+def test_the_likelihood_is_that_reckoned_by_hand() -> None:
+    later = HoldoutPlays(
+        recent=rows([3, 0, 1, 0]), played_before=rows([1, 0, 1, 0]), played_after=rows([0, 1, 0, 1]),
+        listeners=np.array([2.5, 0.5, 3.5, 1.5]),
+    )  # fmt: skip
+    labels = np.array([0, 0, 1, 1], dtype=np.int32)
+
+    found = log_likelihoods(labels, 2, later)
+
+    # Weights 3, 1, 4, 2, so that 4 of 10 are the first group's: shares (.75 + .4) / 2 and (.25 + .6) / 2.
+    # Of each group one song is left, which is drawn for sure.
+    assert found.tolist() == pytest.approx([(math.log(0.575) + math.log(0.425)) / 2])
+
+
+def test_within_a_group_the_songs_not_heard_share_its_chance_by_who_has_played_them() -> None:
+    later = HoldoutPlays(
+        recent=rows([1, 0, 0]), played_before=rows([1, 0, 0]), played_after=rows([0, 0, 1]),
+        listeners=np.array([9.0, 0.5, 2.5]),
+    )  # fmt: skip
+
+    found = log_likelihoods(np.zeros(3, dtype=np.int32), 1, later)
+
+    assert found.tolist() == pytest.approx([math.log(3 / 4)])
+
+
+def test_a_group_of_which_all_was_heard_leaves_its_chance_to_the_others() -> None:
+    later = HoldoutPlays(
+        recent=rows([5, 1, 0]), played_before=rows([1, 0, 0]), played_after=rows([0, 1, 0]),
+        listeners=np.array([1.0, 1.0, 1.0]),
+    )  # fmt: skip
+
+    found = log_likelihoods(np.array([0, 1, 1], dtype=np.int32), 2, later)
+
+    assert found.tolist() == pytest.approx([math.log(1 / 2)])
+
+
+def test_skips_count_against_a_group() -> None:
+    labels = np.array([0, 0, 1, 1], dtype=np.int32)
+    known = {"recent": rows([2, 0, 2, 0]), "heard": rows([1, 0, 1, 0]), "played": rows([0, 1, 0, 0])}
+
+    found = [
+        log_likelihoods(labels, 2, HoldoutPlays(**known, listeners=np.ones(4), skips=skips))[0]
+        for skips in (None, rows([0, 0, 0, 2]))
+    ]
+
+    assert found == pytest.approx([math.log(0.5), math.log(0.75)])
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 30])
+def test_two_groupings_agree_as_scikit_learn_says(k: int) -> None:
+    draws = np.random.default_rng(k)
+    one = draws.integers(0, k, 200)
+    other = np.where(draws.random(200) < 0.7, one, draws.integers(0, k, 200))
+
+    assert adjusted_rand_index(one, other) == pytest.approx(adjusted_rand_score(one, other))
+
+
+@pytest.mark.parametrize("groups", [4, 8, 11])
+def test_as_many_groups_are_chosen_as_were_planted(groups: int) -> None:
+    points, later = planted(groups)
+
+    choice = choose_n_clusters(points, later, default=24, seed=7)
+
+    best = min(choice.scores, key=lambda one: one.behind)
+    assert choice.n_clusters == groups
+    assert best.n_clusters == groups
+    assert best.stability is not None
+    assert best.stability >= 0.6
+    assert choice.rule.startswith(f"What 200 listeners played afterwards is likeliest with {groups}")
+
+
+def test_where_all_like_all_one_number_is_as_good_as_another_and_the_smallest_is_taken() -> None:
+    points, later = planted(8)
+    draws = np.random.default_rng(0)
+    plays = (draws.random((200, 480)) < 0.08).astype(np.float32)
+    later = HoldoutPlays(
+        csr_array(plays), csr_array(plays), csr_array((draws.random((200, 480)) < 0.05) * (1 - plays)),
+        plays.sum(axis=0),
+    )  # fmt: skip
+
+    choice = choose_n_clusters(points, later, default=24, seed=7)
+
+    assert choice.n_clusters == 2
+
+
+def test_the_same_input_gives_the_same_choice_and_json_can_hold_it() -> None:
+    points, later = planted(8)
+
+    one, other = (choose_n_clusters(points, later, default=24, seed=7) for _ in range(2))
+
+    assert one == other
+    facts = json.loads(json.dumps(one.facts(), allow_nan=False))
+    assert facts["n_clusters"] == 8
+    assert (facts["listeners"], facts["songs"]) == (200, 480)
+    assert [score["n_clusters"] for score in facts["scores"]] == [2, 3, 4, 6, 8, 11, 15, 24]
+
+
+def test_of_many_songs_a_sample_finds_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, later = planted(8)
+    monkeypatch.setattr(n_clusters, "SAMPLE_SIZE", 300)
+
+    choice = choose_n_clusters(points, later, default=24, seed=7)
+
+    assert (choice.n_clusters, choice.songs) == (8, 300)
+
+
+def test_the_grid_ends_at_64_at_the_root_of_half_the_songs_and_at_the_different_ones() -> None:
+    points = np.random.default_rng(0).normal(size=(9_000, 2)).astype(np.float32)
+    few = points[:5].repeat(200, axis=0)
+
+    assert n_clusters_grid(points, 190) == [2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 190]
+    assert n_clusters_grid(points[:200], 10) == [2, 3, 4, 6, 8, 10]
+    assert n_clusters_grid(few, 50) == [2, 3, 4, 5]
+    assert n_clusters_grid(points[:1], 1) == [1]
+
+
+def test_groups_that_stand_apart_are_stable_and_a_cloud_cut_in_many_is_not() -> None:
+    points, _ = planted(8)
+    cloud = np.random.default_rng(3).normal(size=(400, 12)).astype(np.float32)
+
+    assert measure_stability(points, 8, 7) >= 0.8
+    assert measure_stability(cloud, 20, 7) < 0.3
+
+
+def test_a_smaller_number_within_a_standard_error_is_taken_and_one_beyond_it_is_not() -> None:
+    scores = [scored(4, 0.03), scored(8, 0.01), scored(16, 0.0)]
+
+    number, rule = apply_selection_rule(scores, 20, 100)
+
+    assert number == 8
+    assert rule == (
+        "The smallest number within a standard error of 16, with which what 100 listeners played afterwards "
+        "is likeliest."
+    )
+
+
+def test_of_numbers_as_near_one_that_is_stable_is_taken() -> None:
+    number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.7)], 20, 100)
+
+    assert number == 16
+    assert rule.endswith("Others as near are not stable (below 0.6).")
+
+
+def test_where_none_is_stable_the_likelihood_decides_and_says_so() -> None:
+    number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.5)], 20, 100)
+
+    assert number == 8
+    assert rule.endswith("None as near is stable (below 0.6).")
+
+
+def test_few_listeners_leave_it_to_the_silhouette_of_stable_numbers_or_to_the_catalogue() -> None:
+    scores = [scored(4, 0.0, 0.7, 0.3), scored(8, 0.0, 0.8, 0.4), scored(16, 0.0, 0.5, 0.9)]
+    shaky = [scored(4, 0.0, 0.5), scored(8, 0.0, 0.4)]
+
+    clear, unclear = apply_selection_rule(scores, 20, 29), apply_selection_rule(shaky, 20, 29)
+
+    assert clear[0] == 8
+    assert unclear[0] == 20
+    assert unclear[1] == (
+        "Only 29 listeners have played something new afterwards (at least 30 are needed), and no number is "
+        "stable: as many as the catalogue asks for."
+    )
+
+
+def test_few_listeners_are_not_asked_for_a_likelihood() -> None:
+    points, later = planted(8, listeners=20)
+
+    choice = choose_n_clusters(points, later, default=24, seed=7)
+
+    assert choice.n_clusters == 8
+    assert {one.likelihood for one in choice.scores} == {None}
+    assert all(one.stability is not None for one in choice.scores)

@@ -1,0 +1,82 @@
+"""Last week's groups carried on."""
+
+import numpy as np
+import pytest
+
+from recommender.engine.clustering.kmeans import fit_clusters
+from recommender.engine.clustering.warm_start import UNASSIGNED, warm_start_clusters
+
+
+def blobs(seed: int, blur: float = 0.3, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    middles = random.normal(0, 1, (6, 8))
+    truth = random.integers(0, 6, n)
+    return (middles[truth] + random.normal(0, blur, (n, 8))).astype(np.float32), truth.astype(np.int32)
+
+
+def test_the_same_songs_stay_where_they_were() -> None:
+    points, _ = blobs(1)
+    labels = fit_clusters(points, n_clusters=6, seed=7).labels
+
+    carried = warm_start_clusters(points, labels, 6)
+
+    assert carried.labels.tolist() == labels.tolist()
+
+
+def test_a_week_that_shook_every_song_a_little_moves_few_of_them() -> None:
+    points, _ = blobs(2, blur=0.8)
+    labels = fit_clusters(points, n_clusters=6, seed=7).labels
+    shaken = points + np.random.default_rng(3).normal(0, 0.3, points.shape).astype(np.float32)
+
+    carried = warm_start_clusters(shaken, labels, 6)
+    cold = fit_clusters(shaken, n_clusters=6, seed=7)
+
+    assert (carried.labels == labels).mean() >= 0.95
+    assert carried.inertia <= 1.05 * cold.inertia
+
+
+def test_a_turned_space_moves_nobody() -> None:
+    points, _ = blobs(4)
+    labels = fit_clusters(points, n_clusters=6, seed=7).labels
+    turn, _ = np.linalg.qr(np.random.default_rng(5).normal(0, 1, (8, 8)))
+
+    carried = warm_start_clusters((points @ turn).astype(np.float32), labels, 6)
+
+    assert carried.labels.tolist() == labels.tolist()
+
+
+def test_a_new_song_joins_the_nearest_group_and_a_misplaced_one_leaves() -> None:
+    points, truth = blobs(6, blur=0.1)
+    before = truth.copy()
+    before[0] = UNASSIGNED
+    before[1] = (truth[1] + 1) % 6
+
+    carried = warm_start_clusters(points, before, 6)
+
+    assert carried.labels.tolist() == truth.tolist()
+
+
+def test_a_group_whose_songs_are_gone_stays_empty() -> None:
+    points, truth = blobs(7, blur=0.1)
+    kept = truth != 2
+
+    carried = warm_start_clusters(points[kept], truth[kept], 6)
+
+    assert carried.n_clusters == 6
+    assert (carried.labels == truth[kept]).all()
+
+
+def test_without_a_known_song_there_is_nothing_to_carry_on() -> None:
+    points, _ = blobs(8, n=5)
+
+    with pytest.raises(ValueError, match="left to carry"):
+        warm_start_clusters(points, np.full(5, UNASSIGNED), 6)
+
+
+def test_the_same_input_gives_the_same_groups() -> None:
+    points, truth = blobs(9, blur=0.9)
+
+    one, other = warm_start_clusters(points, truth, 6), warm_start_clusters(points, truth, 6)
+
+    assert one.labels.tolist() == other.labels.tolist()
+    assert one.inertia == other.inertia

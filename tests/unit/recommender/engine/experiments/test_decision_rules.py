@@ -1,0 +1,178 @@
+"""The verdict on a test: which of the rules applies first, and at which number it turns."""
+
+import json
+import math
+
+import pytest
+
+from recommender.engine.experiments.decision_rules import (
+    AllocationCheck,
+    DecisionOutcome,
+    ExperimentEvidence,
+    GuardrailDifference,
+    apply_decision_rules,
+    format_evidence_ratio,
+)
+
+FAIR = AllocationCheck("Arms", 500, 500, 0.5)
+CROOKED = AllocationCheck("Arms", 600, 400, 0.5)
+WORSE = GuardrailDifference("Engagement", -0.3, -0.5, -0.1, challengers=30, champions=30)
+
+
+def refresh(**numbers: object) -> ExperimentEvidence:
+    usual = {"days": 6, "wins": 20, "losses": 20, "listeners": 25, "z": 0.0, "gate": True}
+    return ExperimentEvidence("refresh", **{**usual, **numbers})  # type: ignore[arg-type]
+
+
+def change(**numbers: object) -> ExperimentEvidence:
+    usual = {"days": 21, "wins": 120, "losses": 70, "late_wins": 5, "late_losses": 5, "listeners": 60}
+    return ExperimentEvidence("change", **{**usual, **numbers})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (refresh(days=5), DecisionOutcome.WAITING),
+        (refresh(days=6), DecisionOutcome.PROMOTE),
+        (refresh(z=-0.839), DecisionOutcome.PROMOTE),
+        (refresh(z=-0.841), DecisionOutcome.REJECT),
+        (refresh(z=-math.inf), DecisionOutcome.REJECT),
+        (refresh(listeners=19, z=-2.0), DecisionOutcome.WAITING),
+        (refresh(listeners=20, z=-2.0), DecisionOutcome.REJECT),
+        (refresh(wins=14, losses=15, z=-2.0), DecisionOutcome.WAITING),
+        (refresh(wins=15, losses=15, z=-2.0), DecisionOutcome.REJECT),
+        (refresh(days=13, wins=0, losses=0, listeners=0), DecisionOutcome.WAITING),
+        (refresh(days=14, wins=0, losses=0, listeners=0), DecisionOutcome.PROMOTE),
+        (refresh(days=14, wins=0, losses=0, listeners=0, gate=None), DecisionOutcome.PROMOTE),
+        (refresh(days=14, wins=0, losses=0, listeners=0, gate=False), DecisionOutcome.REJECT),
+        (refresh(days=14, gate=False), DecisionOutcome.PROMOTE),
+    ],
+)
+def test_a_refresh_is_promoted_unless_it_is_worse(
+    evidence: ExperimentEvidence, outcome: DecisionOutcome
+) -> None:
+    assert apply_decision_rules(evidence).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (change(), DecisionOutcome.PROMOTE),
+        (change(days=20), DecisionOutcome.WAITING),
+        (change(late_wins=4, late_losses=5), DecisionOutcome.WAITING),
+        (change(wins=100, losses=90), DecisionOutcome.WAITING),
+        (change(days=59, wins=100, losses=90), DecisionOutcome.WAITING),
+        (change(days=60, wins=100, losses=90), DecisionOutcome.INCONCLUSIVE),
+        (change(days=60), DecisionOutcome.PROMOTE),
+        (change(days=3, wins=70, losses=120), DecisionOutcome.REJECT),
+        (change(days=0, wins=0, losses=0), DecisionOutcome.WAITING),
+    ],
+)
+def test_a_change_must_win(evidence: ExperimentEvidence, outcome: DecisionOutcome) -> None:
+    assert apply_decision_rules(evidence).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "outcome"),
+    [
+        (70, 120, DecisionOutcome.ROLLBACK),
+        (90, 100, DecisionOutcome.WAITING),
+        (120, 70, DecisionOutcome.WAITING),
+        (0, 0, DecisionOutcome.WAITING),
+    ],
+)
+def test_the_anchor_comes_back_where_the_champion_loses(
+    wins: int, losses: int, outcome: DecisionOutcome
+) -> None:
+    assert (
+        apply_decision_rules(ExperimentEvidence("anchor", days=3, wins=wins, losses=losses)).outcome
+        == outcome
+    )
+
+
+def test_equals_that_differ_are_a_fault() -> None:
+    assert (
+        apply_decision_rules(ExperimentEvidence("equals", days=3, wins=120, losses=70)).outcome
+        == DecisionOutcome.INVALID
+    )
+    assert (
+        apply_decision_rules(ExperimentEvidence("equals", days=3, wins=9, losses=11)).outcome
+        == DecisionOutcome.WAITING
+    )
+    assert (
+        apply_decision_rules(ExperimentEvidence("equals", days=60, wins=90, losses=95)).outcome
+        == DecisionOutcome.INCONCLUSIVE
+    )
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"coins": (FAIR, CROOKED)}, {"leaked": 1}, {"crossed": 0.011}],
+    ids=["coin", "leak", "crossover"],
+)
+@pytest.mark.parametrize("evidence", [refresh, change])
+def test_what_can_not_be_trusted_is_neither_promoted_nor_rolled_back(evidence, fault) -> None:  # type: ignore[no-untyped-def]
+    found = apply_decision_rules(evidence(**fault, hard_failure="It breaks.", guardrails=(WORSE,)))
+
+    assert found.outcome == DecisionOutcome.INVALID
+
+
+def test_fair_coins_and_few_crossovers_are_let_pass() -> None:
+    assert (
+        apply_decision_rules(refresh(coins=(FAIR, AllocationCheck("None", 0, 0, 0.3)), crossed=0.01)).outcome
+        == DecisionOutcome.PROMOTE
+    )
+
+
+def test_a_hard_failure_rolls_back_at_once() -> None:
+    found = apply_decision_rules(refresh(days=0, hard_failure="12 % of its answers are errors."))
+
+    assert found.outcome == DecisionOutcome.ROLLBACK
+    assert found.reason == "12 % of its answers are errors."
+
+
+@pytest.mark.parametrize(
+    ("rail", "days", "outcome"),
+    [
+        (WORSE, 7, DecisionOutcome.ROLLBACK),
+        (WORSE, 6, DecisionOutcome.PROMOTE),
+        (
+            GuardrailDifference("Engagement", -0.3, -0.5, -0.1, challengers=29, champions=30),
+            7,
+            DecisionOutcome.PROMOTE,
+        ),
+        (
+            GuardrailDifference("Engagement", -0.3, -0.7, 0.1, challengers=30, champions=30),
+            7,
+            DecisionOutcome.PROMOTE,
+        ),
+    ],
+)
+def test_a_deterioration_that_is_sure_rolls_back(
+    rail: GuardrailDifference, days: int, outcome: DecisionOutcome
+) -> None:
+    assert apply_decision_rules(refresh(days=days, guardrails=(rail,))).outcome == outcome
+
+
+def test_a_verdict_is_the_same_when_its_evidence_was_stored() -> None:
+    evidence = change(coins=(FAIR,), guardrails=(WORSE,), days=5)
+
+    stored = ExperimentEvidence.from_json(json.loads(json.dumps(evidence.as_json())))
+
+    assert stored == evidence
+    assert apply_decision_rules(stored) == apply_decision_rules(evidence)
+
+
+def test_numbers_of_a_verdict_fit_into_json() -> None:
+    found = apply_decision_rules(refresh(z=math.inf))
+
+    assert json.loads(json.dumps(found.numbers, allow_nan=False))["z"] == 1e9
+
+
+@pytest.mark.parametrize(
+    ("odds", "told"),
+    [(9.24, "9.2 : 1"), (1, "1.0 : 1"), (1 / 14.8, "1 : 15"), (1 / 3.8, "1 : 3.8"), (20_512, "20,512 : 1"),
+     (1.83e12, "over 1,000,000 : 1"), (1e-9, "1 : over 1,000,000")],
+)  # fmt: skip
+def test_odds_are_told_as_people_say_them(odds: float, told: str) -> None:
+    assert format_evidence_ratio(math.log(odds)) == told

@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from recommender.engine.data import Catalogue, Profiles, TrainingSet
+from recommender.engine.mix.fit import fit_mix
+from recommender.engine.mix.model import MixModel, find_candidates, score_songs
+from recommender.engine.mix.scoring import top_places
+
+SONGS = 1_500
+STYLES = 15
+
+
+@pytest.fixture(scope="module")
+def training() -> TrainingSet:
+    draw = np.random.default_rng(4)
+    styles, tastes = np.arange(SONGS) % STYLES, draw.integers(0, STYLES, 300)
+    chance = np.where(tastes[:, None] == styles[None, :], 0.3, 0.002)
+    plays = (draw.random((300, SONGS)) < chance) * draw.integers(1, 9, (300, SONGS))
+    catalogue = Catalogue(
+        ids=np.arange(SONGS, dtype=np.int64),
+        artists=[f"Artist {song % 200}" for song in range(SONGS)],
+        albums=[""] * SONGS,
+        songwriters=[""] * SONGS,
+        genres=[f"style {style}" for style in styles],
+        release_years=np.full(SONGS, np.nan),
+        durations=np.full(SONGS, np.nan),
+        audio={"tempo": styles + draw.random(SONGS)},
+        available=np.arange(SONGS) % 100 != 7,
+    )
+    genres = [f"style {style}" for style in tastes]
+    return TrainingSet(catalogue, csr_array(plays.astype(np.float32)), genres=genres)
+
+
+@pytest.fixture(scope="module")
+def mix(training: TrainingSet) -> MixModel:
+    return fit_mix(training)
+
+
+def listener(training: TrainingSet, row: int) -> Profiles:
+    assert training.genres is not None
+    return Profiles(training.plays[[row]], genres=[training.genres[row]])
+
+
+@pytest.mark.parametrize("row", range(0, 300, 37))
+def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: MixModel, row: int) -> None:
+    profile = listener(training, row)
+    dense = mix.scores(profile)[0]
+
+    found = find_candidates(mix, profile, budget=200)
+
+    np.testing.assert_allclose(found.scores, dense[found.songs], rtol=1e-3, atol=1e-4)
+
+
+def test_a_budget_of_the_whole_catalogue_gives_the_dense_ranking(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    profile = listener(training, 3)
+
+    found = find_candidates(mix, profile, n=50, budget=SONGS)
+
+    assert found.songs.tolist() == mix.recommend(profile, 50)[0].tolist()
+
+
+def test_an_eighth_of_the_songs_holds_nearly_all_of_the_best(training: TrainingSet, mix: MixModel) -> None:
+    profiles = [listener(training, row) for row in range(40)]
+
+    shared = [
+        len(set(find_candidates(mix, profile, n=20, budget=180).songs) & set(mix.recommend(profile, 20)[0]))
+        for profile in profiles
+    ]
+
+    assert np.mean(shared) > 19
+
+
+def test_nothing_heard_excluded_or_unavailable_is_a_candidate(training: TrainingSet, mix: MixModel) -> None:
+    excluded = np.zeros((1, SONGS), dtype=np.float32)
+    excluded[0, :200] = 1
+    profile = replace(listener(training, 8), excluded=csr_array(excluded))
+
+    songs = find_candidates(mix, profile, n=SONGS).songs
+
+    assert not set(songs) & set(profile.plays.indices)
+    assert songs.min() >= 200
+    assert mix.components.available[songs].all()
+
+
+def test_a_small_budget_grows_until_there_are_as_many_as_asked(training: TrainingSet, mix: MixModel) -> None:
+    found = find_candidates(mix, listener(training, 1), n=1_300, budget=40)
+
+    assert len(found.songs) == len(set(found.songs.tolist())) == 1_300
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_without_a_history_the_candidates_are_of_the_favourite_genre(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    profile = Profiles(csr_array((1, SONGS), dtype=np.float32), genres=["style 4"])
+
+    found = find_candidates(mix, profile, n=20, budget=200)
+
+    assert (found.songs % STYLES == 4).all()
+    np.testing.assert_allclose(found.scores, mix.scores(profile)[0][found.songs], rtol=1e-3)
+
+
+def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> None:
+    profile = listener(training, 5)
+    songs = np.setdiff1d(np.arange(60), profile.plays.indices).astype(np.int32)
+
+    found = score_songs(mix, profile, songs)
+
+    np.testing.assert_allclose(found, mix.scores(profile)[0][songs], rtol=1e-3, atol=1e-4)
+
+
+def test_a_listener_of_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
+    profile = Profiles(csr_array(np.ones((1, SONGS), dtype=np.float32)))
+
+    found = find_candidates(mix, profile)
+
+    assert len(found.songs) == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 40, 99, 100, 120])
+def test_the_best_are_in_order_and_of_equals_the_first_comes_first(n: int) -> None:
+    scores = np.random.default_rng(n).integers(0, 9, 100).astype(np.float32)
+
+    places = top_places(scores, n).tolist()
+
+    assert places == sorted(range(100), key=lambda place: (-scores[place], place))[:n]

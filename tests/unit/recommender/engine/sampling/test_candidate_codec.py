@@ -1,0 +1,70 @@
+"""Candidates as bytes: the same again, or refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recommender.engine.sampling.candidate_codec import (
+    CandidateArrays,
+    CandidateListDamaged,
+    decode_candidates,
+    encode_candidates,
+)
+
+SHELF = CandidateArrays(
+    songs=np.array([33100, 7]), values=np.array([1.0, -0.25], np.float32),
+    clusters=np.array([3, -1], np.int32),
+    artists=np.array([1, 2], np.int32), flags=np.array([1, 2], np.uint8), affinities={3: 0.5, 9: 0.25},
+)  # fmt: skip
+
+
+def test_what_is_packed_is_unpacked_the_same() -> None:
+    again = decode_candidates(encode_candidates(SHELF))
+
+    for name in ("songs", "values", "clusters", "artists", "flags"):
+        assert getattr(again, name).tolist() == getattr(SHELF, name).tolist()
+    assert again.affinities == {3: 0.5, 9: 0.25}
+    assert again.format == 2
+
+
+def test_a_shelf_of_the_first_format_stays_one() -> None:
+    again = decode_candidates(encode_candidates(replace(SHELF, format=1)))
+
+    assert again.format == 1
+    assert again.songs.tolist() == [33100, 7]
+
+
+def test_an_empty_shelf_is_one_too() -> None:
+    songs, values, clusters, artists, flags = (np.empty(0, kind) for kind in ("i8", "f4", "i4", "i4", "u1"))
+    nothing = CandidateArrays(songs, values, clusters, artists, flags, {})
+
+    assert decode_candidates(encode_candidates(nothing)).songs.tolist() == []
+
+
+def test_a_changed_byte_anywhere_is_damage() -> None:
+    packed = encode_candidates(SHELF)
+
+    for place in range(len(packed)):
+        damaged = bytearray(packed)
+        damaged[place] ^= 0x10
+        with pytest.raises(CandidateListDamaged):
+            decode_candidates(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"x" * 12, encode_candidates(SHELF)[:-1], encode_candidates(SHELF) + b"x"]
+)
+def test_too_few_or_too_many_bytes_are_damage(packed: bytes) -> None:
+    with pytest.raises(CandidateListDamaged):
+        decode_candidates(packed)
+
+
+def test_four_hundred_songs_take_ten_kilobytes_at_most() -> None:
+    number = 400
+    shelf = CandidateArrays(
+        np.arange(number), np.zeros(number, np.float32), np.zeros(number, np.int32),
+        np.zeros(number, np.int32), np.zeros(number, np.uint8), dict.fromkeys(range(100), 0.01),
+    )  # fmt: skip
+
+    assert len(encode_candidates(shelf)) <= 10_000

@@ -1,0 +1,154 @@
+"""Two models' songs in one list: exact probabilities, fair turns, and no song twice."""
+
+import math
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from recommender.engine.sampling.interleaving import InterleavedPick, challenger_picks_first, interleave
+from recommender.engine.sampling.sampler import CandidatePool, draw_picks
+
+
+def pool(seed: int, songs: range = range(60), clusters: int = 6, artists: int = 25) -> CandidatePool:
+    random = np.random.default_rng(seed)
+    ids = random.permutation(np.array(songs, dtype=np.int64))
+    return CandidatePool(
+        songs=ids,
+        values=np.sort(random.normal(0, 1, len(ids)))[::-1],
+        clusters=random.integers(0, clusters, len(ids)),
+        artists=ids % artists,
+        affinities=random.dirichlet(np.ones(clusters)),
+    )
+
+
+def interleaved(
+    n: int = 20, seed: str = "s", temperature: float = 0.3, **asked: object
+) -> list[InterleavedPick]:
+    return interleave(pool(1), pool(2, range(20, 80)), n=n, temperature=temperature, seed=seed, **asked)  # type: ignore[arg-type]
+
+
+def expected(
+    of: CandidatePool, before: list[InterleavedPick], artists: dict[int, int], song: int, temperature: float
+) -> float:
+    """The draw's formula, written out: offers after everything that may not appear is gone."""
+    placed = {place.song for place in before}
+    played = Counter(artists[place.song] for place in before)
+    heads: dict[int, int] = {}
+    for index in np.lexsort((np.arange(len(of.songs)), -of.values)).tolist():
+        if of.songs[index] in placed or played[of.artists[index]] >= 2:
+            continue
+        heads.setdefault(int(of.clusters[index]), index)
+    even = math.exp(-temperature) / len(set(of.clusters.tolist()))
+    below = temperature if temperature <= 0.1 else max(0.1, temperature - 0.1)
+    weights = {
+        cluster: (of.affinities[cluster] + even)
+        * math.exp(of.values[index] / (temperature if of.values[index] >= 0 else below))
+        for cluster, index in heads.items()
+    }
+    own = [cluster for cluster, index in heads.items() if of.songs[index] == song]
+    if not own:
+        return 0.0
+    return float(0.98 * weights[own[0]] / sum(weights.values()) + 0.02 / len(weights))
+
+
+def test_both_models_probabilities_are_the_draws_formula_at_every_place() -> None:
+    champion, challenger = pool(1), pool(2, range(20, 80))
+    artists = {song: song % 25 for song in range(80)}
+
+    for number in range(20):
+        places = interleave(champion, challenger, n=20, temperature=0.3, seed=f"list {number}")
+
+        for at, place in enumerate(places):
+            before = places[:at]
+            ours = expected(champion, before, artists, place.song, 0.3)
+            theirs = expected(challenger, before, artists, place.song, 0.3)
+            assert place.p_champion == pytest.approx(ours)
+            assert place.p_challenger == pytest.approx(theirs)
+
+
+def test_songs_come_as_often_as_their_probability_says() -> None:
+    lists = [interleaved(2, seed=f"list {number}") for number in range(4_000)]
+    firsts = [places[0] for places in lists if not places[0].by_challenger]
+    chances = {place.song: place.p_champion for place in firsts}
+
+    counts = Counter(place.song for place in firsts)
+
+    for song, p in chances.items():
+        error = 4 * math.sqrt(p * (1 - p) / len(firsts))
+        assert counts[song] / len(firsts) == pytest.approx(p, abs=error)
+
+
+def test_each_round_has_a_place_of_each_model_and_a_fair_coin_says_whose_is_first() -> None:
+    lists = [interleaved(seed=f"list {number}") for number in range(200)]
+
+    firsts = [place.by_challenger for places in lists for place in places[::2]]
+    seconds = [place.by_challenger for places in lists for place in places[1::2]]
+
+    assert firsts == [not team for team in seconds]
+    assert sum(firsts) / len(firsts) == pytest.approx(0.5, abs=0.04)
+
+
+def test_no_song_comes_twice_and_no_artist_three_times() -> None:
+    for number in range(100):
+        places = interleaved(40, seed=f"list {number}")
+
+        assert len({place.song for place in places}) == len(places)
+        assert max(Counter(place.song % 25 for place in places).values()) <= 2
+
+
+def test_a_list_of_forty_begins_with_the_list_of_twenty() -> None:
+    first = interleaved(20)
+
+    assert interleaved(40)[:20] == first
+    assert first + interleaved(20, placed=first) == interleaved(40)
+
+
+def test_a_model_against_itself_has_equal_probabilities() -> None:
+    places = interleave(pool(1), pool(1), n=20, temperature=0.1, seed="s")
+
+    assert all(place.p_champion == pytest.approx(place.p_challenger) for place in places)
+
+
+def test_at_temperature_0_each_model_places_its_best_song_that_is_left() -> None:
+    same = interleave(pool(1), pool(1), n=20, temperature=0, seed="s")
+
+    alone = draw_picks(pool(1), n=20, temperature=0, seed="s")
+    assert [place.song for place in same] == [int(pool(1).songs[pick.index]) for pick in alone]
+    assert {place.propensity for place in same} == {1.0}
+
+
+def test_a_model_without_songs_leaves_its_places_to_the_other() -> None:
+    few = pool(2, range(20, 23))
+
+    places = interleave(pool(1), few, n=20, temperature=0.3, seed="s")
+
+    assert len(places) == 20
+    assert sum(place.by_challenger for place in places) <= 3
+
+
+def test_two_empty_pools_make_an_empty_list() -> None:
+    nothing = pool(1, range(0))
+
+    assert interleave(nothing, nothing, n=20, temperature=0.3, seed="s") == []
+
+
+def test_another_process_makes_the_same_list() -> None:
+    program = (
+        "from tests.unit.recommender.engine.test_interleaving import interleaved\n"
+        "print([(place.song, place.by_challenger, place.p_champion.hex()) for place in interleaved()])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    ours = [(place.song, place.by_challenger, place.p_champion.hex()) for place in interleaved()]
+    assert done.stdout.strip() == str(ours)
+
+
+def test_the_coin_of_a_round_is_the_seeds() -> None:
+    assert [challenger_picks_first("s", number) for number in range(6)] == [
+        challenger_picks_first("s", number) for number in range(6)
+    ]
+    assert {challenger_picks_first(f"{number}", 0) for number in range(20)} == {True, False}

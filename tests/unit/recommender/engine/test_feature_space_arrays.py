@@ -1,0 +1,48 @@
+"""A feature space, taken apart and put together again."""
+
+import numpy as np
+
+from recommender.engine.data import Catalogue
+from recommender.engine.features import fit_features, space_from_arrays, space_to_arrays
+
+
+def catalogue(n: int = 40) -> Catalogue:
+    random = np.random.default_rng(1)
+    return Catalogue(
+        ids=np.arange(n, dtype=np.int64), artists=[f"Ärtist {place % 7}" for place in range(n)],
+        albums=[f"Album {place % 5}" for place in range(n)], songwriters=["\ud800 Writer"] * n,
+        genres=["rock", "hip hop, ジャズ"] * (n // 2), release_years=np.full(n, 1999.0),
+        durations=random.uniform(100, 400, n), audio={"energy": random.random(n)},
+        available=np.ones(n, dtype=np.bool_),
+    )  # fmt: skip
+
+
+def test_a_space_that_was_packed_places_songs_as_before() -> None:
+    songs = catalogue()
+    space = fit_features(songs, seed=7)
+
+    again = space_from_arrays(space_to_arrays(space))
+
+    assert again is not None
+    assert (again.tokens, again.names, again.length) == (space.tokens, space.names, space.length)
+    assert np.array_equal(again.transform(songs), space.transform(songs))
+
+
+def test_what_is_packed_holds_no_objects() -> None:
+    arrays = space_to_arrays(fit_features(catalogue(), seed=7))
+
+    assert not any(array.dtype.hasobject for array in arrays.values())
+    assert all(name.startswith("space_") for name in arrays)
+
+
+def test_a_space_of_no_words_comes_back() -> None:
+    space = fit_features(catalogue(0), seed=7)
+
+    again = space_from_arrays(space_to_arrays(space))
+
+    assert again is not None
+    assert again.tokens == []
+
+
+def test_arrays_without_a_space_hold_none() -> None:
+    assert space_from_arrays({"labels": np.zeros(3)}) is None

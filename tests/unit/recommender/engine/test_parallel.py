@@ -1,0 +1,92 @@
+"""Two threads at work: who did what leaves no trace."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from threadpoolctl import threadpool_info
+
+from recommender.engine.parallel import submit_inline, two_workers
+
+MIX = """
+import hashlib, numpy as np
+from scipy.sparse import csr_array
+from recommender.engine.data import Catalogue, TrainingSet
+from recommender.engine.mix.fit import fit_mix
+draw = np.random.default_rng(1)
+unknown = np.full(600, np.nan)
+catalogue = Catalogue(
+    np.arange(600), [f"Artist {n % 90}" for n in range(600)], [""] * 600, [""] * 600,
+    [f"style {n % 8}" for n in range(600)], unknown, unknown, {}, np.ones(600, dtype=bool),
+)
+plays = csr_array((draw.random((400, 600)) < 0.05).astype(np.float32))
+arrays = fit_mix(TrainingSet(catalogue, plays)).arrays()
+print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest())
+"""
+
+
+def squares(numbers: range) -> list[Callable[[], int]]:
+    return [partial(pow, number, 2) for number in numbers]
+
+
+def test_results_come_in_the_order_of_the_pieces() -> None:
+    with two_workers() as begin:
+        first, second = begin(squares(range(50))), begin(squares(range(50, 60)))
+        found = [second(), first()]
+
+    assert found == [[n * n for n in range(50, 60)], [n * n for n in range(50)]]
+    assert submit_inline(squares(range(3)))() == [0, 1, 4]
+
+
+def test_who_asks_for_a_piece_that_waits_does_it() -> None:
+    is_free, has_begun = threading.Event(), threading.Event()
+
+    def held_up() -> str:
+        has_begun.set()
+        assert is_free.wait(60)
+        return threading.current_thread().name
+
+    with two_workers() as begin:
+        long, short = begin([held_up]), begin([lambda: threading.current_thread().name])
+        assert has_begun.wait(60)
+        asked = short()
+        is_free.set()
+        other = long()
+
+    assert asked == [threading.current_thread().name]
+    assert other != asked
+
+
+def test_an_error_of_either_thread_comes_to_who_asks() -> None:
+    def fails() -> int:
+        raise ZeroDivisionError("nothing to divide by")
+
+    with two_workers() as begin:
+        found = begin([fails, *squares(range(3))])
+
+        with pytest.raises(ZeroDivisionError, match="nothing to divide by"):
+            found()
+
+
+def test_a_piece_s_arithmetic_is_on_one_thread() -> None:
+    with two_workers():
+        widths = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    assert widths == {1}
+
+
+def test_a_model_is_the_same_to_the_last_bit_with_one_thread_and_with_four() -> None:
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", MIX], capture_output=True, text=True, check=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": width, "OMP_NUM_THREADS": width},
+        ).stdout
+        for width in ("1", "4")
+    ]  # fmt: skip
+
+    assert len(found[0]) == 65
+    assert found[0] == found[1]
