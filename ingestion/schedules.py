@@ -59,7 +59,7 @@ CLEANUP_TIME: Final = ("3", "30")
 def sync_timetable(scheduled_time: time, time_zone: str) -> None:
     """Make the daily entry, or move it where `SCHEDULED_TIME` says, unless a person has moved it."""
     wanted = f"{scheduled_time:%H:%M} {time_zone}"
-    crontab = _first_or_new(
+    crontab = find_or_create_schedule(
         CrontabSchedule, minute=str(scheduled_time.minute), hour=str(scheduled_time.hour), day_of_week="*",
         day_of_month="*", month_of_year="*", timezone=time_zone,
     )  # fmt: skip
@@ -211,7 +211,7 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
 
 def _create_fixed_entries(time_zone: str) -> None:
     """Make the entries that nobody needs to move, unless they are there."""
-    every = _first_or_new(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
+    every = find_or_create_schedule(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
     for name, task, about in MINUTELY_ENTRIES:
         PeriodicTask.objects.get_or_create(
             name=name,
@@ -221,7 +221,7 @@ def _create_fixed_entries(time_zone: str) -> None:
             },
         )  # fmt: skip
     hour, minute = CLEANUP_TIME
-    daily = _first_or_new(
+    daily = find_or_create_schedule(
         CrontabSchedule, minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*",
         timezone=time_zone,
     )  # fmt: skip
@@ -234,8 +234,8 @@ def _create_fixed_entries(time_zone: str) -> None:
     )  # fmt: skip
 
 
-def _first_or_new(schedule: Any, **fields: Any) -> Any:
-    """Nothing keeps a person from making the same schedule twice, which `get_or_create` refuses to see."""
+def find_or_create_schedule(schedule: Any, **fields: Any) -> Any:
+    """The first schedule with these fields: `get_or_create` fails if a person has made it twice."""
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 

@@ -1,4 +1,8 @@
-"""Celery tasks: doors that call one function each."""
+"""Celery tasks of the ingestion; each calls one function of the domain.
+
+A task's `name` is stored in Beat's tables and in messages that wait in the broker: it stays when the function
+is renamed.
+"""
 
 import logging
 from threading import Thread
@@ -17,7 +21,7 @@ from ingestion.services import delete_expired_rows, ingest_now, run_watchdog
 logger = logging.getLogger(__name__)
 
 
-@shared_task(ignore_result=True)
+@shared_task(name="ingestion.tasks.ingest_due", ignore_result=True)
 def ingest_due() -> int | None:
     """Run the slot that is due, if one is."""
     run = run_due_slot(
@@ -26,9 +30,9 @@ def ingest_due() -> int | None:
     return run.pk if run else None
 
 
-@shared_task
-def ingest_by_hand() -> str:
-    """Run once now, as asked for in the admin."""
+@shared_task(name="ingestion.tasks.ingest_by_hand")
+def ingest_on_request() -> str:
+    """Run one ingestion now, as requested in the admin."""
     try:
         run = ingest_now(trigger=IngestionRun.Trigger.ADMIN)
     except AlreadyRunning as busy:
@@ -36,31 +40,31 @@ def ingest_by_hand() -> str:
     return run.summary or run.error
 
 
-@shared_task(ignore_result=True)
-def pulse() -> None:
-    """Say that a worker is there and takes tasks."""
+@shared_task(name="ingestion.tasks.pulse", ignore_result=True)
+def record_worker_heartbeat() -> None:
+    """Record that a worker is alive and takes tasks."""
     record_heartbeat(Heartbeat.Part.WORKER, timezone.now())
 
 
-@shared_task(ignore_result=True)
-def watch() -> None:
-    """Look after the service, unless somebody did a moment ago."""
+@shared_task(name="ingestion.tasks.watch", ignore_result=True)
+def check_health() -> None:
+    """Run the watchdog, unless another process has just run it."""
     now = timezone.now()
-    # Here is a worker, also where this comes before the first `pulse`.
+    # A worker runs this task, even if it comes before the first heartbeat task.
     record_heartbeat(Heartbeat.Part.WORKER, now)
     run_watchdog(now)
 
 
-@shared_task
-def forget_old() -> dict[str, int]:
-    """Delete what was kept long enough."""
+@shared_task(name="ingestion.tasks.forget_old")
+def delete_expired() -> dict[str, int]:
+    """Delete rows older than their retention time; returns how many by table."""
     return delete_expired_rows(timezone.now())
 
 
-def start_by_hand() -> Thread | None:
-    """Start a run without waiting for it: by a worker where there is Redis, else in this process."""
+def start_ingestion() -> Thread | None:
+    """Start an ingestion without waiting for it: in a worker if Redis is configured, else in a thread."""
     if settings.REDIS_URL:
-        ingest_by_hand.delay()
+        ingest_on_request.delay()
         return None
     thread = Thread(target=_ingest_in_thread, name="ingest_by_hand")
     thread.start()
@@ -69,7 +73,7 @@ def start_by_hand() -> Thread | None:
 
 def _ingest_in_thread() -> None:
     try:
-        ingest_by_hand()
+        ingest_on_request()
     except Exception:
         logger.exception("run_broke trigger=admin")
     finally:

@@ -1,18 +1,26 @@
-"""When the recommender works: entries in the timetable, which a person may move or switch off."""
+"""Beat entries of the recommender, which a person may move or disable in the admin."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-# It looks for what an ingestion or a promotion has left behind, and finds nothing to do at other times.
+from ingestion.schedules import find_or_create_schedule
+
+# Candidate lists become stale after an ingestion, a promotion or feedback; at other times this finds nothing.
 CANDIDATES_EVERY_MINUTES: Final = 15  # minutes
 DAY: Final = 86_400  # seconds
 
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """One line of the timetable; `day` "*": every day, "0": Sundays; `zone` "": the site's."""
+    """One Beat entry.
+
+    Attributes:
+        name: of the stored row: entries of older installations are found by it.
+        day: "*": every day, "0": Sundays.
+        zone: time zone; "": the site's.
+    """
 
     name: str
     task: str
@@ -25,35 +33,37 @@ class ScheduleEntry:
 CRONTAB_ENTRIES: Final = (
     ScheduleEntry(
         "Judge the tests between models every day", "recommender.tasks.look_daily",
-        "Closes lists, counts engagement, judges the tests and watches engagement, cohesion and feed.", 5,
+        "Counts engagement, judges the experiments and checks engagement, cohesion and audio features.", 5,
     ),
     ScheduleEntry(
         "Learn a new model every week", "recommender.tasks.learn_weekly",
-        "Learns from what is new, passes the gates and tests the new model against the champion.", 4, "0",
+        "Trains on new data, validates the version and tests it against the champion.", 4, "0",
     ),
     ScheduleEntry(
         "Look for drift every week", "recommender.tasks.check_drift",
-        "Compares the week that is over with those before; learns from scratch where the world has moved.",
-        # The weeks that are compared end in UTC: east of it Monday morning is still their Sunday.
+        "Compares last week with the eight weeks before; runs a full retrain if listening or songs drifted.",
+        # The compared weeks end in UTC: east of it, early Monday is still their Sunday.
         6, "1", "UTC",
     ),
 )  # fmt: skip
 
 
 def sync_timetable(time_zone: str = "UTC") -> None:
-    """Make the entries, unless they are there."""
-    every = _first_or_new(IntervalSchedule, every=CANDIDATES_EVERY_MINUTES, period=IntervalSchedule.MINUTES)
+    """Create the entries that do not exist yet."""
+    every = find_or_create_schedule(
+        IntervalSchedule, every=CANDIDATES_EVERY_MINUTES, period=IntervalSchedule.MINUTES
+    )
     PeriodicTask.objects.get_or_create(
         name="Prepare shelves for active listeners",
         defaults={
             "task": "recommender.tasks.prepare_shelves", "interval": every,
             "expire_seconds": CANDIDATES_EVERY_MINUTES * 60,
-            "description": "Makes a new shelf for each active listener whose shelf is older than their "
-            "newest listening, their newest feedback or the model.",
+            "description": "Generates candidate lists for active listeners whose list is older than their "
+            "newest listening, their newest feedback or the champion.",
         },
     )  # fmt: skip
     for entry in CRONTAB_ENTRIES:
-        at = _first_or_new(
+        at = find_or_create_schedule(
             CrontabSchedule, minute="0", hour=str(entry.hour), day_of_week=entry.day, day_of_month="*",
             month_of_year="*", timezone=entry.zone or time_zone,
         )  # fmt: skip
@@ -63,8 +73,3 @@ def sync_timetable(time_zone: str = "UTC") -> None:
                 "task": entry.task, "crontab": at, "expire_seconds": DAY, "description": entry.description,
             },
         )  # fmt: skip
-
-
-def _first_or_new(schedule: Any, **fields: Any) -> Any:
-    """Nothing keeps a person from making the same schedule twice, which `get_or_create` refuses to see."""
-    return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)

@@ -1,4 +1,8 @@
-"""Celery tasks: doors that call one function each."""
+"""Celery tasks of the recommender; each calls one function of the domain.
+
+A task's `name` is stored in Beat's tables and in messages that wait in the broker: it stays when the function
+is renamed.
+"""
 
 from celery import shared_task
 from django.conf import settings
@@ -11,16 +15,16 @@ from recommender.serving import candidate_cache
 from recommender.training.train import AlreadyTraining
 
 
-@shared_task(ignore_result=True)
-def prepare_shelves() -> int:
-    """Make a shelf for every active listener who has none, or a stale one; how many were made."""
+@shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
+def prepare_candidate_lists() -> int:
+    """Generate candidate lists for active listeners whose list is missing or stale; returns how many."""
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
     return candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
 
 
-@shared_task
-def retrain_by_hand() -> str:
-    """Train once now, as asked for in the admin."""
+@shared_task(name="recommender.tasks.retrain_by_hand")
+def train_on_request() -> str:
+    """Train one version now, as requested in the admin."""
     try:
         run = retrain_now(trigger=TrainingRun.Trigger.ADMIN)
     except AlreadyTraining as busy:
@@ -28,26 +32,26 @@ def retrain_by_hand() -> str:
     return run.summary or run.error
 
 
-@shared_task
-def learn_weekly() -> str:
-    """Learn from what is new, pass the gates and be tested."""
+@shared_task(name="recommender.tasks.learn_weekly")
+def train_weekly() -> str:
+    """Train on new data, validate the version and propose an experiment."""
     try:
         return run_cycle_now(trigger=TrainingRun.Trigger.SCHEDULE).sentence
     except AlreadyTraining as busy:
         return str(busy)
 
 
-@shared_task
-def look_daily() -> str:
-    """Judge the tests, count engagement, and watch what may be unwell."""
+@shared_task(name="recommender.tasks.look_daily")
+def review_daily() -> str:
+    """Count engagement, judge the experiments and check engagement, cohesion and audio features."""
     judged = run_daily_review_now()
-    said = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
-    return " ".join(said) or "Nothing is tested."
+    reasons = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
+    return " ".join(reasons) or "No experiment is running."
 
 
-@shared_task
-def check_drift() -> str:
-    """Look at the week that is over, and learn from scratch where the world has moved."""
+@shared_task(name="recommender.tasks.check_drift")
+def check_drift_weekly() -> str:
+    """Report last week's drift; run a full retrain if it is due."""
     reports, is_due = check_drift_now()
     if not is_due:
         return f"{len(reports)} reports, {sum(report.alarm for report in reports)} alarms."

@@ -24,7 +24,7 @@ from ingestion.admin.base import (
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
-from ingestion.tasks import start_by_hand
+from ingestion.tasks import start_ingestion
 
 
 class ResourceReportInline(TabularInline):
@@ -87,7 +87,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     @action(description="Run now", permissions=["run"], icon="play_arrow")
     @confirm_first("Run now", "The source is read once, as every day: what is new or changed is taken in.")
     def run_now(self, request: HttpRequest) -> HttpResponse:
-        start_by_hand()
+        start_ingestion()
         messages.info(
             request, "A run was started. It appears here within a few seconds; reload to follow it."
         )

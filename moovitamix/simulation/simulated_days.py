@@ -76,14 +76,14 @@ def run_daily_tasks(
         day: its midnight.
         after_look: what is done once the tests were judged.
     """
-    _run_at(clock, day, 2.5, storage, tasks.prepare_shelves)
+    _run_at(clock, day, 2.5, storage, tasks.prepare_candidate_lists)
     if day.weekday() == SUNDAY:
-        _run_at(clock, day, 4, storage, tasks.learn_weekly)
-    _run_at(clock, day, 5, storage, tasks.look_daily)
+        _run_at(clock, day, 4, storage, tasks.train_weekly)
+    _run_at(clock, day, 5, storage, tasks.review_daily)
     _run_at(clock, day, 5.5, storage, after_review)
     if day.weekday() == MONDAY:
-        _run_at(clock, day, 6, storage, tasks.check_drift)
-    _run_at(clock, day, 6.5, storage, tasks.prepare_shelves)
+        _run_at(clock, day, 6, storage, tasks.check_drift_weekly)
+    _run_at(clock, day, 6.5, storage, tasks.prepare_candidate_lists)
 
 
 def run_logging_errors(work: Callable[[], object]) -> None:

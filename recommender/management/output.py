@@ -23,7 +23,7 @@ class TerminalProgress(TrainingProgress):
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
-    def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+    def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
         logger.info("stage training=%s name=%r", run.pk, name)
         if not sys.stderr.isatty():
             return

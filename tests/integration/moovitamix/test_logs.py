@@ -69,7 +69,7 @@ def test_each_line_of_a_task_names_it_in_the_worker_and_in_its_pool(sqlite_proje
     )  # fmt: skip
     said = wait_for_line(worker, "ready.")
     task = sqlite_project.shell(
-        "from ingestion.tasks import ingest_by_hand; print(ingest_by_hand.delay().id)"
+        "from ingestion.tasks import ingest_on_request; print(ingest_on_request.delay().id)"
     )
     said += wait_for_line(worker, "succeeded in")
     worker.send_signal(signal.SIGTERM)

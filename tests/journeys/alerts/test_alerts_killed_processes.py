@@ -35,9 +35,9 @@ names = ["ingestion.tasks.pulse", "ingestion.tasks.watch"]
 PeriodicTask.objects.filter(task__in=names).update(interval=second)
 """
 EIGHT_LOOKS = """
-from ingestion.tasks import watch
+from ingestion.tasks import check_health
 for _ in range(8):
-    watch.delay()
+    check_health.delay()
 """
 TICK_ONCE = """
 from threading import Event
@@ -242,7 +242,7 @@ def test_a_web_process_looks_too_unless_it_is_told_not_to(sqlite_project: Projec
     ).stdout.strip()
 
     looked = sqlite_project.shell(TICK_ONCE)
-    sqlite_project.shell("from ingestion.tasks import watch; watch()")
+    sqlite_project.shell("from ingestion.tasks import check_health; check_health()")
     command = json.loads(sqlite_project.manage("watchdog", "--json").stdout)
 
     assert (with_it, without) == ("['watchdog']", "[]")

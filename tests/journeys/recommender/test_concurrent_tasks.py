@@ -51,7 +51,7 @@ def test_of_a_person_and_the_loop_one_decides(told: Told) -> None:
 
     outcome = (judged["said"], judged["tests"][0][1], judged["roles"]["2026w45.1"])
     assert outcome in (
-        (["NotDecidable", "done"], "promote", "champion"),
+        (["ExperimentNotAllowed", "done"], "promote", "champion"),
         (["done", "done"], "reject", "retired"),
     )
     assert (judged["final"], judged["decisions"], judged["chained"]) == (1, 1, True)
@@ -75,7 +75,7 @@ def test_promotions_by_several_processes_leave_one_champion_and_a_whole_ledger(t
 def test_two_rollbacks_of_one_champion_withdraw_no_other(told: Told) -> None:
     rolled_back = told["roll_back"]
 
-    assert rolled_back["said"] == ["Busy", "done"]
+    assert rolled_back["said"] == ["ChampionChanged", "done"]
     assert rolled_back["roles"] == {
         "2026w43.1": "retired", "2026w44.1": "champion", "2026w45.1": "withdrawn"
     }  # fmt: skip

@@ -216,9 +216,9 @@ def close_lists() -> dict[str, Any]:
         experiments.make_ingestion_run(START + 2 * DAY)
 
     def closing(barrier: Any) -> None:
-        synchronize_after(interleaving_scores, "_heard_by", barrier)
+        synchronize_after(interleaving_scores, "_read_listener_events", barrier)
         interleaving_scores.close_due_lists(START + 3 * DAY)
-        synchronize_after(engagement, "_outcomes", barrier)
+        synchronize_after(engagement, "_attribute_lists", barrier)
         engagement.update_engagement(START + 3 * DAY)
 
     def found() -> dict[str, Any]:
@@ -288,7 +288,7 @@ def learn() -> dict[str, Any]:
 
     def deed(barrier: Any) -> None:
         wait_at_barrier(barrier)
-        tasks.learn_weekly()
+        tasks.train_weekly()
 
     run_in_process(made)
     return {"said": run_at_once(deed, deed), **run_in_process(read_cycles)}
@@ -302,7 +302,7 @@ def drift() -> dict[str, Any]:
         retraining.check_drift_now()
         wait_at_barrier(barrier)
         setattr(tasks, "check_drift_now", lambda: ([], True))  # noqa: B010
-        tasks.check_drift()
+        tasks.check_drift_weekly()
 
     def found() -> dict[str, Any]:
         return {

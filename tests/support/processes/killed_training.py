@@ -40,11 +40,12 @@ from tests.support.builders.small_world import fill_tables, small_world
 RECOMMENDED_AT = datetime(2026, 12, 1, 12, tzinfo=UTC)
 KILL_POINTS = (
     "stage: reading songs", "stage: reading sessions and feedback", "stage: learning from the past",
-    "after basis_of", "stage: measuring on the latest week", "after measure",
-    "stage: learning from everything", "after learnt", "after hear", "after groups_of",
-    "stage: writing the artifact", "before fsync 1", "after fsync 9", "before rename", "after rename",
-    "after INSERT INTO recommender_modelversion", "after INSERT INTO recommender_cluster", "after finish",
-    "after retrain", "after pass_through", "after INSERT INTO recommender_experiment", "after challenge",
+    "after build_warm_start", "stage: measuring on the latest week", "after evaluate_on_latest_week",
+    "stage: learning from everything", "after fit_final_model", "after apply_votes",
+    "after summarize_clusters", "stage: writing the artifact", "before fsync 1", "after fsync 9",
+    "before rename", "after rename", "after INSERT INTO recommender_modelversion",
+    "after INSERT INTO recommender_cluster", "after finish_job", "after retrain", "after run_gates",
+    "after INSERT INTO recommender_experiment", "after make_challenger",
 )  # fmt: skip
 
 
@@ -85,13 +86,20 @@ def retrain_until(point: str) -> None:
         kill_if_chosen(f"stage: {name}")
 
     train._TrainingJob._begin_stage = told  # type: ignore[method-assign, assignment]
-    for name in ("basis_of", "measure", "learnt", "hear", "groups_of", "finish"):
+    for name in (
+        "build_warm_start",
+        "evaluate_on_latest_week",
+        "fit_final_model",
+        "apply_votes",
+        "summarize_clusters",
+        "finish_job",
+    ):
         add_kill_points(train, name)
     add_kill_points(os, "fsync", label="fsync")
     add_kill_points(Path, "rename")
     add_kill_points(retraining, "retrain")
-    add_kill_points(validation, "pass_through")
-    add_kill_points(registry, "challenge")
+    add_kill_points(validation, "run_gates")
+    add_kill_points(registry, "make_challenger")
     with connection.execute_wrapper(kill_after_statement):
         retraining.run_cycle_now(trigger="schedule")
 

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
 from ingestion.pipeline.quality_gate import QualityLimits
-from ingestion.tasks import start_by_hand
+from ingestion.tasks import start_ingestion
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.builders.source_rows import make_session, make_track
 from tests.support.servers.list_source import ListSource
@@ -165,7 +165,7 @@ def test_a_link_that_is_followed_starts_nothing_and_a_button_does(
 @pytest.mark.django_db(transaction=True)
 def test_run_now_works_in_the_web_process_where_there_is_no_broker(serve: Serve, tmp_path: Path) -> None:
     with override_settings(REDIS_URL="", BASE_URL=serve(), STAGING_DIR=tmp_path):
-        thread = start_by_hand()
+        thread = start_ingestion()
         assert thread is not None
         thread.join(30)
 

@@ -15,8 +15,7 @@ from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.watchdog import WatchdogResult, run_checks
 from ingestion.schedules import run_scheduler, sync_timetable
 from ingestion.services import run_watchdog
-from ingestion.tasks import forget_old, pulse
-from ingestion.tasks import watch as watch_task
+from ingestion.tasks import check_health, delete_expired, record_worker_heartbeat
 from moovitamix.celery import app
 from tests.support.builders.finished_runs import make_finished_run
 
@@ -146,22 +145,22 @@ def test_the_timetable_has_an_entry_for_each_task_of_operation_made_once() -> No
 
     assert set(entries) <= set(app.tasks)
     assert PeriodicTask.objects.filter(task__startswith="ingestion.").count() == 5
-    for task in (pulse, watch_task):
+    for task in (record_worker_heartbeat, check_health):
         assert str(entries[task.name].interval) == "every minute"
         assert entries[task.name].expire_seconds == 60
-    assert (entries[forget_old.name].crontab.hour, entries[forget_old.name].crontab.minute) == ("3", "30")
-    assert str(entries[forget_old.name].crontab.timezone) == "Europe/Paris"
+    cleanup = entries[delete_expired.name].crontab
+    assert (cleanup.hour, cleanup.minute, str(cleanup.timezone)) == ("3", "30", "Europe/Paris")
 
 
 def test_the_tasks_leave_signs_of_life() -> None:
-    pulse()
+    record_worker_heartbeat()
     alone = set(latest_heartbeats())
 
-    watch_task()
+    check_health()
 
     assert alone == {"worker"}
     assert set(latest_heartbeats()) == {"worker", "watchdog"}
-    assert forget_old()["runs"] == 0
+    assert delete_expired()["runs"] == 0
 
 
 @pytest.mark.django_db(transaction=True)

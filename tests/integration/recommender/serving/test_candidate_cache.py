@@ -242,7 +242,7 @@ def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None
     schedules.sync_timetable()
 
     entry = PeriodicTask.objects.get(name__startswith="Prepare shelves")
-    assert entry.task == tasks.prepare_shelves.name
+    assert entry.task == tasks.prepare_candidate_lists.name
     assert (entry.interval.every, entry.interval.period) == (15, "minutes")
 
 
@@ -253,7 +253,7 @@ def test_the_task_and_the_command_prepare_what_is_due(
     event = events.FeedbackEvent("a", LISTENER, 90577, Feedback.Kind.LIKE)
     events.record_events([event], received_at=datetime.now(UTC))
 
-    by_the_task = tasks.prepare_shelves()
+    by_the_task = tasks.prepare_candidate_lists()
     call_command("prepareshelves")
     call_command("prepareshelves", "--all", "--json")
 

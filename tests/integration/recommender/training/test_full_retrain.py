@@ -149,7 +149,7 @@ def test_a_full_training_that_breaks_while_it_chooses_leaves_all_as_it_was(
     def broken(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 9 GB")
 
-    monkeypatch.setattr(evaluation, "with_chosen_k", broken)
+    monkeypatch.setattr(evaluation, "with_chosen_n_clusters", broken)
     before = champion()
 
     with pytest.raises(MemoryError):

@@ -64,7 +64,7 @@ class Stages(TrainingProgress):
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+    def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
         self.names.append(name)
 
 
@@ -154,7 +154,7 @@ def test_two_trainings_at_once_the_second_says_who_runs(tmp_path: Path) -> None:
     told: list[str] = []
 
     class Second(TrainingProgress):
-        def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+        def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
             if not told:
                 with pytest.raises(AlreadyTraining) as busy:
                     retrain(order(tmp_path))
@@ -190,7 +190,7 @@ def test_whatever_breaks_in_any_stage_what_was_before_stays(tmp_path: Path, stag
     assert first is not None
 
     class Breaks(TrainingProgress):
-        def stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
+        def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
             if name == stage:
                 raise RuntimeError("power cut")
 
@@ -356,7 +356,7 @@ def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
         seen.append(block.nbytes)
         raise EngineError("Enough.")
 
-    monkeypatch.setattr(train, "learnt", slow)
+    monkeypatch.setattr(train, "fit_final_model", slow)
     before = psutil.Process().memory_info().rss
 
     run = retrain(order(tmp_path))
@@ -374,7 +374,7 @@ def test_what_the_engine_refuses_is_told_with_its_reason(
     def refuse(*_: object) -> None:
         raise EngineError("These songs can't be told apart.")
 
-    monkeypatch.setattr(train, "learnt", refuse)
+    monkeypatch.setattr(train, "fit_final_model", refuse)
 
     run = retrain(order(tmp_path))
 
