@@ -1,4 +1,4 @@
-"""What the source holds: songs, listeners and their listening."""
+"""The imported catalogue: songs, listeners and their listening history."""
 
 from typing import ClassVar
 
@@ -7,14 +7,19 @@ from django.db.models import Q
 
 from ingestion.source.schemas import Resource
 
-RESOURCES = [(resource.value, resource.value.replace("_", " ")) for resource in Resource]
+# The public API and the tables call listeners "users"; people read this name.
+RESOURCES = [
+    (Resource.SONGS.value, "songs"),
+    (Resource.USERS.value, "listeners"),
+    (Resource.LISTENING_HISTORY.value, "listening sessions"),
+]
 
 
 class Mirrored(models.Model):
-    """A row that mirrors one of the source's.
+    """A row imported from the source.
 
-    A run never deletes: a row that two successful runs did not see is unavailable from then on, and
-    comes back when the source sends it again.
+    A run never deletes rows: one that two successful runs did not receive becomes unavailable, and becomes
+    available again when the source sends it again.
     """
 
     created_at = models.DateTimeField("created at the source")
@@ -22,13 +27,13 @@ class Mirrored(models.Model):
     missing_since = models.ForeignKey(
         "ingestion.IngestionRun", models.SET_NULL, null=True, blank=True, editable=False, related_name="+",
         db_index=False,
-        help_text="The first successful run that did not see this row any more.",
+        help_text="First successful run in which the source no longer sent this row.",
     )  # fmt: skip
     unavailable_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         abstract = True
-        # Partial: nearly every row is there, and pays nothing.
+        # Partial: nearly all rows are available, and cost nothing in these indexes.
         indexes: ClassVar = [
             models.Index(
                 fields=["missing_since"], name="%(class)s_missing", condition=Q(missing_since__isnull=False)
@@ -42,15 +47,17 @@ class Mirrored(models.Model):
 
 
 class Song(Mirrored):
-    id = models.BigIntegerField(primary_key=True, help_text="The source's id.")
+    id = models.BigIntegerField("ID", primary_key=True, help_text="ID given by the source.")
     name = models.TextField()
     artist = models.TextField()
     songwriters = models.TextField(blank=True)
     duration = models.DurationField()
-    genres = models.TextField(blank=True, help_text="As sent; several are separated by commas.")
+    genres = models.TextField(blank=True, help_text="As the source sent them, separated by commas.")
     album = models.TextField(blank=True)
     audio_features = models.JSONField(
-        null=True, blank=True, help_text="By Spotify's names: 0 to 1, loudness in dB, tempo in BPM."
+        null=True,
+        blank=True,
+        help_text="Spotify's feature names: values from 0 to 1, except loudness (dB) and tempo (BPM).",
     )
     release_year = models.SmallIntegerField(null=True, blank=True)
 
@@ -63,12 +70,12 @@ class Song(Mirrored):
 
 
 class Listener(Mirrored):
-    id = models.BigIntegerField(primary_key=True, help_text="The source's id.")
+    id = models.BigIntegerField("ID", primary_key=True, help_text="ID given by the source.")
     first_name = models.TextField(blank=True)
     last_name = models.TextField(blank=True)
     email = models.TextField(blank=True)
     gender = models.TextField(blank=True)
-    favorite_genres = models.TextField(blank=True, help_text="As sent; several are separated by commas.")
+    favorite_genres = models.TextField(blank=True, help_text="As the source sent them, separated by commas.")
 
     class Meta(Mirrored.Meta):
         db_table = "users"
@@ -78,21 +85,24 @@ class Listener(Mirrored):
         ]
 
     def __str__(self) -> str:
-        # No name: this text ends up in logs and error pages.
+        # Without the name: this text appears in logs and error pages.
         return f"Listener {self.pk}"
 
 
 class ListeningHistory(Mirrored):
     """One listening session; the source gives no time per song."""
 
-    user = models.ForeignKey(Listener, models.PROTECT, related_name="histories", db_index=False)
-    items = models.JSONField(help_text="Song ids, in the source's order.")
+    user = models.ForeignKey(
+        Listener, models.PROTECT, verbose_name="listener", related_name="histories", db_index=False
+    )
+    items = models.JSONField("songs", help_text="Song IDs in the order the source sent them.")
 
     class Meta(Mirrored.Meta):
         db_table = "listening_history"
         ordering: ClassVar = ["id"]
+        verbose_name = "listening session"
         verbose_name_plural = "listening history"
-        # The source gives these rows no id: this pair is what names them.
+        # The source gives sessions no ID: this pair identifies one.
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["user", "created_at"], name="listening_history_user_created_at")
         ]

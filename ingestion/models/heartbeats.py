@@ -1,4 +1,4 @@
-"""Which part of the service was last seen alive, and what its tasks cost."""
+"""Heartbeats of the service's processes, and the CPU time and memory of Celery tasks."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """When a part of the service last did its round."""
+    """The last heartbeat of one part of the service, such as Celery Beat or the watchdog."""
 
     class Part(models.TextChoices):
         BEAT = "beat", "Celery Beat"
@@ -15,10 +15,10 @@ class Heartbeat(models.Model):
         SCHEDULER = "scheduler", "start-pipeline"
 
     part = models.CharField(max_length=20, choices=Part.choices, unique=True)
-    at = models.DateTimeField()
+    at = models.DateTimeField("last heartbeat")
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
-    since = models.DateTimeField(help_text="When this process did its first round.")
+    since = models.DateTimeField(help_text="When this process sent its first heartbeat.")
     facts = models.JSONField(default=dict, blank=True)
 
     class Meta:
@@ -30,7 +30,7 @@ class Heartbeat(models.Model):
 
 
 class TaskUsage(models.Model):
-    """What one background task took."""
+    """CPU time and peak memory of one finished Celery task."""
 
     task = models.CharField(max_length=100)
     task_id = models.CharField(max_length=50)
@@ -43,7 +43,8 @@ class TaskUsage(models.Model):
     class Meta:
         db_table = "ingestion_taskuse"
         ordering: ClassVar = ["-id"]
-        verbose_name = "task cost"
+        verbose_name = "task resource use"
+        verbose_name_plural = "task resource use"
 
     def __str__(self) -> str:
         return f"{self.task} at {self.started_at:%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""What is wrong, since when, and who was told."""
+"""Incidents and the notifications sent about them."""
 
 from typing import ClassVar
 
@@ -9,29 +9,37 @@ from ingestion.models.runs import IngestionRun
 
 
 class Incident(models.Model):
-    """One trouble from its first sight to its end: one open row for each key."""
+    """A problem from the moment it is detected until it is resolved; one open row per key."""
 
     class Severity(models.TextChoices):
         WARNING = "warning"
         CRITICAL = "critical"
 
-    key = models.CharField(max_length=120, help_text="What is wrong with what, such as data_stale:songs.")
-    kind = models.CharField(max_length=40, help_text="Which text tells of it.")
+    key = models.CharField(
+        max_length=120, help_text="Kind and subject of the problem, such as data_stale:songs."
+    )
+    kind = models.CharField(max_length=40, help_text="Selects the message text.")
     severity = models.CharField(max_length=8, choices=Severity.choices)
     opened_at = models.DateTimeField("first seen", db_index=True)
     seen_at = models.DateTimeField("last seen")
     count = models.PositiveIntegerField("times seen", default=1)
-    facts = models.JSONField(default=dict, help_text="The numbers that tripped it, as last seen.")
+    facts = models.JSONField(default=dict, help_text="The numbers that triggered it, as last seen.")
     run = models.ForeignKey(
         IngestionRun, models.SET_NULL, null=True, blank=True, related_name="incidents",
-        help_text="The run in which it was last seen.",
+        help_text="Run in which it was last seen.",
     )  # fmt: skip
-    link = models.CharField(max_length=200, blank=True, help_text="Path of the page that shows more.")
+    link = models.CharField(max_length=200, blank=True, help_text="Path of the page with details.")
     told_at = models.DateTimeField(
-        null=True, blank=True, help_text="When somebody was last told that it is there."
+        "last notified",
+        null=True,
+        blank=True,
+        help_text="When a notification about the open incident was last created.",
     )
     end_told_at = models.DateTimeField(
-        null=True, blank=True, help_text="When somebody was told that it ended."
+        "resolution notified",
+        null=True,
+        blank=True,
+        help_text="When the notification that it is resolved was created.",
     )
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.CharField(max_length=150, blank=True)
@@ -40,7 +48,7 @@ class Incident(models.Model):
     resolved_by_run = models.ForeignKey(
         IngestionRun, models.SET_NULL, null=True, blank=True, related_name="resolved_incidents"
     )
-    resolution = models.JSONField(default=dict, blank=True, help_text="The numbers that ended it.")
+    resolution = models.JSONField(default=dict, blank=True, help_text="The numbers that resolved it.")
 
     class Meta:
         ordering: ClassVar = [models.F("resolved_at").desc(nulls_first=True), "-seen_at"]
@@ -68,7 +76,7 @@ class Incident(models.Model):
 
 
 class Notification(models.Model):
-    """One message to one channel; whoever changes `state` from waiting to sending sends it."""
+    """One message to one channel; the process that changes `state` from waiting to sending sends it."""
 
     class Event(models.TextChoices):
         OPENED = "opened"
@@ -84,27 +92,29 @@ class Notification(models.Model):
 
     incident = models.ForeignKey(
         Incident, models.CASCADE, null=True, blank=True, related_name="notifications",
-        help_text="None: a test.",
+        help_text="Empty for a test notification.",
     )  # fmt: skip
     event = models.CharField(max_length=8, choices=Event.choices)
     channel = models.CharField(
         max_length=40, help_text="email, slack, or other-1 for the first of ALERT_URLS."
     )
     subject = models.CharField(max_length=200)
-    content = models.JSONField(help_text="What is told: sentences, numbers, what to do, link.")
+    content = models.JSONField(help_text="The message: sentences, numbers, what to do, link.")
     state = models.CharField(max_length=7, choices=State.choices, default=State.WAITING)
     created_at = models.DateTimeField(db_index=True)
-    due_at = models.DateTimeField(help_text="Not tried before.")
+    due_at = models.DateTimeField(help_text="Earliest time of the next attempt.")
     attempts = models.PositiveIntegerField(default=0)
     claimed_at = models.DateTimeField(null=True, blank=True)
-    claim = models.CharField(max_length=36, blank=True, editable=False, help_text="Names who sends it.")
+    claim = models.CharField(
+        max_length=36, blank=True, editable=False, help_text="ID of the process that sends it."
+    )
     sent_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True, help_text="Why the last attempt failed.")
 
     class Meta:
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [
-            # An incident opens once and ends once: whoever comes second makes no second message.
+            # Two processes may see the same incident open or resolve; only the first may notify.
             models.UniqueConstraint(
                 fields=["incident", "event", "channel"],
                 name="notification_once",

@@ -1,4 +1,4 @@
-"""How each run went, and what it refused."""
+"""Ingestion runs with their reports, rejected rows and anomaly checks."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from ingestion.models.catalogue import RESOURCES
 
 
 class IngestionRun(models.Model):
-    """One run of the ingestion, from the moment it takes the lock."""
+    """One ingestion run; the row is created when the run acquires the lock."""
 
     class Trigger(models.TextChoices):
         COMMAND = "command"
@@ -28,26 +28,32 @@ class IngestionRun(models.Model):
 
     trigger = models.CharField(max_length=8, choices=Trigger.choices)
     slot = models.CharField(
-        max_length=40, blank=True, help_text="The schedule and the day it was due; empty for a run by hand."
+        max_length=40,
+        blank=True,
+        help_text="Schedule and day, such as daily 2026-11-23; empty for a run started by hand.",
     )
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
-    stage = models.CharField(max_length=40, blank=True, help_text="What a running run is doing.")
-    stage_done = models.PositiveBigIntegerField(default=0, help_text="Rows done in this stage.")
-    stage_total = models.PositiveBigIntegerField(default=0, help_text="Rows of this stage; 0: nobody knows.")
+    stage = models.CharField(max_length=40, blank=True, help_text="Current stage of a run in progress.")
+    stage_done = models.PositiveBigIntegerField(default=0, help_text="Rows processed in the current stage.")
+    stage_total = models.PositiveBigIntegerField(
+        default=0, help_text="Rows expected in the current stage; 0 if unknown."
+    )
     stages = models.JSONField(
-        default=list, blank=True, help_text="Each stage's name, start and seconds, in order."
+        default=list, blank=True, help_text="Name, start and duration in seconds of each stage, in order."
     )
     dry_run = models.BooleanField(default=False)
     accept_reset = models.BooleanField(default=False)
     new_catalogue = models.BooleanField(
-        default=False, help_text="The source had another catalogue, which a person accepted."
+        default=False, help_text="The source sent another catalogue and an operator accepted it."
     )
     started_at = models.DateTimeField(db_index=True)
     heartbeat_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    process_started = models.FloatField(help_text="Seconds since 1970; tells a re-used process id apart.")
+    pid = models.PositiveIntegerField("process ID")
+    process_started = models.FloatField(
+        help_text="Start of the process in seconds since 1970; detects a reused process ID."
+    )
 
     received = models.PositiveBigIntegerField(default=0)
     new = models.PositiveBigIntegerField(default=0)
@@ -61,10 +67,10 @@ class IngestionRun(models.Model):
     rows_per_second = models.FloatField(default=0.0)
     error_kind = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
-    summary = models.TextField(blank=True, help_text="What this run did, in a sentence.")
+    summary = models.TextField(blank=True, help_text="What this run did, in one sentence.")
     followed_up_at = models.DateTimeField(
         null=True, blank=True, editable=False,
-        help_text="When its end was held against the runs before, and incidents were opened and resolved.",
+        help_text="When the finished run was checked for anomalies and its incidents were updated.",
     )  # fmt: skip
 
     class Meta:
@@ -86,7 +92,7 @@ class IngestionRun(models.Model):
             models.UniqueConstraint(
                 name="ingestion_run_only_one_running", fields=["status"], condition=Q(status="running")
             ),
-            # Whatever repeats a due day, it runs once; only a dead run's slot may be taken up again.
+            # A schedule may fire twice for one day; only an abandoned run's slot may run again.
             models.UniqueConstraint(
                 name="ingestion_run_slot_once",
                 fields=["slot"],
@@ -102,11 +108,11 @@ class IngestionRun(models.Model):
 
 
 class ResourceReport(models.Model):
-    """What one run read and did for one resource."""
+    """Counts, durations and errors of one resource in one run."""
 
     run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="reports")
     resource = models.CharField(max_length=17, choices=RESOURCES)
-    total = models.PositiveBigIntegerField("total the source claims", default=0)
+    total = models.PositiveBigIntegerField("total reported by the source", default=0)
     pages = models.PositiveIntegerField(default=0)
     requests = models.PositiveIntegerField(default=0)
     retries = models.PositiveIntegerField(default=0)
@@ -118,26 +124,36 @@ class ResourceReport(models.Model):
     rejected = models.PositiveBigIntegerField(default=0)
     duplicates = models.PositiveBigIntegerField(default=0)
     missing = models.PositiveBigIntegerField(
-        default=0, help_text="Rows that were available and that the source did not send."
+        default=0, help_text="Available rows that the source did not send."
     )
-    returned = models.PositiveBigIntegerField(default=0, help_text="Missing rows that were sent again.")
+    returned = models.PositiveBigIntegerField(default=0, help_text="Missing rows that the source sent again.")
     written = models.PositiveBigIntegerField(default=0)
-    shifts = models.PositiveIntegerField(default=0, help_text="Times rows moved while pages were read.")
-    stable = models.BooleanField(default=True, help_text="The last reading saw no row move.")
-    resumed = models.BooleanField(default=False, help_text="Read from the pages a dead run left.")
-    incoherent_times = models.PositiveBigIntegerField(default=0, help_text="Updated before created.")
-    unknown_songs = models.PositiveBigIntegerField(
-        default=0, help_text="Ids inside sessions that name no known song."
+    shifts = models.PositiveIntegerField(
+        default=0, help_text="Times that rows moved between pages during reading."
     )
-    unknown_fields = models.JSONField(default=dict, blank=True, help_text="Field: rows that carry it.")
+    stable = models.BooleanField(default=True, help_text="No row moved during the last pass over the pages.")
+    resumed = models.BooleanField(
+        default=False, help_text="Continued from the staged pages of a run that died."
+    )
+    incoherent_times = models.PositiveBigIntegerField(
+        default=0, help_text="Rows whose updated_at is before created_at."
+    )
+    unknown_songs = models.PositiveBigIntegerField(
+        default=0, help_text="Song IDs in listening sessions that match no song."
+    )
+    unknown_fields = models.JSONField(
+        default=dict, blank=True, help_text="Unknown field names with the number of rows that have them."
+    )
     latency_p50 = models.FloatField("median latency in seconds", null=True, blank=True)
     latency_p95 = models.FloatField("95th percentile of latency in seconds", null=True, blank=True)
     latency_max = models.FloatField("longest latency in seconds", null=True, blank=True)
-    seconds = models.FloatField("seconds of reading and writing", null=True, blank=True)
+    seconds = models.FloatField("seconds spent reading and writing", null=True, blank=True)
     sample = models.JSONField(
-        default=list, blank=True, help_text="Some of the differences that were written: key, field, old, new."
+        default=list, blank=True, help_text="Sample of the changed fields: key, field, old value, new value."
     )
-    errors = models.JSONField(default=dict, blank=True, help_text="Failed attempts by kind.")
+    errors = models.JSONField(
+        default=dict, blank=True, help_text="Number of failed attempts by kind of error."
+    )
 
     class Meta:
         ordering: ClassVar = ["run", "id"]
@@ -156,17 +172,21 @@ class ResourceReport(models.Model):
 
 
 class Rejection(models.Model):
-    """A row that was refused, kept whole with the reason until it can be taken in.
+    """A row that failed validation, stored with the reason so that it can be replayed.
 
-    One open rejection for each distinct row: `run` refused it first, `last_run` last.
+    One open rejection per distinct row: `run` rejected it first, `last_run` last.
     """
 
-    run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="rejections")
-    last_run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="+")
+    run = models.ForeignKey(
+        IngestionRun, models.CASCADE, verbose_name="first rejected in", related_name="rejections"
+    )
+    last_run = models.ForeignKey(
+        IngestionRun, models.CASCADE, verbose_name="last rejected in", related_name="+"
+    )
     resource = models.CharField(max_length=17, choices=RESOURCES)
-    # Text, not jsonb: PostgreSQL's jsonb refuses a NUL or half a surrogate pair, and such rows end up here.
+    # Text: jsonb does not store NUL characters and lone surrogates, which rejected rows may contain.
     payload = models.TextField(help_text="The row as JSON.")
-    fingerprint = models.CharField(max_length=32, editable=False, help_text="blake2b of the payload.")
+    fingerprint = models.CharField(max_length=32, editable=False, help_text="BLAKE2b hash of the payload.")
     field = models.CharField(max_length=100, blank=True)
     reason = models.CharField(max_length=255)
     resolved_at = models.DateTimeField(null=True, blank=True)
@@ -185,25 +205,25 @@ class Rejection(models.Model):
 
 
 class AnomalyCheck(models.Model):
-    """One measure of one run against the runs before it: usual, or how far off."""
+    """One metric of one run compared with its expected range from earlier runs."""
 
     class Verdict(models.TextChoices):
-        LEARNING = "learning", "too few runs to tell"
-        USUAL = "usual"
-        LOW = "low", "lower than usual"
-        HIGH = "high", "higher than usual"
+        LEARNING = "learning", "too few runs to judge"
+        USUAL = "usual", "in the expected range"
+        LOW = "low", "below the expected range"
+        HIGH = "high", "above the expected range"
 
     run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="anomaly_checks")
-    measure = models.CharField(max_length=40, help_text="Such as received or duration.")
+    measure = models.CharField("metric", max_length=40, help_text="Such as received or duration.")
     resource = models.CharField(
-        max_length=17, choices=RESOURCES, blank=True, help_text="Empty: the whole run."
+        max_length=17, choices=RESOURCES, blank=True, help_text="Empty for a metric of the whole run."
     )
     value = models.FloatField()
     median = models.FloatField(null=True, blank=True)
     mad = models.FloatField("median absolute deviation", null=True, blank=True)
-    low = models.FloatField("lower edge", null=True, blank=True)
-    high = models.FloatField("upper edge", null=True, blank=True)
-    n = models.PositiveIntegerField("runs it was held against", default=0)
+    low = models.FloatField("expected minimum", null=True, blank=True)
+    high = models.FloatField("expected maximum", null=True, blank=True)
+    n = models.PositiveIntegerField("runs compared", default=0)
     verdict = models.CharField(max_length=8, choices=Verdict.choices)
 
     class Meta:
@@ -223,12 +243,15 @@ class AnomalyCheck(models.Model):
 
 
 class BaselineReset(models.Model):
-    """A person said: this is the new normal. Runs before `since` are not compared with any more."""
+    """An operator's decision that a metric's expected range is learned anew from the run `since`."""
 
-    measure = models.CharField(max_length=40)
+    measure = models.CharField("metric", max_length=40)
     resource = models.CharField(max_length=17, choices=RESOURCES, blank=True)
     since = models.ForeignKey(
-        IngestionRun, models.CASCADE, related_name="+", help_text="The first usual run."
+        IngestionRun,
+        models.CASCADE,
+        related_name="+",
+        help_text="First run from which the expected range is learned.",
     )
     at = models.DateTimeField()
     by = models.CharField(max_length=150)
@@ -239,4 +262,4 @@ class BaselineReset(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.measure} {self.resource}: new normal since run {self.since_id}"
+        return f"{self.measure} {self.resource}: expected range learned from run {self.since_id}"

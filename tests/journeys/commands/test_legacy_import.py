@@ -53,9 +53,9 @@ def test_a_database_of_the_seed_is_taken_in_and_repaired(project: Project, legac
     # Partial, as any run with so many refused rows.
     assert done.returncode == 2
     assert project.shell(FOUND) == "10 3 2 [1, 2, 3] 0:03:20"
-    assert "listening history: 4 doubled rows were repaired." in done.stdout
+    assert "listening sessions: 4 doubled rows were repaired." in done.stdout
     # Three times the session whose list holds a text.
-    assert "9 listening history: 2 new, 0 changed, 0 unchanged, 3 rejected" in done.stdout
+    assert "9 listening sessions: 2 new, 0 changed, 0 unchanged, 3 rejected" in done.stdout
     assert legacy.read_bytes() == before
 
 

@@ -67,7 +67,7 @@ def test_a_check_says_what_is_usual(slow: AnomalyCheck) -> None:
     )
 
     assert "26.087 to 138" in page
-    assert "higher than usual" in page
+    assert "above the expected range" in page
 
 
 def test_who_may_handle_incidents_says_what_the_new_normal_is(slow: AnomalyCheck) -> None:
