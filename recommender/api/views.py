@@ -220,13 +220,13 @@ class ClusteredSongList(SongList):
 
     filters = (*SONG_FILTERS, CLUSTER_PARAMETER)
 
-    def edition(self) -> CacheValidator | None:
+    def cache_validator(self) -> CacheValidator | None:
         edition = catalogue_validator()
         if edition is None or not self.request.query_params.get("cluster"):
             return edition
         return edition.with_etag_part(_serving_label() or "")
 
-    def filtered(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
+    def filter_songs(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
         songs = super().filter_songs(songs, wanted)
         if wanted["cluster"] is None:
             return songs

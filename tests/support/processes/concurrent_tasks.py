@@ -149,7 +149,7 @@ def make_scored_lists(test: Experiment, wins: int, losses: int) -> None:
 
 
 def judge_together(barrier: Any) -> None:
-    synchronize_after(decisions, "decide", barrier)
+    synchronize_after(decisions, "store_decision", barrier)
     lifecycle.judge_experiments(START + 22 * DAY, accept_version)
 
 

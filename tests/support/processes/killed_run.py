@@ -27,10 +27,10 @@ def main(last: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Doom(IngestionProgress):
-        def stage(self, run: IngestionRun, name: str) -> None:
+        def on_stage(self, run: IngestionRun, name: str) -> None:
             count_down()
 
-        def progress(self, done: int, total: int) -> None:
+        def on_progress(self, done: int, total: int) -> None:
             count_down()
 
     beat_now = JobHeartbeat.send

@@ -250,7 +250,7 @@ def test_a_run_that_breaks_is_followed_up_too(of_settings: Any, monkeypatch: pyt
     def break_down(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingestion.pipeline.ingest.judge", break_down)
+    monkeypatch.setattr("ingestion.pipeline.ingest.check_quality", break_down)
 
     with pytest.raises(KeyboardInterrupt):
         of_settings()

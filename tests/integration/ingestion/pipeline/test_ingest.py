@@ -169,10 +169,10 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing(run: Run, source: Lis
     seen: list[tuple[str, Any, bool]] = []
 
     class Notebook(IngestionProgress):
-        def change(self, resource: Any, change: Any) -> None:
+        def on_change(self, resource: Any, change: Any) -> None:
             seen.append((resource, change.record[:2], change.before is None))
 
-        def missing(self, resource: Any, key: tuple[object, ...]) -> None:
+        def on_missing(self, resource: Any, key: tuple[object, ...]) -> None:
             seen.append((resource, key, False))
 
     dry = run(watch=Notebook(), dry_run=True)

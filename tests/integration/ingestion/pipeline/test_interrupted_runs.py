@@ -23,7 +23,7 @@ def report(run: IngestionRun, resource: str) -> ResourceReport:
 class Interrupted(IngestionProgress):
     """Ends the run when the sessions are to be read."""
 
-    def stage(self, run: IngestionRun, name: str) -> None:
+    def on_stage(self, run: IngestionRun, name: str) -> None:
         if name == "reading listening history":
             raise KeyboardInterrupt
 
@@ -48,7 +48,7 @@ def test_whatever_ends_the_landing_of_a_page_the_run_says_that_it_failed(
 @pytest.mark.django_db(transaction=True)
 def test_a_run_that_loses_its_database_connection_says_that_it_failed(run: Run) -> None:
     class Cut(IngestionProgress):
-        def stage(self, run: IngestionRun, name: str) -> None:
+        def on_stage(self, run: IngestionRun, name: str) -> None:
             if name == "reading users":
                 with psycopg.connect(**connection.get_connection_params()) as other:
                     other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
@@ -80,8 +80,8 @@ def test_the_pages_of_a_dead_run_are_taken_up_one_at_a_time(
             steps.append(("land", number))
         return land(self, number, *rest)
 
-    monkeypatch.setattr(Spool, "read", noted_read)
-    monkeypatch.setattr(ChangeDetector, "land", noted_land)
+    monkeypatch.setattr(Spool, "read_frame", noted_read)
+    monkeypatch.setattr(ChangeDetector, "process_page", noted_land)
     resumed = run()
 
     assert (resumed.status, report(resumed, "songs").resumed) == ("succeeded", True)

@@ -115,7 +115,7 @@ def test_the_database_refuses_a_run_that_contradicts_itself(fields: dict[str, An
 class StopsAtHistories(IngestionProgress):
     """Ends a run when songs and users are read, and histories are not."""
 
-    def stage(self, run: IngestionRun, name: str) -> None:
+    def on_stage(self, run: IngestionRun, name: str) -> None:
         if name == "reading listening history":
             raise InterruptedError
 
@@ -159,7 +159,7 @@ def test_a_settled_run_leaves_no_pages_behind(run: Run, tmp_path: Path) -> None:
 
 def test_an_exception_nobody_foresaw_ends_as_a_failed_run(run: Run) -> None:
     class Broken(IngestionProgress):
-        def progress(self, done: int, total: int) -> None:
+        def on_progress(self, done: int, total: int) -> None:
             raise ZeroDivisionError("in the middle")
 
     with pytest.raises(ZeroDivisionError):

@@ -17,7 +17,7 @@ class Follower(IngestionProgress):
     def __init__(self) -> None:
         self.seen: dict[str, tuple[int, int, int]] = {}
 
-    def progress(self, done: int, total: int) -> None:
+    def on_progress(self, done: int, total: int) -> None:
         run = IngestionRun.objects.get(status="running")
         self.seen[run.stage] = (run.stage_done, run.stage_total, len(run.stages))
 
