@@ -1,0 +1,7 @@
+"""The former name of `simulate`, kept for scripts that use it."""
+
+from moovitamix.management.commands.simulate import Command as SimulateCommand
+
+
+class Command(SimulateCommand):
+    pass
