@@ -34,7 +34,7 @@ known = profiles.read_profiles([{0}], timezone.now())[{0}]
 print(json.dumps({{
     "roles": list(ModelVersion.objects.order_by("pk").values_list("role", flat=True)),
     "ended": [one.resolved_at is not None for one in Incident.objects.filter(key="model_degraded")],
-    "disliked": len(known.barred),
+    "disliked": len(known.excluded),
 }}))
 """
 

@@ -16,8 +16,11 @@ from tests.support.servers import postgres_and_valkey
 
 RUN_BOTH = """
 import sys
-from tests.support import servers
-with servers.postgres() as postgres, servers.valkey() as valkey:
+from tests.support.servers import postgres_and_valkey
+with (
+    postgres_and_valkey.run_postgres() as postgres,
+    postgres_and_valkey.run_valkey() as valkey,
+):
     print(postgres.url, valkey.url, flush=True)
     sys.stdin.read()
 """

@@ -279,11 +279,11 @@ from pathlib import Path
 from ingestion.services import ingest_now
 from ingestion.monitoring.run_review import follow_up_all
 from ingestion.models import Incident
-from tests.support.past import FIRST_DAY, make_report, make_run
+from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run, make_report
 for day in range(20):
-    make_report(make_run(day, seconds=60 + day % 3), "songs", received=1000, new=3)
-make_report(make_run(20, seconds=200), "songs", received=400, missing=600)
-make_run(21, status="failed", error_kind="source", error="down")
+    make_report(make_finished_run(day, seconds=60 + day % 3), "songs", received=1000, new=3)
+make_report(make_finished_run(20, seconds=200), "songs", received=400, missing=600)
+make_finished_run(21, status="failed", error_kind="source", error="down")
 followed = follow_up_all(FIRST_DAY + timedelta(days=21, hours=1))
 print(json.dumps([followed, sorted(Incident.objects.values_list("key", flat=True))]))
 """

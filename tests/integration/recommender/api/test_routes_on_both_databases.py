@@ -9,14 +9,14 @@ import json
 from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
-from tests.support.api import make_caller
-from tests.support.listening import fill, small_world
-from tests.support.trained import train
+from tests.support.builders.api import make_api_caller
+from tests.support.builders.small_world import fill_tables, small_world
+from tests.support.builders.trained_model import train_champion
 
 settings.ALLOWED_HOSTS = ["testserver"]
-fill(small_world(songs=120, listeners=25, days=15))
-train(settings.MODEL_STORAGE)
-caller = make_caller()
+fill_tables(small_world(songs=120, listeners=25, days=15))
+train_champion(settings.MODEL_STORAGE)
+caller = make_api_caller()
 
 def ids(path):
     answer = caller.get(path)

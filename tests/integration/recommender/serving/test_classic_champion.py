@@ -327,14 +327,14 @@ from recommender.registry import model_loader as champion
 from recommender.serving import recommendations as serving
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.models import ModelVersion, ServedList, CandidateList
-from tests.support.api import make_caller
-from tests.support.listening import fill, small_world
+from tests.support.builders.api import make_api_caller
+from tests.support.builders.small_world import fill_tables, small_world
 
 settings.ALLOWED_HOSTS = ["testserver"]
-fill(small_world(songs=120, listeners=25, days=15))
+fill_tables(small_world(songs=120, listeners=25, days=15))
 call_command("retrain", "--json")
 call_command("retrain", "--method", "classic", "--promote", "--json")
-caller = make_caller()
+caller = make_api_caller()
 user = caller.get("/users/?page_size=1").json()["results"][0]["id"]
 
 def listed():
@@ -349,7 +349,7 @@ song = caller.get("/songs/?page_size=1").json()["results"][0]["id"]
 similar = caller.get(f"/songs/{song}/similar/?n=7").json()["results"]
 call_command("rollback", "--reason", "back")
 # By itself it would look within five seconds.
-champion.loader_for(settings.MODEL_STORAGE).look_again()
+champion.loader_for(settings.MODEL_STORAGE).reload()
 by_mix, _ = listed()
 call_command("recommend", "--replay", by_classic["recommendation_id"])
 call_command("recommend", "--replay", by_mix["recommendation_id"])
