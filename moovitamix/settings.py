@@ -249,7 +249,13 @@ WATCHDOG_CHECKS = [
     "recommender.monitoring.health_checks.training_failed",
     "recommender.monitoring.health_checks.tests_failing",
 ]
-# Every web process looks too, so that somebody is told also where Beat and the workers are gone.
+# Alert texts by incident kind: each app brings its own (ingestion/alerts/messages/render.py joins them).
+ALERT_MESSAGES = [
+    "ingestion.alerts.messages.runs.RUN_MESSAGES",
+    "ingestion.alerts.messages.services.SERVICE_MESSAGES",
+    "recommender.monitoring.alert_messages.RECOMMENDER_MESSAGES",
+]
+# Web processes run the watchdog too, so that alerts are sent even if Beat and the workers are down.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
 START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, minimum=1, maximum=720)
 MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, minimum=1, maximum=10_000)

@@ -49,10 +49,10 @@ def serious(page: Page) -> list[str]:
 
 def test_an_operator_finds_what_is_wrong_and_acknowledges_it(operator: Page, live_server: LiveServer) -> None:
     operator.get_by_role("link", name="Incidents").first.click()
-    operator.get_by_role("link", name="Old data: songs are 31 h 12 min old").click()
+    operator.get_by_role("link", name="Stale data: songs, 31 h 12 min old").click()
 
-    expect(operator.get_by_role("heading", name="Old data: songs are 31 h 12 min old")).to_be_visible()
-    expect(operator.get_by_text("Look at the last runs: did they fail, or not start?")).to_be_visible()
+    expect(operator.get_by_role("heading", name="Stale data: songs, 31 h 12 min old")).to_be_visible()
+    expect(operator.get_by_text("Check the latest runs: did they fail, or not start?")).to_be_visible()
     expect(operator.get_by_text("Slack answered 503")).to_be_visible()
     operator.get_by_role("button", name="Acknowledge").focus()
     operator.keyboard.press("Enter")

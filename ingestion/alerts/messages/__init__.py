@@ -1,1 +1,1 @@
-"""The texts of alerts, in English; locale/ holds their translations."""
+"""Alert texts in English; ingestion/locale/ holds their French translation."""

@@ -1,8 +1,8 @@
-"""Facts as people read them: how a fact is shown follows from its name.
+"""Format an incident's facts for people; the name of a fact decides how it is shown.
 
-`..._at` is an instant (ISO 8601), `..._seconds`, `..._minutes`, `..._hours` and `..._days` are spans,
-`..._share` runs from 0 to 1, `..._bytes` are bytes. What belongs to a `measure` (`value`, `low`, `high`,
-`median`, `mad`) is shown like that measure. All others are numbers, words of `WORDS`, or text.
+`..._at` is a time (ISO 8601), `..._seconds`, `..._minutes`, `..._hours` and `..._days` are durations,
+`..._share` runs from 0 to 1, `..._bytes` are bytes. `value`, `low`, `high`, `median` and `mad` are shown in
+the unit of the metric that the fact `measure` names. All others are numbers, keys of `WORDS`, or text.
 """
 
 import math
@@ -16,74 +16,75 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext_noop as _
 from django.utils.translation import pgettext
 
-# As much of an error as a message needs; the whole of it stands on the incident's page.
+# Longer errors are cut; the incident's page shows them in full.
 MAX_CHARS: Final = 600
 SECONDS_PER_UNIT: Final = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
-# Whole numbers that count nothing: 12345, not 12,345.
+# Identifiers, shown without a thousands separator: 12345, not 12,345.
 IDENTIFIER_FACTS: Final = {"run", "training", "experiment", "version"}
 MEASURE_FACTS: Final = {"value", "low", "high", "median", "mad", "mean"}
-# How a measure is shown, as if it were a fact of this name; all others are counts.
+# A metric's values are formatted like a fact of this name; metrics not listed are counts.
 FORMATTED_LIKE: Final = {
     "duration": "duration_seconds", "latency_p50": "latency_seconds", "latency_p95": "latency_seconds",
     "latency_max": "latency_seconds", "cpu_seconds": "cpu_seconds", "seconds": "duration_seconds",
     "rejected_share": "rejected_share", "error_share": "error_share", "bytes": "read_bytes",
     "peak_memory": "memory_bytes",
 }  # fmt: skip
-# Words of programs and what people call them; each is translated in the context "fact".
+# Stored values and their readable form; translated in the context "fact".
 WORDS: Final = {
-    "songs": _("songs"), "users": _("listeners"), "listening_history": _("listening histories"),
+    "songs": _("songs"), "users": _("listeners"), "listening_history": _("listening history"),
     "received": _("rows received"), "new": _("new rows"), "changed": _("changed rows"),
-    "missing": _("missing rows"), "duration": _("duration"), "rejected_share": _("share of refused rows"),
-    "error_share": _("share of failed requests"), "latency_p95": _("age of the data when it was written"),
+    "missing": _("missing rows"), "duration": _("duration"), "rejected_share": _("share of rejected rows"),
+    "error_share": _("share of failed requests"), "latency_p95": _("95th percentile of latency"),
     "bytes": _("bytes read"), "cpu_seconds": _("CPU time"), "peak_memory": _("memory"),
-    "low": _("less than usual"), "high": _("more than usual"),
+    "low": _("lower than expected"), "high": _("higher than expected"),
     "email": _("e-mail"), "slack": _("Slack"),
-    "database": _("database"), "staging": _("pages on their way"), "models": _("models"),
-    "broker": _("messages without Redis"),
-    "listening": _("listening of their own accord"), "recommended": _("listening to recommendations"),
-    "feedback": _("likes and skips"), "feed": _("the source's values"),
-    "beat_dead": _("Celery Beat gives no sign of life"), "switched_off": _("the schedule is switched off"),
-    "worker_gone": _("no worker takes tasks"), "not_taken": _("it was sent, and no worker took it"),
-    "scheduler_dead": _("start-pipeline gives no sign of life"),
+    "database": _("database"), "staging": _("staged pages"), "models": _("models"),
+    "broker": _("task queue files"),
+    "listening": _("listening outside recommendations"), "recommended": _("listening to recommendations"),
+    "feedback": _("likes and skips"), "feed": _("source values"),
+    "beat_dead": _("Celery Beat has stopped"), "switched_off": _("the schedule is disabled"),
+    "worker_gone": _("no worker is processing tasks"),
+    "not_taken": _("the task was sent, but no worker took it"),
+    "scheduler_dead": _("start-pipeline has stopped"),
     "process_gone": _("its process is gone"), "too_long": _("it takes too long"),
-    "silent": _("it gives no sign of life"),
+    "silent": _("it has stopped sending heartbeats"),
     "warning": _("Warning"), "critical": _("Critical"),
 }  # fmt: skip
-# What the numbers below a message are called; each is translated in the context "number".
+# Labels of the facts listed below a message; translated in the context "number".
 LABELS: Final = {
     "age_seconds": _("Age"), "age_hours": _("Age"), "age_days": _("Age"), "due_at": _("Due"),
     "next_due_at": _("Next run due"), "slot": _("Slot"),
-    "error": _("Error"), "error_kind": _("Kind of error"),
-    "reason": _("Reason"), "stage": _("Stage"), "heartbeat_at": _("Last sign of life"),
-    "last_seen_at": _("Last sign of life"), "started_at": _("Started"), "running_seconds": _("Running for"),
+    "error": _("Error"), "error_kind": _("Error type"),
+    "reason": _("Reason"), "stage": _("Stage"), "heartbeat_at": _("Last heartbeat"),
+    "last_seen_at": _("Last heartbeat"), "started_at": _("Started"), "running_seconds": _("Running for"),
     "limit": _("Limit"), "limit_minutes": _("Limit"), "limit_hours": _("Limit"), "limit_days": _("Limit"),
-    "limit_share": _("Limit"), "length": _("Waiting tasks"), "brought_in_at": _("Last read"),
-    "newest_at": _("Newest row"), "free_share": _("Free"), "free_bytes": _("Free room"), "path": _("Path"),
-    "failures": _("Failed attempts in a row"), "failing_since_at": _("Failing since"),
-    "measure": _("Measure"), "resource": _("Data"), "value": _("Value"), "median": _("Median"),
-    "mad": _("Median absolute deviation"), "low": _("Lowest usual value"), "high": _("Highest usual value"),
-    "mean": _("Mean"), "n": _("Compared with"), "verdict": _("Verdict"), "version": _("Version"),
+    "limit_share": _("Limit"), "length": _("Waiting tasks"), "brought_in_at": _("Last import"),
+    "newest_at": _("Newest row"), "free_share": _("Free"), "free_bytes": _("Free space"), "path": _("Path"),
+    "failures": _("Consecutive failures"), "failing_since_at": _("Failing since"),
+    "measure": _("Metric"), "resource": _("Data"), "value": _("Value"), "median": _("Median"),
+    "mad": _("Median absolute deviation"), "low": _("Lower limit"), "high": _("Upper limit"),
+    "mean": _("Mean"), "n": _("Sample size"), "verdict": _("Result"), "version": _("Version"),
     "from_version": _("Withdrawn"), "to_version": _("Serving"),
-    "experiment": _("Test"), "causes": _("Causes"), "days": _("Days"),
+    "experiment": _("Experiment"), "causes": _("Causes"), "days": _("Days"),
     "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
     "status": _("Status"), "feature": _("Feature"),
 }  # fmt: skip
 
 
 def fact_label(name: str) -> str:
-    """What a fact is called, in the language of this thread."""
-    known = LABELS.get(name)
-    return pgettext("number", known) if known else name.replace("_", " ").capitalize()
+    """The label of a fact, in the active language."""
+    label = LABELS.get(name)
+    return pgettext("number", label) if label else name.replace("_", " ").capitalize()
 
 
 def translate_word(value: str) -> str:
-    """What people call a word of the programs; other words stay as they are."""
-    known = WORDS.get(value)
-    return pgettext("fact", known) if known else value
+    """The readable form of a stored value, in the active language; unknown values stay as they are."""
+    word = WORDS.get(value)
+    return pgettext("fact", word) if word else value
 
 
 def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
-    """A fact in the language of this thread; never raises: an alert has to go out."""
+    """A fact as text in the active language. Never raises, because the alert must be sent."""
     if isinstance(value, str):
         line = " ".join(value.split())[:MAX_CHARS]
         return _format_iso_time(line) if name.endswith("_at") else translate_word(line)
@@ -97,12 +98,12 @@ def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
 
 
 def format_time(at: datetime) -> str:
-    """To the minute, in the service's time zone, which is named."""
+    """To the minute, in TIME_ZONE, with the zone's name."""
     return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units of a span: 3 d 4 h, 2 h 15 min, 45 s."""
+    """The two largest units of a duration: 3 d 4 h, 2 h 15 min, 45 s."""
     if seconds < 60:
         return f"{number_format(round(seconds, 1) if 0 < seconds < 10 else round(seconds))} s"
     minutes = round(seconds / 60)
@@ -137,7 +138,7 @@ def _format_amount(unit: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Three figures where a number is small, whole where it is large."""
+    """Up to three decimals for small numbers, none for large ones."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 
@@ -156,7 +157,10 @@ def _two_units(large: int, unit: str, small: int, rest: str) -> str:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """The sentences of one kind, most important first."""
+    """The texts of one incident kind.
+
+    The first subject whose facts are all known is used; elsewhere sentences with unknown facts are left out.
+    """
 
     subject: tuple[str, ...]
     what: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What is told where a run went wrong, or none came."""
+"""Alert texts about ingestion runs: failed, refused, partial, abandoned, late or not started."""
 
 from typing import Final
 
@@ -10,65 +10,71 @@ RUN_MESSAGES: Final = {
     "run_failed": MessageTemplate(
         subject=(_("The ingestion run failed"),),
         what=(
-            _("The last run of the ingestion failed."),
+            _("The last ingestion run failed."),
             _("Reason: {error}"),
         ),
         how_bad=(
-            _("The catalogue is as it was before the run; it gets older until a run succeeds."),
+            _("The catalogue is unchanged, but it gets older until a run succeeds."),
             _("The next run is due at {next_due_at}."),
         ),
         what_to_do=(
-            _("Look at the run's page for the reason."),
-            _("Where the source was not reachable, check it and BASE_URL."),
-            _("Then start a run with: python manage.py runingest"),
+            _("Read the full error on the run's page."),
+            _("If the source could not be reached, check that it is up and that BASE_URL is correct."),
+            _("Then start a run: python manage.py runingest"),
         ),
     ),
     "run_refused": MessageTemplate(
-        subject=(_("The ingestion run was refused: the source looks like another catalogue"),),
+        subject=(_("The ingestion run was refused: the source looks like a different catalogue"),),
         what=(
-            _("The source does not look like the one that was read before, so nothing was written."),
+            _("The source's data differs too much from the last import, so nothing was written."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("The catalogue is as it was. Every further run is refused until a person decides."),),
+        how_bad=(
+            _("The catalogue is unchanged."),
+            _("Every run is refused until the source is repaired or someone accepts the new catalogue."),
+        ),
         what_to_do=(
-            _("Ask who runs the source whether it was reset or replaced."),
-            _("If the new catalogue is right: python manage.py runingest --accept-reset"),
-            _("If it is not, wait until the source is repaired; the next run goes through by itself."),
+            _("Ask the source's operator whether it was reset or replaced."),
+            _("If the new catalogue is correct: python manage.py runingest --accept-reset"),
+            _("If it is not, wait until the source is repaired; the next run then succeeds without "
+"further action."),
         ),
     ),
     "run_abandoned": MessageTemplate(
-        subject=(_("The ingestion run died half-way"),),
+        subject=(_("The ingestion run stopped before it finished"),),
         what=(
-            _("The process of the run is gone: it was killed, or its machine stopped."),
-            _("Last sign of life: {heartbeat_at}."),
-            _("It was at this stage: {stage}."),
+            _("The run's process is gone: it was killed, or its machine stopped."),
+            _("Last heartbeat: {heartbeat_at}."),
+            _("Stage it had reached: {stage}."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("What it had written is whole; the next run goes on from there."),),
+        how_bad=(_("The rows it wrote are intact; the next run continues from there."),),
         what_to_do=(
-            _("Look whether the machine restarted or ran out of memory."),
-            _("Then start a run with: python manage.py runingest"),
+            _("Check whether the machine restarted or ran out of memory."),
+            _("Then start a run: python manage.py runingest"),
         ),
     ),
     "run_partial": MessageTemplate(
-        subject=(_("The ingestion run is partial"),),
+        subject=(_("The ingestion run was partial: some data was not imported"),),
         what=(
-            _("The last run took in only what was sure."),
+            _("The last run imported only the data that passed its checks."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("Part of the data is older than the rest, and nothing was marked as missing."),),
+        how_bad=(
+            _("Part of the data is older than the rest, and the run did not mark any rows as missing."),
+        ),
         what_to_do=(
-            _("Look at the refused rows on the run's page."),
-            _("If one run alone is partial, the next one may bring the rest; if they all are, tell who runs "
-              "the source."),
+            _("Review the rejections on the run's page."),
+            _("If only this run is partial, the next one may import the rest."),
+            _("If every run is partial, contact the source's operator."),
         ),
     ),
     "run_not_started": MessageTemplate(
-        subject=(_("The run that was due at {due_at} did not start"), _("A run that was due did not start")),
+        subject=(_("The run that was due at {due_at} did not start"), _("A scheduled run did not start")),
         what=(
-            _("A run was due, and none has started."),
+            _("A run was scheduled, but none has started."),
             _("It was due at {due_at}."),
-            _("Why: {reason}"),
+            _("Cause: {reason}"),
         ),
         how_bad=(
             _("The data gets older until a run succeeds."),
@@ -77,22 +83,22 @@ RUN_MESSAGES: Final = {
         what_to_do=(
             _("Check that Celery Beat and a worker are running: celery -A moovitamix worker -B"),
             _("Without Celery, check that start-pipeline is running."),
-            _("To catch up now: python manage.py runingest"),
+            _("To run now: python manage.py runingest"),
         ),
     ),
     "run_not_finished": MessageTemplate(
-        subject=(_("The ingestion run does not come to an end"),),
+        subject=(_("The ingestion run is stuck or too slow"),),
         what=(
-            _("A run has been at work for longer than runs may take, or gives no sign of life."),
-            _("It has run for {running_seconds}; {limit_minutes} are allowed."),
-            _("Last sign of life: {heartbeat_at}."),
-            _("It is at this stage: {stage}."),
-            _("Why: {reason}"),
+            _("A run has taken longer than allowed or has stopped sending heartbeats."),
+            _("It has run for {running_seconds}; the limit is {limit_minutes}."),
+            _("Last heartbeat: {heartbeat_at}."),
+            _("Current stage: {stage}."),
+            _("Cause: {reason}"),
         ),
-        how_bad=(_("No other run can start meanwhile, so the data gets older."),),
+        how_bad=(_("No other run can start until it ends, so the data gets older."),),
         what_to_do=(
-            _("Look at the run's page: where the rows still move, the source is slow, and waiting helps."),
-            _("Where nothing moves, stop the worker's process; the next run goes on from there."),
+            _("Open the run's page. If the row counts still grow, the source is slow: wait."),
+            _("If they do not, stop the worker's process; the next run continues from there."),
         ),
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is told where a part of the service fails, or its data is not what it should be."""
+"""Alert texts about services (database, Celery, disks, notification channels) and the imported data."""
 
 from typing import Final
 
@@ -8,74 +8,77 @@ from ingestion.alerts.messages.formatting import MessageTemplate
 
 SERVICE_MESSAGES: Final = {
     "database_away": MessageTemplate(
-        subject=(_("The database can't be used"),),
+        subject=(_("The database is unavailable"),),
         what=(
-            _("Nothing can be read from the database or written to it."),
+            _("MoovitaMix can't read from the database or write to it."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("No run starts, and the pages and the API answer nothing until it is back."),),
+        how_bad=(_("No run can start, and the pages and the API return errors until the database is back."),),
         what_to_do=(
             _(
-                "Look whether the database server runs and its disk has room, and whether DATABASE_URL is "
-                "right."
+                "Check that the database server is running, that its disk has free space and that "
+"DATABASE_URL is correct."
             ),
-            _("What it says: python manage.py watchdog"),
+            _("To see the current error: python manage.py watchdog"),
         ),
     ),
     "beat_dead": MessageTemplate(
-        subject=(_("Celery Beat has stopped: no run starts by itself"),),
+        subject=(_("Celery Beat has stopped: no run starts automatically"),),
         what=(
-            _("Celery Beat, which starts the runs, gives no sign of life."),
-            _("Last sign of life: {last_seen_at}, {age_seconds} ago."),
+            _("Celery Beat, which schedules the runs, has stopped sending heartbeats."),
+            _("Last heartbeat: {last_seen_at}, {age_seconds} ago."),
         ),
-        how_bad=(_("No run, training or clean-up starts by itself until it is back."),),
+        how_bad=(_("No run, training or clean-up starts automatically until Celery Beat is back."),),
         what_to_do=(
             _("Start it again: celery -A moovitamix beat, or celery -A moovitamix worker -B"),
-            _("If it does not stay up, read its log and check the connection to the broker (REDIS_URL)."),
+            _("If it stops again, read its log and check the connection to the broker (REDIS_URL)."),
         ),
     ),
     "worker_gone": MessageTemplate(
-        subject=(_("No Celery worker takes tasks"),),
+        subject=(_("No Celery worker is processing tasks"),),
         what=(
-            _("Tasks are sent, and no worker takes them."),
-            _("Last sign of life: {last_seen_at}, {age_seconds} ago."),
+            _("Tasks are sent, but no worker processes them."),
+            _("Last heartbeat: {last_seen_at}, {age_seconds} ago."),
         ),
         how_bad=(_("Runs and trainings wait until a worker is back; none is lost."),),
         what_to_do=(
             _("Start a worker: celery -A moovitamix worker"),
-            _("If it does not stay up, read its log; a machine without memory kills it first."),
+            _("If it stops again, read its log; the system may have killed it for lack of memory."),
         ),
     ),
     "queue_growing": MessageTemplate(
-        subject=(_("{length} tasks are waiting for a worker"), _("Tasks pile up in front of the workers")),
+        subject=(
+            _("{length} tasks are waiting for a worker"),
+            _("Tasks arrive faster than workers process them"),
+        ),
         what=(
-            _("More tasks come than the workers finish."),
-            _("{length} are waiting; the limit is {limit}."),
+            _("Tasks arrive faster than the workers process them."),
+            _("{length} tasks are waiting; the limit is {limit}."),
         ),
         how_bad=(_("Runs and trainings start late."),),
         what_to_do=(
-            _("Look at the task results for a task that hangs or fails again and again."),
-            _("If all are well, start one more worker: celery -A moovitamix worker"),
+            _("Check the task results for a task that hangs or keeps failing."),
+            _("If there is none, start another worker: celery -A moovitamix worker"),
         ),
     ),
     "data_stale": MessageTemplate(
         subject=(
-            _("Old data: {part1} are {age_hours} old"),
-            _("Old data: {part1}"),
-            _("The data is old"),
+            _("Stale data: {part1}, {age_hours} old"),
+            _("Stale data: {part1}"),
+            _("The data is stale"),
         ),
         what=(
-            _("No run has brought in new data for too long."),
-            _("Concerned: {part1}."),
-            _("Age: {age_hours}; {limit_hours} are allowed."),
-            _("Last read at {brought_in_at}."),
+            _("The data is older than allowed."),
+            _("Data: {part1}."),
+            _("Age: {age_hours}; the limit is {limit_hours}."),
+            _("Last import: {brought_in_at}."),
             _("Newest row: {newest_at}."),
-            _("Why: {reason}"),
+            _("Cause: {reason}"),
         ),
-        how_bad=(_("Recommendations are made from what was known then."),),
+        how_bad=(_("Recommendations do not reflect anything newer."),),
         what_to_do=(
-            _("Look at the last runs: did they fail, or not start?"),
-            _("If they succeeded, the source itself has nothing new: tell who runs it."),
+            _("Check the latest runs: did they fail, or not start?"),
+            _("If they succeeded, the source has no new data: contact its operator."),
         ),
     ),
     "disk_nearly_full": MessageTemplate(
@@ -85,65 +88,69 @@ SERVICE_MESSAGES: Final = {
             _("A disk is nearly full"),
         ),
         what=(
-            _("A disk that the service writes to is nearly full."),
-            _("Concerned: {part1}."),
+            _("A disk that MoovitaMix writes to is nearly full."),
+            _("Used for: {part1}."),
             _("Free: {free_share} ({free_bytes}); the limit is {limit_share}."),
             _("Path: {path}"),
         ),
-        how_bad=(_("When it is full, runs fail and nothing can be saved."),),
+        how_bad=(_("When the disk is full, runs fail and nothing can be saved."),),
         what_to_do=(
-            _("Make room, or move the folder to a larger disk."),
-            _("The service's own folders are under VAR_DIR; the rest of a disk is mostly logs and backups."),
+            _("Free some space, or move the folder to a larger disk."),
+            _("MoovitaMix keeps its folders under VAR_DIR; logs and backups often fill the rest of a disk."),
         ),
     ),
     "delivery_failing": MessageTemplate(
-        subject=(_("Alerts do not get through by {part1}"), _("Alerts do not get through")),
+        subject=(_("Alerts can't be delivered by {part1}"), _("Alerts can't be delivered")),
         what=(
-            _("Messages could not be sent by one of the channels."),
+            _("A notification channel keeps failing."),
             _("Channel: {part1}."),
-            _("Failed attempts in a row: {failures}, since {failing_since_at}."),
+            _("Consecutive failures: {failures}, since {failing_since_at}."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("Whoever reads only this channel is not told. Messages wait for up to a day."),),
+        how_bad=(
+            _("People who read only this channel receive no alerts."),
+            _("Each notification is retried for up to a day."),
+        ),
         what_to_do=(
-            _("Check the channel's address, password and service, then try: python manage.py testalert"),
+            _("Check the channel's address, password and service, then send a test: python "
+"manage.py testalert"),
         ),
     ),
     "watchdog_check_failed": MessageTemplate(
-        subject=(_("A check of the watchdog fails: {part1}"), _("A check of the watchdog fails")),
+        subject=(_("A watchdog check failed: {part1}"), _("A watchdog check failed")),
         what=(
-            _("One of the checks that look after the service could not be made."),
+            _("A watchdog check raised an error, so its result is unknown."),
             _("Check: {part1}."),
             _("Reason: {error}"),
         ),
-        how_bad=(_("What it looks after is not watched until it works again; the other checks go on."),),
-        what_to_do=(_("Read the log of the watchdog for the whole error."),),
+        how_bad=(_("What it checks is not monitored until it works again; the other checks continue."),),
+        what_to_do=(_("Read the full error in the watchdog's log."),),
     ),
     "unusual": MessageTemplate(
         subject=(
-            _("Unusual run: {part1}, {part2}: {value}, usually {low} to {high}"),
-            _("Unusual run: {part1}: {value}, usually {low} to {high}"),
+            _("Unusual run: {part1}, {part2}: {value}, expected {low} to {high}"),
+            _("Unusual run: {part1}: {value}, expected {low} to {high}"),
             _("A run was unusual"),
         ),
         what=(
-            _("A number of the last run is far from what it usually is."),
-            _("Measured: {part1}."),
-            _("Of: {part2}."),
-            _("It was {value}: {verdict}."),
-            _("Usual is {low} to {high}, around {median}, from {n} runs."),
+            _("A metric of the last run is outside its expected range."),
+            _("Metric: {part1}."),
+            _("Data: {part2}."),
+            _("Value: {value}, {verdict}."),
+            _("Expected: {low} to {high}, median {median}, based on {n} runs."),
         ),
-        how_bad=(_("The run itself ended well; what it read may be incomplete or doubled."),),
+        how_bad=(_("The run itself succeeded, but the data it read may be incomplete or duplicated."),),
         what_to_do=(
-            _("Look at the run's page and its chart: does the number fit what happened at the source?"),
-            _("If it will stay like this, say “this is the new normal” there."),
+            _("Check the run's page and chart: does the value match what happened at the source?"),
+            _("If the new level is expected from now on, reset the metric's baseline there."),
         ),
     ),
 }  # fmt: skip
 
-# For a kind that has no wording of its own: usable, if not pretty.
+# For incident kinds without a template of their own.
 FALLBACK_MESSAGE: Final = MessageTemplate(
-    subject=(_("Something is wrong: {key}"),),
-    what=(_("A check found something wrong: {key}."), _("Reason: {error}"), _("Why: {reason}")),
-    how_bad=(_("How bad it is shows in the numbers below."),),
-    what_to_do=(_("Look at the incident's page and the log."),),
+    subject=(_("Problem detected: {key}"),),
+    what=(_("A check found a problem: {key}."), _("Reason: {error}"), _("Cause: {reason}")),
+    how_bad=(_("The numbers below show the extent."),),
+    what_to_do=(_("Check the incident's page and the log."),),
 )

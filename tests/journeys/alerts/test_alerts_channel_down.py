@@ -49,10 +49,10 @@ def test_slack_is_down(project: Project, people: AlertRecipients) -> None:
     people.slack.status = 200
     project.shell(LOOK.format(minutes=(60, 62)))
 
-    assert told == [f"Critical: {FAILED}", "Critical: Alerts do not get through by Slack"]
+    assert told == [f"Critical: {FAILED}", "Critical: Alerts can't be delivered by Slack"]
     assert "Slack answered 503" in why
     assert open_then == "run critical open\ndelivery_failing:slack critical open"
-    assert people.mail_subjects() == [*told, "Over: Alerts do not get through by Slack"]
+    assert people.mail_subjects() == [*told, "Resolved: Alerts can't be delivered by Slack"]
     assert "It lasted " in people.last_mail_text()
     assert people.slack_subjects() == [f"Critical: {FAILED}"]
     assert project.shell(INCIDENTS) == "run critical open\ndelivery_failing:slack critical over"
@@ -67,9 +67,9 @@ def test_e_mail_is_down(project: Project, people: AlertRecipients) -> None:
     people.mailbox.start()
     project.shell(LOOK.format(minutes=(60, 62)))
 
-    assert told == [f"Critical: {FAILED}", "Critical: Alerts do not get through by e-mail"]
+    assert told == [f"Critical: {FAILED}", "Critical: Alerts can't be delivered by e-mail"]
     assert open_then == "run critical open\ndelivery_failing:email critical open"
-    assert people.slack_subjects() == [*told, "Over: Alerts do not get through by e-mail"]
+    assert people.slack_subjects() == [*told, "Resolved: Alerts can't be delivered by e-mail"]
     assert people.mail_subjects() == [f"Critical: {FAILED}"]
     assert project.shell(INCIDENTS) == "run critical open\ndelivery_failing:email critical over"
 

@@ -60,6 +60,6 @@ def test_a_run_that_does_not_start_on_such_a_day_is_told_of_once_until_it_ran(
     assert runs[1] == f"succeeded {late}"
     assert people.new_subjects() == [
         f"Critical: The run that was due at {due} did not start",
-        f"Over: The run that was due at {due} did not start",
+        f"Resolved: The run that was due at {due} did not start",
     ]
-    assert "Run 2 ended it." in people.last_mail_text()
+    assert "Run 2 resolved it." in people.last_mail_text()

@@ -8,8 +8,8 @@ import pytest
 from tests.support.project import Project
 from tests.support.servers.alert_receivers import AlertRecipients
 
-AWAY = "Critical: The database can't be used"
-OVER = "Over: The database can't be used"
+AWAY = "Critical: The database is unavailable"
+OVER = "Resolved: The database is unavailable"
 INCIDENTS = """
 from ingestion.models import Incident
 for one in Incident.objects.order_by("pk"):
@@ -67,7 +67,7 @@ def test_a_database_that_is_away_is_told_once_by_every_channel_and_its_end_too(
     assert "connection" in said
     assert "python manage.py watchdog" in said
     assert "secret-word" not in said
-    assert reminded == ["Still critical: The database can't be used"]
+    assert reminded == ["Still critical: The database is unavailable"]
     assert people.new_subjects() == [OVER]
     assert "It lasted " in people.last_mail_text()
     # What was told, and its end: two messages by each of two channels.

@@ -18,8 +18,8 @@ from tests.support.project import ROOT, Project
 from tests.support.servers.alert_receivers import AlertRecipients
 
 FAILED = "The ingestion run failed"
-REFUSED = "The ingestion run was refused: the source looks like another catalogue"
-ENDLESS = "The ingestion run does not come to an end"
+REFUSED = "The ingestion run was refused: the source looks like a different catalogue"
+ENDLESS = "The ingestion run is stuck or too slow"
 NOBODY = "http://127.0.0.1:1"
 INCIDENTS = (
     "from ingestion.models import Incident;"
@@ -83,9 +83,9 @@ def test_a_source_that_is_down(telling: Project, people: AlertRecipients, world:
 
     assert (down, back) == ([1, 1], 0)
     assert told == [f"Critical: {FAILED}"]
-    assert "Where the source was not reachable, check it and BASE_URL." in why
-    assert people.new_subjects() == [f"Over: {FAILED}"]
-    assert "Run 3 ended it." in people.last_mail_text()
+    assert "If the source could not be reached, check that it is up and that BASE_URL is correct." in why
+    assert people.new_subjects() == [f"Resolved: {FAILED}"]
+    assert "Run 3 resolved it." in people.last_mail_text()
     assert "It lasted " in people.last_mail_text()
     assert telling.shell(INCIDENTS) == "('run_failed', 'critical', 3)"
 
@@ -113,9 +113,9 @@ def test_a_source_so_slow_that_the_run_does_not_end(
 
     assert run.returncode == 0, said
     assert told == [f"Critical: {ENDLESS}"]
-    assert "where the rows still move, the source is slow, and waiting helps" in why
-    assert people.new_subjects() == [f"Over: {ENDLESS}"]
-    assert "Run 1 ended it." in people.last_mail_text()
+    assert "If the row counts still grow, the source is slow: wait." in why
+    assert people.new_subjects() == [f"Resolved: {ENDLESS}"]
+    assert "Run 1 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == "('run_not_finished', 'critical', 1)"
 
 
@@ -125,10 +125,10 @@ def test_thirty_percent_bad_rows(telling: Project, people: AlertRecipients, serv
     well = ingest(telling, serve("").url)
 
     assert (partial, well) == (2, 0)
-    assert told == ["Warning: The ingestion run is partial"]
-    assert "Look at the refused rows on the run's page." in why
-    assert people.new_subjects() == ["Over: The ingestion run is partial"]
-    assert "Run 2 ended it." in people.last_mail_text()
+    assert told == ["Warning: The ingestion run was partial: some data was not imported"]
+    assert "Review the rejections on the run's page." in why
+    assert people.new_subjects() == ["Resolved: The ingestion run was partial: some data was not imported"]
+    assert "Run 2 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == "('run_partial', 'warning', 2)"
 
 
@@ -139,7 +139,7 @@ def test_thirty_percent_bad_rows(telling: Project, people: AlertRecipients, serv
         (
             0.51,
             0,
-            "Warning: Unusual run: missing rows, songs: 226, usually 0 to 115",
+            "Warning: Unusual run: missing rows, songs: 226, expected 0 to 115",
             "('unusual', 'warning', 3)",
         ),
     ],
@@ -166,7 +166,7 @@ def test_half_the_songs_missing(
     assert (first, halved, back) == (0, ends_with, 0)
     assert heard == [told]
     assert people.new_subjects() == [told.replace("Critical", "Over").replace("Warning", "Over")]
-    assert "Run 3 ended it." in people.last_mail_text()
+    assert "Run 3 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == incident
 
 
@@ -180,8 +180,8 @@ def test_a_source_that_was_reset(telling: Project, people: AlertRecipients, serv
     assert (refused, accepted) == (4, 0)
     assert told == [f"Critical: {REFUSED}"]
     assert "python manage.py runingest --accept-reset" in why
-    assert people.new_subjects() == [f"Over: {REFUSED}"]
-    assert "Run 3 ended it." in people.last_mail_text()
+    assert people.new_subjects() == [f"Resolved: {REFUSED}"]
+    assert "Run 3 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == "('run_refused', 'critical', 3)"
 
 
@@ -197,8 +197,8 @@ def test_a_run_that_is_killed(telling: Project, people: AlertRecipients, world: 
         again = ingest(telling, server.url)
 
     assert (before, again) == ([], 0)
-    assert told == ["Critical: The ingestion run died half-way"]
-    assert "What it had written is whole; the next run goes on from there." in why
-    assert people.new_subjects() == ["Over: The ingestion run died half-way"]
-    assert "Run 2 ended it." in people.last_mail_text()
+    assert told == ["Critical: The ingestion run stopped before it finished"]
+    assert "The rows it wrote are intact; the next run continues from there." in why
+    assert people.new_subjects() == ["Resolved: The ingestion run stopped before it finished"]
+    assert "Run 2 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == "('run_abandoned', 'critical', 2)"

@@ -66,8 +66,8 @@ def test_a_run_on_a_full_disk_fails_and_is_told_of_until_there_is_room(
     assert told == (1, ["run"])
     assert heard == ["Critical: The ingestion run failed"]
     assert "No space left on device" in mail
-    assert people.new_subjects() == ["Over: The ingestion run failed"]
-    assert "Run 2 ended it." in people.last_mail_text()
+    assert people.new_subjects() == ["Resolved: The ingestion run failed"]
+    assert "Run 2 resolved it." in people.last_mail_text()
     assert found(sqlite_project) == (0, [])
 
 
@@ -83,8 +83,8 @@ def test_a_disk_that_is_nearly_full_is_told_of_before(
     after = found(sqlite_project)
 
     assert code == 1
-    assert told.startswith("Critical: Disk nearly full (pages on their way): 2")
-    assert "Disk nearly full (pages on their way): 2" in words
+    assert told.startswith("Critical: Disk nearly full (staged pages): 2")
+    assert "Disk nearly full (staged pages): 2" in words
     assert "% free" in words
     assert after == (0, [])
     assert people.new_subjects() == [told.replace("Critical", "Over")]

@@ -7,7 +7,7 @@ import sys
 from tests.support.project import ROOT, Project
 from tests.support.servers.alert_receivers import AlertRecipients
 
-REFUSED = "The ingestion run was refused: the source looks like another catalogue"
+REFUSED = "The ingestion run was refused: the source looks like a different catalogue"
 
 
 def test_thirty_healthy_days_open_no_incident_and_planted_faults_do_at_once(
@@ -46,22 +46,22 @@ def test_thirty_healthy_days_open_no_incident_and_planted_faults_do_at_once(
         ["unusual:latency_p95:listening_history"],
     ]
     # Of the healthy days nobody heard a word; of each trouble both heard that it came, and that it went.
-    numbers = re.compile(r": [^:]+, usually .*")
+    numbers = re.compile(r": [^:]+, expected .*")
     assert [numbers.sub("", subject) for subject in people.new_subjects()] == [
-        "Warning: The ingestion run is partial",
-        "Over: The ingestion run is partial",
+        "Warning: The ingestion run was partial: some data was not imported",
+        "Resolved: The ingestion run was partial: some data was not imported",
         "Warning: Unusual run: duration",
-        "Over: Unusual run: duration",
+        "Resolved: Unusual run: duration",
         f"Critical: {REFUSED}",
-        f"Over: {REFUSED}",
+        f"Resolved: {REFUSED}",
         "Warning: Unusual run: rows received, songs",
         "Warning: Unusual run: missing rows, songs",
-        "Over: Unusual run: rows received, songs",
-        "Over: Unusual run: missing rows, songs",
-        "Warning: Unusual run: new rows, listening histories",
-        "Warning: Unusual run: age of the data when it was written, listening histories",
-        "Over: Unusual run: new rows, listening histories",
-        "Over: Unusual run: age of the data when it was written, listening histories",
-        "Warning: Unusual run: rows received, listening histories",
-        "Warning: Unusual run: new rows, listening histories",
+        "Resolved: Unusual run: rows received, songs",
+        "Resolved: Unusual run: missing rows, songs",
+        "Warning: Unusual run: new rows, listening history",
+        "Warning: Unusual run: 95th percentile of latency, listening history",
+        "Resolved: Unusual run: new rows, listening history",
+        "Resolved: Unusual run: 95th percentile of latency, listening history",
+        "Warning: Unusual run: rows received, listening history",
+        "Warning: Unusual run: new rows, listening history",
     ]

@@ -15,8 +15,8 @@ from tests.support.project import ROOT, Project, wait_for_line
 from tests.support.servers.alert_receivers import AlertRecipients
 
 CELERY = (sys.executable, "-m", "celery", "-A", "moovitamix")
-NO_WORKER = "No Celery worker takes tasks"
-NO_BEAT = "Celery Beat has stopped: no run starts by itself"
+NO_WORKER = "No Celery worker is processing tasks"
+NO_BEAT = "Celery Beat has stopped: no run starts automatically"
 # Ten minutes later, as far as the signs of life of these parts tell.
 TEN_MINUTES_PASS = """
 from datetime import timedelta
@@ -116,7 +116,7 @@ def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(project: Proje
         project.manage("runingest", BASE_URL=server.url)
 
     assert told.returncode == 1
-    assert "The ingestion run died half-way" in told.stdout
+    assert "The ingestion run stopped before it finished" in told.stdout
     assert "python manage.py runingest" in told.stdout
     assert found(project) == (0, [])
 
@@ -176,7 +176,7 @@ def test_a_killed_worker_and_a_killed_beat_are_told_of_until_they_are_back(
     assert f"Critical: {NO_BEAT}" in told_of_beat
     assert back == (0, [])
     assert sorted([*told_of_beat, *people.new_subjects()]) == sorted(
-        [f"Over: {NO_WORKER}", f"Critical: {NO_BEAT}", f"Over: {NO_BEAT}"]
+        [f"Resolved: {NO_WORKER}", f"Critical: {NO_BEAT}", f"Resolved: {NO_BEAT}"]
     )
 
 
@@ -194,7 +194,10 @@ def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Pr
 
     looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
     assert sorted(looked) == [False, False, False, False, True]
-    assert "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run died half-way") == 1
+    assert (
+        "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run stopped before it finished")
+        == 1
+    )
 
 
 def test_what_two_workers_and_three_watchdogs_find_at_once_is_told_once(
@@ -228,7 +231,7 @@ def test_what_two_workers_and_three_watchdogs_find_at_once_is_told_once(
 
     assert [taken.acquire(timeout=60) for _ in range(8)] == [True] * 8
     assert {watchdog.wait(60) for watchdog in watchdogs} <= {0, 1}
-    assert people.new_subjects() == ["Critical: The ingestion run died half-way"]
+    assert people.new_subjects() == ["Critical: The ingestion run stopped before it finished"]
 
 
 def test_what_is_old_is_forgotten_on_both_databases(project: Project) -> None:

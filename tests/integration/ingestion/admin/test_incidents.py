@@ -48,7 +48,7 @@ def test_the_list_shows_what_is_open_first_and_in_words() -> None:
 
     page = client.get(reverse(LIST)).content.decode()
 
-    assert page.index("Old data: songs are 31 h 12 min old") < page.index("The ingestion run failed")
+    assert page.index("Stale data: songs, 31 h 12 min old") < page.index("The ingestion run failed")
     assert 'value="acknowledge"' not in page
 
 
@@ -58,7 +58,7 @@ def test_an_incident_s_page_says_what_to_do_and_who_was_told() -> None:
 
     page = client.get(reverse(PAGE, args=[incident.pk])).content.decode()
 
-    assert "Look at the last runs: did they fail, or not start?" in page
+    assert "Check the latest runs: did they fail, or not start?" in page
     assert "31 h 12 min" in page
     assert page.count("admin/ingestion/notification/") >= 2
     assert 'value="acknowledge"' not in page
@@ -121,7 +121,7 @@ def test_acknowledging_what_is_over_says_so() -> None:
 
     assert "0 of 1 incidents acknowledged. 1 are over or acknowledged already." in answer.content.decode()
     page = client.get(reverse(PAGE, args=[incident.pk])).content.decode()
-    assert "It is over: Old data: songs are 31 h 12 min old." in page
+    assert "This incident is resolved: Stale data: songs, 31 h 12 min old." in page
     assert 'value="acknowledge"' not in page
 
 
@@ -171,7 +171,7 @@ def test_a_message_can_be_read_as_it_was_sent_and_filtered_by_what_became_of_it(
     page = client.get(reverse("admin:ingestion_notification_change", args=[message.pk])).content.decode()
     failed = client.get(reverse("admin:ingestion_notification_changelist"), {"state__exact": "failed"})
 
-    assert "Age: 31 h 12 min; 26 h are allowed." in page
+    assert "Age: 31 h 12 min; the limit is 26 h." in page
     assert [found.channel for found in failed.context["cl"].result_list] == ["slack"]
 
 

@@ -68,20 +68,20 @@ def test_a_mail_goes_to_all_with_text_and_html(mailbox: MailServer) -> None:
 
     [mail] = mailbox.received
     assert mailbox.recipients == [["ada@example.org", "bob@example.org"]]
-    assert mail["Subject"] == "[MoovitaMix] Warning: Old data: songs are 31 h 12 min old"
+    assert mail["Subject"] == "[MoovitaMix] Warning: Stale data: songs, 31 h 12 min old"
     assert (mail["From"], mail["Auto-Submitted"]) == ("alerts@example.org", "auto-generated")
     text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
     assert text is not None
     assert text.get_content().replace("\r\n", "\n") == (
-        "No run has brought in new data for too long. Concerned: songs. "
-        "Age: 31 h 12 min; 26 h are allowed.\n"
+        "The data is older than allowed. Data: songs. "
+        "Age: 31 h 12 min; the limit is 26 h.\n"
         "\n"
         "Since when\nSince 2026-11-23 02:15 UTC.\n"
         "\n"
-        "How bad\nWarning. Recommendations are made from what was known then.\n"
+        "Impact\nWarning. Recommendations do not reflect anything newer.\n"
         "\n"
-        "What to do\nLook at the last runs: did they fail, or not start?\n"
-        "If they succeeded, the source itself has nothing new: tell who runs it.\n"
+        "What to do\nCheck the latest runs: did they fail, or not start?\n"
+        "If they succeeded, the source has no new data: contact its operator.\n"
         "\n"
         "  Age    31 h 12 min\n"
         "  Limit  26 h\n"
@@ -98,7 +98,7 @@ def test_a_french_mail_arrives_with_its_accents(mailbox: MailServer) -> None:
     email().send(subject, content)
 
     assert mailbox.received[0]["Subject"].strip() == (
-        "[MoovitaMix] Avertissement\xa0: Données anciennes\xa0: morceaux, âge\xa0: 31 h 12 min"
+        "[MoovitaMix] Avertissement\xa0: Données périmées\xa0: morceaux, âge\xa0: 31 h 12 min"
     )
     body = mailbox.received[0].get_body(("plain",))
     assert body is not None
@@ -197,7 +197,7 @@ def test_slack_gets_blocks_and_a_text_for_its_notification(webhook: WebhookServe
         "section",
         "section",
     ]
-    assert body["blocks"][0]["text"]["text"] == "Warning: Old data: songs are 31 h 12 min old"
+    assert body["blocks"][0]["text"]["text"] == "Warning: Stale data: songs, 31 h 12 min old"
     assert body["blocks"][3]["fields"][0] == {"type": "mrkdwn", "text": "*Age*\n31 h 12 min"}
     assert body["blocks"][4]["text"]["text"] == "<https://mm.example/runs/7/|Open the incident>"
 
@@ -261,8 +261,8 @@ def test_any_other_service_is_told_by_apprise() -> None:
         AppriseChannel(webhook.url.replace("http://", "json://"), "other-1").send(*message())
 
     [body] = webhook.received
-    assert body["title"] == "[MoovitaMix] Warning: Old data: songs are 31 h 12 min old"
-    assert body["message"].startswith("No run has brought in new data for too long.")
+    assert body["title"] == "[MoovitaMix] Warning: Stale data: songs, 31 h 12 min old"
+    assert body["message"].startswith("The data is older than allowed.")
 
 
 @BY_APPRISE

@@ -95,7 +95,7 @@ def test_an_incident_reaches_everybody_when_it_opens_and_when_it_ends(told: Told
     second = send_alerts(NOW + HOUR)
     third = send_alerts(NOW + 9 * HOUR)
 
-    both = ["[MoovitaMix] Critical: The ingestion run failed", "[MoovitaMix] Over: The ingestion run failed"]
+    both = ["[MoovitaMix] Critical: The ingestion run failed", "[MoovitaMix] Resolved: The ingestion run failed"]
     assert told.subjects() == (both, both)
     assert (first, second, third) == (DeliveryResult(sent=2), DeliveryResult(sent=2), DeliveryResult())
     assert set(Notification.objects.values_list("state", "attempts")) == {("sent", 1)}
@@ -114,14 +114,14 @@ def test_a_dead_slack_does_not_stop_the_mail_and_becomes_an_incident_that_the_ma
     assert open_keys() == ["run", "delivery_failing:slack"]
     assert told.subjects() == (
         ["[MoovitaMix] Critical: The ingestion run failed",
-         "[MoovitaMix] Critical: Alerts do not get through by Slack"],
+         "[MoovitaMix] Critical: Alerts can't be delivered by Slack"],
         [],
     )  # fmt: skip
     told.slack.status = 200
     for minute in range(20, 50):
         send_alerts(NOW + minute * MINUTE)
     assert open_keys() == ["run"]
-    assert told.subjects()[0][2:] == ["[MoovitaMix] Over: Alerts do not get through by Slack"]
+    assert told.subjects()[0][2:] == ["[MoovitaMix] Resolved: Alerts can't be delivered by Slack"]
     assert told.subjects()[1] == ["[MoovitaMix] Critical: The ingestion run failed"]
 
 
@@ -135,7 +135,7 @@ def test_a_dead_mail_server_is_told_of_by_slack_and_gets_its_mails_later(told: T
     assert told.subjects() == (
         [],
         ["[MoovitaMix] Critical: The ingestion run failed",
-         "[MoovitaMix] Critical: Alerts do not get through by e-mail"],
+         "[MoovitaMix] Critical: Alerts can't be delivered by e-mail"],
     )  # fmt: skip
     told.mailbox.start()
     for minute in range(20, 60):
@@ -327,7 +327,7 @@ def test_a_test_goes_through_every_channel_and_each_result_is_said(
 
     said = capsys.readouterr().out
     assert said == "email: sent; look whether it has arrived\nslack: sent; look whether it has arrived\n"
-    assert told.subjects() == (["[MoovitaMix] Test: alerts reach you here"],) * 2
+    assert told.subjects() == (["[MoovitaMix] Test: alerts arrive on this channel"],) * 2
 
 
 def test_a_test_that_one_channel_does_not_take_fails_and_says_which(

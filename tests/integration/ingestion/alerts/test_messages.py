@@ -1,4 +1,4 @@
-"""What people are told: complete, in both languages, whatever the facts are."""
+"""Alert texts are complete in English and French, whatever facts an incident has."""
 
 import ast
 import re
@@ -10,20 +10,24 @@ import polib  # type: ignore[import-untyped]
 import pytest
 from django.utils import translation
 
-from ingestion.alerts.messages import render
 from ingestion.alerts.messages.formatting import LABELS, WORDS, format_duration, format_fact
 from ingestion.alerts.messages.render import (
+    message_templates,
     render_incident,
     render_message,
     render_resolution,
     render_test_message,
 )
 from ingestion.models import Incident
+from tests.support.project import ROOT
 
-FOLDER = Path(render.__file__).parent
-FRENCH = FOLDER.parent / "locale" / "fr" / "LC_MESSAGES" / "django.po"
+# Each app's modules with texts, and their French translation.
+SOURCES = {
+    "ingestion": [*(ROOT / "ingestion" / "alerts" / "messages").glob("*.py")],
+    "recommender": [ROOT / "recommender" / "monitoring" / "alert_messages.py"],
+}
 OPENED = datetime(2026, 11, 23, 2, 15, tzinfo=UTC)
-# Every kind of issue 4 and 5: a key and facts as the checks give them.
+# Every incident kind, with a key and facts as the checks write them.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "run_failed": ("run", {"error": "The source did not answer.", "error_kind": "unavailable"}),
     "run_refused": ("run", {"error": "900 of 1000 songs are gone"}),
@@ -78,12 +82,18 @@ def make_incident(kind: str, *, bare: bool = False, **fields: Any) -> Incident:
     return Incident(**{**usual, **fields})
 
 
-def marked() -> set[tuple[str | None, str]]:
-    """Every text in the code that has to be in French, with its context."""
-    found: set[tuple[str | None, str]] = {("fact", word) for word in (*WORDS.values(), "d")}
-    found |= {("number", label) for label in LABELS.values()}
+def french_file(app: str) -> Path:
+    return ROOT / app / "locale" / "fr" / "LC_MESSAGES" / "django.po"
+
+
+def translatable_texts(app: str) -> set[tuple[str | None, str]]:
+    """Every text of an app's alerts that needs a French translation, with its context."""
+    found: set[tuple[str | None, str]] = set()
+    if app == "ingestion":
+        found = {("fact", word) for word in (*WORDS.values(), "d")}
+        found |= {("number", label) for label in LABELS.values()}
     short = {text for _, text in found}
-    for file in FOLDER.glob("*.py"):
+    for file in SOURCES[app]:
         for call in ast.walk(ast.parse(file.read_text())):
             match call:
                 case ast.Call(func=ast.Name("_" | "gettext"), args=[ast.Constant(text)]) if text not in short:
@@ -91,25 +101,30 @@ def marked() -> set[tuple[str | None, str]]:
     return found
 
 
-def test_every_text_is_in_french_and_nothing_else_is() -> None:
-    french = polib.pofile(str(FRENCH))
+@pytest.mark.parametrize("app", SOURCES)
+def test_every_text_is_translated_and_no_translation_is_unused(app: str) -> None:
+    french = polib.pofile(str(french_file(app)))
 
-    assert {(entry.msgctxt, entry.msgid) for entry in french} == marked()
+    assert {(entry.msgctxt, entry.msgid) for entry in french} == translatable_texts(app)
     assert not french.untranslated_entries()
     assert not french.fuzzy_entries()
 
 
-def test_the_french_names_the_same_facts_as_the_english() -> None:
-    for entry in polib.pofile(str(FRENCH)):
+@pytest.mark.parametrize("app", SOURCES)
+def test_the_french_names_the_same_facts_as_the_english(app: str) -> None:
+    for entry in polib.pofile(str(french_file(app))):
         assert sorted(re.findall(r"{\w+}", entry.msgstr)) == sorted(re.findall(r"{\w+}", entry.msgid)), entry
 
 
-def test_the_compiled_french_is_up_to_date() -> None:
-    assert FRENCH.with_suffix(".mo").read_bytes() == polib.pofile(str(FRENCH)).to_binary()
+@pytest.mark.parametrize("app", SOURCES)
+def test_the_compiled_french_is_up_to_date(app: str) -> None:
+    french = french_file(app)
+
+    assert french.with_suffix(".mo").read_bytes() == polib.pofile(str(french)).to_binary()
 
 
-def test_every_kind_has_its_own_wording() -> None:
-    assert set(KINDS) == set(render.MESSAGE_TEMPLATES)
+def test_every_kind_has_its_own_template() -> None:
+    assert set(KINDS) == set(message_templates())
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["with its facts", "without any"])
@@ -134,59 +149,61 @@ def test_french_is_another_text_than_english(kind: str) -> None:
     assert not {english.what, english.since, english.how_bad} & {french.what, french.since, french.how_bad}
 
 
-def test_an_alert_reads_whole_in_english() -> None:
+def test_a_whole_alert_in_english() -> None:
     text = render_incident(make_incident("data_stale"), "en")
 
-    assert text.subject == "Old data: songs are 31 h 12 min old"
+    assert text.subject == "Stale data: songs, 31 h 12 min old"
     assert text.what == (
-        "No run has brought in new data for too long. Concerned: songs. Age: 31 h 12 min; 26 h are allowed."
+        "The data is older than allowed. Data: songs. Age: 31 h 12 min; the limit is 26 h."
     )
     assert text.since == "Since 2026-11-23 02:15 UTC."
-    assert text.how_bad == "Critical. Recommendations are made from what was known then."
+    assert text.how_bad == "Critical. Recommendations do not reflect anything newer."
     assert text.lines == (("Age", "31 h 12 min"), ("Limit", "26 h"))
 
 
-def test_an_alert_reads_whole_in_french() -> None:
+def test_a_whole_alert_in_french() -> None:
     text = render_incident(make_incident("unusual"), "fr")
 
     assert text.subject == (
-        "Exécution inhabituelle\xa0: lignes reçues, morceaux\xa0: 500, habituellement de 900 à 1\xa0100"
+        "Exécution inhabituelle\xa0: lignes reçues, morceaux\xa0: 500, attendu de 900 à 1\xa0100"
     )
-    assert "Valeur\xa0: 500, moins que d\u2019habitude." in text.what
+    assert "Valeur\xa0: 500, plus bas que prévu." in text.what
     assert ("Mesure", "lignes reçues") in text.lines
 
 
-def test_an_unusual_duration_is_told_in_minutes_and_a_share_in_percent() -> None:
+def test_an_unusual_duration_is_shown_in_minutes_and_a_share_in_percent() -> None:
     facts = {"measure": "duration", "value": 725.0, "low": 60.0, "high": 130.0, "median": 90.0}
     slow = make_incident("unusual", key="unusual:duration:", facts=facts)
     facts = {"value": 0.31, "low": 0.0, "high": 0.02}
     refused = make_incident("unusual", key="unusual:rejected_share:songs", facts=facts)
 
-    assert render_incident(slow, "en").subject == "Unusual run: duration: 12 min, usually 1 min to 2 min 10 s"
+    assert (
+        render_incident(slow, "en").subject == "Unusual run: duration: 12 min, expected 1 min to 2 min 10 s"
+    )
     assert render_incident(refused, "en").subject == (
-        "Unusual run: share of refused rows, songs: 31 %, usually 0 % to 2 %"
+        "Unusual run: share of rejected rows, songs: 31 %, expected 0 % to 2 %"
     )
 
 
-def test_the_end_says_how_long_it_lasted_and_which_run_ended_it() -> None:
+def test_a_resolution_says_how_long_the_incident_lasted_and_which_run_resolved_it() -> None:
     over = make_incident(
         "run_failed", resolved_at=OPENED + timedelta(hours=25, minutes=5), resolved_by_run_id=12
     )
 
     text = render_resolution(over, "en")
 
-    assert text.what == "It is over: The ingestion run failed. Run 12 ended it."
+    assert text.what == "This incident is resolved: The ingestion run failed. Run 12 resolved it."
     assert text.since == "It lasted 25 h 5 min: from 2026-11-23 02:15 UTC to 2026-11-24 03:20 UTC."
-    assert text.what_to_do == "Nothing has to be done."
+    assert text.what_to_do == "No action is needed."
 
 
-def test_a_kind_nobody_wrote_for_still_says_what_is_known() -> None:
+def test_a_kind_without_a_template_still_shows_its_facts() -> None:
     incident = make_incident("beat_dead", key="moon_fell:earth", facts={"height_bytes": 3e6})
     incident.kind = "moon_fell"
 
     text = render_incident(incident, "fr")
 
-    assert text.subject == "Quelque chose ne va pas\xa0: moon_fell:earth"
+    assert text.subject == "Problème détecté\xa0: moon_fell:earth"
     assert text.lines == (("Height bytes", "3 MB"),)
 
 
@@ -194,7 +211,7 @@ def test_a_kind_nobody_wrote_for_still_says_what_is_known() -> None:
     "value", [None, "", "x" * 9000, "two\nlines", [], {}, True, float("nan"), -1, 1e30, "{x}"]
 )
 @pytest.mark.parametrize("name", ["age_hours", "due_at", "free_bytes", "limit_share", "value", "reason", "x"])
-def test_no_fact_keeps_an_alert_from_going_out(name: str, value: Any) -> None:
+def test_no_fact_prevents_an_alert_from_being_sent(name: str, value: Any) -> None:
     for kind in KINDS:
         subject, _ = render_message(make_incident(kind, facts={name: value}), "opened", "http://x/", "fr")
 
@@ -207,7 +224,7 @@ def test_no_fact_keeps_an_alert_from_going_out(name: str, value: Any) -> None:
     [(0, "0 s"), (2.34, "2.3 s"), (59.6, "60 s"), (60, "1 min"), (131, "2 min 11 s"), (3600, "1 h"),
      (100_000, "27 h 47 min"), (172_800, "2 d"), (273_600, "3 d 4 h")],
 )  # fmt: skip
-def test_spans_have_their_two_largest_units(seconds: float, told: str) -> None:
+def test_durations_have_their_two_largest_units(seconds: float, told: str) -> None:
     with translation.override("en"):
         assert format_duration(seconds) == told
 
@@ -225,22 +242,23 @@ def test_numbers_follow_the_language(name: str, value: Any, english: str, french
         assert format_fact(name, value, {}) == french
 
 
-def test_instants_are_told_in_the_zone_of_the_service(settings: Any) -> None:
+def test_times_are_shown_in_the_time_zone_of_the_service(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Paris"
 
     assert render_incident(make_incident("run_failed"), "en").since == "Since 2026-11-23 03:15 CET."
 
 
-def test_messages_say_whether_it_is_new_still_there_or_over() -> None:
+def test_messages_say_whether_an_incident_is_new_still_open_or_resolved() -> None:
     incident = make_incident("beat_dead", severity="warning", resolved_at=OPENED)
 
     subjects = [render_message(incident, event, "", "en")[0] for event in ("opened", "reminder", "resolved")]
 
     assert subjects == [
-        "[MoovitaMix] Warning: Celery Beat has stopped: no run starts by itself",
-        "[MoovitaMix] Still there: Celery Beat has stopped: no run starts by itself",
-        "[MoovitaMix] Over: Celery Beat has stopped: no run starts by itself",
+        "[MoovitaMix] Warning: Celery Beat has stopped: no run starts automatically",
+        "[MoovitaMix] Still open: Celery Beat has stopped: no run starts automatically",
+        "[MoovitaMix] Resolved: Celery Beat has stopped: no run starts automatically",
     ]
     assert (
-        render_test_message("slack", "", "fr")[0] == "[MoovitaMix] Test\xa0: les alertes vous parviennent ici"
+        render_test_message("slack", "", "fr")[0]
+        == "[MoovitaMix] Test\xa0: les alertes arrivent par ce canal"
     )

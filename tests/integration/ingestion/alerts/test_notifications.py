@@ -97,7 +97,7 @@ def test_the_end_is_told_once_to_those_who_heard_of_the_beginning() -> None:
 
     assert made() == [("opened", "email"), ("resolved", "email")]
     over = Notification.objects.get(event="resolved")
-    assert over.subject == "[MoovitaMix] Over: The ingestion run failed"
+    assert over.subject == "[MoovitaMix] Resolved: The ingestion run failed"
     assert over.content["sections"][0] == [
         "Since when",
         "It lasted 3 h: from 2026-11-23 02:00 UTC to 2026-11-23 05:00 UTC.",

@@ -133,7 +133,7 @@ def test_a_dead_run_is_told_of_in_the_round_that_finds_it(settings: pytest.Fixtu
 
     assert IngestionRun.objects.get().status == "abandoned"
     assert [message.subject for message in mail.outbox] == [
-        "[MoovitaMix] Critical: The ingestion run died half-way"
+        "[MoovitaMix] Critical: The ingestion run stopped before it finished"
     ]
 
 

@@ -91,7 +91,7 @@ def test_a_critical_incident_is_the_headline_and_the_others_are_counted(staff: C
     text = text_of(staff)
 
     assert "All is well" not in text
-    assert "Alerts do not get through by Slack, and 1 more incident" in text
+    assert "Alerts can't be delivered by Slack, and 1 more incident" in text
 
 
 @pytest.mark.parametrize(

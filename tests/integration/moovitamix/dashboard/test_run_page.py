@@ -180,7 +180,9 @@ def test_a_run_names_the_incidents_that_it_opened_and_ended(staff: Client, run: 
 
     text = read(page_of(staff, run))
 
-    assert "Incidents seen in this run Warning The ingestion run is partial" in text
+    assert (
+        "Incidents seen in this run Warning The ingestion run was partial: some data was not imported" in text
+    )
     assert "Incidents that this run ended Critical The ingestion run failed It lasted 25 hours." in text
 
 

@@ -175,7 +175,7 @@ def test_where_a_table_can_not_be_read_a_scrape_fails_whole(sqlite_project: Proj
         "from django.test import Client\n"
         "from django.contrib.auth.models import User\n"
         "from django.db import connection\n"
-        "from recommender.access import issue_key\n"
+        "from recommender.api.authentication import issue_key\n"
         "secret = issue_key('p', User.objects.create(username='p'))[1]\n"
         "connection.cursor().execute('DROP TABLE recommender_feedback')\n"
         "headers = {'Host': 'localhost', 'Authorization': f'Bearer {secret}'}\n"

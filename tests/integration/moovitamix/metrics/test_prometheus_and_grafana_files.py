@@ -15,7 +15,7 @@ from django.utils import timezone
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingestion.alerts.messages.render import MESSAGE_TEMPLATES
+from ingestion.alerts.messages.render import message_templates
 from ingestion.models import IngestionRun, Notification
 from recommender.api.authentication import issue_key
 from recommender.models import TrainingRun
@@ -36,7 +36,7 @@ MORE = {
     "status": {*IngestionRun.Status.values, *TrainingRun.Status.values},
     "state": set(Notification.State.values),
     "severity": {"warning", "critical"},
-    "kind": set(MESSAGE_TEMPLATES),
+    "kind": set(message_templates()),
 }
 
 
