@@ -95,7 +95,10 @@ def test_an_incident_reaches_everybody_when_it_opens_and_when_it_ends(told: Told
     second = send_alerts(NOW + HOUR)
     third = send_alerts(NOW + 9 * HOUR)
 
-    both = ["[MoovitaMix] Critical: The ingestion run failed", "[MoovitaMix] Resolved: The ingestion run failed"]
+    both = [
+        "[MoovitaMix] Critical: The ingestion run failed",
+        "[MoovitaMix] Resolved: The ingestion run failed",
+    ]
     assert told.subjects() == (both, both)
     assert (first, second, third) == (DeliveryResult(sent=2), DeliveryResult(sent=2), DeliveryResult())
     assert set(Notification.objects.values_list("state", "attempts")) == {("sent", 1)}

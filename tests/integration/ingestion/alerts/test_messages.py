@@ -153,9 +153,7 @@ def test_a_whole_alert_in_english() -> None:
     text = render_incident(make_incident("data_stale"), "en")
 
     assert text.subject == "Stale data: songs, 31 h 12 min old"
-    assert text.what == (
-        "The data is older than allowed. Data: songs. Age: 31 h 12 min; the limit is 26 h."
-    )
+    assert text.what == ("The data is older than allowed. Data: songs. Age: 31 h 12 min; the limit is 26 h.")
     assert text.since == "Since 2026-11-23 02:15 UTC."
     assert text.how_bad == "Critical. Recommendations do not reflect anything newer."
     assert text.lines == (("Age", "31 h 12 min"), ("Limit", "26 h"))
