@@ -229,21 +229,21 @@ EMAIL_FROM = DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "moovita
 SLACK_WEBHOOK_URL = env.url("SLACK_WEBHOOK_URL", "", ("https", "http"))
 ALERT_URLS = env.string_list("ALERT_URLS")
 HEALTHCHECKS_URL = env.url("HEALTHCHECKS_URL", "", ("http", "https"))
-# Told as critical again after so many hours while nobody has acknowledged it, as warning after a day.
+# A critical incident that nobody has acknowledged is sent again after this many hours, a warning after a day.
 ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, minimum=0.1, maximum=720)
 # Where people reach the pages; links in alerts start with it.
 SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
 # --- Watchdog --------------------------------------------------------------------------------------
-# Dotted callables; each room brings its own.
+# Dotted paths of functions that take the time; each app brings its own. Their names are in incident keys.
 WATCHDOG_CHECKS = [
-    "ingestion.services.runs_finished",
-    "ingestion.services.runs_started",
-    "ingestion.services.beat_alive",
-    "ingestion.services.workers_alive",
-    "ingestion.services.queue_growing",
-    "ingestion.services.data_fresh",
-    "ingestion.services.disk_room",
+    "ingestion.monitoring.checks.runs.runs_finished",
+    "ingestion.monitoring.checks.runs.runs_started",
+    "ingestion.monitoring.checks.services.beat_alive",
+    "ingestion.monitoring.checks.services.workers_alive",
+    "ingestion.monitoring.checks.services.queue_growing",
+    "ingestion.monitoring.checks.freshness.data_fresh",
+    "ingestion.monitoring.checks.services.disk_room",
     "recommender.monitoring.health_checks.model_stale",
     "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",

@@ -1,7 +1,7 @@
-"""After a run: hold it against the runs before it, and open and resolve the incidents that it is about.
+"""Review a finished run: compare it with earlier runs, and open and resolve its incidents.
 
-Every finished run is followed up once, and in order, by whoever comes first: the process that ran it, or the
-watchdog where that process died.
+Every finished run is reviewed once, in order, by the process that ran it or, if that process died, by the
+watchdog.
 """
 
 from collections.abc import Sequence
@@ -24,34 +24,31 @@ from ingestion.schedules import next_due
 
 Status = IngestionRun.Status
 RUN, PARTIAL, UNUSUAL = "run", "run_partial", "unusual"
-# A trouble of days ago that nobody was told of is history: after an update, years of runs may be waiting.
+# Older failures open no incident: after an update, years of runs may be waiting for a review.
 REPORT_WITHIN: Final = timedelta(days=2)
-# A partial run has an incident that says so, and nothing counts as missing in it.
+# Metrics that the incident of a partial run already covers.
 COVERED_BY_PARTIAL: Final = {"rejected_share", "missing"}
 
 
-def follow_up(run: IngestionRun, now: datetime) -> None:
-    """Follow up every finished run up to this one that nobody has followed up yet."""
-    while _review_next(now, until=run.pk):
-        pass
-
-
 def follow_up_all(now: datetime) -> int:
-    """Follow up every finished run that nobody has followed up yet; returns how many."""
-    followed = 0
+    """Review every finished run that has not been reviewed; returns how many.
+
+    Part of an incident key, hence the name: the watchdog runs it like a check.
+    """
+    reviewed = 0
     while _review_next(now):
-        followed += 1
-    return followed
+        reviewed += 1
+    return reviewed
 
 
 def reset_baseline(
     measure: str, resource: str, run: IngestionRun, by: str, reason: str, now: datetime
 ) -> BaselineReset:
-    """From `run` on, this is what is usual; the measure is learnt anew, and its incident ends.
+    """Compare a metric only with runs from `run` on, and resolve its incident.
 
     Args:
-        resource: empty for a measure of the whole run.
-        by: who says so.
+        resource: empty for a metric of the whole run.
+        by: the user who decided it.
     """
     with transaction.atomic():
         reset = BaselineReset.objects.create(
@@ -62,17 +59,15 @@ def reset_baseline(
 
 
 def anomaly_key(measure: str, resource: str) -> str:
-    """The key of the incident of an unusual measure."""
+    """The incident key of an unusual metric."""
     return ":".join(filter(None, (UNUSUAL, measure, resource)))
 
 
-def _review_next(now: datetime, until: int | None = None) -> bool:
-    """Follow up the first run that waits for it; False if none does."""
+def _review_next(now: datetime) -> bool:
+    """Review the oldest waiting run; False if there is none."""
     waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
-    if until is not None:
-        waiting = waiting.filter(pk__lte=until)
     with transaction.atomic():
-        # Locked: a later run must not be followed up by somebody else before this one is done.
+        # Locked, so that no other process reviews a later run first.
         run = waiting.select_for_update().order_by("pk").first()
         if run is None:
             return False
@@ -83,18 +78,18 @@ def _review_next(now: datetime, until: int | None = None) -> bool:
 
 
 def _review(run: IngestionRun, now: datetime) -> None:
-    judgements = _detect_anomalies(run) if run.status in APPLIED_STATUSES else []
+    results = _detect_anomalies(run) if run.status in APPLIED_STATUSES else []
     if run.finished_at is None or run.finished_at < now - REPORT_WITHIN:
         return
     _sync_run_incident(run, now)
     if run.accept_reset and run.status in APPLIED_STATUSES:
         incidents.sync_scope(UNUSUAL, [], now, run_id=run.pk)
-    for judgement in judgements:
-        _sync_anomaly_incident(run, judgement, now)
+    for result in results:
+        _sync_anomaly_incident(run, result, now)
 
 
 def _detect_anomalies(run: IngestionRun) -> Sequence[AnomalyResult]:
-    """Write what the bands say of each measure of a run."""
+    """Compare each metric of a run with its expected range and store the results."""
     past = load_run_metrics(until_run=run.pk, since=run.started_at - HISTORY_WINDOW)
     resets = {
         (measure, resource): since
@@ -102,9 +97,9 @@ def _detect_anomalies(run: IngestionRun) -> Sequence[AnomalyResult]:
             "measure", "resource", "since_id"
         )
     }
-    judgements = list(detect_anomalies(past[-1], past[:-1], resets))
-    AnomalyCheck.objects.bulk_create([_anomaly_check(run, one) for one in judgements])
-    return judgements
+    results = list(detect_anomalies(past[-1], past[:-1], resets))
+    AnomalyCheck.objects.bulk_create([_anomaly_check(run, one) for one in results])
+    return results
 
 
 def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
@@ -117,7 +112,7 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """A failure stays open until a run has taken rows in."""
+    """A failure stays open until a run has imported data."""
     if run.status not in APPLIED_STATUSES:
         kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
             Status(run.status), "run_abandoned"
@@ -134,17 +129,17 @@ def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
 
 
 def _sync_anomaly_incident(run: IngestionRun, one: AnomalyResult, now: datetime) -> None:
-    is_told = run.status == Status.PARTIAL and one.measure in COVERED_BY_PARTIAL
+    is_covered = run.status == Status.PARTIAL and one.measure in COVERED_BY_PARTIAL
     key = anomaly_key(one.measure, one.resource)
     if not one.is_anomaly:
         incidents.resolve(key, now, run_id=run.pk, facts={"value": one.value})
-    elif one.expected is not None and not is_told:
+    elif one.expected is not None and not is_covered:
         facts = _anomaly_facts(one, one.expected) | {"run": run.pk}
         incidents.open_or_update(Condition(key, UNUSUAL, Severity.WARNING, facts, run.pk), now)
 
 
 def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
-    """What a message says of a run; what is empty is left out."""
+    """Facts about a run for its incident; empty ones are left out."""
     due = next_due(now)
     facts = {
         "run": run.pk,
@@ -158,15 +153,15 @@ def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _anomaly_facts(one: AnomalyResult, band: ExpectedRange) -> dict[str, Any]:
+def _anomaly_facts(one: AnomalyResult, expected: ExpectedRange) -> dict[str, Any]:
     return {
         "measure": one.measure,
         "resource": one.resource,
         "verdict": str(one.verdict),
         "value": one.value,
-        "median": band.median,
-        "mad": band.mad,
-        "low": band.low,
-        "high": band.high,
-        "n": band.n,
+        "median": expected.median,
+        "mad": expected.mad,
+        "low": expected.low,
+        "high": expected.high,
+        "n": expected.n,
     }

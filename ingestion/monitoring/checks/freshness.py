@@ -1,8 +1,9 @@
-"""Is the data as young as it should be?"""
+"""Watchdog check of data freshness: how long ago was each table imported?"""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Max
 from django.db.models.functions import Greatest, TruncDate
 
@@ -15,29 +16,30 @@ from ingestion.source.schemas import Resource
 
 STALE: Final = "data_stale"
 CRITICAL_FACTOR: Final = 3  # times the limit
-# Where nothing is scheduled: so many days with a run in a week are a habit, which may be missed.
+# Without a schedule, runs on this many days of a week count as regular, so that a missing run is noticed.
 REGULAR_DAYS_A_WEEK: Final = 3
 WEEK: Final = timedelta(days=7)
 
 
-def data_fresh(now: datetime, limit: timedelta) -> None:
-    """Report each table that no run has brought in for longer than `limit`; critical beyond thrice that.
+def data_fresh(now: datetime) -> None:
+    """Report each table not imported for MAX_DATA_AGE_HOURS; critical after three times as long.
 
-    Songs and listeners may stay the same for long; listening goes on every day, so its newest row must not be
-    older than thrice the limit, once it was seen to grow. Where runs are started by hand, and not day by day,
-    nothing is stale.
+    Songs and listeners may stay unchanged for long. Listening happens every day, so its newest row must not
+    be older than three times the limit either, once it has grown before. If runs are neither scheduled nor
+    regular, nothing is stale.
     """
-    brought = last_import_times() if _is_regular(now) else {}
+    limit = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
+    imported = last_import_times() if _is_regular(now) else {}
     stale = [
         condition
-        for resource, at in brought.items()
+        for resource, at in imported.items()
         if (condition := _stale(resource, at, now, limit)) is not None
     ]
     incidents.sync_scope(STALE, stale, now, run_id=_last_run())
 
 
 def last_import_times() -> dict[str, datetime]:
-    """When each resource's last run was over that took its rows in."""
+    """When the last run that imported each resource finished."""
     reports = ResourceReport.objects.filter(run__status__in=APPLIED_STATUSES, run__dry_run=False)
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
@@ -53,16 +55,16 @@ def _is_regular(now: datetime) -> bool:
     return week.order_by().values(day=TruncDate("started_at")).distinct().count() >= REGULAR_DAYS_A_WEEK
 
 
-def _stale(resource: str, brought_in: datetime, now: datetime, limit: timedelta) -> Condition | None:
-    if now - brought_in > limit:
-        severity = Severity.CRITICAL if now - brought_in > CRITICAL_FACTOR * limit else Severity.WARNING
-        return _condition(resource, severity, now - brought_in, limit, brought_in)
+def _stale(resource: str, imported_at: datetime, now: datetime, limit: timedelta) -> Condition | None:
+    if now - imported_at > limit:
+        severity = Severity.CRITICAL if now - imported_at > CRITICAL_FACTOR * limit else Severity.WARNING
+        return _condition(resource, severity, now - imported_at, limit, imported_at)
     if resource != Resource.LISTENING_HISTORY or _received_new_since(now - CRITICAL_FACTOR * limit):
         return None
     newest = _newest_listening()
     if newest is None or now - newest <= CRITICAL_FACTOR * limit:
         return None
-    return _condition(resource, Severity.WARNING, now - newest, CRITICAL_FACTOR * limit, brought_in, newest)
+    return _condition(resource, Severity.WARNING, now - newest, CRITICAL_FACTOR * limit, imported_at, newest)
 
 
 def _condition(
@@ -70,12 +72,12 @@ def _condition(
     severity: str,
     age: timedelta,
     limit: timedelta,
-    brought_in: datetime,
+    imported_at: datetime,
     newest: datetime | None = None,
 ) -> Condition:
     hour = timedelta(hours=1)
     facts: dict[str, Any] = {
-        "age_hours": age / hour, "limit_hours": limit / hour, "brought_in_at": brought_in.isoformat(),
+        "age_hours": age / hour, "limit_hours": limit / hour, "brought_in_at": imported_at.isoformat(),
     }  # fmt: skip
     if is_daily_entry_disabled():
         facts["reason"] = "switched_off"
@@ -85,7 +87,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Whether new sessions came since then; a source that sent none after the first run is let be."""
+    """Whether new sessions arrived since then; True for a source that sent none after the first run."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__status__in=APPLIED_STATUSES, run__dry_run=False
     ).order_by("-run_id")
@@ -94,7 +96,7 @@ def _received_new_since(moment: datetime) -> bool:
 
 
 def _newest_listening() -> datetime | None:
-    # Reads the whole table, a tenth of a second a million rows: asked only where nothing new came for days.
+    # Scans the whole table (0.1 s per million rows), so it runs only if nothing new arrived for days.
     newest: datetime | None = ListeningHistory.objects.aggregate(
         at=Max(Greatest("created_at", "updated_at"))
     )["at"]

@@ -1,8 +1,9 @@
-"""Did the run that was due start, and does the one that started come to an end?"""
+"""Watchdog checks of runs: did a scheduled run start, and does the running one finish in time?"""
 
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, Q
 
@@ -16,38 +17,41 @@ from ingestion.schedules import DueSlot, last_due_slot, next_due
 NOT_STARTED: Final = "run_not_started"
 NOT_FINISHED: Final = "run_not_finished"
 STARTERS: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.SCHEDULER)
-# A trial run and an import of old data bring no day's data in.
+# A dry run or a legacy import does not import the day's data.
 DAILY_RUNS: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
 
 
-def runs_started(now: datetime, grace: timedelta) -> None:
-    """Report a run that was due `grace` ago and has not started; a later one, also by hand, ends it.
+def runs_started(now: datetime) -> None:
+    """Report a run that has not started START_GRACE_MINUTES after it was due.
 
-    Nothing is due where the timetable has no entry, or a person has switched it off. While another run holds
-    the lock, and where the machine was off, the grace begins when the run could have started.
+    Any later run, also a manual one, resolves the incident. Nothing is due if the daily entry is missing or
+    disabled. If another run held the lock, or the machine was off, the grace period begins when the run could
+    have started.
     """
+    grace = timedelta(minutes=settings.START_GRACE_MINUTES)
     due = last_due_slot(now - grace)
     started = due and _run_for_slot(due)
     if due is None or started:
         incidents.resolve(NOT_STARTED, now, run_id=started.pk if started else None)
         return
-    alive = latest_heartbeats()
-    if lock.find_running(IngestionRun) or now < _earliest_possible_start(due, alive, now) + grace:
+    heartbeats = latest_heartbeats()
+    if lock.find_running(IngestionRun) or now < _earliest_possible_start(due, heartbeats, now) + grace:
         return
-    coming = next_due(now)
+    upcoming = next_due(now)
     facts = {
         "due_at": due.at.isoformat(),
         "slot": due.slot,
-        "reason": _why_not_started(alive, now),
+        "reason": _why_not_started(heartbeats, now),
         "limit_minutes": grace.total_seconds() / 60,
     }
-    if coming is not None:
-        facts["next_due_at"] = coming.isoformat()
+    if upcoming is not None:
+        facts["next_due_at"] = upcoming.isoformat()
     incidents.open_or_update(Condition(NOT_STARTED, NOT_STARTED, Severity.CRITICAL, facts), now)
 
 
-def runs_finished(now: datetime, longest: timedelta) -> None:
-    """Report a run that is at work for longer than that; one that has died is marked abandoned at once."""
+def runs_finished(now: datetime) -> None:
+    """Report a run that takes longer than MAX_RUN_MINUTES; a dead one is marked abandoned at once."""
+    longest = timedelta(minutes=settings.MAX_RUN_MINUTES)
     with transaction.atomic():
         lock.abandon_dead_job(IngestionRun, now)
     run = lock.find_running(IngestionRun)
@@ -68,26 +72,26 @@ def runs_finished(now: datetime, longest: timedelta) -> None:
 
 
 def _run_for_slot(due: DueSlot) -> IngestionRun | None:
-    """The run of this slot, or else the first one after it was due."""
+    """The run for this slot, or else the first run after it was due."""
     runs = IngestionRun.objects.filter(DAILY_RUNS & Q(started_at__gte=due.at) | Q(slot=due.slot))
     return runs.order_by("pk").first()
 
 
-def _earliest_possible_start(due: DueSlot, alive: dict[str, Heartbeat], now: datetime) -> datetime:
-    """When nothing stood in the run's way any more: no other run, and somebody there to start it."""
+def _earliest_possible_start(due: DueSlot, heartbeats: dict[str, Heartbeat], now: datetime) -> datetime:
+    """When no other run held the lock and Beat or a scheduler was there to start the run."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
-    # Only of those who live: a scheduler that came too late and died again excuses nothing.
-    living = [alive[part].since for part in STARTERS if not is_silent(alive.get(part), now)]
-    moments += [min(living)] if living else []
+    # Only live ones count: a scheduler that started late and died again is no excuse.
+    started = [heartbeats[part].since for part in STARTERS if not is_silent(heartbeats.get(part), now)]
+    moments += [min(started)] if started else []
     return max(moments)
 
 
-def _why_not_started(alive: dict[str, Heartbeat], now: datetime) -> str:
-    starters = [alive[part] for part in STARTERS if part in alive]
-    last = max(starters, key=lambda pulse: pulse.at, default=None)
+def _why_not_started(heartbeats: dict[str, Heartbeat], now: datetime) -> str:
+    starters = [heartbeats[part] for part in STARTERS if part in heartbeats]
+    last = max(starters, key=lambda heartbeat: heartbeat.at, default=None)
     if last is not None and last.part == Heartbeat.Part.SCHEDULER:
         return "scheduler_dead" if is_silent(last, now) else "not_taken"
     if is_silent(last, now):
         return "beat_dead"
-    return "worker_gone" if is_silent(alive.get(Heartbeat.Part.WORKER), now) else "not_taken"
+    return "worker_gone" if is_silent(heartbeats.get(Heartbeat.Part.WORKER), now) else "not_taken"

@@ -1,10 +1,14 @@
-"""Are Beat and the workers there, do they keep up, and is there room on the disks?"""
+"""Watchdog checks of the services: Celery Beat, workers, the task queue and the disks."""
 
+import logging
 import shutil
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+import redis
+from celery import current_app
+from django.conf import settings
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
@@ -12,53 +16,60 @@ from ingestion.jobs import lock
 from ingestion.jobs.heartbeats import SILENT_AFTER, add_facts, is_silent, latest_heartbeats
 from ingestion.models import Heartbeat, IngestionRun
 
+logger = logging.getLogger(__name__)
+
 BEAT, WORKER, QUEUE, DISK = "beat_dead", "worker_gone", "queue_growing", "disk_nearly_full"
-# A queue that for so long only grew, and by so much of its limit, will not get shorter by itself.
+# A queue that only grew for this long, by this share of its limit, will not shrink by itself.
 GROWING_FOR: Final = timedelta(minutes=10)
 GROWING_SHARE: Final = 0.25
-# More room than this is enough, however large the disk: the pages of a million rows take 2 GB.
+# This much free space is enough on any disk: the pages of a million rows take 2 GB.
 ENOUGH_BYTES: Final = 20 * 10**9
 CRITICAL_SHARE: Final = 0.03
+# A worker on the same machine answers within 0.1 s.
+WORKER_PING_TIMEOUT: Final = 2.0
+CELERY_QUEUE: Final = "celery"
 
 
 def beat_alive(now: datetime) -> None:
-    """Report that Beat fell silent, where it was ever there and no foreground scheduler took its place."""
-    alive = latest_heartbeats()
-    beat = alive.get(Heartbeat.Part.BEAT)
+    """Report that Beat stopped, if it ever ran and no foreground scheduler took its place."""
+    heartbeats = latest_heartbeats()
+    beat = heartbeats.get(Heartbeat.Part.BEAT)
     if (
         beat is None
         or not is_silent(beat, now)
-        or _is_scheduler_alive(alive.get(Heartbeat.Part.SCHEDULER), now)
+        or _is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
     ):
         incidents.resolve(BEAT, now)
         return
     incidents.open_or_update(Condition(BEAT, BEAT, Severity.CRITICAL, _silence_facts(beat, now)), now)
 
 
-def workers_alive(now: datetime, worker_responds: Callable[[], bool]) -> None:
-    """Report that no worker takes what Beat sends; while Beat is silent too, nobody can tell.
+def workers_alive(now: datetime) -> None:
+    """Report that no worker processes the tasks that Beat sends; unknown while Beat is silent too.
 
-    Args:
-        answers: whether a worker answers when it is asked: one whose every process is at a long task does,
-            and takes no other task meanwhile.
+    A worker whose processes are all busy with long tasks records no heartbeat but answers a ping.
     """
-    alive = latest_heartbeats()
-    beat, worker = alive.get(Heartbeat.Part.BEAT), alive.get(Heartbeat.Part.WORKER)
+    heartbeats = latest_heartbeats()
+    beat, worker = heartbeats.get(Heartbeat.Part.BEAT), heartbeats.get(Heartbeat.Part.WORKER)
     if is_silent(beat, now):
         return
-    # Where no worker ever came, one is missed when Beat has been sending for long enough.
+    # If there never was a worker, one is missing once Beat has been running for long enough.
     too_early = worker is None and beat is not None and beat.since > now - SILENT_AFTER
     is_open = incidents.open_incidents().filter(key=WORKER).exists()
-    # Asked once: where messages are files, every question to a dead worker leaves one.
-    if not is_silent(worker, now) or too_early or (not is_open and worker_responds()):
+    # Pinged once per incident: with files as broker, every ping to a dead worker leaves a file.
+    if not is_silent(worker, now) or too_early or (not is_open and is_worker_responding()):
         incidents.resolve(WORKER, now)
         return
     facts = _silence_facts(worker, now) if worker else {}
     incidents.open_or_update(Condition(WORKER, WORKER, Severity.CRITICAL, facts), now)
 
 
-def queue_growing(now: datetime, length: int, limit: int) -> None:
-    """Report a queue that is too long, or only grew for ten minutes; not where no worker is there."""
+def queue_growing(now: datetime) -> None:
+    """Report a queue longer than MAX_QUEUE_LENGTH, or one that only grew for ten minutes.
+
+    Without a worker only `worker_gone` is reported.
+    """
+    length, limit = queue_length(), settings.MAX_QUEUE_LENGTH
     watchdog = latest_heartbeats().get(Heartbeat.Part.WATCHDOG)
     kept = watchdog.facts.get("queue", []) if watchdog else []
     past = [[at, n] for at, n in kept if datetime.fromisoformat(at) > now - 2 * GROWING_FOR]
@@ -72,37 +83,63 @@ def queue_growing(now: datetime, length: int, limit: int) -> None:
     incidents.open_or_update(Condition(QUEUE, QUEUE, Severity.WARNING, facts), now)
 
 
-def disk_room(
-    now: datetime, folders: Mapping[str, Path], least_share: float, enough_bytes: int = ENOUGH_BYTES
-) -> None:
-    """Report the disks with less room than this share of them; folders on one disk are one incident.
+def disk_room(now: datetime) -> None:
+    """Report each disk with a smaller free share than LEAST_FREE_DISK_SHARE and less than ENOUGH_BYTES free.
 
-    Args:
-        folders: by what is kept there; one that is not there yet is looked for in its parents.
-        enough: bytes; a disk with more room than this has enough.
+    Folders on the same disk share one incident.
     """
     disks: dict[int, Condition | None] = {}
-    for name, folder in folders.items():
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        disks.setdefault(there.stat().st_dev, _nearly_full(name, there, least_share, enough_bytes))
+    for name, folder in data_folders().items():
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        disks.setdefault(existing.stat().st_dev, _nearly_full(name, existing))
     incidents.sync_scope(DISK, [disk for disk in disks.values() if disk is not None], now)
 
 
+def is_worker_responding() -> bool:
+    """Whether a worker answers a ping; False if the broker is unavailable."""
+    try:
+        return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
+    except Exception as error:
+        # Broker libraries raise whatever their connection raised.
+        logger.warning("worker_ping_failed reason=%s", type(error).__name__)
+        return False
+
+
+def queue_length() -> int:
+    """How many tasks wait for a worker: messages in Redis, or files without it."""
+    if settings.REDIS_URL:
+        with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
+            return int(client.llen(CELERY_QUEUE))
+    folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
+    return sum(1 for _ in folder.glob(f"*.{CELERY_QUEUE}.msg")) if folder.is_dir() else 0
+
+
+def data_folders() -> dict[str, Path]:
+    """The folders that this machine writes to, by content; a database server checks its own disk."""
+    folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        folders = {"database": Path(database["NAME"]), **folders}
+    if not settings.REDIS_URL:
+        folders["broker"] = Path(settings.BROKER_DIR)
+    return folders
+
+
 def _is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """A foreground scheduler gives no sign of life while it runs an ingestion; the run itself does."""
+    """A foreground scheduler sends no heartbeats while it runs an ingestion; the run itself does."""
     run = lock.find_running(IngestionRun)
     if scheduler is None or run is None:
         return not is_silent(scheduler, now)
     return not is_silent(scheduler, now) or (run.host, run.pid) == (scheduler.host, scheduler.pid)
 
 
-def _silence_facts(pulse: Heartbeat, now: datetime) -> dict[str, Any]:
-    age = (now - pulse.at).total_seconds()
-    return {"last_seen_at": pulse.at.isoformat(), "age_seconds": age, "host": pulse.host}
+def _silence_facts(heartbeat: Heartbeat, now: datetime) -> dict[str, Any]:
+    age = (now - heartbeat.at).total_seconds()
+    return {"last_seen_at": heartbeat.at.isoformat(), "age_seconds": age, "host": heartbeat.host}
 
 
 def _only_grew(past: list[list[Any]], now: datetime, by: float) -> bool:
-    """Whether what was measured never shrank since before `GROWING_FOR`, and grew by at least so much."""
+    """Whether the queue never shrank during `GROWING_FOR` and grew by at least `by`."""
     old = [n for at, n in past if datetime.fromisoformat(at) <= now - GROWING_FOR]
     new = [n for at, n in past if datetime.fromisoformat(at) > now - GROWING_FOR]
     if not old:
@@ -111,11 +148,11 @@ def _only_grew(past: list[list[Any]], now: datetime, by: float) -> bool:
     return lengths == sorted(lengths) and lengths[-1] - lengths[0] >= by
 
 
-def _nearly_full(name: str, path: Path, least_share: float, enough: int) -> Condition | None:
-    room = shutil.disk_usage(path)
-    share = room.free / room.total if room.total else 1.0
-    if share >= least_share or room.free >= enough:
+def _nearly_full(name: str, path: Path) -> Condition | None:
+    usage, limit = shutil.disk_usage(path), settings.LEAST_FREE_DISK_SHARE
+    share = usage.free / usage.total if usage.total else 1.0
+    if share >= limit or usage.free >= ENOUGH_BYTES:
         return None
-    facts = {"free_share": share, "free_bytes": room.free, "limit_share": least_share, "path": str(path)}
+    facts = {"free_share": share, "free_bytes": usage.free, "limit_share": limit, "path": str(path)}
     severity = Severity.CRITICAL if share < CRITICAL_SHARE else Severity.WARNING
     return Condition(f"{DISK}:{name}", DISK, severity, facts)

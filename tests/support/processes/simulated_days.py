@@ -25,7 +25,7 @@ from ingestion.demo.server import DemoServer
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, Row, Snapshot
 from ingestion.demo.world.world import World
 from ingestion.models import Incident
-from ingestion.monitoring.run_review import follow_up
+from ingestion.monitoring.run_review import follow_up_all
 from ingestion.pipeline.ingest import ingest
 from ingestion.services import ingestion_options, send_alerts, source_client
 
@@ -125,7 +125,7 @@ def simulate_day(
     ahead = night + timedelta(hours=2) - REAL_NOW()
     timezone.now = lambda: REAL_NOW() + ahead
     run = ingest(source_client(url), ingestion_options(trigger="schedule"))
-    follow_up(run, timezone.now())
+    follow_up_all(timezone.now())
     send_alerts(timezone.now())
     told: dict[str, Any] = {
         "what": what,

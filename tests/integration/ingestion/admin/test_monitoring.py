@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from ingestion.models import AnomalyCheck, BaselineReset, Incident, TaskUsage
-from ingestion.monitoring.run_review import follow_up
+from ingestion.monitoring.run_review import follow_up_all
 from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run, make_report
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +23,7 @@ def slow() -> AnomalyCheck:
         make_report(make_finished_run(day, followed_up_at=FIRST_DAY), "songs", received=1000)
     run = make_finished_run(20, seconds=200)
     make_report(run, "songs", received=1000)
-    follow_up(run, FIRST_DAY + timedelta(days=20, hours=1))
+    follow_up_all(FIRST_DAY + timedelta(days=20, hours=1))
     TaskUsage.objects.create(
         task="a", task_id="1", started_at=FIRST_DAY, succeeded=True, seconds=2.0, cpu_seconds=1.0,
         peak_memory=100_000_000,

@@ -1,4 +1,4 @@
-"""What the runs measured, as the bands and the pages read it."""
+"""Run metrics as time series, for anomaly detection and the pages."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from ingestion.monitoring.run_metrics import METRICS, account_of, load_run_metrics, metric_points, series
+from ingestion.monitoring.run_metrics import METRICS, load_run_metrics, metric_points
 from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run
 
 pytestmark = pytest.mark.django_db
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 def test_a_series_goes_from_old_to_new_and_ends_with_the_run_that_was_named() -> None:
     runs = [make_finished_run(day, reports={"songs": {"received": 100 + day}}) for day in range(5)]
 
-    found = series("received", "songs", until_run=runs[3].pk, n=3)
+    found = metric_points(load_run_metrics(until_run=runs[3].pk, n=3), "received", "songs")
 
     assert [point.value for point in found] == [101.0, 102.0, 103.0]
     assert [point.run for point in found] == [run.pk for run in runs[1:4]]
@@ -29,12 +29,13 @@ def test_a_series_leaves_out_what_failed_was_tried_or_imported() -> None:
     make_finished_run(3, seconds=4.0, trigger="legacy")
     make_finished_run(4, seconds=5.0, status="partial", error_kind="x", error="x")
 
-    assert [point.value for point in series("duration")] == [1.0]
-    assert [point.value for point in series("duration", statuses=["succeeded", "partial"])] == [1.0, 5.0]
+    succeeded = load_run_metrics(statuses=["succeeded"])
+    assert [point.value for point in metric_points(succeeded, "duration")] == [1.0]
+    assert [point.value for point in metric_points(load_run_metrics(), "duration")] == [1.0, 5.0]
 
 
 def test_shares_are_failed_attempts_over_requests_and_refused_over_received_rows() -> None:
-    run = make_finished_run(
+    make_finished_run(
         received=300, rejected=30,
         reports={
             "songs": {"received": 200, "rejected": 10, "requests": 6, "errors": {"500": 2, "timeout": 1}},
@@ -43,7 +44,7 @@ def test_shares_are_failed_attempts_over_requests_and_refused_over_received_rows
         },
     )  # fmt: skip
 
-    values = account_of(run).values
+    values = load_run_metrics()[0].values
 
     assert values["error_share", "songs"] == 0.5
     assert values["error_share", ""] == 0.3
@@ -53,12 +54,12 @@ def test_shares_are_failed_attempts_over_requests_and_refused_over_received_rows
 
 
 def test_a_runs_latency_is_that_of_its_slowest_resource() -> None:
-    run = make_finished_run(reports={"songs": {"latency_p95": 90.0}, "users": {"latency_p95": 40.0}})
+    make_finished_run(reports={"songs": {"latency_p95": 90.0}, "users": {"latency_p95": 40.0}})
 
-    account = account_of(run)
+    [metrics] = load_run_metrics()
 
-    assert account.values["latency_p95", ""] == 90.0
-    assert ("latency_p50", "") not in account.values
+    assert metrics.values["latency_p95", ""] == 90.0
+    assert ("latency_p50", "") not in metrics.values
 
 
 def test_a_gap_is_the_time_since_the_last_run_that_took_rows_in() -> None:
@@ -85,4 +86,4 @@ def test_many_runs_are_read_in_two_queries() -> None:
 
 
 def test_without_runs_there_is_nothing_to_show() -> None:
-    assert series("received", "songs") == []
+    assert load_run_metrics() == []

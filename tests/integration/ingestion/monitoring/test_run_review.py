@@ -1,4 +1,4 @@
-"""What a finished run opens and resolves, once, whoever follows it up."""
+"""A finished run is reviewed once: incidents open and resolve, whichever process does it."""
 
 import json
 from datetime import timedelta
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import AnomalyCheck, Incident, IngestionRun
-from ingestion.monitoring.run_review import follow_up, follow_up_all, reset_baseline
+from ingestion.monitoring.run_review import follow_up_all, reset_baseline
 from ingestion.services import ingest_now
 from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run, make_report
 from tests.support.project import Project
@@ -39,11 +39,11 @@ def make_past(days: int = 20, seconds: float = 60.0) -> list[IngestionRun]:
 
 def test_a_failed_run_is_critical_until_a_run_has_taken_rows_in() -> None:
     failed = make_finished_run(0, **FAILED)
-    follow_up(failed, after(failed))
+    follow_up_all(after(failed))
     incident = Incident.objects.get()
 
     well = make_finished_run(1)
-    follow_up(well, after(well))
+    follow_up_all(after(well))
 
     assert (incident.key, incident.kind, incident.severity) == ("run", "run_failed", "critical")
     assert incident.facts["error"] == "The source is down."
@@ -55,7 +55,7 @@ def test_a_failed_run_is_critical_until_a_run_has_taken_rows_in() -> None:
 def test_a_second_failure_of_another_kind_is_the_same_incident() -> None:
     for day, status in enumerate(["failed", "refused", "abandoned"]):
         run = make_finished_run(day, **FAILED | {"status": status})
-        follow_up(run, after(run))
+        follow_up_all(after(run))
 
     incident = Incident.objects.get()
 
@@ -64,10 +64,10 @@ def test_a_second_failure_of_another_kind_is_the_same_incident() -> None:
 
 def test_a_partial_run_ends_a_failure_and_is_a_warning_of_its_own() -> None:
     failed = make_finished_run(0, **FAILED)
-    follow_up(failed, after(failed))
+    follow_up_all(after(failed))
     partial = make_finished_run(1, **FAILED | {"status": "partial"})
 
-    follow_up(partial, after(partial))
+    follow_up_all(after(partial))
 
     assert open_keys() == ["run_partial"]
     assert Incident.objects.get(key="run_partial").severity == "warning"
@@ -77,7 +77,7 @@ def test_runs_are_followed_up_in_order_so_that_an_old_failure_does_not_stay() ->
     make_finished_run(0, **FAILED | {"status": "abandoned"})
     well = make_finished_run(1)
 
-    follow_up(well, after(well))
+    follow_up_all(after(well))
 
     assert open_keys() == []
     assert Incident.objects.get().kind == "run_abandoned"
@@ -86,8 +86,8 @@ def test_runs_are_followed_up_in_order_so_that_an_old_failure_does_not_stay() ->
 def test_a_run_is_followed_up_once() -> None:
     failed = make_finished_run(0, **FAILED)
 
-    follow_up(failed, after(failed))
-    follow_up(failed, after(failed))
+    follow_up_all(after(failed))
+    follow_up_all(after(failed))
 
     assert follow_up_all(after(failed)) == 0
     assert Incident.objects.get().count == 1
@@ -117,7 +117,7 @@ def test_a_usual_run_is_checked_and_opens_nothing() -> None:
     run = make_finished_run(20)
     make_report(run, "songs", received=1003, new=4)
 
-    follow_up(run, after(run))
+    follow_up_all(after(run))
 
     check = run.anomaly_checks.get(measure="received", resource="songs")
     assert check.verdict == "usual"
@@ -130,13 +130,13 @@ def test_half_the_songs_and_three_times_the_time_are_found_at_once_and_end_with_
     make_past()
     bad = make_finished_run(20, seconds=183)
     make_report(bad, "songs", received=502, missing=501, new=3)
-    follow_up(bad, after(bad))
+    follow_up_all(after(bad))
     found = open_keys()
     facts = Incident.objects.get(key="unusual:duration").facts
 
     well = make_finished_run(21)
     make_report(well, "songs", received=1003, new=3)
-    follow_up(well, after(well))
+    follow_up_all(after(well))
 
     assert found == ["unusual:duration", "unusual:missing:songs", "unusual:received:songs"]
     assert (facts["measure"], facts["verdict"], facts["value"], facts["n"]) == ("duration", "high", 183.0, 20)
@@ -149,7 +149,7 @@ def test_the_first_week_only_learns() -> None:
     run = make_finished_run(7, seconds=600)
     make_report(run, "songs", received=750, missing=250, rejected=30)
 
-    follow_up(run, after(run))
+    follow_up_all(after(run))
 
     assert set(run.anomaly_checks.values_list("verdict", flat=True)) == {"learning"}
     assert open_keys() == []
@@ -157,13 +157,14 @@ def test_the_first_week_only_learns() -> None:
 
 def test_more_than_a_quarter_of_the_songs_gone_is_certain_from_the_second_run_on() -> None:
     make_past(1)
-    halved, whole = make_finished_run(1), make_finished_run(2)
+    halved = make_finished_run(1)
     make_report(halved, "songs", received=500, missing=500)
+    follow_up_all(after(halved))
+    found = open_keys()
+    whole = make_finished_run(2)
     make_report(whole, "songs", received=1000, missing=0)
 
-    follow_up(halved, after(halved))
-    found = open_keys()
-    follow_up(whole, after(whole))
+    follow_up_all(after(whole))
 
     assert found == ["unusual:missing:songs"]
     facts = Incident.objects.get().facts
@@ -175,13 +176,13 @@ def test_what_a_person_calls_the_new_normal_is_learnt_anew() -> None:
     make_past()
     slow = make_finished_run(20, seconds=300)
     make_report(slow, "songs", received=1003)
-    follow_up(slow, after(slow))
+    follow_up_all(after(slow))
     opened = open_keys()
 
     reset_baseline("duration", "", slow, "ada", "The source moved overseas.", after(slow))
     next_slow = make_finished_run(21, seconds=300)
     make_report(next_slow, "songs", received=1003)
-    follow_up(next_slow, after(next_slow))
+    follow_up_all(after(next_slow))
 
     assert opened == ["unusual:duration"]
     assert open_keys() == []
@@ -194,11 +195,11 @@ def test_a_catalogue_that_a_person_accepted_ends_all_that_was_unusual() -> None:
     make_past()
     bad = make_finished_run(20)
     make_report(bad, "songs", received=500, missing=500)
-    follow_up(bad, after(bad))
+    follow_up_all(after(bad))
 
     accepted = make_finished_run(21, accept_reset=True)
     make_report(accepted, "songs", received=70, new=70)
-    follow_up(accepted, after(accepted))
+    follow_up_all(after(accepted))
 
     assert open_keys() == []
     assert not AnomalyCheck.objects.filter(run=accepted).exists()
@@ -210,11 +211,11 @@ def test_a_run_soon_after_another_is_not_told_that_news_is_missing() -> None:
         make_report(run, "listening_history", received=1000 + 100 * day, new=100 + day % 7)
     again = make_finished_run(19.1)
     make_report(again, "listening_history", received=2900, new=0)
-    follow_up(again, after(again))
+    follow_up_all(after(again))
     silent = make_finished_run(20)
     make_report(silent, "listening_history", received=2900, new=0)
 
-    follow_up(silent, after(silent))
+    follow_up_all(after(silent))
 
     assert not again.anomaly_checks.filter(measure="new").exists()
     assert open_keys() == ["unusual:new:listening_history"]
@@ -269,7 +270,7 @@ def test_what_goes_wrong_afterwards_harms_no_run(
     run = of_settings()
 
     assert run.status == "succeeded"
-    assert "follow_up_failed" in caplog.text
+    assert "run_review_failed" in caplog.text
 
 
 ON_A_DATABASE = """

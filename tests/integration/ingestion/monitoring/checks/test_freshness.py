@@ -13,7 +13,6 @@ from tests.support.builders.finished_runs import make_finished_run
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
-LIMIT = 26 * HOUR
 ALL = ("songs", "users", "listening_history")
 
 
@@ -39,7 +38,7 @@ def listen(at: datetime) -> None:
 def test_where_nothing_was_ever_read_nothing_is_old() -> None:
     sync_timetable(time(2), "UTC")
 
-    data_fresh(end_of(make_finished_run(0, status="failed", error="x", error_kind="x")) + 100 * HOUR, LIMIT)
+    data_fresh(end_of(make_finished_run(0, status="failed", error="x", error_kind="x")) + 100 * HOUR)
 
     assert found() == {}
 
@@ -47,7 +46,7 @@ def test_where_nothing_was_ever_read_nothing_is_old() -> None:
 def test_data_that_was_read_by_hand_once_may_get_old() -> None:
     run = run_on(0)
 
-    data_fresh(end_of(run) + 1000 * HOUR, LIMIT)
+    data_fresh(end_of(run) + 1000 * HOUR)
 
     assert found() == {}
 
@@ -61,7 +60,7 @@ def test_each_table_that_nothing_brought_in_for_too_long_is_told_of(
     sync_timetable(time(2), "UTC")
     run = run_on(0)
 
-    data_fresh(end_of(run) + hours * HOUR, LIMIT)
+    data_fresh(end_of(run) + hours * HOUR)
 
     wanted = dict.fromkeys((f"data_stale:{name}" for name in ALL), severity) if severity else {}
     assert found() == wanted
@@ -73,7 +72,7 @@ def test_its_age_is_that_of_the_last_run_that_took_rows_in() -> None:
     run_on(1, dry_run=True)
     run_on(2, status="failed", error="x", error_kind="x")
 
-    data_fresh(end_of(run) + 60 * HOUR, LIMIT)
+    data_fresh(end_of(run) + 60 * HOUR)
 
     incident = Incident.objects.get(key="data_stale:songs")
     assert incident.facts == {
@@ -85,11 +84,11 @@ def test_one_table_alone_may_be_old_and_the_run_that_brings_it_in_ends_it() -> N
     sync_timetable(time(2), "UTC")
     run_on(0)
     second = run_on(2, resources=("songs", "users"))
-    data_fresh(end_of(second) + HOUR, LIMIT)
+    data_fresh(end_of(second) + HOUR)
     old = list(found())
     third = run_on(3)
 
-    data_fresh(end_of(third) + HOUR, LIMIT)
+    data_fresh(end_of(third) + HOUR)
 
     assert old == ["data_stale:listening_history"]
     assert found() == {}
@@ -99,11 +98,11 @@ def test_one_table_alone_may_be_old_and_the_run_that_brings_it_in_ends_it() -> N
 def test_without_a_timetable_runs_on_three_days_of_a_week_are_a_habit_that_is_missed() -> None:
     for day in (0, 2, 3):
         last = run_on(day)
-    data_fresh(end_of(last) + 27 * HOUR, LIMIT)
+    data_fresh(end_of(last) + 27 * HOUR)
     with_habit = list(found())
     IngestionRun.objects.exclude(pk=last.pk).delete()
 
-    data_fresh(end_of(last) + 28 * HOUR, LIMIT)
+    data_fresh(end_of(last) + 28 * HOUR)
 
     assert len(with_habit) == 3
     assert found() == {}
@@ -115,7 +114,7 @@ def test_a_schedule_that_was_switched_off_is_named_as_the_reason() -> None:
         last = run_on(day)
     PeriodicTask.objects.filter(name=DAILY_ENTRY).update(enabled=False)
 
-    data_fresh(end_of(last) + 27 * HOUR, LIMIT)
+    data_fresh(end_of(last) + 27 * HOUR)
 
     assert Incident.objects.get(key="data_stale:users").facts["reason"] == "switched_off"
 
@@ -125,7 +124,7 @@ def test_songs_that_never_change_are_not_old_while_runs_bring_them_in() -> None:
     for day in range(30):
         last = run_on(day, new=4 if day == 0 else 0)
 
-    data_fresh(end_of(last) + HOUR, LIMIT)
+    data_fresh(end_of(last) + HOUR)
 
     assert found() == {}
 
@@ -138,9 +137,9 @@ def test_listening_that_stopped_at_the_source_is_a_warning_after_three_times_the
     for day in range(2, 6):
         last = run_on(day, new=0)
 
-    data_fresh(end_of(second) + 76 * HOUR, LIMIT)
+    data_fresh(end_of(second) + 76 * HOUR)
     early = found()
-    data_fresh(end_of(last) + HOUR, LIMIT)
+    data_fresh(end_of(last) + HOUR)
 
     assert early == {}
     assert found() == {"data_stale:listening_history": "warning"}
@@ -155,6 +154,6 @@ def test_a_source_whose_listening_never_grew_is_let_be() -> None:
     for day in range(1, 10):
         last = run_on(day, new=0)
 
-    data_fresh(end_of(last) + HOUR, LIMIT)
+    data_fresh(end_of(last) + HOUR)
 
     assert found() == {}

@@ -54,7 +54,7 @@ def test_a_run_that_is_due_may_take_its_grace() -> None:
     schedule()
     make_run(DUE - timedelta(days=1))
 
-    runs_started(DUE + GRACE - MINUTE, GRACE)
+    runs_started(DUE + GRACE - MINUTE)
 
     assert not Incident.objects.exists()
 
@@ -63,7 +63,7 @@ def test_a_run_that_did_not_start_is_critical_and_says_what_was_due() -> None:
     schedule()
     make_run(DUE - timedelta(days=1))
 
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
 
     incident = Incident.objects.get()
     assert (incident.key, incident.severity) == ("run_not_started", "critical")
@@ -95,7 +95,7 @@ def test_why_it_did_not_start_is_told_apart(pulses: dict[str, float], reason: st
     for part, minutes in pulses.items():
         alive(part, now - minutes * MINUTE, since=DUE - timedelta(days=1))
 
-    runs_started(now, GRACE)
+    runs_started(now)
 
     assert open_reasons() == {"run_not_started": reason}
 
@@ -108,17 +108,17 @@ def test_a_slot_that_had_its_run_has_started_however_it_ended(status: str) -> No
     )
     make_run(DUE + MINUTE, slot="daily 2026-11-23", **ended)
 
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
 
     assert not Incident.objects.exists()
 
 
 def test_the_run_that_catches_up_ends_the_incident_and_is_named() -> None:
     schedule()
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
     run = make_run(DUE + HOUR, slot="daily 2026-11-23")
 
-    runs_started(DUE + 2 * HOUR, GRACE)
+    runs_started(DUE + 2 * HOUR)
 
     incident = Incident.objects.get()
     assert (incident.resolved_at, incident.resolved_by_run) == (DUE + 2 * HOUR, run)
@@ -126,13 +126,13 @@ def test_the_run_that_catches_up_ends_the_incident_and_is_named() -> None:
 
 def test_a_run_by_hand_ends_it_and_a_trial_does_not() -> None:
     schedule()
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
     make_run(DUE + HOUR, trigger="command", dry_run=True)
-    runs_started(DUE + 2 * HOUR, GRACE)
+    runs_started(DUE + 2 * HOUR)
     still_there = Incident.objects.get().resolved_at is None
     by_hand = make_run(DUE + 3 * HOUR, trigger="command")
 
-    runs_started(DUE + 4 * HOUR, GRACE)
+    runs_started(DUE + 4 * HOUR)
 
     assert still_there
     assert Incident.objects.get().resolved_by_run == by_hand
@@ -141,17 +141,17 @@ def test_a_run_by_hand_ends_it_and_a_trial_does_not() -> None:
 def test_nothing_is_due_without_a_timetable() -> None:
     make_run(DUE - timedelta(days=30), trigger="command")
 
-    runs_started(DUE + 5 * HOUR, GRACE)
+    runs_started(DUE + 5 * HOUR)
 
     assert not Incident.objects.exists()
 
 
 def test_who_switches_the_schedule_off_ends_the_incident() -> None:
     schedule()
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
     PeriodicTask.objects.filter(name=DAILY_ENTRY).update(enabled=False)
 
-    runs_started(DUE + HOUR, GRACE)
+    runs_started(DUE + HOUR)
 
     assert Incident.objects.get().resolved_by_run is None
     assert open_reasons() == {}
@@ -160,12 +160,12 @@ def test_who_switches_the_schedule_off_ends_the_incident() -> None:
 def test_a_slot_waits_for_the_run_that_holds_the_lock_and_then_has_its_grace_again() -> None:
     schedule()
     long_one = make_run(DUE - HOUR, minutes=None, trigger="command", heartbeat_at=DUE + GRACE)
-    runs_started(DUE + GRACE, GRACE)
+    runs_started(DUE + GRACE)
     IngestionRun.objects.filter(pk=long_one.pk).update(status="succeeded", finished_at=DUE + HOUR)
 
-    runs_started(DUE + HOUR + MINUTE, GRACE)
+    runs_started(DUE + HOUR + MINUTE)
     said_too_early = Incident.objects.exists()
-    runs_started(DUE + HOUR + GRACE, GRACE)
+    runs_started(DUE + HOUR + GRACE)
 
     assert not said_too_early
     assert list(open_reasons()) == ["run_not_started"]
@@ -176,10 +176,10 @@ def test_a_machine_that_was_off_at_the_time_has_its_grace_when_it_is_on_again() 
     on_again = DUE + 7 * HOUR
     alive("beat", on_again + MINUTE, since=on_again)
 
-    runs_started(on_again + MINUTE, GRACE)
+    runs_started(on_again + MINUTE)
     said_too_early = Incident.objects.exists()
     alive("beat", on_again + GRACE, since=on_again)
-    runs_started(on_again + GRACE, GRACE)
+    runs_started(on_again + GRACE)
 
     assert not said_too_early
     assert list(open_reasons()) == ["run_not_started"]
@@ -201,7 +201,7 @@ def test_on_both_daylight_saving_days_a_missing_run_is_told_of_once_and_in_time(
     make_run(clock - 10 * HOUR)
 
     for minute in range(0, 18 * 60, 5):
-        runs_started(clock + minute * MINUTE, GRACE)
+        runs_started(clock + minute * MINUTE)
 
     incident = Incident.objects.get()
     assert incident.opened_at == first_told
@@ -229,9 +229,9 @@ def test_days_around_both_clock_changes_with_a_run_each_are_quiet(
             started[slot] = now.astimezone(paris)
             run = make_run(now, slot=slot)
             run.reports.create(resource="songs", received=5, unchanged=5)
-        runs_started(now, GRACE)
-        runs_finished(now, 180 * MINUTE)
-        data_fresh(now, timedelta(hours=26))
+        runs_started(now)
+        runs_finished(now)
+        data_fresh(now)
 
     assert not Incident.objects.exists()
     assert len(started) == 5
@@ -241,11 +241,11 @@ def test_days_around_both_clock_changes_with_a_run_each_are_quiet(
 
 def test_a_run_that_takes_too_long_is_critical_until_it_is_over() -> None:
     run = make_run(DUE, minutes=None, heartbeat_at=DUE + 181 * MINUTE, stage="reading songs")
-    runs_finished(DUE + 181 * MINUTE, 180 * MINUTE)
+    runs_finished(DUE + 181 * MINUTE)
     incident = Incident.objects.get()
     IngestionRun.objects.filter(pk=run.pk).update(status="succeeded", finished_at=DUE + 4 * HOUR)
 
-    runs_finished(DUE + 4 * HOUR, 180 * MINUTE)
+    runs_finished(DUE + 4 * HOUR)
 
     assert (incident.key, incident.severity, incident.run) == ("run_not_finished", "critical", run)
     assert incident.facts["running_seconds"] == 181 * 60
@@ -258,7 +258,7 @@ def test_a_run_whose_heart_stands_still_is_abandoned_by_the_check_and_told_of_at
     now = timezone.now()
     run = make_run(now - HOUR, minutes=None, heartbeat_at=now - 6 * MINUTE)
 
-    runs_finished(now, 180 * MINUTE)
+    runs_finished(now)
     follow_up_all(now)
 
     run.refresh_from_db()
@@ -271,7 +271,7 @@ def test_a_run_whose_process_is_gone_need_not_miss_heartbeats_to_be_abandoned() 
     now = timezone.now()
     make_run(now - MINUTE, minutes=None, heartbeat_at=now, host=socket.gethostname(), pid=2**22 - 1)
 
-    runs_finished(now, 180 * MINUTE)
+    runs_finished(now)
 
     assert IngestionRun.objects.get().status == "abandoned"
 
@@ -280,7 +280,7 @@ def test_a_living_run_is_left_alone() -> None:
     now = timezone.now()
     make_run(now - MINUTE, minutes=None, heartbeat_at=now, **lock_owner())
 
-    runs_finished(now, 180 * MINUTE)
+    runs_finished(now)
 
     assert IngestionRun.objects.get().status == "running"
     assert not Incident.objects.exists()

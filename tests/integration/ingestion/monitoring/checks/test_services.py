@@ -1,17 +1,18 @@
-"""Beat, workers, the queue and the disks: told when they are not well, quiet where they were never set up."""
+"""Beat, workers, the queue and the disks are reported when unhealthy and ignored if never set up."""
 
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from django.conf import settings
 
-from ingestion import services
 from ingestion.jobs.heartbeats import claim_turn, record_heartbeat
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Incident, IngestionRun
+from ingestion.monitoring.checks import services
 from ingestion.monitoring.checks.services import beat_alive, disk_room, queue_growing, workers_alive
 
 pytestmark = pytest.mark.django_db
@@ -19,12 +20,22 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def nobody() -> bool:
-    return False
+@pytest.fixture
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "is_worker_responding", lambda: False)
 
 
-def somebody() -> bool:
-    return True
+def check_queue(monkeypatch: pytest.MonkeyPatch, now: datetime, length: int) -> None:
+    monkeypatch.setattr(services, "queue_length", lambda: length)
+    queue_growing(now)
+
+
+def check_disks(monkeypatch: pytest.MonkeyPatch, now: datetime, folders: dict[str, Path], *, limit: float,
+                enough: int = 10**18) -> None:  # fmt: skip
+    monkeypatch.setattr(services, "data_folders", lambda: folders)
+    monkeypatch.setattr(services, "ENOUGH_BYTES", enough)
+    monkeypatch.setattr(settings, "LEAST_FREE_DISK_SHARE", limit)
+    disk_room(now)
 
 
 def alive(part: str, minutes_ago: float, since_minutes: float = 600) -> None:
@@ -37,9 +48,10 @@ def open_keys() -> list[str]:
     return sorted(Incident.objects.filter(resolved_at=None).values_list("key", flat=True))
 
 
+@pytest.mark.usefixtures("no_worker")
 def test_where_neither_beat_nor_a_worker_ever_was_nothing_is_missed() -> None:
     beat_alive(NOW)
-    workers_alive(NOW, nobody)
+    workers_alive(NOW)
 
     assert not Incident.objects.exists()
 
@@ -87,29 +99,33 @@ def test_a_foreground_scheduler_that_runs_an_ingestion_is_there() -> None:
     assert open_keys() == []
 
 
+@pytest.mark.usefixtures("no_worker")
 def test_a_worker_that_is_gone_is_critical_until_one_is_back() -> None:
     alive("beat", minutes_ago=0.5)
     alive("worker", minutes_ago=6)
-    workers_alive(NOW, nobody)
+    workers_alive(NOW)
     missed = open_keys()
     record_heartbeat("worker", NOW)
 
-    workers_alive(NOW + MINUTE, nobody)
+    workers_alive(NOW + MINUTE)
 
     assert missed == ["worker_gone"]
     assert open_keys() == []
 
 
-def test_a_worker_that_answers_while_a_training_keeps_it_from_other_tasks_is_there() -> None:
+def test_a_worker_that_answers_while_a_training_keeps_it_from_other_tasks_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "is_worker_responding", lambda: True)
     alive("beat", minutes_ago=0.5)
     alive("worker", minutes_ago=25)
 
-    workers_alive(NOW, somebody)
+    workers_alive(NOW)
 
     assert open_keys() == []
 
 
-def test_a_worker_that_is_missed_is_not_asked_again_and_again() -> None:
+def test_a_worker_that_is_missed_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     alive("beat", minutes_ago=0.5)
     alive("worker", minutes_ago=6)
     asked: list[bool] = []
@@ -118,38 +134,41 @@ def test_a_worker_that_is_missed_is_not_asked_again_and_again() -> None:
         asked.append(True)
         return False
 
+    monkeypatch.setattr(services, "is_worker_responding", ask)
     for _ in range(3):
-        workers_alive(NOW, ask)
+        workers_alive(NOW)
 
     assert len(asked) == 1
     assert open_keys() == ["worker_gone"]
 
 
+@pytest.mark.usefixtures("no_worker")
 def test_no_worker_is_missed_while_beat_is_silent_for_nobody_can_tell() -> None:
     alive("beat", minutes_ago=6)
     alive("worker", minutes_ago=6)
 
-    workers_alive(NOW, nobody)
+    workers_alive(NOW)
 
     assert open_keys() == []
 
 
 @pytest.mark.parametrize(("since", "missed"), [(4, []), (6, ["worker_gone"])])
+@pytest.mark.usefixtures("no_worker")
 def test_a_worker_that_never_came_is_missed_when_beat_has_been_there_for_five_minutes(
     since: float, missed: list[str]
 ) -> None:
     alive("beat", minutes_ago=0.5, since_minutes=since)
 
-    workers_alive(NOW, nobody)
+    workers_alive(NOW)
 
     assert open_keys() == missed
 
 
-def test_a_queue_that_is_too_long_is_told_of_until_it_is_short_again() -> None:
-    queue_growing(NOW, 101, limit=100)
+def test_a_queue_that_is_too_long_is_told_of_until_it_is_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_queue(monkeypatch, NOW, 101)
     incident = Incident.objects.get()
 
-    queue_growing(NOW + MINUTE, 100, limit=100)
+    check_queue(monkeypatch, NOW + MINUTE, 100)
 
     assert (incident.key, incident.severity, incident.facts) == (
         "queue_growing", "warning", {"length": 101, "limit": 100},
@@ -166,20 +185,23 @@ def test_a_queue_that_is_too_long_is_told_of_until_it_is_short_again() -> None:
         ([0, 10, 20, 30, 29, 40, 50, 60, 70, 80, 90, 95], False),  # the workers got ahead once
     ],
 )
-def test_a_queue_that_only_grows_for_ten_minutes_is_told_of(lengths: list[int], told: bool) -> None:
+def test_a_queue_that_only_grows_for_ten_minutes_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int], told: bool
+) -> None:
     for minute, length in enumerate(lengths):
         claim_turn("watchdog", NOW + minute * MINUTE, MINUTE)
-        queue_growing(NOW + minute * MINUTE, length, limit=100)
+        check_queue(monkeypatch, NOW + minute * MINUTE, length)
 
     assert (open_keys() == ["queue_growing"]) is told
 
 
-def test_where_no_worker_is_there_the_queue_says_nothing_of_its_own() -> None:
+@pytest.mark.usefixtures("no_worker")
+def test_where_no_worker_is_there_the_queue_says_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     alive("beat", minutes_ago=0.5)
     alive("worker", minutes_ago=6)
-    workers_alive(NOW, nobody)
+    workers_alive(NOW)
 
-    queue_growing(NOW, 1000, limit=100)
+    check_queue(monkeypatch, NOW, 1000)
 
     assert open_keys() == ["worker_gone"]
 
@@ -191,12 +213,10 @@ def test_the_queue_in_redis_is_counted() -> None:
     assert services.queue_length() == 3
 
 
-def test_the_queue_in_files_is_counted_without_what_others_wait_for(
-    tmp_path: Path, settings: pytest.FixtureRequest
-) -> None:
-    settings.REDIS_URL = ""  # type: ignore[attr-defined]
+def test_the_queue_in_files_is_counted_without_what_others_wait_for(tmp_path: Path, settings: Any) -> None:
+    settings.REDIS_URL = ""
     options = {"data_folder_in": str(tmp_path / "messages")}
-    settings.CELERY_BROKER_TRANSPORT_OPTIONS = options  # type: ignore[attr-defined]
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = options
     before = services.queue_length()
     (tmp_path / "messages").mkdir()
     for name in ("1_a.celery.msg", "2_b.celery.msg", "3_c.celery@here.celery.pidbox.msg"):
@@ -209,11 +229,13 @@ def test_where_no_worker_is_started_none_answers() -> None:
     assert services.is_worker_responding() is False
 
 
-def test_a_disk_with_little_room_is_told_of_with_its_numbers(tmp_path: Path) -> None:
+def test_a_disk_with_little_room_is_told_of_with_its_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     room = shutil.disk_usage(tmp_path)
     share = room.free / room.total
 
-    disk_room(NOW, {"models": tmp_path / "not" / "there yet"}, least_share=share + 0.05, enough_bytes=10**18)
+    check_disks(monkeypatch, NOW, {"models": tmp_path / "not" / "there yet"}, limit=share + 0.05)
 
     incident = Incident.objects.get()
     assert (incident.key, incident.kind) == ("disk_nearly_full:models", "disk_nearly_full")
@@ -223,18 +245,22 @@ def test_a_disk_with_little_room_is_told_of_with_its_numbers(tmp_path: Path) -> 
     assert incident.facts["path"] == str(tmp_path)
 
 
-def test_folders_on_one_disk_are_one_incident_and_room_ends_it(tmp_path: Path) -> None:
+def test_folders_on_one_disk_are_one_incident_and_room_ends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folders = {"database": tmp_path / "music.db", "staging": tmp_path, "models": tmp_path}
-    disk_room(NOW, folders, least_share=1.0, enough_bytes=10**18)
+    check_disks(monkeypatch, NOW, folders, limit=1.0)
     keys = open_keys()
 
-    disk_room(NOW + MINUTE, folders, least_share=0.0, enough_bytes=10**18)
+    check_disks(monkeypatch, NOW + MINUTE, folders, limit=0.0)
 
     assert keys == ["disk_nearly_full:database"]
     assert open_keys() == []
 
 
-def test_a_large_disk_with_gigabytes_to_spare_has_room_whatever_its_share(tmp_path: Path) -> None:
-    disk_room(NOW, {"models": tmp_path}, least_share=1.0, enough_bytes=1)
+def test_a_large_disk_with_gigabytes_to_spare_has_room_whatever_its_share(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check_disks(monkeypatch, NOW, {"models": tmp_path}, limit=1.0, enough=1)
 
     assert open_keys() == []
