@@ -1,10 +1,11 @@
-"""The ingestion room's part of the API. The list of songs, which clusters filter, is the recommender's."""
+"""Routes of the ingestion app's part of the API."""
 
 from django.urls import path
 
-from ingestion.api.views import HistoryList, RunDetail, RunList, SongDetail, UserDetail, UserList
+from ingestion.api.views import HistoryList, RunDetail, RunList, SongDetail, SongList, UserDetail, UserList
 
 urlpatterns = [
+    path("songs/", SongList.as_view(), name="api-songs"),
     path("songs/<int:pk>/", SongDetail.as_view(), name="api-song"),
     path("users/", UserList.as_view(), name="api-users"),
     path("users/<int:pk>/", UserDetail.as_view(), name="api-user"),

@@ -234,6 +234,10 @@ ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, minimum=0.1, maximum=72
 # Where people reach the pages; links in alerts start with it.
 SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
+# --- Songs endpoint --------------------------------------------------------------------------------
+# Dotted names of SongFilter objects: query parameters that other apps add to the ingestion app's endpoint.
+SONG_LIST_FILTERS = ["recommender.api.song_filters.CLUSTER_FILTER"]
+
 # --- Watchdog --------------------------------------------------------------------------------------
 # Dotted paths of functions that take the time; each app brings its own. Their names are in incident keys.
 WATCHDOG_CHECKS = [

@@ -8,8 +8,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from django.db import connection
-from django.db.models import Count, F, Func, IntegerField, Max, Sum
+from django.db.models import Count, Max, Sum
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -17,14 +16,9 @@ from ingestion.models import IngestionRun, Listener, ListeningHistory
 from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Profiles
-from recommender.models import Feedback, ServedList
+from recommender.models import Feedback, ServedList, sql
 
 EMPTY_HISTORY: Final = "0"
-# Nothing of a history changes but in a run; asked within another query, by the newest id that has ended.
-NEWEST_RUN_SQL: Final = (
-    "COALESCE((SELECT r.id FROM ingestion_ingestionrun r WHERE r.finished_at IS NOT NULL "
-    "ORDER BY r.id DESC LIMIT 1), 0)"
-)
 
 
 def newest_finished_run() -> int:
@@ -40,13 +34,16 @@ def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None,
 
 def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
     """Each listener's mark, in one query; `NOTHING` of who has no sessions."""
-    name = "jsonb_array_length" if connection.vendor == "postgresql" else "json_array_length"
-    length: Any = Func(F("items"), function=name, output_field=IntegerField())
     rows = (
         ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None)
         .order_by()
         .values_list("user_id")
-        .annotate(n=Count("pk"), newest=Max("pk"), changed_at=Max("updated_at"), songs=Sum(length))
+        .annotate(
+            n=Count("pk"),
+            newest=Max("pk"),
+            changed_at=Max("updated_at"),
+            songs=Sum(sql.json_array_length("items")),
+        )
     )
     found = {
         user: fingerprint_history(n, newest, changed_at, songs or 0)

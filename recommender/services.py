@@ -12,17 +12,28 @@ from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.models import Experiment, ModelVersion, Promotion
 from recommender.registry import model_loader, registry
-from recommender.serving import recommendations
+from recommender.serving.options import ServingOptions
 
 
-def serving_options() -> recommendations.ServingOptions:
+def serving_options() -> ServingOptions:
     """The settings' storage, and what else does not change from request to request."""
-    return recommendations.ServingOptions(storage=settings.MODEL_STORAGE)
+    return ServingOptions(storage=settings.MODEL_STORAGE)
 
 
 def current_model() -> model_loader.LoadedModel:
     """What serves now, in this process."""
     return model_loader.current_model(settings.MODEL_STORAGE)
+
+
+def serving_version() -> ModelVersion | None:
+    """The version that serves now, in this process; None if popular songs are served instead."""
+    model = current_model().model
+    return model.version if model else None
+
+
+def serving_label() -> str | None:
+    version = serving_version()
+    return version.label if version else None
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:

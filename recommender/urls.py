@@ -1,11 +1,10 @@
-"""The recommender's part of the API."""
+"""Routes of the recommender app's part of the API."""
 
 from django.urls import path, re_path
 
 from recommender.api import views
 
 urlpatterns = [
-    path("songs/", views.ClusteredSongList.as_view(), name="api-songs"),
     path("songs/popular/", views.PopularSongsView.as_view(), name="api-popular"),
     path("songs/<int:pk>/similar/", views.SimilarSongsView.as_view(), name="api-similar"),
     path("users/<int:pk>/recommendations/", views.RecommendationsView.as_view(), name="api-recommendations"),

@@ -20,10 +20,9 @@ from recommender.registry.registry import Verify
 from recommender.serving import candidate_cache
 from recommender.serving.candidates import generate_candidates
 from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
+from recommender.serving.options import ARTIST_CAP, DISCOVERY, LIST_LENGTH
 
 SMOKE_TEST_LISTENERS: Final = 50  # listeners
-LIST_LENGTH: Final = 20
-DEFAULT_DISCOVERY: Final = 0.3  # discovery
 MAX_P95_MILLISECONDS: Final = 300.0  # milliseconds
 MAX_LOGGED_LISTS: Final = 600  # of which the off-policy estimate is made: each costs a scoring
 BOOTSTRAP_SEED: Final = 7
@@ -84,9 +83,9 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
             content = generate_candidates(known, model, now)
             terms = DrawOptions(
                 f"smoke:{known.listener_id}",
-                DEFAULT_DISCOVERY,
-                discovery_to_temperature(DEFAULT_DISCOVERY),
-                2,
+                DISCOVERY,
+                discovery_to_temperature(DISCOVERY),
+                ARTIST_CAP,
             )
             picks = ListSampler(content, terms).draw_page(ListPage(LIST_LENGTH))
         except Exception as error:  # whatever it is, listeners must not meet it

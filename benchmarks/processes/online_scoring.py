@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from recommender.engine.data import Catalogue, Profiles, TrainingSet
 from recommender.engine.mix.fit import fit_with_weights, start_weights
 from recommender.engine.mix.model import MixModel, find_candidates
+from recommender.serving.options import MAX_CANDIDATES
 
 STYLES = 200
 MEASURED_LISTENERS = 300
@@ -30,7 +31,7 @@ def main(songs: int, listeners: int, plays: int) -> None:
     asked = [Profiles(training.plays[[row]], genres=["style 1"]) for row in rows]
     with threadpool_limits(1):
         for profile in asked[:20]:
-            find_candidates(model, profile)
+            find_candidates(model, profile, n=MAX_CANDIDATES)
         times = np.sort([_time_scoring(model, profile) for profile in asked])
     figures = {"p50": float(np.median(times)), "p99": float(np.quantile(times, 0.99)), "songs": songs}
     sys.stdout.buffer.write(orjson.dumps(figures))
@@ -60,7 +61,7 @@ def make_training_data(songs: int, listeners: int, plays: int) -> TrainingSet:
 
 def _time_scoring(model: MixModel, profile: Profiles) -> float:
     before = time.perf_counter()
-    find_candidates(model, profile)
+    find_candidates(model, profile, n=MAX_CANDIDATES)
     return time.perf_counter() - before
 
 

@@ -1,6 +1,6 @@
 """The catalogue and the runs through the API."""
 
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.db.models import F, Q, QuerySet, TextField, Value
 from django.db.models.functions import Concat, Replace
@@ -29,6 +29,7 @@ from ingestion.api.serializers import (
     SongSerializer,
     UserSerializer,
 )
+from ingestion.api.song_filters import added_song_filters
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
 PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
@@ -41,6 +42,8 @@ SONG_FILTERS: Final = (
     QueryParameter("q", text_type(), "A part of the song's name, its artist or its album."),
     AVAILABLE_FILTER,
 )
+ADDED_SONG_FILTERS: Final = added_song_filters()
+SONG_PARAMETERS: Final = (*SONG_FILTERS, *(added.parameter for added in ADDED_SONG_FILTERS))
 USER_FILTERS: Final = (AVAILABLE_FILTER,)
 HISTORY_FILTERS: Final = (
     QueryParameter("user", integer_type(), "A user's id."),
@@ -70,25 +73,29 @@ class DetailView(RetrieveAPIView):
         return row
 
 
-@extend_schema(summary="The catalogue's songs, by id", parameters=openapi_parameters(SONG_FILTERS))
+@extend_schema(
+    summary="The catalogue's songs, by id",
+    description="The songs change only with an ingestion run: send `If-None-Match` with the `ETag` of your "
+    "last answer, and the API answers 304 while nothing has changed.",
+    parameters=openapi_parameters(SONG_PARAMETERS),
+)
 class SongList(ListAPIView):
-    """The catalogue; the project's route leads to a list that clusters filter too."""
-
     queryset = Song.objects.order_by("id")
     serializer_class = SongSerializer
-    filters: ClassVar[tuple[QueryParameter, ...]] = SONG_FILTERS
 
     def get(self, request: Request) -> HttpResponseBase:
         return conditional_response(request, self.cache_validator(), lambda: self.list(request))
 
     def cache_validator(self) -> CacheValidator | None:
-        return catalogue_validator()
+        validator = catalogue_validator()
+        for added in ADDED_SONG_FILTERS:
+            if validator is not None and self.request.query_params.get(added.parameter.name):
+                validator = validator.with_etag_part(added.state())
+        return validator
 
     def get_queryset(self) -> QuerySet[Song]:
-        return self.filter_songs(super().get_queryset(), parse_query(self.request.query_params, self.filters))
-
-    def filter_songs(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
-        songs = _by_availability(songs, wanted["available"])
+        wanted = parse_query(self.request.query_params, SONG_PARAMETERS)
+        songs = _by_availability(super().get_queryset(), wanted["available"])
         if wanted["genre"]:
             # ",rock,pop," holds ",rock,", and so "punk rock" is no match.
             listed = Concat(COMMA, Replace(F("genres"), COMMA_SPACE, COMMA), COMMA)
@@ -100,6 +107,9 @@ class SongList(ListAPIView):
             songs = songs.filter(
                 Q(name__icontains=part) | Q(artist__icontains=part) | Q(album__icontains=part)
             )
+        for added in ADDED_SONG_FILTERS:
+            if (value := wanted[added.parameter.name]) is not None:
+                songs = added.apply(songs, value)
         return songs
 
 

@@ -31,10 +31,10 @@ from recommender.api import authentication
 from recommender.models import ModelVersion
 from recommender.registry.registry import current_champion
 from recommender.services import verify_artifact
+from recommender.serving.options import LIST_LENGTH
 
 logger = logging.getLogger(__name__)
 
-LIST_LENGTH: Final = 20
 # Listeners come from 7 in the morning, when the day's tasks are done, up to 23.
 OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
 # A list is looked at, then something comes of it.

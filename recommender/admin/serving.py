@@ -15,7 +15,7 @@ from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin, computed_once
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
-from recommender.serving.recommendations import describe
+from recommender.serving.explanations import serialize_list
 
 
 @admin.register(ServedList)
@@ -41,7 +41,7 @@ class ServedListAdmin(ReadOnlyAdmin):
     @display(description="Songs, as served")
     @computed_once
     def items_as_served(self, served: ServedList) -> SafeString:
-        return items_table(describe(served)["items"])
+        return items_table(serialize_list(served)["items"])
 
     @display(description="Pages asked for")
     def requested_pages(self, served: ServedList) -> str:

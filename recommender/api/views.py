@@ -2,10 +2,6 @@
 
 from typing import Any, Final
 
-import orjson
-from django.db import connection
-from django.db.models import QuerySet
-from django.db.models.expressions import RawSQL
 from django.http import HttpResponseBase
 from django.utils import timezone
 from django.utils.encoding import iri_to_uri
@@ -16,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion.api.http_cache import CacheValidator, catalogue_validator, conditional_response
+from ingestion.api.http_cache import CacheValidator, conditional_response
 from ingestion.api.query_params import (
     QueryParameter,
     id_list_type,
@@ -26,15 +22,16 @@ from ingestion.api.query_params import (
     parse_query,
     uuid_type,
 )
-from ingestion.api.views import SONG_FILTERS, DetailView, SongList
-from ingestion.models import Song
+from ingestion.api.views import DetailView
 from recommender.api import serializers
 from recommender.api.serializers import ExperimentSerializer
 from recommender.api.throttling import FeedbackThrottle
 from recommender.feedback import events
 from recommender.models import Cluster, Experiment, ModelVersion, ServedList
-from recommender.services import current_model, serving_options
+from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH
 
 
 @extend_schema(summary="Tests between models, newest first")
@@ -51,11 +48,12 @@ class ExperimentDetail(DetailView):
 
 
 MAX_EVENTS: Final = 1_000
-# As many songs as a shelf holds.
-MAX_LIST_LENGTH: Final = 400
-N_PARAMETER: Final = QueryParameter("n", integer_type(1, 100), "How many songs.", 20)
+N_PARAMETER: Final = QueryParameter("n", integer_type(1, MAX_LIST_LENGTH), "How many songs.", LIST_LENGTH)
 DISCOVERY_PARAMETER: Final = QueryParameter(
-    "discovery", number_type(0, 1), "0: the ranking itself, familiar; 1: as much as possible is new.", 0.3
+    "discovery",
+    number_type(0, 1),
+    "0: the ranking itself, familiar; 1: as much as possible is new.",
+    DISCOVERY,
 )
 LIST_PARAMETERS: Final = (
     N_PARAMETER,
@@ -64,7 +62,7 @@ LIST_PARAMETERS: Final = (
         "exclude", id_list_type(500), "Song ids that may not be in the list, with commas between them."
     ),
     QueryParameter("list", uuid_type(), "Read on in this list; discovery and exclude stay as they were."),
-    QueryParameter("page", integer_type(1, MAX_LIST_LENGTH), "Which n songs of that list.", 1),
+    QueryParameter("page", integer_type(1, MAX_CANDIDATES), "Which n songs of that list.", 1),
 )
 NEXT_PARAMETERS: Final = (
     QueryParameter(
@@ -75,9 +73,6 @@ NEXT_PARAMETERS: Final = (
 POPULAR_PARAMETERS: Final = (
     N_PARAMETER,
     QueryParameter("days", integer_type(1, 36_500), "Only listening of so many days up to now counts."),
-)
-CLUSTER_PARAMETER: Final = QueryParameter(
-    "cluster", integer_type(), "The id of a cluster of the model that serves."
 )
 
 
@@ -111,7 +106,7 @@ class RecommendationsView(ServingView):
             )  # fmt: skip
         else:
             served = _continue_list(pk, asked)
-        body = recommendations.describe(served)
+        body = serialize_list(served)
         body["items"] = body["items"][(page - 1) * n : page * n]
         body["next"] = _next_link(request, served, n, page) if len(body["items"]) == n else None
         return Response(body)
@@ -129,7 +124,7 @@ class NextSongView(ServingView):
         served = recommendations.next_song(
             pk, after=asked["after"], discovery=asked["discovery"], options=serving_options()
         )
-        return Response(recommendations.describe(served))
+        return Response(serialize_list(served))
 
 
 class AffinitiesView(ServingView):
@@ -147,7 +142,7 @@ class AffinitiesView(ServingView):
             }
             for row in rows
         ]
-        return Response({"user_id": pk, "model_version": _serving_label(), "results": results})
+        return Response({"user_id": pk, "model_version": serving_label(), "results": results})
 
 
 class SimilarSongsView(ServingView):
@@ -159,7 +154,7 @@ class SimilarSongsView(ServingView):
     def get(self, request: Request, pk: int) -> Response:
         asked = parse_query(request.query_params, (N_PARAMETER,))
         results = recommendations.similar_songs(pk, n=asked["n"], options=serving_options())
-        return Response({"song_id": pk, "model_version": _serving_label(), "results": results})
+        return Response({"song_id": pk, "model_version": serving_label(), "results": results})
 
 
 class PopularSongsView(APIView):
@@ -185,7 +180,7 @@ class ClusterList(APIView):
         responses=serializers.ClustersSerializer,
     )
     def get(self, request: Request) -> HttpResponseBase:
-        version = _serving_version()
+        version = serving_version()
         # No time: after a rollback an older version serves.
         edition = CacheValidator(version.label, None) if version else None
         return conditional_response(request, edition, lambda: self._answer(version))
@@ -203,34 +198,11 @@ class ClusterList(APIView):
 @extend_schema(summary="One cluster of the model that serves", responses=serializers.ClusterSerializer)
 class ClusterDetail(APIView):
     def get(self, request: Request, pk: int) -> Response:
-        version = _serving_version()
+        version = serving_version()
         row = Cluster.objects.filter(version=version, number=pk).first() if version else None
         if row is None:
             raise NotFound(f"The model that serves has no cluster {pk}.")
         return Response(serializers.ClusterSerializer(row).data)
-
-
-@extend_schema(
-    summary="The catalogue's songs, by id",
-    description="Sent again only after a run: `ETag` and `If-None-Match` say whether anything changed.",
-    parameters=openapi_parameters((*SONG_FILTERS, CLUSTER_PARAMETER)),
-)
-class ClusteredSongList(SongList):
-    """The catalogue, which clusters filter too."""
-
-    filters = (*SONG_FILTERS, CLUSTER_PARAMETER)
-
-    def cache_validator(self) -> CacheValidator | None:
-        edition = catalogue_validator()
-        if edition is None or not self.request.query_params.get("cluster"):
-            return edition
-        return edition.with_etag_part(_serving_label() or "")
-
-    def filter_songs(self, songs: QuerySet[Song], wanted: dict[str, Any]) -> QuerySet[Song]:
-        songs = super().filter_songs(songs, wanted)
-        if wanted["cluster"] is None:
-            return songs
-        return songs.filter(pk__in=_ids_as_one_parameter(_cluster_song_ids(wanted["cluster"])))
 
 
 @extend_schema(summary="Models, newest first")
@@ -290,7 +262,7 @@ def _parse_events(body: Any) -> list[events.FeedbackEvent]:
 
 
 def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
-    upto = min(asked["n"] * asked["page"], MAX_LIST_LENGTH)
+    upto = min(asked["n"] * asked["page"], MAX_CANDIDATES)
     # Before anything is drawn: one user's list is no list of another's.
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
         raise NotFound(f"User {listener} was served no list {asked['list']}.")
@@ -298,36 +270,8 @@ def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
 
 
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
-    if n * page >= MAX_LIST_LENGTH:
+    if n * page >= MAX_CANDIDATES:
         return None
     # Not build_absolute_uri, which takes four times as long to join what needs no joining.
     address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
     return f"{request.scheme}://{request.get_host()}{iri_to_uri(address)}"
-
-
-def _serving_version() -> ModelVersion | None:
-    model = current_model().model
-    return model.version if model else None
-
-
-def _serving_label() -> str | None:
-    version = _serving_version()
-    return str(version.label) if version else None
-
-
-def _cluster_song_ids(number: int) -> list[int]:
-    """The ids of a cluster's songs; none where the model that serves has no such cluster."""
-    model = current_model().model
-    if model is None or number not in model.label_by_number:
-        return []
-    return list(model.song_ids[model.scorer.labels == model.label_by_number[number]].tolist())
-
-
-def _ids_as_one_parameter(songs: list[int]) -> RawSQL:
-    """Any number of ids as one parameter: SQLite takes 32 766 parameters, and a cluster may be larger."""
-    rows = (
-        "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
-        if connection.vendor == "postgresql"
-        else "SELECT value FROM json_each(%s)"
-    )
-    return RawSQL(rows, [orjson.dumps(songs).decode()])  # noqa: S611

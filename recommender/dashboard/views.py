@@ -18,6 +18,8 @@ from recommender.experiments.power_analysis import detectable_changes
 from recommender.models import Decision, Experiment, Feedback, ScoredList
 from recommender.services import serving_options
 from recommender.serving import recommendations
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
 
@@ -86,7 +88,7 @@ class ListenerPageForm(forms.Form):
 
     user = forms.IntegerField(label="Listener's id", min_value=0, required=False)
     discovery = forms.FloatField(label="Discovery", min_value=0, max_value=1, required=False)
-    n = forms.IntegerField(label="Songs", min_value=1, max_value=100, required=False)
+    n = forms.IntegerField(label="Songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
 
 
 @staff_member_required
@@ -99,8 +101,8 @@ def listener_page(request: HttpRequest) -> HttpResponse:
         "title": "Listener",
         "errors": wish.errors,
         "user_id": asked.get("user"),
-        "discovery": 0.3 if asked.get("discovery") is None else asked["discovery"],
-        "n": asked.get("n") or 20,
+        "discovery": DISCOVERY if asked.get("discovery") is None else asked["discovery"],
+        "n": asked.get("n") or LIST_LENGTH,
         "examples": [] if asked.get("user") is not None else _example_listeners(),
     }
     if asked.get("user") is not None:
@@ -126,7 +128,7 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
             for row in affinities[:12]
             if row.affinity > 0
         ],
-        "preview": recommendations.describe(preview),
+        "preview": serialize_list(preview),
         "sessions": _recent_sessions(listener),
         "feedback": Feedback.objects.filter(listener=listener).select_related("song")[:12],
     }

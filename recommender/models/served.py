@@ -2,17 +2,15 @@
 
 import uuid
 from collections.abc import Iterable
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property
 
 from ingestion.models import Listener, Song
+from recommender.models import sql
 from recommender.models.versions import ModelVersion
-
-# As SQLite holds a duration; the whole seconds of it.
-SQLITE_SECONDS: Final = "duration / 1000000"
 
 
 class SongCard(NamedTuple):
@@ -29,16 +27,7 @@ class SongCard(NamedTuple):
 
 def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
     """By song id, in one query; ids of no song are left out."""
-    ids = list(songs)
-    if not ids:
-        return {}
-    # Every list asks this. Made by the ORM it takes four times as long: as much as the whole draw.
-    seconds = "EXTRACT(EPOCH FROM duration)::bigint" if connection.vendor == "postgresql" else SQLITE_SECONDS
-    columns = f"id, name, artist, album, genres, {seconds}, unavailable_at IS NULL"
-    places = ", ".join(["%s"] * len(ids))
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM songs WHERE id IN ({places})", ids)  # noqa: S608
-        return {row[0]: SongCard(*row) for row in cursor.fetchall()}
+    return {row[0]: SongCard(*row) for row in sql.song_cards(list(songs))}
 
 
 class CandidateList(models.Model):

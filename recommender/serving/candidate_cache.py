@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec as packing
-from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList
+from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidates import generate_candidates
@@ -27,24 +27,6 @@ POPULARITY_MAX_AGE: Final = timedelta(days=1)
 BATCH_SIZE: Final = 500
 # A request may have read a shelf just before it was replaced, and stores its list a moment later.
 PRUNE_GRACE: Final = timedelta(minutes=10)
-
-
-# In the order of the model's fields. What is left out is fetched when it is asked for, which is rarely.
-COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
-# Every request asks this. Made by the ORM it takes ten times as long, and longer than the draw.
-NEWEST_SQL: Final = f"""
-    SELECT {", ".join(COLUMNS)}, NOT EXISTS (
-        SELECT 1 FROM listening_history h
-        WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
-        AND (s.history_at IS NULL OR h.created_at > s.history_at)
-    ) AND NOT EXISTS (
-        SELECT 1 FROM recommender_feedback f
-        WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
-    ), s.run_id = {listener_profiles.NEWEST_RUN_SQL}
-    FROM recommender_shelf s WHERE listener_id = %s AND version_id = %s ORDER BY id DESC LIMIT 1
-"""  # noqa: S608
-NEWEST_POPULARITY_SQL: Final = NEWEST_SQL.replace("version_id = %s", "version_id IS NULL")
-NEWEST_OF_ANY_VERSION_SQL: Final = NEWEST_SQL.replace(" AND version_id = %s", "")
 
 
 @dataclass(frozen=True)
@@ -107,14 +89,12 @@ def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList
 
     One query; after a run two more, once. `version_id` None: by popularity.
     """
-    if version_id is None:
-        return _query_newest(NEWEST_POPULARITY_SQL, [listener_id])
-    return _query_newest(NEWEST_SQL, [listener_id, version_id])
+    return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
 def _load_stale(listener_id: int, loaded: LoadedModel) -> ServingCandidates | None:
     """The listener's newest shelf, whoever made it and however old it is."""
-    row, _ = _query_newest(NEWEST_OF_ANY_VERSION_SQL, [listener_id]) or (None, False)
+    row, _ = _check_unchanged(sql.newest_candidate_list_of_any_version(listener_id)) or (None, False)
     content = _unpack_candidates(row)
     return (
         ServingCandidates(row, content, loaded, stale=True)
@@ -123,14 +103,11 @@ def _load_stale(listener_id: int, loaded: LoadedModel) -> ServingCandidates | No
     )
 
 
-def _query_newest(query: str, parameters: Sequence[int]) -> tuple[CandidateList, bool] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        found = cursor.fetchone()
+def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None:
     if found is None:
         return None
     *columns, knows_newest, is_of_this_run = found
-    row = CandidateList.from_db(None, COLUMNS, columns)
+    row = CandidateList.from_db(None, sql.CANDIDATE_LIST_COLUMNS, columns)
     return row, bool(knows_newest) and (bool(is_of_this_run) or row.pk in _unchanged_since_run([row]))
 
 

@@ -13,8 +13,8 @@ from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving import non_personalized
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, NO_CLUSTER, RERECOMMENDED
+from recommender.serving.options import MAX_CANDIDATES
 
-MAX_CANDIDATES: Final = 400
 # Some of them are heard again, if it was long ago; shown only to who asks for little that is new.
 MAX_RERECOMMENDED: Final = 50
 RERECOMMEND_AFTER: Final = timedelta(days=60)

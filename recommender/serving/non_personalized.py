@@ -1,13 +1,12 @@
 """What is played most, counted in the tables: charts, and what is served when no model is at hand."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from django.core.cache import cache
-from django.db import connection
 
 from ingestion.models import Song
+from recommender.models import sql
 from recommender.registry.model_loader import NamedCluster, ServingModel
 
 # Deep enough for a listener who has heard the thousand songs that everybody knows.
@@ -29,12 +28,13 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
     Args:
         days: only sessions of so many days up to `now` count; None: all.
     """
-    key = f"recommender.charts.{days}"
-    found: list[PopularSong] | None = cache.get(key)
-    if found is None:
-        found = _count_plays(None if days is None else (now - timedelta(days=days), now))
-        cache.set(key, found, CACHE_SECONDS)
-    return found
+    # Plain tuples: a pickled class could not be read any more once it is moved or renamed.
+    key = f"recommender.popular_songs.{days}"
+    rows: list[sql.Row] | None = cache.get(key)
+    if rows is None:
+        rows = sql.count_plays(None if days is None else (now - timedelta(days=days), now), MAX_POPULAR_SONGS)
+        cache.set(key, rows, CACHE_SECONDS)
+    return [PopularSong(*row) for row in rows]
 
 
 def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
@@ -60,30 +60,6 @@ def shared_genre(genres: str, favorites: str) -> str:
     words = parse_genres(genres)
     liked = (part.strip().casefold() for part in favorites.split(","))
     return next((word for word in liked if word in words), "")
-
-
-def _count_plays(between: tuple[datetime, datetime] | None) -> list[PopularSong]:
-    # Each database counts inside JSON in its own words; in Python it would take ten times as long.
-    item, items = (
-        ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
-        if connection.vendor == "postgresql"
-        else ("item.value", "json_each(h.items) AS item")
-    )
-    sql = f"""
-        SELECT s.id, p.plays, s.artist, s.genres
-        FROM (
-            SELECT {item} AS song, count(*) AS plays
-            FROM listening_history h CROSS JOIN {items}
-            WHERE h.unavailable_at IS NULL {"AND h.created_at BETWEEN %s AND %s" if between else ""}
-            GROUP BY 1
-        ) p JOIN songs s ON s.id = p.song
-        WHERE s.unavailable_at IS NULL
-        ORDER BY p.plays DESC, s.id LIMIT {MAX_POPULAR_SONGS}
-    """  # noqa: S608
-    parameters: Sequence[Any] = [connection.ops.adapt_datetimefield_value(at) for at in between or ()]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return [PopularSong(*row) for row in cursor.fetchall()]
 
 
 MAX_SIMILAR_SONGS: Final = 200

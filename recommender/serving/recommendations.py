@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,27 +20,15 @@ from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache, challenger, non_personalized, served_lists
 from recommender.serving.candidate_cache import ServingCandidates
-from recommender.serving.explanations import serialize_list, serialize_song
+from recommender.serving.explanations import serialize_song
 from recommender.serving.list_sampler import DrawOptions, ListPage
+from recommender.serving.options import DISCOVERY, LIST_LENGTH, ServingOptions
 
 # A player that asks for one song after another does not hear one twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
 MAX_RECENT_LISTS: Final = 100  # lists of one song
 # So many more songs than asked for are looked at, for some may have gone since they were counted.
 SPARE_SONGS: Final = 20
-
-
-@dataclass(frozen=True)
-class ServingOptions:
-    """What does not change from request to request.
-
-    Attributes:
-        storage: where the models' artifacts are.
-        artist_cap: at most so many songs an artist in a list; None: any number.
-    """
-
-    storage: Path
-    artist_cap: int | None = 2
 
 
 class UnknownListener(LookupError):
@@ -106,8 +93,8 @@ def recommend(
     listener_id: int,
     *,
     options: ServingOptions,
-    n: int = 20,
-    discovery: float = 0.3,
+    n: int = LIST_LENGTH,
+    discovery: float = DISCOVERY,
     exclude: Collection[int] = (),
     seed: str | None = None,
     now: datetime | None = None,
@@ -130,7 +117,12 @@ def recommend(
 
 
 def preview_list(
-    listener_id: int, *, options: ServingOptions, n: int = 20, discovery: float = 0.3, seed: str | None = None
+    listener_id: int,
+    *,
+    options: ServingOptions,
+    n: int = LIST_LENGTH,
+    discovery: float = DISCOVERY,
+    seed: str | None = None,
 ) -> ServedList:
     """What `recommend` would serve; it is not stored, and does not count as served.
 
@@ -166,7 +158,7 @@ def next_song(
     listener_id: int,
     *,
     after: int | None = None,
-    discovery: float = 0.3,
+    discovery: float = DISCOVERY,
     options: ServingOptions,
     now: datetime | None = None,
 ) -> ServedList:
@@ -232,7 +224,7 @@ def listener_affinities(
     ]
 
 
-def similar_songs(song_id: int, *, n: int = 20, options: ServingOptions) -> list[dict[str, Any]]:
+def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
     """Songs for who likes this one, best first, each with its rank, song, cluster and score.
 
     Raises:
@@ -257,7 +249,7 @@ def similar_songs(song_id: int, *, n: int = 20, options: ServingOptions) -> list
 
 
 def popular_songs(
-    *, n: int = 20, days: int | None = None, now: datetime | None = None
+    *, n: int = LIST_LENGTH, days: int | None = None, now: datetime | None = None
 ) -> list[dict[str, Any]]:
     """The songs played most, each with its rank and plays; `days`: only what was played in so many counts."""
     charts = non_personalized.most_played_songs(now or timezone.now(), days)
@@ -270,11 +262,6 @@ def popular_songs(
         {"rank": rank, "song": serialize_song(cards[row.song]), "plays": row.plays}
         for rank, row in enumerate(there, 1)
     ]
-
-
-def describe(served: ServedList) -> dict[str, Any]:
-    """The list as the API answers it; JSON can hold it."""
-    return serialize_list(served)
 
 
 def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -> ServingCandidates:

@@ -4,15 +4,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-
-import orjson
-from django.db import connection
-from django.db.models import DateTimeField, Field, JSONField, UUIDField
 
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec as packing
-from recommender.models import Experiment, ServedList
+from recommender.models import Experiment, ServedList, sql
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidate_cache import ServingCandidates
@@ -24,13 +19,6 @@ from recommender.serving.list_sampler import (
     ListSampler,
     PageSampler,
     PickedSong,
-)
-
-FIELDS: Final = ServedList._meta.concrete_fields
-# Every list is stored by this. The ORM would write it anew each time, in as much time as the draw takes.
-INSERT_SQL: Final = (
-    f"INSERT INTO {ServedList._meta.db_table} ({', '.join(str(field.column) for field in FIELDS)}) "  # noqa: S608
-    f"VALUES ({', '.join(['%s'] * len(FIELDS))})"
 )
 
 
@@ -74,7 +62,7 @@ def draw_and_store(
         took = time.perf_counter() - begun + challenger.seconds
         served.milliseconds = round(1_000 * took, 3)
         served.challenger_milliseconds = round(1_000 * challenger.seconds, 3)
-    _store(served)
+    sql.insert_row(served)
     return served
 
 
@@ -168,22 +156,6 @@ def _arm(
     if model is None or loaded.degraded is not None:
         return ServedList.Arm.FALLBACK
     return challenger.arm if challenger else ServedList.Arm.CHAMPION
-
-
-def _store(served: ServedList) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT_SQL, [_database_value(field, served) for field in FIELDS])
-    served._state.adding, served._state.db = False, connection.alias  # noqa: SLF001
-
-
-def _database_value(field: "Field[Any, Any]", served: ServedList) -> Any:
-    """A field's value as the database takes it."""
-    value = getattr(served, field.attname)
-    if isinstance(field, JSONField):
-        return orjson.dumps(value).decode()
-    if isinstance(field, DateTimeField | UUIDField):
-        return field.get_db_prep_save(value, connection)
-    return value
 
 
 def _draw_available(

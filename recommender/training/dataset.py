@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from django.db import connection
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -23,7 +22,7 @@ from recommender.listener_profiles import (
     PLAY_HALF_LIFE,
     find_columns,
 )
-from recommender.models import AttributedListen, Feedback
+from recommender.models import AttributedListen, Feedback, sql
 
 FeedbackKind = Feedback.Kind
 # Rows fetched at once: a few megabytes, whatever the size of the table.
@@ -133,7 +132,7 @@ def read_catalogue() -> Catalogue:
 def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """Each audio feature's column, of the songs with these ids, ascending; what is no number is unknown."""
     columns: dict[str, NDArray[np.float64]] = {}
-    for place, features in _match_to_ids(ids, _read_json_column(Song, "audio_features")):
+    for place, features in _match_to_ids(ids, sql.json_column(Song, "audio_features", FETCH_SIZE)):
         known = orjson.loads(features) if features else {}
         for name, value in known.items() if isinstance(known, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -153,16 +152,6 @@ def _match_to_ids(
             place += 1
         if place < len(ids) and ids[place] == pk:
             yield place, text
-
-
-def _read_json_column(model: type[Song], column: str) -> Iterator[tuple[int, str | None]]:
-    """Ids and a JSON column as text, by id: Django parses it with a parser that takes four times as long."""
-    cast = "::text" if connection.vendor == "postgresql" else ""
-    table = model._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id, {column}{cast} FROM {table} ORDER BY id")  # noqa: S608
-        while rows := cursor.fetchmany(FETCH_SIZE):
-            yield from rows
 
 
 class _InteractionReader:

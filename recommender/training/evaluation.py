@@ -22,7 +22,7 @@ from recommender.engine.evaluation.evaluate import (
     evaluate_lists,
     paired_difference,
 )
-from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
+from recommender.engine.evaluation.metrics import FEWEST_LISTENERS, LIST_LENGTH
 from recommender.engine.evaluation.splitting import plays_of_new_songs, split_at
 from recommender.engine.features import space_to_arrays
 from recommender.engine.mix.fit import (
@@ -45,7 +45,6 @@ WEEK_SECONDS: Final = 7 * 86_400.0  # seconds
 MAX_SCORED_CELLS: Final = 60_000_000
 MAX_LISTENERS: Final = 2_000
 CELLS_PER_BATCH: Final = 8_000_000  # of these cells at once: 32 MB, and as much for each step of a term
-LIST_LENGTH: Final = 20
 # What any model must beat, learnt from the same past.
 BASELINES: Final = (Popularity, Random, RP3beta)
 MAX_CHAMPION_OVERLAP_SECONDS: Final = (

@@ -42,7 +42,7 @@ def evaluate_model(
     test: csr_array,
     *,
     artists: NDArray[np.int32],
-    n: int = 20,
+    n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
     """Recommend n songs to each listener and compare them with `test`, shape (profiles.n, n_songs).

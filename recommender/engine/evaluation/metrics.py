@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+LIST_LENGTH: Final = 20  # songs of a list that are evaluated
 FEWEST_LISTENERS: Final = 30  # listeners; what fewer of them play is chance
 
 

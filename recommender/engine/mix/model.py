@@ -137,9 +137,7 @@ class OnlineMixModel:
         return find_candidates(self.mix, Profiles(plays=once), n=n)
 
 
-def find_candidates(
-    mix: MixModel, profile: Profiles, *, n: int = 400, budget: int | None = None
-) -> ScoredSongs:
+def find_candidates(mix: MixModel, profile: Profiles, *, n: int, budget: int | None = None) -> ScoredSongs:
     """The n best of the songs looked at, which are the likely ones; as scored by `Mix.scores`.
 
     Args:

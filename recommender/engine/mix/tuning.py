@@ -13,13 +13,12 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms.base import exclusion_mask, slice_profiles
 from recommender.engine.algorithms.baselines import ItemKNN
 from recommender.engine.data import Profiles, TrainingSet
-from recommender.engine.evaluation.metrics import ndcg
+from recommender.engine.evaluation.metrics import LIST_LENGTH, ndcg
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.scoring import batch_terms, online_terms, preselect_songs, sum_neighbour_votes
 from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_scores
 from recommender.engine.parallel import two_workers
 
-LIST_LENGTH = 20  # places of a list that count, as in the benchmark
 PLAYS_HELD_OUT = 0.1
 KNN_GRID = ((50, 10.0, False), (200, 30.0, True))  # k, shrink, logarithmic: each the best of one measured set
 RIDGE = 1e-3  # keeps terms that say the same from taking huge weights of opposite sign

@@ -50,8 +50,8 @@ def interleave(
     n: int,
     temperature: float,
     seed: str,
+    artist_cap: int | None,
     floor: float = PROPENSITY_FLOOR,
-    artist_cap: int | None = 2,
     placed: Sequence[InterleavedPick] = (),
 ) -> list[InterleavedPick]:
     """The next n places after those `placed`; fewer only where neither model has a song left.

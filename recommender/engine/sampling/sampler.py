@@ -95,8 +95,8 @@ def draw_picks(
     n: int,
     temperature: float,
     seed: str,
+    artist_cap: int | None,
     floor: float = PROPENSITY_FLOOR,
-    artist_cap: int | None = 2,
     placed: Sequence[Pick] = (),
 ) -> list[Pick]:
     """The next n picks after those `placed`; fewer only where no more songs are eligible.

@@ -16,7 +16,8 @@ from recommender import listener_profiles
 from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import explain_scores
+from recommender.serving.explanations import explain_scores, serialize_list
+from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
 
 HELP = """Draw a list of recommendations for a user, store it as served, and show it with its reasons.
 
@@ -30,7 +31,6 @@ examples:
 WIDTHS: Final = {"song": 32, "artist": 22, "cluster": 32}
 BAR_WIDTH: Final = 40  # characters of an affinity of 100 %
 MAX_CLUSTERS: Final = 10  # clusters
-MAX_SONGS: Final = 400  # what a shelf holds
 
 
 def parse_share(text: str) -> float:
@@ -44,8 +44,8 @@ def parse_share(text: str) -> float:
 
 
 def parse_count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_SONGS:
-        raise ArgumentTypeError(f"{text} is no number from 1 to {MAX_SONGS}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_CANDIDATES:
+        raise ArgumentTypeError(f"{text} is no number from 1 to {MAX_CANDIDATES}")
     return int(text)
 
 
@@ -67,8 +67,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("user_id", nargs="?", type=int, help="The user's id at the source.")
-        parser.add_argument("-n", type=parse_count, default=20, help="How many songs (20).")
-        parser.add_argument("--discovery", type=parse_share, default=0.3, help="0 familiar to 1 new (0.3).")
+        parser.add_argument(
+            "-n", type=parse_count, default=LIST_LENGTH, help=f"How many songs ({LIST_LENGTH})."
+        )
+        parser.add_argument(
+            "--discovery", type=parse_share, default=DISCOVERY, help=f"0 familiar to 1 new ({DISCOVERY})."
+        )
         parser.add_argument(
             "--exclude", type=parse_song_ids, default=[], help="Song ids, with commas between."
         )
@@ -101,7 +105,7 @@ class Command(BaseCommand):
             options["user_id"], n=options["n"], discovery=options["discovery"], exclude=options["exclude"],
             seed=options["seed"], options=serving_options(),
         )  # fmt: skip
-        facts = recommendations.describe(served)
+        facts = serialize_list(served)
         if options["explain"]:
             facts |= self._explanation(served)
         if options["json"]:

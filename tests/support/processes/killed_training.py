@@ -32,6 +32,7 @@ from recommender.monitoring import health_checks
 from recommender.registry import registry
 from recommender.services import serving_options, verify_artifact
 from recommender.serving import recommendations
+from recommender.serving.explanations import serialize_list
 from recommender.training import train
 from tests.support.builders.recommendations import LISTENER, song_ids
 from tests.support.builders.small_world import fill_tables, small_world
@@ -120,7 +121,7 @@ def recommend_again() -> dict[str, Any]:
     )
     told = {
         "songs": song_ids(served), "chances": [item["propensity"] for item in served.items],
-        "version": recommendations.describe(served)["model_version"], "arm": served.arm,
+        "version": serialize_list(served)["model_version"], "arm": served.arm,
     }  # fmt: skip
     served.delete()
     return told

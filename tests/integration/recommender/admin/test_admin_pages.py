@@ -12,7 +12,8 @@ from django.urls import reverse
 from ingestion.models import Listener, ListeningHistory
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
 from recommender.serving import recommendations
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
 
@@ -152,7 +153,7 @@ def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_hom
 
     text = page(staff, "admin:recommender_servedlist_change", served.pk)
 
-    described = recommendations.describe(served)["items"]
+    described = serialize_list(served)["items"]
     assert text.count("<tr>") > len(described)
     assert described[0]["reason"].replace("&", "&amp;") in text
 

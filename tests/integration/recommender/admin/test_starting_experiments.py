@@ -18,6 +18,7 @@ from recommender.engine import artifact
 from recommender.experiments import assignment, lifecycle
 from recommender.models import EngagedList, Experiment, Exposure, ModelVersion, TrafficSplit
 from recommender.serving import recommendations
+from recommender.serving.options import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT
 
@@ -71,7 +72,7 @@ def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in
 ) -> None:
     ask(staff, "modelversion", "start_test", challenger.pk, lists=70, split=50)
     test = Experiment.objects.get()
-    here, now = recommendations.ServingOptions(storage), timezone.now()
+    here, now = ServingOptions(storage), timezone.now()
 
     lists = [
         recommendations.recommend(pk, options=here, now=now)

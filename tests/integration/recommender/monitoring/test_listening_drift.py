@@ -11,7 +11,7 @@ from recommender.monitoring import listening_drift
 from recommender.monitoring.alerts import describe_causes
 from recommender.registry import model_loader
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.options import ServingOptions
 from tests.support.builders.experiments import make_version
 
 # A Tuesday: the week that is over began on Monday the 16th of November.

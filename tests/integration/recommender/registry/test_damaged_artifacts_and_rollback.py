@@ -17,7 +17,8 @@ from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
 from recommender.serving import recommendations
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, song_ids
 
@@ -50,7 +51,7 @@ def serve(storage: Path, **asked: Any) -> ServedList:
 
 
 def version_served(storage: Path) -> str:
-    return str(recommendations.describe(serve(storage))["model_version"])
+    return str(serialize_list(serve(storage))["model_version"])
 
 
 def roles() -> list[str]:
@@ -279,7 +280,7 @@ def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
     roll_back()
     served = serve(storage)
 
-    assert recommendations.describe(served)["model_version"] == versions[OLDER].label
+    assert serialize_list(served)["model_version"] == versions[OLDER].label
     assert len(served.items) == 20
     assert not gone & set(song_ids(served))
 
@@ -305,11 +306,8 @@ def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Vers
     after = serve(storage)
 
     test.refresh_from_db()
-    assert (
-        recommendations.describe(before)["model_version"]
-        == f"{versions[SERVING].label}+{versions[NEW].label}"
-    )
-    assert (after.arm, recommendations.describe(after)["model_version"]) == (
+    assert serialize_list(before)["model_version"] == f"{versions[SERVING].label}+{versions[NEW].label}"
+    assert (after.arm, serialize_list(after)["model_version"]) == (
         "champion",
         versions[OLDER].label,
     )

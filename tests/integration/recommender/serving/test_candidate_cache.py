@@ -18,7 +18,7 @@ from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving import candidate_cache, candidates, recommendations
 from recommender.serving.list_sampler import RERECOMMENDED
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.options import ServingOptions
 from tests.support.builders.trained_model import train_champion
 
 pytestmark = pytest.mark.django_db

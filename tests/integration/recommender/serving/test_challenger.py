@@ -26,7 +26,8 @@ from recommender.models import (
 )
 from recommender.registry import model_loader, registry
 from recommender.serving import candidate_cache, recommendations
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT, song_ids
 
@@ -70,7 +71,7 @@ def test_an_interleaved_list_has_rounds_of_both_models(
 
     served = recommend(here)
 
-    told = recommendations.describe(served)
+    told = serialize_list(served)
     assert (told["arm"], served.experiment) == ("interleaved", test)
     assert told["model_version"] == f"{test.champion.label}+{challenger.label}"
     assert len(set(song_ids(served))) == 20
@@ -196,12 +197,12 @@ def test_after_a_verdict_the_served_version_is_the_one_brought_back(
 
     registry.promote(challenger, reason="A try.", by="test", verify=verify)
     model_loader.loader_for(here.storage).reload()
-    assert recommendations.describe(recommend(here))["model_version"] == challenger.label
+    assert serialize_list(recommend(here))["model_version"] == challenger.label
 
     registry.roll_back(reason="It was worse.", by="test", verify=verify)
     model_loader.loader_for(here.storage).reload()
 
-    assert recommendations.describe(recommend(here))["model_version"] == old.label
+    assert serialize_list(recommend(here))["model_version"] == old.label
 
 
 def test_a_test_of_another_champion_changes_nothing(here: ServingOptions, challenger: ModelVersion) -> None:

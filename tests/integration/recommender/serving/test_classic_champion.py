@@ -19,8 +19,8 @@ from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving import candidate_cache, recommendations
-from recommender.serving.explanations import explain_scores
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.explanations import explain_scores, serialize_list
+from recommender.serving.options import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import ApiCaller, make_api_caller
 from tests.support.builders.recommendations import (
@@ -131,9 +131,7 @@ def test_at_no_discovery_the_songs_come_as_they_were_drawn_for_the_shelf(options
 def test_more_discovery_gives_more_artists_never_played(options: ServingOptions) -> None:
     shares = [
         sum(
-            recommendations.describe(recommend_list(options, discovery=wanted, seed=str(seed)))["discovery"][
-                "given"
-            ]
+            serialize_list(recommend_list(options, discovery=wanted, seed=str(seed)))["discovery"]["given"]
             for seed in range(5)
         )
         for wanted in (0.0, 0.3, 0.9)
@@ -323,8 +321,8 @@ import json
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from recommender.registry import model_loader as champion
-from recommender.serving import recommendations as serving
+from recommender.registry import model_loader
+from recommender.serving import recommendations
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.models import ModelVersion, ServedList, CandidateList
 from tests.support.builders.api import make_api_caller
@@ -349,7 +347,7 @@ song = caller.get("/songs/?page_size=1").json()["results"][0]["id"]
 similar = caller.get(f"/songs/{song}/similar/?n=7").json()["results"]
 call_command("rollback", "--reason", "back")
 # By itself it would look within five seconds.
-champion.loader_for(settings.MODEL_STORAGE).reload()
+model_loader.loader_for(settings.MODEL_STORAGE).reload()
 by_mix, _ = listed()
 call_command("recommend", "--replay", by_classic["recommendation_id"])
 call_command("recommend", "--replay", by_mix["recommendation_id"])
@@ -360,7 +358,7 @@ print(json.dumps({
     "similar": [row["song"]["id"] for row in similar],
     "candidates": decode_candidates(bytes(CandidateList.objects.earliest("pk").candidates)).songs.tolist(),
     "roles": sorted(ModelVersion.objects.values_list("method", "role")),
-    "same": [serving.replay_list(pk).same for pk in ServedList.objects.values_list("pk", flat=True)],
+    "same": [recommendations.replay_list(pk).same for pk in ServedList.objects.values_list("pk", flat=True)],
 }))
 """
 

@@ -7,7 +7,7 @@ from django.db.models import F
 
 from ingestion.models import ListeningHistory, Song
 from recommender.serving import recommendations
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.options import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -8,7 +8,8 @@ import pytest
 from ingestion.models import ListeningHistory, Song
 from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.explanations import serialize_list
+from recommender.serving.options import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,
@@ -66,7 +67,7 @@ def test_without_discovery_the_list_is_the_ranking_itself(options: ServingOption
 def test_more_discovery_gives_more_artists_never_played(options: ServingOptions) -> None:
     def given(wanted: float, seed: int) -> float:
         served = recommend_list(options, listener=559, discovery=wanted, seed=str(seed))
-        return float(recommendations.describe(served)["discovery"]["given"])
+        return float(serialize_list(served)["discovery"]["given"])
 
     shares = [sum(given(wanted, seed) for seed in range(20)) / 20 for wanted in (0.0, 0.3, 0.7)]
 
@@ -122,7 +123,7 @@ def test_where_nothing_is_eligible_the_list_is_empty(options: ServingOptions) ->
     served = recommend_list(options)
 
     assert served.items == []
-    assert recommendations.describe(served)["discovery"] == {"asked": 0.3, "given": 0.0}
+    assert serialize_list(served)["discovery"] == {"asked": 0.3, "given": 0.0}
 
 
 def test_nobody_is_recommended_nothing(options: ServingOptions) -> None:
@@ -178,7 +179,7 @@ def test_a_list_from_the_shelf_costs_three_queries(
     recommend_list(options)
 
     with django_assert_num_queries(3) as queries:
-        recommendations.describe(recommend_list(options))
+        serialize_list(recommend_list(options))
 
     # The shelf with what is newest, the songs with whether they are there, the list.
     verbs = [query["sql"].split()[0] for query in queries.captured_queries]
@@ -194,7 +195,7 @@ def test_a_list_scored_live_costs_eight_queries(
     )
 
     with django_assert_num_queries(8):
-        recommendations.describe(recommend_list(options))
+        serialize_list(recommend_list(options))
 
 
 def test_a_damaged_shelf_is_made_anew(options: ServingOptions) -> None:

@@ -14,7 +14,7 @@ from recommender.feedback import events
 from recommender.models import Feedback
 from recommender.serving import recommendations
 from recommender.serving.list_sampler import PickedSong
-from recommender.serving.recommendations import ServingOptions
+from recommender.serving.options import ServingOptions
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list
 from tests.support.builders.trained_model import train_champion
 
@@ -27,7 +27,7 @@ from recommender.serving.list_sampler import ListSampler, ListPage, DrawOptions
 from recommender.engine.sampling.candidate_codec import decode_candidates
 asked = json.load(sys.stdin)
 drawing = ListSampler(decode_candidates(bytes.fromhex(asked["shelf"])), DrawOptions(*asked["terms"]))
-print(json.dumps([pick for page in asked["pages"] for pick in drawing.page(ListPage.from_json(page))]))
+print(json.dumps([pick for page in asked["pages"] for pick in drawing.draw_page(ListPage.from_json(page))]))
 """
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender.models import AttributedListen, CandidateList, Feedback, ServedList
-from recommender.training import dataset
+from recommender.models import AttributedListen, CandidateList, Feedback, ServedList, sql
 from recommender.training.dataset import read_training_data
 from recommender.training.evaluation import latest_week
 from tests.support.builders.experiments import make_version
@@ -49,14 +49,14 @@ def test_a_song_that_a_run_writes_meanwhile_gives_no_song_anothers_sound(
 ) -> None:
     for pk in (10, 20, 30):
         add(pk, energy=pk / 100)
-    read = dataset._read_json_column
+    read = sql.json_column
 
-    def read_later(*column: object) -> Iterator[tuple[int, str | None]]:
+    def read_later(*column: Any) -> Iterator[tuple[int, str | None]]:
         add(added, energy=0.99)
         Song.objects.filter(pk=20).delete()
-        return read(*column)  # type: ignore[arg-type]
+        return read(*column)
 
-    monkeypatch.setattr(dataset, "_read_json_column", read_later)
+    monkeypatch.setattr(sql, "json_column", read_later)
 
     catalogue = read_training_data().catalogue
 

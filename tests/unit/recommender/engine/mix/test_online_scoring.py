@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: Mix
     profile = listener(training, row)
     dense = mix.scores(profile)[0]
 
-    found = find_candidates(mix, profile, budget=200)
+    found = find_candidates(mix, profile, n=400, budget=200)
 
     np.testing.assert_allclose(found.scores, dense[found.songs], rtol=1e-3, atol=1e-4)
 
@@ -117,7 +117,7 @@ def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> No
 def test_a_listener_of_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
     profile = Profiles(csr_array(np.ones((1, SONGS), dtype=np.float32)))
 
-    found = find_candidates(mix, profile)
+    found = find_candidates(mix, profile, n=400)
 
     assert len(found.songs) == 0
 

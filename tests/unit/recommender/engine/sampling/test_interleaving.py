@@ -4,12 +4,17 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 
-from recommender.engine.sampling.interleaving import InterleavedPick, challenger_picks_first, interleave
-from recommender.engine.sampling.sampler import CandidatePool, draw_picks
+from recommender.engine.sampling import interleaving, sampler
+from recommender.engine.sampling.interleaving import InterleavedPick, challenger_picks_first
+from recommender.engine.sampling.sampler import CandidatePool
+
+interleave = partial(interleaving.interleave, artist_cap=2)
+draw_picks = partial(sampler.draw_picks, artist_cap=2)
 
 
 def pool(seed: int, songs: range = range(60), clusters: int = 6, artists: int = 25) -> CandidatePool:
@@ -137,7 +142,7 @@ def test_two_empty_pools_make_an_empty_list() -> None:
 
 def test_another_process_makes_the_same_list() -> None:
     program = (
-        "from tests.unit.recommender.engine.test_interleaving import interleaved\n"
+        "from tests.unit.recommender.engine.sampling.test_interleaving import interleaved\n"
         "print([(place.song, place.by_challenger, place.p_champion.hex()) for place in interleaved()])"
     )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
+from recommender.engine.sampling import sampler
 from recommender.engine.sampling.sampler import (
     FORMULA_V1,
     LATEST_FORMULA,
@@ -20,20 +22,20 @@ from recommender.engine.sampling.sampler import (
     DrawFormula,
     Pick,
     discovery_to_temperature,
-    draw_picks,
     new_artist_bonus,
     scale_scores,
     score_scale,
     seeded_uniform,
 )
 
+draw_picks = partial(sampler.draw_picks, artist_cap=2)
 SCRIPT = """
 import json, numpy as np
 from recommender.engine.sampling.sampler import CandidatePool, draw_picks
 draws = np.random.default_rng(1)
 clusters, artists = (draws.integers(0, most, 50) for most in (6, 9))
 pool = CandidatePool(np.arange(50), draws.random(50), clusters, artists, draws.random(6))
-picks = draw_picks(pool, n=12, temperature=0.2, seed="s")
+picks = draw_picks(pool, n=12, temperature=0.2, seed="s", artist_cap=2)
 print(json.dumps([[pick.index, pick.propensity] for pick in picks]))
 """
 

@@ -1,0 +1,31 @@
+"""Filters of the songs endpoint that other apps add, named by the setting SONG_LIST_FILTERS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.utils.module_loading import import_string
+
+from ingestion.api.query_params import QueryParameter
+from ingestion.models import Song
+
+
+@dataclass(frozen=True)
+class SongFilter:
+    """A query parameter of `songs/` and what it does.
+
+    Attributes:
+        parameter: its default is None; the filter is applied to any other value.
+        apply: narrows the songs to those that match the value.
+        state: what the result depends on besides the catalogue; part of the ETag.
+    """
+
+    parameter: QueryParameter
+    apply: Callable[[QuerySet[Song], Any], QuerySet[Song]]
+    state: Callable[[], str]
+
+
+def added_song_filters() -> tuple[SongFilter, ...]:
+    return tuple(import_string(path) for path in settings.SONG_LIST_FILTERS)

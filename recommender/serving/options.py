@@ -1,0 +1,32 @@
+"""Defaults and limits of a list of recommendations, in one place for the API, pages, commands and checks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recommender.engine.evaluation import metrics
+from recommender.engine.sampling import sampler
+
+# Songs in a list. Offline evaluation (NDCG@20) measures lists of the same length.
+LIST_LENGTH: Final = metrics.LIST_LENGTH
+# At this value the draw neither favours nor avoids artists that are new to the listener.
+DISCOVERY: Final = sampler.NEUTRAL_DISCOVERY
+# Songs by one artist in a list.
+ARTIST_CAP: Final = 2
+# Songs that one request can ask for.
+MAX_LIST_LENGTH: Final = 100
+# Songs that are cached for a listener, so a list with all its pages has at most as many.
+MAX_CANDIDATES: Final = 400
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """What does not change from request to request.
+
+    Attributes:
+        storage: the folder of the models' artifacts.
+        artist_cap: songs by one artist in a list; None: any number.
+    """
+
+    storage: Path
+    artist_cap: int | None = ARTIST_CAP
