@@ -21,9 +21,9 @@ from scipy.sparse import csr_array
 
 from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
-from recommender.engine.algorithms import classic
 from recommender.engine.algorithms.baselines import EASE, Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.algorithms.item_similarity import MOST_EASE_SONGS
 from recommender.engine.data import Catalogue, Profiles, RecommenderModel, TrainingSet
 from recommender.engine.evaluation.evaluate import evaluate_lists
@@ -208,11 +208,11 @@ def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
     early = TrainingSet(listening.catalogue, listening.train)
 
     def value(n_clusters: int) -> float:
-        model = classic.fit_classic(early, n_clusters=n_clusters)
+        model = fit_classic(early, n_clusters=n_clusters)
         lists = model.recommend(Profiles(listening.train[rows]), LIST_LENGTH)
         return float(np.nanmean(ndcg(lists, listening.valid[rows])))
 
-    return classic.fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
+    return fit_classic(listening.training, n_clusters=max(CLASSIC_CLUSTERS, key=value))
 
 
 def _fit_random(listening: ListeningDataset) -> RecommenderModel:

@@ -13,7 +13,8 @@ from scipy.sparse import csr_array
 from recommender.engine import artifact
 from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import Popularity, Random, RP3beta
-from recommender.engine.algorithms.classic import ClassicModel, fit_classic
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.clustering.n_clusters import ClusterCountChoice
 from recommender.engine.data import Profiles, RecommenderModel, TrainingSet, WarmStartClusters
 from recommender.engine.evaluation.evaluate import (

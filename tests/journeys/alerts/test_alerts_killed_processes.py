@@ -47,7 +47,7 @@ done = Event()
 def look(now):
     print(run_watchdog(now).failed)
     done.set()
-tick.start_watchdog(look, first_after=0.0)
+tick.start_watchdog(look, first_delay=0.0)
 assert done.wait(60)
 """
 FORGET = """

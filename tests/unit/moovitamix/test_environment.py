@@ -12,6 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from moovitamix.environment import Environment, find_home
 from tests.support.project import ROOT, Project
 
+# What a message expects of a time zone.
+ZONE_EXPECTED = "a time zone's name, such as UTC or Europe/Paris"
 Read = Callable[[Environment], Any]
 
 
@@ -25,18 +27,18 @@ def env(tmp_path: Path) -> Environment:
     [
         ("  spaced ", lambda env: env.text("NAME"), "spaced"),
         ("$5f-is-no-other-variable", lambda env: env.text("NAME"), "$5f-is-no-other-variable"),
-        ("a, b,,c ", lambda env: env.words("NAME"), ["a", "b", "c"]),
+        ("a, b,,c ", lambda env: env.string_list("NAME"), ["a", "b", "c"]),
         ("Yes", lambda env: env.flag("NAME"), True),
         ("", lambda env: env.flag("NAME", default=True), False),
         ("12", lambda env: env.integer("NAME", 3), 12),
         ("1e3", lambda env: env.number("NAME", 3), 1000.0),
         ("0.05", lambda env: env.share("NAME", 1), 0.05),
-        ("23:59", lambda env: env.clock("NAME", "02:00"), time(23, 59)),
-        ("Europe/Paris", lambda env: env.zone("NAME", "UTC"), "Europe/Paris"),
+        ("23:59", lambda env: env.time_of_day("NAME", "02:00"), time(23, 59)),
+        ("Europe/Paris", lambda env: env.time_zone("NAME", "UTC"), "Europe/Paris"),
         ("fr", lambda env: env.choice("NAME", "en", ("en", "fr")), "fr"),
-        ("http://host:8001/", lambda env: env.address("NAME", "", ("http",)), "http://host:8001"),
-        ("", lambda env: env.address("NAME", "http://host", ("http",)), ""),
-        ("unix:///run/redis.sock", lambda env: env.address("NAME", "", ("unix",)), "unix:///run/redis.sock"),
+        ("http://host:8001/", lambda env: env.url("NAME", "", ("http",)), "http://host:8001"),
+        ("", lambda env: env.url("NAME", "http://host", ("http",)), ""),
+        ("unix:///run/redis.sock", lambda env: env.url("NAME", "", ("unix",)), "unix:///run/redis.sock"),
         ("/data", lambda env: env.path("NAME", "var"), Path("/data")),
     ],
 )
@@ -54,14 +56,22 @@ def test_a_variable_is_read_as_what_it_is(
     ("value", "read", "expected"),
     [
         ("maybe", lambda env: env.flag("NAME"), "true or false"),
-        ("3.5", lambda env: env.integer("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
-        ("65", lambda env: env.integer("NAME", 3, least=1, most=64), "a whole number from 1 to 64"),
+        ("3.5", lambda env: env.integer("NAME", 3, minimum=1, maximum=64), "a whole number from 1 to 64"),
+        ("65", lambda env: env.integer("NAME", 3, minimum=1, maximum=64), "a whole number from 1 to 64"),
         ("-1", lambda env: env.integer("NAME", 3), "a whole number from 0 to 2147483648"),
-        ("nan", lambda env: env.number("NAME", 3, most=600), "a number from 0 to 600"),
+        ("nan", lambda env: env.number("NAME", 3, maximum=600), "a number from 0 to 600"),
         ("5%", lambda env: env.share("NAME", 0), "a share from 0 to 1"),
-        ("24:00", lambda env: env.clock("NAME", "02:00"), "a time of day as HH:MM, such as 02:00"),
-        ("Mars/Base", lambda env: env.zone("NAME", "UTC"), "a time zone's name, such as UTC or Europe/Paris"),
-        ("../../etc", lambda env: env.zone("NAME", "UTC"), "a time zone's name, such as UTC or Europe/Paris"),
+        ("24:00", lambda env: env.time_of_day("NAME", "02:00"), "a time of day as HH:MM, such as 02:00"),
+        (
+            "Mars/Base",
+            lambda env: env.time_zone("NAME", "UTC"),
+            ZONE_EXPECTED,
+        ),
+        (
+            "../../etc",
+            lambda env: env.time_zone("NAME", "UTC"),
+            ZONE_EXPECTED,
+        ),
         ("de", lambda env: env.choice("NAME", "en", ("en", "fr")), "one of en, fr"),
         ("", lambda env: env.path("NAME", "var"), "a path"),
     ],

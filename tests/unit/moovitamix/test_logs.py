@@ -112,8 +112,8 @@ def test_a_line_for_a_person_ends_with_its_work_and_without_work_with_its_messag
         at_work = LineFormatter().format(make_record("stage_began name=reading"))
     idle = LineFormatter().format(make_record("stage_began name=reading"))
 
-    assert at_work[19:] == " ERROR ingestion.upsert stage_began name=reading [run=7]"
-    assert idle[19:] == " ERROR ingestion.upsert stage_began name=reading"
+    assert at_work[19:] == " ERROR ingestion.pipeline.upsert stage_began name=reading [run=7]"
+    assert idle[19:] == " ERROR ingestion.pipeline.upsert stage_began name=reading"
 
 
 @pytest.mark.parametrize("formatter", [LineFormatter(), JsonFormatter()])

@@ -49,8 +49,8 @@ class Checkout:
         self.wheels.mkdir(parents=True)
         shutil.copy(ROOT / "manage.py", self.folder)
         (self.folder / "moovitamix").mkdir()
-        (self.folder / "moovitamix" / "plain_errors.py").write_text(
-            "from contextlib import nullcontext as told_plainly\n"
+        (self.folder / "moovitamix" / "console_errors.py").write_text(
+            "from contextlib import nullcontext as errors_as_sentences\n"
         )
         django = make_wheel(self.wheels, "django", "1.0", DJANGO)
         pytest_line = make_wheel(self.wheels, "pytest", "1.0", PYTEST)

@@ -87,7 +87,7 @@ def test_a_run_s_row_shows_its_reports_and_links_to_what_it_refused(
     assert "listening_history" in page or "listening history" in page
     assert f'href="/runs/{filled.pk}/"' in page
     assert "Longest latency in seconds" in page
-    assert "Seconds of reading and writing" in page
+    assert "Seconds spent reading and writing" in page
     assert "2 refused in this run" in page
 
 

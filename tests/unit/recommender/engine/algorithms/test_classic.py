@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import chisquare
 
-from recommender.engine.algorithms.classic import ClassicModel, fit_classic
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.data import Catalogue, Profiles, TooFewSongs, TrainingSet
 
 STYLES = ("rock", "jazz", "techno")

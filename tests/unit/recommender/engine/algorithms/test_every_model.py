@@ -12,7 +12,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
-from recommender.engine.algorithms.classic import ClassicModel, fit_classic
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.data import Catalogue, Profiles, RecommenderModel, TrainingSet
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel
@@ -137,7 +138,7 @@ def test_listeners_are_rows_and_songs_are_columns(model: RecommenderModel) -> No
 def test_the_same_seed_gives_the_same_in_another_process(name: str) -> None:
     script = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from tests.unit.recommender.engine.test_every_model import fingerprint\n"
+        "from tests.unit.recommender.engine.algorithms.test_every_model import fingerprint\n"
         f"print(fingerprint({name!r}))"
     )
 

@@ -86,7 +86,11 @@ def test_a_group_of_which_all_was_heard_leaves_its_chance_to_the_others() -> Non
 
 def test_skips_count_against_a_group() -> None:
     labels = np.array([0, 0, 1, 1], dtype=np.int32)
-    known = {"recent": rows([2, 0, 2, 0]), "heard": rows([1, 0, 1, 0]), "played": rows([0, 1, 0, 0])}
+    known = {
+        "recent": rows([2, 0, 2, 0]),
+        "played_before": rows([1, 0, 1, 0]),
+        "played_after": rows([0, 1, 0, 0]),
+    }
 
     found = [
         log_likelihoods(labels, 2, HoldoutPlays(**known, listeners=np.ones(4), skips=skips))[0]
