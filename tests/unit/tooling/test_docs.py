@@ -12,6 +12,7 @@ from django.core.management import CommandParser, get_commands, load_command_cla
 
 import moovitamix.management.commands.test as test_command
 from ingestion.alerts.channels import is_apprise_url
+from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE
 from moovitamix import cli
 from tests.support.documents import (
     DOCUMENTS,
@@ -26,6 +27,7 @@ from tests.support.documents import (
 from tests.support.project import ROOT
 
 README = ROOT / "README.md"
+ARCHITECTURE_PAGE = ROOT / "docs" / "architecture.md"
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 CONFIGURATION_PAGE = ROOT / "docs" / "configuration.md"
 OUR_COMMANDS = sorted(
@@ -124,18 +126,38 @@ class TestReferences:
 
         assert {name for name in named if not (ROOT / "benchmarks" / f"{name}.py").exists()} == set()
 
+    @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
     def test_addresses_of_alert_channels_can_be_read(self, document: Path) -> None:
         addresses = re.findall(r"`ALERT_URLS=([^`]+)`", document.read_text())
 
         assert [address for address in addresses if not is_apprise_url(address)] == []
 
 
-class TestCommandsPage:
-    @pytest.mark.parametrize("name", OUR_COMMANDS)
-    def test_every_command_has_its_section_with_every_option(self, name: str) -> None:
-        text = section(COMMANDS_PAGE, name)
+class TestArchitecturePage:
+    @pytest.mark.parametrize(
+        "trip",
+        [
+            "From a page of the source to a row", "From a GET to a list",
+            "From feedback to a cluster assignment", "From a retrain to a promotion",
+        ],
+    )  # fmt: skip
+    def test_each_trip_counts_the_files_that_a_reader_opens(self, trip: str) -> None:
+        text = section(ARCHITECTURE_PAGE, trip)
+        steps = re.findall(r"^(\d+)\. `([\w/]+\.py):[\w.]+`", text, re.MULTILINE)
 
-        assert [option for option in options_of(name) if f"`{option}" not in text] == []
+        assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
+        assert f"Files: {len({file for _, file in steps})}\n" in text
+
+
+class TestCommandsPage:
+    def test_every_command_has_its_section_with_every_option(self) -> None:
+        wanted = {(name, option) for name in documented_commands() for option in options_of(name)}
+
+        missing = [
+            (name, option) for name, option in wanted if f"`{option}" not in section(COMMANDS_PAGE, name)
+        ]
+
+        assert missing == []
 
     @pytest.mark.parametrize("name", OUR_COMMANDS)
     def test_every_command_prints_its_help(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,13 +196,10 @@ class TestCommandsPage:
         assert sorted(sections) == sorted([*documented_commands(), *CONSOLE_SCRIPTS])
 
     def test_the_exit_codes_of_runingest_are_those_of_the_pipeline(self) -> None:
-        rows = re.findall(
-            r"^\| (\d) \| (\w+|another run holds the lock)", section(COMMANDS_PAGE, "runingest"), re.MULTILINE
-        )
+        rows = re.findall(r"^\| (\d) \| (\w+)", section(COMMANDS_PAGE, "runingest"), re.MULTILINE)
 
-        assert dict(rows) == {
-            "0": "succeeded", "1": "failed", "2": "partial", "3": "another run holds the lock", "4": "refused",
-        }  # fmt: skip
+        expected = {str(code): status.value for status, code in EXIT_CODES.items()}
+        assert dict(rows) == {**expected, str(LOCKED_EXIT_CODE): "another"}
 
 
 class TestConfigurationPage:

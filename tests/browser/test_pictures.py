@@ -1,0 +1,66 @@
+"""Writes the pictures of the README, from twelve simulated weeks; only if MOOVITAMIX_PICTURES=1 asks for it.
+
+MOOVITAMIX_PICTURES_FOLDER names a folder whose simulation is used again.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, ViewportSize
+
+from tests.support.project import ROOT
+
+WEEKS = 12
+IMAGES = ROOT / "docs" / "images"
+PICTURES = {"operations": "/?days=90", "models": "/models/"}
+SIZE = ViewportSize(width=1280, height=900)
+
+if os.environ.get("MOOVITAMIX_PICTURES") != "1":
+    pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of the README", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Address and admin's password of a demo that serves simulated weeks."""
+    folder = os.environ.get("MOOVITAMIX_PICTURES_FOLDER") or str(tmp_path_factory.mktemp("pictures"))
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    demo = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", f"--lived={WEEKS}", f"--folder={folder}"],
+        cwd=ROOT, env={**environment, "REDIS_URL": ""}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stdout
+    printed = ""
+    for line in demo.stdout:
+        printed += line
+        if line.startswith("Logs are in"):
+            break
+    found = re.search(r"(http://127\.0\.0\.1:\d+)/admin/.*?admin / (\S+)", printed, re.DOTALL)
+    assert found, printed
+    yield found[1], found[2]
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_written(name: str, page: Page, site: tuple[str, str]) -> None:
+    address, password = site
+    page.set_viewport_size(SIZE)
+    page.goto(f"{address}/admin/login/?next={PICTURES[name]}")
+    page.get_by_label("Username").fill("admin")
+    page.locator("input[name=password]").fill(password)
+    page.keyboard.press("Enter")
+    page.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
+    # Charts grow into place.
+    page.wait_for_timeout(1_500)
+
+    IMAGES.mkdir(exist_ok=True)
+    written = page.screenshot(path=IMAGES / f"{name}.png")
+
+    assert len(written) < 150_000
+    assert Path(IMAGES / f"{name}.png").exists()
