@@ -165,7 +165,7 @@ def test_half_the_songs_missing(
 
     assert (first, halved, back) == (0, ends_with, 0)
     assert heard == [told]
-    assert people.new_subjects() == [told.replace("Critical", "Over").replace("Warning", "Over")]
+    assert people.new_subjects() == [told.replace("Critical", "Resolved").replace("Warning", "Resolved")]
     assert "Run 3 resolved it." in people.last_mail_text()
     assert telling.shell(INCIDENTS) == incident
 

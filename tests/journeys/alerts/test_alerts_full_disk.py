@@ -87,4 +87,4 @@ def test_a_disk_that_is_nearly_full_is_told_of_before(
     assert "Disk nearly full (staged pages): 2" in words
     assert "% free" in words
     assert after == (0, [])
-    assert people.new_subjects() == [told.replace("Critical", "Over")]
+    assert people.new_subjects() == [told.replace("Critical", "Resolved")]
