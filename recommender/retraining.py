@@ -1,4 +1,8 @@
-"""The loop's cycle: learn, pass the gates, be tested; a step that fails leaves things as they were."""
+"""Automatic retraining: the weekly cycle, the daily review and the weekly drift review.
+
+The weekly cycle trains a version, validates it and proposes an experiment against the champion. A step that
+fails leaves the champion serving.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -21,27 +25,27 @@ from recommender.registry.registry import Verify
 from recommender.services import verify_artifact
 from recommender.training.data_fingerprint import NothingNew
 from recommender.training.dataset import read_training_data
-from recommender.training.evaluation import WEEK_SECONDS, evaluate_with_baselines, latest_week, load_model
+from recommender.training.evaluation import evaluate_with_baselines, latest_week
+from recommender.training.stored_version import read_version
 from recommender.training.train import TrainingOptions, TrainingProgress, retrain
 
 logger = logging.getLogger(__name__)
 TrainingStatus = TrainingRun.Status
-# Full retrains by drift: at most one a month, and none within three days of any other.
+# At most one full retrain by drift a month, and none within three days of any other full retrain.
 MIN_DRIFT_RETRAIN_INTERVAL: Final = timedelta(days=28)
 MIN_FULL_RETRAIN_INTERVAL: Final = timedelta(hours=72)
-# What is new in the world itself; feedback may move because of the model, and the feed because it broke.
+# Drift of feedback may come from the model itself: it calls for no retrain.
 RETRAIN_DRIFT_KINDS: Final = (DriftReport.Kind.LISTENING, DriftReport.Kind.SONGS)
-AUTOMATIC_ACTOR: Final = "the loop"
 SCHEDULED_TRIGGERS: Final = (TrainingRun.Trigger.SCHEDULE, TrainingRun.Trigger.DRIFT)
 
 
 @dataclass(frozen=True)
 class CycleResult:
-    """What came of a cycle.
+    """The outcome of a cycle.
 
     Attributes:
-        gates: {} where nothing was learnt.
-        experiment: None where the version did not pass, or became the first champion.
+        validation: the results of `validation.run_gates`; {} if there was nothing to validate.
+        experiment: None if the version failed validation or became the first champion.
     """
 
     training: TrainingRun
@@ -51,46 +55,47 @@ class CycleResult:
     @property
     def sentence(self) -> str:
         if self.experiment is not None:
-            verb = "is tested against" if self.experiment.started_at else "waits for its test against"
+            verb = "is tested against" if self.experiment.started_at else "waits for its experiment against"
             return f"{self.training.summary} It {verb} {self.experiment.champion}."
         if self.validation and not self.validation["passed"]:
-            return f"{self.training.summary} It did not pass: {validation.failure_reasons(self.validation)}"
+            return (
+                f"{self.training.summary} It failed validation: {validation.failure_reasons(self.validation)}"
+            )
         return self.training.summary or self.training.error
 
 
 def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleResult:
-    """Learn a version, pass it through the gates, and propose it for a test.
+    """Train a version, validate it and propose an experiment against the champion.
 
     Raises:
-        AlreadyTraining: another training holds the lock.
+        AlreadyTraining: another training holds the job lock.
     """
     training = _resume_untested(retrain(options))
     version = training.version
-    serving = registry.current_champion()
-    if version is None or version.role != ModelVersion.Role.CANDIDATE or serving is None:
+    champion = registry.current_champion()
+    if version is None or version.role != ModelVersion.Role.CANDIDATE or champion is None:
         return CycleResult(training, {})
-    passed = validation.run_gates(version, options.storage, now, verify)
-    if not passed["passed"]:
-        logger.warning(
-            "version_refused version=%s reason=%r", version.label, validation.failure_reasons(passed)
-        )
-        return CycleResult(training, passed)
-    test = lifecycle.propose_experiment(
+    gates = validation.run_gates(version, options.storage, now, verify)
+    if not gates["passed"]:
+        reasons = validation.failure_reasons(gates)
+        logger.warning("version_failed_validation version=%s reason=%r", version.label, reasons)
+        return CycleResult(training, gates)
+    experiment = lifecycle.propose_experiment(
         version,
-        kind=eligibility.experiment_kind_for(version, serving),
-        gates=passed,
-        by=AUTOMATIC_ACTOR,
+        kind=eligibility.experiment_kind_for(version, champion),
+        gates=gates,
+        by=eligibility.AUTOMATIC_ACTOR,
         now=now,
         split_share=eligibility.current_split_share(),
     )
-    return CycleResult(training, passed, test)
+    return CycleResult(training, gates, experiment)
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """The training itself; where it found nothing new, the cycle's last one, if no test came of it.
+    """The given training; if it found nothing new, the newest automatic one without an experiment.
 
-    Who was killed between learning and proposing has left a version that nobody would ever try: all it knows
-    is known. One that a gate refused is measured again, and refused again.
+    A cycle that was killed between training and proposing leaves such a version: no later training would
+    replace it, because nothing is new. A version that failed validation is validated again, and fails again.
     """
     if training.error_kind != NothingNew.__name__:
         return training
@@ -102,7 +107,7 @@ def _resume_untested(training: TrainingRun) -> TrainingRun:
 
 
 def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """The daily look: close lists, count engagement, judge the tests, watch what may be unwell."""
+    """Close lists, count engagement, judge the experiments, and open incidents for what looks wrong."""
     interleaving_scores.close_due_lists(now)
     engagement.update_engagement(now)
     judged = lifecycle.judge_experiments(now, verify)
@@ -114,31 +119,30 @@ def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
-    """The weekly look at drift; whether it calls for a full retrain now."""
-    row = registry.current_champion()
-    if row is None:
+    """Last week's drift reports, and whether they call for a full retrain now.
+
+    No reports without a champion, or if its files cannot be read.
+    """
+    champion = registry.current_champion()
+    if champion is None:
         return [], False
     try:
-        model = model_loader.open_serving_model(row, storage)
+        model = model_loader.open_serving_model(champion, storage)
     except ArtifactError:
-        logger.exception("drift_not_checked version=%s", row.label)
+        logger.exception("drift_not_checked version=%s", champion.label)
         return [], False
-    # First: songs whose features the feed has broken look new, and must not be learnt from afresh.
+    # First: songs with broken audio features look new, and no model should be trained on them.
     alerts.check_feed(now)
     reports = alerts.check_drift(model, now)
-    is_fed = not alerts.was_feed_faulty(now)
-    wanted = any(
-        report.alarm
-        and report.kind in RETRAIN_DRIFT_KINDS
-        and (is_fed or report.kind != DriftReport.Kind.SONGS)
-        for report in reports
-    )
-    return reports, wanted and may_run_full_retrain(now)
+    kinds = {report.kind for report in reports if report.alarm} & set(RETRAIN_DRIFT_KINDS)
+    if alerts.was_feed_faulty(now):
+        kinds.discard(DriftReport.Kind.SONGS)
+    return reports, bool(kinds) and may_run_full_retrain(now)
 
 
 def may_run_full_retrain(now: datetime) -> bool:
-    """Whether the last full retrain, by drift or by anybody, is long enough ago."""
-    # One that was refused, failed or killed has brought nothing: it must not use up the month's only one.
+    """Whether the last full retrain, by drift or by a person, is long enough ago."""
+    # A refused, failed or killed retrain made no version: it does not count.
     full = TrainingRun.objects.filter(
         full=True, started_at__lte=now, status__in=(TrainingStatus.RUNNING, TrainingStatus.SUCCEEDED)
     )
@@ -146,28 +150,30 @@ def may_run_full_retrain(now: datetime) -> bool:
     return not by_drift.exists() and not full.filter(started_at__gt=now - MIN_FULL_RETRAIN_INTERVAL).exists()
 
 
-def retrain_now(progress: TrainingProgress | None = None, **wanted: Any) -> TrainingRun:
-    """One training into the settings' storage; arguments as `Order`, raises as `retrain`."""
-    return retrain(TrainingOptions(storage=settings.MODEL_STORAGE, **wanted), progress)
+def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
+    """Train one version into `MODEL_STORAGE`; options of `TrainingOptions`, raises as `retrain`."""
+    return retrain(TrainingOptions(storage=settings.MODEL_STORAGE, **options), progress)
 
 
-def run_cycle_now(**wanted: Any) -> CycleResult:
-    """Learn from what is new, pass the gates and be tested; arguments as `Order`.
+def run_cycle_now(**options: Any) -> CycleResult:
+    """`run_cycle` on new data into `MODEL_STORAGE`; options of `TrainingOptions`.
 
     Raises:
-        AlreadyTraining: another training holds the lock.
+        AlreadyTraining: another training holds the job lock.
     """
-    order = TrainingOptions(storage=settings.MODEL_STORAGE, only_if_new=True, by=AUTOMATIC_ACTOR, **wanted)
-    return run_cycle(order, timezone.now(), verify_artifact)
+    training_options = TrainingOptions(
+        storage=settings.MODEL_STORAGE, only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options
+    )
+    return run_cycle(training_options, timezone.now(), verify_artifact)
 
 
 def run_daily_review_now() -> list[JudgedExperiment]:
-    """The daily look at tests, engagement, cohesion and feed."""
+    """`run_daily_review` with the settings' storage and clock."""
     return run_daily_review(timezone.now(), verify_artifact)
 
 
 def check_drift_now() -> tuple[list[DriftReport], bool]:
-    """The weekly look at drift; whether it calls for a full retrain."""
+    """`run_drift_review` with the settings' storage and clock."""
     return run_drift_review(settings.MODEL_STORAGE, timezone.now())
 
 
@@ -176,9 +182,9 @@ class VersionEvaluation:
     """A version beside the baselines on the latest week.
 
     Attributes:
-        metrics: {} where the latest week, or the time before it, holds nothing to go by.
-        has_seen_the_week: whether it has learnt from that week, and so knows the answers.
-        before: what its training measured before it had.
+        metrics: by model name; {} if nothing could be measured.
+        trained_on_the_week: whether the version was trained on that week, so that its metrics are too good.
+        training_metrics: what its training measured on a week that it had held out.
     """
 
     label: str
@@ -188,10 +194,10 @@ class VersionEvaluation:
 
 
 def evaluate_version(label: str | None) -> VersionEvaluation:
-    """Measure a version, the champion by default, on the latest week.
+    """Evaluate a version, by default the champion, on the latest week.
 
     Raises:
-        RegistryError: there is no such version, or no champion.
+        RegistryError: the version does not exist, or there is no champion.
         ArtifactError: its files are missing or damaged.
     """
     version = registry.find_version(label) if label else registry.current_champion()
@@ -199,11 +205,10 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
         raise registry.UnknownVersion(
             registry.NO_CHAMPION if ModelVersion.objects.exists() else registry.NO_MODEL
         )
-    model, song_ids = load_model(version, settings.MODEL_STORAGE)
-    data = read_training_data()
-    week = latest_week(data, version.seed)
+    stored = read_version(version, settings.MODEL_STORAGE)
+    week = latest_week(read_training_data(), version.seed)
     if week is None:
         return VersionEvaluation(version.label, {}, False, version.metrics)
-    begins = float(data.plays.at.max()) - WEEK_SECONDS
-    metrics = evaluate_with_baselines(week, model, song_ids, version.seed)
-    return VersionEvaluation(version.label, metrics, version.cut_off.timestamp() > begins, version.metrics)
+    metrics = evaluate_with_baselines(week, stored, version.seed)
+    has_seen = version.cut_off.timestamp() > week.start_seconds
+    return VersionEvaluation(version.label, metrics, has_seen, version.metrics)

@@ -1,6 +1,13 @@
 """The tables of the ingestion room: what the source holds, how each run went, what is wrong."""
 
-from ingestion.models.catalogue import RESOURCES, Listener, ListeningHistory, Mirrored, Song
+from ingestion.models.catalogue import (
+    RESOURCES,
+    Listener,
+    ListeningHistory,
+    Mirrored,
+    Song,
+    numeric_features,
+)
 from ingestion.models.heartbeats import Heartbeat, TaskUsage
 from ingestion.models.incidents import Incident, Notification
 from ingestion.models.runs import AnomalyCheck, BaselineReset, IngestionRun, Rejection, ResourceReport
@@ -20,4 +27,5 @@ __all__ = [
            "ResourceReport",
            "Song",
            "TaskUsage",
+           "numeric_features",
 ]  # fmt: skip

@@ -69,6 +69,17 @@ class Song(Mirrored):
         return f"{self.name} by {self.artist}"
 
 
+def numeric_features(features: object) -> dict[str, float]:
+    """The entries of a song's `audio_features` that are numbers: sources also send text, booleans or null."""
+    if not isinstance(features, dict):
+        return {}
+    return {
+        name: float(value)
+        for name, value in features.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 class Listener(Mirrored):
     id = models.BigIntegerField("ID", primary_key=True, help_text="ID given by the source.")
     first_name = models.TextField(blank=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from recommender.models import ModelVersion, Promotion, TrainingRun
+from recommender.training.evaluation import NOT_MEASURED
 from recommender.training.train import TrainingProgress
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class TerminalProgress(TrainingProgress):
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each model; the best come first."""
     if not metrics:
-        return "Not measured: nobody has played a new song in a week after others were learnt from."
+        return NOT_MEASURED
     # Among them are differences too, which are no model's.
     models = {name: values for name, values in metrics.items() if "recall" in values}
     rows = sorted(models.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))

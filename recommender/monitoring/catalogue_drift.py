@@ -1,20 +1,19 @@
-"""D1: are this week's new songs like those that the champion learnt from? By cluster, and by distance."""
+"""Drift of new songs: whether last week's songs resemble those that the champion was trained on."""
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingestion.models import Song
+from ingestion.models import Song, numeric_features
 from recommender.engine import artifact
 from recommender.engine.clustering.kmeans import assign_nearest, cluster_means
 from recommender.engine.data import Catalogue
 from recommender.engine.drift import (
     PopulationShift,
     count_in_bins,
-    is_alarm,
     measure_population_shift,
     quantile_edges,
     worst_shift,
@@ -22,106 +21,89 @@ from recommender.engine.drift import (
 from recommender.engine.features import space_from_arrays
 from recommender.engine.mix.fit_components import weight_content
 from recommender.models import DriftReport
-from recommender.monitoring.listening_drift import previous_report
+from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel
 
-WEEK: Final = timedelta(days=7)
-MAX_REFERENCE_SONGS: Final = 20_000  # songs: the quantiles of more are the same
+MAX_REFERENCE_SONGS: Final = 20_000  # more give the same quantiles
 MAX_NAMED: Final = 5
 CONTENT_ARRAY: Final = "content"
-NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # columns of sound that are no audio features
+NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are no audio features
 
 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:
-    """The week's report on new songs; None for a model that keeps no feature space.
+    """Report on the songs added in a week; None if the artifact holds no feature space.
 
-    New songs have no listeners yet: they are placed by what they are, among the clusters' middles.
+    New songs have no plays yet, so they are assigned to the nearest cluster center by content alone. Their
+    distribution over the clusters, and that of their distances to the centers, are compared with known songs.
     """
     arrays, _ = artifact.read_arrays(model.folder, model.version.artifact_sha256)
     space = space_from_arrays(arrays)
     if space is None or CONTENT_ARRAY not in arrays:
         return None
-    songs = _new_songs(model, week)
-    catalogue = build_catalogue(songs, [name for name in space.names if name not in NON_AUDIO_COLUMNS])
-    rows = weight_content(catalogue, space, space.transform(catalogue))
-    known = np.asarray(arrays[CONTENT_ARRAY])
-    labels = np.asarray(model.scorer.labels)
-    centers = cluster_means(known, labels, len(model.clusters))[0].astype(np.float32)
-    chosen = np.random.default_rng(seed).permutation(len(known))[:MAX_REFERENCE_SONGS]
-    before, now_placed = (
-        assign_nearest(np.ascontiguousarray(known[chosen]), centers),
-        assign_nearest(rows, centers),
+    catalogue = build_catalogue(
+        _read_new_songs(model, week), [name for name in space.names if name not in NON_AUDIO_COLUMNS]
     )
-    number = len(model.clusters)
+    new_content = weight_content(catalogue, space, space.transform(catalogue))
+    content = np.asarray(arrays[CONTENT_ARRAY])
+    n_clusters = len(model.clusters)
+    centers = cluster_means(content, np.asarray(model.scorer.labels), n_clusters)[0].astype(np.float32)
+    sample = np.random.default_rng(seed).permutation(len(content))[:MAX_REFERENCE_SONGS]
+    labels, squares = assign_nearest(np.ascontiguousarray(content[sample]), centers)
+    new_labels, new_squares = assign_nearest(new_content, centers)
     by_cluster = measure_population_shift(
-        np.bincount(before[0], minlength=number), np.bincount(now_placed[0], minlength=number)
+        np.bincount(labels, minlength=n_clusters), np.bincount(new_labels, minlength=n_clusters)
     )
-    edges = quantile_edges(np.sqrt(before[1]))
+    edges = quantile_edges(np.sqrt(squares))
     by_distance = measure_population_shift(
-        count_in_bins(np.sqrt(before[1]), edges), count_in_bins(np.sqrt(now_placed[1]), edges)
+        count_in_bins(np.sqrt(squares), edges), count_in_bins(np.sqrt(new_squares), edges)
     )
-    return _save_report(model, week, now, (by_cluster, by_distance))
+    worst = worst_shift((by_cluster, by_distance))
+    causes = _find_causes(model, by_cluster, by_distance) if worst.is_drift else []
+    return save_report(
+        model.version, DriftReport.Kind.SONGS, week, now, worst,
+        n=worst.n, effect=worst.psi, limit=worst.critical, causes=causes,
+    )  # fmt: skip
 
 
-def build_catalogue(songs: Sequence[Song], names: Sequence[str]) -> Catalogue:
-    """These songs alone, as features are made from; with these audio features, whatever they have."""
+def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
+    """The features of these songs, with exactly these audio features; NaN for missing ones."""
+    audio = [numeric_features(song.audio_features) for song in songs]
+    years = [np.nan if song.release_year is None else song.release_year for song in songs]
     return Catalogue(
         ids=np.array([song.pk for song in songs], dtype=np.int64),
         artists=[song.artist for song in songs], albums=[song.album for song in songs],
         songwriters=[song.songwriters for song in songs], genres=[song.genres for song in songs],
-        release_years=_numbers([song.release_year for song in songs]),
+        release_years=np.array(years, dtype=np.float64),
         durations=np.array([song.duration.total_seconds() for song in songs], dtype=np.float64),
-        audio={name: _numbers([(song.audio_features or {}).get(name) for song in songs]) for name in names},
+        audio={name: _feature_column(audio, name) for name in audio_names},
         available=np.ones(len(songs), dtype=np.bool_),
     )  # fmt: skip
 
 
-def _new_songs(model: ServingModel, week: date) -> list[Song]:
-    begins = datetime(week.year, week.month, week.day, tzinfo=UTC)
-    songs = Song.objects.filter(created_at__gte=begins, created_at__lt=begins + WEEK).order_by("pk")
+def _feature_column(audio: Sequence[dict[str, float]], name: str) -> NDArray[np.float64]:
+    return np.array([features.get(name, np.nan) for features in audio], dtype=np.float64)
+
+
+def _read_new_songs(model: ServingModel, week: date) -> list[Song]:
+    """Songs added in the week that the model was not trained on."""
+    start = week_start(week)
+    songs = Song.objects.filter(created_at__gte=start, created_at__lt=start + WEEK).order_by("pk")
     return [song for song in songs if model.column_of(song.pk) is None]
-
-
-def _save_report(
-    model: ServingModel, week: date, now: datetime, shifts: tuple[PopulationShift, PopulationShift]
-) -> DriftReport:
-    by_cluster, by_distance = shifts
-    worst = worst_shift(shifts)
-    kind = DriftReport.Kind.SONGS
-    last = previous_report(kind, week)
-    report, _ = DriftReport.objects.update_or_create(
-        version=model.version, kind=kind, week=week,
-        defaults={
-            "at": now, "n": worst.n, "effect": worst.psi, "limit": worst.critical,
-            "drifted": worst.is_drift,
-            "alarm": is_alarm(worst, drifted_before=last is not None and last.drifted),
-            "causes": _find_causes(model, by_cluster, by_distance) if worst.is_drift else [],
-        },
-    )  # fmt: skip
-    return report
 
 
 def _find_causes(
     model: ServingModel, by_cluster: PopulationShift, by_distance: PopulationShift
 ) -> list[dict[str, Any]]:
-    order = np.argsort(-np.abs(by_cluster.shares))[:MAX_NAMED].tolist()
-    found: list[dict[str, Any]] = [
+    """The clusters whose share of new songs differs most from their share of known songs."""
+    largest = np.argsort(-np.abs(by_cluster.shares))[:MAX_NAMED].tolist()
+    causes: list[dict[str, Any]] = [
         {
             "clusters": [{"id": model.clusters[label].number, "name": model.clusters[label].name}],
             "change": round(float(by_cluster.shares[label]), 4),
         }
-        for label in order
+        for label in largest
     ]
     if by_distance.is_drift:
         far = round(float(by_distance.shares[-1]), 4)
-        found.insert(0, {"name": "songs far from every cluster", "change": far})
-    return found
-
-
-def _numbers(values: Sequence[object]) -> NDArray[np.float64]:
-    """What is no number counts as unknown."""
-    known = [
-        float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
-        for value in values
-    ]
-    return np.array(known, dtype=np.float64)
+        causes.insert(0, {"name": "songs far from every cluster", "change": far})
+    return causes

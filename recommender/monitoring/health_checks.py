@@ -1,4 +1,7 @@
-"""What the watchdog looks at here: the age of the model, what serves, and how the last training went."""
+"""Watchdog checks of the recommender: model age, the served model, the last training, broken challengers.
+
+A check's function name is part of its incidents' keys.
+"""
 
 import logging
 import socket
@@ -26,25 +29,25 @@ logger = logging.getLogger(__name__)
 
 STALE, DEGRADED, FAILED, ROLLED_BACK = "model_stale", "model_degraded", "training_failed", "rolled_back"
 TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
-# Where nothing is scheduled: so many versions are a habit, which may be missed.
+# Without a schedule, this many versions are a routine whose absence is worth an alert.
 MIN_REGULAR_VERSIONS: Final = 3
-# A million sessions take a quarter of an hour.
+# Training on a million sessions takes a quarter of an hour.
 MAX_TRAINING_TIME: Final = timedelta(hours=6)
-# Long enough for each machine to come to its turn at looking, short enough for one that is gone for good.
+# Each host runs the watchdog within this time; a host that has not is gone, and so is its incident.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 TrainingStatus = TrainingRun.Status
 
 
 def model_stale(now: datetime) -> None:
-    """Report that no training brought a version for too long, nor found that there is nothing new to learn.
+    """Open an incident if for `MAX_MODEL_AGE_DAYS` no training made a version or found that nothing is new.
 
-    A champion may grow old while every newer version is worse. Nothing is stale where there is no champion,
-    or where nothing is scheduled and few versions were ever made.
+    The champion itself may be older, if every newer version is worse. Without a champion, or without a
+    schedule and with few versions, there is no incident.
     """
     champion = registry.current_champion()
-    learnt = _last_trained_at()
+    trained_at = _last_trained_at()
     limit = timedelta(days=settings.MAX_MODEL_AGE_DAYS)
-    if champion is None or learnt is None or not _is_trained_regularly() or now - learnt <= limit:
+    if champion is None or trained_at is None or not _is_trained_regularly() or now - trained_at <= limit:
         incidents.resolve(STALE, now)
         return
     day = timedelta(days=1)
@@ -57,32 +60,34 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Report that the champion can't be served here; where there never was one, all is well.
+    """Open an incident if this host cannot serve the champion; not if there never was one.
 
-    What was learnt of a catalogue that the source has no more is withdrawn first, and its tests end.
+    First withdraws versions of a catalogue that the source has replaced, and ends their experiments.
     """
     host = socket.gethostname()
     if registry.withdraw_outdated():
         lifecycle.void_obsolete_experiments(now)
-    had_one = Promotion.objects.exists()
-    wrong = incidents.open_incidents().filter(key=DEGRADED).first()
-    why = current_model().degraded if had_one else None
-    if why is not None:
-        facts = {"reason": why, "host": host}
+    had_champion = Promotion.objects.exists()
+    incident = incidents.open_incidents().filter(key=DEGRADED).first()
+    reason = current_model().degraded if had_champion else None
+    if reason is not None:
+        facts = {"reason": reason, "host": host}
         incidents.open_or_update(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)
-        if wrong is not None and wrong.facts == facts:
-            _roll_back_damaged(why, now)
+        if incident is not None and incident.facts == facts:
+            _roll_back_damaged(reason, now)
         return
-    # Another machine may lack the files that this one has: it says itself when it has them again.
-    if wrong is None or (wrong.facts.get("host") != host and wrong.seen_at > now - OTHER_HOST_SILENCE):
+    # Another host opened it and may still lack the files: only that host resolves it, while it is alive.
+    if incident is None or (
+        incident.facts.get("host") != host and incident.seen_at > now - OTHER_HOST_SILENCE
+    ):
         return
     incidents.resolve(DEGRADED, now)
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:
-    """Roll back a champion whose files are not those that were written: at the second look that says so.
+    """Roll back a champion whose files are damaged; called when two checks in a row found the same reason.
 
-    Files that are missing may be missing on this machine alone, which is told and changes nothing.
+    Missing files may be missing on this host alone: they open an incident and change nothing.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -105,16 +110,16 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
 
 
 def training_failed(now: datetime) -> None:
-    """Report a training that failed, died or does not end; the next one that succeeds ends it.
+    """Open an incident if the last training failed, died or runs too long; the next success resolves it.
 
-    One that died is marked abandoned at once. One that was refused, for want of anything new, tells nothing.
+    A dead training is marked abandoned. A refused one, such as without new data, is ignored.
     """
     with transaction.atomic():
         lock.abandon_dead_job(TrainingRun, now)
-    at_work = lock.find_running(TrainingRun)
-    if at_work is not None and now - at_work.started_at > MAX_TRAINING_TIME:
+    running = lock.find_running(TrainingRun)
+    if running is not None and now - running.started_at > MAX_TRAINING_TIME:
         _report_failed_training(
-            at_work, f"It has been at work for over {MAX_TRAINING_TIME}; now: {at_work.stage}.", now
+            running, f"It has been running for over {MAX_TRAINING_TIME}, stage: {running.stage}.", now
         )
         return
     last = TrainingRun.objects.exclude(status__in=(TrainingStatus.RUNNING, TrainingStatus.REFUSED)).first()
@@ -125,9 +130,9 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """Judge at once where a challenger breaks or is far too slow: not only at the daily look.
+    """Judge experiments at once if a challenger breaks or is far too slow, before the daily review.
 
-    Its files are not read here: whoever could not load them has said so.
+    The challenger's files are not verified here: a process that cannot load them records a serving error.
     """
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)
     if any(serving_errors.find_hard_failure(test, now, verify=lambda _: None) for test in running):
@@ -144,10 +149,10 @@ def _report_failed_training(training: TrainingRun, error: str, now: datetime) ->
 
 
 def _last_trained_at() -> datetime | None:
-    """When all there was had been learnt: by a new version, or by finding nothing new."""
+    """When a training last made a version or found nothing new; None: never."""
     newest = ModelVersion.objects.aggregate(at=Max("created_at"))["at"]
-    in_vain = TrainingRun.objects.filter(status=TrainingStatus.REFUSED, error_kind="NothingNew")
-    nothing_new = in_vain.aggregate(at=Max("finished_at"))["at"]
+    without_news = TrainingRun.objects.filter(status=TrainingStatus.REFUSED, error_kind="NothingNew")
+    nothing_new = without_news.aggregate(at=Max("finished_at"))["at"]
     return max((at for at in (newest, nothing_new) if at is not None), default=None)
 
 

@@ -1,9 +1,9 @@
-"""Has the world moved away from what the champion learnt? A look once a week, at the week that is over."""
+"""Drift of listening and feedback: compares the last full week with the eight weeks before."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -16,28 +16,33 @@ from recommender.engine.drift import (
     ListeningChange,
     change_similarity,
     group_small_clusters,
-    is_alarm,
     measure_listening_change,
     select_compared_weeks,
 )
 from recommender.listener_profiles import find_columns
 from recommender.models import AttributedListen, DriftReport, Feedback
+from recommender.monitoring.drift_reports import (
+    WEEK,
+    last_full_week,
+    previous_report,
+    save_report,
+    week_start,
+)
 from recommender.registry.model_loader import ServingModel
 
 DriftKind = DriftReport.Kind
-WEEK: Final = timedelta(days=7)
-YEAR: Final = 52 * WEEK  # whole weeks: days of the week stay where they are
-MAX_NAMED: Final = 5  # causes, and songs of each
+YEAR: Final = 52 * WEEK  # whole weeks, so that weekdays match
+MAX_NAMED: Final = 5  # causes, and songs of each cause
 REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
 
 @dataclass(frozen=True)
 class WeeklyPlays:
-    """Plays of some weeks, entry by entry.
+    """Plays of the compared weeks; entry i of each array describes play i.
 
     Attributes:
         listeners: ids.
-        weeks: 0 the earliest, WEEKS - 1 the one that is looked at.
+        weeks: 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked.
         songs: ids.
         recommended: whether a list had offered the song.
     """
@@ -48,62 +53,58 @@ class WeeklyPlays:
     recommended: NDArray[np.bool_]
 
 
-def last_full_week(now: datetime) -> date:
-    """The Monday of the last week that is over, in UTC."""
-    today = now.astimezone(UTC).date()
-    return today - timedelta(days=today.weekday() + 7)
-
-
 def check_week(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Look at the last week's organic and recommended listening and feedback; one report each.
+    """Report on organic listening, recommended listening and feedback of the last full week.
 
-    Looking again replaces the week's reports.
+    A second check replaces the week's reports.
     """
     week = last_full_week(now)
+    return [
+        *_check_listening(model, week, now, seed),
+        _check_feedback(model, week, now, seed),
+    ]
+
+
+def _check_listening(model: ServingModel, week: date, now: datetime, seed: int) -> list[DriftReport]:
     plays = _read_plays(week, seed)
     groups = group_small_clusters(
         np.bincount(model.scorer.labels, minlength=len(model.clusters)).astype(np.float64)
     )
     clusters = _clusters_of_plays(model, plays)
-    known = clusters >= 0
-    found = []
+    reports = []
     for kind, chosen in (
         (DriftKind.LISTENING, ~plays.recommended),
         (DriftKind.RECOMMENDED, plays.recommended),
     ):
-        part = chosen & known
+        part = chosen & (clusters >= 0)
         weeks = _count_plays_per_week(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
-        change = measure_listening_change(
-            select_compared_weeks(weeks, after_drift=_is_after_drift(kind, week)), seed=seed
+        change = _measure_change(weeks, kind, week, seed)
+        causes = _find_causes(change, model, groups, clusters, plays, part) if change.is_drift else []
+        is_organic = kind == DriftKind.LISTENING
+        season = (
+            _change_a_year_ago(model, week, change, groups, seed) if is_organic and change.is_drift else {}
         )
-        causes = _find_causes(change, model, groups, clusters, plays, part)
-        is_asked = kind == DriftKind.LISTENING and change.is_drift
-        season = _change_a_year_ago(model, week, change, groups, seed) if is_asked else {}
-        found.append(_save_report(model, kind, week, now, change, causes, season))
-    weeks = select_compared_weeks(
-        _count_reactions_per_week(week, seed), after_drift=_is_after_drift(DriftKind.FEEDBACK, week)
-    )
-    reactions = measure_listening_change(weeks, seed=seed)
-    named = [
-        {"name": REACTIONS[at], "part": round(float(reactions.parts[at]), 5),
-         "change": round(float(reactions.shares[at]), 4)}
-        for at in np.argsort(-reactions.parts)
-    ]  # fmt: skip
-    found.append(_save_report(model, DriftKind.FEEDBACK, week, now, reactions, named, {}))
-    return found
+        reports.append(_save_change(model, kind, week, now, change, causes, season))
+    return reports
 
 
-def previous_report(kind: str, week: date) -> DriftReport | None:
-    """The report of the week before, by whichever version served then: most weeks bring another one."""
-    return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
+def _check_feedback(model: ServingModel, week: date, now: datetime, seed: int) -> DriftReport:
+    change = _measure_change(_count_reactions_per_week(week, seed), DriftKind.FEEDBACK, week, seed)
+    causes = [
+        {"name": REACTIONS[at], "part": round(float(change.parts[at]), 5),
+         "change": round(float(change.shares[at]), 4)}
+        for at in np.argsort(-change.parts)
+    ] if change.is_drift else []  # fmt: skip
+    return _save_change(model, DriftKind.FEEDBACK, week, now, change, causes, {})
 
 
-def _is_after_drift(kind: str, week: date) -> bool:
-    last = previous_report(kind, week)
-    return last is not None and last.drifted and not last.alarm
+def _measure_change(weeks: NDArray[np.float64], kind: str, week: date, seed: int) -> ListeningChange:
+    before = previous_report(kind, week)
+    after_drift = before is not None and before.drifted and not before.alarm
+    return measure_listening_change(select_compared_weeks(weeks, after_drift=after_drift), seed=seed)
 
 
-def _save_report(
+def _save_change(
     model: ServingModel,
     kind: str,
     week: date,
@@ -112,21 +113,15 @@ def _save_report(
     causes: list[dict[str, Any]],
     season: dict[str, Any],
 ) -> DriftReport:
-    last = previous_report(kind, week)
-    report, _ = DriftReport.objects.update_or_create(
-        version=model.version, kind=kind, week=week,
-        defaults={
-            "at": now, "n": change.plays, "listeners": change.listeners, "p": change.p,
-            "effect": change.effect, "limit": change.limit, "drifted": change.is_drift,
-            "alarm": is_alarm(change, drifted_before=last is not None and last.drifted),
-            "causes": causes if change.is_drift else [], "season": season,
-        },
+    return save_report(
+        model.version, kind, week, now, change,
+        n=change.plays, listeners=change.listeners, p=change.p, effect=change.effect, limit=change.limit,
+        causes=causes, season=season,
     )  # fmt: skip
-    return report
 
 
 def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.int64]:
-    """Of each play; -1 for a song that the model does not know."""
+    """Each play's cluster; -1 for songs that the model was not trained on."""
     columns, known = find_columns(model.song_ids, plays.songs)
     return np.where(known, model.scorer.labels[columns], -1).astype(np.int64)
 
@@ -134,7 +129,7 @@ def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.in
 def _change_a_year_ago(
     model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """How the same week moved a year ago, in the champion's clusters; empty where too little was played."""
+    """How the same week of last year changed, in the champion's clusters; {} if too few plays."""
     plays = _read_plays(week - YEAR, seed)
     clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
@@ -173,8 +168,8 @@ def _read_plays(week: date, seed: int) -> WeeklyPlays:
 
 
 def _period(week: date) -> tuple[datetime, datetime]:
-    """From the beginning of the first of the weeks that a look needs to the end of this one."""
-    until = datetime(week.year, week.month, week.day, tzinfo=UTC) + WEEK
+    """From the start of the first compared week to the end of the checked week."""
+    until = week_start(week) + WEEK
     return until - WEEKS_NEEDED * WEEK, until
 
 
@@ -188,7 +183,7 @@ def _sample_listeners(listeners: list[int], seed: int) -> list[int]:
 def _count_plays_per_week(
     plays: WeeklyPlays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
-    """Shape (n_listeners, WEEKS, n_groups)."""
+    """Shape (n_listeners, WEEKS_NEEDED, n_groups)."""
     _, rows = np.unique(plays.listeners, return_inverse=True)
     counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS_NEEDED, n_groups))
     np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)
@@ -196,16 +191,16 @@ def _count_plays_per_week(
 
 
 def _count_reactions_per_week(week: date, seed: int) -> NDArray[np.float64]:
-    """Likes, listens and refusals, shape (n_listeners, WEEKS, 3)."""
+    """Counts of `REACTIONS`, shape (n_listeners, WEEKS_NEEDED, 3)."""
     since, until = _period(week)
-    said = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
-    active = sorted(set(said.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
+    events = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
+    active = sorted(set(events.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
     chosen = {listener: row for row, listener in enumerate(_sample_listeners(active, seed))}
     counts = np.zeros((len(chosen), WEEKS_NEEDED, len(REACTIONS)))
-    place = {Feedback.Kind.LIKE: 0, Feedback.Kind.LISTEN: 1}
-    rows = said.filter(listener_id__in=chosen).values_list("listener_id", "at", "kind")
+    columns = {Feedback.Kind.LIKE: 0, Feedback.Kind.LISTEN: 1}
+    rows = events.filter(listener_id__in=chosen).values_list("listener_id", "at", "kind")
     for listener, at, kind in rows:
-        counts[chosen[listener], (at - since) // WEEK, place.get(Feedback.Kind(kind), 2)] += 1
+        counts[chosen[listener], (at - since) // WEEK, columns.get(Feedback.Kind(kind), 2)] += 1
     return counts
 
 
@@ -217,30 +212,30 @@ def _find_causes(
     plays: WeeklyPlays,
     part: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
-    """The groups that add most, each with its clusters and the songs played most of late."""
-    lately = part & (plays.weeks == WEEKS_NEEDED - 1)
-    found = []
+    """The groups of clusters that contribute most, each with last week's most played songs."""
+    last_week = part & (plays.weeks == WEEKS_NEEDED - 1)
+    causes = []
     for group in np.argsort(-change.parts)[:MAX_NAMED].tolist():
         members = np.flatnonzero(groups == group)
-        here = lately & np.isin(clusters, members)
-        found.append(
+        chosen = last_week & np.isin(clusters, members)
+        causes.append(
             {
                 "clusters": [_cluster_facts(model, int(member)) for member in members[:MAX_NAMED]],
                 "others": max(0, len(members) - MAX_NAMED),
                 "part": round(float(change.parts[group]), 5),
                 "change": round(float(change.shares[group]), 4),
-                "songs": _most_played(plays.songs[here].tolist()),
+                "songs": _most_played(plays.songs[chosen].tolist()),
             }
         )
-    return found
+    return causes
 
 
 def _cluster_facts(model: ServingModel, label: int) -> dict[str, Any]:
-    group = model.clusters[label]
-    return {"id": group.number, "name": group.name}
+    cluster = model.clusters[label]
+    return {"id": cluster.number, "name": cluster.name}
 
 
 def _most_played(songs: Sequence[int]) -> list[dict[str, Any]]:
-    best = Counter(songs).most_common(MAX_NAMED)
-    names = {song.pk: str(song) for song in Song.objects.filter(pk__in=[song for song, _ in best])}
-    return [{"id": song, "name": names.get(song, f"song {song}"), "plays": plays} for song, plays in best]
+    counts = Counter(songs).most_common(MAX_NAMED)
+    names = {song.pk: str(song) for song in Song.objects.filter(pk__in=[song for song, _ in counts])}
+    return [{"id": song, "name": names.get(song, f"song {song}"), "plays": plays} for song, plays in counts]

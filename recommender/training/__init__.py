@@ -1,1 +1,1 @@
-"""One training run: read the data, fit, evaluate, cluster, store a version."""
+"""Trains and evaluates one version from the tables."""

@@ -1,4 +1,4 @@
-"""Feedback heard: songs that listeners place elsewhere are assigned anew, where held-out votes agree."""
+"""Moves songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -25,21 +25,19 @@ from recommender.training.dataset import TrainingData
 
 FeedbackKind = Feedback.Kind
 POSITIVE_KINDS: Final = {FeedbackKind.LIKE, FeedbackKind.LISTEN}
-MAX_UNCERTAIN_SONGS: Final = (
-    200  # songs whose evidence is kept though they stay: those that most need an opinion
-)
+# Evidence is also stored for this many songs that stay: those whose assignment is least certain.
+MAX_UNCERTAIN_SONGS: Final = 200
 
 
 @dataclass(frozen=True)
 class AppliedVotes:
-    """A model with feedback heard.
+    """A model after feedback was applied to its clusters.
 
     Attributes:
-        by_sound: shape (n_songs,), the groups without feedback: what the next refresh goes on from, so that
-            deleting votes restores every assignment.
-        refined: what the votes say, also where it would not have held and nothing moves; None: nobody has
-            said anything.
-        gain: of held-out votes.
+        labels_without_feedback: shape (n_songs,), the clusters before. The next warm start continues these,
+            so that deleting votes restores every assignment.
+        assignment: what all votes suggest, even if it was not confirmed and nothing moved; None: no votes.
+        gain: log-likelihood gain of the held-out votes; None: no votes.
     """
 
     model: MixModel
@@ -50,43 +48,44 @@ class AppliedVotes:
     def evidence_rows(
         self, version: ModelVersion, song_ids: NDArray[np.int64], clusters: list[ClusterSummary]
     ) -> list[SongEvidence]:
-        """The songs that moved, and those that most need an opinion."""
-        refined = self.assignment
-        if refined is None:
+        """Rows for songs that moved and for the least certain ones."""
+        assignment = self.assignment
+        if assignment is None:
             return []
-        asked = np.isin(refined.songs, refined.least_certain_songs(MAX_UNCERTAIN_SONGS))
-        numbers = {group.position: group.number for group in clusters}
+        uncertain = np.isin(assignment.songs, assignment.least_certain_songs(MAX_UNCERTAIN_SONGS))
+        numbers = {cluster.position: cluster.number for cluster in clusters}
         return [
             SongEvidence(
-                version=version, song_id=int(song_ids[refined.songs[at]]),
-                before=numbers[int(self.labels_without_feedback[refined.songs[at]])],
-                after=numbers[int(self.model.labels[refined.songs[at]])],
-                listeners=int(refined.listeners[at]), log_odds=round(float(refined.log_odds[at]), 4),
-                margin=round(float(refined.margin[at]), 4),
+                version=version, song_id=int(song_ids[assignment.songs[at]]),
+                before=numbers[int(self.labels_without_feedback[assignment.songs[at]])],
+                after=numbers[int(self.model.labels[assignment.songs[at]])],
+                listeners=int(assignment.listeners[at]), log_odds=round(float(assignment.log_odds[at]), 4),
+                margin=round(float(assignment.margin[at]), 4),
             )
-            for at in np.flatnonzero(refined.moves | asked).tolist()
+            for at in np.flatnonzero(assignment.moves | uncertain).tolist()
         ]  # fmt: skip
 
 
 def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
-    """Refine the model's groups by feedback, if votes that were held out are likelier then."""
-    by_sound = model.labels
+    """Reassign songs by feedback, if assignments from one half of the votes fit the other half better."""
+    labels = model.labels
     votes = read_votes(data)
     if not len(votes.songs):
-        return AppliedVotes(model, by_sound)
+        return AppliedVotes(model, labels)
     points = cluster_points(model)
-    centers = cluster_means(points, by_sound, model.components.n_clusters)[0]
+    n_clusters = model.components.n_clusters
+    centers = cluster_means(points, labels, n_clusters)[0]
     half = np.random.default_rng(seed).random(len(votes.songs)) < 0.5
-    tried = assign_by_feedback(_select_votes(votes, half), points, centers, by_sound).apply_moves(by_sound)
-    gain = held_out_gain(_select_votes(votes, ~half), by_sound, tried, model.components.n_clusters)
-    refined = assign_by_feedback(votes, points, centers, by_sound)
-    if not gain.is_significant:
-        return AppliedVotes(model, by_sound, refined, gain)
-    return AppliedVotes(with_clusters(model, refined.apply_moves(by_sound)), by_sound, refined, gain)
+    trial = assign_by_feedback(_select_votes(votes, half), points, centers, labels).apply_moves(labels)
+    gain = held_out_gain(_select_votes(votes, ~half), labels, trial, n_clusters)
+    assignment = assign_by_feedback(votes, points, centers, labels)
+    if gain.is_significant:
+        model = with_clusters(model, assignment.apply_moves(labels))
+    return AppliedVotes(model, labels, assignment, gain)
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """What listeners said of songs, one entry a listener and song; likes and listens speak for it."""
+    """One entry for each listener and song; likes and long enough listens count as positive."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     rows = catalogue_generation.feedback_on_current(
         Feedback.objects.exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)

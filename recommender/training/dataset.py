@@ -1,4 +1,4 @@
-"""Tables to arrays: all that a training learns from, read in bulk."""
+"""Reads the tables into the arrays of a training set."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ingestion.models import Listener, ListeningHistory, Song
+from ingestion.models import Listener, ListeningHistory, Song, numeric_features
 from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
@@ -25,25 +25,26 @@ from recommender.listener_profiles import (
 from recommender.models import AttributedListen, Feedback, sql
 
 FeedbackKind = Feedback.Kind
-# Rows fetched at once: a few megabytes, whatever the size of the table.
+# Rows fetched at once: a few megabytes for any size of table.
 FETCH_SIZE: Final = 5_000
-TUNING_SHARE: Final = 0.1
-MAX_FUTURE_SHARE: Final = 0.5  # share of the plays
+TUNING_SHARE: Final = 0.1  # of the plays, the latest
+# Share of plays with a time in the future, above which this machine's clock is wrong, not the data.
+MAX_FUTURE_SHARE: Final = 0.5
 StageCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the tables hold up to a moment.
+    """Songs, listeners and interactions up to a moment.
 
     Attributes:
         listener_ids: shape (n_listeners,), ascending; row i of every matrix is listener i.
-        genres: each listener's favourite genres, as sent.
+        genres: each listener's favourite genres, as sent by the source.
         plays: sessions, listens and likes; a like weighs more than a play.
         skips: skips and dislikes.
-        cut_off: the newest session or feedback that was read; None where there is none.
-        organic: of the sessions, what no list had offered: a model is measured by what listeners find by
-            themselves, or the champion's own lists would speak for it.
+        cut_off: the newest session or feedback that was read; None: there is none.
+        organic: plays of sessions that no list had offered. Models are evaluated on these alone: others would
+            favour the champion, whose lists offered them.
     """
 
     catalogue: Catalogue
@@ -60,18 +61,18 @@ class TrainingData:
 
     @property
     def n_active_listeners(self) -> int:
-        """Listeners who have played something."""
+        """Listeners with at least one play."""
         return len(np.unique(self.plays.listeners))
 
     def up_to(self, instant: float) -> "TrainingData":
-        """The same as it was known before `instant` (seconds since 1970)."""
+        """The data as it was before `instant`, in seconds since 1970."""
         return replace(
             self, plays=_before(self.plays, instant), skips=_before(self.skips, instant),
             organic=_before(self.organic, instant),
         )  # fmt: skip
 
     def to_training(self, *, seed: int, configuration: dict[str, float | int | str]) -> TrainingSet:
-        """For a model to learn from: the latest tenth of the plays is held out to tune on."""
+        """The training set, with the latest tenth of the plays held out for tuning."""
         early, late = split_latest(self.plays, TUNING_SHARE)
         now = float(self.plays.at.max(initial=0.0))
         return TrainingSet(
@@ -82,18 +83,18 @@ class TrainingData:
 
 
 def weight_by_recency(plays: Interactions, now: float) -> csr_array:
-    """Shape (n_listeners, n_songs): plays weighted by how long before `now` they were."""
+    """Shape (n_listeners, n_songs): plays weighted by their age at `now`, in seconds since 1970."""
     return plays.matrix(recency_weights(plays.at, now, half_life_days=PLAY_HALF_LIFE.days))
 
 
 def read_training_data(
     cut_off: datetime | None = None, on_stage: StageCallback = lambda name: None
 ) -> TrainingData:
-    """Read the catalogue, the listeners and all that they played or said, up to `cut_off` (None: now).
+    """Read songs, listeners, sessions and feedback up to `cut_off` (None: now).
 
-    Songs that are unavailable stay, as not available: what was played of them says who likes what. Plays of
-    unknown songs are left out, and so are sessions that the source took back. What is said to lie in the
-    future counts as of now: recency and the latest week are reckoned from the newest play.
+    Unavailable songs are kept, marked as not available: plays of them show taste. Left out are plays of
+    unknown songs and sessions that the source withdrew. Times in the future count as now, because recency and
+    the latest week are measured back from the newest play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()
@@ -130,22 +131,20 @@ def read_catalogue() -> Catalogue:
 
 
 def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Each audio feature's column, of the songs with these ids, ascending; what is no number is unknown."""
+    """A column for each audio feature, by name; NaN for songs without a number."""
     columns: dict[str, NDArray[np.float64]] = {}
     for place, features in _match_to_ids(ids, sql.json_column(Song, "audio_features", FETCH_SIZE)):
-        known = orjson.loads(features) if features else {}
-        for name, value in known.items() if isinstance(known, dict) else ():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                if name not in columns:
-                    columns[name] = np.full(len(ids), np.nan)
-                columns[name][place] = value
+        for name, value in numeric_features(orjson.loads(features) if features else None).items():
+            if name not in columns:
+                columns[name] = np.full(len(ids), np.nan)
+            columns[name][place] = value
     return dict(sorted(columns.items()))
 
 
 def _match_to_ids(
     ids: Sequence[int], rows: Iterable[tuple[int, str | None]]
 ) -> Iterator[tuple[int, str | None]]:
-    """Each row with the place of its id; without those that a run has written since the ids were read."""
+    """Rows with the index of their id; skips songs that an ingestion has added since the ids were read."""
     place = 0
     for pk, text in rows:
         while place < len(ids) and ids[place] < pk:
@@ -155,7 +154,7 @@ def _match_to_ids(
 
 
 class _InteractionReader:
-    """Collects who played what as columns, and drops what names nobody or nothing."""
+    """Reads interactions as columns and drops those of unknown listeners or songs."""
 
     def __init__(
         self, listener_ids: NDArray[np.int64], song_ids: NDArray[np.int64], cut_off: datetime | None
@@ -183,15 +182,13 @@ class _InteractionReader:
         )
 
     def read_feedback(self) -> tuple[Interactions, Interactions]:
-        """What counts as played, and what as skipped."""
+        """Plays and skips."""
         rows = catalogue_generation.feedback_on_current(
             Feedback.objects.filter(**self._feedback_until)
         ).order_by("pk")
         played, skipped = [], []
-        for row in rows.values_list("listener_id", "song_id", "at", "kind", "seconds").iterator(
-            chunk_size=FETCH_SIZE
-        ):
-            listener, song, at, kind, seconds = row
+        columns = rows.values_list("listener_id", "song_id", "at", "kind", "seconds")
+        for listener, song, at, kind, seconds in columns.iterator(chunk_size=FETCH_SIZE):
             if kind == FeedbackKind.LIKE:
                 played.append((listener, song, at.timestamp(), LIKE_WEIGHT))
             elif kind == FeedbackKind.LISTEN and (seconds or 0.0) >= MIN_LISTEN_SECONDS:
@@ -203,7 +200,7 @@ class _InteractionReader:
         return self._from_rows(played), self._from_rows(skipped)
 
     def read_recommended_plays(self) -> Interactions:
-        """What of the sessions a list had offered before."""
+        """Plays of sessions that a list had offered before."""
         rows = AttributedListen.objects.values_list("served_list__listener_id", "song_id", "at")
         return self._from_rows(
             [
@@ -247,11 +244,11 @@ def _concatenate(one: Interactions, other: Interactions) -> Interactions:
 
 
 def _exclude(plays: Interactions, others: Interactions) -> Interactions:
-    """The plays that are not among the others: by listener, song and moment."""
+    """The plays that are not in `others`, compared by listener, song and time."""
     ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)
-    # Few share listener and song with one of the others; the set is asked for these alone.
+    # Few plays share listener and song with one of the others: only these are looked up in the set.
     for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
         kept[place] = (int(ours[place]), float(plays.at[place])) not in known
     return replace(
@@ -261,7 +258,7 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
 
 
 def _clip_future_times(plays: Interactions, now: float) -> Interactions:
-    """With future times drawn back to `now`; as they are where most lie there: then our clock is wrong."""
+    """Times after `now` become `now`; unchanged if most are: then this machine's clock is wrong."""
     future = plays.at > now
     if not future.any() or future.mean() > MAX_FUTURE_SHARE:
         return plays

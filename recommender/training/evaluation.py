@@ -1,22 +1,20 @@
-"""How good a model would have been: learnt from all but the latest week, asked for that week."""
+"""Offline evaluation: train on all but the latest week, recommend for that week, compare with baselines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine import artifact
 from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.clustering.n_clusters import ClusterCountChoice
-from recommender.engine.data import Profiles, RecommenderModel, TrainingSet, WarmStartClusters
+from recommender.engine.data import Profiles, RecommenderModel, TrainingSet
 from recommender.engine.evaluation.evaluate import (
     Evaluation,
     difference_from_floor,
@@ -25,13 +23,10 @@ from recommender.engine.evaluation.evaluate import (
 )
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS, LIST_LENGTH
 from recommender.engine.evaluation.splitting import plays_of_new_songs, split_at
-from recommender.engine.features import space_to_arrays
 from recommender.engine.mix.fit import (
-    ContentBuilder,
     content_features_of,
     fit_mix,
     fit_with_weights,
-    no_builder,
     with_chosen_n_clusters,
 )
 from recommender.engine.mix.fit_components import ContentFeatures
@@ -40,34 +35,33 @@ from recommender.engine.parallel import two_workers
 from recommender.listener_profiles import find_columns
 from recommender.models import ModelVersion
 from recommender.training.dataset import TrainingData, weight_by_recency
+from recommender.training.stored_version import StoredVersion
+from recommender.training.warm_start import ReferenceModel, WarmStart
 
-WEEK_SECONDS: Final = 7 * 86_400.0  # seconds
+WEEK_SECONDS: Final = 7 * 86_400.0
 # Listeners x songs that are scored: 1 000 listeners at 60 000 songs; more change the third digit.
 MAX_SCORED_CELLS: Final = 60_000_000
 MAX_LISTENERS: Final = 2_000
-CELLS_PER_BATCH: Final = 8_000_000  # of these cells at once: 32 MB, and as much for each step of a term
-# What any model must beat, learnt from the same past.
+CELLS_PER_BATCH: Final = 8_000_000  # scored at once: 32 MB, and as much for each step of a term
+# Trained on the same past; any model must beat them.
 BASELINES: Final = (Popularity, Random, RP3beta)
-MAX_CHAMPION_OVERLAP_SECONDS: Final = (
-    3 * 86_400.0
-)  # seconds of the week, of which the champion may have learnt
+# The champion is compared on the rest of the week if it was trained on at most this much of it.
+MAX_CHAMPION_OVERLAP_SECONDS: Final = 3 * 86_400.0
 CHAMPION_DRAW_SEED: Final = 7
-NOT_MEASURED: Final = (
-    "It could not be measured: nobody has played a new song in a week after others were learnt from."
-)
+NOT_MEASURED: Final = "Not measured: no listener with earlier plays played a new song in the latest week."
 
 
 @dataclass(frozen=True)
 class TrainingEvaluation:
-    """What came out.
+    """The result of an evaluation, and what the final fit takes over from it.
 
     Attributes:
-        metrics: by model's name the metrics of `Evaluation.summary`; {} where nothing could be measured.
-        weights: the blend's weights as tuned; None: they could not be, or the model has none.
-        name: which of the models is ours.
-        ground: what was learnt of the songs whoever plays them, which the final model can take over.
-        labels: the songs' groups, from which the final model's can be moved on.
-        choice: of the number of groups; None: nothing was to be chosen.
+        metrics: `Evaluation.summary` by model name; {} if nothing could be measured.
+        weights: tuned weights of the blend's terms; None: not tuned, or the model has none.
+        model_name: which of the models in `metrics` was evaluated.
+        content_features: the songs' content features, which do not depend on plays.
+        labels: shape (n_songs,), each song's cluster, as initial labels of the final fit.
+        n_clusters_choice: None: the number of clusters was not to be chosen.
     """
 
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -79,12 +73,12 @@ class TrainingEvaluation:
 
     @property
     def chosen_configuration(self) -> dict[str, Any]:
-        """What the final model's configuration takes over."""
+        """Hyperparameters that the evaluation chose, for the final fit."""
         return {"n_clusters": self.n_clusters_choice.n_clusters} if self.n_clusters_choice else {}
 
     @property
     def sentence(self) -> str:
-        """What the numbers say, for a ledger or a terminal."""
+        """The result in one sentence, for a promotion's reason or a terminal."""
         ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in (self.model_name, "popularity"))
         if ours is None:
             return NOT_MEASURED
@@ -94,7 +88,7 @@ class TrainingEvaluation:
 
     @property
     def is_worse_than_popularity(self) -> bool:
-        """Whether it is, by enough listeners to say so."""
+        """Whether NDCG is below popularity's, over at least `FEWEST_LISTENERS` listeners."""
         own, popularity = (self.metrics.get(name, {}) for name in (self.model_name, "popularity"))
         ours, floor = own.get("ndcg"), popularity.get("ndcg")
         return (
@@ -104,14 +98,14 @@ class TrainingEvaluation:
 
 @dataclass(frozen=True)
 class HoldoutWeek:
-    """The latest week's new songs of some listeners, and what was known of them before.
+    """The latest week's plays of some listeners, held out, and everything from before it.
 
     Attributes:
-        past: all that was known before the week.
-        rows: the listeners' rows.
-        profiles: theirs alone, in the same order.
-        test: shape (n, n_songs), what they played in the week, by themselves, and had not played before.
-        instant: when the week began, seconds since 1970.
+        past: the data up to the start of the week.
+        rows: shape (n,), the listeners' rows in `past`, ascending.
+        profiles: their profiles from `past`, in the same order.
+        test: shape (n, n_songs), songs that they first played in the week and that no list had offered.
+        start_seconds: seconds since 1970.
     """
 
     past: TrainingData
@@ -121,52 +115,6 @@ class HoldoutWeek:
     start_seconds: float
 
 
-@dataclass(frozen=True)
-class ReferenceModel:
-    """The champion, to be compared with: it may not have learnt from the week.
-
-    Attributes:
-        cut_off: seconds since 1970, up to which it has learnt.
-    """
-
-    label: str
-    model: RecommenderModel
-    song_ids: NDArray[np.int64]
-    cut_off_seconds: float
-
-
-@dataclass(frozen=True)
-class WarmStart:
-    """What a training goes on from; nothing, where it begins afresh.
-
-    Attributes:
-        lay: brings what is known of the songs, in the champion's space where that is carried on.
-        carried: the champion's groups, to be carried on.
-        champion: to be compared with.
-        names: of the groups carried on, by number, in the order of their labels.
-        chooses: whether the latest week's plays choose how many groups there are.
-    """
-
-    build_content_features: ContentBuilder = no_builder
-    carried_clusters: WarmStartClusters | None = None
-    reference: ReferenceModel | None = None
-    cluster_names: dict[int, str] = field(default_factory=dict)
-    selects_n_clusters: bool = False
-
-    @cached_property
-    def content_features(self) -> ContentFeatures | None:
-        """What is known of the songs, found when it is first asked for."""
-        return self.build_content_features()
-
-    def artifact_arrays(self) -> dict[str, NDArray[Any]]:
-        """What the artifact keeps for the next refresh."""
-        return (
-            space_to_arrays(self.content_features.space)
-            if self.content_features and self.content_features.space
-            else {}
-        )
-
-
 def evaluate_on_latest_week(
     data: TrainingData,
     configuration: dict[str, Any],
@@ -174,10 +122,9 @@ def evaluate_on_latest_week(
     on_stage: Callable[[str], None],
     warm_start: WarmStart,
 ) -> TrainingEvaluation:
-    """Learn from all but the latest week and compare with the baselines on that week.
+    """Train on all but the latest week and compare with the baselines and the champion on that week.
 
-    Args:
-        basis: what it goes on from, and the champion to be compared with, if it has not seen the week.
+    The champion is compared only on days that it was not trained on.
     """
     week = latest_week(data, seed)
     if week is None:
@@ -185,22 +132,21 @@ def evaluate_on_latest_week(
     training = replace(
         week.past.to_training(seed=seed, configuration=configuration), warm_start=warm_start.carried_clusters
     )
-    with two_workers() as begin:
+    with two_workers() as submit:
         fits: list[Callable[[], RecommenderModel]] = [partial(kind.fit, training) for kind in BASELINES]
-        others = begin(fits)
+        baselines = submit(fits)
         model, choice = _fit_on_past(training, week, warm_start)
         on_stage("measuring on the latest week")
-        each = _evaluate_each(week, [model, *others()])
-    metrics: dict[str, dict[str, Any]] = {name: found.summary() for name, found in each.items()}
-    metrics["against_floor"] = difference_from_floor(model.name, each)
-    if (
-        warm_start.reference is not None
-        and (match := _without_seen_days(data, week, warm_start.reference.cut_off_seconds)) is not None
-    ):
-        metrics["against_champion"] = _compare_with_champion(match, model, warm_start.reference)
+        evaluations = _evaluate_each(week, [model, *baselines()])
+    metrics: dict[str, dict[str, Any]] = {name: result.summary() for name, result in evaluations.items()}
+    metrics["against_floor"] = difference_from_floor(model.name, evaluations)
+    reference = warm_start.reference
+    unseen = _without_seen_days(data, week, reference.cut_off_seconds) if reference else None
+    if reference is not None and unseen is not None:
+        metrics["against_champion"] = _compare_with_champion(unseen, model, reference)
     if isinstance(model, MixModel):
-        found = warm_start.content_features or content_features_of(model)
-        return TrainingEvaluation(metrics, model.weights, model.name, found, model.labels, choice)
+        features = warm_start.content_features or content_features_of(model)
+        return TrainingEvaluation(metrics, model.weights, model.name, features, model.labels, choice)
     return TrainingEvaluation(metrics, model_name=model.name)
 
 
@@ -216,7 +162,7 @@ def _fit_on_past(
 
 
 def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) -> HoldoutWeek | None:
-    """The week without what was learnt from up to `cut_off`; None where too little is left."""
+    """The week's plays after `cut_off`, in seconds since 1970; None if too few days are left."""
     if cut_off <= week.start_seconds:
         return week
     if cut_off > week.start_seconds + MAX_CHAMPION_OVERLAP_SECONDS:
@@ -229,87 +175,79 @@ def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) ->
 def _compare_with_champion(
     week: HoldoutWeek, model: RecommenderModel, reference: ReferenceModel
 ) -> dict[str, Any]:
-    """NDCG less the champion's, paired by listener, with a 95 % interval by bootstrap."""
+    """NDCG minus the champion's, paired by listener, with a 95 % bootstrap interval."""
     artists = week.past.catalogue.artist_codes()
-    own = model.recommend(week.profiles, LIST_LENGTH)
-    others = _recommend_for_week(week, reference.model, reference.song_ids, CHAMPION_DRAW_SEED)
-    ours, theirs = (evaluate_lists(lists, week.test, artists=artists).ndcg_each for lists in (own, others))
-    return {"champion": reference.label, **paired_difference(ours, theirs)}
+    own_lists = model.recommend(week.profiles, LIST_LENGTH)
+    champion_lists = _recommend_for_week(week, reference.model, reference.song_ids, CHAMPION_DRAW_SEED)
+    own, champion = (
+        evaluate_lists(lists, week.test, artists=artists).ndcg_each for lists in (own_lists, champion_lists)
+    )
+    return {"champion": reference.label, **paired_difference(own, champion)}
 
 
 def fit_final_model(training: TrainingSet, evaluation: TrainingEvaluation) -> MixModel | ClassicModel:
-    """A model of all plays, by the method that the configuration names, with the weights as measured."""
-    lay, start = (lambda: evaluation.content_features), evaluation.labels
+    """Fit the configured method on all plays, with the evaluation's weights and initial labels."""
     return _fit_classic_if_configured(training) or fit_with_weights(
-        training, evaluation.weights, build_content=lay, start_labels=start
-    )
+        training, evaluation.weights, build_content=lambda: evaluation.content_features,
+        start_labels=evaluation.labels,
+    )  # fmt: skip
 
 
 def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
-    """A classic model, where the configuration asks for one."""
     if training.configuration["method"] != ModelVersion.Method.CLASSIC:
         return None
     n_clusters = training.configuration.get("n_clusters")
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
-def evaluate_models(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, dict[str, Any]]:
-    """Each model's metrics on the week, by its name."""
-    return {name: found.summary() for name, found in _evaluate_each(week, models).items()}
-
-
 def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, Evaluation]:
+    """Each model's evaluation by its name."""
     artists = week.past.catalogue.artist_codes()
     size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
-    pieces = [slice_profiles(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
-    with two_workers() as begin:
-        begun = [
-            begin([partial(model.recommend, piece, LIST_LENGTH) for piece in pieces]) for model in models
+    batches = [
+        slice_profiles(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)
+    ]
+    with two_workers() as submit:
+        pending = [
+            submit([partial(model.recommend, batch, LIST_LENGTH) for batch in batches]) for model in models
         ]
-        lists = [np.concatenate(bring()) for bring in begun]
+        lists = [np.concatenate(results()) for results in pending]
     return {
         model.name: evaluate_lists(of_model, week.test, artists=artists)
         for model, of_model in zip(models, lists, strict=True)
     }
 
 
-def load_model(version: ModelVersion, storage: Path) -> tuple[MixModel | ClassicModel, NDArray[np.int64]]:
-    """A version's model, by its method, and the ids of its songs.
+def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
+    """The metrics of a stored version and of the baselines, by name.
 
-    Raises:
-        ArtifactError: its files are missing or damaged.
+    Songs that the version was not trained on are never in its lists.
     """
-    arrays, facts = artifact.read_arrays(storage / version.label, version.artifact_sha256)
-    kind = ClassicModel if version.method == ModelVersion.Method.CLASSIC else MixModel
-    return kind.from_parts(arrays, facts), arrays["song_ids"]
-
-
-def evaluate_with_baselines(
-    week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
-) -> dict[str, dict[str, Any]]:
-    """A version that was trained on fewer songs, beside the baselines; its song j is `song_ids[j]`."""
-    lists = _recommend_for_week(week, model, song_ids, seed)
-    found = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
+    lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
+    own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
     training = week.past.to_training(seed=seed, configuration={})
-    return {model.name: found.summary(), **evaluate_models(week, [kind.fit(training) for kind in BASELINES])}
+    baselines = _evaluate_each(week, [kind.fit(training) for kind in BASELINES])
+    return {stored.model.name: own.summary(), **{name: one.summary() for name, one in baselines.items()}}
 
 
 def _recommend_for_week(
     week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.int32]:
-    """What a version would have recommended for the week, in today's columns."""
-    columns, there = find_columns(week.past.catalogue.ids, song_ids)
-    # Songs are never deleted: a version's are all still there.
-    columns = columns[there]
-    known = week.profiles
-    profiles = Profiles(
-        known.plays[:, columns],
-        _select_columns(known.recent, columns),
-        _select_columns(known.skips, columns),
-        known.genres,
-        known.keys,
+    """The lists of a model whose column j is song `song_ids[j]`, as columns of today's catalogue."""
+    columns, known = find_columns(week.past.catalogue.ids, song_ids)
+    # All are known: songs are never deleted.
+    columns = columns[known]
+    profiles = week.profiles
+    lists = model.recommend(
+        replace(
+            profiles,
+            plays=profiles.plays[:, columns],
+            recent=_select_columns(profiles.recent, columns),
+            skips=_select_columns(profiles.skips, columns),
+        ),
+        LIST_LENGTH,
+        seed=seed,
     )
-    lists = model.recommend(profiles, LIST_LENGTH, seed=seed)
     return np.where(lists >= 0, columns[lists], -1).astype(np.int32)
 
 
@@ -318,24 +256,26 @@ def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr
 
 
 def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
-    """The week before the newest play; None where it, or the time before it, holds nothing to go by."""
+    """Hold out the week before the newest play; None if no listener played before and something new in it.
+
+    At most `MAX_LISTENERS` listeners, fewer for a large catalogue, drawn with `seed`.
+    """
     if not data.n_plays:
         return None
-    instant = float(data.plays.at.max()) - WEEK_SECONDS
-    past = data.up_to(instant)
+    start = float(data.plays.at.max()) - WEEK_SECONDS
+    past = data.up_to(start)
     plays = past.plays.matrix()
-    later = split_at(data.organic, instant)[1].matrix()
-    test = plays_of_new_songs(later, plays)
+    test = plays_of_new_songs(split_at(data.organic, start)[1].matrix(), plays)
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(test.indptr) > 0))
     most = max(1, min(MAX_LISTENERS, MAX_SCORED_CELLS // max(1, plays.shape[1])))
     if len(rows) > most:
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     if not len(rows):
         return None
-    return HoldoutWeek(past, rows, build_profiles(past, plays, rows, instant), test[rows], instant)
+    return HoldoutWeek(past, rows, _build_profiles(past, plays, rows, start), test[rows], start)
 
 
-def build_profiles(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:
+def _build_profiles(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:
     return Profiles(
         plays[rows], weight_by_recency(past.plays, now)[rows], past.skips.matrix()[rows],
         [past.genres[row] for row in rows], past.listener_ids[rows],

@@ -1,4 +1,4 @@
-"""Start a training without waiting for it, and without loading what trains into this process."""
+"""Starts a training outside this process, so that a web worker never loads the training code."""
 
 import os
 import subprocess
@@ -11,11 +11,14 @@ from recommender.models import TrainingRun
 
 
 def start_training() -> "subprocess.Popen[bytes] | None":
-    """By a worker where there is Redis, else in a process of its own; its row says how it goes."""
+    """Start a training without waiting: in a worker if Redis is configured, else in a new process.
+
+    Progress and outcome are in its `TrainingRun`.
+    """
     if settings.REDIS_URL:
         current_app.send_task("recommender.tasks.retrain_by_hand")
         return None
-    # Where this process found the project, the other one finds it too.
+    # The new process may start in another folder: it must find the project on the same path.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "django", "retrain", f"--trigger={TrainingRun.Trigger.ADMIN}"]
     return subprocess.Popen(

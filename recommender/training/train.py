@@ -1,4 +1,8 @@
-"""retrain(): tables -> arrays -> a model, measured -> files -> rows. Until the end all stays as it was."""
+"""Trains one version: read the tables, fit, evaluate on the latest week, describe the clusters, store.
+
+Nothing that is served changes before the last step, which writes the artifact's files and then all rows in
+one transaction.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -40,12 +44,13 @@ from recommender.training.clusters import (
 from recommender.training.data_fingerprint import FINGERPRINT_KEY, compute_fingerprint, require_new_data
 from recommender.training.dataset import TrainingData, read_training_data
 from recommender.training.evaluation import TrainingEvaluation, evaluate_on_latest_week, fit_final_model
+from recommender.training.stored_version import read_champion
 from recommender.training.warm_start import (
     LABELS_WITHOUT_FEEDBACK,
+    WarmStart,
     build_warm_start,
     describe_n_clusters,
     lineage_fields,
-    read_champion_clusters,
 )
 
 logger = logging.getLogger(__name__)
@@ -57,30 +62,36 @@ EXIT_CODES: Final = {
     TrainingRun.Status.REFUSED: 4,
 }
 LOCKED_EXIT_CODE: Final = 3
+# Stored in `TrainingRun.stage`.
+STAGES: Final = ("reading songs", "reading listeners", "reading sessions and feedback",
+                 "learning from the past", "measuring on the latest week", "learning from everything",
+                 "grouping and naming", "writing the artifact")  # fmt: skip
 
 
 class AlreadyTraining(Exception):
-    """Another training holds the lock."""
+    """Another training holds the job lock."""
 
     def __init__(self, run: TrainingRun) -> None:
         super().__init__(
-            f"Training {run.pk} holds the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
-            f"(process {run.pid} on {run.host}, now {run.stage or 'starting'})."
+            f"Training {run.pk} has held the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
+            f"(process {run.pid} on {run.host}, stage: {run.stage or 'starting'})."
         )
         self.run = run
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What kind of training is wanted.
+    """What to train, and what to do with the version.
 
     Attributes:
-        storage: the folder under which versions are kept.
+        storage: the folder that holds one folder a version.
         method: "mix" or "classic".
-        n_clusters: None: as many as the catalogue asks for.
-        cut_off: learn from listening up to here; None: from all.
-        promote: make it champion also where there is one.
-        only_if_new: refuse where the newest version has learnt from the same, and the same way.
+        n_clusters: None: continue the champion's clusters or choose the number.
+        cut_off: train on events up to this moment; None: on all.
+        full: start from scratch instead of continuing the champion's feature space and clusters.
+        promote: make the version champion even if there is one.
+        only_if_new: refuse if the newest version was trained on the same data in the same way.
+        by: who a promotion is recorded for.
     """
 
     storage: Path
@@ -101,36 +112,32 @@ class TrainingOptions:
 
     @property
     def is_warm_start(self) -> bool:
-        """Whether a champion's groups are carried on, where there is one."""
+        """Whether to continue the champion's clusters, if there is a champion."""
         return not (self.full or self.n_clusters)
 
     @property
     def selects_n_clusters(self) -> bool:
-        """Whether the latest week's plays choose how many groups there are: never against a hand's choice."""
+        """Whether the latest week's plays choose the number of clusters: never against a person's choice."""
         return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
 class TrainingProgress:
-    """Follows a training; this one looks away."""
+    """Receives the stages of a training; this one ignores them."""
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
-        """A stage begins: which one, of how many."""
-
-
-STAGES: Final = ("reading songs", "reading listeners", "reading sessions and feedback",
-                 "learning from the past", "measuring on the latest week", "learning from everything",
-                 "grouping and naming", "writing the artifact")  # fmt: skip
+        """Stage `name` begins, number `step` of `steps`, counted from 1."""
 
 
 def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) -> TrainingRun:
-    """Learn a new version from the tables, measure it and store it.
+    """Train a version, evaluate it and store it.
 
     Returns:
-        The finished training: succeeded with a version, or refused with the reason.
+        The finished run: succeeded with a version, or refused with the reason.
 
     Raises:
-        AlreadyTraining: another training holds the lock.
-        Exception: what nobody foresaw; the training's row says that it failed.
+        AlreadyTraining: another training holds the job lock.
+        LockLost: another process took this training for dead.
+        Exception: any other failure; the run's row is marked failed before it is raised.
     """
     run = _create_run(options)
     with add_log_context(training=run.pk):
@@ -145,6 +152,7 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
 
 
 def _create_run(options: TrainingOptions) -> TrainingRun:
+    """The running row is the lock: the database allows only one."""
     now = timezone.now()
     try:
         with transaction.atomic():
@@ -153,15 +161,41 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
                 trigger=options.trigger, full=options.full, started_at=now, heartbeat_at=now, **lock_owner()
             )
     except IntegrityError:
-        at_work = find_running(TrainingRun)
-        if at_work is None:
+        running = find_running(TrainingRun)
+        if running is None:
             raise
-        raise AlreadyTraining(at_work) from None
+        raise AlreadyTraining(running) from None
+
+
+@dataclass(frozen=True)
+class _TrainedModel:
+    """A model that is ready to be stored.
+
+    Attributes:
+        votes: None for a classic model, which feedback does not change.
+        row_fields: of the version's row: metrics, cohesion, lineage, parent and configuration.
+    """
+
+    data: TrainingData
+    model: MixModel | ClassicModel
+    clusters: list[ClusterSummary]
+    votes: AppliedVotes | None
+    warm_start: WarmStart
+    evaluation: TrainingEvaluation
+    row_fields: dict[str, Any]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        numbers = np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
+        arrays = {**self.model.arrays(), **self.warm_start.artifact_arrays(),
+                  "song_ids": self.data.catalogue.ids, "cluster_ids": numbers}  # fmt: skip
+        if self.votes is not None:
+            arrays[LABELS_WITHOUT_FEEDBACK] = self.votes.labels_without_feedback
+        return arrays
 
 
 @dataclass
 class _TrainingJob:
-    """One training at work."""
+    """One running training."""
 
     run: TrainingRun
     options: TrainingOptions
@@ -173,7 +207,7 @@ class _TrainingJob:
 
     @contextmanager
     def recording_outcome(self) -> Iterator[None]:
-        """Whatever happens inside, the training's row says how it ended."""
+        """Record in the run's row how the block ended if it raises."""
         try:
             yield
         except LockLost:
@@ -189,112 +223,128 @@ class _TrainingJob:
             raise
 
     def execute(self) -> None:
-        order = self.options
-        artifact_folders.prepare_storage(order.storage)
-        data = read_training_data(order.cut_off, self._begin_stage)
-        if not data.catalogue.n_songs:
-            raise TooFewSongs("There are no songs to learn from. Read the source: python manage.py runingest")
-        if order.only_if_new:
-            require_new_data(
-                data, method=order.method, seed=order.seed, n_clusters=order.n_clusters, full=order.full
-            )
+        options = self.options
+        artifact_folders.prepare_storage(options.storage)
+        data = self._read_data()
         self._begin_stage("learning from the past")
-        before = read_champion_clusters(data.catalogue.ids, order.method, order.storage)
-        basis = build_warm_start(
-            data.catalogue, order.method, order.storage, before if order.is_warm_start else None, order.seed,
-            chooses=order.selects_n_clusters,
+        warm_start = build_warm_start(
+            data.catalogue, read_champion(options.storage), method=options.method, seed=options.seed,
+            carries_clusters=options.is_warm_start, selects_n_clusters=options.selects_n_clusters,
         )  # fmt: skip
-        measured = evaluate_on_latest_week(
-            data, order.requested_configuration, order.seed, self._begin_stage, basis
+        evaluation = evaluate_on_latest_week(
+            data, options.requested_configuration, options.seed, self._begin_stage, warm_start
         )
         self._begin_stage("learning from everything")
-        training = data.to_training(
-            seed=order.seed, configuration=order.requested_configuration | measured.chosen_configuration
-        )
-        model = fit_final_model(replace(training, warm_start=basis.carried_clusters), measured)
+        model = self._fit_model(data, warm_start, evaluation)
         self._begin_stage("grouping and naming")
-        heard = apply_votes(model, data, order.seed) if isinstance(model, MixModel) else None
-        model = heard.model if heard else model
-        groups = summarize_clusters(model, data, order.storage, basis.cluster_names)
-        numbers = {"metrics": measured.metrics, "cohesion": cohesion_metrics(model)}
-        numbers |= lineage_fields(before, model, groups, data, is_warm_start=order.is_warm_start)
-        parent = before if basis.carried_clusters else None
-        numbers["configuration"] = order.requested_configuration | {
-            "weights": model.facts().get("weights", {}),
-            FINGERPRINT_KEY: compute_fingerprint(data),
-            "clusters": describe_n_clusters(
-                groups, measured, parent, requested_n_clusters=order.n_clusters, full=order.full
-            ),
-        }
+        trained = self._describe_model(data, model, warm_start, evaluation)
         self._begin_stage("writing the artifact")
-        self._store(data, model, groups, numbers, basis.artifact_arrays(), heard, measured)
+        self._store(trained)
 
-    def _store(
+    def _read_data(self) -> TrainingData:
+        options = self.options
+        data = read_training_data(options.cut_off, self._begin_stage)
+        if not data.catalogue.n_songs:
+            raise TooFewSongs("There are no songs to train on. Import them first: python manage.py runingest")
+        if options.only_if_new:
+            require_new_data(
+                data, method=options.method, seed=options.seed, n_clusters=options.n_clusters,
+                full=options.full,
+            )  # fmt: skip
+        return data
+
+    def _fit_model(
+        self, data: TrainingData, warm_start: WarmStart, evaluation: TrainingEvaluation
+    ) -> MixModel | ClassicModel:
+        """Fit on all data with the hyperparameters that the evaluation chose."""
+        training = data.to_training(
+            seed=self.options.seed,
+            configuration=self.options.requested_configuration | evaluation.chosen_configuration,
+        )
+        return fit_final_model(replace(training, warm_start=warm_start.carried_clusters), evaluation)
+
+    def _describe_model(
         self,
         data: TrainingData,
         model: MixModel | ClassicModel,
-        clusters: list[ClusterSummary],
-        numbers: dict[str, Any],
-        extra_arrays: dict[str, NDArray[Any]],
-        applied_votes: AppliedVotes | None,
+        warm_start: WarmStart,
         evaluation: TrainingEvaluation,
-    ) -> None:
-        """Files first, then the rows: a version's row never names files that are not there.
+    ) -> _TrainedModel:
+        """Apply listeners' votes to the clusters, name and number them, and collect the version's metrics."""
+        options = self.options
+        votes = apply_votes(model, data, options.seed) if isinstance(model, MixModel) else None
+        model = votes.model if votes else model
+        clusters = summarize_clusters(model, data, warm_start.champion, warm_start.cluster_names)
+        configuration = options.requested_configuration | {
+            "weights": model.facts().get("weights", {}),
+            FINGERPRINT_KEY: compute_fingerprint(data),
+            "clusters": describe_n_clusters(
+                len(clusters), evaluation.n_clusters_choice, warm_start,
+                requested=options.n_clusters, full=options.full,
+            ),
+        }  # fmt: skip
+        row_fields = {
+            "metrics": evaluation.metrics, "cohesion": cohesion_metrics(model),
+            "configuration": configuration, **lineage_fields(warm_start, model.labels, clusters, data),
+        }  # fmt: skip
+        return _TrainedModel(data, model, clusters, votes, warm_start, evaluation, row_fields)
 
-        All rows at once: a version whose training was killed before its end would be nobody's, and keep
-        the next one from learning, for nothing would be new.
+    def _store(self, trained: _TrainedModel) -> None:
+        """Write the artifact, then the version, its clusters and the run's outcome in one transaction.
+
+        Files first: no row ever names missing files. One transaction: a version without a finished run would
+        belong to no training, and `only_if_new` would refuse to train on its data again.
         """
-        order = self.options
-        label = artifact_folders.next_free_label(order.storage, timezone.now())
-        ids = np.array([group.number for group in clusters], dtype=np.int32)
-        arrays = {**model.arrays(), **extra_arrays, "song_ids": data.catalogue.ids, "cluster_ids": ids}
-        if applied_votes is not None:
-            arrays[LABELS_WITHOUT_FEEDBACK] = applied_votes.labels_without_feedback
-        facts = {**model.facts(), "label": label, "seed": order.seed, "clusters": manifest_entries(clusters),
+        label = artifact_folders.next_free_label(self.options.storage, timezone.now())
+        facts = {**trained.model.facts(), "label": label, "seed": self.options.seed,
+                 "clusters": manifest_entries(trained.clusters),
                  "training": artifact_folders.training_signature(self.run)}  # fmt: skip
-        sha256 = artifact.write_arrays(order.storage / label, arrays, facts)
-        now = timezone.now()
+        sha256 = artifact.write_arrays(self.options.storage / label, trained.arrays(), facts)
         self.meter.sample()
         with transaction.atomic():
             self.heartbeat.send()
             catalogue_generation.require_no_reset(self.run.started_at)
-            version = ModelVersion.objects.create(
-                label=label, method=order.method, created_at=now, cut_off=data.cut_off or now,
-                n_songs=data.catalogue.n_songs, n_listeners=data.n_active_listeners, n_plays=data.n_plays,
-                n_clusters=len(clusters), seed=order.seed,
-                artifact_sha256=sha256, artifact_bytes=artifact.size_in_bytes(order.storage / label),
-                seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
-                peak_memory=self.meter.peak_memory, **numbers,
-            )  # fmt: skip
-            Cluster.objects.bulk_create(group.to_row(version) for group in clusters)
-            if applied_votes is not None:
+            version = self._create_version(trained, label, sha256)
+            Cluster.objects.bulk_create(cluster.to_row(version) for cluster in trained.clusters)
+            if trained.votes is not None:
                 SongEvidence.objects.bulk_create(
-                    applied_votes.evidence_rows(version, data.catalogue.ids, clusters)
+                    trained.votes.evidence_rows(version, trained.data.catalogue.ids, trained.clusters)
                 )
-            told = self._promote_if_wanted(version, evaluation)
-            self._finish(TrainingRun.Status.SUCCEEDED, version=version, summary=told)
+            summary = self._promote_if_wanted(version, trained.evaluation)
+            self._finish(TrainingRun.Status.SUCCEEDED, version=version, summary=summary)
+
+    def _create_version(self, trained: _TrainedModel, label: str, sha256: str) -> ModelVersion:
+        now, data = timezone.now(), trained.data
+        return ModelVersion.objects.create(
+            label=label, method=self.options.method, created_at=now, cut_off=data.cut_off or now,
+            n_songs=data.catalogue.n_songs, n_listeners=data.n_active_listeners, n_plays=data.n_plays,
+            n_clusters=len(trained.clusters), seed=self.options.seed,
+            artifact_sha256=sha256, artifact_bytes=artifact.size_in_bytes(self.options.storage / label),
+            seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
+            peak_memory=self.meter.peak_memory, **trained.row_fields,
+        )  # fmt: skip
 
     def _promote_if_wanted(self, version: ModelVersion, evaluation: TrainingEvaluation) -> str:
-        """The first good model becomes champion by itself; a later one only where that was asked for.
+        """Promote the first good version, or any version on request; returns the run's summary.
 
-        Whatever hinders that, the version is there: it stays a candidate, and the sentence says why.
+        A version that cannot be promoted stays a candidate, and the summary says why.
         """
-        first, label = registry.current_champion() is None, version.label
-        is_worse = first and evaluation.is_worse_than_popularity
-        if not self.options.promote and (is_worse or not first):
-            what = "is worse than popularity: it stays a candidate" if is_worse else "is a candidate"
+        is_first, label = registry.current_champion() is None, version.label
+        is_worse = is_first and evaluation.is_worse_than_popularity
+        if not self.options.promote and (is_worse or not is_first):
+            state = "is worse than popularity and stays a candidate" if is_worse else "is a candidate"
             return (
-                f"Version {label} {what}. {evaluation.sentence} To make it champion: "
+                f"Version {label} {state}. {evaluation.sentence} To make it champion: "
                 f"python manage.py promote {label} --reason '...'"
             )
-        reason = f"{'The first model' if first else 'Asked for'}. {evaluation.sentence}"
+        reason = f"{'The first model' if is_first else 'Requested'}. {evaluation.sentence}"
         folder = self.options.storage / label
         try:
             registry.promote(
                 version,
                 reason=reason,
                 by=self.options.by,
-                only_if_no_champion=first and not self.options.promote,
+                only_if_no_champion=is_first and not self.options.promote,
                 verify=lambda one: artifact.verify_files(folder, one.artifact_sha256),
             )
         except (registry.RegistryError, artifact.ArtifactError) as error:

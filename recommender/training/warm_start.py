@@ -1,43 +1,54 @@
-"""A weekly refresh: the champion's groups, names and scales carried on, and what became of them."""
+"""Warm start: what a training takes over from the champion, and how its clusters differ afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine import artifact
-from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.clustering.n_clusters import ClusterCountChoice
 from recommender.engine.clustering.warm_start import UNASSIGNED
-from recommender.engine.data import Catalogue, WarmStartClusters
-from recommender.engine.features import FeatureSpace, space_from_arrays
-from recommender.engine.mix.fit_components import build_content_features
-from recommender.engine.mix.model import MixModel
+from recommender.engine.data import Catalogue, RecommenderModel, WarmStartClusters
+from recommender.engine.features import FeatureSpace, space_from_arrays, space_to_arrays
+from recommender.engine.mix.fit import ContentBuilder, no_builder
+from recommender.engine.mix.fit_components import ContentFeatures, build_content_features
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
-from recommender.registry import registry
 from recommender.training.clusters import ClusterSummary
 from recommender.training.dataset import TrainingData
-from recommender.training.evaluation import ReferenceModel, TrainingEvaluation, WarmStart, load_model
+from recommender.training.stored_version import StoredVersion
 
-# Of a group's songs; with two parts as large as that, it was split.
+# Share of a cluster's songs: a cluster with two parts of at least this size was split.
 MIN_SPLIT_PART: Final = 0.3
-# The artifact's array of groups as the songs' sound and company have them, before feedback was heard.
+# The artifact's array of cluster labels before listeners' feedback moved songs.
 LABELS_WITHOUT_FEEDBACK: Final = "labels_by_sound"
 
 
 @dataclass(frozen=True)
-class ChampionClusters:
-    """What the champion knew, as far as a refresh goes on from it.
+class ReferenceModel:
+    """The champion, to compare the new model with.
 
     Attributes:
-        labels: shape (n_songs,), its group of each song of today's catalogue; NEW for one it does not know.
-        numbers: shape (n_clusters,), the groups' numbers by its labels.
-        names: by number.
-        space: its feature space; None where it was stored without one.
+        cut_off_seconds: it was trained on plays up to here; seconds since 1970.
+    """
+
+    label: str
+    model: RecommenderModel
+    song_ids: NDArray[np.int64]
+    cut_off_seconds: float
+
+
+@dataclass(frozen=True)
+class ChampionClusters:
+    """The champion's clusters, on today's catalogue.
+
+    Attributes:
+        labels: shape (n_songs,), each song's cluster; UNASSIGNED for songs the champion was not trained on.
+        cluster_numbers: shape (n_clusters,), the lasting number of each label.
+        cluster_names: by number.
+        space: its feature space; None if it was stored without one.
     """
 
     version: ModelVersion
@@ -47,144 +58,151 @@ class ChampionClusters:
     space: FeatureSpace | None
 
 
-def read_champion_clusters(
-    song_ids: NDArray[np.int64], method: str, storage: Path
-) -> ChampionClusters | None:
-    """The champion, to be refreshed; None where there is none, of this method, whose files are whole.
+@dataclass(frozen=True)
+class WarmStart:
+    """What a training takes over; the defaults: nothing.
 
-    A champion that knows none of the songs can't be carried on either.
+    Attributes:
+        build_content_features: builds the songs' content features, in the champion's space on a warm start.
+        carried_clusters: the clusters to continue; None: fit new ones.
+        cluster_names: of the carried clusters, by number, in the order of their labels.
+        champion: the champion's artifact, whose cluster numbers new clusters keep if their songs agree.
+        champion_clusters: what the lineage is described against; None unless the method is the same.
+        reference: the champion as a model to compare with.
+        selects_n_clusters: whether the latest week's plays choose the number of clusters.
     """
-    champion = registry.current_champion()
-    if champion is None or champion.method != method:
-        return None
-    try:
-        arrays, _ = artifact.read_arrays(storage / champion.label, champion.artifact_sha256)
-    except artifact.ArtifactError:
-        # Serving says so; training goes on from nothing.
-        return None
-    columns, known = find_columns(np.asarray(arrays["song_ids"]), song_ids)
-    if not known.any():
-        return None
-    labels = np.full(len(song_ids), UNASSIGNED, dtype=np.int32)
-    # Without what feedback moved: that is found anew from the votes there are, each time.
-    labels[known] = arrays.get(LABELS_WITHOUT_FEEDBACK, arrays["labels"])[columns[known]]
-    names = dict(Cluster.objects.filter(version=champion).values_list("number", "name"))
-    return ChampionClusters(
-        champion, labels, np.asarray(arrays["cluster_ids"]), names, space_from_arrays(arrays)
-    )
+
+    build_content_features: ContentBuilder = no_builder
+    carried_clusters: WarmStartClusters | None = None
+    cluster_names: dict[int, str] = field(default_factory=dict)
+    champion: StoredVersion | None = None
+    champion_clusters: ChampionClusters | None = None
+    reference: ReferenceModel | None = None
+    selects_n_clusters: bool = False
+
+    @property
+    def parent(self) -> ModelVersion | None:
+        """The champion, if its clusters are continued."""
+        return self.champion_clusters.version if self.champion_clusters and self.carried_clusters else None
+
+    @cached_property
+    def content_features(self) -> ContentFeatures | None:
+        """The songs' content features, built on first use."""
+        return self.build_content_features()
+
+    def artifact_arrays(self) -> dict[str, NDArray[Any]]:
+        """What the artifact keeps for the next warm start: the feature space."""
+        features = self.content_features
+        return space_to_arrays(features.space) if features and features.space else {}
 
 
 def build_warm_start(
     catalogue: Catalogue,
-    method: str,
-    storage: Path,
-    previous: ChampionClusters | None,
-    seed: int,
+    champion: StoredVersion | None,
     *,
-    chooses: bool = False,
+    method: str,
+    seed: int,
+    carries_clusters: bool,
+    selects_n_clusters: bool = False,
 ) -> WarmStart:
-    """What a training goes on from: `previous`, where it is a refresh; else nothing but who is champion."""
-    champion = _load_reference_model(storage)
+    """Collect what a training takes over from the champion.
+
+    Args:
+        carries_clusters: whether to continue the champion's clusters, if it has the same method.
+    """
+    before = _match_to_catalogue(champion, catalogue.ids, method) if champion else None
+    known = WarmStart(
+        champion=champion, champion_clusters=before, reference=_as_reference(champion) if champion else None
+    )
     if method != ModelVersion.Method.MIX:
-        return WarmStart(reference=champion)
-    if previous is None:
-        return WarmStart(
-            partial(build_content_features, catalogue, seed=seed),
-            reference=champion,
-            selects_n_clusters=chooses,
+        return known
+    if before is None or not carries_clusters:
+        return replace(
+            known,
+            build_content_features=partial(build_content_features, catalogue, seed=seed),
+            selects_n_clusters=selects_n_clusters,
         )
-    return WarmStart(
-        build_content_features=partial(build_content_features, catalogue, seed=seed, space=previous.space),
-        carried_clusters=WarmStartClusters(previous.labels, len(previous.cluster_numbers)),
-        reference=champion,
+    return replace(
+        known,
+        build_content_features=partial(build_content_features, catalogue, seed=seed, space=before.space),
+        carried_clusters=WarmStartClusters(before.labels, len(before.cluster_numbers)),
         cluster_names={
-            number: previous.cluster_names.get(number, f"Cluster {number}")
-            for number in previous.cluster_numbers.tolist()
+            number: before.cluster_names.get(number, f"Cluster {number}")
+            for number in before.cluster_numbers.tolist()
         },
     )
 
 
-def lineage_fields(
-    parent_clusters: ChampionClusters | None,
-    model: MixModel | ClassicModel,
-    clusters: Sequence[ClusterSummary],
-    data: TrainingData,
-    *,
-    is_warm_start: bool,
-) -> dict[str, Any]:
-    """A version's parent and lineage, as its row keeps them; {} for the first of its kind."""
-    if parent_clusters is None:
-        return {}
-    numbers = np.array([group.number for group in clusters], dtype=np.int32)
-    plays = np.bincount(data.plays.songs, weights=data.plays.count, minlength=data.catalogue.n_songs)
-    lineage = describe_lineage(parent_clusters, model.labels, numbers, plays.astype(np.float64))
-    is_carried = is_warm_start and isinstance(model, MixModel)
-    return {"lineage": lineage, "parent": parent_clusters.version if is_carried else None}
-
-
-def describe_n_clusters(
-    clusters: Sequence[ClusterSummary],
-    evaluation: TrainingEvaluation,
-    parent_clusters: ChampionClusters | None,
-    *,
-    requested_n_clusters: int | None,
-    full: bool,
-) -> dict[str, Any]:
-    """How many groups there are and which rule decided, as a version's configuration keeps it.
-
-    Args:
-        previous: the champion, where its groups were carried on.
-    """
-    if evaluation.n_clusters_choice is not None:
-        return evaluation.n_clusters_choice.facts()
-    if requested_n_clusters:
-        rule = "Set by hand."
-    elif parent_clusters is not None:
-        rule = f"Carried on from {parent_clusters.version.label}."
-    else:
-        rule = "As many as the catalogue asks for."
-        rule += " There is no week of new songs by which to choose." if full else ""
-    return {"n_clusters": len(clusters), "rule": rule}
-
-
-def _load_reference_model(storage: Path) -> ReferenceModel | None:
-    """The champion, to be compared with; None where there is none that can be read."""
-    champion = registry.current_champion()
-    if champion is None:
+def _match_to_catalogue(
+    champion: StoredVersion, song_ids: NDArray[np.int64], method: str
+) -> ChampionClusters | None:
+    """None if the champion has another method or was trained on none of these songs."""
+    if champion.version.method != method:
         return None
+    columns, known = find_columns(np.asarray(champion.song_ids), song_ids)
+    if not known.any():
+        return None
+    arrays = champion.arrays
+    labels = np.full(len(song_ids), UNASSIGNED, dtype=np.int32)
+    # Without feedback: every training applies today's votes anew.
+    labels[known] = arrays.get(LABELS_WITHOUT_FEEDBACK, arrays["labels"])[columns[known]]
+    names = dict(Cluster.objects.filter(version=champion.version).values_list("number", "name"))
+    return ChampionClusters(
+        champion.version, labels, np.asarray(arrays["cluster_ids"]), names, space_from_arrays(arrays)
+    )
+
+
+def _as_reference(champion: StoredVersion) -> ReferenceModel | None:
+    version = champion.version
     try:
-        model, song_ids = load_model(champion, storage)
-    except (artifact.ArtifactError, KeyError, TypeError):
-        # Damaged, or of a release that kept other arrays.
+        return ReferenceModel(version.label, champion.model, champion.song_ids, version.cut_off.timestamp())
+    except (KeyError, TypeError):
+        # An older release stored other arrays.
         return None
-    return ReferenceModel(champion.label, model, song_ids, champion.cut_off.timestamp())
+
+
+def lineage_fields(
+    warm_start: WarmStart, labels: NDArray[np.integer], clusters: Sequence[ClusterSummary], data: TrainingData
+) -> dict[str, Any]:
+    """The `parent` and `lineage` of a version's row; {} without a champion of the same method."""
+    before = warm_start.champion_clusters
+    if before is None:
+        return {}
+    numbers = np.array([cluster.number for cluster in clusters], dtype=np.int32)
+    plays = np.bincount(data.plays.songs, weights=data.plays.count, minlength=data.catalogue.n_songs)
+    lineage = describe_lineage(before, labels, numbers, plays.astype(np.float64))
+    return {"lineage": lineage, "parent": warm_start.parent}
 
 
 def describe_lineage(
-    parent_clusters: ChampionClusters,
+    champion_clusters: ChampionClusters,
     labels: NDArray[np.integer],
     cluster_numbers: NDArray[np.integer],
     plays: NDArray[np.floating],
 ) -> dict[str, Any]:
-    """What became of the champion's groups; JSON can hold it.
+    """How the new clusters differ from the champion's, as JSON.
 
     Args:
-        labels: shape (n_songs,), today's group of each song.
-        numbers: shape (n_clusters,), today's groups' numbers.
-        plays: shape (n_songs,), how often each was played.
+        labels: shape (n_songs,), each song's new cluster.
+        cluster_numbers: shape (n_clusters,), the lasting numbers of the new clusters.
+        plays: shape (n_songs,), how often each song was played.
+
+    Returns:
+        Cluster numbers that were kept (how many), born, retired and split; `churn_songs` and `churn_plays`
+        are the shares of songs and of plays whose cluster changed, among songs that the champion knew.
     """
-    known = parent_clusters.labels != UNASSIGNED
-    before = parent_clusters.cluster_numbers[parent_clusters.labels[known]]
+    known = champion_clusters.labels != UNASSIGNED
+    before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]
     after = np.asarray(cluster_numbers)[np.asarray(labels)[known]]
     moved = before != after
     played = plays[known]
-    used = set(np.asarray(cluster_numbers)[np.unique(labels)].tolist())
-    had = set(before.tolist())
+    used_now = set(np.asarray(cluster_numbers)[np.unique(labels)].tolist())
+    used_before = set(before.tolist())
     return {
-        "from": parent_clusters.version.label,
-        "kept": len(used & had),
-        "born": sorted(used - had),
-        "retired": sorted(had - used),
+        "from": champion_clusters.version.label,
+        "kept": len(used_now & used_before),
+        "born": sorted(used_now - used_before),
+        "retired": sorted(used_before - used_now),
         "split": _find_split_clusters(before, after),
         "new_songs": int((~known).sum()),
         "churn_songs": round(float(moved.mean()), 5) if len(moved) else 0.0,
@@ -193,11 +211,32 @@ def describe_lineage(
 
 
 def _find_split_clusters(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Groups of which two parts or more are in groups of their own by now."""
-    found = []
+    """Old clusters whose songs now form two or more large parts, each in a cluster of its own."""
+    splits = []
     for number in np.unique(before).tolist():
         parts, sizes = np.unique(after[before == number], return_counts=True)
         large = parts[sizes >= MIN_SPLIT_PART * sizes.sum()]
         if len(large) > 1:
-            found.append({"from": number, "into": large.tolist()})
-    return found
+            splits.append({"from": number, "into": large.tolist()})
+    return splits
+
+
+def describe_n_clusters(
+    n_clusters: int,
+    choice: ClusterCountChoice | None,
+    warm_start: WarmStart,
+    *,
+    requested: int | None,
+    full: bool,
+) -> dict[str, Any]:
+    """How many clusters there are and which rule decided, for the version's configuration."""
+    if choice is not None:
+        return choice.facts()
+    if requested:
+        rule = "Set by hand."
+    elif warm_start.parent is not None:
+        rule = f"Continued from {warm_start.parent.label}."
+    else:
+        rule = "The default for a catalogue of this size."
+        rule += " There was no week of new plays to choose the number by." if full else ""
+    return {"n_clusters": n_clusters, "rule": rule}

@@ -26,7 +26,8 @@ from recommender.models import (
     ScoredList,
     ServedList,
 )
-from recommender.monitoring import health_checks, listening_drift
+from recommender.monitoring import health_checks
+from recommender.monitoring.drift_reports import last_full_week
 from recommender.registry import registry
 from tests.support.builders.experiments import (
     DAY,
@@ -275,7 +276,7 @@ class TestTwentyFiveHours:
             make_ingestion_run(moments[-1] + 7 * DAY)
             retraining.run_daily_review(moments[-1] + 7 * DAY + HOUR, sound)
             coins = statistics.allocation_checks(Experiment.objects.get(kind="change"), moments[-1])
-            monday = listening_drift.last_full_week(datetime(2026, 11, 1, 23, 30, tzinfo=UTC))
+            monday = last_full_week(datetime(2026, 11, 1, 23, 30, tzinfo=UTC))
 
         days = [date(2026, 10, 24), date(2026, 10, 25)]
         assert list(ScoredList.objects.order_by("day").values_list("day", flat=True)) == days

@@ -73,7 +73,7 @@ def test_without_songs_retrain_is_refused_and_says_what_to_do(capsys: Out) -> No
 
     said = capsys.readouterr()
     assert code == 4
-    assert "There are no songs to learn from. Read the source: python manage.py runingest" in said.err
+    assert "There are no songs to train on. Import them first: python manage.py runingest" in said.err
     assert said.out == ""
 
 
@@ -101,8 +101,10 @@ def test_while_another_trains_retrain_says_who_and_ends_with_3(as_json: bool, ca
     said = capsys.readouterr()
     text = json.loads(said.out)["error"] if as_json else said.err
     assert code == 3
-    assert text.startswith(f"Training {other.pk} holds the lock since {now:%Y-%m-%d %H:%M:%S} UTC (process ")
-    assert "now reading songs" in text
+    assert text.startswith(
+        f"Training {other.pk} has held the lock since {now:%Y-%m-%d %H:%M:%S} UTC (process "
+    )
+    assert "stage: reading songs" in text
 
 
 @pytest.mark.usefixtures("world")
@@ -231,8 +233,8 @@ def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> N
     call_command("evaluate")
 
     assert capsys.readouterr().out == (
-        f"Version {labels()[0]}:\nNot measured: nobody has played a new song in a week after others were "
-        "learnt from.\n"
+        f"Version {labels()[0]}:\n"
+        "Not measured: no listener with earlier plays played a new song in the latest week.\n"
     )
 
 

@@ -164,8 +164,8 @@ class TestFeed:
         ("fresh", "told"),
         [
             ([0.5] * 30, "all 30 new values are 0.5"),
-            ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are empty"),
-            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far beyond 0.2425 to 0.7475"),
+            ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are missing"),
+            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far outside 0.2425 to 0.7475"),
             ([place / 30 for place in range(30)], ""),
             ([0.5] * 19, ""),
             ([], ""),

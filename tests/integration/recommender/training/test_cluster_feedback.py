@@ -16,7 +16,7 @@ from recommender.registry.model_loader import ServingModel, open_serving_model
 from recommender.training import cluster_feedback
 from recommender.training.clusters import ClusterSummary, cluster_points
 from recommender.training.dataset import TrainingData, read_training_data
-from recommender.training.evaluation import load_model
+from recommender.training.stored_version import read_version
 from recommender.training.train import TrainingOptions, retrain
 from recommender.training.warm_start import LABELS_WITHOUT_FEEDBACK
 from tests.support.builders.recommendations import RECOMMENDED_AT
@@ -26,7 +26,7 @@ def heard(storage: Path) -> tuple[ModelVersion, cluster_feedback.AppliedVotes, T
     """The champion's model, with what listeners have said by now."""
     champion = registry.current_champion()
     assert champion is not None
-    model, _ = load_model(champion, storage)
+    model = read_version(champion, storage).model
     assert isinstance(model, MixModel)
     data = read_training_data()
     return champion, cluster_feedback.apply_votes(model, data, 7), data
@@ -66,7 +66,7 @@ def placed(storage: Path) -> tuple[Path, int, int]:
     before = open_serving_model(champion, storage)
     labels = np.asarray(before.scorer.labels)
     home = int(np.bincount(labels).argmax())
-    model, _ = load_model(champion, storage)
+    model = read_version(champion, storage).model
     points = cluster_points(model)
     centers = cluster_means(points, labels, len(before.clusters))[0]
     own = ((points - centers[labels]) ** 2).sum(axis=1)

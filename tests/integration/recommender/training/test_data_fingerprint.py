@@ -11,6 +11,7 @@ from django.utils import timezone
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender import retraining
 from recommender.engine import artifact
+from recommender.experiments import eligibility
 from recommender.models import Feedback, ModelVersion, TrainingRun
 from recommender.registry import registry
 from recommender.training.train import TrainingOptions, retrain
@@ -95,7 +96,7 @@ def test_a_refused_training_leaves_everything_as_it_was_and_says_why(storage: Pa
     run = ask(storage, promote=True)
 
     assert run.version is None
-    assert run.error.startswith(f"Nothing has come in since {before[0][0]}, which has learnt up to ")
+    assert run.error.startswith(f"Nothing has come in since {before[0][0]}, which was trained on data up to ")
     assert list(ModelVersion.objects.values_list("label", "role", "artifact_sha256")) == before
     assert sorted(path for path in storage.rglob("*")) == files
 
@@ -122,7 +123,7 @@ def test_a_version_of_a_release_without_digests_is_told_by_its_counts(storage: P
 
 
 def test_the_weekly_cycle_learns_where_only_song_details_have_changed(storage: Path) -> None:
-    order = TrainingOptions(storage=storage, only_if_new=True, by=retraining.AUTOMATIC_ACTOR)
+    order = TrainingOptions(storage=storage, only_if_new=True, by=eligibility.AUTOMATIC_ACTOR)
 
     def verify(one: ModelVersion) -> None:
         artifact.verify_files(storage / one.label, one.artifact_sha256)

@@ -104,10 +104,10 @@ def test_a_first_training_and_a_refresh_choose_nothing_and_say_where_the_number_
     version = learn(week_later)
 
     assert champion().configuration["clusters"] == {
-        "n_clusters": 31, "rule": "As many as the catalogue asks for."
+        "n_clusters": 31, "rule": "The default for a catalogue of this size."
     }  # fmt: skip
     assert version.configuration["clusters"] == {
-        "n_clusters": 31, "rule": f"Carried on from {champion().label}."
+        "n_clusters": 31, "rule": f"Continued from {champion().label}."
     }  # fmt: skip
 
 
@@ -120,7 +120,8 @@ def test_without_a_week_of_new_songs_a_full_training_says_that_it_had_nothing_to
 
     assert version.configuration["clusters"] == {
         "n_clusters": 10,
-        "rule": "As many as the catalogue asks for. There is no week of new songs by which to choose.",
+        "rule": "The default for a catalogue of this size. "
+        "There was no week of new plays to choose the number by.",
     }
 
 

@@ -162,7 +162,7 @@ def test_two_trainings_at_once_the_second_says_who_runs(tmp_path: Path) -> None:
 
     run = retrain(order(tmp_path), Second())
 
-    assert told[0].startswith(f"Training {run.pk} holds the lock since ")
+    assert told[0].startswith(f"Training {run.pk} has held the lock since ")
     assert run.status == "succeeded"
 
 
@@ -294,7 +294,7 @@ def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_ask
     assert asked.version is not None
     label = alone.version.label
     assert alone.summary.startswith(
-        f"Version {label} is worse than popularity: it stays a candidate. NDCG@20 0."
+        f"Version {label} is worse than popularity and stays a candidate. NDCG@20 0."
     )
     assert alone.summary.endswith(f"To make it champion: python manage.py promote {label} --reason '...'")
     assert asked.version.role == "champion"
@@ -315,7 +315,7 @@ def test_only_if_new_refuses_what_the_newest_version_knows_and_takes_what_is_new
 
     assert (again.status, again.error_kind, again.version) == ("refused", "NothingNew", None)
     assert again.error.startswith(
-        f"Nothing has come in since {first.label}, which has learnt up to 2026-10-22"
+        f"Nothing has come in since {first.label}, which was trained on data up to 2026-10-22"
     )
     assert [run.status for run in (fewer, other, fresh)] == ["succeeded"] * 3
 

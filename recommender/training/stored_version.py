@@ -1,0 +1,60 @@
+"""Reads a version's artifact once for a training: its model, and the clusters to carry over."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.engine import artifact
+from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.mix.model import MixModel
+from recommender.models import ModelVersion
+from recommender.registry import registry
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A version with the arrays and facts of its artifact."""
+
+    version: ModelVersion
+    arrays: dict[str, NDArray[Any]]
+    facts: dict[str, Any]
+
+    @property
+    def song_ids(self) -> NDArray[np.int64]:
+        """Shape (n_songs,), ascending: column j of the model is song `song_ids[j]`."""
+        return self.arrays["song_ids"]
+
+    @cached_property
+    def model(self) -> MixModel | ClassicModel:
+        """The fitted model.
+
+        Raises:
+            KeyError or TypeError: an older release stored other arrays.
+        """
+        kind = ClassicModel if self.version.method == ModelVersion.Method.CLASSIC else MixModel
+        return kind.from_parts(self.arrays, self.facts)
+
+
+def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
+    """Read a version's artifact.
+
+    Raises:
+        ArtifactError: its files are missing or damaged.
+    """
+    return StoredVersion(version, *artifact.read_arrays(storage / version.label, version.artifact_sha256))
+
+
+def read_champion(storage: Path) -> StoredVersion | None:
+    """The current champion; None if there is none or its files cannot be read."""
+    champion = registry.current_champion()
+    if champion is None:
+        return None
+    try:
+        return read_version(champion, storage)
+    except artifact.ArtifactError:
+        # The watchdog reports the files (`model_degraded`); the training goes on without a champion.
+        return None
