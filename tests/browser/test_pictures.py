@@ -19,7 +19,7 @@ from tests.support.project import ROOT
 WEEKS = 12
 IMAGES = ROOT / "docs" / "images"
 PICTURES = {"operations": "/?days=90", "models": "/models/"}
-SIZE = ViewportSize(width=1280, height=900)
+SIZE = ViewportSize(width=1200, height=720)
 
 if os.environ.get("MOOVITAMIX_PICTURES") != "1":
     pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of the README", allow_module_level=True)
@@ -29,11 +29,17 @@ if os.environ.get("MOOVITAMIX_PICTURES") != "1":
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Address and admin's password of a demo that serves simulated weeks."""
     folder = os.environ.get("MOOVITAMIX_PICTURES_FOLDER") or str(tmp_path_factory.mktemp("pictures"))
+    # The demo shows the password when it makes the admin.
+    (Path(folder) / "lived" / "admin-made").unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    # A simulation ends on a Monday: its data may be a week old.
     demo = subprocess.Popen(
         [sys.executable, "manage.py", "demo", f"--lived={WEEKS}", f"--folder={folder}"],
-        cwd=ROOT, env={**environment, "REDIS_URL": ""}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**environment, "REDIS_URL": "", "MAX_DATA_AGE_HOURS": "240"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert demo.stdout
     printed = ""
     for line in demo.stdout:
