@@ -159,7 +159,7 @@ def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client)
 
     assert page.count("<canvas") == page.count('role="img"') == 11
     assert "Share of rejected rows: rejections / rows read" in text
-    assert "commit - max(created_at, updated_at) of new and changed rows" in text
+    assert "commit time - max(created_at, updated_at) over new and changed rows" in text
     for title in ("Status", "Duration", "Data volume", "Resource use", "Errors", "Data latency"):
         assert f"{title} as a table" in text
 
