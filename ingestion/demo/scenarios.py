@@ -1,4 +1,4 @@
-"""A world to which things happen from outside: a feature that breaks, a restart with another catalogue."""
+"""Events that a simulation plants, parsed from a scenario file, and the source that plays them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,19 +13,19 @@ from ingestion.demo.world.world import World
 
 
 class ScenarioSource:
-    """The world as it is served while something is planted; with nothing planted, the world's own rows."""
+    """A demo source that can break an audio feature or serve another catalogue."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._stranger: World | None = None
+        self._replacement: World | None = None
         self._broken: dict[str, float | None] = {}
         self._since = ""
         self._planted = 0
         self._seen: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
-        """The rows as they are served now."""
-        base = (self._stranger or self._world).snapshot()
+        """The rows that are served now."""
+        base = (self._replacement or self._world).snapshot()
         if not self._broken:
             return Snapshot((base.version, self._planted), base.tables)
         version = (base.version, self._planted)
@@ -35,28 +35,28 @@ class ScenarioSource:
         return self._seen
 
     def new_catalogue(self) -> None:
-        """Serve other songs and listeners under the known ids, until `come_back`."""
+        """Serve other songs and listeners under the same ids, until `restore_catalogue`."""
         world = self._world
-        self._stranger = World.ending_on(
+        self._replacement = World.ending_on(
             world.today, seed=world.seed, songs=len(world.rows("tracks")), listeners=len(world.rows("users")),
             days=1, proportional_changes=True,
         )  # fmt: skip
-        self._stranger.new_catalogue()
+        self._replacement.new_catalogue()
         self._planted += 1
 
     def restore_catalogue(self) -> None:
-        """Serve the known catalogue again."""
-        self._stranger = None
+        """Serve the original catalogue again."""
+        self._replacement = None
         self._planted += 1
 
     def break_feature(self, feature: str, value: float | None, since: date) -> None:
-        """From this day on, new and changed songs have this value in the feature."""
+        """Give the feature this value in songs that are new or changed since this day."""
         self._broken[feature] = value
         self._since = format_day_start(since)
         self._planted += 1
 
     def restore_features(self) -> None:
-        """What was sent wrong is sent right again."""
+        """Serve the correct values again."""
         self._broken = {}
         self._planted += 1
 
@@ -67,12 +67,12 @@ class ScenarioSource:
 
 
 def format_day_start(day: date) -> str:
-    """A day's first moment, as the source writes it."""
+    """Midnight of a day, in the format of the source."""
     return f"{day.isoformat()}T00:00:00.000000"
 
 
 DAYS_PER_WEEK: Final = 7
-# What may be planted, with what each may say of itself and what it says by default.
+# Event kinds with their parameters and default values.
 EVENT_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "better": {},
     "outage": {"days": 2},
@@ -82,12 +82,12 @@ EVENT_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "reset": {"days": 2},
 }
 EVENT_DESCRIPTIONS: Final = {
-    "better": "the first champion is of the classic method: what the loop learns is better",
+    "better": "the first champion is trained with the classic method, so the next candidate should be better",
     "outage": "the source can't be reached for `days` days",
     "feed": "an audio feature of new and changed songs is `value` (null: missing) for `days` days",
-    "worse": "a candidate whose learnt rows were shifted is proposed as a refresh",
-    "drift": "all listeners want `styles` more: `weight`, 0 to 1, of what each wants",
-    "reset": "for `days` days the source gives the known ids to other songs and listeners",
+    "worse": "a candidate with corrupted listener data is proposed as a refresh",
+    "drift": "all listeners want `styles` more: they make up `weight` (0 to 1) of their taste",
+    "reset": "for `days` days the source serves other songs and listeners under the same ids",
 }
 
 
@@ -96,8 +96,8 @@ class ScenarioEvent:
     """One planted event.
 
     Attributes:
-        first: the day it begins, 0 the first of the rehearsal, which is a Monday.
-        days: how many it lasts; 0: it happens once.
+        first_day: 0 is the first day of the simulation, a Monday.
+        days: duration; 0 for an event that happens once.
     """
 
     kind: str
@@ -114,38 +114,38 @@ class ScenarioEvent:
 
     @property
     def description(self) -> str:
-        """What is planted, in words."""
+        """The event as a sentence for the report."""
         days = f"{self.days} days" if self.days != 1 else "1 day"
         feature = self.parameters.get("feature")
         return {
             "better": "the first champion is of the classic method",
             "outage": f"source down for {days}",
             "feed": f"{feature} is {_describe_value(self.parameters.get('value'))} for {days}",
-            "worse": "a spoiled candidate is proposed",
+            "worse": "a corrupted candidate is proposed",
             "drift": f"tastes move towards {' and '.join(self.parameters.get('styles', ()))}",
             "reset": f"source has another catalogue for {days}",
         }[self.kind]
 
 
 def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
-    """The events of a scenario, in order; those after the last week are left out.
+    """The events of a scenario file, in order; those after the last week are left out.
 
     Raises:
-        ValueError: it is no JSON, or names what there is not; the message says what there is.
+        ValueError: invalid JSON, or an unknown event or parameter; the message lists what exists.
     """
     try:
         events = orjson.loads(text)["events"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f'this is no scenario, expected {{"events": [...]}}: {error}') from error
-    found = [_parse_event(row) for row in events]
+        raise ValueError(f'this is not a scenario, expected {{"events": [...]}}: {error}') from error
+    parsed = [_parse_event(row) for row in events]
     return sorted(
-        (event for event in found if event.first_day < weeks * DAYS_PER_WEEK),
+        (event for event in parsed if event.first_day < weeks * DAYS_PER_WEEK),
         key=lambda event: event.first_day,
     )
 
 
 def describe_events() -> str:
-    """One line for each kind of event: its name, what it takes by default, what it does."""
+    """One line per event kind: its name, description and default parameters."""
     return "\n".join(
         f"  {name:<8} {EVENT_DESCRIPTIONS[name]}"
         + (f" (default: {orjson.dumps(terms).decode()})" if terms else "")
@@ -154,16 +154,16 @@ def describe_events() -> str:
 
 
 def _parse_event(row: Any) -> ScenarioEvent:
-    known = EVENT_DEFAULTS.get(str(row.get("event"))) if isinstance(row, dict) else None
-    if known is None:
-        raise ValueError(f"no event {row!r}; there are:\n{describe_events()}")
-    odd = set(row) - {"event", "week", "day", *known}
+    defaults = EVENT_DEFAULTS.get(str(row.get("event"))) if isinstance(row, dict) else None
+    if defaults is None:
+        raise ValueError(f"unknown event {row!r}; the events are:\n{describe_events()}")
+    unknown = set(row) - {"event", "week", "day", *defaults}
     week, day = row.get("week"), row.get("day", 1)
-    if odd or not (isinstance(week, int) and week >= 1 and day in range(1, DAYS_PER_WEEK + 1)):
+    if unknown or not (isinstance(week, int) and week >= 1 and day in range(1, DAYS_PER_WEEK + 1)):
         raise ValueError(
-            f"{row!r}: expected a week from 1, a day from 1 (Monday) to 7, and of {sorted(known)}"
+            f"{row!r}: expected a week from 1, a day from 1 (Monday) to 7, and any of {sorted(defaults)}"
         )
-    terms = {**known, **{name: row[name] for name in known if name in row}}
+    terms = {**defaults, **{name: row[name] for name in defaults if name in row}}
     _check_parameters(row, terms)
     return ScenarioEvent(row["event"], (week - 1) * DAYS_PER_WEEK + day - 1, int(terms.pop("days", 0)), terms)
 
@@ -171,13 +171,13 @@ def _parse_event(row: Any) -> ScenarioEvent:
 def _check_parameters(row: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     names = {style.name for style in STYLES}
     if not (isinstance(terms.get("days", 1), int) and terms.get("days", 1) >= 1):
-        raise ValueError(f"{row!r}: days are whole and from 1")
+        raise ValueError(f"{row!r}: days must be a whole number from 1")
     if terms.get("feature", FEATURES[0]) not in FEATURES:
         raise ValueError(f"{row!r}: the features are {', '.join(FEATURES)}")
     if "styles" in terms and not (terms["styles"] and set(terms["styles"]) <= names):
         raise ValueError(f"{row!r}: the styles are {', '.join(sorted(names))}")
     if not 0 <= terms.get("weight", 0) <= 1:
-        raise ValueError(f"{row!r}: the weight is from 0 to 1")
+        raise ValueError(f"{row!r}: the weight must be from 0 to 1")
 
 
 def _describe_value(value: object) -> str:

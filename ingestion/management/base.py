@@ -1,12 +1,26 @@
-"""Are the tables there, and as this version wants them?"""
+"""What the management commands share: help texts that keep their lines, and a check for migrations."""
 
-from django.core.management.base import CommandError
+from argparse import RawDescriptionHelpFormatter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 
+class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the lines of `help`, and lists Django's own options after the command's."""
+
+
+class GuidedCommand(BaseCommand):
+    """A command whose `help` has several lines: what it does, examples, and what comes next."""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
+
+
 def require_migrations() -> None:
-    """Stop a command that would fail at the first query, and say what to do.
+    """Stop a command that would fail at its first query, and say what to do.
 
     Raises:
         CommandError: migrations have not been applied.
@@ -15,6 +29,6 @@ def require_migrations() -> None:
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:
         raise CommandError(
-            f"The database lacks {len(pending)} migrations. Make or update its tables with:\n"
+            f"The database lacks {len(pending)} migrations. Create or update its tables with:\n"
             "  python manage.py migrate"
         )

@@ -1,4 +1,4 @@
-"""What can go wrong at a source, by the names that the command line takes."""
+"""The faults that the demo source can play, parsed from the command line, and when they strike."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class FaultKind(NamedTuple):
-    """One fault: the part of the server that plays it, its rule when only its name is given, what it does."""
+    """One fault: which part of the server plays it, its default rule, and what it does."""
 
     layer: str
     default_rule: str
@@ -23,27 +23,25 @@ FAULT_KINDS: Final = {
         RESPONSE_LAYER, ":0.05", "too many requests, with Retry-After in seconds or as an HTTP date"
     ),
     "500": FaultKind(RESPONSE_LAYER, ":0.05", "internal server error"),
-    "slow": FaultKind(RESPONSE_LAYER, ":0.02", "the right answer, late"),
-    "hang": FaultKind(RESPONSE_LAYER, ":0.01", "the request is taken and never answered"),
+    "slow": FaultKind(RESPONSE_LAYER, ":0.02", "the correct answer, late"),
+    "hang": FaultKind(RESPONSE_LAYER, ":0.01", "the request is accepted and never answered"),
     "drop": FaultKind(RESPONSE_LAYER, ":0.03", "the connection closes in the middle of the body"),
     "truncated": FaultKind(RESPONSE_LAYER, ":0.03", "a complete HTTP answer with half a JSON document"),
     "html": FaultKind(RESPONSE_LAYER, ":0.03", "status 200 with a web page"),
     "redirect": FaultKind(RESPONSE_LAYER, ":1", "302 to another host"),
-    "huge": FaultKind(RESPONSE_LAYER, "@1", "a body without end"),
+    "huge": FaultKind(RESPONSE_LAYER, "@1", "an endless body"),
     "badrow": FaultKind(
         ROW_LAYER, ":0.01", "rows with wrong types, missing fields, bad durations, NUL characters"
     ),
-    "nulluser": FaultKind(ROW_LAYER, ":0.01", "sessions of nobody: user_id is null"),
+    "nulluser": FaultKind(ROW_LAYER, ":0.01", "sessions without a user: user_id is null"),
     "unknownsong": FaultKind(ROW_LAYER, ":0.01", "sessions that name a song which does not exist"),
     "unknownuser": FaultKind(ROW_LAYER, ":0.01", "sessions of a user who does not exist"),
-    "duplicate": FaultKind(ROW_LAYER, ":0.01", "rows sent twice, and counted twice in the total"),
+    "duplicate": FaultKind(ROW_LAYER, ":0.01", "rows sent twice and counted twice in the total"),
     "shift": FaultKind(
-        EVENT_LAYER, "@2", "three rows vanish at the front and three come at the end, the total stays"
+        EVENT_LAYER, "@2", "three rows vanish at the front and three appear at the end; the total stays"
     ),
-    "reset": FaultKind(EVENT_LAYER, "@0", "a restart: the known ids belong to other songs and users"),
-    "lyingtotal": FaultKind(
-        TOTAL_LAYER, ":0.1", "a total (and pages) larger than what there is, by this share"
-    ),
+    "reset": FaultKind(EVENT_LAYER, "@0", "a restart after which the ids belong to other songs and users"),
+    "lyingtotal": FaultKind(TOTAL_LAYER, ":0.1", "a total (and page count) that is too large by this share"),
 }
 RULE_PATTERN: Final = re.compile(
     r"(?P<name>[a-z0-9]+)(?::(?P<rate>[\d.]+))?(?:@(?P<page>\d+)(?:x(?P<times>\d+))?)?"
@@ -52,13 +50,13 @@ RULE_PATTERN: Final = re.compile(
 
 @dataclass(frozen=True)
 class FaultRule:
-    """One fault and when it strikes.
+    """A fault and when it strikes.
 
     Attributes:
-        rate: probability (of an answer, or of a row) or share (of a total), 0 to 1.
-        page: only at this page of each resource (for wrong rows: the page of a hundred on which they stand);
-            None for all pages. Page 0 is before the first request.
-        times: at most so often for each page; None for always, and for an event once.
+        rate: probability per response or per row, or share of a total; 0 to 1.
+        page: only on this page of each resource (for wrong rows: counted in pages of a hundred); None for
+            all pages. Page 0 is before the first request.
+        times: at most this often per page; None for always, for an event once.
     """
 
     name: str
@@ -68,7 +66,7 @@ class FaultRule:
 
     @property
     def is_certain(self) -> bool:
-        """Whether it strikes by order and not by chance."""
+        """Whether it strikes at a given page or always, not by chance."""
         return self.page is not None or self.rate >= 1
 
 
@@ -78,10 +76,10 @@ class FaultSpec:
 
     Attributes:
         seed: decides every draw; the same seed gives the same faults.
-        slow_seconds: how late a slow answer comes.
-        retry_after: seconds that a 429 asks for.
-        retry_as: "seconds", "date", or "either", where chance decides.
-        redirect_to: where a redirect leads; the path and query are added.
+        slow_seconds: delay of a slow response.
+        retry_after: seconds in the Retry-After header of a 429.
+        retry_as: format of that header: "seconds", "date", or "either" at random.
+        redirect_to: target of a redirect; the path and query are appended.
     """
 
     rules: tuple[FaultRule, ...] = ()
@@ -92,25 +90,25 @@ class FaultSpec:
     redirect_to: str = "http://elsewhere.invalid"
 
     def rules_for(self, layer: str) -> tuple[FaultRule, ...]:
-        """The rules that one part of the server plays."""
+        """The rules for one part of the server."""
         return tuple(rule for rule in self.rules if FAULT_KINDS[rule.name].layer == layer)
 
 
 def parse_faults(text: str, *, seed: int = 0) -> FaultSpec:
-    """Faults as written on the command line: names with commas between, each with an optional rule.
+    """Parse faults from the command line: comma-separated names, each with an optional rule.
 
-    `500` has a sensible rate, `500:0.2` this one, `500@3` strikes at page 3 of each resource and
-    `429@3x2` at the first two requests for it. `shift@2` happens once, after page 2 was served.
+    `500` has its default rate, `500:0.2` this rate, `500@3` strikes on page 3 of each resource and `429@3x2`
+    on the first two requests for it. `shift@2` happens once, after page 2 was served.
 
     Raises:
-        ValueError: an unknown fault or an unreadable rule; the message lists what there is.
+        ValueError: an unknown fault or an invalid rule; the message lists the faults.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     return FaultSpec(tuple(_parse_rule(word) for word in words), seed=seed)
 
 
 def describe_faults() -> str:
-    """One line for each fault: its name, its rule when none is given, what it does."""
+    """One line per fault: its name, default rule and description."""
     return "\n".join(
         f"  {name + kind.default_rule:<16} {kind.description}" for name, kind in FAULT_KINDS.items()
     )
@@ -120,14 +118,14 @@ def _parse_rule(word: str) -> FaultRule:
     match = RULE_PATTERN.fullmatch(word)
     if match is None or match["name"] not in FAULT_KINDS:
         raise ValueError(
-            f"no fault {word!r}; there are (with their usual rate or page):\n{describe_faults()}"
+            f"unknown fault {word!r}; the faults are (with their default rate or page):\n{describe_faults()}"
         )
     if match["rate"] is None and match["page"] is None:
         return _parse_rule(word + FAULT_KINDS[word].default_rule)
-    # A lie needs a size also where only its page is given; everything else at a page is certain.
-    usual = FAULT_KINDS["lyingtotal"].default_rule[1:] if match["name"] == "lyingtotal" else "1"
+    # A wrong total always needs a share; every other fault with a page is certain.
+    default = FAULT_KINDS["lyingtotal"].default_rule[1:] if match["name"] == "lyingtotal" else "1"
     try:
-        rate = float(match["rate"] or usual)
+        rate = float(match["rate"] or default)
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 1:
@@ -136,21 +134,21 @@ def _parse_rule(word: str) -> FaultRule:
     return FaultRule(match["name"], rate, *numbers)
 
 
-# With five attempts a client gets through troubles that come by chance.
+# A client with five attempts always gets through random faults.
 MAX_CONSECUTIVE_FAULTS: Final = 2
 
 
 def hash_fraction(*parts: Hashable) -> float:
-    """A number from 0 to below 1 that depends on the parts alone, in every process."""
+    """A number in [0, 1) that depends only on the parts, in every process."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 class ResponseFaultSampler:
-    """Says for each request which fault answers it, if any.
+    """Decides for each request which fault to play, if any.
 
-    A draw depends on the seed, on what is asked and on how often it was asked before, not on the order in
-    which a client's threads happen to ask. Chance strikes one page at most twice in a row.
+    The result depends on the seed, the requested page and how often it was requested, not on the order of a
+    client's threads. Random faults strike one page at most twice in a row.
     """
 
     def __init__(self, faults: FaultSpec) -> None:
@@ -158,7 +156,7 @@ class ResponseFaultSampler:
         rules = faults.rules_for(RESPONSE_LAYER)
         self._certain = tuple(rule for rule in rules if rule.is_certain)
         self._chance = tuple(rule for rule in rules if not rule.is_certain)
-        self._asked: Counter[Hashable] = Counter()
+        self._requests: Counter[Hashable] = Counter()
         self._streak: Counter[Hashable] = Counter()
         self._lock = Lock()
 
@@ -166,23 +164,23 @@ class ResponseFaultSampler:
         return bool(self._certain or self._chance)
 
     def draw_fault(self, resource: str, page: int, size: int) -> FaultRule | None:
-        """The fault of this request."""
-        asked = (resource, page, size)
+        """The fault for this request; None for a correct response."""
+        request = (resource, page, size)
         with self._lock:
-            self._asked[asked] += 1
-            turn = self._asked[asked]
+            self._requests[request] += 1
+            turn = self._requests[request]
             for rule in self._certain:
                 ordered = rule.page in {None, page} and (rule.times is None or turn <= rule.times)
-                if ordered and hash_fraction(self._seed, rule.name, asked, turn) < rule.rate:
+                if ordered and hash_fraction(self._seed, rule.name, request, turn) < rule.rate:
                     return rule
-            return self._by_chance(asked, turn)
+            return self._draw_random(request, turn)
 
-    def _by_chance(self, asked: tuple[str, int, int], turn: int) -> FaultRule | None:
-        luck = hash_fraction(self._seed, asked, turn)
+    def _draw_random(self, request: tuple[str, int, int], turn: int) -> FaultRule | None:
+        luck = hash_fraction(self._seed, request, turn)
         for rule in self._chance:
             luck -= rule.rate
-            if luck < 0 and self._streak[asked] < MAX_CONSECUTIVE_FAULTS:
-                self._streak[asked] += 1
+            if luck < 0 and self._streak[request] < MAX_CONSECUTIVE_FAULTS:
+                self._streak[request] += 1
                 return rule
-        self._streak[asked] = 0
+        self._streak[request] = 0
         return None

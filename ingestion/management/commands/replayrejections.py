@@ -1,29 +1,36 @@
-"""Try the refused rows again."""
+"""Validate the open rejections again and import those that are valid now."""
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Rejection
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
 
+HELP = """Validate the open rejections again and import the rows that are valid by now, such as a listening
+history whose user has been imported since, or a row that a newer version of MoovitaMix accepts.
 
-class Command(BaseCommand):
-    help = (
-        "Try every refused row that is still open again, and take in those that are right by now: "
-        "a session whose user has arrived, a row that a newer version can read."
-    )
+example:
+  python manage.py replayrejections
+
+next:
+  the rejections that remain open are listed in the admin under Rejections
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_migrations()
         try:
-            taken = replay_open_rejections()
+            imported = replay_open_rejections()
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=3) from busy
-        left = Rejection.objects.filter(resolved_at=None).count()
-        for resource, count in taken.items():
-            self.stdout.write(f"{resource}: {count} taken in")
-        self.stdout.write(f"{sum(taken.values())} refused rows taken in, {left} still open.")
+        remaining = Rejection.objects.filter(resolved_at=None).count()
+        for resource, count in imported.items():
+            self.stdout.write(f"{resource}: {count} imported")
+        self.stdout.write(f"{sum(imported.values())} rejections imported, {remaining} still open.")

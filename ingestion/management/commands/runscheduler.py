@@ -1,27 +1,33 @@
-"""The foreground scheduler, for those who run no Celery."""
+"""Run the daily ingestion from a foreground process, without Celery."""
 
 import signal
 from threading import Event
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import IngestionProgressBar
 from ingestion.models import IngestionRun
 from ingestion.schedules import next_due, run_scheduler, sync_timetable
 from ingestion.services import delete_expired_rows, ingest_now, run_watchdog
 from ingestion.source.errors import without_secrets
 
+HELP = """Run the ingestion every day at SCHEDULED_TIME, in the foreground, until Ctrl-C. Each day runs once;
+a missed day is caught up if it is less than 12 hours late. The watchdog runs every minute too.
 
-class Command(BaseCommand):
-    help = (
-        "Run the ingestion every day at SCHEDULED_TIME, in the foreground, until Ctrl-C. A day is run once; "
-        "one that was missed is caught up if it is less than 12 hours late. With workers, use instead: "
-        "celery -A moovitamix worker -B"
-    )
+example:
+  SCHEDULED_TIME=03:30 TIME_ZONE=Europe/Paris python manage.py runscheduler
+
+next:
+  python manage.py testalert            checks that alerts arrive
+  celery -A moovitamix worker -B        replaces this command; it trains models and sends alerts too
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
@@ -30,34 +36,33 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-            self._say(
-                f"Scheduler started: {self._plan()}, from {without_secrets(settings.BASE_URL)}. Ctrl-C stops."
-            )
+            source = without_secrets(settings.BASE_URL)
+            self._print(f"Scheduler started: {self._next_run()}, from {source}. Ctrl-C stops.")
             run_scheduler(self._ingest, stop, on_tick=run_watchdog)
         except KeyboardInterrupt:
             stop.set()
-        self._say("Scheduler stopped.")
+        self._print("Scheduler stopped.")
 
-    def _plan(self) -> str:
+    def _next_run(self) -> str:
         due = next_due(timezone.now())
         if due is None:
-            return "no run will come, for its entry is switched off in the admin"
+            return "no run is scheduled, because the entry is disabled in the admin"
         return f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
 
     def _ingest(self, slot: str) -> IngestionRun:
-        watch = IngestionProgressBar()
+        progress = IngestionProgressBar()
         try:
-            run = ingest_now(watch, trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+            run = ingest_now(progress, trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
         finally:
-            watch.close()
+            progress.close()
         self.stdout.write(
             f"Run {run.pk} {run.get_status_display().lower()}: {run.summary} {run.error}".rstrip()
         )
         self.stdout.flush()
-        # Without Beat nobody else does it; once after each day's run.
+        # Without Beat no other process does this.
         delete_expired_rows(timezone.now())
         return run

@@ -1,55 +1,63 @@
-"""Try whether alerts get through."""
+"""Send a test alert through every configured channel."""
 
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Notification
 from ingestion.services import send_test_alerts
 
+HELP = """Send a test alert through every configured channel now, and print for each whether it was sent.
+
+example:
+  ALERT_EMAILS=ada@example.org EMAIL_URL=smtp+tls://user:password@mail.example.org:587 \\
+    python manage.py testalert
+
+next:
+  python manage.py watchdog             runs the checks that send alerts
+
+exit codes: 0 every channel was used, 1 a channel failed or none is configured
+"""
 NO_CHANNEL_HELP = """No channel is configured, so nobody is notified when something goes wrong.
 Set one or more of these:
   ALERT_EMAILS=ada@example.org,bob@example.org
     and the mail server: EMAIL_URL=smtp+tls://user:password@mail.example.org:587
   SLACK_WEBHOOK_URL=https://hooks.slack.com/services/...
-    made at https://api.slack.com/messaging/webhooks
+    create one at https://api.slack.com/messaging/webhooks
   ALERT_URLS=tgram://token/chat
-    any other service, as https://github.com/caronc/apprise names it
+    any other service, in the form of https://github.com/caronc/apprise
 in the environment or in .env, then try again: python manage.py testalert"""
 PRINTED = (
-    "NOT SENT, only printed above: EMAIL_URL names no mail server. "
+    "NOT SENT, only printed above: EMAIL_URL names no mail server. Example: "
     "EMAIL_URL=smtp+tls://user:password@mail.example.org:587"
 )
 
 
-class Command(BaseCommand):
-    help = (
-        "Send a test message through every alert channel that is configured, now, and say of each whether "
-        "it was taken. Ends with 1 where one failed, or where there is none."
-    )
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def handle(self, *_: Any, **__: Any) -> None:
         require_migrations()
-        tried = send_test_alerts(timezone.now())
-        if not tried:
+        notifications = send_test_alerts(timezone.now())
+        if not notifications:
             raise CommandError(NO_CHANNEL_HELP)
-        for message in tried:
-            self.stdout.write(f"{message.channel}: {_result(message)}")
+        for notification in notifications:
+            self.stdout.write(f"{notification.channel}: {_result(notification)}")
         sent = Notification.State.SENT
-        failed = [message for message in tried if message.state != sent or _is_only_printed(message)]
+        failed = [one for one in notifications if one.state != sent or _is_only_printed(one)]
         if failed:
-            raise CommandError(f"{len(failed)} of {len(tried)} channels failed.")
+            raise CommandError(f"{len(failed)} of {len(notifications)} channels failed.")
 
 
-def _result(message: Notification) -> str:
-    if message.state != Notification.State.SENT:
-        return f"FAILED: {message.error}"
-    return PRINTED if _is_only_printed(message) else "sent; look whether it has arrived"
+def _result(notification: Notification) -> str:
+    if notification.state != Notification.State.SENT:
+        return f"FAILED: {notification.error}"
+    return PRINTED if _is_only_printed(notification) else "sent; check that it has arrived"
 
 
-def _is_only_printed(message: Notification) -> bool:
-    return message.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")
+def _is_only_printed(notification: Notification) -> bool:
+    return notification.channel == "email" and settings.EMAIL_BACKEND.endswith("console.EmailBackend")

@@ -1,4 +1,4 @@
-"""Everything at once, to look at: the demo source, an ingestion, the web admin."""
+"""Run a complete demo: the demo source, an ingestion, a training, the pages and the API."""
 
 import os
 import secrets
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from ingestion.management.base import GuidedCommand
 from moovitamix.processes import (
     COMPLETION_MARKER,
     build_demo_environment,
@@ -25,7 +26,7 @@ from moovitamix.processes import (
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
-MAX_WEEKS: Final = 104  # as for rehearse
+MAX_WEEKS: Final = 104  # the limit of `simulate` too
 UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
 ADMIN_USERNAME: Final = "admin"
 FIND_LISTENER_SCRIPT: Final = """
@@ -43,20 +44,33 @@ admin.set_password(os.environ["DEMO_PASSWORD"])
 admin.save()
 """
 
+HELP = """Start a demo source with synthetic songs and listeners, import it, train a model, and serve the
+pages and the API until Ctrl-C. Everything is kept under var/demo/; your own database is not touched. The
+next start continues with that data; delete var/demo/ to start from scratch.
 
-class Command(BaseCommand):
-    help = (
-        "Start a demo source with believable songs and listeners, ingest it, and serve the web admin, until "
-        "Ctrl-C. Everything it makes is under var/demo/; your own database is not touched. Run it again and "
-        "it goes on with what is there; delete var/demo/ to start afresh."
-    )
-    # The demo has a database of its own; the one of the settings need not even be there.
+examples:
+  python manage.py demo
+  python manage.py demo --faults 429,500,badrow       with a source that fails now and then
+  python manage.py demo --lived 12                    the pages after twelve simulated weeks
+
+next:
+  open the address that it prints and log in with the user and password that it prints
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
+    # Uses a database of its own; the configured one need not exist.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--songs", type=int, default=2_000, help="in the demo source (default: 2000)")
-        parser.add_argument("--listeners", type=int, default=300, help="in the demo source (default: 300)")
-        parser.add_argument("--days", type=int, default=60, help="of listening so far (default: 60)")
+        parser.add_argument(
+            "--songs", type=int, default=2_000, help="songs in the demo source (default: 2000)"
+        )
+        parser.add_argument(
+            "--listeners", type=int, default=300, help="listeners in the demo source (default: 300)"
+        )
+        parser.add_argument("--days", type=int, default=60, help="days of listening history (default: 60)")
         parser.add_argument(
             "--faults", default="", help="faults of the source, such as 429,500,badrow; see demosource --help"
         )
@@ -69,12 +83,14 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--lived", type=int, metavar="WEEKS",
-            help="instead: live weeks of the loop in minutes, as `rehearse` does, and serve what came of it",
+            help="instead: run `simulate` for this many weeks, then serve the pages with its results",
         )  # fmt: skip
-        parser.add_argument("--once", action="store_true", help="stop when everything has answered once")
+        parser.add_argument(
+            "--once", action="store_true", help="stop as soon as everything has answered once"
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        # SIGTERM ends it as Ctrl-C does: children are stopped on the way out.
+        # SIGTERM works like Ctrl-C: child processes are stopped before this one ends.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if options["lived"] is not None and not 1 <= options["lived"] <= MAX_WEEKS:
             raise CommandError(f"--lived is from 1 to {MAX_WEEKS} weeks.")
@@ -84,7 +100,7 @@ class Command(BaseCommand):
                 if not options["once"]:
                     threading.Event().wait()
         except KeyboardInterrupt:
-            self._say("\nStopped. What was made is kept; run the demo again to go on with it.")
+            self._print("\nStopped. The data is kept; run the demo again to continue with it.")
 
     def _run_demo(self, running: ExitStack, options: dict[str, Any]) -> None:
         folder = options["folder"].resolve()
@@ -93,7 +109,7 @@ class Command(BaseCommand):
         source = f"http://127.0.0.1:{source_port}"
         environment = build_demo_environment(folder, source)
 
-        self._say(f"1/6  Starting the demo source at {source}: {options['songs']} songs, "
+        self._print(f"1/6  Starting the demo source at {source}: {options['songs']} songs, "
                   f"{options['listeners']} listeners, {options['days']} days.")  # fmt: skip
         log = running.enter_context((folder / "source.log").open("ab"))
         command = management_command("demosource", f"--port={source_port}", *source_arguments(options))
@@ -101,38 +117,40 @@ class Command(BaseCommand):
             source, running.enter_context(child_process(command, environment, log)), folder / "source.log"
         )
 
-        self._say(f"2/6  Making the tables in {folder / 'demo.db'}.")
+        self._print(f"2/6  Creating the tables in {folder / 'demo.db'}.")
         self._manage(environment, "migrate", "--verbosity=0")
         self._manage(environment, "check")
         password = self._make_admin(environment, folder)
 
-        self._say("3/6  Ingesting: read every page, check every row, prove that nothing is missing.")
+        self._print(
+            "3/6  Ingesting: reading every page, validating every row, checking that nothing is missing."
+        )
         self._manage(environment, "runingest", may_fail=True)
 
         key = self._train(environment, folder)
 
-        self._say(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
+        self._print(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
         web = self._start_web_server(running, environment, folder, web_port)
         self._print_summary(source, web, password, self._request(environment, web, key), folder)
 
     def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
         folder, web_port = options["folder"].resolve() / "lived", find_free_port(options["web_port"])
         folder.mkdir(parents=True, exist_ok=True)
-        self._say(f"1/2  Living {options['lived']} weeks; twelve take some minutes.")
+        self._print(f"1/2  Simulating {options['lived']} weeks; twelve take some minutes.")
         self._simulate(folder, options["lived"])
-        # Nobody plays the source any more: what is there is looked at, and nothing is missed.
+        # The source no longer runs, so nothing is imported and the watchdog stays off.
         environment = {
             **build_demo_environment(folder, UNREACHABLE_SOURCE),
             "DATABASE_NAME": str(folder / "rehearsal.db"),
             "WATCHDOG_IN_WEB": "false",
         }
         password = self._make_admin(environment, folder)
-        self._say(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
+        self._print(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
         web = self._start_web_server(running, environment, folder, web_port)
-        self._say(
+        self._print(
             f"\nReady.\n"
-            f"  the loop     {web}/models/\n"
-            f"  the runs     {web}/\n"
+            f"  models       {web}/models/\n"
+            f"  runs         {web}/\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {self._login(password)}\n"
             f"{_by_hand_hint(folder, 'rehearsal.db')}"
@@ -140,22 +158,22 @@ class Command(BaseCommand):
         )
 
     def _simulate(self, folder: Path, weeks: int) -> None:
-        """Rehearse, unless as many weeks were lived before."""
-        lived = folder / "weeks-lived"
-        if lived.exists() and lived.read_text() == str(weeks):
-            self._say("     They were lived before.")
+        """Run `simulate`, unless the folder already holds as many simulated weeks."""
+        weeks_file = folder / "weeks-lived"
+        if weeks_file.exists() and weeks_file.read_text() == str(weeks):
+            self._print("     They have been simulated before.")
             return
         for made in ("weeks-lived", "admin-made"):
             (folder / made).unlink(missing_ok=True)
-        self._manage(dict(os.environ), "rehearse", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
+        self._manage(dict(os.environ), "simulate", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
         if not (folder / COMPLETION_MARKER).exists():
-            raise CommandError(f"The weeks were not lived to their end; the reason is in {folder}.")
-        lived.write_text(str(weeks))
+            raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
+        weeks_file.write_text(str(weeks))
 
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
     ) -> str:
-        """The address of the web pages, once they answer."""
+        """Start the web server and return its address once it answers."""
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child_process(web_server_command(port), environment, log))
@@ -163,17 +181,17 @@ class Command(BaseCommand):
         return web
 
     def _train(self, environment: dict[str, str], folder: Path) -> str | None:
-        """Train a model, prepare what it recommends, and make a key to ask for it."""
-        self._say(
-            "4/6  Training: learn from all but the latest week, measure on that week, learn from it too."
+        """Train and promote a model, prepare candidate lists and return a new API key."""
+        self._print(
+            "4/6  Training: fit on all but the latest week, evaluate on that week, fit on everything."
         )
         self._manage(environment, "retrain", "--promote", may_fail=True)
-        self._say("5/6  Preparing a shelf of songs for each listener.")
+        self._print("5/6  Preparing a candidate list for each listener.")
         self._manage(environment, "prepareshelves", may_fail=True)
         return self._make_key(environment, folder)
 
     def _make_admin(self, environment: dict[str, str], folder: Path) -> str | None:
-        """The password of a new admin, which is shown once and stored nowhere; None for one made before."""
+        """The password of a new admin user, shown once and stored nowhere; None if the user existed."""
         made = folder / "admin-made"
         if made.exists():
             return None
@@ -181,26 +199,26 @@ class Command(BaseCommand):
         self._manage(
             {**environment, "DEMO_PASSWORD": password}, "shell", "--no-imports", "-c", CREATE_ADMIN_SCRIPT
         )
-        self._say(
-            f"     Made the web admin's user {ADMIN_USERNAME} with the password {password}, "
-            "which is kept nowhere."
+        self._print(
+            f"     Created the admin user {ADMIN_USERNAME} with the password {password}, "
+            "which is stored nowhere."
         )
-        # Last: whoever stopped us before has not seen the password, and gets another one next time.
+        # Last: if interrupted earlier, the user has not seen the password and gets a new one next time.
         made.touch()
         return password
 
     def _make_key(self, environment: dict[str, str], folder: Path) -> str | None:
-        """A new key to the API, which is shown once and stored nowhere; None where one was shown before."""
+        """A new API key, shown once and stored nowhere; None if one was shown before."""
         made = folder / "key-made"
         if made.exists():
             return None
         key = self._command_output(environment, "apikey", "demo", f"--user={ADMIN_USERNAME}", "--quiet")
-        self._say(f"     The API key, shown only this once: {key}")
+        self._print(f"     The API key, shown only this once: {key}")
         made.touch()
         return key
 
     def _command_output(self, environment: dict[str, str], *arguments: str) -> str:
-        """The last word of what a command says."""
+        """The last word of a command's output."""
         done = subprocess.run(  # noqa: S603
             management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
             stdout=subprocess.PIPE,
@@ -212,16 +230,16 @@ class Command(BaseCommand):
             management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=False
         )
         if done.returncode and not may_fail:
-            raise CommandError(f"`manage.py {arguments[0]}` failed; what it says stands above.")
+            raise CommandError(f"`manage.py {arguments[0]}` failed; see its output above.")
 
     def _request(self, environment: dict[str, str], web: str, key: str | None) -> str:
-        """A command that gets 20 songs for somebody who listens."""
+        """A curl command that requests 20 recommendations for a listener."""
         listener = self._command_output(environment, "shell", "--no-imports", "-c", FIND_LISTENER_SCRIPT)
         path = f"/api/v1/users/{listener}/recommendations/?n=20"
         return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
 
     def _print_summary(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
-        self._say(
+        self._print(
             f"\nReady.\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {self._login(password)}\n"
@@ -229,7 +247,7 @@ class Command(BaseCommand):
             f"  API          {web}/api/docs/\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
-            f"  the loop     {web}/models/ (three months of it: python3 manage.py demo --lived 12)\n"
+            f"  models       {web}/models/ (three months of results: python3 manage.py demo --lived 12)\n"
             f"{_by_hand_hint(folder, 'demo.db')}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
@@ -242,13 +260,13 @@ class Command(BaseCommand):
             f"(lost? `changepassword {ADMIN_USERNAME}` by hand)"
         )
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
 
 
 def _by_hand_hint(folder: Path, database: str) -> str:
-    """How to run a command on what is shown, and not on the user's own database."""
+    """How to run a command on the demo's database instead of the user's own."""
     words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
     return f"  by hand      {words} checkdrift   (or any other command)\n"
 

@@ -1,7 +1,8 @@
-"""The former name of `simulate`, kept for scripts that use it."""
+"""`rehearse`, the former name of `simulate`, kept for scripts that use it."""
 
+from moovitamix.management.commands.simulate import HELP
 from moovitamix.management.commands.simulate import Command as SimulateCommand
 
 
 class Command(SimulateCommand):
-    pass
+    help = f"`rehearse` is the former name of `simulate` and does the same.\n\n{HELP}"

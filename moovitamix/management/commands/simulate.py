@@ -1,10 +1,10 @@
-"""Months of the loop in minutes, on the demo source: what was planted, what the loop did, was it right?"""
+"""Simulate weeks of operation in minutes and judge the reaction to every planted event."""
 
 import shutil
 import signal
 import subprocess
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from datetime import date, timedelta
 from pathlib import Path
 from textwrap import wrap
@@ -14,18 +14,19 @@ from urllib.parse import urlsplit
 import orjson
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from tqdm import tqdm
 
 from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_scenario
 from ingestion.demo.world.world import World
+from ingestion.management.base import GuidedCommand
 from moovitamix.processes import COMPLETION_MARKER, build_demo_environment, find_free_port, management_command
 from moovitamix.simulation.report import EventFinding, judge_events
 from moovitamix.simulation.simulator import Simulation
 
 DEFAULT_SCENARIO: Final = Path(__file__).resolve().parents[2] / "scenarios" / "usual.json"
-# As far back as drift looks, and the week that the first training is measured on.
+# The drift check needs eight weeks, and the first training is evaluated on a ninth.
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
 EXAMPLE_WEEKS: Final = 12
@@ -40,46 +41,51 @@ SIMULATION_FILES: Final = (
     "broker",
     COMPLETION_MARKER,
 )
-HELP = f"""Live weeks in minutes: the demo source's days, real ingestion over HTTP, the loop's own tasks, and
-listeners who ask the real API and react by tastes that nobody sees, with a clock that is set on. Ends with a
-table: what was planted, what the loop did about it and when, and whether that was right (exit 0: all of it).
-Everything it makes is in var/rehearsal, made anew each time; your own database is not touched.
-
-a scenario is a JSON file: {{"events": [{{"event": "outage", "week": 2, "day": 3, "days": 2}}, ...]}}; weeks
-count from 1, days from 1, a Monday, to 7. Events, with what else they take:
-{describe_events()}
+HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
+imports it over HTTP, the scheduled tasks run, and simulated listeners use the real API and react by hidden
+tastes, all under a clock that is moved forward. A scenario plants events such as an outage or a worse
+model. The final table says for each event what MoovitaMix did, when, and whether that was right (exit
+code 0: all were right). Everything is written to var/rehearsal, which is emptied first; your own database
+is not touched.
+`rehearse` is the former name of this command and still works.
 
 examples:
-  python manage.py rehearse --weeks 12
-  python manage.py rehearse --weeks 3 --scenario mine.json --json
+  python manage.py simulate --weeks 12
+  python manage.py simulate --weeks 3 --scenario mine.json --json
+
+next:
+  python manage.py demo --lived 12              shows the pages after twelve simulated weeks
+
+a scenario is a JSON file: {{"events": [{{"event": "outage", "week": 2, "day": 3, "days": 2}}, ...]}}; weeks
+count from 1, days from 1 (Monday) to 7. Events and their other fields:
+{describe_events()}
 """
 
 
-class Command(BaseCommand):
+class Command(GuidedCommand):
     help = HELP
-    # It has a database of its own; the one of the settings need not even be there.
+    # Uses a database of its own; the configured one need not exist.
     requires_system_checks = ()
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(
-            prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--weeks", type=int, default=12, help="to be lived, 1 to 104 (default: 12)")
-        parser.add_argument("--scenario", type=Path, metavar="FILE", help="default: every event once")
-        parser.add_argument("--seed", type=int, default=7, help="of world and listeners (default: 7)")
+        parser.add_argument("--weeks", type=int, default=12, help="weeks to simulate, 1 to 104 (default: 12)")
         parser.add_argument(
-            "--songs", type=int, default=600, help="nine weeks before the start (default: 600)"
+            "--scenario", type=Path, metavar="FILE", help="events to plant (default: every event once)"
         )
-        # About one in a hundred and seventy comes new each day: 60 at the start, and 85 after twelve weeks.
         parser.add_argument(
-            "--listeners", type=int, default=45, help="nine weeks before the start (default: 45)"
+            "--seed", type=int, default=7, help="random seed of the data and the listeners (default: 7)"
+        )
+        parser.add_argument(
+            "--songs", type=int, default=600, help="songs nine weeks before the start (default: 600)"
+        )
+        # They grow by 1 in 170 each day: 60 at the start of the simulation, 85 after twelve weeks.
+        parser.add_argument(
+            "--listeners", type=int, default=45, help="listeners nine weeks before the start (default: 45)"
         )
         parser.add_argument(
             "--folder", type=Path, default=settings.HOME / "var" / "rehearsal", help="default: var/rehearsal"
         )
-        parser.add_argument("--json", action="store_true", help="one JSON object, and nothing else")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         if not 1 <= options["weeks"] <= MAX_WEEKS:
@@ -89,10 +95,10 @@ class Command(BaseCommand):
         if Path(settings.DATABASES["default"]["NAME"]) != folder / DATABASE:
             sys.exit(self._start_inside(folder, options))
         call_command("migrate", verbosity=0)
-        rehearsal = self._create_simulation(events, options)
-        self._simulate(rehearsal, options)
-        findings = judge_events(rehearsal.planted)
-        self._print_report(findings, rehearsal, folder, as_json=options["json"])
+        simulation = self._create_simulation(events, options)
+        self._simulate(simulation, options)
+        findings = judge_events(simulation.planted)
+        self._print_report(findings, simulation, folder, as_json=options["json"])
         (folder / COMPLETION_MARKER).touch()
         sys.exit(1 if any(finding.is_right is False for finding in findings) else 0)
 
@@ -107,7 +113,7 @@ class Command(BaseCommand):
         return [event for event in events if event.first_day < 7 * options["weeks"]]
 
     def _start_inside(self, folder: Path, options: dict[str, Any]) -> int:
-        """The same command in a process of its own, whose settings and time are the rehearsal's."""
+        """Run this command in a child process with the simulation's settings and clock."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         folder.mkdir(parents=True, exist_ok=True)
         for name in SIMULATION_FILES:
@@ -115,7 +121,7 @@ class Command(BaseCommand):
         with (folder / LOG).open("wb") as log:
             try:
                 code = subprocess.run(  # noqa: S603
-                    management_command("rehearse", *_command_arguments(folder, options)),
+                    management_command("simulate", *_command_arguments(folder, options)),
                     env=_simulation_environment(folder),
                     stderr=log,
                     cwd=settings.CHECKOUT,
@@ -124,11 +130,11 @@ class Command(BaseCommand):
             except KeyboardInterrupt:
                 raise CommandError("Stopped.") from None
         if code:
-            self.stderr.write(f"What is not told above stands in {folder / LOG}.")
+            self.stderr.write(f"The log is in {folder / LOG}.")
         return code
 
     def _create_simulation(self, events: list[ScenarioEvent], options: dict[str, Any]) -> Simulation:
-        # Up to last Sunday: what is looked at afterwards is of today, and nothing lies in the future.
+        # Ends last Sunday, so that no row is in the future when the results are shown.
         today = timezone.now().date()
         first = today - timedelta(days=today.weekday() + 7 * options["weeks"])
         world = World.ending_on(
@@ -141,26 +147,26 @@ class Command(BaseCommand):
             source_address=(str(address.hostname), int(address.port or 80)), seed=options["seed"],
         )  # fmt: skip
 
-    def _simulate(self, rehearsal: Simulation, options: dict[str, Any]) -> None:
+    def _simulate(self, simulation: Simulation, options: dict[str, Any]) -> None:
         days = 7 * options["weeks"]
         if options["json"]:
-            rehearsal.run_days(days, lambda day: None)
+            simulation.run_days(days, lambda day: None)
         elif self.stdout.isatty():
             with tqdm(total=days, unit="day", file=sys.stdout) as bar:
-                rehearsal.run_days(days, lambda day: bar.update())
+                simulation.run_days(days, lambda day: bar.update())
         else:
-            rehearsal.run_days(days, self._print_day)
+            simulation.run_days(days, self._print_day)
 
     def _print_day(self, day: date) -> None:
-        self.stdout.write(f"lived {day}")
+        self.stdout.write(f"simulated {day}")
         self.stdout.flush()
 
     def _print_report(
-        self, findings: list[EventFinding], rehearsal: Simulation, folder: Path, *, as_json: bool
+        self, findings: list[EventFinding], simulation: Simulation, folder: Path, *, as_json: bool
     ) -> None:
         if as_json:
             facts = {
-                "counts": dict(rehearsal.counts),
+                "counts": dict(simulation.counts),
                 "findings": [
                     {"event": one.event.kind, "planted": one.event.description, "on": one.event.since.date(),
                      "did": one.reaction, "at": one.at, "right": one.is_right}
@@ -169,18 +175,18 @@ class Command(BaseCommand):
             }  # fmt: skip
             self.stdout.write(orjson.dumps(facts).decode())
             return
-        told = ", ".join(f"{number} {name}" for name, number in sorted(rehearsal.counts.items()))
-        self.stdout.write(f"\n{told}.\n\n{format_findings(findings)}")
+        counts = ", ".join(f"{number} {name}" for name, number in sorted(simulation.counts.items()))
+        self.stdout.write(f"\n{counts}.\n\n{format_findings(findings)}")
         words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
         self.stdout.write(
-            f"\nThe pages of weeks like these: python3 manage.py demo --lived {EXAMPLE_WEEKS}\n"
-            f"A command on what was lived:   {words} explaindecision"
+            f"\nThe pages after such weeks:         python3 manage.py demo --lived {EXAMPLE_WEEKS}\n"
+            f"A command on the simulated data:    {words} explaindecision"
         )
 
 
 def format_findings(findings: list[EventFinding]) -> str:
-    """What was planted, when, what the loop did, when, and whether that was right; columns in line."""
-    rows = [("planted", "on", "what the loop did", "on", "right?")]
+    """A table of the planted events, the reactions to them, and whether these were right."""
+    rows = [("planted event", "on", "reaction", "on", "right?")]
     for one in findings:
         first, *more = wrap(one.reaction, OUTCOME_WIDTH)
         at = f"{one.at:%d %b}" if one.at else "-"
@@ -205,7 +211,7 @@ def _simulation_environment(folder: Path) -> dict[str, str]:
         "DATABASE_NAME": str(folder / DATABASE),
         # A day's requests come within seconds.
         "API_RATE": "1000000/sec", "API_FEEDBACK_RATE": "1000000/sec",
-        # Time is set on while nothing runs: whoever waits for a source that is down waits for real.
+        # Waiting is real time: do not wait long for a source that is down.
         "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
     }  # fmt: skip
     return {**build_demo_environment(folder, source), **ours}

@@ -1,4 +1,4 @@
-"""Is all well? For a person, for cron, and for a monitoring that runs commands."""
+"""Run the health checks, for a person, cron or a monitoring system that runs commands."""
 
 import json
 import signal
@@ -9,34 +9,47 @@ from threading import Event
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import IncidentText, render_incident
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.watchdog import WatchdogResult
 from ingestion.services import alert_channels, alert_on_database_outage, run_watchdog
 
 CRITICAL_EXIT_CODE: Final = 1
 
+HELP = """Run all health checks, send the alerts that are due, and print every open incident.
 
-class Command(BaseCommand):
-    help = (
-        "Look whether all is well: runs that did not start or end, Beat, workers, the queue, old data and "
-        "models, disks. Opens and ends incidents, sends the messages that wait, and says what is wrong. Ends "
-        "with 0 where nothing critical is open, with 1 where something is. Where the web, Beat or another "
-        "watchdog looked within the last minute, it only says what was found."
-    )
+It checks runs that did not start or finish, Celery Beat and workers, the task queue, stale data and models,
+disks and experiments. If another process ran the checks within the last minute, their result is printed.
+
+examples:
+  python manage.py watchdog
+  python manage.py watchdog --every 60          runs until Ctrl-C
+  python manage.py watchdog --json | jq .incidents
+
+next:
+  python manage.py testalert                    checks that alerts arrive
+
+exit codes: 0 no critical incident is open, 1 at least one is
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         how = parser.add_mutually_exclusive_group()
-        how.add_argument("--once", action="store_true", help="look once and end (default)")
-        how.add_argument("--every", type=float, metavar="SECONDS", help="look again and again, until Ctrl-C")
-        parser.add_argument("--json", action="store_true", help="print one object a line")
+        how.add_argument("--once", action="store_true", help="run the checks once (default)")
+        how.add_argument(
+            "--every", type=float, metavar="SECONDS", help="run the checks repeatedly, until Ctrl-C"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object per round")
 
     def handle(self, *_: Any, **options: Any) -> None:
         with alert_on_database_outage(timezone.now()):
@@ -63,16 +76,16 @@ class Command(BaseCommand):
                 close_old_connections()
                 self._run_round(timezone.now(), as_json=as_json)
             except Error as error:
-                self.stderr.write(f"The database can't be asked ({type(error).__name__}); trying again.")
+                self.stderr.write(f"The database is unavailable ({type(error).__name__}); trying again.")
             stop.wait(every)
 
     def _run_round(self, now: datetime, *, as_json: bool) -> int:
-        """Make a round and say what is wrong; how many critical incidents are open."""
-        made = run_watchdog(now)
+        """Run the checks and print the open incidents; returns how many are critical."""
+        result = run_watchdog(now)
         incidents = list(open_incidents())
-        told = [(incident, render_incident(incident, settings.LANGUAGE_CODE)) for incident in incidents]
-        say = _format_json if as_json else _format_text
-        self.stdout.write(say(now, made, told))
+        texts = [(incident, render_incident(incident, settings.LANGUAGE_CODE)) for incident in incidents]
+        formatted = _format_json if as_json else _format_text
+        self.stdout.write(formatted(now, result, texts))
         self.stdout.flush()
         return sum(incident.severity == Incident.Severity.CRITICAL for incident in incidents)
 
@@ -80,28 +93,30 @@ class Command(BaseCommand):
 def _format_text(
     now: datetime, result: WatchdogResult | None, messages: list[tuple[Incident, IncidentText]]
 ) -> str:
-    looked = f"{len(result.succeeded)} checks were made" if result else "looked at within the last minute"
+    checked = f"{len(result.succeeded)} checks were made" if result else "checked within the last minute"
     if not messages:
-        lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: all is well; {looked}."]
+        lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: no open incidents; {checked}."]
         return "\n".join(
             [*lines, *(f"  Not set up yet: {what}" for what in (_missing_parts() if result else []))]
         )
-    lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: not well; {looked}."]
+    lines = [f"{timezone.localtime(now):%Y-%m-%d %H:%M %Z}: {len(messages)} open incidents; {checked}."]
     for _, text in messages:
-        said = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
-        lines += ["", text.subject, indent(said, "  ")]
+        body = "\n".join((text.what, text.since, text.how_bad, text.what_to_do))
+        lines += ["", text.subject, indent(body, "  ")]
     return "\n".join(lines)
 
 
 def _missing_parts() -> list[str]:
-    """What can't be watched, for it was never there, with the command that makes it."""
+    """What is not set up yet and so can't be monitored, with the command that sets it up."""
     missing = []
     if not IngestionRun.objects.exists():
-        missing.append("nothing was ever read (python manage.py runingest).")
+        missing.append("no data has been imported (python manage.py runingest).")
     if not Heartbeat.objects.filter(part__in=("beat", "scheduler")).exists():
-        missing.append("nothing starts runs by itself (celery -A moovitamix worker -B, or runscheduler).")
+        missing.append(
+            "no runs are scheduled (celery -A moovitamix worker -B, or python manage.py runscheduler)."
+        )
     if not alert_channels():
-        missing.append("nobody is told when something goes wrong (python manage.py testalert says how).")
+        missing.append("no alert channel is configured (python manage.py testalert explains how).")
     return missing
 
 

@@ -144,7 +144,7 @@ def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
 
     assert done.returncode == 1
     assert "(staticfiles.E002)" in done.stderr
-    assert "failed; what it says stands above." in done.stderr
+    assert "failed; see its output above." in done.stderr
     assert "Starting the web" not in done.stdout
 
 
@@ -158,10 +158,10 @@ def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
     second = wait_for_line(process, "Ctrl-C stops everything.")
     with requests.Session() as session:
         _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
-        models = session.get(address(second, "the loop"), timeout=20)
+        models = session.get(address(second, "models"), timeout=20)
 
-    assert "what the loop did" in first
-    assert "They were lived before." in second
+    assert "planted event" in first
+    assert "They have been simulated before." in second
     assert models.status_code == 200
     assert "mix" in models.text
 
@@ -188,5 +188,5 @@ def test_weeks_that_were_not_lived_to_their_end_are_not_served(
     done = sqlite_project.manage("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", check=False)
 
     assert done.returncode == 1
-    assert "The weeks were not lived to their end" in done.stderr
+    assert "The simulation did not finish" in done.stderr
     assert not (folder / "weeks-lived").exists()

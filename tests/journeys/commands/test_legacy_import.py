@@ -53,7 +53,7 @@ def test_a_database_of_the_seed_is_taken_in_and_repaired(project: Project, legac
     # Partial, as any run with so many refused rows.
     assert done.returncode == 2
     assert project.shell(FOUND) == "10 3 2 [1, 2, 3] 0:03:20"
-    assert "listening sessions: 4 doubled rows were repaired." in done.stdout
+    assert "listening sessions: 4 duplicate rows were repaired." in done.stdout
     # Three times the session whose list holds a text.
     assert "9 listening sessions: 2 new, 0 changed, 0 unchanged, 3 rejected" in done.stdout
     assert legacy.read_bytes() == before
@@ -65,7 +65,7 @@ def test_a_catalogue_that_holds_songs_is_not_overwritten(sqlite_project: Project
     again = sqlite_project.manage("importlegacy", str(legacy), check=False)
 
     assert again.returncode == 1
-    assert "The catalogue holds songs already" in again.stderr
+    assert "The catalogue already holds songs" in again.stderr
 
 
 def test_a_file_that_is_no_database_of_the_seed_is_named(sqlite_project: Project, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_two_weeks_are_lived_and_what_was_planted_is_told_and_judged(
     folder = tmp_path / "rehearsal"
 
     done = sqlite_project.manage(
-        "rehearse", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=100
+        "simulate", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=100
     )
 
     told = json.loads(done.stdout)
@@ -59,7 +59,7 @@ print(IngestionRun.objects.count(), TrainingRun.objects.count(), AttributedListe
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([{"event": "flood", "week": 1}], "there are:"),
+        ([{"event": "flood", "week": 1}], "the events are:"),
         ([{"event": "outage", "week": 0}], "expected a week from 1"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_scenario_that_can_not_be_is_refused_before_anything_begins(
     planted = scenario(tmp_path, *events)
 
     done = sqlite_project.manage(
-        "rehearse", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", check=False
+        "simulate", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", check=False
     )
 
     assert done.returncode == 1
@@ -90,7 +90,7 @@ def test_a_test_that_the_weeks_were_too_few_for_is_not_called_wrong(
     planted = scenario(tmp_path, {"event": "better", "week": 1})
 
     done = sqlite_project.manage(
-        "rehearse", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", "--weeks=1", "--songs=150",
+        "simulate", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", "--weeks=1", "--songs=150",
         "--listeners=20", timeout=100,
     )  # fmt: skip
 

@@ -329,7 +329,7 @@ def test_a_test_goes_through_every_channel_and_each_result_is_said(
     call_command("testalert")
 
     said = capsys.readouterr().out
-    assert said == "email: sent; look whether it has arrived\nslack: sent; look whether it has arrived\n"
+    assert said == "email: sent; check that it has arrived\nslack: sent; check that it has arrived\n"
     assert told.subjects() == (["[MoovitaMix] Test: alerts arrive on this channel"],) * 2
 
 
@@ -343,7 +343,7 @@ def test_a_test_that_one_channel_does_not_take_fails_and_says_which(
 
     assert error.value.returncode == 1
     assert capsys.readouterr().out == (
-        "email: sent; look whether it has arrived\nslack: FAILED: Slack answered 404: no_service\n"
+        "email: sent; check that it has arrived\nslack: FAILED: Slack answered 404: no_service\n"
     )
     assert set(Notification.objects.values_list("channel", "state")) == {
         ("email", "sent"),

@@ -53,18 +53,18 @@ class TestScenarios:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("nonsense", "this is no scenario"),
-            ("[]", "this is no scenario"),
-            ('{"events": [7]}', "no event 7"),
+            ("nonsense", "this is not a scenario"),
+            ("[]", "this is not a scenario"),
+            ('{"events": [7]}', "unknown event 7"),
             ('{"events": [{"event": "outage", "week": 1, "day": 8}]}', "a day from 1"),
-            ('{"events": [{"event": "outage", "week": 1, "days": 0}]}', "days are whole"),
+            ('{"events": [{"event": "outage", "week": 1, "days": 0}]}', "days must be a whole"),
             ('{"events": [{"event": "feed", "week": 1, "feature": "charm"}]}', "the features are"),
             ('{"events": [{"event": "drift", "week": 1, "styles": ["Polka"]}]}', "the styles are"),
-            ('{"events": [{"event": "drift", "week": 1, "weight": 2}]}', "the weight is"),
+            ('{"events": [{"event": "drift", "week": 1, "weight": 2}]}', "the weight must be"),
             ('{"events": [{"event": "worse", "week": 1, "days": 2}]}', "expected a week"),
         ],
     )
-    def test_what_can_not_be_is_refused_with_what_there_is(self, text: str, said: str) -> None:
+    def test_an_invalid_scenario_is_refused_with_a_list_of_what_exists(self, text: str, said: str) -> None:
         with pytest.raises(ValueError, match=said):
             parse_scenario(text, weeks=12)
 

@@ -68,7 +68,7 @@ def test_faults_are_read_as_the_command_line_writes_them(text: str, expected: tu
 def test_an_unknown_fault_is_named_and_those_that_exist_are_listed(text: str) -> None:
     wrong = text.rsplit(",", maxsplit=1)[-1]
 
-    with pytest.raises(ValueError, match=re.escape(f"no fault '{wrong}'")) as refusal:
+    with pytest.raises(ValueError, match=re.escape(f"unknown fault '{wrong}'")) as refusal:
         parse_faults(text)
 
     assert all(name in str(refusal.value) for name in FAULT_KINDS)
