@@ -62,7 +62,7 @@ class Project:
                 process.stdout.close()
 
 
-def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 60) -> str:
+def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 300) -> str:
     """Everything a process says up to the first line that holds `text`.
 
     Raises:
