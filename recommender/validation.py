@@ -13,6 +13,7 @@ from recommender.engine.artifact import ArtifactError
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 from recommender.engine.evaluation.off_policy import estimate_off_policy
 from recommender.engine.sampling.sampler import PROPENSITY_FLOOR, ClusterOffers, discovery_to_temperature
+from recommender.feedback.engagement import ATTRIBUTION_WINDOW, engagement_by_list
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.registry.model_loader import ServingModel
@@ -176,14 +177,18 @@ def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float
         arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,
         generated_at__lte=now, discovery__gt=0, engagement__isnull=False,
     )  # fmt: skip
+    logged = list(lists.order_by("-generated_at")[:MAX_LOGGED_LISTS])
+    engagement = engagement_by_list(logged, ATTRIBUTION_WINDOW) if logged else {}
     rows = []
-    for served in lists.select_related("engagement").order_by("-generated_at")[:MAX_LOGGED_LISTS]:
+    for served in logged:
         known = listener_profiles.read_profiles(
             [served.listener_id], served.generated_at, until=served.generated_at
         )
         if served.items and served.listener_id in known:
             chance = _candidate_propensity(model, known[served.listener_id], served)
-            rows.append((_reward(served), _logged_propensity(served.items[0]), chance, served.listener_id))
+            engaged = engagement[served.pk].engaged(ATTRIBUTION_WINDOW)
+            reward = float(served.items[0]["song"] in engaged)
+            rows.append((reward, _logged_propensity(served.items[0]), chance, served.listener_id))
     return rows
 
 
@@ -192,15 +197,6 @@ def _logged_propensity(item: dict[str, Any]) -> float:
     if "p_champion" in item:
         return float((item["p_champion"] + item["p_challenger"]) / 2)
     return float(item["propensity"])
-
-
-def _reward(served: ServedList) -> float:
-    """Whether the first song was listened to or liked."""
-    first = served.items[0]["song"]
-    played = served.attributed.filter(song=first).exists()
-    liked = served.feedback.filter(song=first, kind__in=("like", "listen")).exists()
-    refused = served.feedback.filter(song=first, kind__in=("skip", "dislike")).exists()
-    return float((played or liked) and not refused)
 
 
 def _candidate_propensity(

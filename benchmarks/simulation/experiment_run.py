@@ -138,6 +138,6 @@ def _evidence(
 def score_lists(day: DayOfLists, number: int) -> list[ListCredit]:
     rows = zip(day.listeners.tolist(), day.by_challenger.tolist(), day.engaged, strict=True)
     return [
-        ListCredit(listener, number, credit_list(SONGS, teams, set(np.flatnonzero(liked).tolist()), ()))
+        ListCredit(listener, number, credit_list(SONGS, teams, set(np.flatnonzero(liked).tolist())))
         for listener, teams, liked in rows
     ]

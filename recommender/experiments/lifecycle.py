@@ -1,13 +1,9 @@
 """Tests between versions: proposed, started, judged every day, ended. The only writer of their state."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-
-from django.db import transaction
 
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.experiments.decision_rules import DecisionOutcome, ExperimentVerdict
@@ -68,7 +64,7 @@ def propose_experiment(
     if champion is None:
         raise ExperimentNotAllowed("There is no champion to test against: promote a version first.")
     challenger = champion if kind == ExperimentKind.EQUALS else version
-    with _role_lock():
+    with registry.role_lock():
         same = Experiment.objects.exclude(status=ExperimentStatus.ENDED).filter(
             kind=kind, challenger=challenger
         )
@@ -93,7 +89,7 @@ def start_next_experiment(now: datetime) -> Experiment | None:
 
     A test of equals keeps no candidate waiting: it comes after it, and ends for it.
     """
-    with _role_lock():
+    with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
         waiting = queue.exclude(kind=ExperimentKind.EQUALS).first() or queue.first()
         if waiting is None or not _make_room(running_experiment(), waiting, now):
@@ -141,7 +137,7 @@ def running_experiment() -> Experiment | None:
 
 def renew_holdback(now: datetime) -> Experiment | None:
     """Keep the champion of 28 days ago as an anchor; a new one every 28 days, not at promotions."""
-    with _role_lock():
+    with registry.role_lock():
         current = Experiment.objects.filter(
             status=ExperimentStatus.RUNNING, kind=ExperimentKind.ANCHOR
         ).first()
@@ -180,7 +176,7 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
     Raises:
         NotDecidable: it is over, or there is no reason.
     """
-    with _role_lock():
+    with registry.role_lock():
         _require_open(experiment, reason)
         registry.release_challenger(experiment.challenger, as_candidate=True)
         _end_experiment(experiment, Experiment.Outcome.VOID, f"Stopped by {by}: {reason}", now)
@@ -196,7 +192,7 @@ def decide_manually(
         RegistryError: the challenger can't become champion.
     """
     outcome = Experiment.Outcome.PROMOTE if promote else Experiment.Outcome.REJECT
-    with _role_lock():
+    with registry.role_lock():
         _require_open(experiment, reason)
         numbers, scores = statistics.gather_evidence(experiment, now)
         decision, _ = decisions.store_decision(
@@ -216,7 +212,7 @@ def decide_manually(
 def void_obsolete_experiments(now: datetime) -> int:
     """Close tests whose champion, or whose anchor, is it no longer; how many there were."""
     closed = 0
-    with _role_lock():
+    with registry.role_lock():
         champion = registry.current_champion()
         for experiment in Experiment.objects.filter(status=ExperimentStatus.RUNNING).order_by("pk"):
             if why := why_obsolete(champion, experiment):
@@ -250,7 +246,7 @@ def _apply_verdict(
 ) -> JudgedExperiment:
     """Do what the verdict says, end the test and seal the decision: all of it, or nothing."""
     promotion, challenger, reason = None, experiment.challenger, ruling.reason
-    with _role_lock():
+    with registry.role_lock():
         void_obsolete_experiments(now)
         experiment.refresh_from_db()
         if experiment.status == ExperimentStatus.ENDED:
@@ -309,11 +305,3 @@ def _require_open(experiment: Experiment, reason: str) -> None:
 def _active_listeners(now: datetime) -> int:
     lately = ServedList.objects.filter(generated_at__gte=now - ACTIVE_WINDOW, generated_at__lte=now)
     return lately.values("listener").distinct().count() or 1
-
-
-@contextmanager
-def _role_lock() -> Iterator[None]:
-    """A transaction in which nobody else changes a test: the lock is that of the roles."""
-    with transaction.atomic():
-        ModelVersion.objects.select_for_update().order_by("pk").first()
-        yield

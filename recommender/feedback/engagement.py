@@ -1,7 +1,14 @@
-"""What came of served lists: a song that is liked, listened to, or stands in later history within 7 days."""
+"""Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
+The one definition, for daily engagement, interleaving scores and the off-policy gate: a song of a list is
+engaged if, within a window after the list was served, the listener liked it, listened to it for at least
+`MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither skipped nor disliked it.
+An event counts for the latest list served before it that offered the song.
+"""
+
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean, pstdev
@@ -15,144 +22,204 @@ from ingestion.models import IngestionRun, ListeningHistory
 from recommender.listener_profiles import MIN_LISTEN_SECONDS
 from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList
 
-ATTRIBUTION_WINDOW: Final = timedelta(days=7)
-# Known two days after a day has begun, and of every day alike: what an alarm can compare.
-EARLY_WINDOW: Final = timedelta(days=1)
-BATCH_SIZE: Final = 500  # listeners, whose lists and listening are in memory at once
 FeedbackKind = Feedback.Kind
+POSITIVE_KINDS: Final = (FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value)
+NEGATIVE_KINDS: Final = (FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value)
+ATTRIBUTION_WINDOW: Final = timedelta(days=7)
+# Complete two days after a day began, for every day alike: what an alarm can compare.
+EARLY_WINDOW: Final = timedelta(days=1)
+BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at once
 
 
 class AttributableList(NamedTuple):
-    """A list, as far as its engagement needs it."""
+    """A served list as attribution needs it."""
 
     pk: UUID
     listener: int
-    version: int
+    version: int  # a fallback list has none: 0
     at: datetime
-    songs: tuple[int, ...]
+    songs: frozenset[int]
+
+
+class ListenerEvent(NamedTuple):
+    """One feedback event (one song), or one session of the listening history (`kind` None, all its songs)."""
+
+    listener: int
+    at: datetime
+    songs: Sequence[int]
+    kind: str | None = None
 
 
 @dataclass
 class ListEngagement:
-    """What came of one list."""
+    """The events that count for one list.
+
+    Attributes:
+        feedback: by kind, each song's first event.
+        played: each song's first play in the listening history.
+        first_session_at: the listener's first session after the list, also if it played none of its songs.
+    """
 
     served: AttributableList
     feedback: dict[str, dict[int, datetime]] = field(default_factory=lambda: defaultdict(dict))
     played: dict[int, datetime] = field(default_factory=dict)
+    first_session_at: datetime | None = None
 
     @property
     def listened(self) -> set[int]:
         return set(self.feedback[FeedbackKind.LISTEN]) | set(self.played)
 
-    def engaged(self, within: timedelta) -> set[int]:
-        """Songs liked, listened to or played so soon, and not refused so soon."""
+    def engaged(self, within: timedelta, *, first_session_only: bool = False) -> set[int]:
+        """Songs with a positive event and without a negative one.
+
+        Args:
+            within: time since the list was served; later events do not count.
+            first_session_only: count plays of the first session after the list alone.
+        """
         until = self.served.at + within
-        taken = (self.feedback[FeedbackKind.LIKE], self.feedback[FeedbackKind.LISTEN], self.played)
-        refused = (self.feedback[FeedbackKind.SKIP], self.feedback[FeedbackKind.DISLIKE])
-        return _songs_before(until, taken) - _songs_before(until, refused)
+        played = {
+            song for song, at in self.played.items()
+            if at <= until and (not first_session_only or at == self.first_session_at)
+        }  # fmt: skip
+        return (played | self._songs_until(until, POSITIVE_KINDS)) - self._songs_until(until, NEGATIVE_KINDS)
 
-    def to_row(self, read_at: datetime | None) -> EngagedList:
-        given = self.served
-        age = read_at - given.at if read_at is not None else timedelta()
-        return EngagedList(
-            served_list_id=given.pk,
-            listener_id=given.listener,
-            version_id=given.version,
-            at=given.at,
-            songs=len(given.songs),
-            engaged=len(self.engaged(ATTRIBUTION_WINDOW)),
-            likes=len(self.feedback[FeedbackKind.LIKE]),
-            listens=len(self.listened),
-            skips=len(self.feedback[FeedbackKind.SKIP]),
-            dislikes=len(self.feedback[FeedbackKind.DISLIKE]),
-            final=age >= ATTRIBUTION_WINDOW,
-            early=len(self.engaged(EARLY_WINDOW)) if age >= EARLY_WINDOW else None,
-        )
+    def _songs_until(self, until: datetime, kinds: Iterable[str]) -> set[int]:
+        return {song for kind in kinds for song, at in self.feedback[kind].items() if at <= until}
 
 
-def _songs_before(until: datetime, times: Iterable[dict[int, datetime]]) -> set[int]:
-    return {song for one in times for song, at in one.items() if at <= until}
+def attribute(
+    lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
+) -> list[ListEngagement]:
+    """Attribute each song of each event to the latest list that offered it; one result a list.
 
-
-def update_engagement(now: datetime) -> int:
-    """Bring the engagement of every list of the last days up to date; how many lists there were.
-
-    Running twice changes nothing; what comes late is counted until a list is final: at the first successful
-    ingestion that begins 7 days or more after it was served.
+    Args:
+        lists: all lists that compete for the events.
+        events: those of one kind in order of time.
+        window: how long after a list an event can count for it.
     """
-    read_at = _last_ingestion_at(now)
-    settled = EngagedList.objects.filter(final=True).values("served_list")
-    # A list of which nothing is known yet must not be overlooked, however long nobody has looked.
-    due = ServedList.objects.filter(version__isnull=False, generated_at__lte=now).exclude(pk__in=settled)
-    listeners = sorted(set(due.values_list("listener_id", flat=True)))
-    number = 0
-    days: set[tuple[int, date]] = set()
-    for start in range(0, len(listeners), BATCH_SIZE):
-        outcomes = _attribute_lists(listeners[start : start + BATCH_SIZE], due, now)
-        number += len(outcomes)
-        days |= _store(outcomes, read_at)
-    for version, day in sorted(days):
-        _aggregate_day(version, day)
-    return number
+    outcomes = [ListEngagement(served) for served in sorted(lists, key=lambda served: served.at)]
+    by_listener: defaultdict[int, list[ListEngagement]] = defaultdict(list)
+    for outcome in outcomes:
+        by_listener[outcome.served.listener].append(outcome)
+    for event in events:
+        latest_first = _lists_before(by_listener[event.listener], event.at, window)
+        if event.kind is None:
+            for outcome in latest_first:
+                outcome.first_session_at = outcome.first_session_at or event.at
+        for song in event.songs:
+            for outcome in latest_first:
+                if song in outcome.served.songs:
+                    times = outcome.played if event.kind is None else outcome.feedback[event.kind]
+                    times.setdefault(song, event.at)
+                    break
+    return outcomes
 
 
-def _last_ingestion_at(now: datetime) -> datetime | None:
-    """When the last successful ingestion began."""
+def _lists_before(outcomes: list[ListEngagement], at: datetime, window: timedelta) -> list[ListEngagement]:
+    first = bisect_left(outcomes, at - window, key=lambda one: one.served.at)
+    end = bisect_right(outcomes, at, key=lambda one: one.served.at)
+    return outcomes[first:end][::-1]
+
+
+def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dict[UUID, ListEngagement]:
+    """The engagement with these lists, by their key; all other lists of their listeners compete for it."""
+    listeners = {one.listener_id for one in served}
+    since = min(one.generated_at for one in served)
+    until = max(one.generated_at for one in served) + window
+    competing = ServedList.objects.filter(listener_id__in=listeners, generated_at__range=(since, until))
+    found = attribute(_read_lists(competing), _read_events(listeners, since, until), window)
+    wanted = {one.pk for one in served}
+    return {one.served.pk: one for one in found if one.served.pk in wanted}
+
+
+def last_ingestion_at(now: datetime) -> datetime | None:
+    """When the last successful ingestion began: the listening history up to then is complete."""
     runs = IngestionRun.objects.filter(
         status=IngestionRun.Status.SUCCEEDED, dry_run=False, started_at__lte=now
     )
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
 
-def _attribute_lists(
+def update_engagement(now: datetime) -> int:
+    """Store the engagement with every list that is not final yet; returns how many lists.
+
+    A list is final at the first successful ingestion that begins 7 days or more after it was served. Running
+    twice changes nothing.
+    """
+    ingested_at = last_ingestion_at(now)
+    final = EngagedList.objects.filter(final=True).values("served_list")
+    # All lists without a final row, however old: the task may not have run for weeks.
+    due = ServedList.objects.filter(version__isnull=False, generated_at__lte=now).exclude(pk__in=final)
+    listeners = sorted(set(due.values_list("listener_id", flat=True)))
+    number = 0
+    days: set[tuple[int, date]] = set()
+    for start in range(0, len(listeners), BATCH_SIZE):
+        outcomes = _attribute_due_lists(listeners[start : start + BATCH_SIZE], due, now)
+        number += len(outcomes)
+        days |= _store(outcomes, ingested_at)
+    for version, day in sorted(days):
+        _aggregate_day(version, day)
+    return number
+
+
+def _attribute_due_lists(
     listeners: Collection[int], due: QuerySet[ServedList], now: datetime
 ) -> list[ListEngagement]:
-    rows = due.filter(listener_id__in=listeners).order_by("generated_at")
-    found: dict[int, list[ListEngagement]] = defaultdict(list)
-    for pk, listener, version, at, items in rows.values_list(
-        "pk", "listener_id", "version_id", "generated_at", "items"
-    ):
-        given = AttributableList(pk, listener, version, at, tuple(item["song"] for item in items))
-        found[listener].append(ListEngagement(given))
-    if not found:
+    lists = _read_lists(due.filter(listener_id__in=listeners))
+    if not lists:
         return []
-    since = min(outcomes[0].served.at for outcomes in found.values())
-    for listener, at, song, kind in _feedback_events(listeners, since, now):
-        _attribute_event(found[listener], at, song, kind)
-    histories = ListeningHistory.objects.filter(
-        user_id__in=listeners, created_at__gt=since, created_at__lte=now, unavailable_at=None
+    since = min(served.at for served in lists)
+    return attribute(lists, _read_events(listeners, since, now), ATTRIBUTION_WINDOW)
+
+
+def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
+    columns = rows.order_by("generated_at").values_list(
+        "pk", "listener_id", "version_id", "generated_at", "items"
     )
-    for listener, at, items in histories.order_by("created_at").values_list("user_id", "created_at", "items"):
-        for song in items:
-            _attribute_event(found[listener], at, song, None)
-    return [outcome for outcomes in found.values() for outcome in outcomes]
+    return [
+        AttributableList(pk, listener, version or 0, at, frozenset(item["song"] for item in items))
+        for pk, listener, version, at, items in columns
+    ]
 
 
-def _feedback_events(
-    listeners: Collection[int], since: datetime, now: datetime
-) -> Iterable[tuple[int, datetime, int, str]]:
-    rows = Feedback.objects.filter(listener_id__in=listeners, at__gt=since, at__lte=now)
-    rows = rows.exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS).exclude(
-        kind=FeedbackKind.WRONG_STYLE
+def _read_events(listeners: Collection[int], since: datetime, until: datetime) -> Iterator[ListenerEvent]:
+    feedback = Feedback.objects.filter(
+        listener_id__in=listeners, at__range=(since, until), kind__in=(*POSITIVE_KINDS, *NEGATIVE_KINDS)
+    ).exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)
+    for listener, at, song, kind in feedback.order_by("at", "pk").values_list(
+        "listener_id", "at", "song_id", "kind"
+    ):
+        yield ListenerEvent(listener, at, (song,), kind)
+    sessions = ListeningHistory.objects.filter(
+        user_id__in=listeners, created_at__range=(since, until), unavailable_at=None
     )
-    return rows.order_by("at", "pk").values_list("listener_id", "at", "song_id", "kind")
+    for listener, at, items in sessions.order_by("created_at").values_list("user_id", "created_at", "items"):
+        yield ListenerEvent(listener, at, items)
 
 
-def _attribute_event(outcomes: Sequence[ListEngagement], at: datetime, song: int, kind: str | None) -> None:
-    """Give an event to the latest list before it that offered the song; `kind` None: a play in history."""
-    for outcome in reversed(outcomes):
-        if outcome.served.at < at <= outcome.served.at + ATTRIBUTION_WINDOW and song in outcome.served.songs:
-            if kind is None:
-                outcome.played.setdefault(song, at)
-            else:
-                outcome.feedback[kind].setdefault(song, at)
-            return
+def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> EngagedList:
+    served = outcome.served
+    age = ingested_at - served.at if ingested_at is not None else timedelta()
+    return EngagedList(
+        served_list_id=served.pk,
+        listener_id=served.listener,
+        version_id=served.version,
+        at=served.at,
+        songs=len(served.songs),
+        engaged=len(outcome.engaged(ATTRIBUTION_WINDOW)),
+        likes=len(outcome.feedback[FeedbackKind.LIKE]),
+        listens=len(outcome.listened),
+        skips=len(outcome.feedback[FeedbackKind.SKIP]),
+        dislikes=len(outcome.feedback[FeedbackKind.DISLIKE]),
+        final=age >= ATTRIBUTION_WINDOW,
+        early=len(outcome.engaged(EARLY_WINDOW)) if age >= EARLY_WINDOW else None,
+    )
 
 
-def _store(outcomes: Sequence[ListEngagement], read_at: datetime | None) -> set[tuple[int, date]]:
-    """Write what came of the lists; the versions and days that this concerns."""
-    rows = [outcome.to_row(read_at) for outcome in outcomes]
-    attributed = [
+def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> set[tuple[int, date]]:
+    """Write the rows of these lists; returns the versions and UTC days they belong to."""
+    rows = [_engaged_list_row(outcome, ingested_at) for outcome in outcomes]
+    plays = [
         AttributedListen(served_list_id=outcome.served.pk, song_id=song, at=at)
         for outcome in outcomes
         for song, at in outcome.played.items()
@@ -162,15 +229,15 @@ def _store(outcomes: Sequence[ListEngagement], read_at: datetime | None) -> set[
             rows, update_conflicts=True, unique_fields=["served_list"], batch_size=BATCH_SIZE,
             update_fields=["songs", "engaged", "early", "likes", "listens", "skips", "dislikes", "final"],
         )  # fmt: skip
-        AttributedListen.objects.bulk_create(attributed, ignore_conflicts=True, batch_size=BATCH_SIZE)
+        AttributedListen.objects.bulk_create(plays, ignore_conflicts=True, batch_size=BATCH_SIZE)
     return {(row.version_id, row.at.astimezone(UTC).date()) for row in rows}
 
 
 def _aggregate_day(version: int, day: date) -> None:
-    """One day of a version's lists: each listener is one value, zero counts as zero.
+    """Store one day of a version's lists: each listener is one value, also if it is zero.
 
-    A list in which a test mixes two versions counts for the champion of that moment: nearly all lists are of
-    some test, and what listeners make of the service must be seen on every day.
+    An interleaved list counts for the champion of that moment: nearly all lists belong to an experiment, and
+    engagement must be known for every day.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     rows = list(
@@ -182,9 +249,9 @@ def _aggregate_day(version: int, day: date) -> None:
     for _, _, _, *counts, _ in rows:
         sums.update(dict(zip(("likes", "skips", "dislikes", "listens"), counts, strict=True)))
     means = _listener_means((row[0], row[1]) for row in rows)
-    soon = [(listener, early) for listener, _, early, *_ in rows if early is not None]
-    # Of a part of the day's lists it would be another measure.
-    early = _listener_means(soon) if len(soon) == len(rows) else []
+    known_early = [(listener, early) for listener, _, early, *_ in rows if early is not None]
+    # A mean over a part of the day's lists would not compare with other days.
+    early = _listener_means(known_early) if len(known_early) == len(rows) else []
     organic, recommended = _count_plays(version, begins)
     EngagementDay.objects.update_or_create(
         version_id=version, day=day,
@@ -199,15 +266,14 @@ def _aggregate_day(version: int, day: date) -> None:
 
 
 def _listener_means(values: Iterable[tuple[int, int]]) -> list[float]:
-    """One value a listener."""
-    of_listener: dict[int, list[int]] = defaultdict(list)
+    by_listener: dict[int, list[int]] = defaultdict(list)
     for listener, value in values:
-        of_listener[listener].append(value)
-    return [fmean(values) for values in of_listener.values()]
+        by_listener[listener].append(value)
+    return [fmean(values) for values in by_listener.values()]
 
 
 def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
-    """Plays of the day by listeners who had a list of this version: organic ones, and recommended ones."""
+    """The day's plays by listeners with a recent list from this version: organic and recommended ones."""
     ends = begins + timedelta(days=1)
     listeners = EngagedList.objects.filter(
         version_id=version, at__gte=begins - ATTRIBUTION_WINDOW, at__lt=ends

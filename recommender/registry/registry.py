@@ -238,10 +238,10 @@ def _replace_champion(
 
 @contextmanager
 def role_lock() -> Iterator[None]:
-    """A transaction in which nobody else changes a role.
+    """Transaction in which no other process changes a version's role or an experiment.
 
-    The oldest version's row is the lock: it is there before anything can be promoted, and always the same
-    one. The champion's own would not do: there may be none, and who waited for it finds it dethroned.
+    The row lock is on the oldest version: that row exists before any promotion and is always the same one.
+    The champion's row would not do: there may be no champion, and it can be replaced while a process waits.
     """
     with transaction.atomic():
         ModelVersion.objects.select_for_update().order_by("pk").first()

@@ -18,13 +18,13 @@ from recommender.engine.clustering.feedback_assignment import (
 from recommender.engine.clustering.kmeans import cluster_means
 from recommender.engine.mix.fit import with_clusters
 from recommender.engine.mix.model import MixModel
+from recommender.feedback.engagement import POSITIVE_KINDS
 from recommender.listener_profiles import MIN_LISTEN_SECONDS, find_columns
 from recommender.models import Feedback, ModelVersion, SongEvidence
 from recommender.training.clusters import ClusterSummary, cluster_points
 from recommender.training.dataset import TrainingData
 
 FeedbackKind = Feedback.Kind
-POSITIVE_KINDS: Final = {FeedbackKind.LIKE, FeedbackKind.LISTEN}
 # Evidence is also stored for this many songs that stay: those whose assignment is least certain.
 MAX_UNCERTAIN_SONGS: Final = 200
 

@@ -29,26 +29,24 @@ class InterleavingCredit:
 
 
 def credit_list(
-    songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int], disliked: Collection[int]
+    songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int]
 ) -> InterleavingCredit:
-    """A list's first three decisive rounds, in the order of its places.
+    """The credit of a list's first three decisive rounds, in the order of its places.
 
-    Places 1 and 2 are a round, 3 and 4 the next; a last place without a second one is none. A round is
-    decisive if exactly one of its songs was engaged with.
+    Places 1 and 2 are a round, 3 and 4 the next; a last place without a partner is not a round. A round is
+    decisive if the listener engaged with exactly one of its two songs.
 
     Args:
         songs: in the order of the list.
         by_challenger: for each place, whether the challenger drew it.
-        engaged: songs that were liked, or listened to.
-        refused: songs that were skipped or disliked, which undoes an engagement.
+        engaged: songs that the listener engaged with.
     """
     wins = losses = 0
     for first in range(0, len(songs) - 1, 2):
-        liked = [place for place in (first, first + 1) if songs[place] in engaged]
-        liked = [place for place in liked if songs[place] not in disliked]
-        if len(liked) != 1:
+        places = [place for place in (first, first + 1) if songs[place] in engaged]
+        if len(places) != 1:
             continue
-        if by_challenger[liked[0]]:
+        if by_challenger[places[0]]:
             wins += 1
         else:
             losses += 1

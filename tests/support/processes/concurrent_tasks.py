@@ -216,9 +216,9 @@ def close_lists() -> dict[str, Any]:
         experiments.make_ingestion_run(START + 2 * DAY)
 
     def closing(barrier: Any) -> None:
-        synchronize_after(interleaving_scores, "_read_listener_events", barrier)
+        synchronize_after(interleaving_scores, "engagement_by_list", barrier)
         interleaving_scores.close_due_lists(START + 3 * DAY)
-        synchronize_after(engagement, "_attribute_lists", barrier)
+        synchronize_after(engagement, "_attribute_due_lists", barrier)
         engagement.update_engagement(START + 3 * DAY)
 
     def found() -> dict[str, Any]:

@@ -10,42 +10,36 @@ A, B = False, True  # champion, challenger
 
 
 def test_a_round_is_won_by_the_model_whose_song_alone_was_engaged_with() -> None:
-    score = credit_list([1, 2, 3, 4], [A, B, B, A], engaged={2, 4}, disliked=set())
+    score = credit_list([1, 2, 3, 4], [A, B, B, A], engaged={2, 4})
 
     assert score == InterleavingCredit(wins=1, losses=1)
 
 
 @pytest.mark.parametrize("engaged", [set(), {1, 2}])
 def test_a_round_with_no_song_or_both_engaged_decides_nothing(engaged: set[int]) -> None:
-    assert credit_list([1, 2], [A, B], engaged, set()) == InterleavingCredit(0, 0)
-
-
-def test_a_skip_undoes_an_engagement_and_may_decide_for_the_other() -> None:
-    assert credit_list([1, 2], [A, B], engaged={1, 2}, disliked={1}) == InterleavingCredit(1, 0)
-    assert credit_list([1, 2], [A, B], engaged={1}, disliked={1}) == InterleavingCredit(0, 0)
+    assert credit_list([1, 2], [A, B], engaged) == InterleavingCredit(0, 0)
 
 
 def test_the_first_three_decisive_rounds_in_the_lists_order_count() -> None:
     songs = list(range(10))
 
-    score = credit_list(songs, [A, B] * 5, engaged={1, 3, 5, 6, 8}, disliked=set())
+    score = credit_list(songs, [A, B] * 5, engaged={1, 3, 5, 6, 8})
 
     assert score == InterleavingCredit(wins=3, losses=0)
 
 
 def test_a_last_place_without_a_partner_is_no_round() -> None:
-    assert credit_list([1, 2, 3], [A, B, B], engaged={3}, disliked=set()) == InterleavingCredit(0, 0)
+    assert credit_list([1, 2, 3], [A, B, B], engaged={3}) == InterleavingCredit(0, 0)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=20))
-def test_swapping_the_models_swaps_wins_and_losses(places: list[tuple[bool, bool, bool]]) -> None:
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=20))
+def test_swapping_the_models_swaps_wins_and_losses(places: list[tuple[bool, bool]]) -> None:
     songs = list(range(len(places)))
-    engaged = {song for song, (_, liked, _) in zip(songs, places, strict=True) if liked}
-    refused = {song for song, (_, _, skipped) in zip(songs, places, strict=True) if skipped}
-    teams = [team for team, _, _ in places]
+    engaged = {song for song, (_, liked) in zip(songs, places, strict=True) if liked}
+    teams = [team for team, _ in places]
 
-    one = credit_list(songs, teams, engaged, refused)
-    other = credit_list(songs, [not team for team in teams], engaged, refused)
+    one = credit_list(songs, teams, engaged)
+    other = credit_list(songs, [not team for team in teams], engaged)
 
     assert (one.wins, one.losses) == (other.losses, other.wins)
     assert one.wins + one.losses <= 3
