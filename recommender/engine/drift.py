@@ -1,4 +1,8 @@
-"""Drift: do new songs, or listeners' weeks, look unlike what the model learnt from?"""
+"""Drift tests: do new songs, or a week's listening, differ from what the model was trained on?
+
+New songs are compared by the population stability index over bins (clusters or distances), weeks of listening
+by a permutation test on the Jensen-Shannon divergence (JSD) between shares of plays.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,29 +13,29 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 ALPHA: Final = 0.01
-LEAST_EFFECT: Final = 0.1  # of sqrt(JSD above chance); less makes no list worse that anybody would notice
+LEAST_EFFECT: Final = 0.1  # sqrt(JSD above chance); a smaller change makes no list noticeably worse
 FEWEST_PLAYS: Final = 200
 FEWEST_LISTENERS: Final = 20
 FEWEST_SONGS: Final = 100
-REFERENCE_WEEKS: Final = 8  # weeks that the last one is held against
-WEEKS_NEEDED: Final = REFERENCE_WEEKS + 2  # that a look needs: one of them may have drifted already
-MOST_PLAYS_PER_WEEK: Final = 50.0  # plays of one listener that count; who plays all day is one listener still
+REFERENCE_WEEKS: Final = 8
+WEEKS_NEEDED: Final = REFERENCE_WEEKS + 2  # the last week, and one more in case the week before it drifted
+MOST_PLAYS_PER_WEEK: Final = 50.0  # per listener, so that one who plays all day does not decide alone
 PERMUTATIONS: Final = 1_999
-REFERENCE_PERMUTATIONS: Final = 199  # only the mean is wanted of the reference weeks
-MOST_LISTENERS: Final = 2_000  # a seeded sample of more: the answer is sharp by then
+REFERENCE_PERMUTATIONS: Final = 199  # for reference weeks only the mean is needed
+MOST_LISTENERS: Final = 2_000  # of more, a seeded sample: the test is precise by then
 MOST_GROUPS: Final = 20
-BATCH_CELLS: Final = 4_000_000  # numbers that are gathered at once
+BATCH_CELLS: Final = 4_000_000  # array elements in memory at once
 
 
 @dataclass(frozen=True)
 class PopulationShift:
-    """How far new songs are from those learnt from.
+    """How far new songs are from the songs of the training.
 
     Attributes:
         psi: population stability index, sum of (p - q) ln(p / q).
-        critical: what chance exceeds in one of a hundred.
-        shares: of each bin, current less reference.
-        n: new songs.
+        critical: the psi that chance exceeds with probability `alpha`.
+        shares: shape (n_bins,), current share minus reference share.
+        n: number of new songs.
     """
 
     psi: float
@@ -49,7 +53,7 @@ class PopulationShift:
 
     @property
     def is_large(self) -> bool:
-        """So far that one week is enough."""
+        """Large enough to act on one week alone."""
         return self.is_drift and self.psi >= 2 * self.critical
 
 
@@ -58,12 +62,12 @@ class ListeningChange:
     """How far a week's listening is from the weeks before.
 
     Attributes:
-        p: share of permutations at least as far.
+        p: share of permutations that are at least as far.
         effect: sqrt(max(0, JSD - mean JSD of the permutations)), natural logarithm.
-        limit: what the effect must reach: .1, or the largest of the reference weeks among themselves.
-        shares: of each group, current less reference.
-        parts: what each group adds to the JSD; their sum is the JSD.
-        listeners, plays: of the current week.
+        limit: the effect that counts as drift: .1, or the largest effect among the reference weeks.
+        shares: shape (n_groups,), current share minus reference share.
+        parts: shape (n_groups,), each group's term of the JSD; they add up to it.
+        listeners, plays: in the current week.
     """
 
     p: float
@@ -84,17 +88,17 @@ class ListeningChange:
 
     @property
     def is_large(self) -> bool:
-        """So far that one week is enough."""
+        """Large enough to act on one week alone."""
         return self.is_drift and self.effect >= 2 * self.limit
 
 
 def measure_population_shift(
     reference: NDArray[np.integer], current: NDArray[np.integer], *, alpha: float = ALPHA
 ) -> PopulationShift:
-    """Compare counts over the same bins: clusters, or distances to the centre at the reference's quantiles.
+    """Compare counts over the same bins: clusters, or distances to the center at the reference's quantiles.
 
-    Counts get .5 each, so that an empty bin is not infinitely far. The critical value belongs to the sizes:
-    a fixed .1 fires on three of four samples of 50 without any drift.
+    Each count gets .5 more, so that an empty bin is not infinitely far. The critical value depends on the
+    sample sizes: a fixed .1 reports drift in three of four samples of 50 without any.
 
     Source:
         Yurdakul, "Statistical properties of population stability index", Western Michigan University 2018.
@@ -107,7 +111,7 @@ def measure_population_shift(
 
 
 def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.float64]:
-    """Inner edges of n bins that hold as many distances each; fewer where many are equal."""
+    """Inner edges of n bins with equally many distances each; fewer if many distances are equal."""
     if not len(distances):
         return np.empty(0)
     edges = np.quantile(np.asarray(distances, dtype=np.float64), np.arange(1, n) / n)
@@ -116,40 +120,40 @@ def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.f
 
 
 def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Shape (len(edges) + 1,): how many fall into each bin."""
-    places = np.searchsorted(edges, distances, side="right")
-    return np.bincount(places, minlength=len(edges) + 1)
+    """Shape (len(edges) + 1,): the number of distances in each bin."""
+    bins = np.searchsorted(edges, distances, side="right")
+    return np.bincount(bins, minlength=len(edges) + 1)
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """A group for each cluster: the largest stand alone, the rest share the last; at most `most` groups."""
-    order = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
+    """Group number of each cluster: the largest get their own, all others share the last of at most `most`."""
+    by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
-    groups[order[: most - 1]] = np.arange(min(most - 1, len(sizes)))
+    groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))
     return groups
 
 
 def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
-    """Of ten weeks the nine that `change_of` compares: the last one, and the eight before it.
+    """The nine of ten weeks that `measure_listening_change` compares: eight reference weeks and the last.
 
-    Where the week before it has drifted, the eight before that: among the weeks it is held against it would
-    hide what it has shown, and raise the limit to its own size.
+    If the week before the last has drifted, the reference is the eight weeks before that one: as a reference
+    week it would hide the same drift in the last week, and raise the limit to its own size.
 
     Args:
-        weeks: shape (n_listeners, WEEKS, n_groups), the last week at the end.
-        after_drift: whether the week before has drifted, and nothing was done about it.
+        weeks: shape (n_listeners, WEEKS_NEEDED, n_groups), the last week at the end.
+        after_drift: whether the week before the last has drifted and nothing was done about it.
     """
     chosen = [*range(REFERENCE_WEEKS), WEEKS_NEEDED - 1] if after_drift else list(range(1, WEEKS_NEEDED))
-    nine: NDArray[np.float64] = weeks[:, chosen]
-    return nine
+    compared: NDArray[np.float64] = weeks[:, chosen]
+    return compared
 
 
 def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> ListeningChange:
-    """Compare the last week with those before, each listener with their own weeks.
+    """Compare the last week with the weeks before by a permutation test within listeners.
 
-    In every permutation each listener's "current" week is one of their own, by chance: who listens is then
-    no difference, only what they listen to. (Pooled listeners hide everything; single plays, compared as if
-    they were independent, cry in half of all weeks without any drift.)
+    In each permutation every listener's "current" week is a random one of their own weeks: a change in who
+    listens is not drift, a change in what they listen to is. (A test on pooled listeners finds nothing; a
+    test that takes plays as independent reports drift in half of all weeks without any.)
 
     Args:
         weeks: plays, shape (n_listeners, n_weeks, n_groups); the last week is the current one.
@@ -165,36 +169,36 @@ def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> Liste
     current, reference = _split(capped, last[np.newaxis])
     parts = _jsd_parts(current, reference)[0]
     chance = _permuted_jsd(capped, PERMUTATIONS, random)
-    seen = float(parts.sum())
-    # Rounding must not make a permutation that is the same week fall short of it.
-    p = (1 + int((chance >= seen - 1e-12).sum())) / (1 + PERMUTATIONS)
+    observed = float(parts.sum())
+    # A permutation equal to the observed week must count in spite of rounding.
+    p = (1 + int((chance >= observed - 1e-12).sum())) / (1 + PERMUTATIONS)
     limit = max(LEAST_EFFECT, _largest_reference_effect(capped[:, :-1], random))
     shares = _shares(current[0]) - _shares(reference[0])
-    return ListeningChange(p, _effect(seen, chance), limit, shares, parts, listeners, plays)
+    return ListeningChange(p, _effect(observed, chance), limit, shares, parts, listeners, plays)
 
 
 def worst_shift(shifts: Sequence[PopulationShift]) -> PopulationShift:
-    """The one that is farthest beyond what chance exceeds."""
+    """The shift with the largest ratio of psi to its critical value."""
     return max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
 
 
 def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool) -> bool:
-    """Whether to act: drift two weeks running, or once twice as far.
+    """Whether to act: after drift in two weeks in a row, or after one large drift.
 
     Args:
-        before: whether the week before had drifted too.
+        drifted_before: whether the week before had drifted too.
     """
     return change.is_large or (change.is_drift and drifted_before)
 
 
 def change_similarity(change: ListeningChange, other: ListeningChange) -> float:
-    """Whether the same groups grew and shrank, -1 to 1: the cosine of both changes; 0 where one is none."""
+    """Cosine of two changes, -1 to 1: whether the same groups grew and shrank; 0 if one change is zero."""
     lengths = float(np.linalg.norm(change.shares) * np.linalg.norm(other.shares))
     return float(change.shares @ other.shares) / lengths if lengths else 0.0
 
 
 def _capped(weeks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Weeks of more than 50 plays are scaled down to 50."""
+    """Scale weeks with more than 50 plays down to 50."""
     totals = weeks.sum(axis=2, keepdims=True, dtype=np.float64)
     capped: NDArray[np.float64] = weeks * np.minimum(1.0, MOST_PLAYS_PER_WEEK / np.maximum(totals, 1e-9))
     return capped
@@ -210,55 +214,55 @@ def _sampled(weeks: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _split(
     weeks: NDArray[np.float64], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Plays a group of the chosen weeks, and of all others; chosen (n_draws, n_listeners)."""
+    """Plays per group in the chosen weeks and in all others; `chosen` has shape (n_draws, n_listeners)."""
     current = weeks[np.arange(len(weeks)), chosen].sum(axis=1)
     return current, weeks.sum(axis=(0, 1)) - current
 
 
 def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """JSD of n permutations: each listener's week is one of those in which they played."""
+    """JSD of n permutations; each takes one random week of every listener, among those with plays."""
     played = weeks.sum(axis=2) > 0
-    order = np.argsort(~played, axis=1, kind="stable")  # the weeks with plays first
-    number = np.maximum(played.sum(axis=1), 1)
-    found = []
+    played_first = np.argsort(~played, axis=1, kind="stable")
+    n_played = np.maximum(played.sum(axis=1), 1)
+    divergences = []
     step = max(1, BATCH_CELLS // max(1, weeks.shape[0] * weeks.shape[2]))
     for start in range(0, n, step):
-        draws = (random.random((min(step, n - start), len(weeks))) * number).astype(np.int64)
-        chosen = order[np.arange(len(weeks)), draws]
-        found.append(_jsd_parts(*_split(weeks, chosen)).sum(axis=1))
-    return np.concatenate(found)
+        draws = (random.random((min(step, n - start), len(weeks))) * n_played).astype(np.int64)
+        chosen = played_first[np.arange(len(weeks)), draws]
+        divergences.append(_jsd_parts(*_split(weeks, chosen)).sum(axis=1))
+    return np.concatenate(divergences)
 
 
 def _largest_reference_effect(weeks: NDArray[np.float64], random: np.random.Generator) -> float:
-    """The largest effect of a reference week against the others: so far weeks go without drift."""
+    """The largest effect of a reference week against the others: what weeks differ by without drift."""
     if weeks.shape[1] < 2:
         return 0.0
     effects = []
     for week in range(weeks.shape[1]):
-        there = weeks[weeks[:, week].sum(axis=1) > 0]
-        if len(there) < FEWEST_LISTENERS:
+        active = weeks[weeks[:, week].sum(axis=1) > 0]
+        if len(active) < FEWEST_LISTENERS:
             continue
-        seen = _jsd_parts(*_split(there, np.full((1, len(there)), week))).sum()
-        effects.append(_effect(float(seen), _permuted_jsd(there, REFERENCE_PERMUTATIONS, random)))
+        observed = _jsd_parts(*_split(active, np.full((1, len(active)), week))).sum()
+        effects.append(_effect(float(observed), _permuted_jsd(active, REFERENCE_PERMUTATIONS, random)))
     return max(effects, default=0.0)
 
 
-def _effect(seen: float, chance: NDArray[np.float64]) -> float:
-    return float(np.sqrt(max(0.0, seen - float(chance.mean()))))
+def _effect(observed: float, chance: NDArray[np.float64]) -> float:
+    return float(np.sqrt(max(0.0, observed - float(chance.mean()))))
 
 
 def _jsd_parts(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each group adds to the Jensen-Shannon divergence; shapes (n, n_groups), natural logarithm."""
+    """Each group's term of the Jensen-Shannon divergence, shape (n, n_groups); natural logarithm."""
     p, q = _shares(first), _shares(second)
     middle = (p + q) / 2
     return (_kl_terms(p, middle) + _kl_terms(q, middle)) / 2
 
 
 def _kl_terms(p: NDArray[np.float64], middle: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = np.zeros_like(p)
-    np.divide(p, middle, out=found, where=p > 0)
-    np.log(found, out=found, where=p > 0)
-    return p * found
+    log_ratio: NDArray[np.float64] = np.zeros_like(p)
+    np.divide(p, middle, out=log_ratio, where=p > 0)
+    np.log(log_ratio, out=log_ratio, where=p > 0)
+    return p * log_ratio
 
 
 def _shares(counts: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Measure a model on what listeners played after what it has learnt from."""
+"""Evaluates a model offline on the plays that came after its training data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from scipy.sparse import csr_array
 from recommender.engine.data import Profiles, RecommenderModel
 from recommender.engine.evaluation import metrics
 
-FLOOR_BASELINES: Final = ("popularity", "random")  # below which no version may fall
+FLOOR_BASELINES: Final = ("popularity", "random")  # a version must not be worse than these
 BOOTSTRAPS: Final = 1_000
 BOOTSTRAP_SEED: Final = 7
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The means over listeners; `ndcg_each` has one value a listener, in the order of the profiles."""
+    """Means over listeners; `ndcg_each` has one value per listener, in the order of the profiles."""
 
     ndcg: float
     recall: float
@@ -28,7 +28,7 @@ class Evaluation:
     ndcg_each: NDArray[np.float64]
 
     def summary(self) -> dict[str, float | int | None]:
-        """The numbers to store; None where there was nothing to measure."""
+        """The numbers to store; None for a metric without any value."""
         values = {name: getattr(self, name) for name in ("ndcg", "recall", "coverage", "diversity")}
         return {
             **{name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()},
@@ -45,16 +45,18 @@ def evaluate_model(
     n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
-    """Recommend n songs to each listener and compare them with `test`, shape (profiles.n, n_songs).
+    """Metrics of the n songs that the model recommends to each listener.
 
-    Listeners without a test play have no say. Songs heard before are not recommended, and not in `test`
-    if they should count as found anew.
+    Args:
+        test: later plays, shape (profiles.n, n_songs); without songs played before, which the model does
+            not recommend. Listeners without a test play do not count.
+        artists: shape (n_songs,), artist codes.
     """
     return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 
 
 def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
-    """The same, of lists already made: shape (n_listeners, n)."""
+    """Metrics of lists already made, shape (n_listeners, n); see `evaluate_model`."""
     each = metrics.ndcg(lists, test)
     counted = np.isfinite(each)
     has_any = bool(counted.any())
@@ -69,10 +71,10 @@ def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArra
 
 
 def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
-    """Ours less theirs, paired by listener, with a 95 % interval by bootstrap; JSON can hold it.
+    """Mean of ours minus theirs, paired by listener, with a 95 % bootstrap interval; ready for JSON.
 
     Args:
-        ours, theirs: shape (n_listeners,); NaN for a listener without a test play, who has no say.
+        ours, theirs: shape (n_listeners,); listeners with a NaN (no test play) do not count.
     """
     differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
     random = np.random.default_rng(BOOTSTRAP_SEED)
@@ -85,6 +87,6 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """A model's NDCG less that of popularity or chance, whichever is better, paired by listener."""
-    floor = max(FLOOR_BASELINES, key=lambda one: each[one].summary()["ndcg"] or 0.0)
+    """A model's NDCG minus that of the better baseline (popularity or random), paired by listener."""
+    floor = max(FLOOR_BASELINES, key=lambda baseline: each[baseline].summary()["ndcg"] or 0.0)
     return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

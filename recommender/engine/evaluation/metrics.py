@@ -1,4 +1,7 @@
-"""How good lists are, against what listeners played afterwards. One value a listener, then their mean."""
+"""Metrics of lists, compared with what listeners played afterwards: NDCG, recall, coverage, diversity.
+
+A place without a song holds -1.
+"""
 
 from typing import Final
 
@@ -7,16 +10,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 LIST_LENGTH: Final = 20  # songs of a list that are evaluated
-FEWEST_LISTENERS: Final = 30  # listeners; what fewer of them play is chance
+FEWEST_LISTENERS: Final = 30  # metrics of fewer are mostly chance
 
 
 def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
-    """Shape of `lists`, (n_listeners, n): which places hold a song that the listener played in `test`."""
+    """Whether each place holds a song that the listener played in `test`; shape (n_listeners, n)."""
     listeners, places = lists.shape
     songs = test.shape[1]
     played = np.repeat(np.arange(listeners, dtype=np.int64), np.diff(test.indptr)) * songs + test.indices
-    asked = np.arange(listeners, dtype=np.int64)[:, np.newaxis] * songs + lists
-    return np.isin(asked, played).reshape(listeners, places) & (lists >= 0)
+    recommended = np.arange(listeners, dtype=np.int64)[:, np.newaxis] * songs + lists
+    return np.isin(recommended, played).reshape(listeners, places) & (lists >= 0)
 
 
 def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
@@ -40,15 +43,15 @@ def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
 
 
 def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
-    """Share of all songs that stand in anyone's list; 0 where there are no songs."""
+    """Share of all songs that are in at least one list; 0 without songs."""
     return len(np.unique(lists[lists >= 0])) / n_songs if n_songs else 0.0
 
 
 def diversity(lists: NDArray[np.int32], groups: NDArray[np.int32]) -> float:
-    """Share of a list's pairs of songs that are of different groups (artists, say), averaged over lists.
+    """Share of song pairs from different groups (for example artists), averaged over lists.
 
-    1 - sum over groups of m (m - 1) / (n (n - 1)), m songs of a group among n: the Gini-Simpson index
-    without replacement. Lists of fewer than two songs have no pair and do not count; NaN where none has.
+    1 - sum over groups of m (m - 1) / (n (n - 1)) with m of n songs in a group: the Gini-Simpson index
+    without replacement. Lists of fewer than two songs do not count; NaN if none is left.
     """
     values = []
     for row in lists:

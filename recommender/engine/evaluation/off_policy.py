@@ -1,4 +1,7 @@
-"""What logged lists say of a model that never served: their first places, weighed by both models' chances."""
+"""Off-policy evaluation: how a model that never served would have done, estimated from logged lists.
+
+The estimate reweights the rewards of lists' first places by the ratio of both models' propensities.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,14 +19,14 @@ QUANTILE: Final = 0.975
 
 @dataclass(frozen=True)
 class OffPolicyEstimate:
-    """Rewards of first places under the new model, and under the one that served.
+    """Mean reward of first places under the new model and under the model that served.
 
     Attributes:
-        new, old: mean reward.
-        low, high: of new - old, 95 % by bootstrap over listeners.
-        support: mean weight; far below 1, the new model offers what was never shown.
+        new, old: mean reward, 0 to 1.
+        low, high: 95 % interval of new - old, by bootstrap over listeners.
+        support: mean weight; far below 1, the new model offers songs that were never shown.
         effective: effective sample size as a share of the lists.
-        listeners: how many had lists.
+        listeners: number of listeners with lists.
     """
 
     new: float
@@ -44,7 +47,10 @@ class OffPolicyEstimate:
 
     @property
     def is_gross_harm(self) -> bool:
-        """The only thing it may decide: a model that is surely worse by two points is refused."""
+        """Whether the new model is worse by two points or more with 97.5 % confidence.
+
+        The estimate is too rough to decide anything else.
+        """
         return self.is_reliable and self.high < GROSS_HARM
 
 
@@ -60,13 +66,14 @@ def estimate_off_policy(
 
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
 
-    First places alone: further down, what the old model would never have offered adds up to a bias upwards.
+    Only first places: further down, songs that the old model would never have offered bias the estimate
+    upwards.
 
     Args:
         rewards: of each list's first song, 0 to 1; shape (n_lists,).
-        old: the probability with which it was drawn, above 0.
-        new: the probability with which the new model would have drawn it, from the same state.
-        listeners: whose list it was.
+        old: probability with which that song was drawn, above 0; shape (n_lists,).
+        new: probability with which the new model would have drawn it; shape (n_lists,).
+        listeners: each list's listener; shape (n_lists,).
 
     Source:
         Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.
@@ -75,27 +82,28 @@ def estimate_off_policy(
         return OffPolicyEstimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
     weights = np.asarray(new, dtype=np.float64) / np.asarray(old, dtype=np.float64)
     _, owners = np.unique(listeners, return_inverse=True)
-    number = int(owners.max()) + 1
-    # Sums a listener: a bootstrap draws listeners, whose lists are no independent witnesses.
+    n_listeners = int(owners.max()) + 1
+    # The bootstrap draws listeners and not lists: lists of one listener are not independent.
     sums = np.stack(
         [
-            np.bincount(owners, of, number)
-            for of in (weights * rewards, weights, rewards, np.ones(len(weights)))
+            np.bincount(owners, values, n_listeners)
+            for values in (weights * rewards, weights, rewards, np.ones(len(weights)))
         ]
     )
-    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=BOOTSTRAPS)
+    uniform = np.full(n_listeners, 1 / n_listeners)
+    times = np.random.default_rng(seed).multinomial(n_listeners, uniform, size=BOOTSTRAPS)
     drawn = times.astype(np.float64) @ sums.T
     differences = _ratio(drawn[:, 0], drawn[:, 1]) - _ratio(drawn[:, 2], drawn[:, 3])
     low, high = np.quantile(differences, [1 - QUANTILE, QUANTILE])
-    whole = sums.sum(axis=1)
+    totals = sums.sum(axis=1)
     squares = float((weights**2).sum())
     effective = float(weights.sum()) ** 2 / squares / len(weights) if squares else 0.0
     return OffPolicyEstimate(
-        new=float(_ratio(whole[0], whole[1])), old=float(_ratio(whole[2], whole[3])), low=float(low),
-        high=float(high), support=float(weights.mean()), effective=effective, listeners=number,
+        new=float(_ratio(totals[0], totals[1])), old=float(_ratio(totals[2], totals[3])), low=float(low),
+        high=float(high), support=float(weights.mean()), effective=effective, listeners=n_listeners,
     )  # fmt: skip
 
 
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = above / np.maximum(below, 1e-12)
-    return found
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = numerator / np.maximum(denominator, 1e-12)
+    return ratio

@@ -1,7 +1,7 @@
-"""Before and after: what a model may learn from, and what it is measured on.
+"""Temporal split of plays into training and test data.
 
-Always at one instant for all listeners. A split of each listener's own last plays would let a model learn
-from what others did after the moment that it is asked about.
+The split is at one instant for all listeners. Holding out each listener's own last plays instead would train
+the model on what others played after the moment it is evaluated at.
 """
 
 from dataclasses import replace
@@ -20,21 +20,21 @@ def split_at(interactions: Interactions, instant: float) -> tuple[Interactions, 
 
 
 def split_latest(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
-    """The earlier plays, and about this share (0 to 1) of the latest: plays of one instant stay together."""
+    """The earlier plays, and about this share (0 to 1) of the latest; plays at one instant stay together."""
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
 
 
 def plays_of_new_songs(later: csr_array, before: csr_array) -> csr_array:
-    """The plays of songs that the same listener had not played before."""
-    known = before.copy()
-    known.data = np.ones_like(known.data)
+    """Songs in `later` that the same listener did not play in `before`, each as 1."""
+    played = before.copy()
+    played.data = np.ones_like(played.data)
     ones = later.copy()
     ones.data = np.ones_like(ones.data)
-    fresh = csr_array(ones - ones.multiply(known))
-    fresh.eliminate_zeros()
-    return fresh
+    new = csr_array(ones - ones.multiply(played))
+    new.eliminate_zeros()
+    return new
 
 
 def _select_plays(interactions: Interactions, kept: NDArray[np.bool_]) -> Interactions:

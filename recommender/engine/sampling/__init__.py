@@ -1,1 +1,1 @@
-"""Draws a list from scored candidates, with exact propensities."""
+"""Draws lists from scored candidates, with exact propensities; interleaves two models; stores candidates."""

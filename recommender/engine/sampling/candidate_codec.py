@@ -1,4 +1,4 @@
-"""A listener's candidates as bytes: small, checked, and the same on every machine."""
+"""Binary format of a listener's candidate list: compact, with a checksum, the same on every machine."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Formats differ in the draw that their lists are drawn by, not in their bytes.
+# Both formats have the same bytes; they differ in the formula that their lists are drawn by.
 CURRENT_FORMAT: Final = 2
 KNOWN_FORMATS: Final = (1, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
@@ -20,21 +20,21 @@ AFFINITY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("share", "<f4")])
 
 
 class CandidateListDamaged(ValueError):
-    """These bytes are no shelf, or not the one that was packed."""
+    """The bytes are not a candidate list, or were changed since they were written."""
 
 
 @dataclass(frozen=True)
 class CandidateArrays:
-    """What one listener's lists are drawn from; entry i of every array is one song, the best first.
+    """One listener's candidates; entry i of every array is one song, the best first.
 
     Attributes:
         songs: ids at the source.
-        values: as `sampling.values`, float32.
+        values: scaled scores, see `sampler.scale_scores`.
         clusters: the clusters' persistent numbers.
-        artists: equal where the artist is.
-        flags: bits of the caller's, uint8.
-        affinities: the listener's share of engagement by cluster number; clusters left out have none.
-        format: which draw its lists are drawn by, now and again.
+        artists: artist codes; songs by the same artist have the same code.
+        flags: bits that the caller defines.
+        affinities: the listener's share of engagement by cluster number; a missing cluster has none.
+        format: the formula that lists from these candidates are drawn by, also when they are replayed.
     """
 
     songs: NDArray[np.int64]
@@ -47,7 +47,7 @@ class CandidateArrays:
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
-    """21 bytes a song and 8 an affinity, with a checksum."""
+    """Candidates as bytes: 21 a song, 8 an affinity, and a header with a checksum."""
     songs = np.empty(len(candidates.songs), dtype=SONG_DTYPE)
     columns = (candidates.songs, candidates.values, candidates.clusters, candidates.artists, candidates.flags)
     for name, column in zip(SONG_DTYPE.names or (), columns, strict=True):
@@ -57,27 +57,29 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
     return HEADER.pack(candidates.format, len(songs), len(affinities), zlib.crc32(body)) + body
 
 
-def decode_candidates(packed: bytes) -> CandidateArrays:
-    """The shelf that was packed.
+def decode_candidates(encoded: bytes) -> CandidateArrays:
+    """The candidates that `encode_candidates` wrote.
 
     Raises:
-        ShelfDamaged: bytes are missing, too many or changed.
+        CandidateListDamaged: bytes are missing, too many or changed.
     """
-    if len(packed) < HEADER.size:
-        raise CandidateListDamaged(f"A shelf has at least {HEADER.size} bytes, this one {len(packed)}.")
-    of_format, n_songs, n_affinities, checksum = HEADER.unpack_from(packed)
-    body = packed[HEADER.size :]
+    if len(encoded) < HEADER.size:
+        raise CandidateListDamaged(
+            f"A candidate list has at least {HEADER.size} bytes, this one has {len(encoded)}."
+        )
+    version, n_songs, n_affinities, checksum = HEADER.unpack_from(encoded)
+    body = encoded[HEADER.size :]
     if (
-        of_format not in KNOWN_FORMATS
+        version not in KNOWN_FORMATS
         or len(body) != n_songs * SONG_DTYPE.itemsize + n_affinities * AFFINITY_DTYPE.itemsize
     ):
-        raise CandidateListDamaged(f"This is no shelf: {len(packed)} bytes, format {of_format}.")
+        raise CandidateListDamaged(f"Not a candidate list: {len(encoded)} bytes, format {version}.")
     if zlib.crc32(body) != checksum:
-        raise CandidateListDamaged("The shelf's checksum does not agree with its bytes.")
+        raise CandidateListDamaged("The candidate list's checksum does not match its bytes.")
     songs = np.frombuffer(body, dtype=SONG_DTYPE, count=n_songs)
     affinities = np.frombuffer(body, dtype=AFFINITY_DTYPE, offset=n_songs * SONG_DTYPE.itemsize)
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
-        of_format,
+        version,
     )  # fmt: skip

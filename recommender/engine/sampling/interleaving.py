@@ -1,7 +1,8 @@
-"""Two models' songs in one list: rounds of two places, a fair coin for who begins, exact probabilities.
+"""Team-draft interleaving: champion and challenger fill one list in turn, with exact propensities.
 
-Each model draws from what is eligible given all places before, whoever filled them: songs that are placed
-and artists at their cap are gone from both pools before the next draw. Nothing is drawn and thrown away.
+A list is cut into rounds of two places. In each round a fair random number decides which model picks first;
+the other one picks second. Each model draws from its songs that are still eligible after all places before:
+songs already placed and artists at their cap are removed from both pools before the next draw.
 """
 
 from collections.abc import Sequence
@@ -25,10 +26,10 @@ class InterleavedPick:
 
     Attributes:
         song: its id.
-        by_challenger: who drew it.
-        index: its entry in the pool of who drew it.
-        p_champion, p_challenger: the probability with which each would have drawn it, given the places
-            before; 0 where it is none of its offers.
+        by_challenger: whether the challenger drew it; otherwise the champion did.
+        index: its index in the pool of the model that drew it.
+        p_champion, p_challenger: probability that each model would have drawn it, given the places before;
+            0 if it is not one of the model's offers.
     """
 
     song: int
@@ -39,7 +40,7 @@ class InterleavedPick:
 
     @property
     def propensity(self) -> float:
-        """The probability with which who drew it drew it."""
+        """The probability under the model that drew it."""
         return self.p_challenger if self.by_challenger else self.p_champion
 
 
@@ -54,88 +55,84 @@ def interleave(
     floor: float = PROPENSITY_FLOOR,
     placed: Sequence[InterleavedPick] = (),
 ) -> list[InterleavedPick]:
-    """The next n places after those `placed`; fewer only where neither model has a song left.
+    """The next n places after those `placed`; fewer only if neither model has a song left.
 
-    A model without a song left leaves its place to the other one. The chances come from the seed and the
+    A model without a song left gives its place to the other one. Random numbers depend on the seed and the
     place alone, so that a list of 40 begins with the list of 20.
 
     Args:
-        champion, challenger: pools that name songs by the same ids, and artists by the same codes.
+        champion, challenger: pools with the same song ids and artist codes.
 
     Source:
         Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team draft).
     """
-    sides = (
+    teams = (
         _Team(champion, temperature, artist_cap, floor),
         _Team(challenger, temperature, artist_cap, floor),
     )
-    for place in placed:
-        for side in sides:
-            side.place_song(place.song, sides[place.by_challenger].artist_of(place.song))
-    places: list[InterleavedPick] = []
-    for number in range(len(placed), len(placed) + n):
-        turn = _is_challenger_turn(seed, number)
-        if not sides[turn].has_offers:
+    for earlier in placed:
+        artist = teams[earlier.by_challenger].artist_of(earlier.song)
+        for team in teams:
+            team.place_song(earlier.song, artist)
+    picks: list[InterleavedPick] = []
+    for place in range(len(placed), len(placed) + n):
+        turn = _is_challenger_turn(seed, place)
+        if not teams[turn].has_offers:
             turn = not turn
-        if not sides[turn].has_offers:
+        if not teams[turn].has_offers:
             break
-        pick = sides[turn].draw_pick(seeded_uniform(seed, number))
-        song, artist = sides[turn].song_of_pick(pick), sides[turn].artist_of_pick(pick)
-        chances = [side.propensity(song) for side in sides]
-        # As it was drawn: the other way of adding up the same weights may end in another last bit.
-        chances[turn] = pick.propensity
-        places.append(InterleavedPick(song, turn, pick.index, *chances))
-        for side in sides:
-            side.place_song(song, artist)
-    return places
+        pick = teams[turn].draw_pick(seeded_uniform(seed, place))
+        song = teams[turn].song_of_pick(pick)
+        artist = teams[turn].artist_of(song)
+        propensities = [team.propensity(song) for team in teams]
+        # The drawn value itself: adding the same weights in another order may change the last bit.
+        propensities[turn] = pick.propensity
+        picks.append(InterleavedPick(song, turn, pick.index, *propensities))
+        for team in teams:
+            team.place_song(song, artist)
+    return picks
 
 
-def challenger_picks_first(seed: str, number: int) -> bool:
-    """Whether the challenger fills the first place of this round; a fair coin."""
-    return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", number) < 0.5
+def challenger_picks_first(seed: str, round_number: int) -> bool:
+    """Whether the challenger fills the first place of this round; true with probability 1/2."""
+    return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", round_number) < 0.5
 
 
-def _is_challenger_turn(seed: str, number: int) -> bool:
-    """Whether a place is the challenger's."""
-    return challenger_picks_first(seed, number // 2) != bool(number % 2)
+def _is_challenger_turn(seed: str, place: int) -> bool:
+    return challenger_picks_first(seed, place // 2) != bool(place % 2)
 
 
 class _Team:
-    """One model's offers."""
+    """One model's offers, by song id."""
 
     def __init__(self, pool: CandidatePool, temperature: float, artist_cap: int | None, floor: float) -> None:
         self._offers = ClusterOffers(pool, temperature, artist_cap, ())
         self._temperature, self._floor = temperature, floor
         self._songs: list[int] = pool.songs.tolist()
         self._artists: list[int] = pool.artists.tolist()
-        self._places = {song: index for index, song in enumerate(self._songs)}
+        self._index_of = {song: index for index, song in enumerate(self._songs)}
 
     @property
     def has_offers(self) -> bool:
         return bool(self._offers.clusters)
 
-    def draw_pick(self, number: float) -> Pick:
-        return (
-            self._offers.best_pick()
-            if self._temperature <= 0
-            else self._offers.draw_pick(number, self._floor)
-        )
+    def draw_pick(self, chance: float) -> Pick:
+        if self._temperature <= 0:
+            return self._offers.best_pick()
+        return self._offers.draw_pick(chance, self._floor)
 
     def song_of_pick(self, pick: Pick) -> int:
         return self._songs[pick.index]
 
-    def artist_of_pick(self, pick: Pick) -> int:
-        return self._artists[pick.index]
-
     def artist_of(self, song: int) -> int:
-        return self._artists[self._places[song]]
+        return self._artists[self._index_of[song]]
 
     def propensity(self, song: int) -> float:
-        index = self._places.get(song)
+        index = self._index_of.get(song)
         return 0.0 if index is None else self._offers.propensity(index, self._floor)
 
     def place_song(self, song: int, artist: int) -> None:
-        index = self._places.get(song)
+        index = self._index_of.get(song)
         if index is None:
             self._offers.count_artist(artist)
         else:
