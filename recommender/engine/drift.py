@@ -126,7 +126,7 @@ def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """Group number of each cluster: the largest get their own, all others share the last of at most `most`."""
+    """Group number of each cluster: the largest get their own; all others share the last of `most` groups."""
     by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))

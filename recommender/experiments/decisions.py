@@ -21,7 +21,7 @@ from recommender.engine.experiments.decision_rules import (
 from recommender.experiments import interleaving_scores
 from recommender.models import Decision, Experiment, Promotion
 
-DECISION_MODULES: Final = (interleaving_credit, sequential, interleaving_credit, decision_rules)
+DECISION_MODULES: Final = (interleaving_credit, sequential, decision_rules)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def propose_experiment(
     A newer candidate replaces one that waits, never one under test. What is proposed twice is tested once.
 
     Raises:
-        NotDecidable: there is no champion to test against.
+        ExperimentNotAllowed: there is no champion to test against.
         NotPromotable: the version is champion, or was withdrawn.
     """
     champion = registry.current_champion()
@@ -174,7 +174,7 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
     """End a test without a verdict; the challenger is a candidate again.
 
     Raises:
-        NotDecidable: it is over, or there is no reason.
+        ExperimentNotAllowed: it is over, or there is no reason.
     """
     with registry.role_lock():
         _require_open(experiment, reason)
@@ -188,7 +188,7 @@ def decide_manually(
     """End a test as a person wants it; the evidence so far is stored with it.
 
     Raises:
-        NotDecidable: it is over, or there is no reason.
+        ExperimentNotAllowed: it is over, or there is no reason.
         RegistryError: the challenger can't become champion.
     """
     outcome = Experiment.Outcome.PROMOTE if promote else Experiment.Outcome.REJECT
