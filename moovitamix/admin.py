@@ -1,4 +1,4 @@
-"""The admins of others, in this site's look; and a song's, which both rooms know something of."""
+"""Admin pages of third-party models in Unfold's style, and the song page with data from both apps."""
 
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -52,7 +52,7 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
-    list_before_template = "admin/how_schedules_come.html"
+    list_before_template = "admin/about_schedules.html"
 
 
 @admin.register(IntervalSchedule)
@@ -61,7 +61,7 @@ class IntervalScheduleAdmin(ModelAdmin):
 
 
 class TimeZoneNameField(forms.CharField):
-    """A time zone by its name: a list of all 600 made the page three times slower, and no easier."""
+    """A time zone as text: a select of all 600 zones made the page three times slower."""
 
     widget = UnfoldAdminTextInputWidget
 
@@ -70,8 +70,8 @@ class TimeZoneNameField(forms.CharField):
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
-            said = f"There is no time zone {name}. Write one such as Europe/Paris or UTC."
-            raise ValidationError(said) from error
+            message = f"There is no time zone {name}. Enter a name such as Europe/Paris or UTC."
+            raise ValidationError(message) from error
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed(str(initial), data)
@@ -82,7 +82,7 @@ class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name != "timezone":
             return super().formfield_for_dbfield(db_field, request, **options)
-        return TimeZoneNameField(initial=settings.TIME_ZONE, help_text="A name such as Europe/Paris or UTC.")
+        return TimeZoneNameField(initial=settings.TIME_ZONE, help_text="Name such as Europe/Paris or UTC.")
 
 
 @admin.register(SolarSchedule)
@@ -97,7 +97,7 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
-    """What tasks said at their end; thousands a month, so nothing on its list counts or groups them all."""
+    """Results of Celery tasks: thousands a month, so the list neither counts nor groups them."""
 
     date_hierarchy = None  # type: ignore[assignment]
     list_filter = (  # type: ignore[assignment]
@@ -109,12 +109,13 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
 
 @admin.register(Song)
 class SongWithFeedbackAdmin(SongAdmin):
-    """A song of the catalogue, with what the recommender knows of it."""
+    """A song with the clusters that listeners' feedback puts it into."""
 
     change_form_after_template = "recommender/song.html"
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        heard = song_evidence_for(int(object_id)) if object_id.isdecimal() else None
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "heard": heard})
+        evidence = song_evidence_for(int(object_id)) if object_id.isdecimal() else None
+        context = {**(extra_context or {}), "song_evidence": evidence}
+        return super().change_view(request, object_id, form_url, context)

@@ -1,4 +1,4 @@
-"""The admin of the ingestion room: what is there, how each run went, what was refused, what is wrong."""
+"""Admin of the ingestion app: catalogue, runs, rejections, incidents, notifications, anomaly checks."""
 
 from ingestion.admin import catalogue, incidents, monitoring, runs
 from ingestion.admin.base import ROWS_PER_PAGE, STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first

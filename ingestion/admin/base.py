@@ -1,4 +1,4 @@
-"""What every list to look things up in has in common."""
+"""Base class, decorators and permissions shared by the read-only admin pages."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -23,17 +23,20 @@ STATUS_COLOURS = {
     "abandoned": "warning",
 }
 
-
-# A screen and a half. A row costs as much as a twentieth of a page without any.
+# One and a half screens; each row adds a twentieth to the rendering time of an empty page.
 ROWS_PER_PAGE = 25
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """A list to look things up in, at any size: no page counts all rows."""
+    """A list and pages without add, change and delete; never counts all rows, so that large tables open fast.
+
+    `when_empty` is the text of an empty list: what fills it or how to start.
+    """
 
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = ROWS_PER_PAGE
+    when_empty = ""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -46,42 +49,45 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 def can_see_personal_data(request: HttpRequest) -> bool:
-    """Whether who asks may see listeners' names, e-mail addresses and genders."""
+    """Whether the user may see listeners' names, e-mail addresses and genders."""
     return request.user.has_perm(PERSONAL_DATA_PERMISSION)
 
 
-def computed_once(shown: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """For a field of a page that asks the database or draws a table: Unfold wants each five times."""
+def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Decorator for a read-only field with a query or a table: Unfold calls each field five times a page."""
 
-    @wraps(shown)
-    def remembered(self: Any, row: Any) -> Any:
-        # On the row itself, which lives as long as the request.
-        made = row.__dict__.setdefault("_made_once", {})
-        if shown.__name__ not in made:
-            made[shown.__name__] = shown(self, row)
-        return made[shown.__name__]
+    @wraps(field)
+    def cached(self: Any, row: Any) -> Any:
+        # The row lives as long as the request.
+        values = row.__dict__.setdefault("_computed_fields", {})
+        if field.__name__ not in values:
+            values[field.__name__] = field(self, row)
+        return values[field.__name__]
 
-    return remembered
+    return cached
 
 
 def confirm_first(
     title: str, text: str
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """An action that a button does: its link, which anything may follow or fetch in advance, only asks."""
+    """Decorator for an action: GET shows a page with `text` and a button, POST performs the action.
 
-    def asking(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    Browsers prefetch and crawlers follow links, so a GET must change nothing.
+    """
+
+    def decorate(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(act)
-        def asked(self: ModelAdmin, request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+        def ask_or_act(self: ModelAdmin, request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
             if request.method == "POST":
                 return act(self, request, *args, **named)
             options = self.model._meta
             back = reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
             context = {**self.admin_site.each_context(request), "title": title, "text": text, "back": back}
-            return render(request, "admin/ask.html", context)
+            return render(request, "admin/confirm.html", context)
 
-        return asked
+        return ask_or_act
 
-    return asking
+    return decorate
 
 
 class ResolutionFilter(admin.SimpleListFilter):
@@ -89,7 +95,7 @@ class ResolutionFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("settled", "Settled")]
+        return [("open", "Open"), ("settled", "Resolved")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(resolved_at__isnull=self.value() == "open") if self.value() else queryset

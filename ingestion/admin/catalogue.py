@@ -1,4 +1,4 @@
-"""Songs, listeners and what they heard. Read-only."""
+"""Read-only admin of songs, listeners and listening sessions."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class AvailabilityFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("available", "Available"),
-            ("missing", "Missed by the last run"),
+            ("missing", "Missing in the latest run"),
             ("unavailable", "Unavailable"),
         ]
 
@@ -39,7 +39,8 @@ class SongAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "artist", "album", "genres", "release_year", "length", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id", "name", "artist")
-    search_help_text = "A song's id, or a part of its name or artist"
+    search_help_text = "Song ID, or part of the name or artist"
+    when_empty = "Songs appear here after the first ingestion run: python manage.py runingest"
 
     @display(description="Length")
     def length(self, song: Song) -> str:
@@ -53,15 +54,18 @@ class SongAdmin(ReadOnlyAdmin):
 
 @admin.register(Listener)
 class ListenerAdmin(ReadOnlyAdmin):
-    """A listener; who they are is shown to whom the permission for personal data was given."""
+    """Listeners; names, e-mail addresses and genders need the permission for personal data."""
 
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)
-    search_help_text = "A listener's id; for whom may see them, also a part of the last name or e-mail"
+    search_help_text = (
+        "Listener ID; with the permission for personal data also part of the last name or e-mail"
+    )
+    when_empty = "Listeners appear here after the first ingestion run: python manage.py runingest"
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        who = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
-        return ("id", *who, "favorite_genres", "updated_at", "is_available")
+        personal = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
+        return ("id", *personal, "favorite_genres", "updated_at", "is_available")
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return ("=id", "last_name", "email") if can_see_personal_data(request) else ("=id",)
@@ -79,7 +83,8 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
     list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=user__id",)
-    search_help_text = "A listener's id"
+    search_help_text = "Listener ID"
+    when_empty = "Listening sessions appear here after the first ingestion run: python manage.py runingest"
     readonly_fields = ("played",)
 
     @display(description="Listener", ordering="user")
@@ -95,11 +100,11 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
     def is_available(self, history: ListeningHistory) -> bool:
         return history.unavailable_at is None
 
-    @display(description="Songs, in order")
+    @display(description="Songs in playing order")
     @computed_once
     def played(self, history: ListeningHistory) -> SafeString:
         songs = Song.objects.in_bulk(history.items)
         return format_html_join(
             "", "<div>{}. {}</div>",
-            ((place, songs.get(pk, f"unknown song {pk}")) for place, pk in enumerate(history.items, 1)),
+            ((position, songs.get(pk, f"unknown song {pk}")) for position, pk in enumerate(history.items, 1)),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is wrong, and who was told. A person acknowledges and mutes here, and changes nothing else."""
+"""Admin of incidents and notifications; incidents can be acknowledged and muted, nothing can be edited."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,13 +18,18 @@ from ingestion.admin.base import ReadOnlyAdmin
 from ingestion.alerts import incidents
 from ingestion.alerts.channels import plain_text
 from ingestion.alerts.messages.formatting import format_duration, format_time
-from ingestion.alerts.messages.render import render_incident, render_resolution, render_subject
+from ingestion.alerts.messages.render import (
+    IncidentText,
+    render_incident,
+    render_resolution,
+    render_subject,
+)
 from ingestion.models import Incident, Notification
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning"}
-STATE_COLOURS = {"open": "danger", "acknowledged": "info", "muted": "info", "over": "success"}
+STATE_COLOURS = {"open": "danger", "acknowledged": "info", "muted": "info", "resolved": "success"}
 NOTIFICATION_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "failed": "danger"}
-# Of the messages of one incident a page shows the newest.
+# Newest notifications on an incident's page.
 MAX_NOTIFICATIONS = 50
 
 
@@ -34,38 +39,39 @@ class IncidentStateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("open", "Open"), ("unheard", "Open, not acknowledged"), ("acknowledged", "Acknowledged"),
-                ("muted", "Muted"), ("over", "Over")]  # fmt: skip
+                ("muted", "Muted"), ("over", "Resolved")]  # fmt: skip
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        there = Q(resolved_at=None)
-        wanted = {
-            "open": there,
-            "unheard": there & Q(acknowledged_at=None),
-            "acknowledged": there & Q(acknowledged_at__isnull=False),
-            "muted": there & Q(muted_until__gt=timezone.now()),
-            "over": ~there,
+        is_open = Q(resolved_at=None)
+        conditions = {
+            "open": is_open,
+            "unheard": is_open & Q(acknowledged_at=None),
+            "acknowledged": is_open & Q(acknowledged_at__isnull=False),
+            "muted": is_open & Q(muted_until__gt=timezone.now()),
+            "over": ~is_open,
         }
-        return queryset.filter(wanted.get(self.value() or "", Q()))
+        return queryset.filter(conditions.get(self.value() or "", Q()))
 
 
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "how_bad",
-        "what",
+        "severity_label",
+        "problem",
         "state",
         "opened_at",
-        "lasts",
+        "duration",
         "count",
         "seen_at",
-    )  # all that fits beside the menu at 1280; who knows of it stands on its page
-    list_display_links = ("id", "what")
-    # Each is told in words.
+    )  # more columns do not fit beside the menu at 1280 pixels
+    list_display_links = ("id", "problem")
+    # Each row renders a message text.
     list_per_page = 20
     list_filter = (IncidentStateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
     search_fields = ("=id", "key")
-    search_help_text = "An incident's number, or a part of its key, such as data_stale:songs"
+    search_help_text = "Incident number, or part of its key, such as data_stale:songs"
+    when_empty = "No problem has been detected yet. The watchdog opens an incident when it finds one."
     change_form_before_template = "admin/ingestion/incident.html"
     actions = ("acknowledge", "mute_for_an_hour", "mute_for_eight_hours", "mute_for_a_day", "mute_for_a_week")
     fieldsets = (
@@ -78,20 +84,19 @@ class IncidentAdmin(ReadOnlyAdmin):
     )
 
     @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
-    def how_bad(self, incident: Incident) -> tuple[str, str]:
+    def severity_label(self, incident: Incident) -> tuple[str, str]:
         return incident.severity, incident.get_severity_display()
 
-    @display(description="What")
-    def what(self, incident: Incident) -> str:
+    @display(description="Problem")
+    def problem(self, incident: Incident) -> str:
         return render_subject(incident, settings.LANGUAGE_CODE)
 
     @display(description="State", label=STATE_COLOURS)
     def state(self, incident: Incident) -> tuple[str, str]:
-        state = incident_state(incident)
-        return state, state
+        return (state := incident_state(incident)), state
 
-    @display(description="Lasts", ordering="opened_at")
-    def lasts(self, incident: Incident) -> str:
+    @display(description="Duration", ordering="opened_at")
+    def duration(self, incident: Incident) -> str:
         return format_duration(
             ((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds()
         )
@@ -100,70 +105,79 @@ class IncidentAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         incident = Incident.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
-        told = self._incident_context(request, incident) if incident else {}
+        context = self._incident_context(request, incident) if incident else {}
         page: HttpResponse = super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), **told}
+            request, object_id, form_url, {**(extra_context or {}), **context}
         )
         return page
 
     def _incident_context(self, request: HttpRequest, incident: Incident) -> dict[str, Any]:
-        """What the page says before the fields."""
-        wrong = render_incident(incident, settings.LANGUAGE_CODE)
-        over = render_resolution(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
+        problem = render_incident(incident, settings.LANGUAGE_CODE)
+        resolution = render_resolution(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
+        text = resolution or problem
         actions = self.get_actions(request).items()
         return {
             "incident": incident,
-            "text": over or wrong,
-            "numbers": wrong.lines,
-            "ended": over.lines if over else (),
-            "timeline": incident.notifications.order_by("-id")[:MAX_NOTIFICATIONS],
-            "may_handle": over is None and self.has_handle_permission(request),
+            "subject": text.subject,
+            "description": _description_rows(incident, text),
+            "numbers": [
+                *((name, value, "") for name, value in problem.lines),
+                *(
+                    (f"{name}, when resolved", value, "")
+                    for name, value in (resolution.lines if resolution else ())
+                ),
+            ],
+            "notifications": incident.notifications.order_by("-id")[:MAX_NOTIFICATIONS],
+            "can_handle": resolution is None and self.has_handle_permission(request),
             "buttons": [(name, label) for name, (_, _, label) in actions if name in self.actions],
         }
 
     @admin.action(description="Acknowledge", permissions=["handle"])
-    def acknowledge(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
+    def acknowledge(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         now, by = timezone.now(), request.user.get_username()
         self._apply_to_each(
-            request, chosen, "acknowledged", lambda incident: incidents.acknowledge(incident, by, now)
+            request, selected, "acknowledged", lambda incident: incidents.acknowledge(incident, by, now)
         )
 
     @admin.action(description="Mute for 1 hour", permissions=["handle"])
-    def mute_for_an_hour(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
-        self._mute(request, chosen, timedelta(hours=1))
+    def mute_for_an_hour(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
+        self._mute(request, selected, timedelta(hours=1))
 
     @admin.action(description="Mute for 8 hours", permissions=["handle"])
-    def mute_for_eight_hours(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
-        self._mute(request, chosen, timedelta(hours=8))
+    def mute_for_eight_hours(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
+        self._mute(request, selected, timedelta(hours=8))
 
     @admin.action(description="Mute for 1 day", permissions=["handle"])
-    def mute_for_a_day(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
-        self._mute(request, chosen, timedelta(days=1))
+    def mute_for_a_day(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
+        self._mute(request, selected, timedelta(days=1))
 
     @admin.action(description="Mute for 1 week", permissions=["handle"])
-    def mute_for_a_week(self, request: HttpRequest, chosen: QuerySet[Incident]) -> None:
-        self._mute(request, chosen, timedelta(weeks=1))
+    def mute_for_a_week(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
+        self._mute(request, selected, timedelta(weeks=1))
 
-    def _mute(self, request: HttpRequest, chosen: QuerySet[Incident], how_long: timedelta) -> None:
+    def _mute(self, request: HttpRequest, selected: QuerySet[Incident], how_long: timedelta) -> None:
         now = timezone.now()
         self._apply_to_each(
             request,
-            chosen,
+            selected,
             f"muted until {format_time(now + how_long)}",
             lambda incident: incidents.mute(incident, now + how_long, now),
         )
 
     def _apply_to_each(
-        self, request: HttpRequest, chosen: QuerySet[Incident], what: str, handle: Callable[[Incident], bool]
+        self,
+        request: HttpRequest,
+        selected: QuerySet[Incident],
+        what: str,
+        handle: Callable[[Incident], bool],
     ) -> None:
-        """Do it to each, note who did, and say how many there were."""
-        done = [incident for incident in chosen if handle(incident)]
+        done = [incident for incident in selected if handle(incident)]
         for incident in done:
             self.log_change(request, incident, what.capitalize())
         level = messages.SUCCESS if done else messages.WARNING
-        rest = len(chosen) - len(done)
-        also = f" {rest} are over or acknowledged already." if rest else ""
-        self.message_user(request, f"{len(done)} of {len(chosen)} incidents {what}.{also}", level)
+        rest = len(selected) - len(done)
+        skipped = f" {rest} already resolved or acknowledged." if rest else ""
+        self.message_user(request, f"{len(done)} of {len(selected)} incidents {what}.{skipped}", level)
 
     def has_handle_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ingestion.handle_incident")
@@ -177,7 +191,7 @@ class NotificationAdmin(ReadOnlyAdmin):
         "channel",
         "event",
         "subject",
-        "progress",
+        "state_label",
         "attempts",
         "sent_at",
         "error",
@@ -185,35 +199,55 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_display_links = ("id", "subject")
     list_filter = ("state", ("channel", admin.AllValuesFieldListFilter), "event", "created_at")
     search_fields = ("=id", "=incident__id", "subject")
-    search_help_text = "A message's or an incident's number, or a part of the subject"
-    readonly_fields = ("message", "about")
+    search_help_text = "Notification or incident number, or part of the subject"
+    when_empty = (
+        "Notifications about incidents appear here once a channel is configured: set ALERT_EMAILS, "
+        "SLACK_WEBHOOK_URL or ALERT_URLS, then try: python manage.py testalert"
+    )
+    readonly_fields = ("message", "incident_link")
     fieldsets = (
-        (None, {"fields": ("subject", "message", "about")}),
+        (None, {"fields": ("subject", "message", "incident_link")}),
         ("Delivery", {"fields": (("channel", "event", "state"), ("attempts", "error"))}),
         ("When", {"fields": (("created_at", "due_at"), ("claimed_at", "sent_at"))}),
     )
 
     @display(description="State", ordering="state", label=NOTIFICATION_COLOURS)
-    def progress(self, message: Notification) -> tuple[str, str]:
-        return message.state, message.get_state_display()
+    def state_label(self, notification: Notification) -> tuple[str, str]:
+        return notification.state, notification.get_state_display()
 
     @display(description="Message")
-    def message(self, message: Notification) -> SafeString:
-        return format_html('<pre class="whitespace-pre-wrap">{}</pre>', plain_text(message.content))
+    def message(self, notification: Notification) -> SafeString:
+        return format_html('<pre class="whitespace-pre-wrap">{}</pre>', plain_text(notification.content))
 
     @display(description="Incident")
-    def about(self, message: Notification) -> SafeString | str:
-        if message.incident_id is None:
-            return "none: a test"
-        url = reverse("admin:ingestion_incident_change", args=[message.incident_id])
-        return format_html('<a class="mm-link" href="{}">Incident {}</a>', url, message.incident_id)
+    def incident_link(self, notification: Notification) -> SafeString | str:
+        if notification.incident_id is None:
+            return "none: a test notification"
+        url = reverse("admin:ingestion_incident_change", args=[notification.incident_id])
+        return format_html('<a class="mm-link" href="{}">Incident {}</a>', url, notification.incident_id)
 
 
 def incident_state(incident: Incident) -> str:
-    """How things stand, in one word."""
+    """resolved, acknowledged, muted or open."""
     if incident.resolved_at is not None:
-        return "over"
+        return "resolved"
     if incident.acknowledged_at is not None:
         return "acknowledged"
     muted = incident.muted_until is not None and incident.muted_until > timezone.now()
     return "muted" if muted else "open"
+
+
+def _description_rows(incident: Incident, text: IncidentText) -> list[tuple[str, str, str]]:
+    """Name, text and link of each row that describes the incident; the link may be empty."""
+    rows = [
+        ("Problem", text.what, ""),
+        ("Since", text.since, ""),
+        ("Impact", text.how_bad, ""),
+        ("What to do", text.what_to_do, ""),
+    ]
+    for name, run in (("Last seen in", incident.run_id), ("Resolved by", incident.resolved_by_run_id)):
+        if run is not None:
+            rows.append((name, f"Run {run}", reverse("run", args=[run])))
+    if incident.link:
+        rows.append(("Details", incident.link, incident.link))
+    return [row for row in rows if row[1]]

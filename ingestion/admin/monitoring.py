@@ -1,4 +1,4 @@
-"""What each run was held against, what a person called the new normal, and what background tasks took."""
+"""Admin of anomaly checks, resets of expected ranges, and the resource use of Celery tasks."""
 
 from django import forms
 from django.contrib import admin, messages
@@ -17,46 +17,52 @@ VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "hi
 
 
 class ReasonForm(ActionForm):
-    """An action, and why somebody does it."""
+    """The admin's action menu with a text field for the reason."""
 
     reason = forms.CharField(
         required=False,
         max_length=500,
-        widget=UnfoldAdminTextInputWidget({"placeholder": "Why", "aria-label": "Why"}),
+        widget=UnfoldAdminTextInputWidget({"placeholder": "Reason", "aria-label": "Reason"}),
     )
 
 
 @admin.register(AnomalyCheck)
 class AnomalyCheckAdmin(ReadOnlyAdmin):
-    list_display = ("run", "measure", "resource", "shown_value", "usual_range", "n", "how")
+    list_display = ("run", "measure", "resource", "value_text", "expected_range", "n", "verdict_label")
     list_filter = ("verdict", ("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("=run__id",)
-    search_help_text = "A run's number"
+    search_help_text = "Run number"
+    when_empty = (
+        "Each finished ingestion run is compared with earlier runs; the first run adds the first checks."
+    )
     list_select_related = ("run",)
     ordering = ("-id",)
-    actions = ("call_it_the_new_normal",)
+    actions = ("reset_expected_range",)
     action_form = ReasonForm
 
     @display(description="Value", ordering="value")
-    def shown_value(self, check: AnomalyCheck) -> str:
+    def value_text(self, check: AnomalyCheck) -> str:
         return f"{check.value:,.6g}"
 
-    @display(description="Usual")
-    def usual_range(self, check: AnomalyCheck) -> str:
+    @display(description="Expected range")
+    def expected_range(self, check: AnomalyCheck) -> str:
         return "" if check.low is None or check.high is None else f"{check.low:,.6g} to {check.high:,.6g}"
 
     @display(description="Verdict", ordering="verdict", label=VERDICT_COLOURS)
-    def how(self, check: AnomalyCheck) -> tuple[str, str]:
+    def verdict_label(self, check: AnomalyCheck) -> tuple[str, str]:
         return check.verdict, check.get_verdict_display()
 
-    @admin.action(description="This is the new normal: learn anew from this run on", permissions=["handle"])
-    def call_it_the_new_normal(self, request: HttpRequest, chosen: "QuerySet[AnomalyCheck]") -> None:
+    @admin.action(
+        description="Reset the expected range: learn it anew from this run on", permissions=["handle"]
+    )
+    def reset_expected_range(self, request: HttpRequest, selected: "QuerySet[AnomalyCheck]") -> None:
         reason, by = request.POST.get("reason", "").strip(), request.user.get_username()
-        for check in chosen.select_related("run"):
+        for check in selected.select_related("run"):
             reset_baseline(check.measure, check.resource, check.run, by, reason, timezone.now())
         self.message_user(
             request,
-            f"{len(chosen)} measures are learnt anew from the chosen runs on; their incidents are over.",
+            f"{len(selected)} expected ranges are learned anew from the selected runs on; "
+            "their incidents are resolved.",
             messages.SUCCESS,
         )
 
@@ -70,6 +76,7 @@ class BaselineResetAdmin(ReadOnlyAdmin):
     list_filter = (("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("by", "reason")
     list_select_related = ("since",)
+    when_empty = "Filled when somebody chooses “Reset the expected range” in the list of anomaly checks."
 
 
 @admin.register(TaskUsage)
@@ -77,7 +84,9 @@ class TaskUsageAdmin(ReadOnlyAdmin):
     list_display = ("task", "started_at", "succeeded", "seconds", "cpu_seconds", "memory")
     list_filter = (("task", admin.AllValuesFieldListFilter), "succeeded", "started_at")
     search_fields = ("=task_id", "task")
+    search_help_text = "Celery task ID, or part of the task's name"
+    when_empty = "Filled by Celery workers: CPU time and peak memory of each longer task."
 
     @display(description="Peak memory", ordering="peak_memory")
-    def memory(self, use: TaskUsage) -> str:
-        return f"{use.peak_memory / 1e6:,.0f} MB"
+    def memory(self, usage: TaskUsage) -> str:
+        return f"{usage.peak_memory / 1e6:,.0f} MB"

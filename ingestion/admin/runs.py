@@ -1,4 +1,4 @@
-"""How each run went, and what was refused. Read-only."""
+"""Admin of ingestion runs and rejections: read-only, with buttons to start a run and to replay rejections."""
 
 import json
 from typing import Any, ClassVar
@@ -43,20 +43,22 @@ class ResourceReportInline(TabularInline):
 
 @admin.register(IngestionRun)
 class IngestionRunAdmin(ReadOnlyAdmin):
-    list_display = ("id", "state", "trigger", "started_at", "took", "received", "new", "changed", "rejected",
-                    "missing", "why")  # fmt: skip
+    list_display = ("id", "state", "trigger", "started_at", "duration", "received", "new", "changed",
+                    "rejected", "missing", "short_error")  # fmt: skip
     list_filter = ("status", "trigger", "dry_run", "started_at")
     search_fields = ("=id", "slot", "error")
-    search_help_text = "A run's number, its slot (daily 2026-11-23) or a part of its error"
+    search_help_text = "Run number, schedule slot (such as daily 2026-11-23) or part of the error"
+    when_empty = "Start the first run with “Run now” above, or with: python manage.py runingest"
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
-    readonly_fields = ("took", "its_page", "refused_rows")
+    readonly_fields = ("duration", "run_page_link", "rejections_link")
     fieldsets = (
-        (None, {"fields": ("status", "summary", "error_kind", "error", "its_page", "refused_rows")}),
-        ("When", {"fields": ("started_at", "finished_at", "took", "trigger", "slot", "dry_run",
+        (None, {"fields": ("status", "summary", "error_kind", "error", "run_page_link", "rejections_link")}),
+        ("When", {"fields": ("started_at", "finished_at", "duration", "trigger", "slot", "dry_run",
                              "accept_reset")}),
         ("Rows", {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
-        ("Cost", {"fields": (("cpu_seconds", "peak_memory"), ("bytes", "rows_per_second"), ("host", "pid"))}),
+        ("Resource use", {"fields": (("cpu_seconds", "peak_memory"), ("bytes", "rows_per_second"),
+                                    ("host", "pid"))}),
     )  # fmt: skip
 
     @display(description="Status", ordering="status", label=STATUS_COLOURS)
@@ -64,44 +66,47 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         return run.status, run.get_status_display()
 
     @display(description="Duration")
-    def took(self, run: IngestionRun) -> str:
+    def duration(self, run: IngestionRun) -> str:
         return f"{((run.finished_at or timezone.now()) - run.started_at).total_seconds():.1f} s"
 
-    @display(description="Why")
-    def why(self, run: IngestionRun) -> str:
+    @display(description="Error")
+    def short_error(self, run: IngestionRun) -> str:
         return run.error[:80] + ("…" if len(run.error) > 80 else "")
 
-    @display(description="How it went")
-    def its_page(self, run: IngestionRun) -> SafeString:
-        text = "Stages, refused rows by reason, what changed, and whether that is usual"
+    @display(description="Details")
+    def run_page_link(self, run: IngestionRun) -> SafeString:
+        text = "Stages, results by resource, rejections, changed fields and anomaly checks"
         return format_html('<a class="mm-link" href="{}">{}</a>', reverse("run", args=[run.pk]), text)
 
-    @display(description="Refused rows")
-    def refused_rows(self, run: IngestionRun) -> SafeString:
+    @display(description="Rejections")
+    def rejections_link(self, run: IngestionRun) -> SafeString:
         url = reverse("admin:ingestion_rejection_changelist")
         return format_html(
-            '<a href="{}?run_id__lte={}&last_run_id__gte={}">{} refused in this run</a>',
+            '<a href="{}?run_id__lte={}&last_run_id__gte={}">{} rows rejected in this run</a>',
             url, run.pk, run.pk, run.rejected,
         )  # fmt: skip
 
     @action(description="Run now", permissions=["run"], icon="play_arrow")
-    @confirm_first("Run now", "The source is read once, as every day: what is new or changed is taken in.")
+    @confirm_first("Run now", "Starts one ingestion run: new and changed rows of the source are imported.")
     def run_now(self, request: HttpRequest) -> HttpResponse:
         start_ingestion()
         messages.info(
-            request, "A run was started. It appears here within a few seconds; reload to follow it."
+            request,
+            "The run has been started. It appears in this list within a few seconds; reload the page.",
         )
         return redirect("admin:ingestion_ingestionrun_changelist")
 
-    @action(description="Replay refused rows", permissions=["run"], icon="replay")
-    @confirm_first("Replay refused rows", "Every refused row is tried again; what passes now is taken in.")
+    @action(description="Replay rejections", permissions=["run"], icon="replay")
+    @confirm_first(
+        "Replay rejections", "Validates every open rejection again and imports the rows that are valid now."
+    )
     def replay_rejections(self, request: HttpRequest) -> HttpResponse:
         try:
-            taken = sum(replay_open_rejections().values())
+            imported = sum(replay_open_rejections().values())
         except AlreadyRunning as busy:
             messages.error(request, str(busy))
         else:
-            messages.success(request, f"{taken} refused rows were taken in.")
+            messages.success(request, f"{imported} rejected rows were imported.")
         return redirect("admin:ingestion_ingestionrun_changelist")
 
     def has_run_permission(self, request: HttpRequest) -> bool:
@@ -114,24 +119,26 @@ class RejectionAdmin(ReadOnlyAdmin):
     list_filter = (ResolutionFilter, "resource")
     search_fields = ("=id", "reason", "field")
     list_select_related = ("run", "last_run")
+    search_help_text = "Rejection number, or part of the reason or field"
+    when_empty = "No row of the source has failed validation yet."
     exclude = ("payload", "fingerprint")
     readonly_fields = ("row", "hidden_row")
 
     def get_fields(self, request: HttpRequest, obj: Rejection | None = None) -> Any:
-        """With the row as it came; a listener's only for those who may see who listeners are."""
+        """Includes the row itself; a listener's row only with the permission for personal data."""
         personal = obj is not None and obj.resource == "users" and not can_see_personal_data(request)
-        unseen = "row" if personal else "hidden_row"
-        return [name for name in super().get_fields(request, obj) if name != unseen]
+        hidden = "row" if personal else "hidden_row"
+        return [name for name in super().get_fields(request, obj) if name != hidden]
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        wanted = {"run_id__lte", "last_run_id__gte"}
-        return lookup in wanted or super().lookup_allowed(lookup, value, request)
+        # Used by the link to the rejections of one run.
+        return lookup in {"run_id__lte", "last_run_id__gte"} or super().lookup_allowed(lookup, value, request)
 
-    @display(description="Row, as the source sent it")
+    @display(description="Row as the source sent it")
     def row(self, rejection: Rejection) -> SafeString:
         text = json.dumps(json.loads(rejection.payload), indent=2)
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
 
-    @display(description="Row, as the source sent it")
+    @display(description="Row as the source sent it")
     def hidden_row(self, rejection: Rejection) -> str:
-        return "Shown to those with the permission to see names, e-mail addresses and genders of listeners."
+        return "Hidden: you need the permission to see names, e-mail addresses and genders of listeners."

@@ -1,1 +1,1 @@
-"""The operations pages: overview, run page, and the admin's index and menu."""
+"""Operations page, run page, and the admin's index page and menu."""

@@ -1,4 +1,4 @@
-"""The six cards of the operations page: ends of runs, time, volume, errors, latency, cost."""
+"""The six metric cards of the operations page: status, duration, volume, resource use, errors, latency."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
 
 
 class CardFact(NamedTuple):
-    """A number beside the charts, with the page of the rows behind it."""
+    """A number of the newest run with a link to the rows behind it."""
 
     text: str
     url: str
@@ -39,15 +39,17 @@ class CardFact(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricCard:
-    """One of the user's six metrics.
+    """A card with its charts.
 
     Attributes:
-        formula: how its numbers come about.
-        basis: window, sample size and last update.
+        caption: one sentence on what the card shows.
+        formula: how its numbers are computed.
+        basis: window, number of runs and time of the newest one.
     """
 
     key: str
     title: str
+    caption: str
     panels: list[ChartPanel]
     facts: list[CardFact]
     formula: str
@@ -56,12 +58,13 @@ class MetricCard:
 
 
 class CardSpec(NamedTuple):
-    """What a card of measured values shows: its panels' titles with their lines."""
+    """Definition of a card: its panels' titles with their lines; `table_only` lines are not drawn."""
 
     key: str
     title: str
+    caption: str
     panels: tuple[tuple[str, tuple[ChartLine, ...]], ...]
-    table_only: tuple[ChartLine, ...] = ()  # only in the table
+    table_only: tuple[ChartLine, ...] = ()
 
     @property
     def lines(self) -> list[ChartLine]:
@@ -69,105 +72,109 @@ class CardSpec(NamedTuple):
 
 
 CARD_SPECS: Final = (
-    CardSpec("duration", "Duration", (("Whole run", (ChartLine("Duration", "duration"),)),)),
     CardSpec(
-        "volume", "Data volume",
+        "duration", "Duration", "Time from the start to the end of each run that updated the catalogue.",
+        (("Whole run", (ChartLine("Duration", "duration"),)),),
+    ),
+    CardSpec(
+        "volume", "Data volume", "Rows that the source sent in each run.",
         tuple((f"{RESOURCE_NAMES[name]} read", (ChartLine(f"{RESOURCE_NAMES[name]} read", "received", name),))
               for name, _ in RESOURCES),
         tuple(ChartLine(f"New {RESOURCE_NAMES[name].lower()}", "new", name) for name, _ in RESOURCES),
     ),
     CardSpec(
-        "cost", "Resource use",
+        "cost", "Resource use", "CPU time, memory and network traffic of each run.",
         (("CPU time", (ChartLine("CPU time", "cpu_seconds"),)),
          ("Peak memory", (ChartLine("Peak memory", "peak_memory"),)),
          ("Bytes received", (ChartLine("Bytes received", "bytes"),))),
     ),
     CardSpec(
-        "errors", "Errors",
-        (("Refused rows", (ChartLine("Refused rows", "rejected_share"),)),
-         ("Failed attempts", (ChartLine("Failed attempts", "error_share"),))),
+        "errors", "Errors", "Share of rows that failed validation, and share of requests that failed.",
+        (("Rejected rows", (ChartLine("Rejected rows", "rejected_share"),)),
+         ("Failed requests", (ChartLine("Failed requests", "error_share"),))),
     ),
     CardSpec(
         "latency", "Data latency",
-        (("95 % of rows faster than (dashed: 50 %)", (ChartLine("95th percentile", "latency_p95"),
-                                       ChartLine("Median", "latency_p50"))),),
+        "Time from a row's last change at the source until it is in the catalogue.",
+        (("95th percentile (dashed: median)", (ChartLine("95th percentile", "latency_p95"),
+                                               ChartLine("Median", "latency_p50"))),),
         (ChartLine("Longest", "latency_max"),),
     ),
 )  # fmt: skip
 
 
-def build_cards(past: RunWindow, now: datetime) -> list[MetricCard]:
-    """All six, over the window that was asked for."""
-    window = f"Last {past.days} days" + (
-        f", newest {MAX_CHART_RUNS}" if len(past.runs) == MAX_CHART_RUNS else ""
+def build_cards(window: RunWindow, now: datetime) -> list[MetricCard]:
+    """All six cards over the window, the status first."""
+    window_text = f"Last {window.days} days" + (
+        f", newest {MAX_CHART_RUNS}" if len(window.runs) == MAX_CHART_RUNS else ""
     )
-    facts = {"volume": _volume_facts(past), "errors": _error_facts(past)}
+    facts = {"volume": _volume_facts(window), "errors": _error_facts(window)}
     return [
-        _status_card(past, window, now),
-        *(_metric_card(plan, past, window, facts.get(plan.key, []), now) for plan in CARD_SPECS),
+        _status_card(window, window_text, now),
+        *(_metric_card(spec, window, window_text, facts.get(spec.key, []), now) for spec in CARD_SPECS),
     ]
 
 
 def _metric_card(
-    plan: CardSpec, past: RunWindow, window: str, facts: list[CardFact], now: datetime
+    spec: CardSpec, window: RunWindow, window_text: str, facts: list[CardFact], now: datetime
 ) -> MetricCard:
-    # Failed attempts are those of failed runs too; volumes and times only compare where all was read.
-    runs: Sequence[RunMetrics] = past.runs if plan.key == "errors" else past.applied
-    measures = list(dict.fromkeys(line.measure for line in plan.lines))
+    # Failed runs have failed requests too; volumes and durations are comparable only among complete runs.
+    runs: Sequence[RunMetrics] = window.runs if spec.key == "errors" else window.applied
+    measures = list(dict.fromkeys(line.measure for line in spec.lines))
     panels = [
-        build_panel(f"{plan.key}-{n}", title, lines, runs, past.checks)
-        for n, (title, lines) in enumerate(plan.panels)
+        build_panel(f"{spec.key}-{n}", title, lines, runs, window.checks)
+        for n, (title, lines) in enumerate(spec.panels)
     ]
     return MetricCard(
-        plan.key, plan.title, panels, facts, describe_formulas(measures), describe_basis(runs, window, now),
-        build_table(plan.lines, runs),
+        spec.key, spec.title, spec.caption, panels, facts, describe_formulas(measures),
+        describe_basis(runs, window_text, now), build_table(spec.lines, runs),
     )  # fmt: skip
 
 
-def _status_card(past: RunWindow, window: str, now: datetime) -> MetricCard:
-    url = runs_url(past.since)
-    kinds = Counter(run.error_kind for run in past.with_errors)
+def _status_card(window: RunWindow, window_text: str, now: datetime) -> MetricCard:
+    url = runs_url(window.since)
+    kinds = Counter(run.error_kind for run in window.with_errors)
     facts = [
-        CardFact(f"{kind.replace('_', ' ')} ({format_number(n)})", runs_url(past.since, error_kind=kind))
+        CardFact(f"{kind.replace('_', ' ')} ({format_number(n)})", runs_url(window.since, error_kind=kind))
         for kind, n in kinds.most_common(4)
     ]
-    formula = "Runs that succeeded of all runs that ended; dry runs and imports do not count"
+    formula = "Succeeded runs / finished runs; dry runs and imports of a legacy database are left out"
     return MetricCard(
         "status",
         "Status",
-        [build_status_panel(past.runs, url)],
+        "How each run ended: green succeeded, amber partial, red failed.",
+        [build_status_panel(window.runs, url)],
         facts,
         formula,
-        describe_basis(past.runs, window, now),
-        build_status_table(past.runs),
+        describe_basis(window.runs, window_text, now),
+        build_status_table(window.runs),
     )
 
 
-def _volume_facts(past: RunWindow) -> list[CardFact]:
-    last = past.applied[-1] if past.applied else None
+def _volume_facts(window: RunWindow) -> list[CardFact]:
+    last = window.applied[-1] if window.applied else None
     if last is None:
         return []
     url = f"{reverse('run', args=[last.run])}#resources"
-    found = (("new", "new"), ("changed", "changed"), ("missing", "missing"))
     return [
-        CardFact(f"{format_number(last.values.get((name, WHOLE_RUN), 0))} {word}", url)
-        for name, word in found
+        CardFact(f"{format_number(last.values.get((name, WHOLE_RUN), 0))} {name} rows in run {last.run}", url)
+        for name in ("new", "changed", "missing")
     ]
 
 
-def _error_facts(past: RunWindow) -> list[CardFact]:
-    last = past.runs[-1] if past.runs else None
+def _error_facts(window: RunWindow) -> list[CardFact]:
+    last = window.runs[-1] if window.runs else None
     if last is None:
         return []
-    refused = int(last.values.get(("rejected", WHOLE_RUN), 0))
-    url = f"{reverse('run', args=[last.run])}#refused"
+    rejected = int(last.values.get(("rejected", WHOLE_RUN), 0))
+    url = f"{reverse('run', args=[last.run])}#rejections"
     return [
-        CardFact(f"{format_count(refused, 'row')} refused in run {last.run}", url),
-        CardFact("attempts by kind of error", f"{reverse('run', args=[last.run])}#resources"),
+        CardFact(f"{format_count(rejected, 'row')} rejected in run {last.run}", url),
+        CardFact("failed requests by kind of error", f"{reverse('run', args=[last.run])}#resources"),
     ]
 
 
 def runs_url(since: datetime, **filters: str) -> str:
-    """The list of the runs since then."""
+    """The admin's list of the runs since then."""
     day = timezone.localdate(since).isoformat()
     return f"{reverse(RUNS_CHANGELIST)}?{urlencode({'started_at__gte': day, **filters})}"

@@ -1,4 +1,4 @@
-"""Charts of measures over runs: what is drawn, how it is counted, and the same as a table."""
+"""Charts of run metrics: data for Chart.js, a text description, and the same numbers as a table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from ingestion.models import AnomalyCheck
 from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.formatting import (
     NOT_MEASURED,
@@ -26,51 +25,45 @@ from moovitamix.dashboard.queries import AnomalyCheckRow, ChecksByMeasure
 RESOURCE_NAMES: Final = {
     "songs": "Songs",
     "users": "Listeners",
-    "listening_history": "Sessions",
+    "listening_history": "Listening sessions",
     WHOLE_RUN: "Whole run",
 }
-# Where a chart starts at nothing, a small part of a large number looks like what it is.
+# Axes of these units start at zero, so that small changes do not look large.
 ZERO_BASED_UNITS: Final = {"share", "seconds"}
-VERDICT_LABELS: Final = {
-    AnomalyCheck.Verdict.LEARNING: "still learning what is usual",
-    AnomalyCheck.Verdict.USUAL: "usual",
-    AnomalyCheck.Verdict.LOW: "lower than usual",
-    AnomalyCheck.Verdict.HIGH: "higher than usual",
-}
 
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One line of a chart: a measure of the run as a whole or of one resource."""
+    """One line of a chart: a metric of the whole run or of one resource."""
 
     name: str
     measure: str
     resource: str = WHOLE_RUN
 
-    def value_of(self, account: RunMetrics) -> float | None:
-        return account.values.get((self.measure, self.resource))
+    def value_of(self, run: RunMetrics) -> float | None:
+        return run.values.get((self.measure, self.resource))
 
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """A number with its chart.
+    """The newest value of a metric with its chart.
 
     Attributes:
-        shown: the newest value, and `url` the page of the rows behind it.
-        usual: its band in words; empty where there is none.
-        verdict: usual, low, high or learning; empty where nobody judged it.
-        chart: what the page's script draws.
-        said: the chart in a sentence, for those who do not see it.
+        value: the newest value with its unit; `url` leads to its run.
+        expected_range: empty if the metric was not checked.
+        verdict: of the anomaly check: usual, low, high or learning; empty if the metric was not checked.
+        chart: the data that operations.js draws.
+        description: the chart in one sentence, for screen readers.
     """
 
     key: str
     title: str
-    shown: str
+    value: str
     url: str
-    usual: str
+    expected_range: str
     verdict: str
     chart: dict[str, Any]
-    said: str
+    description: str
 
 
 class ChartTableRow(NamedTuple):
@@ -78,100 +71,101 @@ class ChartTableRow(NamedTuple):
 
     run: int
     url: str
-    at: str
+    started_at: str
     cells: list[str]
 
 
 class ChartTable(NamedTuple):
-    """A chart for readers; newest run first."""
+    """The numbers of a chart, newest run first."""
 
     headings: list[str]
     rows: list[ChartTableRow]
 
     @property
     def body(self) -> SafeString:
-        """The rows as HTML: Django's templates take fifteen times as long, and a page has a thousand rows."""
+        """The rows as HTML; a template would take fifteen times as long for the page's thousand rows."""
         return SafeString("".join(map(_row_html, self.rows)))
 
 
 def build_panel(
-    key: str, title: str, lines: Sequence[ChartLine], runs: Sequence[RunMetrics], bands: ChecksByMeasure
+    key: str, title: str, lines: Sequence[ChartLine], runs: Sequence[RunMetrics], checks: ChecksByMeasure
 ) -> ChartPanel:
-    """A chart of one measure, or of two in the same unit, over the runs that measured the first.
+    """A chart of one metric, or of several with the same unit, over the runs that measured the first one.
 
-    The band is the first line's; the number shown is the first line's in the newest run.
+    The value and the expected range are those of the first line.
     """
     first = lines[0]
-    measured = [account for account in runs if first.value_of(account) is not None]
+    measured = [run for run in runs if first.value_of(run) is not None]
     unit = METRICS[first.measure].unit
     last = measured[-1] if measured else None
-    check = bands.get((last.run, first.measure, first.resource)) if last else None
+    check = checks.get((last.run, first.measure, first.resource)) if last else None
     return ChartPanel(
         key,
         title,
-        shown=format_measure(first.value_of(last), unit) if last else NOT_MEASURED,
+        value=format_measure(first.value_of(last), unit) if last else NOT_MEASURED,
         url=run_url(last.run) if last else "",
-        usual=describe_expected_range(check, unit),
+        expected_range=describe_expected_range(check, unit),
         verdict=check.verdict if check else "",
-        chart=_chart_data(lines, measured, bands, unit),
-        said=_describe_chart(
-            title, [one for account in measured if (one := first.value_of(account)) is not None], unit
+        chart=_chart_data(lines, measured, checks, unit),
+        description=_describe_chart(
+            title, [value for run in measured if (value := first.value_of(run)) is not None], unit
         ),
     )
 
 
 def build_table(lines: Sequence[ChartLine], runs: Sequence[RunMetrics]) -> ChartTable:
-    """The same numbers to be read, newest run first."""
     units = [METRICS[line.measure].unit for line in lines]
     cells = (
-        [format_measure(line.value_of(account), unit) for line, unit in zip(lines, units, strict=True)]
-        for account in reversed(runs)
+        [format_measure(line.value_of(run), unit) for line, unit in zip(lines, units, strict=True)]
+        for run in reversed(runs)
     )
     return _chart_table([line.name for line in lines], runs, cells)
 
 
 def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
-    """How each run ended, one bar a run."""
-    good = sum(account.status == "succeeded" for account in runs)
-    chart = _run_axis(runs) | {"kind": "status", "statuses": [account.status for account in runs]}
-    said = f"{good} of {format_count(len(runs), 'run')} succeeded."
-    shown = f"{format_number(good)} of {format_number(len(runs))}" if runs else NOT_MEASURED
-    return ChartPanel("status", "Runs that succeeded", shown, url, _other_outcomes(runs), "", chart, said)
+    """One bar per run, coloured by its status."""
+    succeeded = sum(run.status == "succeeded" for run in runs)
+    chart = _run_axis(runs) | {"kind": "status", "statuses": [run.status for run in runs]}
+    description = f"{succeeded} of {format_count(len(runs), 'run')} succeeded."
+    value = f"{format_number(succeeded)} of {format_number(len(runs))}" if runs else NOT_MEASURED
+    return ChartPanel(
+        "status", "Succeeded runs", value, url, _other_outcomes(runs), "", chart, description
+    )  # fmt: skip
 
 
 def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
-    return _chart_table(["Status"], runs, ([account.status] for account in reversed(runs)))
+    return _chart_table(["Status"], runs, ([run.status] for run in reversed(runs)))
 
 
 def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
-    """A band in words."""
+    """The expected range as text; empty without a check."""
     if check is None:
         return ""
     if check.low is None or check.high is None:
-        return f"learning, {format_count(check.n, 'run')} so far"
-    return f"usual: {format_measure(check.low, unit)} to {format_measure(check.high, unit)}"
+        return f"learning the expected range: {format_count(check.n, 'run')} so far"
+    return f"expected: {format_measure(check.low, unit)} to {format_measure(check.high, unit)}"
 
 
 def describe_formulas(measures: Sequence[str]) -> str:
-    """How each measure comes about, for a person who looks at its chart."""
-    told = [one for name, one in METRICS.items() if name in measures]
-    return capitalize_first("; ".join(f"{one.label}: {one.formula}" for one in told))
+    """How each of these metrics is computed."""
+    metrics = [metric for name, metric in METRICS.items() if name in measures]
+    return capitalize_first("; ".join(f"{metric.label}: {metric.formula}" for metric in metrics))
 
 
 def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
-    """Over which window a chart is, how many runs it rests on, and when it was last added to."""
+    """A chart's window, its number of runs, and the time of the newest one."""
     if not runs:
-        return f"{window}, no run yet"
+        return f"{window}, no runs yet"
     last = runs[-1]
     count = format_count(len(runs), "run")
-    return f"{window}, {count}, last one {format_clock(last.started_at, now)} (run {last.run})"
+    return f"{window}, {count}, newest {format_clock(last.started_at, now)} (run {last.run})"
 
 
 def _row_html(row: ChartTableRow) -> str:
     cells = "".join(f'<td class="mm-number">{escape(cell)}</td>' for cell in row.cells)
     return (
         f'<tr><th scope="row"><a class="mm-link" href="{row.url}">{row.run}</a></th>'
-        f'<td class="mm-nowrap">{row.at}</td>{cells}</tr>'
+        f'<td class="mm-nowrap">{row.started_at}</td>{cells}</tr>'
     )
 
 
@@ -182,58 +176,56 @@ def run_url(run: int) -> str:
 
 @lru_cache(maxsize=1)
 def _run_path() -> tuple[str, str]:
-    """What stands around a run's number: one address is made, not one for each of a page's thousand rows."""
+    """The run page's path before and after the number: reverse() once, not for each of a thousand rows."""
     before, after = reverse("run", args=[0]).split("0")
     return before, after
 
 
 def _chart_data(
-    lines: Sequence[ChartLine], runs: Sequence[RunMetrics], bands: ChecksByMeasure, unit: str
+    lines: Sequence[ChartLine], runs: Sequence[RunMetrics], checks: ChecksByMeasure, unit: str
 ) -> dict[str, Any]:
     first = lines[0]
-    checks = [bands.get((account.run, first.measure, first.resource)) for account in runs]
+    line_checks = [checks.get((run.run, first.measure, first.resource)) for run in runs]
     chart = _run_axis(runs) | {
         "kind": "line",
         "unit": unit,
         "zero": unit in ZERO_BASED_UNITS,
-        "lines": [
-            {"name": line.name, "values": [line.value_of(account) for account in runs]} for line in lines
-        ],
+        "lines": [{"name": line.name, "values": [line.value_of(run) for run in runs]} for line in lines],
     }
-    if any(check is not None and check.low is not None for check in checks):
-        chart["low"] = [check.low if check else None for check in checks]
-        chart["high"] = [check.high if check else None for check in checks]
+    if any(check is not None and check.low is not None for check in line_checks):
+        chart["low"] = [check.low if check else None for check in line_checks]
+        chart["high"] = [check.high if check else None for check in line_checks]
     return chart
 
 
 def _run_axis(runs: Sequence[RunMetrics]) -> dict[str, Any]:
     return {
-        "labels": format_datetimes(account.started_at for account in runs),
-        "runs": [account.run for account in runs],
+        "labels": format_datetimes(run.started_at for run in runs),
+        "runs": [run.run for run in runs],
         "urls": run_url(0),
     }
 
 
 def _describe_chart(title: str, values: Sequence[float], unit: str) -> str:
     if not values:
-        return f"{title}: no run has measured it yet."
+        return f"{title}: not measured yet."
     low, high, last = (format_measure(value, unit) for value in (min(values), max(values), values[-1]))
     return f"{title} over {format_count(len(values), 'run')}: from {low} to {high}, last {last}."
 
 
 def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterable[list[str]]) -> ChartTable:
-    began = format_datetimes(account.started_at for account in reversed(runs))
+    started = format_datetimes(run.started_at for run in reversed(runs))
     rows = [
-        ChartTableRow(account.run, run_url(account.run), at, row)
-        for account, at, row in zip(reversed(runs), began, cells, strict=True)
+        ChartTableRow(run.run, run_url(run.run), started_at, row)
+        for run, started_at, row in zip(reversed(runs), started, cells, strict=True)
     ]
     return ChartTable(headings, rows)
 
 
 def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
-    """How many ended otherwise, worst first."""
+    """Numbers of runs that did not succeed, worst status first."""
     counted = [
-        (status, sum(account.status == status for account in runs))
+        (status, sum(run.status == status for run in runs))
         for status in ("failed", "refused", "abandoned", "partial")
     ]
     return ", ".join(f"{n} {status}" for status, n in counted if n)

@@ -1,6 +1,6 @@
-"""Numbers, spans and moments as the pages of operations write them.
+"""Number, duration and time formats of the operations pages.
 
-In English whatever LANGUAGE_CODE says: only alerts are translated, and half a page in French would be worse.
+Always English, whatever LANGUAGE_CODE is: only alerts are translated.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 
 from django.utils import timezone
 
-# From so many of a unit on, the next larger one is easier to grasp: 90 s is 1.5 min, 89 s are seconds.
+# Name, seconds, and the count from which the next larger unit is used: 89 s, but 1.5 min.
 DURATION_UNITS: Final = (
     ("s", 1.0, 90.0),
     ("min", 60.0, 90.0),
@@ -24,7 +24,7 @@ NOT_MEASURED: Final = "not measured"
 
 
 def format_measure(value: float | None, unit: str) -> str:
-    """A measured value in its unit: rows, seconds, bytes, share (0 to 1) or any other word."""
+    """A measured value with its unit; `unit` is seconds, bytes, share (0 to 1), rows/s or a noun."""
     if value is None:
         return NOT_MEASURED
     if unit == "seconds":
@@ -37,13 +37,13 @@ def format_measure(value: float | None, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Thousands apart, and no more digits than say something: 1 012, 12.5."""
+    """With thousands separated and at most one decimal: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
     return text.replace(",", THIN_SPACE)
 
 
 def format_percent(share: float) -> str:
-    """0.125 is 12.5 %; what is not nothing is never shown as 0 %."""
+    """0.125 is 12.5 %; a share above zero never reads 0 %."""
     if 0 < share < 0.001:
         return f"< 0.1{THIN_SPACE}%"
     text = f"{100 * share:.1f}".removesuffix(".0")
@@ -51,7 +51,7 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes in steps of 1 000, as disks and networks are sold."""
+    """Bytes in powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """How old or how far away something is, in words: 1 second, 4 minutes, 6 hours."""
+    """A whole number of seconds, minutes, hours or days in words: 1 second, 4 minutes, 6 hours."""
     unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
     return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
@@ -85,14 +85,14 @@ def format_time_until(moment: datetime, now: datetime) -> str:
 
 
 def format_clock(moment: datetime, now: datetime) -> str:
-    """The time alone where it was today, else with its day; in TIME_ZONE."""
+    """The time, with the date unless it is today's; in TIME_ZONE."""
     local = timezone.localtime(moment)
     is_today = local.date() == timezone.localtime(now).date()
     return f"{local:%H:%M}" if is_today else f"{local:%Y-%m-%d %H:%M}"
 
 
 def format_datetime(moment: datetime) -> str:
-    """Day and time in TIME_ZONE."""
+    """Date and time in TIME_ZONE."""
     return _format_datetime(moment, timezone.get_current_timezone())
 
 
@@ -103,7 +103,7 @@ def format_datetimes(moments: Iterable[datetime]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _format_datetime(moment: datetime, zone: tzinfo) -> str:
-    """Remembered: the page of a run writes the same sixty moments three thousand times."""
+    # Cached: a run page formats the same sixty times about three thousand times.
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
@@ -113,7 +113,7 @@ def format_count(n: int, noun: str) -> str:
 
 
 def format_interval(seconds: float) -> str:
-    """How often something repeats: every minute, every 15 minutes, every 90 seconds."""
+    """A repetition: every minute, every 15 minutes, every 90 seconds."""
     for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)
@@ -122,7 +122,6 @@ def format_interval(seconds: float) -> str:
 
 
 def capitalize_first(text: str) -> str:
-    """With a capital at its beginning."""
     return text[:1].upper() + text[1:]
 
 

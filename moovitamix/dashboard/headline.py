@@ -1,4 +1,4 @@
-"""The one sentence that says whether all is well."""
+"""Headline of the operations page: one sentence on the state of ingestion and data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +18,18 @@ from moovitamix.dashboard.formatting import (
 from moovitamix.dashboard.queries import IncidentSummary, RunWindow, ServiceHeartbeat
 
 OUTCOME_PHRASES: Final = {
+    "running": "is in progress",
     "succeeded": "succeeded",
-    "partial": "took in only part of the data",
-    "failed": "failed; the catalogue is as it was",
-    "refused": "was refused: the source looks like another catalogue",
-    "abandoned": "died half-way; the next one goes on from there",
+    "partial": "imported only part of the data",
+    "failed": "failed; the catalogue is unchanged",
+    "refused": "was refused: the source looks like a different catalogue",
+    "abandoned": "stopped before it finished; the next run continues from there",
 }
 
 
 @dataclass(frozen=True)
 class StatusHeadline:
-    """Attributes: tone: well, warning, critical or empty."""
+    """A title and details; `tone` is well, warning, critical or empty (no run yet)."""
 
     tone: str
     title: str
@@ -36,7 +37,7 @@ class StatusHeadline:
 
 
 def build_headline(
-    past: RunWindow,
+    window: RunWindow,
     incidents: Sequence[IncidentSummary],
     heartbeats: Sequence[ServiceHeartbeat],
     next_due: datetime | None,
@@ -44,55 +45,58 @@ def build_headline(
     *,
     max_data_age: timedelta,
 ) -> StatusHeadline:
-    """How things stand; incidents decide, and what nobody has looked at yet is told all the same.
+    """The most severe open incident, or else a problem that has no incident yet, or else that all is well.
 
     Args:
-        oldest: data of this age is stale.
+        max_data_age: older data is stale.
     """
-    last, data = past.last_finished, past.last_applied
+    last, data = window.last_finished, window.last_applied
     state = _state_sentence(last, data, next_due, now)
-    told = capitalize_first(state)
+    detail = capitalize_first(state)
     critical = [one for one in incidents if one.incident.severity == Incident.Severity.CRITICAL]
     if critical:
-        return StatusHeadline("critical", _incident_title(critical, incidents), told)
+        return StatusHeadline("critical", _incident_title(critical, incidents), detail)
     if last is None:
-        return StatusHeadline("empty", "Nothing was read yet", told)
+        return StatusHeadline("empty", "No data has been imported yet", detail)
     if last.status not in APPLIED_STATUSES:
-        return StatusHeadline("critical", f"Run {last.pk} {OUTCOME_PHRASES[last.status]}", told)
+        return StatusHeadline("critical", f"Run {last.pk} {OUTCOME_PHRASES[last.status]}", detail)
     warning = (
         _incident_title(incidents, incidents)
         if incidents
         else _unreported_problem(last, data, heartbeats, now - max_data_age)
     )
     return (
-        StatusHeadline("warning", warning, told)
+        StatusHeadline("warning", warning, detail)
         if warning
         else StatusHeadline("well", f"All is well: {state}")
     )
 
 
 def _unreported_problem(
-    last: IngestionRun, data: RunMetrics | None, signs: Sequence[ServiceHeartbeat], oldest: datetime
+    last: IngestionRun,
+    data: RunMetrics | None,
+    heartbeats: Sequence[ServiceHeartbeat],
+    stale_before: datetime,
 ) -> str:
-    """What is not as it should be though no incident says so; empty: nothing."""
-    silent = next((sign for sign in signs if sign.part == Heartbeat.Part.WATCHDOG and sign.is_silent), None)
+    """A problem for which no incident is open yet; empty if there is none."""
+    silent = next((one for one in heartbeats if one.part == Heartbeat.Part.WATCHDOG and one.is_silent), None)
     if silent is not None:
-        # Of all parts the only one whose silence opens no incident.
-        return f"Nobody watches: the watchdog was last seen {silent.seen}"
-    if data is None or _data_end(data) < oldest:
-        return "The data is old, and no run has renewed it"
+        # The watchdog opens the incidents of all other parts, and nobody opens its own.
+        return f"The watchdog is not running: its last heartbeat was {silent.last_seen}"
+    if data is None or _data_end(data) < stale_before:
+        return "The data is stale: no recent run has updated it"
     return f"Run {last.pk} {OUTCOME_PHRASES['partial']}" if last.status == IngestionRun.Status.PARTIAL else ""
 
 
-def _incident_title(first: Sequence[IncidentSummary], troubles: Sequence[IncidentSummary]) -> str:
-    more = len(troubles) - 1
-    return first[0].subject + (f", and {format_count(more, 'more incident')}" if more else "")
+def _incident_title(most_severe: Sequence[IncidentSummary], incidents: Sequence[IncidentSummary]) -> str:
+    more = len(incidents) - 1
+    return most_severe[0].subject + (f", and {format_count(more, 'more incident')}" if more else "")
 
 
 def _state_sentence(
     last: IngestionRun | None, data: RunMetrics | None, next_due: datetime | None, now: datetime
 ) -> str:
-    """The last run, the age of the data and the next run: "last run 02:00, 1 012 songs read, ..."."""
+    """Last run, age of the data and next run: "last run 02:00, 1 012 songs read, ..."."""
     parts = []
     if last is not None:
         parts.append(f"last run {format_clock(last.started_at, now)}{_read_summary(last, data)}")

@@ -1,4 +1,4 @@
-"""The front page, the state of the data and of the service: what joins both rooms."""
+"""The admin's sidebar menu and the context of its index page."""
 
 from typing import Any
 
@@ -10,22 +10,15 @@ from django.utils.safestring import SafeString
 
 from ingestion.models import IngestionRun
 from ingestion.schedules import next_due
+from moovitamix.dashboard.headline import OUTCOME_PHRASES
 
-RUN_HEADLINES = {
-    "running": "Run {pk} is at work",
-    "succeeded": "The last run succeeded",
-    "partial": "The last run is partial: look at why",
-    "failed": "The last run failed: the catalogue is as it was",
-    "refused": "The last run was refused: the source looks like another catalogue",
-    "abandoned": "The last run died half-way; the next one goes on from there",
-}
-NO_RUN_HINT = "Start a run with “Run now” on the page of the runs, or with: python manage.py runingest"
+NO_RUN_HINT = "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
 SIDEBAR_SECTIONS = {
     "Ingestion": [
         ("Operations", "monitoring", "home"),
         ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
-        ("Runs", "history", "admin:ingestion_ingestionrun_changelist"),
-        ("Refused rows", "report", "admin:ingestion_rejection_changelist"),
+        ("Ingestion runs", "history", "admin:ingestion_ingestionrun_changelist"),
+        ("Rejections", "report", "admin:ingestion_rejection_changelist"),
     ],
     "Catalogue": [
         ("Songs", "music_note", "admin:ingestion_song_changelist"),
@@ -35,37 +28,37 @@ SIDEBAR_SECTIONS = {
     "Recommendations": [
         ("Models", "monitoring", "models"),
         ("Try a listener", "graphic_eq", "listen"),
-        ("Versions", "model_training", "admin:recommender_modelversion_changelist"),
-        ("Trainings", "exercise", "admin:recommender_trainingrun_changelist"),
-        ("Ledger", "trophy", "admin:recommender_promotion_changelist"),
-        ("Tests", "science", "admin:recommender_experiment_changelist"),
-        ("Drift", "trending_up", "admin:recommender_driftreport_changelist"),
+        ("Model versions", "model_training", "admin:recommender_modelversion_changelist"),
+        ("Training runs", "exercise", "admin:recommender_trainingrun_changelist"),
+        ("Promotions", "trophy", "admin:recommender_promotion_changelist"),
+        ("Experiments", "science", "admin:recommender_experiment_changelist"),
+        ("Drift reports", "trending_up", "admin:recommender_driftreport_changelist"),
         ("Served lists", "queue_music", "admin:recommender_servedlist_changelist"),
         ("Feedback", "thumb_up", "admin:recommender_feedback_changelist"),
     ],
-    "Operation": [
-        ("Messages sent", "send", "admin:ingestion_notification_changelist"),
-        ("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
+    "System": [
+        ("Notifications", "send", "admin:ingestion_notification_changelist"),
+        ("Scheduled tasks", "schedule", "admin:django_celery_beat_periodictask_changelist"),
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),
         ("API documentation", "api", "api-docs"),
-        ("People", "manage_accounts", "admin:auth_user_changelist"),
+        ("User accounts", "manage_accounts", "admin:auth_user_changelist"),
     ],
 }
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the admin's first page shows: the last run, its volumes, the runs before it."""
+    """Adds the last run, its reports, the runs before it and the next due time to the admin's index page."""
     runs = list(IngestionRun.objects.all()[:8])
     last = runs[0] if runs else None
     context.update(
         last_run=last,
-        headline=RUN_HEADLINES[last.status].format(pk=last.pk) if last else "Nothing was read yet",
+        headline=f"Run {last.pk} {OUTCOME_PHRASES[last.status]}" if last else "No data has been imported yet",
         detail=_run_detail(last) if last else NO_RUN_HINT,
         reports=list(last.reports.all()) if last else [],
         next_due=next_due(timezone.now()),
         runs={
-            "headers": ["Run", "Status", "Started (UTC)", "Rows", "New", "Changed", "Rejected"],
+            "headers": ["Run", "Status", "Started (UTC)", "Rows read", "New", "Changed", "Rejected"],
             "rows": [_run_row(run) for run in runs],
         },
     )
@@ -73,7 +66,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
 
 
 def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: what a person looks for, by their words."""
+    """The sidebar's sections with their entries."""
     return [
         {
             "title": title,
@@ -87,7 +80,7 @@ def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
 def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse_lazy(page)}
     if page == "home":
-        # Every path holds "/", and so this entry would always look chosen.
+        # Unfold marks an entry active if the path contains its link, and every path contains "/".
         entry["active"] = request.path == "/" or request.path.startswith("/runs/")
     return entry
 

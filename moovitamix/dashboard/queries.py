@@ -1,4 +1,4 @@
-"""What the operations page is made of, in few queries: no table that grows with the data is counted."""
+"""Queries of the operations page; none counts a table that grows with the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ from moovitamix.dashboard.formatting import (
 WINDOW_CHOICES: Final = (7, 30, 90)  # days
 DEFAULT_WINDOW: Final = 30
 MAX_LISTED_RUNS: Final = 8
-# As many points as a chart of this size can tell apart; hourly runs of 90 days would be 2 160.
+# More points cannot be told apart at the charts' size; hourly runs of 90 days would be 2 160.
 MAX_CHART_RUNS: Final = 200
 MAX_LISTED_INCIDENTS: Final = 10
 FINISHED_STATUSES: Final = [
     status for status in IngestionRun.Status.values if status != IngestionRun.Status.RUNNING
 ]
-# Each does a round a minute or more often; five missed ones are no delay.
+# Every part sends a heartbeat at least once a minute.
 HEARTBEAT_TIMEOUT: Final = timedelta(minutes=5)
 HALF_A_DAY: Final = timedelta(hours=12)
 
@@ -39,7 +39,7 @@ CHECK_COLUMNS: Final = ("pk", "run", "measure", "resource", "value", "median", "
 
 
 class AnomalyCheckRow(NamedTuple):
-    """One measure of one run: `BandCheck` without the cost of thousands of model objects."""
+    """An `AnomalyCheck` as a tuple: a page reads thousands of them."""
 
     pk: int
     run: int
@@ -58,14 +58,13 @@ ChecksByMeasure = dict[tuple[int, str, str], AnomalyCheckRow]
 
 @dataclass
 class RunWindow:
-    """The runs that the page looks back at.
+    """The runs of the last `days` days.
 
     Attributes:
-        days: how far.
-        runs: finished ones, oldest first, whatever became of them; at most `MOST_RUNS`.
-        newest: the last runs as rows, newest first, running or not.
-        troubled: those of the window that ended with an error, newest first.
-        bands: what was usual, by run, measure and resource.
+        runs: finished runs with any status, oldest first, at most `MAX_CHART_RUNS`.
+        newest: the newest runs, also running and dry ones, newest first, at most `MAX_LISTED_RUNS`.
+        with_errors: runs of the window that ended with an error, newest first.
+        checks: anomaly checks by run, metric and resource.
     """
 
     days: int
@@ -77,17 +76,17 @@ class RunWindow:
 
     @property
     def applied(self) -> list[RunMetrics]:
-        """Those that changed the catalogue: only they have volumes and times that compare."""
+        """The runs that updated the catalogue; only their volumes and durations are comparable."""
         return [account for account in self.runs if account.status in APPLIED_STATUSES]
 
     @property
     def last_applied(self) -> RunMetrics | None:
-        """The run that the data is as old as; None if none in the window."""
+        """The newest run that updated the catalogue, if it is in the window."""
         return next((account for account in reversed(self.runs) if account.status in APPLIED_STATUSES), None)
 
     @property
     def last_finished(self) -> IngestionRun | None:
-        """The last real run that ended; tries write nothing and say nothing of the data."""
+        """The newest finished run; dry runs write nothing and are left out."""
         return next((run for run in self.newest if run.status != "running" and not run.dry_run), None)
 
     @property
@@ -96,35 +95,35 @@ class RunWindow:
 
 
 class IncidentSummary(NamedTuple):
-    """An incident, as the page tells it; nothing has to be done where it is over."""
+    """An incident as text; `what_to_do` is empty if it is resolved."""
 
     incident: Incident
     subject: str
-    lasts: str
+    duration: str
     what_to_do: str
     url: str
 
 
 class ScheduledEntry(NamedTuple):
-    """An entry of the timetable; `at` is None for one that repeats by an interval."""
+    """A Beat entry; `at` is its next due time, None if it repeats by an interval."""
 
     name: str
     at: datetime | None
-    when: str
+    timing: str
     url: str
 
 
 class ServiceHeartbeat(NamedTuple):
-    """A part of the service and when it was last seen."""
+    """A part of the service with the age of its last heartbeat."""
 
     part: str
     name: str
-    seen: str
+    last_seen: str
     is_silent: bool
 
 
 def load_run_window(days: int, now: datetime) -> RunWindow:
-    """The window's runs with their numbers and bands, in four queries."""
+    """The window's runs with their metrics and anomaly checks, in four queries."""
     begin = now - timedelta(days=days)
     newest = IngestionRun.objects.order_by("-pk").values("pk")[:MAX_LISTED_RUNS]
     rows = list(
@@ -133,14 +132,14 @@ def load_run_window(days: int, now: datetime) -> RunWindow:
         .order_by("-pk")[: MAX_LISTED_RUNS + MAX_CHART_RUNS]
     )
     runs = load_run_metrics(since=begin, n=MAX_CHART_RUNS, statuses=FINISHED_STATUSES)
-    troubled = [run for run in rows if run.error_kind and run.started_at >= begin]
+    with_errors = [run for run in rows if run.error_kind and run.started_at >= begin]
     return RunWindow(
-        days, begin, runs, rows[:MAX_LISTED_RUNS], troubled, load_checks([one.run for one in runs])
+        days, begin, runs, rows[:MAX_LISTED_RUNS], with_errors, load_checks([one.run for one in runs])
     )
 
 
 def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
-    """What was usual for each of these runs, which go up."""
+    """The anomaly checks of these runs, whose numbers ascend."""
     if not runs:
         return {}
     rows = AnomalyCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECK_COLUMNS)
@@ -149,7 +148,7 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
 
 
 def list_open_incidents(now: datetime) -> list[IncidentSummary]:
-    """What is wrong now, critical first; one more than is shown tells that there are more."""
+    """The open incidents, critical first; one more than the page lists if there are more."""
     found = incidents.open_incidents()[: MAX_LISTED_INCIDENTS + 1]
     return [summarize_incident(incident, now) for incident in found]
 
@@ -157,42 +156,44 @@ def list_open_incidents(now: datetime) -> list[IncidentSummary]:
 def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
     text = render_incident(incident, "en")
     url = reverse("admin:ingestion_incident_change", args=[incident.pk])
-    lasted = format_age(((incident.resolved_at or now) - incident.opened_at).total_seconds())
+    duration = format_age(((incident.resolved_at or now) - incident.opened_at).total_seconds())
     if incident.resolved_at is not None:
-        return IncidentSummary(incident, text.subject, f"It lasted {lasted}", "", url)
-    return IncidentSummary(incident, text.subject, f"For {lasted}", text.what_to_do, url)
+        return IncidentSummary(incident, text.subject, f"Resolved after {duration}", "", url)
+    return IncidentSummary(incident, text.subject, f"Open for {duration}", text.what_to_do, url)
 
 
 def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
-    """When each entry that is switched on is due next: dated ones first, soonest first."""
+    """The enabled Beat entries: those with a due time, soonest first, then the periodic ones by name."""
     entries = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval")
-    found = [_scheduled_entry(entry, now) for entry in entries]
-    return sorted(found, key=lambda due: (due.at is None, due.at or now, due.name))
+    scheduled = [_scheduled_entry(entry, now) for entry in entries]
+    return sorted(scheduled, key=lambda entry: (entry.at is None, entry.at or now, entry.name))
 
 
-def next_ingestion_at(found: Sequence[ScheduledEntry]) -> datetime | None:
-    """When the daily ingestion is due; None while it is switched off."""
-    return next((due.at for due in found if due.name == DAILY_ENTRY), None)
+def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
+    """When the daily ingestion is due next; None while it is disabled."""
+    return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 
 def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
-    """Each part of the service that was ever seen."""
+    """Each part of the service that has ever sent a heartbeat."""
     return [
         ServiceHeartbeat(
-            pulse.part, capitalize_first(pulse.get_part_display()), format_time_ago(pulse.at, now),
-            pulse.at < now - HEARTBEAT_TIMEOUT,
+            heartbeat.part,
+            capitalize_first(heartbeat.get_part_display()),
+            format_time_ago(heartbeat.at, now),
+            heartbeat.at < now - HEARTBEAT_TIMEOUT,
         )
-        for pulse in Heartbeat.objects.all()
-    ]  # fmt: skip
+        for heartbeat in Heartbeat.objects.all()
+    ]
 
 
 def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
     url = reverse("admin:django_celery_beat_periodictask_change", args=[entry.pk])
     if entry.crontab is None:
-        often = (
+        timing = (
             format_interval(entry.schedule.run_every.total_seconds()) if entry.interval else "at set times"
         )
-        return ScheduledEntry(entry.name, None, often, url)
+        return ScheduledEntry(entry.name, None, timing, url)
     if entry.name == DAILY_ENTRY:
         at = _next_daily_run(entry.crontab, now)
     else:
@@ -202,7 +203,7 @@ def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
 
 
 def _next_daily_run(crontab: Any, now: datetime) -> datetime | None:
-    """The first moment after now that the daily run is due, on its own rule for the days clocks change."""
-    # Half a day a step: two due moments lie further apart, so that none is stepped over.
-    looks = (latest_due_at(crontab, now + step * HALF_A_DAY) for step in range(1, 733))
-    return next((due for due in looks if due is not None and due > now), None)
+    """The next due time by `latest_due_at`, which decides what happens when the clocks change."""
+    # Due times are more than half a day apart, so that no step skips one; 366 days hold one of every crontab.
+    candidates = (latest_due_at(crontab, now + step * HALF_A_DAY) for step in range(1, 733))
+    return next((due for due in candidates if due is not None and due > now), None)

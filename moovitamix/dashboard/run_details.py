@@ -1,4 +1,4 @@
-"""What a run's page is made of: its stages, its resources, what it refused and changed, its bands."""
+"""Data of a run's page: stages, resources, rejections, changed fields, anomaly checks, incidents."""
 
 import json
 from collections.abc import Sequence
@@ -13,10 +13,9 @@ from django.utils.dateparse import parse_datetime
 from django.utils.text import Truncator
 
 from ingestion.models import AnomalyCheck, Incident, IngestionRun, Rejection, ResourceReport
-from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, load_run_metrics
+from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics, load_run_metrics
 from moovitamix.dashboard.charts import (
     RESOURCE_NAMES,
-    VERDICT_LABELS,
     ChartLine,
     ChartPanel,
     ChartTable,
@@ -25,34 +24,45 @@ from moovitamix.dashboard.charts import (
     describe_expected_range,
     describe_formulas,
 )
-from moovitamix.dashboard.formatting import format_count, format_measure, format_number, format_percent
-from moovitamix.dashboard.queries import AnomalyCheckRow, IncidentSummary, load_checks, summarize_incident
+from moovitamix.dashboard.formatting import (
+    capitalize_first,
+    format_count,
+    format_measure,
+    format_number,
+    format_percent,
+)
+from moovitamix.dashboard.queries import (
+    AnomalyCheckRow,
+    ChecksByMeasure,
+    IncidentSummary,
+    load_checks,
+    summarize_incident,
+)
 
-# Two months of days show a weekly rhythm and a trend.
-RUNS_BEFORE: Final = 60
+# Sixty daily runs show a weekly pattern and a trend.
+MAX_DRAWN_RUNS: Final = 60
 MAX_REASONS: Final = 20
 MAX_EXAMPLE_CHARS: Final = 120
-# Words for the rows of the table; the number's unit is that of the measure where there is one.
+# Fields of `ResourceReport` with their names in the table.
 COUNT_ROWS: Final = (
     ("received", "Read"), ("new", "New"), ("changed", "Changed"), ("unchanged", "Unchanged"),
-    ("rejected", "Refused"), ("duplicates", "Sent twice"), ("missing", "Missing"), ("returned", "Returned"),
-    ("pages", "Pages"), ("requests", "Requests"), ("retries", "Attempts repeated"),
+    ("rejected", "Rejected"), ("duplicates", "Duplicates"), ("missing", "Missing"),
+    ("returned", "Available again"), ("pages", "Pages"), ("requests", "Requests"), ("retries", "Retries"),
     ("incoherent_times", "Updated before created"),
 )  # fmt: skip
 TIME_ROWS: Final = (
-    ("latency_p50", "Median latency"), ("latency_p95", "95 % of rows faster than"),
-    ("latency_max", "Longest latency"), ("seconds", "Reading and writing"),
+    ("latency_p50", "Median latency"), ("latency_p95", "95th percentile of latency"),
+    ("latency_max", "Longest latency"), ("seconds", "Time spent reading and writing"),
 )  # fmt: skip
-# Where a number's rows can be looked at.
 ADMIN_MODEL_NAMES: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
 
 
 class StageBar(NamedTuple):
-    """One stage; `left` and `width` place its bar, in per cent of the run."""
+    """One stage; `left` and `width` place its bar, in percent of the run's duration."""
 
     name: str
-    at: str
-    took: str
+    started: str
+    duration: str
     left: str
     width: str
 
@@ -63,7 +73,7 @@ class TableCell(NamedTuple):
 
 
 class RejectionReason(NamedTuple):
-    """Rows refused for one reason, with one of them as the example."""
+    """Rows rejected for one reason, with one of them as an example."""
 
     resource: str
     field: str
@@ -74,7 +84,7 @@ class RejectionReason(NamedTuple):
 
 
 class FieldChange(NamedTuple):
-    """One field that changed; `is_hidden` where the values are a person's own."""
+    """One changed field; `is_hidden` if its values are personal data."""
 
     resource: str
     key: str
@@ -87,42 +97,51 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedMeasure:
-    """A measure of this run with the runs before it."""
+    """A metric of this run compared with its expected range.
+
+    Attributes:
+        summary: value, verdict and expected range in one sentence.
+        basis: how many runs the expected range and the chart rest on.
+        url: the admin's list in which an operator resets the expected range.
+    """
 
     panel: ChartPanel
     title: str
     verdict: str
-    words: str
+    summary: str
     formula: str
+    basis: str
     url: str
     table: ChartTable
 
     @property
-    def is_unusual(self) -> bool:
+    def is_anomaly(self) -> bool:
         return self.verdict in {AnomalyCheck.Verdict.LOW, AnomalyCheck.Verdict.HIGH}
 
 
 def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
-    """The stages as bars on one scale; the last one of a run that died, or is at work, goes on to its end."""
+    """The stages on one time scale; an unfinished stage lasts until the run's end, or until now."""
     end = run.finished_at or now
-    whole = max((end - run.started_at).total_seconds(), 0.001)
-    found = []
+    run_seconds = max((end - run.started_at).total_seconds(), 0.001)
+    bars = []
     for stage in run.stages:
-        at = parse_datetime(stage["started_at"]) or run.started_at
-        seconds = stage["seconds"]
-        lasted = (end - at).total_seconds() if seconds is None else seconds
-        # A bar that is too thin to be seen is no bar.
-        left = min(max((at - run.started_at).total_seconds() / whole, 0.0), 0.995)
-        width = min(max(lasted / whole, 0.005), 1 - left)
-        took = format_measure(lasted, "seconds") + (", not ended" if seconds is None else "")
-        found.append(
-            StageBar(stage["name"], _offset(at, run), took, f"{100 * left:.2f}", f"{100 * width:.2f}")
+        started_at = parse_datetime(stage["started_at"]) or run.started_at
+        is_unfinished = stage["seconds"] is None
+        seconds = (end - started_at).total_seconds() if is_unfinished else stage["seconds"]
+        # At least half a percent wide: a thinner bar cannot be seen.
+        left = min(max((started_at - run.started_at).total_seconds() / run_seconds, 0.0), 0.995)
+        width = min(max(seconds / run_seconds, 0.005), 1 - left)
+        duration = format_measure(seconds, "seconds") + (", unfinished" if is_unfinished else "")
+        bars.append(
+            StageBar(
+                stage["name"], _offset(started_at, run), duration, f"{100 * left:.2f}", f"{100 * width:.2f}"
+            )
         )
-    return found
+    return bars
 
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
-    """A table: what was counted downwards, the resources beside each other."""
+    """Counts and durations as rows, resources as columns."""
     return {
         "headings": [RESOURCE_NAMES[report.resource] for report in reports],
         "rows": [
@@ -130,38 +149,38 @@ def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -
             *((name, [TableCell(format_measure(getattr(report, field), "seconds")) for report in reports])
               for field, name in TIME_ROWS),
             ("Bytes received", [TableCell(format_measure(report.bytes, "bytes")) for report in reports]),
-            ("Failed attempts by kind", [TableCell(_error_counts(report.errors)) for report in reports]),
+            ("Failed requests by kind", [TableCell(_error_counts(report.errors)) for report in reports]),
         ],
     }  # fmt: skip
 
 
 def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[RejectionReason]:
-    """Why rows were refused in this run, most rows first, with an example of each."""
+    """The reasons for rejections in this run with their numbers of rows, most frequent first."""
     if not run.rejected:
         return []
-    # Reckoned with, so that SQLite takes the other column's index: few rows were seen again since a late run,
-    # and nearly all were refused first before it.
+    # The "+ 0" makes SQLite use the index of `last_run`: few rows were rejected again since a recent run, but
+    # nearly all were first rejected before it.
     rows = Rejection.objects.annotate(first=F("run_id") + 0).filter(
         first__lte=run.pk, last_run_id__gte=run.pk
     )
-    groups = list(
+    reasons = list(
         rows.values("resource", "field", "reason")
         .annotate(n=Count("pk"), example=Min("pk"))
         .order_by("-n")[:MAX_REASONS]
     )
-    examples = Rejection.objects.in_bulk([group["example"] for group in groups])
+    examples = Rejection.objects.in_bulk([reason["example"] for reason in reasons])
     return [
         RejectionReason(
-            RESOURCE_NAMES[group["resource"]], group["field"], group["reason"], format_number(group["n"]),
-            _example_value(examples[group["example"]], show_personal_data=show_personal_data),
-            reverse("admin:ingestion_rejection_change", args=[group["example"]]),
+            RESOURCE_NAMES[reason["resource"]], reason["field"], reason["reason"], format_number(reason["n"]),
+            _example_value(examples[reason["example"]], show_personal_data=show_personal_data),
+            reverse("admin:ingestion_rejection_change", args=[reason["example"]]),
         )
-        for group in groups
+        for reason in reasons
     ]  # fmt: skip
 
 
 def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
-    """The sample of changed rows that the run kept."""
+    """The stored sample of changed fields."""
     return [
         FieldChange(
             RESOURCE_NAMES[report.resource],
@@ -178,79 +197,78 @@ def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
 
 
 def list_checked_measures(run: IngestionRun) -> list[CheckedMeasure]:
-    """Each measure that was held against the runs before."""
-    runs = load_run_metrics(until_run=run.pk, n=RUNS_BEFORE)
+    """Each metric of the run that was compared with earlier runs."""
+    runs = load_run_metrics(until_run=run.pk, n=MAX_DRAWN_RUNS)
     if not runs or runs[-1].run != run.pk:
         return []
-    known = load_checks([one.run for one in runs])
-    return [_checked_measure(check, runs, known) for (pk, _, _), check in known.items() if pk == run.pk]
+    checks = load_checks([one.run for one in runs])
+    return [_checked_measure(check, runs, checks) for (pk, _, _), check in checks.items() if pk == run.pk]
 
 
 def list_run_incidents(run: IngestionRun, now: datetime) -> dict[str, list[IncidentSummary]]:
-    """What this run opened or saw again, and what it ended."""
-    found = Incident.objects.filter(Q(run=run) | Q(resolved_by_run=run)).order_by("severity", "pk")
-    told = [summarize_incident(incident, now) for incident in found]
+    """The incidents last seen in this run ("seen"), and those that it resolved ("resolved")."""
+    incidents = Incident.objects.filter(Q(run=run) | Q(resolved_by_run=run)).order_by("severity", "pk")
+    summaries = [summarize_incident(incident, now) for incident in incidents]
     return {
-        "seen": [one for one in told if one.incident.run_id == run.pk],
-        "ended": [one for one in told if one.incident.resolved_by_run_id == run.pk],
+        "seen": [one for one in summaries if one.incident.run_id == run.pk],
+        "resolved": [one for one in summaries if one.incident.resolved_by_run_id == run.pk],
     }
 
 
 def runs_with_neighbours() -> "QuerySet[IngestionRun, Any]":
-    """The runs, each with the numbers of the one before it and the one after."""
-    before = IngestionRun.objects.filter(pk__lt=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    after = IngestionRun.objects.filter(pk__gt=OuterRef("pk")).order_by("pk").values("pk")[:1]
-    return IngestionRun.objects.annotate(before=Subquery(before), after=Subquery(after))
+    """The runs, annotated with the numbers of the previous and the next run."""
+    previous = IngestionRun.objects.filter(pk__lt=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    following = IngestionRun.objects.filter(pk__gt=OuterRef("pk")).order_by("pk").values("pk")[:1]
+    return IngestionRun.objects.annotate(previous_run=Subquery(previous), next_run=Subquery(following))
 
 
 def rejections_url(run: IngestionRun, resource: str = "") -> str:
-    """The list of the rows refused in this run."""
+    """The admin's list of the rows rejected in this run."""
     url = f"{reverse('admin:ingestion_rejection_changelist')}?run_id__lte={run.pk}&last_run_id__gte={run.pk}"
     return f"{url}&resource__exact={resource}" if resource else url
 
 
-def _checked_measure(check: AnomalyCheckRow, runs: Sequence[Any], known: Any) -> CheckedMeasure:
+def _checked_measure(
+    check: AnomalyCheckRow, runs: Sequence[RunMetrics], checks: ChecksByMeasure
+) -> CheckedMeasure:
     measure = METRICS[check.measure]
-    title = measure.label[:1].upper() + measure.label[1:]
+    title = capitalize_first(measure.label)
     if check.resource != WHOLE_RUN:
         title = f"{RESOURCE_NAMES[check.resource]}: {measure.label}"
     line = ChartLine(title, check.measure, check.resource)
-    drawn = build_panel(f"band-{check.pk}", title, [line], runs, known)
     return CheckedMeasure(
-        drawn, title, check.verdict, _describe_check(check, measure.unit),
-        _formula(check, len(runs)), _check_url(check),
-        build_table([line], [one for one in runs if line.value_of(one) is not None]),
-    )  # fmt: skip
+        panel=build_panel(f"check-{check.pk}", title, [line], runs, checks),
+        title=title,
+        verdict=check.verdict,
+        summary=_describe_check(check, measure.unit),
+        formula=f"{describe_formulas([check.measure])}.",
+        basis=f"Expected range learned from {format_count(check.n, 'run')}; "
+        f"the chart shows the last {format_count(len(runs), 'run')}.",
+        url=_check_url(check),
+        table=build_table([line], [run for run in runs if line.value_of(run) is not None]),
+    )
 
 
 def _check_url(check: AnomalyCheckRow) -> str:
-    """Where a person may say that this is usual from now on."""
-    wanted = {"q": check.run, "measure": check.measure}
+    query = {"q": check.run, "measure": check.measure}
     if check.resource:
-        wanted["resource__exact"] = check.resource
-    return f"{reverse('admin:ingestion_anomalycheck_changelist')}?{urlencode(wanted)}"
-
-
-def _formula(check: AnomalyCheckRow, drawn: int) -> str:
-    """How the measure is counted, and on how many runs its band and its chart rest."""
-    held = format_count(check.n, "run")
-    return f"{describe_formulas([check.measure])}. Band of {held}; last {format_count(drawn, 'run')} drawn."
+        query["resource__exact"] = check.resource
+    return f"{reverse('admin:ingestion_anomalycheck_changelist')}?{urlencode(query)}"
 
 
 def _describe_check(check: AnomalyCheckRow, unit: str) -> str:
-    """What was judged, with the numbers it rests on."""
     if check.median is None:
         return f"{format_measure(check.value, unit)}, {describe_expected_range(check, unit)}."
-    distance = ""
+    ratio = ""
     if check.verdict == AnomalyCheck.Verdict.HIGH and check.median:
-        distance = f" ({format_number(check.value / check.median)} times the median)"
+        ratio = f" ({format_number(check.value / check.median)} times the median)"
     if check.verdict == AnomalyCheck.Verdict.LOW and check.median:
-        distance = f" ({format_percent(check.value / check.median)} of the median)"
-    verdict = VERDICT_LABELS[AnomalyCheck.Verdict(check.verdict)]
+        ratio = f" ({format_percent(check.value / check.median)} of the median)"
+    verdict = AnomalyCheck.Verdict(check.verdict).label
     return (
-        f"{format_measure(check.value, unit)} is {verdict}{distance}; "
+        f"{format_measure(check.value, unit)} is {verdict}{ratio}; "
         f"{describe_expected_range(check, unit)}, "
-        f"median {format_measure(check.median, unit)} of {format_number(check.n)} runs."
+        f"median of {format_number(check.n)} runs: {format_measure(check.median, unit)}."
     )
 
 
@@ -275,7 +293,7 @@ def _error_counts(errors: dict[str, int]) -> str:
 
 def _example_value(rejection: Rejection, *, show_personal_data: bool) -> str:
     if rejection.resource == "users" and not show_personal_data:
-        return "hidden: a person's data"
+        return "hidden: personal data"
     row = json.loads(rejection.payload)
     value = row.get(rejection.field) if isinstance(row, dict) and rejection.field in row else row
     return Truncator(json.dumps(value, ensure_ascii=False)).chars(MAX_EXAMPLE_CHARS)
@@ -292,8 +310,8 @@ def _row_url(resource: str, key: Any) -> str:
 
 
 def _display_value(value: Any) -> str:
-    return "nothing" if value in (None, "") else str(value)
+    return "empty" if value in (None, "") else str(value)
 
 
-def _offset(at: datetime, run: IngestionRun) -> str:
-    return f"+{format_measure(max((at - run.started_at).total_seconds(), 0.0), 'seconds')}"
+def _offset(started_at: datetime, run: IngestionRun) -> str:
+    return f"+{format_measure(max((started_at - run.started_at).total_seconds(), 0.0), 'seconds')}"

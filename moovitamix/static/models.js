@@ -1,10 +1,10 @@
-// Draws every canvas.mm-chart with the Chart.js that Unfold brings; numbers and words come with the page.
+// Draws every canvas.mm-chart with Unfold's Chart.js from the data in its data-value attribute.
 (() => {
-  const drawn = [];
-  // Odds go from one in a hundred to a million; of a share only the part that is drawn tells anything.
-  const SCALES = { zero: { beginAtZero: true }, odds: { type: "logarithmic" }, share: { suggestedMin: 40, suggestedMax: 60 } };
+  const charts = [];
+  // Evidence ratios range from 1/100 to a million; win shares differ only in the middle of 0 to 100 %.
+  const SCALES = { zero: { beginAtZero: true }, ratio: { type: "logarithmic" }, share: { suggestedMin: 40, suggestedMax: 60 } };
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  // Chart.js draws on a canvas, which knows no CSS variables.
+  // A canvas does not resolve CSS variables.
   const colour = (value) => (/^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value);
 
   function options(type, scale) {
@@ -27,7 +27,7 @@
   }
 
   function draw() {
-    drawn.splice(0).forEach((chart) => chart.destroy());
+    charts.splice(0).forEach((chart) => chart.destroy());
     document.querySelectorAll("canvas.mm-chart").forEach((canvas) => {
       const data = JSON.parse(canvas.dataset.value);
       data.datasets.forEach((set) => {
@@ -38,11 +38,11 @@
         set.tension = set.tension ?? 0.2;
       });
       const { type, scale } = canvas.dataset;
-      drawn.push(new Chart(canvas, { type, data, options: options(type, scale) }));
+      charts.push(new Chart(canvas, { type, data, options: options(type, scale) }));
     });
   }
 
   draw();
-  // Light and dark are a class on the root: drawn anew in the other colours.
+  // Redraws when the root's "dark" class changes.
   new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["class"] });
 })();

@@ -1,5 +1,5 @@
-// Draws the charts of the operations pages. Each canvas names a JSON script beside it; what is drawn there
-// stands in a table below it too.
+// Draws the charts of the operations pages. Each canvas names the JSON script element with its data; the page
+// shows the same numbers as a table.
 "use strict";
 
 const UNITS = {
@@ -9,33 +9,33 @@ const UNITS = {
 const STATUSES = { succeeded: "--mm-good", partial: "--mm-warn" };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function figure(value, unit) {
+function formatMeasure(value, unit) {
   if (value === null || value === undefined) return "not measured";
-  if (unit === "share") return `${plain(100 * value)} %`;
+  if (unit === "share") return `${formatNumber(100 * value)} %`;
   for (const [from, name, length] of UNITS[unit] || []) {
-    if (Math.abs(value) >= from) return `${plain(value / (length || from))} ${name}`;
+    if (Math.abs(value) >= from) return `${formatNumber(value / (length || from))} ${name}`;
   }
-  return plain(value);
+  return formatNumber(value);
 }
 
-function plain(value) {
+function formatNumber(value) {
   const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 1 ? 1 : 2;
   return value.toLocaleString("en", { maximumFractionDigits: digits }).replaceAll(",", "\u202f");
 }
 
-// One box for all charts: a canvas as small as these would cut off one of its own.
-function box() {
-  let made = document.getElementById("mm-tip");
-  if (!made) {
-    made = Object.assign(document.createElement("div"), { id: "mm-tip", hidden: true });
-    made.setAttribute("aria-hidden", "true");
-    document.body.append(made);
+// One tooltip element for all charts: a tooltip inside a small canvas would be cut off.
+function tooltipBox() {
+  let box = document.getElementById("mm-tip");
+  if (!box) {
+    box = Object.assign(document.createElement("div"), { id: "mm-tip", hidden: true });
+    box.setAttribute("aria-hidden", "true");
+    document.body.append(box);
   }
-  return made;
+  return box;
 }
 
-function tell({ chart, tooltip }) {
-  const tip = box();
+function showTooltip({ chart, tooltip }) {
+  const tip = tooltipBox();
   tip.hidden = tooltip.opacity === 0 || !tooltip.dataPoints;
   if (tip.hidden) return;
   tip.replaceChildren(
@@ -53,25 +53,25 @@ function dataset(name, values, style) {
   return { label: name, data: values, borderWidth: 2, pointRadius: 0, pointHitRadius: 8, clip: false, ...style };
 }
 
-function band(facts) {
+function expectedRange(facts) {
   if (!facts.low) return [];
   const edge = { borderColor: "transparent", borderWidth: 0, isEdge: true };
   return [
-    dataset("usual up to", facts.high, { ...edge, fill: "+1", backgroundColor: colour("--mm-band") }),
-    dataset("usual from", facts.low, edge),
+    dataset("expected maximum", facts.high, { ...edge, fill: "+1", backgroundColor: colour("--mm-range") }),
+    dataset("expected minimum", facts.low, edge),
   ];
 }
 
 function lines(facts) {
   const colours = [colour("--mm-first"), colour("--mm-second")];
   return facts.lines.map(({ name, values }, at) => {
-    const isOff = (n) =>
+    const isAnomaly = (n) =>
       at === 0 && facts.low && facts.low[n] !== null && (values[n] < facts.low[n] || values[n] > facts.high[n]);
     return dataset(name, values, {
       borderColor: colours[at % 2],
       borderDash: at ? [4, 3] : [],
-      pointRadius: values.map((_, n) => (isOff(n) ? 3.5 : n === values.length - 1 && !at ? 3 : 0)),
-      pointBackgroundColor: values.map((_, n) => (isOff(n) ? colour("--mm-bad") : colours[at % 2])),
+      pointRadius: values.map((_, n) => (isAnomaly(n) ? 3.5 : n === values.length - 1 && !at ? 3 : 0)),
+      pointBackgroundColor: values.map((_, n) => (isAnomaly(n) ? colour("--mm-bad") : colours[at % 2])),
       pointBorderWidth: 0,
     });
   });
@@ -83,7 +83,7 @@ function statuses(facts) {
   return [{ label: "status", data: facts.statuses.map(() => 1), ...style }];
 }
 
-// No measure is below nothing, and no axis shall be.
+// No metric is negative, so an axis that starts near zero starts at zero.
 function isNearZero(facts) {
   const values = [...facts.lines.flatMap((line) => line.values), ...(facts.low || []), ...(facts.high || [])];
   const known = values.filter((value) => value !== null);
@@ -97,11 +97,11 @@ function axes(facts, shown) {
     y: {
       display: shown,
       min: facts.kind === "status" || facts.zero || isNearZero(facts) ? 0 : undefined,
-      // A flat line stands in the middle, not on an edge.
+      // Keeps a flat line away from the chart's edge.
       grace: facts.kind === "status" ? 0 : "8%",
       grid: { color: colour("--mm-line") },
       border: { display: false },
-      ticks: { ...ticks, callback: (value) => figure(value, facts.unit) },
+      ticks: { ...ticks, callback: (value) => formatMeasure(value, facts.unit) },
     },
   };
 }
@@ -122,12 +122,12 @@ function settings(facts, shown) {
       legend: { display: false },
       tooltip: {
         enabled: false,
-        external: tell,
+        external: showTooltip,
         callbacks: {
           title: (points) => `Run ${facts.runs[points[0].dataIndex]}, ${facts.labels[points[0].dataIndex]}`,
           label: (point) => facts.kind === "status"
             ? facts.statuses[point.dataIndex]
-            : `${point.dataset.label}: ${figure(point.raw, facts.unit)}`,
+            : `${point.dataset.label}: ${formatMeasure(point.raw, facts.unit)}`,
         },
       },
     },
@@ -141,13 +141,13 @@ function draw(canvas) {
   Chart.defaults.font.family = "Inter";
   new Chart(canvas, {
     type: isStatus ? "bar" : "line",
-    data: { labels: facts.labels, datasets: isStatus ? statuses(facts) : [...lines(facts), ...band(facts)] },
+    data: { labels: facts.labels, datasets: isStatus ? statuses(facts) : [...lines(facts), ...expectedRange(facts)] },
     options: settings(facts, "axes" in canvas.dataset),
   });
 }
 
 const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
 drawAll();
-// Colours come from the page's own: light and dark are one class apart.
+// Colours come from CSS variables, which change with the root's "dark" class.
 new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
-addEventListener("scroll", () => { box().hidden = true; }, { capture: true, passive: true });
+addEventListener("scroll", () => { tooltipBox().hidden = true; }, { capture: true, passive: true });

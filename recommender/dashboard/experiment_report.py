@@ -195,7 +195,7 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
             "E x 2 I(20 + W, 20 + L), I the chance that it wins less than half, E = Beta(20 + W, 20 + L) / "
             f"Beta(20, 20) x 2^(W + L). It may be looked at every day; at {rules.anchor:g} : 1 the anchor "
             "comes back.",
-            "odds", rules.anchor,
+            "ratio", rules.anchor,
         )  # fmt: skip
     decides = "there is a fault in the serving" if kind == ExperimentKind.EQUALS else "it decides, from day "
     day = "" if kind == ExperimentKind.EQUALS else str(rules.change_days)
@@ -203,7 +203,7 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         "Odds that one is better",
         "E = Beta(20 + W, 20 + L) / Beta(20, 20) x 2^(W + L), W and L the rounds won and lost. It may be "
         f"looked at every day; at {rules.better:g} : 1 {decides}{day}.",
-        "odds", rules.better,
+        "ratio", rules.better,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Incidents as a person looks them up and handles them, in light and dark, by keyboard, on a phone."""
+"""Incidents in a browser: found and acknowledged, in light and dark, by keyboard and on a phone."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ SERIOUS = {"serious", "critical"}
 
 @pytest.fixture
 def operator(transactional_db: None, django_user_model: Any, page: Page, live_server: LiveServer) -> Page:
-    """A person who is logged in, where one thing is wrong and another was."""
+    """A logged-in operator with one open and one resolved incident."""
     django_user_model.objects.create_superuser("ada", "ada@example.org", "a long password")
     now = timezone.now()
     facts = {"age_hours": 31.2, "limit_hours": 26.0, "brought_in_at": (now - timedelta(hours=31)).isoformat()}
@@ -42,12 +42,12 @@ def operator(transactional_db: None, django_user_model: Any, page: Page, live_se
 
 
 def serious(page: Page) -> list[str]:
-    """What keeps people out who do not see or use a mouse, in what is ours of the page."""
+    """Serious accessibility violations in the page's content."""
     found = Axe().run(page, context="main, [role=main], #content").response["violations"]
     return [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in SERIOUS]
 
 
-def test_an_operator_finds_what_is_wrong_and_acknowledges_it(operator: Page, live_server: LiveServer) -> None:
+def test_an_operator_finds_an_incident_and_acknowledges_it(operator: Page, live_server: LiveServer) -> None:
     operator.get_by_role("link", name="Incidents").first.click()
     operator.get_by_role("link", name="Stale data: songs, 31 h 12 min old").click()
 
@@ -62,7 +62,7 @@ def test_an_operator_finds_what_is_wrong_and_acknowledges_it(operator: Page, liv
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_list_and_the_page_fit_and_keep_nobody_out(
+def test_the_lists_and_the_page_fit_and_are_accessible(
     operator: Page, live_server: LiveServer, scheme: Any, width: int
 ) -> None:
     operator.emulate_media(color_scheme=scheme)

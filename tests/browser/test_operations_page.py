@@ -1,4 +1,4 @@
-"""The operations pages as people meet them: in light, in dark, on a phone, by keyboard, by screen reader."""
+"""The operations pages in a browser: light and dark, on a phone, by keyboard and by screen reader."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +19,7 @@ from tests.support.builders.daily_runs import make_daily_runs
 Open = Callable[..., None]
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1280, height=900)
-# Who has no mouse must see where they are.
+# Keyboard users need a visible focus.
 FOCUS_RING = """() => {
     const style = getComputedStyle(document.activeElement);
     return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1 || style.boxShadow !== 'none';
@@ -28,7 +28,7 @@ FOCUS_RING = """() => {
 
 @pytest.fixture
 def run(transactional_db: None) -> IngestionRun:
-    """The last of 30 days: it has all that the pages can show, and is unusual."""
+    """The last of 30 daily runs; it has everything that the pages can show, including an anomaly."""
     runs = make_daily_runs(30, until=timezone.now() - timedelta(hours=1), rejected=1)
     run, now = runs[-1], timezone.now()
     IngestionRun.objects.filter(pk=run.pk).update(
@@ -170,5 +170,5 @@ def test_the_page_follows_a_run_from_its_start_to_its_end(page: Page, visit: Ope
 
     IngestionRun.objects.filter(pk=started.pk).update(status="succeeded", finished_at=timezone.now())
 
-    expect(page.locator("#live")).not_to_contain_text("is at work", timeout=15_000)
+    expect(page.locator("#live")).not_to_contain_text("in progress", timeout=15_000)
     expect(page.locator("#runs ~ .mm-scroll tbody tr").first).to_contain_text("Succeeded")

@@ -1,4 +1,4 @@
-"""A crontab's form: its time zone is written by name."""
+"""The crontab form: the time zone is entered by name."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -22,7 +22,7 @@ def crontab_in_paris() -> CrontabSchedule:
     return CrontabSchedule.objects.create(**FORM, timezone="Europe/Paris")
 
 
-def test_the_zone_is_shown_and_kept_by_its_name(staff: Client) -> None:
+def test_the_time_zone_is_shown_and_saved_by_name(staff: Client) -> None:
     crontab = crontab_in_paris()
     address = reverse("admin:django_celery_beat_crontabschedule_change", args=[crontab.pk])
 
@@ -36,19 +36,19 @@ def test_the_zone_is_shown_and_kept_by_its_name(staff: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["Paris", "../../etc/passwd", "Europe/Pari\u00df", "/etc/localtime"])
-def test_a_zone_that_is_none_is_named_and_nothing_changes(staff: Client, name: str) -> None:
+def test_an_unknown_time_zone_is_an_error_and_changes_nothing(staff: Client, name: str) -> None:
     crontab = crontab_in_paris()
     address = reverse("admin:django_celery_beat_crontabschedule_change", args=[crontab.pk])
 
-    told = staff.post(address, FORM | NO_TASKS | {"timezone": name})
+    response = staff.post(address, FORM | NO_TASKS | {"timezone": name})
     crontab.refresh_from_db()
 
-    assert told.status_code == 200
-    assert f"There is no time zone {name}." in told.content.decode()
+    assert response.status_code == 200
+    assert f"There is no time zone {name}." in response.content.decode()
     assert str(crontab.timezone) == "Europe/Paris"
 
 
-def test_what_was_not_changed_is_not_called_changed(staff: Client) -> None:
+def test_an_unchanged_time_zone_is_not_reported_as_changed(staff: Client) -> None:
     crontab = crontab_in_paris()
     address = reverse("admin:django_celery_beat_crontabschedule_change", args=[crontab.pk])
 

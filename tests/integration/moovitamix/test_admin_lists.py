@@ -1,4 +1,4 @@
-"""What holds for every list of the admin: nobody edits history, states have filters, and rows an order."""
+"""Rules for every admin list: history is read-only, states have filters, and rows have an order."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-# Kept by people; all else is history, or comes from the source.
-KEPT_BY_PEOPLE = {
+# All other models are history or come from the source.
+EDITABLE = {
     "apikey",
     "clockedschedule",
     "crontabschedule",
@@ -22,37 +22,38 @@ KEPT_BY_PEOPLE = {
     "user",
 }
 STATES = {"status", "state", "verdict", "role", "outcome", "severity", "resolution"}
-# The routes do it else, which nobody has asked for yet.
+# Normally done by moovitamix.urls, which is not loaded yet.
 admin.autodiscover()
 HISTORY = {model._meta.label_lower: (model, shown) for model, shown in admin.site._registry.items()
-           if model._meta.model_name not in KEPT_BY_PEOPLE}  # fmt: skip
+           if model._meta.model_name not in EDITABLE}  # fmt: skip
 Shown = tuple[type[Model], "ModelAdmin[Any]"]
 
 
 @pytest.mark.parametrize("shown", HISTORY.values(), ids=HISTORY)
-def test_nobody_adds_to_history_changes_or_deletes_it(db: None, shown: Shown) -> None:
+def test_history_cannot_be_added_changed_or_deleted(db: None, shown: Shown) -> None:
     staff = Client()
     staff.force_login(User.objects.create_superuser("ada", "ada@example.org", "a long password"))
-    model, of_it = shown
+    model, model_admin = shown
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
 
     added = staff.post(reverse(f"{name}_add"), {}).status_code
     page = staff.get(reverse(f"{name}_changelist"))
 
     assert (added, page.status_code) == (403, 200)
-    assert not of_it.has_change_permission(page.wsgi_request)
-    assert not of_it.has_delete_permission(page.wsgi_request)
-    assert "delete_selected" not in of_it.get_actions(page.wsgi_request)
+    assert not model_admin.has_change_permission(page.wsgi_request)
+    assert not model_admin.has_delete_permission(page.wsgi_request)
+    assert "delete_selected" not in model_admin.get_actions(page.wsgi_request)
 
 
 @pytest.mark.parametrize("shown", HISTORY.values(), ids=HISTORY)
 def test_every_state_has_a_filter_and_every_list_an_order(shown: Shown) -> None:
-    model, of_it = shown
+    model, model_admin = shown
     filters = [
-        one if isinstance(one, str) else getattr(one, "parameter_name", one) for one in of_it.list_filter
+        one if isinstance(one, str) else getattr(one, "parameter_name", one)
+        for one in model_admin.list_filter
     ]
     names = {one[0] if isinstance(one, tuple) else one for one in filters}
     states = {field.name for field in model._meta.fields if field.name in STATES and field.choices}
 
     assert states - names == set()
-    assert of_it.ordering or model._meta.ordering
+    assert model_admin.ordering or model._meta.ordering

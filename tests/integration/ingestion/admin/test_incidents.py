@@ -1,4 +1,4 @@
-"""Incidents and messages in the admin: looked up by everybody, handled by who may."""
+"""Incidents and notifications in the admin: lists, pages, acknowledging and muting."""
 
 from datetime import timedelta
 
@@ -40,7 +40,7 @@ def make_incident(key: str = "data_stale:songs", kind: str = "data_stale") -> In
     return incident
 
 
-def test_the_list_shows_what_is_open_first_and_in_words() -> None:
+def test_the_list_shows_open_incidents_first_as_text() -> None:
     client = logged_in(*VIEW)
     make_incident("run", "run_failed")
     incidents.resolve("run", timezone.now())
@@ -52,7 +52,7 @@ def test_the_list_shows_what_is_open_first_and_in_words() -> None:
     assert 'value="acknowledge"' not in page
 
 
-def test_an_incident_s_page_says_what_to_do_and_who_was_told() -> None:
+def test_an_incidents_page_says_what_to_do_and_lists_its_notifications() -> None:
     client = logged_in(*VIEW)
     incident = make_incident()
 
@@ -64,7 +64,7 @@ def test_an_incident_s_page_says_what_to_do_and_who_was_told() -> None:
     assert 'value="acknowledge"' not in page
 
 
-def test_who_may_handle_incidents_acknowledges_one_from_its_page() -> None:
+def test_an_operator_acknowledges_an_incident_on_its_page() -> None:
     client = logged_in(*VIEW, "handle_incident")
     incident = make_incident()
     page = client.get(reverse(PAGE, args=[incident.pk])).content.decode()
@@ -97,7 +97,7 @@ def test_an_incident_is_muted_for_as_long_as_the_button_says(action: str, length
     assert length <= incident.muted_until - before < length + timedelta(minutes=1)
 
 
-def test_who_may_only_look_can_change_nothing() -> None:
+def test_without_the_permission_to_handle_incidents_nothing_changes() -> None:
     client = logged_in(*VIEW)
     incident = make_incident()
 
@@ -110,7 +110,7 @@ def test_who_may_only_look_can_change_nothing() -> None:
     assert (changed.status_code, deleted.status_code) == (403, 403)
 
 
-def test_acknowledging_what_is_over_says_so() -> None:
+def test_a_resolved_incident_cannot_be_acknowledged() -> None:
     client = logged_in(*VIEW, "handle_incident")
     incident = make_incident()
     incidents.resolve(incident.key, timezone.now())
@@ -119,7 +119,7 @@ def test_acknowledging_what_is_over_says_so() -> None:
         reverse(LIST), {"action": "acknowledge", "_selected_action": incident.pk}, follow=True
     )
 
-    assert "0 of 1 incidents acknowledged. 1 are over or acknowledged already." in answer.content.decode()
+    assert "0 of 1 incidents acknowledged. 1 already resolved or acknowledged." in answer.content.decode()
     page = client.get(reverse(PAGE, args=[incident.pk])).content.decode()
     assert "This incident is resolved: Stale data: songs, 31 h 12 min old." in page
     assert 'value="acknowledge"' not in page
@@ -162,7 +162,7 @@ def test_the_lists_need_as_many_queries_for_fifty_rows_as_for_one(name: str) -> 
     assert len(many) <= len(few) <= 10
 
 
-def test_a_message_can_be_read_as_it_was_sent_and_filtered_by_what_became_of_it() -> None:
+def test_notifications_show_their_text_and_can_be_filtered_by_state() -> None:
     client = logged_in(*VIEW)
     make_incident()
     Notification.objects.filter(channel="slack").update(state="failed", error="Slack answered 500")
@@ -175,7 +175,7 @@ def test_a_message_can_be_read_as_it_was_sent_and_filtered_by_what_became_of_it(
     assert [found.channel for found in failed.context["cl"].result_list] == ["slack"]
 
 
-def test_an_address_that_names_no_incident_is_not_found() -> None:
+def test_an_unknown_incident_redirects_to_the_index() -> None:
     client = logged_in(*VIEW)
 
     answers = [client.get(reverse(PAGE, args=[name]), follow=True).status_code for name in ("999", "x")]

@@ -1,4 +1,4 @@
-"""The admin shows what runs were held against; a person may say that a measure has a new normal."""
+"""Anomaly checks in the admin, and the reset of an expected range by an operator."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def slow() -> AnomalyCheck:
-    """A run that took three times as long as those before it."""
+    """The check of a run that took three times as long as earlier runs."""
     for day in range(20):
         make_report(make_finished_run(day, followed_up_at=FIRST_DAY), "songs", received=1000)
     run = make_finished_run(20, seconds=200)
@@ -39,10 +39,10 @@ def client_with(*permissions: str) -> Client:
     return client
 
 
-def say_new_normal(client: Client, check: AnomalyCheck) -> None:
+def reset_expected_range(client: Client, check: AnomalyCheck) -> None:
     url = reverse("admin:ingestion_anomalycheck_changelist")
-    asked = {"action": "call_it_the_new_normal", "_selected_action": [check.pk], "reason": "It moved."}
-    client.post(url, asked)
+    form = {"action": "reset_expected_range", "_selected_action": [check.pk], "reason": "It moved."}
+    client.post(url, form)
 
 
 @pytest.mark.parametrize("name", ["anomalycheck", "baselinereset", "taskusage"])
@@ -59,7 +59,7 @@ def test_every_list_opens_and_counts_no_table(slow: AnomalyCheck, name: str) -> 
     assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
 
 
-def test_a_check_says_what_is_usual(slow: AnomalyCheck) -> None:
+def test_the_list_shows_the_expected_range_and_the_verdict(slow: AnomalyCheck) -> None:
     page = (
         client_with("view_anomalycheck")
         .get(reverse("admin:ingestion_anomalycheck_changelist"))
@@ -70,8 +70,8 @@ def test_a_check_says_what_is_usual(slow: AnomalyCheck) -> None:
     assert "above the expected range" in page
 
 
-def test_who_may_handle_incidents_says_what_the_new_normal_is(slow: AnomalyCheck) -> None:
-    say_new_normal(client_with("view_anomalycheck", "handle_incident"), slow)
+def test_an_operator_resets_the_expected_range(slow: AnomalyCheck) -> None:
+    reset_expected_range(client_with("view_anomalycheck", "handle_incident"), slow)
 
     reset = BaselineReset.objects.get()
     assert (reset.measure, reset.resource, reset.since) == ("duration", "", slow.run)
@@ -79,8 +79,8 @@ def test_who_may_handle_incidents_says_what_the_new_normal_is(slow: AnomalyCheck
     assert Incident.objects.get().resolved_at is not None
 
 
-def test_others_do_not(slow: AnomalyCheck) -> None:
-    say_new_normal(client_with("view_anomalycheck"), slow)
+def test_without_the_permission_to_handle_incidents_no_range_is_reset(slow: AnomalyCheck) -> None:
+    reset_expected_range(client_with("view_anomalycheck"), slow)
 
     assert BaselineReset.objects.count() == 0
     assert Incident.objects.get().resolved_at is None

@@ -1,4 +1,4 @@
-"""Staff who may look at tables, and not at who the listeners are."""
+"""Listeners' personal data in the admin needs its own permission."""
 
 from datetime import UTC, datetime
 
@@ -47,16 +47,16 @@ def seen(pages: list[str], *permissions: str) -> list[set[str]]:
     client.force_login(staff)
     answers = [client.get(page) for page in pages]
     assert [answer.status_code for answer in answers] == [200] * len(pages)
-    # What was searched for stands in the field that it was written into.
+    # The search field repeats the search term.
     told = [answer.content.decode().replace('value="Lovelace"', "") for answer in answers]
     return [{word for word in WORDS if word in text.replace("q=Lovelace", "")} for text in told]
 
 
-def test_without_the_permission_nobody_is_named_nor_found_by_name(pages: list[str]) -> None:
+def test_without_the_permission_no_listener_is_named_or_found_by_name(pages: list[str]) -> None:
     assert seen(pages, "view_listener", "view_rejection") == [set(), set(), set(), set()]
 
 
-def test_with_it_they_are(pages: list[str]) -> None:
+def test_with_the_permission_listeners_are_named_and_found_by_name(pages: list[str]) -> None:
     listed = {"Augusta", "Lovelace", "ada@example.org"}
 
     assert seen(pages, "view_listener", "view_rejection", "view_personal_data") == [

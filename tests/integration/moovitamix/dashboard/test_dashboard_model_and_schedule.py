@@ -1,4 +1,4 @@
-"""The operations page beside the runs: the model that serves, the timetable, the signs of life."""
+"""The operations page: the serving model, the scheduled tasks and the heartbeats."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def crontab(**fields: str) -> CrontabSchedule:
     return CrontabSchedule.objects.create(**fields)
 
 
-def test_the_model_that_serves_says_its_age_its_size_and_how_good_it_is(
+def test_the_serving_model_shows_its_age_size_and_ranking_quality(
     storage: Path, staff: Client, settings: Any
 ) -> None:
     settings.MODEL_STORAGE = storage
@@ -64,10 +64,10 @@ def test_the_model_that_serves_says_its_age_its_size_and_how_good_it_is(
 
     assert re.search(rf"{version.label}\s?, \d+ seconds? old, champion\.", text)
     assert f"{version.n_songs} songs" in text
-    assert re.search(r"NDCG@20 0\.\d{4} on the latest week, [\d.]+ times popularity's\.", text)
+    assert re.search(r"NDCG@20 0\.\d{4}, [\d.]+ times that of the popularity baseline\.", text)
 
 
-def test_a_model_without_its_files_says_what_serves_instead(
+def test_a_model_without_its_files_shows_the_fallback(
     storage: Path, staff: Client, settings: Any, tmp_path: Path
 ) -> None:
     settings.MODEL_STORAGE = tmp_path / "elsewhere"
@@ -84,7 +84,7 @@ def test_dated_entries_come_first_and_soonest_first(db: None) -> None:
 
     found = list_scheduled_entries(NOW)
 
-    assert [(due.name, due.when) for due in found] == [
+    assert [(due.name, due.timing) for due in found] == [
         ("in Paris", "in 2 hours"), ("weekly", "in 5 days"), ("often", "every 15 minutes"),
     ]  # fmt: skip
     assert found[0].at == datetime(2026, 11, 23, 11, 10, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_the_daily_run_is_next_when_its_own_rule_says_so(db: None, now: str, due
     assert next_ingestion_at(found) == datetime.fromisoformat(f"{due}+00:00")
 
 
-def test_each_part_that_was_ever_seen_says_when(staff: Client) -> None:
+def test_each_part_shows_the_age_of_its_last_heartbeat(staff: Client) -> None:
     now = timezone.now()
     for part, seconds in (("beat", 12), ("worker", 400)):
         Heartbeat.objects.create(
@@ -119,5 +119,5 @@ def test_each_part_that_was_ever_seen_says_when(staff: Client) -> None:
     text = read(staff)
 
     assert re.search(r"Celery Beat 1[2-9] seconds ago", text)
-    assert "Celery workers 6 minutes ago: silent" in text
+    assert "Celery workers 6 minutes ago: no recent heartbeat" in text
     assert "Watchdog" not in text

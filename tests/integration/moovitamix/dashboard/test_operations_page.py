@@ -1,4 +1,4 @@
-"""The operations page: what its headline says, what it costs, and who may see it."""
+"""The operations page: its headline, its charts, its queries, and who may see it."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -38,11 +38,11 @@ def an_hour_ago() -> datetime:
     return timezone.now() - timedelta(hours=1)
 
 
-def wrong(key: str, kind: str, severity: str, **facts: Any) -> Condition:
+def condition(key: str, kind: str, severity: str, **facts: Any) -> Condition:
     return Condition(key, kind, severity, facts)
 
 
-def test_who_is_not_signed_in_is_asked_to(client: Client) -> None:
+def test_visitors_are_redirected_to_the_login(client: Client) -> None:
     for path in ("/", "/runs/1/"):
         answer = client.get(path)
 
@@ -50,7 +50,7 @@ def test_who_is_not_signed_in_is_asked_to(client: Client) -> None:
         assert answer["Location"] == f"/admin/login/?next={path}"
 
 
-def test_who_is_signed_in_but_no_staff_does_not_see_it(client: Client, django_user_model: Any) -> None:
+def test_users_who_are_not_staff_are_redirected_to_the_login(client: Client, django_user_model: Any) -> None:
     client.force_login(django_user_model.objects.create_user("listener"))
 
     assert client.get("/").status_code == 302
@@ -59,10 +59,10 @@ def test_who_is_signed_in_but_no_staff_does_not_see_it(client: Client, django_us
 def test_before_the_first_run_it_says_how_to_start_one(staff: Client) -> None:
     text = text_of(staff)
 
-    assert "Nothing was read yet" in text
+    assert "No data has been imported yet" in text
     assert "python manage.py runingest" in text
     assert "Run now" in text
-    assert "Runs that succeeded" not in text
+    assert "Succeeded runs" not in text
 
 
 def test_a_healthy_day_is_one_sentence(staff: Client) -> None:
@@ -77,15 +77,15 @@ def test_a_healthy_day_is_one_sentence(staff: Client) -> None:
         r"next run in 6 hours\.",
         text,
     )
-    assert "Nothing is wrong." in text
+    assert "No open incidents." in text
 
 
 def test_a_critical_incident_is_the_headline_and_the_others_are_counted(staff: Client) -> None:
     make_daily_runs(3, until=an_hour_ago())
     now = timezone.now()
-    incidents.open_or_update(wrong("run_partial", "run_partial", "warning"), now)
+    incidents.open_or_update(condition("run_partial", "run_partial", "warning"), now)
     incidents.open_or_update(
-        wrong("delivery_failing:slack", "delivery_failing", "critical", channel="slack"), now
+        condition("delivery_failing:slack", "delivery_failing", "critical", channel="slack"), now
     )
 
     text = text_of(staff)
@@ -95,40 +95,40 @@ def test_a_critical_incident_is_the_headline_and_the_others_are_counted(staff: C
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "phrase"),
     [
-        ("failed", "failed; the catalogue is as it was"),
-        ("refused", "was refused: the source looks like another catalogue"),
-        ("abandoned", "died half-way; the next one goes on from there"),
-        ("partial", "took in only part of the data"),
+        ("failed", "failed; the catalogue is unchanged"),
+        ("refused", "was refused: the source looks like a different catalogue"),
+        ("abandoned", "stopped before it finished; the next run continues from there"),
+        ("partial", "imported only part of the data"),
     ],
 )
-def test_a_run_that_went_wrong_is_told_before_any_incident_is_open(
-    staff: Client, status: str, said: str
+def test_a_failed_run_is_the_headline_before_any_incident_is_open(
+    staff: Client, status: str, phrase: str
 ) -> None:
     runs = make_daily_runs(3, until=an_hour_ago(), status=status, error_kind="x", error="y")
 
     text = text_of(staff)
 
-    assert f"Run {runs[-1].pk} {said}" in text
+    assert f"Run {runs[-1].pk} {phrase}" in text
     assert "All is well" not in text
 
 
-def test_old_data_is_not_well_though_the_last_run_was(staff: Client) -> None:
+def test_stale_data_is_the_headline_even_if_the_last_run_succeeded(staff: Client) -> None:
     make_daily_runs(3, until=timezone.now() - timedelta(hours=27))
 
-    assert "The data is old, and no run has renewed it" in text_of(staff)
+    assert "The data is stale: no recent run has updated it" in text_of(staff)
 
 
-def test_all_is_not_well_while_nobody_watches(staff: Client) -> None:
+def test_a_silent_watchdog_is_the_headline(staff: Client) -> None:
     make_daily_runs(3, until=an_hour_ago())
     past = timezone.now() - timedelta(minutes=20)
     Heartbeat.objects.create(part="watchdog", at=past, since=past, host="here", pid=1)
 
-    assert "Nobody watches: the watchdog was last seen 20 minutes ago" in text_of(staff)
+    assert "The watchdog is not running: its last heartbeat was 20 minutes ago" in text_of(staff)
 
 
-def test_a_try_is_shown_and_says_nothing_of_the_data(staff: Client) -> None:
+def test_a_dry_run_is_listed_and_does_not_count_as_an_update_of_the_data(staff: Client) -> None:
     make_daily_runs(3, until=an_hour_ago())
     make_daily_runs(1, until=timezone.now() - timedelta(minutes=2), dry_run=True)
 
@@ -139,16 +139,16 @@ def test_a_try_is_shown_and_says_nothing_of_the_data(staff: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "days", "runs"), [("7", 7, 7), ("90", 90, 90), ("", 30, 30), ("5", 30, 30)]
+    ("requested", "days", "runs"), [("7", 7, 7), ("90", 90, 90), ("", 30, 30), ("5", 30, 30)]
 )
-def test_the_charts_window_is_chosen_by_the_reader(staff: Client, asked: str, days: int, runs: int) -> None:
+def test_the_reader_chooses_the_charts_window(staff: Client, requested: str, days: int, runs: int) -> None:
     make_daily_runs(100, until=an_hour_ago())
 
-    text = text_of(staff, f"/?days={asked}")
+    text = text_of(staff, f"/?days={requested}")
 
     assert f"The last {days} days" in text
     assert f"{runs} of {runs}" in text
-    assert f"Last {days} days, {runs} runs, last one" in text
+    assert f"Last {days} days, {runs} runs, newest" in text
 
 
 def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client) -> None:
@@ -159,63 +159,64 @@ def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client)
 
     assert page.count("<canvas") == page.count('role="img"') == 11
     assert "Share of rejected rows: rejections / rows read" in text
+    assert text.count("How is this computed?") == 6
     assert "commit time - max(created_at, updated_at) over new and changed rows" in text
     for title in ("Status", "Duration", "Data volume", "Resource use", "Errors", "Data latency"):
         assert f"{title} as a table" in text
 
 
-def test_what_was_usual_stands_beside_the_number(staff: Client) -> None:
+def test_the_expected_range_stands_beside_the_value(staff: Client) -> None:
     make_daily_runs(3, until=an_hour_ago())
 
     text = text_of(staff)
 
-    assert "Whole run 60 s usual: 30 s to 1.5 min" in text
+    assert "Whole run 60 s expected: 30 s to 1.5 min" in text
 
 
 def test_a_thousand_runs_and_many_incidents_take_ten_queries(staff: Client) -> None:
     make_daily_runs(1000, until=an_hour_ago())
     sync_timetable(datetime(2026, 1, 1, 2, tzinfo=UTC).time(), "UTC")
     for n in range(30):
-        incidents.open_or_update(wrong(f"data_stale:{n}", "data_stale", "warning"), timezone.now())
-    services.current_model()  # once a process, and then looked at every five seconds
+        incidents.open_or_update(condition(f"data_stale:{n}", "data_stale", "warning"), timezone.now())
+    services.current_model()  # loaded once per process, then checked every five seconds
 
     with CaptureQueriesContext(
         connection,
-    ) as asked:
+    ) as queries:
         answer = staff.get("/?days=90")
 
     assert answer.status_code == 200
-    assert 8 <= len(asked) <= 10
-    assert not [query["sql"] for query in asked if "COUNT(" in query["sql"].upper()]
+    assert 8 <= len(queries) <= 10
+    assert not [query["sql"] for query in queries if "COUNT(" in query["sql"].upper()]
 
 
-def test_a_running_run_shows_how_far_it_is(staff: Client) -> None:
+def test_a_running_run_shows_its_progress(staff: Client) -> None:
     make_daily_runs(2, until=an_hour_ago())
     run = start_run(stage="reading songs", stage_done=250, stage_total=1000)
 
     text = text_of(staff)
     page = staff.get("/").content.decode()
 
-    assert f"Run {run.pk} is at work: reading songs" in text
+    assert f"Run {run.pk} in progress: reading songs" in text
     assert "25 % of this stage: 250 of 1 000 rows" in text
     assert 'value="0.250"' in page
     assert "Run now" not in text
 
 
-def test_the_page_reads_itself_anew_only_when_a_run_begins_or_ends(staff: Client) -> None:
+def test_the_page_reloads_only_when_a_run_starts_or_ends(staff: Client) -> None:
     run = start_run()
-    while_at_work = staff.get(f"/operations/live/?seen={run.pk}-running")
+    while_running = staff.get(f"/operations/live/?seen={run.pk}-running")
     IngestionRun.objects.update(status="succeeded", finished_at=timezone.now())
-    at_its_end = staff.get(f"/operations/live/?seen={run.pk}-running")
+    at_the_end = staff.get(f"/operations/live/?seen={run.pk}-running")
     afterwards = staff.get(f"/operations/live/?seen={run.pk}-succeeded")
 
-    assert "HX-Refresh" not in while_at_work
-    assert at_its_end["HX-Refresh"] == "true"
+    assert "HX-Refresh" not in while_running
+    assert at_the_end["HX-Refresh"] == "true"
     assert "HX-Refresh" not in afterwards
-    assert "is at work" not in afterwards.content.decode()
+    assert "in progress" not in afterwards.content.decode()
 
 
-def test_a_page_that_stays_open_after_its_session_asks_for_the_login(client: Client) -> None:
+def test_an_open_page_reloads_when_the_session_has_expired(client: Client) -> None:
     answer = client.get("/operations/live/?seen=1-running")
 
     assert answer.status_code == 204

@@ -1,4 +1,4 @@
-"""A run's page: its stages, its resources, what it refused and changed, and whether that is usual."""
+"""A run's page: stages, results by resource, rejections, changed fields and anomaly checks."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def read(page: str) -> str:
     return " ".join(unescape(bare).replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
-def refuse(run: IngestionRun, resource: str, row: Any, field: str, reason: str, n: int = 0) -> Rejection:
+def reject(run: IngestionRun, resource: str, row: Any, field: str, reason: str, n: int = 0) -> Rejection:
     return Rejection.objects.create(
         run=run, last_run=run, resource=resource, payload=json.dumps(row), fingerprint=f"{resource}-{n}",
         field=field, reason=reason,
@@ -52,7 +52,7 @@ def test_a_run_that_is_not_there_is_not_found(staff: Client, run: IngestionRun) 
     assert staff.get(f"/runs/{run.pk + 1}/").status_code == 404
 
 
-def test_it_leads_to_the_runs_beside_it(staff: Client, run: IngestionRun) -> None:
+def test_it_links_to_the_previous_and_the_next_run(staff: Client, run: IngestionRun) -> None:
     older = IngestionRun.objects.get(pk=run.pk - 1)
 
     assert f'href="/runs/{run.pk - 1}/"' in page_of(staff, run)
@@ -60,17 +60,17 @@ def test_it_leads_to_the_runs_beside_it(staff: Client, run: IngestionRun) -> Non
     assert f'href="/runs/{run.pk}/"' in page_of(staff, older)
 
 
-def test_stages_stand_on_one_scale_and_an_unended_one_goes_on_to_the_end(
+def test_stages_share_one_time_scale_and_an_unfinished_stage_lasts_until_the_end(
     staff: Client, run: IngestionRun
 ) -> None:
-    begun = run.started_at
+    started_at = run.started_at
     IngestionRun.objects.filter(pk=run.pk).update(
         status="abandoned",
         stages=[
-            {"name": "reading songs", "started_at": begun.isoformat(), "seconds": 15.0},
+            {"name": "reading songs", "started_at": started_at.isoformat(), "seconds": 15.0},
             {
                 "name": "writing songs",
-                "started_at": (begun + timedelta(seconds=30)).isoformat(),
+                "started_at": (started_at + timedelta(seconds=30)).isoformat(),
                 "seconds": None,
             },
         ],
@@ -80,10 +80,10 @@ def test_stages_stand_on_one_scale_and_an_unended_one_goes_on_to_the_end(
 
     assert "margin-left: 0.00%; width: 25.00%" in page
     assert "margin-left: 50.00%; width: 50.00%" in page
-    assert "writing songs +30 s 30 s, not ended" in read(page)
+    assert "writing songs +30 s 30 s, unfinished" in read(page)
 
 
-def test_resources_stand_side_by_side_and_their_numbers_lead_to_the_rows(
+def test_resources_stand_side_by_side_and_their_numbers_link_to_the_rows(
     staff: Client, run: IngestionRun
 ) -> None:
     ResourceReport.objects.filter(run=run, resource="songs").update(
@@ -93,38 +93,38 @@ def test_resources_stand_side_by_side_and_their_numbers_lead_to_the_rows(
     page = page_of(staff, run)
 
     assert "Read 1 000 200 30 000" in read(page)
-    assert "Failed attempts by kind 503: 2, timeout: 1 none none" in read(page)
+    assert "Failed requests by kind 503: 2, timeout: 1 none none" in read(page)
     assert f"?run_id__lte={run.pk}&amp;last_run_id__gte={run.pk}&amp;resource__exact=songs" in page
     assert "/admin/ingestion/song/?availability=missing" in page
 
 
-def test_refused_rows_are_grouped_by_reason_with_an_example_of_each(staff: Client, run: IngestionRun) -> None:
-    refuse(run, "songs", {"id": 1, "duration": "three minutes"}, "duration", "no duration", 1)
-    refuse(run, "songs", {"id": 2, "duration": "long"}, "duration", "no duration", 2)
-    refuse(run, "listening_history", {"items": [1]}, "user_id", "is missing")
+def test_rejections_are_grouped_by_reason_with_an_example_of_each(staff: Client, run: IngestionRun) -> None:
+    reject(run, "songs", {"id": 1, "duration": "three minutes"}, "duration", "no duration", 1)
+    reject(run, "songs", {"id": 2, "duration": "long"}, "duration", "no duration", 2)
+    reject(run, "listening_history", {"items": [1]}, "user_id", "is missing")
 
     text = read(page_of(staff, run))
 
     assert 'Songs duration no duration 2 "three minutes"' in text
-    assert 'Sessions user_id is missing 1 {"items": [1]}' in text
+    assert 'Listening sessions user_id is missing 1 {"items": [1]}' in text
 
 
-def test_a_listeners_refused_row_is_shown_to_those_who_may_see_persons(
+def test_a_listeners_rejected_row_is_shown_only_with_the_permission_for_personal_data(
     client: Client, django_user_model: Any, run: IngestionRun
 ) -> None:
-    refuse(run, "users", {"id": 1, "email": "zoe@example.org"}, "email", "no address")
+    reject(run, "users", {"id": 1, "email": "zoe@example.org"}, "email", "no address")
     operator = django_user_model.objects.create_user("op", is_staff=True)
     client.force_login(operator)
     before = read(page_of(client, run))
     operator.user_permissions.add(Permission.objects.get(codename="view_personal_data"))
     after = read(page_of(client, run))
 
-    assert "hidden: a person's data" in before
+    assert "hidden: personal data" in before
     assert "zoe@example.org" not in before
     assert "zoe@example.org" in after
 
 
-def test_what_changed_is_shown_before_and_after_and_of_listeners_only_that_it_did(
+def test_changed_fields_show_old_and_new_values_except_those_of_listeners(
     staff: Client, run: IngestionRun
 ) -> None:
     ResourceReport.objects.filter(run=run, resource="songs").update(
@@ -138,11 +138,11 @@ def test_what_changed_is_shown_before_and_after_and_of_listeners_only_that_it_di
     text = read(page_of(staff, run))
 
     assert "Songs 7 album Blue Blue (Deluxe)" in text
-    assert "Listeners 9 email not kept: a person's data" in text
-    assert "Sessions 5 2026-11-01 items nothing [1]" in text
+    assert "Listeners 9 email not stored: personal data" in text
+    assert "Listening sessions 5 2026-11-01 items empty [1]" in text
 
 
-def test_an_unusual_measure_says_how_far_off_it_is_and_leads_to_the_new_normal(
+def test_an_anomaly_states_its_distance_from_the_expected_range_and_links_to_the_reset(
     staff: Client, run: IngestionRun
 ) -> None:
     AnomalyCheck.objects.filter(run=run).update(value=180.0, median=60.0, low=30.0, high=90.0, verdict="high")
@@ -150,48 +150,48 @@ def test_an_unusual_measure_says_how_far_off_it_is_and_leads_to_the_new_normal(
     page = page_of(staff, run)
 
     assert (
-        "3 min is higher than usual (3 times the median); usual: 30 s to 1.5 min, median 60 s of 30 runs."
-        in read(page)
+        "3 min is above the expected range (3 times the median); expected: 30 s to 1.5 min, "
+        "median of 30 runs: 60 s." in read(page)
     )
     assert f"/admin/ingestion/anomalycheck/?q={run.pk}&amp;measure=duration" in page
     assert staff.get(f"/admin/ingestion/anomalycheck/?q={run.pk}&measure=duration").status_code == 200
 
 
-def test_a_chart_holds_the_runs_with_their_bands(staff: Client, run: IngestionRun) -> None:
+def test_a_chart_contains_the_runs_with_their_expected_ranges(staff: Client, run: IngestionRun) -> None:
     page = page_of(staff, run)
 
-    chart = re.search(r'<script id="chart-band-\d+" type="application/json">(.*?)</script>', page)
+    chart = re.search(r'<script id="chart-check-\d+" type="application/json">(.*?)</script>', page)
     assert chart is not None
-    drawn = json.loads(chart[1])
-    assert drawn["runs"] == list(range(run.pk - 4, run.pk + 1))
-    assert drawn["lines"] == [{"name": "Duration", "values": [60.0] * 5}]
-    assert (drawn["low"], drawn["high"]) == ([30.0] * 5, [90.0] * 5)
+    data = json.loads(chart[1])
+    assert data["runs"] == list(range(run.pk - 4, run.pk + 1))
+    assert data["lines"] == [{"name": "Duration", "values": [60.0] * 5}]
+    assert (data["low"], data["high"]) == ([30.0] * 5, [90.0] * 5)
 
 
-def test_a_run_names_the_incidents_that_it_opened_and_ended(staff: Client, run: IngestionRun) -> None:
+def test_a_run_lists_the_incidents_that_it_opened_and_resolved(staff: Client, run: IngestionRun) -> None:
     now = timezone.now()
-    opened, ended = (
+    opened, resolved = (
         Condition("run", "run_failed", "critical"),
         Condition("run_partial", "run_partial", "warning", run_id=run.pk),
     )
     incidents.open_or_update(opened, now - timedelta(hours=25))
     incidents.resolve("run", now, run_id=run.pk)
-    incidents.open_or_update(ended, now)
+    incidents.open_or_update(resolved, now)
 
     text = read(page_of(staff, run))
 
     assert (
         "Incidents seen in this run Warning The ingestion run was partial: some data was not imported" in text
     )
-    assert "Incidents that this run ended Critical The ingestion run failed It lasted 25 hours." in text
+    assert "Incidents resolved by this run Critical The ingestion run failed Resolved after 25 hours." in text
 
 
 def test_the_page_costs_as_much_after_a_thousand_runs(staff: Client) -> None:
     run = make_daily_runs(1000, until=timezone.now() - timedelta(hours=1), rejected=1)[-1]
-    refuse(run, "songs", {"id": 1}, "name", "is missing")
+    reject(run, "songs", {"id": 1}, "name", "is missing")
 
-    with CaptureQueriesContext(connection) as asked:
+    with CaptureQueriesContext(connection) as queries:
         answer = staff.get(f"/runs/{run.pk}/")
 
     assert answer.status_code == 200
-    assert 8 <= len(asked) <= 11
+    assert 8 <= len(queries) <= 11

@@ -1,9 +1,9 @@
-"""A chart's rows, as they are written without a template."""
+"""The HTML rows of a chart's table."""
 
 from moovitamix.dashboard.charts import ChartTable, ChartTableRow
 
 
-def test_a_table_s_rows_lead_to_their_runs_and_hold_no_markup_of_others() -> None:
+def test_table_rows_link_to_their_runs_and_escape_markup() -> None:
     rows = [ChartTableRow(7, "/runs/7/", "2026-11-23 02:00", ["12", "<b>3 & 4</b>"])]
 
     assert ChartTable(["Songs", "Users"], rows).body == (

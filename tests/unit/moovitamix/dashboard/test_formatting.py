@@ -1,4 +1,4 @@
-"""How the operations pages write numbers, spans and moments."""
+"""Number, duration and time formats of the operations pages."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +25,7 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "said"),
+    ("value", "unit", "expected"),
     [
         (1012, "rows", "1 012"), (0, "rows", "0"), (12.54, "rows", "12.5"), (0.125, "share", "12.5 %"),
         (0.0004, "share", "< 0.1 %"), (0, "share", "0 %"), (1, "share", "100 %"), (0.42, "seconds", "0.42 s"),
@@ -35,43 +35,41 @@ def plain(text: str) -> str:
         (1580.2, "rows/s", "1 580 rows/s"), (None, "rows", "not measured"),
     ],
 )  # fmt: skip
-def test_a_figure_carries_its_unit_and_no_more_digits_than_say_something(
-    value: float | None, unit: str, said: str
-) -> None:
-    assert plain(format_measure(value, unit)) == said
+def test_a_measure_has_a_unit_and_at_most_one_decimal(value: float | None, unit: str, expected: str) -> None:
+    assert plain(format_measure(value, unit)) == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [(0, "0 seconds"), (1, "1 second"), (89, "89 seconds"), (90, "1 minute"), (245, "4 minutes"),
      (5400, "1 hour"), (6.2 * 3600, "6 hours"), (172_800, "2 days"), (-5, "0 seconds")],
 )  # fmt: skip
-def test_a_span_is_told_in_the_largest_unit_that_people_would_use(seconds: float, said: str) -> None:
-    assert format_age(seconds) == said
+def test_an_age_uses_the_largest_fitting_unit(seconds: float, expected: str) -> None:
+    assert format_age(seconds) == expected
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [(60, "every minute"), (900, "every 15 minutes"), (3600, "every hour"), (86_400, "every day"),
      (90, "every 90 seconds"), (0.5, "every 0.5 seconds")],
 )  # fmt: skip
-def test_a_repetition_is_told_in_whole_units(seconds: float, said: str) -> None:
-    assert format_interval(seconds) == said
+def test_an_interval_uses_whole_units(seconds: float, expected: str) -> None:
+    assert format_interval(seconds) == expected
 
 
-def test_todays_times_go_without_their_day() -> None:
+def test_times_of_today_have_no_date() -> None:
     assert format_clock(NOW - timedelta(hours=7), NOW) == "02:30"
     assert format_clock(NOW - timedelta(hours=31), NOW) == "2026-11-22 02:30"
     assert format_time_ago(NOW - timedelta(minutes=4), NOW) == "4 minutes ago"
     assert format_time_until(NOW + timedelta(hours=6), NOW) == "in 6 hours"
 
 
-def test_one_is_no_plural() -> None:
+def test_counts_use_singular_and_plural() -> None:
     assert plain(format_count(1, "run")) == "1 run"
     assert plain(format_count(2160, "run")) == "2 160 runs"
 
 
-def test_what_is_rounded_stays_what_it_is() -> None:
+def test_rounding_keeps_the_format() -> None:
     assert plain(format_number(99.96)) == "100"
     assert plain(format_bytes(1_999_999)) == "2 MB"
     assert plain(format_percent(0.9999)) == "100 %"
