@@ -191,5 +191,5 @@ def test_a_filter_that_nothing_passes_offers_all_rows(staff: Client) -> None:
 
     found = read_filtered(staff, "recommender_driftreport_changelist", kind__exact="feed")
 
-    assert "Nothing matches" in found
+    assert "No row matches" in found
     assert "Show all rows" in found
