@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from recommender.engine.data import Catalogue, Profiles, TrainingSet
 from recommender.engine.mix.fit import fit_with_weights, start_weights
-from recommender.engine.mix.model import MixModel, find_candidates
+from recommender.engine.mix.model import MixModel, OnlineMixModel
 from recommender.serving.options import MAX_CANDIDATES
 
 STYLES = 200
@@ -25,14 +25,14 @@ MEASURED_LISTENERS = 300
 def main(songs: int, listeners: int, plays: int) -> None:
     training = make_training_data(songs, listeners, plays)
     model = fit_with_weights(training, start_weights())
-    # As a worker has it: over plain arrays, none of them a copy.
-    model = MixModel.from_parts(model.arrays(), model.facts())
+    # Like a web worker: over plain arrays, none of them a copy.
+    online = OnlineMixModel(MixModel.from_parts(model.arrays(), model.facts()))
     rows = np.random.default_rng(1).choice(listeners, min(MEASURED_LISTENERS, listeners), replace=False)
     asked = [Profiles(training.plays[[row]], genres=["style 1"]) for row in rows]
     with threadpool_limits(1):
         for profile in asked[:20]:
-            find_candidates(model, profile, n=MAX_CANDIDATES)
-        times = np.sort([_time_scoring(model, profile) for profile in asked])
+            online.candidates(profile, n=MAX_CANDIDATES)
+        times = np.sort([_time_scoring(online, profile) for profile in asked])
     figures = {"p50": float(np.median(times)), "p99": float(np.quantile(times, 0.99)), "songs": songs}
     sys.stdout.buffer.write(orjson.dumps(figures))
 
@@ -59,9 +59,9 @@ def make_training_data(songs: int, listeners: int, plays: int) -> TrainingSet:
     return TrainingSet(catalogue, matrix)
 
 
-def _time_scoring(model: MixModel, profile: Profiles) -> float:
+def _time_scoring(model: OnlineMixModel, profile: Profiles) -> float:
     before = time.perf_counter()
-    find_candidates(model, profile, n=MAX_CANDIDATES)
+    model.candidates(profile, n=MAX_CANDIDATES)
     return time.perf_counter() - before
 
 

@@ -1,1 +1,1 @@
-"""PURE: numpy in, numpy out."""
+"""The recommendation engine: clustering, scoring, sampling, evaluation. numpy in, numpy out; no Django."""

@@ -1,8 +1,8 @@
-"""A model on disk: plain arrays, a manifest, and hashes of both. Loading runs no code.
+"""Write, verify and memory-map model artifacts: a folder of .npy files and a manifest with their checksums.
 
-A version's folder holds one .npy file an array and `manifest.json`, which holds the facts and each file's
-size and sha256. The manifest's own sha256 names the whole. A folder is written under another name, flushed
-to the disk and renamed: it is there whole, or not at all.
+`manifest.json` holds the facts and each file's size and SHA-256; the manifest's own SHA-256 identifies the
+version. A folder is written under a temporary name, flushed and renamed, so it is complete or absent. Loading
+runs no code (no pickle).
 """
 
 import hashlib
@@ -23,27 +23,27 @@ UNFINISHED_PREFIX: Final = ".unfinished-"
 
 
 class ArtifactError(Exception):
-    """A model's files can't be used."""
+    """A model's files are unusable."""
 
 
 class ArtifactMissing(ArtifactError):
-    """There is no such folder, or no manifest in it."""
+    """The folder or its manifest is missing."""
 
 
 class ArtifactDamaged(ArtifactError):
-    """The files are not those that were written."""
+    """The files differ from those that were written."""
 
 
 class ArtifactExists(ArtifactError):
-    """There is a model of this name already; what is written never changes."""
+    """The folder exists; an artifact is never overwritten."""
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
-    """Write a model; the sha256 that `read` wants to see again.
+    """Write an artifact and return the manifest's SHA-256, which `read_arrays` asks for.
 
     Raises:
-        ArtifactExists: the folder is there, perhaps another process's.
-        OSError: the disk is full, or may not be written; nothing is left behind.
+        ArtifactExists: the folder exists, perhaps written by another process.
+        OSError: the disk is full or not writable; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED_PREFIX}{folder.name}-", dir=folder.parent))
@@ -52,7 +52,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mappin
         manifest = json.dumps({"files": files, "facts": dict(facts)}, sort_keys=True).encode()
         _flush(unfinished / MANIFEST, manifest)
         _sync(unfinished)
-        # mkdtemp lets nobody else in, but the web process may run as another user of the group.
+        # mkdtemp makes a private folder, but the web process may run as another user.
         unfinished.chmod(0o755)
         _rename(unfinished, folder)
     except BaseException:
@@ -62,11 +62,11 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mappin
 
 
 def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays, mapped into memory read-only, and the facts; every byte was verified before.
+    """The verified arrays as read-only memory maps, and the facts.
 
     Raises:
-        ArtifactMissing: there is nothing to read.
-        ArtifactDamaged: a file is missing, cut off, changed, or one too many.
+        ArtifactMissing: the folder or its manifest is missing or unreadable.
+        ArtifactDamaged: a file is missing, truncated, changed or unexpected.
     """
     manifest = verify_files(folder, sha256)
     arrays = {name.removesuffix(".npy"): _load(folder / name) for name in manifest["files"]}
@@ -74,11 +74,11 @@ def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dic
 
 
 def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
-    """Compare every file with its hash; the manifest.
+    """Compare every file with its checksum and return the manifest.
 
     Raises:
-        ArtifactMissing: there is nothing to verify.
-        ArtifactDamaged: a file is missing, cut off, changed, or one too many.
+        ArtifactMissing: the folder or its manifest is missing or unreadable.
+        ArtifactDamaged: a file is missing, truncated, changed or unexpected.
     """
     try:
         text = (folder / MANIFEST).read_bytes()
@@ -87,29 +87,32 @@ def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
     except OSError as error:
         raise ArtifactMissing(f"The model in {folder} can't be read: {error}.") from error
     if hashlib.sha256(text).hexdigest() != sha256:
-        raise ArtifactDamaged(f"{folder / MANIFEST} is not the one that was written.")
+        raise ArtifactDamaged(f"{folder / MANIFEST} has changed since it was written: its checksum differs.")
     manifest: dict[str, Any] = json.loads(text)
     found = {path.name for path in folder.iterdir()} - {MANIFEST}
     if found != set(manifest["files"]):
-        odd = ", ".join(sorted(found ^ set(manifest["files"])))
-        raise ArtifactDamaged(f"{folder} holds other files than were written: {odd}.")
-    for name, wanted in manifest["files"].items():
-        if _hashed(folder / name) != wanted:
-            raise ArtifactDamaged(f"{folder / name} is not the file that was written.")
+        different = ", ".join(sorted(found ^ set(manifest["files"])))
+        raise ArtifactDamaged(f"{folder} has missing or unexpected files: {different}.")
+    for name, expected in manifest["files"].items():
+        if _size_and_sha256(folder / name) != expected:
+            raise ArtifactDamaged(f"{folder / name} has changed since it was written: its checksum differs.")
     return manifest
 
 
 def size_in_bytes(folder: Path) -> int:
-    """Bytes of all its files."""
+    """Total size of the folder's files."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove what writers that died left behind; called by whoever holds the training's lock."""
-    left = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
-    for folder in left:
+    """Remove the temporary folders of crashed writers and return their number.
+
+    Call it only while holding the training lock: it would remove the folder of a writer at work too.
+    """
+    leftovers = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
+    for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)
-    return len(left)
+    return len(leftovers)
 
 
 def _save(path: Path, array: NDArray[Any]) -> dict[str, Any]:
@@ -119,7 +122,7 @@ def _save(path: Path, array: NDArray[Any]) -> dict[str, Any]:
         np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-    return _hashed(path)
+    return _size_and_sha256(path)
 
 
 def _flush(path: Path, content: bytes) -> None:
@@ -129,7 +132,7 @@ def _flush(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _hashed(path: Path) -> dict[str, Any]:
+def _size_and_sha256(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return {
@@ -145,12 +148,12 @@ def _load(path: Path) -> NDArray[Any]:
         np.lib.format.read_magic(file)
         shape = np.lib.format.read_array_header_1_0(file)[0]
     if 0 in shape:
-        # An array of nothing has no page to map.
-        nothing: NDArray[Any] = np.load(path, allow_pickle=False)
-        return nothing
+        # An empty array cannot be memory-mapped.
+        empty: NDArray[Any] = np.load(path, allow_pickle=False)
+        return empty
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    # A byte of each page, while all are warm from hashing (16 ms for 450 MB): so every process shares every
-    # page, and no page is one worker's own because nobody else has met it yet.
+    # Read one byte of each page while hashing has them cached (16 ms for 450 MB): all worker processes then
+    # share every page.
     array.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].max()
     return array
 
@@ -166,7 +169,6 @@ def _rename(unfinished: Path, folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flush the folder's own entries, where the system can."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

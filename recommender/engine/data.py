@@ -1,4 +1,7 @@
-"""What every model is made from: songs as columns, listeners as rows."""
+"""Data structures shared by the engine: catalogue, plays, listener profiles, training set, model interfaces.
+
+In every matrix listeners are rows and songs are columns.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,29 +13,29 @@ from scipy.sparse import csr_array
 
 
 class EngineError(Exception):
-    """The engine cannot do what was asked, for a reason that lies in the data."""
+    """The engine cannot compute a result from this data."""
 
 
 class TooFewSongs(EngineError):
-    """There are not enough songs to learn from."""
+    """The catalogue has too few songs to train on."""
 
 
 class TooFewPlays(EngineError):
-    """There are not enough plays to learn from."""
+    """There are too few plays to train on."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The songs; entry j of every column is song j.
+    """The songs; entry j of every column describes song j.
 
     Attributes:
         ids: shape (n_songs,), strictly ascending.
-        artists: '' where unknown, as are the other texts.
-        genres: as the source sends them; several are separated by commas.
-        songwriters: several are separated by commas.
-        release_years: NaN where unknown.
-        durations: seconds, NaN where unknown.
-        audio: each feature's column by its name, NaN where unknown; may be empty.
+        artists: '' if unknown, like the other texts.
+        songwriters: comma-separated.
+        genres: comma-separated, as the source sends them.
+        release_years: NaN if unknown.
+        durations: seconds, NaN if unknown.
+        audio: one column per feature name, NaN if unknown; may be empty.
         available: songs that may be recommended.
     """
 
@@ -51,11 +54,11 @@ class Catalogue:
         return len(self.ids)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """Shape (n_songs,): equal where the artist is; a song of no known artist has one of its own."""
-        known: dict[str, int] = {}
+        """Shape (n_songs,): equal for equal artists; each song without an artist has its own code."""
+        codes: dict[str, int] = {}
         return np.array(
             [
-                known.setdefault(artist.casefold().strip() or f"\0{index}", len(known))
+                codes.setdefault(artist.casefold().strip() or f"\0{index}", len(codes))
                 for index, artist in enumerate(self.artists)
             ],
             dtype=np.int32,
@@ -64,13 +67,13 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who played what, and when; entry i of every column is one play.
+    """Plays in coordinate form; entry i of every column describes play i.
 
     Attributes:
-        listeners: row of the listener, int32.
-        songs: column of the song, int32.
-        at: seconds since 1970; all zero where the data has no times.
-        count: how often; 1 for a play of its own.
+        listeners: row of the listener.
+        songs: column of the song.
+        at: seconds since 1970; all zero if the data has no times.
+        count: how often; 1 for a single play.
     """
 
     n_listeners: int
@@ -81,7 +84,7 @@ class Interactions:
     count: NDArray[np.float32]
 
     def matrix(self, weights: NDArray[np.float32] | None = None) -> csr_array:
-        """Shape (n_listeners, n_songs), float32: the counts, each times its weight, summed over plays."""
+        """Shape (n_listeners, n_songs): play counts, each multiplied by its weight."""
         values = self.count if weights is None else self.count * weights
         shape = (self.n_listeners, self.n_songs)
         matrix = csr_array((values, (self.listeners, self.songs)), shape=shape, dtype=np.float32)
@@ -91,15 +94,15 @@ class Interactions:
 
 @dataclass(frozen=True)
 class Profiles:
-    """What is known of some listeners when they are to be recommended something; one row each.
+    """Listeners to recommend songs to, one row each.
 
     Attributes:
-        plays: shape (n, n_songs), play counts; what it holds is heard, and not recommended again.
-        recent: the same, weighted by recency; None where there are no times: `plays` stands in.
-        skips: shape (n, n_songs), how often skipped or disliked; None: never.
-        genres: favourite genres as sent; None: unknown.
-        keys: listener ids, which seed what is drawn for each.
-        excluded: shape (n, n_songs), songs that may not be recommended besides those heard; None: none.
+        plays: shape (n, n_songs), play counts; songs with an entry are not recommended again.
+        recent: the same, weighted by recency; None: use `plays`.
+        skips: shape (n, n_songs), number of skips and dislikes; None: none.
+        genres: favourite genres, comma-separated; None: unknown.
+        keys: listener ids, which seed each listener's random draws.
+        excluded: shape (n, n_songs), further songs that may not be recommended; None: none.
     """
 
     plays: csr_array
@@ -116,16 +119,17 @@ class Profiles:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All that a model is fitted on.
+    """Everything a model is fitted on.
 
     Attributes:
         plays: shape (n_listeners, n_songs), counts.
-        recent: the same weighted by recency; None: `plays` stands in.
+        recent: the same, weighted by recency; None: use `plays`.
         skips: shape (n_listeners, n_songs); None: none.
         genres: each listener's favourite genres; None: unknown.
-        tuning: shape (n_listeners, n_songs), the held-out plays that weights are tuned on (the latest tenth);
-            `plays` does not hold them. None: a seeded tenth of `plays` is held out instead.
-        carried: groups to carry on; None: they are found anew.
+        tuning: shape (n_listeners, n_songs), held-out plays for tuning weights (the latest tenth), not in
+            `plays`. None: a seeded tenth of `plays` is held out instead.
+        configuration: may set `n_clusters`.
+        warm_start: clusters to start from; None: cluster from scratch.
     """
 
     catalogue: Catalogue
@@ -139,17 +143,17 @@ class TrainingSet:
     warm_start: "WarmStartClusters | None" = None
 
     def profiles(self) -> Profiles:
-        """Each listener of the training, as a listener to recommend to."""
+        """The training listeners as profiles."""
         return Profiles(self.plays, self.recent, self.skips, self.genres)
 
 
 @dataclass(frozen=True)
 class WarmStartClusters:
-    """Groups of an earlier model, from which those of a new one are carried on.
+    """Clusters of an earlier model, from which a new one starts.
 
     Attributes:
-        labels: shape (n_songs,), each song's group so far; -1 for a song that had none.
-        n_clusters: how many there are; some may have no song left.
+        labels: shape (n_songs,), each song's earlier cluster; -1 for a new song.
+        n_clusters: includes clusters that have no song left.
     """
 
     labels: NDArray[np.int32]
@@ -157,37 +161,28 @@ class WarmStartClusters:
 
 
 class RecommenderModel(Protocol):
-    """What can recommend: every model passes the one suite of tests for them."""
+    """A model that can be evaluated; test_every_model.py runs the same tests on all of them."""
 
     @property
     def name(self) -> str:
-        """What it is called in tables and metrics."""
+        """Name in tables and metrics."""
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """Shape (profiles.n, n): song columns, best first, nothing heard, excluded or unavailable.
+        """Shape (profiles.n, n): song columns, best first, none played, excluded or unavailable.
 
-        A row ends in -1 only where fewer than n songs are eligible.
+        A row ends in -1 only if fewer than n songs are eligible.
         """
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All that `from_parts` needs besides `facts`: saved and loaded, it recommends the same."""
-
-    def facts(self) -> dict[str, object]:
-        """What of the model is no array; JSON can hold it."""
 
 
 class ScoredSongs(NamedTuple):
-    """Songs by falling score, and their scores; shape (m,) each."""
+    """Songs by descending score, and their scores; shape (m,) each."""
 
     songs: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
 class ServableModel(Protocol):
-    """All that serving asks of a model: whatever has this can be champion.
-
-    A profile is of one listener.
-    """
+    """What serving needs from a champion or challenger; every profile holds one listener."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -195,24 +190,24 @@ class ServableModel(Protocol):
 
     @property
     def artists(self) -> NDArray[np.int32]:
-        """Shape (n_songs,): equal where the artist is."""
+        """Shape (n_songs,): equal for equal artists."""
 
     @property
     def available(self) -> NDArray[np.bool_]:
         """Shape (n_songs,): songs that may be recommended."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The listener's n best songs, nothing heard, excluded or unavailable; fewer where fewer are left.
+        """The listener's n best songs, none played, excluded or unavailable; fewer if fewer are eligible.
 
-        None for a listener without plays of whom the model can say nothing. All of one score where the model
-        puts none before another: then lists are drawn by affinity alone.
+        Empty if the model has nothing to say about a listener without plays. Equal scores mean that the model
+        does not rank: lists are then drawn by affinity alone.
         """
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Shape (len(songs),): the scores of songs not heard, on the candidates' scale."""
+        """Shape (len(songs),): scores of unplayed songs, on the scale of `candidates`."""
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """What speaks for songs not heard: by term what it adds, shape (len(songs),) each."""
+        """What each term adds to the scores of unplayed songs; shape (len(songs),) each."""
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """At most n other songs like this one, the likest first."""
+        """At most n other songs, most similar first."""

@@ -1,8 +1,7 @@
-"""Two threads at work on one training, and the same bits as from one.
+"""Run one training on two threads with bit-identical results.
 
-numpy, scipy and BLAS let go of Python's lock while they compute. Each piece of work is computed by one
-thread, and pieces are put together in their order: how many cores there are, and which thread came first,
-leaves no trace.
+numpy, scipy and BLAS release Python's lock while they compute. Each work item runs on one thread and results
+are combined in the order of the items, so neither the number of cores nor scheduling affects the result.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,36 +16,37 @@ WorkItem = Callable[[], T]
 
 
 class Submit(Protocol):
-    """Begins pieces of work, which must not wait for one another."""
+    """Starts work items, which must not wait for one another."""
 
-    def __call__(self, pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """A function, to be called once, that brings the results in the order of the pieces."""
-
-
-def submit_inline(pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-    """Begin nothing before it is asked for."""
-    return lambda: [piece() for piece in pieces]
+    def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
+        """A function, to be called once, that returns the results in the order of the items."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """While inside, another thread works on what was begun; who asks for it takes over what is not begun yet.
+    """Yield a `Submit` that uses a second thread; the caller runs items that have not started yet.
 
-    All arithmetic inside is on one thread a piece: sums that threads share differ in the last bit from run to
-    run, and threads that wait for each other on a busy machine cost more than they bring.
+    BLAS is limited to one thread per item: sums split over threads differ in the last bit from run to run,
+    and threads that wait for each other on a busy machine cost more than they gain.
     """
-    with threadpool_limits(1), ThreadPoolExecutor(1, "training_lane") as other:
+    with threadpool_limits(1), ThreadPoolExecutor(1, "training_worker") as worker:
 
-        def begin(pieces: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-            begun = [(other.submit(piece), piece) for piece in pieces]
-            return lambda: _collect_results(begun)
+        def submit(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
+            submitted = [(worker.submit(item), item) for item in items]
+            return lambda: _collect_results(submitted)
 
         try:
-            yield begin
+            yield submit
         finally:
-            other.shutdown(wait=False, cancel_futures=True)
+            worker.shutdown(wait=False, cancel_futures=True)
+
+
+def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
+    """A `Submit` without threads: the items run when their results are asked for."""
+    return lambda: [item() for item in items]
 
 
 def _collect_results(submitted: list[tuple[Future[T], WorkItem[T]]]) -> list[T]:
-    own = {place: piece() for place, (future, piece) in enumerate(submitted) if future.cancel()}
+    # An item that can still be cancelled has not started: this thread runs it instead of waiting.
+    own = {place: item() for place, (future, item) in enumerate(submitted) if future.cancel()}
     return [own[place] if place in own else future.result() for place, (future, _) in enumerate(submitted)]

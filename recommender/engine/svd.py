@@ -1,4 +1,4 @@
-"""Songs as points in few dimensions: what is left of a wide sparse matrix without its noise."""
+"""Truncated singular value decomposition of sparse matrices, reproducible to the last bit."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,29 +7,29 @@ from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
 EXACT_SVD_LIMIT = 50_000  # rows or columns up to which the exact method takes under 5 s
-OVERSAMPLING = 16  # axes carried beyond those asked for, so that the last ones are right too
+OVERSAMPLING = 16  # extra axes, so that the last requested ones are accurate too
 POWER_ITERATIONS = 5
-ROUNDING = 1e-12  # of the largest squared length: what single precision leaves of nothing
+ROUNDING = 1e-12  # share of the largest eigenvalue below which single precision leaves only rounding errors
 
 
 def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The right singular vectors as rows of songs (n_columns, k'), and the singular values, largest first.
+    """Right singular vectors, shape (n_columns, k'), and singular values, shape (k',), largest first.
 
-    k' is k, or what the matrix has room for; 0 where it is empty. The sign of each vector is fixed (its
-    largest entry is positive), so that the same input and seed give the same numbers.
+    k' <= k is limited by the rank; 0 for an empty matrix. The largest entry of each vector is positive, so
+    that the same input and seed give the same numbers.
     """
-    room = min(k, min(matrix.shape) - 1)
-    if room < 1 or not matrix.data.any():
+    rank_limit = min(k, min(matrix.shape) - 1)
+    if rank_limit < 1 or not matrix.data.any():
         return np.zeros((matrix.shape[1], 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
-    find = _lanczos_svd if max(matrix.shape) <= EXACT_SVD_LIMIT else _randomized_svd
-    # One thread: the same bits in every process, and on busy machines threads that wait cost more.
+    decompose = _lanczos_svd if max(matrix.shape) <= EXACT_SVD_LIMIT else _randomized_svd
+    # One thread: the same bits in every process, and on busy machines waiting threads cost more.
     with threadpool_limits(1):
-        vectors, values = find(matrix, room, np.random.default_rng(seed))
+        vectors, values = decompose(matrix, rank_limit, np.random.default_rng(seed))
     order = np.argsort(-values, kind="stable")
     order = order[values[order] > values.max() * 1e-6]
     chosen = vectors[:, order]
     signs = np.sign(chosen[np.argmax(np.abs(chosen), axis=0), np.arange(len(order))])
-    # In C order: a request reads whole rows, here and there.
+    # C order: a request reads whole rows.
     return np.ascontiguousarray(chosen * signs, dtype=np.float32), values[order].astype(np.float32)
 
 
@@ -44,9 +44,9 @@ def _lanczos_svd(
 def _randomized_svd(
     matrix: csr_array, k: int, draw: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Nearly the same at a tenth of the time: the last few axes differ, where values hardly do.
+    """Approximate, at a tenth of the time: only the last few axes, whose values hardly differ, deviate.
 
-    All that is orthogonalised lies on the shorter side of the matrix.
+    Orthogonalises on the shorter side of the matrix.
 
     Source:
         Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011.
@@ -59,33 +59,33 @@ def _randomized_svd(
     for _ in range(POWER_ITERATIONS):
         basis = orthonormal_basis(wide @ (across @ basis))
     images = across @ basis
-    squares, turns = np.linalg.eigh((images.T @ images).astype(np.float64))
-    values = np.sqrt(np.maximum(squares[-k:], 1e-30)).astype(np.float32)
-    turned = turns[:, -k:].astype(np.float32)
-    return (images @ turned / values if len(images) == matrix.shape[1] else basis @ turned), values
+    eigenvalues, eigenvectors = np.linalg.eigh((images.T @ images).astype(np.float64))
+    values = np.sqrt(np.maximum(eigenvalues[-k:], 1e-30)).astype(np.float32)
+    rotation = eigenvectors[:, -k:].astype(np.float32)
+    return (images @ rotation / values if len(images) == matrix.shape[1] else basis @ rotation), values
 
 
 def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Columns at right angles, of length 1, that span what these tall ones do; what is rounding is left out.
+    """Orthonormal columns spanning those of a tall matrix, without directions that are rounding errors.
 
-    By the eigenvectors of the columns' products, in double precision: a fifth of the time of a QR.
+    From the eigenvectors of the Gram matrix in double precision: a fifth of the time of a QR.
     """
-    wide = columns.astype(np.float64)
-    values, turns = np.linalg.eigh(wide.T @ wide)
-    kept = values > values[-1] * ROUNDING
-    return np.asarray(columns @ (turns[:, kept] / np.sqrt(values[kept])).astype(np.float32))
+    double = columns.astype(np.float64)
+    eigenvalues, eigenvectors = np.linalg.eigh(double.T @ double)
+    kept = eigenvalues > eigenvalues[-1] * ROUNDING
+    return np.asarray(columns @ (eigenvectors[:, kept] / np.sqrt(eigenvalues[kept])).astype(np.float32))
 
 
 def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each row of unit length, its axes weighed by the root of their singular values.
+    """Rows of unit length, each axis weighted by the square root of its singular value.
 
-    The root is measured: the values themselves, which let the first axes speak alone, lose 1 % on a set with
-    rich metadata.
+    Measured: weighting by the values themselves, which leaves only the first axes, loses 1 % on a data set
+    with rich metadata.
     """
     return unit_rows(vectors * np.sqrt(values))
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1; a row of nothing stays nothing."""
+    """Rows scaled to length 1; zero rows stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 1e-9, lengths, 1), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""Recommendation algorithms that share one interface, baselines included."""
+"""Recommendation algorithms beside the default `mix`: cluster draws (`classic`) and baselines."""

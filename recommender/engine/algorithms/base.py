@@ -1,4 +1,4 @@
-"""From scores to the best n songs: exactly n, in a decided order."""
+"""What all recommendation algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
 
 from collections.abc import Callable
 
@@ -9,67 +9,72 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms.item_similarity import binary_plays
 from recommender.engine.data import Profiles, TrainingSet
 
-
-def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
-    """The best n songs of each row.
-
-    Args:
-        scores: shape (rows, n_songs); NaN counts as the least.
-        unwanted: shape (rows, n_songs), songs that may not be ranked.
-
-    Returns:
-        Shape (rows, n): songs by falling score, equal ones by their number; a row ends in -1 only where
-        fewer than n songs are wanted.
-    """
-    rows, songs = scores.shape
-    ranked = np.full((rows, n), -1, dtype=np.int32)
-    # -inf is a score that a model may give; what is unwanted is told apart by a mask.
-    allowed = np.where(excluded | np.isnan(scores), -np.inf, scores)
-    kept = min(n, songs)
-    if kept == 0:
-        return ranked
-    for row in range(rows):
-        best = _best_of_row(allowed[row], excluded[row], kept)
-        ranked[row, : len(best)] = best
-    return ranked
-
-
-def _best_of_row(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.intp]:
-    wanted = len(scores) - int(excluded.sum())
-    n = min(n, wanted)
-    if n == 0:
-        return np.empty(0, dtype=np.intp)
-    if n < len(scores):
-        least = np.partition(scores, len(scores) - n)[len(scores) - n]
-        pool = np.flatnonzero((scores >= least) & ~excluded)
-    else:
-        pool = np.flatnonzero(~excluded)
-    # Every song at the edge is in the pool, so that ties are decided by number, not by the partition's whim.
-    order = np.lexsort((pool, -scores[pool]))
-    return pool[order][:n]
-
-
-BLOCK_CELLS = 20_000_000  # scores held at once: 80 MB
-
-
-def all_plays(training: TrainingSet) -> csr_array:
-    """Shape (n_listeners, n_songs): all plays known, those held out for tuning too."""
-    plays = csr_array(training.plays, dtype=np.float32)
-    return plays if training.tuning is None else csr_array(plays + training.tuning, dtype=np.float32)
+BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 
 
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Shape (profiles.n, n): the best by `score`, which is asked for a block of listeners at a time."""
+    """Shape (profiles.n, n): each listener's best eligible songs, scored a block of listeners at a time.
+
+    See `top_n` for order and padding.
+    """
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]
     return np.concatenate(ranked) if ranked else np.empty((0, n), dtype=np.int32)
 
 
+def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
+    """The n best songs of each row.
+
+    Args:
+        scores: shape (rows, n_songs); NaN ranks last.
+        excluded: shape (rows, n_songs), songs that may not be ranked.
+
+    Returns:
+        Shape (rows, n): song columns by descending score, ties: the lower column first. A row ends in -1
+        only if fewer than n songs are allowed.
+    """
+    rows, songs = scores.shape
+    ranked = np.full((rows, n), -1, dtype=np.int32)
+    # -inf is a legal score, so the mask, not the score, says what is excluded.
+    scores = np.where(excluded | np.isnan(scores), -np.inf, scores)
+    kept = min(n, songs)
+    if kept == 0:
+        return ranked
+    for row in range(rows):
+        best = _best_of_row(scores[row], excluded[row], kept)
+        ranked[row, : len(best)] = best
+    return ranked
+
+
+def _best_of_row(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.intp]:
+    n = min(n, len(scores) - int(excluded.sum()))
+    if n == 0:
+        return np.empty(0, dtype=np.intp)
+    if n < len(scores):
+        # All songs that tie with the n-th best, so that the column decides and not the partition.
+        nth_best = np.partition(scores, len(scores) - n)[len(scores) - n]
+        contenders = np.flatnonzero((scores >= nth_best) & ~excluded)
+    else:
+        contenders = np.flatnonzero(~excluded)
+    order = np.lexsort((contenders, -scores[contenders]))
+    return contenders[order][:n]
+
+
+def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Shape (profiles.n, n_songs): played, excluded or unavailable."""
+    mask = np.repeat(~available[np.newaxis, :], profiles.n, axis=0)
+    for matrix in (profiles.plays, profiles.excluded):
+        if matrix is not None:
+            rows = np.repeat(np.arange(profiles.n), np.diff(matrix.indptr))
+            mask[rows, matrix.indices] = True
+    return mask
+
+
 def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
-    """The listeners from `start` up to but without `stop`."""
+    """The listeners of rows start to stop - 1."""
 
     def cut(matrix: csr_array | None) -> csr_array | None:
         return None if matrix is None else matrix[start:stop]
@@ -84,14 +89,10 @@ def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
     )
 
 
-def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Shape (profiles.n, n_songs): heard, excluded or unavailable."""
-    mask = np.repeat(~available[np.newaxis, :], profiles.n, axis=0)
-    for matrix in (profiles.plays, profiles.excluded):
-        if matrix is not None:
-            rows = np.repeat(np.arange(profiles.n), np.diff(matrix.indptr))
-            mask[rows, matrix.indices] = True
-    return mask
+def all_plays(training: TrainingSet) -> csr_array:
+    """Shape (n_listeners, n_songs): the training plays and those held out for tuning."""
+    plays = csr_array(training.plays, dtype=np.float32)
+    return plays if training.tuning is None else csr_array(plays + training.tuning, dtype=np.float32)
 
 
 def count_listeners(plays: csr_array) -> NDArray[np.float32]:
@@ -106,5 +107,7 @@ def log_plays(plays: csr_array) -> csr_array:
     return scaled
 
 
-def _as_bool(array: NDArray[np.generic]) -> NDArray[np.bool_]:
-    return array.astype(np.bool_, copy=False)
+def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All indices of ranges, one range after the other: starts [5, 0], sizes [2, 3] give [5, 6, 0, 1, 2]."""
+    ends = np.cumsum(sizes)
+    return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

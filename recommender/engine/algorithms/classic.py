@@ -1,4 +1,7 @@
-"""The user's principle alone: clusters drawn in proportion to a listener's engagement, any song of each."""
+"""`classic`: draw clusters in proportion to a listener's engagement, then any song of the cluster.
+
+The plain K-means recommender that the product was asked for. `mix`, the default, ranks the songs as well.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.algorithms.base import slice_profiles
+from recommender.engine.algorithms.base import expand_ranges, slice_profiles
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.data import Profiles, ScoredSongs
 from recommender.engine.features import genre_matrix
@@ -21,15 +24,17 @@ ARRAY_NAMES: Final = (
 
 @dataclass(frozen=True)
 class ClassicModel:
-    """K-means over what is known of songs; who listens to them plays no part in the clusters.
+    """K-means clusters of songs by metadata and sound; plays do not affect the clusters.
 
     Attributes:
         labels: shape (n_songs,), each song's cluster.
-        artists: shape (n_songs,), equal where the artist is.
-        plays: shape (n_clusters,), share of all listeners' plays; for listeners of whom nothing is known.
-        words: genre words known; `genre_shares` (n_words, n_clusters) is the share of each cluster's songs.
-        points: shape (n_songs, d), the songs as they were grouped; `centers` (n_clusters, d) beside them.
-        by_cluster: songs sorted by cluster; cluster c's begin at `cluster_starts[c]`.
+        artists: shape (n_songs,), equal for equal artists.
+        plays: shape (n_clusters,), everybody's shares, for cold-start listeners.
+        words: known genre words.
+        genre_shares: shape (n_words, n_clusters), share of each cluster's songs that have the word.
+        points, centers: shape (n_songs, d) and (n_clusters, d), the songs' features and the centers.
+        by_cluster: songs sorted by cluster.
+        cluster_starts: shape (n_clusters + 1,), where each cluster starts in `by_cluster`.
     """
 
     labels: NDArray[np.int32]
@@ -49,52 +54,57 @@ class ClassicModel:
         return len(self.plays)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
-        """Shape (n, n_clusters), rows sum to 1: own engagement, else favourite genres, else everybody's."""
+        """Shape (n, n_clusters), rows sum to 1: the listener's shares of engagement.
+
+        Cold start: a listener without plays has the shares of favourite genres, or else everybody's.
+        """
         base = profiles.plays if profiles.recent is None else profiles.recent
-        own = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
-        silent = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
-        texts = ["" if profiles.genres is None else profiles.genres[row] for row in silent]
-        liked = np.asarray(genre_matrix(texts, self.words) @ self.genre_shares, dtype=np.float64)
-        liked = liked.reshape(len(silent), self.n_clusters)
-        sums = liked.sum(axis=1, keepdims=True)
-        own[silent] = np.where(sums > 0, liked / np.where(sums > 0, sums, 1), self.plays)
-        return own
+        shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
+        cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
+        texts = ["" if profiles.genres is None else profiles.genres[row] for row in cold]
+        by_genre = np.asarray(genre_matrix(texts, self.words) @ self.genre_shares, dtype=np.float64)
+        by_genre = by_genre.reshape(len(cold), self.n_clusters)
+        sums = by_genre.sum(axis=1, keepdims=True)
+        shares[cold] = np.where(sums > 0, by_genre / np.where(sums > 0, sums, 1), self.plays)
+        return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """As promised by Model; what is drawn for a listener with a key is the same in any company.
+        """See `RecommenderModel.recommend`.
 
-        Whoever has played or skipped more since is drawn other songs.
+        A listener's draw depends only on the seed, the listener's key and number of plays and skips, so it
+        changes with new plays and not with the other listeners of a call.
         """
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
-            one = slice_profiles(profiles, row, row + 1)
-            picks = self._draw_songs(self._eligible(one), shares[row], n, _seeded_generator(one, seed, row))
+            profile = slice_profiles(profiles, row, row + 1)
+            random = _seeded_generator(profile, seed, row)
+            picks = self._draw_songs(self._eligible(profile), shares[row], n, random)
             lists[row, : len(picks)] = picks
         return lists
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The songs of `recommend`, none better than another: lists are drawn anew among their clusters."""
+        """The songs of `recommend` with equal scores; empty for a listener without plays."""
         if not profile.plays.nnz:
-            nothing = np.empty(0, dtype=np.int32)
-            return ScoredSongs(nothing, nothing.astype(np.float32))
+            no_songs = np.empty(0, dtype=np.int32)
+            return ScoredSongs(no_songs, no_songs.astype(np.float32))
         songs = self.recommend(profile, n)[0]
         songs = songs[songs >= 0]
         return ScoredSongs(songs, np.zeros(len(songs), dtype=np.float32))
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """All 0: within a cluster chance decides alone."""
+        """All 0: every song of a cluster is as likely as another."""
         return np.zeros(len(songs), dtype=np.float32)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The share of each song's cluster, which is what it is drawn by."""
+        """The listener's affinity for each song's cluster."""
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The nearest songs of the nearest clusters, and 1 / (1 + distance): 1 for what is just alike."""
+        """The nearest songs in the nearest clusters, scored 1 / (1 + distance): 1 for equal features."""
         clusters = np.argsort(((self.centers - self.points[song]) ** 2).sum(axis=1), kind="stable")
         sizes = np.cumsum(np.diff(self.cluster_starts)[clusters])
-        # Some of them may be gone, and the song itself is among them.
+        # More than n songs, since the song itself is among them and some may be unavailable.
         enough = int(np.searchsorted(sizes, 2 * n + 1)) + 1
         songs = self._members(clusters[:enough])
         songs = np.sort(songs[self.available[songs] & (songs != song)])
@@ -103,7 +113,7 @@ class ClassicModel:
         return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
 
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
-        """Shape (n_songs,): available, and neither heard nor excluded."""
+        """Shape (n_songs,): available, and neither played nor excluded."""
         eligible = self.available.copy()
         for matrix in (profile.plays, profile.excluded):
             if matrix is not None:
@@ -111,18 +121,16 @@ class ClassicModel:
         return eligible
 
     def _members(self, clusters: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The songs of some clusters, one cluster after the other."""
+        """The clusters' songs, one cluster after the other."""
         starts, sizes = self.cluster_starts[clusters], np.diff(self.cluster_starts)[clusters]
-        ends = np.cumsum(sizes)
-        places = np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
-        return np.asarray(self.by_cluster[places])
+        return np.asarray(self.by_cluster[expand_ranges(starts, sizes)])
 
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """A cluster by its share and any song of it, n times, no song twice.
+        """n times: draw a cluster by its share, then one of its songs, without replacement.
 
-        Clusters that the listener has no share of follow, by everybody's plays, when the others are used up.
+        When the clusters with a share are used up, the others follow by everybody's plays.
         """
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
@@ -135,11 +143,11 @@ class ClassicModel:
     def _draw_by_exponential_race(
         self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """The first n songs to arrive, where each cluster sends its songs in any order, one after the other.
+        """n songs, drawn one after the other with cluster probabilities proportional to their weights.
 
-        The waits between a cluster's songs are exponential, with its weight as the rate: then, whatever has
-        come, the next song is of a cluster with probability weight / sum of the weights of those that have
-        songs left. So one sort does what would take a draw for each song.
+        Each cluster's songs arrive in random order at exponential intervals with the cluster's weight as the
+        rate. By the memoryless property the next arrival always comes from a cluster with probability weight
+        / sum of the weights of clusters with songs left, so one sort replaces a draw per song.
 
         Source:
             Feller, "An Introduction to Probability Theory and Its Applications" II, chapter I.3.
@@ -148,10 +156,11 @@ class ClassicModel:
         songs = songs[eligible[songs]]
         songs = songs[np.argsort(self.labels[songs] + random.random(len(songs)))]
         labels, starts, sizes = np.unique(self.labels[songs], return_index=True, return_counts=True)
-        waits = random.exponential(size=len(songs))
-        ends = np.cumsum(waits)
-        since = np.repeat((ends - waits)[starts], sizes)
-        return songs[_smallest((ends - since) / np.repeat(weights[labels], sizes), n)]
+        intervals = random.exponential(size=len(songs))
+        ends = np.cumsum(intervals)
+        cluster_begins = np.repeat((ends - intervals)[starts], sizes)
+        arrivals = (ends - cluster_begins) / np.repeat(weights[labels], sizes)
+        return songs[_smallest(arrivals, n)]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {name: getattr(self, name) for name in ARRAY_NAMES}
@@ -161,16 +170,16 @@ class ClassicModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """Over the arrays as they are, which may be read-only memory maps: workers share their pages."""
-        # Plain views: indexing a memory map makes a memory map each time, at ten times the cost.
-        held: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}
-        return cls(words=list(facts["words"]), **held)
+        """A model over the arrays without copies: workers share the pages of read-only memory maps."""
+        # Plain views: indexing a memory map makes another memory map, at ten times the cost.
+        views: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}
+        return cls(words=list(facts["words"]), **views)
 
 
 def _smallest(values: NDArray[np.float64], n: int) -> NDArray[np.intp]:
-    """Places of the n smallest, by value; all of fewer."""
+    """Indices of the n smallest values, ascending by value."""
     if n < len(values):
-        # A sort of all would take ten times as long.
+        # Sorting all would take ten times as long.
         chosen = np.argpartition(values, n)[:n]
         return chosen[np.argsort(values[chosen], kind="stable")]
     return np.argsort(values, kind="stable")

@@ -1,7 +1,7 @@
-"""Which songs go with which, learnt from who plays what: sparse song-to-song weights.
+"""Song-to-song similarities from plays: RP3beta, cosine kNN and EASE weights.
 
-Entry (i, j) of every matrix here says how much a listener of song i is drawn to song j, so that a listener's
-row of plays times the matrix scores all songs at once.
+Entry (i, j) of every matrix says how strongly a play of song i recommends song j: a listener's row of plays
+times the matrix scores all songs.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ from scipy.sparse import csr_array, diags_array
 from recommender.engine.data import EngineError, TooFewPlays
 from recommender.engine.parallel import Submit, submit_inline
 
-NEIGHBOURS_PER_SONG = 200  # measured on two sets: 100 loses up to 1 %, 400 gains nothing
-BLOCK_PRODUCTS = 4_000_000  # multiplications in a block of rows: about 100 MB at its widest
-MOST_SONGS_PER_LISTENER = 1_000  # one listener of 100 000 songs would alone cost 10^10 multiplications
-PARTITION_CELLS = 100_000  # values whose k largest are found by one call: they fit into a core's own memory
-MOST_EASE_SONGS = 20_000  # beyond, its dense matrix no longer fits: 1.6 GB at 20 000 songs
+NEIGHBOURS_PER_SONG = 200  # measured on two data sets: 100 loses up to 1 %, 400 gains nothing
+BLOCK_PRODUCTS = 4_000_000  # multiplications per block of rows: at most about 100 MB
+MOST_SONGS_PER_LISTENER = 1_000  # a single listener of 100 000 songs would cost 10^10 multiplications
+PARTITION_CELLS = 100_000  # values per np.partition call: fits into a core's cache
+MOST_EASE_SONGS = 20_000  # its dense matrix takes 1.6 GB there
 
 
 class TooManySongs(EngineError):
-    """There are too many songs for a method that compares all with all."""
+    """Too many songs for a method with a dense song-by-song matrix."""
 
 
 WeightFunction = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 def binary_plays(plays: csr_array) -> csr_array:
-    """The plays as 1 and nothing, float32, in ascending order within each row."""
+    """A copy with 1 for every song played, columns ascending within each row."""
     ones = csr_array(plays, dtype=np.float32, copy=True)
     ones.sum_duplicates()
     ones.eliminate_zeros()
@@ -40,7 +40,7 @@ def binary_plays(plays: csr_array) -> csr_array:
 
 
 def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
-    """The plays with each listener's `most` most played songs only; ties: smaller song index first."""
+    """Only each listener's `most` most played songs; ties: the lower column."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
     return keep_best(plays, most, by=lambda data: data)
@@ -49,18 +49,18 @@ def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_ar
 def keep_best(
     matrix: csr_array, k: int, by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.abs
 ) -> csr_array:
-    """Each row's k entries that are largest by `by`; columns ascend, ties: smaller column first."""
+    """Each row's k largest entries by `by`; columns ascend, ties: the lower column."""
     values, starts = by(matrix.data), matrix.indptr
-    edges = _kth_largest(values, starts, k)
-    at_edge = np.repeat(edges, np.diff(starts))
-    kept = values > at_edge
-    above = np.diff(np.searchsorted(np.flatnonzero(kept), starts))
-    # Of those as large as the k-th, as many as there is room for.
-    level = np.flatnonzero(values == at_edge)
-    firsts = np.searchsorted(level, starts)
-    order = np.arange(len(level)) - np.repeat(firsts[:-1], np.diff(firsts))
-    kept[level[order < np.repeat(k - above, np.diff(firsts))]] = True
-    counts = np.minimum(above + np.diff(firsts), k)
+    thresholds = np.repeat(_kth_largest(values, starts, k), np.diff(starts))
+    kept = values > thresholds
+    n_above = np.diff(np.searchsorted(np.flatnonzero(kept), starts))
+    # Entries that tie with their row's k-th largest fill the places left, in order of their columns.
+    ties = np.flatnonzero(values == thresholds)
+    first_ties = np.searchsorted(ties, starts)
+    n_ties = np.diff(first_ties)
+    place_among_ties = np.arange(len(ties)) - np.repeat(first_ties[:-1], n_ties)
+    kept[ties[place_among_ties < np.repeat(k - n_above, n_ties)]] = True
+    counts = np.minimum(n_above + n_ties, k)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
@@ -68,11 +68,11 @@ def keep_best(
 def _kth_largest(
     values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """Each row's k-th largest value; -inf where a row has no more than k."""
+    """Each row's k-th largest value; -inf if a row has at most k."""
     widths = np.diff(indptr)
-    edges = np.full(len(widths), -np.inf, dtype=np.float32)
+    thresholds = np.full(len(widths), -np.inf, dtype=np.float32)
     wide = np.flatnonzero(widths > k)
-    # Rows of like width together: padded to the widest of them, many are parted by one call.
+    # Rows of similar width, padded to the widest of them, are partitioned by one call.
     wide = wide[np.argsort(widths[wide], kind="stable")]
     for batch in np.split(wide, np.flatnonzero(np.diff(np.cumsum(widths[wide]) // PARTITION_CELLS)) + 1):
         if not len(batch):
@@ -81,24 +81,14 @@ def _kth_largest(
         places = np.arange(width) + indptr[batch][:, np.newaxis]
         beyond = np.arange(width) >= widths[batch][:, np.newaxis]
         rows = np.where(beyond, np.float32(-np.inf), values[np.minimum(places, len(values) - 1)])
-        edges[batch] = np.partition(rows, width - k, axis=1)[:, width - k]
-    return edges
-
-
-def _largest_places(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    if len(values) <= k:
-        return np.arange(len(values))
-    edge = np.partition(values, len(values) - k)[len(values) - k]
-    above = np.flatnonzero(values > edge)
-    level = np.flatnonzero(values == edge)[: k - len(above)]
-    return np.sort(np.concatenate([above, level]))
+        thresholds[batch] = np.partition(rows, width - k, axis=1)[:, width - k]
+    return thresholds
 
 
 def rp3_weights(
     plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> csr_array:
-    """Three steps at random, song to listener to song, with popular ends held back.
-
+    """RP3beta: the probability of the random walk song - listener - song, damped for popular target songs.
     Source:
         Paudel, Christoffel, Newell and Bernstein, "Updatable, accurate, diverse, and scalable recommendations
         for interactive applications", ACM TiiS 7(1), 2017 (RP3beta).
@@ -109,23 +99,25 @@ def rp3_weights(
 def submit_rp3_weights(
     plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
-    """`rp3_weights`, begun: a function that brings them."""
+    """`rp3_weights` through `submit`: a function that returns them."""
     ones = binary_plays(limit_songs(plays))
-    songs = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
-    forth = _scaled_rows(csr_array(ones.T), alpha)
-    back = _scaled_rows(ones, alpha)
-    penalty = np.maximum(songs, 1) ** np.float32(-beta)
-    return _best_products(forth, back, k, lambda rows, columns, values: values * penalty[columns], submit)
+    listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
+    song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
+    listener_to_song = _scaled_rows(ones, alpha)
+    damping = np.maximum(listeners, 1) ** np.float32(-beta)
+    return _best_products(
+        song_to_listener, listener_to_song, k, lambda rows, columns, values: values * damping[columns], submit
+    )
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
-    """Cosine between songs, shrunk where few listeners have both; each song keeps the k nearest to it.
+    """Cosine similarity of songs, shrunk for pairs with few common listeners; the k nearest per song.
 
-    The k are chosen for each recommended song (column): chosen for each heard song (row) they lose 5 % on a
-    set of many rare songs, because popular songs then push the rare ones out.
+    The k nearest are kept per recommended song (column). Kept per played song (row), popular songs push out
+    the rare ones: 5 % worse on a data set with many rare songs.
 
     Args:
-        plays: taken as they are: give 1 and nothing, or logarithms of counts.
+        plays: used as they are: pass `binary_plays` or `log_plays`.
     """
     return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
 
@@ -133,7 +125,7 @@ def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_a
 def submit_knn_weights(
     plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
-    """`knn_weights`, begun: a function that brings them."""
+    """`knn_weights` through `submit`: a function that returns them."""
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
@@ -148,20 +140,19 @@ def submit_knn_weights(
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
-    """Dense (n_songs, n_songs): the best linear map from what was heard to what was heard, zero diagonal.
+    """EASE: the dense (n_songs, n_songs) ridge regression of plays on plays with zero diagonal.
 
     Raises:
-        TooManySongs: more than 20 000, whose matrix would be too large.
-        TooFewPlays: nobody has heard anything.
-
+        TooManySongs: more than 20 000 songs.
+        TooFewPlays: there are no plays, or the matrix is singular.
     Source:
         Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
     """
     ones = binary_plays(plays)
     if ones.shape[1] > MOST_EASE_SONGS:
-        raise TooManySongs(f"EASE takes at most {MOST_EASE_SONGS} songs, not {ones.shape[1]}")
+        raise TooManySongs(f"EASE takes at most {MOST_EASE_SONGS} songs, not {ones.shape[1]}.")
     if ones.nnz == 0:
-        raise TooFewPlays("EASE needs at least one play")
+        raise TooFewPlays("EASE needs at least one play.")
     gram = np.asarray((ones.T @ ones).toarray(order="F"), dtype=np.float32, order="F")
     gram[np.diag_indices_from(gram)] += np.float32(penalty)
     inverse = _invert_in_place(gram)
@@ -171,11 +162,11 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of a positive definite matrix, made in its own place: a second copy would not fit."""
+    """The inverse of a positive definite matrix, which it overwrites: a second copy might not fit."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or singular:
-        raise TooFewPlays("the songs' common plays cannot be inverted")
+        raise TooFewPlays("EASE cannot invert the matrix of common plays.")
     for start in range(0, len(inverse), 1024):
         stop = start + 1024
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T
@@ -186,20 +177,30 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
     """Each row's k largest entries by absolute value, as a sparse matrix."""
-    blocks, indptr, width = [], [0], 0
+    rows, indptr, n_entries = [], [0], 0
     for row in np.ascontiguousarray(dense):
-        columns = _largest_places(np.abs(row), k)
+        columns = _largest_columns(np.abs(row), k)
         columns = columns[row[columns] != 0]
-        blocks.append((row[columns], columns.astype(np.int32)))
-        width += len(columns)
-        indptr.append(width)
-    data = np.concatenate([values for values, _ in blocks]) if blocks else np.empty(0, dtype=np.float32)
-    indices = np.concatenate([columns for _, columns in blocks]) if blocks else np.empty(0, dtype=np.int32)
+        rows.append((row[columns], columns.astype(np.int32)))
+        n_entries += len(columns)
+        indptr.append(n_entries)
+    data = np.concatenate([values for values, _ in rows]) if rows else np.empty(0, dtype=np.float32)
+    indices = np.concatenate([columns for _, columns in rows]) if rows else np.empty(0, dtype=np.int32)
     return csr_array((data, indices, np.array(indptr)), shape=dense.shape)
 
 
+def _largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Columns of the k largest values, ascending; ties: the lower column."""
+    if len(values) <= k:
+        return np.arange(len(values))
+    threshold = np.partition(values, len(values) - k)[len(values) - k]
+    above = np.flatnonzero(values > threshold)
+    ties = np.flatnonzero(values == threshold)[: k - len(above)]
+    return np.sort(np.concatenate([above, ties]))
+
+
 def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
-    """Rows that sum to 1, then each entry to the power given."""
+    """Rows divided by their sums, then each entry raised to `power`."""
     sums = np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1e-12)
     scaled = csr_array(diags_array((1 / sums).astype(np.float32)) @ matrix)
     scaled.data **= np.float32(power)
@@ -209,9 +210,12 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
 def _best_products(
     left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
 ) -> Callable[[], csr_array]:
-    """The k largest of each row of `left @ right`, weighed and without the diagonal; a piece a block."""
+    """The k largest entries of each row of `left @ right` after `weigh`, without the diagonal.
 
-    def piece(start: int, stop: int) -> csr_array:
+    A work item per block of rows.
+    """
+
+    def multiply_block(start: int, stop: int) -> csr_array:
         block = csr_array(left[start:stop] @ right)
         block.sort_indices()
         rows = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(block.indptr))
@@ -221,24 +225,23 @@ def _best_products(
         block.eliminate_zeros()
         return keep_best(block, k)
 
-    found = submit([partial(piece, start, stop) for start, stop in _blocks(left, right)])
-    return lambda: _stack_rows(found(), (left.shape[0], right.shape[1]))
+    results = submit([partial(multiply_block, start, stop) for start, stop in _row_blocks(left, right)])
+    return lambda: _stack_rows(results(), (left.shape[0], right.shape[1]))
 
 
 def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
-    """The rows of the blocks, one block under the other."""
     data = np.concatenate([block.data for block in blocks])
     indices = np.concatenate([block.indices.astype(np.int32, copy=False) for block in blocks])
     widths = np.concatenate([np.diff(block.indptr) for block in blocks])
-    # Of the same width as the indices, which would be copied otherwise.
+    # The same integer width as the indices, which would be copied otherwise.
     indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
     return csr_array((data, indices, indptr), shape=shape)
 
 
-def _blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
-    """First and last row of blocks that cost a few hundred MB at most."""
-    reach = np.diff(right.indptr)
-    costs = np.add.reduceat(np.append(reach[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
+def _row_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
+    """Start and stop rows of blocks of `left` that need about BLOCK_PRODUCTS multiplications each."""
+    widths = np.diff(right.indptr)
+    costs = np.add.reduceat(np.append(widths[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
     costs[np.diff(left.indptr) == 0] = 0
     chunk = np.cumsum(costs, dtype=np.int64) // BLOCK_PRODUCTS
     edges = np.flatnonzero(np.diff(chunk)) + 1

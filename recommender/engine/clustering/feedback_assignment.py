@@ -1,4 +1,7 @@
-"""Listeners' feedback moves songs between clusters: reversible evidence beside what the songs are like."""
+"""Move songs between clusters by listeners' feedback: a posterior from feature distance and likes.
+
+Without votes every song stays where k-means put it, so deleting the feedback undoes every move.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-PRIOR_PLAYS: Final = 4.0  # a listener's rate in a cluster starts as if so many plays had gone the usual way
-PRIOR_SONG: Final = 10.0  # a song's own rate likewise: liked everywhere says nothing about where it belongs
-MOST_VOTES: Final = 5.0  # of one listener for one song
+PRIOR_PLAYS: Final = 4.0  # pseudo-plays at the overall rate in each listener's rate per cluster
+PRIOR_SONG: Final = 10.0  # the same for each song's rate: a song liked everywhere fits every cluster equally
+MOST_VOTES: Final = 5.0  # per listener and song
 FEWEST_LISTENERS: Final = 5
-LEAST_MARGIN: Final = 0.8  # of the best posterior above the second
-RATE_EPSILON: Final = 1e-6  # rates stay this far from 0 and 1
+LEAST_MARGIN: Final = 0.8  # between the best and the second best posterior
+RATE_EPSILON: Final = 1e-6  # rates are clipped to [epsilon, 1 - epsilon]
 
 
 @dataclass(frozen=True)
 class FeedbackVotes:
-    """What listeners said of songs: one entry a listener and song.
+    """Likes among plays, one entry per listener and song.
 
     Attributes:
-        listeners, songs: shape (n,), rows and columns; each pair once.
-        likes, plays: shape (n,); likes of so many plays, 0 <= likes <= plays.
+        listeners, songs: shape (n,), rows and columns; each pair at most once.
+        likes, plays: shape (n,), 0 <= likes <= plays.
     """
 
     listeners: NDArray[np.int64]
@@ -30,23 +33,23 @@ class FeedbackVotes:
     plays: NDArray[np.float64]
 
     def capped(self) -> "FeedbackVotes":
-        """No listener counts more than five times for a song."""
+        """The same like rates with at most five plays per listener and song."""
         share = np.minimum(1.0, MOST_VOTES / np.maximum(self.plays, 1e-9))
         return FeedbackVotes(self.listeners, self.songs, self.likes * share, self.plays * share)
 
 
 @dataclass(frozen=True)
 class FeedbackAssignment:
-    """Where songs belong once listeners were heard; entry i is one song that was voted on.
+    """The posterior cluster of each song with votes; shape (n,) each.
 
     Attributes:
         songs: columns, ascending.
         best: the cluster with the highest posterior.
-        odds: ln of the best's posterior over that of the cluster it is in now.
-        margin: of the best's posterior above the second's.
-        posterior: of the cluster it is in now.
-        listeners: how many voted.
-        moves: whether it is assigned anew: five listeners, a margin above .8, and another cluster.
+        log_odds: ln of the best posterior over that of the current cluster.
+        margin: best posterior minus second best.
+        posterior: of the current cluster.
+        listeners: number of listeners who voted.
+        moves: whether the song moves: at least five listeners, a margin above .8, and another cluster.
     """
 
     songs: NDArray[np.int64]
@@ -58,13 +61,13 @@ class FeedbackAssignment:
     moves: NDArray[np.bool_]
 
     def apply_moves(self, labels: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The assignments with these songs moved; the given ones stay as they are."""
+        """A copy of the labels with these moves applied."""
         moved = labels.astype(np.int32)
         moved[self.songs[self.moves]] = self.best[self.moves]
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """Columns of the songs that most need an opinion: the least sure first."""
+        """Columns of the songs with the smallest margin, smallest first: the ones to ask listeners about."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -75,60 +78,61 @@ def assign_by_feedback(
     centers: NDArray[np.floating],
     labels: NDArray[np.integer],
 ) -> FeedbackAssignment:
-    """Weigh each voted song's place among the clusters against what listeners make of it.
+    """The posterior cluster of each voted song, from its distance to the centers and listeners' likes.
 
-        S(s, c) = -|x - mu_c|^2 / (2 sigma^2) + sum over listeners of  y ln q + (plays - y) ln(1 - q),
+    The log posterior of cluster c for song s (uniform prior):
+
+        S(s, c) = -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
         logit q = logit qhat(u, c) + logit r_s - logit r
 
-    qhat is the listener's rate of likes among the cluster's other songs, r_s the song's own, r everybody's.
-    A function of votes and geometry alone: without the votes every song is where it was.
+    y is the number of likes, qhat(u, c) the listener's like rate among the cluster's other songs, r_s the
+    song's like rate, r the overall one.
 
     Args:
-        points: shape (n_songs, d); centers (n_clusters, d); labels (n_songs,) where they are now.
+        points: shape (n_songs, d).
+        centers: shape (n_clusters, d).
+        labels: shape (n_songs,), the current clusters.
     """
     votes = votes.capped()
-    songs, rows = np.unique(votes.songs, return_inverse=True)
+    songs, song_rows = np.unique(votes.songs, return_inverse=True)
     scores = _distance_scores(points, centers, labels, songs)
     if len(songs):
-        likelihood = _likelihood(votes, labels, len(centers), rows, len(songs))
-        np.add.at(scores, rows, likelihood)
-    voters = np.bincount(rows, minlength=len(songs)) if len(songs) else np.empty(0, dtype=np.int64)
+        likelihoods = _vote_log_likelihoods(votes, labels, len(centers), song_rows, len(songs))
+        np.add.at(scores, song_rows, likelihoods)
+    voters = np.bincount(song_rows, minlength=len(songs)) if len(songs) else np.empty(0, dtype=np.int64)
     return _decide_moves(scores, songs, labels[songs], voters)
 
 
 @dataclass(frozen=True)
 class LikelihoodGain:
-    """How much likelier held-out votes are: mean log-likelihood a play, and its standard error over songs."""
+    """Gain in log-likelihood per play of held-out votes, and its standard error over songs."""
 
     mean: float
     error: float
 
     @property
     def is_significant(self) -> bool:
-        """By two standard errors: chance alone passes in one of forty trials."""
+        """Whether the mean exceeds two standard errors: by chance in one of forty trials."""
         return self.mean > 2 * self.error
 
 
 def held_out_gain(
     votes: FeedbackVotes, labels: NDArray[np.integer], refined: NDArray[np.integer], n_clusters: int
 ) -> LikelihoodGain:
-    """The gain of these votes, which `refined` has not seen; above 0 is better.
-
-    Each listener's rate in a song's cluster is taken from the listener's other songs.
-    """
+    """How much better the refined labels explain votes they were not refined with; above 0 is better."""
     votes = votes.capped()
-    _, rows = np.unique(votes.songs, return_inverse=True)
-    number = int(rows.max()) + 1 if len(rows) else 0
-    if not number:
+    _, song_rows = np.unique(votes.songs, return_inverse=True)
+    n_songs = int(song_rows.max()) + 1 if len(song_rows) else 0
+    if not n_songs:
         return LikelihoodGain(0.0, 0.0)
-    found = []
-    for of in (refined, labels):
-        each = _likelihood(votes, of, n_clusters, rows, number)
-        found.append(each[np.arange(len(rows)), of[votes.songs]])
-    # Votes on one song stand and fall together.
-    of_songs = np.bincount(rows, found[0] - found[1], number)
+    refined_and_current = []
+    for assigned in (refined, labels):
+        by_cluster = _vote_log_likelihoods(votes, assigned, n_clusters, song_rows, n_songs)
+        refined_and_current.append(by_cluster[np.arange(len(song_rows)), assigned[votes.songs]])
+    # Summed per song, since the votes on one song are not independent.
+    by_song = np.bincount(song_rows, refined_and_current[0] - refined_and_current[1], n_songs)
     plays = max(float(votes.plays.sum()), 1e-9)
-    return LikelihoodGain(float(of_songs.sum()) / plays, float(np.sqrt((of_songs**2).sum())) / plays)
+    return LikelihoodGain(float(by_song.sum()) / plays, float(np.sqrt((by_song**2).sum())) / plays)
 
 
 def _distance_scores(
@@ -137,21 +141,21 @@ def _distance_scores(
     labels: NDArray[np.integer],
     songs: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    spread = _axis_variance(points, centers, labels)
-    chosen = np.asarray(points[songs], dtype=np.float64)
-    squares = (chosen**2).sum(axis=1)[:, np.newaxis] - 2 * chosen @ np.asarray(centers, np.float64).T
-    squares += (np.asarray(centers, np.float64) ** 2).sum(axis=1)
-    scores: NDArray[np.float64] = -squares / (2 * max(float(spread), 1e-9))
+    variance = _axis_variance(points, centers, labels)
+    voted = np.asarray(points[songs], dtype=np.float64)
+    squared = (voted**2).sum(axis=1)[:, np.newaxis] - 2 * voted @ np.asarray(centers, np.float64).T
+    squared += (np.asarray(centers, np.float64) ** 2).sum(axis=1)
+    scores: NDArray[np.float64] = -squared / (2 * max(float(variance), 1e-9))
     return scores
 
 
 def _axis_variance(
     points: NDArray[np.floating], centers: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> float:
-    """sigma^2: the variance around the centres, along each axis that says something of its own.
+    """sigma^2, the variance around the centers per effective axis: trace(C^2) / trace(C), C their covariance.
 
-    Axes go together: of 128 some 40 count, by the participation ratio of the residuals' covariance. Taken for
-    128 independent witnesses, sound would never be talked over by listeners.
+    Axes are correlated: by the participation ratio some 40 of 128 are effective. Treated as 128 independent
+    ones, the features would always outweigh the votes.
     """
     if not len(points):
         return 0.0
@@ -161,36 +165,36 @@ def _axis_variance(
     return float((covariance**2).sum()) / total if total else 0.0
 
 
-def _likelihood(
+def _vote_log_likelihoods(
     votes: FeedbackVotes,
     labels: NDArray[np.integer],
     n_clusters: int,
-    rows: NDArray[np.integer],
+    song_rows: NDArray[np.integer],
     n_songs: int,
 ) -> NDArray[np.float64]:
-    """Shape (n_votes, n_clusters): log-likelihood of each vote, were its song in each cluster."""
+    """Shape (n_votes, n_clusters): log-likelihood of each vote if its song were in each cluster."""
     rate = np.clip(votes.likes.sum() / max(float(votes.plays.sum()), 1e-9), RATE_EPSILON, 1 - RATE_EPSILON)
-    _, who = np.unique(votes.listeners, return_inverse=True)
+    _, listener_rows = np.unique(votes.listeners, return_inverse=True)
     own = labels[votes.songs]
-    shape = (int(who.max()) + 1, n_clusters)
+    shape = (int(listener_rows.max()) + 1, n_clusters)
     likes, plays = np.zeros(shape), np.zeros(shape)
-    np.add.at(likes, (who, own), votes.likes)
-    np.add.at(plays, (who, own), votes.plays)
-    of_likes, of_plays = likes[who], plays[who]
-    # The song's own votes say nothing about its cluster: they would keep it where it is.
-    places = np.arange(len(who))
-    of_likes[places, own] -= votes.likes
-    of_plays[places, own] -= votes.plays
-    qhat = (of_likes + PRIOR_PLAYS * rate) / (of_plays + PRIOR_PLAYS)
-    song_likes = np.bincount(rows, votes.likes, n_songs)[rows]
-    song_plays = np.bincount(rows, votes.plays, n_songs)[rows]
+    np.add.at(likes, (listener_rows, own), votes.likes)
+    np.add.at(plays, (listener_rows, own), votes.plays)
+    other_likes, other_plays = likes[listener_rows], plays[listener_rows]
+    # Without the song's own votes, which would always speak for its current cluster.
+    vote_rows = np.arange(len(listener_rows))
+    other_likes[vote_rows, own] -= votes.likes
+    other_plays[vote_rows, own] -= votes.plays
+    qhat = (other_likes + PRIOR_PLAYS * rate) / (other_plays + PRIOR_PLAYS)
+    song_likes = np.bincount(song_rows, votes.likes, n_songs)[song_rows]
+    song_plays = np.bincount(song_rows, votes.plays, n_songs)[song_rows]
     song_rate = (song_likes + PRIOR_SONG * rate) / (song_plays + PRIOR_SONG)
     lift = logit(np.clip(song_rate, RATE_EPSILON, 1 - RATE_EPSILON)) - logit(rate)
     q = expit(logit(np.clip(qhat, RATE_EPSILON, 1 - RATE_EPSILON)) + lift[:, np.newaxis])
     q = np.clip(q, RATE_EPSILON, 1 - RATE_EPSILON)
-    against = (votes.plays - votes.likes)[:, np.newaxis] * np.log1p(-q)
-    found: NDArray[np.float64] = votes.likes[:, np.newaxis] * np.log(q) + against
-    return found
+    not_liked = (votes.plays - votes.likes)[:, np.newaxis] * np.log1p(-q)
+    result: NDArray[np.float64] = votes.likes[:, np.newaxis] * np.log(q) + not_liked
+    return result
 
 
 def _decide_moves(
@@ -199,15 +203,15 @@ def _decide_moves(
     own: NDArray[np.integer],
     voters: NDArray[np.int64],
 ) -> FeedbackAssignment:
-    places = np.arange(len(songs))
+    rows = np.arange(len(songs))
     posterior = np.exp(scores - scores.max(axis=1, keepdims=True)) if len(songs) else scores
     posterior /= np.maximum(posterior.sum(axis=1, keepdims=True), 1e-300)
     best = scores.argmax(axis=1) if len(songs) else np.empty(0, dtype=np.int64)
     ranked = np.sort(posterior, axis=1)
     second = ranked[:, -2] if posterior.shape[1] > 1 else np.zeros(len(songs))
-    margin = posterior[places, best] - second
+    margin = posterior[rows, best] - second
     moves = (margin > LEAST_MARGIN) & (voters >= FEWEST_LISTENERS) & (best != own)
-    odds = scores[places, best] - scores[places, own]
+    log_odds = scores[rows, best] - scores[rows, own]
     return FeedbackAssignment(
-        songs, best.astype(np.int64), odds, margin, posterior[places, own], voters.astype(np.int64), moves
+        songs, best.astype(np.int64), log_odds, margin, posterior[rows, own], voters.astype(np.int64), moves
     )

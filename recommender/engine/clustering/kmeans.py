@@ -1,4 +1,4 @@
-"""Groups of songs: K-means, its cohesion, and numbers that stay with a group from one model to the next."""
+"""K-means clustering of songs, quality measures of clusters, and cluster ids that persist across models."""
 
 import math
 from dataclasses import dataclass
@@ -13,22 +13,21 @@ from threadpoolctl import threadpool_limits
 
 from recommender.engine.data import TooFewSongs
 
-# Up to here all songs take part in every iteration; beyond, a sample finds the centres, and all songs then
-# move them a few times: as good as iterating over all, at a sixth of the time (python -m benchmarks train).
+# Up to this size every iteration uses all songs. Above it the centers are fitted on a sample, then refined by
+# FINAL_STEPS over all songs: as good, at a sixth of the time (python -m benchmarks train).
 SAMPLE_SIZE: Final = 40_000
 SAMPLE_PER_CLUSTER: Final = 100
-# Later steps move a sample's centres by less than the steps over all songs do.
-SAMPLE_STEPS: Final = 30
-SEEDING_STRIDE: Final = (
-    4  # k-means++ looks at every fourth point of the sample: as good, at a quarter of the time
-)
+SAMPLE_STEPS: Final = 30  # later steps move the centers less than the final steps over all songs do
+SEEDING_STRIDE: Final = 4  # k-means++ on every fourth point of the sample: as good, at a quarter of the time
 MAX_ITERATIONS: Final = 300
 FINAL_STEPS: Final = 3
 MOST_CLUSTERS: Final = 400
 FEWEST_SONGS_PER_CLUSTER: Final = 20
-SAME_CLUSTER_OVERLAP: Final = 0.5  # of two groups' songs together: shared by so many, they are the same group
-BLOCK_POINTS: Final = 5_000  # points x 400 distances: they fit into a core's own memory
-# Measures that compare groups with one another.
+SAME_CLUSTER_OVERLAP: Final = (
+    0.5  # Jaccard index of two clusters' songs, from which they are the same cluster
+)
+BLOCK_POINTS: Final = 5_000  # times 400 distances: fits into a core's cache
+# Undefined for a single cluster.
 MULTI_CLUSTER_MEASURES: Final = (
     "silhouette_micro",
     "silhouette_macro",
@@ -39,13 +38,13 @@ MULTI_CLUSTER_MEASURES: Final = (
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centres of groups.
+    """Fitted clusters and the assignment of the songs they were fitted on.
 
     Attributes:
-        centers: shape (n_clusters, n_features), float32; each is the nearest one of some song fitted on.
-        inertia: sum of squared distances of the songs to their centres.
-        labels: shape (n_songs,), the nearest centre of each song they were fitted on.
-        distances: shape (n_songs,), how far that is.
+        centers: shape (n_clusters, n_features).
+        inertia: sum of squared distances of the songs to their centers.
+        labels: shape (n_songs,), each song's cluster.
+        distances: shape (n_songs,), each song's distance to its center.
     """
 
     centers: NDArray[np.float32]
@@ -58,14 +57,15 @@ class Clusters:
         return len(self.centers)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Shape (n_points,): the nearest centre of each, the first of equally near ones."""
+        """Shape (n_points,): the nearest center of each; ties: the first."""
         return assign_nearest(points, self.centers)[0]
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """Twice the root of the number of songs, 400 at most, and 20 songs a group on average at least.
+    """2 sqrt(n_songs), at most 400 clusters, at least 20 songs per cluster on average.
 
-    200 of 10 000: with 71 or 100 the draw reached fewer songs, with 400 it lost accuracy (docs/decisions.md).
+    Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
+    accuracy.
     """
     return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
 
@@ -73,15 +73,15 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """Group points by k-means++ and Lloyd's iterations.
+    """Cluster points by k-means++ and Lloyd's iterations.
 
     Args:
-        points: shape (n_points, n_features), float32, scaled: k-means measures Euclidean distance, so that
-            an unscaled column would decide alone.
-        n_clusters: how many groups; fewer are made where there are fewer distinct points.
-        seed: fixes the result; the same input and seed give the same bits, in any process.
-        start: shape (n_points,), groups of the same points as they lay before, numbered from 0. Beyond the
-            sample, and where they are as many as wanted, they are moved on: no new ones are looked for.
+        points: shape (n_points, n_features), scaled: k-means measures Euclidean distance, so an unscaled
+            column would decide alone.
+        n_clusters: an upper limit; there are never more clusters than distinct points.
+        seed: the same input and seed give the same bits in any process.
+        start_labels: shape (n_points,), earlier clusters of the same points, numbered from 0. Replaces
+            seeding if the points exceed the sample size and there are `n_clusters` of them.
 
     Raises:
         TooFewSongs: there are no points.
@@ -90,42 +90,42 @@ def fit_clusters(
         Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
     """
     if not len(points):
-        raise TooFewSongs("There are no songs to group.")
-    # Adding 0 turns -0 into 0: k-means takes both for the same point, and so must the count of distinct ones.
+        raise TooFewSongs("There are no songs to cluster.")
+    # Adding 0 turns -0 into 0: equal for k-means, but different bytes for _count_distinct.
     points = np.ascontiguousarray(points, dtype=np.float32) + np.float32(0)
-    # One thread: sums that several threads share come out different in the last bit from run to run.
+    # One thread: sums split over threads differ in the last bit from run to run.
     with threadpool_limits(1):
         centers = _fit_centers(points, n_clusters, seed, start_labels)
-        labels, squares = assign_nearest(points, centers)
-    used, places = np.unique(labels, return_inverse=True)
-    total = float(squares.sum(dtype=np.float64))
-    return Clusters(centers[used], total, places.astype(np.int32), np.sqrt(squares))
+        labels, squared = assign_nearest(points, centers)
+    used, used_labels = np.unique(labels, return_inverse=True)
+    inertia = float(squared.sum(dtype=np.float64))
+    return Clusters(centers[used], inertia, used_labels.astype(np.int32), np.sqrt(squared))
 
 
 def _fit_centers(
     points: NDArray[np.float32], n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
-    size = max(SAMPLE_SIZE, SAMPLE_PER_CLUSTER * n_clusters)
-    if len(points) <= size:
-        wanted = min(n_clusters, _count_distinct(points, n_clusters))
-        fitted = KMeans(wanted, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed).fit(points)
+    sample_size = max(SAMPLE_SIZE, SAMPLE_PER_CLUSTER * n_clusters)
+    if len(points) <= sample_size:
+        distinct = min(n_clusters, _count_distinct(points, n_clusters))
+        fitted = KMeans(distinct, n_init=1, max_iter=MAX_ITERATIONS, random_state=seed).fit(points)
         return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
     if start_labels is not None and int(start_labels.max()) + 1 == n_clusters:
         centers = cluster_means(points, start_labels, n_clusters)[0].astype(np.float32)
     else:
-        chosen = np.random.default_rng(seed).choice(len(points), size, replace=False)
-        centers = _centers_of_sample(points[np.sort(chosen)], n_clusters, seed)
+        sample = np.random.default_rng(seed).choice(len(points), sample_size, replace=False)
+        centers = _centers_of_sample(points[np.sort(sample)], n_clusters, seed)
     for _ in range(FINAL_STEPS):
         centers = _lloyd_step(points, centers)
     return centers
 
 
 def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
-    few = sample[::SEEDING_STRIDE]
-    if _count_distinct(few, n_clusters) < n_clusters:
-        few = sample
-    wanted = min(n_clusters, _count_distinct(few, n_clusters))
-    centers, _ = kmeans_plusplus(few, wanted, random_state=seed)
+    seeding_points = sample[::SEEDING_STRIDE]
+    if _count_distinct(seeding_points, n_clusters) < n_clusters:
+        seeding_points = sample
+    distinct = min(n_clusters, _count_distinct(seeding_points, n_clusters))
+    centers, _ = kmeans_plusplus(seeding_points, distinct, random_state=seed)
     for _ in range(SAMPLE_STEPS):
         centers = _lloyd_step(sample, centers)
     return np.asarray(centers)
@@ -134,38 +134,45 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The nearest centre of each point, and the squared distance to it; shape (n_points,) each."""
+    """Each point's nearest center (ties: the first) and squared distance to it; shape (n_points,) each."""
     labels = _nearest_labels(points, centers)
-    squares = np.empty(len(points), dtype=np.float32)
+    return labels, squared_distances(points, centers, labels)
+
+
+def squared_distances(
+    points: NDArray[np.float32], centers: NDArray[np.float32], labels: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Shape (n_points,): squared distance of each point to the center of its cluster."""
+    squared = np.empty(len(points), dtype=np.float32)
     for start in range(0, len(points), BLOCK_POINTS):
         block = slice(start, start + BLOCK_POINTS)
-        # Exact, for the difference of large squares loses what lies near.
-        squares[block] = ((points[block] - centers[labels[block]]) ** 2).sum(axis=1)
-    return labels, squares
+        # |x|^2 - 2xc + |c|^2 would be faster, but cancellation loses small distances.
+        squared[block] = ((points[block] - centers[labels[block]]) ** 2).sum(axis=1)
+    return squared
 
 
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The mean of each group's points, 0 for a group without any, and how many they are."""
+    """Mean of each cluster's points, shape (n_clusters, d), 0 if it has none; and the clusters' sizes."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
-        block, groups = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
-        # A product of sparse rows: a twentieth of the time of sorting the points by group.
-        cells = (np.ones(len(block)), (groups, np.arange(len(block))))
+        block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
+        # A sparse product: a twentieth of the time of sorting the points by cluster.
+        cells = (np.ones(len(block)), (block_labels, np.arange(len(block))))
         sums += csr_array(cells, shape=(n_clusters, len(block))) @ block.astype(np.float64)
     sizes = np.bincount(labels, minlength=n_clusters)
     return sums / np.maximum(sizes, 1)[:, np.newaxis], sizes
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """How well the groups hold together; JSON can hold it. None where a measure says nothing (one group).
+    """Quality measures of a clustering, as JSON types; None if a measure is undefined (one cluster).
 
-    Inertia a song; R2 = 1 - inertia / total sum of squares; simplified silhouette: (b - a) / max(a, b), a
-    the distance to the own centre and b to the next nearest one, averaged over songs (micro) and over
-    groups (macro), with the five worst groups; Davies-Bouldin: the mean over groups of the largest
-    (s_i + s_j) / d_ij; Calinski-Harabasz: between / within, each over its degrees of freedom; p99: the
-    99th percentile of the distance, beyond which a new song is an outsider (`outside`).
+    Inertia per song; R2 = 1 - inertia / total sum of squares; 99th percentile of the distance to the center;
+    simplified silhouette (b - a) / max(a, b), with a the distance to the own center and b to the next nearest
+    one, averaged over songs (micro) and clusters (macro), and the five worst clusters; Davies-Bouldin: mean
+    over clusters of max (s_i + s_j) / d_ij; Calinski-Harabasz: between / within variance, each over its
+    degrees of freedom.
 
     Raises:
         TooFewSongs: there are no points.
@@ -176,39 +183,29 @@ def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[st
     """
     n, k = len(points), clusters.n_clusters
     if not n:
-        raise TooFewSongs("There are no songs whose groups could hold together.")
-    middle = points.mean(axis=0, dtype=np.float64)
-    total = float(((points - middle) ** 2).sum(dtype=np.float64))
-    found: dict[str, Any] = {
+        raise TooFewSongs("There are no songs to measure the cohesion of.")
+    mean = points.mean(axis=0, dtype=np.float64)
+    total = float(((points - mean) ** 2).sum(dtype=np.float64))
+    measures: dict[str, Any] = {
         "n_clusters": k,
         "inertia_per_song": clusters.inertia / n,
         "r2": 1 - clusters.inertia / total if total > 0 else None,
         "p99_distance": float(np.quantile(clusters.distances, 0.99)),
     }
     if k < 2:
-        return found | {"worst": []} | dict.fromkeys(MULTI_CLUSTER_MEASURES)
-    each = silhouettes(points, clusters)
+        return measures | {"worst": []} | dict.fromkeys(MULTI_CLUSTER_MEASURES)
+    by_song = silhouettes(points, clusters)
     sizes = np.bincount(clusters.labels, minlength=k)
-    by_group = np.bincount(clusters.labels, weights=each, minlength=k) / np.maximum(sizes, 1)
-    worst = np.argsort(by_group, kind="stable")[:5]
+    by_cluster = np.bincount(clusters.labels, weights=by_song, minlength=k) / np.maximum(sizes, 1)
+    worst = np.argsort(by_cluster, kind="stable")[:5]
     within = clusters.inertia / max(1, n - k)
-    return found | {
-        "silhouette_micro": float(each.mean()),
-        "silhouette_macro": float(by_group[sizes > 0].mean()),
-        "worst": [{"cluster": int(group), "silhouette": float(by_group[group])} for group in worst],
+    return measures | {
+        "silhouette_micro": float(by_song.mean()),
+        "silhouette_macro": float(by_cluster[sizes > 0].mean()),
+        "worst": [{"cluster": int(label), "silhouette": float(by_cluster[label])} for label in worst],
         "davies_bouldin": _davies_bouldin(clusters, sizes),
         "calinski_harabasz": (total - clusters.inertia) / (k - 1) / within if within > 0 else None,
     }
-
-
-def share_outside(points: NDArray[np.float32], centers: NDArray[np.float32], p99_distance: float) -> float:
-    """Share of the points further from their centre than 99 % of the songs learnt from; NaN without points.
-
-    About .01 of songs like those; more where new songs are of a kind that no group holds.
-    """
-    if not len(points):
-        return float("nan")
-    return float((np.sqrt(assign_nearest(points, centers)[1]) > p99_distance).mean())
 
 
 def match_cluster_ids(
@@ -219,16 +216,19 @@ def match_cluster_ids(
     n_clusters: int,
     next_id: int,
 ) -> NDArray[np.int32]:
-    """Numbers for new groups: that of the old group they continue, else one never used before.
+    """Persistent ids of new clusters: the id of the previous cluster a new one continues, else a fresh id.
+
+    Clusters are matched one to one by the largest total overlap; a pair keeps its id if its Jaccard index
+    (songs in both / songs in either) is at least .5.
 
     Args:
-        previous, labels: shape (n_songs,), of the same songs; -1 where one of them has no group.
-        previous_ids: shape (n_previous,), number of each old group.
-        n_clusters: how many new groups there are, some of them perhaps without a song.
-        next_id: the first number never used.
+        previous_labels, labels: shape (n_songs,), of the same songs; -1 for a song without a cluster.
+        previous_ids: shape (n_previous,), id of each previous cluster.
+        n_clusters: number of new clusters, empty ones included.
+        next_id: the smallest id never used.
 
     Returns:
-        Shape (n_clusters,): a group keeps a number where half of both groups' songs together are shared.
+        Shape (n_clusters,).
 
     Source:
         Kuhn, "The Hungarian method for the assignment problem", 1955.
@@ -249,7 +249,7 @@ def match_cluster_ids(
 
 
 def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
-    """How many different points there are, counted no further than needed."""
+    """The number of distinct points, counted only up to `enough`."""
     seen: set[bytes] = set()
     for point in points:
         seen.add(point.tobytes())
@@ -259,38 +259,39 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One of Lloyd's steps over all points; a centre that has lost all of its points stays where it is."""
+    """One Lloyd iteration; a center without points stays where it is."""
     means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 
 
 def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The nearest centre of each point, the first of equally near ones."""
     labels = np.empty(len(points), dtype=np.int32)
-    of_centers, doubled = (centers**2).sum(axis=1), np.float32(-2) * centers.T
+    center_norms, minus_twice = (centers**2).sum(axis=1), np.float32(-2) * centers.T
     for start in range(0, len(points), BLOCK_POINTS):
-        part = np.asarray(points[start : start + BLOCK_POINTS], dtype=np.float32) @ doubled
-        part += of_centers
-        labels[start : start + BLOCK_POINTS] = part.argmin(axis=1)
+        # |x|^2 is the same for all centers of a point and left out.
+        distances = np.asarray(points[start : start + BLOCK_POINTS], dtype=np.float32) @ minus_twice
+        distances += center_norms
+        labels[start : start + BLOCK_POINTS] = distances.argmin(axis=1)
     return labels
 
 
 def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
-    """Shape (n_points,): each point's simplified silhouette; there must be two centres or more."""
-    each = np.empty(len(points))
-    of_centers = (clusters.centers**2).sum(axis=1)
+    """Shape (n_points,): each point's simplified silhouette; needs two clusters or more."""
+    result = np.empty(len(points))
+    center_norms = (clusters.centers**2).sum(axis=1)
     for start in range(0, len(points), BLOCK_POINTS):
         block = points[start : start + BLOCK_POINTS]
-        squares = (block**2).sum(axis=1)[:, np.newaxis] + of_centers - 2 * (block @ clusters.centers.T)
-        own, other = np.sqrt(np.maximum(np.partition(squares, 1, axis=1)[:, :2].T, 0))
-        each[start : start + BLOCK_POINTS] = (other - own) / np.maximum(other, 1e-12)
-    return each
+        squared = (block**2).sum(axis=1)[:, np.newaxis] + center_norms - 2 * (block @ clusters.centers.T)
+        own, other = np.sqrt(np.maximum(np.partition(squared, 1, axis=1)[:, :2].T, 0))
+        result[start : start + BLOCK_POINTS] = (other - own) / np.maximum(other, 1e-12)
+    return result
 
 
 def _davies_bouldin(clusters: Clusters, sizes: NDArray[np.intp]) -> float | None:
     sums = np.bincount(clusters.labels, weights=clusters.distances, minlength=len(sizes))
-    spread = sums / np.maximum(sizes, 1)
+    mean_distances = sums / np.maximum(sizes, 1)
     centers = clusters.centers.astype(np.float64)
-    apart = np.sqrt(np.maximum(((centers[:, None] - centers[None]) ** 2).sum(axis=2), 0))
-    ratios = np.divide(spread[:, None] + spread, apart, out=np.zeros_like(apart), where=apart > 0)
+    between = np.sqrt(np.maximum(((centers[:, None] - centers[None]) ** 2).sum(axis=2), 0))
+    pair_sums = mean_distances[:, None] + mean_distances
+    ratios = np.divide(pair_sums, between, out=np.zeros_like(between), where=between > 0)
     return float(ratios[sizes > 0].max(axis=1).mean())

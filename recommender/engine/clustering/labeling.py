@@ -1,4 +1,4 @@
-"""Names for groups of songs that a person understands, made from what is over-represented in each."""
+"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented in each cluster."""
 
 import math
 from collections import Counter
@@ -11,18 +11,14 @@ from numpy.typing import NDArray
 
 from recommender.engine.data import Catalogue
 
-# Added to counts, so that a word of two songs in a group of three is not the most telling one there is.
-PSEUDO_COUNT: Final = 2.0
-# Of a group's songs, a genre must hold for so many to name it; a genre of nearly all songs names nothing.
-LEAST_SHARE: Final = 0.15
-LEAST_LIFT: Final = 1.25
-# A second genre is named where it holds for half as many songs as the first, and tells something else.
-SECOND_GENRE_RATIO: Final = 0.5
-LEAST_DECADE: Final = 0.5
-# In the feature's own standard deviations over all songs, a group's mean must be so far from the middle.
-LEAST_MOOD: Final = 0.5
+PSEUDO_COUNT: Final = 2.0  # shrinks the lift, so that a genre of two songs in a cluster of three does not win
+LEAST_SHARE: Final = 0.15  # of the cluster's songs that must have a genre for it to be in the name
+LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
+SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
+LEAST_DECADE_SHARE: Final = 0.5
+LEAST_MOOD: Final = 0.5  # distance of the cluster's mean from that of all songs, in standard deviations
 MOST_EXAMPLES: Final = 5
-# Feature: what a high mean is called, and a low one; "" where a low one is what most songs have.
+# Audio feature: the word for a high mean and for a low one; "" if most songs are low.
 MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "energy": ("energetic", "calm"),
     "valence": ("cheerful", "sad"),
@@ -38,11 +34,14 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class ClusterName:
-    """What a group is called, and why.
+    """A cluster's name and the facts it was made from.
 
     Attributes:
-        genres: the over-represented ones, with their share of the group's songs.
-        examples: columns of songs that a listener may know: the most played ones.
+        size: number of songs.
+        genres: over-represented genres and their share of the cluster's songs, most informative first.
+        decade: such as "1990s"; "" if no decade holds half the songs.
+        moods: at most two, most pronounced first.
+        examples: columns of the most played songs, at most five.
     """
 
     name: str
@@ -56,11 +55,11 @@ class ClusterName:
 def name_clusters(
     catalogue: Catalogue, labels: NDArray[np.int32], n_clusters: int, plays: NDArray[np.float32] | None = None
 ) -> list[ClusterName]:
-    """A name for each group, all different: "Rock, energetic, 1990s".
+    """One name per cluster, all different.
 
     Args:
-        labels: shape (n_songs,), each song's group.
-        plays: shape (n_songs,), how often each was played; None: unknown.
+        labels: shape (n_songs,), each song's cluster.
+        plays: shape (n_songs,), which orders the examples; None: unknown.
     """
     order = np.argsort(-plays, kind="stable") if plays is not None else np.arange(catalogue.n_songs)
     members = [order[labels[order] == label] for label in range(n_clusters)]
@@ -83,7 +82,7 @@ def name_clusters(
 def _name_words(
     genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
 ) -> list[str]:
-    """What may be said of a group, the most telling first; a name is made of as many as it takes."""
+    """Words for a cluster's name, most informative first; `_distinct_names` takes as many as needed."""
     named = list(genres)[:2]
     if len(named) == 2 and (
         genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
@@ -91,24 +90,26 @@ def _name_words(
         named = named[:1]
     head = " and ".join(named) or (f"{next(iter(artists))} and others" if artists else "mixed")
     rest = [word for word in (*moods[:1], decade, *moods[1:2]) if word]
-    known = [f"with {artist}" for artist in list(artists)[:2]]
-    return [head[:1].upper() + head[1:], *rest, *known, *moods[2:], *list(genres)[len(named) : 4]]
+    with_artists = [f"with {artist}" for artist in list(artists)[:2]]
+    return [head[:1].upper() + head[1:], *rest, *with_artists, *moods[2:], *list(genres)[len(named) : 4]]
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    """Whether one genre's name says the other's: "rock" and "indie rock"."""
+    """True for "rock" and "indie rock"."""
     return bool(set(one.split()) & set(other.split()))
 
 
 def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
-    """Names of up to three words, longer where two groups would share one; numbered as a last resort."""
-    lengths = [min(3, len(of_one)) for of_one in words]
+    """Names of up to three words, longer if two clusters would share a name; numbered as a last resort."""
+    lengths = [min(3, len(cluster_words)) for cluster_words in words]
     while True:
-        names = [", ".join(of_one[:length]) for of_one, length in zip(words, lengths, strict=True)]
+        names = [
+            ", ".join(cluster_words[:length]) for cluster_words, length in zip(words, lengths, strict=True)
+        ]
         shared = {name for name, count in Counter(names).items() if count > 1}
         longer = [
-            length + (name in shared and length < len(of_one))
-            for name, length, of_one in zip(names, lengths, words, strict=True)
+            length + (name in shared and length < len(cluster_words))
+            for name, length, cluster_words in zip(names, lengths, words, strict=True)
         ]
         if longer == lengths:
             return _number_duplicates(names)
@@ -131,56 +132,55 @@ def _split_genres(text: str) -> list[str]:
 def _over_represented(
     values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]
 ) -> list[dict[str, float]]:
-    """For each group its over-represented values with their shares, the most telling first.
+    """Per cluster at most five over-represented values and their shares, by descending share x log(lift).
 
-    Told by share x log(lift), the lift shrunk towards 1: a value's part of the group's information.
+    That is the value's contribution to the Kullback-Leibler divergence between cluster and catalogue; the
+    lift is shrunk towards 1.
     """
-    overall = Counter(value for of_song in values for value in of_song)
-    songs = max(1, len(values))
-    return [_over_represented_in(values, group, overall, songs) for group in members]
+    overall = Counter(value for song_values in values for value in song_values)
+    n_songs = max(1, len(values))
+    return [_over_represented_in(values, songs, overall, n_songs) for songs in members]
 
 
 def _over_represented_in(
-    values: Sequence[Sequence[str]], group: NDArray[np.int64], overall: Counter[str], songs: int
+    values: Sequence[Sequence[str]], songs: NDArray[np.int64], overall: Counter[str], n_songs: int
 ) -> dict[str, float]:
-    counts = Counter(value for song in group.tolist() for value in values[song])
-    found: dict[str, tuple[float, float]] = {}
+    counts = Counter(value for song in songs.tolist() for value in values[song])
+    scored: dict[str, tuple[float, float]] = {}
     for value, count in counts.items():
-        usual = overall[value] / songs
-        share = count / max(1, len(group))
-        lift = (count + PSEUDO_COUNT * usual) / ((len(group) + PSEUDO_COUNT) * usual)
-        everywhere = lift < LEAST_LIFT and len(group) < songs
-        if share >= LEAST_SHARE and count > 1 and not everywhere:
-            found[value] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)
-    ordered = sorted(found, key=lambda value: (-found[value][0], value))
-    return {value: round(found[value][1], 4) for value in ordered[:5]}
+        expected = overall[value] / n_songs
+        share = count / max(1, len(songs))
+        lift = (count + PSEUDO_COUNT * expected) / ((len(songs) + PSEUDO_COUNT) * expected)
+        is_common = lift < LEAST_LIFT and len(songs) < n_songs
+        if share >= LEAST_SHARE and count > 1 and not is_common:
+            scored[value] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)
+    ordered = sorted(scored, key=lambda value: (-scored[value][0], value))
+    return {value: round(scored[value][1], 4) for value in ordered[:5]}
 
 
 def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[list[str]]:
-    """For each group its moods, the most pronounced first."""
+    """Per cluster its moods, most pronounced first."""
     strengths: list[list[tuple[float, str]]] = [[] for _ in members]
     for feature, (high, low) in MOODS.items():
         column = catalogue.audio.get(feature)
         known = np.isfinite(column) if column is not None else None
         if column is None or known is None or not known.any() or not column[known].std() > 0:
             continue
-        middle, spread = column[known].mean(), column[known].std()
+        mean, deviation = column[known].mean(), column[known].std()
         for label, songs in enumerate(members):
             own = column[songs][known[songs]]
-            distance = float((own.mean() - middle) / spread) if len(own) else 0.0
+            distance = float((own.mean() - mean) / deviation) if len(own) else 0.0
             word = high if distance > 0 else low
             if word and abs(distance) >= LEAST_MOOD:
                 strengths[label].append((abs(distance), word))
-    return [
-        [word for _, word in sorted(of_one, key=lambda pair: (-pair[0], pair[1]))] for of_one in strengths
-    ]
+    return [[word for _, word in sorted(moods, key=lambda pair: (-pair[0], pair[1]))] for moods in strengths]
 
 
 def _decade(years: NDArray[np.float64]) -> str:
-    """ "1990s" where at least half the songs of known year are of it; else nothing."""
+    """ "1990s" if at least half of all the songs are from it, else ""."""
     known = years[np.isfinite(years)]
     if not len(known):
         return ""
     decades, counts = np.unique(known // 10 * 10, return_counts=True)
     best = int(counts.argmax())
-    return f"{int(decades[best])}s" if counts[best] >= LEAST_DECADE * len(years) else ""
+    return f"{int(decades[best])}s" if counts[best] >= LEAST_DECADE_SHARE * len(years) else ""

@@ -1,4 +1,4 @@
-"""How many groups of songs: as many as make the plays that came later likeliest."""
+"""Choose the number of clusters that best predicts which songs listeners play next."""
 
 import math
 from collections.abc import Sequence
@@ -13,28 +13,27 @@ from recommender.engine.clustering.affinities import cluster_affinities, sum_by_
 from recommender.engine.clustering.kmeans import Clusters, fit_clusters, silhouettes
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 
-# Beyond, a seeded sample of songs finds the centres, and every song then joins its nearest one: 2 to 5 s of
-# a full training, whatever the size of the catalogue (docs/decisions.md).
+# Above this size the centers are fitted on a seeded sample: 2 to 5 s of a full training for any catalogue.
 SAMPLE_SIZE: Final = 10_000
 MOST_CLUSTERS: Final = 64
 GRID_RATIO: Final = math.sqrt(2)
 LEAST_STABILITY: Final = 0.6
-# Half of a listener's shares are everybody's, as half of them are even in a cool draw: without it one play
-# in a group that a listener has never touched would count for more than all others.
+# Share of everybody's plays in a listener's cluster probabilities. Without it a single play in a cluster the
+# listener never touched would outweigh all other plays.
 POPULARITY_WEIGHT: Final = 0.5
-UNPLAYED_PSEUDOCOUNT: Final = 0.5  # listeners of a song that nobody has played: it may be played all the same
+UNPLAYED_PSEUDOCOUNT: Final = 0.5  # added to each song's listeners, so that an unplayed song is possible
 
 
 @dataclass(frozen=True)
 class HoldoutPlays:
-    """What some listeners had played up to a moment, and which other songs they played after it.
+    """What n listeners played before a split time, and which new songs they played after it.
 
     Attributes:
-        recent: shape (n, n_songs), plays before the moment, weighted as affinities weigh them.
-        heard: shape (n, n_songs), songs played before it.
-        played: shape (n, n_songs), songs played after it and not before; every row holds one or more.
-        listeners: shape (n_songs,), how many of all listeners had played each song before it.
-        skips: shape (n, n_songs), skips and dislikes before it; None: none.
+        recent: shape (n, n_songs), plays before the split, weighted by recency.
+        played_before: shape (n, n_songs), songs played before the split.
+        played_after: shape (n, n_songs), songs played only after the split; at least one per row.
+        listeners: shape (n_songs,), how many of all listeners had played each song before the split.
+        skips: shape (n, n_songs), skips and dislikes before the split; None: none.
     """
 
     recent: csr_array
@@ -46,14 +45,15 @@ class HoldoutPlays:
 
 @dataclass(frozen=True)
 class ClusterCountScore:
-    """One number of groups.
+    """How well one number of clusters fits.
 
     Attributes:
-        likelihood: mean over listeners of the mean logarithm of the probability of what they played.
-        behind: the best number's likelihood less this one, paired by listener; 0 for the best.
+        likelihood: mean over listeners of their mean log-probability of the songs played after the split;
+            None: too few listeners.
+        behind: the best number's likelihood minus this one, paired by listener; 0 for the best.
         error: standard error of `behind` over listeners.
-        silhouette: simplified, mean over the songs of the sample.
-        stability: adjusted Rand index of the groups that two halves of the songs give; None: not asked for.
+        silhouette: simplified silhouette, mean over the sample.
+        stability: adjusted Rand index between clusterings from two halves of the songs; None: not measured.
     """
 
     n_clusters: int
@@ -66,11 +66,11 @@ class ClusterCountScore:
 
 @dataclass(frozen=True)
 class ClusterCountChoice:
-    """The number of groups, which rule decided, and all that was compared.
+    """The chosen number of clusters, the rule that decided in words, and all candidates.
 
     Attributes:
-        listeners: how many had played something new afterwards.
-        songs: how many found the centres.
+        listeners: how many played a new song after the split.
+        songs: how many the centers were fitted on.
     """
 
     n_clusters: int
@@ -80,51 +80,56 @@ class ClusterCountChoice:
     songs: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """JSON can hold it."""
+        """The choice as JSON types, floats rounded to five digits."""
         return {
             "n_clusters": self.n_clusters, "rule": self.rule, "listeners": self.listeners,
-            "songs": self.songs, "scores": [_round_floats(asdict(one)) for one in self.scores],
+            "songs": self.songs, "scores": [_round_floats(asdict(score)) for score in self.scores],
         }  # fmt: skip
 
 
 def choose_n_clusters(
     points: NDArray[np.float32], holdout: HoldoutPlays, *, default: int, seed: int
 ) -> ClusterCountChoice:
-    """The smallest number of groups within one standard error of the one that makes later plays likeliest.
+    """The smallest number of clusters within one standard error of the best held-out likelihood.
 
-    Where some of these numbers are stable, one of them. With too few listeners for a likelihood to say
-    anything, the stable number with the best silhouette; without one, `default`.
+    Stable numbers (clusterings of two halves of the songs agree) are preferred among those. With fewer than
+    30 listeners: the stable number with the best silhouette, or `default` if none is stable.
 
     Args:
-        points: shape (n_songs, d), the space in which the songs will be grouped, learnt from earlier plays.
-        default: is tried whatever the grid is: quality was measured with it, and on one of two real sets
-            every number up to the grid's end was less likely, and reached fewer songs.
+        points: shape (n_songs, d), features from plays before the split only.
+        default: always a candidate: quality was measured with it, and on one of two real data sets every
+            number of the grid had a lower likelihood and covered fewer songs.
     """
-    draws = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     sample = (
         points
         if len(points) <= SAMPLE_SIZE
-        else points[np.sort(draws.permutation(len(points))[:SAMPLE_SIZE])]
+        else points[np.sort(random.permutation(len(points))[:SAMPLE_SIZE])]
     )
-    found = {k: fit_clusters(sample, n_clusters=k, seed=seed) for k in n_clusters_grid(sample, default)}
+    fitted = {k: fit_clusters(sample, n_clusters=k, seed=seed) for k in n_clusters_grid(sample, default)}
     n = holdout.played_after.shape[0]
     if n >= FEWEST_LISTENERS:
-        each = {k: log_likelihoods(one.predict(points), k, holdout) for k, one in found.items()}
-        scores = _score_by_likelihood(each, sample, found)
-        asked = [one.n_clusters for one in _within_standard_error(scores)]
+        likelihoods = {
+            k: log_likelihoods(clusters.predict(points), k, holdout) for k, clusters in fitted.items()
+        }
+        scores = _score_by_likelihood(likelihoods, sample, fitted)
+        contenders = [score.n_clusters for score in _within_standard_error(scores)]
     else:
-        scores = [ClusterCountScore(k, None, 0.0, 0.0, _silhouette(sample, one)) for k, one in found.items()]
-        asked = [*found]
-    stable = {k: measure_stability(sample, k, seed) for k in asked}
-    scores = [replace(one, stability=stable.get(one.n_clusters)) for one in scores]
+        scores = [
+            ClusterCountScore(k, None, 0.0, 0.0, _silhouette(sample, clusters))
+            for k, clusters in fitted.items()
+        ]
+        contenders = [*fitted]
+    stability = {k: measure_stability(sample, k, seed) for k in contenders}
+    scores = [replace(score, stability=stability.get(score.n_clusters)) for score in scores]
     number, rule = apply_selection_rule(scores, default, n)
     return ClusterCountChoice(number, rule, tuple(scores), n, len(sample))
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Numbers to try, ascending: each 1.4 times the one before, to min(64, root of n / 2), and `default`.
+    """Candidates, ascending: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`.
 
-    None is larger than the number of different points.
+    At most the number of distinct points.
     """
     distinct = len(np.unique(points, axis=0))
     most = min(MOST_CLUSTERS, int(math.sqrt(len(points) / 2)), distinct)
@@ -134,20 +139,20 @@ def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
 
 
 def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
-    """Shape (n,): each listener's mean log-probability of a song played after the moment.
+    """Shape (n,): each listener's mean log-probability of the songs played after the split.
 
-    A group is drawn by the listener's affinities, half of them everybody's; a song of it, among those not
-    heard, by how many have played it. So more groups must tell the listeners apart better than they
-    spread what is known of each too thin.
+    A song's probability is that of its cluster (half the listener's affinity, half everybody's plays) times
+    the song's share of listeners among the cluster's songs the listener had not played. More clusters pay off
+    only if they separate listeners better than they dilute each listener's history.
     """
     weights = np.asarray(holdout.listeners, dtype=np.float64) + UNPLAYED_PSEUDOCOUNT
     masses = np.bincount(labels, weights=weights, minlength=n_clusters)
     own = cluster_affinities(holdout.recent, labels, n_clusters, holdout.skips)
     shares = (1 - POPULARITY_WEIGHT) * own + POPULARITY_WEIGHT * masses / masses.sum()
-    heard = csr_array(holdout.played_before, dtype=np.float64, copy=True)
-    heard.data = weights[heard.indices]
-    left = np.maximum(masses - sum_by_cluster(heard, labels, n_clusters), 0)
-    # A group of which all is heard offers nothing; a rest this small is the subtraction's own error.
+    played = csr_array(holdout.played_before, dtype=np.float64, copy=True)
+    played.data = weights[played.indices]
+    left = np.maximum(masses - sum_by_cluster(played, labels, n_clusters), 0)
+    # A cluster played through has nothing left; a smaller rest is the rounding error of the subtraction.
     shares = np.where(left > 1e-9 * masses, shares, 0)
     shares /= shares.sum(axis=1, keepdims=True)
     sizes = np.diff(holdout.played_after.indptr)
@@ -158,78 +163,82 @@ def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: Holdout
 
 
 def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
-    """How alike two halves of the points, drawn by chance, group all of them: 1 the same, 0 as by chance."""
+    """Adjusted Rand index between the clusterings of all points fitted on two random halves of them."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = len(points) // 2
     halves = (np.sort(order[:half]), np.sort(order[half:]))
-    one, other = (fit_clusters(points[part], n_clusters=n_clusters, seed=seed) for part in halves)
-    return adjusted_rand_index(one.predict(points), other.predict(points))
+    first, second = (fit_clusters(points[rows], n_clusters=n_clusters, seed=seed) for rows in halves)
+    return adjusted_rand_index(first.predict(points), second.predict(points))
 
 
-def adjusted_rand_index(one: NDArray[np.integer], other: NDArray[np.integer]) -> float:
-    """Share of pairs on which two groupings agree, less what chance gives; 1 where they are the same.
-
+def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
+    """Agreement of two clusterings over pairs of points, corrected for chance: 1 identical, 0 as by chance.
     Source:
         Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.
     """
-    table = np.zeros((int(one.max(initial=0)) + 1, int(other.max(initial=0)) + 1))
-    np.add.at(table, (one, other), 1)
-    together, ours, theirs = (_count_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
-    by_chance = ours * theirs / max(_count_pairs(np.array([len(one)])), 1)
-    most = (ours + theirs) / 2
-    return 1.0 if most == by_chance else (together - by_chance) / (most - by_chance)
+    table = np.zeros((int(first.max(initial=0)) + 1, int(second.max(initial=0)) + 1))
+    np.add.at(table, (first, second), 1)
+    in_both, in_first, in_second = (
+        _count_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0))
+    )
+    expected = in_first * in_second / max(_count_pairs(np.array([len(first)])), 1)
+    most = (in_first + in_second) / 2
+    return 1.0 if most == expected else (in_both - expected) / (most - expected)
 
 
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The number of groups, and which rule decided, in words."""
+    """The chosen number of clusters and the rule that decided, as a sentence."""
     if listeners < FEWEST_LISTENERS:
-        return _without_likelihood(scores, default, listeners)
+        return _choose_without_likelihood(scores, default, listeners)
     near = _within_standard_error(scores)
-    stable = [one for one in near if _is_stable(one)]
-    chosen = min(one.n_clusters for one in stable or near)
-    best = min(scores, key=lambda one: one.behind).n_clusters
+    stable = [score for score in near if _is_stable(score)]
+    chosen = min(score.n_clusters for score in stable or near)
+    best = min(scores, key=lambda score: score.behind).n_clusters
+    some_are_unstable = 0 < len(stable) < len(near)
     if chosen == best:
-        rule = f"What {listeners} listeners played afterwards is likeliest with {best}"
-        rule += ", and no smaller number is within a standard error."
+        smaller = "smaller stable number" if some_are_unstable else "smaller number"
+        rule = f"{best} clusters have the highest likelihood of what {listeners} listeners played next"
+        rule += f", and no {smaller} is within one standard error."
     else:
-        rule = f"The smallest number within a standard error of {best}, with which what {listeners} "
-        rule += "listeners played afterwards is likeliest."
-    if stable and len(stable) < len(near):
-        rule += f" Others as near are not stable (below {LEAST_STABILITY:g})."
-    return chosen, rule if stable else f"{rule} None as near is stable (below {LEAST_STABILITY:g})."
-
-
-def _without_likelihood(scores: Sequence[ClusterCountScore], default: int, listeners: int) -> tuple[int, str]:
-    few = (
-        f"Only {listeners} listeners have played something new afterwards "
-        f"(at least {FEWEST_LISTENERS} are needed)"
+        rule = f"The smallest number within one standard error of {best}, which has the highest likelihood "
+        rule += f"of what {listeners} listeners played next."
+    if some_are_unstable:
+        rule += f" Unstable numbers (stability below {LEAST_STABILITY:g}) were left out."
+    return chosen, rule if stable else (
+        f"{rule} No number within one standard error is stable (stability below {LEAST_STABILITY:g})."
     )
-    stable = [one for one in scores if _is_stable(one)]
+
+
+def _choose_without_likelihood(
+    scores: Sequence[ClusterCountScore], default: int, listeners: int
+) -> tuple[int, str]:
+    few = f"Only {listeners} listeners played a new song next (at least {FEWEST_LISTENERS} are needed)"
+    stable = [score for score in scores if _is_stable(score)]
     if not stable:
-        return default, f"{few}, and no number is stable: as many as the catalogue asks for."
-    best = max(stable, key=lambda one: (one.silhouette, -one.n_clusters))
+        return default, f"{few} and no number is stable: the default for the size of the catalogue."
+    best = max(stable, key=lambda score: (score.silhouette, -score.n_clusters))
     return best.n_clusters, f"{few}: the stable number with the best silhouette."
 
 
 def _within_standard_error(scores: Sequence[ClusterCountScore]) -> list[ClusterCountScore]:
-    return [one for one in scores if one.behind <= one.error]
+    return [score for score in scores if score.behind <= score.error]
 
 
-def _is_stable(one: ClusterCountScore) -> bool:
-    return one.stability is not None and one.stability >= LEAST_STABILITY
+def _is_stable(score: ClusterCountScore) -> bool:
+    return score.stability is not None and score.stability >= LEAST_STABILITY
 
 
 def _score_by_likelihood(
-    each: dict[int, NDArray[np.float64]], sample: NDArray[np.float32], found: dict[int, Clusters]
+    likelihoods: dict[int, NDArray[np.float64]], sample: NDArray[np.float32], fitted: dict[int, Clusters]
 ) -> list[ClusterCountScore]:
-    best = max(each.values(), key=lambda values: float(values.mean()))
+    best = max(likelihoods.values(), key=lambda values: float(values.mean()))
     scores = []
-    for k, values in each.items():
+    for k, values in likelihoods.items():
         behind = best - values
         error = float(behind.std(ddof=1)) / math.sqrt(len(behind))
-        likelihood, silhouette = float(values.mean()), _silhouette(sample, found[k])
+        likelihood, silhouette = float(values.mean()), _silhouette(sample, fitted[k])
         scores.append(ClusterCountScore(k, likelihood, float(behind.mean()), error, silhouette))
     return scores
 

@@ -1,1 +1,1 @@
-"""The hybrid model `mix`: its components, terms, weights, fitting and scoring."""
+"""`mix`, the default model: a weighted blend of neighbour votes, taste directions and cluster affinities."""

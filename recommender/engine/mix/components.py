@@ -1,4 +1,4 @@
-"""What `mix` has learnt of the songs, as arrays that several processes can share."""
+"""The fitted song side of `mix`: similarity matrices, feature spaces and indexes, as artifact arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,30 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of metadata beside co-listening in the two hybrids
+HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content beside co-listening in the two hybrid spaces
 NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
+SPARSE_ARRAYS = ("data", "indices", "indptr")
+DENSE_ARRAYS = (
+    "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
+    "by_cluster", "cluster_starts", "by_artist", "artist_starts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MixComponents:
-    """The songs as `mix` sees them; every array may be a read-only memory map.
+    """What `mix` knows about the songs; every array may be a read-only memory map.
+
+    Field names are array names of stored artifacts.
 
     Attributes:
-        neighbours: song-to-song weights by name; "ease" is there only where songs are few.
-        taste: shape (n_songs, k), axes of co-listening, not normalised: popular songs reach further.
-        content: shape (n_songs, d), metadata and sound; rows of length 1, or 0 where nothing is known.
-        company: shape (n_songs, d'), who listens to it; the same.
-        norms: shape (n_songs, 2), length of [m content | company] for each of MIXTURES, never 0.
-        centres: the mean over all songs of each space's rows; by space.
-        products: the mean outer product of the same rows.
-        labels: cluster of each song.
-        artists: code of each song's artist.
-        listeners: how many listeners have played the song.
-        genres: shape (n_songs, n_words), 1 where the word is among the song's genres.
+        neighbours: song-to-song weights by name; "ease" only for at most 20 000 songs.
+        taste: shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
+        content: shape (n_songs, d), metadata and sound; rows of length 1, or 0 if nothing is known.
+        company: shape (n_songs, d'), co-listening features; rows of length 1, or 0 without plays.
+        norms: shape (n_songs, 2), length of [w content | company] per w in HYBRID_CONTENT_WEIGHTS, never 0.
+        centres: by space, mean of the songs' rows.
+        products: by space, mean outer product of the songs' rows.
+        labels: each song's cluster.
+        artists: each song's artist code.
+        listeners: how many listeners have played each song.
+        genres: shape (n_songs, n_words), 1 if the song has the genre word.
         genre_idf: shape (n_words,).
-        by_cluster: songs sorted by cluster, the most played first.
-        cluster_starts: shape (n_clusters + 1,), where each cluster begins in it.
-        by_artist: the same by artist.
+        by_cluster: songs sorted by cluster, most played first within each.
+        cluster_starts: shape (n_clusters + 1,), where each cluster starts in `by_cluster`.
+        by_artist, artist_starts: the same by artist.
     """
 
     neighbours: Mapping[str, csr_array]
@@ -61,18 +68,18 @@ class MixComponents:
         return len(self.cluster_starts) - 1
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All arrays by name; a sparse matrix as its three."""
-        held: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
+        """All arrays by artifact name; a sparse matrix as its three arrays."""
+        arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
-            held |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
+            arrays |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
         for name, centre in self.centres.items():
-            held |= {f"{name}_centre": centre, f"{name}_products": self.products[name]}
-        return held
+            arrays |= {f"{name}_centre": centre, f"{name}_products": self.products[name]}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Over the same memory: nothing is copied."""
-        # Plain views: indexing a memory map makes a memory map each time, at ten times the cost.
+        """The inverse of `arrays`, without copies."""
+        # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         n_songs, n_words = len(arrays["labels"]), len(arrays["genre_idf"])
         spaces = [name.removesuffix("_centre") for name in arrays if name.endswith("_centre")]
@@ -89,18 +96,11 @@ class MixComponents:
         )
 
 
-SPARSE_ARRAYS = ("data", "indices", "indptr")
-DENSE_ARRAYS = (
-    "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
-    "by_cluster", "cluster_starts", "by_artist", "artist_starts",
-)  # fmt: skip
-
-
 def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:
     data, indices, indptr = (arrays[f"{name}_{part}"] for part in SPARSE_ARRAYS)
     return csr_array((data, indices, indptr), shape=shape, copy=False)
 
 
 def popularity_damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a play of each song counts for in the taste: the fourth root holds hits back, not down."""
+    """listeners ** -.25: damps the influence of hits on the taste axes, without inverting it."""
     return np.maximum(listeners, 1) ** np.float32(-0.25)

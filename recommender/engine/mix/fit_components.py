@@ -1,4 +1,4 @@
-"""Learn what `mix` knows of the songs, from plays and metadata."""
+"""Fit the components of `mix` from plays (similarities, co-listening) and content (metadata, sound)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -27,26 +27,28 @@ from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixCompone
 from recommender.engine.parallel import Submit
 from recommender.engine.svd import truncated_svd, unit_rows, weighted_unit_rows
 
-EASE_ENTRIES_PER_ROW = (
-    400  # of each row: against all of them no loss on one set, + 2.5 % on another, 5 % of the size
-)
-CO_LISTENING_AXES = 64  # of metadata and of co-listening; 32 loses .5 %, 128 gains nothing that lasts
+EASE_ENTRIES_PER_ROW = 400  # instead of all: no loss on one data set, + 2.5 % on another, 5 % of the size
+KNN_NEIGHBOURS = 200  # kept per song: a popular song is similar to more songs than a request can score
+CO_LISTENING_AXES = 64  # 32 lose .5 %, 128 gain nothing lasting
 TASTE_AXES = 128
-CONTENT_WEIGHT = 0.5  # of the metadata beside the company a song keeps
-MANY_SONGS = 50_000  # beyond, the taste has AXES too: half the time and bytes, and no set to see a loss on
+SOUND_WEIGHT = 0.5  # of sound beside metadata
+CONTENT_WEIGHT = 0.5  # of content beside co-listening, for clustering
+MANY_SONGS = (
+    50_000  # above it taste has CO_LISTENING_AXES too: half the time and size; any loss is unmeasured
+)
 
 
 @dataclass(frozen=True)
 class ContentFeatures:
-    """What is known of the songs whoever plays them: found once, for all models of the same catalogue.
+    """Features of songs that do not depend on plays; shared by all models of a catalogue.
 
     Attributes:
-        content: shape (n_songs, d), metadata, with half the weight sound; rows of length 1, or 0.
-        artists: shape (n_songs,), code of each song's artist.
-        words: the genre words known.
-        genres: shape (n_songs, n_words), 1 where the word is among the song's genres.
+        content: shape (n_songs, d), metadata and, with half the weight, sound; rows of length 1, or 0.
+        artists: shape (n_songs,), artist codes.
+        words: known genre words.
+        genres: shape (n_songs, n_words), 1 if the song has the genre word.
         available: shape (n_songs,), songs that may be recommended.
-        space: in which the content was found; None where nobody needs it any more.
+        space: the transformation behind `content`; None if it is not needed later.
     """
 
     content: NDArray[np.float32]
@@ -59,13 +61,13 @@ class ContentFeatures:
 
 @dataclass(frozen=True)
 class ListeningFutures:
-    """What the plays alone say of the songs: begun, and brought when it is asked for.
+    """Features of songs from plays, computed in the background; calling a field waits for its result.
 
     Attributes:
-        listeners: shape (n_songs,), how many listeners have played each.
-        company: brings shape (n_songs, d), who listens to it; rows of length 1, or 0.
-        taste: brings shape (n_songs, k), axes of co-listening, not normalised.
-        neighbours: each brings song-to-song weights, by name.
+        listeners: shape (n_songs,), how many listeners have played each song.
+        co_listening: shape (n_songs, d), see `MixComponents.company`.
+        taste: shape (n_songs, k).
+        neighbours: by name, song-to-song weights.
     """
 
     listeners: NDArray[np.float32]
@@ -77,60 +79,55 @@ class ListeningFutures:
 def build_content_features(
     catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None
 ) -> ContentFeatures:
-    """All that is known of the songs; in `space`, where one is carried on, else in one of their own."""
+    """Content features of the songs in the given space; None: fit one."""
     words = genre_vocabulary(catalogue.genres)
     if space is None:
-        space, both = fit_transform(catalogue, seed=seed)
+        space, rows = fit_transform(catalogue, seed=seed)
     else:
-        both = space.transform(catalogue)
+        rows = space.transform(catalogue)
     return ContentFeatures(
-        content=weight_content(catalogue, space, both), artists=catalogue.artist_codes(), words=words,
+        content=weight_content(catalogue, space, rows), artists=catalogue.artist_codes(), words=words,
         genres=genre_matrix(catalogue.genres, words), available=catalogue.available, space=space,
     )  # fmt: skip
 
 
 def weight_content(
-    catalogue: Catalogue, space: FeatureSpace, both: NDArray[np.float32]
+    catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Metadata and, with half the weight, sound; `both` as `space.transform` returns it."""
+    """Metadata and, with half the weight, sound, from the rows of `space.transform`."""
     axes = space.axes.shape[1]
-    # Without audio features the sound is year and duration, which say less than the decade in the metadata.
+    # Without audio features sound is only year and duration, which say less than the decade in the metadata.
     if catalogue.audio:
-        return unit_rows(np.hstack([both[:, :axes], 0.5 * both[:, axes:]]))
-    return np.ascontiguousarray(both[:, :axes])
+        return unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
+    return np.ascontiguousarray(rows[:, :axes])
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
-    """Begin with what the groups of songs wait for."""
+    """Start computing the features of songs from plays, co-listening first, since clustering needs it."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
-    company = submit(
-        [
-            lambda: weighted_unit_rows(
-                *truncated_svd(_idf_weighted_plays(ones, listeners), CO_LISTENING_AXES, seed=seed)
-            )
-        ]
-    )
-    taste = submit(
-        [
-            lambda: truncated_svd(
-                csr_array(ones @ diags_array(popularity_damping(listeners))), axes, seed=seed
-            )[0]
-        ]
-    )
+
+    def fit_co_listening() -> NDArray[np.float32]:
+        weighted = _idf_weighted_plays(ones, listeners)
+        return weighted_unit_rows(*truncated_svd(weighted, CO_LISTENING_AXES, seed=seed))
+
+    def fit_taste() -> NDArray[np.float32]:
+        damped = csr_array(ones @ diags_array(popularity_damping(listeners)))
+        return truncated_svd(damped, axes, seed=seed)[0]
+
+    co_listening, taste = submit([fit_co_listening]), submit([fit_taste])
     return ListeningFutures(
-        listeners, lambda: company()[0], lambda: taste()[0], _submit_neighbours(ones, submit)
+        listeners, lambda: co_listening()[0], lambda: taste()[0], _submit_neighbours(ones, submit)
     )
 
 
 def _submit_neighbours(ones: csr_array, submit: Submit) -> dict[str, Callable[[], csr_array]]:
-    knn, found = submit_knn_weights(ones, submit), {"rp3": submit_rp3_weights(ones, submit)}
-    # A popular song is near to more songs than a request can look at.
-    found["knn"] = lambda: keep_best(knn(), 200)
+    knn, neighbours = submit_knn_weights(ones, submit), {"rp3": submit_rp3_weights(ones, submit)}
+    neighbours["knn"] = lambda: keep_best(knn(), KNN_NEIGHBOURS)
     if ones.nnz and ones.shape[1] <= MOST_EASE_SONGS:
-        found["ease"] = lambda: sparse_weights(ease_weights(limit_songs(ones)), EASE_ENTRIES_PER_ROW)
-    return found
+        neighbours["ease"] = lambda: sparse_weights(ease_weights(limit_songs(ones)), EASE_ENTRIES_PER_ROW)
+    return neighbours
 
 
 def assemble_components(
@@ -143,26 +140,30 @@ def assemble_components(
     n_clusters: int | None,
     seed: int,
 ) -> MixComponents:
-    """Put all parts together; without plays, what needs them is 0.
+    """Cluster the songs and put all components together.
 
     Args:
-        labels: the groups of songs; None: they are found, from `start` where that is given, or `carried` on.
+        labels: the clusters to use; None: from `warm_start` if given, else by k-means.
+        start_labels: see `fit_clusters`.
+        n_clusters: None: `default_n_clusters`.
     """
-    content, company = features.content, listening.co_listening()
+    content, co_listening = features.content, listening.co_listening()
     if labels is None:
-        points = clustering_points(content, company)
+        points = clustering_points(content, co_listening)
         if warm_start is not None:
             labels = warm_start_clusters(points, warm_start.labels, warm_start.n_clusters).labels
         else:
             labels = _fit_labels(points, n_clusters, seed, start_labels)
-    norms = np.stack([_hybrid_norms(weight, content, company) for weight in HYBRID_CONTENT_WEIGHTS], axis=1)
+    norms = np.stack(
+        [_hybrid_norms(weight, content, co_listening) for weight in HYBRID_CONTENT_WEIGHTS], axis=1
+    )
     by_cluster, cluster_starts = _sort_by_group(labels, listening.listeners)
     by_artist, artist_starts = _sort_by_group(features.artists, listening.listeners)
     taste = listening.taste()
-    centres, products = _space_moments(taste, content, company, norms)
+    centres, products = _space_moments(taste, content, co_listening, norms)
     return MixComponents(
-        neighbours={name: to_32_bit(bring()) for name, bring in listening.neighbours.items()}, taste=taste,
-        content=content, company=company, norms=norms, centres=centres, products=products, labels=labels,
+        neighbours={name: to_32_bit(result()) for name, result in listening.neighbours.items()}, taste=taste,
+        content=content, company=co_listening, norms=norms, centres=centres, products=products, labels=labels,
         artists=features.artists, listeners=listening.listeners, available=features.available,
         genres=features.genres, genre_idf=genre_idf(features.genres), by_cluster=by_cluster,
         cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts,
@@ -170,19 +171,19 @@ def assemble_components(
 
 
 def clustering_points(content: NDArray[np.float32], co_listening: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shape (n_songs, d): the space in which songs are grouped, with half the weight on what they are."""
+    """Shape (n_songs, d): unit rows for k-means, co-listening and, with half the weight, content."""
     return unit_rows(np.hstack([CONTENT_WEIGHT * content, co_listening]))
 
 
 def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
-    """Listens weighed by how rare the song is, each listener's row by the root of its length."""
+    """Plays weighted by log(listeners / listeners of the song), rows divided by the root of their length."""
     idf = np.log(max(1, ones.shape[0]) / np.maximum(listeners, 1)).astype(np.float32)
     roots = np.sqrt(np.maximum(np.diff(ones.indptr), 1)).astype(np.float32)
     return csr_array(diags_array(1 / roots) @ ones @ diags_array(idf))
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """As float32 over 32-bit indices, which a memory map can stand in for: other widths are copied whole."""
+    """The matrix as float32 with int32 indices: scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 
@@ -220,14 +221,15 @@ def _fit_labels(
 
 
 def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clusters: int) -> MixComponents:
-    """The same parts with the songs in other groups, some of them perhaps empty."""
+    """The same components with other clusters, some of them perhaps empty."""
     by_cluster, starts = _sort_by_group(labels, components.listeners, n_clusters)
     return replace(components, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
 
 def _sort_by_group(
-    groups: NDArray[np.int32], listeners: NDArray[np.float32], least: int = 0
+    groups: NDArray[np.int32], listeners: NDArray[np.float32], n_groups: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Songs sorted by group (cluster or artist) and descending listeners, and where each group starts."""
     order = np.lexsort((-listeners, groups)).astype(np.int32)
-    sizes = np.bincount(groups, minlength=max(least, int(groups.max(initial=0)) + 1))
+    sizes = np.bincount(groups, minlength=max(n_groups, int(groups.max(initial=0)) + 1))
     return order, np.concatenate([[0], np.cumsum(sizes)])

@@ -200,7 +200,7 @@ def test_a_version_whose_file_was_changed_is_neither_promoted_nor_evaluated(stor
     damaged.write_bytes(damaged.read_bytes()[:-1])
 
     for command in (["promote", second, "--reason=x"], ["evaluate", second]):
-        with pytest.raises(CommandError, match="is not the file that was written"):
+        with pytest.raises(CommandError, match="has changed since it was written"):
             call_command(*command)
 
     assert ModelVersion.objects.get(role="champion").label == first

@@ -74,7 +74,7 @@ def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(week_la
     assert min(told["scores"], key=lambda score: score["behind"])["behind"] == 0
     assert told["listeners"] >= 30
     assert told["songs"] == version.n_songs
-    assert "likeliest" in told["rule"]
+    assert "likelihood" in told["rule"]
     assert "n_clusters" not in version.configuration
 
 

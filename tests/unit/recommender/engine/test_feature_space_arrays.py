@@ -3,7 +3,7 @@
 import numpy as np
 
 from recommender.engine.data import Catalogue
-from recommender.engine.features import fit_features, space_from_arrays, space_to_arrays
+from recommender.engine.features import fit_transform, space_from_arrays, space_to_arrays
 
 
 def catalogue(n: int = 40) -> Catalogue:
@@ -19,7 +19,7 @@ def catalogue(n: int = 40) -> Catalogue:
 
 def test_a_space_that_was_packed_places_songs_as_before() -> None:
     songs = catalogue()
-    space = fit_features(songs, seed=7)
+    space = fit_transform(songs, seed=7)[0]
 
     again = space_from_arrays(space_to_arrays(space))
 
@@ -29,14 +29,14 @@ def test_a_space_that_was_packed_places_songs_as_before() -> None:
 
 
 def test_what_is_packed_holds_no_objects() -> None:
-    arrays = space_to_arrays(fit_features(catalogue(), seed=7))
+    arrays = space_to_arrays(fit_transform(catalogue(), seed=7)[0])
 
     assert not any(array.dtype.hasobject for array in arrays.values())
     assert all(name.startswith("space_") for name in arrays)
 
 
 def test_a_space_of_no_words_comes_back() -> None:
-    space = fit_features(catalogue(0), seed=7)
+    space = fit_transform(catalogue(0), seed=7)[0]
 
     again = space_from_arrays(space_to_arrays(space))
 

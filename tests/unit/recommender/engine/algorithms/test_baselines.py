@@ -151,17 +151,6 @@ def test_a_large_product_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_model_saved_and_loaded_recommends_the_same(kind: type[RP3beta]) -> None:
-    training = make_training(random_plays())
-    model = kind.fit(training)
-
-    loaded = kind.from_parts(model.arrays(), model.facts())
-
-    before = model.recommend(training.profiles(), 10)
-    np.testing.assert_array_equal(loaded.recommend(training.profiles(), 10), before)
-
-
-@pytest.mark.parametrize("kind", MODELS)
 def test_what_was_heard_excluded_or_unavailable_is_never_recommended(kind: type[RP3beta]) -> None:
     plays = random_plays()
     training = make_training(plays)

@@ -236,7 +236,7 @@ def test_of_a_song_alone_nothing_is_similar() -> None:
 
 
 def test_without_songs_there_is_no_model() -> None:
-    with pytest.raises(TooFewSongs, match="There are no songs to group"):
+    with pytest.raises(TooFewSongs, match="There are no songs to cluster"):
         fit_classic(training([], np.empty((0, 0), dtype=np.float32)))
 
 

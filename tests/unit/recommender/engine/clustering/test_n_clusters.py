@@ -120,7 +120,9 @@ def test_as_many_groups_are_chosen_as_were_planted(groups: int) -> None:
     assert best.n_clusters == groups
     assert best.stability is not None
     assert best.stability >= 0.6
-    assert choice.rule.startswith(f"What 200 listeners played afterwards is likeliest with {groups}")
+    assert choice.rule.startswith(
+        f"{groups} clusters have the highest likelihood of what 200 listeners played"
+    )
 
 
 def test_where_all_like_all_one_number_is_as_good_as_another_and_the_smallest_is_taken() -> None:
@@ -183,8 +185,8 @@ def test_a_smaller_number_within_a_standard_error_is_taken_and_one_beyond_it_is_
 
     assert number == 8
     assert rule == (
-        "The smallest number within a standard error of 16, with which what 100 listeners played afterwards "
-        "is likeliest."
+        "The smallest number within one standard error of 16, which has the highest likelihood of what "
+        "100 listeners played next."
     )
 
 
@@ -192,14 +194,17 @@ def test_of_numbers_as_near_one_that_is_stable_is_taken() -> None:
     number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.7)], 20, 100)
 
     assert number == 16
-    assert rule.endswith("Others as near are not stable (below 0.6).")
+    assert rule == (
+        "16 clusters have the highest likelihood of what 100 listeners played next, and no smaller stable "
+        "number is within one standard error. Unstable numbers (stability below 0.6) were left out."
+    )
 
 
 def test_where_none_is_stable_the_likelihood_decides_and_says_so() -> None:
     number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.5)], 20, 100)
 
     assert number == 8
-    assert rule.endswith("None as near is stable (below 0.6).")
+    assert rule.endswith("No number within one standard error is stable (stability below 0.6).")
 
 
 def test_few_listeners_leave_it_to_the_silhouette_of_stable_numbers_or_to_the_catalogue() -> None:
@@ -211,8 +216,8 @@ def test_few_listeners_leave_it_to_the_silhouette_of_stable_numbers_or_to_the_ca
     assert clear[0] == 8
     assert unclear[0] == 20
     assert unclear[1] == (
-        "Only 29 listeners have played something new afterwards (at least 30 are needed), and no number is "
-        "stable: as many as the catalogue asks for."
+        "Only 29 listeners played a new song next (at least 30 are needed) and no number is stable: "
+        "the default for the size of the catalogue."
     )
 
 

@@ -69,7 +69,7 @@ def test_a_group_whose_songs_are_gone_stays_empty() -> None:
 def test_without_a_known_song_there_is_nothing_to_carry_on() -> None:
     points, _ = blobs(8, n=5)
 
-    with pytest.raises(ValueError, match="left to carry"):
+    with pytest.raises(ValueError, match="needs at least one song"):
         warm_start_clusters(points, np.full(5, UNASSIGNED), 6)
 
 

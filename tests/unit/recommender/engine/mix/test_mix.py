@@ -165,7 +165,7 @@ def test_no_more_than_five_hundred_songs_of_a_listener_speak() -> None:
 
     assert spoken.plain.nnz == spoken.weighted.nnz == 500
     assert spoken.plain.indices.min() == 100
-    assert spoken.counts.tolist() == [600]
+    assert spoken.n_played.tolist() == [600]
 
 
 def test_voices_keep_their_songs_when_artists_are_summed(mix: MixModel) -> None:

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.data import Catalogue, Profiles, TrainingSet
 from recommender.engine.mix.fit import fit_mix
-from recommender.engine.mix.model import MixModel, find_candidates, score_songs
+from recommender.engine.mix.model import MixModel, OnlineMixModel
 from recommender.engine.mix.scoring import top_places
 
 SONGS = 1_500
@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: Mix
     profile = listener(training, row)
     dense = mix.scores(profile)[0]
 
-    found = find_candidates(mix, profile, n=400, budget=200)
+    found = OnlineMixModel(mix).candidates(profile, n=400, budget=200)
 
     np.testing.assert_allclose(found.scores, dense[found.songs], rtol=1e-3, atol=1e-4)
 
@@ -59,7 +59,7 @@ def test_a_budget_of_the_whole_catalogue_gives_the_dense_ranking(
 ) -> None:
     profile = listener(training, 3)
 
-    found = find_candidates(mix, profile, n=50, budget=SONGS)
+    found = OnlineMixModel(mix).candidates(profile, n=50, budget=SONGS)
 
     assert found.songs.tolist() == mix.recommend(profile, 50)[0].tolist()
 
@@ -68,7 +68,10 @@ def test_an_eighth_of_the_songs_holds_nearly_all_of_the_best(training: TrainingS
     profiles = [listener(training, row) for row in range(40)]
 
     shared = [
-        len(set(find_candidates(mix, profile, n=20, budget=180).songs) & set(mix.recommend(profile, 20)[0]))
+        len(
+            set(OnlineMixModel(mix).candidates(profile, n=20, budget=180).songs)
+            & set(mix.recommend(profile, 20)[0])
+        )
         for profile in profiles
     ]
 
@@ -80,7 +83,7 @@ def test_nothing_heard_excluded_or_unavailable_is_a_candidate(training: Training
     excluded[0, :200] = 1
     profile = replace(listener(training, 8), excluded=csr_array(excluded))
 
-    songs = find_candidates(mix, profile, n=SONGS).songs
+    songs = OnlineMixModel(mix).candidates(profile, n=SONGS).songs
 
     assert not set(songs) & set(profile.plays.indices)
     assert songs.min() >= 200
@@ -88,7 +91,7 @@ def test_nothing_heard_excluded_or_unavailable_is_a_candidate(training: Training
 
 
 def test_a_small_budget_grows_until_there_are_as_many_as_asked(training: TrainingSet, mix: MixModel) -> None:
-    found = find_candidates(mix, listener(training, 1), n=1_300, budget=40)
+    found = OnlineMixModel(mix).candidates(listener(training, 1), n=1_300, budget=40)
 
     assert len(found.songs) == len(set(found.songs.tolist())) == 1_300
     assert (np.diff(found.scores) <= 0).all()
@@ -99,7 +102,7 @@ def test_without_a_history_the_candidates_are_of_the_favourite_genre(
 ) -> None:
     profile = Profiles(csr_array((1, SONGS), dtype=np.float32), genres=["style 4"])
 
-    found = find_candidates(mix, profile, n=20, budget=200)
+    found = OnlineMixModel(mix).candidates(profile, n=20, budget=200)
 
     assert (found.songs % STYLES == 4).all()
     np.testing.assert_allclose(found.scores, mix.scores(profile)[0][found.songs], rtol=1e-3)
@@ -109,7 +112,7 @@ def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> No
     profile = listener(training, 5)
     songs = np.setdiff1d(np.arange(60), profile.plays.indices).astype(np.int32)
 
-    found = score_songs(mix, profile, songs)
+    found = OnlineMixModel(mix).score(profile, songs)
 
     np.testing.assert_allclose(found, mix.scores(profile)[0][songs], rtol=1e-3, atol=1e-4)
 
@@ -117,7 +120,7 @@ def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> No
 def test_a_listener_of_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
     profile = Profiles(csr_array(np.ones((1, SONGS), dtype=np.float32)))
 
-    found = find_candidates(mix, profile, n=400)
+    found = OnlineMixModel(mix).candidates(profile, n=400)
 
     assert len(found.songs) == 0
 

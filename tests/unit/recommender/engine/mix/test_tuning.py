@@ -7,7 +7,6 @@ from recommender.engine.data import Catalogue, TrainingSet
 from recommender.engine.mix.tuning import (
     TuningPool,
     coordinate_ascent,
-    fit_tuned_knn,
     maximum_likelihood_weights,
     split_tuning_plays,
     tune_weights,
@@ -128,19 +127,3 @@ def test_of_many_listeners_the_same_sample_tunes_each_time() -> None:
 
     assert len(first) == 20
     assert first.tolist() == second.tolist() == sorted(set(first.tolist()))
-
-
-def test_itemknn_takes_the_settings_that_rank_the_held_out_plays_better() -> None:
-    draw = np.random.default_rng(0)
-    plays = csr_array((draw.random((60, 30)) < 0.3).astype(np.float32))
-    later = csr_array((draw.random((60, 30)) < 0.05).astype(np.float32))
-
-    model = fit_tuned_knn(make_training(plays, later))
-
-    assert (model.weights.toarray() > 0).sum(axis=0).max() <= 50 or model.logarithmic
-
-
-def test_itemknn_of_nothing_recommends_by_number() -> None:
-    model = fit_tuned_knn(make_training(csr_array((3, 4), dtype=np.float32)))
-
-    assert model.weights.nnz == 0
