@@ -51,7 +51,7 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
     """All but the newest success, which ages are told from, and those that something open belongs to."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
-    newest = ended.filter(status=IngestionRun.Status.SUCCEEDED, dry_run=False).order_by("-pk")
+    newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(
         ~Exists(OPEN_REJECTION.filter(run=OuterRef("pk"))),
         ~Exists(OPEN_REJECTION.filter(last_run=OuterRef("pk"))),

@@ -19,12 +19,13 @@ from ingestion.alerts.channels import Channel, build_channels
 from ingestion.alerts.delivery import DeliveryResult, deliver_notifications, send_test_message
 from ingestion.alerts.messages.render import render_test_message
 from ingestion.alerts.notifications import create_notifications
+from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
 from ingestion.monitoring.run_review import follow_up_all
 from ingestion.monitoring.watchdog import WatchdogResult, run_checks
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.healthchecks_ping import PingingProgress, ping_run_finished, send_ping
-from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, first_line, ingest
+from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, ingest
 from ingestion.pipeline.quality_gate import QualityLimits
 from ingestion.source.client import SourceClient
 
@@ -156,9 +157,8 @@ def alert_on_database_outage(now: datetime) -> Iterator[None]:
 
 def report_database_outage(now: datetime, error: Exception) -> None:
     """Send an alert once the database has been unavailable for some minutes."""
-    reason = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
     database_outage.database_unavailable(
-        now, _outage_file(), reason, alert_channels(), link=settings.SITE_URL + HEALTH_PATH,
+        now, _outage_file(), describe_error(error), alert_channels(), link=settings.SITE_URL + HEALTH_PATH,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""A piece of work that one process holds: its row is the lock, and lives while its heart beats.
+"""Job lock: lets one process at a time run a job. The running row is the lock; heartbeats keep it.
 
-Works for every table with the columns status, stage, heartbeat_at, finished_at, host, pid, process_started,
-error_kind and error, whose partial UNIQUE allows one running row.
+Works for every `JobRun` table: its partial UNIQUE allows one running row. A row whose process is gone, or
+that got no heartbeat for `LOCK_TIMEOUT`, is marked abandoned by the next job that wants the lock.
 """
 
 import os
@@ -20,17 +20,17 @@ from django.utils import timezone
 LOCK_TIMEOUT: Final = timedelta(minutes=5)
 HEARTBEAT_INTERVAL: Final = 5.0  # seconds
 RUNNING: Final = "running"
-# What this thread is at work on, such as {"run": 7}: every line that it logs says so.
+# The job that this thread works on, such as {"run": 7}: the log formatter adds it to every line.
 LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", default={})  # noqa: B039
 
 
 class LockLost(Exception):
-    """This run was marked abandoned by another one, and must write nothing more."""
+    """Another job marked this one abandoned; this one must write nothing more."""
 
 
 @contextmanager
 def add_log_context(**names: object) -> Iterator[None]:
-    """Until the end, log lines name this work beside what the thread was at work on before."""
+    """Add these names to every log line of the block, beside those of enclosing blocks."""
     before = LOG_CONTEXT.set({**LOG_CONTEXT.get(), **names})
     try:
         yield
@@ -39,7 +39,7 @@ def add_log_context(**names: object) -> Iterator[None]:
 
 
 def lock_owner() -> dict[str, Any]:
-    """This process, as a row names who holds it."""
+    """The columns of a job's row that identify this process as its owner."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -48,74 +48,87 @@ def lock_owner() -> dict[str, Any]:
 
 
 def find_running(model: type[models.Model]) -> Any:
-    """The row that holds the lock; None while nobody does."""
+    """The row that holds the lock, or None."""
     return model._default_manager.filter(status=RUNNING).first()
 
 
 class JobHeartbeat:
-    """Beats for a run, and learns when the run is no longer ours.
+    """Sends the heartbeats of a running job.
 
     Args:
-        told: the run's columns that every beat writes.
+        columns: columns of the job that every heartbeat saves too.
     """
 
     def __init__(self, run: Any, columns: Sequence[str] = ("stage",)) -> None:
         self._run = run
         self._columns = columns
-        self._last_beat = time.monotonic()
+        self._last_sent = time.monotonic()
 
     def send_if_due(self) -> None:
-        """Write the heartbeat if the last one is some seconds old.
+        """Send a heartbeat if the last one is `HEARTBEAT_INTERVAL` old.
 
         Raises:
-            RunLost: another run has taken over.
+            LockLost: the job was marked abandoned.
         """
-        if time.monotonic() - self._last_beat >= HEARTBEAT_INTERVAL:
+        if time.monotonic() - self._last_sent >= HEARTBEAT_INTERVAL:
             self.send()
 
     def send(self) -> None:
-        """Write the heartbeat; inside a transaction this also keeps others from taking over until its end."""
-        alive = type(self._run).objects.filter(pk=self._run.pk, status=RUNNING)
-        told = {name: getattr(self._run, name) for name in self._columns}
-        if not alive.update(heartbeat_at=timezone.now(), **told):
-            raise LockLost(f"Run {self._run.pk} was taken for dead and abandoned; it stops here.")
-        self._last_beat = time.monotonic()
+        """Send a heartbeat now; in a transaction it also locks the row, so that nobody can abandon the job.
+
+        Raises:
+            LockLost: the job was marked abandoned.
+        """
+        running = type(self._run).objects.filter(pk=self._run.pk, status=RUNNING)
+        saved = {name: getattr(self._run, name) for name in self._columns}
+        if not running.update(heartbeat_at=timezone.now(), **saved):
+            raise LockLost(f"Run {self._run.pk} was marked abandoned by another process; it stops here.")
+        self._last_sent = time.monotonic()
 
 
 def finish_job(run: Any, status: str, **fields: Any) -> None:
-    """End a run.
+    """Write the job's final status and `fields`, and release the lock.
 
     Raises:
-        RunLost: another run has taken over.
+        LockLost: the job was marked abandoned; nothing was written.
     """
     run.status, run.finished_at, run.stage = status, timezone.now(), ""
     for name, value in fields.items():
         setattr(run, name, value)
     values = {name: getattr(run, name) for name in ("status", "finished_at", "stage", *fields)}
     if not type(run).objects.filter(pk=run.pk, status=RUNNING).update(**values):
-        raise LockLost(f"Run {run.pk} was taken for dead and abandoned; its end was not written.")
+        raise LockLost(f"Run {run.pk} was marked abandoned by another process; its result was not saved.")
+
+
+def describe_error(error: BaseException) -> str:
+    """An error as "Type: first line of its message".
+
+    Only the first line: below it PostgreSQL quotes the row, which may hold a listener's e-mail address.
+    """
+    message = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
 def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
-    """Free the lock of a process that is gone, or whose heart has not beaten for `LEASE`.
+    """Release the lock if its owner's process is gone or sent no heartbeat for `LOCK_TIMEOUT`.
 
-    Called inside a transaction.
+    Call it inside a transaction.
     """
-    held: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
-    if held is None or (held.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(held)):
+    running: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
+    if running is None or (running.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(running)):
         return
-    last = f"{held.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-    model._default_manager.filter(pk=held.pk).update(
+    last = f"{running.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+    model._default_manager.filter(pk=running.pk).update(
         status="abandoned",
         finished_at=now,
         error_kind="abandoned",
-        error=f"Its process ended without a word; its last heartbeat was at {last}, while it was "
-        f"{held.stage or 'starting'}.",
+        error=f"Its process ended without reporting a result. Last heartbeat: {last}, at stage: "
+        f"{running.stage or 'starting'}.",
     )
 
 
 def is_process_alive(run: Any) -> bool:
-    """Whether the run's process may still be there; on another machine nobody can tell."""
+    """Whether the job's process may still run; True for a process on another host, which can't be checked."""
     if run.host != socket.gethostname():
         return True
     try:

@@ -1,4 +1,4 @@
-"""What a run costs: CPU seconds and memory of this process, with its threads."""
+"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory of this process."""
 
 import logging
 import time
@@ -13,11 +13,18 @@ from django.db import DatabaseError, connection
 
 from ingestion.jobs.lock import JobHeartbeat, LockLost
 
+logger = logging.getLogger(__name__)
 
-class ResourceMeter:
-    """Measures from its making on.
+# A sample costs 30 us; a matrix that decides the peak lives longer than this.
+SAMPLE_SECONDS: Final = 0.1
+# Far below the lock's timeout of five minutes: one stage of a training may take minutes.
+HEARTBEAT_SECONDS: Final = 20.0
 
-    Memory is sampled: a peak between two samples is not seen, one that lasts is.
+
+class ResourceMonitor:
+    """Measures this process with all its threads, from the monitor's creation on.
+
+    `peak_memory` (bytes) comes from samples: a peak that starts and ends between two samples is not seen.
     """
 
     def __init__(self) -> None:
@@ -38,48 +45,47 @@ class ResourceMeter:
     def cpu_seconds(self) -> float:
         return self._cpu() - self._cpu_before
 
+    @contextmanager
+    def sample_in_background(self, heartbeat: JobHeartbeat | None = None) -> Iterator[None]:
+        """Sample memory, and send the job's heartbeat if given, in a thread until the block ends.
+
+        For work that cannot do so itself, such as one long call into numpy.
+        """
+        ended = Event()
+        # In a copy of this thread's context, so that the thread's log lines name the job.
+        thread = Thread(
+            target=copy_context().run,
+            args=(self._run_loop, heartbeat, ended),
+            name="resource_monitor",
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.sample()
+
+    def _run_loop(self, heartbeat: JobHeartbeat | None, ended: Event) -> None:
+        last_sent = time.monotonic()
+        while not ended.wait(SAMPLE_SECONDS):
+            self.sample()
+            if heartbeat is not None and time.monotonic() - last_sent >= HEARTBEAT_SECONDS:
+                last_sent = time.monotonic()
+                _send_heartbeat(heartbeat)
+
     def _cpu(self) -> float:
         times = self._process.cpu_times()
         return times.user + times.system
 
 
-logger = logging.getLogger(__name__)
-# A stage may take minutes, in which others must see that this training lives; far below the lease.
-HEARTBEAT_SECONDS: Final = 20.0  # seconds
-# A look costs 30 us; a matrix that decides the peak lives longer than this.
-SAMPLE_SECONDS: Final = 0.1  # seconds
-
-
-@contextmanager
-def run_heartbeat_thread(heartbeat: JobHeartbeat, meter: ResourceMeter) -> Iterator[None]:
-    """While inside, another thread beats the heart and looks at the memory."""
-    ended = Event()
-    # In a copy of this thread's context, so that its log lines name the training.
-    thread = Thread(
-        target=copy_context().run,
-        args=(_beat_and_sample, heartbeat, meter, ended),
-        name="training_alive",
-        daemon=True,
-    )
-    thread.start()
+def _send_heartbeat(heartbeat: JobHeartbeat) -> None:
     try:
-        yield
+        heartbeat.send()
+    except (LockLost, DatabaseError) as error:
+        # The job itself meets the same error when it sends its own heartbeat, and ends.
+        logger.warning("job_heartbeat_failed reason=%r", str(error))
     finally:
-        ended.set()
-        thread.join()
-
-
-def _beat_and_sample(heartbeat: JobHeartbeat, meter: ResourceMeter, ended: Event) -> None:
-    looks = 0
-    while not ended.wait(SAMPLE_SECONDS):
-        meter.sample()
-        looks += 1
-        if looks % round(HEARTBEAT_SECONDS / SAMPLE_SECONDS):
-            continue
-        try:
-            heartbeat.send()
-        except (LockLost, DatabaseError) as error:
-            # The work itself finds out at its next stage.
-            logger.warning("training_heartbeat_failed reason=%r", str(error))
-        finally:
-            connection.close()
+        # Each thread has its own connection.
+        connection.close()

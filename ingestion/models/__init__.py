@@ -1,4 +1,4 @@
-"""The tables of the ingestion room: what the source holds, how each run went, what is wrong."""
+"""Tables of the ingestion app: the catalogue, ingestion runs, incidents, notifications and heartbeats."""
 
 from ingestion.models.catalogue import (
     RESOURCES,
@@ -10,6 +10,7 @@ from ingestion.models.catalogue import (
 )
 from ingestion.models.heartbeats import Heartbeat, TaskUsage
 from ingestion.models.incidents import Incident, Notification
+from ingestion.models.jobs import JobRun
 from ingestion.models.runs import AnomalyCheck, BaselineReset, IngestionRun, Rejection, ResourceReport
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
            "Heartbeat",
            "Incident",
            "IngestionRun",
+           "JobRun",
            "Listener",
            "ListeningHistory",
            "Mirrored",

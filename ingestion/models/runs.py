@@ -1,14 +1,27 @@
 """Ingestion runs with their reports, rejected rows and anomaly checks."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import F, Q
 
 from ingestion.models.catalogue import RESOURCES
+from ingestion.models.jobs import JobRun, job_constraints
 
 
-class IngestionRun(models.Model):
+class IngestionRunQuerySet(models.QuerySet["IngestionRun"]):
+    def succeeded(self) -> Self:
+        """Runs that imported everything; dry runs are left out."""
+        return self.filter(status=IngestionRun.Status.SUCCEEDED, dry_run=False)
+
+    def applied(self) -> Self:
+        """Runs that wrote the catalogue, succeeded or partial; dry runs are left out."""
+        return self.filter(
+            status__in=(IngestionRun.Status.SUCCEEDED, IngestionRun.Status.PARTIAL), dry_run=False
+        )
+
+
+class IngestionRun(JobRun):
     """One ingestion run; the row is created when the run acquires the lock."""
 
     class Trigger(models.TextChoices):
@@ -46,15 +59,6 @@ class IngestionRun(models.Model):
     new_catalogue = models.BooleanField(
         default=False, help_text="The source sent another catalogue and an operator accepted it."
     )
-    started_at = models.DateTimeField(db_index=True)
-    heartbeat_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField("process ID")
-    process_started = models.FloatField(
-        help_text="Start of the process in seconds since 1970; detects a reused process ID."
-    )
-
     received = models.PositiveBigIntegerField(default=0)
     new = models.PositiveBigIntegerField(default=0)
     changed = models.PositiveBigIntegerField(default=0)
@@ -62,16 +66,14 @@ class IngestionRun(models.Model):
     rejected = models.PositiveBigIntegerField(default=0)
     missing = models.PositiveBigIntegerField(default=0)
     bytes = models.PositiveBigIntegerField("bytes received", default=0)
-    cpu_seconds = models.FloatField("CPU seconds", default=0.0)
-    peak_memory = models.PositiveBigIntegerField("peak memory in bytes", default=0)
     rows_per_second = models.FloatField(default=0.0)
-    error_kind = models.CharField(max_length=40, blank=True)
-    error = models.TextField(blank=True)
     summary = models.TextField(blank=True, help_text="What this run did, in one sentence.")
     followed_up_at = models.DateTimeField(
         null=True, blank=True, editable=False,
         help_text="When the finished run was checked for anomalies and its incidents were updated.",
     )  # fmt: skip
+
+    objects = IngestionRunQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -84,22 +86,12 @@ class IngestionRun(models.Model):
             ),
         ]
         constraints: ClassVar = [
-            models.CheckConstraint(
-                name="ingestion_run_finished_iff_not_running",
-                condition=Q(status="running", finished_at=None)
-                | (~Q(status="running") & Q(finished_at__isnull=False)),
-            ),
-            models.UniqueConstraint(
-                name="ingestion_run_only_one_running", fields=["status"], condition=Q(status="running")
-            ),
+            *job_constraints("ingestion_run"),
             # A schedule may fire twice for one day; only an abandoned run's slot may run again.
             models.UniqueConstraint(
                 name="ingestion_run_slot_once",
                 fields=["slot"],
                 condition=~Q(slot="") & ~Q(status="abandoned"),
-            ),
-            models.CheckConstraint(
-                name="ingestion_run_error_needs_kind", condition=Q(error="") | ~Q(error_kind="")
             ),
         ]
 

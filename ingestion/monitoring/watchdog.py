@@ -9,8 +9,8 @@ from typing import Final
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs.heartbeats import add_facts, claim_turn
+from ingestion.jobs.lock import describe_error
 from ingestion.models import Heartbeat
-from ingestion.pipeline.ingest import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def _run_check(check: Check, now: datetime) -> bool:
         check(now)
     except Exception as error:
         logger.exception("check_failed check=%s", _check_name(check))
-        reason = f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
-        incidents.open_or_update(Condition(key, CHECK_FAILED, Severity.WARNING, {"error": reason}), now)
+        facts = {"error": describe_error(error)}
+        incidents.open_or_update(Condition(key, CHECK_FAILED, Severity.WARNING, facts), now)
         return False
     incidents.resolve(key, now)
     return True

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -19,7 +19,8 @@ from ingestion.pipeline.upsert import Key, MirroredTable, StoredRow, existing_id
 from ingestion.source.response import dump_json, parse_json
 from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedRow, RowValidator
 
-UNKNOWN_USER = "names a user that is not known (yet)"
+# Stored as the reason of rejections, which are found again by it.
+UNKNOWN_USER: Final = "names a user that is not known (yet)"
 
 
 @dataclass

@@ -16,11 +16,11 @@ from typing import Final
 from django.db import connection, transaction
 from django.utils import timezone
 
-from ingestion.jobs.lock import JobHeartbeat, LockLost, add_log_context, finish_job
-from ingestion.jobs.resource_usage import ResourceMeter
+from ingestion.jobs.lock import JobHeartbeat, LockLost, add_log_context, describe_error, finish_job
+from ingestion.jobs.resource_usage import ResourceMonitor
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
-from ingestion.pipeline.change_detection import KnownIds, RowChange, hash_key
+from ingestion.pipeline.change_detection import UNKNOWN_USER, KnownIds, RowChange, hash_key
 from ingestion.pipeline.quality_gate import QualityGateResult, QualityLimits, Status, check_quality
 from ingestion.pipeline.resource_reader import DataSource, ResourceReader
 from ingestion.pipeline.run_report import (
@@ -123,7 +123,7 @@ class _IngestionJob:
 
     def __init__(self, run: IngestionRun, options: IngestionOptions, callback: IngestionProgress) -> None:
         self.run, self.options, self.callback = run, options, callback
-        self.meter = ResourceMeter()
+        self.monitor = ResourceMonitor()
         self.heartbeat = JobHeartbeat(run, HEARTBEAT_COLUMNS)
         self.timeline = StageTimeline(run)
         self.staging = Staging(options.staging)  # until `read` has found the run's own
@@ -177,7 +177,7 @@ class _IngestionJob:
             for intake in self.readers:
                 self._apply(intake, whole=verdict.status == Status.SUCCEEDED)
             self._stage("replaying refused rows")
-            rejections.replay_open(self.options.zone, self._guard, reason=rejections.UNKNOWN_USER)
+            rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
         self._finish(verdict)
 
     def _apply(self, intake: ResourceReader, *, whole: bool) -> None:
@@ -223,7 +223,7 @@ class _IngestionJob:
 
     def _finish(self, verdict: QualityGateResult) -> None:
         """Write the reports and the run's end together."""
-        self.meter.sample()
+        self.monitor.sample()
         self.timeline.end_stage()
         reports = [self._report(intake) for intake in self.readers]
         names = ("received", "new", "changed", "unchanged", "rejected", "missing", "bytes")
@@ -241,9 +241,9 @@ class _IngestionJob:
                 if totals["received"] or verdict.status != Status.FAILED
                 else "",
                 new_catalogue=verdict.new_catalogue and not self.options.dry_run,
-                cpu_seconds=self.meter.cpu_seconds,
-                peak_memory=self.meter.peak_memory,
-                rows_per_second=totals["received"] / max(self.meter.seconds, 1e-9),
+                cpu_seconds=self.monitor.cpu_seconds,
+                peak_memory=self.monitor.peak_memory,
+                rows_per_second=totals["received"] / max(self.monitor.seconds, 1e-9),
             )
 
     def _report(self, intake: ResourceReader) -> ResourceReport:
@@ -263,7 +263,7 @@ class _IngestionJob:
 
     def _tick(self) -> None:
         self.heartbeat.send_if_due()
-        self.meter.sample()
+        self.monitor.sample()
 
     def _guard(self) -> None:
         self.heartbeat.send()
@@ -277,10 +277,4 @@ def _failure_result(error: BaseException) -> QualityGateResult:
     """What a run that ended so is called."""
     if _is_disk_error(error):
         return QualityGateResult(Status.FAILED, "staging", f"{error}. {STAGING_ADVICE}")
-    name = type(error).__name__
-    return QualityGateResult(Status.FAILED, name, f"{name}: {first_line(error)}".removesuffix(": "))
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows: PostgreSQL names the row there, which may hold an e-mail."""
-    return str(error).partition("\n")[0]
+    return QualityGateResult(Status.FAILED, type(error).__name__, describe_error(error))

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, Rejection
+from ingestion.pipeline.change_detection import UNKNOWN_USER
 from ingestion.pipeline.upsert import TABLES, MirroredTable, existing_ids, in_batches, read_stored, upsert
 from ingestion.source.response import parse_json
 from ingestion.source.schemas import (
@@ -23,7 +24,6 @@ from ingestion.source.schemas import (
 
 IMPORTED: Final = "taken in"
 NOT_SENT: Final = "the source no longer sends it in this form"
-UNKNOWN_USER: Final = "names a user that is not known (yet)"
 
 
 def save_rejected_rows(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Protocol
 
-from ingestion.models import ResourceReport
+from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
-from ingestion.pipeline.quality_gate import DOUBLED_ROWS, ResourceAssessment, Status
+from ingestion.pipeline.quality_gate import DOUBLED_ROWS, ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool
 from ingestion.pipeline.upsert import MirroredTable
 from ingestion.source.response import parse_json
@@ -179,9 +179,7 @@ class ResourceReader:
     def _expects_duplicates(self) -> bool:
         """Whether a source sends doubles day by day, so that they say nothing of this reading."""
         reports = ResourceReport.objects.filter(
-            resource=self.table.schema.resource,
-            run__dry_run=False,
-            run__status__in=(Status.SUCCEEDED, Status.PARTIAL),
+            resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()
         )
         last = reports.select_related("run").order_by("-run_id").first()
         if last is None:

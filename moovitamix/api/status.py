@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion.models import RESOURCES, ResourceReport
+from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from recommender.models import ModelVersion
 from recommender.services import current_model
 
@@ -58,7 +58,7 @@ class StatusView(APIView):
 
 def _resource_updates() -> list[LastUpdate]:
     """Each data set, the end of the last run that brought it in, and that run."""
-    brought = ResourceReport.objects.filter(run__status__in=("succeeded", "partial"), run__dry_run=False)
+    brought = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     updates: list[LastUpdate] = []
     for resource, _ in RESOURCES:
         newest = brought.filter(resource=resource).order_by("-run_id").select_related("run").first()

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from ingestion.models import RESOURCES, IngestionRun, Rejection, ResourceReport
 from ingestion.monitoring.checks.freshness import last_import_times
-from ingestion.pipeline.rejections import UNKNOWN_USER
+from ingestion.pipeline.change_detection import UNKNOWN_USER
 
 Status = IngestionRun.Status
 FINISHED_STATUSES: Final = [status.value for status in Status if status != Status.RUNNING]

@@ -134,9 +134,7 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 def last_ingestion_at(now: datetime) -> datetime | None:
     """When the last successful ingestion began: the listening history up to then is complete."""
-    runs = IngestionRun.objects.filter(
-        status=IngestionRun.Status.SUCCEEDED, dry_run=False, started_at__lte=now
-    )
+    runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
 

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 from django.db import models
 from django.db.models import F, Q
 
+from ingestion.models.jobs import JobRun, job_constraints
+
 
 class ImmutableRow(Exception):
     """A row that is never changed once it is written was to be changed."""
@@ -95,7 +97,7 @@ class Cluster(models.Model):
         return f"{self.name} ({self.number})"
 
 
-class TrainingRun(models.Model):
+class TrainingRun(JobRun):
     """One training, from the moment it takes the lock."""
 
     class Trigger(models.TextChoices):
@@ -116,38 +118,18 @@ class TrainingRun(models.Model):
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
     full = models.BooleanField(default=False)
     stage = models.CharField(max_length=40, blank=True, help_text="What a running training is doing.")
-    started_at = models.DateTimeField(db_index=True)
-    heartbeat_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-    host = models.CharField(max_length=255)
-    pid = models.PositiveIntegerField()
-    process_started = models.FloatField(help_text="Seconds since 1970; tells a re-used process id apart.")
     version = models.OneToOneField(
         ModelVersion, models.SET_NULL, null=True, blank=True, related_name="training"
     )
-    cpu_seconds = models.FloatField("CPU seconds", default=0.0)
-    peak_memory = models.PositiveBigIntegerField("peak memory in bytes", default=0)
-    error_kind = models.CharField(max_length=40, blank=True)
-    error = models.TextField(blank=True)
     summary = models.TextField(blank=True, help_text="What this training did, in a sentence.")
 
     class Meta:
         ordering: ClassVar = ["-id"]
         constraints: ClassVar = [
-            models.CheckConstraint(
-                name="training_run_finished_iff_not_running",
-                condition=Q(status="running", finished_at=None)
-                | (~Q(status="running") & Q(finished_at__isnull=False)),
-            ),
-            models.UniqueConstraint(
-                name="training_run_only_one_running", fields=["status"], condition=Q(status="running")
-            ),
+            *job_constraints("training_run"),
             models.CheckConstraint(
                 name="training_run_version_iff_succeeded",
                 condition=Q(version=None) | Q(status="succeeded"),
-            ),
-            models.CheckConstraint(
-                name="training_run_error_needs_kind", condition=Q(error="") | ~Q(error_kind="")
             ),
         ]
 

@@ -22,11 +22,12 @@ from ingestion.jobs.lock import (
     LockLost,
     abandon_dead_job,
     add_log_context,
+    describe_error,
     find_running,
     finish_job,
     lock_owner,
 )
-from ingestion.jobs.resource_usage import ResourceMeter, run_heartbeat_thread
+from ingestion.jobs.resource_usage import ResourceMonitor
 from recommender import catalogue_generation
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
@@ -143,7 +144,7 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
     with add_log_context(training=run.pk):
         logger.info("training_started training=%s trigger=%s method=%s", run.pk, run.trigger, options.method)
         job = _TrainingJob(run, options, progress or TrainingProgress())
-        with job.recording_outcome(), run_heartbeat_thread(job.heartbeat, job.meter):
+        with job.recording_outcome(), job.monitor.sample_in_background(job.heartbeat):
             job.execute()
         run.refresh_from_db()
         version = run.version or "-"
@@ -200,7 +201,7 @@ class _TrainingJob:
     run: TrainingRun
     options: TrainingOptions
     progress: TrainingProgress
-    meter: ResourceMeter = field(default_factory=ResourceMeter)
+    monitor: ResourceMonitor = field(default_factory=ResourceMonitor)
 
     def __post_init__(self) -> None:
         self.heartbeat = JobHeartbeat(self.run)
@@ -217,9 +218,9 @@ class _TrainingJob:
         except BaseException as error:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
-            name = type(error).__name__
-            text = str(error).partition("\n")[0]
-            self._finish(TrainingRun.Status.FAILED, error_kind=name[:40], error=f"{name}: {text}")
+            self._finish(
+                TrainingRun.Status.FAILED, error_kind=type(error).__name__[:40], error=describe_error(error)
+            )
             raise
 
     def execute(self) -> None:
@@ -300,7 +301,7 @@ class _TrainingJob:
                  "clusters": manifest_entries(trained.clusters),
                  "training": artifact_folders.training_signature(self.run)}  # fmt: skip
         sha256 = artifact.write_arrays(self.options.storage / label, trained.arrays(), facts)
-        self.meter.sample()
+        self.monitor.sample()
         with transaction.atomic():
             self.heartbeat.send()
             catalogue_generation.require_no_reset(self.run.started_at)
@@ -320,8 +321,8 @@ class _TrainingJob:
             n_songs=data.catalogue.n_songs, n_listeners=data.n_active_listeners, n_plays=data.n_plays,
             n_clusters=len(trained.clusters), seed=self.options.seed,
             artifact_sha256=sha256, artifact_bytes=artifact.size_in_bytes(self.options.storage / label),
-            seconds=self.meter.seconds, cpu_seconds=self.meter.cpu_seconds,
-            peak_memory=self.meter.peak_memory, **trained.row_fields,
+            seconds=self.monitor.seconds, cpu_seconds=self.monitor.cpu_seconds,
+            peak_memory=self.monitor.peak_memory, **trained.row_fields,
         )  # fmt: skip
 
     def _promote_if_wanted(self, version: ModelVersion, evaluation: TrainingEvaluation) -> str:
@@ -352,13 +353,17 @@ class _TrainingJob:
         return f"Version {label} is champion. {evaluation.sentence}"
 
     def _begin_stage(self, name: str) -> None:
-        self.meter.sample()
+        self.monitor.sample()
         self.run.stage = name
         self.heartbeat.send()
         self.progress.on_stage(self.run, name, STAGES.index(name) + 1, len(STAGES))
 
     def _finish(self, status: str, **fields: Any) -> None:
-        self.meter.sample()
+        self.monitor.sample()
         finish_job(
-            self.run, status, cpu_seconds=self.meter.cpu_seconds, peak_memory=self.meter.peak_memory, **fields
+            self.run,
+            status,
+            cpu_seconds=self.monitor.cpu_seconds,
+            peak_memory=self.monitor.peak_memory,
+            **fields,
         )

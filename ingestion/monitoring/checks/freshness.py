@@ -10,7 +10,6 @@ from django.db.models.functions import Greatest, TruncDate
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.models import IngestionRun, ListeningHistory, ResourceReport
-from ingestion.monitoring.run_metrics import APPLIED_STATUSES
 from ingestion.schedules import is_daily_entry_disabled, next_due
 from ingestion.source.schemas import Resource
 
@@ -40,14 +39,14 @@ def data_fresh(now: datetime) -> None:
 
 def last_import_times() -> dict[str, datetime]:
     """When the last run that imported each resource finished."""
-    reports = ResourceReport.objects.filter(run__status__in=APPLIED_STATUSES, run__dry_run=False)
+    reports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
 
 def _is_regular(now: datetime) -> bool:
     if next_due(now) is not None:
         return True
-    runs = IngestionRun.objects.filter(status__in=APPLIED_STATUSES, dry_run=False)
+    runs = IngestionRun.objects.applied()
     last = runs.first()
     if last is None:
         return False
@@ -89,7 +88,7 @@ def _condition(
 def _received_new_since(moment: datetime) -> bool:
     """Whether new sessions arrived since then; True for a source that sent none after the first run."""
     runs = ResourceReport.objects.filter(
-        resource=Resource.LISTENING_HISTORY, new__gt=0, run__status__in=APPLIED_STATUSES, run__dry_run=False
+        resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")
     ends = [at for at in runs.values_list("run__finished_at", flat=True)[:2] if at is not None]
     return len(ends) < 2 or ends[0] > moment
@@ -104,5 +103,5 @@ def _newest_listening() -> datetime | None:
 
 
 def _last_run() -> int | None:
-    last = IngestionRun.objects.filter(status__in=APPLIED_STATUSES, dry_run=False).first()
+    last = IngestionRun.objects.applied().first()
     return last.pk if last else None

@@ -47,7 +47,7 @@ def test_a_long_task_leaves_its_seconds_cpu_and_memory(
     make_task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moovitamix.celery_task.MIN_RECORDED_SECONDS", 0.2)
-    monkeypatch.setattr("moovitamix.celery_task.SAMPLE_INTERVAL", 0.02)
+    monkeypatch.setattr("ingestion.jobs.resource_usage.SAMPLE_SECONDS", 0.02)
     done = make_task(burn).apply()
 
     use = TaskUsage.objects.get()

@@ -34,7 +34,7 @@ def test_a_cycle_killed_at_any_point_harms_nobody_and_the_next_one_succeeds(
     assert unharmed == [True] * len(deaths)
     assert ended == [("abandoned", True)] * BEFORE_ITS_END + [("succeeded", False)] * AFTER_ITS_END
     assert all(
-        reason.startswith("Its process ended without a word; its last heartbeat was at 20")
+        reason.startswith("Its process ended without reporting a result. Last heartbeat: 20")
         for reason in reasons[:BEFORE_ITS_END]
     )
     whole = {"test": "refresh", "training": "succeeded", "versions": 2, "folders": 2, "incidents": []}

@@ -7,6 +7,7 @@ import pytest
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, Song
 from ingestion.pipeline import rejections, run_lifecycle
+from ingestion.pipeline.change_detection import UNKNOWN_USER
 from ingestion.pipeline.quality_gate import QualityLimits
 from tests.integration.ingestion.conftest import Run
 from tests.support.builders.source_rows import MOMENT, make_session, make_track, make_user
@@ -120,7 +121,7 @@ def test_a_replay_waits_for_a_run_that_is_at_work(db: None) -> None:
     at_work = run_lifecycle.start_run(trigger=IngestionRun.Trigger.COMMAND)
     Rejection.objects.create(
         run=at_work, last_run=at_work, resource="listening_history", fingerprint="x",
-        payload=json.dumps(make_session(500, [1])), reason=rejections.UNKNOWN_USER,
+        payload=json.dumps(make_session(500, [1])), reason=UNKNOWN_USER,
     )  # fmt: skip
 
     with pytest.raises(run_lifecycle.AlreadyRunning):
