@@ -1,1 +1,1 @@
-"""PURE: read the source API; nothing here knows Django."""
+"""Client for the source API: pages, retries, limits and validation. Pure Python, no Django."""

@@ -1,18 +1,21 @@
-"""What stands of a list that is being read: how many rows on each page, and the anchors' keys."""
+"""Anchors: pages that the paginator reads first and again last, to notice rows that moved in between.
+
+`paginator.py` explains why this finds every shift that matters.
+"""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from ingestion.source.response import PageResponse
 
-# Fewer anchors would leave long lists with long stretches to read again after a shift; more would
-# cost more requests than the 3 % (twice) that this is.
+# With fewer anchors a shift in a long list would force many pages to be read again; with more, the
+# second reading of the anchors would cost more than these 3 % of all requests.
 PAGES_PER_ANCHOR = 32
 MIN_ANCHORS = 8
 
 
 def choose_anchors(pages: int) -> list[int]:
-    """Page 1, the last page and evenly spaced ones between them, in order."""
+    """Page numbers of the anchors, ascending: the first, the last, and evenly spaced ones between."""
     count = min(pages, max(MIN_ANCHORS, pages // PAGES_PER_ANCHOR))
     if count <= 1:
         return [1]
@@ -20,62 +23,68 @@ def choose_anchors(pages: int) -> list[int]:
 
 
 class AnchorTracker:
-    """The pages that count, as `put` one by one."""
+    """Remembers how many rows each page had, and which rows each anchor had.
+
+    The latest answer for a page number replaces earlier ones.
+
+    Args:
+        key: identifies a row, with an equal value each time the row is read.
+    """
 
     def __init__(self, key: Callable[[Any], Hashable]) -> None:
         self.total = 0
         self.pages = 1
         self._key = key
-        self._rows: dict[int, int] = {}
+        self._row_counts: dict[int, int] = {}
         self._anchors = {1}
-        self._keys: dict[int, list[Hashable]] = {}
+        self._anchor_keys: dict[int, list[Hashable]] = {}
 
     @property
     def page_count(self) -> int:
-        """Pages that stand."""
-        return len(self._rows)
+        return len(self._row_counts)
 
     @property
     def received(self) -> int:
-        """Rows on the pages that stand."""
-        return sum(self._rows.values())
+        """Rows on all pages."""
+        return sum(self._row_counts.values())
 
     def record_page(self, answer: PageResponse) -> None:
-        """Let this page stand in place of what stood under its number."""
-        self._rows[answer.number] = len(answer.rows)
+        self._row_counts[answer.number] = len(answer.rows)
         if answer.number in self._anchors:
-            self._keys[answer.number] = self._keys_of(answer)
+            self._anchor_keys[answer.number] = self._keys_of(answer)
 
     def resize(self, pages: int) -> list[int]:
-        """Choose anchors for a list of that many pages; returns the pages that are no more.
+        """Choose anchors for a list of this many pages; returns the recorded pages beyond its end, ascending.
 
-        Anchors that stand stay anchors: what they remember is what a later reading is held against.
+        Existing anchors stay anchors: later readings are compared with the rows remembered for them.
         """
-        fresh = {number for number in choose_anchors(pages) if number > max(self._anchors)}
-        gone = [number for number in self._rows if number > pages]
-        for number in gone:
-            del self._rows[number]
-            self._keys.pop(number, None)
-        self._anchors = {number for number in self._anchors if number <= pages} | fresh | {pages}
+        added = {number for number in choose_anchors(pages) if number > max(self._anchors)}
+        removed = [number for number in self._row_counts if number > pages]
+        for number in removed:
+            del self._row_counts[number]
+            self._anchor_keys.pop(number, None)
+        self._anchors = {number for number in self._anchors if number <= pages} | added | {pages}
         self.pages = pages
-        return sorted(gone)
+        return sorted(removed)
 
     def anchors(self, *, after: int = 0) -> list[int]:
-        """The anchors beyond this page, in order."""
+        """The anchors with a higher number than `after`, ascending."""
         return sorted(number for number in self._anchors if number > after)
 
     def pages_between_anchors(self, *, after: int) -> Iterable[int]:
-        """The pages beyond this page that are no anchors, in order."""
+        """The pages with a higher number than `after` that are not anchors, ascending."""
         return (number for number in range(after + 1, self.pages + 1) if number not in self._anchors)
 
     def compare(self, answer: PageResponse) -> tuple[bool, bool]:
-        """Whether the anchor still stands where it stood, and whether it is row for row the same.
+        """Compare a second answer for an anchor with the first one.
 
-        They differ on the last page: behind its rows new ones may have come.
+        Returns:
+            Whether all remembered rows are still in the same places, and whether the page is identical. They
+            differ on the last page, to which new rows can be appended.
         """
-        old, new = self._keys[answer.number], self._keys_of(answer)
-        held = new[: len(old)] if answer.number == self.pages else new
-        return held == old, new == old
+        before, after = self._anchor_keys[answer.number], self._keys_of(answer)
+        overlap = after[: len(before)] if answer.number == self.pages else after
+        return overlap == before, after == before
 
     def _keys_of(self, answer: PageResponse) -> list[Hashable]:
         return [self._key_of(row) for row in answer.rows]
@@ -84,5 +93,5 @@ class AnchorTracker:
         try:
             return self._key(row)
         except Exception:
-            # A row without its key is refused later, by name. Here its whole text tells it apart.
+            # Validation rejects a row without a key later; until then its text identifies it.
             return repr(row)

@@ -1,4 +1,4 @@
-"""The source API: where it is, how fast it may be asked, and how its lists are read."""
+"""HTTP client for the source API: address, credentials, limits, and a paginator for each list."""
 
 import base64
 import random
@@ -16,7 +16,7 @@ from ingestion.source.retry import RateLimiter, RetryPolicy
 
 
 class SourceClient:
-    """Reads lists from one source; all its readings share one rate limit."""
+    """Client for one source; all its paginators share one rate limit."""
 
     def __init__(
         self,
@@ -35,16 +35,17 @@ class SourceClient:
         rng: random.Random | None = None,
     ) -> None:
         """Args:
-        base_url: http or https; a user and password in it are sent as such, unless there is a token.
-        token: sent as a bearer token, to this host only, and shown nowhere.
+        base_url: http or https; a user and password in it are sent as basic authentication, unless
+            there is a token.
+        token: sent as a bearer token, to this host only; never logged.
         read_timeout: seconds without a byte; a whole answer may take four times as long.
         attempts: requests for one page before giving up, at least 1.
-        max_response_bytes: of one body, unpacked.
-        ca_file: certificates to trust instead of the usual authorities, as a PEM file or a folder of them.
-        sleep: waits instead of the built-in wait, which closing a reading ends at once.
+        max_response_bytes: of one body, decompressed.
+        ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder of them.
+        sleep: replaces the built-in wait, which ends at once if the paginator is closed.
 
         Raises:
-            ValueError: the address, the token or a number cannot be used.
+            ValueError: the address, the token or a number is not valid.
         """
         if connections < 1 or attempts < 1:
             raise ValueError("connections and attempts must be at least 1")
@@ -54,13 +55,13 @@ class SourceClient:
         self._limits = ResponseLimits(connect_timeout, read_timeout, max_response_bytes)
         self._ca_file = ca_file
         self._policy = RetryPolicy(attempts=attempts, rng=rng or random.Random())
-        self._pacer = RateLimiter(max_requests_per_second, clock)
+        self._rate_limiter = RateLimiter(max_requests_per_second, clock)
         self._sleep = sleep
         self._clock = clock
 
     @property
     def base_url(self) -> str:
-        """The address, without what may be secret in it."""
+        """The address without user, password and query values."""
         return without_secrets(self._address.geturl())
 
     def __repr__(self) -> str:
@@ -69,34 +70,38 @@ class SourceClient:
     def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
     ) -> Paginator:
-        """The whole list at this path, page by page as they land.
+        """A paginator over the whole list at this path; pages come in the order in which they arrive.
 
         Args:
-            key: what tells a row apart, as the same value each time it is read.
-            on_wait: called in the caller's thread at least once a second while the source is waited
-                for; it may raise, which ends the reading.
+            key: identifies a row, with an equal value each time the row is read.
+            on_wait: called in the caller's thread at least once a second while it waits for the source;
+                an exception from it ends the iteration.
 
         Raises:
-            SourceUnavailable: while iterating; a page failed at every attempt.
-            SourceContractBroken: while iterating; a person must look.
+            SourceUnavailable: while iterating; every attempt for a page failed.
+            SourceContractBroken: while iterating; the source does not keep to its API, a person must act.
         """
         stop = threading.Event()
         fetcher = PageFetcher(
-            self._url(path), policy=self._policy, rate_limiter=self._pacer, stop=stop, sleep=self._sleep
+            self._url(path),
+            policy=self._policy,
+            rate_limiter=self._rate_limiter,
+            stop=stop,
+            sleep=self._sleep,
         )
-        lines = [
+        connections = [
             SourceConnection(self._limits, self._headers, self._clock, self._ca_file)
             for _ in range(self._connections)
         ]
-        return Paginator(fetcher, lines, key=key, stop=stop, clock=self._clock, on_wait=on_wait)
+        return Paginator(fetcher, connections, key=key, stop=stop, clock=self._clock, on_wait=on_wait)
 
     def _url(self, path: str) -> str:
         address = self._address
-        target, _, query = path.partition("?")
+        relative, _, query = path.partition("?")
         host = address.netloc.rpartition("@")[2]
-        route = f"{address.path.rstrip('/')}/{target.lstrip('/')}"
-        queries = "&".join(part for part in (address.query, query) if part)
-        return urlunsplit((address.scheme, host, route, queries, ""))
+        full_path = f"{address.path.rstrip('/')}/{relative.lstrip('/')}"
+        full_query = "&".join(part for part in (address.query, query) if part)
+        return urlunsplit((address.scheme, host, full_path, full_query, ""))
 
 
 def _check_url(base_url: str) -> SplitResult:
@@ -113,7 +118,7 @@ def _check_url(base_url: str) -> SplitResult:
 
 
 def _displayed_url(base_url: str) -> str:
-    # "user:password@host" without a scheme has no part that urlsplit would call a password.
+    # urlsplit finds no password in "user:password@host", which has no scheme.
     return without_secrets(base_url).rpartition("@")[2] or "empty"
 
 

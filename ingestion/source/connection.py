@@ -1,4 +1,4 @@
-"""One connection to the source: a request out, an answer in, within its limits."""
+"""One HTTP connection to the source, with limits on time, size and redirects."""
 
 import contextlib
 import socket
@@ -22,13 +22,13 @@ from ingestion.source.errors import (
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# A page is some 30 KB: one or two pieces, and a too large answer is noticed early.
+# A page of 30 KB comes in one chunk, and an answer that is too large is noticed early.
 CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class ResponseLimits:
-    """Seconds and bytes that one answer may take."""
+    """Limits of one answer, in seconds and bytes."""
 
     connect_timeout: float
     read_timeout: float
@@ -36,13 +36,13 @@ class ResponseLimits:
 
     @property
     def deadline(self) -> float:
-        """Seconds for a whole answer: a source that drips byte after byte never meets a read timeout."""
+        """Seconds for a whole answer; one that arrives byte by byte would never meet the read timeout."""
         return self.connect_timeout + 4 * self.read_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class SourceResponse:
-    """Status, headers and the unpacked body."""
+    """`body` is decompressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,45 +50,45 @@ class SourceResponse:
 
 
 class _TrackedHTTP(HTTPConnection):
-    def __init__(self, note: Callable[[Any], None], **options: Any) -> None:
+    def __init__(self, on_connect: Callable[[Any], None], **options: Any) -> None:
         super().__init__(**options)
-        self._note = note
+        self._on_connect = on_connect
 
     def connect(self) -> None:
         super().connect()
-        self._note(self.sock)
+        self._on_connect(self.sock)
 
 
 class _TrackedHTTPS(HTTPSConnection):
-    def __init__(self, note: Callable[[Any], None], **options: Any) -> None:
+    def __init__(self, on_connect: Callable[[Any], None], **options: Any) -> None:
         super().__init__(**options)
-        self._note = note
+        self._on_connect = on_connect
 
     def connect(self) -> None:
         super().connect()
-        self._note(self.sock)
+        self._on_connect(self.sock)
 
 
 class _TrackingAdapter(HTTPAdapter):
-    """Tells which socket is in use: only so can another thread end a read that hangs."""
+    """Reports each opened socket, so that another thread can end a read that hangs."""
 
-    def __init__(self, note: Callable[[Any], None]) -> None:
-        self._note_socket = note
+    def __init__(self, on_connect: Callable[[Any], None]) -> None:
+        self._on_connect = on_connect
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def get_connection_with_tls_context(self, request: Any, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(request, *args, **options)
         connection = _TrackedHTTPS if pool.scheme == "https" else _TrackedHTTP
-        pool.ConnectionCls = partial(connection, self._note_socket)
+        pool.ConnectionCls = partial(connection, self._on_connect)
         return pool
 
 
 class SourceConnection:
-    """A kept-alive connection, used by one thread at a time; any thread may cut it.
+    """A keep-alive connection, used by one thread at a time; any thread may abort it.
 
-    The adapter is called without a requests.Session around it: a session would read redirects'
-    bodies without a bound, keep cookies and look for proxies and passwords in the environment, and
-    takes 0.02 to 0.2 ms more a page.
+    It uses the adapter of requests without a Session: a session reads the bodies of redirects without a
+    limit, keeps cookies, takes proxies and passwords from the environment, and needs 0.02 to 0.2 ms more
+    for each page.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class SourceConnection:
         self._stopped = False
 
     def get(self, url: str, on_request: Callable[[], None]) -> SourceResponse:
-        """The answer, after at most three redirects that stay on the same host.
+        """The answer, after at most three redirects on the same host.
 
         Args:
             on_request: called once for every request sent.
 
         Raises:
-            AttemptFailed: no whole answer came.
-            SourceContractBroken: it leads elsewhere, or is too large.
+            AttemptFailed: no complete answer came.
+            SourceContractBroken: a redirect to another host, too many redirects, or too large an answer.
         """
         address = url
         for _ in range(MAX_REDIRECTS + 1):
@@ -130,19 +130,18 @@ class SourceConnection:
         raise SourceContractBroken(url, f"redirected more than {MAX_REDIRECTS} times", "redirect")
 
     def abort(self) -> None:
-        """End whatever this line is waiting for, for good."""
+        """End the current request, if any; the connection cannot be used afterwards."""
         self._stopped = True
         self._shut_down_socket()
 
     def abort_if_overdue(self) -> None:
-        """End an answer that takes too long as a whole."""
+        """End the current request if it has passed its deadline."""
         due = self._due
         if due is not None and self._clock() > due:
             self._overdue = True
             self._shut_down_socket()
 
     def close(self) -> None:
-        """Give the socket back."""
         self._adapter.close()
 
     def _track_socket(self, opened: socket.socket) -> None:
@@ -150,8 +149,8 @@ class SourceConnection:
 
     def _shut_down_socket(self) -> None:
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # closed in the same moment
-                # Not the TLS socket's own shutdown: that one is not meant for a second thread.
+            with contextlib.suppress(OSError):  # the socket was closed meanwhile
+                # Not SSLSocket.shutdown: that one must not be called from a second thread.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def _exchange(self, url: str) -> SourceResponse:
@@ -161,11 +160,11 @@ class SourceConnection:
             response = self._send(url)
         except (requests.RequestException, OSError) as error:
             self._check_aborted()
-            # Not "from error": its text holds the address with all its secrets.
+            # Not "from error": its text holds the address with its secrets.
             raise translate_error(error) from None
         finally:
             self._due = None
-        # A cut looks like the end of the answer when nothing said how long it would be.
+        # Without a Content-Length an aborted answer looks complete.
         self._check_aborted()
         return response
 
@@ -173,7 +172,7 @@ class SourceConnection:
         if self._stopped:
             raise FetchCancelled from None
         if self._overdue:
-            reason = f"no whole answer within {self._limits.deadline:g} s"
+            reason = f"no complete answer within {self._limits.deadline:g} s"
             raise AttemptFailed("timeout", reason) from None
 
     def _send(self, url: str) -> SourceResponse:
@@ -186,7 +185,7 @@ class SourceConnection:
         return SourceResponse(response.status_code, response.headers, body)
 
     def _request(self, url: str) -> requests.PreparedRequest:
-        # Preparing costs 0.1 ms and only the query differs from page to page.
+        # Preparing a request costs 0.1 ms, and pages differ in the query only.
         path, _, query = url.partition("?")
         prepared = self._requests.get(path)
         if prepared is None:
@@ -196,29 +195,29 @@ class SourceConnection:
         return prepared
 
     def _body(self, response: requests.Response, url: str) -> bytes:
-        pieces, length = [], 0
-        for piece in response.iter_content(CHUNK_BYTES):
-            pieces.append(piece)
-            length += len(piece)
+        chunks, length = [], 0
+        for chunk in response.iter_content(CHUNK_BYTES):
+            chunks.append(chunk)
+            length += len(chunk)
             if length > self._limits.max_response_bytes:
                 reason = f"answered more than {self._limits.max_response_bytes} bytes"
                 raise SourceContractBroken(url, reason, "too_large")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _resolve_redirect(address: str, target: str) -> str:
     try:
-        goal = urljoin(address, target)
-        old, new = _origin(address), _origin(goal)
+        redirected = urljoin(address, target)
+        old, new = _origin(address), _origin(redirected)
     except ValueError:
         raise SourceContractBroken(address, "redirected to an unreadable address", "redirect") from None
     upgraded = (old[0], old[2], new[0], new[2]) == ("http", 80, "https", 443)
     if old != new and not (upgraded and old[1] == new[1]):
-        reason = f"redirected to another host, which is not followed: {without_secrets(goal)}"
+        reason = f"redirected to another host, which is not followed: {without_secrets(redirected)}"
         raise SourceContractBroken(address, reason, "redirect")
-    parts = urlsplit(goal)
-    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-    return requests.utils.requote_uri(plain)
+    parts = urlsplit(redirected)
+    without_user = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+    return requests.utils.requote_uri(without_user)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

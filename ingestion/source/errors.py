@@ -1,4 +1,4 @@
-"""What can go wrong at the source, told apart by what the caller should do."""
+"""Errors of the source client, one class for each reaction of the caller, with texts that hold no secrets."""
 
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -6,33 +6,35 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
 
-# The only query values a message may show; any other one could be a key.
-_HARMLESS = frozenset({"page", "size"})
+# The only query parameters whose values a message may show; any other could be a secret.
+_PUBLIC_PARAMETERS = frozenset({"page", "size"})
 
 
 def without_secrets(url: str) -> str:
-    """The address as a message may show it: no user, no password, no query value but page and size."""
+    """The address without user and password, and with all query values but page and size masked."""
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return "(unreadable address)"
-    query = urlencode([(name, value if name in _HARMLESS else "***") for name, value in pairs], safe="*")
+    query = urlencode(
+        [(name, value if name in _PUBLIC_PARAMETERS else "***") for name, value in pairs], safe="*"
+    )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 class SourceError(Exception):
-    """The source could not be read; `kind` is one short word for counters and labels."""
+    """The source could not be read; `kind` is a short label for counters."""
 
     kind = "source"
 
 
 class SourceUnavailable(SourceError):
-    """No usable answer after every attempt; the next run may succeed."""
+    """Every attempt for a page failed; the next run may succeed."""
 
     def __init__(self, url: str, attempts: int, reason: str, kind: str) -> None:
         self.url = without_secrets(url)
-        # All arguments go up, so that a copy sent between processes can be built again.
+        # Exception needs all arguments to be picklable with them.
         super().__init__(self.url, attempts, reason, kind)
         self.attempts = attempts
         self.reason = reason
@@ -43,7 +45,7 @@ class SourceUnavailable(SourceError):
 
 
 class SourceContractBroken(SourceError):
-    """The source answered in a shape it never promised; a person must look."""
+    """The source does not keep to its API, and retrying does not help; a person must act."""
 
     def __init__(self, url: str, reason: str, kind: str) -> None:
         self.url = without_secrets(url)
@@ -56,9 +58,9 @@ class SourceContractBroken(SourceError):
 
 
 class AttemptFailed(Exception):
-    """One request brought nothing usable; another one may. It never leaves this room.
+    """One request failed; another attempt may succeed. Never leaves this package.
 
-    `retry_after` is what the source asked for, in seconds.
+    `retry_after` is the wait in seconds that the source asked for.
     """
 
     def __init__(self, kind: str, reason: str, *, retry_after: float | None = None) -> None:
@@ -69,33 +71,33 @@ class AttemptFailed(Exception):
 
 
 class FetchCancelled(Exception):
-    """The reading was closed while a thread was waiting or fetching. It never leaves this room."""
+    """The paginator was closed while a thread waited or fetched. Never leaves this package."""
 
 
-# The first that fits counts, so the special stand before the general.
+# The first match counts: subclasses come before their bases.
 _ERROR_KINDS: tuple[tuple[type[Exception], str, str], ...] = (
     (requests.ConnectTimeout, "timeout", "no connection in time"),
     (requests.Timeout, "timeout", "no answer in time"),
-    (SSLError, "tls", "no safe connection"),
-    (ContentDecodingError, "truncated", "the packed body cannot be unpacked"),
+    (SSLError, "tls", "the TLS connection failed"),
+    (ContentDecodingError, "truncated", "the compressed body cannot be decompressed"),
     (ChunkedEncodingError, "truncated", "the connection ended in the middle of the body"),
 )
 
 
 def translate_error(error: Exception) -> AttemptFailed:
-    """The failure as a kind and a reason."""
+    """A transport error as a failed attempt with kind and reason."""
     chain = _cause_chain(error)
     for family, kind, reason in _ERROR_KINDS:
         if isinstance(error, family):
             return AttemptFailed(kind, f"{reason} ({_cause_text(chain[-1])})")
-    # A body that stops coming is a ConnectionError to requests.
+    # requests raises ConnectionError if a body stops arriving.
     if any(isinstance(cause, TimeoutError) for cause in chain):
-        return AttemptFailed("timeout", "the body stopped coming")
+        return AttemptFailed("timeout", "the body stopped arriving")
     return AttemptFailed("connection", f"no connection, or it was lost ({_cause_text(chain[-1])})")
 
 
 def status_text(status: int) -> str:
-    """ "404 Not Found", in the standard's words and not the server's."""
+    """Such as "404 Not Found": the phrase of the HTTP standard, not the server's."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -111,6 +113,6 @@ def _cause_chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _cause_text(root: BaseException) -> str:
-    """The system's own words, "Connection refused", or the error's name; its text may hold the address."""
-    words = root.strerror if isinstance(root, OSError) else None
-    return words or type(root).__name__
+    """The operating system's message, or the error's class; other messages may hold the address."""
+    message = root.strerror if isinstance(root, OSError) else None
+    return message or type(root).__name__

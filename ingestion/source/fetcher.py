@@ -1,4 +1,4 @@
-"""One page, however many attempts it takes."""
+"""Fetches one page of a list, with retries."""
 
 import logging
 import threading
@@ -23,20 +23,21 @@ from ingestion.source.retry import RateLimiter, RetryPolicy, parse_retry_after
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
-# A page too short for its place is asked again so often; then the totals must tell.
+# A page with fewer rows than its place allows is requested again this often. Then it is accepted, and the
+# quality gate compares the totals.
 SHORT_PAGE_RETRIES = 2
 
 _ADVICE = {
     401: "; set SOURCE_TOKEN to a token that it accepts",
     403: "; set SOURCE_TOKEN to a token that it accepts",
-    404: "; does BASE_URL lead to the source?",
-    422: "; it refuses the page or the size asked for",
+    404: "; check that BASE_URL is the address of the source",
+    422: "; it rejects the page number or the page size",
 }
 
 
 @dataclass
 class RequestStats:
-    """What a reading cost, counted by all its threads."""
+    """Counters of one pass over a list, shared by its threads."""
 
     requests: int = 0
     retries: int = 0
@@ -62,7 +63,7 @@ class RequestStats:
 
 
 class PageFetcher:
-    """Gets the pages of one list; its threads share the tally, the pacer and the stop."""
+    """Fetches pages of one list; used by several threads at once."""
 
     def __init__(
         self,
@@ -74,31 +75,32 @@ class PageFetcher:
         sleep: Callable[[float], None] | None,
     ) -> None:
         """Args:
-        url: of the list; page and size are added.
-        sleep: instead of a wait that the stop ends at once.
+        url: address of the list; page and size are added.
+        stop: set to end all waits.
+        sleep: replaces the built-in wait on `stop`.
         """
         self.stats = RequestStats()
         self._prefix = f"{url}{'&' if '?' in url else '?'}page="
         self._policy = policy
         self._rate_limiter = rate_limiter
         self._stop = stop
-        self._own_sleep = sleep
+        self._custom_sleep = sleep
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """The page, after as many attempts as the policy allows.
+        """Fetch a page, with as many attempts as the policy allows.
 
         Raises:
-            SourceUnavailable: the last attempt failed, too.
+            SourceUnavailable: every attempt failed.
             SourceContractBroken: no further attempt would help.
-            Stopped: the reading was closed.
+            FetchCancelled: the paginator was closed.
         """
         url = f"{self._prefix}{number}&size={PAGE_SIZE}"
         failures = 0
         while True:
-            # Patience with a short page ends before the attempts do: it stands, it is no failure.
-            patient = failures < min(SHORT_PAGE_RETRIES, self._policy.attempts - 1)
+            # The last attempt accepts a short page: it alone must not fail the run.
+            retry_if_short = failures < min(SHORT_PAGE_RETRIES, self._policy.attempts - 1)
             try:
-                return self._attempt(connection, url, number, patient=patient)
+                return self._attempt(connection, url, number, retry_if_short=retry_if_short)
             except AttemptFailed as failed:
                 failures += 1
                 self.stats.count_failure(failed.kind)
@@ -106,15 +108,17 @@ class PageFetcher:
                     raise _final_error(url, failures, failed) from None
                 self._back_off(url, failures, failed)
 
-    def _attempt(self, line: SourceConnection, url: str, number: int, *, patient: bool) -> PageResponse:
+    def _attempt(
+        self, connection: SourceConnection, url: str, number: int, *, retry_if_short: bool
+    ) -> PageResponse:
         self._rate_limiter.wait_for_turn(self._sleep)
         if self._stop.is_set():
             raise FetchCancelled
-        response = line.get(url, self.stats.count_request)
+        response = connection.get(url, self.stats.count_request)
         self.stats.count_bytes(len(response.body))
         _check_status(url, response)
         answer = parse_page(response.body, response.headers.get("content-type", ""), number)
-        if patient and number < answer.pages and len(answer.rows) < answer.size:
+        if retry_if_short and number < answer.pages and len(answer.rows) < answer.size:
             reason = f"{len(answer.rows)} of {answer.size} rows on page {number} of {answer.pages}"
             raise AttemptFailed("short_page", reason)
         return answer
@@ -123,7 +127,7 @@ class PageFetcher:
         seconds = self._policy.delay(failures)
         if failed.retry_after is not None:
             self._rate_limiter.pause(failed.retry_after)
-            # On top of what was asked for, so that the connections do not all return at once.
+            # Added to the wait that the source asked for, so that the connections do not all return at once.
             seconds += failed.retry_after
         logger.warning(
             "source_retry url=%s failures=%d kind=%s reason=%r wait_seconds=%.2f",
@@ -133,8 +137,8 @@ class PageFetcher:
         self.stats.count_retry()
 
     def _sleep(self, seconds: float) -> None:
-        if self._own_sleep is not None:
-            self._own_sleep(seconds)
+        if self._custom_sleep is not None:
+            self._custom_sleep(seconds)
             stopped = self._stop.is_set()
         else:
             stopped = self._stop.wait(seconds)

@@ -1,15 +1,25 @@
-"""Read a paged list so that no surviving row is missed, though it may change meanwhile.
+"""Read a paged list while the source changes it, without missing a row that stays in the list.
 
-The proof. Rows keep their relative order, so an insert or a delete at position d moves every later
-row, and moves it for good. Some pages are anchors: all of them are read before any other page, and
-read again when the pages below them have landed. An anchor that holds the same keys in the same
-places saw no net shift in between. So a change at d came either before all anchors behind d were
-first read (then every page was read after it) or after they were read again (then every page was
-read before it): both times the pages fit together. Only changes that cancel out between the same two
-anchors (a delete and an insert) can hide, and only until the next run.
+The problem: pages are requested by number. If a row is inserted or deleted at position d while the list is
+read, every later row moves by one place. A row may move from a page not read yet to one already read, and
+would be missed.
 
-If an anchor moved, everything behind the last unmoved one is read again, and all anchors are held
-against what they were: the unmoved ones, too, for they could have moved since.
+The method: some pages are anchors (`anchors.py`).
+
+1. Read all anchors.
+2. Read the pages between them.
+3. Read each anchor again once all pages below it are read, and compare it with its first reading.
+
+Why it works: rows keep their relative order, so a change at d shifts every later row, and permanently. An
+anchor with the same keys in the same places saw no net shift between its two readings. So if no anchor
+behind d moved, the change came either before the first reading of all of them (then every page was read
+after the change) or after their second one (then every page was read before it). Both times the pages fit
+together. Only changes that cancel each other out between the same two anchors, such as one delete and one
+insert, can hide; the next run finds those.
+
+If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors are
+compared again, also the unmoved ones, because they may have moved meanwhile. After more than `MAX_ROUNDS`
+shifts the paginator stops and reports the list as not `stable`.
 """
 
 from collections import Counter, deque
@@ -26,15 +36,15 @@ from ingestion.source.response import PageResponse
 from ingestion.source.thread_pool import FetchPool
 
 MAX_ROUNDS = 3
-# The body of a page that is no more; nobody sent it, but it reads like one that was.
-NO_ROWS = b'{"items":[]}'
+# Body of a page that no longer exists because the list got shorter.
+EMPTY_PAGE_BODY = b'{"items":[]}'
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """Some rows, as parsed and as sent. It replaces an earlier page of the same number.
+    """One page, parsed and as sent. It replaces an earlier page with the same number.
 
-    No rows may also mean that the page is no more, for the list has become shorter.
+    A page without rows may mean that the list got shorter and the page no longer exists.
     """
 
     number: int
@@ -43,7 +53,7 @@ class SourcePage:
 
 
 class AnchorChecks:
-    """How the anchors' second answers compare with the first; keeps none of their rows."""
+    """For each anchor, whether its second reading agreed with its first; and the list's length then."""
 
     def __init__(self) -> None:
         self.unchanged: dict[int, bool] = {}
@@ -51,25 +61,29 @@ class AnchorChecks:
         self.pages = 1
 
     def add(self, answer: PageResponse, *, unchanged: bool) -> None:
-        """The answer of the highest page says how long the list is: it is the one that may grow."""
+        # The highest page reports the length of the list: it is the one that can grow.
         if answer.number >= max(self.unchanged, default=1):
             self.total, self.pages = answer.total, answer.pages
         self.unchanged[answer.number] = unchanged
 
     @property
     def first_moved(self) -> int | None:
-        """The first anchor that is not what it was."""
-        return min((number for number, held in self.unchanged.items() if not held), default=None)
+        """The lowest anchor that moved; None if none did."""
+        return min((number for number, unchanged in self.unchanged.items() if not unchanged), default=None)
 
     def last_before(self, page: int) -> int:
-        """The last anchor checked before this page; 0 when there is none."""
+        """The last checked anchor before this page; 0 if there is none."""
         return max((number for number in self.unchanged if number < page), default=0)
 
 
 class Paginator:
-    """One pass over a list: iterate it once, then ask it how it went.
+    """One pass over a list: iterate once to get its pages, then read the counters.
 
-    Leaving the loop early, an error and `close` all end its threads and sockets.
+    Threads and sockets end with the loop, also if the caller leaves it early or an error ends it.
+
+    Attributes:
+        shifts: how many times rows moved while the list was read.
+        stable: whether the last comparison of the anchors found no shift.
     """
 
     def __init__(
@@ -93,36 +107,36 @@ class Paginator:
         self._extensions = 0
         self._total_rechecked = False
         self._iterated = False
-        self._first_is_asked = False
+        self._first_page_requested = False
 
     @property
     def total(self) -> int:
-        """Rows the source says it has, by its last answer."""
+        """Length of the list in rows, from the source's latest answer."""
         return self._anchors.total
 
     @property
     def received(self) -> int:
-        """Rows on the pages that stand in the end."""
+        """Rows on the final pages."""
         return self._anchors.received
 
     @property
     def pages(self) -> int:
-        """Pages that stand in the end."""
+        """Number of final pages."""
         return self._anchors.page_count
 
     @property
     def requests(self) -> int:
-        """Requests sent: first attempts, retries, anchors read again, redirects."""
+        """Requests sent, with retries, second readings of anchors and redirects."""
         return self._stats.requests
 
     @property
     def retries(self) -> int:
-        """Attempts beyond the first."""
+        """Attempts after the first one of each page."""
         return self._stats.retries
 
     @property
     def bytes(self) -> int:
-        """Length of all bodies that came, unpacked."""
+        """Length of all received bodies, decompressed."""
         return self._stats.bytes
 
     @property
@@ -131,19 +145,19 @@ class Paginator:
         return self._stats.errors
 
     def request_first_page(self) -> None:
-        """Ask for the first page now, so that it is there when the reading starts.
+        """Request the first page now, so that it has arrived when the iteration starts.
 
-        Who begins a reading and never iterates it has to close it.
+        A caller that never iterates afterwards must call `close`.
         """
-        if not self._first_is_asked:
-            self._first_is_asked = True
+        if not self._first_page_requested:
+            self._first_page_requested = True
             self._pool.submit(1)
 
     def __iter__(self) -> Iterator[SourcePage]:
         if self._iterated:
-            raise RuntimeError("a reading can be iterated only once")
+            raise RuntimeError("a paginator can be iterated only once")
         self._iterated = True
-        # Not kept here: a loop that is left early lets go of it, which closes it at once.
+        # Not stored on self: then leaving the loop early deletes the generator, which closes it at once.
         return self._walk()
 
     def __enter__(self) -> Self:
@@ -155,7 +169,7 @@ class Paginator:
         self.close()
 
     def close(self) -> None:
-        """Stop fetching; what stands stays known."""
+        """Stop fetching; the counters stay readable."""
         self._pool.close()
 
     def _walk(self) -> Generator[SourcePage]:
@@ -163,61 +177,61 @@ class Paginator:
             self.request_first_page()
             yield from self._read_anchors([])
             start: int | None = 1
-            known = {1}
+            already_read = {1}
             while start is not None:
                 anchors = self._anchors.anchors(after=start)
-                yield from self._read_anchors(number for number in anchors if number not in known)
+                yield from self._read_anchors(number for number in anchors if number not in already_read)
                 checks = AnchorChecks()
-                yield from self._sweep(start, checks)
+                yield from self._read_and_recheck(start, checks)
                 start = yield from self._next_start(checks)
                 if start is None and self._should_recheck_total():
                     checks = AnchorChecks()
-                    yield from self._check_ends(checks)
+                    yield from self._recheck_ends(checks)
                     start = yield from self._next_start(checks)
-                known = set(checks.unchanged)
+                already_read = set(checks.unchanged)
         finally:
             self._pool.close()
 
     def _read_anchors(self, numbers: Iterable[int]) -> Iterator[SourcePage]:
-        """Pages that others will be held against; the first of all says how many there are."""
+        """Read these anchors for the first time; the very first page also gives the list's length."""
         for answer in self._fetch(numbers):
             if not self._anchors.page_count:
                 self._anchors.total = answer.total
                 self._anchors.resize(answer.pages)
             yield self._accept(answer)
 
-    def _sweep(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Read what lies between the anchors behind `start`, and all anchors once more.
+    def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
+        """Read the pages between the anchors behind `start`, and every anchor for the second time.
 
-        A list of one page needs no second answer: one answer always fits itself.
+        A list of one page needs no second reading: one answer is always consistent.
         """
         anchors = self._anchors.anchors() if self._anchors.pages > 1 else []
-        again = set(anchors)
+        rechecked = set(anchors)
         for answer in self._fetch(self._anchors.pages_between_anchors(after=start), anchors):
-            if answer.number in again:
+            if answer.number in rechecked:
                 yield from self._check(answer, checks)
             else:
                 yield self._accept(answer)
 
-    def _check_ends(self, checks: AnchorChecks) -> Iterator[SourcePage]:
+    def _recheck_ends(self, checks: AnchorChecks) -> Iterator[SourcePage]:
         for answer in self._fetch(sorted({1, self._anchors.pages})):
             yield from self._check(answer, checks)
 
     def _check(self, answer: PageResponse, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Hold an anchor against what it was; where it changed, the new answer stands."""
-        held, same = self._anchors.compare(answer)
-        checks.add(answer, unchanged=held)
-        if not same:
+        """Compare an anchor with its first reading; a different answer replaces the first one."""
+        unmoved, identical = self._anchors.compare(answer)
+        checks.add(answer, unchanged=unmoved)
+        if not identical:
             yield self._accept(answer)
 
     def _next_start(self, checks: AnchorChecks) -> Generator[SourcePage, None, int | None]:
-        """Behind which page to read again; None when this reading ends."""
+        """The page behind which to read again; None if the reading is complete or gave up."""
         if not checks.unchanged:
             return None
         self._anchors.total = checks.total
         anchors = set(self._anchors.anchors())
         for number in self._anchors.resize(checks.pages):
-            yield SourcePage(number, [], NO_ROWS)
+            yield SourcePage(number, [], EMPTY_PAGE_BODY)
         moved = checks.first_moved
         if moved is not None:
             self.shifts += 1
@@ -228,10 +242,10 @@ class Paginator:
         return self._restart_for_growth(checks)
 
     def _restart_for_growth(self, checks: AnchorChecks) -> int | None:
-        """Behind which page the list has become longer, unless that happened too often already.
+        """The page behind which a longer list continues; None if the list grew too often.
 
-        A list that grows faster than it can be read would keep this run for ever; the next run
-        reads on, and the totals say that there is more.
+        Reading a list that grows faster than it can be read would never end. The next run reads the rest,
+        and `total` above `received` shows that there is more.
         """
         self._extensions += 1
         if self._extensions > self._max_rounds:
@@ -240,35 +254,38 @@ class Paginator:
         return checks.last_before(checks.pages)
 
     def _should_recheck_total(self) -> bool:
-        """Whether the totals disagree for the first time: then both ends are asked once more."""
-        doubt = self.stable and not self._total_rechecked and self.total != self.received
-        self._total_rechecked = self._total_rechecked or doubt
-        return doubt
+        """Whether `total` and `received` disagree for the first time: then both ends are read once more."""
+        is_doubtful = self.stable and not self._total_rechecked and self.total != self.received
+        self._total_rechecked = self._total_rechecked or is_doubtful
+        return is_doubtful
 
     def _accept(self, answer: PageResponse) -> SourcePage:
         self._anchors.record_page(answer)
         return SourcePage(answer.number, answer.rows, answer.body)
 
     def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[PageResponse]:
-        """Pages as they land: first the numbers, then the anchors, each when all below it have landed."""
-        rest, waiting = iter(numbers), deque(anchors)
-        below: set[int] = set()
-        # The very first page is on its way already.
-        flying = 0 if self._anchors.page_count else 1
+        """Fetch pages in parallel, in order of arrival.
+
+        First `numbers`, then `anchors`, each of these only once every page below it has arrived.
+        """
+        pages, anchor_queue = iter(numbers), deque(anchors)
+        pending_pages: set[int] = set()
+        # `request_first_page` has submitted the very first page already.
+        in_flight = 0 if self._anchors.page_count else 1
         while True:
-            while flying < self._max_in_flight:
-                number = next(rest, None)
+            while in_flight < self._max_in_flight:
+                number = next(pages, None)
                 if number is not None:
-                    below.add(number)
-                elif waiting and min(below, default=waiting[0]) >= waiting[0]:
-                    number = waiting.popleft()
+                    pending_pages.add(number)
+                elif anchor_queue and min(pending_pages, default=anchor_queue[0]) >= anchor_queue[0]:
+                    number = anchor_queue.popleft()
                 else:
                     break
                 self._pool.submit(number)
-                flying += 1
-            if not flying:
+                in_flight += 1
+            if not in_flight:
                 return
             answer = self._pool.next_page()
-            flying -= 1
-            below.discard(answer.number)
+            in_flight -= 1
+            pending_pages.discard(answer.number)
             yield answer

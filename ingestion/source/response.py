@@ -1,4 +1,4 @@
-"""JSON bodies, read fast; and read all the same where one row of a page is not quite JSON."""
+"""Parses the source's answers: JSON, and the envelope around a page of rows."""
 
 import json
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from ingestion.source.errors import AttemptFailed
 
 
 def parse_json(body: bytes) -> Any:
-    """The value a body holds.
+    """Parse a body, tolerating lone surrogates, NaN and invalid UTF-8 inside strings.
 
-    Lone surrogates, NaN and bytes that are no UTF-8 spoil their row, which validation refuses by itself, and
-    not the ninety-nine beside it: orjson refuses the whole page, the standard library does not.
+    They make one row of a page invalid, which validation rejects alone. orjson would reject the whole page,
+    so the standard library parses those.
 
     Raises:
         ValueError: not JSON.
@@ -29,17 +29,17 @@ def parse_json(body: bytes) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """A value as ASCII JSON, with whatever `parse` took in escaped."""
+    """ASCII JSON of any value that `parse_json` returns, keys sorted."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-# What giving up on these means: the source answers, but never in the promised shape.
+# Kind of a failed attempt. If every attempt fails like this, the source breaks its contract.
 ENVELOPE_ERROR = "envelope"
 
 
 @dataclass(frozen=True, slots=True)
 class PageResponse:
-    """One page as the source sent it; `pages` is at least 1, for an empty list is one empty page."""
+    """One page as sent; `pages` is at least 1, because an empty list counts as one empty page."""
 
     number: int
     rows: list[Any]
@@ -50,15 +50,15 @@ class PageResponse:
 
 
 def parse_page(body: bytes, content_type: str, number: int) -> PageResponse:
-    """The page with this number.
+    """Parse and check page `number`.
 
     Raises:
-        AttemptFailed: no JSON, or not the promised envelope.
+        AttemptFailed: not JSON, or the envelope around the rows is not valid.
     """
     document = _parse_document(body, content_type)
-    wrong = _envelope_error(document, number)
-    if wrong:
-        raise AttemptFailed(ENVELOPE_ERROR, f"the envelope is broken: {wrong}")
+    problem = _envelope_error(document, number)
+    if problem:
+        raise AttemptFailed(ENVELOPE_ERROR, f"the envelope is not valid: {problem}")
     pages = max(1, document["pages"])
     return PageResponse(number, document["items"], document["total"], document["size"], pages, body)
 
@@ -70,19 +70,19 @@ def _parse_document(body: bytes, content_type: str) -> Any:
         pass
     if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
         raise AttemptFailed("not_json", "answered a web page instead of JSON")
-    raise AttemptFailed("bad_json", f"answered {len(body)} bytes that are no JSON")
+    raise AttemptFailed("bad_json", f"answered {len(body)} bytes that are not JSON")
 
 
 def _envelope_error(document: Any, number: int) -> str | None:
     if not isinstance(document, dict):
         return f"it is a {type(document).__name__}, not an object"
     if not isinstance(document.get("items"), list):
-        return "items is missing or no list"
+        return "items is missing or not a list"
     for name, least in (("total", 0), ("page", 1), ("size", 1), ("pages", 0)):
         value = document.get(name)
-        # A bool is an int to Python, not to the contract.
+        # Not isinstance: a bool is an int in Python.
         if type(value) is not int or value < least:
-            return f"{name} is missing or no whole number from {least}"
+            return f"{name} is missing or not a whole number of at least {least}"
     if document["page"] != number:
         return f"page {document['page']} came for page {number}"
     if document["pages"] > max(1, document["total"]):

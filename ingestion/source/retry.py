@@ -1,4 +1,4 @@
-"""How long to wait: between attempts, between requests, and when the source asks for it."""
+"""Waiting times: backoff between attempts, Retry-After, and the rate limit."""
 
 import math
 import random
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# A source may ask for an hour; a run that sleeps so long looks dead, so it tries again sooner.
+# A run that waits longer looks stuck to its operators; it tries again sooner than the source asked.
 MAX_RETRY_AFTER = 120.0
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter, so that connections which failed together part.
+    """Exponential backoff with full jitter, so that connections that failed together retry apart.
 
     Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
@@ -25,16 +25,16 @@ class RetryPolicy:
     rng: random.Random = field(default_factory=random.Random)
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after the nth failure in a row, from 1."""
-        # 2**64 is far beyond any cap; a larger exponent would overflow a float.
+        """Seconds to wait after this many failures in a row, at least 1."""
+        # 2**64 exceeds any cap; 2.0**1024 would overflow.
         return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
 
 
 def parse_retry_after(value: str | None, now: datetime, maximum: float = MAX_RETRY_AFTER) -> float | None:
-    """Seconds that a Retry-After header asks for, at most `maximum`; None when it says nothing usable.
+    """Seconds from a Retry-After header, at most `maximum`; None if it is missing, past or not valid.
 
     Args:
-        value: seconds, or an HTTP date; what is negative, past or unreadable counts as not sent.
+        value: seconds, or an HTTP date.
         now: aware.
     """
     if value is None:
@@ -53,13 +53,13 @@ def _seconds_until(date: str, now: datetime) -> float:
         moment = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
         return math.nan
-    if moment.tzinfo is None:  # "-0000": UTC, of an unknown zone
+    if moment.tzinfo is None:  # "-0000" means UTC
         moment = moment.replace(tzinfo=UTC)
     return (moment - now).total_seconds()
 
 
 class RateLimiter:
-    """Turns, shared by all connections: evenly spaced, and none while the source asked for a pause."""
+    """Spaces requests of all threads evenly, and holds them back while the source asked for a pause."""
 
     def __init__(self, max_requests_per_second: float | None, clock: Callable[[], float]) -> None:
         if max_requests_per_second is not None and not max_requests_per_second > 0:
@@ -71,15 +71,15 @@ class RateLimiter:
         self._paused_until = -math.inf
 
     def wait_for_turn(self, sleep: Callable[[float], None]) -> None:
-        """Return when the caller may send one request."""
+        """Block until the caller may send one request."""
         turn = self._take(sleep)
-        # A pause that came while this one slept moves it behind the pause. The clock is not asked
-        # again: a sleep that returns early must not turn into a busy loop.
+        # A pause that began during the sleep moves this turn behind it. The loop does not read the clock
+        # again: a sleep that returns early must not turn it into a busy loop.
         while turn < self._paused_until:
             turn = self._take(sleep)
 
     def pause(self, seconds: float) -> None:
-        """Hold every connection back for so long from now."""
+        """Hold back all requests for this many seconds from now."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
             self._next = max(self._next, self._paused_until)

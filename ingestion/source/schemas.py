@@ -1,8 +1,8 @@
-"""The one place where the source's words become ours: raw rows in, records or refusals out.
+"""Validates the source's rows: each raw row becomes a record or a rejected row with the reason.
 
-A record is a tuple in the order of its `Schema.columns`, made of what JSON can hold, and in the form in
-which the database is compared and written: ids are ints, durations are microseconds, times are UTC text
-(`2026-11-22 18:02:58.788203`, no zone, no fraction when it is zero), `items` and `audio_features` JSON text.
+A record is a tuple in the order of `ResourceSchema.columns`, in the form in which it is compared with the
+database and written to it: ids are ints, durations are microseconds, times are UTC text without zone
+(`2026-11-22 18:02:58.788203`, no fraction if it is zero), `items` and `audio_features` are JSON text.
 """
 
 import re
@@ -30,7 +30,7 @@ MICROSECONDS: Final = 1_000_000
 
 
 class Resource(StrEnum):
-    """What a source offers, by our names."""
+    """The lists that the source offers, named as in this product."""
 
     SONGS = "songs"
     USERS = "users"
@@ -38,7 +38,7 @@ class Resource(StrEnum):
 
 
 def _microseconds(value: object) -> int:
-    """The length of "MM:SS" or "H:MM:SS"; minutes may pass 59 where no hours are given."""
+    """Parse "MM:SS" or "H:MM:SS"; minutes may exceed 59."""
     match = re.fullmatch(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]\d)", value) if isinstance(value, str) else None
     if match is None:
         raise PydanticCustomError("duration", "should be a duration as MM:SS")
@@ -47,14 +47,14 @@ def _microseconds(value: object) -> int:
 
 
 def _instant(value: object) -> datetime:
-    """A time as ISO 8601; a bare number is refused, for its unit would be a guess."""
+    """Parse an ISO 8601 time; a bare number is rejected because its unit is unknown."""
     try:
         return datetime.fromisoformat(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise PydanticCustomError("instant", "should be a time as ISO 8601") from None
 
 
-# What both databases can store: PostgreSQL takes no NUL in a text, and ids are 64 bits.
+# What both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Id = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
 Microseconds = Annotated[int, BeforeValidator(_microseconds)]
@@ -107,7 +107,7 @@ class ListenerRow(SourceRow):
 
 class ListeningHistoryRow(SourceRow):
     user_id: Id
-    # The contract allows null: a session in which nothing was played.
+    # The source's API allows null: a session without songs.
     items: list[Id] | None
 
     def to_record(self, utc: Callable[[datetime], str]) -> Record:
@@ -115,18 +115,18 @@ class ListeningHistoryRow(SourceRow):
 
 
 def features_json(features: dict[str, float | None]) -> str:
-    """One text for one set of audio features, whose numbers are all floats."""
-    # 0.0 + x: PostgreSQL knows no negative zero, and the row would differ in every run.
+    """Canonical JSON of audio features, with all numbers as floats."""
+    # 0.0 + x turns -0.0 into 0.0: PostgreSQL stores no negative zero, so the row would differ in every run.
     return to_json({name: None if value is None else 0.0 + value for name, value in features.items()})
 
 
 def to_json(value: object) -> str:
-    """One text for one content: keys sorted, no spaces."""
+    """Canonical JSON: keys sorted, no spaces."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 class RejectedRow(NamedTuple):
-    """A row that can't be taken in, and why."""
+    """A row that cannot be imported, and why."""
 
     row: Any
     field: str
@@ -138,10 +138,13 @@ R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 @dataclass(frozen=True)
 class ResourceSchema(Generic[R]):
-    """How one resource is read.
+    """How one resource is read and stored.
 
-    `path` is its address at the source; `columns` the order of a record; `key` how many leading columns
-    name a row; `identity` the columns that say that an id still means the same thing.
+    Attributes:
+        path: at the source.
+        columns: in the order of a record.
+        key_length: how many leading columns form the key.
+        identity: indices of columns that tell whether an id still means the same song or listener.
     """
 
     resource: Resource
@@ -152,7 +155,7 @@ class ResourceSchema(Generic[R]):
     identity: tuple[int, ...]
 
     def row_key(self, row: Any) -> Hashable:
-        """What names a raw row at the source; any JSON value has one, also a broken row."""
+        """Identifies a raw row; works for any JSON value, also an invalid row."""
         if isinstance(row, dict):
             names = ("id",) if self.key_length == 1 else ("user_id", "created_at")
             values = tuple(row.get(name) for name in names)
@@ -190,56 +193,54 @@ class RowValidator:
     """Turns raw rows of one resource into records.
 
     Args:
-        schema: the resource.
-        zone: the zone of times that name none.
+        zone: time zone of source times that have none.
     """
 
     def __init__(self, schema: ResourceSchema[Any], zone: tzinfo = UTC) -> None:
         self._schema = schema
-        self._one: TypeAdapter[Any] = TypeAdapter(schema.model)
-        self._many: TypeAdapter[list[Any]] = TypeAdapter(list[schema.model])  # type: ignore[name-defined]
-        self._known = schema.model.model_fields.keys()
+        self._row_adapter: TypeAdapter[Any] = TypeAdapter(schema.model)
+        self._list_adapter: TypeAdapter[list[Any]] = TypeAdapter(list[schema.model])  # type: ignore[name-defined]
+        self._known_fields = schema.model.model_fields.keys()
         self._zone = zone
 
     def validate_rows(self, rows: Sequence[Any]) -> list[Record | RejectedRow]:
-        """One record or refusal for each row, in order."""
+        """One record or rejected row for each row, in order."""
         try:
-            return [valid.to_record(self._utc) for valid in self._many.validate_python(rows)]
+            return [valid.to_record(self._utc) for valid in self._list_adapter.validate_python(rows)]
         except (ValidationError, OverflowError, ValueError):
-            return [self._record(row) for row in rows]
+            return [self._validate_row(row) for row in rows]
 
     def unknown_fields(self, rows: Iterable[Any]) -> Counter[str]:
-        """How many rows carry each field that nobody told us of."""
+        """Fields that the schema does not have, with the number of rows that carry each."""
         unknown: Counter[str] = Counter()
         for row in rows:
-            if isinstance(row, dict) and not row.keys() <= self._known:
-                unknown.update(str(name) for name in row.keys() - self._known)
+            if isinstance(row, dict) and not row.keys() <= self._known_fields:
+                unknown.update(str(name) for name in row.keys() - self._known_fields)
         return unknown
 
     def read_key(self, row: Any) -> tuple[Any, ...] | None:
-        """The key that a refused row still tells, or None."""
-        values = (
-            (row.get("id"),) if isinstance(row, dict) and self._schema.key_length == 1 else self._pair(row)
-        )
+        """The key of a raw row, valid or not; None if it has no valid key."""
+        is_single = isinstance(row, dict) and self._schema.key_length == 1
+        values = (row.get("id"),) if is_single else self._session_key(row)
         is_id = values and type(values[0]) is int and -(2**63) <= values[0] < 2**63
         return values if is_id else None
 
-    def _pair(self, row: Any) -> tuple[Any, ...] | None:
+    def _session_key(self, row: Any) -> tuple[Any, ...] | None:
         try:
             return (row["user_id"], self._utc(datetime.fromisoformat(row["created_at"])))
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
-    def _record(self, row: Any) -> Record | RejectedRow:
+    def _validate_row(self, row: Any) -> Record | RejectedRow:
         try:
-            record: Record = self._one.validate_python(row).to_record(self._utc)
+            record: Record = self._row_adapter.validate_python(row).to_record(self._utc)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             return RejectedRow(
                 row, ".".join(map(str, first["loc"]))[:100], _reason(first["type"], first["msg"])
             )
         except (OverflowError, ValueError):
-            return RejectedRow(row, "created_at", "is a time that no calendar holds in UTC")
+            return RejectedRow(row, "created_at", "is a time outside the calendar in UTC")
         return record
 
     def _utc(self, moment: datetime) -> str:
@@ -250,7 +251,7 @@ class RowValidator:
 
 
 def _reason(kind: str, message: str) -> str:
-    """A short reason that quotes nothing of the row: it may be a person's data."""
+    """A short reason without the rejected value, which may be personal data."""
     if kind == "string_pattern_mismatch":
-        return "holds a NUL character"
+        return "contains a NUL character"
     return message.removeprefix("Input ").removeprefix("Value error, ")

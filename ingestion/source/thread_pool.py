@@ -1,4 +1,4 @@
-"""Threads that fetch pages for one reader, who is never left waiting in silence."""
+"""Threads that fetch pages, with a callback to the consumer while it waits for one."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from threading import Event
 from ingestion.source.connection import SourceConnection
 from ingestion.source.response import PageResponse
 
-# The reader's heartbeat is promised once a second; twice as often leaves room for a slow one.
+# `on_wait` is promised once a second; half of that leaves room for a slow call.
 TICK_SECONDS = 0.5
-# A thread may open a connection just after all were cut; so they are cut again until all are home.
+# A thread may open a socket just after all were aborted: `close` aborts again until every thread ended.
 ABORT_RETRY_SECONDS = 0.02
 
 
 class FetchPool:
-    """As many threads as lines; whoever submits decides how far they may run ahead."""
+    """One thread for each connection; the caller limits how many pages are in flight."""
 
     def __init__(
         self,
@@ -40,14 +40,13 @@ class FetchPool:
         self._pool = ThreadPoolExecutor(len(connections), thread_name_prefix="source")
 
     def submit(self, number: int) -> None:
-        """Have this page fetched."""
-        # In a copy of the reader's context, so that log lines name the reader's work.
+        # In a copy of the caller's context, so that the thread's log lines name the run.
         future = self._pool.submit(copy_context().run, self._fetch_on_free_connection, number)
         self._running.add(future)
         future.add_done_callback(self._done.put)
 
     def next_page(self) -> PageResponse:
-        """The next page to land; its error is raised here."""
+        """The next page to arrive; raises the error of its fetch, if any."""
         if self._clock() - self._last_tick >= TICK_SECONDS:
             self._tick()
         while True:
@@ -60,28 +59,28 @@ class FetchPool:
             return future.result()
 
     def close(self) -> None:
-        """End every wait, join every thread, close every socket. Twice does no harm."""
+        """End all waits, join all threads and close all sockets; may be called twice."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # Not done: those that run. `wait` alone would wait for ever for the cancelled ones.
-        while left := [future for future in self._running if not future.done()]:
-            for line in self._connections:
-                line.abort()
-            wait(left, timeout=ABORT_RETRY_SECONDS)
+        # Futures cancelled before they ran count as done; `wait` on them would never return.
+        while unfinished := [future for future in self._running if not future.done()]:
+            for connection in self._connections:
+                connection.abort()
+            wait(unfinished, timeout=ABORT_RETRY_SECONDS)
         self._pool.shutdown(wait=True)
-        for line in self._connections:
-            line.close()
+        for connection in self._connections:
+            connection.close()
 
     def _fetch_on_free_connection(self, number: int) -> PageResponse:
-        line = self._free.pop()
+        connection = self._free.pop()
         try:
-            return self._fetch(line, number)
+            return self._fetch(connection, number)
         finally:
-            self._free.append(line)
+            self._free.append(connection)
 
     def _tick(self) -> None:
         self._last_tick = self._clock()
-        for line in self._connections:
-            line.abort_if_overdue()
+        for connection in self._connections:
+            connection.abort_if_overdue()
         if self._on_wait is not None:
             self._on_wait()

@@ -1,4 +1,4 @@
-"""Query parameters: what is read, what is refused, and what the documentation says of both."""
+"""Query parameters: parsing, errors, and their OpenAPI documentation."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -58,7 +58,7 @@ KINDS = [
          UUID("0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11")),
     ],
 )  # fmt: skip
-def test_a_value_is_read_as_what_it_is(kind: ParameterType, raw: str, value: Any) -> None:
+def test_a_value_is_parsed_to_its_type(kind: ParameterType, raw: str, value: Any) -> None:
     assert kind.parse(raw) == value
 
 
@@ -85,14 +85,16 @@ def test_a_value_is_read_as_what_it_is(kind: ParameterType, raw: str, value: Any
         (uuid_type(), "12", "Expected a UUID."),
     ],
 )
-def test_what_cannot_be_read_is_told_what_was_expected(kind: ParameterType, raw: str, says: str) -> None:
+def test_an_invalid_value_is_answered_with_what_was_expected(
+    kind: ParameterType, raw: str, says: str
+) -> None:
     with pytest.raises(ValueError, match=r"^Expected") as caught:
         kind.parse(raw)
 
     assert str(caught.value) == says
 
 
-def test_every_mistake_is_named_at_once() -> None:
+def test_all_invalid_parameters_are_reported_at_once() -> None:
     parameters = [
         QueryParameter("n", integer_type(1, 9), "", 5),
         QueryParameter("on", boolean_type(), ""),
@@ -105,13 +107,13 @@ def test_every_mistake_is_named_at_once() -> None:
     assert sorted(caught.value.detail) == ["n", "on"]
 
 
-def test_what_was_not_sent_or_sent_empty_has_its_default() -> None:
+def test_a_missing_or_empty_parameter_has_its_default() -> None:
     parameters = [QueryParameter("n", integer_type(1, 9), "", 5), QueryParameter("on", boolean_type(), "")]
 
     assert parse_query({"n": ""}, parameters) == {"n": 5, "on": None}
 
 
-def test_the_documentation_names_ranges_and_defaults() -> None:
+def test_the_openapi_schema_has_ranges_and_defaults() -> None:
     [described] = openapi_parameters([QueryParameter("n", integer_type(1, 100), "How many songs.", 20)])
 
     assert described.type == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
@@ -119,7 +121,7 @@ def test_the_documentation_names_ranges_and_defaults() -> None:
 
 
 @given(raw=st.text(), kind=st.sampled_from(KINDS))
-def test_no_text_whatever_breaks_a_reader(raw: str, kind: ParameterType) -> None:
+def test_no_text_breaks_a_parser(raw: str, kind: ParameterType) -> None:
     said = ""
 
     try:

@@ -1,4 +1,4 @@
-"""The judge: what a run may be called, and whether it may touch the catalogue."""
+"""Quality gate: the status of a run, and whether it may write the catalogue."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ FINE = ResourceAssessment(
 )  # fmt: skip
 
 
-def test_a_whole_and_stable_reading_is_a_success() -> None:
+def test_a_complete_and_stable_reading_succeeds() -> None:
     assert check_quality([FINE, FINE], QualityLimits()).status == "succeeded"
 
 
-def test_the_first_reading_of_an_empty_catalogue_is_no_reset() -> None:
+def test_the_first_run_into_an_empty_catalogue_is_not_a_reset() -> None:
     assert check_quality([replace(FINE, available=0, seen_again=0)], QualityLimits()).status == "succeeded"
 
 
@@ -27,20 +27,20 @@ def test_rejections_up_to_the_limit_leave_a_success_and_above_it_are_partial() -
     assert above.reason == "6 of 100 rows of songs were refused (6.0%, limit 5%)."
 
 
-def test_a_total_that_lies_is_partial() -> None:
+def test_a_wrong_total_makes_the_run_partial() -> None:
     verdict = check_quality([replace(FINE, total=101)], QualityLimits())
 
     assert (verdict.status, verdict.kind) == ("partial", "lying_total")
     assert verdict.reason == "The source claims 101 songs and sent 100."
 
 
-def test_rows_that_kept_moving_are_partial() -> None:
+def test_rows_that_kept_moving_make_the_run_partial() -> None:
     verdict = check_quality([replace(FINE, stable=False, shifts=4)], QualityLimits())
 
     assert (verdict.status, verdict.kind) == ("partial", "unstable_pages")
 
 
-def test_more_than_half_of_the_known_ids_gone_is_a_reset() -> None:
+def test_more_than_half_of_the_catalogue_missing_is_a_reset() -> None:
     half = check_quality([replace(FINE, seen_again=50)], QualityLimits())
     more = check_quality([replace(FINE, seen_again=49)], QualityLimits())
 
@@ -50,7 +50,7 @@ def test_more_than_half_of_the_known_ids_gone_is_a_reset() -> None:
     assert "--accept-reset" in more.reason
 
 
-def test_more_than_a_fifth_of_the_known_ids_meaning_something_else_is_a_reset() -> None:
+def test_more_than_a_fifth_of_the_ids_reused_is_a_reset() -> None:
     a_fifth = check_quality([replace(FINE, reidentified=20)], QualityLimits())
     more = check_quality([replace(FINE, reidentified=21)], QualityLimits())
 
@@ -59,13 +59,13 @@ def test_more_than_a_fifth_of_the_known_ids_meaning_something_else_is_a_reset() 
     assert more.reason.startswith("21 of 100 known ids of songs now mean something else")
 
 
-def test_a_reset_that_a_person_accepted_goes_on() -> None:
+def test_an_accepted_reset_is_applied() -> None:
     assert (
         check_quality([replace(FINE, seen_again=0)], QualityLimits(), accept_reset=True).status == "succeeded"
     )
 
 
-def test_a_refusal_outweighs_every_doubt() -> None:
+def test_a_refusal_outweighs_every_reason_for_partial() -> None:
     assert (
         check_quality([replace(FINE, seen_again=0, stable=False, total=7)], QualityLimits()).status
         == "refused"
@@ -79,7 +79,7 @@ def test_histories_have_no_ids_that_a_reset_could_reuse() -> None:
     )
 
 
-def test_every_doubt_is_told() -> None:
+def test_every_reason_for_partial_is_reported() -> None:
     verdict = check_quality(
         [replace(FINE, total=101), replace(FINE, resource="users", rejected=50)], QualityLimits()
     )
@@ -89,7 +89,7 @@ def test_every_doubt_is_told() -> None:
     assert "rows of users were refused" in verdict.reason
 
 
-def test_doubled_rows_on_different_pages_are_doubtful_only_while_known_rows_did_not_come() -> None:
+def test_doubled_rows_on_different_pages_matter_only_if_catalogue_rows_are_missing() -> None:
     harmless = check_quality([replace(FINE, cross_page_duplicates=3)], QualityLimits())
     doubtful = check_quality([replace(FINE, cross_page_duplicates=3, seen_again=98)], QualityLimits())
 
@@ -101,7 +101,7 @@ def test_doubled_rows_on_different_pages_are_doubtful_only_while_known_rows_did_
     )
 
 
-def test_doubled_rows_that_the_source_sends_every_day_are_no_doubt() -> None:
+def test_doubled_rows_that_the_source_sends_every_day_are_accepted() -> None:
     usual = check_quality(
         [replace(FINE, cross_page_duplicates=3, seen_again=98, expects_duplicates=True)], QualityLimits()
     )

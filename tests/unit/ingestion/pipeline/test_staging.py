@@ -1,4 +1,4 @@
-"""Pages on disk: whole after a crash, or cut off where they broke."""
+"""Staging: pages on disk are readable after a crash, up to the first damaged one."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def opened(path: Path) -> Spool:
     return spool
 
 
-def test_what_was_appended_is_read_after_a_restart(tmp_path: Path) -> None:
+def test_appended_pages_are_read_after_a_restart(tmp_path: Path) -> None:
     spool = opened(tmp_path / "songs.pages")
     spool.append_frame(FrameKind.PAGE, 2, b"two")
     spool.append_frame(FrameKind.PAGE, 1, b"one")
@@ -38,7 +38,7 @@ def test_a_page_read_again_replaces_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_file_cut_off_anywhere_keeps_the_whole_frames_before_the_cut(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_file_keeps_the_complete_frames(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "songs.pages"
     spool = opened(path)
     spool.append_frame(FrameKind.PAGE, 1, b"one" * 5)
@@ -73,7 +73,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     again.close()
 
 
-def test_pages_past_the_new_end_are_forgotten(tmp_path: Path) -> None:
+def test_pages_beyond_the_new_end_are_dropped(tmp_path: Path) -> None:
     spool = opened(tmp_path / "songs.pages")
     for number in (1, 2, 3):
         spool.append_frame(FrameKind.PAGE, number, b"x")
@@ -84,7 +84,7 @@ def test_pages_past_the_new_end_are_forgotten(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_a_settled_run_leaves_no_folder(tmp_path: Path) -> None:
+def test_discarding_removes_the_folder(tmp_path: Path) -> None:
     staging = Staging(tmp_path / "run-1")
     staging.spool("songs").append_frame(FrameKind.PAGE, 1, b"x")
 

@@ -1,4 +1,4 @@
-"""The client over real HTTP: what it retries, what it refuses, and what it keeps to itself."""
+"""The source client over real HTTP: retries, limits, redirects, and no secret in any message."""
 
 import gzip
 import json
@@ -59,7 +59,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_answer_is_asked_for_again(kind: str) -> None:
+def test_a_broken_answer_is_retried(kind: str) -> None:
     with ScriptedServer([BROKEN[kind], GOOD]) as server:
         rows, reading = read(make_client(server.url))
 
@@ -74,7 +74,7 @@ def test_a_broken_answer_is_asked_for_again(kind: str) -> None:
         ("http_429", "answered 429 Too Many Requests"),
         ("http_500", "answered 500 Internal Server Error"),
         ("http_599", "answered 599"),
-        ("bad_json", "answered 11 bytes that are no JSON"),
+        ("bad_json", "answered 11 bytes that are not JSON"),
         ("not_json", "answered a web page instead of JSON"),
         ("connection", "no connection, or it was lost (RemoteDisconnected)"),
         ("truncated", "the connection ended in the middle of the body (IncompleteRead)"),
@@ -92,7 +92,7 @@ def test_after_the_last_attempt_the_source_is_unavailable_and_the_error_says_why
     assert len(server.requests) == 3
 
 
-def test_a_source_that_is_not_there_is_unavailable() -> None:
+def test_a_source_that_refuses_connections_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -102,15 +102,15 @@ def test_a_source_that_is_not_there_is_unavailable() -> None:
     assert caught.value.kind == "connection"
 
 
-def test_a_source_that_speaks_no_tls_is_unavailable() -> None:
+def test_a_source_without_tls_behind_https_is_unavailable() -> None:
     with ScriptedServer([GOOD]) as server, pytest.raises(SourceUnavailable) as caught:
-        # The handshake is no request to the scripted server, which waits for more of it.
+        # The scripted server takes the handshake for an incomplete request and waits for the rest.
         read(make_client(server.url.replace("http:", "https:"), attempts=1, connect_timeout=0.2))
 
     assert caught.value.kind in {"tls", "timeout"}
 
 
-def test_a_source_whose_certificate_nobody_vouches_for_is_unavailable() -> None:
+def test_a_source_with_an_untrusted_certificate_is_unavailable() -> None:
     with ScriptedServer([GOOD], tls=True) as server, pytest.raises(SourceUnavailable) as caught:
         read(make_client(server.url, attempts=1))
 
@@ -118,7 +118,7 @@ def test_a_source_whose_certificate_nobody_vouches_for_is_unavailable() -> None:
     assert server.requests == []
 
 
-def test_a_source_is_trusted_by_the_certificates_that_are_named() -> None:
+def test_a_source_is_trusted_by_the_configured_certificates() -> None:
     with ScriptedServer([GOOD], tls=True) as server:
         rows, _ = read(make_client(server.url, ca_file=str(CERTIFICATE)))
 
@@ -128,29 +128,29 @@ def test_a_source_is_trusted_by_the_certificates_that_are_named() -> None:
 @pytest.mark.parametrize(
     ("fields", "wrong"),
     [
-        ({"items": None}, "items is missing or no list"),
-        ({"total": "2"}, "total is missing or no whole number from 0"),
-        ({"total": True}, "total is missing or no whole number from 0"),
-        ({"size": 0}, "size is missing or no whole number from 1"),
-        ({"pages": -1}, "pages is missing or no whole number from 0"),
+        ({"items": None}, "items is missing or not a list"),
+        ({"total": "2"}, "total is missing or not a whole number of at least 0"),
+        ({"total": True}, "total is missing or not a whole number of at least 0"),
+        ({"size": 0}, "size is missing or not a whole number of at least 1"),
+        ({"pages": -1}, "pages is missing or not a whole number of at least 0"),
         ({"page": 2}, "page 2 came for page 1"),
         ({"pages": 3}, "3 pages for 2 rows"),
     ],
 )
-def test_an_envelope_that_stays_broken_needs_a_person(fields: dict[str, Any], wrong: str) -> None:
+def test_an_envelope_that_stays_broken_breaks_the_contract(fields: dict[str, Any], wrong: str) -> None:
     with ScriptedServer([broken_envelope(fields)]) as server, pytest.raises(SourceContractBroken) as caught:
         read(make_client(server.url, attempts=2))
 
     url = f"{server.url}/tracks?page=1&size=100"
-    assert str(caught.value) == f"{url}: the envelope is broken: {wrong}"
+    assert str(caught.value) == f"{url}: the envelope is not valid: {wrong}"
     assert len(server.requests) == 2
 
 
-def test_a_bare_list_is_no_envelope() -> None:
+def test_a_list_without_an_envelope_breaks_the_contract() -> None:
     with ScriptedServer([Reply(body=b"[]")]) as server, pytest.raises(SourceContractBroken) as caught:
         read(make_client(server.url, attempts=1))
 
-    assert caught.value.reason == "the envelope is broken: it is a list, not an object"
+    assert caught.value.reason == "the envelope is not valid: it is a list, not an object"
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_a_bare_list_is_no_envelope() -> None:
         (400, "answered 400 Bad Request"),
         (401, "answered 401 Unauthorized; set SOURCE_TOKEN to a token that it accepts"),
         (403, "answered 403 Forbidden; set SOURCE_TOKEN to a token that it accepts"),
-        (404, "answered 404 Not Found; does BASE_URL lead to the source?"),
+        (404, "answered 404 Not Found; check that BASE_URL is the address of the source"),
         (304, "answered 304 Not Modified"),
     ],
 )
-def test_a_refusal_is_not_asked_for_again_and_says_what_to_do(status: int, reason: str) -> None:
+def test_a_client_error_is_not_retried_and_says_what_to_do(status: int, reason: str) -> None:
     with ScriptedServer([Reply(status)]) as server, pytest.raises(SourceContractBroken) as caught:
         read(make_client(server.url))
 
@@ -172,13 +172,13 @@ def test_a_refusal_is_not_asked_for_again_and_says_what_to_do(status: int, reaso
     assert len(server.requests) == 1
 
 
-def test_a_422_says_that_page_or_size_were_refused() -> None:
+def test_a_422_says_that_page_or_size_were_rejected() -> None:
     with ScriptedServer([Reply(422)]) as server, pytest.raises(SourceContractBroken) as caught:
         read(make_client(server.url))
 
-    # Python 3.13 has another word for the second one.
+    # Python 3.13 changed the phrase of status 422.
     assert caught.value.reason.startswith("answered 422 Unprocessable ")
-    assert caught.value.reason.endswith("; it refuses the page or the size asked for")
+    assert caught.value.reason.endswith("; it rejects the page number or the page size")
 
 
 def test_attempts_wait_longer_each_time() -> None:
@@ -190,7 +190,7 @@ def test_attempts_wait_longer_each_time() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_that_the_source_asks_for_is_kept(status: int) -> None:
+def test_retry_after_is_respected(status: int) -> None:
     slept: list[float] = []
     with ScriptedServer([Reply(status, headers={"Retry-After": "7"}), GOOD]) as server:
         read(make_client(server.url, sleep=slept.append))
@@ -198,7 +198,7 @@ def test_a_wait_that_the_source_asks_for_is_kept(status: int) -> None:
     assert slept[0] == 7.5
 
 
-def test_a_wait_may_be_asked_for_as_a_date_and_is_never_longer_than_two_minutes() -> None:
+def test_retry_after_may_be_a_date_and_is_at_most_two_minutes() -> None:
     slept: list[float] = []
     reply = Reply(429, headers={"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})
     with ScriptedServer([reply, GOOD]) as server:
@@ -207,7 +207,7 @@ def test_a_wait_may_be_asked_for_as_a_date_and_is_never_longer_than_two_minutes(
     assert slept[0] == 120.5
 
 
-def test_a_wait_that_one_connection_is_asked_for_holds_back_the_others() -> None:
+def test_retry_after_on_one_connection_pauses_all_of_them() -> None:
     clock = Ticks()
     seen: list[float] = []
 
@@ -239,7 +239,7 @@ class Ticks:
         self.now += seconds
 
 
-def test_a_source_that_stays_silent_is_given_up() -> None:
+def test_a_source_that_never_answers_times_out() -> None:
     with ScriptedServer([Reply(raw=[], hang=True)]) as server, pytest.raises(SourceUnavailable) as caught:
         read(make_client(server.url, attempts=2, read_timeout=0.05))
 
@@ -247,7 +247,7 @@ def test_a_source_that_stays_silent_is_given_up() -> None:
     assert caught.value.attempts == 2
 
 
-def test_a_body_that_stops_coming_is_given_up() -> None:
+def test_a_body_that_stops_arriving_times_out() -> None:
     half = Reply(raw=[b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"], hang=True)
     with ScriptedServer([half]) as server, pytest.raises(SourceUnavailable) as caught:
         read(make_client(server.url, attempts=2, read_timeout=0.05))
@@ -258,22 +258,22 @@ def test_a_body_that_stops_coming_is_given_up() -> None:
 @pytest.mark.parametrize(
     "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
 )
-def test_a_source_that_drips_byte_after_byte_is_given_up(head: bytes) -> None:
+def test_an_answer_that_arrives_byte_by_byte_meets_its_deadline(head: bytes) -> None:
     def drip() -> Iterator[bytes]:
         yield head
         while not server.closing.wait(0.02):
             yield b"x"
 
     with ScriptedServer(lambda _: Reply(raw=drip(), close=True)) as server:
-        # Between two bytes a busy machine may let half a second pass, which is another fault than this one.
+        # Below a second, a busy machine could meet the read timeout first, which is another fault.
         client = make_client(server.url, attempts=1, connect_timeout=0.1, read_timeout=0.6)
-        with pytest.raises(SourceUnavailable, match=r"no whole answer within 2\.5 s") as caught:
+        with pytest.raises(SourceUnavailable, match=r"no complete answer within 2\.5 s") as caught:
             read(client)
 
     assert caught.value.kind == "timeout"
 
 
-def test_a_body_that_is_too_large_is_refused() -> None:
+def test_a_body_that_is_too_large_is_rejected() -> None:
     with (
         ScriptedServer([Reply(body=b"[" + b" " * 5000)]) as server,
         pytest.raises(SourceContractBroken) as caught,
@@ -284,7 +284,7 @@ def test_a_body_that_is_too_large_is_refused() -> None:
     assert len(server.requests) == 1
 
 
-def test_the_size_counts_after_unpacking() -> None:
+def test_the_size_limit_counts_decompressed_bytes() -> None:
     packed = gzip.compress(b"[" + b" " * 5_000_000)
     reply = Reply(body=packed, headers={"Content-Encoding": "gzip"})
     with ScriptedServer([reply]) as server, pytest.raises(SourceContractBroken) as caught:
@@ -293,7 +293,7 @@ def test_the_size_counts_after_unpacking() -> None:
     assert caught.value.kind == "too_large"
 
 
-def test_a_packed_answer_is_unpacked() -> None:
+def test_a_compressed_answer_is_decompressed() -> None:
     reply = Reply(body=gzip.compress(GOOD.body), headers={"Content-Encoding": "gzip"})
     with ScriptedServer([reply]) as server:
         rows, reading = read(make_client(server.url))
@@ -302,7 +302,7 @@ def test_a_packed_answer_is_unpacked() -> None:
     assert reading.bytes == len(GOOD.body)
 
 
-def test_a_packed_answer_that_cannot_be_unpacked_is_asked_for_again() -> None:
+def test_a_compressed_answer_that_cannot_be_decompressed_is_retried() -> None:
     reply = Reply(body=b"no gzip", headers={"Content-Encoding": "gzip"})
     with ScriptedServer([reply, GOOD]) as server:
         rows, reading = read(make_client(server.url))
@@ -312,7 +312,7 @@ def test_a_packed_answer_that_cannot_be_unpacked_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("odd", [b'"\\ud800"', b"NaN", b'"\xff"', b"123456789012345678901234567890"])
-def test_a_row_that_is_hardly_json_does_not_spoil_its_page(odd: bytes) -> None:
+def test_a_row_that_is_not_strict_json_does_not_spoil_its_page(odd: bytes) -> None:
     body = b'{"items":[{"id":1,"name":%s},{"id":2}],"total":2,"page":1,"size":100,"pages":1}' % odd
     with ScriptedServer([Reply(body=body)]) as server:
         rows, reading = read(make_client(server.url))
@@ -321,7 +321,7 @@ def test_a_row_that_is_hardly_json_does_not_spoil_its_page(odd: bytes) -> None:
     assert reading.retries == 0
 
 
-def test_the_token_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with ScriptedServer([Reply(500), Reply(401)]) as server:
         client = make_client(f"{server.url}?key=hidden", token=f" {TOKEN}\n")
@@ -334,7 +334,7 @@ def test_the_token_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture) -
     assert caught.value.__cause__ is None
 
 
-def test_a_user_and_password_in_the_address_are_sent_and_shown_nowhere() -> None:
+def test_a_user_and_password_in_the_address_are_sent_and_never_shown() -> None:
     with ScriptedServer([Reply(401)]) as server:
         client = make_client(server.url.replace("//", "//ann:p%40ss@"))
         with pytest.raises(SourceContractBroken) as caught:
@@ -344,7 +344,7 @@ def test_a_user_and_password_in_the_address_are_sent_and_shown_nowhere() -> None
     assert "p%40ss" not in f"{client!r} {caught.value!r} {caught.value}"
 
 
-def test_without_a_token_nothing_is_sent() -> None:
+def test_without_a_token_no_credentials_are_sent() -> None:
     with ScriptedServer([GOOD]) as server:
         read(make_client(server.url))
 
@@ -360,7 +360,7 @@ def test_without_a_token_nothing_is_sent() -> None:
         lambda other: other.url.replace("http:", "https:"),
     ],
 )
-def test_a_redirect_to_another_host_is_refused_and_the_token_stays_here(
+def test_a_redirect_to_another_host_is_not_followed_with_the_token(
     make_target: Callable[[ScriptedServer], str],
 ) -> None:
     with ScriptedServer([GOOD]) as other, ScriptedServer([]) as server:
@@ -388,7 +388,7 @@ def test_a_redirect_on_the_same_host_is_followed_with_the_token() -> None:
     assert (reading.requests, reading.retries) == (2, 0)
 
 
-def test_redirects_without_an_end_are_refused() -> None:
+def test_endless_redirects_are_rejected() -> None:
     endless = Reply(302, headers={"Location": "/tracks"})
     with (
         ScriptedServer([endless]) as server,
@@ -419,12 +419,12 @@ def test_the_address_keeps_its_path_and_query_and_the_size_is_always_a_hundred()
 @pytest.mark.parametrize(
     "url", ["", "source:8001", "ftp://source", "http://", "http://source:port", "http://[x"]
 )
-def test_an_address_that_leads_nowhere_is_refused_at_once(url: str) -> None:
+def test_an_address_without_http_scheme_or_host_is_rejected_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="address must be http"):
         SourceClient(url)
 
 
-def test_an_unusable_address_is_refused_without_showing_its_password() -> None:
+def test_an_invalid_address_is_rejected_without_showing_its_password() -> None:
     with pytest.raises(ValueError, match="not source") as caught:
         SourceClient("ann:secret@source")
 
@@ -434,6 +434,6 @@ def test_an_unusable_address_is_refused_without_showing_its_password() -> None:
 @pytest.mark.parametrize(
     "options", [{"connections": 0}, {"attempts": 0}, {"token": "a\nb"}, {"token": "clé"}]
 )
-def test_options_that_cannot_work_are_refused_at_once(options: dict[str, Any]) -> None:
+def test_invalid_options_are_rejected_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|no HTTP header"):
         SourceClient("http://source", **options)

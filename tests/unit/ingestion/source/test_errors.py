@@ -1,4 +1,4 @@
-"""Errors say what to do and show no secret."""
+"""Errors of the source client say what to do and show no secret."""
 
 import copy
 
@@ -41,7 +41,7 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
         SourceContractBroken("http://ann:secret@source/?key=secret", "answered 404 Not Found", "http_404"),
     ],
 )
-def test_a_copied_error_tells_the_same_and_no_secret(error: SourceError) -> None:
+def test_a_pickled_error_has_the_same_text_and_no_secret(error: SourceError) -> None:
     copied = copy.copy(error)
 
     assert str(copied) == str(error)

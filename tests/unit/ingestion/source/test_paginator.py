@@ -1,4 +1,4 @@
-"""A list that changes while it is read, over real HTTP: no surviving row is missed."""
+"""The paginator over real HTTP: no row that stays in a changing list is missed."""
 
 import gc
 import random
@@ -73,7 +73,7 @@ def source_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("source")]
 
 
-def test_a_quiet_list_is_read_whole_with_its_anchors_twice() -> None:
+def test_an_unchanged_list_is_read_once_and_its_anchors_twice() -> None:
     catalogue = Catalogue(range(60))
 
     ids, reading = read_catalogue(catalogue, connections=1)
@@ -86,7 +86,7 @@ def test_a_quiet_list_is_read_whole_with_its_anchors_twice() -> None:
     assert catalogue.pages[8:30] == [page for page in range(1, 31) if page not in anchors]
 
 
-def test_an_empty_list_is_a_whole_reading() -> None:
+def test_an_empty_list_is_read_completely() -> None:
     ids, reading = read_catalogue(Catalogue(range(0)))
 
     assert ids == []
@@ -101,7 +101,7 @@ def test_a_list_of_one_page_takes_one_request() -> None:
 
 
 @pytest.mark.parametrize("length", [3, 4, 15, 16, 17, 19])
-def test_lists_of_every_length_are_read_whole(length: int) -> None:
+def test_lists_of_every_length_are_read_completely(length: int) -> None:
     ids, reading = read_catalogue(Catalogue(range(length)))
 
     assert ids == list(range(length))
@@ -116,7 +116,7 @@ def test_a_page_carries_its_body_as_it_was_sent() -> None:
     assert pages[0].body == page_reply([{"id": 7}]).body
 
 
-def test_no_row_is_missed_wherever_and_whenever_one_goes_and_another_comes() -> None:
+def test_no_row_is_missed_wherever_and_whenever_rows_are_deleted_and_inserted() -> None:
     missed = []
     with ScriptedServer([]) as server:
         for position in range(0, 24, 2):
@@ -154,7 +154,7 @@ def test_rows_that_survive_all_deletions_are_received(
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(length=st.integers(10, 60), moments=st.lists(st.integers(1, 80), max_size=3))
-def test_rows_pushed_back_by_others_in_front_are_received(length: int, moments: list[int]) -> None:
+def test_rows_shifted_by_inserts_in_front_are_received(length: int, moments: list[int]) -> None:
     changes: dict[int, list[Change]] = {
         moment: [insert_first(1000 + index)] for index, moment in enumerate(moments)
     }
@@ -165,7 +165,7 @@ def test_rows_pushed_back_by_others_in_front_are_received(length: int, moments: 
     assert set(range(length)) <= set(ids)
 
 
-def test_an_insert_in_front_is_noticed_and_taken_in() -> None:
+def test_an_insert_in_front_is_noticed_and_read() -> None:
     catalogue = Catalogue(range(40), changes={15: [insert_first(99)]})
 
     ids, reading = read_catalogue(catalogue)
@@ -174,7 +174,7 @@ def test_an_insert_in_front_is_noticed_and_taken_in() -> None:
     assert (reading.total, reading.received, reading.shifts, reading.stable) == (41, 41, 1, True)
 
 
-def test_after_a_shift_only_what_lies_behind_the_last_unmoved_anchor_is_read_again() -> None:
+def test_after_a_shift_only_pages_behind_the_last_unmoved_anchor_are_read_again() -> None:
     catalogue = Catalogue(range(120), changes={50: [delete(110), append(99)]})
 
     ids, reading = read_catalogue(catalogue, connections=1)
@@ -185,7 +185,7 @@ def test_after_a_shift_only_what_lies_behind_the_last_unmoved_anchor_is_read_aga
     assert catalogue.pages[68:] == [*range(52, 60), 1, 9, 17, 26, 34, 43, 51, 60]
 
 
-def test_a_list_that_shrinks_takes_back_the_pages_that_are_no_more() -> None:
+def test_a_list_that_shrinks_empties_the_pages_that_no_longer_exist() -> None:
     def halve(ids: list[int]) -> None:
         del ids[10:]
 
@@ -195,7 +195,7 @@ def test_a_list_that_shrinks_takes_back_the_pages_that_are_no_more() -> None:
     assert (reading.total, reading.received, reading.pages, reading.stable) == (10, 10, 5, True)
 
 
-def test_a_page_that_is_no_more_has_a_body_without_rows() -> None:
+def test_a_page_that_no_longer_exists_has_a_body_without_rows() -> None:
     def halve(ids: list[int]) -> None:
         del ids[10:]
 
@@ -206,21 +206,21 @@ def test_a_page_that_is_no_more_has_a_body_without_rows() -> None:
     assert last[20] == b'{"items":[]}'
 
 
-def test_a_list_that_is_emptied_meanwhile_leaves_nothing() -> None:
+def test_a_list_that_is_emptied_meanwhile_leaves_no_rows() -> None:
     ids, reading = read_catalogue(Catalogue(range(40), changes={20: [list.clear]}))
 
     assert ids == []
     assert (reading.total, reading.received, reading.stable) == (0, 0, True)
 
 
-def test_a_row_behind_the_last_one_is_no_shift() -> None:
+def test_a_row_appended_to_the_list_is_not_a_shift() -> None:
     ids, reading = read_catalogue(Catalogue(range(39), changes={20: [append(99)]}))
 
     assert ids == [*range(39), 99]
     assert (reading.total, reading.received, reading.shifts) == (40, 40, 0)
 
 
-def test_pages_that_come_behind_the_last_one_are_read_too() -> None:
+def test_pages_appended_to_the_list_are_read_too() -> None:
     grow: Change = lambda ids: ids.extend(range(100, 110))  # noqa: E731
 
     ids, reading = read_catalogue(Catalogue(range(39), changes={20: [grow]}))
@@ -229,7 +229,7 @@ def test_pages_that_come_behind_the_last_one_are_read_too() -> None:
     assert (reading.total, reading.received, reading.pages, reading.shifts) == (49, 49, 25, 0)
 
 
-def test_a_list_that_never_stops_growing_ends_and_owns_up_to_the_rest() -> None:
+def test_reading_an_ever_growing_list_ends_and_the_total_shows_the_rest() -> None:
     changes: dict[int, list[Change]] = {moment: [append(1000 + moment)] for moment in range(1, 500)}
 
     ids, reading = read_catalogue(Catalogue(range(40), changes=changes))
@@ -240,7 +240,7 @@ def test_a_list_that_never_stops_growing_ends_and_owns_up_to_the_rest() -> None:
     assert reading.total > reading.received
 
 
-def test_a_list_that_never_stops_shifting_ends_as_unstable() -> None:
+def test_reading_an_ever_shifting_list_ends_as_unstable() -> None:
     changes: dict[int, list[Change]] = {moment: [insert_first(1000 + moment)] for moment in range(1, 2000)}
 
     _, reading = read_catalogue(Catalogue(range(40), changes=changes))
@@ -249,7 +249,7 @@ def test_a_list_that_never_stops_shifting_ends_as_unstable() -> None:
     assert reading.requests < 1000
 
 
-def test_a_total_that_lies_is_asked_for_once_more_and_reported() -> None:
+def test_a_wrong_total_is_read_once_more_and_reported() -> None:
     rows = [{"id": number} for number in range(10)]
     with ScriptedServer(lambda request: page_reply(rows, request.page, size=5, total=11)) as server:
         ids, reading = read(server.url)
@@ -259,7 +259,7 @@ def test_a_total_that_lies_is_asked_for_once_more_and_reported() -> None:
     assert reading.requests == 6
 
 
-def test_a_total_that_was_only_late_is_put_right() -> None:
+def test_a_total_that_was_only_late_is_corrected() -> None:
     rows = [{"id": number} for number in range(10)]
 
     def answer(request: Request) -> Reply:
@@ -273,7 +273,7 @@ def test_a_total_that_was_only_late_is_put_right() -> None:
 
 
 @pytest.mark.parametrize("short", [0, 1])
-def test_a_short_page_in_the_middle_is_asked_for_again(short: int) -> None:
+def test_a_short_page_in_the_middle_is_retried(short: int) -> None:
     rows = [{"id": number} for number in range(20)]
     asked: list[int] = []
 
@@ -292,7 +292,7 @@ def test_a_short_page_in_the_middle_is_asked_for_again(short: int) -> None:
 
 
 @pytest.mark.parametrize(("attempts", "tries"), [(5, 3), (2, 2), (1, 1)])
-def test_a_page_that_stays_short_stands_and_the_totals_show_it(attempts: int, tries: int) -> None:
+def test_a_page_that_stays_short_is_accepted_and_the_totals_show_it(attempts: int, tries: int) -> None:
     rows = [{"id": number} for number in range(40)]
 
     def answer(request: Request) -> Reply:
@@ -305,7 +305,7 @@ def test_a_page_that_stays_short_stands_and_the_totals_show_it(attempts: int, tr
     assert [request.page for request in server.requests].count(5) == tries
 
 
-def test_a_source_that_gives_fifty_rows_a_page_is_read_whole() -> None:
+def test_a_source_with_fifty_rows_a_page_is_read_completely() -> None:
     rows = [{"id": number} for number in range(230)]
     with ScriptedServer(lambda request: page_reply(rows, request.page, size=50)) as server:
         ids, reading = read(server.url)
@@ -315,7 +315,7 @@ def test_a_source_that_gives_fifty_rows_a_page_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize("row", [None, "text", {}, {"id": [1]}, {"id": float("nan")}])
-def test_a_row_without_its_key_disturbs_nobody(row: Any) -> None:
+def test_a_row_without_a_key_does_not_disturb_the_reading(row: Any) -> None:
     rows = [row, *({"id": number} for number in range(9))]
     with ScriptedServer(lambda request: page_reply(rows, request.page, size=2)) as server:
         reading = make_client(server.url).read_pages("/tracks", key=lambda entry: entry["id"])
@@ -325,7 +325,7 @@ def test_a_row_without_its_key_disturbs_nobody(row: Any) -> None:
     assert (reading.stable, reading.shifts) == (True, 0)
 
 
-def test_a_page_that_fails_for_good_ends_the_reading_and_its_threads() -> None:
+def test_a_page_that_fails_at_every_attempt_ends_the_reading_and_its_threads() -> None:
     rows = [{"id": number} for number in range(60)]
 
     def answer(request: Request) -> Reply:
@@ -339,7 +339,7 @@ def test_a_page_that_fails_for_good_ends_the_reading_and_its_threads() -> None:
     assert threads == []
 
 
-def test_a_loop_that_is_left_early_leaves_no_thread_behind() -> None:
+def test_leaving_the_loop_early_ends_all_threads() -> None:
     with ScriptedServer(Catalogue(range(60))) as server:
         reading = make_client(server.url).read_pages("/tracks", key=lambda row: row["id"])
         for _ in reading:
@@ -350,7 +350,7 @@ def test_a_loop_that_is_left_early_leaves_no_thread_behind() -> None:
     assert threads == []
 
 
-def test_a_reading_can_be_iterated_only_once() -> None:
+def test_a_paginator_can_be_iterated_only_once() -> None:
     with ScriptedServer(Catalogue(range(6))) as server:
         reading = make_client(server.url).read_pages("/tracks", key=lambda row: row["id"])
         list(reading)
@@ -359,7 +359,7 @@ def test_a_reading_can_be_iterated_only_once() -> None:
             list(reading)
 
 
-def test_the_heartbeat_goes_on_while_the_source_is_silent() -> None:
+def test_on_wait_is_called_while_the_source_is_silent() -> None:
     beats: list[str] = []
     beaten = threading.Event()
 
@@ -395,7 +395,7 @@ def interrupt() -> None:
     ],
     ids=["silent", "half a body", "asks to wait"],
 )
-def test_an_interrupted_heartbeat_ends_all_waits_at_once(reply: Reply) -> None:
+def test_an_interrupt_in_on_wait_ends_all_waits_at_once(reply: Reply) -> None:
     started = time.monotonic()
     with ScriptedServer([reply]) as server:
         client = SourceClient(server.url, rng=random.Random(1))
@@ -422,7 +422,7 @@ def test_fetching_runs_ahead_of_the_consumer_by_a_bounded_number_of_pages() -> N
             next(pages)
 
         ran_away = too_far.wait(0.3)
-        del pages  # which closes the reading
+        del pages  # closes the paginator
 
     assert not ran_away
 
@@ -437,11 +437,11 @@ def test_a_long_list_is_never_held_in_memory() -> None:
         tracemalloc.stop()
 
     assert received == 800
-    # 16 MB came; at most six pages of 80 KB are on their way, as text and as rows, at both ends.
+    # 16 MB were sent; at most six pages of 80 KB are in flight, as text and as rows, on both sides.
     assert peak < 5_000_000
 
 
-def test_a_refusal_in_the_middle_ends_the_reading() -> None:
+def test_a_client_error_in_the_middle_ends_the_reading() -> None:
     rows = [{"id": number} for number in range(40)]
 
     def answer(request: Request) -> Reply:

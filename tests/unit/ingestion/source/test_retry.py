@@ -1,4 +1,4 @@
-"""Waits: between attempts, between requests, and as the source asks."""
+"""Waiting times: backoff, Retry-After and the rate limit."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
 
 class FakeTime:
-    """A clock that only sleeping moves."""
+    """A clock that moves only when the test sleeps."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -41,7 +41,7 @@ def test_backoff_doubles_from_half_a_second_up_to_its_cap() -> None:
     assert delays == [0.5, 1.0, 2.0, 30.0, 30.0, 30.0]
 
 
-def test_backoff_is_drawn_from_nothing_up_to_the_full_delay() -> None:
+def test_backoff_is_drawn_between_zero_and_the_full_delay() -> None:
     policy = RetryPolicy(rng=random.Random(7))
 
     delays = [policy.delay(3) for _ in range(400)]
@@ -69,7 +69,7 @@ def test_backoff_is_drawn_from_nothing_up_to_the_full_delay() -> None:
         (None, None),
     ],
 )
-def test_retry_after_is_read_in_both_forms_and_nonsense_counts_as_not_sent(
+def test_retry_after_is_read_in_both_forms_and_invalid_values_are_ignored(
     header: str | None, seconds: float | None
 ) -> None:
     wait = parse_retry_after(header, NOON)
@@ -89,7 +89,7 @@ def test_turns_are_evenly_spaced() -> None:
     assert turns == [100.0, 100.25, 100.5, 100.75, 101.0]
 
 
-def test_time_that_went_unused_is_not_saved_up_for_a_burst() -> None:
+def test_unused_time_does_not_allow_a_burst_later() -> None:
     time = FakeTime()
     pacer = RateLimiter(4.0, time.clock)
     pacer.wait_for_turn(time.sleep)
@@ -111,7 +111,7 @@ def test_without_a_limit_nobody_waits() -> None:
     assert time.slept == []
 
 
-def test_turns_asked_for_by_several_threads_are_all_different() -> None:
+def test_several_threads_get_different_turns() -> None:
     pacer = RateLimiter(10.0, lambda: 0.0)
     waits: list[float] = []
     threads = [threading.Thread(target=pacer.wait_for_turn, args=(waits.append,)) for _ in range(8)]
@@ -124,7 +124,7 @@ def test_turns_asked_for_by_several_threads_are_all_different() -> None:
     assert sorted(waits) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 
 
-def test_a_pause_holds_back_whoever_comes_next() -> None:
+def test_a_pause_holds_back_the_next_request() -> None:
     time = FakeTime()
     pacer = RateLimiter(None, time.clock)
 
@@ -135,7 +135,7 @@ def test_a_pause_holds_back_whoever_comes_next() -> None:
     assert time.slept == [7.0]
 
 
-def test_a_pause_also_holds_back_whoever_waits_for_a_turn_already() -> None:
+def test_a_pause_also_holds_back_a_request_that_waits_already() -> None:
     time = FakeTime()
     pacer = RateLimiter(1.0, time.clock)
     pacer.wait_for_turn(time.sleep)
@@ -151,6 +151,6 @@ def test_a_pause_also_holds_back_whoever_waits_for_a_turn_already() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
-def test_a_rate_that_allows_nothing_is_refused(rate: float) -> None:
+def test_a_rate_of_zero_or_less_is_rejected(rate: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         RateLimiter(rate, FakeTime().clock)

@@ -1,4 +1,4 @@
-"""Rows of the source become records, or refusals that say why."""
+"""Validation: rows of the source become records or rejected rows with a reason."""
 
 from datetime import UTC
 from typing import Any
@@ -41,7 +41,7 @@ def test_a_session_keeps_the_order_of_its_songs() -> None:
     assert record[3] == "[9,2,9]"
 
 
-def test_a_session_with_null_items_is_one_in_which_nothing_was_played() -> None:
+def test_a_session_with_null_items_has_no_songs() -> None:
     record = record_of(LISTENING_HISTORY_SCHEMA, make_session(3, []) | {"items": None})
 
     assert record[3] == "[]"
@@ -65,7 +65,7 @@ def test_durations_are_minutes_and_seconds(text: str, microseconds: int) -> None
         ({"id": None}, "id", "should be a valid integer"),
         ({"id": 2**63}, "id", "should be less than or equal to 9223372036854775807"),
         ({"name": None}, "name", "should be a valid string"),
-        ({"name": "a\0b"}, "name", "holds a NUL character"),
+        ({"name": "a\0b"}, "name", "contains a NUL character"),
         (
             {"name": "\ud800"},
             "name",
@@ -78,13 +78,13 @@ def test_durations_are_minutes_and_seconds(text: str, microseconds: int) -> None
         (
             {"created_at": "0001-01-01T00:00:00+14:00"},
             "created_at",
-            "is a time that no calendar holds in UTC",
+            "is a time outside the calendar in UTC",
         ),
         ({"audio_features": {"energy": float("nan")}}, "audio_features.energy", "should be a finite number"),
         ({"release_year": 19990}, "release_year", "should be less than or equal to 9999"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_field_and_the_reason(
+def test_a_wrong_value_is_rejected_with_its_field_and_the_reason(
     fields: dict[str, Any], field: str, reason: str
 ) -> None:
     row = make_track(1) | fields
@@ -95,7 +95,7 @@ def test_a_wrong_value_is_refused_with_its_field_and_the_reason(
     assert refusal == RejectedRow(row, field, reason)
 
 
-def test_a_missing_field_is_refused() -> None:
+def test_a_missing_field_is_rejected() -> None:
     row = make_user(1)
     del row["email"]
 
@@ -103,13 +103,13 @@ def test_a_missing_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize("row", [None, 5, "x", [], {}])
-def test_what_is_no_row_at_all_is_refused(row: Any) -> None:
+def test_a_value_that_is_not_an_object_is_rejected(row: Any) -> None:
     (refusal,) = RowValidator(USER_SCHEMA).validate_rows([row])
 
     assert isinstance(refusal, RejectedRow)
 
 
-def test_a_reason_quotes_nothing_of_a_person() -> None:
+def test_a_reason_quotes_no_personal_data() -> None:
     row = make_user(1, email=["ada@example.org"], first_name=7)
 
     (refusal,) = RowValidator(USER_SCHEMA).validate_rows([row])
@@ -118,7 +118,7 @@ def test_a_reason_quotes_nothing_of_a_person() -> None:
     assert "ada" not in refusal.reason
 
 
-def test_times_without_a_zone_are_read_in_the_source_s_zone() -> None:
+def test_times_without_a_zone_are_read_in_the_zone_of_the_source() -> None:
     session = make_session(1, [], created_at="2026-07-01T12:00:00", updated_at="2026-07-01T12:00:00+01:00")
 
     in_paris = RowValidator(LISTENING_HISTORY_SCHEMA, ZoneInfo("Europe/Paris")).validate_rows([session])
@@ -128,13 +128,13 @@ def test_times_without_a_zone_are_read_in_the_source_s_zone() -> None:
     assert in_utc == [(1, "2026-07-01 12:00:00", "2026-07-01 11:00:00", "[]")]
 
 
-def test_fields_nobody_told_us_of_are_counted() -> None:
+def test_unknown_fields_are_counted() -> None:
     rows = [make_track(1, mood="blue"), make_track(2), make_track(3, mood="red", label="X")]
 
     assert RowValidator(SONG_SCHEMA).unknown_fields(rows) == {"mood": 2, "label": 1}
 
 
-def test_a_refused_row_still_tells_its_key_where_it_has_one() -> None:
+def test_a_rejected_row_has_a_key_if_its_key_fields_are_valid() -> None:
     validator = RowValidator(SONG_SCHEMA)
 
     keys = [validator.read_key(row) for row in ({"id": 5}, {"id": "5"}, {"id": True}, {"id": 2**70}, None)]
@@ -142,12 +142,12 @@ def test_a_refused_row_still_tells_its_key_where_it_has_one() -> None:
     assert keys == [(5,), None, None, None, None]
 
 
-def test_a_negative_zero_is_a_zero() -> None:
+def test_a_negative_zero_becomes_zero() -> None:
     record = record_of(SONG_SCHEMA, make_track(1, audio_features={"valence": -0.0}))
 
     assert record[9] == '{"valence":0.0}'
 
 
-def test_a_broken_row_has_a_key_too() -> None:
+def test_an_invalid_row_has_a_row_key_too() -> None:
     assert LISTENING_HISTORY_SCHEMA.row_key(make_session(1, [])) == (1, "2026-11-01T10:00:00.000001")
     assert SONG_SCHEMA.row_key({"id": None, "name": "x"}) == b'{"id":null,"name":"x"}'
