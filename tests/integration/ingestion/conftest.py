@@ -18,7 +18,7 @@ Serve = Callable[..., str]
 
 class Run(Protocol):
     def __call__(
-        self, url: str = ..., watch: IngestionProgress | None = ..., **wanted: Any
+        self, url: str = ..., callback: IngestionProgress | None = ..., **wanted: Any
     ) -> IngestionRun: ...
 
 
@@ -54,10 +54,10 @@ def run(db: None, serve: Serve, tmp_path: Path) -> Run:
     """Runs the pipeline once; everything else is as in production."""
     default_url: list[str] = []
 
-    def once(url: str = "", watch: IngestionProgress | None = None, **wanted: Any) -> IngestionRun:
+    def once(url: str = "", callback: IngestionProgress | None = None, **wanted: Any) -> IngestionRun:
         if not url:
             default_url[:] = default_url or [serve()]
             url = default_url[0]
-        return ingest(client_of(url), IngestionOptions(staging=tmp_path / "staging", **wanted), watch)
+        return ingest(client_of(url), IngestionOptions(staging=tmp_path / "staging", **wanted), callback)
 
     return once

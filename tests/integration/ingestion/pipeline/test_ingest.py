@@ -175,7 +175,7 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing(run: Run, source: Lis
         def on_missing(self, resource: Any, key: tuple[object, ...]) -> None:
             seen.append((resource, key, False))
 
-    dry = run(watch=Notebook(), dry_run=True)
+    dry = run(callback=Notebook(), dry_run=True)
 
     # The user that is gone had a session, which is sent still.
     assert seen == [

@@ -54,7 +54,7 @@ def test_a_run_that_loses_its_database_connection_says_that_it_failed(run: Run) 
                     other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
 
     with pytest.raises(OperationalError):
-        run(watch=Cut())
+        run(callback=Cut())
 
     ended = IngestionRun.objects.get()
     assert (ended.status, ended.error_kind) == ("failed", "OperationalError")
@@ -66,7 +66,7 @@ def test_the_pages_of_a_dead_run_are_taken_up_one_at_a_time(
 ) -> None:
     source.tracks = [make_track(pk) for pk in range(1, 251)]
     with pytest.raises(KeyboardInterrupt):
-        run(watch=Interrupted())
+        run(callback=Interrupted())
     steps: list[tuple[str, int]] = []
     read, land = Spool.read_frame, ChangeDetector.process_page
 
@@ -104,7 +104,7 @@ def test_pages_left_by_a_database_that_is_no_more_are_not_judged_as_this_run_s(
     run: Run, source: ListSource, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(watch=Interrupted())
+        run(callback=Interrupted())
     failed = IngestionRun.objects.get()
     (left,) = (tmp_path / "staging").glob(f"*/run-{failed.pk}")
     left.rename(left.with_name(f"run-{failed.pk + 1}"))
@@ -136,7 +136,7 @@ def test_a_run_in_between_leaves_the_pages_of_a_dead_slot_alone(
 
 def test_a_dry_run_leaves_the_pages_of_a_run_by_hand_alone(run: Run) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(watch=Interrupted())
+        run(callback=Interrupted())
 
     run(dry_run=True)
     resumed = run()

@@ -122,7 +122,7 @@ class StopsAtHistories(IngestionProgress):
 
 def test_a_run_by_hand_takes_up_what_a_failed_one_has_read(run: Run, source: ListSource) -> None:
     with pytest.raises(InterruptedError):
-        run(watch=StopsAtHistories())
+        run(callback=StopsAtHistories())
     assert not Song.objects.exists()
 
     again = run()
@@ -134,7 +134,7 @@ def test_a_run_by_hand_takes_up_what_a_failed_one_has_read(run: Run, source: Lis
 
 def test_what_was_read_more_than_an_hour_ago_is_read_anew_by_a_run_by_hand(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
-        run(watch=StopsAtHistories())
+        run(callback=StopsAtHistories())
     for pages in tmp_path.rglob("*.pages"):
         os.utime(pages, (1, 1))
 
@@ -163,7 +163,7 @@ def test_an_exception_nobody_foresaw_ends_as_a_failed_run(run: Run) -> None:
             raise ZeroDivisionError("in the middle")
 
     with pytest.raises(ZeroDivisionError):
-        run(watch=Broken())
+        run(callback=Broken())
 
     failed = IngestionRun.objects.get()
     assert (failed.status, failed.error) == ("failed", "ZeroDivisionError: in the middle")

@@ -57,7 +57,7 @@ def test_progress_stands_on_the_row_while_a_run_runs(
     source.tracks = [make_track(pk) for pk in range(1, 251)]
     follower = Follower()
 
-    run(watch=follower)
+    run(callback=follower)
 
     # The third page of a hundred has landed and is not told yet.
     assert follower.seen["reading songs"] == (200, 250, 1)
