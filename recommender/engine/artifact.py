@@ -1,8 +1,6 @@
-"""Write, verify and memory-map model artifacts: a folder of .npy files and a manifest with their checksums.
+"""Write, verify and memory-map model artifacts: .npy files and a manifest with their checksums.
 
-`manifest.json` holds the facts and each file's size and SHA-256; the manifest's own SHA-256 identifies the
-version. A folder is written under a temporary name, flushed and renamed, so it is complete or absent. Loading
-runs no code (no pickle).
+A folder is complete or absent (temporary name, flush, rename). Loading runs no code (no pickle).
 """
 
 import hashlib
@@ -27,11 +25,11 @@ class ArtifactError(Exception):
 
 
 class ArtifactMissing(ArtifactError):
-    """The folder or its manifest is missing."""
+    """The folder or its manifest is missing or unreadable."""
 
 
 class ArtifactDamaged(ArtifactError):
-    """The files differ from those that were written."""
+    """A file is missing, truncated, changed or unexpected."""
 
 
 class ArtifactExists(ArtifactError):
@@ -39,10 +37,10 @@ class ArtifactExists(ArtifactError):
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
-    """Write an artifact and return the manifest's SHA-256, which `read_arrays` asks for.
+    """Write an artifact; returns the manifest's SHA-256, which `read_arrays` asks for.
 
     Raises:
-        ArtifactExists: the folder exists, perhaps written by another process.
+        ArtifactExists: perhaps written by another process.
         OSError: the disk is full or not writable; nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +63,7 @@ def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dic
     """The verified arrays as read-only memory maps, and the facts.
 
     Raises:
-        ArtifactMissing: the folder or its manifest is missing or unreadable.
-        ArtifactDamaged: a file is missing, truncated, changed or unexpected.
+        ArtifactError: see its subclasses.
     """
     manifest = verify_files(folder, sha256)
     arrays = {name.removesuffix(".npy"): _load(folder / name) for name in manifest["files"]}
@@ -77,8 +74,7 @@ def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
     """Compare every file with its checksum and return the manifest.
 
     Raises:
-        ArtifactMissing: the folder or its manifest is missing or unreadable.
-        ArtifactDamaged: a file is missing, truncated, changed or unexpected.
+        ArtifactError: see its subclasses.
     """
     try:
         text = (folder / MANIFEST).read_bytes()
@@ -100,15 +96,11 @@ def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
 
 
 def size_in_bytes(folder: Path) -> int:
-    """Total size of the folder's files."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove the temporary folders of crashed writers and return their number.
-
-    Call it only while holding the training lock: it would remove the folder of a writer at work too.
-    """
+    """Remove the folders of crashed writers and return their number; only while holding the training lock."""
     leftovers = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Content features of songs: metadata as TF-IDF, sound as robustly scaled columns, genres as words."""
+"""Content features of songs: metadata as TF-IDF, sound as scaled columns, genres as words."""
 
 import math
 from collections import Counter
@@ -24,24 +24,15 @@ SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A fitted transformation from songs to feature rows, also for songs added later.
+    """A fitted transformation from songs to feature rows, also for new songs."""
 
-    Attributes:
-        tokens: names of the metadata columns, such as "artist:abba" and "genre:rock".
-        idf: shape (n_tokens,), log((1 + songs) / (1 + songs with the token)) + 1.
-        names: names of the sound columns: "year", "duration" and the audio features.
-        centres, scales: shape (n_names,), median and robust standard deviation; scale 0: constant column.
-        axes: shape (n_tokens, d), projects metadata to its main directions.
-        length: root mean square length of the scaled sound rows; 0 if every column is constant.
-    """
-
-    tokens: list[str]
-    idf: NDArray[np.float32]
-    names: list[str]
-    centres: NDArray[np.float64]
-    scales: NDArray[np.float64]
-    axes: NDArray[np.float32]
-    length: float
+    tokens: list[str]  # names of the metadata columns, such as "artist:abba" and "genre:rock"
+    idf: NDArray[np.float32]  # shape (n_tokens,), log((1 + songs) / (1 + songs with the token)) + 1
+    names: list[str]  # names of the sound columns: "year", "duration" and the audio features
+    centres: NDArray[np.float64]  # shape (n_names,), medians
+    scales: NDArray[np.float64]  # shape (n_names,), robust standard deviations; 0: constant column
+    axes: NDArray[np.float32]  # shape (n_tokens, d), projects metadata to its main directions
+    length: float  # root mean square length of the scaled sound rows; 0 if every column is constant
 
     def metadata(self, catalogue: Catalogue) -> csr_array:
         """Shape (n_songs, n_tokens): TF-IDF rows of length 1, or 0 without a known token."""
@@ -54,7 +45,7 @@ class FeatureSpace:
         return _tfidf(indices, counts, self.idf)
 
     def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, n_names): robust z-scores, clipped at 4; 0 if unknown or the column is constant."""
+        """Shape (n_songs, n_names): robust z-scores; 0 if unknown."""
         columns = numeric_columns(catalogue)
         unknown = np.full(catalogue.n_songs, np.nan)
         raw = np.stack([columns.get(name, unknown) for name in self.names], axis=1) if self.names else None
@@ -65,11 +56,9 @@ class FeatureSpace:
         return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, d + n_names): metadata directions (rows of length 1 or 0), then sound.
-
-        Both weigh the same: sound has a mean squared length of 1 over the training songs. Normalising each
-        row instead would reduce a single column to its sign.
-        """
+        """Shape (n_songs, d + n_names): metadata directions, then sound, of equal weight."""
+        # Sound has a mean squared length of 1 over the training songs, like metadata. Normalising each row
+        # would reduce a single column to its sign.
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
 
     def join_features(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,11 +68,7 @@ class FeatureSpace:
 
 
 def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDArray[np.float32]]:
-    """The fitted space and the catalogue's rows in it, as `transform` returns them.
-
-    Fits the vocabulary and its IDF, the metadata's main directions, and each column's median and scale, so
-    the unit of a column does not matter.
-    """
+    """The fitted space and the catalogue's rows in it."""
     tokens, idf, metadata = _fit_tfidf(catalogue)
     columns = numeric_columns(catalogue)
     centres, scales = _medians_and_scales(columns)
@@ -96,7 +81,7 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
 
 
 def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
-    """The tokens in alphabetical order, their IDF, and the catalogue's TF-IDF rows."""
+    """Tokens, their IDF, and TF-IDF rows."""
     numbers: dict[str, int] = {}
     counts, all_codes = [], []
     for tokens_of_song in _song_tokens(catalogue):
@@ -125,13 +110,12 @@ def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[n
 
 
 def _metadata_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
-    """Shape (n_tokens, d): singular vectors / sqrt(s), so that `metadata @ axes` weights axes by sqrt(s)."""
+    """Singular vectors / sqrt(s), so that `metadata @ axes` weights axes by sqrt(s)."""
     vectors, values = truncated_svd(metadata, METADATA_AXES, seed=seed)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-12)), dtype=np.float32)
 
 
 def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
-    """Each song's distinct tokens: artist, album, songwriters, genres and their words, decade."""
     for artist, album, writers, genres, year in zip(
         catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
         catalogue.release_years.tolist(), strict=True,
@@ -185,20 +169,20 @@ def _normalise_text(text: str) -> str:
 
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
-    """The texts' genre words, most frequent first, ties alphabetical; at most 5 000."""
+    """The most frequent genre words; ties alphabetical."""
     counts = Counter(word for text in texts for word in genre_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
 def genre_words(text: str) -> list[str]:
-    """The distinct genres of a text and their words: 'Indie Rock, Pop' has 'indie rock, pop, indie, rock'."""
+    """'Indie Rock, Pop' has 'indie rock', 'pop', 'indie' and 'rock'."""
     genres = _split_values(text)
     words = [word for genre in genres if " " in genre for word in genre.split(" ")]
     return list(dict.fromkeys([*genres, *words]))
 
 
 def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
-    """Shape (n_texts, n_words): 1 if the word is among the text's genre words."""
+    """Shape (n_texts, n_words): 1 if the text has the genre word."""
     columns = {word: column for column, word in enumerate(words)}
     rows = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
@@ -214,7 +198,7 @@ def genre_idf(genres: csr_array) -> NDArray[np.float32]:
 
 
 def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """The space as artifact arrays; words as UTF-8 bytes and end offsets, since artifacts hold no objects."""
+    """As artifact arrays; words as UTF-8 bytes and end offsets."""
     arrays = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]

@@ -1,7 +1,6 @@
 """Run one training on two threads with bit-identical results.
 
-numpy, scipy and BLAS release Python's lock while they compute. Each work item runs on one thread and results
-are combined in the order of the items, so neither the number of cores nor scheduling affects the result.
+Each work item runs on one thread and results keep the order of the items, so scheduling affects nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,16 +18,15 @@ class Submit(Protocol):
     """Starts work items, which must not wait for one another."""
 
     def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """A function, to be called once, that returns the results in the order of the items."""
+        """A function, to be called once, that returns the results in order."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """Yield a `Submit` that uses a second thread; the caller runs items that have not started yet.
-
-    BLAS is limited to one thread per item: sums split over threads differ in the last bit from run to run,
-    and threads that wait for each other on a busy machine cost more than they gain.
-    """
+    """Yield a `Submit` with a second thread; the caller runs items that have not started."""
+    # BLAS gets one thread per item: sums split over threads differ in the last bit from run to run, and
+    # threads that wait for each other on a busy machine cost more than they gain. numpy, scipy and BLAS
+    # release Python's lock while they compute.
     with threadpool_limits(1), ThreadPoolExecutor(1, "training_worker") as worker:
 
         def submit(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
@@ -42,7 +40,7 @@ def two_workers() -> Iterator[Submit]:
 
 
 def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-    """A `Submit` without threads: the items run when their results are asked for."""
+    """A `Submit` without threads: items run when results are asked for."""
     return lambda: [item() for item in items]
 
 

@@ -13,10 +13,9 @@ ROUNDING = 1e-12  # share of the largest eigenvalue below which single precision
 
 
 def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Right singular vectors, shape (n_columns, k'), and singular values, shape (k',), largest first.
+    """Right singular vectors (n_columns, k') and singular values, largest first; k' <= k.
 
-    k' <= k is limited by the rank; 0 for an empty matrix. The largest entry of each vector is positive, so
-    that the same input and seed give the same numbers.
+    The largest entry of each vector is positive: the same input and seed give the same numbers.
     """
     rank_limit = min(k, min(matrix.shape) - 1)
     if rank_limit < 1 or not matrix.data.any():
@@ -44,9 +43,7 @@ def _lanczos_svd(
 def _randomized_svd(
     matrix: csr_array, k: int, draw: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Approximate, at a tenth of the time: only the last few axes, whose values hardly differ, deviate.
-
-    Orthogonalises on the shorter side of the matrix.
+    """Approximate, at a tenth of the time.
 
     Source:
         Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011.
@@ -55,6 +52,7 @@ def _randomized_svd(
     if wide.shape[0] > wide.shape[1]:
         wide = csr_array(wide.T)
     across = csr_array(wide.T)
+    # Orthogonalised on the shorter side. Only the last few axes, whose values hardly differ, deviate.
     basis = draw.standard_normal((wide.shape[0], k + OVERSAMPLING)).astype(np.float32)
     for _ in range(POWER_ITERATIONS):
         basis = orthonormal_basis(wide @ (across @ basis))
@@ -66,10 +64,7 @@ def _randomized_svd(
 
 
 def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Orthonormal columns spanning those of a tall matrix, without directions that are rounding errors.
-
-    From the eigenvectors of the Gram matrix in double precision: a fifth of the time of a QR.
-    """
+    """Orthonormal columns spanning those of a tall matrix, at a fifth of the time of a QR."""
     double = columns.astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(double.T @ double)
     kept = eigenvalues > eigenvalues[-1] * ROUNDING
@@ -77,11 +72,9 @@ def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of unit length, each axis weighted by the square root of its singular value.
-
-    Measured: weighting by the values themselves, which leaves only the first axes, loses 1 % on a data set
-    with rich metadata.
-    """
+    """Rows of unit length, each axis weighted by the root of its singular value."""
+    # Measured: weighting by the values themselves, which leaves only the first axes, loses 1 % on a data set
+    # with rich metadata.
     return unit_rows(vectors * np.sqrt(values))
 
 

@@ -1,1 +1,1 @@
-"""Recommendation algorithms beside the default `mix`: cluster draws (`classic`) and baselines."""
+"""Recommendation algorithms beside `mix`."""

@@ -1,4 +1,4 @@
-"""What all recommendation algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
+"""What all algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,7 @@ BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Shape (profiles.n, n): each listener's best eligible songs, scored a block of listeners at a time.
-
-    See `top_n` for order and padding.
-    """
+    """See `top_n`; scores a block of listeners at a time."""
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]
@@ -26,15 +23,9 @@ def recommend_in_blocks(
 
 
 def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
-    """The n best songs of each row.
+    """Shape (rows, n): each row's best allowed songs, descending; ties: the lower column.
 
-    Args:
-        scores: shape (rows, n_songs); NaN ranks last.
-        excluded: shape (rows, n_songs), songs that may not be ranked.
-
-    Returns:
-        Shape (rows, n): song columns by descending score, ties: the lower column first. A row ends in -1
-        only if fewer than n songs are allowed.
+    NaN ranks last. A row ends in -1 if fewer than n songs are allowed.
     """
     rows, songs = scores.shape
     ranked = np.full((rows, n), -1, dtype=np.int32)
@@ -74,8 +65,6 @@ def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[
 
 
 def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
-    """The listeners of rows start to stop - 1."""
-
     def cut(matrix: csr_array | None) -> csr_array | None:
         return None if matrix is None else matrix[start:stop]
 
@@ -90,24 +79,24 @@ def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
 
 
 def all_plays(training: TrainingSet) -> csr_array:
-    """Shape (n_listeners, n_songs): the training plays and those held out for tuning."""
+    """The training plays and those held out for tuning."""
     plays = csr_array(training.plays, dtype=np.float32)
     return plays if training.tuning is None else csr_array(plays + training.tuning, dtype=np.float32)
 
 
 def count_listeners(plays: csr_array) -> NDArray[np.float32]:
-    """Shape (n_songs,): how many listeners have played each song."""
+    """Shape (n_songs,)."""
     return np.bincount(binary_plays(plays).indices, minlength=plays.shape[1]).astype(np.float32)
 
 
 def log_plays(plays: csr_array) -> csr_array:
-    """The plays with log(1 + count) in place of each count."""
+    """log(1 + count) in place of each count."""
     scaled = csr_array(plays, dtype=np.float32, copy=True)
     scaled.data = np.log1p(np.maximum(scaled.data, 0))
     return scaled
 
 
 def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All indices of ranges, one range after the other: starts [5, 0], sizes [2, 3] give [5, 6, 0, 1, 2]."""
+    """Starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
     ends = np.cumsum(sizes)
     return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

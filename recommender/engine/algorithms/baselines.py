@@ -1,4 +1,4 @@
-"""Baselines that every model is compared with: random, popularity, RP3beta, item-based kNN and EASE."""
+"""Baselines that every model is compared with."""
 
 from dataclasses import replace
 from typing import Self
@@ -32,7 +32,6 @@ class Popularity:
         return cls(count_listeners(all_plays(training)), training.catalogue.available)
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (profiles.n, n_songs): number of listeners of each song, equal in all rows."""
         return np.repeat(self.listeners[np.newaxis, :], profiles.n, axis=0)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
@@ -52,7 +51,7 @@ class Random:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """See `RecommenderModel.recommend`; the songs depend on the listener's key and the seed alone."""
+        """The songs depend on the listener's key and the seed alone."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
         return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
@@ -66,7 +65,7 @@ class Random:
 
 
 class ItemToItem:
-    """Base of models that score songs by their similarity to the songs a listener has played."""
+    """Scores songs by their similarity to the songs played."""
 
     name = ""
 
@@ -78,7 +77,6 @@ class ItemToItem:
         self.logarithmic = logarithmic
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (profiles.n, n_songs): the similarities summed over the songs played."""
         plays = log_plays(profiles.plays) if self.logarithmic else binary_plays(profiles.plays)
         summed = plays @ self.weights
         return np.asarray(summed.toarray() if issparse(summed) else summed, dtype=np.float32)
@@ -88,7 +86,7 @@ class ItemToItem:
 
 
 class RP3beta(ItemToItem):
-    """Random walks from a played song to another song of one of its listeners; see `rp3_weights`."""
+    """See `rp3_weights`."""
 
     name = "rp3beta"
 
@@ -101,7 +99,7 @@ class RP3beta(ItemToItem):
 
 
 class ItemKNN(ItemToItem):
-    """Item-based k-nearest neighbours by cosine similarity; see `knn_weights`."""
+    """See `knn_weights`."""
 
     name = "itemknn"
 
@@ -109,18 +107,14 @@ class ItemKNN(ItemToItem):
     def fit(
         cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
     ) -> Self:
-        """Fit with the given settings.
-
-        Args:
-            logarithmic: a play counts log(1 + count) instead of 1.
-        """
+        """Fit; with `logarithmic` a play counts log(1 + count) instead of 1."""
         plays = all_plays(training)
         weights = knn_weights(log_plays(plays) if logarithmic else binary_plays(plays), shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)
 
 
 class EASE(ItemToItem):
-    """Ridge regression of each song's plays on all other songs; see `ease_weights`."""
+    """See `ease_weights`."""
 
     name = "ease"
 
@@ -129,8 +123,7 @@ class EASE(ItemToItem):
         """Fit on at most 20 000 songs.
 
         Raises:
-            TooManySongs: the dense matrix would not fit into memory.
-            TooFewPlays: there are no plays.
+            TooManySongs: there are more.
         """
         dense = ease_weights(all_plays(training), penalty=penalty)
         return cls(dense, training.catalogue.available)

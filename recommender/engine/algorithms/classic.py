@@ -1,7 +1,4 @@
-"""`classic`: draw clusters in proportion to a listener's engagement, then any song of the cluster.
-
-The plain K-means recommender that the product was asked for. `mix`, the default, ranks the songs as well.
-"""
+"""`classic`, the plain K-means recommender: draw clusters by affinity, then any song of the cluster."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,29 +21,19 @@ ARRAY_NAMES: Final = (
 
 @dataclass(frozen=True)
 class ClassicModel:
-    """K-means clusters of songs by metadata and sound; plays do not affect the clusters.
+    """K-means clusters of songs by metadata and sound."""
 
-    Attributes:
-        labels: shape (n_songs,), each song's cluster.
-        artists: shape (n_songs,), equal for equal artists.
-        plays: shape (n_clusters,), everybody's shares, for cold-start listeners.
-        words: known genre words.
-        genre_shares: shape (n_words, n_clusters), share of each cluster's songs that have the word.
-        points, centers: shape (n_songs, d) and (n_clusters, d), the songs' features and the centers.
-        by_cluster: songs sorted by cluster.
-        cluster_starts: shape (n_clusters + 1,), where each cluster starts in `by_cluster`.
-    """
-
-    labels: NDArray[np.int32]
-    artists: NDArray[np.int32]
+    labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
+    artists: NDArray[np.int32]  # shape (n_songs,), equal for equal artists
     available: NDArray[np.bool_]
-    plays: NDArray[np.float64]
-    words: list[str]
+    plays: NDArray[np.float64]  # shape (n_clusters,), everybody's shares, for cold-start listeners
+    words: list[str]  # known genre words
+    # Shape (n_words, n_clusters), share of each cluster's songs that have the word.
     genre_shares: NDArray[np.float32]
-    points: NDArray[np.float32]
-    centers: NDArray[np.float32]
-    by_cluster: NDArray[np.int32]
-    cluster_starts: NDArray[np.int64]
+    points: NDArray[np.float32]  # shape (n_songs, d), the songs' features
+    centers: NDArray[np.float32]  # shape (n_clusters, d)
+    by_cluster: NDArray[np.int32]  # songs sorted by cluster
+    cluster_starts: NDArray[np.int64]  # shape (n_clusters + 1,), where each cluster starts in `by_cluster`
     name: str = "classic"
 
     @property
@@ -54,10 +41,7 @@ class ClassicModel:
         return len(self.plays)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
-        """Shape (n, n_clusters), rows sum to 1: the listener's shares of engagement.
-
-        Cold start: a listener without plays has the shares of favourite genres, or else everybody's.
-        """
+        """Shape (n, n_clusters), rows sum to 1. Cold start: favourite genres, or else everybody's plays."""
         base = profiles.plays if profiles.recent is None else profiles.recent
         shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
@@ -69,11 +53,7 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """See `RecommenderModel.recommend`.
-
-        A listener's draw depends only on the seed, the listener's key and number of plays and skips, so it
-        changes with new plays and not with the other listeners of a call.
-        """
+        """See `RecommenderModel.recommend`; a draw changes only with the listener's own plays and skips."""
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
@@ -84,7 +64,7 @@ class ClassicModel:
         return lists
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The songs of `recommend` with equal scores; empty for a listener without plays."""
+        """The songs of `recommend`, unranked; empty for a listener without plays."""
         if not profile.plays.nnz:
             no_songs = np.empty(0, dtype=np.int32)
             return ScoredSongs(no_songs, no_songs.astype(np.float32))
@@ -97,11 +77,11 @@ class ClassicModel:
         return np.zeros(len(songs), dtype=np.float32)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The listener's affinity for each song's cluster."""
+        """The affinity for each song's cluster."""
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The nearest songs in the nearest clusters, scored 1 / (1 + distance): 1 for equal features."""
+        """The nearest songs in the nearest clusters, scored 1 / (1 + distance)."""
         clusters = np.argsort(((self.centers - self.points[song]) ** 2).sum(axis=1), kind="stable")
         sizes = np.cumsum(np.diff(self.cluster_starts)[clusters])
         # More than n songs, since the song itself is among them and some may be unavailable.
@@ -113,7 +93,6 @@ class ClassicModel:
         return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
 
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
-        """Shape (n_songs,): available, and neither played nor excluded."""
         eligible = self.available.copy()
         for matrix in (profile.plays, profile.excluded):
             if matrix is not None:
@@ -121,17 +100,13 @@ class ClassicModel:
         return eligible
 
     def _members(self, clusters: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The clusters' songs, one cluster after the other."""
         starts, sizes = self.cluster_starts[clusters], np.diff(self.cluster_starts)[clusters]
         return np.asarray(self.by_cluster[expand_ranges(starts, sizes)])
 
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """n times: draw a cluster by its share, then one of its songs, without replacement.
-
-        When the clusters with a share are used up, the others follow by everybody's plays.
-        """
+        """Without replacement; clusters without a share follow when the others are used up."""
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked
@@ -143,15 +118,14 @@ class ClassicModel:
     def _draw_by_exponential_race(
         self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """n songs, drawn one after the other with cluster probabilities proportional to their weights.
-
-        Each cluster's songs arrive in random order at exponential intervals with the cluster's weight as the
-        rate. By the memoryless property the next arrival always comes from a cluster with probability weight
-        / sum of the weights of clusters with songs left, so one sort replaces a draw per song.
+        """n songs, drawn without replacement from clusters with probabilities proportional to their weights.
 
         Source:
             Feller, "An Introduction to Probability Theory and Its Applications" II, chapter I.3.
         """
+        # Each cluster's songs arrive in random order at exponential intervals with the cluster's weight as
+        # the rate. By the memoryless property the next arrival always comes from a cluster with probability
+        # weight / sum of the weights of clusters with songs left: one sort replaces a draw per song.
         songs = self._members(np.flatnonzero(weights > 0))
         songs = songs[eligible[songs]]
         songs = songs[np.argsort(self.labels[songs] + random.random(len(songs)))]
@@ -170,14 +144,14 @@ class ClassicModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """A model over the arrays without copies: workers share the pages of read-only memory maps."""
+        """A model over the arrays, without copies."""
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
+        # Worker processes share the pages of read-only memory maps.
         views: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}
         return cls(words=list(facts["words"]), **views)
 
 
 def _smallest(values: NDArray[np.float64], n: int) -> NDArray[np.intp]:
-    """Indices of the n smallest values, ascending by value."""
     if n < len(values):
         # Sorting all would take ten times as long.
         chosen = np.argpartition(values, n)[:n]

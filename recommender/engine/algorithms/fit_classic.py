@@ -1,4 +1,4 @@
-"""Fits the cluster-only model; apart from the model, so that a web worker never loads scikit-learn."""
+"""Fits `classic`; apart from the model, so that web workers never load scikit-learn."""
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from recommender.engine.features import fit_transform, genre_matrix, genre_vocab
 
 def fit_classic(training: TrainingSet, *, n_clusters: int | None = None) -> ClassicModel:
     """Cluster the songs by metadata and sound.
-
-    Args:
-        n_clusters: None: `default_n_clusters`.
 
     Raises:
         TooFewSongs: the catalogue is empty.

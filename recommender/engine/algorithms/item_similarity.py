@@ -1,7 +1,6 @@
-"""Song-to-song similarities from plays: RP3beta, cosine kNN and EASE weights.
+"""Song-to-song similarities from plays: RP3beta, cosine kNN and EASE.
 
-Entry (i, j) of every matrix says how strongly a play of song i recommends song j: a listener's row of plays
-times the matrix scores all songs.
+Entry (i, j) says how strongly a play of song i recommends song j.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,14 +23,14 @@ MOST_EASE_SONGS = 20_000  # its dense matrix takes 1.6 GB there
 
 
 class TooManySongs(EngineError):
-    """Too many songs for a method with a dense song-by-song matrix."""
+    """Too many songs for a dense song-by-song matrix."""
 
 
 WeightFunction = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 def binary_plays(plays: csr_array) -> csr_array:
-    """A copy with 1 for every song played, columns ascending within each row."""
+    """A copy with 1 for every song played, columns ascending."""
     ones = csr_array(plays, dtype=np.float32, copy=True)
     ones.sum_duplicates()
     ones.eliminate_zeros()
@@ -40,7 +39,7 @@ def binary_plays(plays: csr_array) -> csr_array:
 
 
 def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
-    """Only each listener's `most` most played songs; ties: the lower column."""
+    """Each listener's `most` most played songs; ties: the lower column."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
     return keep_best(plays, most, by=lambda data: data)
@@ -49,7 +48,7 @@ def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_ar
 def keep_best(
     matrix: csr_array, k: int, by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.abs
 ) -> csr_array:
-    """Each row's k largest entries by `by`; columns ascend, ties: the lower column."""
+    """Each row's k largest entries; ties: the lower column."""
     values, starts = by(matrix.data), matrix.indptr
     thresholds = np.repeat(_kth_largest(values, starts, k), np.diff(starts))
     kept = values > thresholds
@@ -88,10 +87,11 @@ def _kth_largest(
 def rp3_weights(
     plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> csr_array:
-    """RP3beta: the probability of the random walk song - listener - song, damped for popular target songs.
+    """The probability of the random walk song - listener - song, damped for popular songs.
+
     Source:
-        Paudel, Christoffel, Newell and Bernstein, "Updatable, accurate, diverse, and scalable recommendations
-        for interactive applications", ACM TiiS 7(1), 2017 (RP3beta).
+        Paudel et al., "Updatable, accurate, diverse, and scalable recommendations for interactive
+        applications", ACM TiiS 7(1), 2017 (RP3beta).
     """
     return submit_rp3_weights(plays, submit_inline, alpha=alpha, beta=beta, k=k)()
 
@@ -99,7 +99,7 @@ def rp3_weights(
 def submit_rp3_weights(
     plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
-    """`rp3_weights` through `submit`: a function that returns them."""
+    """`rp3_weights` through `submit`: call the result to get them."""
     ones = binary_plays(limit_songs(plays))
     listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
@@ -111,21 +111,14 @@ def submit_rp3_weights(
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
-    """Cosine similarity of songs, shrunk for pairs with few common listeners; the k nearest per song.
-
-    The k nearest are kept per recommended song (column). Kept per played song (row), popular songs push out
-    the rare ones: 5 % worse on a data set with many rare songs.
-
-    Args:
-        plays: used as they are: pass `binary_plays` or `log_plays`.
-    """
+    """Cosine similarity, shrunk for pairs with few common listeners; the k nearest per song."""
     return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
 
 
 def submit_knn_weights(
     plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
-    """`knn_weights` through `submit`: a function that returns them."""
+    """`knn_weights` through `submit`: call the result to get them."""
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
@@ -135,16 +128,19 @@ def submit_knn_weights(
     ) -> NDArray[np.float32]:
         return np.asarray(values / (norms[rows] * norms[columns] + np.float32(shrink)))
 
+    # The nearest per recommended song (column). Kept per played song (row), popular songs push out the rare
+    # ones: 5 % worse on a data set with many rare songs.
     nearest = _best_products(csr_array(kept.T), kept, k, shrunk, submit)
     return lambda: csr_array(nearest().T)
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
-    """EASE: the dense (n_songs, n_songs) ridge regression of plays on plays with zero diagonal.
+    """The dense ridge regression of plays on plays, with a zero diagonal.
 
     Raises:
         TooManySongs: more than 20 000 songs.
-        TooFewPlays: there are no plays, or the matrix is singular.
+        TooFewPlays: no plays, or the matrix is singular.
+
     Source:
         Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
     """
@@ -162,7 +158,7 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse of a positive definite matrix, which it overwrites: a second copy might not fit."""
+    """The inverse, in place of the matrix: a second copy might not fit."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or singular:
@@ -176,7 +172,7 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
-    """Each row's k largest entries by absolute value, as a sparse matrix."""
+    """Each row's k largest entries by absolute value."""
     rows, indptr, n_entries = [], [0], 0
     for row in np.ascontiguousarray(dense):
         columns = _largest_columns(np.abs(row), k)
@@ -190,7 +186,6 @@ def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
 
 
 def _largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Columns of the k largest values, ascending; ties: the lower column."""
     if len(values) <= k:
         return np.arange(len(values))
     threshold = np.partition(values, len(values) - k)[len(values) - k]
@@ -200,7 +195,6 @@ def _largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
-    """Rows divided by their sums, then each entry raised to `power`."""
     sums = np.maximum(np.asarray(matrix.sum(axis=1)).ravel(), 1e-12)
     scaled = csr_array(diags_array((1 / sums).astype(np.float32)) @ matrix)
     scaled.data **= np.float32(power)
@@ -210,10 +204,7 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
 def _best_products(
     left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
 ) -> Callable[[], csr_array]:
-    """The k largest entries of each row of `left @ right` after `weigh`, without the diagonal.
-
-    A work item per block of rows.
-    """
+    """Each row's k largest entries of `left @ right` after `weigh`, without the diagonal."""
 
     def multiply_block(start: int, stop: int) -> csr_array:
         block = csr_array(left[start:stop] @ right)
@@ -239,7 +230,7 @@ def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
 
 
 def _row_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
-    """Start and stop rows of blocks of `left` that need about BLOCK_PRODUCTS multiplications each."""
+    """Blocks of rows of about BLOCK_PRODUCTS multiplications each."""
     widths = np.diff(right.indptr)
     costs = np.add.reduceat(np.append(widths[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
     costs[np.diff(left.indptr) == 0] = 0

@@ -1,1 +1,1 @@
-"""K-means clusters of songs: fitting, number of clusters, warm start, names, affinities, feedback."""
+"""K-means clusters of songs."""

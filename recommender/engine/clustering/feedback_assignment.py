@@ -1,6 +1,6 @@
-"""Move songs between clusters by listeners' feedback: a posterior from feature distance and likes.
+"""Move songs between clusters by listeners' feedback.
 
-Without votes every song stays where k-means put it, so deleting the feedback undoes every move.
+Without votes every song stays where k-means put it: deleting the feedback undoes every move.
 """
 
 from dataclasses import dataclass
@@ -20,54 +20,40 @@ RATE_EPSILON: Final = 1e-6  # rates are clipped to [epsilon, 1 - epsilon]
 
 @dataclass(frozen=True)
 class FeedbackVotes:
-    """Likes among plays, one entry per listener and song.
+    """Likes among plays, one entry per listener and song."""
 
-    Attributes:
-        listeners, songs: shape (n,), rows and columns; each pair at most once.
-        likes, plays: shape (n,), 0 <= likes <= plays.
-    """
-
-    listeners: NDArray[np.int64]
-    songs: NDArray[np.int64]
-    likes: NDArray[np.float64]
-    plays: NDArray[np.float64]
+    listeners: NDArray[np.int64]  # shape (n,), rows
+    songs: NDArray[np.int64]  # shape (n,), columns; each pair of listener and song at most once
+    likes: NDArray[np.float64]  # shape (n,)
+    plays: NDArray[np.float64]  # shape (n,), at least `likes`
 
     def capped(self) -> "FeedbackVotes":
-        """The same like rates with at most five plays per listener and song."""
+        """The same like rates with at most five plays per entry."""
         share = np.minimum(1.0, MOST_VOTES / np.maximum(self.plays, 1e-9))
         return FeedbackVotes(self.listeners, self.songs, self.likes * share, self.plays * share)
 
 
 @dataclass(frozen=True)
 class FeedbackAssignment:
-    """The posterior cluster of each song with votes; shape (n,) each.
+    """The posterior cluster of each song with votes; shape (n,) each."""
 
-    Attributes:
-        songs: columns, ascending.
-        best: the cluster with the highest posterior.
-        log_odds: ln of the best posterior over that of the current cluster.
-        margin: best posterior minus second best.
-        posterior: of the current cluster.
-        listeners: number of listeners who voted.
-        moves: whether the song moves: at least five listeners, a margin above .8, and another cluster.
-    """
-
-    songs: NDArray[np.int64]
-    best: NDArray[np.int64]
-    log_odds: NDArray[np.float64]
-    margin: NDArray[np.float64]
-    posterior: NDArray[np.float64]
-    listeners: NDArray[np.int64]
+    songs: NDArray[np.int64]  # columns, ascending
+    best: NDArray[np.int64]  # the cluster with the highest posterior
+    log_odds: NDArray[np.float64]  # ln of the best posterior over that of the current cluster
+    margin: NDArray[np.float64]  # best posterior minus second best
+    posterior: NDArray[np.float64]  # of the current cluster
+    listeners: NDArray[np.int64]  # number of listeners who voted
+    # Whether the song moves: at least five listeners, a margin above .8, and another cluster.
     moves: NDArray[np.bool_]
 
     def apply_moves(self, labels: NDArray[np.integer]) -> NDArray[np.int32]:
-        """A copy of the labels with these moves applied."""
+        """A copy of the labels with the moves applied."""
         moved = labels.astype(np.int32)
         moved[self.songs[self.moves]] = self.best[self.moves]
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """Columns of the songs with the smallest margin, smallest first: the ones to ask listeners about."""
+        """Songs with the smallest margin first: the ones to ask listeners about."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -78,20 +64,15 @@ def assign_by_feedback(
     centers: NDArray[np.floating],
     labels: NDArray[np.integer],
 ) -> FeedbackAssignment:
-    """The posterior cluster of each voted song, from its distance to the centers and listeners' likes.
+    """Each voted song's posterior cluster, from its distance to the centers and the likes.
 
-    The log posterior of cluster c for song s (uniform prior):
+    The log posterior of cluster c for song s (uniform prior) is
 
-        S(s, c) = -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
+        -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
         logit q = logit qhat(u, c) + logit r_s - logit r
 
-    y is the number of likes, qhat(u, c) the listener's like rate among the cluster's other songs, r_s the
-    song's like rate, r the overall one.
-
-    Args:
-        points: shape (n_songs, d).
-        centers: shape (n_clusters, d).
-        labels: shape (n_songs,), the current clusters.
+    with y likes, the listener's like rate qhat among the cluster's other songs, and the like rates r_s of the
+    song and r of all songs.
     """
     votes = votes.capped()
     songs, song_rows = np.unique(votes.songs, return_inverse=True)
@@ -105,21 +86,21 @@ def assign_by_feedback(
 
 @dataclass(frozen=True)
 class LikelihoodGain:
-    """Gain in log-likelihood per play of held-out votes, and its standard error over songs."""
+    """Gain in log-likelihood per held-out play, and its standard error over songs."""
 
     mean: float
     error: float
 
     @property
     def is_significant(self) -> bool:
-        """Whether the mean exceeds two standard errors: by chance in one of forty trials."""
+        """Above two standard errors: by chance in one of forty trials."""
         return self.mean > 2 * self.error
 
 
 def held_out_gain(
     votes: FeedbackVotes, labels: NDArray[np.integer], refined: NDArray[np.integer], n_clusters: int
 ) -> LikelihoodGain:
-    """How much better the refined labels explain votes they were not refined with; above 0 is better."""
+    """How much better the refined labels explain other votes; above 0 is better."""
     votes = votes.capped()
     _, song_rows = np.unique(votes.songs, return_inverse=True)
     n_songs = int(song_rows.max()) + 1 if len(song_rows) else 0
@@ -152,14 +133,12 @@ def _distance_scores(
 def _axis_variance(
     points: NDArray[np.floating], centers: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> float:
-    """sigma^2, the variance around the centers per effective axis: trace(C^2) / trace(C), C their covariance.
-
-    Axes are correlated: by the participation ratio some 40 of 128 are effective. Treated as 128 independent
-    ones, the features would always outweigh the votes.
-    """
+    """sigma^2, the variance around the centers per effective axis."""
     if not len(points):
         return 0.0
     residuals = np.asarray(points - centers[labels], dtype=np.float64)
+    # trace(C^2) / trace(C): axes are correlated, by the participation ratio some 40 of 128 are effective.
+    # Treated as 128 independent ones, the features would always outweigh the votes.
     covariance = residuals.T @ residuals / len(residuals)
     total = float(np.trace(covariance))
     return float((covariance**2).sum()) / total if total else 0.0
@@ -172,7 +151,7 @@ def _vote_log_likelihoods(
     song_rows: NDArray[np.integer],
     n_songs: int,
 ) -> NDArray[np.float64]:
-    """Shape (n_votes, n_clusters): log-likelihood of each vote if its song were in each cluster."""
+    """Shape (n_votes, n_clusters): log-likelihood of each vote if its song were in the cluster."""
     rate = np.clip(votes.likes.sum() / max(float(votes.plays.sum()), 1e-9), RATE_EPSILON, 1 - RATE_EPSILON)
     _, listener_rows = np.unique(votes.listeners, return_inverse=True)
     own = labels[votes.songs]

@@ -1,4 +1,4 @@
-"""K-means clustering of songs, quality measures of clusters, and cluster ids that persist across models."""
+"""K-means of songs, quality measures, and cluster ids that persist across models."""
 
 import math
 from dataclasses import dataclass
@@ -38,50 +38,38 @@ MULTI_CLUSTER_MEASURES: Final = (
 
 @dataclass(frozen=True)
 class Clusters:
-    """Fitted clusters and the assignment of the songs they were fitted on.
+    """Fitted clusters and the assignment of their songs."""
 
-    Attributes:
-        centers: shape (n_clusters, n_features).
-        inertia: sum of squared distances of the songs to their centers.
-        labels: shape (n_songs,), each song's cluster.
-        distances: shape (n_songs,), each song's distance to its center.
-    """
-
-    centers: NDArray[np.float32]
-    inertia: float
-    labels: NDArray[np.int32]
-    distances: NDArray[np.float32]
+    centers: NDArray[np.float32]  # shape (n_clusters, n_features)
+    inertia: float  # sum of squared distances of the songs to their centers
+    labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
+    distances: NDArray[np.float32]  # shape (n_songs,), each song's distance to its center
 
     @property
     def n_clusters(self) -> int:
         return len(self.centers)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Shape (n_points,): the nearest center of each; ties: the first."""
+        """Shape (n_points,): the nearest center of each."""
         return assign_nearest(points, self.centers)[0]
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """2 sqrt(n_songs), at most 400 clusters, at least 20 songs per cluster on average.
-
-    Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
-    accuracy.
-    """
+    """2 sqrt(n_songs), at most 400, at least 20 songs per cluster on average."""
+    # Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
+    # accuracy.
     return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
 
 
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """Cluster points by k-means++ and Lloyd's iterations.
+    """Cluster by k-means++ and Lloyd's iterations; the same input and seed give the same bits.
 
     Args:
-        points: shape (n_points, n_features), scaled: k-means measures Euclidean distance, so an unscaled
-            column would decide alone.
-        n_clusters: an upper limit; there are never more clusters than distinct points.
-        seed: the same input and seed give the same bits in any process.
-        start_labels: shape (n_points,), earlier clusters of the same points, numbered from 0. Replaces
-            seeding if the points exceed the sample size and there are `n_clusters` of them.
+        points: shape (n_points, d), scaled, or the largest column would decide alone.
+        n_clusters: an upper limit; never more than distinct points.
+        start_labels: earlier clusters of the points; replace seeding above the sample size.
 
     Raises:
         TooFewSongs: there are no points.
@@ -134,7 +122,7 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each point's nearest center (ties: the first) and squared distance to it; shape (n_points,) each."""
+    """Each point's nearest center (ties: the first) and squared distance."""
     labels = _nearest_labels(points, centers)
     return labels, squared_distances(points, centers, labels)
 
@@ -142,7 +130,7 @@ def assign_nearest(
 def squared_distances(
     points: NDArray[np.float32], centers: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Shape (n_points,): squared distance of each point to the center of its cluster."""
+    """Shape (n_points,): to the center of the point's cluster."""
     squared = np.empty(len(points), dtype=np.float32)
     for start in range(0, len(points), BLOCK_POINTS):
         block = slice(start, start + BLOCK_POINTS)
@@ -154,7 +142,7 @@ def squared_distances(
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Mean of each cluster's points, shape (n_clusters, d), 0 if it has none; and the clusters' sizes."""
+    """Shape (n_clusters, d), 0 for an empty cluster; and the clusters' sizes."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
         block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
@@ -166,13 +154,7 @@ def cluster_means(
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """Quality measures of a clustering, as JSON types; None if a measure is undefined (one cluster).
-
-    Inertia per song; R2 = 1 - inertia / total sum of squares; 99th percentile of the distance to the center;
-    simplified silhouette (b - a) / max(a, b), with a the distance to the own center and b to the next nearest
-    one, averaged over songs (micro) and clusters (macro), and the five worst clusters; Davies-Bouldin: mean
-    over clusters of max (s_i + s_j) / d_ij; Calinski-Harabasz: between / within variance, each over its
-    degrees of freedom.
+    """Quality measures of a clustering; None if undefined (one cluster).
 
     Raises:
         TooFewSongs: there are no points.
@@ -188,6 +170,7 @@ def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[st
     total = float(((points - mean) ** 2).sum(dtype=np.float64))
     measures: dict[str, Any] = {
         "n_clusters": k,
+        # `r2` is the explained share of the variance.
         "inertia_per_song": clusters.inertia / n,
         "r2": 1 - clusters.inertia / total if total > 0 else None,
         "p99_distance": float(np.quantile(clusters.distances, 0.99)),
@@ -200,10 +183,14 @@ def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[st
     worst = np.argsort(by_cluster, kind="stable")[:5]
     within = clusters.inertia / max(1, n - k)
     return measures | {
+        # Simplified silhouette (b - a) / max(a, b), a and b the distances to the own and the next center;
+        # micro: mean over songs, macro: over clusters.
         "silhouette_micro": float(by_song.mean()),
         "silhouette_macro": float(by_cluster[sizes > 0].mean()),
         "worst": [{"cluster": int(label), "silhouette": float(by_cluster[label])} for label in worst],
+        # Mean over clusters of max (s_i + s_j) / d_ij.
         "davies_bouldin": _davies_bouldin(clusters, sizes),
+        # Between / within variance, each over its degrees of freedom.
         "calinski_harabasz": (total - clusters.inertia) / (k - 1) / within if within > 0 else None,
     }
 
@@ -216,19 +203,13 @@ def match_cluster_ids(
     n_clusters: int,
     next_id: int,
 ) -> NDArray[np.int32]:
-    """Persistent ids of new clusters: the id of the previous cluster a new one continues, else a fresh id.
+    """Shape (n_clusters,): the id of the previous cluster that each new one continues, else a fresh id.
 
-    Clusters are matched one to one by the largest total overlap; a pair keeps its id if its Jaccard index
-    (songs in both / songs in either) is at least .5.
+    Clusters are matched one to one by the largest total Jaccard index.
 
     Args:
-        previous_labels, labels: shape (n_songs,), of the same songs; -1 for a song without a cluster.
-        previous_ids: shape (n_previous,), id of each previous cluster.
-        n_clusters: number of new clusters, empty ones included.
+        previous_labels, labels: of the same songs; -1 without a cluster.
         next_id: the smallest id never used.
-
-    Returns:
-        Shape (n_clusters,).
 
     Source:
         Kuhn, "The Hungarian method for the assignment problem", 1955.
@@ -249,7 +230,7 @@ def match_cluster_ids(
 
 
 def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
-    """The number of distinct points, counted only up to `enough`."""
+    """Number of distinct points, counted only up to `enough`."""
     seen: set[bytes] = set()
     for point in points:
         seen.add(point.tobytes())
@@ -259,7 +240,7 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One Lloyd iteration; a center without points stays where it is."""
+    """A center without points stays where it is."""
     means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 
@@ -276,7 +257,7 @@ def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -
 
 
 def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
-    """Shape (n_points,): each point's simplified silhouette; needs two clusters or more."""
+    """Shape (n_points,): simplified silhouettes; needs two clusters."""
     result = np.empty(len(points))
     center_norms = (clusters.centers**2).sum(axis=1)
     for start in range(0, len(points), BLOCK_POINTS):

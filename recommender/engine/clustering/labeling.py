@@ -1,4 +1,4 @@
-"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented in each cluster."""
+"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented."""
 
 import math
 from collections import Counter
@@ -34,22 +34,15 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class ClusterName:
-    """A cluster's name and the facts it was made from.
-
-    Attributes:
-        size: number of songs.
-        genres: over-represented genres and their share of the cluster's songs, most informative first.
-        decade: such as "1990s"; "" if no decade holds half the songs.
-        moods: at most two, most pronounced first.
-        examples: columns of the most played songs, at most five.
-    """
+    """A cluster's name and the facts it was made from."""
 
     name: str
-    size: int
+    size: int  # number of songs
+    # Over-represented genres and their share of the cluster's songs, most informative first.
     genres: dict[str, float] = field(default_factory=dict)
-    decade: str = ""
-    moods: list[str] = field(default_factory=list)
-    examples: list[int] = field(default_factory=list)
+    decade: str = ""  # such as "1990s"; "" if no decade holds half the songs
+    moods: list[str] = field(default_factory=list)  # at most two, most pronounced first
+    examples: list[int] = field(default_factory=list)  # columns of the most played songs, at most five
 
 
 def name_clusters(
@@ -58,8 +51,7 @@ def name_clusters(
     """One name per cluster, all different.
 
     Args:
-        labels: shape (n_songs,), each song's cluster.
-        plays: shape (n_songs,), which orders the examples; None: unknown.
+        plays: shape (n_songs,), orders the examples.
     """
     order = np.argsort(-plays, kind="stable") if plays is not None else np.arange(catalogue.n_songs)
     members = [order[labels[order] == label] for label in range(n_clusters)]
@@ -82,7 +74,7 @@ def name_clusters(
 def _name_words(
     genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
 ) -> list[str]:
-    """Words for a cluster's name, most informative first; `_distinct_names` takes as many as needed."""
+    """Most informative first; `_distinct_names` takes as many as needed."""
     named = list(genres)[:2]
     if len(named) == 2 and (
         genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
@@ -100,7 +92,7 @@ def _share_a_word(one: str, other: str) -> bool:
 
 
 def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
-    """Names of up to three words, longer if two clusters would share a name; numbered as a last resort."""
+    """Up to three words, more if two clusters would share a name."""
     lengths = [min(3, len(cluster_words)) for cluster_words in words]
     while True:
         names = [
@@ -132,11 +124,9 @@ def _split_genres(text: str) -> list[str]:
 def _over_represented(
     values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]
 ) -> list[dict[str, float]]:
-    """Per cluster at most five over-represented values and their shares, by descending share x log(lift).
-
-    That is the value's contribution to the Kullback-Leibler divergence between cluster and catalogue; the
-    lift is shrunk towards 1.
-    """
+    """Per cluster at most five values and their shares, by share x log(lift)."""
+    # Share x log(lift) is the value's contribution to the Kullback-Leibler divergence between cluster and
+    # catalogue; the lift is shrunk towards 1.
     overall = Counter(value for song_values in values for value in song_values)
     n_songs = max(1, len(values))
     return [_over_represented_in(values, songs, overall, n_songs) for songs in members]
@@ -159,7 +149,6 @@ def _over_represented_in(
 
 
 def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[list[str]]:
-    """Per cluster its moods, most pronounced first."""
     strengths: list[list[tuple[float, str]]] = [[] for _ in members]
     for feature, (high, low) in MOODS.items():
         column = catalogue.audio.get(feature)
@@ -177,7 +166,7 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decade(years: NDArray[np.float64]) -> str:
-    """ "1990s" if at least half of all the songs are from it, else ""."""
+    """ "1990s" if at least half of the songs are from it, else ""."""
     known = years[np.isfinite(years)]
     if not len(known):
         return ""

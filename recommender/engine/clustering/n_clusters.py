@@ -1,4 +1,4 @@
-"""Choose the number of clusters that best predicts which songs listeners play next."""
+"""Choose the number of clusters that best predicts what listeners play next."""
 
 import math
 from collections.abc import Sequence
@@ -26,61 +26,43 @@ UNPLAYED_PSEUDOCOUNT: Final = 0.5  # added to each song's listeners, so that an 
 
 @dataclass(frozen=True)
 class HoldoutPlays:
-    """What n listeners played before a split time, and which new songs they played after it.
+    """What n listeners played before a split, and which new songs after it."""
 
-    Attributes:
-        recent: shape (n, n_songs), plays before the split, weighted by recency.
-        played_before: shape (n, n_songs), songs played before the split.
-        played_after: shape (n, n_songs), songs played only after the split; at least one per row.
-        listeners: shape (n_songs,), how many of all listeners had played each song before the split.
-        skips: shape (n, n_songs), skips and dislikes before the split; None: none.
-    """
-
-    recent: csr_array
-    played_before: csr_array
-    played_after: csr_array
+    recent: csr_array  # shape (n, n_songs), plays before the split, weighted by recency
+    played_before: csr_array  # shape (n, n_songs), songs played before the split
+    played_after: csr_array  # shape (n, n_songs), songs played only after the split; at least one per row
+    # Shape (n_songs,), how many of all listeners had played each song before the split.
     listeners: NDArray[np.floating]
-    skips: csr_array | None = None
+    skips: csr_array | None = None  # shape (n, n_songs), skips and dislikes before the split; None: none
 
 
 @dataclass(frozen=True)
 class ClusterCountScore:
-    """How well one number of clusters fits.
-
-    Attributes:
-        likelihood: mean over listeners of their mean log-probability of the songs played after the split;
-            None: too few listeners.
-        behind: the best number's likelihood minus this one, paired by listener; 0 for the best.
-        error: standard error of `behind` over listeners.
-        silhouette: simplified silhouette, mean over the sample.
-        stability: adjusted Rand index between clusterings from two halves of the songs; None: not measured.
-    """
+    """How well one number of clusters fits."""
 
     n_clusters: int
+    # Mean over listeners of their mean log-probability of the songs played after the split; None: too few
+    # listeners.
     likelihood: float | None
-    behind: float
-    error: float
-    silhouette: float
+    behind: float  # the best number's likelihood minus this one, paired by listener; 0 for the best
+    error: float  # standard error of `behind` over listeners
+    silhouette: float  # simplified silhouette, mean over the sample
+    # Adjusted Rand index between clusterings from two halves of the songs; None: not measured.
     stability: float | None = None
 
 
 @dataclass(frozen=True)
 class ClusterCountChoice:
-    """The chosen number of clusters, the rule that decided in words, and all candidates.
-
-    Attributes:
-        listeners: how many played a new song after the split.
-        songs: how many the centers were fitted on.
-    """
+    """The chosen number, the rule that decided, and all candidates."""
 
     n_clusters: int
     rule: str
     scores: tuple[ClusterCountScore, ...] = ()
-    listeners: int = 0
-    songs: int = 0
+    listeners: int = 0  # how many played a new song after the split
+    songs: int = 0  # how many the centers were fitted on
 
     def facts(self) -> dict[str, Any]:
-        """The choice as JSON types, floats rounded to five digits."""
+        """As JSON types, floats rounded to five digits."""
         return {
             "n_clusters": self.n_clusters, "rule": self.rule, "listeners": self.listeners,
             "songs": self.songs, "scores": [_round_floats(asdict(score)) for score in self.scores],
@@ -90,15 +72,12 @@ class ClusterCountChoice:
 def choose_n_clusters(
     points: NDArray[np.float32], holdout: HoldoutPlays, *, default: int, seed: int
 ) -> ClusterCountChoice:
-    """The smallest number of clusters within one standard error of the best held-out likelihood.
+    """The smallest stable number within one standard error of the best held-out likelihood.
 
-    Stable numbers (clusterings of two halves of the songs agree) are preferred among those. With fewer than
-    30 listeners: the stable number with the best silhouette, or `default` if none is stable.
+    With fewer than 30 listeners: the stable number with the best silhouette, else `default`.
 
     Args:
-        points: shape (n_songs, d), features from plays before the split only.
-        default: always a candidate: quality was measured with it, and on one of two real data sets every
-            number of the grid had a lower likelihood and covered fewer songs.
+        points: shape (n_songs, d), from plays before the split only.
     """
     random = np.random.default_rng(seed)
     sample = (
@@ -127,10 +106,9 @@ def choose_n_clusters(
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Candidates, ascending: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`.
-
-    At most the number of distinct points.
-    """
+    """Candidates, ascending: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`."""
+    # The default is always a candidate: quality was measured with it, and on one of two real data sets every
+    # number of the grid had a lower likelihood and covered fewer songs.
     distinct = len(np.unique(points, axis=0))
     most = min(MOST_CLUSTERS, int(math.sqrt(len(points) / 2)), distinct)
     steps = range(2, 2 + math.ceil(2 * math.log2(MOST_CLUSTERS)))
@@ -139,12 +117,10 @@ def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
 
 
 def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
-    """Shape (n,): each listener's mean log-probability of the songs played after the split.
-
-    A song's probability is that of its cluster (half the listener's affinity, half everybody's plays) times
-    the song's share of listeners among the cluster's songs the listener had not played. More clusters pay off
-    only if they separate listeners better than they dilute each listener's history.
-    """
+    """Shape (n,): each listener's mean log-probability of the songs played after the split."""
+    # A song's probability is that of its cluster (half the listener's affinity, half everybody's plays) times
+    # its share of listeners among the cluster's songs that the listener had not played. More clusters pay off
+    # only if they separate listeners better than they dilute each listener's history.
     weights = np.asarray(holdout.listeners, dtype=np.float64) + UNPLAYED_PSEUDOCOUNT
     masses = np.bincount(labels, weights=weights, minlength=n_clusters)
     own = cluster_affinities(holdout.recent, labels, n_clusters, holdout.skips)
@@ -163,7 +139,7 @@ def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: Holdout
 
 
 def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
-    """Adjusted Rand index between the clusterings of all points fitted on two random halves of them."""
+    """Adjusted Rand index between clusterings fitted on two random halves."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = len(points) // 2
     halves = (np.sort(order[:half]), np.sort(order[half:]))
@@ -172,7 +148,8 @@ def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Agreement of two clusterings over pairs of points, corrected for chance: 1 identical, 0 as by chance.
+    """Agreement of two clusterings: 1 identical, 0 as by chance.
+
     Source:
         Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.
     """
@@ -189,7 +166,7 @@ def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer])
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The chosen number of clusters and the rule that decided, as a sentence."""
+    """The chosen number and the rule that decided, as a sentence."""
     if listeners < FEWEST_LISTENERS:
         return _choose_without_likelihood(scores, default, listeners)
     near = _within_standard_error(scores)

@@ -1,4 +1,4 @@
-"""Warm start of k-means: continue an earlier model's clusters with the songs and features of today."""
+"""Warm start of k-means: continue an earlier model's clusters."""
 
 from typing import Final
 
@@ -22,12 +22,7 @@ def warm_start_clusters(
 ) -> Clusters:
     """K-means that starts from earlier labels and prefers to keep each song in its cluster.
 
-    Centers are recomputed from the labels, since the axes of the feature space change with every training. A
-    cluster without songs stays empty and keeps its number.
-
-    Args:
-        points: shape (n_songs, d).
-        labels: shape (n_songs,), each song's earlier cluster; UNASSIGNED for a new song.
+    A cluster without songs stays empty and keeps its number.
 
     Raises:
         ValueError: every song is UNASSIGNED.
@@ -39,6 +34,7 @@ def warm_start_clusters(
     # One thread: sums split over threads differ in the last bit from run to run.
     with threadpool_limits(1):
         for _ in range(WARM_START_STEPS):
+            # From the labels, since the axes of the feature space change with every training.
             centers, non_empty = _cluster_centers(points, current, n_clusters)
             current = _reassign(points, centers, non_empty, current)
         centers, _ = _cluster_centers(points, current, n_clusters)
@@ -49,11 +45,8 @@ def warm_start_clusters(
 def _cluster_centers(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Each cluster's mean, 0 for an empty one, and the numbers of the non-empty clusters.
-
-    Not `cluster_means`: its sums differ in the last bit, and stored models must stay reproducible.
-    """
     assigned = labels != UNASSIGNED
+    # Not `cluster_means`: its sums differ in the last bit, and stored models must stay reproducible.
     sums = np.zeros((n_clusters, points.shape[1]), dtype=np.float64)
     np.add.at(sums, labels[assigned], points[assigned])
     sizes = np.bincount(labels[assigned], minlength=n_clusters)

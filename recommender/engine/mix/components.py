@@ -1,4 +1,4 @@
-"""The fitted song side of `mix`: similarity matrices, feature spaces and indexes, as artifact arrays."""
+"""The fitted song side of `mix`, stored as artifact arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,45 +19,29 @@ DENSE_ARRAYS = (
 
 @dataclass(frozen=True)
 class MixComponents:
-    """What `mix` knows about the songs; every array may be a read-only memory map.
+    """What `mix` knows about the songs. Field names are names of stored arrays."""
 
-    Field names are array names of stored artifacts.
-
-    Attributes:
-        neighbours: song-to-song weights by name; "ease" only for at most 20 000 songs.
-        taste: shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
-        content: shape (n_songs, d), metadata and sound; rows of length 1, or 0 if nothing is known.
-        company: shape (n_songs, d'), co-listening features; rows of length 1, or 0 without plays.
-        norms: shape (n_songs, 2), length of [w content | company] per w in HYBRID_CONTENT_WEIGHTS, never 0.
-        centres: by space, mean of the songs' rows.
-        products: by space, mean outer product of the songs' rows.
-        labels: each song's cluster.
-        artists: each song's artist code.
-        listeners: how many listeners have played each song.
-        genres: shape (n_songs, n_words), 1 if the song has the genre word.
-        genre_idf: shape (n_words,).
-        by_cluster: songs sorted by cluster, most played first within each.
-        cluster_starts: shape (n_clusters + 1,), where each cluster starts in `by_cluster`.
-        by_artist, artist_starts: the same by artist.
-    """
-
-    neighbours: Mapping[str, csr_array]
+    neighbours: Mapping[str, csr_array]  # song-to-song weights by name; "ease" only for at most 20 000 songs
+    # Shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
     taste: NDArray[np.float32]
+    # Shape (n_songs, d), metadata and sound; rows of length 1, or 0 if nothing is known.
     content: NDArray[np.float32]
+    # Shape (n_songs, d'), co-listening features; rows of length 1, or 0 without plays.
     company: NDArray[np.float32]
+    # Shape (n_songs, 2), length of [w content | company] per w in HYBRID_CONTENT_WEIGHTS, never 0.
     norms: NDArray[np.float32]
-    centres: Mapping[str, NDArray[np.float64]]
-    products: Mapping[str, NDArray[np.float64]]
-    labels: NDArray[np.int32]
-    artists: NDArray[np.int32]
-    listeners: NDArray[np.float32]
+    centres: Mapping[str, NDArray[np.float64]]  # by space, mean of the songs' rows
+    products: Mapping[str, NDArray[np.float64]]  # by space, mean outer product of the songs' rows
+    labels: NDArray[np.int32]  # each song's cluster
+    artists: NDArray[np.int32]  # each song's artist code
+    listeners: NDArray[np.float32]  # how many listeners have played each song
     available: NDArray[np.bool_]
-    genres: csr_array
-    genre_idf: NDArray[np.float32]
-    by_cluster: NDArray[np.int32]
-    cluster_starts: NDArray[np.int64]
-    by_artist: NDArray[np.int32]
-    artist_starts: NDArray[np.int64]
+    genres: csr_array  # shape (n_songs, n_words), 1 if the song has the genre word
+    genre_idf: NDArray[np.float32]  # shape (n_words,)
+    by_cluster: NDArray[np.int32]  # songs sorted by cluster, most played first within each
+    cluster_starts: NDArray[np.int64]  # shape (n_clusters + 1,), where each cluster starts in `by_cluster`
+    by_artist: NDArray[np.int32]  # songs sorted by artist, most played first within each
+    artist_starts: NDArray[np.int64]  # shape (n_artists + 1,)
 
     @property
     def n_songs(self) -> int:
@@ -68,7 +52,7 @@ class MixComponents:
         return len(self.cluster_starts) - 1
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All arrays by artifact name; a sparse matrix as its three arrays."""
+        """All arrays by artifact name; a sparse matrix as three arrays."""
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
@@ -102,5 +86,5 @@ def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[i
 
 
 def popularity_damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
-    """listeners ** -.25: damps the influence of hits on the taste axes, without inverting it."""
+    """listeners ** -.25: damps hits on the taste axes."""
     return np.maximum(listeners, 1) ** np.float32(-0.25)

@@ -1,4 +1,4 @@
-"""Fit `mix`: components from the plays, term weights from held-out plays."""
+"""Fit `mix`: components from plays, term weights from held-out plays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,20 +46,17 @@ ContentBuilder = Callable[[], ContentFeatures | None]
 
 
 def no_builder() -> None:
-    """A content builder that builds nothing, so that the fit builds the content features itself."""
+    """Builds nothing: the fit builds the content features itself."""
 
 
 def fit_mix(
     training: TrainingSet, *, refit: bool = True, build_content: ContentBuilder = no_builder
 ) -> MixModel:
-    """Tune the weights on held-out plays, then refit on all plays with them.
-
-    The held-out plays are `training.tuning`, or a seeded tenth of `plays`. START_WEIGHTS stay if fewer than
-    30 listeners have plays on both sides.
+    """Tune the weights on held-out plays, then refit on all plays.
 
     Args:
-        refit: False skips the refit, for a model that is only evaluated; it scores slightly lower.
-        build_content: called while another thread fits on the plays; None from it: they are built here.
+        refit: False skips the refit, for a model that is only evaluated.
+        build_content: called while another thread fits on the plays.
     """
     plays, tuning = split_tuning_plays(training)
     most = TUNING_LISTENERS if plays.shape[1] <= MOST_BATCH_SONGS else TUNING_LISTENERS_OF_MANY_SONGS
@@ -82,12 +79,10 @@ def fit_with_weights(
     build_content: ContentBuilder = no_builder,
     start_labels: NDArray[np.int32] | None = None,
 ) -> MixModel:
-    """Fit on all plays, held-out ones too, with the given weights.
+    """Fit on all plays with the given weights; None: tune them.
 
     Args:
-        weights: shape (n_terms,); None: tune them, see `fit_mix`.
-        build_content: for instance `content_features_of` a model of the same catalogue.
-        start_labels: that model's labels; see `fit_clusters`.
+        start_labels: see `fit_clusters`.
     """
     if weights is None:
         return fit_mix(training, build_content=build_content)
@@ -95,7 +90,7 @@ def fit_with_weights(
 
 
 def content_features_of(model: MixModel) -> ContentFeatures:
-    """The content features of a fitted model, for another model of the same catalogue."""
+    """The model's content features, for another model of the same catalogue."""
     components = model.components
     return ContentFeatures(
         components.content, components.artists, model.words, components.genres, components.available
@@ -139,7 +134,7 @@ def _fit_with_start_weights(
 
 
 def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | None = None) -> MixModel:
-    """The same model with other clusters; `n_clusters` None: as many as before."""
+    """The same model with other clusters."""
     components = replace_clusters(model.components, labels, n_clusters or model.components.n_clusters)
     return replace(model, components=components, genre_means=_genre_means(components))
 
@@ -147,12 +142,11 @@ def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | 
 def with_chosen_n_clusters(
     model: MixModel, profiles: Profiles, played_after: csr_array, *, seed: int
 ) -> tuple[MixModel, ClusterCountChoice]:
-    """The same model with the number of clusters that `choose_n_clusters` picks, and the choice.
+    """The same model with the number of clusters from `choose_n_clusters`.
 
     Args:
         model: must not be trained on `played_after`.
         profiles: listeners as they were at the split time.
-        played_after: shape (profiles.n, n_songs), songs first played after the split.
     """
     points = clustering_points(model.components.content, model.components.company)
     recent = profiles.plays if profiles.recent is None else profiles.recent
@@ -171,7 +165,7 @@ def _genre_means(components: MixComponents) -> NDArray[np.float32]:
 def tune_mix_weights(
     model: MixModel, training: TrainingSet, tuning: csr_array, rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Shape (n_terms,): the weights that best rank the held-out plays `tuning` of the listeners `rows`."""
+    """Shape (n_terms,): the weights that best rank the plays in `tuning`."""
     pool = build_pool(model.components, model.weights, model.listener_features, training, tuning, rows)
     single_terms = [np.array([float(name == only) for name in TERM_NAMES]) for only in ("rp3", "ease")]
     return tune_weights(pool, [start_weights(), *single_terms])

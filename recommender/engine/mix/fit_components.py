@@ -1,4 +1,4 @@
-"""Fit the components of `mix` from plays (similarities, co-listening) and content (metadata, sound)."""
+"""Fit the components of `mix` from plays and content."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -40,46 +40,31 @@ MANY_SONGS = (
 
 @dataclass(frozen=True)
 class ContentFeatures:
-    """Features of songs that do not depend on plays; shared by all models of a catalogue.
+    """Features of songs that do not depend on plays."""
 
-    Attributes:
-        content: shape (n_songs, d), metadata and, with half the weight, sound; rows of length 1, or 0.
-        artists: shape (n_songs,), artist codes.
-        words: known genre words.
-        genres: shape (n_songs, n_words), 1 if the song has the genre word.
-        available: shape (n_songs,), songs that may be recommended.
-        space: the transformation behind `content`; None if it is not needed later.
-    """
-
+    # Shape (n_songs, d), metadata and, with half the weight, sound; rows of length 1, or 0.
     content: NDArray[np.float32]
-    artists: NDArray[np.int32]
-    words: list[str]
-    genres: csr_array
-    available: NDArray[np.bool_]
-    space: FeatureSpace | None = None
+    artists: NDArray[np.int32]  # shape (n_songs,), artist codes
+    words: list[str]  # known genre words
+    genres: csr_array  # shape (n_songs, n_words), 1 if the song has the genre word
+    available: NDArray[np.bool_]  # shape (n_songs,), songs that may be recommended
+    space: FeatureSpace | None = None  # the transformation behind `content`; None if it is not needed later
 
 
 @dataclass(frozen=True)
 class ListeningFutures:
-    """Features of songs from plays, computed in the background; calling a field waits for its result.
+    """Features of songs from plays; calling a field waits for its result."""
 
-    Attributes:
-        listeners: shape (n_songs,), how many listeners have played each song.
-        co_listening: shape (n_songs, d), see `MixComponents.company`.
-        taste: shape (n_songs, k).
-        neighbours: by name, song-to-song weights.
-    """
-
-    listeners: NDArray[np.float32]
-    co_listening: Callable[[], NDArray[np.float32]]
-    taste: Callable[[], NDArray[np.float32]]
-    neighbours: Mapping[str, Callable[[], csr_array]]
+    listeners: NDArray[np.float32]  # shape (n_songs,), how many listeners have played each song
+    co_listening: Callable[[], NDArray[np.float32]]  # shape (n_songs, d), see `MixComponents.company`
+    taste: Callable[[], NDArray[np.float32]]  # shape (n_songs, k)
+    neighbours: Mapping[str, Callable[[], csr_array]]  # by name, song-to-song weights
 
 
 def build_content_features(
     catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None
 ) -> ContentFeatures:
-    """Content features of the songs in the given space; None: fit one."""
+    """Content features in the given space; None: fit one."""
     words = genre_vocabulary(catalogue.genres)
     if space is None:
         space, rows = fit_transform(catalogue, seed=seed)
@@ -94,7 +79,7 @@ def build_content_features(
 def weight_content(
     catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Metadata and, with half the weight, sound, from the rows of `space.transform`."""
+    """Metadata and, with half the weight, sound."""
     axes = space.axes.shape[1]
     # Without audio features sound is only year and duration, which say less than the decade in the metadata.
     if catalogue.audio:
@@ -103,7 +88,7 @@ def weight_content(
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
-    """Start computing the features of songs from plays, co-listening first, since clustering needs it."""
+    """Start computing features from plays, first those that clustering needs."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -140,13 +125,7 @@ def assemble_components(
     n_clusters: int | None,
     seed: int,
 ) -> MixComponents:
-    """Cluster the songs and put all components together.
-
-    Args:
-        labels: the clusters to use; None: from `warm_start` if given, else by k-means.
-        start_labels: see `fit_clusters`.
-        n_clusters: None: `default_n_clusters`.
-    """
+    """Put all components together, with `labels`, warm-started or new clusters."""
     content, co_listening = features.content, listening.co_listening()
     if labels is None:
         points = clustering_points(content, co_listening)
@@ -171,19 +150,18 @@ def assemble_components(
 
 
 def clustering_points(content: NDArray[np.float32], co_listening: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shape (n_songs, d): unit rows for k-means, co-listening and, with half the weight, content."""
+    """Shape (n_songs, d): unit rows for k-means."""
     return unit_rows(np.hstack([CONTENT_WEIGHT * content, co_listening]))
 
 
 def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:
-    """Plays weighted by log(listeners / listeners of the song), rows divided by the root of their length."""
     idf = np.log(max(1, ones.shape[0]) / np.maximum(listeners, 1)).astype(np.float32)
     roots = np.sqrt(np.maximum(np.diff(ones.indptr), 1)).astype(np.float32)
     return csr_array(diags_array(1 / roots) @ ones @ diags_array(idf))
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """The matrix as float32 with int32 indices: scipy copies memory-mapped indices of other widths."""
+    """The matrix as float32 and int32: scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 
@@ -221,7 +199,7 @@ def _fit_labels(
 
 
 def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clusters: int) -> MixComponents:
-    """The same components with other clusters, some of them perhaps empty."""
+    """The same components with other clusters, some perhaps empty."""
     by_cluster, starts = _sort_by_group(labels, components.listeners, n_clusters)
     return replace(components, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
@@ -229,7 +207,7 @@ def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clu
 def _sort_by_group(
     groups: NDArray[np.int32], listeners: NDArray[np.float32], n_groups: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Songs sorted by group (cluster or artist) and descending listeners, and where each group starts."""
+    """Songs by group and descending listeners, and where each group starts."""
     order = np.lexsort((-listeners, groups)).astype(np.int32)
     sizes = np.bincount(groups, minlength=max(n_groups, int(groups.max(initial=0)) + 1))
     return order, np.concatenate([[0], np.cumsum(sizes)])

@@ -1,4 +1,4 @@
-"""`mix`, the default model: a tuned blend of terms, with a batch scorer and a scorer for single requests."""
+"""`mix`, the default model: a tuned blend of terms, with a batch scorer and an online scorer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,23 +30,17 @@ COLD_START_TERM: Final = "while little is known"
 
 @dataclass(frozen=True)
 class MixModel:
-    """The fitted model; scores all songs for batches of listeners.
-
-    Attributes:
-        weights: shape (n_terms,), in the order of TERM_NAMES.
-        words: known genre words.
-        genre_means: shape (n_words, n_clusters), share of each cluster's songs that have the word.
-    """
+    """The fitted model; scores all songs for batches of listeners."""
 
     components: MixComponents
-    weights: NDArray[np.float64]
-    words: list[str]
+    weights: NDArray[np.float64]  # shape (n_terms,), in the order of TERM_NAMES
+    words: list[str]  # known genre words
+    # Shape (n_words, n_clusters), share of each cluster's songs that have the word.
     genre_means: NDArray[np.float32]
     name: str = "mix"
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Shape (n_songs,): each song's cluster."""
         return self.components.labels
 
     @property
@@ -57,11 +51,11 @@ class MixModel:
         return build_listener_features(self.components, self.words, self.genre_means, profiles)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (n, n_clusters): shares of engagement; rows sum to 1."""
+        """Shape (n, n_clusters); rows sum to 1."""
         return self.listener_features(profiles).affinities
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (n, n_songs), higher is better; scores of played songs mean nothing."""
+        """Shape (n, n_songs); scores of played songs mean nothing."""
         size = max(1, BATCH_SCORE_CELLS // max(1, self.n_songs))
         starts = range(0, profiles.n, size)
         blocks = [self._scores(slice_profiles(profiles, start, start + size)) for start in starts]
@@ -81,7 +75,6 @@ class MixModel:
         return recommend_in_blocks(self.scores, profiles, n, self.components.available)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """The model's arrays for the artifact; `facts` holds the rest."""
         return {**self.components.arrays(), "weights": self.weights, "genre_means": self.genre_means}
 
     def facts(self) -> dict[str, object]:
@@ -90,7 +83,7 @@ class MixModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """A model over the arrays without copies: workers share the pages of read-only memory maps."""
+        """A model over the arrays, without copies."""
         return cls(
             MixComponents.from_arrays(arrays), arrays["weights"], list(facts["words"]), arrays["genre_means"]
         )
@@ -98,10 +91,7 @@ class MixModel:
 
 @dataclass(frozen=True)
 class OnlineMixModel:
-    """The `ServableModel` of `mix`: scores a preselection of songs for one listener in milliseconds.
-
-    Its scores equal `MixModel.scores` up to rounding.
-    """
+    """The `ServableModel` of `mix`: scores preselected songs, equal to `MixModel.scores` up to rounding."""
 
     mix: MixModel
 
@@ -122,12 +112,7 @@ class OnlineMixModel:
         return self.mix.components.available
 
     def candidates(self, profile: Profiles, *, n: int, budget: int | None = None) -> ScoredSongs:
-        """See `ServableModel.candidates`.
-
-        Args:
-            budget: about how many songs to score; None: 12 % of the catalogue, between 1 000 and 2 000. Grows
-                while fewer than n are eligible.
-        """
+        """Scores about `budget` songs, more while fewer than n are eligible."""
         mix = self.mix
         budget = budget or int(
             min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * mix.n_songs))
@@ -147,7 +132,7 @@ class OnlineMixModel:
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """What each term adds to the scores of unplayed songs; the terms add up to `score`."""
+        """What each term adds; the terms add up to `score`."""
         features = self.mix.listener_features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])

@@ -1,8 +1,4 @@
-"""Compute the terms of `mix`: for all songs and many listeners (batch), or for few songs of one (online).
-
-A request preselects likely songs and computes their terms from sparse votes and moments of the feature
-spaces, without scoring the catalogue. Tuning and evaluation use the batch.
-"""
+"""Compute the terms of `mix`: of all songs (batch), or of preselected songs for one request (online)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +32,7 @@ SONGS_PER_ARTIST = 10
 def batch_terms(
     components: MixComponents, features: ListenerFeatures, profiles: Profiles, weights: NDArray[np.float64]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Index in TERM_NAMES and values (n, n_songs) of each term with a weight; one at a time saves memory."""
+    """Index in TERM_NAMES and values (n, n_songs) of each weighted term, one at a time."""
     wanted = {name for name, weight in zip(TERM_NAMES, weights, strict=True) if weight}
     rows = np.repeat(np.arange(profiles.n), np.diff(profiles.plays.indptr))
     played = (rows, profiles.plays.indices)
@@ -91,17 +87,11 @@ def _batch_share_terms(
 
 @dataclass(frozen=True)
 class NeighbourVotes:
-    """Similarities summed over one listener's songs, for the unplayed songs with any.
+    """Similarities summed over one listener's songs."""
 
-    Attributes:
-        songs: shape (m,), ascending.
-        sums: by term, shape (m,).
-        moments: by term, over all unplayed songs.
-    """
-
-    songs: NDArray[np.int64]
-    sums: dict[str, NDArray[np.float64]]
-    moments: dict[str, TermMoments]
+    songs: NDArray[np.int64]  # shape (m,), ascending
+    sums: dict[str, NDArray[np.float64]]  # by term, shape (m,)
+    moments: dict[str, TermMoments]  # by term, over all unplayed songs
 
 
 def sum_neighbour_votes(
@@ -140,8 +130,6 @@ def sum_neighbour_votes(
 
 
 class _SparseRows(NamedTuple):
-    """Entries of some rows of a sparse matrix, one row after the other; `widths` entries per row."""
-
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
     widths: NDArray[np.int64]
@@ -162,10 +150,9 @@ def preselect_songs(
     votes: NeighbourVotes,
     budget: int,
 ) -> NDArray[np.int64]:
-    """About `budget` songs worth scoring, ascending, none played, excluded or unavailable.
+    """About `budget` songs worth scoring, ascending.
 
-    The songs with the most votes, popular songs of the best clusters and of the listener's artists, and a few
-    hits of every cluster.
+    The most voted, popular ones of the best clusters and favourite artists, and a few of every cluster.
     """
     mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
     if budget < components.n_songs:
@@ -187,7 +174,6 @@ def preselect_songs(
 
 
 def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: int) -> NDArray[np.int64]:
-    """At most `most` songs, those with the highest weighted sums of standardised votes."""
     if len(votes.songs) <= most:
         return votes.songs
     total = np.zeros(len(votes.songs))
@@ -201,15 +187,13 @@ def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: 
 def _best_clusters(
     components: MixComponents, features: ListenerFeatures, votes: NeighbourVotes, songs: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """The best clusters by affinity and share of the votes, and how many songs to take from each.
-
-    Half of `songs` is spread evenly, for new music; half by share, for coverage of the favourites.
-    """
+    """Clusters by affinity and votes, and how many songs to take from each."""
     shares = features.affinities[0].astype(np.float64)
     if "rp3" in votes.sums and votes.sums["rp3"].any():
         sums, labels = votes.sums["rp3"], components.labels[votes.songs]
         shares += np.bincount(labels, weights=sums, minlength=components.n_clusters) / sums.sum()
     clusters = top_places(shares, PRESELECTED_CLUSTERS)
+    # Half of the songs is spread evenly, for new music; half by share, for coverage of the favourites.
     by_share = shares[clusters] / max(float(shares[clusters].sum()), 1e-12)
     return clusters, np.ceil(songs / 2 * (1 / len(clusters) + by_share)).astype(np.int64)
 
@@ -217,7 +201,6 @@ def _best_clusters(
 def _first_of_groups(
     order: NDArray[np.int32], starts: NDArray[np.int64], groups: NDArray[np.intp], most: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """The first `most` songs of each group (cluster or artist); `order` is sorted by group."""
     sizes = np.minimum(starts[groups + 1] - starts[groups], most)
     return np.asarray(order[expand_ranges(starts[groups], sizes)])
 
@@ -238,7 +221,7 @@ def online_terms(
     votes: NeighbourVotes,
     songs: NDArray[np.integer[Any]],
 ) -> NDArray[np.float32]:
-    """Shape (n_terms, m): each term of TERM_NAMES for the songs asked for."""
+    """Shape (n_terms, m)."""
     terms = np.zeros((len(TERM_NAMES), len(songs)), dtype=np.float32)
     for name, raw, moments in [
         *_online_vote_terms(votes, songs),
@@ -253,7 +236,6 @@ def online_terms(
 def _online_vote_terms(
     votes: NeighbourVotes, songs: NDArray[np.integer[Any]]
 ) -> list[tuple[str, NDArray[np.float32], TermMoments]]:
-    """Name, values and moments of each vote term; 0 for songs without votes."""
     if not len(votes.songs):
         return []
     places = np.minimum(np.searchsorted(votes.songs, songs), len(votes.songs) - 1)
@@ -267,7 +249,6 @@ def _online_vote_terms(
 def _online_linear_terms(
     components: MixComponents, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.integer[Any]]
 ) -> list[tuple[str, NDArray[np.float32], TermMoments]]:
-    """Name, values and moments of each direction term; the moments follow from those of the space."""
     asked = linear_terms(components, features.directions, songs)
     played = linear_terms(components, features.directions, profile.plays.indices)
     n_unplayed = np.array([components.n_songs - profile.plays.nnz])
@@ -275,6 +256,8 @@ def _online_linear_terms(
     for name, vector in features.directions.vectors().items():
         space, width = name.removesuffix("_short"), vector.shape[1]
         direction, of_played = vector[0], played[name][0].astype(np.float64)
+        # Of a linear score s = V p the mean is mean(V) p and the mean square p' (V'V / n) p: no scores of all
+        # songs are needed.
         mean = components.centres[space][:width] @ direction
         mean_square = direction @ components.products[space][:width, :width] @ direction
         total = np.array([components.n_songs * mean - of_played.sum()])
@@ -286,7 +269,6 @@ def _online_linear_terms(
 def _genre_matches(
     components: MixComponents, features: ListenerFeatures, songs: NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
-    """Shape (m,): summed weights of the listener's favourite genres that each song has."""
     if not features.favourite_genres.nnz:
         return np.zeros(len(songs), dtype=np.float32)
     word_weights = np.zeros(components.genres.shape[1], dtype=np.float32)

@@ -1,17 +1,13 @@
-"""The terms of `mix`'s score, the features of listeners they are computed from, and the cold-start rule.
+"""The terms of `mix`'s score and the cold-start rule.
 
-Score of a song for a listener = sum over terms of weight x term, blended with the cold-start score:
+A song's score is the sum of weight x term, blended with the cold-start score (`blend_scores`). Terms are
 
 - votes: similarities summed over the songs played (VOTE_TERMS)
-- directions: dot products of a listener's mean song vector with the song's vector (DIRECTION_TERMS)
-- shares: log shares of the song's artist and cluster, its popularity, its favourite genres (SHARE_TERMS)
+- directions: dot products with the listener's mean song vector (DIRECTION_TERMS)
+- shares: artist, cluster, popularity and genres (SHARE_TERMS)
 
-Votes and directions are standardised over the listener's unplayed songs, so that one weight fits listeners of
-5 and of 500 songs. That needs no scores of all songs: votes are sparse, and of a linear score s = V p the
-mean is mean(V) p and the mean square p' (V'V / n) p, less those of the played songs.
-
-Cold start: with n songs played, popularity among the favourite genres has the weight .5 / (.5 + n) in the
-score and the weighted terms the rest (`cold_start_weights`, `blend_scores`).
+Votes and directions are standardised over the unplayed songs, so that the same weights fit short and long
+histories.
 """
 
 from collections.abc import Mapping
@@ -37,7 +33,7 @@ SHARE_FLOOR = 0.02  # in log(share + .02): a song of an unknown artist is far, b
 
 
 class VoteTerm(NamedTuple):
-    """Which similarities are summed, whether plays are weighted by recency, whether the root is taken."""
+    """Which similarities are summed, and how."""
 
     matrix: str
     weighted: bool
@@ -59,27 +55,19 @@ TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS)
 
 @dataclass(frozen=True)
 class ListenerFeatures:
-    """Everything about n listeners that is needed to score any song for them.
-
-    Attributes:
-        favourite_genres: shape (n, n_words), see `favourite_genre_weights`.
-        affinities: shape (n, n_clusters), rows sum to 1.
-        artists: shape (n, n_artists), see `artist_shares`.
-        cold_start_weight: shape (n,), see `cold_start_weights`.
-    """
+    """What is needed to score any song for n listeners."""
 
     profile_weights: "ProfileWeights"
     directions: "ListenerDirections"
-    favourite_genres: csr_array
-    affinities: NDArray[np.float32]
-    artists: csr_array
-    cold_start_weight: NDArray[np.float32]
+    favourite_genres: csr_array  # shape (n, n_words), see `favourite_genre_weights`
+    affinities: NDArray[np.float32]  # shape (n, n_clusters), rows sum to 1
+    artists: csr_array  # shape (n, n_artists), see `artist_shares`
+    cold_start_weight: NDArray[np.float32]  # shape (n,), see `cold_start_weights`
 
 
 def build_listener_features(
     components: MixComponents, words: list[str], genre_means: NDArray[np.float32], profiles: Profiles
 ) -> ListenerFeatures:
-    """The features of listeners, whether or not they were in the training set."""
     profile_weights = build_profile_weights(profiles)
     favourite_genres = favourite_genre_weights(components, words, profiles.genres, profiles.n)
     return ListenerFeatures(
@@ -93,7 +81,7 @@ def build_listener_features(
 
 
 def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weight of the cold-start score after n songs played, .5 / (.5 + n): 1, 1/3, 1/5 ... 1/21 after ten."""
+    """Weight of the cold-start score after n songs played: 1, 1/3, 1/5 ... 1/21 after ten."""
     return (COLD_START_SONGS / (COLD_START_SONGS + n_played)).astype(np.float32)
 
 
@@ -104,14 +92,7 @@ def blend_scores(
     songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """The final score, shape (n, n_asked): the weighted terms blended with the cold-start score.
-
-    The cold-start score is log(listeners of the song + .5) + 4 x genre match.
-
-    Args:
-        weighted: shape (n, n_asked), sums of weighted terms of the songs asked for.
-        genres: shape (n, n_asked), how well each song's genres match the listener's favourites.
-    """
+    """Shape (n, n_asked): weighted terms blended with popularity among the favourite genres."""
     cold = features.cold_start_weight[:, np.newaxis]
     popularity = np.log(components.listeners[songs] + np.float32(0.5))
     return np.asarray(
@@ -121,17 +102,12 @@ def blend_scores(
 
 @dataclass(frozen=True)
 class ProfileWeights:
-    """How much each played song counts in a listener's profile.
+    """How much each played song counts."""
 
-    Attributes:
-        plain: shape (n, n_songs), 1 for each song used.
-        weighted: the same songs in the same order, log(1 + recent plays), scaled to a mean of 1 per row.
-        n_played: shape (n,), all songs played, including those beyond MOST_PROFILE_SONGS.
-    """
-
-    plain: csr_array
+    plain: csr_array  # shape (n, n_songs), 1 for each song used
+    # The same songs in the same order, log(1 + recent plays), scaled to a mean of 1 per row.
     weighted: csr_array
-    n_played: NDArray[np.int64]
+    n_played: NDArray[np.int64]  # shape (n,), all songs played, including those beyond MOST_PROFILE_SONGS
 
 
 def build_profile_weights(profiles: Profiles) -> ProfileWeights:
@@ -151,20 +127,15 @@ def build_profile_weights(profiles: Profiles) -> ProfileWeights:
 
 
 class ListenerDirections(NamedTuple):
-    """Listeners' profile vectors in each space of songs.
+    """Listeners' mean song vectors in each space."""
 
-    Attributes:
-        taste: shape (n, k).
-        content: per HYBRID_CONTENT_WEIGHTS, shape (n, d), multiplied by the square of the weight.
-        co_listening: per HYBRID_CONTENT_WEIGHTS, shape (n, d').
-    """
-
-    taste: NDArray[np.float32]
+    taste: NDArray[np.float32]  # shape (n, k)
+    # Per HYBRID_CONTENT_WEIGHTS, shape (n, d), multiplied by the square of the weight.
     content: list[NDArray[np.float32]]
-    co_listening: list[NDArray[np.float32]]
+    co_listening: list[NDArray[np.float32]]  # per HYBRID_CONTENT_WEIGHTS, shape (n, d')
 
     def vectors(self) -> dict[str, NDArray[np.float64]]:
-        """Per direction term one vector a listener, in the spaces of `MixComponents.centres`."""
+        """One vector a listener per direction term, in the spaces of `MixComponents.centres`."""
         low, high = (
             np.hstack([content / np.float32(weight), co_listening])
             for weight, content, co_listening in zip(
@@ -181,7 +152,6 @@ class ListenerDirections(NamedTuple):
 
 
 def build_directions(components: MixComponents, profile_weights: ProfileWeights) -> ListenerDirections:
-    """Weighted sums of the vectors of each listener's songs."""
     plain, weighted = profile_weights.plain, profile_weights.weighted
     taste = _weighted_sums(plain, popularity_damping(components.listeners[plain.indices]), components.taste)
     content, co_listening = [], []
@@ -196,7 +166,7 @@ def build_directions(components: MixComponents, profile_weights: ProfileWeights)
 def _weighted_sums(
     plays: csr_array, weights: NDArray[np.float32], rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Per listener the weighted sum of the rows of the songs played; other rows are not read."""
+    """Sums of the rows of the songs played; no other rows are read."""
     if plays.shape[0] == 1:
         return np.asarray(weights @ rows[plays.indices], dtype=np.float32)[np.newaxis, :]
     weighted_plays = csr_array((weights, plays.indices, plays.indptr), shape=plays.shape)
@@ -206,7 +176,7 @@ def _weighted_sums(
 def linear_terms(
     components: MixComponents, directions: ListenerDirections, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """Each direction term of the songs asked for, before standardising; shape (n, n_asked) each."""
+    """Each direction term before standardising; shape (n, n_asked) each."""
     taste, content, co_listening = (
         _take_rows(space, songs) for space in (components.taste, components.content, components.company)
     )
@@ -226,7 +196,7 @@ def _take_rows(space: NDArray[np.float32], songs: NDArray[np.integer[Any]] | sli
 
 
 class TermMoments(NamedTuple):
-    """Mean and standard deviation of a term over a listener's unplayed songs; shape (n,) each."""
+    """Mean and standard deviation of a term over the unplayed songs; shape (n,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -254,7 +224,7 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 def favourite_genre_weights(
     components: MixComponents, words: list[str], genres: list[str] | None, n: int
 ) -> csr_array:
-    """Shape (n, n_words): IDF weights of each listener's favourite genres; rows sum to 1 or are empty."""
+    """Shape (n, n_words): IDF weights; rows sum to 1 or are empty."""
     texts = [""] * n if genres is None else genres
     matrix = genre_matrix(texts, words)
     weights = components.genre_idf[matrix.indices].astype(np.float64)
@@ -265,7 +235,7 @@ def favourite_genre_weights(
 
 
 def artist_shares(components: MixComponents, weighted: csr_array) -> csr_array:
-    """Shape (n, n_artists): each artist's share of a listener's plays; rows sum to 1 or are empty."""
+    """Shape (n, n_artists): shares of plays; rows sum to 1 or are empty."""
     sums = np.asarray(weighted.sum(axis=1), dtype=np.float64).ravel()
     rows = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     values = (weighted.data / np.where(sums > 0, sums, 1)[rows]).astype(np.float32)
@@ -282,14 +252,7 @@ def affinities_with_genre_prior(
     profiles: Profiles,
     favourite_genres: csr_array,
 ) -> NDArray[np.float32]:
-    """Shape (n, n_clusters), rows sum to 1: shares of engagement, with favourite genres as a prior.
-
-    With n songs played the prior weighs 3 / (3 + n); without favourite genres 0.
-
-    Args:
-        genre_means: shape (n_words, n_clusters), share of each cluster's songs that have the word.
-        favourite_genres: see `favourite_genre_weights`.
-    """
+    """Shape (n, n_clusters), rows sum to 1: affinities with favourite genres as a prior."""
     base = profiles.plays if profiles.recent is None else profiles.recent
     own = cluster_affinities(base, components.labels, components.n_clusters, profiles.skips)
     expected = np.asarray(favourite_genres @ genre_means, dtype=np.float32)

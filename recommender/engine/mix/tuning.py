@@ -1,4 +1,4 @@
-"""Tune the term weights of `mix`: the weights that best rank held-out plays."""
+"""Find the term weights of `mix` that best rank held-out plays."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,38 +41,30 @@ PoolRow = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class TuningPool:
-    """The top songs of n listeners with their terms, to evaluate any weights quickly.
+    """The top songs of n listeners with their terms, to evaluate weights quickly."""
 
-    Attributes:
-        terms: shape (n_terms, n, m).
-        base: shape (n, m), the cold-start part of the score; -inf for an empty place.
-        hits: shape (n, m), True for held-out plays.
-        sizes: shape (n,), number of held-out plays, in the pool or not.
-    """
-
-    terms: NDArray[np.float32]
-    base: NDArray[np.float32]
-    hits: NDArray[np.bool_]
-    sizes: NDArray[np.int64]
+    terms: NDArray[np.float32]  # shape (n_terms, n, m)
+    base: NDArray[np.float32]  # shape (n, m), the cold-start part of the score; -inf for an empty place
+    hits: NDArray[np.bool_]  # shape (n, m), True for held-out plays
+    sizes: NDArray[np.int64]  # shape (n,), number of held-out plays, in the pool or not
 
     def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Shape (n, m): scores under the given weights."""
+        """Shape (n, m)."""
         return np.asarray(self.base + np.tensordot(weights.astype(np.float32), self.terms, axes=1))
 
     def select_listeners(self, chosen: NDArray[np.int64]) -> Self:
-        """The pool of some of the listeners."""
         terms = np.ascontiguousarray(self.terms[:, chosen])
         return replace(
             self, terms=terms, base=self.base[chosen], hits=self.hits[chosen], sizes=self.sizes[chosen]
         )
 
     def term_scales(self) -> NDArray[np.float64]:
-        """Shape (n_terms,): root mean square of each term, never 0; makes weights comparable."""
+        """Shape (n_terms,): root mean square of each term, never 0."""
         present = np.where(np.isfinite(self.base), self.terms, 0)
         return np.asarray(np.sqrt(np.maximum((present.astype(np.float64) ** 2).mean(axis=(1, 2)), 1e-12)))
 
     def ndcg(self, scores: NDArray[np.float32]) -> float:
-        """Mean NDCG@20 with binary gains of ranking by `scores`; 0 without listeners."""
+        """Mean NDCG@20 with binary gains; 0 without listeners."""
         if not len(self.sizes):
             return 0.0
         depth = min(LIST_LENGTH, scores.shape[1])
@@ -85,12 +77,7 @@ class TuningPool:
 
 
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Shape (n_terms,): the mean result of coordinate ascent from every start on each half of the listeners.
-
-    The maximum-likelihood weights are another start. NDCG has many local maxima that fit noise: their mean
-    ranks other plays better than the highest of them (measured: + .9 % and + .6 % on two test sets). A start
-    that ranks better than the mean is returned instead.
-    """
+    """Shape (n_terms,): the mean of the coordinate ascents, or a start that ranks better."""
     scales = pool.term_scales()
     halves = [
         pool.select_listeners(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half))
@@ -100,20 +87,21 @@ def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDA
         ascents = [partial(_ascend, half, start, starts[0]) for half in halves for start in (*starts, None)]
         results = submit(ascents)()
         scaled = [weights / max(float((np.abs(weights) * scales).sum()), 1e-12) for weights in results]
+        # NDCG has many local maxima that fit noise: the mean of the ascents ranks other plays better than the
+        # highest of them (measured: + .9 % and + .6 % on two test sets).
         return max([np.mean(scaled, axis=0), *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
 
 
 def _ascend(
     pool: TuningPool, start: NDArray[np.float64] | None, likelihood_start: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Coordinate ascent from a start; None: from the maximum-likelihood weights."""
     if start is None:
         start = maximum_likelihood_weights(pool, likelihood_start)
     return coordinate_ascent(pool, start)[0]
 
 
 def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Change one weight at a time while NDCG rises; returns the weights and their NDCG."""
+    """Change one weight at a time while NDCG rises; returns weights and NDCG."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
     for step in STEP_SIZES:
@@ -129,7 +117,7 @@ def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDA
 def _try_steps(
     pool: TuningPool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
 ) -> tuple[float, NDArray[np.float32], float]:
-    """The term's weight, the scores and the NDCG after the better step up or down, or as they were."""
+    """Weight, scores and NDCG after the better step, or as they were."""
     size = step * max(abs(weight), LEAST_STEP)
     chosen = (weight, scores, best)
     for change in (size, -size):
@@ -141,7 +129,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax regression of the held-out plays on the pool's terms; `start` if the pool has no hits."""
+    """Softmax regression of held-out plays on the terms; `start` without hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -164,7 +152,7 @@ def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> 
 
 
 def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
-    """Plays to fit on and plays to tune on: `training.tuning`, or a seeded tenth of the plays."""
+    """Plays to fit on and to tune on: `training.tuning` or a seeded tenth."""
     plays = csr_array(training.plays, dtype=np.float32)
     if training.tuning is not None:
         return plays, csr_array(training.tuning, dtype=np.float32)
@@ -179,7 +167,7 @@ def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
 
 
 def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows with plays on both sides, ascending; a seeded sample if there are more than `most`."""
+    """Rows with plays on both sides, ascending; a seeded sample of at most `most`."""
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(tuning.indptr) > 0))
     if len(rows) <= most:
         return rows
@@ -194,12 +182,7 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """The pool of the listeners `rows`.
-
-    Args:
-        weights: shape (n_terms,), which songs to keep; see SONGS_PER_RANKING.
-        holdout: shape (n_listeners, n_songs), held-out plays.
-    """
+    """The pool of the listeners `rows`; `weights` rank the songs to keep (SONGS_PER_RANKING)."""
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 
@@ -227,7 +210,6 @@ def build_pool(
 def _batch_rows(
     components: MixComponents, weights: NDArray[np.float64], build_features: BuildFeatures, profiles: Profiles
 ) -> Iterator[PoolRow]:
-    """Each listener's row with all eligible songs."""
     size = max(1, POOL_BLOCK_CELLS // components.n_songs)
     for start in range(0, profiles.n, size):
         block = slice_profiles(profiles, start, start + size)
@@ -246,7 +228,6 @@ def _batch_rows(
 def _online_rows(
     components: MixComponents, weights: NDArray[np.float64], build_features: BuildFeatures, profiles: Profiles
 ) -> Iterator[PoolRow]:
-    """Each listener's row with the songs that a request would score."""
     for row in range(profiles.n):
         profile = slice_profiles(profiles, row, row + 1)
         features = build_features(profile)
@@ -259,7 +240,6 @@ def _online_rows(
 
 
 def _keep_best_songs(row: PoolRow, weights: NDArray[np.float64]) -> PoolRow:
-    """The row's songs that are among the best of the blend or of a pooled term, ascending."""
     songs, terms, base = row
     n = min(SONGS_PER_RANKING, len(songs))
     if not n:
