@@ -1,1 +1,1 @@
-"""Room 2: learn, serve, listen, learn again."""
+"""App 2: train models on listening history, serve recommendations, and test new models on feedback."""

@@ -1,4 +1,4 @@
-"""The recommender room."""
+"""Django app configuration of the recommender."""
 
 from django.apps import AppConfig
 

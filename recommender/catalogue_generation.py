@@ -1,4 +1,4 @@
-"""Which catalogue something was said or learnt of: where the source starts anew, ids mean other songs."""
+"""Catalogue generations: after a source reset ids mean other songs, so older models and feedback don't count."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -14,39 +14,39 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CatalogueReplaced(EngineError):
-    """What was read is not what the source has by now."""
+    """The source was reset while a training read its data."""
 
 
 def last_reset_at() -> datetime | None:
-    """When a person last accepted that the source has another catalogue; None: never."""
+    """When a person last accepted a new catalogue from the source; None: never."""
     return _reset_runs().values_list("finished_at", flat=True).first()
 
 
 def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The versions that were learnt of today's catalogue."""
+    """The versions that were trained on the current catalogue."""
     return versions.filter(created_at__gt=_last_reset_or_epoch())
 
 
 def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The others: they would give what they know of a song to another one."""
+    """The versions that were trained on an earlier catalogue: they would confuse its songs with today's."""
     return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 
 def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
-    """What was said of today's songs."""
+    """The feedback on songs of the current catalogue."""
     return feedback.filter(received_at__gt=_last_reset_or_epoch())
 
 
 def require_no_reset(since: datetime) -> None:
-    """Refuse what was read from then on, where the source has got another catalogue meanwhile.
+    """Check that the catalogue was not reset after `since`.
 
     Raises:
-        CatalogueReplaced: it has.
+        CatalogueReplaced: it was reset.
     """
     at = last_reset_at()
     if at is not None and at > since:
         raise CatalogueReplaced(
-            f"While this was learnt the source got another catalogue ({at:%Y-%m-%d %H:%M} UTC). "
+            f"The source's catalogue was replaced during the training ({at:%Y-%m-%d %H:%M} UTC). "
             "Train again: python manage.py retrain"
         )
 

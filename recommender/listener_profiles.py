@@ -1,4 +1,4 @@
-"""Whether a history is still what it was: sessions come late, grow, go and come back with a run."""
+"""Listener profiles: plays, skips and excluded songs from history and feedback, and history fingerprints."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -18,22 +18,172 @@ from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Profiles
 from recommender.models import Feedback, ServedList, sql
 
-EMPTY_HISTORY: Final = "0"
+# Taste drifts over months.
+PLAY_HALF_LIFE: Final = timedelta(days=90)
+# A skip means "not now": the song is excluded for a month; the skip counts against its cluster for good.
+SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
+# The music industry counts a stream from 30 seconds on.
+MIN_LISTEN_SECONDS: Final = 30.0
+# A like weighs more than one play, and less than the plays of a favourite song.
+LIKE_WEIGHT: Final = 2.0  # plays
+DISLIKE_WEIGHT: Final = 2.0  # skips
+EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
+Ids = NDArray[np.int64]
+Values = NDArray[np.float32]
+
+
+class ListeningSession(NamedTuple):
+    at: datetime
+    items: list[int]
+    pk: int
+    changed_at: datetime
+
+
+class FeedbackRow(NamedTuple):
+    """Attributes: served_list: the id of the list that the feedback is about; None: of no list."""
+
+    pk: int
+    song: int
+    kind: str
+    seconds: float | None
+    at: datetime
+    served_list: Any
+
+
+@dataclass(frozen=True)
+class ListenerProfile:
+    """What history and feedback say about one listener.
+
+    Attributes:
+        genres: favourite genres, comma-separated.
+        songs: ids of the played songs, ascending; `plays`, `recent` and `last_played_at` run parallel.
+        plays: plays and likes, in plays.
+        recent: the same, weighted by recency.
+        last_played_at: seconds since 1970.
+        skipped: ids of the skipped and disliked songs, ascending; `skips` runs parallel.
+        excluded: disliked songs, and songs skipped within the last month.
+        excluded_clusters: by song that the listener reported as wrong for its cluster: the cluster's number;
+            None: any cluster.
+        history_at: time of the newest session.
+        feedback_id: id of the newest feedback; 0 for none.
+        history_fingerprint: see `fingerprint_history`.
+        run_id: the newest ingestion run that had finished before the sessions were read; 0 for none.
+    """
+
+    listener_id: int
+    genres: str
+    songs: Ids
+    plays: Values
+    recent: Values
+    last_played_at: NDArray[np.float64]
+    skipped: Ids
+    skips: Values
+    excluded: frozenset[int]
+    excluded_clusters: dict[int, int | None]
+    history_at: datetime | None
+    feedback_id: int
+    history_fingerprint: str = EMPTY_HISTORY
+    run_id: int = 0
+
+    def without_songs(self, songs: Ids) -> "ListenerProfile":
+        """The profile as if the listener had never played these songs."""
+        kept = ~np.isin(self.songs, songs)
+        columns = {name: getattr(self, name)[kept] for name in ("songs", "plays", "recent", "last_played_at")}
+        return replace(self, **columns)
+
+    def last_plays_of(self, songs: Ids) -> dict[int, float]:
+        """When these songs were last played, in seconds since 1970; songs never played are left out."""
+        places = np.flatnonzero(np.isin(self.songs, songs))
+        return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
+
+    def model_profile(self, song_ids: Ids) -> Profiles:
+        """One row for a model whose song j is `song_ids[j]` (ascending); other songs are left out."""
+        excluded = np.array(sorted(self.excluded), dtype=np.int64)
+        return Profiles(
+            plays=build_sparse_row(song_ids, self.songs, self.plays),
+            recent=build_sparse_row(song_ids, self.songs, self.recent),
+            skips=build_sparse_row(song_ids, self.skipped, self.skips),
+            genres=[self.genres],
+            keys=np.array([self.listener_id], dtype=np.int64),
+            excluded=build_sparse_row(song_ids, excluded, np.ones(len(excluded), dtype=np.float32)),
+        )
+
+
+def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Columns of `songs` in `song_ids` (ascending), and which songs are there; other columns mean nothing."""
+    if not len(song_ids):
+        return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
+    columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
+    return columns, song_ids[columns] == songs
+
+
+def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
+    """Shape (1, n_songs), float32: `values` at the columns of `songs`; `songs` ascend."""
+    columns, there = find_columns(song_ids, songs)
+    columns, values = columns[there].astype(np.int32), values[there]
+    indptr = np.array([0, len(columns)], dtype=np.int32)
+    return csr_array((values, columns, indptr), shape=(1, len(song_ids)))
+
+
+def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
+    """The listener's profile; None for an unknown listener."""
+    return read_profiles([listener_id], now).get(listener_id)
+
+
+def read_profiles(
+    listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
+) -> dict[int, ListenerProfile]:
+    """Profiles by listener id, in four queries, one more after wrong-style feedback; without unknown ids.
+
+    Args:
+        now: recency and the month after a skip are counted back from here.
+        until: ignore sessions and feedback from this time on; None: use all.
+    """
+    # Before the sessions: if a run ends meanwhile, the history is compared once too often, never too rarely.
+    run_id = newest_finished_run()
+    genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
+    sessions: dict[int, list[ListeningSession]] = defaultdict(list)
+    rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
+    feedback = catalogue_generation.feedback_on_current(
+        Feedback.objects.filter(listener_id__in=listener_ids)
+    ).order_by("pk")
+    if until is not None:
+        rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
+    columns = ("user_id", "created_at", "items", "pk", "updated_at")
+    for listener, *session in rows.values_list(*columns).iterator():
+        sessions[listener].append(ListeningSession(*session))
+    events: dict[int, list[FeedbackRow]] = defaultdict(list)
+    columns = ("listener_id", "pk", "song_id", "kind", "seconds", "at", "served_list_id")
+    for listener, *event in feedback.values_list(*columns):
+        events[listener].append(FeedbackRow(*event))
+    clusters = _wrong_style_clusters(chain.from_iterable(events.values()))
+    return {
+        listener: replace(
+            _build_profile(listener, text, sessions[listener], events[listener], clusters, now), run_id=run_id
+        )
+        for listener, text in genres.items()
+    }
 
 
 def newest_finished_run() -> int:
-    """The newest run that is over; 0 for none."""
-    ended = IngestionRun.objects.filter(finished_at__isnull=False).order_by("-pk")
-    return ended.values_list("pk", flat=True).first() or 0
+    """Id of the newest ingestion run that has finished; 0 for none."""
+    finished = IngestionRun.objects.filter(finished_at__isnull=False).order_by("-pk")
+    return finished.values_list("pk", flat=True).first() or 0
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """The same for the same history: how many sessions and songs, the newest one, the newest change."""
+    """A mark that changes whenever the history does: late, longer, withdrawn or returned sessions.
+
+    Args:
+        newest: id of the newest session.
+        changed_at: the newest change of any session; None: no sessions.
+        songs: number of plays in all sessions.
+    """
     return f"{sessions}.{newest}.{changed_at.timestamp():.0f}.{songs}" if changed_at else EMPTY_HISTORY
 
 
 def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
-    """Each listener's mark, in one query; `NOTHING` of who has no sessions."""
+    """Each listener's fingerprint, in one query; EMPTY_HISTORY for listeners without sessions."""
     rows = (
         ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None)
         .order_by()
@@ -52,148 +202,14 @@ def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
     return {listener: found.get(listener, EMPTY_HISTORY) for listener in listener_ids}
 
 
-# Taste drifts over months: after a quarter of a year a play counts half.
-PLAY_HALF_LIFE: Final = timedelta(days=90)
-# A skip says "not now": the song rests for a month, its cluster is believed a little less for good.
-SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
-# What the trade counts as a stream; shorter is trying a song out.
-MIN_LISTEN_SECONDS: Final = 30.0  # seconds
-# Saying so weighs more than playing once, less than a favourite's plays.
-LIKE_WEIGHT: Final = 2.0  # plays
-DISLIKE_WEIGHT: Final = 2.0  # skips
-Ids = NDArray[np.int64]
-Values = NDArray[np.float32]
-
-
-class ListeningSession(NamedTuple):
-    at: datetime
-    items: list[int]
-    pk: int
-    changed_at: datetime
-
-
-class FeedbackRow(NamedTuple):
-    """One row of feedback; `served_list` is its list's id."""
-
-    pk: int
-    song: int
-    kind: str
-    seconds: float | None
-    at: datetime
-    served_list: Any
-
-
-@dataclass(frozen=True)
-class ListenerProfile:
-    """What the tables hold of one listener.
-
-    Attributes:
-        songs: heard, ascending; the three columns beside it go with it.
-        recent: plays weighted by recency.
-        heard_at: seconds since 1970, the last time.
-        skipped: ascending; `skips` goes with it.
-        barred: disliked for ever, or skipped of late.
-        refused: clusters' numbers by song that it was said not to belong to; None: to any.
-        history_at: the newest session's time.
-        history: mark of all sessions, see `histories`.
-        run_id: the newest run that was over before they were read.
-        feedback_id: the newest feedback's; 0 for none.
-    """
-
-    listener_id: int
-    genres: str
-    songs: Ids
-    plays: Values
-    recent: Values
-    heard_at: NDArray[np.float64]
-    skipped: Ids
-    skips: Values
-    excluded: frozenset[int]
-    excluded_clusters: dict[int, int | None]
-    history_at: datetime | None
-    feedback_id: int
-    history_fingerprint: str = EMPTY_HISTORY
-    run_id: int = 0
-
-    def without_songs(self, songs: Ids) -> "ListenerProfile":
-        """The same, as if these songs had never been heard."""
-        kept = ~np.isin(self.songs, songs)
-        columns = {name: getattr(self, name)[kept] for name in ("songs", "plays", "recent", "heard_at")}
-        return replace(self, **columns)
-
-    def model_profile(self, song_ids: Ids) -> Profiles:
-        """One row for a model whose song j is `song_ids[j]` (ascending); others are left out."""
-        barred = np.array(sorted(self.excluded), dtype=np.int64)
-        return Profiles(
-            plays=build_sparse_row(song_ids, self.songs, self.plays),
-            recent=build_sparse_row(song_ids, self.songs, self.recent),
-            skips=build_sparse_row(song_ids, self.skipped, self.skips),
-            genres=[self.genres],
-            keys=np.array([self.listener_id], dtype=np.int64),
-            excluded=build_sparse_row(song_ids, barred, np.ones(len(barred), dtype=np.float32)),
-        )
-
-
-def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Columns of `songs` among `song_ids` (ascending), and which are there; the rest mean nothing."""
-    if not len(song_ids):
-        return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
-    columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
-    return columns, song_ids[columns] == songs
-
-
-def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
-    """Shape (1, n_songs), float32: `values` at the columns of `songs`, which ascend."""
-    columns, there = find_columns(song_ids, songs)
-    columns, values = columns[there].astype(np.int32), values[there]
-    indptr = np.array([0, len(columns)], dtype=np.int32)
-    return csr_array((values, columns, indptr), shape=(1, len(song_ids)))
-
-
-def read_profiles(
-    listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
-) -> dict[int, ListenerProfile]:
-    """What is known of each listener by id, in four queries; ids of nobody are left out.
-
-    Args:
-        until: as it was known then; None: all that there is.
-    """
-    # Before the sessions: what a run brings meanwhile is then asked after once too often, and never missed.
-    run_id = newest_finished_run()
-    genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
-    sessions: dict[int, list[ListeningSession]] = defaultdict(list)
-    # A session that the source took back was none.
-    rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
-    feedback = catalogue_generation.feedback_on_current(
-        Feedback.objects.filter(listener_id__in=listener_ids)
-    ).order_by("pk")
-    if until is not None:
-        rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
-    columns = ("user_id", "created_at", "items", "pk", "updated_at")
-    for listener, *session in rows.values_list(*columns).iterator():
-        sessions[listener].append(ListeningSession(*session))
-    said: dict[int, list[FeedbackRow]] = defaultdict(list)
-    for one in feedback.values_list(
-        "pk", "song_id", "kind", "seconds", "at", "served_list_id", "listener_id"
-    ):
-        said[one[-1]].append(FeedbackRow(*one[:-1]))
-    clusters = _wrong_style_clusters(chain.from_iterable(said.values()))
-    return {
-        listener: replace(
-            _build_profile(listener, text, sessions[listener], said[listener], clusters, now), run_id=run_id
-        )
-        for listener, text in genres.items()
-    }
-
-
 def excluded_since(listener_id: int, history_at: datetime | None, feedback_id: int) -> set[int]:
-    """Songs heard, skipped, disliked or refused later than that; what an older shelf must not offer."""
+    """Songs played or given any feedback later than that: an older candidate list must not offer them."""
     sessions = ListeningHistory.objects.filter(user_id=listener_id, unavailable_at=None)
     if history_at is not None:
         sessions = sessions.filter(created_at__gt=history_at)
-    heard = set(chain.from_iterable(sessions.values_list("items", flat=True)))
-    said = Feedback.objects.filter(listener_id=listener_id, pk__gt=feedback_id)
-    return heard | set(said.values_list("song_id", flat=True))
+    played = set(chain.from_iterable(sessions.values_list("items", flat=True)))
+    feedback = Feedback.objects.filter(listener_id=listener_id, pk__gt=feedback_id)
+    return played | set(feedback.values_list("song_id", flat=True))
 
 
 def _build_profile(
@@ -204,7 +220,7 @@ def _build_profile(
     clusters: dict[tuple[Any, int], int],
     now: datetime,
 ) -> ListenerProfile:
-    songs, plays, recent, heard_at = _aggregate_plays(sessions, feedback, now)
+    songs, plays, recent, last_played_at = _aggregate_plays(sessions, feedback, now)
     skipped, skips = _aggregate_skips(feedback)
     return ListenerProfile(
         listener_id=listener_id,
@@ -212,7 +228,7 @@ def _build_profile(
         songs=songs,
         plays=plays,
         recent=recent,
-        heard_at=heard_at,
+        last_played_at=last_played_at,
         skipped=skipped,
         skips=skips,
         excluded=frozenset(one.song for one in feedback if _excludes_song(one, now)),
@@ -233,12 +249,11 @@ def _build_profile(
 
 
 def _excludes_song(feedback: FeedbackRow, now: datetime) -> bool:
-    is_resting = feedback.kind == Feedback.Kind.SKIP and now - feedback.at < SKIP_EXCLUDES_FOR
-    return is_resting or feedback.kind == Feedback.Kind.DISLIKE
+    recently_skipped = feedback.kind == Feedback.Kind.SKIP and now - feedback.at < SKIP_EXCLUDES_FOR
+    return recently_skipped or feedback.kind == Feedback.Kind.DISLIKE
 
 
 def _worth_in_plays(feedback: FeedbackRow) -> float:
-    """How many plays it is worth."""
     if feedback.kind == Feedback.Kind.LIKE:
         return LIKE_WEIGHT
     return float(feedback.kind == Feedback.Kind.LISTEN and (feedback.seconds or 0.0) >= MIN_LISTEN_SECONDS)
@@ -247,30 +262,30 @@ def _worth_in_plays(feedback: FeedbackRow) -> float:
 def _aggregate_plays(
     sessions: Sequence[ListeningSession], feedback: Sequence[FeedbackRow], now: datetime
 ) -> tuple[Ids, Values, Values, NDArray[np.float64]]:
-    """Songs ascending, their plays, the same weighted by recency, and when they were last heard."""
-    told = [one for one in feedback if _worth_in_plays(one)]
+    """Songs ascending, their plays, their plays weighted by recency, and when they were last played."""
+    positive = [one for one in feedback if _worth_in_plays(one)]
     counts = [len(session.items) for session in sessions]
-    items = chain(chain.from_iterable(session.items for session in sessions), (one.song for one in told))
-    songs = np.fromiter(items, dtype=np.int64, count=sum(counts) + len(told))
+    items = chain(chain.from_iterable(session.items for session in sessions), (one.song for one in positive))
+    songs = np.fromiter(items, dtype=np.int64, count=sum(counts) + len(positive))
     at = np.concatenate(
         [
             np.repeat([session.at.timestamp() for session in sessions], counts),
-            [one.at.timestamp() for one in told],
+            [one.at.timestamp() for one in positive],
         ]
     )
-    worth = np.concatenate([np.ones(sum(counts)), [_worth_in_plays(one) for one in told]])
-    known, places = np.unique(songs, return_inverse=True)
-    faded = worth * recency_weights(at, now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
-    last = np.zeros(len(known))
+    worth = np.concatenate([np.ones(sum(counts)), [_worth_in_plays(one) for one in positive]])
+    played, places = np.unique(songs, return_inverse=True)
+    recent = worth * recency_weights(at, now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
+    last = np.zeros(len(played))
     np.maximum.at(last, places, at)
-    return known, _sums(places, worth, len(known)), _sums(places, faded, len(known)), last
+    return played, _sums(places, worth, len(played)), _sums(places, recent, len(played)), last
 
 
 def _aggregate_skips(feedback: Sequence[FeedbackRow]) -> tuple[Ids, Values]:
     weights = {Feedback.Kind.SKIP.value: 1.0, Feedback.Kind.DISLIKE.value: DISLIKE_WEIGHT}
-    against = [one for one in feedback if one.kind in weights]
-    known, places = np.unique(np.array([one.song for one in against], dtype=np.int64), return_inverse=True)
-    return known, _sums(places, np.array([weights[one.kind] for one in against]), len(known))
+    negative = [one for one in feedback if one.kind in weights]
+    skipped, places = np.unique(np.array([one.song for one in negative], dtype=np.int64), return_inverse=True)
+    return skipped, _sums(places, np.array([weights[one.kind] for one in negative]), len(skipped))
 
 
 def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -> Values:
@@ -278,7 +293,7 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    """The cluster a song was served under, by list and song, where that was said to be wrong."""
+    """By list and song: the cluster in which the list served the song, for lists with wrong-style feedback."""
     lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
     if not lists:
         return {}

@@ -1,4 +1,4 @@
-"""What is put on a listener's shelf: the model's best candidates, or the charts for want of a model."""
+"""Candidate generation: a listener's best songs by the model, or by popularity at a cold start."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestion.models import Song
+from recommender.engine.data import Profiles
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -15,13 +16,15 @@ from recommender.serving import non_personalized
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, NO_CLUSTER, RERECOMMENDED
 from recommender.serving.options import MAX_CANDIDATES
 
-# Some of them are heard again, if it was long ago; shown only to who asks for little that is new.
+# Played songs that are recommended again; lists contain them only at a low discovery.
 MAX_RERECOMMENDED: Final = 50
 RERECOMMEND_AFTER: Final = timedelta(days=60)
-# Without it a listener of three artists has a shelf of three artists, and six songs a list at two each.
+# Without this cap the candidates of a listener of three artists are by three artists, and at two songs by
+# one artist a list has six songs.
 MAX_PER_ARTIST: Final = 10
+# Scored songs, of which the artist cap and the listener's feedback remove some.
 SCORED_CANDIDATES: Final = 3 * MAX_CANDIDATES
-# A favourite genre is worth as much as all the fame there is, whose logarithm runs from 0 to 1.
+# The logarithm of the plays is scaled to 0..1: any song of a favourite genre comes before all others.
 FAVORITE_GENRE_BONUS: Final = 1.0
 MAX_RECENT_SONGS: Final = 1_000
 
@@ -29,83 +32,97 @@ Columns = NDArray[np.int32]
 Scores = NDArray[np.float64]
 
 
-def generate_candidates(known: ListenerProfile, model: ServingModel | None, now: datetime) -> CandidateArrays:
-    """One listener's candidates, best first: none that was heard (but for some, long ago) or is barred."""
-    return (model_candidates(known, model, now) if model else None) or cold_start_candidates(
-        known, model, now
-    )
-
-
-def model_candidates(known: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
-    """The candidates that the model puts first; None where it can say nothing of a listener without plays."""
-    profile = known.model_profile(model.song_ids)
-    found = model.scorer.candidates(profile, n=SCORED_CANDIDATES)
-    if not len(found.songs) and not profile.plays.nnz:
-        return None
-    fit = ~_in_excluded_cluster(known, model, found.songs)
-    songs, scores = found.songs[fit], found.scores[fit].astype(np.float64)
-    best = np.flatnonzero(first_per_group(model.scorer.artists[songs], MAX_PER_ARTIST))[:MAX_CANDIDATES]
-    return _build_candidates(known, model, songs[best], scores[best], now)
-
-
-def _build_candidates(
-    known: ListenerProfile, model: ServingModel, songs: Columns, scores: Scores, now: datetime
+def generate_candidates(
+    profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    profile = known.model_profile(model.song_ids)
-    old_songs, old_scores = rerecommended_songs(known, model, now)
-    low, spread = sampler.score_scale(scores)  # of what is new alone: old songs move nothing
+    """One listener's candidates, best first, without excluded songs.
+
+    Played songs are left out too, except a few that were last played long ago.
+    """
+    by_model = model_candidates(profile, model, now) if model else None
+    return by_model or cold_start_candidates(profile, model, now)
+
+
+def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
+    """The songs that the model scores highest; None if it has nothing for a listener without plays."""
+    row = profile.model_profile(model.song_ids)
+    found = model.scorer.candidates(row, n=SCORED_CANDIDATES)
+    if not len(found.songs) and not row.plays.nnz:
+        return None
+    allowed = ~_in_excluded_cluster(profile, model, found.songs)
+    songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
+    best = np.flatnonzero(first_per_group(model.scorer.artists[songs], MAX_PER_ARTIST))[:MAX_CANDIDATES]
+    return _with_rerecommended(profile, row, model, songs[best], scores[best], now)
+
+
+def _with_rerecommended(
+    profile: ListenerProfile,
+    row: Profiles,
+    model: ServingModel,
+    songs: Columns,
+    scores: Scores,
+    now: datetime,
+) -> CandidateArrays:
+    old_songs, old_scores = rerecommended_songs(profile, model, now)
+    low, spread = sampler.score_scale(scores)  # of the new songs alone, so that old ones do not shift it
     columns = np.concatenate([songs, old_songs])
     values = (np.concatenate([scores, old_scores]) - low) / spread
     is_old = np.arange(len(columns)) >= len(songs)
-    # A model may like all alike: then what is heard again comes in between, evenly.
+    # If the model scores all songs alike, the old ones are spread evenly among the new ones.
     places = np.concatenate([np.arange(len(songs)), np.linspace(0, len(songs), len(old_songs))])
     order = np.lexsort((places, -values))[:MAX_CANDIDATES]
-    columns = columns[order]
-    learnt = model.scorer
-    artists = learnt.artists[columns]
-    played = np.unique(learnt.artists[profile.plays.indices])
-    flags = np.where(np.isin(artists, played), FAMILIAR, 0) | (RERECOMMENDED * is_old[order])
+    columns, is_old = columns[order], is_old[order]
+    scorer = model.scorer
+    artists = scorer.artists[columns]
+    played_artists = np.unique(scorer.artists[row.plays.indices])
+    flags = np.where(np.isin(artists, played_artists), FAMILIAR, 0) | (RERECOMMENDED * is_old)
+    song_ids = model.song_ids[columns]
     return CandidateArrays(
-        songs=model.song_ids[columns],
+        songs=song_ids,
         values=values[order].astype(np.float32),
-        clusters=model.cluster_numbers[learnt.labels[columns]],
+        clusters=model.cluster_numbers[scorer.labels[columns]],
         artists=artists,
-        flags=(flags | (0 if profile.plays.nnz else COLD_START)).astype(np.uint8),
-        affinities=model.cluster_affinities(profile),
+        flags=(flags | (0 if row.plays.nnz else COLD_START)).astype(np.uint8),
+        affinities=model.cluster_affinities(row),
+        last_played_at=profile.last_plays_of(song_ids[is_old]),
     )
 
 
-def rerecommended_songs(known: ListenerProfile, model: ServingModel, now: datetime) -> tuple[Columns, Scores]:
-    """Songs to be heard again, and the model's scores: those played most, of those not heard for sixty days.
+def rerecommended_songs(
+    profile: ListenerProfile, model: ServingModel, now: datetime
+) -> tuple[Columns, Scores]:
+    """Songs to recommend again, and their scores: the most played of those not played for sixty days.
 
-    None was skipped or is barred. They are scored as if they had never been heard, by all else that was.
+    Skipped and excluded songs are left out. The model scores them as if the listener had never played them.
     """
-    is_long_ago = known.heard_at < (now - RERECOMMEND_AFTER).timestamp()
-    unwanted = np.isin(known.songs, [*known.excluded, *known.skipped.tolist()])
+    is_long_ago = profile.last_played_at < (now - RERECOMMEND_AFTER).timestamp()
+    unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])
     places = np.flatnonzero(is_long_ago & ~unwanted)
-    places = places[np.lexsort((places, -known.plays[places]))][:MAX_RERECOMMENDED]
-    found, there = find_columns(model.song_ids, known.songs[places])
+    places = places[np.lexsort((places, -profile.plays[places]))][:MAX_RERECOMMENDED]
+    found, there = find_columns(model.song_ids, profile.songs[places])
     columns: Columns = np.sort(found[there]).astype(np.int32)
-    columns = columns[model.scorer.available[columns] & ~_in_excluded_cluster(known, model, columns)]
+    columns = columns[model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)]
     if not len(columns):
         return columns, np.empty(0)
-    scores = model.scorer.score(
-        known.without_songs(known.songs[places]).model_profile(model.song_ids), columns
-    )
-    return columns, scores.astype(np.float64)
+    without = profile.without_songs(profile.songs[places]).model_profile(model.song_ids)
+    return columns, model.scorer.score(without, columns).astype(np.float64)
 
 
 def cold_start_candidates(
-    known: ListenerProfile, model: ServingModel | None, now: datetime
+    profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """What is played most, favourite genres first; in the model's clusters, where there is one."""
-    closed = known.excluded | known.excluded_clusters.keys() | set(known.songs.tolist())
+    """The cold-start rule: popular songs, those of the listener's favourite genres first.
+
+    Used if there is no model, or if the model has nothing for a listener without plays. With a model the
+    songs carry its clusters; songs that it does not know, and all songs without a model, have none.
+    """
+    closed = profile.excluded | profile.excluded_clusters.keys() | set(profile.songs.tolist())
     rows = [row for row in non_personalized.most_played_then_new_songs(now) if row.song not in closed]
-    fame = np.log1p([row.plays for row in rows])
-    liked = [bool(non_personalized.shared_genre(row.genres, known.genres)) for row in rows]
-    scores = fame / max(1e-9, fame.max(initial=0.0)) + FAVORITE_GENRE_BONUS * np.array(
-        liked, dtype=np.float64
+    popularity = np.log1p([row.plays for row in rows])
+    in_favorite_genre = np.array(
+        [bool(non_personalized.shared_genre(row.genres, profile.genres)) for row in rows], dtype=np.float64
     )
+    scores = popularity / max(1e-9, popularity.max(initial=0.0)) + FAVORITE_GENRE_BONUS * in_favorite_genre
     order = np.lexsort((np.arange(len(rows)), -scores))
     codes: dict[str, int] = {}
     artists = np.array(
@@ -113,28 +130,22 @@ def cold_start_candidates(
         dtype=np.int32,
     )
     best = order[first_per_group(artists[order], MAX_PER_ARTIST)][:MAX_CANDIDATES]
-    played = _artists_played(known)
-    familiar = [rows[place].artist in played for place in best]
+    played_artists = _recently_played_artists(profile)
+    familiar = [rows[place].artist in played_artists for place in best]
     songs = np.array([rows[place].song for place in best], dtype=np.int64)
-    nowhere = np.full(len(songs), NO_CLUSTER, dtype=np.int32)
+    no_clusters = np.full(len(songs), NO_CLUSTER, dtype=np.int32)
     return CandidateArrays(
         songs=songs,
         values=sampler.scale_scores(scores[best]).astype(np.float32),
-        clusters=model.cluster_numbers_of(songs, default=NO_CLUSTER) if model else nowhere,
+        clusters=model.cluster_numbers_of(songs, default=NO_CLUSTER) if model else no_clusters,
         artists=artists[best],
         flags=np.where(familiar, COLD_START | FAMILIAR, COLD_START).astype(np.uint8),
         affinities={},
     )
 
 
-def _artists_played(known: ListenerProfile) -> set[str]:
-    """Artists of the songs that were heard last."""
-    latest = known.songs[np.argsort(-known.heard_at, kind="stable")][:MAX_RECENT_SONGS]
-    return set(Song.objects.filter(pk__in=latest.tolist()).values_list("artist", flat=True))
-
-
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
-    """Shape of `groups`: True for the first `most` entries of each group."""
+    """Shape of `groups`: True for the first `limit` entries of each group."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order
@@ -144,15 +155,20 @@ def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_
     return within
 
 
-def _in_excluded_cluster(known: ListenerProfile, model: ServingModel, columns: Columns) -> NDArray[np.bool_]:
-    """Which songs were said not to belong where the model has them."""
-    refused = np.zeros(len(columns), dtype=np.bool_)
-    if known.excluded_clusters:
+def _recently_played_artists(profile: ListenerProfile) -> set[str]:
+    latest = profile.songs[np.argsort(-profile.last_played_at, kind="stable")][:MAX_RECENT_SONGS]
+    return set(Song.objects.filter(pk__in=latest.tolist()).values_list("artist", flat=True))
+
+
+def _in_excluded_cluster(
+    profile: ListenerProfile, model: ServingModel, columns: Columns
+) -> NDArray[np.bool_]:
+    """True for songs of which the listener said that they do not belong to the cluster they are in."""
+    excluded = np.zeros(len(columns), dtype=np.bool_)
+    if profile.excluded_clusters:
         numbers = model.cluster_numbers[model.scorer.labels[columns]].tolist()
         pairs = zip(model.song_ids[columns].tolist(), numbers, strict=True)
         for place, (song, number) in enumerate(pairs):
-            refused[place] = song in known.excluded_clusters and known.excluded_clusters[song] in {
-                None,
-                number,
-            }
-    return refused
+            wrong = profile.excluded_clusters
+            excluded[place] = song in wrong and wrong[song] in {None, number}
+    return excluded

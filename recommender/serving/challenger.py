@@ -1,4 +1,4 @@
-"""What a test does to a list: the challenger's shelf beside the champion's, or why it is not there."""
+"""The challenger's part in a served list while an experiment runs."""
 
 import logging
 import time
@@ -14,6 +14,7 @@ from recommender.models import Experiment, Exposure, ServedList, ServingError
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache
+from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.served_lists import ChallengerPart
 
 logger = logging.getLogger(__name__)
@@ -21,37 +22,36 @@ logger = logging.getLogger(__name__)
 Arm = ServedList.Arm
 
 
-def challenger_for(
-    listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
-) -> ChallengerPart | None:
-    """The test that this listener's list belongs to; None: the champion serves as ever.
+def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) -> ChallengerPart | None:
+    """The experiment that this list belongs to, with the challenger's candidates; None: no experiment.
 
-    Whatever is wrong with a challenger harms no listener: the champion serves, and the test is told.
+    If the challenger fails, the champion serves alone and the error is recorded for the experiment.
     """
+    listener_id, loaded = champion.row.listener_id, champion.loaded
     if loaded.model is None or loaded.degraded is not None:
         return None
     assigned = assignment.assignment_for(listener_id, now)
-    test = assigned.experiment
-    if test is None or not _tests_serving_model(test, loaded):
+    experiment = assigned.experiment
+    if experiment is None or not _tests_serving_model(experiment, loaded):
         return None
     if assigned.arm == Arm.CHAMPION:
-        return ChallengerPart(test, assigned.arm)
+        return ChallengerPart(experiment, assigned.arm)
     begun = time.perf_counter()
     try:
-        rival = _load_challenger(test, assigned.arm, listener_id, loaded, storage, now)
-        return replace(rival, seconds=time.perf_counter() - begun) if rival else None
+        part = _load_challenger(experiment, assigned.arm, champion, storage, now)
+        return replace(part, seconds=time.perf_counter() - begun) if part else None
     except DatabaseError:
         raise
     except ArtifactError as error:
-        serving_errors.record_error(test, ServingError.Kind.ARTIFACT, str(error), now)
+        serving_errors.record_error(experiment, ServingError.Kind.ARTIFACT, str(error), now)
     except Exception as error:
-        logger.exception("challenger_broke experiment=%s listener=%s", test.pk, listener_id)
-        serving_errors.record_error(test, ServingError.Kind.ERROR, type(error).__name__, now)
+        logger.exception("challenger_failed experiment=%s listener=%s", experiment.pk, listener_id)
+        serving_errors.record_error(experiment, ServingError.Kind.ERROR, type(error).__name__, now)
     return None
 
 
 def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> None:
-    """Let a list count, and a listener of the split be seen, once it was served."""
+    """Record that an experiment reached this listener: a list to score, or an exposure of the A/B split."""
     if challenger is None:
         return
     if challenger.is_interleaved:
@@ -59,27 +59,31 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
         if len(teams) > 1:
             interleaving_scores.open_scored_list(served, challenger.experiment, teams)
         return
-    seen = Exposure(
+    exposure = Exposure(
         experiment=challenger.experiment, listener_id=served.listener_id, arm=served.arm,
         first_at=served.generated_at.astimezone(UTC),
     )  # fmt: skip
-    Exposure.objects.bulk_create([seen], ignore_conflicts=True)
+    Exposure.objects.bulk_create([exposure], ignore_conflicts=True)
 
 
-def _tests_serving_model(test: Experiment, loaded: LoadedModel) -> bool:
-    """Whether the champion that serves is the one on trial; the anchor is compared with whichever it is."""
-    if test.kind == Experiment.Kind.ANCHOR:
-        return test.challenger_id != loaded.version_id
-    return test.champion_id == loaded.version_id
+def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:
+    """Whether the experiment is about the serving champion; a holdback is compared with every champion."""
+    if experiment.kind == Experiment.Kind.ANCHOR:
+        return experiment.challenger_id != loaded.version_id
+    return experiment.champion_id == loaded.version_id
 
 
 def _load_challenger(
-    test: Experiment, arm: Arm, listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
+    experiment: Experiment, arm: Arm, champion: ServingCandidates, storage: Path, now: datetime
 ) -> ChallengerPart | None:
-    is_itself = test.challenger_id == loaded.version_id
-    model = loaded.model if is_itself else model_loader.loader_for(storage).load_challenger(test.challenger)
-    stocked = candidate_cache.load_for_challenger(listener_id, model, now) if model else None
-    if stocked is None:
-        serving_errors.record_error(test, ServingError.Kind.ERROR, "It breaks on a listener.", now)
+    is_champion_itself = experiment.challenger_id == champion.loaded.version_id
+    model = (
+        champion.loaded.model
+        if is_champion_itself
+        else model_loader.loader_for(storage).load_challenger(experiment.challenger)
+    )
+    candidates = candidate_cache.load_for_challenger(champion, model, now) if model else None
+    if candidates is None:
+        serving_errors.record_error(experiment, ServingError.Kind.ERROR, "It breaks on a listener.", now)
         return None
-    return ChallengerPart(test, arm, stocked)
+    return ChallengerPart(experiment, arm, candidates)

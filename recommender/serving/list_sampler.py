@@ -1,4 +1,4 @@
-"""From a shelf's bytes to the songs of a list, page by page: what was asked decides what is given."""
+"""Draws the songs of a list from one listener's candidates, or from two models' in turn, page by page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,24 +12,26 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
 from recommender.engine.sampling.sampler import Pick
 
+# Bits of `CandidateArrays.flags`.
 FAMILIAR: Final = 1  # the listener has played the artist
-RERECOMMENDED: Final = 2  # heard, but long ago
-COLD_START: Final = 4  # offered because it is popular: nothing that the listener played speaks for it
-# Who asks for more that is new than this is not given again what was heard.
+RERECOMMENDED: Final = 2  # the listener played the song, but long ago
+COLD_START: Final = 4  # a popular song, recommended without regard to what the listener plays
+# At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
-# The next song keeps the mood of the one before: its cluster's best song is put so far ahead of all others.
-# At the usual temperature of .1 that wins seven times of eight against one rival.
+# The preferred cluster's best song gets this much more value than the best of all other songs. At the
+# default temperature of 0.1 it then wins seven draws of eight against one other song.
 PREFERRED_CLUSTER_LEAD: Final = 0.2
-NO_CLUSTER: Final = -1  # of songs that no model has seen
+NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
 @dataclass(frozen=True)
 class ListPage:
-    """What was asked for.
+    """What a page of a list asks for.
 
     Attributes:
-        excluded: song ids that may not be drawn.
-        near: a cluster's number whose songs are put forward; None: no such wish.
+        n: number of songs.
+        excluded: song ids that must not be drawn.
+        preferred_cluster: the number of a cluster whose songs are drawn first; None: no preference.
     """
 
     n: int
@@ -48,7 +50,7 @@ class ListPage:
 
 
 class PairedPropensities(NamedTuple):
-    """Of an interleaved list's song: who drew it, and how probably each model would have, in its place."""
+    """Which model drew a song of an interleaved list, and with which probability each model draws it."""
 
     by_challenger: bool
     p_champion: float
@@ -59,9 +61,10 @@ class PickedSong(NamedTuple):
     """One song of a list.
 
     Attributes:
-        affinity: the cluster's share of what the listener plays, 0 to 1; 0 where nothing is known.
-        propensity: how probable this pick was, given those before it.
-        pair: of an interleaved list.
+        affinity: the cluster's share of the listener's plays, 0 to 1; 0 without plays.
+        propensity: the probability of this pick, given those before it.
+        rerecommended: the listener played the song long ago.
+        interleaved: only for songs of an interleaved list.
     """
 
     song: int
@@ -76,7 +79,7 @@ class PickedSong(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """What a list is drawn by, besides its shelf; `artist_cap` None: any number of songs an artist."""
+    """How a list is drawn from its candidates; `artist_cap` None: any number of songs by one artist."""
 
     seed: str
     discovery: float
@@ -85,7 +88,7 @@ class DrawOptions:
 
 
 class ListSampler:
-    """A list in the making: each page goes on where the last one ended."""
+    """Draws a list from one model's candidates; each page continues where the last one ended."""
 
     def __init__(self, candidates: CandidateArrays, options: DrawOptions) -> None:
         self._candidates = candidates
@@ -94,25 +97,25 @@ class ListSampler:
         numbers = sorted(set(candidates.clusters.tolist()))
         self._numbers = np.array(numbers, dtype=np.int32)
         self._clusters = self._numbers.searchsorted(candidates.clusters)
-        known = candidates.affinities
-        # Nothing known, nothing preferred.
-        shares = [known.get(number, 0.0) if known else 1.0 for number in numbers]
+        shares_by_number = candidates.affinities
+        # Without affinities all clusters are equally likely.
+        shares = [shares_by_number.get(number, 0.0) if shares_by_number else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
         self._formula = _formula_for(candidates)
         self._values = self._apply_discovery(candidates.values.astype(np.float64))
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """At most `page.n` more songs; fewer where no more are eligible."""
-        terms = self._options
+        """`page.n` more songs; fewer if no more are eligible."""
+        options = self._options
         picks = sampler.draw_picks(
-            self.build_pool(page), n=page.n, temperature=terms.temperature, seed=terms.seed,
-            artist_cap=terms.artist_cap, placed=self._placed,
+            self.build_pool(page), n=page.n, temperature=options.temperature, seed=options.seed,
+            artist_cap=options.artist_cap, placed=self._placed,
         )  # fmt: skip
         self._placed += picks
         return self.describe_picks(picks)
 
     def build_pool(self, page: ListPage) -> sampler.CandidatePool:
-        """What may be drawn for this page, all that was placed included."""
+        """The pool that this page is drawn from; it includes the songs placed before."""
         eligible = self._eligible(page)
         values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
         return sampler.CandidatePool(
@@ -126,28 +129,30 @@ class ListSampler:
         )
 
     def undo_last(self, count: int) -> None:
-        """Take the last `count` songs back; the next page is drawn as if they had never been."""
+        """Take the last `count` songs back, as if they had never been drawn."""
         del self._placed[len(self._placed) - count :]
 
     def _prefer_cluster(
         self, number: int | None, eligible: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values and affinities with this cluster put forward, however little the listener plays of it."""
+        """Values and affinities with this cluster raised above all others."""
         if number is None:
             return self._values, self._affinities
-        near = self._candidates.clusters == number
-        if not (near & eligible).any():
+        preferred = self._candidates.clusters == number
+        if not (preferred & eligible).any():
             return self._values, self._affinities
-        lift = self._values[eligible].max() - self._values[near & eligible].max() + PREFERRED_CLUSTER_LEAD
+        lift = (
+            self._values[eligible].max() - self._values[preferred & eligible].max() + PREFERRED_CLUSTER_LEAD
+        )
         affinities = np.where(self._numbers == number, self._affinities.max(), self._affinities)
-        return self._values + lift * near, affinities
+        return self._values + lift * preferred, affinities
 
     def _apply_discovery(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         unfamiliar = self._candidates.flags & (FAMILIAR | RERECOMMENDED) == 0
-        terms = self._options
-        tilt = sampler.new_artist_bonus(terms.discovery, terms.temperature, self._formula)
-        tilted: NDArray[np.float64] = values + tilt * unfamiliar
-        return tilted
+        options = self._options
+        bonus = sampler.new_artist_bonus(options.discovery, options.temperature, self._formula)
+        raised: NDArray[np.float64] = values + bonus * unfamiliar
+        return raised
 
     def _eligible(self, page: ListPage) -> NDArray[np.bool_]:
         eligible = np.ones(len(self._candidates.songs), dtype=np.bool_)
@@ -158,15 +163,17 @@ class ListSampler:
         return eligible
 
     def describe_picks(self, picks: list[sampler.Pick]) -> list[PickedSong]:
-        """The picks with what is known of their songs."""
-        shelf = self._candidates
+        """The picks with their songs' cluster, affinity and flags."""
+        candidates = self._candidates
         places = [pick.index for pick in picks]
-        columns = (column[places].tolist() for column in (shelf.songs, shelf.clusters, shelf.flags))
+        columns = (
+            column[places].tolist() for column in (candidates.songs, candidates.clusters, candidates.flags)
+        )
         return [
             PickedSong(
                 song=song,
                 cluster=None if cluster == NO_CLUSTER else cluster,
-                affinity=round(shelf.affinities.get(cluster, 0.0), 6),
+                affinity=round(candidates.affinities.get(cluster, 0.0), 6),
                 propensity=pick.propensity,
                 familiar=bool(flags & (FAMILIAR | RERECOMMENDED)),
                 rerecommended=bool(flags & RERECOMMENDED),
@@ -177,16 +184,17 @@ class ListSampler:
 
 
 def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
-    """What lists from this shelf are drawn by."""
+    """The formula of the format that the candidates were stored in, so that a replay gives the same list."""
     if candidates.format == 1:
         return sampler.FORMULA_V1
-    # The even part is for songs ranked high whose clusters are not played; here none may be ranked.
-    ranks = (candidates.values != candidates.values[:1]).any()
-    return sampler.LATEST_FORMULA if ranks else replace(sampler.LATEST_FORMULA, even=0.0)
+    # The even share is for high-ranked songs in clusters that the listener does not play. If all songs have
+    # the same value there is no ranking, and no song needs it.
+    is_ranked = (candidates.values != candidates.values[:1]).any()
+    return sampler.LATEST_FORMULA if is_ranked else replace(sampler.LATEST_FORMULA, even=0.0)
 
 
 class PageSampler(Protocol):
-    """Draws a list page by page, whoever fills the places."""
+    """Draws a list page by page, from one model's candidates or from two."""
 
     def draw_page(self, page: ListPage) -> list[PickedSong]: ...
 
@@ -194,7 +202,7 @@ class PageSampler(Protocol):
 
 
 class InterleavedSampler:
-    """Draws from the champion's shelf and the challenger's in turn; as `Drawing`, page by page."""
+    """Draws a list from the champion's and the challenger's candidates in turn."""
 
     def __init__(self, champion: CandidateArrays, challenger: CandidateArrays, options: DrawOptions) -> None:
         self._options = options
@@ -202,18 +210,18 @@ class InterleavedSampler:
         self._placed: list[InterleavedPick] = []
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """At most `page.n` more songs; fewer where neither model has more that are eligible."""
+        """`page.n` more songs; fewer if neither model has more that are eligible."""
         champion, challenger = (side.build_pool(page) for side in self._sides)
-        terms = self._options
+        options = self._options
         places = interleave(
-            champion, challenger, n=page.n, temperature=terms.temperature, seed=terms.seed,
-            artist_cap=terms.artist_cap, placed=self._placed,
+            champion, challenger, n=page.n, temperature=options.temperature, seed=options.seed,
+            artist_cap=options.artist_cap, placed=self._placed,
         )  # fmt: skip
         self._placed += places
         return [self._describe_place(place) for place in places]
 
     def undo_last(self, count: int) -> None:
-        """Take the last `count` songs back."""
+        """Take the last `count` songs back, as if they had never been drawn."""
         del self._placed[len(self._placed) - count :]
 
     def _describe_place(self, place: InterleavedPick) -> PickedSong:

@@ -1,4 +1,4 @@
-"""What is played most, counted in the tables: charts, and what is served when no model is at hand."""
+"""Songs that are the same for every listener: the most played ones, and songs similar to a song."""
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -9,10 +9,11 @@ from ingestion.models import Song
 from recommender.models import sql
 from recommender.registry.model_loader import NamedCluster, ServingModel
 
-# Deep enough for a listener who has heard the thousand songs that everybody knows.
+# Enough for a listener who has played the thousand most popular songs.
 MAX_POPULAR_SONGS: Final = 2_000
-# Counting a million plays takes about a second; a chart that is ten minutes old is as good.
-CACHE_SECONDS: Final = 600  # seconds
+MAX_SIMILAR_SONGS: Final = 200
+# Counting a million plays takes about a second, and popularity hardly changes within ten minutes.
+CACHE_SECONDS: Final = 600
 
 
 class PopularSong(NamedTuple):
@@ -22,64 +23,66 @@ class PopularSong(NamedTuple):
     genres: str
 
 
-def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
-    """The available songs played most, ties by id; at most `DEPTH`, songs never played left out.
-
-    Args:
-        days: only sessions of so many days up to `now` count; None: all.
-    """
-    # Plain tuples: a pickled class could not be read any more once it is moved or renamed.
-    key = f"recommender.popular_songs.{days}"
-    rows: list[sql.Row] | None = cache.get(key)
-    if rows is None:
-        rows = sql.count_plays(None if days is None else (now - timedelta(days=days), now), MAX_POPULAR_SONGS)
-        cache.set(key, rows, CACHE_SECONDS)
-    return [PopularSong(*row) for row in rows]
-
-
-def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
-    """The charts, and behind them songs that nobody has played, newest first."""
-    played = most_played_songs(now)
-    if len(played) >= MAX_POPULAR_SONGS:
-        return played
-    known = {row.song for row in played}
-    unplayed = Song.objects.filter(unavailable_at=None).order_by("-created_at", "id")
-    # Asks for as many more as may be known already.
-    rows = unplayed.values_list("id", "artist", "genres")[: MAX_POPULAR_SONGS + len(known)]
-    new = [PopularSong(song, 0, artist, genres) for song, artist, genres in rows if song not in known]
-    return [*played, *new][:MAX_POPULAR_SONGS]
-
-
-def parse_genres(text: str) -> frozenset[str]:
-    """The genres of a text that separates them by commas, case-folded."""
-    return frozenset(word for part in text.split(",") if (word := part.strip().casefold()))
-
-
-def shared_genre(genres: str, favorites: str) -> str:
-    """The first of the favourite genres that the song has too, case-folded; '' for none."""
-    words = parse_genres(genres)
-    liked = (part.strip().casefold() for part in favorites.split(","))
-    return next((word for word in liked if word in words), "")
-
-
-MAX_SIMILAR_SONGS: Final = 200
-
-
 class SimilarSong(NamedTuple):
-    """Attributes: score: higher is more alike; to compare within one answer only."""
+    """Attributes: score: higher is more similar; comparable only with scores for the same song."""
 
     song: int
     score: float
     cluster: NamedCluster | None
 
 
+def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
+    """The available songs with the most plays, ties by id; at most MAX_POPULAR_SONGS, cached.
+
+    Args:
+        days: count only the sessions of the last so many days; None: all.
+    """
+    # Plain tuples: a pickled class could not be read any more once it is moved or renamed.
+    key = f"recommender.popular_songs.{days}"
+    rows: list[sql.Row] | None = cache.get(key)
+    if rows is None:
+        between = None if days is None else (now - timedelta(days=days), now)
+        rows = sql.count_plays(between, MAX_POPULAR_SONGS)
+        cache.set(key, rows, CACHE_SECONDS)
+    return [PopularSong(*row) for row in rows]
+
+
+def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
+    """The most played songs, then songs without plays, newest first."""
+    played = most_played_songs(now)
+    if len(played) >= MAX_POPULAR_SONGS:
+        return played
+    played_ids = {row.song for row in played}
+    newest_first = Song.objects.filter(unavailable_at=None).order_by("-created_at", "id")
+    # As many more as may be among the played ones.
+    limit = MAX_POPULAR_SONGS + len(played_ids)
+    rows = newest_first.values_list("id", "artist", "genres")[:limit]
+    new = [PopularSong(song, 0, artist, genres) for song, artist, genres in rows if song not in played_ids]
+    return [*played, *new][:MAX_POPULAR_SONGS]
+
+
 def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:
-    """At most `MOST` songs, the likest first; None for an unknown song."""
+    """At most MAX_SIMILAR_SONGS songs, most similar first; None for an unknown song.
+
+    Songs that the model does not know are compared by artist and genres.
+    """
     column = model.column_of(song_id) if model else None
     if model is not None and column is not None:
         return _similar_by_model(column, model)
     song = Song.objects.filter(pk=song_id).values_list("artist", "genres").first()
     return None if song is None else _similar_by_metadata(song_id, *song, now)
+
+
+def parse_genres(text: str) -> frozenset[str]:
+    """The genres of a comma-separated text, case-folded."""
+    return frozenset(word for part in text.split(",") if (word := part.strip().casefold()))
+
+
+def shared_genre(genres: str, favorites: str) -> str:
+    """The first favourite genre that the song has, case-folded; '' for none."""
+    song_genres = parse_genres(genres)
+    favorite_genres = (part.strip().casefold() for part in favorites.split(","))
+    return next((genre for genre in favorite_genres if genre in song_genres), "")
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
@@ -91,12 +94,12 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    """By the same artist or with shared genres, the most played first."""
-    words = parse_genres(genres)
+    """Songs by the same artist or with a shared genre; ties by popularity."""
+    own_genres = parse_genres(genres)
     rows = []
     for row in most_played_then_new_songs(now):
-        theirs = parse_genres(row.genres)
-        shared = len(words & theirs) / max(1, len(words | theirs))
+        other_genres = parse_genres(row.genres)
+        shared = len(own_genres & other_genres) / max(1, len(own_genres | other_genres))
         score = shared + (row.artist.casefold() == artist.casefold())
         if score and row.song != song_id:
             rows.append(SimilarSong(row.song, score, None))

@@ -1,4 +1,4 @@
-"""Lists of recommendations: drawn from a shelf, stored as they were served, continued and repeated."""
+"""Recommendations for a listener: a new list, its next page, the next song, a preview, a replay."""
 
 import secrets
 from collections.abc import Collection
@@ -24,15 +24,15 @@ from recommender.serving.explanations import serialize_song
 from recommender.serving.list_sampler import DrawOptions, ListPage
 from recommender.serving.options import DISCOVERY, LIST_LENGTH, ServingOptions
 
-# A player that asks for one song after another does not hear one twice within this time.
+# A player that asks for one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
 MAX_RECENT_LISTS: Final = 100  # lists of one song
-# So many more songs than asked for are looked at, for some may have gone since they were counted.
+# Popular songs are read with so many to spare, since some may have become unavailable.
 SPARE_SONGS: Final = 20
 
 
 class UnknownListener(LookupError):
-    """Nobody has this id."""
+    """No listener has this id."""
 
     def __init__(self, listener_id: int) -> None:
         super().__init__(f"There is no user {listener_id}.")
@@ -57,7 +57,7 @@ class UnknownList(LookupError):
 
 @dataclass(frozen=True)
 class ClusterAffinity:
-    """Attributes: affinity: share of what the listener plays, recent plays counting more; 0 to 1."""
+    """Attributes: affinity: the cluster's share of the listener's plays, weighted by recency; 0 to 1."""
 
     cluster_id: int
     name: str
@@ -67,7 +67,7 @@ class ClusterAffinity:
 
 @dataclass(frozen=True)
 class ReplayedPick:
-    """What the draw decided of one item; its reason is told from it."""
+    """What the draw decides about one item; its reason follows from it."""
 
     song: int
     cluster: int | None
@@ -78,10 +78,10 @@ class ReplayedPick:
 
 @dataclass(frozen=True)
 class ListReplay:
-    """A list drawn a second time.
+    """A stored list beside the same list drawn again.
 
     Attributes:
-        same: every pick and its propensity, to the last bit.
+        same: whether every pick and its propensity agree to the last bit.
     """
 
     same: bool
@@ -99,21 +99,20 @@ def recommend(
     seed: str | None = None,
     now: datetime | None = None,
 ) -> ServedList:
-    """Draw a list for a listener and store it as served; fewer than n songs where no more are eligible.
+    """Draw a list for a listener and store it as served; shorter than n if fewer songs are eligible.
 
     Args:
-        discovery: 0 familiar to 1 new; 0 is the ranking itself, without chance.
-        exclude: song ids that may not be in it; unknown ones do no harm.
-        seed: fixes the draw; None: a new one.
+        discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
+        exclude: song ids that the list must not contain; unknown ids are ignored.
+        seed: fixes the draw; None: a random one.
 
     Raises:
-        UnknownListener: nobody has this id.
+        UnknownListener: no listener has this id.
     """
     now = now or timezone.now()
-    stocked = _load_candidates(listener_id, options, now)
-    return _draw_and_store(
-        stocked, _draw_options(options, discovery, seed), ListPage(n, tuple(exclude)), options, now
-    )
+    candidates = _load_candidates(listener_id, options, now)
+    page = ListPage(n, tuple(exclude))
+    return _draw_and_store(candidates, _draw_options(options, discovery, seed), page, options, now)
 
 
 def preview_list(
@@ -124,19 +123,18 @@ def preview_list(
     discovery: float = DISCOVERY,
     seed: str | None = None,
 ) -> ServedList:
-    """What `recommend` would serve; it is not stored, and does not count as served.
+    """The list that `recommend` would draw without an experiment; not stored, and not counted as served.
 
     Raises:
-        UnknownListener: nobody has this id.
+        UnknownListener: no listener has this id.
     """
     now = timezone.now()
-    stocked = _load_candidates(listener_id, options, now)
-    page = ListPage(n, served_lists.restrict_to_candidates(stocked.candidates, ()))
-    return served_lists.draw_list(stocked, _draw_options(options, discovery, seed), page, now)
+    candidates = _load_candidates(listener_id, options, now)
+    return served_lists.draw_list(candidates, _draw_options(options, discovery, seed), ListPage(n), now)
 
 
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
-    """The list with at least `upto` songs, if as many are eligible: what was served stays, the draw goes on.
+    """The list with at least `upto` songs, if as many are eligible; the songs served so far stay.
 
     Two requests for the same page get the same page.
 
@@ -144,7 +142,7 @@ def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> Serve
         UnknownList: no list was served under this id.
     """
     with transaction.atomic():
-        # Held: the second of two requests for a page finds it drawn.
+        # Locked: of two requests for the same page, the second finds it drawn.
         served = ServedList.objects.select_for_update().filter(pk=list_id).first()
         if served is None:
             raise UnknownList(list_id)
@@ -162,21 +160,23 @@ def next_song(
     options: ServingOptions,
     now: datetime | None = None,
 ) -> ServedList:
-    """A list of one song: in the mood of the song `after`, and none that was given so within two hours.
+    """A list of one song, preferably from the cluster of the song `after`.
+
+    Songs that this function gave to the listener within the last two hours are left out.
 
     Raises:
-        UnknownListener: nobody has this id.
+        UnknownListener: no listener has this id.
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
-    stocked = _load_candidates(listener_id, options, now)
+    candidates = _load_candidates(listener_id, options, now)
     excluded = _recently_given_songs(listener_id, now) | ({after} if after is not None else set())
-    page = ListPage(1, tuple(excluded), _preferred_cluster(after, stocked.loaded))
-    return _draw_and_store(stocked, _draw_options(options, discovery, None), page, options, now)
+    page = ListPage(1, tuple(excluded), _preferred_cluster(after, candidates.loaded))
+    return _draw_and_store(candidates, _draw_options(options, discovery, None), page, options, now)
 
 
 def replay_list(list_id: UUID) -> ListReplay:
-    """Draw a served list again from its shelf as it was; whatever happened since changes nothing.
+    """Draw a served list again from its stored candidates; later events do not change the result.
 
     Raises:
         UnknownList: no list was served under this id.
@@ -202,37 +202,36 @@ def replay_list(list_id: UUID) -> ListReplay:
 def listener_affinities(
     listener_id: int, *, options: ServingOptions, now: datetime | None = None
 ) -> list[ClusterAffinity]:
-    """The clusters a listener plays, the dearest first; none without a model or without plays.
+    """The clusters that a listener plays, highest affinity first; empty without a model or without plays.
 
     Raises:
-        UnknownListener: nobody has this id.
+        UnknownListener: no listener has this id.
     """
-    known = listener_profiles.read_profiles([listener_id], now or timezone.now()).get(listener_id)
-    if known is None:
+    profile = listener_profiles.read_profile(listener_id, now or timezone.now())
+    if profile is None:
         raise UnknownListener(listener_id)
     model = model_loader.current_model(options.storage).model
-    profile = known.model_profile(model.song_ids) if model else None
-    if model is None or profile is None or not profile.plays.nnz:
+    row = profile.model_profile(model.song_ids) if model else None
+    if model is None or row is None or not row.plays.nnz:
         return []
-    labels = model.scorer.labels[profile.plays.indices]
-    plays = np.bincount(labels, profile.plays.data, len(model.clusters))
+    labels = model.scorer.labels[row.plays.indices]
+    plays = np.bincount(labels, row.plays.data, len(model.clusters))
     return [
         ClusterAffinity(
             number, model.cluster_names[number], round(share, 4), round(plays[model.label_by_number[number]])
         )
-        for number, share in model.cluster_affinities(profile).items()
+        for number, share in model.cluster_affinities(row).items()
     ]
 
 
 def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
-    """Songs for who likes this one, best first, each with its rank, song, cluster and score.
+    """Available songs similar to this one, best first, each with its rank, song, cluster and score.
 
     Raises:
         UnknownSong: no song has this id.
     """
-    found = non_personalized.find_similar_songs(
-        song_id, model_loader.current_model(options.storage).model, timezone.now()
-    )
+    model = model_loader.current_model(options.storage).model
+    found = non_personalized.find_similar_songs(song_id, model, timezone.now())
     if found is None:
         raise UnknownSong(song_id)
     cards = read_song_cards(row.song for row in found)
@@ -251,39 +250,40 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
 def popular_songs(
     *, n: int = LIST_LENGTH, days: int | None = None, now: datetime | None = None
 ) -> list[dict[str, Any]]:
-    """The songs played most, each with its rank and plays; `days`: only what was played in so many counts."""
-    charts = non_personalized.most_played_songs(now or timezone.now(), days)
-    cards = read_song_cards(row.song for row in charts[: n + SPARE_SONGS])
-    # A chart is minutes old: a song may have gone since.
-    there = [row for row in charts[: n + SPARE_SONGS] if row.song in cards and cards[row.song].is_available][
-        :n
-    ]
+    """The songs played most, each with its rank and plays; `days`: only plays of the last so many days."""
+    rows = non_personalized.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
+    cards = read_song_cards(row.song for row in rows)
+    # The counts are up to ten minutes old: a song may have become unavailable since.
+    available = [row for row in rows if row.song in cards and cards[row.song].is_available]
     return [
         {"rank": rank, "song": serialize_song(cards[row.song]), "plays": row.plays}
-        for rank, row in enumerate(there, 1)
+        for rank, row in enumerate(available[:n], 1)
     ]
 
 
 def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -> ServingCandidates:
-    stocked = candidate_cache.load_fresh(
-        listener_id, model_loader.current_model(options.storage), options.storage, now
-    )
-    if stocked is None:
+    loaded = model_loader.current_model(options.storage)
+    candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
+    if candidates is None:
         raise UnknownListener(listener_id)
-    return stocked
+    return candidates
 
 
 def _draw_and_store(
-    stocked: ServingCandidates, terms: DrawOptions, page: ListPage, options: ServingOptions, now: datetime
+    candidates: ServingCandidates,
+    draw_options: DrawOptions,
+    page: ListPage,
+    options: ServingOptions,
+    now: datetime,
 ) -> ServedList:
-    """Draw and store a list as the test that it belongs to wants it."""
-    rival = challenger.challenger_for(stocked.row.listener_id, stocked.loaded, options.storage, now)
-    excluded = set(served_lists.restrict_to_candidates(stocked.candidates, page.excluded))
-    if rival is not None and rival.candidates is not None:
-        excluded |= set(served_lists.restrict_to_candidates(rival.candidates.candidates, page.excluded))
+    """Draw and store a list, with the challenger's part if an experiment includes the listener."""
+    part = challenger.challenger_for(candidates, options.storage, now)
+    excluded = set(served_lists.restrict_to_candidates(candidates.candidates, page.excluded))
+    if part is not None and part.candidates is not None:
+        excluded |= set(served_lists.restrict_to_candidates(part.candidates.candidates, page.excluded))
     page = replace(page, excluded=tuple(sorted(excluded)))
-    served = served_lists.draw_and_store(stocked, terms, page, now, rival)
-    challenger.record_exposure(served, rival)
+    served = served_lists.draw_and_store(candidates, draw_options, page, now, part)
+    challenger.record_exposure(served, part)
     return served
 
 
@@ -294,17 +294,17 @@ def _draw_options(options: ServingOptions, discovery: float, seed: str | None) -
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:
-    """Songs that were given one by one, as a player asks for them."""
-    lately = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
-    items = lately.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
-    return {of_one[0]["song"] for of_one in items if len(of_one) == 1}
+    """Songs that `next_song` gave within NO_REPEAT_WITHIN: those of the lists of one song."""
+    recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
+    lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
+    return {items[0]["song"] for items in lists if len(items) == 1}
 
 
 def _preferred_cluster(after: int | None, loaded: LoadedModel) -> int | None:
-    """The number of a song's cluster; None where no model knows the song."""
+    """The number of a song's cluster; None if the model does not know the song."""
     if after is None:
         return None
-    group = loaded.model.cluster_of(after) if loaded.model else None
-    if group is None and not Song.objects.filter(pk=after).exists():
+    cluster = loaded.model.cluster_of(after) if loaded.model else None
+    if cluster is None and not Song.objects.filter(pk=after).exists():
         raise UnknownSong(after)
-    return group.number if group else None
+    return cluster.number if cluster else None

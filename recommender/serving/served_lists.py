@@ -1,4 +1,4 @@
-"""A list as it is drawn and stored, continued and drawn again."""
+"""A served list: drawn, stored, continued and drawn again."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from recommender import listener_profiles
-from recommender.engine.sampling import candidate_codec as packing
+from recommender.engine.sampling import candidate_codec
+from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.models import Experiment, ServedList, sql
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidate_cache import ServingCandidates
-from recommender.serving.explanations import build_items, cluster_names_for
+from recommender.serving.explanations import ReasonContext, build_items, cluster_names_for
 from recommender.serving.list_sampler import (
     DrawOptions,
     InterleavedSampler,
@@ -22,20 +23,14 @@ from recommender.serving.list_sampler import (
 )
 
 
-def restrict_to_candidates(content: packing.CandidateArrays, songs: Iterable[int]) -> tuple[int, ...]:
-    """Those that could be drawn at all: what is stored for a replay stays small, whatever was sent."""
-    wanted = set(songs)
-    return tuple(sorted(wanted.intersection(content.songs.tolist()))) if wanted else ()
-
-
 @dataclass(frozen=True)
 class ChallengerPart:
-    """What a list has to do with a test.
+    """What an experiment adds to a list.
 
     Attributes:
         arm: interleaved, or the challenger or the champion alone.
-        stocked: the challenger's shelf; None where the champion serves alone.
-        seconds: how long that took.
+        candidates: the challenger's; None if the champion serves alone.
+        seconds: how long loading them took.
     """
 
     experiment: Experiment
@@ -55,7 +50,7 @@ def draw_and_store(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """Draw a list's first page and store it, in one insert; `rival`: as a test wants it."""
+    """Draw a list's first page and store it with one insert; timed if an experiment takes part."""
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:
@@ -74,80 +69,101 @@ def draw_list(
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
     """A list's first page, not stored."""
-    other = challenger.candidates if challenger else None
-    if challenger is not None and other is not None and not challenger.is_interleaved:
-        candidates, other = other, None
-    row, loaded = candidates.row, candidates.loaded
-    if candidates.stale:
-        page = page.excluding(_excluded_since(candidates))
-    drawing, songs = _build_sampler(candidates.candidates, other.candidates if other else None, options)
-    page, picks, cards = _draw_available(drawing, page, songs)
+    drawn_from, interleaved_with = candidates, None
+    if challenger is not None and challenger.candidates is not None:
+        if challenger.is_interleaved:
+            interleaved_with = challenger.candidates
+        else:
+            drawn_from = challenger.candidates
+    row, loaded = drawn_from.row, drawn_from.loaded
+    sources = [one for one in (drawn_from, interleaved_with) if one is not None]
+    arrays = [one.candidates for one in sources]
+    if drawn_from.stale:
+        page = page.excluding(_excluded_since(drawn_from))
+    page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
-    names = cluster_names_for(loaded, row.version_id)
-    if other is not None:
-        names = {**cluster_names_for(other.loaded, other.row.version_id), **names}
+    names = _cluster_names([(one.loaded, one.row.version_id) for one in sources])
+    context = ReasonContext(row.listener_id, now, arrays, candidates.profile)
     served = ServedList(
         listener_id=row.listener_id,
         candidate_list=row,
         version=model.version if model else row.version,
         arm=_arm(model, loaded, challenger),
         generated_at=now,
-        stale=candidates.stale,
+        stale=drawn_from.stale,
         discovery=options.discovery,
         temperature=options.temperature,
         artist_cap=options.artist_cap,
         seed=options.seed,
         experiment=challenger.experiment if challenger else None,
-        challenger_candidate_list=other.row if other else None,
+        challenger_candidate_list=interleaved_with.row if interleaved_with else None,
         pages=[page.as_json()],
-        items=build_items(picks, cards, row.listener_id, names, now),
+        items=build_items(picks, cards, names, context),
     )
     served.cards = cards
     return served
 
 
 def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: datetime) -> None:
-    """Draw and store `count` more songs; what the listener said since the first is respected."""
-    drawing, songs = _stored_sampler(served)
+    """Draw and store `count` more songs, without those played or given feedback on since the first page."""
+    arrays = _stored_candidates(served)
+    sampler = _sampler_for(arrays, _stored_draw_options(served))
     pages = [ListPage.from_json(page) for page in served.pages]
     for page in pages:
-        drawing.draw_page(page)
+        sampler.draw_page(page)
     row = served.candidate_list
-    barred = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
-    page = ListPage(count, pages[0].excluded).excluding(barred.intersection(songs))
-    page, picks, cards = _draw_available(drawing, page, songs)
+    excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
+    page = ListPage(count, pages[0].excluded).excluding(excluded.intersection(_all_songs(arrays)))
+    page, picks, cards = _draw_available(sampler, page, arrays)
     if picks:
-        names = cluster_names_for(loaded, served.candidate_list.version_id)
-        if served.challenger_candidate_list is not None:
-            names = {**cluster_names_for(loaded, served.challenger_candidate_list.version_id), **names}
+        rows = [one for one in (row, served.challenger_candidate_list) if one is not None]
+        names = _cluster_names([(loaded, one.version_id) for one in rows])
+        context = ReasonContext(served.listener_id, now, arrays)
         served.pages = [*served.pages, page.as_json()]
-        served.items = [*served.items, *build_items(picks, cards, served.listener_id, names, now)]
+        served.items = [*served.items, *build_items(picks, cards, names, context)]
         served.save(update_fields=["pages", "items"])
 
 
 def redraw_list(served: ServedList) -> list[PickedSong]:
-    """Draw every page again, from the shelves as they were."""
-    drawing, _ = _stored_sampler(served)
-    return [pick for page in served.pages for pick in drawing.draw_page(ListPage.from_json(page))]
+    """Draw every page again from the stored candidate lists."""
+    sampler = _sampler_for(_stored_candidates(served), _stored_draw_options(served))
+    return [pick for page in served.pages for pick in sampler.draw_page(ListPage.from_json(page))]
 
 
-def _stored_sampler(served: ServedList) -> tuple[PageSampler, list[int]]:
-    other = served.challenger_candidate_list
-    return _build_sampler(
-        packing.decode_candidates(bytes(served.candidate_list.candidates)),
-        packing.decode_candidates(bytes(other.candidates)) if other else None,
-        _stored_draw_options(served),
-    )
+def restrict_to_candidates(candidates: CandidateArrays, songs: Iterable[int]) -> tuple[int, ...]:
+    """The songs that are candidates, ascending: only they need to be stored as excluded for a replay."""
+    wanted = set(songs)
+    return tuple(sorted(wanted.intersection(candidates.songs.tolist()))) if wanted else ()
 
 
-def _build_sampler(
-    content: packing.CandidateArrays, other: packing.CandidateArrays | None, options: DrawOptions
-) -> tuple[PageSampler, list[int]]:
-    """What draws from one shelf or from two, and all songs on them."""
-    if other is None:
-        return ListSampler(content, options), content.songs.tolist()
-    songs = sorted({*content.songs.tolist(), *other.songs.tolist()})
-    return InterleavedSampler(content, other, options), songs
+def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
+    """The candidates that the list was drawn from; of an interleaved list the champion's come first."""
+    rows = (served.candidate_list, served.challenger_candidate_list)
+    return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
+
+
+def _stored_draw_options(served: ServedList) -> DrawOptions:
+    return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
+
+
+def _sampler_for(arrays: Sequence[CandidateArrays], options: DrawOptions) -> PageSampler:
+    if len(arrays) == 1:
+        return ListSampler(arrays[0], options)
+    champion, challenger = arrays
+    return InterleavedSampler(champion, challenger, options)
+
+
+def _all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
+    return sorted({song for one in arrays for song in one.songs.tolist()})
+
+
+def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[int, str]:
+    """Names by cluster number; if two versions name a cluster differently, the first one's counts."""
+    return {
+        number: name
+        for loaded, version_id in reversed(sources)
+        for number, name in cluster_names_for(loaded, version_id).items()
+    }
 
 
 def _arm(
@@ -159,18 +175,22 @@ def _arm(
 
 
 def _draw_available(
-    drawing: PageSampler, page: ListPage, songs: Sequence[int]
+    sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays]
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """The page's songs, all of them available: those that are gone are excluded, and the page drawn again."""
-    picks = drawing.draw_page(page)
+    """The page's picks, all of them available songs.
+
+    If one is unavailable, all unavailable candidates are excluded, and the page is drawn again.
+    """
+    picks = sampler.draw_page(page)
     cards = _available_cards(pick.song for pick in picks)
     if len(cards) == len(picks):
         return page, picks, cards
-    # Where one song is gone others may be: all are looked at, rather than one draw after another.
-    drawing.undo_last(len(picks))
+    # If one song is unavailable others may be: one query for all of them, rather than one a draw.
+    sampler.undo_last(len(picks))
+    songs = _all_songs(arrays)
     cards = _available_cards(songs)
     page = page.excluding(set(songs).difference(cards))
-    return page, drawing.draw_page(page), cards
+    return page, sampler.draw_page(page), cards
 
 
 def _available_cards(songs: Iterable[int]) -> dict[int, SongCard]:
@@ -178,11 +198,7 @@ def _available_cards(songs: Iterable[int]) -> dict[int, SongCard]:
 
 
 def _excluded_since(candidates: ServingCandidates) -> tuple[int, ...]:
-    """What was heard, skipped or disliked since the shelf was made."""
+    """Candidates played or given feedback on since the candidate list was made."""
     row = candidates.row
-    barred = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
-    return restrict_to_candidates(candidates.candidates, barred)
-
-
-def _stored_draw_options(served: ServedList) -> DrawOptions:
-    return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
+    excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
+    return restrict_to_candidates(candidates.candidates, excluded)

@@ -2,21 +2,23 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Both formats have the same bytes; they differ in the formula that their lists are drawn by.
-CURRENT_FORMAT: Final = 2
-KNOWN_FORMATS: Final = (1, CURRENT_FORMAT)
+# Format 1: lists are drawn by the first formula. 2: by the latest one. 3: as 2, and the bytes may end with
+# the times of last plays.
+CURRENT_FORMAT: Final = 3
+KNOWN_FORMATS: Final = (1, 2, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
 HEADER: Final = struct.Struct("<BIII")
 SONG_DTYPE: Final = np.dtype(
     [("song", "<i8"), ("value", "<f4"), ("cluster", "<i4"), ("artist", "<i4"), ("flags", "u1")]
 )
 AFFINITY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("share", "<f4")])
+LAST_PLAY_DTYPE: Final = np.dtype([("song", "<i8"), ("at", "<f8")])
 
 
 class CandidateListDamaged(ValueError):
@@ -35,6 +37,7 @@ class CandidateArrays:
         flags: bits that the caller defines.
         affinities: the listener's share of engagement by cluster number; a missing cluster has none.
         format: the formula that lists from these candidates are drawn by, also when they are replayed.
+        last_played_at: when each re-recommended song was last played, by id; seconds since 1970.
     """
 
     songs: NDArray[np.int64]
@@ -44,17 +47,20 @@ class CandidateArrays:
     flags: NDArray[np.uint8]
     affinities: dict[int, float]
     format: int = CURRENT_FORMAT
+    last_played_at: dict[int, float] = field(default_factory=dict)
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
-    """Candidates as bytes: 21 a song, 8 an affinity, and a header with a checksum."""
+    """Candidates as bytes: 21 a song, 8 an affinity, 16 a last play, and a header with a checksum."""
     songs = np.empty(len(candidates.songs), dtype=SONG_DTYPE)
     columns = (candidates.songs, candidates.values, candidates.clusters, candidates.artists, candidates.flags)
     for name, column in zip(SONG_DTYPE.names or (), columns, strict=True):
         songs[name] = column
     affinities = np.array(sorted(candidates.affinities.items()), dtype=AFFINITY_DTYPE)
-    body = songs.tobytes() + affinities.tobytes()
-    return HEADER.pack(candidates.format, len(songs), len(affinities), zlib.crc32(body)) + body
+    last_plays = np.array(sorted(candidates.last_played_at.items()), dtype=LAST_PLAY_DTYPE)
+    body = songs.tobytes() + affinities.tobytes() + last_plays.tobytes()
+    checksum = _checksum(candidates.format, len(songs), len(affinities), body)
+    return HEADER.pack(candidates.format, len(songs), len(affinities), checksum) + body
 
 
 def decode_candidates(encoded: bytes) -> CandidateArrays:
@@ -69,17 +75,26 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
         )
     version, n_songs, n_affinities, checksum = HEADER.unpack_from(encoded)
     body = encoded[HEADER.size :]
-    if (
-        version not in KNOWN_FORMATS
-        or len(body) != n_songs * SONG_DTYPE.itemsize + n_affinities * AFFINITY_DTYPE.itemsize
-    ):
+    last_plays_start = n_songs * SONG_DTYPE.itemsize + n_affinities * AFFINITY_DTYPE.itemsize
+    rest = len(body) - last_plays_start
+    rest_fits = rest >= 0 and rest % LAST_PLAY_DTYPE.itemsize == 0 if version >= 3 else rest == 0
+    if version not in KNOWN_FORMATS or not rest_fits:
         raise CandidateListDamaged(f"Not a candidate list: {len(encoded)} bytes, format {version}.")
-    if zlib.crc32(body) != checksum:
+    if _checksum(version, n_songs, n_affinities, body) != checksum:
         raise CandidateListDamaged("The candidate list's checksum does not match its bytes.")
     songs = np.frombuffer(body, dtype=SONG_DTYPE, count=n_songs)
-    affinities = np.frombuffer(body, dtype=AFFINITY_DTYPE, offset=n_songs * SONG_DTYPE.itemsize)
+    affinities = np.frombuffer(
+        body, dtype=AFFINITY_DTYPE, count=n_affinities, offset=n_songs * SONG_DTYPE.itemsize
+    )
+    last_plays = np.frombuffer(body, dtype=LAST_PLAY_DTYPE, offset=last_plays_start)
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
-        version,
+        version, dict(zip(last_plays["song"].tolist(), last_plays["at"].tolist(), strict=True)),
     )  # fmt: skip
+
+
+def _checksum(version: int, n_songs: int, n_affinities: int, body: bytes) -> int:
+    # Before format 3 the counts alone gave the length, so a damaged count could not go unnoticed.
+    counts = struct.pack("<II", n_songs, n_affinities) if version >= 3 else b""
+    return zlib.crc32(counts + body)

@@ -107,7 +107,7 @@ def test_it_knows_when_each_song_was_heard_last_and_what_is_newest() -> None:
 
     found = known()
 
-    assert dict(zip(found.songs.tolist(), found.heard_at.tolist(), strict=True)) == {
+    assert dict(zip(found.songs.tolist(), found.last_played_at.tolist(), strict=True)) == {
         10: (NOW - timedelta(days=3)).timestamp(),
         12: (NOW - timedelta(days=1)).timestamp(),
     }

@@ -16,6 +16,7 @@ SHELF = CandidateArrays(
     songs=np.array([33100, 7]), values=np.array([1.0, -0.25], np.float32),
     clusters=np.array([3, -1], np.int32),
     artists=np.array([1, 2], np.int32), flags=np.array([1, 2], np.uint8), affinities={3: 0.5, 9: 0.25},
+    last_played_at={7: 1_700_000_000.5},
 )  # fmt: skip
 
 
@@ -25,14 +26,17 @@ def test_what_is_packed_is_unpacked_the_same() -> None:
     for name in ("songs", "values", "clusters", "artists", "flags"):
         assert getattr(again, name).tolist() == getattr(SHELF, name).tolist()
     assert again.affinities == {3: 0.5, 9: 0.25}
-    assert again.format == 2
+    assert again.last_played_at == {7: 1_700_000_000.5}
+    assert again.format == 3
 
 
-def test_a_shelf_of_the_first_format_stays_one() -> None:
-    again = decode_candidates(encode_candidates(replace(SHELF, format=1)))
+@pytest.mark.parametrize("old_format", [1, 2])
+def test_a_list_of_an_older_format_keeps_its_format(old_format: int) -> None:
+    again = decode_candidates(encode_candidates(replace(SHELF, format=old_format, last_played_at={})))
 
-    assert again.format == 1
+    assert again.format == old_format
     assert again.songs.tolist() == [33100, 7]
+    assert again.last_played_at == {}
 
 
 def test_an_empty_shelf_is_one_too() -> None:
