@@ -1,4 +1,4 @@
-"""Catalogue generations: after a source reset ids mean other songs, so older models and feedback don't count."""
+"""Catalogue generations: after a source reset ids mean other songs, and older models no longer count."""
 
 from datetime import UTC, datetime
 from typing import Final

@@ -293,7 +293,7 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    """By list and song: the cluster in which the list served the song, for lists with wrong-style feedback."""
+    """By list and song: the cluster that the list named for the song; of lists with wrong-style feedback."""
     lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
     if not lists:
         return {}
