@@ -1,6 +1,6 @@
-"""From settings to what serving and the ledger need, once for all doors.
+"""Operator actions with the settings filled in, for all entry points of the recommender.
 
-What training needs stands in trainer.py: a web process never loads it.
+Those that train are in retraining.py, since a web process must not load what training needs.
 """
 
 from django.conf import settings
@@ -16,12 +16,12 @@ from recommender.serving.options import ServingOptions
 
 
 def serving_options() -> ServingOptions:
-    """The settings' storage, and what else does not change from request to request."""
+    """The options that every request shares, from the settings."""
     return ServingOptions(storage=settings.MODEL_STORAGE)
 
 
 def current_model() -> model_loader.LoadedModel:
-    """What serves now, in this process."""
+    """The model that serves now, in this process."""
     return model_loader.current_model(settings.MODEL_STORAGE)
 
 
@@ -37,10 +37,10 @@ def serving_label() -> str | None:
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:
-    """Make this version champion once its files are verified.
+    """Make this version the champion, after verifying its files.
 
     Raises:
-        RegistryError: it may not become champion.
+        RegistryError: it can't become champion.
         ArtifactError: its files are missing or damaged.
     """
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
@@ -49,10 +49,10 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
 
 
 def roll_back_champion(*, reason: str, by: str) -> Promotion:
-    """Withdraw the champion, and bring back the last good version before it.
+    """Withdraw the champion, and bring back the previous one.
 
     Raises:
-        NothingToRollBack: there is none.
+        NothingToRollBack: there is no version to bring back.
     """
     promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -63,23 +63,23 @@ def verify_artifact(version: ModelVersion) -> None:
     """Compare a version's files with their hashes.
 
     Raises:
-        ArtifactError: they are missing or damaged.
+        ArtifactError: files are missing or damaged.
     """
     artifact.verify_files(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
 
 
 def judge_experiments() -> list[JudgedExperiment]:
-    """Close the lists whose time has come, and look at every running test."""
+    """Score the interleaved lists that are due, and decide every running experiment that can be decided."""
     now = timezone.now()
     interleaving_scores.close_due_lists(now)
     return lifecycle.judge_experiments(now, verify_artifact)
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """Test the champion against itself: whatever differs is a fault of the serving.
+    """Start an A/A test, the champion against itself: any difference is a fault of serving or counting.
 
     Raises:
-        NotDecidable: there is no champion.
+        ExperimentNotAllowed: there is no champion.
     """
     champion_row = registry.current_champion()
     if champion_row is None:
@@ -92,10 +92,10 @@ def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Exper
 def start_experiment(
     label: str, *, list_share: float, split_share: float, reason: str, by: str
 ) -> Experiment:
-    """Pass a version through the gates, and line it up for a test against the champion.
+    """Validate a version, and propose an experiment against the champion.
 
     Raises:
-        NotDecidable: there is no champion, the version can't be tested now, or a gate is against it.
+        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation failed.
         RegistryError: there is no such version.
     """
     version, champion_row = registry.find_version(label), registry.current_champion()
@@ -114,10 +114,10 @@ def start_experiment(
 
 
 def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
-    """End a test as a person wants it.
+    """End an experiment as a person decides.
 
     Raises:
-        NotDecidable: it is over, or there is no reason.
+        ExperimentNotAllowed: it has ended, or the reason is empty.
         RegistryError: the challenger can't become champion.
         ArtifactError: its files are missing or damaged.
     """

@@ -1,4 +1,4 @@
-"""What listeners say and do with what they were recommended: written once, whatever is sent twice."""
+"""Records feedback events idempotently: an event that is sent twice counts once."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from recommender.models import Feedback, ServedList
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    """One thing a listener said or did, in the API's words.
+    """One event, with the API's field names.
 
     Attributes:
-        event_id: the app's own name for it; sent twice, it counts once.
-        seconds: how long it was listened to; for a listen alone.
-        recommendation_id: the list it answers to, where there is one.
+        event_id: the client's id of the event.
+        seconds: how long the listener listened; only for a listen.
+        recommendation_id: the list that the feedback is about; None: of no list.
         at: when it happened; None: when it was received.
     """
 
@@ -34,14 +34,14 @@ class FeedbackEvent:
 
 class RecordedEvent(NamedTuple):
     event_id: str
-    created: bool  # False: it was here before, and stays as it was
+    created: bool  # False: it was recorded before, and stays as it was
 
 
 class UnknownIds(ValueError):
-    """Ids that name nobody and nothing, or a list that is somebody else's; nothing was recorded.
+    """Unknown ids, or lists of another listener; no event was recorded.
 
     Attributes:
-        fields: the unknown values by the event's field, ascending.
+        fields: the unknown values, ascending, by field name.
     """
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
@@ -51,26 +51,26 @@ class UnknownIds(ValueError):
 
 
 def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
-    """Record the events that are new, in one insert; one answer for each, in order.
+    """Record the new events with one insert; returns one result an event, in order.
 
-    Of two events with one id the first is kept, whatever the second says.
+    Of two events with the same id the first is kept.
 
     Raises:
-        UnknownIds: a listener, song or list is unknown, or a list was another listener's.
+        UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
     """
     _require_known(events)
-    known = _existing_values(Feedback, "event_id", {event.event_id for event in events})
-    fresh = {event.event_id: event for event in reversed(events) if event.event_id not in known}
+    recorded = _existing_values(Feedback, "event_id", {event.event_id for event in events})
+    new = {event.event_id: event for event in reversed(events) if event.event_id not in recorded}
     rows = [
-        _feedback_row(fresh[name], received_at) for name in dict.fromkeys(_event_ids(events)) if name in fresh
+        _feedback_row(new[name], received_at) for name in dict.fromkeys(_event_ids(events)) if name in new
     ]
-    # A twin that is recorded at the same moment gets in the way of nothing.
+    # Conflicts: another request may record the same event at the same moment.
     Feedback.objects.bulk_create(rows, ignore_conflicts=True)
-    answers = []
+    results = []
     for name in _event_ids(events):
-        answers.append(RecordedEvent(name, name in fresh))
-        fresh.pop(name, None)
-    return answers
+        results.append(RecordedEvent(name, name in new))
+        new.pop(name, None)
+    return results
 
 
 def _event_ids(events: Iterable[FeedbackEvent]) -> Iterable[str]:
@@ -85,7 +85,7 @@ def _feedback_row(event: FeedbackEvent, received_at: datetime) -> Feedback:
         kind=event.kind,
         seconds=event.seconds,
         served_list_id=event.recommendation_id,
-        # A telephone's clock that runs ahead must not make news out of the future.
+        # A phone's clock may run ahead; feedback must not lie in the future.
         at=min(event.at or received_at, received_at),
         received_at=received_at,
     )

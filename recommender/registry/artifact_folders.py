@@ -1,4 +1,4 @@
-"""The storage's folders: which name is free, and which were written by trainings that never ended."""
+"""Artifact folders: the next free version label, and removal of folders that an aborted training left."""
 
 import json
 import logging
@@ -17,45 +17,45 @@ LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
-    """Year, ISO week and the first number that no version and no folder has."""
+    """A label of year, ISO week and the first number that no version and no folder uses, as 2026w47.1."""
     year, week, _ = now.isocalendar()
-    head = f"{year}w{week:02}"
-    taken = set(ModelVersion.objects.filter(label__startswith=f"{head}.").values_list("label", flat=True))
+    prefix = f"{year}w{week:02}"
+    taken = set(ModelVersion.objects.filter(label__startswith=f"{prefix}.").values_list("label", flat=True))
     number = 1
-    while f"{head}.{number}" in taken or (storage / f"{head}.{number}").exists():
+    while f"{prefix}.{number}" in taken or (storage / f"{prefix}.{number}").exists():
         number += 1
-    return f"{head}.{number}"
+    return f"{prefix}.{number}"
 
 
 def training_signature(run: TrainingRun) -> str:
-    """What tells a training from all others, those of other databases too."""
+    """A text that identifies a training among those of all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
 def prepare_storage(storage: Path) -> None:
-    """Make the storage, and remove what was written by trainings that ended before their rows were.
+    """Create the storage folder, and remove artifacts of trainings that ended without storing a version.
 
-    Only what a training of this database wrote: another one may share the storage. Called by whoever holds
-    the lock, so none of them is still at work.
+    Removes only what trainings of this database wrote, since another database may share the storage. The
+    caller holds the training lock, so no other training is running.
 
     Raises:
-        OSError: nothing can be written there; better found now than after minutes of learning.
+        OSError: the storage is not writable; found now rather than after minutes of training.
     """
     storage.mkdir(parents=True, exist_ok=True)
     artifact.clear_unfinished(storage)
     kept = set(ModelVersion.objects.values_list("label", flat=True))
-    odd = [one for one in storage.iterdir() if LABEL_PATTERN.fullmatch(one.name) and one.name not in kept]
-    if not odd:
+    orphans = [one for one in storage.iterdir() if LABEL_PATTERN.fullmatch(one.name) and one.name not in kept]
+    if not orphans:
         return
     ours = {training_signature(run) for run in TrainingRun.objects.exclude(status=TrainingRun.Status.RUNNING)}
-    for folder in odd:
+    for folder in orphans:
         if _read_training_signature(folder) in ours:
             shutil.rmtree(folder, ignore_errors=True)
             logger.warning("orphan_removed version=%s", folder.name)
 
 
 def _read_training_signature(folder: Path) -> str | None:
-    """The signature of the training that wrote it; None where the manifest does not say."""
+    """The signature of the training that wrote the folder; None if the manifest is unreadable."""
     try:
         manifest = json.loads((folder / artifact.MANIFEST).read_bytes())
         return str(manifest["facts"]["training"])

@@ -1,4 +1,4 @@
-"""The model that serves: loaded once a process, verified, and swapped when another one is promoted."""
+"""Loads the serving model once a process, verifies its files, and swaps it when another is promoted."""
 
 import logging
 import threading
@@ -23,18 +23,18 @@ from recommender.registry import registry
 
 logger = logging.getLogger(__name__)
 
-# A promotion shows within five seconds: three until a look at one row, two to hash the files.
+# A promotion takes effect within five seconds: three until the next check, two to hash the files.
 CHECK_EVERY: Final = 3.0  # seconds
-# A broken artifact is hashed again at every look at first, then ever more rarely: hashing takes a second.
+# A damaged artifact is tried again at every check, then with doubling pauses: hashing takes a second.
 MAX_RETRY_PAUSE: Final = 300.0  # seconds
 
-# How each method's model serves.
+# The class that serves a version, by its method.
 SERVING_CLASSES: Final[Mapping[str, type[OnlineMixModel | ClassicModel]]] = {
     ModelVersion.Method.MIX: OnlineMixModel,
     ModelVersion.Method.CLASSIC: ClassicModel,
 }
 
-# A challenger and the anchor.
+# One of an experiment and one holdback.
 MAX_CHALLENGERS: Final = 2
 
 FileSignature = tuple[tuple[str, int, int, int], ...]
@@ -42,7 +42,7 @@ FileSignature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class NamedCluster:
-    """A cluster as it is shown."""
+    """A cluster's persistent number and its name."""
 
     number: int
     name: str
@@ -50,43 +50,43 @@ class NamedCluster:
 
 @dataclass(frozen=True)
 class ServingModel:
-    """A version in memory; its arrays are the artifact's own pages."""
+    """A version ready to serve; its arrays are memory-mapped from the artifact's files."""
 
     version: ModelVersion
     scorer: ServableModel
     song_ids: NDArray[np.int64]
-    clusters: tuple[NamedCluster, ...]  # by the model's own label
+    clusters: tuple[NamedCluster, ...]  # by label: the model numbers its clusters from 0
     folder: Path
     signature: FileSignature
 
     def is_intact(self) -> bool:
-        """Whether its files are those that were verified: reading a page that was cut off ends a process."""
+        """Whether its files are still the verified ones; reading a truncated mapped file kills the process."""
         return file_signature(self.folder) == self.signature
 
     @cached_property
     def cluster_numbers(self) -> NDArray[np.int32]:
-        """Shape (n_clusters,): the cluster's number by the model's own label."""
-        return np.array([group.number for group in self.clusters], dtype=np.int32)
+        """Shape (n_clusters,): persistent cluster numbers by label."""
+        return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
-        """One listener's affinities by cluster number, the dearest first; they sum to 1, or there are none.
+        """One listener's affinities by cluster number, highest first; they sum to 1, or are empty.
 
-        Shares of what was played, as they are told to the listener: what favourite genres let expect, which
-        the ranking leans on while plays are few, is not in them.
+        They are shares of plays alone, as shown to the listener. The ranking also uses favourite genres
+        while a listener has few plays.
         """
         if not profile.plays.nnz:
             return {}
         base = profile.plays if profile.recent is None else profile.recent
         shares = cluster_affinities(base, self.scorer.labels, len(self.clusters), profile.skips)[0]
         if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
-            # All that was played was skipped since: every cluster has the same share, which says nothing.
+            # Equal shares in all clusters: the listener skipped everything they played.
             return {}
         order = np.lexsort((self.cluster_numbers, -shares))
-        liked = order[shares[order] > 0]
-        return dict(zip(self.cluster_numbers[liked].tolist(), shares[liked].tolist(), strict=True))
+        played = order[shares[order] > 0]
+        return dict(zip(self.cluster_numbers[played].tolist(), shares[played].tolist(), strict=True))
 
     def cluster_numbers_of(self, song_ids: NDArray[np.int64], default: int) -> NDArray[np.int32]:
-        """Shape of `song_ids`: their clusters' numbers, and `otherwise` for songs the model does not know."""
+        """Shape of `song_ids`: their cluster numbers; `default` for songs that the model does not know."""
         columns, there = find_columns(self.song_ids, song_ids)
         numbers = np.full(len(song_ids), default, dtype=np.int32)
         numbers[there] = self.cluster_numbers[self.scorer.labels[columns[there]]]
@@ -94,16 +94,16 @@ class ServingModel:
 
     @cached_property
     def cluster_names(self) -> dict[int, str]:
-        """Clusters' names by their numbers."""
-        return {group.number: group.name for group in self.clusters}
+        """Cluster names by number."""
+        return {cluster.number: cluster.name for cluster in self.clusters}
 
     def cluster_of(self, song_id: int) -> NamedCluster | None:
-        """The cluster of a song; None for a song that the model does not know."""
+        """The song's cluster; None if the model does not know the song."""
         column = self.column_of(song_id)
         return None if column is None else self.clusters[int(self.scorer.labels[column])]
 
     def column_of(self, song_id: int) -> int | None:
-        """The song's column; None for a song that the model does not know."""
+        """The song's column in the model's arrays; None if the model does not know the song."""
         if not -(2**63) <= song_id < 2**63:
             return None
         column = int(np.searchsorted(self.song_ids, song_id))
@@ -111,17 +111,17 @@ class ServingModel:
 
     @cached_property
     def label_by_number(self) -> dict[int, int]:
-        """The model's own label by the cluster's number."""
-        return {group.number: label for label, group in enumerate(self.clusters)}
+        """Labels by persistent cluster number."""
+        return {cluster.number: label for label, cluster in enumerate(self.clusters)}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What serves now.
+    """The model that serves a request.
 
     Attributes:
-        model: None: popularity alone, for want of a model.
-        degraded: why this is not the champion, for a person; None while it is.
+        model: None: there is no usable model, so popular songs are served.
+        degraded: a message why this is not the champion; None if it is.
     """
 
     model: ServingModel | None
@@ -133,9 +133,9 @@ class LoadedModel:
 
 
 class ModelLoader:
-    """Keeps what serves from one storage; any thread may ask.
+    """Keeps the serving model of one storage; thread-safe.
 
-    Whoever holds a `Loaded` may go on with it: a newer one replaces it for those who ask later.
+    A `LoadedModel` stays usable after another one has replaced it for later requests.
     """
 
     def __init__(self, storage: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -145,36 +145,36 @@ class ModelLoader:
         self._loaded: LoadedModel | None = None
         self._challengers: dict[int, ServingModel] = {}
         self._broken_files: dict[int, tuple[FileSignature, str]] = {}
-        self._wanted: tuple[int, str] | None = None  # the champion that was tried last
-        self._next_check = 0.0
-        self._next_try = 0.0
-        self._pause = CHECK_EVERY
+        self._last_tried: tuple[int, str] | None = None  # id and hash of the champion that was tried last
+        self._next_check_at = 0.0
+        self._next_retry_at = 0.0
+        self._retry_pause = CHECK_EVERY
 
     def current_model(self) -> LoadedModel:
-        """What serves now; looks for another champion at most every five seconds."""
+        """The model that serves now; checks for another champion every CHECK_EVERY seconds at most."""
         loaded = self._loaded
-        if loaded is not None and self._clock() < self._next_check:
+        if loaded is not None and self._clock() < self._next_check_at:
             return loaded
-        # One thread looks; the others go on with what there is, or wait where there is nothing yet.
+        # One thread checks. The others use the model loaded before, or wait for the first one.
         if not self._lock.acquire(blocking=loaded is None) and loaded is not None:
             return loaded
         try:
-            if self._loaded is None or self._clock() >= self._next_check:
+            if self._loaded is None or self._clock() >= self._next_check_at:
                 return self._check_champion()
             return self._loaded
         finally:
             self._lock.release()
 
     def load_challenger(self, version: ModelVersion) -> ServingModel:
-        """The model of a version that is tested against the champion.
+        """The model of a version that an experiment compares with the champion.
 
         Raises:
             ArtifactError: its files are missing or damaged.
         """
         with self._lock:
-            known = self._challengers.get(version.pk)
-            if known is not None and known.is_intact():
-                return known
+            cached = self._challengers.get(version.pk)
+            if cached is not None and cached.is_intact():
+                return cached
             self._challengers.pop(version.pk, None)
             self._require_changed_files(version)
             while len(self._challengers) >= MAX_CHALLENGERS:
@@ -189,13 +189,13 @@ class ModelLoader:
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Files that were refused are not hashed again for each list, only once they have changed."""
+        """Raise at once for files that failed verification, until they change: hashing takes a second."""
         signature, why = self._broken_files.get(version.pk, ((), ""))
         if why and signature == file_signature(self._storage / version.label):
             raise artifact.ArtifactDamaged(why)
 
     def reload(self) -> LoadedModel:
-        """Look now, for the files of what served were found changed."""
+        """Check the champion and its files now."""
         with self._lock:
             return self._check_champion()
 
@@ -205,38 +205,39 @@ class ModelLoader:
         now = self._clock()
         loaded = self._loaded
         if loaded is None or not self._is_up_to_date(loaded, wanted, now):
-            is_retry = loaded is not None and loaded.degraded is not None and wanted == self._wanted
+            is_retry = loaded is not None and loaded.degraded is not None and wanted == self._last_tried
             loaded = self._loaded = self._load(champion)
-            self._wanted = wanted
-            self._pause = min(2 * self._pause, MAX_RETRY_PAUSE) if is_retry else CHECK_EVERY
-            self._next_try = now + self._pause
-        self._next_check = now + CHECK_EVERY
+            self._last_tried = wanted
+            self._retry_pause = min(2 * self._retry_pause, MAX_RETRY_PAUSE) if is_retry else CHECK_EVERY
+            self._next_retry_at = now + self._retry_pause
+        self._next_check_at = now + CHECK_EVERY
         return loaded
 
     def _is_up_to_date(self, loaded: LoadedModel, wanted: tuple[int, str] | None, now: float) -> bool:
-        if wanted != self._wanted or (loaded.model is not None and not loaded.model.is_intact()):
+        if wanted != self._last_tried or (loaded.model is not None and not loaded.model.is_intact()):
             return False
-        return wanted is None or loaded.degraded is None or now < self._next_try
+        return wanted is None or loaded.degraded is None or now < self._next_retry_at
 
     def _load(self, champion: ModelVersion | None) -> LoadedModel:
         if champion is None:
             return LoadedModel(None, registry.why_no_champion())
-        why: list[str] = []
+        failures: list[str] = []
         for version in _versions_to_try(champion):
             try:
                 model = open_serving_model(version, self._storage)
             except (artifact.ArtifactError, LookupError, ValueError) as error:
-                # Without a traceback: the reason names the file, and a retry comes every few minutes.
+                # Without a traceback: the reason names the file, and retries would repeat it.
                 logger.error("artifact_refused version=%s reason=%r", version.label, str(error))  # noqa: TRY400
-                why.append(f"{version.label}: {error}")
+                failures.append(f"{version.label}: {error}")
                 continue
-            logger.info("model_loaded version=%s degraded=%s", version.label, bool(why))
-            return LoadedModel(model, " ".join([*why, f"{version.label} serves instead."]) if why else None)
-        return LoadedModel(None, " ".join([*why, "Popularity serves instead."]))
+            logger.info("model_loaded version=%s degraded=%s", version.label, bool(failures))
+            message = " ".join([*failures, f"{version.label} serves instead."]) if failures else None
+            return LoadedModel(model, message)
+        return LoadedModel(None, " ".join([*failures, "Popularity serves instead."]))
 
 
 def current_model(storage: Path) -> LoadedModel:
-    """What serves now from this storage, in this process."""
+    """The model that serves now from this storage, in this process."""
     return loader_for(storage).current_model()
 
 
@@ -245,24 +246,24 @@ def loader_for(storage: Path) -> ModelLoader:
 
 
 def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
-    """The version's model, after its files were verified.
+    """The version's model, with verified files.
 
     Raises:
         ArtifactError: the files are missing or damaged.
     """
     folder = storage / version.label
-    # Taken before the files are read: what changes in between is seen as changed.
+    # Before the files are read, so that a change meanwhile is noticed later.
     signature = file_signature(folder)
     arrays, facts = artifact.read_arrays(folder, version.artifact_sha256)
     names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
     numbers = arrays["cluster_ids"].tolist()
-    groups = tuple(NamedCluster(number, names.get(number, f"Cluster {number}")) for number in numbers)
-    learnt = SERVING_CLASSES[version.method].from_parts(arrays, facts)
-    return ServingModel(version, learnt, arrays["song_ids"], groups, folder, signature)
+    clusters = tuple(NamedCluster(number, names.get(number, f"Cluster {number}")) for number in numbers)
+    scorer = SERVING_CLASSES[version.method].from_parts(arrays, facts)
+    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature)
 
 
 def file_signature(folder: Path) -> FileSignature:
-    """Name, inode, size and time of each file; () for a folder that is not there."""
+    """Name, inode, size and modification time of each file; () if the folder does not exist."""
     try:
         files = sorted(folder.iterdir())
         states = [(file.name, file.stat()) for file in files]

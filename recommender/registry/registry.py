@@ -1,4 +1,4 @@
-"""Who is champion: the only writer of a version's role, with a ledger of every change."""
+"""Model registry: promotes, rolls back and withdraws versions; the only writer of their roles."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ from recommender import catalogue_generation
 from recommender.models import ModelVersion, Promotion
 
 Role = ModelVersion.Role
-# Raises what is wrong with a version's artifact; the registry itself reads no files.
+# Raises an error if a version's artifact is damaged; the registry itself reads no files.
 Verify = Callable[[ModelVersion], object]
 NO_MODEL: Final = "There is no model yet. Train one: python manage.py retrain"
 NO_CHAMPION: Final = "No version is champion. Name one: python manage.py promote LABEL --reason '...'"
 
 
 class RegistryError(Exception):
-    """The roles can't be changed as asked; nothing was changed."""
+    """The roles can't be changed as requested; nothing was changed."""
 
 
 class UnknownVersion(RegistryError):
@@ -31,19 +31,19 @@ class NotPromotable(RegistryError):
 
 
 class ReasonMissing(RegistryError):
-    """The ledger takes no change without a reason."""
+    """A promotion or rollback needs a reason."""
 
 
 class NothingToRollBack(RegistryError):
-    """There is no good version before this one."""
+    """There is no earlier version to bring back."""
 
 
 class ChampionChanged(RegistryError):
-    """Somebody else has just changed the champion."""
+    """Another process changed the champion at the same time."""
 
 
 def current_champion() -> ModelVersion | None:
-    """The champion; None also where it was learnt of a catalogue that the source has no more."""
+    """The champion; None also if it was trained before the source's catalogue was reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
@@ -53,13 +53,13 @@ def why_no_champion() -> str:
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL
     return (
-        f"Since {since:%Y-%m-%d %H:%M} UTC the source has another catalogue, of which nothing is known yet. "
-        "Train a model: python manage.py retrain"
+        f"The source's catalogue was replaced at {since:%Y-%m-%d %H:%M} UTC, and no model has been trained on "
+        "it yet. Train one: python manage.py retrain"
     )
 
 
 def former_champions() -> list[ModelVersion]:
-    """Former champions that were not withdrawn, the latest first: what serves where the champion can't."""
+    """Retired champions, the latest first: they serve if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -70,33 +70,33 @@ def former_champions() -> list[ModelVersion]:
 
 
 def find_version(label: str) -> ModelVersion:
-    """The version of this label.
+    """The version with this label.
 
     Raises:
-        UnknownVersion: there is none; the message says what there is.
+        UnknownVersion: there is none; the message lists the latest versions.
     """
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
-        known = ", ".join(ModelVersion.objects.values_list("label", flat=True)[:8])
-        raise UnknownVersion(f"There is no version {label}. The latest are: {known}." if known else NO_MODEL)
+        latest = ", ".join(ModelVersion.objects.values_list("label", flat=True)[:8])
+        raise UnknownVersion(f"There is no version {label}. The latest are: {latest}." if latest else NO_MODEL)
     return version
 
 
 def promote(
     version: ModelVersion, *, reason: str, by: str, verify: Verify, only_if_no_champion: bool = False
 ) -> Promotion:
-    """Make `version` the champion, stand the old one down and write it in the ledger.
+    """Make `version` the champion, retire the previous one, and record the promotion.
 
-    Two at once both happen, one after the other.
+    Two promotions at the same time are done one after the other.
 
     Args:
-        only_first: only where there is no champion yet.
+        only_if_no_champion: refuse to replace a champion.
 
     Raises:
-        NotPromotable: it is champion already, was withdrawn, or can't serve.
-        ReasonMissing: the reason says nothing.
-        Busy: there is a champion by now, against `only_first`.
-        Exception: what `verify` finds wrong with the artifact.
+        NotPromotable: it is the champion already, was withdrawn, or was trained on an earlier catalogue.
+        ReasonMissing: the reason is empty.
+        ChampionChanged: there is a champion, against `only_if_no_champion`.
+        Exception: what `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
     verify(version)
@@ -110,14 +110,14 @@ def promote(
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and bring back the last good version before it.
+    """Withdraw the champion for good, and bring back the previous champion with an intact artifact.
 
-    Rolling back twice goes further back. Versions whose artifact is damaged are passed over.
+    Rolling back twice goes further back, since a withdrawn version never returns.
 
     Raises:
-        NothingToRollBack: there is no champion, or no good version before it.
-        ReasonMissing: the reason says nothing.
-        Busy: another promotion came between.
+        NothingToRollBack: there is no champion, or no earlier one with an intact artifact.
+        ReasonMissing: the reason is empty.
+        ChampionChanged: another promotion came first.
     """
     _require_reason(reason)
     champion = current_champion()
@@ -127,18 +127,18 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
     with role_lock():
         current = current_champion()
         if current != champion:
-            # Whoever wanted this champion gone has seen it; nobody has judged the new one.
+            # The caller judged the champion that was there before, not this one.
             raise ChampionChanged(f"The champion is {current} by now, no longer {champion}.")
         return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and make a former champion serve again.
+    """Withdraw the champion for good, and make a certain former champion serve again.
 
     Raises:
-        NotPromotable: it is champion, or was withdrawn itself.
-        ReasonMissing: the reason says nothing.
-        Exception: what `verify` finds wrong with the artifact.
+        NotPromotable: it is the champion, or was withdrawn itself.
+        ReasonMissing: the reason is empty.
+        Exception: what `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
     verify(version)
@@ -149,7 +149,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Withdraw for good what was learnt of a catalogue that the source has no more; which versions."""
+    """Withdraw for good all versions that were trained before the latest catalogue reset; returns them."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))
@@ -158,20 +158,20 @@ def withdraw_outdated() -> list[ModelVersion]:
 
 
 def make_challenger(version: ModelVersion) -> None:
-    """Make a candidate the challenger of a test.
+    """Make a version the challenger of an experiment.
 
     Raises:
-        NotPromotable: it is champion, or was withdrawn.
+        NotPromotable: it is the champion, or was withdrawn.
     """
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
 def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_candidate: bool = False) -> None:
-    """End a challenger's part in a test; a version that is champion by now is left alone.
+    """Retire a challenger after its experiment; a version that has become champion keeps its role.
 
     Args:
-        withdrawn: for good.
-        waiting: as a candidate, which may be tested again.
+        withdrawn: withdraw it for good instead.
+        as_candidate: make it a candidate again instead, for another experiment.
     """
     role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if as_candidate else Role.RETIRED
     with role_lock():
@@ -180,13 +180,25 @@ def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_can
 
 
 def champion_at(moment: datetime) -> ModelVersion | None:
-    """Who was champion then, by the ledger."""
+    """The champion at that time, according to the promotions."""
     last = Promotion.objects.filter(at__lte=moment).select_related("promoted").order_by("-id").first()
     return last.promoted if last else None
 
 
+@contextmanager
+def role_lock() -> Iterator[None]:
+    """Transaction in which no other process changes a version's role or an experiment.
+
+    The row lock is on the oldest version: that row exists before any promotion and is always the same one.
+    The champion's row would not do: there may be no champion, and it can be replaced while a process waits.
+    """
+    with transaction.atomic():
+        ModelVersion.objects.select_for_update().order_by("pk").first()
+        yield
+
+
 def _champion_of_any_generation() -> ModelVersion | None:
-    """Who has the champion's title, whether it may serve or not."""
+    """The version with the champion's role, even if it was trained on an earlier catalogue."""
     return ModelVersion.objects.filter(role=Role.CHAMPION).first()
 
 
@@ -203,17 +215,17 @@ def _last_verified_version(champion: ModelVersion, verify: Verify) -> ModelVersi
     for version in former_champions():
         try:
             verify(version)
-        except Exception as error:  # whatever is wrong with it, an older one may be sound
+        except Exception as error:  # any error: an older version may be intact
             damaged.append(f"{version.label}: {error}")
         else:
             return version
-    why = f" Passed over: {' '.join(damaged)}" if damaged else ""
-    raise NothingToRollBack(f"There is no good version before {champion.label}.{why}")
+    skipped = f" Damaged: {' '.join(damaged)}" if damaged else ""
+    raise NothingToRollBack(f"There is no usable version before {champion.label}.{skipped}")
 
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
-        raise ReasonMissing("Say why: the ledger keeps the reason.")
+        raise ReasonMissing("Give a reason: it is stored with the promotion.")
 
 
 def _replace_champion(
@@ -225,7 +237,7 @@ def _replace_champion(
     if wanted.role == Role.WITHDRAWN:
         raise NotPromotable(f"{wanted.label} was withdrawn: a withdrawn version never returns.")
     if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=wanted.pk)).exists():
-        raise NotPromotable(f"{wanted.label} was learnt of a catalogue that the source has no more.")
+        raise NotPromotable(f"{wanted.label} was trained on a catalogue that the source has replaced since.")
     if current is not None:
         ModelVersion.objects.filter(pk=current.pk).update(role=demote_to)
     ModelVersion.objects.filter(pk=wanted.pk).update(role=Role.CHAMPION)
@@ -234,15 +246,3 @@ def _replace_champion(
         promoted=wanted, replaced=current, rollback=demote_to == Role.WITHDRAWN,
         reason=reason, by=by, at=timezone.now(),
     )  # fmt: skip
-
-
-@contextmanager
-def role_lock() -> Iterator[None]:
-    """Transaction in which no other process changes a version's role or an experiment.
-
-    The row lock is on the oldest version: that row exists before any promotion and is always the same one.
-    The champion's row would not do: there may be no champion, and it can be replaced while a process waits.
-    """
-    with transaction.atomic():
-        ModelVersion.objects.select_for_update().order_by("pk").first()
-        yield
