@@ -220,7 +220,7 @@ def _last_verified_version(champion: ModelVersion, verify: Verify) -> ModelVersi
         else:
             return version
     skipped = f" Damaged: {' '.join(damaged)}" if damaged else ""
-    raise NothingToRollBack(f"There is no usable version before {champion.label}.{skipped}")
+    raise NothingToRollBack(f"There is no good version before {champion.label}.{skipped}")
 
 
 def _require_reason(reason: str) -> None:

@@ -63,7 +63,7 @@ def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: Serving
                 served = recommendations.recommend(listener, options=committed, now=RECOMMENDED_AT)
                 answers.append((str(served.arm), len(served.items)))
                 # Every request looks: a second passes for the keeper whenever it likes.
-                keeper._next_check = 0.0
+                keeper._next_check_at = 0.0
         finally:
             connection.close()
         return answers
