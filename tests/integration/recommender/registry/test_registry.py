@@ -146,9 +146,9 @@ def test_without_any_version_a_label_is_answered_with_what_to_do() -> None:
 def test_neither_a_promotion_nor_a_rollback_goes_without_a_reason() -> None:
     promote(version("a"))
 
-    with pytest.raises(ReasonMissing, match="Say why"):
+    with pytest.raises(ReasonMissing, match="Give a reason"):
         registry.promote(version("b"), reason=" ", by="test", verify=sound)
-    with pytest.raises(ReasonMissing, match="Say why"):
+    with pytest.raises(ReasonMissing, match="Give a reason"):
         registry.roll_back(reason="", by="test", verify=sound)
 
     assert roles() == {"a": "champion", "b": "candidate"}
