@@ -78,7 +78,9 @@ def find_version(label: str) -> ModelVersion:
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
         latest = ", ".join(ModelVersion.objects.values_list("label", flat=True)[:8])
-        raise UnknownVersion(f"There is no version {label}. The latest are: {latest}." if latest else NO_MODEL)
+        raise UnknownVersion(
+            f"There is no version {label}. The latest are: {latest}." if latest else NO_MODEL
+        )
     return version
 
 
