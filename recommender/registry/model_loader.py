@@ -60,7 +60,7 @@ class ServingModel:
     signature: FileSignature
 
     def is_intact(self) -> bool:
-        """Whether its files are still the verified ones; reading a truncated mapped file kills the process."""
+        """Whether the verified files are unchanged; reading a truncated mapped file kills the process."""
         return file_signature(self.folder) == self.signature
 
     @cached_property

@@ -53,8 +53,8 @@ def why_no_champion() -> str:
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL
     return (
-        f"The source's catalogue was replaced at {since:%Y-%m-%d %H:%M} UTC, and no model has been trained on "
-        "it yet. Train one: python manage.py retrain"
+        f"The source's catalogue was replaced at {since:%Y-%m-%d %H:%M} UTC, and no model has been trained "
+        "on it yet. Train one: python manage.py retrain"
     )
 
 
