@@ -149,12 +149,12 @@ def read_profiles(
     ).order_by("pk")
     if until is not None:
         rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
-    columns = ("user_id", "created_at", "items", "pk", "updated_at")
-    for listener, *session in rows.values_list(*columns).iterator():
+    session_columns = ("user_id", "created_at", "items", "pk", "updated_at")
+    for listener, *session in rows.values_list(*session_columns).iterator():
         sessions[listener].append(ListeningSession(*session))
     events: dict[int, list[FeedbackRow]] = defaultdict(list)
-    columns = ("listener_id", "pk", "song_id", "kind", "seconds", "at", "served_list_id")
-    for listener, *event in feedback.values_list(*columns):
+    event_columns = ("listener_id", "pk", "song_id", "kind", "seconds", "at", "served_list_id")
+    for listener, *event in feedback.values_list(*event_columns):
         events[listener].append(FeedbackRow(*event))
     clusters = _wrong_style_clusters(chain.from_iterable(events.values()))
     return {
