@@ -98,7 +98,7 @@ def _sessions(
             at = first + timedelta(days=DAYS * (session + float(draws.random())) / each)
             stamp = at.strftime("%Y-%m-%d %H:%M:%S.%f")
             values = {
-                "user_id": listener, "items": orjson.dumps(items).decode(),
+                "user_id": listener, "items": orjson.dumps(items).decode(), "occurrence": 0,
                 "created_at": stamp, "updated_at": stamp,
             }  # fmt: skip
             yield tuple(values[name] for name in HISTORY_TABLE.columns)

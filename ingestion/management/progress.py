@@ -61,7 +61,7 @@ class DryRunDiff(IngestionProgressBar):
             for column, old, new in zip(schema.columns, before, change.record, strict=True)
             if old != new
         }
-        key = change.record[0] if schema.key_length == 1 else list(change.record[: schema.key_length])
+        key = change.record[0] if schema.key_length == 1 else list(change.record[: schema.source_key_length])
         deed = "new" if change.before is None else "changed" if fields else "returned"
         self.changes.append({"resource": resource.value, "key": key, "deed": deed, "fields": fields})
 

@@ -107,15 +107,26 @@ class ListeningHistory(Mirrored):
         Listener, models.PROTECT, verbose_name="listener", related_name="histories", db_index=False
     )
     items = models.JSONField("songs", help_text="Song IDs in the order the source sent them.")
+    occurrence = models.IntegerField(
+        default=0, db_default=0,
+        help_text="Number among different sessions of this listener that the source gives the same time.",
+    )  # fmt: skip
+    expired_at = models.DateTimeField(
+        "expired at the source at", null=True, blank=True,
+        help_text="When a source that only keeps recent sessions stopped sending it; it stays in use.",
+    )  # fmt: skip
 
     class Meta(Mirrored.Meta):
         db_table = "listening_history"
         ordering: ClassVar = ["id"]
         verbose_name = "listening session"
         verbose_name_plural = "listening history"
-        # The source gives sessions no ID: this pair identifies one.
+        # The source gives sessions no ID, and different ones share listener and time if its times are coarse.
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["user", "created_at"], name="listening_history_user_created_at")
+            models.UniqueConstraint(
+                fields=["user", "created_at", "occurrence"],
+                name="listening_history_user_created_at_occurrence",
+            )
         ]
 
     def __str__(self) -> str:

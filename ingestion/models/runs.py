@@ -133,6 +133,25 @@ class ResourceReport(models.Model):
     unknown_songs = models.PositiveBigIntegerField(
         default=0, help_text="Song IDs in listening sessions that match no song."
     )
+    same_key = models.PositiveBigIntegerField(
+        "sessions of the same time", default=0, db_default=0,
+        help_text="Different sessions kept although they share their listener and time with another.",
+    )  # fmt: skip
+    expired = models.PositiveBigIntegerField(
+        "expired at the source", default=0, db_default=0,
+        help_text="Sessions that the source no longer keeps; they stay in use.",
+    )  # fmt: skip
+    future_times = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Rows with a time after the run."
+    )
+    corrections = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), blank=True,
+        help_text="Values that were read in another form or left empty, with the number of rows.",
+    )  # fmt: skip
+    rejection_reasons = models.JSONField(
+        default=list, db_default=models.Value([], models.JSONField()), blank=True,
+        help_text="Most frequent reasons of rejection: field, reason, rows.",
+    )  # fmt: skip
     unknown_fields = models.JSONField(
         default=dict, blank=True, help_text="Unknown field names with the number of rows that have them."
     )

@@ -6,21 +6,37 @@ replaces itself.
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from hashlib import blake2b
+from itertools import count, groupby
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
 from ingestion.models import Listener, Song
 from ingestion.pipeline.staging import FrameKind, Spool
-from ingestion.pipeline.upsert import Key, MirroredTable, StoredRow, existing_ids, normalize_json, read_stored
+from ingestion.pipeline.upsert import (
+    BATCH,
+    Key,
+    MirroredTable,
+    StoredRow,
+    existing_ids,
+    in_batches,
+    normalize_json,
+    read_stored,
+    read_stored_groups,
+    shared_source_keys,
+)
 from ingestion.source.response import dump_json, parse_json
 from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedRow, RowValidator
 
 # Stored as the reason of rejections, which are found again by it.
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
+NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @dataclass
@@ -81,6 +97,8 @@ class ChangeDetector:
         self.pages: dict[int, PageResult] = {}
         # Doubled rows whose two copies stood on different pages, as a row that moved would.
         self.cross_page_duplicates = 0
+        # Different sessions that share their listener and time with another.
+        self.same_key = 0
         self._known = known
         # Into an empty table everything is new: nothing need be looked up.
         self.into_empty = not table.model._default_manager.exists()
@@ -89,13 +107,22 @@ class ChangeDetector:
         self._validator = RowValidator(table.schema, zone)
 
     def process_page(
-        self, number: int, rows: Sequence[Any], skip: frozenset[int] = frozenset()
+        self,
+        number: int,
+        rows: Sequence[Any],
+        skip: frozenset[int] = frozenset(),
+        occurrences: Mapping[int, int] = NO_OCCURRENCES,
     ) -> PageResult:
-        """Validate and compare the rows of a page; the places in `skip` are duplicates of other rows."""
+        """Validate the rows of a page and compare them with the catalogue.
+
+        Args:
+            skip: places of rows that are duplicates of other rows.
+            occurrences: place to number among different rows that share the source's key; 0 if left out.
+        """
         landed = PageResult(received=len(rows), duplicates=len(skip))
         landed.unknown_fields = self._validator.unknown_fields(rows)
         results = [
-            (row, result)
+            (row, self._numbered(result, occurrences.get(place)))
             for place, (row, result) in enumerate(zip(rows, self._validator.validate_rows(rows), strict=True))
             if place not in skip
         ]
@@ -119,8 +146,14 @@ class ChangeDetector:
         self.spool.drop_after(FrameKind.CHANGES, last)
 
     def resolve_duplicates(self) -> int:
-        """Let one row of each key stand: the newest, and of equals the last. Returns how many went."""
+        """Keep one row of each key and return how many were dropped.
+
+        The newest row of a song or listener is kept. Of listening sessions that share listener and time only
+        copies are dropped: sessions with other content are different ones, and are numbered.
+        """
         repeated = self._repeated_keys()
+        if self.table.schema.has_weak_key:
+            return self._number_sessions(repeated)
         if not repeated:
             return 0
         losers, self.cross_page_duplicates = self._losers(repeated)
@@ -178,6 +211,61 @@ class ChangeDetector:
                 (repeated if key in seen else seen).add(key)
         return repeated
 
+    def _number_sessions(self, repeated: set[int]) -> int:
+        """Number different sessions of one listener and time; returns how many copies were dropped."""
+        if not self.into_empty:
+            sent = {key for landed in self.pages.values() for key in landed.keys}
+            repeated |= sent & {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
+        if not repeated:
+            return 0
+        skip: defaultdict[int, set[int]] = defaultdict(set)
+        occurrences: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        groups = groupby(sorted(self._sessions_sharing(repeated)), key=itemgetter(0))
+        for batch in in_batches(((key, list(group)) for key, group in groups), BATCH):
+            stored = {} if self.into_empty else read_stored_groups(self.table, [key for key, _ in batch])
+            for key, group in batch:
+                self._number_group(group, stored.get(key, []), skip, occurrences)
+        for number in sorted(skip.keys() | occurrences.keys()):
+            self.process_page(number, self._rows(number), frozenset(skip[number]), occurrences[number])
+        return sum(map(len, skip.values()))
+
+    def _sessions_sharing(self, repeated: set[int]) -> Iterator[tuple[Key, int, int, int]]:
+        """Source key, content hash, page and place of each accepted session under one of these keys."""
+        width = self.table.schema.source_key_length
+        for number in sorted(self.pages):
+            if repeated.isdisjoint(self.pages[number].keys):
+                continue
+            for place, record in enumerate(self._validator.validate_rows(self._rows(number))):
+                if not isinstance(record, RejectedRow) and hash_key((*record[:width], 0)) in repeated:
+                    yield record[:width], content_hash(self.table, record), number, place
+
+    def _number_group(
+        self,
+        group: list[tuple[Key, int, int, int]],
+        stored: list[StoredRow],
+        skip: defaultdict[int, set[int]],
+        occurrences: defaultdict[int, dict[int, int]],
+    ) -> None:
+        contents: dict[int, list[tuple[int, int]]] = {}
+        for _, content, number, place in group:
+            contents.setdefault(content, []).append((number, place))
+        kept = {row.record[2] for row in stored if row.unavailable}
+        numbers = number_occurrences(contents, stored_contents(self.table, stored), kept)
+        self.same_key += len(contents) if len(contents) > 1 else 0
+        for content, copies in contents.items():
+            (number, place), *others = copies
+            if numbers[content]:
+                occurrences[number][place] = numbers[content]
+            for other, copy in others:
+                skip[other].add(copy)
+                self.cross_page_duplicates += other != number
+
+    @staticmethod
+    def _numbered(result: Record | RejectedRow, occurrence: int | None) -> Record | RejectedRow:
+        if occurrence is None or isinstance(result, RejectedRow):
+            return result
+        return with_occurrence(result, occurrence)
+
     def _losers(self, repeated: set[int]) -> tuple[dict[int, list[int]], int]:
         """Page: places of the rows that must not stand; and how many have their twin on another page."""
         best: dict[int, tuple[str, int, int]] = {}
@@ -208,7 +296,8 @@ class ChangeDetector:
         """Refuse sessions of unknown users, and count the songs that nobody knows."""
         records = [result for _, result in results if not isinstance(result, RejectedRow)]
         strangers = self._known.unknown_users(record[0] for record in records)
-        played = [song for record in records for song in orjson.loads(record[3])]
+        items = self.table.schema.column_index("items")
+        played = [song for record in records for song in orjson.loads(record[items])]
         unknown = self._known.unknown_songs(played)
         landed.unknown_songs = sum(song in unknown for song in played) if unknown else 0
         if not strangers:
@@ -255,9 +344,57 @@ class ChangeDetector:
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)
         keys = [key for refusal in refusals if (key := self._validator.read_key(refusal.row)) is not None]
-        landed.rejected_keys.extend(hash_key(key) for key in keys)
-        held = read_stored(self.table, keys)
-        landed.rejected_known_keys.extend(hash_key(key) for key, row in held.items() if not row.unavailable)
+        held = [row for group in read_stored_groups(self.table, keys).values() for row in group]
+        width = self.table.schema.key_length
+        # A rejected session may be any of those stored under its listener and time.
+        landed.rejected_keys.extend(hash_key(key) for key in keys if len(key) == width)
+        landed.rejected_keys.extend(hash_key(row.record[:width]) for row in held)
+        landed.rejected_known_keys.extend(hash_key(row.record[:width]) for row in held if not row.unavailable)
+
+
+def number_occurrences(
+    contents: Iterable[int], stored: Mapping[int, int], kept: Collection[int] = ()
+) -> dict[int, int]:
+    """A number for each of the different contents that share one key of the source.
+
+    Content that is stored keeps its number, so that the order in which rows arrive does not matter. Other
+    content replaces stored content that did not arrive, as a changed row does, and then takes new numbers.
+
+    Args:
+        contents: hashes of what arrived, all different.
+        stored: number to content hash of what the table holds.
+        kept: stored numbers that must not be replaced.
+    """
+    contents = list(contents)
+    arrived = set(contents)
+    numbers: dict[int, int] = {}
+    for number, content in sorted(stored.items()):
+        if content in arrived:
+            numbers.setdefault(content, number)
+    taken = set(numbers.values()) | set(kept)
+    free = [number for number in sorted(stored) if number not in taken]
+    fresh = count(max(stored, default=-1) + 1)
+    for content in contents:
+        if content not in numbers:
+            numbers[content] = free.pop(0) if free else next(fresh)
+    return numbers
+
+
+def content_hash(table: MirroredTable, record: Record) -> int:
+    """64 bits for the content of a session, the same in every process."""
+    content = "\0".join(record[table.schema.key_length :])
+    return int.from_bytes(blake2b(content.encode(), digest_size=8).digest(), signed=True)
+
+
+def stored_contents(table: MirroredTable, rows: Iterable[StoredRow]) -> dict[int, int]:
+    """Occurrence to content hash of the stored rows of one source key."""
+    place = table.schema.source_key_length
+    return {row.record[place]: content_hash(table, normalize_json(table, row.record)) for row in rows}
+
+
+def with_occurrence(record: Record, occurrence: int) -> Record:
+    """The session with this number among those of its listener and time."""
+    return (*record[:2], occurrence, *record[3:])
 
 
 def hash_key(key: Key) -> int:

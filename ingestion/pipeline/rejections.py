@@ -10,8 +10,23 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, Rejection
-from ingestion.pipeline.change_detection import UNKNOWN_USER
-from ingestion.pipeline.upsert import TABLES, MirroredTable, existing_ids, in_batches, read_stored, upsert
+from ingestion.pipeline.change_detection import (
+    UNKNOWN_USER,
+    content_hash,
+    number_occurrences,
+    stored_contents,
+    with_occurrence,
+)
+from ingestion.pipeline.upsert import (
+    TABLES,
+    Key,
+    MirroredTable,
+    existing_ids,
+    in_batches,
+    read_stored,
+    read_stored_groups,
+    upsert,
+)
 from ingestion.source.response import parse_json
 from ingestion.source.schemas import (
     LISTENING_HISTORY_SCHEMA,
@@ -114,6 +129,8 @@ def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
 
 def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
     """Those of which the catalogue holds nothing as new, each key's newest last: they may have waited."""
+    if table.schema.has_weak_key:
+        return _sessions_not_stored(table, records)
     width, updated = table.schema.key_length, table.schema.column_index("updated_at")
     held = read_stored(table, [record[:width] for record in records])
     newer = [
@@ -122,6 +139,28 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
         if record[:width] not in held or held[record[:width]].record[updated] < record[updated]
     ]
     return sorted(newer, key=lambda record: record[updated])
+
+
+def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
+    """Sessions to write, numbered among those of their listener and time.
+
+    If the catalogue holds a session of that listener and time which is as new, the waiting one is an older
+    copy of it. Otherwise different sessions are different sessions.
+    """
+    width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
+    stored = read_stored_groups(table, list({record[:width] for record in records}))
+    wanted: dict[Key, dict[int, Record]] = {}
+    for record in records:
+        held = stored.get(record[:width], [])
+        if all(row.record[updated] < record[updated] for row in held):
+            wanted.setdefault(record[:width], {})[content_hash(table, record)] = record
+    return [
+        with_occurrence(contents[content], number)
+        for key, contents in wanted.items()
+        for content, number in number_occurrences(
+            contents, stored_contents(table, stored.get(key, []))
+        ).items()
+    ]
 
 
 def _with_known_users(pairs: list[tuple[Rejection, Record]]) -> list[tuple[Rejection, Record]]:

@@ -77,7 +77,7 @@ def build_report(
         run=run, resource=intake.table.schema.resource, written=written.rows, missing=intake.missing,
         unknown_fields=intake.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
-        sample=written.sample,
+        sample=written.sample, same_key=intake.detector.same_key,
         **{name: intake.count_rows(name) for name in COUNT_FIELDS},
         **{name: getattr(intake.stats, name) for name in READ_STAT_FIELDS},
     )  # fmt: skip
@@ -100,16 +100,25 @@ def sample_changes(
 
 def summarize_reports(reports: list[ResourceReport]) -> str:
     """What a run did, in a sentence."""
-    return "; ".join(
+    return "; ".join(", ".join((_summarize_counts(one), *_notes(one))) for one in reports)
+
+
+def _summarize_counts(one: ResourceReport) -> str:
+    return (
         f"{_format_count(one.received)} {one.get_resource_display()}: {_format_count(one.new)} new, "
         f"{_format_count(one.changed)} changed, {_format_count(one.unchanged)} unchanged, "
         f"{_format_count(one.rejected)} rejected, {_format_count(one.missing)} missing"
-        for one in reports
     )
 
 
+def _notes(one: ResourceReport) -> Iterator[str]:
+    """What else a reader of the run should know about a resource; nothing on most days."""
+    if one.same_key:
+        yield f"{_format_count(one.same_key)} share listener and time with a different session"
+
+
 def _differences(table: MirroredTable, before: Record, after: Record) -> Iterator[dict[str, Any]]:
-    width = table.schema.key_length
+    width = table.schema.source_key_length
     key = after[0] if width == 1 else [str(part) for part in after[:width]]
     for column, old, new in zip(table.columns, before, after, strict=True):
         if old == new:

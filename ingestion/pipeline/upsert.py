@@ -4,6 +4,7 @@ Records are compared and written in the form that `source/schemas.py` describes.
 by its content: only a row that differs, or that had gone missing, is written.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -100,15 +101,25 @@ def upsert(
 
 def read_stored(table: MirroredTable, keys: Sequence[Key]) -> dict[Key, StoredRow]:
     """The rows of these keys, each under its key; keys of no row are left out."""
-    if not keys:
-        return {}
-    rows = (
-        _read_stored_postgres(table, keys)
-        if connection.vendor == "postgresql"
-        else _read_stored_sqlite(table, keys)
-    )
-    found = (StoredRow(tuple(row[:-2]), bool(row[-2]), bool(row[-1])) for row in rows)
-    return {row.record[: table.schema.key_length]: row for row in found}
+    return {row.record[: table.schema.key_length]: row for row in _read_rows(table, keys)}
+
+
+def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict[Key, list[StoredRow]]:
+    """The rows of each of these keys of the source, in order of their occurrence."""
+    groups: dict[Key, list[StoredRow]] = {}
+    for row in sorted(_read_rows(table, source_keys), key=lambda row: row.record[: table.schema.key_length]):
+        groups.setdefault(row.record[: table.schema.source_key_length], []).append(row)
+    return groups
+
+
+def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
+    """Keys of the source under which several rows are stored."""
+    names = table.columns[: table.schema.source_key_length]
+    columns = ", ".join(_readable(table, name) for name in names)
+    sql = f"SELECT DISTINCT {columns} FROM {table.name} WHERE occurrence > 0"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        yield from map(tuple, cursor.fetchall())
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
@@ -223,36 +234,57 @@ def _is_missing_sql(table: MirroredTable) -> str:
     return f"{table.name}.missing_since_id IS NOT NULL OR {table.name}.unavailable_at IS NOT NULL"
 
 
+def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]:
+    """The rows whose first columns equal one of the keys, which all have the same length."""
+    if not keys:
+        return
+    read = _read_stored_postgres if connection.vendor == "postgresql" else _read_stored_sqlite
+    for batch in in_batches(keys, _keys_per_query(len(keys[0]))):
+        for row in read(table, batch):
+            yield StoredRow(tuple(row[:-2]), bool(row[-2]), bool(row[-1]))
+
+
+def _keys_per_query(width: int) -> int:
+    """How many keys fit one statement: on SQLite each part of a key is a parameter of its own."""
+    if connection.vendor == "postgresql":
+        return BATCH
+    connection.ensure_connection()
+    limit: int = connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    return max(1, min(BATCH, limit // width))
+
+
 def _read_stored_sqlite(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
-    names = ", ".join(f"k{index}" for index in range(table.schema.key_length))
-    values = ", ".join(["(" + ", ".join(["%s"] * table.schema.key_length) + ")"] * len(keys))
+    width = len(keys[0])
+    names = ", ".join(f"k{index}" for index in range(width))
+    values = ", ".join(["(" + ", ".join(["%s"] * width) + ")"] * len(keys))
     parameters = [part for key in keys for part in key]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH asked({names}) AS (VALUES {values}) {_select_stored(table)}",
+            f"WITH asked({names}) AS (VALUES {values}) {_select_stored(table, width)}",
             parameters,
         )
         return list(cursor.fetchall())
 
 
 def _read_stored_postgres(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
-    names = ", ".join(f"k{index}" for index in range(table.schema.key_length))
-    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key)
+    width = len(keys[0])
+    names = ", ".join(f"k{index}" for index in range(width))
+    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key[:width])
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH asked AS (SELECT * FROM unnest({arrays}) AS a({names})) {_select_stored(table)}",  # noqa: S608
+            f"WITH asked AS (SELECT * FROM unnest({arrays}) AS a({names})) {_select_stored(table, width)}",  # noqa: S608
             [list(column) for column in zip(*keys, strict=True)],
         )
         return list(cursor.fetchall())
 
 
-def _select_stored(table: MirroredTable) -> str:
+def _select_stored(table: MirroredTable, width: int) -> str:
     columns = ", ".join(_readable(table, column) for column in table.columns)
     instant = "k{} AT TIME ZONE 'UTC'" if connection.vendor == "postgresql" else "k{}"
     same = " AND ".join(
         f"{table.name}.{name} = "
         + (instant if table.field_type(name) is models.DateTimeField else "k{}").format(index)
-        for index, name in enumerate(table.key)
+        for index, name in enumerate(table.key[:width])
     )
     state = f"({_is_missing_sql(table)}), ({table.name}.unavailable_at IS NOT NULL)"
     return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608

@@ -111,7 +111,8 @@ class ListeningHistoryRow(SourceRow):
     items: list[Id] | None
 
     def to_record(self, utc: Callable[[datetime], str]) -> Record:
-        return (self.user_id, utc(self.created_at), utc(self.updated_at), to_json(self.items or []))
+        # Occurrence 0: which of several sessions of one time this is shows only once all pages were read.
+        return (self.user_id, utc(self.created_at), 0, utc(self.updated_at), to_json(self.items or []))
 
 
 def features_json(features: dict[str, float | None]) -> str:
@@ -143,8 +144,10 @@ class ResourceSchema(Generic[R]):
     Attributes:
         path: at the source.
         columns: in the order of a record.
-        key_length: how many leading columns form the key.
+        key_length: how many leading columns form the key in the table.
         identity: indices of columns that tell whether an id still means the same song or listener.
+        source_key_length: how many leading columns the source gives to identify a row. Shorter than
+            `key_length` if different rows may share it; the last key column then numbers these rows.
     """
 
     resource: Resource
@@ -153,14 +156,19 @@ class ResourceSchema(Generic[R]):
     columns: tuple[str, ...]
     key_length: int
     identity: tuple[int, ...]
+    source_key_length: int
+
+    @property
+    def has_weak_key(self) -> bool:
+        return self.source_key_length < self.key_length
 
     def row_key(self, row: Any) -> Hashable:
         """Identifies a raw row; works for any JSON value, also an invalid row."""
         if isinstance(row, dict):
-            names = ("id",) if self.key_length == 1 else ("user_id", "created_at")
+            names = ("id",) if self.source_key_length == 1 else ("user_id", "created_at")
             values = tuple(row.get(name) for name in names)
             if all(isinstance(value, int | str) for value in values):
-                return values[0] if self.key_length == 1 else values
+                return values[0] if self.source_key_length == 1 else values
         return orjson.dumps(row, default=repr, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
     def column_index(self, name: str) -> int:
@@ -171,16 +179,17 @@ SONG_SCHEMA: Final = ResourceSchema(
     Resource.SONGS, "/tracks", SongRow,
     ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at",
      "audio_features", "release_year"),
-    key_length=1, identity=(1, 2),
+    key_length=1, identity=(1, 2), source_key_length=1,
 )  # fmt: skip
 USER_SCHEMA: Final = ResourceSchema(
     Resource.USERS, "/users", ListenerRow,
     ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
-    key_length=1, identity=(3,),
+    key_length=1, identity=(3,), source_key_length=1,
 )  # fmt: skip
 LISTENING_HISTORY_SCHEMA: Final = ResourceSchema(
     Resource.LISTENING_HISTORY, "/listen_history", ListeningHistoryRow,
-    ("user_id", "created_at", "updated_at", "items"), key_length=2, identity=(),
+    ("user_id", "created_at", "occurrence", "updated_at", "items"), key_length=3, identity=(),
+    source_key_length=2,
 )  # fmt: skip
 SCHEMAS: Final[tuple[ResourceSchema[Any], ...]] = (SONG_SCHEMA, USER_SCHEMA, LISTENING_HISTORY_SCHEMA)
 
@@ -219,8 +228,8 @@ class RowValidator:
         return unknown
 
     def read_key(self, row: Any) -> tuple[Any, ...] | None:
-        """The key of a raw row, valid or not; None if it has no valid key."""
-        is_single = isinstance(row, dict) and self._schema.key_length == 1
+        """The source's key of a raw row, valid or not; None if it has no valid key."""
+        is_single = isinstance(row, dict) and self._schema.source_key_length == 1
         values = (row.get("id"),) if is_single else self._session_key(row)
         is_id = values and type(values[0]) is int and -(2**63) <= values[0] < 2**63
         return values if is_id else None

@@ -18,7 +18,8 @@ from ingestion.source.errors import without_secrets
 
 REPORT_FIELDS = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
-            "incoherent_times", "latency_p50", "latency_p95", "latency_max", "seconds", "errors")  # fmt: skip
+            "incoherent_times", "same_key", "latency_p50", "latency_p95", "latency_max", "seconds",
+            "errors")  # fmt: skip
 
 CATALOGUE_RESET_NOTICE = (
     "This is a new catalogue. Models trained on the old one are not used any more, and popular songs are "

@@ -1,8 +1,9 @@
 """Rows that come more than once: one stands, and only what is unusual is doubtful."""
 
 from ingestion.models import IngestionRun, ListeningHistory, ResourceReport, Song
+from ingestion.pipeline.quality_gate import QualityLimits
 from tests.integration.ingestion.conftest import Run
-from tests.support.builders.source_rows import make_track
+from tests.support.builders.source_rows import make_session, make_track, make_user
 from tests.support.servers.list_source import ListSource
 
 
@@ -30,6 +31,49 @@ def test_a_doubled_session_is_one(run: Run, source: ListSource) -> None:
     first = run()
 
     assert (report(first, "listening_history").duplicates, ListeningHistory.objects.count()) == (10, 10)
+
+
+def test_sessions_of_one_time_with_other_content_are_all_kept(run: Run, source: ListSource) -> None:
+    run()  # the previous release kept one session of each listener and time
+    source.sessions += [make_session(1, [pk]) for pk in range(20, 30)]
+
+    second = run()
+    source.sessions.reverse()
+    third = run()
+
+    assert (report(second, "listening_history").new, report(second, "listening_history").same_key) == (10, 11)
+    assert report(third, "listening_history").written == 0
+    assert sorted(ListeningHistory.objects.filter(user_id=1).values_list("items", flat=True)) == sorted(
+        [[1, 2], *([pk] for pk in range(20, 30))]
+    )
+    assert "11 share listener and time with a different session" in second.summary
+
+
+def test_one_of_several_sessions_of_one_time_that_leaves_is_the_one_that_goes_missing(
+    run: Run, source: ListSource
+) -> None:
+    source.sessions += [make_session(1, [20]), make_session(1, [21])]
+    run()
+    source.sessions = [row for row in source.sessions if row["items"] != [1, 2]]
+
+    first, _ = run(), run()
+
+    assert (report(first, "listening_history").missing, first.changed) == (1, 0)
+    gone = ListeningHistory.objects.filter(unavailable_at__isnull=False)
+    assert list(gone.values_list("items", flat=True)) == [[1, 2]]
+
+
+def test_waiting_sessions_of_one_time_are_all_taken_in_once_their_listener_comes(
+    run: Run, source: ListSource
+) -> None:
+    source.sessions += [make_session(500, [pk]) for pk in (1, 2, 3)]
+    run(limits=QualityLimits(rejected=0.5))
+    source.sessions = source.sessions[:-3]
+    source.users.append(make_user(500))
+
+    run(limits=QualityLimits(rejected=0.5))
+
+    assert ListeningHistory.objects.filter(user_id=500).count() == 3
 
 
 def test_known_rows_that_doubled_ones_may_hide_do_not_count_as_missing(run: Run, source: ListSource) -> None:

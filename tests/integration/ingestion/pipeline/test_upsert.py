@@ -38,6 +38,7 @@ songs = st.tuples(
 sessions = st.tuples(
     st.sampled_from([1, 2]),
     st.sampled_from(["2026-01-01 00:00:00", "2026-01-01 00:00:00.500000", "2026-01-01 00:00:00.000001"]),
+    st.sampled_from([0, 1]),
     moments,
     st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5).map(to_json),
 )
@@ -111,7 +112,7 @@ def make_listeners(*ids: int) -> None:
 
 
 def session(user: int, second: int) -> Record:
-    return (user, f"2026-01-01 00:00:{second:02}", "2026-01-01 00:00:00", "[1]")
+    return (user, f"2026-01-01 00:00:{second:02}", 0, "2026-01-01 00:00:00", "[1]")
 
 
 def test_a_row_that_had_gone_missing_is_written_though_its_content_is_the_same() -> None:
@@ -123,7 +124,7 @@ def test_a_row_that_had_gone_missing_is_written_though_its_content_is_the_same()
     )  # fmt: skip
     ListeningHistory.objects.update(missing_since=run, unavailable_at="2026-01-02T00:00Z")
 
-    assert [row.unavailable for row in read_stored(HISTORY_TABLE, [session(1, 0)[:2]]).values()] == [True]
+    assert [row.unavailable for row in read_stored(HISTORY_TABLE, [session(1, 0)[:3]]).values()] == [True]
     assert upsert(HISTORY_TABLE, [session(1, 0)]) == 1
     assert ListeningHistory.objects.filter(missing_since=None, unavailable_at=None).count() == 1
 
@@ -138,7 +139,7 @@ def test_a_guard_that_objects_undoes_its_own_batch_only() -> None:
             raise RuntimeError("lost")
 
     records = [
-        (1, f"2026-01-01 {n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}", "2026-01-01 00:00:00", "[]")
+        (1, f"2026-01-01 {n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}", 0, "2026-01-01 00:00:00", "[]")
         for n in range(6000)
     ]
 
@@ -156,7 +157,7 @@ def test_keys_are_read_page_by_page_in_order() -> None:
 
 def test_looking_rows_up_takes_one_query_however_many_they_are() -> None:
     make_listeners(1, 2)
-    keys = [session(user, second)[:2] for user in (1, 2) for second in range(50)]
+    keys = [session(user, second)[:3] for user in (1, 2) for second in range(50)]
     upsert(HISTORY_TABLE, [session(user, second) for user in (1, 2) for second in range(50)])
 
     with assertNumQueries(1):

@@ -38,13 +38,13 @@ def test_a_session_keeps_the_order_of_its_songs() -> None:
     record = record_of(LISTENING_HISTORY_SCHEMA, make_session(3, [9, 2, 9]))
 
     assert record[0] == 3
-    assert record[3] == "[9,2,9]"
+    assert record[4] == "[9,2,9]"
 
 
 def test_a_session_with_null_items_has_no_songs() -> None:
     record = record_of(LISTENING_HISTORY_SCHEMA, make_session(3, []) | {"items": None})
 
-    assert record[3] == "[]"
+    assert record[4] == "[]"
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_times_without_a_zone_are_read_in_the_zone_of_the_source() -> None:
     in_paris = RowValidator(LISTENING_HISTORY_SCHEMA, ZoneInfo("Europe/Paris")).validate_rows([session])
     in_utc = RowValidator(LISTENING_HISTORY_SCHEMA, UTC).validate_rows([session])
 
-    assert in_paris == [(1, "2026-07-01 10:00:00", "2026-07-01 11:00:00", "[]")]
-    assert in_utc == [(1, "2026-07-01 12:00:00", "2026-07-01 11:00:00", "[]")]
+    assert in_paris == [(1, "2026-07-01 10:00:00", 0, "2026-07-01 11:00:00", "[]")]
+    assert in_utc == [(1, "2026-07-01 12:00:00", 0, "2026-07-01 11:00:00", "[]")]
 
 
 def test_unknown_fields_are_counted() -> None:
