@@ -28,9 +28,8 @@ class MisleadingSource:
         self.project, self.rows, self.url = project, rows, url
 
     def run(self, *arguments: str, **variables: str) -> dict[str, Any]:
-        done = self.project.manage(
-            "runingest", "--json", *arguments, check=False, BASE_URL=self.url, **variables
-        )
+        environment: dict[str, Any] = {"BASE_URL": self.url, **variables}
+        done = self.project.manage("runingest", "--json", *arguments, check=False, **environment)
         assert done.stdout, done.stderr
         facts: dict[str, Any] = json.loads(done.stdout)
         assert facts["exit_code"] == done.returncode
