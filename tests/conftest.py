@@ -20,7 +20,8 @@ import redis
 from django.conf import settings
 
 from tests.support.databases import ProjectDatabases
-from tests.support.project import ROOT, Project
+from tests.support.fork_server import run_fork_server
+from tests.support.project import ROOT, Project, build_environment
 from tests.support.servers import postgres_and_valkey
 
 if settings.configured:
@@ -78,9 +79,11 @@ def _empty_cache() -> None:
 
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectDatabases]:
-    databases = ProjectDatabases(tmp_path_factory.mktemp("databases"), POSTGRES.url)
-    yield databases
-    databases.close()
+    folder = tmp_path_factory.mktemp("databases")
+    with run_fork_server(build_environment(folder)) as fork_server:
+        databases = ProjectDatabases(folder, POSTGRES.url, fork_server)
+        yield databases
+        databases.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 
+from tests.support.fork_server import ForkServer
 from tests.support.project import Project, build_environment
 
 
@@ -19,8 +20,9 @@ class ProjectDatabases:
     may be created.
     """
 
-    def __init__(self, folder: Path, server_url: str) -> None:
+    def __init__(self, folder: Path, server_url: str, fork_server: ForkServer) -> None:
         self._folder = folder
+        self._fork_server = fork_server
         self._server_url = server_url
         self._sqlite: Path | None = None
         self._postgres: str | None = None
@@ -32,9 +34,7 @@ class ProjectDatabases:
             self._migrate(DATABASE_NAME=template)
             self._sqlite = template
         shutil.copyfile(self._sqlite, folder / "music_data.db")
-        with _stopped_at_end(
-            Project(build_environment(folder, DATABASE_NAME=folder / "music_data.db"), folder)
-        ) as project:
+        with _stopped_at_end(self._project(folder, DATABASE_NAME=folder / "music_data.db")) as project:
             yield project
 
     @contextmanager
@@ -46,9 +46,7 @@ class ProjectDatabases:
             self._postgres = template
         name = f"moovitamix_project_{uuid4().hex}"
         self._create(name, self._postgres)
-        with _stopped_at_end(
-            Project(build_environment(folder, DATABASE_URL=self._url(name)), folder)
-        ) as project:
+        with _stopped_at_end(self._project(folder, DATABASE_URL=self._url(name))) as project:
             yield project
         self._drop(name)
 
@@ -57,7 +55,10 @@ class ProjectDatabases:
             self._drop(self._postgres)
 
     def _migrate(self, **variables: object) -> None:
-        Project(build_environment(self._folder, **variables), self._folder).manage("migrate", "--verbosity=0")
+        self._project(self._folder, **variables).manage("migrate", "--verbosity=0")
+
+    def _project(self, folder: Path, **variables: object) -> Project:
+        return Project(build_environment(folder, **variables), folder, self._fork_server)
 
     def _create(self, name: str, template: str) -> None:
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

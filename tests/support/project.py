@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.fork_server import ForkServer
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -20,20 +22,27 @@ class Project:
     Attributes:
         environment: all of it; nothing of the developer's own gets in.
         folder: for this test alone.
+        fork_server: starts the processes; without it, each is a new interpreter.
     """
 
     environment: dict[str, str]
     folder: Path
+    fork_server: ForkServer | None = None
     processes: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def manage(
         self, *arguments: str, check: bool = True, timeout: float = 120, **variables: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run a management command to its end."""
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), *arguments], env={**self.environment, **variables},
-            capture_output=True, text=True, timeout=timeout, cwd=self.folder, check=False,
-        )  # fmt: skip
+        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        environment = {**self.environment, **variables}
+        if self.fork_server is not None and self.fork_server.can_run(command, environment):
+            done = self.fork_server.run(command, environment, self.folder, timeout)
+        else:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=timeout, cwd=self.folder,
+                check=False,
+            )  # fmt: skip
         assert not check or done.returncode == 0, (
             f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
@@ -41,10 +50,15 @@ class Project:
 
     def start(self, *command: str, cwd: Path = ROOT, **variables: str) -> "subprocess.Popen[str]":
         """Start a process, whose standard output and errors are one pipe; it ends with the test."""
-        process = subprocess.Popen(
-            command, env={**self.environment, "PYTHONUNBUFFERED": "1", **variables}, text=True, cwd=cwd,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        environment = {**self.environment, "PYTHONUNBUFFERED": "1", **variables}
+        process: subprocess.Popen[str]
+        if self.fork_server is not None and self.fork_server.can_run(command, environment):
+            process = self.fork_server.start(command, environment, cwd)
+        else:
+            process = subprocess.Popen(
+                command, env=environment, text=True, cwd=cwd,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         self.processes.append(process)
         return process
 
