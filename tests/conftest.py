@@ -13,11 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import django
+import psycopg
 import pytest
 import redis
 from django.conf import settings
+from django.db import connection
 
 from tests.support.databases import ProjectDatabases
 from tests.support.fork_server import run_fork_server
@@ -35,6 +38,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Not pytest_unconfigure: a wrong option ends pytest between this import and that hook.
 OPEN_RESOURCES = ExitStack()
 atexit.register(OPEN_RESOURCES.close)
+
+# With several processes each imports this file, and they share one PostgreSQL.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+TEMPLATE_VARIABLE = "MOOVITAMIX_TEST_TEMPLATE"
+if not IS_WORKER:
+    os.environ[TEMPLATE_VARIABLE] = f"moovitamix_template_{uuid4().hex}"
 
 POSTGRES = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_postgres())
 VALKEY = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_valkey())
@@ -54,16 +63,51 @@ os.environ.update(
 django.setup()
 
 
+@OPEN_RESOURCES.callback
+def drop_template() -> None:
+    if not IS_WORKER:
+        with psycopg.connect(POSTGRES.url, autocommit=True) as server:
+            name = os.environ[TEMPLATE_VARIABLE]
+            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """On several cores each process brings servers and settings of its own, and this one runs no test."""
+    """Each process brings settings and a Valkey of its own; this one runs no test."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+    os.environ["TEST_DATABASE_URL"] = POSTGRES.url
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="unit and integration tests that are not marked slow, on one database",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.durations is None:
+        config.option.durations = 10
+        config.option.durations_min = 1.0
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Journeys first: a file of three minutes that is begun last is what all cores wait for."""
     items.sort(key=lambda item: "/journeys/" not in str(item.path))
+    if config.option.fast:
+        left_out = [item for item in items if not is_fast(item)]
+        items[:] = [item for item in items if is_fast(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def is_fast(item: pytest.Item) -> bool:
+    path = str(item.path)
+    if "/journeys/" in path or "/browser/" in path or item.get_closest_marker("slow"):
+        return False
+    callspec = getattr(item, "callspec", None)
+    return callspec is None or "sqlite" not in callspec.params.values()
 
 
 def pytest_report_header() -> list[str]:
@@ -80,10 +124,20 @@ def _empty_cache() -> None:
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectDatabases]:
     folder = tmp_path_factory.mktemp("databases")
+    # With several processes each has a folder of its own below this one.
+    shared = tmp_path_factory.getbasetemp()
+    if IS_WORKER:
+        shared = shared.parent
     with run_fork_server(build_environment(folder)) as fork_server:
-        databases = ProjectDatabases(folder, POSTGRES.url, fork_server)
-        yield databases
-        databases.close()
+        yield ProjectDatabases(folder, shared, POSTGRES.url, os.environ[TEMPLATE_VARIABLE], fork_server)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, databases: ProjectDatabases
+) -> None:
+    """The database of the tests in this process is a copy too."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = databases.postgres_template()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Migrated databases for tests: each kind is migrated once a session, and copied from then on."""
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,43 +17,57 @@ from tests.support.project import Project, build_environment
 class ProjectDatabases:
     """Makes installations, each on a migrated database of its own.
 
-    `folder` is kept as long as this object; `server_url` names a database of the server, on which others
-    may be created.
+    Args:
+        folder: kept as long as this object.
+        shared: a folder that all processes of this test session share. The first one that needs a template
+            migrates it there.
+        server_url: names a database of a server on which others may be created.
+        template: the name of the PostgreSQL template, which the session drops at its end.
+        fork_server: starts the processes of the installations.
     """
 
-    def __init__(self, folder: Path, server_url: str, fork_server: ForkServer) -> None:
+    def __init__(
+        self, folder: Path, shared: Path, server_url: str, template: str, fork_server: ForkServer
+    ) -> None:
         self._folder = folder
-        self._fork_server = fork_server
+        self._shared = shared
         self._server_url = server_url
-        self._sqlite: Path | None = None
-        self._postgres: str | None = None
+        self._template = template
+        self._fork_server = fork_server
 
     @contextmanager
     def sqlite_project(self, folder: Path) -> Iterator[Project]:
-        if self._sqlite is None:
-            template = self._folder / "template.db"
-            self._migrate(DATABASE_NAME=template)
-            self._sqlite = template
-        shutil.copyfile(self._sqlite, folder / "music_data.db")
+        template = self._shared / "template.db"
+        with self._made_once("sqlite") as is_made:
+            if not is_made:
+                self._migrate(DATABASE_NAME=template)
+        shutil.copyfile(template, folder / "music_data.db")
         with _stopped_at_end(self._project(folder, DATABASE_NAME=folder / "music_data.db")) as project:
             yield project
 
     @contextmanager
     def postgres_project(self, folder: Path) -> Iterator[Project]:
-        if self._postgres is None:
-            template = f"moovitamix_template_{uuid4().hex}"
-            self._create(template, "template1")
-            self._migrate(DATABASE_URL=self._url(template))
-            self._postgres = template
         name = f"moovitamix_project_{uuid4().hex}"
-        self._create(name, self._postgres)
+        self._create(name, self.postgres_template())
         with _stopped_at_end(self._project(folder, DATABASE_URL=self._url(name))) as project:
             yield project
         self._drop(name)
 
-    def close(self) -> None:
-        if self._postgres is not None:
-            self._drop(self._postgres)
+    def postgres_template(self) -> str:
+        """The name of a migrated database, to be named as `TEMPLATE`."""
+        with self._made_once("postgres") as is_made:
+            if not is_made:
+                self._create(self._template, "template1")
+                self._migrate(DATABASE_URL=self._url(self._template))
+        return self._template
+
+    @contextmanager
+    def _made_once(self, kind: str) -> Iterator[bool]:
+        mark = self._shared / f"template-{kind}"
+        with mark.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield mark.stat().st_size > 0
+            file.write("made")
 
     def _migrate(self, **variables: object) -> None:
         self._project(self._folder, **variables).manage("migrate", "--verbosity=0")

@@ -12,16 +12,24 @@ HELP = """usage: manage.py test [pytest arguments]
 Run every test with pytest, on a PostgreSQL and a Valkey that are started for them and thrown away.
 Arguments go to pytest as they are:
 
-  manage.py test                              everything
+  manage.py test                              everything, on all cores
+  manage.py test --fast                       unit and integration tests on one database, without slow ones
   manage.py test tests/unit                   one folder
   manage.py test -k schedule -x               what has "schedule" in its name, up to the first failure
   manage.py test --lf                         what failed last time
-  manage.py test --ignore=tests/journeys      without the slow ones
+  manage.py test -n 0 --pdb tests/unit        in one process, with a debugger where a test fails
+
+A run that names no single file uses two processes a core (-n NUMBER changes that). The ten slowest tests
+are listed at the end.
 
 TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; their data is not kept.
 MOOVITAMIX_CHROMIUM names the browser of the browser tests, where chromium is not on PATH.
 Every check that a change must pass, these tests among them: bash .ci/run
 """
+
+
+# Each process has about 400 MB and a Valkey.
+MAX_WORKERS = 16
 
 
 class Command(BaseCommand):
@@ -35,9 +43,20 @@ class Command(BaseCommand):
             return
         # The tests bring their own settings, and refuse to run when somebody else's come first.
         environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-        command = [sys.executable, "-m", "pytest", *argv[2:]]
+        command = [sys.executable, "-m", "pytest", *parallel_options(argv[2:]), *argv[2:]]
         os.chdir(settings.CHECKOUT)
         if os.name == "nt":
             sys.exit(subprocess.call(command, env=environment))  # noqa: S603
         # Not a child: Ctrl-C must leave pytest the time to stop the servers.
         os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def parallel_options(arguments: list[str]) -> list[str]:
+    """Options that spread the tests over all cores, unless the arguments decide that or name single files."""
+    decided = ("-n", "--numprocesses", "--dist", "--pdb", "--version", "--collect-only", "--co", "--fixtures")
+    if any(argument.startswith(decided) or ".py" in argument for argument in arguments):
+        return []
+    # Many tests wait for processes, so two a core. A file is run by one process, in the order of collection,
+    # which begins with the long files.
+    workers = min(2 * (os.cpu_count() or 1), MAX_WORKERS)
+    return [f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder"]
