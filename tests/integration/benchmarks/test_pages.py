@@ -9,6 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks.processes.page_timing import fill_service, measure_pages
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_no_page_for_staff_asks_more_than_ten_queries() -> None:
     fill_service(songs=400, listeners=80, runs=70)
@@ -20,6 +21,7 @@ def test_no_page_for_staff_asks_more_than_ten_queries() -> None:
     assert len(asked) > 55
 
 
+@pytest.mark.slow
 def test_the_benchmark_tells_each_page_s_time_and_queries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

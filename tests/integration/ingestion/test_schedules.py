@@ -85,6 +85,7 @@ def test_where_two_o_clock_comes_twice_the_run_is_due_once() -> None:
     assert dues == {datetime(2026, 10, 24, 0, 0, tzinfo=UTC), datetime(2026, 10, 25, 0, 0, tzinfo=UTC)}
 
 
+@pytest.mark.slow
 def test_a_year_of_ticks_runs_every_day_once() -> None:
     schedule(2, "Europe/Paris")
     started: list[str] = []

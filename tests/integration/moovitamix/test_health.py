@@ -81,6 +81,7 @@ def test_a_process_that_has_seen_all_tables_asks_little(django_assert_max_num_qu
         ready()
 
 
+@pytest.mark.slow
 def test_the_migrations_are_counted_again_until_none_is_missing(sqlite_project: Project) -> None:
     asked = sqlite_project.shell(
         "from django.core.management import call_command as call\n"

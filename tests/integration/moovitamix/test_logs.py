@@ -46,6 +46,7 @@ def test_a_row_that_postgresql_refuses_is_not_logged() -> None:
     assert not [word for word in ("ada@", "Ada", "Lovelace", "Countess") if word in said]
 
 
+@pytest.mark.slow
 def test_each_line_of_a_run_names_it_also_those_of_the_threads_that_fetch(sqlite_project: Project) -> None:
     world = World(songs=300, listeners=10, days=3)
     with DemoServer(world, faults=parse_faults("500@2x1")) as server:
@@ -62,6 +63,7 @@ def test_each_line_of_a_run_names_it_also_those_of_the_threads_that_fetch(sqlite
     assert any(line["thread"].startswith("source") for line in named)
 
 
+@pytest.mark.slow
 def test_each_line_of_a_task_names_it_in_the_worker_and_in_its_pool(sqlite_project: Project) -> None:
     worker = sqlite_project.start(
         sys.executable, "-m", "celery", "-q", "-A", "moovitamix", "worker", "-c", "1", "-l", "info",

@@ -24,6 +24,7 @@ def share(trial: SimulatedExperiment, outcome: DecisionOutcome) -> float:
     return sum(run_experiment(trial, seed).outcome == outcome for seed in LIVES) / len(LIVES)
 
 
+@pytest.mark.slow
 def test_equal_models_are_hardly_ever_promoted() -> None:
     assert (
         share(SimulatedExperiment(crowd=replace(SIXTY, effect_deviation=0.05)), DecisionOutcome.PROMOTE)
@@ -31,6 +32,7 @@ def test_equal_models_are_hardly_ever_promoted() -> None:
     )
 
 
+@pytest.mark.slow
 def test_deciding_by_single_events_would_tell_equal_models_apart() -> None:
     ended = [
         run_experiment(SimulatedExperiment(crowd=SIXTY), seed, decide_by_events).outcome for seed in LIVES
@@ -49,14 +51,17 @@ def test_lists_that_are_lost_on_their_way_make_a_refresh_s_test_invalid() -> Non
     assert share(lost, DecisionOutcome.PROMOTE) == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_is_five_points_better_is_promoted_in_sixty_days() -> None:
     assert share(SimulatedExperiment(crowd=replace(SIXTY, effect=0.05)), DecisionOutcome.PROMOTE) >= 0.9
 
 
+@pytest.mark.slow
 def test_a_model_that_is_five_points_worse_is_not() -> None:
     assert share(SimulatedExperiment(crowd=replace(SIXTY, effect=-0.05)), DecisionOutcome.PROMOTE) == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_excites_for_two_weeks_alone_is_hardly_ever_promoted() -> None:
     fad = replace(SIXTY, effect=-0.02, novelty=0.05)
 
@@ -95,11 +100,13 @@ def test_a_drift_is_found_within_two_weeks() -> None:
     assert sum(is_drift_found(seed, listeners=60, drift_distance=0.2) for seed in range(20)) >= 18
 
 
+@pytest.mark.slow
 def test_a_stationary_year_causes_no_alarm() -> None:
     assert sum(count_listening_alarms(seed, listeners=60) for seed in range(4)) == 0
     assert sum(count_new_song_alarms(seed) > 0 for seed in range(50)) <= 1
 
 
+@pytest.mark.slow
 def test_a_target_that_is_missed_fails_the_suite(tmp_path: Path) -> None:
     told = f"--json={tmp_path / 'figures.json'}"
 

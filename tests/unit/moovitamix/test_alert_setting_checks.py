@@ -75,6 +75,7 @@ def test_mails_to_somebody_that_are_only_printed_are_told_of(settings: Settings)
     assert list(problems()) == ["moovitamix.W006"]
 
 
+@pytest.mark.slow
 def test_a_command_tells_it_and_goes_on(sqlite_project: Project) -> None:
     done = sqlite_project.manage("migrate", "-v0", ALERT_URLS="telegramm://s3cret/chat")
 

@@ -45,6 +45,7 @@ def test_each_mistake_that_others_can_reach_is_an_error(
     assert problems() == expected
 
 
+@pytest.mark.slow
 def test_the_known_key_stops_a_public_site_and_says_how_to_make_another(sqlite_project: Project) -> None:
     done = sqlite_project.manage("check", check=False, ALLOWED_HOSTS="music.example.org")
 
@@ -60,6 +61,7 @@ def test_a_short_key_of_a_public_site_is_a_warning(settings: Settings) -> None:
     assert problems() == ["moovitamix.W001"]
 
 
+@pytest.mark.slow
 def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(sqlite_project: Project) -> None:
     (sqlite_project.folder / "my.env").write_text("SHEDULED_TIME=03:00\n")
 

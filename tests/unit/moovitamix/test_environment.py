@@ -179,6 +179,7 @@ def test_the_certificates_that_other_programs_trust_are_trusted_too(
     assert found == ["", second, first]
 
 
+@pytest.mark.slow
 def test_certificates_that_are_not_there_stop_only_who_needs_them(sqlite_project: Project) -> None:
     wanted: dict[str, Any] = {"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}
 

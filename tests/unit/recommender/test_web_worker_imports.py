@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 LOADED = """
 import django, sys
 django.setup()
@@ -12,6 +14,7 @@ print(sorted(unwanted.intersection(sys.modules)))
 """
 
 
+@pytest.mark.slow
 def test_the_routes_load_nothing_that_trains() -> None:
     # Some 60 MB and half a second for each web process.
     ran = subprocess.run(

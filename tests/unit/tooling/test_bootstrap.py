@@ -95,6 +95,7 @@ def installed(_installed: Checkout, tmp_path: Path) -> Checkout:
     return Checkout(shutil.copytree(_installed.folder, tmp_path / "a checkout", symlinks=True))
 
 
+@pytest.mark.slow
 def test_the_first_command_on_a_bare_machine_makes_an_environment_and_runs_in_it(checkout: Checkout) -> None:
     code, output, errors = checkout.run("check", "--deploy")
 
@@ -103,6 +104,7 @@ def test_the_first_command_on_a_bare_machine_makes_an_environment_and_runs_in_it
     assert checkout.stamps == ["requirements.lock"]
 
 
+@pytest.mark.slow
 def test_the_second_command_installs_nothing_and_says_nothing(installed: Checkout) -> None:
     shutil.rmtree(installed.wheels)
 
@@ -122,6 +124,7 @@ def test_tests_are_added_to_an_environment_in_which_a_program_may_be_running(ins
     assert installed.stamps == ["requirements-dev.lock", "requirements.lock"]
 
 
+@pytest.mark.slow
 def test_an_environment_for_the_tests_serves_every_other_command(checkout: Checkout) -> None:
     assert checkout.run("test")[0] == 0
 
@@ -141,6 +144,7 @@ def test_a_lock_that_has_changed_is_installed(installed: Checkout) -> None:
     assert "Installing requirements.lock" in errors
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_made_again(checkout: Checkout) -> None:
     process = checkout.start("check")
     assert process.stderr is not None
@@ -153,6 +157,7 @@ def test_an_installation_that_was_killed_is_made_again(checkout: Checkout) -> No
     assert (code, output) == (0, f"{checkout.venv} ['check']\n")
 
 
+@pytest.mark.slow
 def test_a_half_made_environment_is_made_anew(installed: Checkout) -> None:
     (installed.venv / "moovitamix-stamp").write_text("")
     (installed.venv / "half-made").touch()
@@ -164,6 +169,7 @@ def test_a_half_made_environment_is_made_anew(installed: Checkout) -> None:
     assert not (installed.venv / "half-made").exists()
 
 
+@pytest.mark.slow
 def test_an_environment_of_another_python_is_made_anew(installed: Checkout) -> None:
     stamp = installed.venv / "moovitamix-stamp"
     stamp.write_text(stamp.read_text().replace(f"Python 3.{sys.version_info.minor}", "Python 3.1"))
@@ -187,6 +193,7 @@ def test_a_folder_that_somebody_else_made_is_left_alone(checkout: Checkout) -> N
     assert [path.name for path in checkout.venv.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_make_one_environment(checkout: Checkout) -> None:
     both = [checkout.start("check"), checkout.start("check")]
     said = [process.communicate(timeout=120) for process in both]
@@ -196,6 +203,7 @@ def test_two_commands_at_once_make_one_environment(checkout: Checkout) -> None:
     assert sorted(errors.splitlines()[0].split()[0] for _, errors in said) == ["Installing", "Waiting"]
 
 
+@pytest.mark.slow
 def test_packages_that_cannot_be_had_end_in_what_pip_says_and_what_to_look_at(checkout: Checkout) -> None:
     shutil.rmtree(checkout.wheels)
 
@@ -207,6 +215,7 @@ def test_packages_that_cannot_be_had_end_in_what_pip_says_and_what_to_look_at(ch
     assert checkout.stamps == []
 
 
+@pytest.mark.slow
 def test_a_package_whose_hash_is_wrong_is_refused(checkout: Checkout) -> None:
     make_wheel(checkout.wheels, "django", "1.0", {**DJANGO, "django/evil.py": ""})
 

@@ -7,6 +7,7 @@ from tests.support.project import Project
 ASK = "from django.db import connection as c; print(c.vendor, c.settings_dict['NAME'])"
 
 
+@pytest.mark.slow
 def test_a_sqlite_project_is_migrated_and_stands_in_its_own_folder(sqlite_project: Project) -> None:
     asked = sqlite_project.shell(ASK)
 
@@ -14,6 +15,7 @@ def test_a_sqlite_project_is_migrated_and_stands_in_its_own_folder(sqlite_projec
     assert sqlite_project.manage("migrate", "--check").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_postgres_project_is_migrated_and_has_its_own_database(postgres_project: Project) -> None:
     asked = postgres_project.shell(ASK)
 

@@ -83,6 +83,7 @@ def test_a_server_that_has_stopped_leaves_neither_process_nor_folder() -> None:
     assert not [folder for folder in folders if folder.exists()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
 def test_servers_end_with_a_parent_that_is_killed_and_the_next_start_removes_its_folders() -> None:
     process = start_both()

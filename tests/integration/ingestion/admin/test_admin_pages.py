@@ -38,6 +38,7 @@ def filled(run: Run, source: ListSource) -> IngestionRun:
     return run(limits=QualityLimits(rejected=0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_every_list_opens_empty_and_filled_and_counts_no_table(
     staff: Client, filled: IngestionRun, name: str

@@ -144,6 +144,7 @@ def test_every_state_of_an_incident_has_a_filter(state: str) -> None:
     assert {incident.key for incident in shown} == expected[state]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["incident", "notification"])
 def test_the_lists_need_as_many_queries_for_fifty_rows_as_for_one(name: str) -> None:
     client = logged_in(*VIEW)

@@ -290,6 +290,7 @@ print(json.dumps([followed, sorted(Incident.objects.values_list("key", flat=True
 """
 
 
+@pytest.mark.slow
 def test_both_databases_follow_up_alike(project: Project) -> None:
     followed, keys = json.loads(project.shell(ON_A_DATABASE))
 

@@ -161,6 +161,7 @@ def test_of_a_song_and_the_copies_of_it_that_waited_the_newest_is_kept(
     assert set(Rejection.objects.values_list("resolution", flat=True)) == {"taken in"}
 
 
+@pytest.mark.slow
 def test_more_rejections_than_a_batch_are_replayed_on_sqlite_too(sqlite_project: Project) -> None:
     taken = sqlite_project.shell(MANY)
 

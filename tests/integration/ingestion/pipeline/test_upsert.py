@@ -93,6 +93,7 @@ def test_sessions_are_written_as_a_plain_loop_would(db: None, batches: list[list
     assert in_database(HISTORY_TABLE) == reference(HISTORY_TABLE, batches)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(songs, max_size=6, unique_by=lambda song: song[0]))
 def test_what_was_written_is_read_back_as_it_was_and_not_written_again(db: None, batch: list[Record]) -> None:

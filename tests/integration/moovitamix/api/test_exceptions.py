@@ -133,6 +133,7 @@ def test_live_asks_nothing_and_ready_asks_the_tables(django_assert_num_queries: 
     assert ready.json()["checks"]["database"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "check", "says"),
     [

@@ -121,6 +121,7 @@ def test_nonsense_for_a_parameter_breaks_nothing(filled: None, path: str, name: 
     assert [answer.status_code for answer in answers if answer.status_code not in FINE] == []
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -40,6 +40,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
     return found[f"moovitamix_{name}", frozenset(labels.items())]
 
 
+@pytest.mark.slow
 def test_the_last_run_is_told_in_numbers() -> None:
     now = timezone.now()
     fill_service(now)
@@ -170,6 +171,7 @@ def test_without_redis_the_rest_is_told(settings: Any) -> None:
     assert ("moovitamix_queue_length", frozenset()) not in found
 
 
+@pytest.mark.slow
 def test_where_a_table_can_not_be_read_a_scrape_fails_whole(sqlite_project: Project) -> None:
     said = sqlite_project.shell(
         "from django.test import Client\n"

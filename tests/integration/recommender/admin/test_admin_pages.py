@@ -42,6 +42,7 @@ def page(staff: Client, name: str, *arguments: Any) -> str:
     return answer.content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", ["modelversion", "trainingrun", "promotion", "servedlist", "feedback", "apikey"]
 )

@@ -57,6 +57,7 @@ def ask(staff: Client, model: str, action: str, *pk: int, **form: Any) -> str:
     return answer.content.decode()
 
 
+@pytest.mark.slow
 def test_a_version_is_tested_as_a_person_plans_it(staff: Client, challenger: ModelVersion) -> None:
     told = ask(staff, "modelversion", "start_test", challenger.pk, lists=60, split=20)
 
@@ -67,6 +68,7 @@ def test_a_version_is_tested_as_a_person_plans_it(staff: Client, challenger: Mod
     assert "We want to know." in told
 
 
+@pytest.mark.slow
 def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in(
     staff: Client, challenger: ModelVersion, storage: Path
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_version_that_a_gate_refuses_is_not_tested_and_staff_are_told_why(
     assert not Experiment.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_loops_own_tests_split_as_many_listeners_as_staff_set(
     staff: Client, storage: Path, settings: Any
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_key_counts_no_more_once_its_user_is_not_active(user: User) -> None:
     assert "Activate the user" in answer.json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_the_admins_login_opens_the_browsable_pages_and_a_listeners_login_nothing() -> None:
     User.objects.create_superuser("admin", password="pw")
     User.objects.create_user("listener", password="pw")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.support.project import Project
 
 ASK = """
@@ -59,6 +61,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_both_databases_give_the_same_answers(sqlite_project: Project, postgres_project: Project) -> None:
     found = [
         json.loads(project.shell(ASK).splitlines()[-1]) for project in (sqlite_project, postgres_project)

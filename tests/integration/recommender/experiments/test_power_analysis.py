@@ -33,6 +33,7 @@ def rounds_a_day(crowd: ListenerGroup) -> float:
     return sum(one.credit.wins + one.credit.losses for one in lists) / 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listeners", [20, 60, 200])
 def test_the_chance_of_rejecting_a_worse_refresh_is_that_of_lived_tests(listeners: int) -> None:
     worse = ListenerGroup(listeners=listeners, engaged=2.1, effect=-0.05)

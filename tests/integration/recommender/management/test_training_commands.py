@@ -238,6 +238,7 @@ def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> N
     )
 
 
+@pytest.mark.slow
 def test_tables_that_are_missing_are_named_by_every_command(sqlite_project: Any) -> None:
     empty = {"DATABASE_NAME": str(sqlite_project.folder / "empty.db")}
 

@@ -106,6 +106,7 @@ damages = pytest.mark.parametrize(
 Damage = Callable[[Path], None]
 
 
+@pytest.mark.slow
 @damages
 def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
     versions: Versions, storage: Path, damage: Damage

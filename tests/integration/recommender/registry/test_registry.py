@@ -217,6 +217,7 @@ def told():
 """
 
 
+@pytest.mark.slow
 def test_promotions_at_once_all_happen_and_leave_one_champion(project: Project) -> None:
     told = project.shell(
         f"{RACE}\nrefused = at_once(promote, [version(x) for x in 'abcd'])\nprint(refused, *told())"

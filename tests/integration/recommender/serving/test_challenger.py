@@ -283,6 +283,7 @@ def test_a_challenger_that_is_too_slow_in_three_windows_must_stop(
     assert failure == (f"{challenger} answers more than 2 times slower than the champion." if blamed else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 1.0], ids=["by the champion alone", "interleaved"])
 def test_the_logs_of_first_places_are_heard_before_a_later_version_is_tested(
     here: ServingOptions, challenger: ModelVersion, share: float

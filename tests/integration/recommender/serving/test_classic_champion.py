@@ -367,6 +367,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_both_databases_serve_a_classic_champion_alike(
     sqlite_project: Project, postgres_project: Project
 ) -> None:

@@ -50,6 +50,7 @@ def test_two_requests_for_page_two_at_once_get_one_page(committed: ServingOption
     assert recommendations.replay_list(first.pk).same
 
 
+@pytest.mark.slow
 def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: ServingOptions) -> None:
     keeper = model_loader.loader_for(committed.storage)
     old = ModelVersion.objects.get()

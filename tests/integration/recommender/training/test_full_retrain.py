@@ -65,6 +65,7 @@ def overlap(before: ServingModel, after: ServingModel) -> dict[int, dict[int, fl
     return {old: {new: n / sum(parts.values()) for new, n in parts.items()} for old, parts in joined.items()}
 
 
+@pytest.mark.slow
 def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(week_later: Path) -> None:
     version = learn(week_later, full=True)
 
@@ -78,6 +79,7 @@ def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(week_la
     assert "n_clusters" not in version.configuration
 
 
+@pytest.mark.slow
 def test_who_looks_at_the_version_sees_every_number_that_was_tried_and_which_rule_decided(
     week_later: Path,
 ) -> None:
@@ -90,6 +92,7 @@ def test_who_looks_at_the_version_sees_every_number_that_was_tried_and_which_rul
     assert all(f"{score['likelihood']:.4f}" in shown for score in told["scores"])
 
 
+@pytest.mark.slow
 def test_a_number_set_by_hand_is_what_a_full_training_takes(week_later: Path) -> None:
     version = learn(week_later, full=True, n_clusters=12)
 
@@ -98,6 +101,7 @@ def test_a_number_set_by_hand_is_what_a_full_training_takes(week_later: Path) ->
     assert version.configuration["clusters"] == {"n_clusters": 12, "rule": "Set by hand."}
 
 
+@pytest.mark.slow
 def test_a_first_training_and_a_refresh_choose_nothing_and_say_where_the_number_is_from(
     week_later: Path,
 ) -> None:
@@ -125,6 +129,7 @@ def test_without_a_week_of_new_songs_a_full_training_says_that_it_had_nothing_to
     }
 
 
+@pytest.mark.slow
 def test_affinities_sum_to_1_before_a_full_training_after_it_and_as_its_overlap_carries_them(
     week_later: Path,
 ) -> None:
@@ -144,6 +149,7 @@ def test_affinities_sum_to_1_before_a_full_training_after_it_and_as_its_overlap_
     assert list(carried.values()) == pytest.approx([1] * len(old), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_full_training_that_breaks_while_it_chooses_leaves_all_as_it_was(
     week_later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

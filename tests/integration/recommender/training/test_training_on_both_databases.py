@@ -6,6 +6,8 @@ import signal
 import sys
 from datetime import date
 
+import pytest
+
 from ingestion.demo.server import DemoServer
 from ingestion.demo.source import RecordedSource, Source
 from ingestion.demo.world.world import World
@@ -30,6 +32,7 @@ def ingest(project: Project, source: Source) -> None:
         project.manage("runingest", "--json", BASE_URL=server.url)
 
 
+@pytest.mark.slow
 def test_real_pages_give_a_model_with_named_clusters_that_says_how_well_it_does(project: Project) -> None:
     ingest(project, RecordedSource(PAGES))
 
@@ -44,6 +47,7 @@ def test_real_pages_give_a_model_with_named_clusters_that_says_how_well_it_does(
     assert stored["reasons"][0].startswith("The first model. ")
 
 
+@pytest.mark.slow
 def test_the_demo_s_tastes_are_learnt_better_than_popularity_knows_them(project: Project) -> None:
     ingest(project, World.ending_on(date(2026, 10, 31), songs=600, listeners=120, days=30))
 
@@ -58,6 +62,7 @@ def test_the_demo_s_tastes_are_learnt_better_than_popularity_knows_them(project:
     assert evaluated["version"] == trained["version"]
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_the_middle_leaves_the_champion_and_no_lock(project: Project) -> None:
     ingest(project, World.ending_on(date(2026, 10, 31), songs=300, listeners=60, days=20))
     first = json.loads(project.manage("retrain", "--json").stdout)

@@ -48,6 +48,7 @@ def names(version: ModelVersion) -> dict[int, str]:
     return dict(Cluster.objects.filter(version=version).values_list("number", "name"))
 
 
+@pytest.mark.slow
 def test_a_refresh_keeps_nearly_every_song_where_it_was_and_every_name(week_later: Path) -> None:
     champion = registry.current_champion()
     assert champion is not None
@@ -65,6 +66,7 @@ def test_a_refresh_keeps_nearly_every_song_where_it_was_and_every_name(week_late
     assert version.lineage["born"] == []
 
 
+@pytest.mark.slow
 def test_a_refresh_is_compared_with_the_champion_on_a_week_that_it_has_not_seen(week_later: Path) -> None:
     version = learn(week_later)
 
@@ -75,6 +77,7 @@ def test_a_refresh_is_compared_with_the_champion_on_a_week_that_it_has_not_seen(
     assert match["listeners"] >= 20
 
 
+@pytest.mark.slow
 def test_a_refresh_keeps_the_scales_of_the_first_training(week_later: Path) -> None:
     champion = registry.current_champion()
     assert champion is not None
@@ -92,6 +95,7 @@ def test_a_refresh_keeps_the_scales_of_the_first_training(week_later: Path) -> N
     assert np.array_equal(spaces[0].scales, spaces[1].scales)
 
 
+@pytest.mark.slow
 def test_a_full_training_begins_afresh_and_keeps_the_numbers_of_groups_that_went_on(
     week_later: Path,
 ) -> None:
@@ -109,6 +113,7 @@ def test_a_full_training_begins_afresh_and_keeps_the_numbers_of_groups_that_went
     assert new >= set(version.lineage["born"])
 
 
+@pytest.mark.slow
 def test_a_refresh_of_a_refresh_goes_on(week_later: Path) -> None:
     first = learn(week_later, promote=True)
 
@@ -118,6 +123,7 @@ def test_a_refresh_of_a_refresh_goes_on(week_later: Path) -> None:
     assert second.lineage["churn_songs"] <= 0.05
 
 
+@pytest.mark.slow
 def test_a_champion_whose_files_are_gone_is_not_carried_on(week_later: Path) -> None:
     champion = registry.current_champion()
     assert champion is not None

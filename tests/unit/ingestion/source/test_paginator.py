@@ -130,6 +130,7 @@ def test_no_row_is_missed_wherever_and_whenever_rows_are_deleted_and_inserted() 
     assert missed == []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     length=st.integers(10, 60),

@@ -21,6 +21,7 @@ def test_help_teaches_how_to_run_what_is_wanted(sqlite_project: Project) -> None
     assert "manage.py test -k schedule -x " in done.stdout
 
 
+@pytest.mark.slow
 def test_arguments_go_to_pytest_and_its_exit_code_comes_back_from_any_folder(sqlite_project: Project) -> None:
     wrong = sqlite_project.manage("test", "tests/nothing", check=False)
     none = sqlite_project.manage("test", "tests/contract", "-qq", "-k", "no_test_is_called_so", check=False)
@@ -30,6 +31,7 @@ def test_arguments_go_to_pytest_and_its_exit_code_comes_back_from_any_folder(sql
     assert none.returncode == 5
 
 
+@pytest.mark.slow
 def test_settings_of_a_developer_do_not_reach_the_tests(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("BASE_URL=http://from.file.example.org\n")
     theirs = {

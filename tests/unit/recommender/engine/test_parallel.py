@@ -79,6 +79,7 @@ def test_a_piece_s_arithmetic_is_on_one_thread() -> None:
     assert widths == {1}
 
 
+@pytest.mark.slow
 def test_a_model_is_the_same_to_the_last_bit_with_one_thread_and_with_four() -> None:
     found = [
         subprocess.run(

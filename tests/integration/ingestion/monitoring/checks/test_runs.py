@@ -185,6 +185,7 @@ def test_a_machine_that_was_off_at_the_time_has_its_grace_when_it_is_on_again() 
     assert list(open_reasons()) == ["run_not_started"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clock", "first_told"),
     [
@@ -208,6 +209,7 @@ def test_on_both_daylight_saving_days_a_missing_run_is_told_of_once_and_in_time(
     assert incident.resolved_at is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first_day", "on_time"),
     [

@@ -54,6 +54,7 @@ def test_bad_rows_of_one_page_stand_on_that_page() -> None:
     assert [at for at, row in enumerate(rows) if row != clean[at]] == list(range(100, 200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "is_struck"),
     [

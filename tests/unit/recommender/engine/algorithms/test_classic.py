@@ -69,6 +69,7 @@ def test_the_clusters_are_the_styles(model: ClassicModel) -> None:
     assert groups == {(label,) * 20 for label in range(3)}
 
 
+@pytest.mark.slow
 def test_clusters_are_drawn_in_proportion_to_what_a_listener_plays(model: ClassicModel) -> None:
     asked = crowd(row({0: 6, 1: 3, 2: 1}))
 
@@ -78,6 +79,7 @@ def test_clusters_are_drawn_in_proportion_to_what_a_listener_plays(model: Classi
     assert chisquare(drawn, MANY * np.array([0.6, 0.3, 0.1])).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_every_place_of_a_list_is_drawn_by_the_same_shares(model: ClassicModel) -> None:
     asked = crowd(row({0: 6, 1: 3, 2: 1}))
 
@@ -88,6 +90,7 @@ def test_every_place_of_a_list_is_drawn_by_the_same_shares(model: ClassicModel) 
         assert chisquare(drawn, MANY * np.array([0.6, 0.3, 0.1])).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_when_a_cluster_is_used_up_the_others_keep_their_shares(model: ClassicModel) -> None:
     without_rock = row(dict.fromkeys(range(0, SONGS, 3), 1.0))
 
@@ -98,6 +101,7 @@ def test_when_a_cluster_is_used_up_the_others_keep_their_shares(model: ClassicMo
     assert chisquare(drawn[1:], MANY * np.array([0.75, 0.25])).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_any_song_of_a_cluster_is_as_likely_as_another(model: ClassicModel) -> None:
     first = model.recommend(crowd(row({0: 1})), 1)
 
@@ -116,6 +120,7 @@ def test_a_list_holds_songs_of_liked_clusters_until_they_are_used_up(model: Clas
     assert styles(others).tolist() == [0, 6, 0]
 
 
+@pytest.mark.slow
 def test_skips_count_against_their_cluster(model: ClassicModel) -> None:
     plays, skips = row({0: 4, 1: 4}), row({3: 1, 6: 1, 9: 1})
 

@@ -134,6 +134,7 @@ def test_listeners_are_rows_and_songs_are_columns(model: RecommenderModel) -> No
     assert styles.mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FIT))
 def test_the_same_seed_gives_the_same_in_another_process(name: str) -> None:
     script = (

@@ -41,6 +41,7 @@ def test_groups_that_stand_apart_are_found() -> None:
     assert found.inertia == pytest.approx(KMeans(4, random_state=0).fit(blobs()).inertia_, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_to_the_last_bit() -> None:
     runs = [
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout

@@ -29,6 +29,7 @@ def test_the_new_models_reward_is_found_from_the_old_ones_lists() -> None:
     assert found.low < float((NEW - OLD) @ RATES) < found.high
 
 
+@pytest.mark.slow
 def test_its_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     truth = float((NEW - OLD) @ RATES)
 

@@ -86,6 +86,7 @@ def test_a_coin_that_wins_always_gives_no_evidence_of_losing() -> None:
     assert log_e_value_of_losing(5_000, 0) == -math.inf
 
 
+@pytest.mark.slow
 def test_looking_every_day_for_a_year_seldom_finds_what_is_not_there() -> None:
     random = np.random.default_rng(1)
     throws = random.random((400, 365, 10)) < 0.5

@@ -44,6 +44,7 @@ def listener(training: TrainingSet, row: int) -> Profiles:
     return Profiles(training.plays[[row]], genres=[training.genres[row]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", range(0, 300, 37))
 def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: MixModel, row: int) -> None:
     profile = listener(training, row)
