@@ -65,15 +65,23 @@ class ForkedProcess(subprocess.Popen[str]):
         self.stdin = self.stderr = None
         self.stdout = os.fdopen(output, encoding="utf-8") if output is not None else None
         self._connection = connection
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        with suppress(TimeoutError):
-            return self._receive_status(0.001)
-        return None
+        # Another thread that waits holds the lock.
+        if self._lock.acquire(blocking=False):
+            try:
+                return self._receive_status(0.001)
+            except TimeoutError:
+                return None
+            finally:
+                self._lock.release()
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         try:
-            return self._receive_status(timeout)
+            with self._lock:
+                return self._receive_status(timeout)
         except TimeoutError:
             raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
 
