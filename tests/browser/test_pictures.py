@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     assert found, printed
     yield found[1], found[2]
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=60)
+    demo.communicate(timeout=600)
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -31,7 +31,7 @@ class Project:
     processes: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def manage(
-        self, *arguments: str, check: bool = True, timeout: float = 120, **variables: str
+        self, *arguments: str, check: bool = True, timeout: float = 600, **variables: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run a management command to its end."""
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
@@ -76,7 +76,7 @@ class Project:
                 process.stdout.close()
 
 
-def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 300) -> str:
+def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 600) -> str:
     """Everything a process says up to the first line that holds `text`.
 
     Raises:

@@ -23,7 +23,7 @@ def live(project: Project, people: AlertRecipients, world: World, day: str, star
             BASE_URL=server.url,
             SCHEDULED_TIME="02:30", TIME_ZONE="Europe/Paris", LOG_LEVEL="ERROR",
         )  # fmt: skip
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     return [line for line in said.splitlines() if line.startswith("succeeded")]
 

@@ -33,7 +33,7 @@ from datetime import timedelta
 import requests
 from django.utils import timezone
 from ingestion.services import send_alerts
-requests.post("{gate}", json={{}}, timeout=60)
+requests.post("{gate}", json={{}}, timeout=120)
 print(send_alerts(timezone.now() + timedelta(minutes={later})))
 """
 STATES = (
@@ -71,10 +71,10 @@ def all_send(project: Project, processes: int, later: int = 0) -> None:
     """Let as many processes send, from the same moment on."""
     together = threading.Barrier(processes)
     with WebhookServer("/gate") as gate:
-        gate.before_answer = lambda _: together.wait(timeout=60)
+        gate.before_answer = lambda _: together.wait(timeout=600)
         senders = [sender(project, gate, later) for _ in range(processes)]
         for process in senders:
-            said, _ = process.communicate(timeout=120)
+            said, _ = process.communicate(timeout=600)
             assert process.returncode == 0, said
 
 
@@ -113,7 +113,7 @@ def test_a_sender_that_is_killed_while_it_sends_loses_nothing(
             slack.status = 200 if taken else 503
 
         slack.before_answer = kill
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     slack.status = 200
 
     all_send(project, 1)

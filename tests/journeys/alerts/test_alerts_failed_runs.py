@@ -108,7 +108,7 @@ def test_a_source_so_slow_that_the_run_does_not_end(
         telling.shell(LOOK.format(later=0))
         told, why = people.new_subjects(), people.last_mail_text()
         source.free.set()
-        said, _ = run.communicate(timeout=60)
+        said, _ = run.communicate(timeout=600)
     telling.shell(LOOK.format(later=2))
 
     assert run.returncode == 0, said

@@ -38,7 +38,7 @@ def staging(tmp_path: Path) -> Path:
 
 def said(project: Project, command: list[str], **variables: Any) -> tuple[int, str]:
     process = project.start(*command, **variables)
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=600)[0]
     return process.returncode, output
 
 

@@ -17,7 +17,7 @@ def test_thirty_healthy_days_open_no_incident_and_planted_faults_do_at_once(
         sys.executable, "-m", "tests.support.processes.simulated_days", "30", cwd=ROOT, **people.settings()
     )
 
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=600)
 
     assert process.returncode == 0, said
     days = [json.loads(line) for line in said.splitlines() if line.startswith("{")]

@@ -190,7 +190,7 @@ def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Pr
 
     # Without a mail server mails are printed.
     watchdogs = [project.start(*command, ALERT_EMAILS="ada@example.org") for _ in range(5)]
-    said = [watchdog.communicate(timeout=120)[0] for watchdog in watchdogs]
+    said = [watchdog.communicate(timeout=600)[0] for watchdog in watchdogs]
 
     looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
     assert sorted(looked) == [False, False, False, False, True]
@@ -229,7 +229,7 @@ def test_what_two_workers_and_three_watchdogs_find_at_once_is_told_once(
     # As after a broker that lost an answer: the same task comes again and again.
     project.shell(EIGHT_LOOKS)
 
-    assert [taken.acquire(timeout=60) for _ in range(8)] == [True] * 8
+    assert [taken.acquire(timeout=600) for _ in range(8)] == [True] * 8
     assert {watchdog.wait(60) for watchdog in watchdogs} <= {0, 1}
     assert people.new_subjects() == ["Critical: The ingestion run stopped before it finished"]
 

@@ -36,11 +36,11 @@ def address(said: str, what: str) -> str:
 
 def _log_in(session: requests.Session, admin: str, login: "re.Match[str] | None") -> requests.Response:
     assert login is not None
-    page = session.get(f"{admin}login/", timeout=20)
+    page = session.get(f"{admin}login/", timeout=120)
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
     assert token is not None
     fields = {"username": login[1], "password": login[2], "csrfmiddlewaretoken": token[1]}
-    return session.post(f"{admin}login/?next=/admin/", data=fields, timeout=20)
+    return session.post(f"{admin}login/?next=/admin/", data=fields, timeout=120)
 
 
 def test_the_demo_shows_ingested_data_stops_on_ctrl_c_and_goes_on_with_what_is_there(
@@ -56,12 +56,12 @@ def test_the_demo_shows_ingested_data_stops_on_ctrl_c_and_goes_on_with_what_is_t
     session = requests.Session()
     login = re.search(r"log in as\s+(\w+) / (\S+)", first)
     overview = _log_in(session, admin, login)
-    songs = session.get(f"{admin}ingestion/song/", timeout=60)
-    logo = session.get(f"{admin.removesuffix('admin/')}static/logo.svg", timeout=60)
+    songs = session.get(f"{admin}ingestion/song/", timeout=120)
+    logo = session.get(f"{admin.removesuffix('admin/')}static/logo.svg", timeout=120)
     session.close()
 
     process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[0]
+    rest = process.communicate(timeout=600)[0]
 
     assert f":{port}/" not in admin
     assert "The last run succeeded" in overview.text
@@ -70,12 +70,12 @@ def test_the_demo_shows_ingested_data_stops_on_ctrl_c_and_goes_on_with_what_is_t
     assert "Stopped." in rest
     assert process.returncode == 0
     assert len(children) >= 2
-    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert psutil.wait_procs(children, timeout=600)[1] == []
     # The user's own database holds nothing of it.
     assert sqlite_project.shell("from ingestion.models import *; print(Song.objects.count())") == "0"
 
     second = sqlite_project.manage(
-        "demo", f"--folder={folder}", "--once", "--web-port=0", "--source-port=0", *SMALL, timeout=300
+        "demo", f"--folder={folder}", "--once", "--web-port=0", "--source-port=0", *SMALL, timeout=600
     ).stdout
 
     assert login is not None
@@ -104,7 +104,7 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
     # Shown as soon as it is set: what comes after may be interrupted.
     said = wait_for_line(process, "Ingesting")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
 
     password = re.search(r"admin / (\S+)", said)
     assert password is not None
@@ -150,12 +150,12 @@ def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
 ) -> None:
     arguments = ("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", "--web-port=0")
 
-    first = sqlite_project.manage(*arguments, "--once", timeout=100).stdout
+    first = sqlite_project.manage(*arguments, "--once", timeout=600).stdout
     process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), *arguments)
     second = wait_for_line(process, "Ctrl-C stops everything.")
     with requests.Session() as session:
         _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
-        models = session.get(address(second, "models"), timeout=20)
+        models = session.get(address(second, "models"), timeout=120)
 
     assert "planted event" in first
     assert "They have been simulated before." in second

@@ -84,7 +84,7 @@ def place(tmp_path: Path) -> Iterator[Project]:
 def run(place: Project, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, env={**place.environment, **variables}, cwd=place.folder, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, pl
 
     said = wait_for_line(process, "Ctrl-C stops.")
     process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=30)[0]
+    rest = process.communicate(timeout=600)[0]
 
     assert "next run" in said
     assert "from http://127.0.0.1:8001. Ctrl-C stops." in said
@@ -184,7 +184,7 @@ def test_start_server_serves_the_demo_source(installed: Path, place: Project) ->
     assert url is not None
     done = run(place, str(installed / "start-pipeline"), "--test", BASE_URL=url[0])
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=600)
 
     assert done.returncode == 0, done.stderr
     assert process.returncode == 0

@@ -28,7 +28,7 @@ def test_two_weeks_are_lived_and_what_was_planted_is_told_and_judged(
     folder = tmp_path / "rehearsal"
 
     done = sqlite_project.manage(
-        "simulate", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=100
+        "simulate", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=600
     )
 
     told = json.loads(done.stdout)
@@ -91,7 +91,7 @@ def test_a_test_that_the_weeks_were_too_few_for_is_not_called_wrong(
 
     done = sqlite_project.manage(
         "simulate", f"--folder={tmp_path / 'rehearsal'}", f"--scenario={planted}", "--weeks=1", "--songs=150",
-        "--listeners=20", timeout=100,
+        "--listeners=20", timeout=600,
     )  # fmt: skip
 
     assert "not over" in done.stdout

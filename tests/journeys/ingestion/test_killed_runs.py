@@ -37,7 +37,7 @@ def killed_at(project: Project, url: str, step: int) -> bool:
     process = project.start(
         sys.executable, "-m", "tests.support.processes.killed_run", str(step), BASE_URL=url
     )
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=600)[0]
     assert process.returncode in {0, -signal.SIGKILL}, said
     return process.returncode == -signal.SIGKILL
 
@@ -91,7 +91,7 @@ def test_of_two_runs_at_once_the_second_ends_with_3_and_says_who_holds_the_lock(
         first = project.start(sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=slow.url)
         wait_for_line(first, "reading songs")
         second = project.manage("runingest", "--json", check=False, BASE_URL=slow.url)
-        first.communicate(timeout=60)
+        first.communicate(timeout=600)
 
     facts = json.loads(second.stdout)
     assert (second.returncode, facts["status"], facts["exit_code"]) == (3, "locked", 3)
@@ -109,7 +109,7 @@ def test_ctrl_c_ends_a_run_as_failed_and_leaves_the_catalogue(
         )
         wait_for_line(process, "reading songs")
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[0]
+        said = process.communicate(timeout=600)[0]
 
     assert process.returncode == 130
     assert "Traceback" not in said

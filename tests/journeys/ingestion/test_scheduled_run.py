@@ -76,7 +76,7 @@ def test_the_foreground_scheduler_runs_what_is_due_and_stops_on_ctrl_c(
         )  # fmt: skip
         wait_for_line(scheduler, "succeeded")
         scheduler.send_signal(2)
-        said = scheduler.communicate(timeout=30)[0]
+        said = scheduler.communicate(timeout=600)[0]
 
     assert scheduler.returncode == 0
     assert "Scheduler stopped." in said

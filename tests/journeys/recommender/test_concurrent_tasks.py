@@ -22,7 +22,7 @@ def told(project: Project, told_by: dict[str, Told]) -> Told:
     kind = "postgres" if "DATABASE_URL" in project.environment else "sqlite"
     if kind not in told_by:
         process = project.start(sys.executable, "-m", "tests.support.processes.concurrent_tasks")
-        said = process.communicate(timeout=300)[0]
+        said = process.communicate(timeout=600)[0]
         assert process.returncode == 0, said
         lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         told_by[kind] = {line.pop("deed"): line for line in lines}

@@ -16,7 +16,7 @@ AFTER_ITS_END = 4
 @pytest.fixture
 def deaths(postgres_project: Project) -> list[dict[str, Any]]:
     process = postgres_project.start(sys.executable, "-m", "tests.support.processes.killed_training")
-    said = process.communicate(timeout=300)[0]
+    said = process.communicate(timeout=600)[0]
     assert process.returncode == 0, said
     return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 

@@ -43,7 +43,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         sys.executable, "-m", "tests.support.processes.upgraded_installation",
         EXPECTED["api_keys"]["rehearsal"], str(LISTENER), *API_PATHS, cwd=ROOT,
     )  # fmt: skip
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     yield json.loads(output.splitlines()[-1])
     project.stop()

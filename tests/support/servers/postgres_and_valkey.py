@@ -25,8 +25,8 @@ from typing import Any, Final
 import psycopg
 import redis
 
-START_TIMEOUT: Final = 60.0  # seconds
-STOP_TIMEOUT: Final = 20.0
+START_TIMEOUT: Final = 300.0  # seconds
+STOP_TIMEOUT: Final = 120.0
 # A port that was free may be taken by the time the server asks for it.
 MAX_START_ATTEMPTS: Final = 3
 PR_SET_PDEATHSIG: Final = 1

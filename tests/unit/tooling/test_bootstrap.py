@@ -69,7 +69,7 @@ class Checkout:
 
     def run(self, *arguments: str, python: str = "") -> tuple[int, str, str]:
         process = self.start(*arguments, python=python)
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
         return process.returncode, output, errors
 
     @property
@@ -196,7 +196,7 @@ def test_a_folder_that_somebody_else_made_is_left_alone(checkout: Checkout) -> N
 @pytest.mark.slow
 def test_two_commands_at_once_make_one_environment(checkout: Checkout) -> None:
     both = [checkout.start("check"), checkout.start("check")]
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=600) for process in both]
 
     assert [process.returncode for process in both] == [0, 0]
     assert [output for output, _ in said] == [f"{checkout.venv} ['check']\n"] * 2

@@ -94,7 +94,7 @@ def test_servers_end_with_a_parent_that_is_killed_and_the_next_start_removes_its
 
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=600)
     with postgres_and_valkey.run_postgres(), postgres_and_valkey.run_valkey():
         pass
 

@@ -18,7 +18,7 @@ def small() -> BulkSource:
 
 
 def get(server: DemoServer, path: str) -> requests.Response:
-    return requests.get(server.url + path, timeout=5, allow_redirects=False)
+    return requests.get(server.url + path, timeout=120, allow_redirects=False)
 
 
 def read_all(server: DemoServer, resource: str, size: int = 100) -> list[Any]:
