@@ -111,7 +111,9 @@ def test_without_the_right_token_nothing_is_told(given: str | None) -> None:
 
 def test_the_right_token_opens_the_door() -> None:
     with DemoServer(small(), token="secret") as server:
-        response = requests.get(f"{server.url}/tracks", headers={"Authorization": "Bearer secret"}, timeout=120)
+        response = requests.get(
+            f"{server.url}/tracks", headers={"Authorization": "Bearer secret"}, timeout=120
+        )
 
     assert response.status_code == 200
 
