@@ -64,7 +64,7 @@ def test_the_demo_shows_ingested_data_stops_on_ctrl_c_and_goes_on_with_what_is_t
     rest = process.communicate(timeout=600)[0]
 
     assert f":{port}/" not in admin
-    assert "The last run succeeded" in overview.text
+    assert re.search(r"Run \d+ succeeded", overview.text)
     assert songs.text.count("field-artist") > 10
     assert logo.status_code == 200
     assert "Stopped." in rest

@@ -73,8 +73,8 @@ def test_what_was_learnt_and_said_of_the_old_songs_is_not_used_and_a_retrain_men
     mended = json.loads(project.shell(WATCH.format(listener)))
 
     assert before["arm"] == "champion"
-    assert "This is another catalogue" in accepted.stderr
-    assert "This is another catalogue" not in again.stderr
+    assert "This is a new catalogue" in accepted.stderr
+    assert "This is a new catalogue" not in again.stderr
     assert between["arm"] == "fallback"
     assert watched == {"roles": ["withdrawn"], "ended": [False], "disliked": 0}
     assert "a withdrawn version never returns" in promoted.stderr
@@ -93,5 +93,5 @@ def test_a_reset_that_was_accepted_and_was_none_keeps_the_model(
         listener = project.shell(SOMEBODY)
         accepted = project.manage("runingest", "--accept-reset", BASE_URL=server.url)
 
-    assert "another catalogue" not in accepted.stderr
+    assert "This is a new catalogue" not in accepted.stderr
     assert served(project, listener)["arm"] == "champion"
