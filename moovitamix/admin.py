@@ -32,6 +32,7 @@ from ingestion.admin.catalogue import SongAdmin
 from ingestion.models import Song
 from recommender.admin.monitoring import song_evidence_for
 
+admin.site.index_title = "Overview"
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult, Song):  # fmt: skip
     admin.site.unregister(model)

@@ -9,6 +9,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
@@ -51,6 +53,13 @@ class ReadOnlyAdmin(ModelAdmin):
 def can_see_personal_data(request: HttpRequest) -> bool:
     """Whether the user may see listeners' names, e-mail addresses and genders."""
     return request.user.has_perm(PERSONAL_DATA_PERMISSION)
+
+
+def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
+    """A link to the run's page; empty without a run."""
+    if run is None:
+        return ""
+    return format_html('<a class="mm-link" href="{}{}">Run {}</a>', reverse("run", args=[run]), anchor, run)
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

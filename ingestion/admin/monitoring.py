@@ -5,12 +5,15 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ingestion.admin.base import ReadOnlyAdmin
+from ingestion.admin.base import ReadOnlyAdmin, link_to_run
+from ingestion.alerts.messages.formatting import format_amount
 from ingestion.models import AnomalyCheck, BaselineReset, TaskUsage
+from ingestion.monitoring.run_metrics import METRICS
 from ingestion.monitoring.run_review import reset_baseline
 
 VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "high": "warning"}
@@ -28,7 +31,8 @@ class ReasonForm(ActionForm):
 
 @admin.register(AnomalyCheck)
 class AnomalyCheckAdmin(ReadOnlyAdmin):
-    list_display = ("run", "measure", "resource", "value_text", "expected_range", "n", "verdict_label")
+    list_display = ("run_link", "metric", "resource", "value_text", "expected_range", "n", "verdict_label")
+    list_display_links = None
     list_filter = ("verdict", ("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("=run__id",)
     search_help_text = "Run number"
@@ -40,13 +44,23 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     actions = ("reset_expected_range",)
     action_form = ReasonForm
 
+    @display(description="Run", ordering="run")
+    def run_link(self, check: AnomalyCheck) -> SafeString | str:
+        return link_to_run(check.run_id, "#anomaly-checks")
+
+    @display(description="Metric", ordering="measure")
+    def metric(self, check: AnomalyCheck) -> str:
+        return METRICS[check.measure].label if check.measure in METRICS else check.measure
+
     @display(description="Value", ordering="value")
     def value_text(self, check: AnomalyCheck) -> str:
-        return f"{check.value:,.6g}"
+        return format_amount(_unit_of(check), check.value)
 
     @display(description="Expected range")
     def expected_range(self, check: AnomalyCheck) -> str:
-        return "" if check.low is None or check.high is None else f"{check.low:,.6g} to {check.high:,.6g}"
+        if check.low is None or check.high is None:
+            return ""
+        return " to ".join(format_amount(_unit_of(check), limit) for limit in (check.low, check.high))
 
     @display(description="Verdict", ordering="verdict", label=VERDICT_COLOURS)
     def verdict_label(self, check: AnomalyCheck) -> tuple[str, str]:
@@ -70,6 +84,10 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
         return request.user.has_perm("ingestion.handle_incident")
 
 
+def _unit_of(check: AnomalyCheck) -> str:
+    return METRICS[check.measure].unit if check.measure in METRICS else ""
+
+
 @admin.register(BaselineReset)
 class BaselineResetAdmin(ReadOnlyAdmin):
     list_display = ("at", "measure", "resource", "since", "by", "reason")
@@ -81,12 +99,20 @@ class BaselineResetAdmin(ReadOnlyAdmin):
 
 @admin.register(TaskUsage)
 class TaskUsageAdmin(ReadOnlyAdmin):
-    list_display = ("task", "started_at", "succeeded", "seconds", "cpu_seconds", "memory")
+    list_display = ("task", "started_at", "succeeded", "duration", "cpu_time", "memory")
     list_filter = (("task", admin.AllValuesFieldListFilter), "succeeded", "started_at")
     search_fields = ("=task_id", "task")
     search_help_text = "Celery task ID, or part of the task's name"
     when_empty = "Filled by Celery workers: CPU time and peak memory of each longer task."
 
+    @display(description="Duration", ordering="seconds")
+    def duration(self, usage: TaskUsage) -> str:
+        return format_amount("seconds", usage.seconds)
+
+    @display(description="CPU time", ordering="cpu_seconds")
+    def cpu_time(self, usage: TaskUsage) -> str:
+        return format_amount("seconds", usage.cpu_seconds)
+
     @display(description="Peak memory", ordering="peak_memory")
     def memory(self, usage: TaskUsage) -> str:
-        return f"{usage.peak_memory / 1e6:,.0f} MB"
+        return format_amount("bytes", usage.peak_memory)

@@ -20,7 +20,9 @@ from ingestion.admin.base import (
     ResolutionFilter,
     can_see_personal_data,
     confirm_first,
+    link_to_run,
 )
+from ingestion.alerts.messages.formatting import format_amount
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
@@ -33,9 +35,17 @@ class ResourceReportInline(TabularInline):
     can_delete = False
     fields: ClassVar = [
         "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates",
-        "requests", "retries", "seconds", "latency_max",
+        "requests", "retries", "time_spent", "longest_latency",
     ]  # fmt: skip
     readonly_fields = fields
+
+    @display(description="Time reading and writing")
+    def time_spent(self, report: ResourceReport) -> str:
+        return _format_measured("seconds", report.seconds)
+
+    @display(description="Longest latency")
+    def longest_latency(self, report: ResourceReport) -> str:
+        return _format_measured("seconds", report.latency_max)
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -51,13 +61,14 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     when_empty = "Start the first run with “Run now” above, or with: python manage.py runingest"
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
-    readonly_fields = ("duration", "run_page_link", "rejections_link")
+    readonly_fields = ("duration", "run_page_link", "rejections_link", "cpu_time", "memory", "bytes_received",
+                       "throughput")  # fmt: skip
     fieldsets = (
         (None, {"fields": ("status", "summary", "error_kind", "error", "run_page_link", "rejections_link")}),
         ("When", {"fields": ("started_at", "finished_at", "duration", "trigger", "slot", "dry_run",
                              "accept_reset")}),
         ("Rows", {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
-        ("Resource use", {"fields": (("cpu_seconds", "peak_memory"), ("bytes", "rows_per_second"),
+        ("Resource use", {"fields": (("cpu_time", "memory"), ("bytes_received", "throughput"),
                                     ("host", "pid"))}),
     )  # fmt: skip
 
@@ -67,7 +78,25 @@ class IngestionRunAdmin(ReadOnlyAdmin):
 
     @display(description="Duration")
     def duration(self, run: IngestionRun) -> str:
-        return f"{((run.finished_at or timezone.now()) - run.started_at).total_seconds():.1f} s"
+        return format_amount(
+            "seconds", ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
+        )
+
+    @display(description="CPU time")
+    def cpu_time(self, run: IngestionRun) -> str:
+        return format_amount("seconds", run.cpu_seconds)
+
+    @display(description="Peak memory")
+    def memory(self, run: IngestionRun) -> str:
+        return format_amount("bytes", run.peak_memory)
+
+    @display(description="Bytes received")
+    def bytes_received(self, run: IngestionRun) -> str:
+        return format_amount("bytes", run.bytes)
+
+    @display(description="Throughput")
+    def throughput(self, run: IngestionRun) -> str:
+        return f"{format_amount('rows', round(run.rows_per_second))} rows per second"
 
     @display(description="Error")
     def short_error(self, run: IngestionRun) -> str:
@@ -115,10 +144,18 @@ class IngestionRunAdmin(ReadOnlyAdmin):
 
 @admin.register(Rejection)
 class RejectionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "resource", "field", "reason", "run", "last_run", "resolved_at", "resolution")
+    list_display = (
+        "id",
+        "resource",
+        "field",
+        "reason",
+        "first_run",
+        "newest_run",
+        "resolved_at",
+        "resolution",
+    )
     list_filter = (ResolutionFilter, "resource")
     search_fields = ("=id", "reason", "field")
-    list_select_related = ("run", "last_run")
     search_help_text = "Rejection number, or part of the reason or field"
     when_empty = "No row of the source has failed validation yet."
     exclude = ("payload", "fingerprint")
@@ -134,11 +171,23 @@ class RejectionAdmin(ReadOnlyAdmin):
         # Used by the link to the rejections of one run.
         return lookup in {"run_id__lte", "last_run_id__gte"} or super().lookup_allowed(lookup, value, request)
 
+    @display(description="First rejected in", ordering="run")
+    def first_run(self, rejection: Rejection) -> SafeString | str:
+        return link_to_run(rejection.run_id)
+
+    @display(description="Last rejected in", ordering="last_run")
+    def newest_run(self, rejection: Rejection) -> SafeString | str:
+        return link_to_run(rejection.last_run_id)
+
     @display(description="Row as the source sent it")
     def row(self, rejection: Rejection) -> SafeString:
-        text = json.dumps(json.loads(rejection.payload), indent=2)
+        text = json.dumps(json.loads(rejection.payload), indent=2, ensure_ascii=False)
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
 
     @display(description="Row as the source sent it")
     def hidden_row(self, rejection: Rejection) -> str:
         return "Hidden: you need the permission to see names, e-mail addresses and genders of listeners."
+
+
+def _format_measured(unit: str, value: float | None) -> str:
+    return "not measured" if value is None else format_amount(unit, value)

@@ -41,7 +41,7 @@ class AnomalyRule:
         factor: edges are at least so many times away from the median.
         most: the upper edge is at most so many times the median, if that is `SEVERAL`.
         absolute: edges are at least so far from the median, in the measure's unit.
-        of_rows: edges are at least this share of the rows read away.
+        of_rows: edges are at least this share of the rows received away.
         rows: a share's edges are at least so many rows, or requests, away.
         lows, highs: whether leaving the band on that side is sure to be a trouble.
         trend: the measure adds up over the days, or follows one that does.

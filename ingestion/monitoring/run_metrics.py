@@ -35,12 +35,12 @@ class MetricDefinition:
 METRICS: Final = {
     one.name: one
     for one in (
-        MetricDefinition("received", "rows read", "rows", "rows that the source sent"),
+        MetricDefinition("received", "rows received", "rows", "rows that the source sent"),
         MetricDefinition("new", "new rows", "rows", "rows whose id was not in the catalogue"),
         MetricDefinition("changed", "changed rows", "rows", "existing rows with at least one changed field"),
         MetricDefinition("missing", "missing rows", "rows", "available rows that the source no longer sent"),
         MetricDefinition("rejected", "rejections", "rows", "rows that failed validation"),
-        MetricDefinition("rejected_share", "share of rejected rows", "share", "rejections / rows read"),
+        MetricDefinition("rejected_share", "share of rejected rows", "share", "rejections / rows received"),
         MetricDefinition("requests", "requests", "requests", "attempts, retries included"),
         MetricDefinition("error_share", "share of failed attempts", "share", "failed attempts / requests"),
         MetricDefinition("bytes", "bytes received", "bytes", "sizes of all response bodies"),
@@ -64,7 +64,7 @@ METRICS: Final = {
             "cpu_seconds", "CPU time", "seconds", "user + system time of the process and its threads", "run"
         ),
         MetricDefinition("peak_memory", "peak memory", "bytes", "largest sampled resident set size", "run"),
-        MetricDefinition("rows_per_second", "rows per second", "rows/s", "rows read / duration", "run"),
+        MetricDefinition("rows_per_second", "rows per second", "rows/s", "rows received / duration", "run"),
     )
 }
 SUMMED_FIELDS: Final = ("received", "new", "changed", "missing", "rejected", "requests", "bytes")

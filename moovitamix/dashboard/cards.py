@@ -78,7 +78,7 @@ CARD_SPECS: Final = (
     ),
     CardSpec(
         "volume", "Data volume", "Rows that the source sent in each run.",
-        tuple((f"{RESOURCE_NAMES[name]} read", (ChartLine(f"{RESOURCE_NAMES[name]} read", "received", name),))
+        tuple((title := f"{RESOURCE_NAMES[name]} received", (ChartLine(title, "received", name),))
               for name, _ in RESOURCES),
         tuple(ChartLine(f"New {RESOURCE_NAMES[name].lower()}", "new", name) for name, _ in RESOURCES),
     ),
@@ -135,7 +135,10 @@ def _status_card(window: RunWindow, window_text: str, now: datetime) -> MetricCa
     url = runs_url(window.since)
     kinds = Counter(run.error_kind for run in window.with_errors)
     facts = [
-        CardFact(f"{kind.replace('_', ' ')} ({format_number(n)})", runs_url(window.since, error_kind=kind))
+        CardFact(
+            f"{format_count(n, 'run')} with error: {kind.replace('_', ' ')}",
+            runs_url(window.since, error_kind=kind),
+        )
         for kind, n in kinds.most_common(4)
     ]
     formula = "Succeeded runs / finished runs; dry runs and imports of a legacy database are left out"

@@ -1,5 +1,6 @@
 """Charts of run metrics: data for Chart.js, a text description, and the same numbers as a table."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,8 @@ RESOURCE_NAMES: Final = {
 }
 # Axes of these units start at zero, so that small changes do not look large.
 ZERO_BASED_UNITS: Final = {"share", "seconds"}
+# Whole numbers, so that the whole numbers inside an expected range describe it.
+COUNT_UNITS: Final = {"rows", "requests"}
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,10 @@ def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
         return ""
     if check.low is None or check.high is None:
         return f"learning the expected range: {format_count(check.n, 'run')} so far"
-    return f"expected: {format_measure(check.low, unit)} to {format_measure(check.high, unit)}"
+    low, high = check.low, check.high
+    if unit in COUNT_UNITS:
+        low, high = math.ceil(low), math.floor(high)
+    return f"expected: {format_measure(low, unit)} to {format_measure(high, unit)}"
 
 
 def describe_formulas(measures: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ def _incident_title(most_severe: Sequence[IncidentSummary], incidents: Sequence[
 def _state_sentence(
     last: IngestionRun | None, data: RunMetrics | None, next_due: datetime | None, now: datetime
 ) -> str:
-    """Last run, age of the data and next run: "last run 02:00, 1 012 songs read, ..."."""
+    """Last run, age of the data and next run: "last run 02:00, 1 012 songs received, ..."."""
     parts = []
     if last is not None:
         parts.append(f"last run {format_clock(last.started_at, now)}{_read_summary(last, data)}")
@@ -110,7 +110,7 @@ def _read_summary(last: IngestionRun, data: RunMetrics | None) -> str:
     if data is None or data.run != last.pk:
         return f" {last.status}"
     songs, new = (data.values.get((name, "songs"), 0.0) for name in ("received", "new"))
-    return f", {format_number(songs)} songs read, {format_number(new)} new"
+    return f", {format_number(songs)} songs received, {format_number(new)} new"
 
 
 def _data_end(data: RunMetrics) -> datetime:

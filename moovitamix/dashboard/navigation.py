@@ -8,8 +8,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ingestion.models import IngestionRun
+from ingestion.models import IngestionRun, ResourceReport
 from ingestion.schedules import next_due
+from moovitamix.dashboard.formatting import capitalize_first, format_number
 from moovitamix.dashboard.headline import OUTCOME_PHRASES
 
 NO_RUN_HINT = "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
@@ -19,6 +20,7 @@ SIDEBAR_SECTIONS = {
         ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
         ("Ingestion runs", "history", "admin:ingestion_ingestionrun_changelist"),
         ("Rejections", "report", "admin:ingestion_rejection_changelist"),
+        ("Anomaly checks", "troubleshoot", "admin:ingestion_anomalycheck_changelist"),
     ],
     "Catalogue": [
         ("Songs", "music_note", "admin:ingestion_song_changelist"),
@@ -55,10 +57,10 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         last_run=last,
         headline=f"Run {last.pk} {OUTCOME_PHRASES[last.status]}" if last else "No data has been imported yet",
         detail=_run_detail(last) if last else NO_RUN_HINT,
-        reports=list(last.reports.all()) if last else [],
+        reports=[_report_card(report) for report in last.reports.all()] if last else [],
         next_due=next_due(timezone.now()),
         runs={
-            "headers": ["Run", "Status", "Started (UTC)", "Rows read", "New", "Changed", "Rejected"],
+            "headers": ["Run", "Status", "Started (UTC)", "Rows received", "New", "Changed", "Rejected"],
             "rows": [_run_row(run) for run in runs],
         },
     )
@@ -70,10 +72,10 @@ def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
             "title": title,
-            "separator": True,
+            "separator": n > 0,
             "items": [_sidebar_entry(request, *entry) for entry in entries],
         }
-        for title, entries in SIDEBAR_SECTIONS.items()
+        for n, (title, entries) in enumerate(SIDEBAR_SECTIONS.items())
     ]
 
 
@@ -90,14 +92,20 @@ def _run_detail(run: IngestionRun) -> str:
     return " ".join(part for part in (started, run.error, f"{run.summary}." if run.summary else "") if part)
 
 
-def _run_row(run: IngestionRun) -> list[SafeString | str | int]:
+def _report_card(report: ResourceReport) -> dict[str, str]:
+    counts = ("new", "changed", "unchanged", "rejected", "missing")
+    return {
+        "title": capitalize_first(report.get_resource_display()),
+        "received": format_number(report.received),
+        "counts": ", ".join(f"{format_number(getattr(report, name))} {name}" for name in counts),
+    }
+
+
+def _run_row(run: IngestionRun) -> list[SafeString | str]:
     url = reverse("run", args=[run.pk])
     return [
         format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Run {}</a>', url, run.pk),
         run.get_status_display(),
-        f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-        run.received,
-        run.new,
-        run.changed,
-        run.rejected,
+        f"{run.started_at:%Y-%m-%d %H:%M}",
+        *(format_number(count) for count in (run.received, run.new, run.changed, run.rejected)),
     ]

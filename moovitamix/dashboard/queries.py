@@ -13,7 +13,7 @@ from ingestion.alerts import incidents
 from ingestion.alerts.messages.render import render_incident
 from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, RunMetrics, load_run_metrics
-from ingestion.schedules import DAILY_ENTRY, latest_due_at
+from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY, latest_due_at
 from moovitamix.dashboard.formatting import (
     capitalize_first,
     format_age,
@@ -34,6 +34,19 @@ FINISHED_STATUSES: Final = [
 # Every part sends a heartbeat at least once a minute.
 HEARTBEAT_TIMEOUT: Final = timedelta(minutes=5)
 HALF_A_DAY: Final = timedelta(hours=12)
+
+# Titles of Beat's entries on the page; their stored names keep the words of earlier releases.
+SCHEDULE_TITLES: Final = {
+    DAILY_ENTRY: "Daily ingestion",
+    CATCH_UP_ENTRY: "Catch-up of a missed ingestion",
+    CLEANUP_ENTRY: "Deletion of old rows",
+    "Give a sign of life every minute": "Heartbeat",
+    "Look after the service every minute": "Watchdog checks",
+    "Judge the tests between models every day": "Experiment decisions",
+    "Learn a new model every week": "Weekly training",
+    "Look for drift every week": "Drift check",
+    "Prepare shelves for active listeners": "Candidate lists of active listeners",
+}
 
 CHECK_COLUMNS: Final = ("pk", "run", "measure", "resource", "value", "median", "low", "high", "n", "verdict")
 
@@ -108,6 +121,7 @@ class ScheduledEntry(NamedTuple):
     """A Beat entry; `at` is its next due time, None if it repeats by an interval."""
 
     name: str
+    title: str
     at: datetime | None
     timing: str
     url: str
@@ -166,7 +180,7 @@ def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
     """The enabled Beat entries: those with a due time, soonest first, then the periodic ones by name."""
     entries = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval")
     scheduled = [_scheduled_entry(entry, now) for entry in entries]
-    return sorted(scheduled, key=lambda entry: (entry.at is None, entry.at or now, entry.name))
+    return sorted(scheduled, key=lambda entry: (entry.at is None, entry.at or now, entry.title))
 
 
 def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
@@ -189,17 +203,18 @@ def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
 
 def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
     url = reverse("admin:django_celery_beat_periodictask_change", args=[entry.pk])
+    title = SCHEDULE_TITLES.get(entry.name, entry.name)
     if entry.crontab is None:
         timing = (
             format_interval(entry.schedule.run_every.total_seconds()) if entry.interval else "at set times"
         )
-        return ScheduledEntry(entry.name, None, timing, url)
+        return ScheduledEntry(entry.name, title, None, timing, url)
     if entry.name == DAILY_ENTRY:
         at = _next_daily_run(entry.crontab, now)
     else:
         begin, wait, _ = entry.crontab.schedule.remaining_delta(now)
         at = (begin + wait).astimezone(UTC)
-    return ScheduledEntry(entry.name, at, format_time_until(at, now) if at else "never", url)
+    return ScheduledEntry(entry.name, title, at, format_time_until(at, now) if at else "never", url)
 
 
 def _next_daily_run(crontab: Any, now: datetime) -> datetime | None:

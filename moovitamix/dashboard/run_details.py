@@ -43,9 +43,16 @@ from moovitamix.dashboard.queries import (
 MAX_DRAWN_RUNS: Final = 60
 MAX_REASONS: Final = 20
 MAX_EXAMPLE_CHARS: Final = 120
+# Stored names of stages that are called differently on pages.
+STAGE_NAMES: Final = {
+    "reading users": "reading listeners",
+    "writing users": "writing listeners",
+    "judging": "quality gate",
+    "replaying refused rows": "replaying rejections",
+}
 # Fields of `ResourceReport` with their names in the table.
 COUNT_ROWS: Final = (
-    ("received", "Read"), ("new", "New"), ("changed", "Changed"), ("unchanged", "Unchanged"),
+    ("received", "Received"), ("new", "New"), ("changed", "Changed"), ("unchanged", "Unchanged"),
     ("rejected", "Rejected"), ("duplicates", "Duplicates"), ("missing", "Missing"),
     ("returned", "Available again"), ("pages", "Pages"), ("requests", "Requests"), ("retries", "Retries"),
     ("incoherent_times", "Updated before created"),
@@ -134,10 +141,19 @@ def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
         duration = format_measure(seconds, "seconds") + (", unfinished" if is_unfinished else "")
         bars.append(
             StageBar(
-                stage["name"], _offset(started_at, run), duration, f"{100 * left:.2f}", f"{100 * width:.2f}"
+                format_stage(stage["name"]),
+                _offset(started_at, run),
+                duration,
+                f"{100 * left:.2f}",
+                f"{100 * width:.2f}",
             )
         )
     return bars
+
+
+def format_stage(name: str) -> str:
+    """The name of a stage on pages."""
+    return STAGE_NAMES.get(name, name)
 
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
@@ -180,19 +196,20 @@ def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[Rej
 
 
 def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
-    """The stored sample of changed fields."""
+    """The stored sample of changed fields; of a field with several values only those that changed."""
     return [
         FieldChange(
             RESOURCE_NAMES[report.resource],
             _display_key(entry["key"]),
             _row_url(report.resource, entry["key"]),
-            entry["field"].replace("_", " "),
-            _display_value(entry.get("old")),
-            _display_value(entry.get("new")),
+            field,
+            _display_value(old),
+            _display_value(new),
             "old" not in entry,
         )
         for report in reports
         for entry in report.sample
+        for field, old, new in _changed_values(entry)
     ]
 
 
@@ -307,6 +324,25 @@ def _row_url(resource: str, key: Any) -> str:
     if isinstance(key, list):
         return ""
     return reverse(f"admin:ingestion_{ADMIN_MODEL_NAMES[resource]}_change", args=[key])
+
+
+def _changed_values(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name, old and new value; one per changed key if both values are JSON objects (audio features)."""
+    name, old, new = entry["field"].replace("_", " "), entry.get("old"), entry.get("new")
+    before, after = _json_object(old), _json_object(new)
+    if before is None or after is None:
+        return [(name, old, new)]
+    # A long value is stored without its end and is no JSON then.
+    keys = [key for key in before | after if before.get(key) != after.get(key)]
+    return [(f"{name}: {key.replace('_', ' ')}", before.get(key), after.get(key)) for key in keys]
+
+
+def _json_object(value: Any) -> dict[str, Any] | None:
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _display_value(value: Any) -> str:

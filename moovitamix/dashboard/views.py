@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from ingestion.models import IngestionRun
+from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
 from moovitamix.dashboard import queries, run_details
 from moovitamix.dashboard.cards import build_cards, runs_url
 from moovitamix.dashboard.formatting import (
@@ -29,6 +30,7 @@ from recommender.services import current_model
 
 VIEW_PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
 START_RUN_PERMISSION: Final = "ingestion.add_ingestionrun"
+EXPECTED_RANGE: Final = {"k": K, "min_runs": MIN_RUNS, "min_days": MIN_HISTORY.days}
 
 
 @staff_member_required
@@ -57,6 +59,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
         "heartbeats": heartbeats,
         "model": _model_context(now),
         "can_start_run": request.user.has_perm(START_RUN_PERMISSION),
+        "expected_range": EXPECTED_RANGE,
         "time_zone": settings.TIME_ZONE,
         "loaded_at": format_clock(now, now),
         **_progress_context(window.newest[0] if window.newest else None, now),
@@ -100,6 +103,7 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "anomalies": [metric for metric in checked if metric.is_anomaly],
         "normal_metrics": [metric for metric in checked if not metric.is_anomaly],
         "run_incidents": run_details.list_run_incidents(run, now),
+        "expected_range": EXPECTED_RANGE,
         "time_zone": settings.TIME_ZONE,
         "max_drawn_runs": run_details.MAX_DRAWN_RUNS,
         **_progress_context(run, now),
@@ -124,6 +128,7 @@ def _progress_context(newest: IngestionRun | None, now: datetime) -> dict[str, A
     share = min(newest.stage_done / total, 1.0) if total else None
     context["progress"] = {
         "run": newest,
+        "stage": run_details.format_stage(newest.stage or "starting"),
         "duration": format_age((now - newest.started_at).total_seconds()),
         "done": format_number(newest.stage_done),
         "total": format_number(total) if total else "",
@@ -149,8 +154,8 @@ def _run_facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
     facts = [
         ("Started", format_datetime(run.started_at)),
         ("Duration" if run.finished_at else "Running for", format_duration(_run_seconds(run, now))),
-        ("Started by", run.get_trigger_display()),
-        ("Schedule slot", run.slot),
+        ("Trigger", run.get_trigger_display()),
+        ("Slot", run.slot),
         ("Host", f"{run.host}, process {run.pid}"),
     ]
     cost = [

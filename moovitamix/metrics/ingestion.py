@@ -105,7 +105,7 @@ def _last_run_totals(run: IngestionRun) -> Iterator[Metric]:
         ("cpu_seconds", "User + system time of its process", run.cpu_seconds),
         ("peak_memory_bytes", "Largest resident size that was sampled", run.peak_memory),
         ("received_bytes", "Bodies of all answers", run.bytes),
-        ("rows_per_second", "Rows read / duration", run.rows_per_second),
+        ("rows_per_second", "Rows received / duration", run.rows_per_second),
     ):
         yield Gauge(f"moovitamix_last_run_{name}", f"{about}; of the last run.", value)
 

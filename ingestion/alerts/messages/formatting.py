@@ -94,7 +94,7 @@ def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
         return str(value)[:MAX_CHARS]
     if name in MEASURE_FACTS:
         name = FORMATTED_LIKE.get(str(facts.get("measure", "")), name)
-    return _format_amount(name.rpartition("_")[2], value)
+    return format_amount(name.rpartition("_")[2], value)
 
 
 def format_time(at: datetime) -> str:
@@ -104,6 +104,8 @@ def format_time(at: datetime) -> str:
 
 def format_duration(seconds: float) -> str:
     """The two largest units of a duration: 3 d 4 h, 2 h 15 min, 45 s."""
+    if 0 < seconds < 0.1:
+        return f"{number_format(round(1000 * seconds, 1))} ms"
     if seconds < 60:
         return f"{number_format(round(seconds, 1) if 0 < seconds < 10 else round(seconds))} s"
     minutes = round(seconds / 60)
@@ -129,7 +131,8 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _format_amount(unit: str, value: float) -> str:
+def format_amount(unit: str, value: float) -> str:
+    """A number with its unit: seconds, minutes, hours, days, bytes, share (0 to 1), or a noun, not shown."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":

@@ -73,7 +73,7 @@ def test_a_healthy_day_is_one_sentence(staff: Client) -> None:
     text = text_of(staff)
 
     assert re.search(
-        r"All is well: last run [\d:\- ]+, 1 000 songs read, 12 new, data 4 minutes old; "
+        r"All is well: last run [\d:\- ]+, 1 000 songs received, 12 new, data 4 minutes old; "
         r"next run in 6 hours\.",
         text,
     )
@@ -158,7 +158,7 @@ def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client)
     text = text_of(staff)
 
     assert page.count("<canvas") == page.count('role="img"') == 11
-    assert "Share of rejected rows: rejections / rows read" in text
+    assert "Share of rejected rows: rejections / rows received" in text
     assert text.count("How is this computed?") == 6
     assert "commit time - max(created_at, updated_at) over new and changed rows" in text
     for title in ("Status", "Duration", "Data volume", "Resource use", "Errors", "Data latency"):
