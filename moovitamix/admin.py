@@ -24,12 +24,14 @@ from django_celery_beat.models import (
 from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin
 from ingestion.admin.catalogue import SongAdmin
 from ingestion.models import Song
+from moovitamix.dashboard.queries import SCHEDULE_TITLES
 from recommender.admin.monitoring import song_evidence_for
 
 admin.site.index_title = "Overview"
@@ -54,6 +56,12 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
     list_before_template = "admin/about_schedules.html"
+    list_display = ("title", "enabled", "scheduler", "description", "last_run_at")
+    date_hierarchy = None
+
+    @display(description="Task", ordering="name")
+    def title(self, entry: Any) -> str:
+        return str(SCHEDULE_TITLES.get(entry.name, entry.name))
 
 
 @admin.register(IntervalSchedule)

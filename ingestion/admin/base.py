@@ -59,7 +59,9 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
     """A link to the run's page; empty without a run."""
     if run is None:
         return ""
-    return format_html('<a class="mm-link" href="{}{}">Run {}</a>', reverse("run", args=[run]), anchor, run)
+    return format_html(
+        '<a class="mm-link mm-nowrap" href="{}{}">Run {}</a>', reverse("run", args=[run]), anchor, run
+    )
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

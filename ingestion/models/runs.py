@@ -179,7 +179,7 @@ class ResourceReport(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.resource} of run {self.run_id}"
+        return f"{self.get_resource_display()} of run {self.run_id}"
 
 
 class Rejection(models.Model):

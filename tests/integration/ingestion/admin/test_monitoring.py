@@ -66,7 +66,7 @@ def test_the_list_shows_the_expected_range_and_the_verdict(slow: AnomalyCheck) -
         .content.decode()
     )
 
-    assert "26.087 to 138" in page
+    assert "26 s to 2 min 18 s" in page
     assert "above the expected range" in page
 
 
