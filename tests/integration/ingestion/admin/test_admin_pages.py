@@ -88,7 +88,7 @@ def test_a_runs_page_shows_its_reports_and_links_to_its_rejections(
     assert "listening sessions" in page
     assert f'href="/runs/{filled.pk}/"' in page
     assert "Longest latency" in page
-    assert "Seconds spent reading and writing" in page
+    assert "Time reading and writing" in page
     assert "2 rows rejected in this run" in page
 
 
