@@ -1,1 +1,1 @@
-"""`python -m benchmarks NAME`: measurements, never part of the tests."""
+"""Benchmarks: `python -m benchmarks NAME`. Not part of the tests."""

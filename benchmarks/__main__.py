@@ -1,4 +1,4 @@
-"""The door: `python -m benchmarks NAME`."""
+"""Command line of the benchmarks: `python -m benchmarks NAME`."""
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -16,8 +16,13 @@ QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
 def build_parser() -> ArgumentParser:
-    """Every measurement is a command of its own."""
-    top = ArgumentParser(prog="python -m benchmarks", description="Measurements, never part of the tests.")
+    top = ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure time, memory, ranking quality and error rates against their targets.",
+        epilog="Example: python -m benchmarks train --quick\n\nNAME -h lists a benchmark's options; "
+        "docs/benchmarks.md explains the results.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="NAME")
     _add_ingest(commands)
     _add_quality(commands)
@@ -30,9 +35,10 @@ def build_parser() -> ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0 unless something broke: a missed target is a result.
+    """Run a benchmark and print its report; returns an exit code.
 
-    But of decisions: where one misses its target, the loop must not be trusted.
+    1 if a measurement failed, or if a full calibration misses a target, since then no decision can be
+    trusted. Other missed targets are results.
     """
     chosen = build_parser().parse_args(arguments)
     report = BENCHMARKS[chosen.command](chosen)
@@ -41,93 +47,115 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report.format_table())
     path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
-    print(f"\nIn full: {path}")
+    print(f"\nAll figures: {path}")
     missed = chosen.command == "calibration" and not chosen.quick and not report.is_met
     return 1 if report.is_broken or missed else 0
 
 
 def _add_ingest(commands: Any) -> None:
     parts = "\n".join(f"  {name:16} {part.about}" for name, part in ingest.PARTS.items())
-    one = commands.add_parser(
-        "ingest", help="an ingestion against a bare fetch of the same pages, and against dlt",
-        description=f"Measure an ingestion against a bare fetch of the same pages.\n\nparts:\n{parts}",
+    parser = commands.add_parser(
+        "ingest", help="cost of an import beyond fetching its pages, and a comparison with dlt",
+        description=f"{ingest.__doc__}\n\nparts:\n{parts}",
         formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
-    one.add_argument("--list", action="store_true", help="name the parts and end")
-    one.add_argument("--rows", type=_count, default=60_000, help="rows of most parts (default: 60000)")
-    one.add_argument("--big", type=_count, default=1_000_000, help="rows of `memory` (default: 1000000)")
-    one.add_argument("--latency-ms", type=float, default=50.0, help="added to every page (default: 50)")
-    one.add_argument(
+    parser.add_argument("--list", action="store_true", help="list the parts and exit")
+    parser.add_argument(
+        "--rows", type=_count, default=60_000, help="rows to import in most parts (default: 60000)"
+    )
+    parser.add_argument(
+        "--big", type=_count, default=1_000_000, help="rows to import in the part memory (default: 1000000)"
+    )
+    parser.add_argument("--latency-ms", type=float, default=50.0, help="delay of every page (default: 50)")
+    parser.add_argument(
         "--quick", action="store_true",
-        help=f"{QUICK_ROWS} and {QUICK_LARGE_ROWS} rows, each once: shows that it works, proves nothing",
+        help=f"{QUICK_ROWS} and {QUICK_LARGE_ROWS} rows, one round: checks that the benchmark works",
     )  # fmt: skip
-    _add_json(one)
-    one.add_argument(
-        "--only", action="append", choices=list(ingest.PARTS), metavar="PART", help="this part; repeatable"
+    _add_json(parser)
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(ingest.PARTS),
+        metavar="PART",
+        help="measure only this part; repeatable",
     )
 
 
 def _add_quality(commands: Any) -> None:
-    one = commands.add_parser(
+    parser = commands.add_parser(
         "quality", help="how well each model ranks what listeners play next",
         description=quality.__doc__, formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
-    one.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder of a data set")
-    one.add_argument("--dump", type=Path, metavar="FILE.npz", help="write each model's lists there")
-    _add_json(one)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a data set")
+    parser.add_argument("--dump", type=Path, metavar="FILE.npz", help="file to write each model's lists to")
+    _add_json(parser)
 
 
 def _add_world(commands: Any, name: str, about: str) -> None:
-    one = commands.add_parser(name, help=about[0].lower() + about[1:].rstrip("."), description=about)
-    one.add_argument("--songs", type=_count, default=200_000, help="in the generated world (default: 200000)")
-    one.add_argument("--listeners", type=_count, default=20_000, help="default: 20000")
-    one.add_argument("--plays", type=_count, default=1_000_000, help="default: 1000000")
-    one.add_argument(
-        "--quick", action="store_true", help="a small world: shows that it works, proves nothing"
+    parser = commands.add_parser(name, help=about[0].lower() + about[1:].rstrip("."), description=about)
+    parser.add_argument("--songs", type=_count, default=200_000, help="songs to generate (default: 200000)")
+    parser.add_argument(
+        "--listeners", type=_count, default=20_000, help="listeners to generate (default: 20000)"
     )
-    _add_json(one)
+    parser.add_argument(
+        "--plays", type=_count, default=1_000_000, help="plays to generate (default: 1000000)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small database: checks that the benchmark works"
+    )
+    _add_json(parser)
 
 
 def _add_calibration(commands: Any) -> None:
-    one = commands.add_parser(
-        "calibration", help="how often the loop decides rightly about models",
+    parser = commands.add_parser(
+        "calibration", help="error rates of experiments, drift checks and cluster feedback",
         description=calibration.__doc__, formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
-    one.add_argument("--runs", type=int, default=500, help="lives of each scenario (default: 500)")
-    one.add_argument(
-        "--quick", action="store_true", help="20 lives each: shows that it works, proves nothing"
+    parser.add_argument("--runs", type=int, default=500, help="simulations of each scenario (default: 500)")
+    parser.add_argument(
+        "--quick", action="store_true", help="20 simulations each: checks that the benchmark works"
     )
-    one.add_argument(
+    parser.add_argument(
         "--event-level", action="store_true",
-        help="decide by single events, as must not be done, and see the targets missed",
+        help="decide by single events, which is wrong: shows that the targets are then missed",
     )  # fmt: skip
-    _add_json(one)
+    _add_json(parser)
 
 
 def _add_bands(commands: Any) -> None:
     about = (bands.__doc__ or "").strip()
-    one = commands.add_parser("bands", help=about[0].lower() + about[1:].rstrip("."), description=about)
-    one.add_argument("--years", type=int, default=60, help="healthy years of each scenario (default: 60)")
-    one.add_argument("--quick", action="store_true", help="2 years each: shows that it works, proves nothing")
-    _add_json(one)
+    parser = commands.add_parser("bands", help=about[0].lower() + about[1:].rstrip("."), description=about)
+    parser.add_argument(
+        "--years", type=int, default=60, help="healthy years to simulate for each scenario (default: 60)"
+    )
+    parser.add_argument("--quick", action="store_true", help="2 years each: checks that the benchmark works")
+    _add_json(parser)
 
 
 def _add_pages(commands: Any) -> None:
     about = (pages.__doc__ or "").strip()
-    one = commands.add_parser("pages", help=about[0].lower() + about[1:].rstrip("."), description=about)
-    one.add_argument("--songs", type=_count, default=1_000_000, help="default: 1000000")
-    one.add_argument("--listeners", type=_count, default=200_000, help="default: 200000; 5 sessions each")
-    one.add_argument("--runs", type=_count, default=1_000, help="one a day (default: 1000)")
-    one.add_argument("--postgresql", action="store_true", help="on a PostgreSQL of its own, not on SQLite")
-    one.add_argument(
-        "--quick", action="store_true", help="a small service: shows that it works, proves nothing"
+    parser = commands.add_parser("pages", help=about[0].lower() + about[1:].rstrip("."), description=about)
+    parser.add_argument(
+        "--songs", type=_count, default=1_000_000, help="songs to generate (default: 1000000)"
     )
-    _add_json(one)
+    parser.add_argument(
+        "--listeners", type=_count, default=200_000, help="listeners with 5 sessions each (default: 200000)"
+    )
+    parser.add_argument(
+        "--runs", type=_count, default=1_000, help="daily import runs to generate (default: 1000)"
+    )
+    parser.add_argument(
+        "--postgresql", action="store_true", help="use a temporary PostgreSQL instead of SQLite"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small database: checks that the benchmark works"
+    )
+    _add_json(parser)
 
 
-def _add_json(one: ArgumentParser) -> None:
-    one.add_argument(
-        "--json", type=Path, metavar="FILE", help="the figures in full (default: var/benchmarks/)"
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for all figures (default: in var/benchmarks/)"
     )
 
 
@@ -149,7 +177,7 @@ def _ingest(chosen: Namespace) -> Report | None:
 
 def _quality(chosen: Namespace) -> Report:
     if not (chosen.data / "songs.csv.gz").is_file():
-        sys.exit(f"{chosen.data} holds no songs.csv.gz; a data set's files are described in --help.")
+        sys.exit(f"{chosen.data} has no songs.csv.gz. --help describes the files of a data set.")
     return quality.measure(chosen.data, chosen.dump)
 
 
@@ -182,7 +210,7 @@ def _world(chosen: Namespace) -> dict[str, Any]:
 def _count(text: str) -> int:
     number = int(text)
     if number < 300:
-        raise ArgumentTypeError(f"{number} are too few to measure")
+        raise ArgumentTypeError(f"{number} is too few to measure; the minimum is 300")
     return number
 
 

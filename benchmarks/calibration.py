@@ -1,4 +1,7 @@
-"""How often the loop decides rightly: planted effects, lived through the code that decides in production."""
+"""Error rates of experiments, drift checks and cluster feedback, in simulations with planted effects.
+
+The simulations call the code that decides in production.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -23,8 +26,8 @@ from benchmarks.simulation.listener_reactions import ListenerGroup
 from recommender.engine.experiments.decision_rules import DecisionOutcome, ExperimentKind
 
 PROCESSES: Final = 2
-SHARE_WITH_LOST_LISTS: Final = 0.5  # of the lists fall to the test, where .7 is planned
-# What an operator may have; with fewer lives, for no target hangs on them.
+SHARE_WITH_LOST_LISTS: Final = 0.5  # of the lists in the experiment, instead of the planned .7
+# Other traffic that an operator may have; without targets, hence with fewer simulations.
 ENGAGED_PER_LIST: Final = (2.1, 1.7, 0.84, 0.52)
 LISTENER_COUNTS: Final = (20, 60, 200)
 TABLE_DIVISOR: Final = 5
@@ -32,21 +35,17 @@ TABLE_DIVISOR: Final = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """How many lives of each scenario.
-
-    Attributes:
-        event_level: decide by single events, as must not be done; the table must then miss its targets.
-        tables: also print what holds for fewer listeners and less engagement, without targets.
-    """
+    """How many simulations per scenario."""
 
     runs: int = 500
+    # Decide by single events, which is wrong: the targets must then be missed.
     event_level: bool = False
-    tables: bool = True
+    tables: bool = True  # also print tables for other traffic
 
 
 @dataclass(frozen=True)
 class DecisionScenario:
-    """What is planted, which share of lives must end how; `happened` tells of one life, by its seed."""
+    """A planted effect and the share of simulations that must end as `occurs` says."""
 
     name: str
     occurs: Callable[[int], bool]
@@ -55,7 +54,7 @@ class DecisionScenario:
 
 
 def measure(plan: Plan) -> Report:
-    """Every scenario, and the table of what an operator with other traffic may expect."""
+    """All scenarios, and tables for other numbers of listeners."""
     report = Report(asdict(plan))
     decide = decide_by_events if plan.event_level else decide_by_rounds
     with ProcessPoolExecutor(PROCESSES) as pool:
@@ -69,7 +68,7 @@ def measure(plan: Plan) -> Report:
 
 
 def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[DecisionScenario]:
-    """What must hold, at 2 engaged songs a list."""
+    """The scenarios with targets, at 2 engaged songs a list."""
     ended = partial(_ends_with, decide)
     few, many = ListenerGroup(), ListenerGroup(listeners=200)
     yield DecisionScenario(
@@ -79,35 +78,35 @@ def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[Decision
         at_most=True,
     )
     yield DecisionScenario(
-        "A/A change promoted, listeners' own effects 5 points",
-        ended(SimulatedExperiment(crowd=replace(few, effect_deviation=0.05)), DecisionOutcome.PROMOTE),
+        "A/A change promoted, effects vary by 5 points between listeners",
+        ended(SimulatedExperiment(group=replace(few, effect_deviation=0.05)), DecisionOutcome.PROMOTE),
         0.05,
         at_most=True,
     )
     yield DecisionScenario(
         "change +5 points promoted, 60 listeners, 60 days",
-        ended(SimulatedExperiment(crowd=replace(few, effect=0.05)), DecisionOutcome.PROMOTE), 0.9,
+        ended(SimulatedExperiment(group=replace(few, effect=0.05)), DecisionOutcome.PROMOTE), 0.9,
     )  # fmt: skip
     yield DecisionScenario(
         "change -5 points promoted",
-        ended(SimulatedExperiment(crowd=replace(few, effect=-0.05)), DecisionOutcome.PROMOTE),
+        ended(SimulatedExperiment(group=replace(few, effect=-0.05)), DecisionOutcome.PROMOTE),
         0.01,
         at_most=True,
     )
-    for crowd in (replace(few, effect=-0.1), replace(many, effect=-0.05)):
+    for group in (replace(few, effect=-0.1), replace(many, effect=-0.05)):
         name = (
-            f"refresh {crowd.effect * 100:+.0f} points rejected or rolled back, {crowd.listeners} listeners"
+            f"refresh {group.effect * 100:+.0f} points rejected or rolled back, {group.listeners} listeners"
         )
-        yield DecisionScenario(name, partial(_harm_is_stopped, decide, crowd), 0.95)
+        yield DecisionScenario(name, partial(_harm_is_stopped, decide, group), 0.95)
     yield DecisionScenario(
         "equal refresh promoted, 60 listeners",
         ended(SimulatedExperiment(ExperimentKind.REFRESH, few), DecisionOutcome.PROMOTE),
         0.75,
     )
-    crooked = SimulatedExperiment(crowd=few, first_pick_probability=0.6)
-    yield DecisionScenario("crooked coin found invalid", ended(crooked, DecisionOutcome.INVALID), 0.95)
+    biased = SimulatedExperiment(group=few, first_pick_probability=0.6)
+    yield DecisionScenario("biased allocation found invalid", ended(biased, DecisionOutcome.INVALID), 0.95)
     yield DecisionScenario(
-        "crooked coin promoted", ended(crooked, DecisionOutcome.PROMOTE), 0.0, at_most=True
+        "biased allocation promoted", ended(biased, DecisionOutcome.PROMOTE), 0.0, at_most=True
     )
     lost = SimulatedExperiment(ExperimentKind.REFRESH, few, share=SHARE_WITH_LOST_LISTS)
     yield DecisionScenario("lists lost, refresh: found invalid", ended(lost, DecisionOutcome.INVALID), 0.95)
@@ -115,50 +114,50 @@ def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[Decision
         "lists lost, refresh: promoted", ended(lost, DecisionOutcome.PROMOTE), 0.0, at_most=True
     )
     yield DecisionScenario(
-        "drift JS .2 found in 2 weeks, 60 listeners", partial(_drift_is_found, 0.2, 60), 0.9
+        "drift of JS distance .2 found in 2 weeks, 60 listeners", partial(_drift_is_found, 0.2, 60), 0.9
     )
     yield DecisionScenario(
-        "false full retrain in a stationary year", partial(_has_false_alarm, 60), 0.05, at_most=True
+        "full retrain in a year without drift", partial(_has_false_alarm, 60), 0.05, at_most=True
     )
     yield DecisionScenario(
-        "60 votes a song: accuracy >= .95 after feedback", partial(_feedback_refines, 60, 0.95), 0.95
+        "60 votes per song: accuracy >= .95 after feedback", partial(_feedback_refines, 60, 0.95), 0.95
     )
     for votes in (1, 5, 20, 60):
         yield DecisionScenario(
-            f"{votes} votes a song: accuracy no point lower", partial(_feedback_is_harmless, votes), 1.0
+            f"{votes} votes per song: accuracy not a point lower", partial(_feedback_is_harmless, votes), 1.0
         )
 
 
 def _ends_with(
-    decide: DecisionRule, trial: SimulatedExperiment, wanted: DecisionOutcome
+    decide: DecisionRule, experiment: SimulatedExperiment, expected: DecisionOutcome
 ) -> Callable[[int], bool]:
-    return partial(_has_outcome, decide, trial, wanted)
+    return partial(_has_outcome, decide, experiment, expected)
 
 
 def _has_outcome(
-    decide: DecisionRule, trial: SimulatedExperiment, wanted: DecisionOutcome, seed: int
+    decide: DecisionRule, experiment: SimulatedExperiment, expected: DecisionOutcome, seed: int
 ) -> bool:
-    return run_experiment(trial, seed, decide).outcome == wanted
+    return run_experiment(experiment, seed, decide).outcome == expected
 
 
-def _harm_is_stopped(decide: DecisionRule, crowd: ListenerGroup, seed: int) -> bool:
-    """A worse refresh is rejected, or promoted and rolled back to the anchor within 28 days."""
-    ended = run_experiment(SimulatedExperiment(ExperimentKind.REFRESH, crowd), seed, decide)
-    return ended.outcome != DecisionOutcome.PROMOTE or is_rolled_back(crowd, seed + 1_000_000)
+def _harm_is_stopped(decide: DecisionRule, group: ListenerGroup, seed: int) -> bool:
+    """A worse refresh is rejected, or promoted and rolled back within 28 days."""
+    ended = run_experiment(SimulatedExperiment(ExperimentKind.REFRESH, group), seed, decide)
+    return ended.outcome != DecisionOutcome.PROMOTE or is_rolled_back(group, seed + 1_000_000)
 
 
-def _drift_is_found(moved: float, listeners: int, seed: int) -> bool:
-    return is_drift_found(seed, listeners=listeners, drift_distance=moved)
+def _drift_is_found(distance: float, listeners: int, seed: int) -> bool:
+    return is_drift_found(seed, listeners=listeners, drift_distance=distance)
 
 
 def _has_false_alarm(listeners: int, seed: int, *, hit_share: float = 0.0, season_share: float = 0.0) -> bool:
-    """Whether listening, or the week's new songs, would cause a full retrain in a year."""
+    """Whether listening or new songs would start a full retrain within a year without drift."""
     found = count_listening_alarms(seed, listeners=listeners, hit_share=hit_share, season_share=season_share)
     return found + count_new_song_alarms(seed) > 0
 
 
-def _feedback_refines(votes: int, wanted: float, seed: int) -> bool:
-    return clustering_accuracies(seed, votes)[1] >= wanted
+def _feedback_refines(votes: int, expected: float, seed: int) -> bool:
+    return clustering_accuracies(seed, votes)[1] >= expected
 
 
 def _feedback_is_harmless(votes: int, seed: int) -> bool:
@@ -167,24 +166,23 @@ def _feedback_is_harmless(votes: int, seed: int) -> bool:
 
 
 def _table(pool: ProcessPoolExecutor, runs: int, decide: DecisionRule) -> str:
-    """What holds at other traffic: no target, for an operator has the listeners there are."""
+    """Without targets: an operator cannot choose the number of listeners."""
     runs = max(1, runs // TABLE_DIVISOR)
-    crowds = [
+    groups = [
         ListenerGroup(listeners=n, engaged=engaged) for engaged in ENGAGED_PER_LIST for n in LISTENER_COUNTS
     ]
-    lines = [f"The same at other traffic, {runs} lives each; engaged songs a list, and listeners:"]
-    lines.append(f"{'':40}" + "".join(f"{crowd.engaged:>6}" for crowd in crowds))
-    lines.append(f"{'':40}" + "".join(f"{crowd.listeners:>6}" for crowd in crowds))
+    lines = [f"Shares at other traffic, {runs} simulations each; columns: engaged songs per list, listeners"]
+    lines.append(f"{'':40}" + "".join(f"{group.engaged:>6}" for group in groups))
+    lines.append(f"{'':40}" + "".join(f"{group.listeners:>6}" for group in groups))
     for name, happened in _traffic_scenarios(decide):
         shares = [
-            _occurrence_share(pool, partial(happened, crowd), runs, f"{name}, {crowd}") for crowd in crowds
+            _occurrence_share(pool, partial(happened, group), runs, f"{name}, {group}") for group in groups
         ]
         lines.append(f"{name:40}" + "".join(f"{share:>6.2f}" for share in shares))
     return "\n".join(lines)
 
 
 def _traffic_scenarios(decide: DecisionRule) -> Iterator[tuple[str, Callable[[ListenerGroup, int], bool]]]:
-    """The scenarios again, of any crowd."""
     for effect in (0.0, 0.05, -0.05):
         yield (
             f"change of {100 * effect:+.0f} points promoted",
@@ -196,51 +194,56 @@ def _traffic_scenarios(decide: DecisionRule) -> Iterator[tuple[str, Callable[[Li
     for effect in (-0.05, -0.1):
         name = f"refresh of {100 * effect:+.0f} rejected or rolled back"
         yield name, partial(_is_stopped, decide, effect)
-    yield "crooked coin found invalid", partial(_is_invalid, decide, 0.6, EXPERIMENT_SHARE)
-    yield "half of the lists for .7: found invalid", partial(_is_invalid, decide, 0.5, SHARE_WITH_LOST_LISTS)
-    yield ".6 of the lists for .7: found invalid", partial(_is_invalid, decide, 0.5, 0.6)
+    yield "biased allocation found invalid", partial(_is_invalid, decide, 0.6, EXPERIMENT_SHARE)
+    yield (
+        "half of the lists instead of .7: found invalid",
+        partial(_is_invalid, decide, 0.5, SHARE_WITH_LOST_LISTS),
+    )
+    yield ".6 of the lists instead of .7: found invalid", partial(_is_invalid, decide, 0.5, 0.6)
 
 
 def _is_promoted(
-    decide: DecisionRule, kind: ExperimentKind, effect: float, crowd: ListenerGroup, seed: int
+    decide: DecisionRule, kind: ExperimentKind, effect: float, group: ListenerGroup, seed: int
 ) -> bool:
     return _has_outcome(
-        decide, SimulatedExperiment(kind, replace(crowd, effect=effect)), DecisionOutcome.PROMOTE, seed
+        decide, SimulatedExperiment(kind, replace(group, effect=effect)), DecisionOutcome.PROMOTE, seed
     )
 
 
-def _is_stopped(decide: DecisionRule, effect: float, crowd: ListenerGroup, seed: int) -> bool:
-    return _harm_is_stopped(decide, replace(crowd, effect=effect), seed)
+def _is_stopped(decide: DecisionRule, effect: float, group: ListenerGroup, seed: int) -> bool:
+    return _harm_is_stopped(decide, replace(group, effect=effect), seed)
 
 
-def _is_invalid(decide: DecisionRule, first: float, share: float, crowd: ListenerGroup, seed: int) -> bool:
+def _is_invalid(decide: DecisionRule, first: float, share: float, group: ListenerGroup, seed: int) -> bool:
     return _has_outcome(
         decide,
-        SimulatedExperiment(ExperimentKind.REFRESH, crowd, first, share),
+        SimulatedExperiment(ExperimentKind.REFRESH, group, first, share),
         DecisionOutcome.INVALID,
         seed,
     )
 
 
 def _drift_table(pool: ProcessPoolExecutor, runs: int) -> str:
-    lines = ["Drift found within 2 weeks, by JS distance:"]
-    lines.append(f"{'listeners':12}" + "".join(f"{moved:>8}" for moved in (0.1, 0.15, 0.2)))
+    lines = ["Share of drifts found within 2 weeks; columns: JS distance"]
+    lines.append(f"{'listeners':12}" + "".join(f"{distance:>8}" for distance in (0.1, 0.15, 0.2)))
     for listeners in LISTENER_COUNTS:
         shares = [
             _occurrence_share(
                 pool,
-                partial(_drift_is_found, moved, listeners),
+                partial(_drift_is_found, distance, listeners),
                 max(1, runs // 5),
-                f"drift {moved}, {listeners}",
+                f"drift {distance}, {listeners}",
             )
-            for moved in (0.1, 0.15, 0.2)
+            for distance in (0.1, 0.15, 0.2)
         ]
         lines.append(f"{listeners:<12}" + "".join(f"{share:>8.2f}" for share in shares))
     years = max(1, runs // 10)
     hits = _occurrence_share(pool, partial(_has_false_alarm, 60, hit_share=0.3), years, "weekly hits")
-    lines.append(f"Years with an alarm where 30 % of each week's plays are that week's hit: {hits:.2f}")
+    lines.append(
+        f"Share of years with a false alarm if 30 % of each week's plays are of that week's hits: {hits:.2f}"
+    )
     seasons = _occurrence_share(pool, partial(_has_false_alarm, 60, season_share=0.3), years, "seasons")
-    lines.append(f"Years with an alarm where a season has 30 % of the plays at its height: {seasons:.2f}")
+    lines.append(f"Share of years with a false alarm if a season peaks at 30 % of the plays: {seasons:.2f}")
     return "\n".join(lines)
 
 
@@ -256,6 +259,5 @@ def _finding(scenario: DecisionScenario, share: float) -> Finding:
 
 
 def plan_from_arguments(chosen: Any) -> Plan:
-    """From the command line."""
     runs = 20 if chosen.quick else chosen.runs
     return Plan(runs=runs, event_level=chosen.event_level, tables=not (chosen.quick or chosen.event_level))

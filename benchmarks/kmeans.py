@@ -1,4 +1,4 @@
-"""Our K-means against scikit-learn's two on the same points. Usage: python -m benchmarks.kmeans [POINTS]."""
+"""Compare our K-means with scikit-learn's. Usage: python -m benchmarks.kmeans [POINTS]."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ FULL_STEPS: Final = 50
 
 
 def measure(n: int = 1_000_000, d: int = 32, k: int = 100) -> dict[str, float]:
-    """Medians over seeds, on one thread each: seconds and inertia of ours, MiniBatchKMeans and KMeans."""
+    """Median seconds and inertia of our K-means, MiniBatchKMeans and KMeans, one thread each."""
     points = make_overlapping_groups(n, d, groups=3 * k)
     names = ("seconds", "inertia", "minibatch_seconds", "minibatch_inertia", "full_seconds", "full_inertia")
     figures: dict[str, list[float]] = {name: [] for name in names}
@@ -38,7 +38,7 @@ def measure(n: int = 1_000_000, d: int = 32, k: int = 100) -> dict[str, float]:
 
 
 def make_overlapping_groups(n: int, d: int, groups: int) -> NDArray[np.float32]:
-    """Points around centres that are nearly as far apart as the points around one of them."""
+    """Points whose deviation from their center is nearly the distance between centers."""
     draws = np.random.default_rng(7)
     centres = draws.normal(0, 1, (groups, d))
     return (centres[draws.integers(groups, size=n)] + draws.normal(0, 0.8, (n, d))).astype(np.float32)

@@ -1,11 +1,11 @@
-"""How much memory this process has ever held."""
+"""Peak memory of this process."""
 
 import resource
 from pathlib import Path
 
 
 def peak_memory() -> int:
-    """The most bytes that this process ever held in memory."""
+    """Bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

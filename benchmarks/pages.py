@@ -1,4 +1,4 @@
-"""What each page for staff costs with years of data behind it, against an admin list of an empty table."""
+"""Time and queries of every staff page on a large database, compared with an empty admin list."""
 
 import subprocess
 import sys
@@ -10,35 +10,31 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks.place import Figures, Workspace, open_postgres, open_sqlite, temporary_workspace
 from benchmarks.report import Finding, Report
+from benchmarks.workspace import Figures, Workspace, open_postgres, open_sqlite, temporary_workspace
 
-MAX_TIME_RATIO: Final = 3.0  # of the empty list's
+MAX_TIME_RATIO: Final = 3.0  # times the empty list's
 MAX_QUERIES: Final = 10
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is in the tables, and how often each page is asked.
-
-    Attributes:
-        runs: one a day; a version of the model for each week of them.
-    """
+    """How many rows the tables have, and how often each page is requested."""
 
     songs: int = 1_000_000
     listeners: int = 200_000
-    runs: int = 1_000
+    runs: int = 1_000  # one a day; a version of the model for each week of them
     rounds: int = 15
     postgresql: bool = False
 
 
 def measure(plan: Plan) -> Report:
-    """The time of each page as a ratio to the empty list's, asked in turns, and its queries."""
+    """Each page's queries and the ratio of its time to the empty list's."""
     with ExitStack() as stack:
-        place = stack.enter_context(temporary_workspace())
+        workspace = stack.enter_context(temporary_workspace())
         databases = open_postgres if plan.postgresql else open_sqlite
-        place.environment |= stack.enter_context(databases(place)).create_database()
-        pages = _measure_pages(place, plan)
+        workspace.environment |= stack.enter_context(databases(workspace)).create_database()
+        pages = _measure_pages(workspace, plan)
     report = Report(asdict(plan), [_time_finding(page) for page in pages])
     most = max(pages, key=lambda page: page["queries"])
     report.findings.append(
@@ -49,19 +45,18 @@ def measure(plan: Plan) -> Report:
 
 
 def plan_from_arguments(chosen: Any) -> Plan:
-    """From the command line."""
     if chosen.quick:
         return Plan(songs=3_000, listeners=600, runs=60, rounds=3, postgresql=chosen.postgresql)
     return Plan(chosen.songs, chosen.listeners, chosen.runs, postgresql=chosen.postgresql)
 
 
-def _measure_pages(place: Workspace, plan: Plan) -> list[Figures]:
-    """Filled and asked in a process of its own, which tells meanwhile how far it is."""
+def _measure_pages(workspace: Workspace, plan: Plan) -> list[Figures]:
+    """In a process of its own, which prints its progress."""
     sizes = (plan.songs, plan.listeners, plan.runs, plan.rounds)
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.processes.page_timing", *map(str, sizes)],
-        env={**place.environment, "WATCHDOG_IN_WEB": "0", "LOG_LEVEL": "ERROR"},
-        cwd=place.folder, stdout=subprocess.PIPE, check=True,
+        env={**workspace.environment, "WATCHDOG_IN_WEB": "0", "LOG_LEVEL": "ERROR"},
+        cwd=workspace.folder, stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     found: list[Figures] = orjson.loads(done.stdout)
     return found
@@ -69,7 +64,7 @@ def _measure_pages(place: Workspace, plan: Plan) -> list[Figures]:
 
 def _time_finding(page: Figures) -> Finding:
     ours, empty = median(page["seconds"]), median(page["empty_seconds"])
-    # Of each pair, asked one after the other: a machine that others use is half as fast some seconds later.
+    # The median of paired ratios: the speed of a shared machine can halve within seconds.
     ratio = median(map(truediv, page["seconds"], page["empty_seconds"]))
     return Finding(
         f"{page['name']}, {page['queries']} queries", f"{1000 * ours:.0f} ms", f"{1000 * empty:.0f} ms",
@@ -80,4 +75,4 @@ def _time_finding(page: Figures) -> Finding:
 
 def _query_finding(page: Figures) -> str:
     lines = [f"  {1000 * seconds:6.1f} ms  {' '.join(sql.split())[:150]}" for seconds, sql in page["asked"]]
-    return "\n".join([f"{page['name']} asks:", *lines])
+    return "\n".join([f"Queries of {page['name']}:", *lines])

@@ -1,8 +1,8 @@
-"""How well models rank what listeners play next, on folders of real listening.
+"""How well models rank what listeners play next, measured on data sets of real listening.
 
-A folder holds train, valid and test.csv.gz (user, song, count) and songs.csv.gz (song, name, artist, album,
-genres, release_year, duration; empty = unknown). Settings are chosen on valid; each model is then fitted on
-train + valid and asked once for test: 20 songs a listener, out of all that the listener has not played.
+A data set is a folder with train, valid and test.csv.gz (user, song, count) and songs.csv.gz (song, name,
+artist, album, genres, release_year, duration; empty = unknown). Settings are chosen on valid. Each model is
+then fitted on train + valid and evaluated once on test: 20 unplayed songs per listener.
 """
 
 import csv
@@ -42,12 +42,12 @@ TABLE_ORDER: Final = (*BASELINES, "classic", *TEMPERATURES)
 # k, shrink, logarithmic: each the best on one of two measured data sets.
 KNN_SETTINGS: Final = ((50, 10.0, False), (200, 30.0, True))
 KNN_TUNING_LISTENERS: Final = 2_000
-TUNING_LISTENERS: Final = 1_000  # listeners, for settings that are one of two
+TUNING_LISTENERS: Final = 1_000  # that choose between two settings
 
 
 @dataclass(frozen=True)
 class ListeningDataset:
-    """One data set; the matrices have the shape (n_listeners, n_songs)."""
+    """A data set; matrices have shape (n_listeners, n_songs)."""
 
     catalogue: Catalogue
     train: csr_array
@@ -56,7 +56,7 @@ class ListeningDataset:
 
     @property
     def training(self) -> TrainingSet:
-        """Tuned on valid, and fitted on both at the end."""
+        """To fit on train, tune on valid and refit on both."""
         return TrainingSet(self.catalogue, self.train, tuning=self.valid)
 
     @property
@@ -71,7 +71,7 @@ class ListeningDataset:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What one model gave."""
+    """A model's lists by name, and what fitting it cost."""
 
     lists: dict[str, NDArray[np.int32]]
     seconds: float
@@ -79,7 +79,7 @@ class ModelResult:
 
 
 def read_dataset(folder: Path) -> ListeningDataset:
-    """The data set of a folder.
+    """Read a folder.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -101,7 +101,7 @@ def read_dataset(folder: Path) -> ListeningDataset:
 
 
 def measure(folder: Path, dump: Path | None) -> Report:
-    """Every model on one folder: a table, and with `dump` the lists themselves."""
+    """Evaluate every model on a data set; `dump`: where to write the lists."""
     listening = read_dataset(folder)
     listeners = listening.test_listeners
     report = Report({"data": folder.name, "songs": listening.catalogue.n_songs, "listeners": len(listeners)})
@@ -109,28 +109,26 @@ def measure(folder: Path, dump: Path | None) -> Report:
     rows: dict[str, dict[str, Any]] = {}
     for name, run in MODELS.items():
         if name == "ease" and listening.catalogue.n_songs > MOST_EASE_SONGS:
-            report.notes.append(
-                f"Left out: ease needs a matrix of songs x songs ({MOST_EASE_SONGS} at most)."
-            )
+            report.notes.append(f"Skipped: EASE takes at most {MOST_EASE_SONGS} songs.")
             continue
         sys.stderr.write(f"quality: {name} ...\n")
         outcome = _run_in_process(run, folder)
-        for called, of_one in outcome.lists.items():
-            lists[called] = of_one
-            rows[called] = {"seconds": outcome.seconds, "peak": outcome.peak_memory} | _evaluate_lists(
-                listening, of_one
+        for list_name, model_lists in outcome.lists.items():
+            lists[list_name] = model_lists
+            rows[list_name] = {"seconds": outcome.seconds, "peak": outcome.peak_memory} | _evaluate_lists(
+                listening, model_lists
             )
     report.notes[:0] = [format_table(rows)]
     report.findings += build_findings(rows, folder.name)
     if dump is not None:
-        held: dict[str, Any] = {"listeners": listeners, **lists}
-        np.savez_compressed(dump, **held)
-        report.notes.append(f"Every list: {dump}")
+        arrays: dict[str, Any] = {"listeners": listeners, **lists}
+        np.savez_compressed(dump, **arrays)
+        report.notes.append(f"Lists written to {dump}")
     return report
 
 
 def format_table(rows: dict[str, dict[str, Any]]) -> str:
-    """A line for each model."""
+    """One line per model."""
     heads = ("NDCG@20", "recall", "coverage", "diversity", "fit s", "peak MB")
     lines = ["".join([f"{'model':12}", *(f"{head:>11}" for head in heads)])]
     for name in (name for name in TABLE_ORDER if name in rows):
@@ -141,7 +139,7 @@ def format_table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def build_findings(rows: dict[str, dict[str, Any]], name: str) -> list[Finding]:
-    """The blend against the best baseline, and its coverage against EASE's."""
+    """`mix` compared with the best baseline, and its coverage with that of EASE."""
     best = max((one for one in BASELINES if one in rows), key=lambda one: float(rows[one]["ndcg"]))
     found = [
         _ratio_finding(f"{name}: {mix} / {best}, NDCG@20", rows[mix]["ndcg"], rows[best]["ndcg"], 1.0)
@@ -164,7 +162,7 @@ def _evaluate_lists(listening: ListeningDataset, lists: NDArray[np.int32]) -> di
 
 
 def _run_in_process(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
-    """The peak memory of a process is of everything it ever did: each model has one of its own."""
+    """Each model in a process of its own: peak memory includes everything before."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_fit_and_recommend, (run, folder))
 
@@ -205,7 +203,7 @@ def draw_mix_lists(model: MixModel, profiles: Profiles) -> dict[str, NDArray[np.
 
 
 def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
-    """With the number of clusters, of two, that ranks valid better."""
+    """`classic` with the number of clusters that ranks valid better."""
     rows = np.flatnonzero((np.diff(listening.train.indptr) > 0) & (np.diff(listening.valid.indptr) > 0))
     rows = rows[:: max(1, len(rows) // TUNING_LISTENERS)]
     early = TrainingSet(listening.catalogue, listening.train)
@@ -219,7 +217,7 @@ def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
 
 
 def fit_best_knn(training: TrainingSet) -> ItemKNN:
-    """ItemKNN with the settings, of two, that rank the held-out plays better, fitted on all plays."""
+    """ItemKNN with the settings that rank held-out plays better, fitted on all plays."""
     plays, tuning = split_tuning_plays(training)
     rows = tuning_listeners(plays, tuning, most=KNN_TUNING_LISTENERS, seed=training.seed)
     early = replace(training, plays=plays, tuning=None)

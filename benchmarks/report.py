@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as JSON for machines."""
+"""Results of a benchmark, as a table and as JSON."""
 
 import os
 import platform
@@ -10,42 +10,36 @@ from typing import Any, Final
 
 import orjson
 
-COLUMNS: Final = ("measure", "ours", "floor/peer", "ratio", "target", "met")
+COLUMNS: Final = ("measure", "ours", "reference", "ratio", "target", "met")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table.
-
-    Attributes:
-        judged: the figure that is held against the target: the ratio, or what is ours.
-        at_most: whether the target is a ceiling; else it is the least that is wanted.
-        samples: every single figure behind the medians.
-    """
+    """One row of the table."""
 
     measure: str
     ours: str
     peer: str
     ratio: str
-    judged: float
+    judged: float  # the figure compared with the target: the ratio or our own
     target: float
-    at_most: bool = True
+    at_most: bool = True  # whether the target is a maximum; else it is a minimum
     unit: str = ""
-    samples: dict[str, list[float]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)  # all figures behind the medians, by name
 
     @property
     def met(self) -> bool:
         return self.judged <= self.target if self.at_most else self.judged >= self.target
 
     def cells(self) -> tuple[str, ...]:
-        sense = "<=" if self.at_most else ">="
-        target = f"{sense} {self.target:g}{self.unit}"
+        sign = "<=" if self.at_most else ">="
+        target = f"{sign} {self.target:g}{self.unit}"
         return (self.measure, self.ours, self.peer, self.ratio, target, "yes" if self.met else "no")
 
 
 @dataclass
 class Report:
-    """All findings of one run, and what could not be measured."""
+    """All findings of one run, and notes on what was skipped or failed."""
 
     plan: dict[str, Any]
     findings: list[Finding] = field(default_factory=list)
@@ -54,11 +48,10 @@ class Report:
 
     @property
     def is_met(self) -> bool:
-        """Whether every target was."""
         return all(finding.met for finding in self.findings)
 
     def format_table(self) -> str:
-        """A plain table; the notes stand below it."""
+        """The findings as plain text, followed by the notes."""
         rows = [COLUMNS, *(finding.cells() for finding in self.findings)]
         widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
         lines = ["  ".join(map(_padded, row, widths, range(len(widths)))).rstrip() for row in rows]
@@ -82,5 +75,4 @@ class Report:
 
 
 def _padded(cell: str, width: int, place: int) -> str:
-    """Words to the left, figures to the right."""
     return cell.ljust(width) if place in {0, 5} else cell.rjust(width)

@@ -1,4 +1,4 @@
-"""What a training costs: the whole of it, its K-means against scikit-learn's, its plays against ALS."""
+"""Cost of a full training, compared with ALS; K-means compared with scikit-learn's."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -6,22 +6,22 @@ from importlib.util import find_spec
 from typing import Final
 
 from benchmarks.kmeans import measure as measure_kmeans
-from benchmarks.place import ROOT, MeasurementFailed, Workspace, temporary_workspace
 from benchmarks.report import Finding, Report
+from benchmarks.workspace import ROOT, MeasurementFailed, Workspace, temporary_workspace
 
 MAX_SECONDS: Final = 60.0
 MAX_MEMORY: Final = 2_500.0  # MB
 MAX_KMEANS_RATIO: Final = 1.1  # of scikit-learn's MiniBatchKMeans
 MAX_INERTIA_RATIO: Final = 1.01  # of full KMeans's
 ALS_MISSING: Final = (
-    "Left out: implicit is not installed. To measure against it, in an environment of its own:\n"
+    "Skipped: implicit is not installed. To compare with it, install in a separate environment:\n"
     "  pip install --require-hashes -r requirements.lock && pip install implicit"
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a world, and how many points for K-means."""
+    """The size of the database, and the number of points for K-means."""
 
     songs: int = 200_000
     listeners: int = 20_000
@@ -30,26 +30,26 @@ class Plan:
 
 
 def measure(plan: Plan) -> Report:
-    """A whole `retrain` from a filled database, K-means alone, and ALS on the same plays."""
+    """A full `retrain`, K-means alone, and ALS on the same plays."""
     report = Report(asdict(plan))
-    with temporary_workspace() as place:
+    with temporary_workspace() as workspace:
         try:
-            _measure_retrain(place, plan, report)
+            _measure_retrain(workspace, plan, report)
             _measure_kmeans(plan, report)
         except MeasurementFailed as error:
             report.is_broken = True
-            report.notes.append(f"Broke: {error}")
+            report.notes.append(f"Failed: {error}")
     return report
 
 
-def _measure_retrain(place: Workspace, plan: Plan, report: Report) -> None:
-    place.environment["DATABASE_NAME"] = str(place.folder / "train.db")
+def _measure_retrain(workspace: Workspace, plan: Plan, report: Report) -> None:
+    workspace.environment["DATABASE_NAME"] = str(workspace.folder / "train.db")
     world = (str(plan.songs), str(plan.listeners), str(plan.plays))
-    _print_progress(f"filling a world of {world[0]} songs, {world[1]} listeners, {world[2]} plays")
-    place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0")
-    place.run_python("-m", "benchmarks.populate.catalogue", *world)
+    _print_progress(f"generating {world[0]} songs, {world[1]} listeners, {world[2]} plays")
+    workspace.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0")
+    workspace.run_python("-m", "benchmarks.populate.catalogue", *world)
     _print_progress("retrain")
-    ours = place.measure_module("retrain_run")
+    ours = workspace.measure_module("retrain_run")
     head = f"retrain, {plan.songs} songs x {plan.listeners} listeners, {plan.plays} plays"
     report.findings += [
         Finding(f"{head}: seconds", f"{ours['seconds']:.1f} s", "-", "-", ours["seconds"], MAX_SECONDS,
@@ -61,11 +61,11 @@ def _measure_retrain(place: Workspace, plan: Plan, report: Report) -> None:
         report.notes.append(ALS_MISSING)
         return
     _print_progress("ALS on the same plays")
-    peer = place.measure_module("als_fit")
+    peer = workspace.measure_module("als_fit")
     report.notes.append(
         f"implicit ALS (64 factors, 15 iterations) on the same plays: {peer['seconds']:.1f} s, of which "
-        f"{peer['fit_seconds']:.1f} s its fit; {peer['peak_memory'] / 1e6:.0f} MB. The whole "
-        "retrain, which reads, learns twice, tunes, measures, finds clusters, names them and writes, takes "
+        f"{peer['fit_seconds']:.1f} s for the fit; {peer['peak_memory'] / 1e6:.0f} MB. The full "
+        "retrain, which also trains twice, tunes, evaluates, names clusters and writes the artifact, takes "
         f"{ours['seconds'] / peer['seconds']:.2f} times as long."
     )
 

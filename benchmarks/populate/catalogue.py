@@ -1,7 +1,6 @@
-"""Fill the database of the environment with songs, listeners and sessions that have tastes in them.
+"""Fill the empty tables with songs, listeners and sessions that follow tastes.
 
-Usage: python -m benchmarks.populate.catalogue SONGS LISTENERS PLAYS; the tables must be there and empty.
-Ingesting as many rows over HTTP is `ingest`'s measurement; here only what is learnt from counts.
+Usage: python -m benchmarks.populate.catalogue SONGS LISTENERS PLAYS.
 """
 
 import sys
@@ -83,7 +82,7 @@ def _sessions(
     """Each listener keeps to four styles; within a style songs are played by a power law."""
     members = [np.flatnonzero(styles == style) for style in range(STYLES)]
     each = max(1, plays // listeners // PLAYS_PER_SESSION)
-    # Up to now: shelves are prepared for who has listened of late.
+    # Up to now: candidate lists are prepared for recent listeners.
     first = datetime.now(UTC) - timedelta(days=DAYS)
     for listener in range(1, listeners + 1):
         liked = [listener % STYLES, *draws.integers(STYLES, size=3).tolist()]

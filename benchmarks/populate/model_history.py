@@ -1,4 +1,4 @@
-"""Years of the loop, a version a week, and two months of lists with what listeners made of them."""
+"""Fill the tables of models: weekly versions, experiments, and two months of lists with feedback."""
 
 import uuid
 from collections.abc import Iterator
@@ -32,9 +32,9 @@ from recommender.models import (
 
 CLUSTERS: Final = 64
 LIST_LENGTH: Final = 20
-LIST_DAYS: Final = 60  # days
-EXPERIMENT_DAYS: Final = 20  # days that the running test has lasted
-CANDIDATES: Final = 500  # bytes of a shelf; more would only make the file larger
+LIST_DAYS: Final = 60
+EXPERIMENT_DAYS: Final = 20  # since the running experiment started
+CANDIDATES: Final = 500  # bytes of a candidate list; more would only make the database larger
 EVIDENCE: Final = 20_000
 ALLOCATION_CHECKS: Final = (AllocationCheck("First picks by the challenger", 200, 190, 0.5),)
 METRICS: Final = {
@@ -44,7 +44,7 @@ METRICS: Final = {
 
 
 def fill_model_history(songs: int, listeners: int, weeks: int) -> None:
-    """A version, a training, a test and a decision a day for each week; a list for each listener."""
+    """A version, a training and an experiment with daily decisions per week; a list per listener."""
     now = timezone.now()
     made = _versions(songs, listeners, weeks, now)
     _experiments(made, now)
@@ -68,7 +68,7 @@ def fill_model_history(songs: int, listeners: int, weeks: int) -> None:
 
 
 def _versions(songs: int, listeners: int, weeks: int, now: datetime) -> list[ModelVersion]:
-    """The last one is tested against the one before it, which serves."""
+    """The last one challenges the one before it, which is the champion."""
     roles = {weeks - 1: "challenger", weeks - 2: "champion"}
     made = ModelVersion.objects.bulk_create(
         ModelVersion(
@@ -110,8 +110,8 @@ def _training(version: ModelVersion) -> TrainingRun:
 
 
 def _experiments(versions: list[ModelVersion], now: datetime) -> None:
-    """A refresh a week, a change that runs now, and the anchor beside it."""
-    tests = [
+    """A refresh per week, a running change, and the holdback beside it."""
+    experiments = [
         Experiment(
             kind="refresh", status="ended", champion=old, challenger=new, list_share=0.7, by="the loop",
             created_at=new.created_at, started_at=new.created_at, ended_at=new.created_at + 6 * DAY,
@@ -119,27 +119,27 @@ def _experiments(versions: list[ModelVersion], now: datetime) -> None:
         )
         for old, new in pairwise(versions[:-1])
     ]  # fmt: skip
-    for kind, rival in (("change", versions[-1]), ("anchor", versions[-5])):
-        tests.append(
+    for kind, other in (("change", versions[-1]), ("anchor", versions[-5])):
+        experiments.append(
             Experiment(
-                kind=kind, status="running", champion=versions[-2], challenger=rival, list_share=0.7,
+                kind=kind, status="running", champion=versions[-2], challenger=other, list_share=0.7,
                 split_share=0.3 if kind == "anchor" else 0.0, by="the loop", planned_listeners=20_000,
                 created_at=now - EXPERIMENT_DAYS * DAY, started_at=now - EXPERIMENT_DAYS * DAY,
             )
         )  # fmt: skip
-    made = Experiment.objects.bulk_create(tests)
-    _insert_rows(Decision, (decision for test in made for decision in _decisions(test)))
+    made = Experiment.objects.bulk_create(experiments)
+    _insert_rows(Decision, (decision for experiment in made for decision in _decisions(experiment)))
 
 
-def _decisions(test: Experiment) -> Iterator[Decision]:
+def _decisions(experiment: Experiment) -> Iterator[Decision]:
     for day in range(7):
         verdict = {"outcome": "waiting", "reason": f"Day {day}: not sure yet", "numbers": {"ln_e": 0.2 * day}}
         yield Decision(
-            experiment=test,
-            at=test.created_at + day * DAY,
+            experiment=experiment,
+            at=experiment.created_at + day * DAY,
             rules=asdict(DEFAULT_RULES),
             verdict=verdict,
-            evidence=ExperimentEvidence(test.kind, day, 9, 8, coins=ALLOCATION_CHECKS).as_json(),
+            evidence=ExperimentEvidence(experiment.kind, day, 9, 8, coins=ALLOCATION_CHECKS).as_json(),
             outcome="waiting",
             code="0" * 64,
             data_sha256="0" * 64,
@@ -167,28 +167,30 @@ def _engagement_days(versions: list[ModelVersion]) -> None:
 
 
 def _lists(songs: int, listeners: int, versions: list[ModelVersion], now: datetime) -> None:
-    """One list for each listener, spread over two months; a third of them of the running test's time."""
+    """One list per listener, spread over two months; the running experiment covers the last third."""
     champion = versions[-2]
-    change, anchor = Experiment.objects.filter(status="running").order_by("id")
-    shelves = CandidateList.objects.bulk_create(
+    change, holdback = Experiment.objects.filter(status="running").order_by("id")
+    candidate_lists = CandidateList.objects.bulk_create(
         (CandidateList(listener_id=pk, version=champion, made_at=now, candidates=bytes(CANDIDATES))
          for pk in range(1, listeners + 1)),
         BLOCK,
     )  # fmt: skip
     made = [
-        _list(n, shelf, songs, now - (listeners - n) * LIST_DAYS * DAY / listeners, change)
-        for n, shelf in enumerate(shelves)
+        _list(n, candidate_list, songs, now - (listeners - n) * LIST_DAYS * DAY / listeners, change)
+        for n, candidate_list in enumerate(candidate_lists)
     ]
     _insert_rows(ServedList, made)
     _insert_rows(EngagedList, (_engaged_list(one) for one in made))
     _insert_rows(ScoredList, (_scored_list(one, change, now) for one in made if one.experiment_id))
-    _insert_rows(Exposure, (_exposure(one, anchor) for one in made[-listeners // 10 :]))
+    _insert_rows(Exposure, (_exposure(one, holdback) for one in made[-listeners // 10 :]))
     _insert_rows(AttributedListen, (_attributed_listen(one) for one in made[::4]))
     _insert_rows(Feedback, (_feedback(one, n) for one in made for n in range(1 + one.listener_id % 2)))
 
 
-def _list(n: int, shelf: CandidateList, songs: int, at: datetime, test: Experiment) -> ServedList:
-    in_test = test.started_at is not None and at > test.started_at and n % 10 < 7
+def _list(
+    n: int, candidate_list: CandidateList, songs: int, at: datetime, experiment: Experiment
+) -> ServedList:
+    in_experiment = experiment.started_at is not None and at > experiment.started_at and n % 10 < 7
     items = [
         {"song": 1 + (31 * n + 7 * rank) % songs, "cluster": rank, "cluster_name": "Rock, energetic",
          "affinity": 0.34, "propensity": 0.021, "familiar": False, "by_challenger": rank % 2 == 0,
@@ -196,9 +198,10 @@ def _list(n: int, shelf: CandidateList, songs: int, at: datetime, test: Experime
         for rank in range(min(LIST_LENGTH, songs))
     ]  # fmt: skip
     return ServedList(
-        id=uuid.UUID(int=n + 1), listener_id=shelf.listener_id, candidate_list=shelf, version=shelf.version,
-        arm="interleaved" if in_test else "champion", generated_at=at, discovery=0.3, temperature=0.1,
-        seed="s", experiment=test if in_test else None, milliseconds=2.0 if n % 50 == 0 else None,
+        id=uuid.UUID(int=n + 1), listener_id=candidate_list.listener_id, candidate_list=candidate_list,
+        version=candidate_list.version,
+        arm="interleaved" if in_experiment else "champion", generated_at=at, discovery=0.3, temperature=0.1,
+        seed="s", experiment=experiment if in_experiment else None, milliseconds=2.0 if n % 50 == 0 else None,
         pages=[{"n": LIST_LENGTH, "exclude": []}], items=items,
     )  # fmt: skip
 
@@ -210,20 +213,28 @@ def _engaged_list(one: ServedList) -> EngagedList:
     )  # fmt: skip
 
 
-def _exposure(one: ServedList, anchor: Experiment) -> Exposure:
-    return Exposure(experiment=anchor, listener_id=one.listener_id, arm="champion", first_at=one.generated_at)
+def _exposure(one: ServedList, holdback: Experiment) -> Exposure:
+    return Exposure(
+        experiment=holdback, listener_id=one.listener_id, arm="champion", first_at=one.generated_at
+    )
 
 
 def _attributed_listen(one: ServedList) -> AttributedListen:
     return AttributedListen(served_list=one, song_id=one.items[0]["song"], at=one.generated_at)
 
 
-def _scored_list(one: ServedList, test: Experiment, now: datetime) -> ScoredList:
+def _scored_list(one: ServedList, experiment: Experiment, now: datetime) -> ScoredList:
     return ScoredList(
-        experiment=test, served_list=one, listener_id=one.listener_id, day=one.generated_at.date(), rounds=10,
-        first_picks=5, wins=1, losses=one.listener_id % 2,
+        experiment=experiment,
+        served_list=one,
+        listener_id=one.listener_id,
+        day=one.generated_at.date(),
+        rounds=10,
+        first_picks=5,
+        wins=1,
+        losses=one.listener_id % 2,
         closed_at=one.generated_at + 3 * DAY if one.generated_at < now - 3 * DAY else None,
-    )  # fmt: skip
+    )
 
 
 def _feedback(one: ServedList, n: int) -> Feedback:

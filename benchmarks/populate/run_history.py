@@ -1,4 +1,4 @@
-"""Years of runs as a service that was watched would have them: reports, bands, refused rows, incidents."""
+"""Fill the tables of imports: runs, reports, anomaly checks, rejections, incidents and notifications."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from ingestion import schedules as of_ingestion
+from ingestion import schedules as ingestion_schedules
 from ingestion.alerts.incidents import Condition, open_or_update
 from ingestion.alerts.messages.render import render_message
 from ingestion.jobs.heartbeats import record_heartbeat
@@ -27,13 +27,13 @@ from ingestion.models import (
     ResourceReport,
     TaskUsage,
 )
-from recommender import schedules as of_recommender
+from recommender import schedules as recommender_schedules
 from recommender.api.authentication import issue_key
 
 BLOCK: Final = 2_000
 DAY: Final = timedelta(days=1)
 MINUTE: Final = timedelta(minutes=1)
-# A run in so many, each of another kind.
+# Every how many runs one fails, is partial, or opens an incident.
 FAILED_EVERY, PARTIAL_EVERY, INCIDENT_EVERY = 37, 23, 2
 REJECTIONS_PER_RUN: Final = 50
 STAGES: Final = ("waiting for the lock", "reading songs", "reading users", "reading listening_history",
@@ -58,7 +58,7 @@ USERS_WITH_KEYS: Final = 30
 
 
 def fill_run_history(runs: int) -> None:
-    """So many days of one run each, the last one two hours ago, and what was told of them."""
+    """One run a day, the last one two hours ago."""
     now = timezone.now()
     made = IngestionRun.objects.bulk_create((_run(day, runs, now) for day in range(runs)), BLOCK)
     _insert_rows(ResourceReport, (_report(run, name) for run in made for name, _ in RESOURCES))
@@ -116,7 +116,7 @@ def _checks(run: IngestionRun) -> Iterator[AnomalyCheck]:
 
 
 def _rejection(run: IngestionRun, runs: list[IngestionRun], n: int) -> Rejection:
-    """Most are over after some days; those of the last days still wait."""
+    """Most are resolved after some days; the latest are still open."""
     last = runs[min(run.pk - runs[0].pk + n % 5, len(runs) - 1)]
     row = {
         "id": run.pk * REJECTIONS_PER_RUN + n,
@@ -135,7 +135,7 @@ def _rejection(run: IngestionRun, runs: list[IngestionRun], n: int) -> Rejection
 
 
 def _incidents(runs: list[IngestionRun], now: datetime) -> None:
-    """One in two days, each over within the day, and four that are open now."""
+    """One every two days, resolved within the day, and four open ones."""
     kinds = (("run_failed", "critical"), ("run_partial", "warning"), ("unusual", "warning"))
     over = [
         Incident(
@@ -171,7 +171,7 @@ def _message_contents() -> dict[tuple[str, str, str], tuple[str, dict[str, Any]]
 
 
 def _message_content(kind: str, severity: str, event: str, incident: Incident) -> tuple[str, dict[str, Any]]:
-    """One text for each kind: making them is not what is measured."""
+    """One text per kind: rendering is not measured."""
     key = (kind, severity, event)
     if key not in _message_contents():
         _message_contents()[key] = render_message(incident, event, "http://127.0.0.1:8000/", "en")
@@ -193,9 +193,9 @@ def _task_result(run: IngestionRun, n: int) -> TaskResult:
 
 
 def _schedules_and_users(runs: list[IngestionRun], now: datetime) -> None:
-    """The timetable, signs of life, people with keys."""
-    of_ingestion.sync_timetable(timezone.now().time().replace(microsecond=0, tzinfo=None), "UTC")
-    of_recommender.sync_timetable("UTC")
+    """The schedules, heartbeats, and users with API keys."""
+    ingestion_schedules.sync_timetable(timezone.now().time().replace(microsecond=0, tzinfo=None), "UTC")
+    recommender_schedules.sync_timetable("UTC")
     for part in Heartbeat.Part.values:
         record_heartbeat(part, now)
     for n in range(USERS_WITH_KEYS):

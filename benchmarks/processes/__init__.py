@@ -1,1 +1,1 @@
-"""Programs that benchmarks measure, each in a process of its own."""
+"""Programs that benchmarks run in processes of their own."""

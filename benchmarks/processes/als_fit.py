@@ -1,4 +1,4 @@
-"""implicit's ALS on the plays in the database. Usage: python -m benchmarks.processes.als_fit."""
+"""Fit implicit's ALS on the plays in the database. Usage: python -m benchmarks.processes.als_fit."""
 
 import sys
 import time
@@ -18,10 +18,10 @@ from recommender.training.dataset import read_training_data
 
 def main() -> None:
     before = time.perf_counter()
-    # It knows scipy's older kind of matrix only.
+    # implicit accepts only scipy's older matrix type.
     plays = csr_matrix(read_training_data().plays.matrix())
     read = time.perf_counter()
-    # As it asks for: its own threads share the work, and BLAS's would get into their way.
+    # As implicit recommends: BLAS threads would compete with its own.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(factors=64, iterations=15, random_state=7, use_gpu=False)
         model.fit(plays, show_progress=False)

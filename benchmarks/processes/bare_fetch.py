@@ -1,4 +1,4 @@
-"""The floor: fetch every page of a source and throw it away.
+"""Fetch every page of a source and discard it: the lower limit of an import's time.
 
 Usage: python -m benchmarks.processes.bare_fetch URL CONNECTIONS.
 """

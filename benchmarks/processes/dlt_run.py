@@ -1,10 +1,9 @@
-"""The peer: one run of dlt over the same source.
+"""Import a source once with dlt, for comparison.
 
 Usage: python -m benchmarks.processes.dlt_run URL DATABASE PIPELINES_DIR [tuned].
 
-Its own REST source, rows merged by primary key, the lists read in parallel as far as dlt can. As it
-comes, it makes tables of nested values (the songs of a session), and no index, so that its merge compares
-every row with every row. Tuned, nested values are JSON columns, as ours are, and tables have primary keys.
+With dlt's defaults nested values become tables and nothing is indexed, so that a merge compares every row
+with every row. Tuned: nested values are JSON columns and tables have primary keys, as in our import.
 """
 
 import sys

@@ -1,7 +1,8 @@
-"""Ask a server for pages over kept-alive connections, and time every answer.
+"""Request pages over keep-alive connections and time every response.
 
-Usage: python -m benchmarks.processes.http_load PORT KEY SECONDS CONNECTIONS PATH...; prints one JSON object.
-Paths are asked for in a seeded random order. The first tenth of the time warms up and is not counted.
+Usage: python -m benchmarks.processes.http_load PORT KEY SECONDS CONNECTIONS PATH...
+
+Paths are requested in a seeded random order. The first tenth of the time is a warm-up. Prints JSON.
 """
 
 import random
@@ -16,35 +17,35 @@ import orjson
 
 @dataclass
 class ConnectionTotals:
-    """What one connection saw: seconds an answer, and answers that were no 200."""
+    """Seconds of each response of one connection, and number of failed ones."""
 
     seconds: list[float] = field(default_factory=list)
     failures: int = 0
 
 
 def main(port: int, key: str, seconds: float, connections: int, paths: list[str]) -> None:
-    tallies = [ConnectionTotals() for _ in range(connections)]
+    totals = [ConnectionTotals() for _ in range(connections)]
     warm = time.perf_counter() + seconds / 10
     end = warm + seconds
     threads = [
-        threading.Thread(target=_send_requests, args=(port, key, paths, seed, warm, end, tally))
-        for seed, tally in enumerate(tallies)
+        threading.Thread(target=_send_requests, args=(port, key, paths, seed, warm, end, total))
+        for seed, total in enumerate(totals)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    times = sorted(time for tally in tallies for time in tally.seconds)
+    times = sorted(time for total in totals for time in total.seconds)
     figures = {
         "answers": len(times), "a_second": len(times) / seconds,
-        "failures": sum(tally.failures for tally in tallies),
+        "failures": sum(total.failures for total in totals),
         "p50": times[len(times) // 2], "p99": times[int(len(times) * 0.99)],
     }  # fmt: skip
     sys.stdout.buffer.write(orjson.dumps(figures))
 
 
 def _send_requests(
-    port: int, key: str, paths: list[str], seed: int, warm: float, end: float, tally: ConnectionTotals
+    port: int, key: str, paths: list[str], seed: int, warm: float, end: float, total: ConnectionTotals
 ) -> None:
     draws = random.Random(seed)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -57,12 +58,12 @@ def _send_requests(
             )
             status = _read_answer(connection)
             if begun >= warm:
-                tally.seconds.append(time.perf_counter() - begun)
-                tally.failures += status != 200
+                total.seconds.append(time.perf_counter() - begun)
+                total.failures += status != 200
 
 
 def _read_answer(connection: socket.socket) -> int:
-    """Read one answer to its end; its status."""
+    """Read one response; returns its status."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += _receive_more(connection)

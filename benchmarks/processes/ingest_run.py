@@ -1,9 +1,9 @@
-"""One run of ingest() in a fresh process, and what it took.
+"""Run one import in a fresh process and print what it took.
 
 Usage: python -m benchmarks.processes.ingest_run [PROFILE].
 
-Only the pipeline's call is measured: starting Python and Django costs the same whatever the source sends.
-With PROFILE, the main thread's profile is written there, and the times are no measurement.
+Starting Python and Django is not measured. PROFILE: a file for the main thread's profile; the times are then
+distorted.
 """
 
 import cProfile

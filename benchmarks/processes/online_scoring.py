@@ -1,8 +1,6 @@
-"""How long scoring one listener takes.
+"""Time the scoring of single listeners, on one thread, with data made in memory.
 
 Usage: python -m benchmarks.processes.online_scoring SONGS LISTENERS PLAYS.
-
-The world is `_world`'s, made in memory: what is measured is the model, not the tables. One thread.
 """
 
 import sys
@@ -25,7 +23,7 @@ MEASURED_LISTENERS = 300
 def main(songs: int, listeners: int, plays: int) -> None:
     training = make_training_data(songs, listeners, plays)
     model = fit_with_weights(training, start_weights())
-    # Like a web worker: over plain arrays, none of them a copy.
+    # Like in a web worker: views of plain arrays.
     online = OnlineMixModel(MixModel.from_parts(model.arrays(), model.facts()))
     rows = np.random.default_rng(1).choice(listeners, min(MEASURED_LISTENERS, listeners), replace=False)
     asked = [Profiles(training.plays[[row]], genres=["style 1"]) for row in rows]
@@ -38,7 +36,7 @@ def main(songs: int, listeners: int, plays: int) -> None:
 
 
 def make_training_data(songs: int, listeners: int, plays: int) -> TrainingSet:
-    """Listeners who keep to four styles, songs played by a power law within each."""
+    """Listeners with four styles each; songs are played by a power law within a style."""
     draws = np.random.default_rng(7)
     styles = np.sort(draws.integers(STYLES, size=songs))
     starts = np.searchsorted(styles, np.arange(STYLES + 1))

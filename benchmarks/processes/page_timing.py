@@ -1,7 +1,6 @@
-"""Fill the database of the environment, then ask every page for staff, and print what each took as JSON.
+"""Fill the database, request every staff page and print what each took as JSON.
 
-Usage: python -m benchmarks.processes.page_timing SONGS LISTENERS RUNS ROUNDS; 0 songs: it is filled already.
-In a process of its own, since it reads models.
+Usage: python -m benchmarks.processes.page_timing SONGS LISTENERS RUNS ROUNDS (0 songs: do not fill).
 """
 
 import sys
@@ -34,44 +33,40 @@ from recommender.models import Experiment
 SESSIONS_PER_LISTENER: Final = 5
 PLAYS_PER_SESSION: Final = 10
 DAYS_PER_WEEK: Final = 7
-# The list of a table in which nothing is: what Django, Unfold and the sidebar take alone.
+# The list of an empty table: the time of Django, Unfold and the sidebar alone.
 EMPTY_LIST: Final = "admin:django_celery_beat_clockedschedule_changelist"
 
 
 @dataclass
 class PageTiming:
-    """One page and what it took.
-
-    Attributes:
-        seconds: each time.
-        empty_seconds: those of the empty page, asked just before it each time.
-        queries: the database was asked so often.
-    """
+    """One page and what it took."""
 
     name: str
     url: str
     queries: int = 0
     seconds: list[float] = field(default_factory=list)
-    empty_seconds: list[float] = field(default_factory=list)
-    asked: list[tuple[float, str]] = field(default_factory=list)
+    empty_seconds: list[float] = field(default_factory=list)  # of the empty page, just before each
+    asked: list[tuple[float, str]] = field(default_factory=list)  # seconds and SQL of each query
 
 
 def fill_service(songs: int, listeners: int, runs: int) -> None:
-    """The catalogue, the runs and the loop of a service that has been at work for so many days."""
+    """Fill all tables as after so many days of operation."""
     fill_world(songs, listeners, listeners * SESSIONS_PER_LISTENER * PLAYS_PER_SESSION)
     fill_run_history(runs)
     fill_model_history(songs, listeners, max(6, runs // DAYS_PER_WEEK))
 
 
 def list_pages() -> Iterator[PageTiming]:
-    """Every page that people look at: ours, each list of the admin, and a row of each."""
+    """Our pages, each list of the admin and one row of each list."""
     last = IngestionRun.objects.values_list("pk", flat=True)[0]
     yield PageTiming("operations", "/")
     yield PageTiming("operations, 90 days", "/?days=90")
     yield PageTiming("a run", reverse("run", args=[last]))
     yield PageTiming("models", reverse("models"))
-    test = Experiment.objects.filter(status="running", kind="change").values_list("pk", flat=True)[0]
-    yield PageTiming("a running test", reverse("admin:recommender_experiment_change", args=[test]))
+    experiment = Experiment.objects.filter(status="running", kind="change").values_list("pk", flat=True)[0]
+    yield PageTiming(
+        "a running experiment", reverse("admin:recommender_experiment_change", args=[experiment])
+    )
     yield PageTiming("admin", reverse("admin:index"))
     for model in apps.get_models():
         if admin.site.is_registered(model) and model is not ClockedSchedule:
@@ -89,9 +84,9 @@ def _admin_pages(model: Any) -> Iterator[PageTiming]:
 
 
 def measure_pages(rounds: int) -> Iterator[PageTiming]:
-    """Each page with its queries, counted once, and its times, each beside the empty page's."""
+    """Queries of each page, counted once, and its times, each paired with the empty page's."""
     client = Client(SERVER_NAME="127.0.0.1")
-    client.force_login(User.objects.get_or_create(username="who looks", is_superuser=True, is_staff=True)[0])
+    client.force_login(User.objects.get_or_create(username="staff", is_superuser=True, is_staff=True)[0])
     empty = reverse(EMPTY_LIST)
     _time_request(client, empty)
     for page in list_pages():
@@ -111,7 +106,7 @@ def _time_request(client: Client, url: str) -> float:
     answer = client.get(url)
     took = time.perf_counter() - before
     if answer.status_code != 200:
-        raise RuntimeError(f"{url} answered {answer.status_code}")
+        raise RuntimeError(f"{url} returned status {answer.status_code}")
     return took
 
 

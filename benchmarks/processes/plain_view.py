@@ -1,7 +1,4 @@
-"""The peer of `serve`: a plain view with the API's authentication and throttle, one read and one insert.
-
-Also the settings it runs with: DJANGO_SETTINGS_MODULE=benchmarks.processes.plain_view_settings.
-"""
+"""A plain view to compare with: the API's authentication and throttle, one read and one insert."""
 
 import uuid
 from typing import Any
@@ -27,7 +24,7 @@ SONG_RESPONSE: dict[str, Any] = {
 
 class PlainListView(APIView):  # type: ignore[misc]
     def get(self, request: Request, listener_id: int) -> Response:
-        """One row read, one row written, and an answer of the same size."""
+        """Read one row, write one row, answer in the size of a list."""
         listener = Listener.objects.only("id").get(pk=listener_id)
         now = timezone.now()
         Feedback.objects.create(

@@ -1,4 +1,4 @@
-"""The project's settings with the plain view alone behind the routes."""
+"""The project's settings with only the plain view."""
 
 from moovitamix.settings import *  # noqa: F403
 

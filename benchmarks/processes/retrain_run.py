@@ -1,7 +1,4 @@
-"""One whole retrain in a fresh process, and what it took.
-
-Usage: python -m benchmarks.processes.retrain_run.
-"""
+"""Run a full retrain and print what it took. Usage: python -m benchmarks.processes.retrain_run."""
 
 import sys
 import time

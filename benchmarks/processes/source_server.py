@@ -1,7 +1,6 @@
-"""A process that serves generated rows until its input ends.
+"""Serve generated rows until standard input ends; the first line of output is the address.
 
-Usage: python -m benchmarks.processes.source_server SONGS USERS HISTORIES LATENCY; its first line of output is
-its address.
+Usage: python -m benchmarks.processes.source_server SONGS USERS HISTORIES LATENCY.
 """
 
 import sys
@@ -13,7 +12,7 @@ from ingestion.demo.server import DemoServer
 def main(songs: int, users: int, histories: int, latency: float) -> None:
     with DemoServer(BulkSource(songs, users, histories), latency=latency) as server:
         print(server.url, flush=True)
-        # Whoever started this holds the other end: it ends with them, however they end.
+        # The starting process holds the other end: this one ends with it, even after a crash.
         sys.stdin.read()
 
 

@@ -1,1 +1,1 @@
-"""Synthetic listening and runs with planted effects."""
+"""Simulated listening and imports with planted effects."""

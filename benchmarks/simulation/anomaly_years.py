@@ -1,8 +1,6 @@
-"""Years of runs through the code that judges them in production.
+"""Simulate years of imports and judge them with the anomaly checks of production.
 
-Usage: python -m benchmarks.simulation.anomaly_years YEARS 0|1.
-
-Prints findings and notes as JSON; in a process of its own, since that code reads Django's models.
+Usage: python -m benchmarks.simulation.anomaly_years YEARS 0|1 (1: with tables). Prints JSON.
 """
 
 import os
@@ -34,22 +32,22 @@ from ingestion.monitoring.anomaly_detection import K, detect_anomalies
 from ingestion.monitoring.run_metrics import RunMetrics
 
 PROCESSES: Final = 2
-# The twin takes a minute a year: so many lives of the machine share its days.
+# A year of the demo source takes a minute to simulate: several machines share it.
 SEEDS_PER_WORLD: Final = 4
 YEAR: Final = 365
 HISTORY: Final = "listening_history"
-# When a fault is planted: as soon as the bands judge, and when they know the weekdays.
+# Days on which a fault is planted: when the checks start, and when they know the weekdays.
 EARLY, LATE = 12, 60
-# Ten times nothing is nothing.
+# Ten times fewer rows would not be a fault.
 MIN_NEW_ROWS: Final = 3
 FaultInjector = Callable[[RunMetrics, list[RunMetrics]], None]
-MAX_FALSE_ALARMS: Final = 0.2  # a year: one in five years
+MAX_FALSE_ALARMS: Final = 0.2  # a year
 MIN_DETECTED_SHARE: Final = 0.95
 
 
 @dataclass(frozen=True)
 class AnomalyScenario:
-    """Healthy days: of the twin itself, or by formula; a limit shows what cannot be told apart any more."""
+    """A healthy source; `is_limit` marks one that the checks cannot handle any more."""
 
     name: str
     machine: MachineNoise = field(default_factory=MachineNoise)
@@ -57,19 +55,19 @@ class AnomalyScenario:
     is_limit: bool = False
 
     def simulate_history(self, seed: int, days: int) -> list[RunMetrics]:
-        made = (
+        days_of_source = (
             formula_days(self.shape, seed, days)
             if self.shape
             else demo_source_days(seed // SEEDS_PER_WORLD, days)
         )
-        return list(simulate_runs(made, self.machine, seed))
+        return list(simulate_runs(days_of_source, self.machine, seed))
 
 
 SCENARIOS: Final = (
-    AnomalyScenario("the twin, 1 000 songs"),
-    AnomalyScenario("by formula, 10 000 songs", shape=SourceShape()),
+    AnomalyScenario("demo source, 1 000 songs"),
+    AnomalyScenario("10 000 songs", shape=SourceShape()),
     AnomalyScenario("weekends x 1.5, Fridays x 5", shape=SourceShape(weekend=1.5, friday=5.0)),
-    AnomalyScenario("listening swings by 25 %", shape=SourceShape(swing=0.25)),
+    AnomalyScenario("listening varies by 25 %", shape=SourceShape(swing=0.25)),
     AnomalyScenario("100 songs, 30 listeners", shape=SourceShape(100, 30)),
     AnomalyScenario("1 000 000 songs", shape=SourceShape(1_000_000, 200_000)),
     AnomalyScenario(
@@ -84,28 +82,28 @@ SCENARIOS: Final = (
 )
 
 
-def _half_the_songs(account: RunMetrics, _: list[RunMetrics]) -> None:
-    songs = account.values["received", "songs"]
-    account.values["received", "songs"] = songs / 2
-    account.values["missing", "songs"] = songs / 2
+def _half_the_songs(metrics: RunMetrics, _: list[RunMetrics]) -> None:
+    songs = metrics.values["received", "songs"]
+    metrics.values["received", "songs"] = songs / 2
+    metrics.values["missing", "songs"] = songs / 2
 
 
-def _slower(account: RunMetrics, _: list[RunMetrics]) -> None:
-    account.values["duration", ""] *= 3.0
+def _slower(metrics: RunMetrics, _: list[RunMetrics]) -> None:
+    metrics.values["duration", ""] *= 3.0
 
 
-def _ten_times(resource: str, account: RunMetrics, past: list[RunMetrics]) -> None:
-    """Of what is usual, also on a day that would have brought less."""
-    usual = median(one.values["new", resource] for one in past)
-    account.values["new", resource] = 10.0 * max(usual, account.values["new", resource])
+def _ten_times(resource: str, metrics: RunMetrics, past: list[RunMetrics]) -> None:
+    """Ten times the median, also on a day with less."""
+    typical = median(one.values["new", resource] for one in past)
+    metrics.values["new", resource] = 10.0 * max(typical, metrics.values["new", resource])
 
 
-def _nothing_new(account: RunMetrics, _: list[RunMetrics]) -> None:
-    account.values["new", HISTORY] = 0.0
+def _nothing_new(metrics: RunMetrics, _: list[RunMetrics]) -> None:
+    metrics.values["new", HISTORY] = 0.0
 
 
-def _bad_rows(account: RunMetrics, _: list[RunMetrics]) -> None:
-    account.values["rejected_share", "songs"] = 0.3
+def _bad_rows(metrics: RunMetrics, _: list[RunMetrics]) -> None:
+    metrics.values["rejected_share", "songs"] = 0.3
 
 
 FAULTS: Final[dict[str, tuple[FaultInjector, str]]] = {
@@ -132,7 +130,7 @@ def main(years: int, tables: int) -> None:
 
 
 def count_false_alarms(scenario: AnomalyScenario, k: float, seed: int) -> Counter[str]:
-    """Sure departures in one healthy year, by measure; one that lasts is one, as its incident is."""
+    """Alarms in one healthy year by measure; one that lasts counts once, like its incident."""
     runs = scenario.simulate_history(seed, YEAR)
     found: Counter[str] = Counter()
     open_before: set[str] = set()
@@ -144,28 +142,28 @@ def count_false_alarms(scenario: AnomalyScenario, k: float, seed: int) -> Counte
 
 
 def find_detected_faults(scenario: AnomalyScenario, k: float, seed: int) -> dict[str, bool]:
-    """Which planted faults the run itself shows, early and late in a history."""
+    """Whether the run with a planted fault detects it, early and late in a history."""
     runs = scenario.simulate_history(seed, LATE + 10)
     found = {}
     for name, (plant, resource) in FAULTS.items():
         for when, day in (("early", EARLY), ("late", LATE)):
             at = _next_daily(runs, day)
-            ill = deepcopy(runs[at])
-            if ill.values.get(("new", resource), MIN_NEW_ROWS) < MIN_NEW_ROWS and "new" in name:
+            faulty = deepcopy(runs[at])
+            if faulty.values.get(("new", resource), MIN_NEW_ROWS) < MIN_NEW_ROWS and "new" in name:
                 continue
-            plant(ill, runs[at - 8 : at])
-            keys = _certain_departures([*runs[:at], ill], at, k)
+            plant(faulty, runs[at - 8 : at])
+            keys = _certain_departures([*runs[:at], faulty], at, k)
             found[f"{name}, {when}"] = any(key.endswith(f":{resource}") for key in keys)
     return found
 
 
 def _next_daily(runs: list[RunMetrics], at: int) -> int:
-    """Not a run by hand, which has no news to lack."""
+    """Skips runs started by hand, which bring little new."""
     return next(place for place in range(at, len(runs)) if (runs[place].gap_seconds or 0) > 80_000)
 
 
 def _certain_departures(runs: list[RunMetrics], at: int, k: float) -> Iterator[str]:
-    # As many as the window holds, and some by hand: the rest is cut off anyway.
+    # Enough for the window and some runs by hand; older runs are not used.
     past = runs[max(0, at - 60) : at]
     return (
         f"{one.measure}:{one.resource}" for one in detect_anomalies(runs[at], past, {}, k=k) if one.is_anomaly
@@ -179,9 +177,14 @@ def _findings(pool: ProcessPoolExecutor, scenario: AnomalyScenario, years: int) 
     yield Finding(f"{scenario.name}: false alarms a year", f"{false:.2f}", "-", "-", false, MAX_FALSE_ALARMS)
     worst = min(shares, key=lambda name: shares[name])
     yield Finding(
-        f"{scenario.name}: found at once, worst: {worst}", f"{shares[worst]:.3f}", "-", "-", shares[worst],
-        MIN_DETECTED_SHARE, at_most=False,
-    )  # fmt: skip
+        f"{scenario.name}: found by the run itself, worst: {worst}",
+        f"{shares[worst]:.3f}",
+        "-",
+        "-",
+        shares[worst],
+        MIN_DETECTED_SHARE,
+        at_most=False,
+    )
 
 
 def _repeat(
@@ -201,8 +204,7 @@ def _repeat(
 
 
 def _table(pool: ProcessPoolExecutor, years: int) -> str:
-    """What other widths would do."""
-    lines = ["False alarms a year / worst share of faults found at once, by k:"]
+    lines = ["False alarms a year / worst share of faults found by the run itself, by factor k:"]
     for scenario in SCENARIOS[1:]:
         cells = []
         for k in (3.0, 4.0, 5.0, 6.0, 8.0):

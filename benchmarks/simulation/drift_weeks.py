@@ -1,4 +1,4 @@
-"""Weeks of listening with and without drift, for the calibration of what finds it."""
+"""Simulate weeks of listening with and without drift."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,19 @@ from recommender.engine.drift import (
 )
 
 TASTE_GROUPS = 20
-PLAYS_PER_WEEK = 15  # a listener's week
+PLAYS_PER_WEEK = 15  # of a listener
 WEEKS_PER_YEAR = 52
 CLUSTERS, BINS = 64, 10
-KNOWN_SONGS, NEW_SONGS = 5_000, 150  # new ones a week
+KNOWN_SONGS, NEW_SONGS = 5_000, 150  # new ones per week
 
 
 class ListeningWeeks:
-    """Listeners with tastes of their own.
+    """Listeners with individual tastes.
 
     Args:
-        moved: JS distance between what all listen to before and after, natural logarithm.
-        hit: share of a week's plays that fall to one group that everybody plays, another one each week.
-        season: the same at the height of a season, which comes and goes once a year in two groups.
+        drift_distance: JS distance (natural logarithm) between all plays before and after the drift.
+        hit_share: share of each week's plays in one taste group, another one each week.
+        season_share: the same in the middle of a yearly season, always in the same two groups.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class ListeningWeeks:
     ) -> None:
         self._random = np.random.default_rng(seed)
         self._tastes = self._random.dirichlet(np.full(TASTE_GROUPS, 0.3), listeners)
-        self._there = np.zeros(TASTE_GROUPS)
-        self._there[self._random.choice(TASTE_GROUPS, 2, replace=False)] = 0.5
-        self._share = _share_for_distance(self._tastes.mean(axis=0), self._there, drift_distance)
+        self._target = np.zeros(TASTE_GROUPS)
+        self._target[self._random.choice(TASTE_GROUPS, 2, replace=False)] = 0.5
+        self._share = _share_for_distance(self._tastes.mean(axis=0), self._target, drift_distance)
         self._hit, self._season, self._number = hit_share, season_share, 0
 
     def simulate_week(self, *, after_drift: bool = False) -> NDArray[np.float64]:
-        """Shape (n_listeners, 20): one week's plays; `after` the drift, or before it."""
+        """Shape (n_listeners, 20): one week's plays."""
         tastes = self._tastes
         if after_drift:
-            tastes = (1 - self._share) * tastes + self._share * self._there
+            tastes = (1 - self._share) * tastes + self._share * self._target
         if self._season:
             height = self._season * max(0.0, np.sin(2 * np.pi * self._number / WEEKS_PER_YEAR))
-            tastes = (1 - height) * tastes + height * self._there
+            tastes = (1 - height) * tastes + height * self._target
         self._number += 1
         if self._hit:
             tastes = (1 - self._hit) * tastes + self._hit * np.eye(TASTE_GROUPS)[
@@ -63,7 +63,7 @@ class ListeningWeeks:
 
 
 def is_drift_found(seed: int, *, listeners: int, drift_distance: float) -> bool:
-    """Whether a drift is found within two weeks of its beginning."""
+    """Within two weeks of its beginning."""
     world = ListeningWeeks(seed, listeners=listeners, drift_distance=drift_distance)
     weeks = [world.simulate_week() for _ in range(WEEKS_NEEDED - 1)] + [
         world.simulate_week(after_drift=True) for _ in range(2)
@@ -74,7 +74,7 @@ def is_drift_found(seed: int, *, listeners: int, drift_distance: float) -> bool:
 def count_listening_alarms(
     seed: int, *, listeners: int, hit_share: float = 0.0, season_share: float = 0.0
 ) -> int:
-    """Alarms in a year in which nothing drifts for good."""
+    """Alarms in a year without lasting drift."""
     world = ListeningWeeks(seed, listeners=listeners, hit_share=hit_share, season_share=season_share)
     return sum(
         _weekly_alarms([world.simulate_week() for _ in range(WEEKS_NEEDED - 1 + WEEKS_PER_YEAR)], seed)
@@ -82,7 +82,7 @@ def count_listening_alarms(
 
 
 def count_new_song_alarms(seed: int) -> int:
-    """The same for each week's new songs, whose clusters and distances are those of all songs."""
+    """Alarms in a year whose new songs are distributed like all songs."""
     random = np.random.default_rng(seed)
     shares = random.dirichlet(np.full(CLUSTERS, 2.0))
     known = random.multinomial(KNOWN_SONGS, shares), random.multinomial(KNOWN_SONGS, np.full(BINS, 1 / BINS))
@@ -96,27 +96,27 @@ def count_new_song_alarms(seed: int) -> int:
 
 
 def _weekly_alarms(weeks: list[NDArray[np.float64]], seed: int) -> list[bool]:
-    """Of each week that has enough before it, looked at as the loop does."""
+    """Whether each week with enough history raises an alarm, as monitoring decides it."""
     alarms: list[bool] = []
     drifted = alarm = False
     for last in range(WEEKS_NEEDED, len(weeks) + 1):
-        ten = np.stack(weeks[last - WEEKS_NEEDED : last], axis=1)
+        window = np.stack(weeks[last - WEEKS_NEEDED : last], axis=1)
         change = measure_listening_change(
-            select_compared_weeks(ten, after_drift=drifted and not alarm), seed=seed
+            select_compared_weeks(window, after_drift=drifted and not alarm), seed=seed
         )
         alarm, drifted = is_alarm(change, drifted_before=drifted), change.is_drift
         alarms.append(alarm)
     return alarms
 
 
-def _share_for_distance(before: NDArray[np.float64], there: NDArray[np.float64], moved: float) -> float:
-    """How much of everybody's plays must move for this JS distance."""
-    if not moved:
+def _share_for_distance(before: NDArray[np.float64], target: NDArray[np.float64], distance: float) -> float:
+    """Share of everybody's plays that must move for this JS distance."""
+    if not distance:
         return 0.0
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        if jensenshannon(before, (1 - middle) * before + middle * there) < moved:
+        if jensenshannon(before, (1 - middle) * before + middle * target) < distance:
             low = middle
         else:
             high = middle

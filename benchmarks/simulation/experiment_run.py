@@ -1,4 +1,4 @@
-"""One test of two models, lived day by day through the code that decides in production."""
+"""Simulate an experiment day by day with the decision rules of production."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,33 +17,27 @@ from recommender.engine.experiments.decision_rules import (
 )
 from recommender.engine.experiments.interleaving_credit import ListCredit, credit_list, total_by_listener
 
-EXPERIMENT_SHARE: Final = 0.7  # of all lists; the rest compares with the anchor
+EXPERIMENT_SHARE: Final = 0.7  # of all lists; the rest is for the holdback
 HOLDBACK_DAYS: Final = 28
-# A list is closed by the first ingestion that begins 48 hours after it: on the morning of day 6 of a test
-# that began in the morning, those of days 0 to 3 are.
-CLOSE_DELAY_DAYS: Final = 3  # days
+# A list is closed by the first import that begins 48 hours after it: on the morning of day 6 of an
+# experiment, the lists of days 0 to 3 are.
+CLOSE_DELAY_DAYS: Final = 3
 SONGS: Final = tuple(range(LIST_LENGTH))
 
 
 @dataclass(frozen=True)
 class SimulatedExperiment:
-    """How a test is run.
-
-    Attributes:
-        first: probability that the challenger fills a round's first place; a fair coin has .5.
-        share: of the lists, that which falls to the test; TEST_SHARE is planned.
-    """
+    """What kind of experiment, on which listeners, and with which faults."""
 
     kind: ExperimentKind = ExperimentKind.CHANGE
-    crowd: ListenerGroup = field(default_factory=ListenerGroup)
+    group: ListenerGroup = field(default_factory=ListenerGroup)
+    # Probability that the challenger fills a round's first place; .5 is fair.
     first_pick_probability: float = 0.5
-    share: float = EXPERIMENT_SHARE
+    share: float = EXPERIMENT_SHARE  # of the lists in the experiment; EXPERIMENT_SHARE is planned
 
 
 @dataclass(frozen=True)
 class ExperimentEnd:
-    """How it ended, and on which day."""
-
     outcome: DecisionOutcome
     day: int
 
@@ -52,12 +46,12 @@ DecisionRule = Callable[[ExperimentEvidence, Sequence[DayOfLists]], DecisionOutc
 
 
 def decide_by_rounds(evidence: ExperimentEvidence, days: Sequence[DayOfLists]) -> DecisionOutcome:
-    """As in production."""
+    """The rules of production."""
     return apply_decision_rules(evidence).outcome
 
 
 def decide_by_events(evidence: ExperimentEvidence, days: Sequence[DayOfLists]) -> DecisionOutcome:
-    """What must not be done: every place shown is a witness, and each day's look is the only one."""
+    """The wrong way: treats every song shown as independent and tests anew each day."""
     engaged = np.concatenate([day.engaged.ravel() for day in days])
     challengers = np.concatenate([day.by_challenger.ravel() for day in days])
     ours, theirs = engaged[challengers], engaged[~challengers]
@@ -75,8 +69,8 @@ def decide_by_events(evidence: ExperimentEvidence, days: Sequence[DayOfLists]) -
 def run_experiment(
     experiment: SimulatedExperiment, seed: int, decide: DecisionRule = decide_by_rounds
 ) -> ExperimentEnd:
-    """Live the test until it has a verdict."""
-    life = ListenerSimulator(experiment.crowd, seed)
+    """Simulate days until the decision."""
+    simulator = ListenerSimulator(experiment.group, seed)
     scored: list[list[ListCredit]] = []
     days: list[DayOfLists] = []
     for number in range(DEFAULT_RULES.deadline + 1):
@@ -89,7 +83,7 @@ def run_experiment(
         if outcome != DecisionOutcome.WAITING:
             return ExperimentEnd(outcome, number)
         days.append(
-            life.simulate_day(
+            simulator.simulate_day(
                 number, share=experiment.share, first_pick_probability=experiment.first_pick_probability
             )
         )
@@ -97,9 +91,9 @@ def run_experiment(
     return ExperimentEnd(DecisionOutcome.WAITING, DEFAULT_RULES.deadline)
 
 
-def is_rolled_back(crowd: ListenerGroup, seed: int) -> bool:
-    """Whether the anchor returns, within its 28 days, after a model with the crowd's effect was promoted."""
-    life = ListenerSimulator(replace(crowd, novelty=0.0), seed)
+def is_rolled_back(group: ListenerGroup, seed: int) -> bool:
+    """Whether a promoted model with the group's effect is rolled back within 28 days."""
+    simulator = ListenerSimulator(replace(group, novelty=0.0), seed)
     scored: list[list[ListCredit]] = []
     for number in range(HOLDBACK_DAYS + 1):
         found = apply_decision_rules(
@@ -107,12 +101,12 @@ def is_rolled_back(crowd: ListenerGroup, seed: int) -> bool:
         ).outcome
         if found == DecisionOutcome.ROLLBACK:
             return True
-        scored.append(score_lists(life.simulate_day(number, share=1 - EXPERIMENT_SHARE), number))
+        scored.append(score_lists(simulator.simulate_day(number, share=1 - EXPERIMENT_SHARE), number))
     return False
 
 
 def _closed_lists(scored: Sequence[list[ListCredit]], number: int) -> list[ListCredit]:
-    """The lists, day by day, that count on the morning of this day."""
+    """The lists that count on the morning of this day."""
     return [one for day in scored[: max(0, number - CLOSE_DELAY_DAYS + 1)] for one in day]
 
 

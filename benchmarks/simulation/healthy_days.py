@@ -1,4 +1,4 @@
-"""Healthy days of a source and of the machine that reads it, as the runs of the pipeline account for them."""
+"""Simulate the metrics of imports on healthy days."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,76 +21,63 @@ FRIDAY, SATURDAY = 4, 5
 
 @dataclass(frozen=True)
 class MachineNoise:
-    """What makes the same work take longer or shorter.
+    """Why the same work takes longer or shorter."""
 
-    Attributes:
-        noise: standard deviation of the logarithm of a day's duration.
-        slow: share of days on which something else keeps machine or source busy: 1.2 to 1.8 times as long.
-        missed: share of days without a run; the next one brings two days' news.
-        by_hand: share of days on which somebody starts another run some hours later.
-        bad_nights: share of nights on which up to 4 % of the requests fail once.
-    """
-
-    noise: float = 0.1
+    noise: float = 0.1  # standard deviation of the logarithm of a day's duration
+    # Share of days on which machine or source is busy and a run takes 1.2 to 1.8 times as long.
     slow: float = 0.02
-    missed: float = 0.01
-    by_hand: float = 0.01
-    bad_nights: float = 0.03
+    missed: float = 0.01  # share of days without a run; the next one gets two days' changes
+    by_hand: float = 0.01  # share of days with another run, started by hand some hours later
+    bad_nights: float = 0.03  # share of nights on which up to 4 % of the requests fail once
 
 
 @dataclass(frozen=True)
 class SourceShape:
-    """A source by its numbers.
-
-    Attributes:
-        swing: standard deviation of the logarithm of a day's listening.
-        weekend: how many times as much is played on Saturday and Sunday.
-        friday: how many times as many songs come on a Friday.
-    """
+    """The size and habits of a source."""
 
     songs: int = 10_000
     users: int = 2_000
-    swing: float = 0.1
-    weekend: float = 1.0
-    friday: float = 1.0
+    swing: float = 0.1  # standard deviation of the logarithm of a day's listening
+    weekend: float = 1.0  # factor of the plays on Saturday and Sunday
+    friday: float = 1.0  # factor of the new songs on a Friday
     growth: float = 0.003
 
 
 @lru_cache(maxsize=1)
 def demo_source_days(seed: int, days: int, *, songs: int = 1_000, listeners: int = 200) -> list[DayCounts]:
-    """What reading the twin every day finds, by comparing its tables."""
+    """What reading the demo source every day finds."""
     world = World(seed=seed, songs=songs, listeners=listeners, days=30, start=date(2025, 12, 6))
-    held: dict[str, dict[Any, Any]] = {}
+    known: dict[str, dict[Any, Any]] = {}
     gone: dict[str, set[Any]] = {name: set() for name in RESOURCE_NAMES}
     found: list[DayCounts] = []
     for _ in range(days):
         tables = world.snapshot().tables
         found.append(
-            {RESOURCE_NAMES[name]: _count_changes(name, tables[name], held, gone) for name in RESOURCE_NAMES}
+            {RESOURCE_NAMES[name]: _count_changes(name, tables[name], known, gone) for name in RESOURCE_NAMES}
         )
         world.advance()
     return found
 
 
 def _count_changes(
-    name: str, rows: Sequence[Any], held: dict[str, dict[Any, Any]], gone: dict[str, Any]
+    name: str, rows: Sequence[Any], known: dict[str, dict[Any, Any]], gone: dict[str, Any]
 ) -> ResourceCounts:
     now = {row_key(name, row): row for row in rows}
-    before = held.get(name, {})
+    before = known.get(name, {})
     missing = before.keys() - now.keys()
     numbers = {
         "received": float(len(now)),
         "new": float(len(now.keys() - before.keys())),
         "changed": float(sum(row is not before.get(key, row) for key, row in now.items())),
-        # A row is waited for until a second run misses it.
+        # Reported missing by this run or the one before: rows are removed only after two.
         "missing": float(len(missing | gone[name])),
     }
-    held[name], gone[name] = now, missing
+    known[name], gone[name] = now, missing
     return numbers
 
 
 def formula_days(shape: SourceShape, seed: int, days: int) -> list[DayCounts]:
-    """The same by formula, for sources of any size and habit."""
+    """The same from formulas, for sources of any size."""
     rng = np.random.default_rng((seed, 11))
     songs, users, sessions = float(shape.songs), float(shape.users), 20.0 * shape.users
     found: list[DayCounts] = []
@@ -102,14 +89,14 @@ def formula_days(shape: SourceShape, seed: int, days: int) -> list[DayCounts]:
                rng.poisson(0.6 * users * listening)]  # fmt: skip
         gone = [rng.poisson(0.0003 * songs), rng.poisson(0.001 * users), rng.poisson(0.001 * sessions)]
         songs, users, sessions = (
-            max(1.0, held + came - went)
-            for held, came, went in zip((songs, users, sessions), new, gone, strict=True)
+            max(1.0, count + came - went)
+            for count, came, went in zip((songs, users, sessions), new, gone, strict=True)
         )
         changed = rng.poisson([0.002 * songs, 0.003 * users, 1.0])
         found.append(
             {
-                name: {"received": held, "new": float(came), "changed": float(other), "missing": 2.0 * went}
-                for name, held, came, other, went in zip(
+                name: {"received": count, "new": float(came), "changed": float(other), "missing": 2.0 * went}
+                for name, count, came, other, went in zip(
                     RESOURCE_NAMES.values(), (songs, users, sessions), new, changed, gone, strict=True
                 )
             }
@@ -118,11 +105,11 @@ def formula_days(shape: SourceShape, seed: int, days: int) -> list[DayCounts]:
 
 
 def simulate_runs(days: Sequence[DayCounts], machine: MachineNoise, seed: int) -> Iterator[RunMetrics]:
-    """A run each day, with what the machine and the network add to the day's numbers."""
+    """One run a day; adds the effects of machine and network."""
     rng = np.random.default_rng((seed, 12))
     waiting: list[DayCounts] = []
     before: datetime | None = None
-    taken = 0.0  # share of the next day's news that a run by hand has brought already
+    taken = 0.0  # share of the next day's changes that a run by hand has already imported
     run = 0
     for at, day in enumerate(days):
         waiting.append(_partial_day(day, 1 - taken))
@@ -131,17 +118,17 @@ def simulate_runs(days: Sequence[DayCounts], machine: MachineNoise, seed: int) -
             continue
         started = START + timedelta(days=at, seconds=float(rng.uniform(0, 60)))
         run += 1
-        yield _make_account(run, started, _merge_days(waiting), machine, before, rng)
+        yield _make_metrics(run, started, _merge_days(waiting), machine, before, rng)
         waiting, before = [], started
         if rng.random() < machine.by_hand and at + 1 < len(days):
             run += 1
             taken = float(rng.uniform(0.01, 0.4))
             later = started + timedelta(days=taken)
-            yield _make_account(run, later, _partial_day(days[at + 1], taken), machine, before, rng)
+            yield _make_metrics(run, later, _partial_day(days[at + 1], taken), machine, before, rng)
             before = later
 
 
-def _make_account(
+def _make_metrics(
     run: int,
     started: datetime,
     day: DayCounts,
@@ -149,13 +136,13 @@ def _make_account(
     before: datetime | None,
     rng: np.random.Generator,
 ) -> RunMetrics:
-    account = RunMetrics(run, "succeeded", started, dry_run=False, accept_reset=False, trigger="schedule")
-    account.gap_seconds = (started - before).total_seconds() if before else None
+    metrics = RunMetrics(run, "succeeded", started, dry_run=False, accept_reset=False, trigger="schedule")
+    metrics.gap_seconds = (started - before).total_seconds() if before else None
     values = {(name, resource): value for resource, one in day.items() for name, value in one.items()}
     for resource, one in day.items():
         values["rejected_share", resource] = rng.poisson(0.001 * one["received"]) / one["received"]
-        # News is spread over the hours since the last run, and waits for this one.
-        values["latency_p95", resource] = 0.95 * (account.gap_seconds or 86_400.0) * rng.lognormal(0, 0.05)
+        # Changes happen at any time since the last run.
+        values["latency_p95", resource] = 0.95 * (metrics.gap_seconds or 86_400.0) * rng.lognormal(0, 0.05)
     rows = sum(one["received"] for one in day.values())
     requests = rows / 100 + 3
     rate = rng.uniform(0, 0.04) if rng.random() < machine.bad_nights else 0.0005
@@ -167,12 +154,12 @@ def _make_account(
         ("duration", ""): took, ("cpu_seconds", ""): cpu,
         ("peak_memory", ""): 90e6 * rng.lognormal(0, 0.05),
     }  # fmt: skip
-    account.values = values
-    return account
+    metrics.values = values
+    return metrics
 
 
 def _merge_days(days: Sequence[DayCounts]) -> DayCounts:
-    """Several days' news in one run; what is there and what is gone as on the last of them."""
+    """Several days' changes in one run."""
     summed = ("new", "changed", "missing")
     return {
         name: {**numbers, **{one: sum(day[name][one] for day in days) for one in summed}}
@@ -181,8 +168,8 @@ def _merge_days(days: Sequence[DayCounts]) -> DayCounts:
 
 
 def _partial_day(day: DayCounts, share: float) -> DayCounts:
-    news = ("new", "changed")
+    changes = ("new", "changed")
     return {
-        name: {**numbers, **{one: float(round(share * numbers[one])) for one in news}}
+        name: {**numbers, **{one: float(round(share * numbers[one])) for one in changes}}
         for name, numbers in day.items()
     }

@@ -1,4 +1,4 @@
-"""Where the measured processes run: with folders, databases and an environment of their own."""
+"""Folders, databases and an environment of their own for the measured processes."""
 
 import os
 import shutil
@@ -22,11 +22,11 @@ Figures = dict[str, Any]
 
 
 class MeasurementFailed(Exception):
-    """A measured process failed; the text holds what it said."""
+    """A measured process failed; the text holds its output."""
 
 
 class Workspace:
-    """A temporary folder, and processes that see nothing of the caller's settings."""
+    """A temporary folder whose processes ignore the caller's settings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,16 +41,16 @@ class Workspace:
         }
 
     def measure_module(self, module: str, *arguments: str, **variables: str) -> Figures:
-        """What `benchmarks.MODULE` measured in a process of its own: the JSON of its last line."""
+        """Run `benchmarks.processes.MODULE` and return the JSON of its last line."""
         output = self.run_python("-m", f"benchmarks.processes.{module}", *arguments, **variables)
         figures: Figures = orjson.loads(output.splitlines()[-1])
         return figures
 
     def run_python(self, *arguments: str, **variables: str) -> bytes:
-        """The output of one Python process.
+        """The output of a Python process.
 
         Raises:
-            Broken: it failed.
+            MeasurementFailed: it failed.
         """
         done = subprocess.run(
             [sys.executable, *arguments], env={**self.environment, **variables}, cwd=self.folder,
@@ -62,7 +62,7 @@ class Workspace:
 
     @contextmanager
     def serve_source(self, rows: tuple[int, int, int], latency: float = 0.0) -> Iterator[str]:
-        """The address of a source of so many songs, users and sessions, in a process of its own."""
+        """The address of a source with these numbers of songs, users and sessions."""
         command = [sys.executable, "-m", "benchmarks.processes.source_server", *map(str, rows), str(latency)]
         with subprocess.Popen(
             command, env=self.environment, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -82,12 +82,12 @@ def temporary_workspace() -> Iterator[Workspace]:
 
 
 class FreshDatabases(Protocol):
-    """Gives out databases that are migrated and empty."""
+    """Creates migrated, empty databases."""
 
     name: str
 
     def create_database(self) -> dict[str, str]:
-        """A new one, as the variables that lead there; the one before it may be gone."""
+        """Environment variables of a new database; the one before may be deleted."""
 
 
 class SQLiteFiles:
@@ -95,10 +95,10 @@ class SQLiteFiles:
 
     name = "SQLite"
 
-    def __init__(self, place: Workspace) -> None:
-        self._template = place.folder / "template.db"
-        self._file = place.folder / "fresh.db"
-        place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_NAME=str(self._template))
+    def __init__(self, workspace: Workspace) -> None:
+        self._template = workspace.folder / "template.db"
+        self._file = workspace.folder / "fresh.db"
+        workspace.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_NAME=str(self._template))
 
     def create_database(self) -> dict[str, str]:
         for left in self._file.parent.glob(f"{self._file.name}*"):
@@ -108,15 +108,17 @@ class SQLiteFiles:
 
 
 class PostgresDatabases:
-    """Copies of one migrated database on one server."""
+    """Copies of one migrated database."""
 
     name = "PostgreSQL"
 
-    def __init__(self, place: Workspace, url: str) -> None:
+    def __init__(self, workspace: Workspace, url: str) -> None:
         self._url = url
         self._count = 0
         self._execute(f"DROP DATABASE IF EXISTS {TEMPLATE}", f"CREATE DATABASE {TEMPLATE}")
-        place.run_python(str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_URL=self._url_of(TEMPLATE))
+        workspace.run_python(
+            str(ROOT / "manage.py"), "migrate", "-v", "0", DATABASE_URL=self._url_of(TEMPLATE)
+        )
 
     def create_database(self) -> dict[str, str]:
         name, self._count = f"benchmark_{self._count + 1}", self._count + 1
@@ -128,7 +130,6 @@ class PostgresDatabases:
         return {"DATABASE_URL": self._url_of(name)}
 
     def drop_databases(self) -> None:
-        """Leave nothing behind on a server that may be somebody's."""
         self._execute(
             f"DROP DATABASE IF EXISTS benchmark_{self._count}", f"DROP DATABASE IF EXISTS {TEMPLATE}"
         )
@@ -144,18 +145,18 @@ class PostgresDatabases:
 
 
 @contextmanager
-def open_sqlite(place: Workspace) -> Iterator[FreshDatabases]:
-    yield SQLiteFiles(place)
+def open_sqlite(workspace: Workspace) -> Iterator[FreshDatabases]:
+    yield SQLiteFiles(workspace)
 
 
 @contextmanager
-def open_postgres(place: Workspace) -> Iterator[FreshDatabases]:
-    """Databases on a real server of our own, or on the one of `TEST_DATABASE_URL`.
+def open_postgres(workspace: Workspace) -> Iterator[FreshDatabases]:
+    """Databases on a temporary server, or on that of `TEST_DATABASE_URL`.
 
     Raises:
-        NoServer: there is none.
+        ServerUnavailable: there is none.
     """
     with ExitStack() as stack:
-        databases = PostgresDatabases(place, stack.enter_context(run_postgres()).url)
+        databases = PostgresDatabases(workspace, stack.enter_context(run_postgres()).url)
         stack.callback(databases.drop_databases)
         yield databases
