@@ -125,8 +125,12 @@ class ResourceReport(models.Model):
     )
     stable = models.BooleanField(default=True, help_text="No row moved during the last pass over the pages.")
     resumed = models.BooleanField(
-        default=False, help_text="Continued from the staged pages of a run that died."
+        default=False, help_text="Used the pages that a crashed run of the same slot had just read."
     )
+    read_at = models.DateTimeField(
+        "read until", null=True, blank=True,
+        help_text="When the last page arrived: the rows show the source's state up to then.",
+    )  # fmt: skip
     incoherent_times = models.PositiveBigIntegerField(
         default=0, help_text="Rows whose updated_at is before created_at."
     )

@@ -1,7 +1,7 @@
-"""ingest(): source -> validate -> judge -> apply. A run is a success only when it is proven to be one.
+"""ingest(): reads the source, validates, checks the quality, and writes what changed.
 
-The catalogue is touched only after the judge has said yes; every transaction checks that the run still
-holds the lock; whatever happens, the run's row says how it ended.
+Nothing is written to the catalogue before the quality gate has accepted the run. Every transaction checks
+that the run still holds the lock. However a run ends, its row says so.
 """
 
 import errno
@@ -52,18 +52,18 @@ EXIT_CODES: Final = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, S
 LOCKED_EXIT_CODE: Final = 3
 DISK_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 STAGING_ADVICE: Final = (
-    "Pages are kept in STAGING_DIR until they are judged: it needs room, and must be writable."
+    "STAGING_DIR holds the pages until they are checked: it needs free space and must be writable."
 )
 
 
 @dataclass(frozen=True)
 class IngestionOptions:
-    """What kind of run is wanted.
+    """Options of one run.
 
     Attributes:
-        staging: the folder under which pages are kept until they are judged.
-        slot: the schedule and due day; a slot runs once.
-        zone: the zone of the source's times that name none.
+        staging: folder that holds the pages until the quality gate has checked them.
+        slot: the schedule and the due day; empty for a run by hand.
+        zone: time zone of source times that have none.
     """
 
     staging: Path
@@ -76,13 +76,13 @@ class IngestionOptions:
 
 
 class IngestionProgress:
-    """Follows a run; this one looks away."""
+    """Callbacks for the progress of a run; this class ignores them."""
 
     def on_stage(self, run: IngestionRun, name: str) -> None:
         """A stage begins, such as "reading songs"."""
 
     def on_progress(self, done: int, total: int) -> None:
-        """Rows done in this stage, of how many."""
+        """Rows processed in this stage, and the number expected."""
 
     def on_change(self, resource: Resource, change: RowChange) -> None:
         """A dry run found a row that a real run would write."""
@@ -94,15 +94,15 @@ class IngestionProgress:
 def ingest(
     client: DataSource, options: IngestionOptions, callback: IngestionProgress | None = None
 ) -> IngestionRun:
-    """Bring the source's songs, listeners and listening histories in.
+    """Import songs, listeners and listening histories from the source.
 
     Returns:
-        The finished run: succeeded, partial, failed (the source's doing) or refused.
+        The finished run: succeeded, partial, refused, or failed because of the source.
 
     Raises:
-        AlreadyRunning: another run holds the lock.
-        SlotTaken: the slot has had its run.
-        Exception: what nobody foresaw; the run's row says that it failed.
+        AlreadyRunning: another run is in progress.
+        SlotTaken: the slot already has a run.
+        Exception: any other error; the run's row says that it failed.
     """
     run = run_lifecycle.start_run(
         trigger=options.trigger, slot=options.slot, dry_run=options.dry_run, accept_reset=options.accept_reset
@@ -119,92 +119,102 @@ def ingest(
 
 
 class _IngestionJob:
-    """One run at work."""
+    """One run in progress."""
 
     def __init__(self, run: IngestionRun, options: IngestionOptions, callback: IngestionProgress) -> None:
         self.run, self.options, self.callback = run, options, callback
         self.monitor = ResourceMonitor()
         self.heartbeat = JobHeartbeat(run, HEARTBEAT_COLUMNS)
         self.timeline = StageTimeline(run)
-        self.staging = Staging(options.staging)  # until `read` has found the run's own
+        self.staging = Staging(options.staging)  # replaced by `read_source`
         self.known_ids = KnownIds()
         self.readers: list[ResourceReader] = []
         self.written: dict[Resource, WriteResult] = {}
 
     @contextmanager
     def record_end(self) -> Iterator[None]:
-        """Whatever happens inside, the run's row says how it ended; pages of a failed run are kept."""
+        """Record in the run's row how the block ended; only a killed process leaves its pages behind."""
         try:
             yield
         except LockLost:
             raise
         except SourceError as error:
+            self._discard_pages()
             self._finish(QualityGateResult(Status.FAILED, error.kind, str(error)))
         except BaseException as error:
-            # A connection that broke is what may have ended the run; its end needs a new one.
+            # Before the end is recorded: pages that broke the run must not break the next one.
+            self._discard_pages()
+            # A broken connection may be what ended the run; recording it needs a new one.
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
             self._finish(_failure_result(error))
             if not _is_disk_error(error):
                 raise
         else:
-            self.staging.discard()
+            self._discard_pages()
         finally:
-            for intake in self.readers:
-                intake.close()
+            self._close_readers()
             self.staging.close()
+
+    def _discard_pages(self) -> None:
+        self._close_readers()
+        self.staging.discard()
+
+    def _close_readers(self) -> None:
+        for reader in self.readers:
+            reader.close()
 
     def read_source(self, client: DataSource) -> None:
         self.staging = open_staging(self.run, self.options.staging)
         for table in IMPORT_ORDER:
             spool = self.staging.spool(table.schema.resource)
-            intake = ResourceReader(
+            reader = ResourceReader(
                 table, spool, self.known_ids, self.options.zone, self._tick, self._progress
             )
-            self.readers.append(intake)
-            intake.start(client)
-        for intake in self.readers:
-            self._stage("reading", intake)
-            intake.read_pages()
+            self.readers.append(reader)
+            reader.start(client)
+        for reader in self.readers:
+            self._stage("reading", reader)
+            reader.read_pages()
 
     def check_and_apply(self) -> None:
         self._stage("judging")
-        assessments = [intake.assess() for intake in self.readers]
-        verdict = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
+        assessments = [reader.assess() for reader in self.readers]
+        result = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
         if self.options.dry_run:
             self._report_changes()
-        elif not verdict.is_refusal:
-            for intake in self.readers:
-                self._apply(intake, whole=verdict.status == Status.SUCCEEDED)
+        elif not result.is_refusal:
+            for reader in self.readers:
+                self._apply(reader, whole=result.status == Status.SUCCEEDED)
             self._stage("replaying refused rows")
             rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
-        self._finish(verdict)
+        self._finish(result)
 
-    def _apply(self, intake: ResourceReader, *, whole: bool) -> None:
-        resource = intake.table.schema.resource
-        self._stage("writing", intake)
+    def _apply(self, reader: ResourceReader, *, whole: bool) -> None:
+        resource = reader.table.schema.resource
+        self._stage("writing", reader)
         written = self.written[resource] = WriteResult()
-        records = self._records_to_write(intake, written)
-        written.rows = upsert(intake.table, records, self._guard, into_empty=intake.detector.into_empty)
-        newest = (moment for landed in intake.detector.pages.values() for moment in landed.newest_times)
+        records = self._records_to_write(reader, written)
+        written.rows = upsert(reader.table, records, self._guard, into_empty=reader.detector.into_empty)
+        newest = (moment for page in reader.detector.pages.values() for moment in page.newest_times)
         written.latency = compute_latency(newest, timezone.now())
-        rejections.save_rejected_rows(self.run, resource, intake.detector.read_rejected_rows(), self._guard)
+        rejections.save_rejected_rows(self.run, resource, reader.detector.read_rejected_rows(), self._guard)
         if whole:
             rejections.close_unsent(self.run, resource)
-            self._mark_missing(intake)
+            self._mark_missing(reader)
 
-    def _mark_missing(self, intake: ResourceReader) -> None:
-        if not intake.missing:
+    def _mark_missing(self, reader: ResourceReader) -> None:
+        if not reader.missing:
             return
-        seen = intake.detector.sent_keys()
+        seen = reader.detector.sent_keys()
         mark_missing(
-            intake.table, self.run, lambda key: hash_key(key) in seen, self._guard,
+            reader.table, self.run, lambda key: hash_key(key) in seen, self._guard,
             at_once=self.options.accept_reset,
         )  # fmt: skip
 
-    def _records_to_write(self, intake: ResourceReader, written: WriteResult) -> Iterator[tuple[object, ...]]:
-        total = intake.count_rows("new") + intake.count_rows("changed")
-        changes = sample_changes(intake.table, intake.detector.read_changes(), written.sample)
+    def _records_to_write(self, reader: ResourceReader, written: WriteResult) -> Iterator[tuple[object, ...]]:
+        total = reader.count_rows("new") + reader.count_rows("changed")
+        changes = sample_changes(reader.table, reader.detector.read_changes(), written.sample)
         for done, change in enumerate(changes, 1):
             yield change.record
             if done % 1_000 == 0:
@@ -212,47 +222,47 @@ class _IngestionJob:
                 self._progress(done, total)
 
     def _report_changes(self) -> None:
-        for intake in self.readers:
-            resource = intake.table.schema.resource
-            for change in intake.detector.read_changes():
+        for reader in self.readers:
+            resource = reader.table.schema.resource
+            for change in reader.detector.read_changes():
                 self.callback.on_change(resource, change)
-            seen = intake.detector.sent_keys() if intake.missing else set()
-            for _, key in available_keys(intake.table) if intake.missing else ():
+            seen = reader.detector.sent_keys() if reader.missing else set()
+            for _, key in available_keys(reader.table) if reader.missing else ():
                 if hash_key(key) not in seen:
                     self.callback.on_missing(resource, key)
 
-    def _finish(self, verdict: QualityGateResult) -> None:
-        """Write the reports and the run's end together."""
+    def _finish(self, result: QualityGateResult) -> None:
+        """Write the reports and the run's outcome in one transaction."""
         self.monitor.sample()
         self.timeline.end_stage()
-        reports = [self._report(intake) for intake in self.readers]
+        reports = [self._report(reader) for reader in self.readers]
         names = ("received", "new", "changed", "unchanged", "rejected", "missing", "bytes")
         totals = {name: sum(getattr(report, name) for report in reports) for name in names}
         with transaction.atomic():
             ResourceReport.objects.bulk_create(reports)
             finish_job(
                 self.run,
-                verdict.status,
+                result.status,
                 **totals,
                 stages=self.run.stages,
-                error_kind=verdict.kind,
-                error=verdict.reason,
+                error_kind=result.kind,
+                error=result.reason,
                 summary=summarize_reports(reports)
-                if totals["received"] or verdict.status != Status.FAILED
+                if totals["received"] or result.status != Status.FAILED
                 else "",
-                new_catalogue=verdict.new_catalogue and not self.options.dry_run,
+                new_catalogue=result.new_catalogue and not self.options.dry_run,
                 cpu_seconds=self.monitor.cpu_seconds,
                 peak_memory=self.monitor.peak_memory,
                 rows_per_second=totals["received"] / max(self.monitor.seconds, 1e-9),
             )
 
-    def _report(self, intake: ResourceReader) -> ResourceReport:
-        resource = intake.table.schema.resource
+    def _report(self, reader: ResourceReader) -> ResourceReport:
+        resource = reader.table.schema.resource
         written = self.written.get(resource, WriteResult())
-        return build_report(self.run, intake, written, self.timeline.seconds_of(resource))
+        return build_report(self.run, reader, written, self.timeline.seconds_of(resource))
 
-    def _stage(self, name: str, intake: ResourceReader | None = None) -> None:
-        resource = intake.table.schema.resource if intake else ""
+    def _stage(self, name: str, reader: ResourceReader | None = None) -> None:
+        resource = reader.table.schema.resource if reader else ""
         self.timeline.begin_stage(f"{name} {resource.replace('_', ' ')}".rstrip(), resource)
         self.heartbeat.send()
         self.callback.on_stage(self.run, self.run.stage)
@@ -274,7 +284,6 @@ def _is_disk_error(error: BaseException) -> bool:
 
 
 def _failure_result(error: BaseException) -> QualityGateResult:
-    """What a run that ended so is called."""
     if _is_disk_error(error):
         return QualityGateResult(Status.FAILED, "staging", f"{error}. {STAGING_ADVICE}")
     return QualityGateResult(Status.FAILED, type(error).__name__, describe_error(error))

@@ -1,4 +1,4 @@
-"""Read one resource: every page into the staging area, every row compared with the catalogue."""
+"""Reads one resource: stages every page and compares every row with the catalogue."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Protocol
 
+from django.utils import timezone
+
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
 from ingestion.pipeline.quality_gate import DOUBLED_ROWS, ResourceAssessment
-from ingestion.pipeline.staging import FrameKind, Spool
+from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from ingestion.pipeline.upsert import MirroredTable
 from ingestion.source.response import parse_json
 from ingestion.source.schemas import Resource
@@ -18,7 +20,7 @@ OnProgress = Callable[[int, int], None]
 
 
 class RawPage(Protocol):
-    """Some rows, parsed and as sent; it replaces an earlier page of its number."""
+    """Rows of one page, parsed and as sent; it replaces an earlier page with the same number."""
 
     @property
     def number(self) -> int: ...
@@ -29,7 +31,7 @@ class RawPage(Protocol):
 
 
 class PageReader(Protocol):
-    """One pass over a list; what it took is known at any time."""
+    """One pass over a list, with counters that are valid at any time."""
 
     @property
     def total(self) -> int: ...
@@ -53,7 +55,7 @@ class PageReader(Protocol):
 
 
 class DataSource(Protocol):
-    """Anything whose lists can be read: the API, an old database."""
+    """A source of lists: the API or a legacy database."""
 
     @property
     def base_url(self) -> str: ...
@@ -64,9 +66,13 @@ class DataSource(Protocol):
 
 @dataclass
 class ReadStats:
-    """What a reading took; survives a dead run together with its pages."""
+    """Counters of a reading; staged with the pages.
+
+    `read_at` is when the last page arrived, as ISO 8601; empty until then.
+    """
 
     source: str
+    read_at: str = ""
     total: int = 0
     pages: int = 0
     requests: int = 0
@@ -78,18 +84,17 @@ class ReadStats:
     resumed: bool = False
 
     def update_from(self, reading: PageReader) -> None:
-        """Take over where the reading stands."""
         for name in ("total", "pages", "requests", "retries", "bytes", "shifts", "stable"):
             setattr(self, name, getattr(reading, name))
         self.errors = dict(reading.errors)
 
 
 class ResourceReader:
-    """The reading of one resource.
+    """Reads one resource.
 
     Args:
-        tick: called again and again while it goes on, at least once a second; what it raises ends it.
-        progress: called with the rows landed so far and the total that the source claims.
+        tick: called at least once a second; an exception from it ends the reading.
+        progress: called with the number of rows read so far and the total that the source reports.
     """
 
     def __init__(
@@ -110,14 +115,13 @@ class ResourceReader:
         self._is_read = False
 
     def start(self, source: DataSource) -> None:
-        """Take up the pages that a dead run left, if it left them all; else ask for the first one now.
+        """Use the staged pages of a crashed run if they are complete and recent, else request the first page.
 
-        The first page of each resource is asked for before any resource is read: its round trip costs
-        nothing then.
+        Called for every resource before any is read, so that the round trips of the first pages overlap.
         """
-        ended = self._spool.completed_stats
-        if ended is not None and ended["source"] == source.base_url:
-            self.stats = ReadStats(**{**ended, "resumed": True})
+        staged = self._spool.completed_stats
+        if staged and staged["source"] == source.base_url and can_resume(staged["read_at"], timezone.now()):
+            self.stats = ReadStats(**{**staged, "resumed": True})
             return
         self._spool.clear()
         self.stats = ReadStats(source=source.base_url)
@@ -127,12 +131,12 @@ class ResourceReader:
         self._reading.request_first_page()
 
     def close(self) -> None:
-        """End what was begun and never read."""
+        """Stop a reading that was started and not finished."""
         if self._reading is not None:
             self._reading.close()
 
     def read_pages(self) -> None:
-        """Land every page.
+        """Read and compare every page.
 
         Raises:
             SourceError: the source could not be read.
@@ -162,22 +166,22 @@ class ResourceReader:
         )
 
     def count_rows(self, name: str) -> int:
-        """A count of `Landed`, over all pages."""
-        return sum(getattr(landed, name) for landed in self.detector.pages.values())
+        """A count of `PageResult`, summed over all pages."""
+        return sum(getattr(page, name) for page in self.detector.pages.values())
 
     def unknown_fields(self) -> dict[str, int]:
         fields: Counter[str] = Counter()
-        for landed in self.detector.pages.values():
-            fields.update(landed.unknown_fields)
+        for page in self.detector.pages.values():
+            fields.update(page.unknown_fields)
         return dict(fields)
 
     @property
     def missing(self) -> int:
-        """Available rows that were not sent; 0 until all was read: then nobody knows yet."""
+        """Available rows that the source did not send; 0 until every page was read."""
         return max(self.available - self.detector.count_seen_again(), 0) if self._is_read else 0
 
     def _expects_duplicates(self) -> bool:
-        """Whether a source sends doubles day by day, so that they say nothing of this reading."""
+        """Whether the last run met as many duplicate rows, so that they are usual for this source."""
         reports = ResourceReport.objects.filter(
             resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()
         )
@@ -187,29 +191,30 @@ class ResourceReader:
         return last.duplicates >= self.count_rows("duplicates") or last.run.error_kind == DOUBLED_ROWS
 
     def _process_pages(self, reading: PageReader) -> None:
-        landed = 0
+        received = 0
         try:
             for page in reading:
                 self._spool.append_frame(FrameKind.PAGE, page.number, page.body)
-                landed += self.detector.process_page(page.number, page.rows).received
+                received += self.detector.process_page(page.number, page.rows).received
                 self._tick()
-                self._progress(min(landed, reading.total), reading.total)
+                self._progress(min(received, reading.total), reading.total)
         finally:
             self.stats.update_from(reading)
         self.detector.drop_after(reading.pages)
+        self.stats.read_at = timezone.now().isoformat()
         self._spool.mark_complete(vars(self.stats))
 
     def _process_staged_pages(self) -> None:
-        landed = 0
+        received = 0
         for number, body in self._spool.read_bodies(FrameKind.PAGE):
-            landed += self.detector.process_page(number, parse_json(body)["items"]).received
+            received += self.detector.process_page(number, parse_json(body)["items"]).received
             self._tick()
-            self._progress(landed, self.stats.total)
+            self._progress(received, self.stats.total)
         self.detector.drop_after(self.stats.pages)
 
     def _add_known_ids(self) -> None:
         ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}
-        room = ids.get(self.table.schema.resource)
-        if room is not None:
-            for landed in self.detector.pages.values():
-                room.update(landed.keys)
+        known = ids.get(self.table.schema.resource)
+        if known is not None:
+            for page in self.detector.pages.values():
+                known.update(page.keys)

@@ -1,11 +1,8 @@
-"""The run's row: the lock that lets one run work at a time, its heartbeat and its end.
+"""Starts a run: its row is the lock that lets one run work at a time.
 
-The lock is the running row itself (a partial UNIQUE allows one). It belongs to a process; a run whose
-process is gone, or whose heart has not beaten for `LEASE`, is marked abandoned by the next one.
+A partial UNIQUE constraint allows one running row. A run whose process is gone, or whose heartbeat is too
+old, is marked abandoned by the next one.
 """
-
-from datetime import timedelta
-from typing import Final
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -13,12 +10,9 @@ from django.utils import timezone
 from ingestion.jobs.lock import abandon_dead_job, find_running, lock_owner
 from ingestion.models import IngestionRun
 
-# Longer than a missed slot is caught up for.
-RESUMABLE_FOR: Final = timedelta(days=1)
-
 
 class AlreadyRunning(Exception):
-    """Another run holds the lock."""
+    """Another run is in progress."""
 
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(
@@ -30,7 +24,7 @@ class AlreadyRunning(Exception):
 
 
 class SlotTaken(Exception):
-    """This slot has had its run."""
+    """The slot already has a run."""
 
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(f"Slot {run.slot} was run {run.pk}, which {run.get_status_display()}.")
@@ -40,11 +34,11 @@ class SlotTaken(Exception):
 def start_run(
     *, trigger: str, slot: str = "", dry_run: bool = False, accept_reset: bool = False
 ) -> IngestionRun:
-    """Take the lock.
+    """Create the run's row, which takes the lock.
 
     Raises:
-        AlreadyRunning: a living run holds it.
-        SlotTaken: the slot has had its run.
+        AlreadyRunning: another run is in progress.
+        SlotTaken: the slot already has a run.
     """
     now = timezone.now()
     try:
@@ -65,10 +59,10 @@ def start_run(
 
 
 def require_idle() -> None:
-    """Called inside a transaction that writes the catalogue without being a run.
+    """Check that no run is in progress; for transactions outside a run that write the catalogue.
 
     Raises:
-        AlreadyRunning: a living run holds the lock.
+        AlreadyRunning: a run is in progress.
     """
     abandon_dead_job(IngestionRun, timezone.now())
     at_work = find_running(IngestionRun)
@@ -76,15 +70,12 @@ def require_idle() -> None:
         raise AlreadyRunning(at_work)
 
 
-def find_predecessor(run: IngestionRun) -> IngestionRun | None:
-    """The dead run whose staged pages this one may take up: the last one of the same slot."""
-    last = (
-        IngestionRun.objects.filter(slot=run.slot, pk__lt=run.pk, dry_run=run.dry_run).order_by("-pk").first()
-    )
-    return last if last is not None and last.status in {"abandoned", "failed"} else None
+def find_crashed_attempt(run: IngestionRun) -> IngestionRun | None:
+    """The run just before this one if it belongs to the same slot and crashed; None for a run by hand.
 
-
-def resumable_run_ids() -> list[int]:
-    """Dead runs whose slot may still be taken up again, and whose pages are kept for it."""
-    dead = IngestionRun.objects.filter(status=IngestionRun.Status.ABANDONED).exclude(slot="")
-    return list(dead.filter(started_at__gt=timezone.now() - RESUMABLE_FOR).values_list("pk", flat=True))
+    A run in between may have written a newer state of the source than the crashed run had read.
+    """
+    last = IngestionRun.objects.filter(pk__lt=run.pk, dry_run=False).order_by("-pk").first()
+    if last is None or not run.slot or last.slot != run.slot:
+        return None
+    return last if last.status == IngestionRun.Status.ABANDONED else None

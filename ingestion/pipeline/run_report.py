@@ -1,4 +1,4 @@
-"""What a judged run does to the catalogue besides writing rows: what is missing, how late the data came."""
+"""The report of a run: counts, latency, a sample of the changes, the duration of each stage."""
 
 import time
 from collections import defaultdict
@@ -29,10 +29,10 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Formula: commit time - max(created_at, updated_at), over the rows written.
+    """Commit time - max(created_at, updated_at), over the rows written.
 
     Args:
-        newest: the newest time of each row at the source, in seconds since 1970.
+        newest: max(created_at, updated_at) of each row, in seconds since 1970.
     """
     waits = sorted(committed_at.timestamp() - moment for moment in newest)
     if not waits:
@@ -41,7 +41,7 @@ def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
     return Latency(waits[last // 2], waits[int(last * 0.95)], waits[last])
 
 
-# As many rows as a person reads; the whole difference is what a dry run prints.
+# A dry run prints every change; a report shows as many as a person reads.
 SAMPLED_ROWS: Final = 20
 # A session may hold thousands of songs.
 LONGEST_VALUE: Final = 200
@@ -62,7 +62,7 @@ READ_STAT_FIELDS: Final = (
 
 @dataclass
 class WriteResult:
-    """What was written of one resource."""
+    """What a run wrote of one resource."""
 
     rows: int = 0
     latency: Latency = NO_LATENCY
@@ -70,23 +70,24 @@ class WriteResult:
 
 
 def build_report(
-    run: IngestionRun, intake: ResourceReader, written: WriteResult, seconds: float | None
+    run: IngestionRun, reader: ResourceReader, written: WriteResult, seconds: float | None
 ) -> ResourceReport:
     """The report of one resource, not saved yet."""
     return ResourceReport(
-        run=run, resource=intake.table.schema.resource, written=written.rows, missing=intake.missing,
-        unknown_fields=intake.unknown_fields(), latency_p50=written.latency.p50,
+        run=run, resource=reader.table.schema.resource, written=written.rows, missing=reader.missing,
+        unknown_fields=reader.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
-        sample=written.sample, same_key=intake.detector.same_key,
-        **{name: intake.count_rows(name) for name in COUNT_FIELDS},
-        **{name: getattr(intake.stats, name) for name in READ_STAT_FIELDS},
+        sample=written.sample, same_key=reader.detector.same_key,
+        read_at=datetime.fromisoformat(reader.stats.read_at) if reader.stats.read_at else None,
+        **{name: reader.count_rows(name) for name in COUNT_FIELDS},
+        **{name: getattr(reader.stats, name) for name in READ_STAT_FIELDS},
     )  # fmt: skip
 
 
 def sample_changes(
     table: MirroredTable, changes: Iterator[RowChange], sample: list[dict[str, Any]]
 ) -> Iterator[RowChange]:
-    """Pass the changes on, and put the first changed rows' differences into `sample`, one entry a field."""
+    """Yield all changes; add the changed fields of the first changed rows to `sample`, one entry a field."""
     rows = 0
     for change in changes:
         if change.before is not None and change.before != change.record:
@@ -99,13 +100,14 @@ def sample_changes(
 
 
 def summarize_reports(reports: list[ResourceReport]) -> str:
-    """What a run did, in a sentence."""
+    """What a run read and found, in one sentence."""
     return "; ".join(", ".join((_summarize_counts(one), *_notes(one))) for one in reports)
 
 
 def _summarize_counts(one: ResourceReport) -> str:
     return (
-        f"{_format_count(one.received)} {one.get_resource_display()}: {_format_count(one.new)} new, "
+        f"{_format_count(one.received)} {one.get_resource_display()}{_as_of(one)}: "
+        f"{_format_count(one.new)} new, "
         f"{_format_count(one.changed)} changed, {_format_count(one.unchanged)} unchanged, "
         f"{_format_count(one.rejected)} rejected, {_format_count(one.missing)} missing"
     )
@@ -124,7 +126,7 @@ def _differences(table: MirroredTable, before: Record, after: Record) -> Iterato
         if old == new:
             continue
         entry: dict[str, Any] = {"key": key, "field": column}
-        # Of listeners only that something changed: runs are kept for years, names and addresses must not be.
+        # Personal data of listeners is left out: reports are kept for years.
         if table.schema.resource != Resource.USERS:
             entry |= {"old": _format_value(table, column, old), "new": _format_value(table, column, new)}
         yield entry
@@ -139,6 +141,11 @@ def _format_value(table: MirroredTable, column: str, value: Any) -> str | None:
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 
+def _as_of(report: ResourceReport) -> str:
+    """When the source was in this state, if that was before the run."""
+    return f" as of {report.read_at:%Y-%m-%d %H:%M} UTC" if report.resumed and report.read_at else ""
+
+
 def _format_count(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
@@ -148,7 +155,7 @@ HEARTBEAT_COLUMNS: Final = ("stage", "stage_done", "stage_total", "stages")
 
 
 class StageTimeline:
-    """The stages of one run, in order; changes the run's attributes and writes nothing itself."""
+    """Measures the stages of a run; changes the run's attributes and saves nothing."""
 
     def __init__(self, run: IngestionRun) -> None:
         self._run = run
@@ -157,7 +164,7 @@ class StageTimeline:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def begin_stage(self, name: str, resource: str = "") -> None:
-        """End the stage before and begin this one, which is work on `resource` or on none."""
+        """End the current stage and begin this one; `resource` is empty if it works on none."""
         self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0
@@ -169,7 +176,6 @@ class StageTimeline:
         self._run.stages.append(stage)
 
     def end_stage(self) -> None:
-        """The stage is over; a run that dies leaves its last one without seconds."""
         if not self._run.stages or self._run.stages[-1]["seconds"] is not None:
             return
         seconds = time.monotonic() - self._began
@@ -177,9 +183,9 @@ class StageTimeline:
         self._seconds[self._resource] += seconds
 
     def set_progress(self, done: int, total: int) -> None:
-        """Rows done in this stage, of how many."""
+        """Rows processed in this stage, and the number expected."""
         self._run.stage_done, self._run.stage_total = done, total
 
     def seconds_of(self, resource: str) -> float | None:
-        """How long the ended stages of a resource took; None if none did."""
+        """Seconds of the ended stages of a resource; None if there are none."""
         return self._seconds.get(resource)

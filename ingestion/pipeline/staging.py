@@ -1,16 +1,14 @@
-"""Pages on disk between the source and the judge, each with its checksum.
+"""Stores the source's pages on disk until the quality gate has checked the run; each page has a checksum.
 
-A folder holds one run's staging: for each resource a file of frames, appended as pages land. A page that is
-read again is appended again, and its last frame counts. A dead run's folder is taken up by the next run of
-the same slot: whatever was cut off or damaged shows in the checksums, and only a resource whose reading had
-ended is used.
+A run has one folder with a file of frames for each resource. A page that is read again is appended again,
+and its last frame counts. `open_staging` says which pages a later run may reuse.
 """
 
 import shutil
 import struct
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import IntEnum
 from hashlib import blake2b
 from pathlib import Path
@@ -27,23 +25,23 @@ HEADER: Final = struct.Struct("<BII16s")
 
 
 class FrameKind(IntEnum):
-    """What a frame holds."""
+    """Content of a frame."""
 
-    PAGE = 1  # a page's body, as the source sent it
-    CHANGES = 2  # the records of that page that the catalogue does not hold yet, and the refused rows
-    END = 3  # what was measured of the reading; there is one once all pages have landed
+    PAGE = 1  # a page's body as sent
+    CHANGES = 2  # the page's new and changed records, and its rejected rows
+    END = 3  # counters of the reading; written once all pages are stored
 
 
 @dataclass
 class Spool:
-    """One resource's frames. Used by one thread, and closed by `close`."""
+    """File with the frames of one resource; used by one thread."""
 
     path: Path
     _frames: dict[tuple[FrameKind, int], tuple[int, int]] = field(default_factory=dict)
     _file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Find the frames that are whole; what follows the first broken one is cut off."""
+        """Index the complete frames and cut off everything from the first damaged one on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         whole = self._scan()
@@ -56,7 +54,6 @@ class Spool:
             self._file = None
 
     def clear(self) -> None:
-        """Forget every frame."""
         self._frames.clear()
         self._opened.seek(0)
         self._opened.truncate(0)
@@ -69,13 +66,13 @@ class Spool:
         self._frames[kind, number] = (offset + HEADER.size, len(body))
 
     def mark_complete(self, measured: dict[str, Any]) -> None:
-        """Say that every page has landed; from here on a dead run's pages can be used."""
+        """Record that every page is stored, with the counters of the reading."""
         self.append_frame(FrameKind.END, 0, orjson.dumps(measured))
         self._opened.flush()
 
     @property
     def completed_stats(self) -> dict[str, Any] | None:
-        """What `end` was told, or None while pages are missing."""
+        """The counters given to `mark_complete`; None while pages are missing."""
         if (FrameKind.END, 0) not in self._frames:
             return None
         measured: dict[str, Any] = orjson.loads(self.read_frame(FrameKind.END, 0))
@@ -85,7 +82,7 @@ class Spool:
         return (kind, number) in self._frames
 
     def page_numbers(self, kind: FrameKind) -> list[int]:
-        """The numbers of the pages that have a frame of this kind, in order."""
+        """Numbers of the pages that have a frame of this kind, ascending."""
         return sorted(number for of_kind, number in self._frames if of_kind is kind)
 
     def read_frame(self, kind: FrameKind, number: int) -> bytes:
@@ -98,7 +95,7 @@ class Spool:
             yield number, self.read_frame(kind, number)
 
     def drop_after(self, kind: FrameKind, last: int) -> None:
-        """Forget the pages past `last`: the list got shorter while it was read."""
+        """Drop the pages after `last`, which no longer exist because the list got shorter."""
         for number in self.page_numbers(kind):
             if number > last:
                 del self._frames[kind, number]
@@ -123,7 +120,7 @@ class Spool:
 
 
 class Staging:
-    """One run's folder of spools."""
+    """The folder of one run, with a spool for each resource."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -136,18 +133,12 @@ class Staging:
             self._spools[resource] = spool
         return self._spools[resource]
 
-    def age_seconds(self) -> float | None:
-        """Seconds since the last page landed, or None when there is none."""
-        times = [path.stat().st_mtime for path in self.folder.glob("*.pages")]
-        return time.time() - max(times) if times else None
-
     def close(self) -> None:
         for spool in self._spools.values():
             spool.close()
         self._spools.clear()
 
     def discard(self) -> None:
-        """Remove the folder; a run that is settled leaves nothing behind."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -158,35 +149,38 @@ def _checksum(kind: int, number: int, body: bytes) -> bytes:
     return digest.digest()
 
 
-# A run by hand takes up the pages of a dead one only while they are fresh; a slot's stay its own.
-FRESH_SECONDS: Final = 3600.0
+# A crashed run is started again within a minute. Older pages would import an old state of the source.
+RESUME_WITHIN: Final = timedelta(minutes=10)
+
+
+def can_resume(read_at: str, now: datetime) -> bool:
+    """Whether a resource that was completely read at this time (ISO 8601) may be reused now."""
+    return bool(read_at) and timedelta() <= now - datetime.fromisoformat(read_at) <= RESUME_WITHIN
 
 
 def open_staging(run: IngestionRun, base: Path) -> Staging:
-    """The run's folder, with the pages of its dead predecessor when they can be taken up.
+    """The run's folder, with the pages of the run before it if that one crashed in the same slot.
 
-    Folders stand apart by database: two databases may share a machine, and number their runs alike.
+    A run started by hand reads everything itself, as does a run after one that failed: its pages may be the
+    reason. The reader decides by `can_resume` which resources are recent enough.
+
+    Each database has its own folder: two databases on one machine may number their runs alike.
     """
     settings = connection.settings_dict
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))
-    room = base / blake2b(database.encode(), digest_size=6).hexdigest()
-    staging = Staging(room / f"run-{run.pk}")
-    # What has its name was left by a database that is no more.
+    database_folder = base / blake2b(database.encode(), digest_size=6).hexdigest()
+    staging = Staging(database_folder / f"run-{run.pk}")
+    # A folder with this name was left by an earlier database of the same address.
     staging.discard()
-    before = run_lifecycle.find_predecessor(run)
-    if before is not None and not run.dry_run:
-        left = Staging(room / f"run-{before.pk}")
-        age = left.age_seconds()
-        if age is not None and (run.slot or age < FRESH_SECONDS):
-            left.folder.rename(staging.folder)
-    if not run.dry_run:
-        _delete_stale_folders(
-            room, keep={staging.folder, *(room / f"run-{pk}" for pk in run_lifecycle.resumable_run_ids())}
-        )
-    return staging
-
-
-def _delete_stale_folders(room: Path, keep: set[Path]) -> None:
-    for folder in room.glob("run-*"):
-        if folder not in keep:
+    if run.dry_run:
+        return staging
+    crashed = run_lifecycle.find_crashed_attempt(run)
+    if crashed is not None:
+        left = database_folder / f"run-{crashed.pk}"
+        if left.exists():
+            # A copy: a process that was only suspended may still append to its own files.
+            shutil.copytree(left, staging.folder)
+    for folder in database_folder.glob("run-*"):
+        if folder != staging.folder:
             Staging(folder).discard()
+    return staging

@@ -17,7 +17,7 @@ from ingestion.services import ingest_now
 from ingestion.source.errors import without_secrets
 
 REPORT_FIELDS = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
-            "pages", "requests", "retries", "shifts", "written", "resumed", "unknown_songs",
+            "pages", "requests", "retries", "shifts", "written", "resumed", "read_at", "unknown_songs",
             "incoherent_times", "same_key", "latency_p50", "latency_p95", "latency_max", "seconds",
             "errors")  # fmt: skip
 
@@ -82,7 +82,9 @@ class Command(GuidedCommand):
             progress.close()
         if options["json"]:
             self.stdout.write(
-                json.dumps(run_as_dict(run) | ({"changes": progress.changes} if run.dry_run else {}))
+                json.dumps(
+                    run_as_dict(run) | ({"changes": progress.changes} if run.dry_run else {}), default=str
+                )
             )
         else:
             self._print_run(run, progress)

@@ -69,8 +69,9 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(
     assert sum(resource["written"] for resource in again["resources"].values()) == 0
 
 
-def test_what_a_killed_run_had_read_is_not_fetched_again(sqlite_project: Project, server: DemoServer) -> None:
-    # Far enough to have read songs and users, and not the sessions.
+def test_a_run_by_hand_reads_everything_itself_after_a_killed_run(
+    sqlite_project: Project, server: DemoServer
+) -> None:
     process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=server.url)
     wait_for_line(process, "reading listening history")
     process.kill()
@@ -79,8 +80,8 @@ def test_what_a_killed_run_had_read_is_not_fetched_again(sqlite_project: Project
 
     facts = json.loads(sqlite_project.manage("runingest", "--json", BASE_URL=server.url).stdout)
 
-    assert [facts["resources"][name]["resumed"] for name in ("songs", "users")] == [True, True]
-    assert {resource for resource, _, _ in server.requests} == {"listen_history"}
+    assert not any(resource["resumed"] for resource in facts["resources"].values())
+    assert {resource for resource, _, _ in server.requests} == {"tracks", "users", "listen_history"}
     assert facts["status"] == "succeeded"
 
 

@@ -10,12 +10,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from ingestion.jobs.lock import JobHeartbeat, LockLost, finish_job
-from ingestion.models import IngestionRun, Song
+from ingestion.models import IngestionRun
 from ingestion.pipeline import run_lifecycle
 from ingestion.pipeline.ingest import IngestionProgress
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
-from tests.integration.ingestion.conftest import Run, Serve
-from tests.support.servers.list_source import ListSource
+from tests.integration.ingestion.conftest import Run
 
 pytestmark = pytest.mark.django_db
 
@@ -112,52 +111,13 @@ def test_the_database_refuses_a_run_that_contradicts_itself(fields: dict[str, An
         )
 
 
-class StopsAtHistories(IngestionProgress):
-    """Ends a run when songs and users are read, and histories are not."""
-
-    def on_stage(self, run: IngestionRun, name: str) -> None:
-        if name == "reading listening history":
-            raise InterruptedError
-
-
-def test_a_run_by_hand_takes_up_what_a_failed_one_has_read(run: Run, source: ListSource) -> None:
-    with pytest.raises(InterruptedError):
-        run(callback=StopsAtHistories())
-    assert not Song.objects.exists()
-
-    again = run()
-
-    assert again.status == "succeeded"
-    assert [one.resumed for one in again.reports.order_by("id")] == [True, True, False]
-    assert (again.new, Song.objects.count()) == (50, 30)
-
-
-def test_what_was_read_more_than_an_hour_ago_is_read_anew_by_a_run_by_hand(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(InterruptedError):
-        run(callback=StopsAtHistories())
-    for pages in tmp_path.rglob("*.pages"):
-        os.utime(pages, (1, 1))
-
-    assert not any(one.resumed for one in run().reports.all())
-
-
-def test_pages_of_another_source_are_not_taken_up(run: Run, serve: Serve) -> None:
-    with pytest.raises(InterruptedError):
-        run(serve(of=ListSource()), StopsAtHistories())
-
-    second = run()
-
-    assert second.status == "succeeded"
-    assert not any(one.resumed for one in second.reports.all())
-
-
-def test_a_settled_run_leaves_no_pages_behind(run: Run, tmp_path: Path) -> None:
+def test_a_finished_run_leaves_no_pages_behind(run: Run, tmp_path: Path) -> None:
     run()
 
     assert list(tmp_path.rglob("*.pages")) == []
 
 
-def test_an_exception_nobody_foresaw_ends_as_a_failed_run(run: Run) -> None:
+def test_an_unexpected_exception_ends_as_a_failed_run_without_pages(run: Run, tmp_path: Path) -> None:
     class Broken(IngestionProgress):
         def on_progress(self, done: int, total: int) -> None:
             raise ZeroDivisionError("in the middle")
@@ -167,3 +127,4 @@ def test_an_exception_nobody_foresaw_ends_as_a_failed_run(run: Run) -> None:
 
     failed = IngestionRun.objects.get()
     assert (failed.status, failed.error) == ("failed", "ZeroDivisionError: in the middle")
+    assert list(tmp_path.rglob("*.pages")) == []

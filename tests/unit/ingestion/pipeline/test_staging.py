@@ -91,4 +91,3 @@ def test_discarding_removes_the_folder(tmp_path: Path) -> None:
     staging.discard()
 
     assert list(tmp_path.iterdir()) == []
-    assert staging.age_seconds() is None
