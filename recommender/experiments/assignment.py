@@ -1,4 +1,4 @@
-"""Which test a list belongs to: decided by blake2b alone, the same in every process, whoever asks."""
+"""Assignment of listeners' lists to experiments, by blake2b: the same in every process."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from typing import Final
 
 from recommender.models import Experiment, ServedList
 
-RELOAD_SECONDS: Final = 5.0  # seconds; a test starts and ends everywhere within them
+RELOAD_SECONDS: Final = 5.0  # every process follows the start or end of an experiment within this time
 Arm = ServedList.Arm
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """How a list is to be made.
+    """Which model or models draw a list.
 
     Attributes:
         arm: champion, challenger (alone) or interleaved.
-        experiment: the test that the list belongs to; None: to none.
+        experiment: the experiment that the list belongs to, if any.
     """
 
     arm: Arm
@@ -31,7 +31,7 @@ CHAMPION_ONLY: Final = Assignment(Arm.CHAMPION)
 
 
 def hash_to_share(*words: object) -> float:
-    """A number from 0 up to but without 1, from the first 8 bytes of blake2b over the words."""
+    """A number in [0, 1) from the first 8 bytes of blake2b over the words."""
     digest = blake2b(":".join(map(str, words)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
@@ -39,31 +39,32 @@ def hash_to_share(*words: object) -> float:
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    A listener of a test's A/B split gets one model alone for as long as the test runs: the challenger below
-    `split_share` / 2, the champion, as its control, from there to `split_share`. Everybody else's days fall
-    to the test, to the anchor or to neither, by their shares.
+    A listener in an experiment's A/B split gets one model alone while the experiment runs: the challenger if
+    their hash is below `split_share` / 2, the champion (the control) from there to `split_share`. Each day of
+    all others falls to the experiment, to the holdback or to neither, by their `list_share`.
     """
-    for test in experiments:
-        if test.split_share:
-            side = hash_to_share(test.pk, listener_id)
-            if side < test.split_share:
-                return Assignment(Arm.CHALLENGER if side < test.split_share / 2 else Arm.CHAMPION, test)
-    at, reached = hash_to_share(listener_id, day.isoformat()), 0.0
-    for test in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
-        # The anchor's lists are the last ones, so that a test's start moves none of them.
-        share = test.list_share
-        if test.kind == Experiment.Kind.ANCHOR:
-            if at >= 1 - share:
-                return Assignment(Arm.INTERLEAVED, test)
-        elif reached <= at < reached + share:
-            return Assignment(Arm.INTERLEAVED, test)
+    for experiment in experiments:
+        if experiment.split_share:
+            side = hash_to_share(experiment.pk, listener_id)
+            if side < experiment.split_share:
+                arm = Arm.CHALLENGER if side < experiment.split_share / 2 else Arm.CHAMPION
+                return Assignment(arm, experiment)
+    position, assigned = hash_to_share(listener_id, day.isoformat()), 0.0
+    for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
+        # The holdback takes the top of the range, so that the start of an experiment moves none of its lists.
+        share = experiment.list_share
+        if experiment.kind == Experiment.Kind.ANCHOR:
+            if position >= 1 - share:
+                return Assignment(Arm.INTERLEAVED, experiment)
+        elif assigned <= position < assigned + share:
+            return Assignment(Arm.INTERLEAVED, experiment)
         else:
-            reached += share
+            assigned += share
     return CHAMPION_ONLY
 
 
 class RunningExperiments:
-    """The tests that run, looked up at most every five seconds a process; any thread may ask."""
+    """The running experiments, read at most every five seconds in each process. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -82,7 +83,7 @@ class RunningExperiments:
         return self._experiments
 
     def invalidate(self) -> None:
-        """Look again at the next question."""
+        """Read the experiments again at the next call of `current`."""
         self._next_reload = -1.0
 
 
@@ -90,5 +91,5 @@ RUNNING_EXPERIMENTS: Final = RunningExperiments()
 
 
 def assignment_for(listener_id: int, now: datetime) -> Assignment:
-    """How this listener's list is to be made now."""
+    """The assignment of a list that this listener requests now."""
     return assign_arm(listener_id, now.astimezone(UTC).date(), RUNNING_EXPERIMENTS.current())

@@ -1,4 +1,4 @@
-"""Decisions on tests: made from numbers, stored with all they rest on, made again when somebody asks."""
+"""Decisions on experiments, stored with evidence, rules and code digest, so that they can be replayed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,13 +26,13 @@ DECISION_MODULES: Final = (interleaving_credit, sequential, decision_rules)
 
 @dataclass(frozen=True)
 class DecisionReplay:
-    """A decision made again.
+    """A stored decision beside the one that its evidence and rules give now.
 
     Attributes:
-        same: whether it came out the same, byte for byte.
-        code_changed: whether the code that decides is another by now.
-        data_changed: whether the lists that were counted are, as when a listener was deleted since. What they
-            came to is stored, and decided on again; they themselves can't be counted again.
+        same: whether both verdicts are the same, byte for byte.
+        code_changed: whether the modules that decide have changed since.
+        data_changed: whether the counted lists have changed since, for example because a listener was
+            deleted. The replay uses the stored totals, so it still works.
         stored, found: the verdicts as JSON.
     """
 
@@ -50,48 +50,47 @@ def store_decision(
     now: datetime,
     rules: DecisionRules = DEFAULT_RULES,
 ) -> tuple[Decision, ExperimentVerdict]:
-    """Decide and store what it rested on.
+    """Apply the rules to the evidence and store the decision with both.
 
     Args:
-        data_sha256: `scoring.digest_of` the lists that the evidence counts.
+        data_sha256: `interleaving_scores.hash_scores` of the lists that the evidence counts.
     """
-    found = apply_decision_rules(evidence, rules)
+    verdict = apply_decision_rules(evidence, rules)
     decision = Decision.objects.create(
         experiment=experiment,
         at=now,
         evidence=evidence.as_json(),
         rules=asdict(rules),
-        verdict=verdict_as_json(found),
-        outcome=found.outcome,
+        verdict=verdict_as_json(verdict),
+        outcome=verdict.outcome,
         code=decision_code_digest(),
         data_sha256=data_sha256,
     )
-    return decision, found
+    return decision, verdict
 
 
 def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
-    """Mark the decision as the one that ended its test, with what it did."""
+    """Mark the decision as the one that ended its experiment, and link its promotion."""
     decision.final, decision.promotion = True, promotion
     decision.save(update_fields=["final", "promotion"])
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
-    """Make a decision again from what was stored with it."""
-    found = apply_decision_rules(
+    """Decide again from the stored evidence and rules, and compare."""
+    verdict = apply_decision_rules(
         ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     )
-    stored, again = canonical_json(decision.verdict), canonical_json(verdict_as_json(found))
+    stored, found = canonical_json(decision.verdict), canonical_json(verdict_as_json(verdict))
     return DecisionReplay(
-        stored == again,
+        stored == found,
         decision.code != decision_code_digest(),
         _counted_lists_digest(decision) != decision.data_sha256,
         stored,
-        again,
+        found,
     )
 
 
 def _counted_lists_digest(decision: Decision) -> str:
-    """Of the lists that it counted, as far as they are still there."""
     if decision.experiment is None:
         return ""
     return interleaving_scores.hash_scores(
@@ -99,18 +98,17 @@ def _counted_lists_digest(decision: Decision) -> str:
     )
 
 
-def verdict_as_json(found: ExperimentVerdict) -> dict[str, Any]:
-    """A verdict as JSON can hold it."""
-    return {"outcome": str(found.outcome), "reason": found.reason, "numbers": found.numbers}
+def verdict_as_json(verdict: ExperimentVerdict) -> dict[str, Any]:
+    return {"outcome": str(verdict.outcome), "reason": verdict.reason, "numbers": verdict.numbers}
 
 
-def canonical_json(found: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+def canonical_json(verdict: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(verdict, option=orjson.OPT_SORT_KEYS)
 
 
 @lru_cache(maxsize=1)
 def decision_code_digest() -> str:
-    """Of the modules that decide, as they stand on the disk."""
+    """SHA-256 of the source files of the modules that decide."""
     digest = sha256()
     for module in DECISION_MODULES:
         digest.update(Path(str(module.__file__)).read_bytes())

@@ -1,4 +1,4 @@
-"""Tests that have lost their sense, because another champion has come or a version can't serve any more."""
+"""Which versions can be in an experiment, which experiments are obsolete, and the A/B split's share."""
 
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ AUTOMATIC_ACTOR: Final = "the loop"
 
 
 def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
-    """Why a test has lost its sense, in a sentence; empty where it has not."""
+    """Why an experiment can no longer decide anything, in a sentence; empty if it can."""
     challenger = experiment.challenger
     if experiment.kind != ExperimentKind.ANCHOR:
         return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
@@ -22,11 +22,11 @@ def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
 
 
 def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
-    """Whether another champion has come while the loop's weekly candidate waited.
+    """Whether the champion changed while an automatic candidate waited, which makes the candidate useless.
 
-    It carries on the groups of one that serves no more, or of none, and so would be tested as a change, for
-    up to two months in which nothing else is: the next cycle refreshes the new champion. One that was learnt
-    anew because the world has moved is no less wanted than before, and a person's wish is a person's.
+    A warm start continues the former champion's clusters. It would be tested as a change, and block all other
+    experiments for up to two months; the next retraining continues the new champion's clusters. A full
+    retrain after drift, or an experiment that a person started, stays wanted.
     """
     if waiting.champion == champion or waiting.by != AUTOMATIC_ACTOR:
         return False
@@ -34,36 +34,36 @@ def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
 
 
 Role = ModelVersion.Role
-# The others' rounds decide a test: half of the listeners at least must be left to them.
+# The listeners outside the split decide an experiment by interleaving: at least half must remain.
 MAX_SPLIT_SHARE: Final = 0.5
 TESTABLE_ROLES: Final = (Role.CANDIDATE, Role.RETIRED)
 
 
 def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
-    """A refresh goes on in the champion's own groups; whatever else there is must win."""
+    """REFRESH if the version continues the champion's clusters, else CHANGE, which must win clearly."""
     return ExperimentKind.REFRESH if version.parent_id == champion.pk else ExperimentKind.CHANGE
 
 
 def why_not_testable(version: ModelVersion) -> str:
-    """Why a version can't be tested now, in a sentence; empty where it can."""
-    if going_on := version.challenges.exclude(status=Experiment.Status.ENDED).first():
-        return f"{going_on} is under way: stop it first."
+    """Why a version can't be in an experiment now, in a sentence; empty if it can."""
+    if unended := version.challenges.exclude(status=Experiment.Status.ENDED).first():
+        return f"{unended} is under way: stop it first."
     if version.role not in TESTABLE_ROLES:
         return f"{version.label} is {version.get_role_display()}: it can't be tested."
     if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=version.pk)).exists():
-        return f"{version.label} was learnt of a catalogue that the source has no more."
+        return f"{version.label} was trained on a catalogue that the source no longer has."
     return ""
 
 
 def current_split_share() -> float:
-    """Of how many listeners the loop's own tests give one model alone; 0 until staff set it.
+    """Share of listeners in the A/B split of automatic experiments; 0 until staff set one.
 
-    At a small site a split only takes lists away from the rounds that decide.
+    On a small site a split only takes lists away from the interleaving that decides.
     """
     newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0
 
 
 def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
-    """For the loop's tests from now on; those that run keep theirs."""
+    """Set the A/B split of automatic experiments that start from now on; running ones keep theirs."""
     return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

@@ -1,4 +1,4 @@
-"""Tests between versions: proposed, started, judged every day, ended. The only writer of their state."""
+"""Life cycle of experiments: propose, start, judge daily, end. The only writer of their status."""
 
 import logging
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ LIST_SHARE: Final = 0.7
 HOLDBACK_LIST_SHARE: Final = 0.3
 HOLDBACK_AGE: Final = timedelta(days=28)
 ACTIVE_WINDOW: Final = timedelta(days=28)
-MAX_PLANNED_LISTENERS: Final = 500  # listeners, beyond which a confidence sequence need not be tightest
+MAX_PLANNED_LISTENERS: Final = 500  # listeners at which a confidence sequence is tightest, at most
 
 
 class ExperimentNotAllowed(Exception):
-    """A test can't be started, stopped or decided as asked; nothing was changed."""
+    """The experiment can't be started, stopped or decided as asked; nothing was changed."""
 
 
 @dataclass(frozen=True)
 class JudgedExperiment:
-    """What came of looking at a running test.
+    """Result of judging a running experiment.
 
     Attributes:
-        decision: None where the test was void before anything was counted.
-        promotion: the ledger's line, where the champion changed.
+        decision: None if the experiment was void before anything was counted.
+        promotion: set if the champion changed.
     """
 
     experiment: Experiment
@@ -52,9 +52,10 @@ def propose_experiment(
     split_share: float = 0.0,
     purpose: str = "",
 ) -> Experiment:
-    """Line a version up for a test against the champion, and start it if nothing else is tested.
+    """Queue an experiment of a version against the champion; it starts at once if none is running.
 
-    A newer candidate replaces one that waits, never one under test. What is proposed twice is tested once.
+    A newer candidate replaces a waiting one, never one in a running experiment. Proposing the same version
+    again returns its open experiment.
 
     Raises:
         ExperimentNotAllowed: there is no champion to test against.
@@ -68,8 +69,8 @@ def propose_experiment(
         same = Experiment.objects.exclude(status=ExperimentStatus.ENDED).filter(
             kind=kind, challenger=challenger
         )
-        if going_on := same.first():
-            return going_on
+        if open_experiment := same.first():
+            return open_experiment
         if kind != ExperimentKind.EQUALS:
             for older in Experiment.objects.filter(status=ExperimentStatus.WAITING).exclude(
                 kind=ExperimentKind.EQUALS
@@ -85,9 +86,9 @@ def propose_experiment(
 
 
 def start_next_experiment(now: datetime) -> Experiment | None:
-    """Start the test that waits, if none is running; None where there is nothing to start.
+    """Start the waiting experiment if none is running; None if nothing was started.
 
-    A test of equals keeps no candidate waiting: it comes after it, and ends for it.
+    Candidates go before A/A tests: a running A/A test ends when a candidate waits.
     """
     with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
@@ -129,14 +130,17 @@ def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -
 
 
 def running_experiment() -> Experiment | None:
-    """The test that runs, the anchor's left aside."""
+    """The running experiment apart from the holdback."""
     return (
         Experiment.objects.filter(status=ExperimentStatus.RUNNING).exclude(kind=ExperimentKind.ANCHOR).first()
     )
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """Keep the champion of 28 days ago as an anchor; a new one every 28 days, not at promotions."""
+    """Compare the champion with the one of 28 days ago; renewed every 28 days, not at promotions.
+
+    Returns None if there is no such former champion that can still serve.
+    """
     with registry.role_lock():
         current = Experiment.objects.filter(
             status=ExperimentStatus.RUNNING, kind=ExperimentKind.ANCHOR
@@ -145,14 +149,14 @@ def renew_holdback(now: datetime) -> Experiment | None:
             return current
         if current is not None:
             _end_experiment(current, Experiment.Outcome.INCONCLUSIVE, "Its 28 days are over.", now)
-        champion, anchor = registry.current_champion(), registry.champion_at(now - HOLDBACK_AGE)
-        if champion is None or anchor is None or anchor == champion or serving_errors.is_unservable(anchor):
+        champion, former = registry.current_champion(), registry.champion_at(now - HOLDBACK_AGE)
+        if champion is None or former is None or former == champion or serving_errors.is_unservable(former):
             return None
         return Experiment.objects.create(
             kind=ExperimentKind.ANCHOR,
             status=ExperimentStatus.RUNNING,
             champion=champion,
-            challenger=anchor,
+            challenger=former,
             by=AUTOMATIC_ACTOR,
             list_share=HOLDBACK_LIST_SHARE,
             created_at=now,
@@ -162,19 +166,19 @@ def renew_holdback(now: datetime) -> Experiment | None:
 
 
 def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """Look at every running test, and do what its verdict says."""
-    at_work = list(Experiment.objects.filter(status=ExperimentStatus.RUNNING).order_by("pk"))
-    judged = [_judge_experiment(experiment, now, verify) for experiment in at_work]
+    """Judge every running experiment and apply its verdict."""
+    running = list(Experiment.objects.filter(status=ExperimentStatus.RUNNING).order_by("pk"))
+    judged = [_judge_experiment(experiment, now, verify) for experiment in running]
     renew_holdback(now)
     start_next_experiment(now)
     return judged
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """End a test without a verdict; the challenger is a candidate again.
+    """End an experiment without a verdict; the challenger is a candidate again.
 
     Raises:
-        ExperimentNotAllowed: it is over, or there is no reason.
+        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
     """
     with registry.role_lock():
         _require_open(experiment, reason)
@@ -185,32 +189,32 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
 def decide_manually(
     experiment: Experiment, *, promote: bool, reason: str, by: str, now: datetime, verify: Verify
 ) -> Promotion | None:
-    """End a test as a person wants it; the evidence so far is stored with it.
+    """End an experiment with a person's decision; the evidence so far is stored with it.
 
     Raises:
-        ExperimentNotAllowed: it is over, or there is no reason.
+        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
         RegistryError: the challenger can't become champion.
     """
     outcome = Experiment.Outcome.PROMOTE if promote else Experiment.Outcome.REJECT
     with registry.role_lock():
         _require_open(experiment, reason)
-        numbers, scores = statistics.gather_evidence(experiment, now)
+        evidence, scores = statistics.gather_evidence(experiment, now)
         decision, _ = decisions.store_decision(
-            experiment, numbers, interleaving_scores.hash_scores(scores), now
+            experiment, evidence, interleaving_scores.hash_scores(scores), now
         )
-        said = f"Decided by {by}: {reason}"
+        signed_reason = f"Decided by {by}: {reason}"
         promotion = None
         if promote:
-            promotion = registry.promote(experiment.challenger, reason=said, by=by, verify=verify)
+            promotion = registry.promote(experiment.challenger, reason=signed_reason, by=by, verify=verify)
         else:
             registry.release_challenger(experiment.challenger)
         decisions.mark_final(decision, promotion)
-        _end_experiment(experiment, outcome, said, now)
+        _end_experiment(experiment, outcome, signed_reason, now)
     return promotion
 
 
 def void_obsolete_experiments(now: datetime) -> int:
-    """Close tests whose champion, or whose anchor, is it no longer; how many there were."""
+    """End the running experiments that can no longer decide anything; returns how many."""
     closed = 0
     with registry.role_lock():
         champion = registry.current_champion()
@@ -222,62 +226,61 @@ def void_obsolete_experiments(now: datetime) -> int:
 
 
 def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> JudgedExperiment:
-    # One that came before may have ended this one.
+    # Judging the experiment before this one may have changed the champion.
     void_obsolete_experiments(now)
     experiment.refresh_from_db()
     if experiment.status == ExperimentStatus.ENDED:
         return JudgedExperiment(experiment)
     failure = serving_errors.find_hard_failure(experiment, now, verify)
     if failure and experiment.kind == ExperimentKind.ANCHOR:
-        # Of the anchor, which is not on trial: the champion must not pay for it.
+        # The reference failed: this says nothing against the champion, which is on trial here.
         _void_experiment(experiment, failure, now)
         return JudgedExperiment(experiment)
-    numbers, scores = statistics.gather_evidence(experiment, now, hard_failure=failure)
-    decision, found = decisions.store_decision(
-        experiment, numbers, interleaving_scores.hash_scores(scores), now
+    evidence, scores = statistics.gather_evidence(experiment, now, hard_failure=failure)
+    decision, verdict = decisions.store_decision(
+        experiment, evidence, interleaving_scores.hash_scores(scores), now
     )
-    if found.outcome == DecisionOutcome.WAITING:
+    if verdict.outcome == DecisionOutcome.WAITING:
         return JudgedExperiment(experiment, decision)
-    return _apply_verdict(experiment, decision, found, now, verify)
+    return _apply_verdict(experiment, decision, verdict, now, verify)
 
 
 def _apply_verdict(
-    experiment: Experiment, decision: Decision, ruling: ExperimentVerdict, now: datetime, verify: Verify
+    experiment: Experiment, decision: Decision, verdict: ExperimentVerdict, now: datetime, verify: Verify
 ) -> JudgedExperiment:
-    """Do what the verdict says, end the test and seal the decision: all of it, or nothing."""
-    promotion, challenger, reason = None, experiment.challenger, ruling.reason
+    """Apply the verdict, end the experiment and mark the decision final, in one transaction."""
+    promotion, challenger, reason = None, experiment.challenger, verdict.reason
     with registry.role_lock():
         void_obsolete_experiments(now)
         experiment.refresh_from_db()
         if experiment.status == ExperimentStatus.ENDED:
-            # While this one was counting somebody else has decided, or changed the champion.
+            # Another process decided or changed the champion while this one gathered its evidence.
             decision.delete()
             return JudgedExperiment(experiment)
-        if experiment.kind == ExperimentKind.ANCHOR and ruling.outcome == DecisionOutcome.ROLLBACK:
+        if experiment.kind == ExperimentKind.ANCHOR and verdict.outcome == DecisionOutcome.ROLLBACK:
             promotion = _restore_holdback(challenger, reason, verify)
-        elif ruling.outcome == DecisionOutcome.PROMOTE:
+        elif verdict.outcome == DecisionOutcome.PROMOTE:
             promotion = registry.promote(challenger, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
         elif experiment.kind not in {ExperimentKind.ANCHOR, ExperimentKind.EQUALS}:
-            ruled = ruling.outcome
             registry.release_challenger(
                 challenger,
-                withdrawn=ruled == DecisionOutcome.ROLLBACK,
-                as_candidate=ruled == DecisionOutcome.INVALID,
+                withdrawn=verdict.outcome == DecisionOutcome.ROLLBACK,
+                as_candidate=verdict.outcome == DecisionOutcome.INVALID,
             )
-        _end_experiment(experiment, Experiment.Outcome(ruling.outcome.value), reason, now)
+        _end_experiment(experiment, Experiment.Outcome(verdict.outcome.value), reason, now)
         decisions.mark_final(decision, promotion)
         if promotion is not None:
             void_obsolete_experiments(now)
-    logger.info("experiment_ended experiment=%s outcome=%s", experiment.pk, ruling.outcome)
+    logger.info("experiment_ended experiment=%s outcome=%s", experiment.pk, verdict.outcome)
     return JudgedExperiment(experiment, decision, promotion)
 
 
 def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Promotion:
-    """The anchor, or where it can't serve any more the last good version there is."""
+    """Promote the holdback's former champion, or the last good version if that one can't serve any more."""
     try:
         return registry.restore_champion(holdback, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
     except (ArtifactError, registry.NotPromotable) as error:
-        logger.warning("anchor_unusable version=%s reason=%r", holdback.label, str(error))
+        logger.warning("holdback_cannot_serve version=%s reason=%r", holdback.label, str(error))
         return registry.roll_back(reason=f"{reason} {error}", by=AUTOMATIC_ACTOR, verify=verify)
 
 
@@ -288,9 +291,9 @@ def _void_experiment(experiment: Experiment, reason: str, now: datetime) -> None
 
 
 def _end_experiment(experiment: Experiment, outcome: str, reason: str, now: datetime) -> None:
-    """What has ended stays as it ended."""
-    going_on = Experiment.objects.filter(pk=experiment.pk).exclude(status=ExperimentStatus.ENDED)
-    going_on.update(status=ExperimentStatus.ENDED, ended_at=now, outcome=outcome, reason=reason)
+    # An experiment that has ended keeps its first outcome.
+    unended = Experiment.objects.filter(pk=experiment.pk).exclude(status=ExperimentStatus.ENDED)
+    unended.update(status=ExperimentStatus.ENDED, ended_at=now, outcome=outcome, reason=reason)
     experiment.refresh_from_db()
 
 
@@ -299,9 +302,9 @@ def _require_open(experiment: Experiment, reason: str) -> None:
     if experiment.status == ExperimentStatus.ENDED:
         raise ExperimentNotAllowed(f"{experiment} is over: {experiment.outcome}.")
     if not reason.strip():
-        raise ExperimentNotAllowed("Say why: the ledger keeps the reason.")
+        raise ExperimentNotAllowed("Give a reason: it is stored with the promotion.")
 
 
 def _active_listeners(now: datetime) -> int:
-    lately = ServedList.objects.filter(generated_at__gte=now - ACTIVE_WINDOW, generated_at__lte=now)
-    return lately.values("listener").distinct().count() or 1
+    recent = ServedList.objects.filter(generated_at__gte=now - ACTIVE_WINDOW, generated_at__lte=now)
+    return recent.values("listener").distinct().count() or 1

@@ -1,4 +1,4 @@
-"""What goes wrong while a challenger serves: counted, and a hard failure where it is too much."""
+"""Serving errors of challengers, and the limits at which an experiment must stop at once."""
 
 import logging
 from datetime import datetime, timedelta
@@ -15,31 +15,31 @@ logger = logging.getLogger(__name__)
 WINDOW: Final = timedelta(minutes=15)
 MIN_REQUESTS: Final = 50
 MAX_ERROR_SHARE: Final = 0.02
-MAX_LATENCY_RATIO: Final = 2.0  # times the 95th percentile of the rest of the request
-ACCEPTABLE_MILLISECONDS: Final = 300.0  # milliseconds; faster than that nobody waits
-SLOW_WINDOWS: Final = 3  # windows in a row
+MAX_LATENCY_RATIO: Final = 2.0  # challenger's 95th percentile over that of the rest of the request
+ACCEPTABLE_MILLISECONDS: Final = 300.0  # a listener does not notice a challenger that is faster
+SLOW_WINDOWS: Final = 3  # consecutive windows
 Arm = ServedList.Arm
 
 
 def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
-    """Write down that a list of this test could not be made as it should."""
-    known = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
-    if kind == ServingError.Kind.ARTIFACT and known.exists():
-        # The test ends by the first: each request until then would only add another.
+    """Store that the challenger failed while a list of this experiment was drawn."""
+    artifact_errors = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
+    if kind == ServingError.Kind.ARTIFACT and artifact_errors.exists():
+        # The first artifact error ends the experiment; every request until then would add another row.
         return
     logger.warning("serving_error experiment=%s kind=%s reason=%r", experiment.pk, kind, detail)
     ServingError.objects.create(experiment=experiment, kind=kind, detail=detail[:500], at=now)
 
 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
-    """Why the challenger must stop at once, in a sentence; empty where it need not."""
-    broken = (
+    """Why the challenger must stop at once, in a sentence; empty if it need not."""
+    artifact_error = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
         .order_by("-id")
         .first()
     )
-    if broken is not None:
-        return f"{experiment.challenger} could not be loaded: {broken.detail}"
+    if artifact_error is not None:
+        return f"{experiment.challenger} could not be loaded: {artifact_error.detail}"
     return (
         _why_damaged(experiment, verify)
         or _why_too_many_errors(experiment, now)
@@ -48,15 +48,15 @@ def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> 
 
 
 def is_unservable(version: ModelVersion) -> bool:
-    """Whether a former champion was withdrawn, or could not be loaded when it was tested."""
-    broken = ServingError.objects.filter(experiment__challenger=version, kind=ServingError.Kind.ARTIFACT)
-    return version.role == ModelVersion.Role.WITHDRAWN or broken.exists()
+    """Whether a version was withdrawn, or could not be loaded in an experiment."""
+    errors = ServingError.objects.filter(experiment__challenger=version, kind=ServingError.Kind.ARTIFACT)
+    return version.role == ModelVersion.Role.WITHDRAWN or errors.exists()
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
-    """What is wrong with the files of a new version; its promotion would find out too late.
+    """Why the challenger's files can't be loaded: its promotion would find out too late.
 
-    What has become of an anchor's is asked where it is to come back: there is a version behind it.
+    The holdback's files are verified when it is restored: another version can replace it then.
     """
     if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
         return ""
@@ -68,37 +68,39 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """Over all windows since the start: a bad quarter of an hour is not forgotten until it was judged."""
-    moments = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ERROR).values_list(
-        "at", flat=True
-    )
+    """Why too many requests failed in any window since the start, also in one long before this check."""
+    error_times = ServingError.objects.filter(
+        experiment=experiment, kind=ServingError.Kind.ERROR
+    ).values_list("at", flat=True)
     served = ServedList.objects.filter(experiment=experiment)
-    empty = served.filter(items=[]).values_list("generated_at", flat=True)
-    times = sorted([*moments, *empty])
-    for place, moment in enumerate(times):
-        wrong = sum(1 for other in times[place:] if other < moment + WINDOW)
-        errors = sum(1 for other in moments if moment <= other < moment + WINDOW)
-        requests = served.filter(generated_at__gte=moment, generated_at__lt=moment + WINDOW).count() + errors
-        if requests >= MIN_REQUESTS and wrong > MAX_ERROR_SHARE * requests:
+    empty_times = served.filter(items=[]).values_list("generated_at", flat=True)
+    failure_times = sorted([*error_times, *empty_times])
+    for place, start in enumerate(failure_times):
+        failures = sum(1 for at in failure_times[place:] if at < start + WINDOW)
+        errors = sum(1 for at in error_times if start <= at < start + WINDOW)
+        requests = served.filter(generated_at__gte=start, generated_at__lt=start + WINDOW).count() + errors
+        if requests >= MIN_REQUESTS and failures > MAX_ERROR_SHARE * requests:
             return (
-                f"{wrong} of {requests} requests to {experiment.challenger} broke or came back empty within "
-                f"15 minutes from {moment:%Y-%m-%d %H:%M} UTC on."
+                f"{failures} of {requests} requests to {experiment.challenger} broke or came back empty "
+                f"within 15 minutes from {start:%Y-%m-%d %H:%M} UTC on."
             )
     return ""
 
 
 def _why_too_slow(experiment: Experiment, now: datetime) -> str:
-    """In the same requests the challenger's part is held against all the rest: a slow machine slows both."""
-    of_test = ServedList.objects.filter(experiment=experiment, challenger_milliseconds__isnull=False)
-    of_test = of_test.filter(arm__in=(Arm.CHALLENGER, Arm.INTERLEAVED))
+    # The challenger's time is compared with the rest of the same requests: a busy machine slows both.
+    served = ServedList.objects.filter(
+        experiment=experiment, challenger_milliseconds__isnull=False,
+        arm__in=(Arm.CHALLENGER, Arm.INTERLEAVED),
+    )  # fmt: skip
     for window in range(SLOW_WINDOWS):
         until = now - window * WINDOW
-        lists = of_test.filter(generated_at__gte=until - WINDOW, generated_at__lt=until)
-        took = np.array(lists.values_list("milliseconds", "challenger_milliseconds")).reshape(-1, 2)
-        if len(took) < MIN_REQUESTS // SLOW_WINDOWS:
+        lists = served.filter(generated_at__gte=until - WINDOW, generated_at__lt=until)
+        times = np.array(lists.values_list("milliseconds", "challenger_milliseconds")).reshape(-1, 2)
+        if len(times) < MIN_REQUESTS // SLOW_WINDOWS:
             return ""
-        ours = np.quantile(took[:, 1], 0.95)
-        theirs = np.quantile(took[:, 0] - took[:, 1], 0.95)
-        if ours <= ACCEPTABLE_MILLISECONDS or ours <= MAX_LATENCY_RATIO * theirs:
+        challenger = np.quantile(times[:, 1], 0.95)
+        rest = np.quantile(times[:, 0] - times[:, 1], 0.95)
+        if challenger <= ACCEPTABLE_MILLISECONDS or challenger <= MAX_LATENCY_RATIO * rest:
             return ""
     return f"{experiment.challenger} answers more than {MAX_LATENCY_RATIO:g} times slower than the champion."

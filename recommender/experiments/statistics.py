@@ -1,4 +1,4 @@
-"""The numbers that a verdict rests on, read from what was served and scored."""
+"""The evidence on an experiment: wins and losses, allocation checks and guardrails, from the database."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ from recommender.engine.experiments.sequential import adjust_by_cuped, confidenc
 from recommender.experiments import interleaving_scores
 from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
 
-PRE_PERIOD: Final = timedelta(days=28)  # in which a listener's usual engagement is measured
+PRE_PERIOD: Final = timedelta(days=28)  # before the experiment: engagement in it is CUPED's covariate
 N_GUARDRAILS: Final = 1
 ALPHA: Final = 0.05
 Arm = ServedList.Arm
@@ -28,22 +28,22 @@ Arm = ServedList.Arm
 def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = ""
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """What is known of a test by now, and the scored lists in it."""
+    """The evidence on an experiment so far, and the closed lists that it counts."""
     started = experiment.started_at or experiment.created_at
     scores = interleaving_scores.read_closed_scores(experiment)
-    # A clock that was set back since the start makes no time negative.
+    # The clock may have been set back since the start: no duration is negative.
     now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
-    found = total_by_listener(scores, day=day, late_days=DEFAULT_RULES.late_days)
+    totals = total_by_listener(scores, day=day, late_days=DEFAULT_RULES.late_days)
     evidence = ExperimentEvidence(
         kind=experiment.kind,
         days=(now - started).days,
-        wins=found.wins,
-        losses=found.losses,
-        late_wins=found.late_wins,
-        late_losses=found.late_losses,
-        listeners=found.listeners,
-        z=found.z,
+        wins=totals.wins,
+        losses=totals.losses,
+        late_wins=totals.late_wins,
+        late_losses=totals.late_losses,
+        listeners=totals.listeners,
+        z=totals.z,
         coins=tuple(allocation_checks(experiment, now)),
         crossed=crossover_share(experiment),
         leaked=count_leaked_lists(experiment),
@@ -55,25 +55,24 @@ def gather_evidence(
 
 
 def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationCheck]:
-    """What chance should have decided: who picks first, which lists, which listeners."""
+    """Counts of the random allocations (first picks, lists, listeners), for the sample-ratio tests."""
     picks = ScoredList.objects.filter(experiment=experiment).aggregate(
-        ours=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
+        first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
-    found = [
-        AllocationCheck("First picks by the challenger", picks["ours"], picks["rounds"] - picks["ours"], 0.5)
-    ]
-    ours, others = _count_list_days(experiment, now)
+    first, rounds = picks["first"], picks["rounds"]
+    checks = [AllocationCheck("First picks by the challenger", first, rounds - first, 0.5)]
+    inside, outside = _count_list_days(experiment, now)
     if 0 < experiment.list_share < 1:
-        found.append(AllocationCheck("Lists of the test", ours, others, experiment.list_share))
+        checks.append(AllocationCheck("Lists of the test", inside, outside, experiment.list_share))
     if experiment.split_share:
         arms = _listeners_per_arm(experiment)
         name = "Listeners of the challenger"
-        found.append(AllocationCheck(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
-    return found
+        checks.append(AllocationCheck(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
+    return checks
 
 
 def crossover_share(experiment: Experiment) -> float:
-    """Share of the split's listeners who were served by both arms."""
+    """Share of the A/B split's listeners who were served by both arms."""
     exposures = Exposure.objects.filter(experiment=experiment)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
     total = listeners.count()
@@ -81,7 +80,7 @@ def crossover_share(experiment: Experiment) -> float:
 
 
 def count_leaked_lists(experiment: Experiment) -> int:
-    """Lists that came from an arm whose share is 0."""
+    """Number of lists that came from an arm whose share is 0."""
     served = ServedList.objects.filter(experiment=experiment)
     leaks = Q(pk__in=[])
     if not experiment.split_share:
@@ -92,31 +91,34 @@ def count_leaked_lists(experiment: Experiment) -> int:
 
 
 def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
-    """Engaged songs a list, one mean a listener of the split, adjusted by the four weeks before."""
+    """Difference between the A/B split's arms in engaged songs per list, adjusted by CUPED.
+
+    Each listener is one value; the covariate is their engagement in the 28 days before.
+    """
     if not experiment.split_share or experiment.started_at is None:
         return []
     arms = {arm: _mean_engagement(experiment, arm, now) for arm in (Arm.CHALLENGER, Arm.CHAMPION)}
-    values = {arm: means for arm, (means, _) in arms.items()}
-    both = np.concatenate([values[Arm.CHALLENGER], values[Arm.CHAMPION]])
-    before = np.concatenate([arms[Arm.CHALLENGER][1], arms[Arm.CHAMPION][1]])
-    level = adjust_by_cuped(both, before)
-    number = len(values[Arm.CHALLENGER])
+    (challenger, challenger_before), (champion, champion_before) = arms[Arm.CHALLENGER], arms[Arm.CHAMPION]
+    adjusted = adjust_by_cuped(
+        np.concatenate([challenger, champion]), np.concatenate([challenger_before, champion_before])
+    )
+    n = len(challenger)
     interval = confidence_sequence(
-        level[:number], level[number:], planned=max(1, experiment.planned_listeners),
+        adjusted[:n], adjusted[n:], planned=max(1, experiment.planned_listeners),
         alpha=ALPHA / N_GUARDRAILS,
     )  # fmt: skip
-    wide = float(np.finfo(np.float32).max)
+    largest = float(np.finfo(np.float32).max)  # JSON has no infinity
     return [
         GuardrailDifference(
-            "Engaged songs a list", interval.difference, max(-wide, interval.low), min(wide, interval.high),
-            number, len(values[Arm.CHAMPION]),
+            "Engaged songs a list", interval.difference, max(-largest, interval.low),
+            min(largest, interval.high), n, len(champion),
         )
     ]  # fmt: skip
 
 
 def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
-    """Days of listeners with a list of this test, and those with lists of none, or of another."""
-    # Of one that waits there are none: a person may decide it all the same.
+    """Number of listener-days with a list of this experiment, and without one."""
+    # A person may decide an experiment that still waits: it has no lists.
     since = experiment.started_at or now
     served = ServedList.objects.filter(
         generated_at__gte=since, generated_at__lte=experiment.ended_at or now
@@ -126,8 +128,8 @@ def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
             listener__in=Exposure.objects.filter(experiment=experiment).values("listener")
         )
     days = served.annotate(day=TruncDate("generated_at", tzinfo=UTC)).values("listener", "day").distinct()
-    total, ours = days.count(), days.filter(experiment=experiment).count()
-    return ours, total - ours
+    total, inside = days.count(), days.filter(experiment=experiment).count()
+    return inside, total - inside
 
 
 def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
@@ -138,7 +140,7 @@ def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
 def _mean_engagement(
     experiment: Experiment, arm: str, now: datetime
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each exposed listener's engaged songs a list since the start, and in the weeks before; 0 where none."""
+    """Each exposed listener's engaged songs per list since the start and in the 28 days before; 0 if none."""
     exposed = Exposure.objects.filter(experiment=experiment, arm=arm)
     listeners = list(exposed.order_by("listener_id").values_list("listener_id", flat=True))
     started: Any = experiment.started_at

@@ -1,6 +1,6 @@
-"""Records feedback events idempotently: an event that is sent twice counts once."""
+"""Recording of feedback events: likes, listens, skips and dislikes. An event sent twice is stored once."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ from recommender.models import Feedback, ServedList
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    """One event, with the API's field names.
+    """One feedback event with the API's field names.
 
     Attributes:
-        event_id: the client's id of the event.
-        seconds: how long the listener listened; only for a listen.
-        recommendation_id: the list that the feedback is about; None: of no list.
-        at: when it happened; None: when it was received.
+        event_id: chosen by the app; an id that is sent again is ignored.
+        seconds: listening time; only for a listen.
+        recommendation_id: the served list that the event is about, if known.
+        at: when it happened; None means when it was received.
     """
 
     event_id: str
@@ -34,47 +34,43 @@ class FeedbackEvent:
 
 class RecordedEvent(NamedTuple):
     event_id: str
-    created: bool  # False: it was recorded before, and stays as it was
+    created: bool  # False: the id was stored before; the stored event is unchanged
 
 
 class UnknownIds(ValueError):
-    """Unknown ids, or lists of another listener; no event was recorded.
+    """Some ids are unknown, or a list is another listener's; nothing was recorded.
 
     Attributes:
         fields: the unknown values, ascending, by field name.
     """
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
-        named = "; ".join(f"{field} {', '.join(map(str, values))}" for field, values in fields.items())
-        super().__init__(f"Unknown: {named}.")
+        text = "; ".join(f"{field} {', '.join(map(str, values))}" for field, values in fields.items())
+        super().__init__(f"Unknown: {text}.")
         self.fields = fields
 
 
 def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
-    """Record the new events with one insert; returns one result an event, in order.
+    """Insert the new events in one statement; returns one result per event, in order.
 
-    Of two events with the same id the first is kept.
+    Of two events with one id the first is kept.
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
     """
     _require_known(events)
-    recorded = _existing_values(Feedback, "event_id", {event.event_id for event in events})
-    new = {event.event_id: event for event in reversed(events) if event.event_id not in recorded}
-    rows = [
-        _feedback_row(new[name], received_at) for name in dict.fromkeys(_event_ids(events)) if name in new
-    ]
-    # Conflicts: another request may record the same event at the same moment.
-    Feedback.objects.bulk_create(rows, ignore_conflicts=True)
+    stored = _existing_values(Feedback, "event_id", {event.event_id for event in events})
+    new: dict[str, FeedbackEvent] = {}
     results = []
-    for name in _event_ids(events):
-        results.append(RecordedEvent(name, name in new))
-        new.pop(name, None)
+    for event in events:
+        created = event.event_id not in stored and event.event_id not in new
+        if created:
+            new[event.event_id] = event
+        results.append(RecordedEvent(event.event_id, created))
+    rows = [_feedback_row(event, received_at) for event in new.values()]
+    # Another request may insert the same id at the same moment.
+    Feedback.objects.bulk_create(rows, ignore_conflicts=True)
     return results
-
-
-def _event_ids(events: Iterable[FeedbackEvent]) -> Iterable[str]:
-    return (event.event_id for event in events)
 
 
 def _feedback_row(event: FeedbackEvent, received_at: datetime) -> Feedback:
@@ -85,7 +81,7 @@ def _feedback_row(event: FeedbackEvent, received_at: datetime) -> Feedback:
         kind=event.kind,
         seconds=event.seconds,
         served_list_id=event.recommendation_id,
-        # A phone's clock may run ahead; feedback must not lie in the future.
+        # A phone's clock may run ahead: no event is in the future.
         at=min(event.at or received_at, received_at),
         received_at=received_at,
     )

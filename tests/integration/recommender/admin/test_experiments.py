@@ -68,7 +68,7 @@ def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> Non
     assert "Day 4 of 21, for novelty wears off: 12 rounds won, 6 lost" in told
     assert "First picks by the challenger" in told
     assert "50 listeners got 20 songs each." in told
-    assert "At 6 decisive rounds a day (measured) you see" in told
+    assert "At 6 decisive rounds a day (measured) the experiment detects" in told
 
 
 def test_a_tests_page_tells_what_the_last_look_counted(staff: Client, running: Experiment) -> None:
@@ -103,7 +103,7 @@ def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
     told = page(staff, "experiment_change", running.pk)
 
     # Two listeners a day over three days, of whose lists 70 % are in the test, with 1.3 rounds each.
-    assert "At 2 decisive rounds a day (expected) you see" in told
+    assert "At 2 decisive rounds a day (expected) the experiment detects" in told
 
 
 def test_a_test_that_waits_says_what_for(staff: Client, running: Experiment) -> None:

@@ -135,8 +135,8 @@ def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) 
     told = page(staff)
 
     # 210 lists in six days and an hour, of which 70 % would be in the test, with 1.3 rounds each.
-    assert "At 32 decisive rounds a day (expected) you see a 3-point change in" in told
-    assert "Your column in the README&#x27;s tables: about 30 listeners, 1.5 engaged songs a list." in told
+    assert "At 32 decisive rounds a day (expected) the experiment detects a 3-point change in" in told
+    assert "Your column in docs/experiments.md: about 30 listeners a day, 1.5 engaged songs a list." in told
 
 
 def test_who_is_no_staff_is_asked_to_log_in() -> None:
@@ -162,4 +162,4 @@ def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num
 
     assert told.count("of its test against it") == 1
     assert "At 0 decisive rounds" not in told
-    assert "Nobody asks for lists: no difference can be seen." in told
+    assert "No lists are requested: no difference can be detected." in told

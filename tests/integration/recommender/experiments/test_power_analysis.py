@@ -68,9 +68,9 @@ def test_the_crowd_is_that_of_the_last_seven_days_to_which_nothing_is_added() ->
     [
         (
             "refresh",
-            "At 50 decisive rounds a day (measured) a refresh is rejected that is worse by 3 points in",
+            "At 50 decisive rounds a day (measured) it rejects a refresh that is worse by 3 points with",
         ),
-        ("change", "At 50 decisive rounds a day (measured) you see a 3-point change in"),
+        ("change", "At 50 decisive rounds a day (measured) the experiment detects a 3-point change in"),
     ],
 )
 def test_a_test_s_page_says_what_its_kind_can_see(kind: str, told: str) -> None:
