@@ -475,7 +475,7 @@ class TestByHand:
     def test_no_reason_no_decision(self, candidate: ModelVersion, reason: str) -> None:
         test = propose(candidate)
 
-        with pytest.raises(lifecycle.ExperimentNotAllowed, match="Say why"):
+        with pytest.raises(lifecycle.ExperimentNotAllowed, match="Give a reason"):
             lifecycle.stop_experiment(test, reason=reason, by="ada", now=START)
 
     def test_what_is_over_is_over(self, candidate: ModelVersion) -> None:
