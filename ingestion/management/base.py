@@ -1,6 +1,7 @@
 """What the management commands share: help texts that keep their lines, and a check for migrations."""
 
-from argparse import RawDescriptionHelpFormatter
+from argparse import Action, RawDescriptionHelpFormatter
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
@@ -9,7 +10,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the lines of `help`, and lists Django's own options after the command's."""
+    """Keeps the lines of `help`, and leaves out the options that every Django command has."""
+
+    def _reordered_actions(self, actions: Iterable[Action]) -> list[Action]:
+        return [action for action in actions if not self.show_last & set(action.option_strings)]
 
 
 class GuidedCommand(BaseCommand):

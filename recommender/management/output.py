@@ -1,13 +1,12 @@
-"""Trainings and metrics as a person follows them in a terminal."""
+"""Terminal output of the commands: training progress, tables of metrics and clusters."""
 
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from tqdm import tqdm
 
-from recommender.models import ModelVersion, Promotion, TrainingRun
+from recommender.models import ModelVersion, TrainingRun
 from recommender.training.evaluation import NOT_MEASURED
 from recommender.training.train import TrainingProgress
 
@@ -15,21 +14,21 @@ logger = logging.getLogger(__name__)
 
 METRIC_COLUMNS: Final = ("ndcg", "recall", "coverage", "diversity")
 COLUMN_WIDTH: Final = 14
-MAX_CLUSTERS: Final = 12  # clusters
+MAX_CLUSTERS: Final = 12
+POPULARITY: Final = "popularity, because there is no model"  # in the place of a version's label
 
 
 class TerminalProgress(TrainingProgress):
-    """A bar of stages on a terminal, a log line for each elsewhere."""
+    """Logs each stage of a training, and shows a progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
         logger.info("stage training=%s name=%r", run.pk, name)
-        if not sys.stderr.isatty():
-            return
         if self._bar is None:
-            self._bar = tqdm(total=steps, unit=" steps", file=sys.stderr)
+            # `disable=None` shows the bar on a terminal only.
+            self._bar = tqdm(total=steps, unit=" steps", disable=None)
         self._bar.set_description(name.ljust(30))
         self._bar.update(step - 1 - self._bar.n)
 
@@ -39,10 +38,10 @@ class TerminalProgress(TrainingProgress):
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each model; the best come first."""
+    """A line for each model, best NDCG first."""
     if not metrics:
         return NOT_MEASURED
-    # Among them are differences too, which are no model's.
+    # Other entries are differences between models.
     models = {name: values for name, values in metrics.items() if "recall" in values}
     rows = sorted(models.items(), key=lambda item: -(item[1].get("ndcg") or 0.0))
     lines = ["".join(["model".ljust(COLUMN_WIDTH), *(name.rjust(COLUMN_WIDTH) for name in METRIC_COLUMNS)])]
@@ -51,29 +50,19 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         for name, values in rows
     ]
     listeners = rows[0][1].get("listeners", 0)
-    return "\n".join([*lines, f"The latest week's new songs of {listeners} listeners; lists of 20."])
+    return "\n".join(
+        [*lines, f"Measured on {listeners} listeners' new songs of the latest week; lists of 20."]
+    )
 
 
 def clusters_text(version: ModelVersion) -> str:
-    """The largest clusters with their names and sizes."""
+    """The largest clusters with names and sizes."""
     clusters = list(version.clusters.order_by("-size", "number"))
     lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:MAX_CLUSTERS]]
     left = len(clusters) - MAX_CLUSTERS
     return "\n".join(
         [f"{len(clusters)} clusters:", *lines, *([f"        and {left} more"] if left > 0 else [])]
     )
-
-
-def promotion_as_json(promotion: Promotion) -> dict[str, Any]:
-    """A change of champion, as programs read it."""
-    return {
-        "promoted": promotion.promoted.label,
-        "replaced": promotion.replaced.label if promotion.replaced else None,
-        "rollback": promotion.rollback,
-        "reason": promotion.reason,
-        "by": promotion.by,
-        "at": promotion.at.isoformat(),
-    }
 
 
 def _format_cell(value: float | None) -> str:

@@ -1,29 +1,38 @@
-"""Look whether the world has moved away from what the champion learnt."""
+"""Compare the last week with the weeks before it, to find drift."""
 
 import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.models import DriftReport
 from recommender.monitoring.alerts import describe_causes
 from recommender.registry import registry
 from recommender.retraining import check_drift_now
 
+HELP = """Compare the last week with the eight weeks before it: new songs, what listeners play by themselves,
+what they play from recommended lists, and their feedback.
 
-class Command(BaseCommand):
-    help = (
-        "Compare the week that is over with the eight before it: what listeners play of their own, what they "
-        "play of what they were recommended, and what they say. The reports are stored; an alarm opens an "
-        "incident. It trains nothing: the weekly task does. Examples: python manage.py checkdrift; "
-        "python manage.py checkdrift --json"
-    )
+The reports are stored, and an alarm opens an incident. This command does not train: the weekly task runs a
+full retrain if drift makes one due.
+
+examples:
+  python manage.py checkdrift
+  python manage.py checkdrift --json
+
+next:
+  python manage.py retrain --full               if the command says that a full retrain is due
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
@@ -39,7 +48,7 @@ class Command(BaseCommand):
             }
             self.stdout.write(json.dumps(facts))
             return
-        self.stdout.write(f"The week of {reports[0].week} against the eight before it:")
+        self.stdout.write(f"The week of {reports[0].week} compared with the eight weeks before it:")
         for report in reports:
             self.stdout.write(f"  {_report_line(report)}")
         if is_due:
@@ -54,11 +63,12 @@ def _report_as_json(report: DriftReport) -> dict[str, Any]:
 
 def _report_line(report: DriftReport) -> str:
     name = report.get_kind_display()
+    sample = f"n = {report.n}, {report.listeners} listeners"
     if report.p is None or not report.n:
-        return f"{name}: too little to tell ({report.n} by {report.listeners} listeners)."
-    said = "ALARM" if report.alarm else "moved" if report.drifted else "as before"
-    moved = f": {describe_causes(report)}" if report.drifted else ""
+        return f"{name}: not enough data ({sample})"
+    result = "ALARM" if report.alarm else "drift" if report.drifted else "no drift"
+    causes = f": {describe_causes(report)}" if report.drifted else ""
     return (
-        f"{name}: {said} (effect {report.effect:.3f}, limit {report.limit:.3f}, p {report.p:.4f}, "
-        f"{report.n} by {report.listeners} listeners){moved}"
+        f"{name}: {result} (effect {report.effect:.3f}, limit {report.limit:.3f}, p {report.p:.4f}, "
+        f"{sample}){causes}"
     )

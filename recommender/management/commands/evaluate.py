@@ -1,48 +1,59 @@
-"""Measure a version on the latest week."""
+"""Evaluate a version on the latest week."""
 
 import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.engine.artifact import ArtifactError
 from recommender.management.output import metrics_table
 from recommender.registry.registry import RegistryError
 from recommender.retraining import evaluate_version
 
+HELP = """Evaluate a version beside popularity, a random order and RP3beta, on the songs that listeners played
+for the first time in the latest week.
 
-class Command(BaseCommand):
-    help = (
-        "Measure a version (the champion by default) beside popularity, chance and RP3beta, on the songs "
-        "that listeners played for the first time in the latest week. A version that has learnt from it "
-        "already knows the answers, and it says so: `retrain` measures fairly before it learns. Examples: "
-        "python manage.py evaluate; python manage.py evaluate 2026w46.1 --json"
-    )
+A version that was trained on that week scores too high, and the command says so. `retrain` evaluates each
+version before it trains on the week.
+
+examples:
+  python manage.py evaluate                     the champion
+  python manage.py evaluate 2026w46.1 --json
+
+next:
+  python manage.py promote 2026w46.1 --reason ...
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("version", nargs="?", help="A label, such as 2026w47.1; the champion by default.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument(
+            "version", nargs="?", help="label of the version, such as 2026w47.1 (default: the champion)"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
         try:
-            found = evaluate_version(options["version"])
+            evaluation = evaluate_version(options["version"])
         except (RegistryError, ArtifactError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
             facts = {
-                "version": found.label,
-                "metrics": found.metrics,
-                "has_seen_the_week": found.trained_on_the_week,
+                "version": evaluation.label,
+                "metrics": evaluation.metrics,
+                "has_seen_the_week": evaluation.trained_on_the_week,
             }
             self.stdout.write(json.dumps(facts))
             return
-        self.stdout.write(f"Version {found.label}:\n{metrics_table(found.metrics)}")
-        if found.trained_on_the_week:
+        self.stdout.write(f"Version {evaluation.label}:\n{metrics_table(evaluation.metrics)}")
+        if evaluation.trained_on_the_week:
             self.stdout.write(
-                "Its row is too good: this version has learnt from that week. What `retrain` measured before "
-                f"it did:\n{metrics_table(found.training_metrics)}"
+                "The numbers of this version are too high: it was trained on that week. `retrain` measured "
+                f"before it trained on it:\n{metrics_table(evaluation.training_metrics)}"
             )

@@ -1,29 +1,41 @@
-"""Tell a decision's story, and make it again."""
+"""Explain a decision about an experiment, and recompute it."""
 
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.experiments import decisions
 from recommender.models import Decision
 
+HELP = """Show the evidence behind a decision about an experiment, and recompute the decision from it.
 
-class Command(BaseCommand):
-    help = (
-        "Tell what a decision about a test rested on, and make it again from that: it comes out the same, "
-        "byte for byte (exit 0), or the command says what differs (exit 1). Without a number: the last "
-        "decision that ended a test. Examples: python manage.py explaindecision; "
-        "python manage.py explaindecision 42 --json"
-    )
+The result must be the same, byte for byte. If it is not, the command shows both.
+
+examples:
+  python manage.py explaindecision              the last decision that ended an experiment
+  python manage.py explaindecision 42 --json
+
+next:
+  the admin lists the decisions of every experiment, day by day, under Decisions
+
+exit codes: 0 the recomputed decision is the same, 1 it differs
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("decision", nargs="?", type=int, help="Its number, as the admin shows it.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument(
+            "decision", nargs="?", type=int,
+            help="number of the decision (default: the last one that ended an experiment)",
+        )  # fmt: skip
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
@@ -41,7 +53,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write(_explain_decision(decision, replayed))
         if not replayed.same:
-            raise CommandError("It comes out otherwise now.", returncode=1)
+            raise CommandError("The recomputed decision differs from the stored one.", returncode=1)
 
 
 def _find_decision(number: int | None) -> Decision:
@@ -49,7 +61,9 @@ def _find_decision(number: int | None) -> Decision:
     if number is None:
         last = rows.filter(final=True).first()
         if last is None:
-            raise CommandError("No test has ended yet. Every look at one is in the admin, under Decisions.")
+            raise CommandError(
+                "No experiment has ended yet. The admin lists the daily decisions under Decisions."
+            )
         return last
     found = rows.filter(pk=number).first()
     if found is None:
@@ -59,38 +73,39 @@ def _find_decision(number: int | None) -> Decision:
 
 def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) -> str:
     evidence = decision.evidence
-    rested = (
-        f"It rested on {evidence['wins']} rounds won and {evidence['losses']} lost by "
-        f"{evidence['listeners']} listeners in {evidence['days']} days (data {decision.data_sha256[:12]}, "
-        f"code {decision.code[:12]})."
+    totals = (
+        f"Evidence: {evidence['wins']} rounds won and {evidence['losses']} lost by {evidence['listeners']} "
+        f"listeners in {evidence['days']} days (data {decision.data_sha256[:12]}, code {decision.code[:12]})."
     )
     lines = [
         f"Decision {decision.pk} of {decision.at:%Y-%m-%d %H:%M} UTC on {decision.experiment}:",
         f"  {decision.outcome}: {decision.verdict['reason']}",
         "",
-        rested,
+        totals,
     ]
-    for coin in evidence["coins"]:
-        of = coin["inside"] + coin["outside"]
-        lines.append(f"  {coin['name']}: {coin['inside']} of {of}, planned {coin['share']:.0%}")
+    for check in evidence["coins"]:
+        total = check["inside"] + check["outside"]
+        lines.append(f"  {check['name']}: {check['inside']} of {total}, planned {check['share']:.0%}")
     lines += [
-        f"  {rail['name']}: {rail['difference']:+.3f} ({rail['low']:+.3f} to {rail['high']:+.3f})"
-        for rail in evidence["guardrails"]
+        f"  {guardrail['name']}: {guardrail['difference']:+.3f} "
+        f"({guardrail['low']:+.3f} to {guardrail['high']:+.3f})"
+        for guardrail in evidence["guardrails"]
     ]
     if decision.promotion:
-        lines.append(f"It made {decision.promotion}.")
+        lines.append(f"It promoted {decision.promotion}.")
     lines.append("")
     lines.append(
-        "Made again from this it comes out the same, byte for byte."
+        "Recomputed from this evidence, the decision is the same, byte for byte."
         if replayed.same
-        else f"Made again from this it comes out otherwise:\n  stored {replayed.stored.decode()}\n"
-        f"  found  {replayed.found.decode()}"
+        else "Recomputed from this evidence, the decision differs:\n"
+        f"  stored     {replayed.stored.decode()}\n"
+        f"  recomputed {replayed.found.decode()}"
     )
     if replayed.code_changed:
         lines.append("The code that decides has changed since.")
     if replayed.data_changed:
         lines.append(
-            "The lists that it counted are not all there any more, as when a listener was deleted: they "
-            "can't be counted again. What they came to stands above."
+            "Some of the counted lists are gone, for example because a listener was deleted. They can't be "
+            "counted again; the decision keeps the totals above."
         )
     return "\n".join(lines)

@@ -1,45 +1,45 @@
-"""Prepare the shelves that lists are drawn from."""
+"""Prepare the candidate lists that recommendations are drawn from."""
 
 import json
-import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 from django.utils import timezone
 from tqdm import tqdm
 
+from ingestion.management.base import GuidedCommand, require_migrations
+from recommender.management.output import POPULARITY
 from recommender.registry import model_loader
 from recommender.serving import candidate_cache
 
-HELP = """Make a shelf of candidates for each active listener who has none, or a stale one.
+HELP = """Prepare the candidate list of each active listener who has none, or whose list is stale.
 
-Active is who listened or said something within 90 days. A shelf is stale when the listener did something
-since, or when another model has become champion. A request with a fresh shelf is answered without asking
-the model; one without is answered too, some milliseconds later. The timetable does this every 15 minutes.
+A listener is active for 90 days after listening or feedback. A candidate list is stale if the listener has
+listened or given feedback since, or if the champion has changed. A request with a fresh list is answered
+without the model; without one it takes some milliseconds longer. A scheduled task does this every 15 minutes.
+("Shelf" is the former word for a candidate list.)
 
 examples:
   python manage.py prepareshelves
-  python manage.py prepareshelves --all       fresh shelves too
+  python manage.py prepareshelves --all         renews fresh lists too
   python manage.py prepareshelves --json
+
+next:
+  python manage.py recommend 1                  draws recommendations from the candidate list of user 1
 """
 
 
-class Command(BaseCommand):
+class Command(GuidedCommand):
     help = HELP
     requires_system_checks = ("settings",)
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(
-            prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--all", action="store_true", help="Also renew shelves that are fresh.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument("--all", action="store_true", help="renew fresh lists too")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        require_migrations()
         now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
@@ -48,13 +48,11 @@ class Command(BaseCommand):
             if options["all"]
             else candidate_cache.listeners_due(loaded, now)
         )
-        with tqdm(
-            total=len(listeners), desc="shelves", unit=" listeners", file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-        ) as bar:  # fmt: skip
-            made = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
+        # `disable=None` shows the bar on a terminal only.
+        with tqdm(total=len(listeners), desc="candidate lists", unit=" listeners", disable=None) as bar:
+            prepared = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
         version = loaded.model.version.label if loaded.model else None
         if options["json"]:
-            self.stdout.write(json.dumps({"shelves": made, "model_version": version}))
+            self.stdout.write(json.dumps({"shelves": prepared, "model_version": version}))
         else:
-            self.stdout.write(f"Made {made} shelves with {version or 'popularity, for want of a model'}.")
+            self.stdout.write(f"Prepared {prepared} candidate lists with {version or POPULARITY}.")

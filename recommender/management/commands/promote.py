@@ -1,42 +1,36 @@
 """Make a version the champion."""
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-
-from ingestion.management.base import require_migrations
-from recommender.engine.artifact import ArtifactError
-from recommender.management.output import promotion_as_json
-from recommender.registry.registry import RegistryError
+from ingestion.management.base import GuidedCommand
+from recommender.management.promotions import add_promotion_arguments, change_champion
 from recommender.services import promote_version
 
+HELP = """Make a version the champion: within 5 seconds every process draws its lists from it.
 
-class Command(BaseCommand):
-    help = (
-        "Make a version the champion: every list is drawn from it within 5 seconds. Its files are "
-        "verified first; the change and its reason stand in the ledger. Example: "
-        "python manage.py promote 2026w47.1 --reason 'better on three weeks'"
-    )
+Its files are verified first. The change and its reason are stored; the admin lists them under Promotions.
+
+example:
+  python manage.py promote 2026w47.1 --reason 'better on three weeks'
+
+next:
+  python manage.py recommend 1                  draws a list from the new champion
+  python manage.py rollback --reason ...        brings back the version before it
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("version", help="Its label, such as 2026w47.1.")
-        parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument("version", help="label of the version, such as 2026w47.1")
+        add_promotion_arguments(parser)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_migrations()
-        try:
-            promotion = promote_version(options["version"], reason=options["reason"], by="promote")
-        except (RegistryError, ArtifactError) as error:
-            said = f"{error} Nothing was changed."
-            if options["json"]:
-                self.stdout.write(json.dumps({"error": said}))
-            raise CommandError(said) from error
-        if options["json"]:
-            self.stdout.write(json.dumps(promotion_as_json(promotion)))
-            return
-        instead = f" instead of {promotion.replaced.label}" if promotion.replaced else ""
-        self.stdout.write(f"{promotion.promoted.label} is champion{instead}.")
+        change_champion(
+            lambda: promote_version(options["version"], reason=options["reason"], by="promote"),
+            self,
+            as_json=options["json"],
+        )

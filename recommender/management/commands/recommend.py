@@ -1,36 +1,42 @@
-"""Recommend songs to a user, and say why."""
+"""Recommend songs to a user and explain them."""
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from recommender import listener_profiles
+from recommender.management.output import POPULARITY
 from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
 from recommender.serving.explanations import explain_scores, serialize_list
 from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
 
-HELP = """Draw a list of recommendations for a user, store it as served, and show it with its reasons.
+HELP = """Draw a list of recommendations for a user, store it as a served list, and print it with its reasons.
 
 examples:
   python manage.py recommend 1
-  python manage.py recommend 1 -n 40 --discovery 0.8      more that is new
-  python manage.py recommend 1 --explain                  affinities, and what each term adds to each score
+  python manage.py recommend 1 -n 40 --discovery 0.8      more unfamiliar songs
+  python manage.py recommend 1 --explain                  with affinities and the terms of each score
   python manage.py recommend 1 --seed abc --json
-  python manage.py recommend --replay 3f0e...             draw a served list again; exit 1 if it differs
+  python manage.py recommend --replay 3f0e...             draws a served list again
+
+next:
+  GET /api/v1/users/1/recommendations/ answers the same to an app (API key: python manage.py apikey)
+
+exit codes: 0, or 1 if a replayed list differs from the stored one
 """
 WIDTHS: Final = {"song": 32, "artist": 22, "cluster": 32}
 BAR_WIDTH: Final = 40  # characters of an affinity of 100 %
-MAX_CLUSTERS: Final = 10  # clusters
+MAX_CLUSTERS: Final = 10
 
 
 def parse_share(text: str) -> float:
@@ -39,13 +45,13 @@ def parse_share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text} is no share from 0 (familiar) to 1 (new)")
+        raise ArgumentTypeError(f"{text} is not a number from 0 (familiar) to 1 (new)")
     return value
 
 
 def parse_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_CANDIDATES:
-        raise ArgumentTypeError(f"{text} is no number from 1 to {MAX_CANDIDATES}")
+        raise ArgumentTypeError(f"{text} is not a whole number from 1 to {MAX_CANDIDATES}")
     return int(text)
 
 
@@ -53,33 +59,31 @@ def parse_song_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise ArgumentTypeError(f"{text} are no song ids with commas between them") from None
+        raise ArgumentTypeError(f"{text} is not a list of song ids, such as 1,2,3") from None
 
 
-class Command(BaseCommand):
+class Command(GuidedCommand):
     help = HELP
     requires_system_checks = ("settings",)
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(
-            prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("user_id", nargs="?", type=int, help="The user's id at the source.")
+        parser.add_argument("user_id", nargs="?", type=int, help="the user's id in the source")
         parser.add_argument(
-            "-n", type=parse_count, default=LIST_LENGTH, help=f"How many songs ({LIST_LENGTH})."
+            "-n", type=parse_count, default=LIST_LENGTH, help=f"number of songs (default: {LIST_LENGTH})"
         )
         parser.add_argument(
-            "--discovery", type=parse_share, default=DISCOVERY, help=f"0 familiar to 1 new ({DISCOVERY})."
-        )
+            "--discovery", type=parse_share, default=DISCOVERY,
+            help=f"from 0 (familiar songs) to 1 (new songs) (default: {DISCOVERY})",
+        )  # fmt: skip
         parser.add_argument(
-            "--exclude", type=parse_song_ids, default=[], help="Song ids, with commas between."
+            "--exclude", type=parse_song_ids, default=[], metavar="IDS", help="song ids, such as 1,2,3"
         )
-        parser.add_argument("--seed", help="Fixes the draw.")
-        parser.add_argument("--explain", action="store_true", help="Also show what the list rests on.")
-        parser.add_argument("--replay", type=UUID, metavar="ID", help="Draw this served list again.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument("--seed", help="any text: the same seed draws the same list")
+        parser.add_argument(
+            "--explain", action="store_true", help="also print affinities and the terms of each score"
+        )
+        parser.add_argument("--replay", type=UUID, metavar="ID", help="draw this served list again")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
@@ -89,10 +93,10 @@ class Command(BaseCommand):
             else:
                 self._recommend(options)
         except recommendations.UnknownListener as unknown:
-            raise CommandError(f"{unknown} `runingest` brings users in; the admin lists them.") from unknown
+            raise CommandError(f"{unknown} `runingest` imports users; the admin lists them.") from unknown
         except recommendations.UnknownList as unknown:
             raise CommandError(
-                f"{unknown} The ids stand in the admin under served lists, and in what the API answers."
+                f"{unknown} The admin lists the ids under Served lists; the API returns them too."
             ) from unknown
 
     def _recommend(self, options: dict[str, Any]) -> None:
@@ -124,7 +128,7 @@ class Command(BaseCommand):
         }
 
     def _print_list(self, served: ServedList, facts: dict[str, Any]) -> None:
-        version = facts["model_version"] or "popularity, for want of a model"
+        version = facts["model_version"] or POPULARITY
         given = f"discovery {served.discovery:g} asked, {facts['discovery']['given']:g} given"
         self.stdout.write(
             f"{len(served.items)} songs for user {served.listener_id} by {version} ({served.arm}), {given}."
@@ -141,10 +145,10 @@ class Command(BaseCommand):
             )
             for line in format_scores(facts.get("terms", {}).get(song["id"], {})):
                 self.stdout.write(line)
-        self.stdout.write(f"\nDrawn again by: python manage.py recommend --replay {served.pk}")
+        self.stdout.write(f"\nDraw it again: python manage.py recommend --replay {served.pk}")
 
     def _print_affinities(self, rows: Sequence[dict[str, Any]]) -> None:
-        title = "What this user plays, by cluster:" if rows else "This user has played nothing."
+        title = "Affinities (share of this user's listening by cluster):" if rows else "No affinities yet."
         self.stdout.write(f"\n{title}")
         for row in rows[:MAX_CLUSTERS]:
             bar = "█" * max(1, round(BAR_WIDTH * row["affinity"]))
@@ -176,7 +180,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"The same {len(replayed.drawn)} songs with the same probabilities, to the last bit."
             if replayed.same
-            else "This is NOT the list that was stored."
+            else "This list differs from the stored one."
         )
 
 
@@ -187,7 +191,7 @@ def format_row(rank: object, song: str, artist: str, cluster: str, chance: str, 
 
 
 def format_scores(terms: dict[str, float]) -> list[str]:
-    """What adds up to a score, the largest first."""
+    """A line with the terms of a score, largest first; no line if there are none."""
     if not terms:
         return []
     largest = sorted(terms.items(), key=lambda term: -abs(term[1]))
@@ -196,5 +200,5 @@ def format_scores(terms: dict[str, float]) -> list[str]:
 
 
 def fit_to_width(text: str, width: int) -> str:
-    """Exactly so wide; what is cut off leaves a mark."""
+    """The text padded or cut to exactly `width` characters; a cut ends with an ellipsis."""
     return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,77 +1,74 @@
-"""Train a new version, now."""
+"""Train a version now."""
 
 import json
 import sys
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from typing import Any, NoReturn
 
-from django.core.management.base import BaseCommand
-
 from ingestion.jobs.lock import LockLost
-from ingestion.management.base import require_migrations
+from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.management.output import TerminalProgress, clusters_text, metrics_table
 from recommender.models import ModelVersion, TrainingRun
 from recommender.retraining import retrain_now
 from recommender.training.train import EXIT_CODES, FAILED_EXIT_CODE, LOCKED_EXIT_CODE, AlreadyTraining
 
-HELP = """Learn a new version from songs and listening, measure it on the latest week, and store it.
+HELP = """Train a version from songs and listening, evaluate it on the latest week, and store it.
 
-The first good version becomes champion by itself; a later one is a candidate until you promote it.
-Lists go on being drawn from the champion meanwhile, and from the new one within 5 seconds of a promotion.
+The first good version becomes the champion; later ones are candidates. Lists are drawn from the champion
+during the training, and from a new champion within 5 seconds of its promotion.
 
 methods:
-  mix      clusters draw, a blend of what similar listeners play ranks (the default)
-  classic  K-means clusters of songs that are alike, drawn by affinity, and any song of them
-
-exit codes:
-  0  succeeded
-  1  failed: what served before goes on serving
-  3  another training holds the lock
-  4  refused: there is nothing (new) to learn from, and it says what is missing
+  mix           draws a cluster, and ranks its songs by what similar listeners play (default)
+  classic       draws a K-means cluster by affinity, and any of its songs
 
 examples:
   python manage.py retrain
-  python manage.py retrain --promote           and make it champion
-  python manage.py retrain --if-new            only where songs or listening came in, or songs changed, since
-  python manage.py retrain --full              new scales and clusters, instead of carrying the champion's on
-  python manage.py retrain --method classic
-  python manage.py retrain --clusters 40
+  python manage.py retrain --promote            makes the version champion
+  python manage.py retrain --if-new             only if there is new data since the newest version
+  python manage.py retrain --full               new clusters, instead of a warm start from the champion's
   python manage.py retrain --json | jq .metrics.mix.ndcg
+
+next:
+  python manage.py recommend 1                  draws a list for user 1
+  python manage.py promote LABEL --reason ...   makes a candidate champion
+
+exit codes: 0 succeeded, 1 failed (the champion still serves), 3 another training holds the lock, 4 refused
+(no data or no new data; the message says what is missing)
 """
 
 
-class Command(BaseCommand):
+class Command(GuidedCommand):
     help = HELP
     requires_system_checks = ("settings",)
 
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        return super().create_parser(
-            prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs
-        )
-
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--promote", action="store_true", help="Make it champion, whoever is.")
+        parser.add_argument("--promote", action="store_true", help="make the new version champion")
         parser.add_argument(
-            "--method", choices=ModelVersion.Method.values, default="mix", help="What to learn (see above)."
+            "--method", choices=ModelVersion.Method.values, default="mix", help="see above (default: mix)"
         )
-        parser.add_argument("--clusters", type=positive_integer, help="How many groups of songs.")
-        parser.add_argument("--seed", type=int, default=7, help="The same data and seed give the same model.")
         parser.add_argument(
-            "--if-new", action="store_true", help="Refuse where the newest version knows all there is."
+            "--clusters", type=positive_integer,
+            help="number of clusters (default: the champion's number, or chosen from the data)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--seed", type=int, default=7, help="the same data and seed give the same model (default: 7)"
+        )
+        parser.add_argument(
+            "--if-new", action="store_true", help="refuse if there is no new data since the newest version"
         )
         parser.add_argument(
             "--full", action="store_true",
-            help="Begin afresh: new scales, and as many clusters as the latest week's plays choose.",
+            help="train new scales and clusters, instead of a warm start from the champion",
         )  # fmt: skip
         parser.add_argument("--trigger", choices=TrainingRun.Trigger.values, default="command", help=SUPPRESS)
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
-        watch = TerminalProgress()
+        progress = TerminalProgress()
         try:
             run = retrain_now(
-                watch, trigger=options["trigger"], method=options["method"], promote=options["promote"],
+                progress, trigger=options["trigger"], method=options["method"], promote=options["promote"],
                 n_clusters=options["clusters"],
                 seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
                 by="retrain --promote" if options["promote"] else "training",
@@ -79,13 +76,13 @@ class Command(BaseCommand):
         except AlreadyTraining as busy:
             self._exit_unfinished(busy.run, "locked", str(busy), LOCKED_EXIT_CODE, as_json=options["json"])
         except (LockLost, OSError, MemoryError) as error:
-            # What a person can mend: a full disk, too little memory, a training taken for dead.
+            # A person can act on these: a full disk, too little memory, a lost lock.
             failed = TrainingRun.objects.first()
             self._exit_unfinished(
                 failed, "failed", _error_text(error), FAILED_EXIT_CODE, as_json=options["json"]
             )
         finally:
-            watch.close()
+            progress.close()
         self._print_result(run, as_json=options["json"])
         code = EXIT_CODES[TrainingRun.Status(run.status)]
         if code:
@@ -119,12 +116,11 @@ def positive_integer(text: str) -> int:
 
 
 def _error_text(error: BaseException) -> str:
-    what = str(error) or "there is not enough memory"
-    return what if isinstance(error, LockLost) else f"The training failed, and all is as it was: {what}"
+    text = str(error) or "there is not enough memory"
+    return text if isinstance(error, LockLost) else f"The training failed; nothing was changed: {text}"
 
 
 def training_as_json(run: TrainingRun) -> dict[str, Any]:
-    """A finished training for a program."""
     version = run.version
     facts: dict[str, Any] = {
         "training": run.pk, "status": run.status, "exit_code": EXIT_CODES[TrainingRun.Status(run.status)],

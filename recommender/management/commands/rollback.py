@@ -1,39 +1,34 @@
-"""Withdraw the champion."""
+"""Withdraw the champion and bring back the version before it."""
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-
-from ingestion.management.base import require_migrations
-from recommender.management.output import promotion_as_json
-from recommender.registry.registry import RegistryError
+from ingestion.management.base import GuidedCommand
+from recommender.management.promotions import add_promotion_arguments, change_champion
 from recommender.services import roll_back_champion
 
+HELP = """Withdraw the champion for good and bring back the last good version before it.
 
-class Command(BaseCommand):
-    help = (
-        "Withdraw the champion for good and bring back the last good version before it. Twice goes further "
-        "back. Versions whose files are damaged are passed over. Example: "
-        "python manage.py rollback --reason 'complaints about the new lists'"
-    )
+Used twice, it goes further back: a withdrawn version never returns. Versions with damaged files are skipped.
+
+example:
+  python manage.py rollback --reason 'complaints about the new lists'
+
+next:
+  python manage.py recommend 1                  draws a list from the restored champion
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
     requires_system_checks = ("settings",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reason", required=True, help="Why, for whoever reads the ledger.")
-        parser.add_argument("--json", action="store_true", help="Print one JSON object instead of text.")
+        add_promotion_arguments(parser)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        require_migrations()
-        try:
-            promotion = roll_back_champion(reason=options["reason"], by="rollback")
-        except RegistryError as error:
-            said = f"{error} Nothing was changed."
-            if options["json"]:
-                self.stdout.write(json.dumps({"error": said}))
-            raise CommandError(said) from error
-        if options["json"]:
-            self.stdout.write(json.dumps(promotion_as_json(promotion)))
-            return
-        self.stdout.write(f"{promotion.replaced} is withdrawn; {promotion.promoted.label} is champion again.")
+        change_champion(
+            lambda: roll_back_champion(reason=options["reason"], by="rollback"),
+            self,
+            as_json=options["json"],
+        )

@@ -232,7 +232,7 @@ class TestDrift:
         call_command("checkdrift", "--json")
         facts = json.loads(capsys.readouterr().out)
 
-        assert "against the eight before it" in told
+        assert "compared with the eight weeks before it" in told
         assert [one["kind"] for one in facts["reports"]] == ["songs", "listening", "recommended", "feedback"]
         assert facts["full_retrain_is_due"] is False
 
@@ -250,21 +250,21 @@ class TestExplaining:
         call_command("explaindecision")
 
         told = capsys.readouterr().out
-        assert "It rested on 0 rounds won and 0 lost by 0 listeners in 1 days" in told
+        assert "Evidence: 0 rounds won and 0 lost by 0 listeners in 1 days" in told
         assert "the same, byte for byte" in told
 
-    def test_a_decision_that_comes_out_otherwise_ends_with_an_error(self, storage: Path) -> None:
+    def test_a_decision_that_differs_when_recomputed_is_an_error(self, storage: Path) -> None:
         cycle(storage)
         retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
         decision = Decision.objects.get()
         decision.evidence["days"] = 61
         decision.save()
 
-        with pytest.raises(CommandError, match="otherwise"):
+        with pytest.raises(CommandError, match="differs from the stored one"):
             call_command("explaindecision", str(decision.pk), "--json")
 
-    def test_before_any_test_ended_it_says_so(self) -> None:
-        with pytest.raises(CommandError, match="No test has ended yet"):
+    def test_before_the_first_experiment_ended_it_says_so(self) -> None:
+        with pytest.raises(CommandError, match="No experiment has ended yet"):
             call_command("explaindecision")
         with pytest.raises(CommandError, match="There is no decision 7"):
             call_command("explaindecision", "7")

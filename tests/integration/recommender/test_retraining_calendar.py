@@ -143,7 +143,7 @@ class TestADeletedListener:
         assert (whole.same, whole.data_changed) == (True, False)
         assert (replayed.same, replayed.data_changed) == (True, True)
         assert "the same, byte for byte" in told
-        assert "as when a listener was deleted" in told
+        assert "because a listener was deleted" in told
 
     def test_who_only_left_the_source_still_counts(self, decided: Decision, at_work: Experiment) -> None:
         Listener.objects.filter(pk=1).update(unavailable_at=START + DAY)

@@ -37,7 +37,7 @@ def test_the_recorded_real_pages_train_and_serve_and_a_list_replays(listened: Pr
     replayed = listened.manage("recommend", "--replay", served["recommendation_id"])
 
     assert (trained["status"], trained["role"]) == ("succeeded", "champion")
-    assert "shelves" in prepared
+    assert "candidate lists" in prepared
     assert served["arm"] == "champion"
     assert len(served["items"]) == 20
     assert len({item["song"]["id"] for item in served["items"]}) == 20

@@ -191,7 +191,7 @@ def test_a_rate_that_is_none_says_what_was_expected(text: str) -> None:
         parse_rate(text)
 
 
-def test_the_command_makes_a_key_that_works_and_shows_it_once(user: User) -> None:
+def test_the_command_creates_a_working_key_and_shows_it_once(user: User) -> None:
     out = StringIO()
 
     call_command("apikey", "iOS app", user="app", stdout=out)
@@ -221,7 +221,7 @@ def test_the_command_lists_and_revokes(user: User) -> None:
     call_command("apikey", revoke=row.prefix, stdout=StringIO())
     call_command("apikey", list=True, stdout=after)
 
-    assert before.getvalue() == f"{row.prefix}  in force              app  iOS app\n"
+    assert before.getvalue() == f"{row.prefix}  active                app  iOS app\n"
     assert f"revoked {timezone.now():%Y-%m-%d}" in after.getvalue()
     answer = ApiCaller(secret).get("/users/")
     assert answer.status_code == 401
@@ -233,9 +233,9 @@ def test_the_command_lists_and_revokes(user: User) -> None:
     [
         ({"name": "x"}, "Name the key and its user"),
         ({"name": "x", "user": "nobody"}, "There is no user 'nobody'. Add --create-user"),
-        ({"name": "x" * 101, "user": "app"}, "may have 100 characters"),
+        ({"name": "x" * 101, "user": "app"}, "may have at most 100 characters"),
         ({"name": "x", "user": "app", "days": 0}, "--days takes a whole number from 1"),
-        ({"revoke": "0000"}, "No key begins with '0000'"),
+        ({"revoke": "0000"}, "No key starts with '0000'"),
     ],
 )
 def test_the_command_says_what_is_missing(user: User, arguments: dict[str, object], says: str) -> None:

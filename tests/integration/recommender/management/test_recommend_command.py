@@ -1,4 +1,4 @@
-"""`recommend`: a list a person can read, what it rests on, and a served list drawn again."""
+"""The command `recommend`: the list, its explanation, and the replay of a served list."""
 
 import json
 from pathlib import Path
@@ -42,10 +42,10 @@ def test_it_prints_a_row_for_each_song_with_its_reason(capsys: pytest.CaptureFix
     assert lines[2].split() == ["song", "artist", "cluster", "probability", "reason"]
     assert [line.split()[0] for line in lines[3:8]] == ["1", "2", "3", "4", "5"]
     assert all(item["reason"] in line for item, line in zip(served.items, lines[3:8], strict=True))
-    assert lines[-1] == f"Drawn again by: python manage.py recommend --replay {served.pk}"
+    assert lines[-1] == f"Draw it again: python manage.py recommend --replay {served.pk}"
 
 
-def test_it_answers_a_program_as_the_api_does(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_has_the_fields_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(told(capsys, str(LISTENER), "-n", "3", "--discovery", "0", "--json"))
 
     assert facts["user_id"] == LISTENER
@@ -53,7 +53,7 @@ def test_it_answers_a_program_as_the_api_does(capsys: pytest.CaptureFixture[str]
     assert [item["rank"] for item in facts["items"]] == [1, 2, 3]
 
 
-def test_an_explanation_shows_affinities_as_bars_and_what_adds_up_to_each_score(
+def test_explain_prints_affinities_as_bars_and_the_terms_of_each_score(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = told(capsys, str(LISTENER), "-n", "3", "--explain").splitlines()
@@ -81,7 +81,7 @@ def test_the_terms_add_up_to_the_score_of_the_ranking(options: ServingOptions) -
         assert sums == pytest.approx(ranked.scores.tolist(), abs=0.08)
 
 
-def test_a_served_list_is_drawn_again_and_a_changed_one_is_found_out(
+def test_replay_draws_the_same_list_and_detects_a_changed_one(
     options: ServingOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served = recommend_list(options)
@@ -97,7 +97,7 @@ def test_a_served_list_is_drawn_again_and_a_changed_one_is_found_out(
     assert facts["same"]
     assert [pick["song"] for pick in facts["drawn"]][1:] == song_ids(served)[1:]
     assert ended.value.code == 1
-    assert "This is NOT the list that was stored." in capsys.readouterr().out
+    assert "This list differs from the stored one." in capsys.readouterr().out
 
 
 def test_excluded_songs_are_left_out(options: ServingOptions, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +109,7 @@ def test_excluded_songs_are_left_out(options: ServingOptions, capsys: pytest.Cap
     assert not set(first) & {item["song"]["id"] for item in facts["items"]}
 
 
-def test_without_a_model_it_serves_what_is_popular_and_says_what_to_do(
+def test_without_a_model_it_serves_popular_songs_and_says_what_to_do(
     tmp_path: Path, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.MODEL_STORAGE = tmp_path
@@ -117,10 +117,10 @@ def test_without_a_model_it_serves_what_is_popular_and_says_what_to_do(
 
     call_command("recommend", str(LISTENER), "-n", "3", "--explain")
 
-    said = capsys.readouterr()
-    assert said.err == "There is no model yet. Train one: python manage.py retrain\n"
-    assert "by popularity, for want of a model (fallback)" in said.out
-    assert said.out.count("Popular") == 3
+    printed = capsys.readouterr()
+    assert printed.err == "There is no model yet. Train one: python manage.py retrain\n"
+    assert "by popularity, because there is no model (fallback)" in printed.out
+    assert printed.out.count("Popular") == 3
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_without_a_model_it_serves_what_is_popular_and_says_what_to_do(
         (["999999999"], "There is no user 999999999."),
         ([], "Name a user: python manage.py recommend USER_ID"),
         (["--replay", "00000000-0000-0000-0000-000000000001"], "There is no list 00000000-"),
-        (["1", "--discovery", "2"], "2 is no share from 0"),
-        (["1", "-n", "0"], "0 is no number from 1 to 400"),
-        (["1", "--exclude", "a"], "a are no song ids"),
+        (["1", "--discovery", "2"], "2 is not a number from 0"),
+        (["1", "-n", "0"], "0 is not a whole number from 1 to 400"),
+        (["1", "--exclude", "a"], "a is not a list of song ids"),
     ],
 )
-def test_what_it_can_not_do_it_says(arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_explained(arguments: list[str], message: str) -> None:
     with pytest.raises(CommandError, match=message):
         call_command("recommend", *arguments)

@@ -1,4 +1,4 @@
-"""`retrain`, `evaluate`, `promote` and `rollback` as a person and a program meet them."""
+"""The commands `retrain`, `evaluate`, `promote` and `rollback`: text, JSON, errors and exit codes."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def labels() -> list[str]:
 
 
 @pytest.mark.usefixtures("world")
-def test_retrain_tells_a_person_how_good_it_is_which_clusters_there_are_and_who_is_champion(
+def test_retrain_prints_metrics_clusters_and_the_champion(
     capsys: Out,
 ) -> None:
     call_command("retrain")
@@ -55,7 +55,7 @@ def test_retrain_tells_a_person_how_good_it_is_which_clusters_there_are_and_who_
 
 
 @pytest.mark.usefixtures("world")
-def test_retrain_tells_a_program_in_one_object(capsys: Out) -> None:
+def test_retrain_json_prints_one_object(capsys: Out) -> None:
     call_command("retrain", "--json")
 
     facts = json.loads(capsys.readouterr().out)
@@ -71,10 +71,10 @@ def test_retrain_tells_a_program_in_one_object(capsys: Out) -> None:
 def test_without_songs_retrain_is_refused_and_says_what_to_do(capsys: Out) -> None:
     code = code_of("retrain")
 
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert code == 4
-    assert "There are no songs to train on. Import them first: python manage.py runingest" in said.err
-    assert said.out == ""
+    assert "There are no songs to train on. Import them first: python manage.py runingest" in printed.err
+    assert printed.out == ""
 
 
 @pytest.mark.usefixtures("world")
@@ -90,7 +90,7 @@ def test_retrain_if_new_is_refused_the_second_time(capsys: Out) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_while_another_trains_retrain_says_who_and_ends_with_3(as_json: bool, capsys: Out) -> None:
+def test_during_another_training_retrain_names_it_and_exits_with_3(as_json: bool, capsys: Out) -> None:
     now = timezone.now()
     other = TrainingRun.objects.create(
         trigger="schedule", started_at=now, heartbeat_at=now, stage="reading songs", **lock_owner()
@@ -98,8 +98,8 @@ def test_while_another_trains_retrain_says_who_and_ends_with_3(as_json: bool, ca
 
     code = code_of("retrain", *(["--json"] if as_json else []))
 
-    said = capsys.readouterr()
-    text = json.loads(said.out)["error"] if as_json else said.err
+    printed = capsys.readouterr()
+    text = json.loads(printed.out)["error"] if as_json else printed.err
     assert code == 3
     assert text.startswith(
         f"Training {other.pk} has held the lock since {now:%Y-%m-%d %H:%M:%S} UTC (process "
@@ -108,22 +108,22 @@ def test_while_another_trains_retrain_says_who_and_ends_with_3(as_json: bool, ca
 
 
 @pytest.mark.usefixtures("world")
-def test_a_storage_that_can_t_be_written_is_a_sentence_and_not_a_traceback(
+def test_a_storage_that_can_t_be_written_gives_a_sentence_and_no_traceback(
     storage: Path, capsys: Out
 ) -> None:
     storage.write_text("a file where the folder should be")
 
     code = code_of("retrain")
 
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert code == 1
-    assert "The training failed, and all is as it was: " in said
-    assert str(storage) in said
-    assert "Traceback" not in said
+    assert "The training failed; nothing was changed: " in printed
+    assert str(storage) in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("count", ["0", "-3"])
-def test_no_clusters_at_all_are_refused_before_anything_runs(count: str) -> None:
+def test_fewer_than_one_cluster_is_refused_before_the_training(count: str) -> None:
     with pytest.raises(CommandError, match="at least 1"):
         call_command("retrain", f"--clusters={count}")
 
@@ -140,14 +140,14 @@ def test_no_clusters_at_all_are_refused_before_anything_runs(count: str) -> None
     ],
 )
 def test_before_the_first_training_every_command_says_to_train(command: list[str], expected: str) -> None:
-    with pytest.raises(CommandError) as told:
+    with pytest.raises(CommandError) as raised:
         call_command(*command)
 
-    assert str(told.value).startswith(expected)
+    assert str(raised.value).startswith(expected)
 
 
 @pytest.mark.usefixtures("world")
-def test_promote_and_rollback_change_the_champion_and_write_the_reason_down(capsys: Out) -> None:
+def test_promote_and_rollback_change_the_champion_and_store_the_reason(capsys: Out) -> None:
     for seed in "12":
         call_command("retrain", "--seed", seed)
     capsys.readouterr()
@@ -168,7 +168,7 @@ def test_promote_and_rollback_change_the_champion_and_write_the_reason_down(caps
 
 
 @pytest.mark.usefixtures("world")
-def test_programs_read_a_change_of_champion_and_what_kept_it_from_happening(capsys: Out) -> None:
+def test_promote_and_rollback_print_one_json_object_also_for_an_error(capsys: Out) -> None:
     for seed in "12":
         call_command("retrain", "--seed", seed)
     capsys.readouterr()
@@ -208,7 +208,7 @@ def test_a_version_whose_file_was_changed_is_neither_promoted_nor_evaluated(stor
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("method", ["mix", "classic"])
-def test_evaluate_shows_a_version_beside_the_baselines_and_owns_up_to_what_it_has_seen(
+def test_evaluate_shows_the_baselines_and_says_if_the_version_was_trained_on_the_week(
     method: str, capsys: Out
 ) -> None:
     call_command("retrain", "--method", method)
@@ -220,12 +220,12 @@ def test_evaluate_shows_a_version_beside_the_baselines_and_owns_up_to_what_it_ha
 
     facts = json.loads(capsys.readouterr().out)
     assert text.startswith(f"Version {labels()[0]}:\nmodel ")
-    assert "this version has learnt from that week" in text
+    assert "it was trained on that week" in text
     assert set(facts["metrics"]) == {method, "popularity", "random", "rp3beta"}
     assert facts["has_seen_the_week"] is True
 
 
-def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> None:
+def test_evaluate_says_that_no_listener_can_be_measured(capsys: Out) -> None:
     fill_tables(small_world(songs=30, listeners=5, days=1))
     call_command("retrain")
     capsys.readouterr()
@@ -239,7 +239,7 @@ def test_evaluate_says_so_where_there_is_nothing_to_measure_on(capsys: Out) -> N
 
 
 @pytest.mark.slow
-def test_tables_that_are_missing_are_named_by_every_command(sqlite_project: Any) -> None:
+def test_every_command_asks_for_migrations_if_tables_are_missing(sqlite_project: Any) -> None:
     empty = {"DATABASE_NAME": str(sqlite_project.folder / "empty.db")}
 
     told = [

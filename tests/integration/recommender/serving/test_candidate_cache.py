@@ -260,5 +260,5 @@ def test_the_task_and_the_command_prepare_what_is_due(
     label = model_of(loaded).version.label
     out = capsys.readouterr().out.splitlines()
     assert by_the_task >= 1
-    assert out[0] == f"Made 0 shelves with {label}."
+    assert out[0] == f"Prepared 0 candidate lists with {label}."
     assert out[1] == f'{{"shelves": {by_the_task}, "model_version": "{label}"}}'
