@@ -1,4 +1,4 @@
-"""The verdict on a test: from its numbers alone, by rules fixed in advance, the same whenever repeated."""
+"""Decision rules of experiments: a pure function from evidence to a verdict, by rules fixed in advance."""
 
 import math
 from collections.abc import Mapping
@@ -12,8 +12,7 @@ from recommender.engine.experiments.sequential import (
     log_e_value_of_share,
 )
 
-# Odds beyond a million are told as that; below ten with a digit more.
-LOG_LARGEST_RATIO: Final = math.log(1e6)
+LOG_LARGEST_RATIO: Final = math.log(1e6)  # larger e-values are shown as "over 1,000,000"
 ONE_DECIMAL_BELOW: Final = 10.0
 
 
@@ -27,7 +26,11 @@ class DecisionOutcome(StrEnum):
 
 
 class ExperimentKind(StrEnum):
-    """What is tested: a refresh (same features, same number of clusters), a change, equals, the anchor."""
+    """What is compared with the champion.
+
+    A refresh has the champion's features and clusters, a change does not. An A/A test compares the champion
+    with itself, a holdback with the champion of 28 days ago.
+    """
 
     REFRESH = "refresh"
     CHANGE = "change"
@@ -37,20 +40,20 @@ class ExperimentKind(StrEnum):
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """What decides. The numbers were chosen by simulation: `python -m benchmarks calibration`.
+    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`.
 
     Attributes:
-        better: odds from which on one is better than the other.
-        mismatch: odds from which on coins fell otherwise than they should.
-        crossed: share of listeners seen in both arms that is still let pass.
-        refresh_days, change_days: days before which there is no verdict.
+        better: e-value at which one model is better than the other.
+        mismatch: e-value at which an allocation check fails (sample-ratio mismatch).
+        crossed: largest accepted share of listeners who were served by both arms.
+        refresh_days, change_days: there is no verdict before.
         refresh_z: a refresh is rejected below this z of the listeners' balances.
-        fewest_listeners, fewest_rounds: with less, a refresh waits for `refresh_deadline`.
+        fewest_listeners, fewest_rounds: with less data a refresh waits until `refresh_deadline`.
         deadline: days after which a change that has not won is dropped.
-        late_days: the last days, in which novelty has worn off.
-        equals_days: days after which two arms of one model have not differed.
-        anchor: odds from which on the anchor comes back.
-        split_days, split_listeners: an A/B split says nothing with less, listeners an arm.
+        late_days: a change must not lose in its last days, when its novelty has worn off.
+        equals_days: days after which an A/A test ends without a difference.
+        anchor: e-value at which the holdback's model is restored.
+        split_days, split_listeners: an A/B split with fewer days or listeners per arm is ignored.
     """
 
     better: float = 20.0
@@ -64,7 +67,7 @@ class DecisionRules:
     change_days: int = 21
     deadline: int = 60
     late_days: int = 14
-    # Of decisions that were stored before it was a rule of its own: they come out as they did.
+    # The default is for decisions stored before this rule; DEFAULT_RULES has 14.
     equals_days: int = 60
     anchor: float = 10.0
     split_days: int = 7
@@ -73,7 +76,7 @@ class DecisionRules:
 
 @dataclass(frozen=True)
 class AllocationCheck:
-    """Something that chance should have decided: how often it did `inside`, of how many, at which share."""
+    """Counts inside and outside of a random allocation, and the planned share inside."""
 
     name: str
     inside: int
@@ -83,7 +86,7 @@ class AllocationCheck:
 
 @dataclass(frozen=True)
 class GuardrailDifference:
-    """A measure of the A/B split: the challenger's mean less the champion's, and how far that may be off."""
+    """A metric of the A/B split: the challenger's mean minus the champion's, with its confidence interval."""
 
     name: str
     difference: float
@@ -95,19 +98,19 @@ class GuardrailDifference:
 
 @dataclass(frozen=True)
 class ExperimentEvidence:
-    """All that a verdict rests on; JSON can hold it.
+    """Everything that a verdict depends on; stored as JSON.
 
     Attributes:
         days: whole days since the start.
-        wins, losses: rounds that count, of the challenger (of the champion, against an anchor).
+        wins, losses: decisive rounds of the challenger; in a holdback experiment, of the champion.
         late_wins, late_losses: those of the last `late_days`.
-        listeners: with a round that counts.
-        z: mean balance of the listeners over its standard error.
-        coins: what chance should have decided.
-        crossed: share of listeners seen in both arms.
-        leaked: requests served by an arm whose share is 0.
-        hard_failure: what broke; empty: nothing.
-        gate: whether the offline gate would let it pass; None: it has no opinion.
+        listeners: number of listeners with a decisive round.
+        z: mean of the listeners' balances over its standard error.
+        coins: allocation checks.
+        crossed: share of listeners who were served by both arms.
+        leaked: lists from an arm whose share is 0.
+        hard_failure: why the challenger must stop at once; empty if it need not.
+        gate: whether the version passed the offline gates; None if they have no opinion.
     """
 
     kind: str
@@ -131,15 +134,15 @@ class ExperimentEvidence:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         nested = {
-            "coins": tuple(AllocationCheck(**coin) for coin in stored["coins"]),
-            "guardrails": tuple(GuardrailDifference(**rail) for rail in stored["guardrails"]),
+            "coins": tuple(AllocationCheck(**check) for check in stored["coins"]),
+            "guardrails": tuple(GuardrailDifference(**guardrail) for guardrail in stored["guardrails"]),
         }
         return cls(**{**stored, **nested})
 
 
 @dataclass(frozen=True)
 class ExperimentVerdict:
-    """What is to be done, and the reason in a sentence."""
+    """The outcome, its reason in a sentence, and the numbers behind it."""
 
     outcome: DecisionOutcome
     reason: str
@@ -152,8 +155,8 @@ DEFAULT_RULES: Final = DecisionRules(equals_days=14)
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """The first that applies: invalid, rollback, waiting, promote, reject, inconclusive."""
-    found = (
+    """The first verdict that applies: invalid, rollback, then the rule of the experiment's kind."""
+    outcome, reason = (
         _check_validity(evidence, rules)
         or _check_safety(evidence, rules)
         or _RULE_BY_KIND[ExperimentKind(evidence.kind)](evidence, rules)
@@ -162,20 +165,20 @@ def apply_decision_rules(
         "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
         "z": _round_finite(evidence.z),
     }
-    return ExperimentVerdict(found[0], found[1], numbers)
+    return ExperimentVerdict(outcome, reason, numbers)
 
 
 OutcomeAndReason = tuple[DecisionOutcome, str]
 
 
 def _check_validity(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
-    for coin in evidence.coins:
-        if 0 < coin.share < 1 and log_e_value_of_share(coin.inside, coin.outside, coin.share) >= math.log(
+    for check in evidence.coins:
+        if 0 < check.share < 1 and log_e_value_of_share(check.inside, check.outside, check.share) >= math.log(
             rules.mismatch
         ):
-            of = coin.inside + coin.outside
+            total = check.inside + check.outside
             return DecisionOutcome.INVALID, (
-                f"{coin.name}: {coin.inside} of {of} where {coin.share:.0%} was planned. "
+                f"{check.name}: {check.inside} of {total} where {check.share:.0%} was planned. "
                 "The numbers can't be trusted."
             )
     if evidence.leaked:
@@ -188,12 +191,12 @@ def _check_validity(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 def _check_safety(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
     if evidence.hard_failure:
         return DecisionOutcome.ROLLBACK, evidence.hard_failure
-    for rail in evidence.guardrails:
-        enough = min(rail.challengers, rail.champions) >= rules.split_listeners
-        if evidence.days >= rules.split_days and enough and rail.high < 0:
+    for guardrail in evidence.guardrails:
+        enough = min(guardrail.challengers, guardrail.champions) >= rules.split_listeners
+        if evidence.days >= rules.split_days and enough and guardrail.high < 0:
             return DecisionOutcome.ROLLBACK, (
-                f"{rail.name} is lower with the challenger: {rail.difference:+.3f} a listener "
-                f"({rail.low:+.3f} to {rail.high:+.3f})."
+                f"{guardrail.name} is lower with the challenger: {guardrail.difference:+.3f} a listener "
+                f"({guardrail.low:+.3f} to {guardrail.high:+.3f})."
             )
     return None
 
@@ -209,7 +212,7 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
         return DecisionOutcome.PROMOTE, f"Not worse: {score}, z = {evidence.z:.2f}."
     if evidence.days < rules.refresh_deadline:
         return DecisionOutcome.WAITING, f"Too few to tell, until day {rules.refresh_deadline}: {score}."
-    # Too little traffic to ever tell: what was measured before any listener saw it has to do.
+    # With too little traffic for the experiment, the offline gates decide.
     if evidence.gate is False:
         return DecisionOutcome.REJECT, f"Too few to tell ({score}); the offline gate is against it."
     return DecisionOutcome.PROMOTE, f"Too few to tell ({score}); the offline gate is for it."
@@ -263,7 +266,7 @@ _RULE_BY_KIND: Final = {
 
 
 def format_evidence_ratio(ln_e: float) -> str:
-    """Odds as people say them, such as 9.2 : 1 or 1 : 15; beyond a million nobody counts."""
+    """An e-value as a ratio, such as 9.2 : 1 or 1 : 15, or "over 1,000,000 : 1"."""
     odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
     number = (
         f"{odds:.1f}"
@@ -276,5 +279,5 @@ def format_evidence_ratio(ln_e: float) -> str:
 
 
 def _round_finite(value: float) -> float:
-    """JSON has no infinity."""
+    # JSON has no infinity.
     return round(max(-1e9, min(1e9, value)), 6)

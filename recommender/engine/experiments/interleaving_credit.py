@@ -1,4 +1,4 @@
-"""Interleaved lists, scored: of each round's two songs, which model's was engaged with."""
+"""Interleaving credit: in each round of two songs, the model whose song alone was engaged wins."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 
 from recommender.engine.experiments.sequential import listener_z_score
 
-# More decisive rounds of one list say little that three do not, and would let one evening count for many.
+# More decisive rounds of a list add little information, and would give one evening too much weight.
 MOST_DECISIVE_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)
 class InterleavingCredit:
-    """Rounds that count: `wins` of the challenger, `losses` to the champion."""
+    """Decisive rounds that count: `wins` and `losses` of the challenger."""
 
     wins: int = 0
     losses: int = 0
@@ -60,7 +60,7 @@ def sum_credits(scores: Iterable[InterleavingCredit]) -> InterleavingCredit:
 
 
 class ListCredit(NamedTuple):
-    """One interleaved list that has closed: whose, on which day of the test (from 0), and its rounds."""
+    """The credit of a closed list: its listener, and its day since the experiment's start (from 0)."""
 
     listener: int
     day: int
@@ -69,7 +69,7 @@ class ListCredit(NamedTuple):
 
 @dataclass(frozen=True)
 class InterleavingTotals:
-    """What the lists of a test add up to; names as in `verdicts.Evidence`."""
+    """Totals of an experiment's lists; the fields are those of `ExperimentEvidence`."""
 
     wins: int
     losses: int
@@ -80,21 +80,21 @@ class InterleavingTotals:
 
 
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
-    """Add up.
+    """Add up the credits of an experiment's lists.
 
-    Lists of one listener are no independent witnesses: z is of the listeners' balances, one value each,
-    among those with a round that counts.
+    Lists of one listener are not independent, so z is computed from one balance per listener, among the
+    listeners with a decisive round.
 
     Args:
-        day: the day it is, from 0; the last `late_days` days before it are late.
+        day: current day since the start, from 0; the last `late_days` days before it are late.
     """
-    whole, late = InterleavingCredit(), InterleavingCredit()
+    total, late = InterleavingCredit(), InterleavingCredit()
     balances: defaultdict[int, int] = defaultdict(int)
     for one in lists:
-        whole += one.credit
+        total += one.credit
         if one.day >= day - late_days:
             late += one.credit
         if one.credit != InterleavingCredit():
             balances[one.listener] += one.credit.balance
     z = listener_z_score(np.array(list(balances.values()), dtype=np.float64))
-    return InterleavingTotals(whole.wins, whole.losses, late.wins, late.losses, len(balances), z)
+    return InterleavingTotals(total.wins, total.losses, late.wins, late.losses, len(balances), z)

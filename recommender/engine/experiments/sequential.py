@@ -1,4 +1,4 @@
-"""Evidence that may be looked at every day: e-values for coins, a confidence sequence for means."""
+"""Sequential tests, valid however often one looks: e-values for shares, confidence sequences for means."""
 
 import math
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaln
 
-# A coin's prior weighs as much as 40 throws: sharpest at shares that differ from the design's by .1 or so.
+# The beta prior weighs as much as 40 observations: strongest for shares about .1 away from the planned one.
 PRIOR_COUNT: Final = 20.0
 ALPHA: Final = 0.05
 LARGEST_Z: Final = 1e9
-SHARE_EDGE: Final = 1e-6  # of the shares that are asked about
-BISECTIONS: Final = 20  # to a millionth
+SHARE_EDGE: Final = 1e-6  # smallest share that an interval can end at
+BISECTIONS: Final = 20  # a precision of one millionth
 
 
 def log_e_value_of_difference(wins: float, losses: float) -> float:
-    """ln of the e-value against "both win as often"; from ln 20 on they do not, whenever it is looked at.
+    """ln of the e-value against "both win equally often"; ln 20 refutes it, however often one looks.
 
         ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
 
@@ -29,11 +29,11 @@ def log_e_value_of_difference(wins: float, losses: float) -> float:
 
 
 def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
-    """ln of the e-value against "each falls inside with probability `share`"; 0 < share < 1.
+    """ln of the e-value against "each observation is inside with probability `share`"; 0 < share < 1.
 
         ln E = lnBeta(40 p + n1, 40 (1 - p) + n2) - lnBeta(40 p, 40 (1 - p)) - n1 ln p - n2 ln(1 - p)
 
-    Source: as `ln_e_of_wins`. One function for sample ratios, "who picked first" and guardrails' errors.
+    Source: see `log_e_value_of_difference`.
     """
     a, b = 2 * PRIOR_COUNT * share, 2 * PRIOR_COUNT * (1 - share)
     likelihood = inside * math.log(share) + outside * math.log1p(-share)
@@ -45,22 +45,23 @@ def log_e_value_of_losing(wins: float, losses: float) -> float:
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
-    I is the regularised incomplete beta function: the posterior chance that it wins less than half. So small
-    that it is 0 in doubles: no evidence at all.
+    I is the regularised incomplete beta function, the posterior probability of winning less than half. The
+    result is -inf if that probability is 0 in doubles.
     """
-    behind = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
-    return log_e_value_of_difference(wins, losses) + math.log(2 * behind) if behind > 0 else -math.inf
+    losing = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
+    return log_e_value_of_difference(wins, losses) + math.log(2 * losing) if losing > 0 else -math.inf
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Between which shares of rounds won the truth lies, at all looks together with probability 1 - alpha.
+    """Confidence interval of the share of rounds won, valid at all times together with probability 1 - alpha.
 
-    The shares that `ln_e_of_share` does not refute: .5 is outside exactly when `ln_e_of_wins` decides.
+    It holds the shares that `log_e_value_of_share` does not refute, so .5 is outside exactly when
+    `log_e_value_of_difference` decides.
     """
     if not wins + losses:
         return 0.0, 1.0
     limit = -math.log(alpha)
-    # There the evidence is against nothing: a mixture is never likelier than the likeliest.
+    # The observed share is never refuted: no mixture over shares has a higher likelihood.
     likeliest = min(max(wins / (wins + losses), SHARE_EDGE), 1 - SHARE_EDGE)
 
     def bound(edge: float) -> float:
@@ -78,11 +79,11 @@ def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> t
 
 @dataclass(frozen=True)
 class DifferenceInterval:
-    """A difference of means, and how far it may be off at any time.
+    """A difference of means with a confidence interval that is valid at all times.
 
     Attributes:
-        difference: mean of the treated less mean of the others.
-        half_width: infinite where there are fewer than two on a side.
+        difference: mean of the treated minus mean of the others.
+        half_width: infinite if there are fewer than two values on a side.
     """
 
     difference: float
@@ -100,10 +101,10 @@ class DifferenceInterval:
 def confidence_sequence(
     treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
 ) -> DifferenceInterval:
-    """Where the difference of means lies, all days together with probability 1 - alpha, asymptotically.
+    """Confidence sequence of a difference of means: asymptotically valid at all times with 1 - alpha.
 
     Args:
-        treated, others: one value a listener; shapes (n,) and (m,).
+        treated, others: one value per listener; shapes (n,) and (m,).
         planned: the number of listeners at which the interval is tightest, fixed at the start.
 
     Source:
@@ -122,7 +123,7 @@ def confidence_sequence(
 
 
 def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values less what the same listeners' values before the test explain (CUPED); the mean stays.
+    """Values without the part that the same listeners' earlier values explain (CUPED); the mean is unchanged.
 
         Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
 
@@ -139,9 +140,9 @@ def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.floa
 
 
 def listener_z_score(balances: NDArray[np.float64]) -> float:
-    """Mean balance of wins and losses a listener, over its standard error; 0 where it can't be told.
+    """Mean balance (wins minus losses) over its standard error; 0 for fewer than two listeners.
 
-    Where all listeners agree it is SURE: JSON, in which decisions are stored, has no infinity.
+    It is plus or minus `LARGEST_Z` if all balances are equal and not 0: JSON has no infinity.
     """
     if len(balances) < 2:
         return 0.0
