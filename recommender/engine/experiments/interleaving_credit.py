@@ -55,10 +55,6 @@ def credit_list(
     return InterleavingCredit(wins, losses)
 
 
-def sum_credits(scores: Iterable[InterleavingCredit]) -> InterleavingCredit:
-    return sum(scores, InterleavingCredit())
-
-
 class ListCredit(NamedTuple):
     """The credit of a closed list: its listener, and its day since the experiment's start (from 0)."""
 

@@ -1,4 +1,4 @@
-"""The loop's cycle on a small world: learn, pass the gates, be tested; and what stops it."""
+"""The retraining cycle on a small catalogue: training, gates, experiment, drift, and their commands."""
 
 import json
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def cycle(
     return retraining.run_cycle(TrainingOptions(storage=storage, seed=seed, **wanted), now, verified(storage))
 
 
-def test_a_cycle_learns_passes_every_gate_and_starts_a_test(storage: Path) -> None:
+def test_a_cycle_trains_passes_every_gate_and_starts_an_experiment(storage: Path) -> None:
     cycled = cycle(storage)
 
     assert cycled.experiment is not None
@@ -55,7 +55,7 @@ def test_a_cycle_learns_passes_every_gate_and_starts_a_test(storage: Path) -> No
     assert json.loads(json.dumps(cycled.validation, allow_nan=False)) == cycled.validation
 
 
-def test_without_a_champion_the_first_good_model_becomes_it_and_nothing_is_tested(storage: Path) -> None:
+def test_the_first_good_version_becomes_champion_without_an_experiment(storage: Path) -> None:
     Promotion.objects.all().delete()
     ModelVersion.objects.all().delete()
 
@@ -65,7 +65,7 @@ def test_without_a_champion_the_first_good_model_becomes_it_and_nothing_is_teste
     assert ModelVersion.objects.get().role == "champion"
 
 
-def test_where_nothing_is_new_nothing_is_learnt_and_nothing_changes(storage: Path) -> None:
+def test_without_new_data_nothing_is_trained(storage: Path) -> None:
     cycle(storage)
     before = (ModelVersion.objects.count(), Experiment.objects.count())
 
@@ -106,7 +106,7 @@ def test_below_popularity_by_chance_alone_passes(storage: Path, high: float, pas
     assert found["passed"] is passes
 
 
-def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) -> None:
+def test_with_few_listeners_the_measuring_gates_have_no_opinion(storage: Path) -> None:
     version = cycle(storage).training.version
     assert version is not None
     version.metrics = {
@@ -123,7 +123,7 @@ def test_of_few_listeners_no_gate_that_measures_has_an_opinion(storage: Path) ->
     assert "29 listeners are too few to say so" in told["champion"][1]
 
 
-def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) -> None:
+def test_a_version_with_damaged_files_fails_the_gates(storage: Path) -> None:
     version = cycle(storage).training.version
     assert version is not None
     for file in (storage / version.label).glob("*.npy"):
@@ -135,7 +135,7 @@ def test_a_version_whose_files_are_damaged_is_tried_no_further(storage: Path) ->
     assert not found["passed"]
 
 
-def test_the_daily_look_judges_and_watches(storage: Path) -> None:
+def test_the_daily_review_judges_experiments_and_checks_engagement(storage: Path) -> None:
     cycle(storage)
 
     judged = retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
@@ -144,7 +144,7 @@ def test_the_daily_look_judges_and_watches(storage: Path) -> None:
     assert not Incident.objects.filter(resolved_at=None).exists()
 
 
-def test_a_test_that_can_not_be_trusted_is_told_of(storage: Path) -> None:
+def test_an_invalid_experiment_opens_an_incident(storage: Path) -> None:
     test = cycle(storage).experiment
     assert test is not None
     ended = {
@@ -170,7 +170,7 @@ class TestDrift:
             version=champion, kind=kind, week=RECOMMENDED_AT.date(), at=RECOMMENDED_AT, alarm=True
         )
 
-    def test_a_full_retrain_by_drift_comes_at_most_once_a_month(self) -> None:
+    def test_drift_causes_at_most_one_full_retrain_a_month(self) -> None:
         def trained(at: datetime, **fields: Any) -> None:
             TrainingRun.objects.create(
                 trigger="drift", status="succeeded", full=True, started_at=at, heartbeat_at=at, host="h",
@@ -182,7 +182,7 @@ class TestDrift:
         assert not retraining.may_run_full_retrain(RECOMMENDED_AT)
         assert retraining.may_run_full_retrain(RECOMMENDED_AT + 2 * DAY)
 
-    def test_none_comes_within_three_days_of_one_by_hand(self) -> None:
+    def test_drift_causes_no_full_retrain_within_three_days_of_a_manual_one(self) -> None:
         TrainingRun.objects.create(
             trigger="command",
             status="succeeded",
@@ -197,7 +197,7 @@ class TestDrift:
 
         assert not retraining.may_run_full_retrain(RECOMMENDED_AT)
 
-    def test_the_weekly_look_stores_reports(self, storage: Path) -> None:
+    def test_the_weekly_drift_review_stores_reports(self, storage: Path) -> None:
         reports, is_due = retraining.run_drift_review(storage, RECOMMENDED_AT)
 
         assert [report.kind for report in reports] == ["songs", "listening", "recommended", "feedback"]
@@ -207,7 +207,7 @@ class TestDrift:
         ("kind", "resolved_days_ago", "is_due"),
         [("songs", None, False), ("songs", 3, False), ("songs", 20, True), ("listening", None, True)],
     )
-    def test_new_songs_of_a_broken_feed_call_for_no_retrain(
+    def test_drift_of_new_songs_from_a_broken_feed_causes_no_retrain(
         self, storage: Path, monkeypatch: pytest.MonkeyPatch, kind: str, resolved_days_ago: int | None,
         is_due: bool,
     ) -> None:  # fmt: skip
@@ -226,7 +226,7 @@ class TestDrift:
 
         assert retraining.run_drift_review(storage, RECOMMENDED_AT)[1] is is_due
 
-    def test_the_command_tells_a_person_and_a_program(self, capsys: Out) -> None:
+    def test_checkdrift_prints_text_and_json(self, capsys: Out) -> None:
         call_command("checkdrift")
         told = capsys.readouterr().out
         call_command("checkdrift", "--json")
@@ -237,10 +237,8 @@ class TestDrift:
         assert facts["full_retrain_is_due"] is False
 
 
-class TestExplaining:
-    def test_the_last_decision_that_ended_a_test_is_told_and_made_again(
-        self, storage: Path, capsys: Out
-    ) -> None:
+class TestExplainDecision:
+    def test_the_last_final_decision_is_explained_and_recomputed(self, storage: Path, capsys: Out) -> None:
         test = cycle(storage).experiment
         assert test is not None
         lifecycle.decide_manually(
@@ -271,7 +269,7 @@ class TestExplaining:
 
 
 class TestTimetable:
-    def test_the_loop_has_its_entries_and_they_name_real_tasks(self) -> None:
+    def test_the_timetable_names_existing_tasks(self) -> None:
         schedules.sync_timetable("Europe/Paris")
         schedules.sync_timetable("Europe/Paris")
 

@@ -1,4 +1,4 @@
-"""Days on which the loop could stumble: no traffic, a listener who is deleted, clocks that jump, 25 hours."""
+"""Retraining and experiments on special days: no traffic, deleted listeners, changed clocks, 25 hours."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -76,7 +76,7 @@ def counted() -> tuple[Any, ...]:
 class TestNoTraffic:
     @pytest.mark.parametrize(("kind", "days"), [("refresh", 6), ("refresh", 13), ("change", 21),
                                                 ("change", 59), ("equals", 13), ("anchor", 20)])  # fmt: skip
-    def test_on_the_day_of_the_verdict_it_waits_and_nothing_is_wrong(
+    def test_without_traffic_an_experiment_waits_and_opens_no_incident(
         self, at_work: Experiment, kind: str, days: int
     ) -> None:
         Experiment.objects.update(kind=kind)
@@ -86,7 +86,9 @@ class TestNoTraffic:
         assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
         assert not Incident.objects.exists()
 
-    def test_a_refresh_that_nobody_saw_is_decided_by_its_gates_in_the_end(self, at_work: Experiment) -> None:
+    def test_a_refresh_without_traffic_is_decided_by_its_gates_at_the_deadline(
+        self, at_work: Experiment
+    ) -> None:
         Experiment.objects.update(kind="refresh", gates={"passed": True})
 
         retraining.run_daily_review(START + 14 * DAY, sound)
@@ -95,7 +97,7 @@ class TestNoTraffic:
         assert reason.startswith("Too few to tell (0 rounds won, 0 lost by 0 listeners)")
 
 
-class TestADeletedListener:
+class TestDeletedListener:
     @pytest.fixture
     def decided(self, at_work: Experiment) -> Decision:
         """Two listeners are served and play; the test is judged."""
@@ -116,7 +118,7 @@ class TestADeletedListener:
         ListeningHistory.objects.filter(user=listener).delete()
         Listener.objects.get(pk=listener).delete()
 
-    def test_nothing_of_theirs_is_kept_and_the_test_goes_on(
+    def test_their_rows_are_deleted_and_the_experiment_continues(
         self, decided: Decision, at_work: Experiment
     ) -> None:
         before = statistics.gather_evidence(at_work, START + 3 * DAY)[0]
@@ -130,7 +132,7 @@ class TestADeletedListener:
         assert (left.listeners, left.wins) == (1, 1)
         assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
 
-    def test_a_decision_before_comes_out_the_same_and_says_that_lists_have_gone(
+    def test_an_earlier_decision_is_recomputed_the_same_and_reports_missing_lists(
         self, decided: Decision, capsys: pytest.CaptureFixture[str]
     ) -> None:
         whole = decisions.replay_decision(decided)
@@ -145,7 +147,9 @@ class TestADeletedListener:
         assert "the same, byte for byte" in told
         assert "because a listener was deleted" in told
 
-    def test_who_only_left_the_source_still_counts(self, decided: Decision, at_work: Experiment) -> None:
+    def test_a_listener_who_only_left_the_source_still_counts(
+        self, decided: Decision, at_work: Experiment
+    ) -> None:
         Listener.objects.filter(pk=1).update(unavailable_at=START + DAY)
 
         numbers, _ = statistics.gather_evidence(at_work, START + 3 * DAY)
@@ -162,9 +166,7 @@ def of_listener(pk: int) -> Iterator[object]:
 
 
 class TestClocks:
-    def test_a_clock_set_back_an_hour_counts_no_list_twice_and_reopens_none(
-        self, at_work: Experiment
-    ) -> None:
+    def test_a_clock_set_back_counts_no_list_twice_and_reopens_none(self, at_work: Experiment) -> None:
         now = START + 8 * DAY
         serve(at_work, START)
         played(11, START + HOUR)
@@ -184,14 +186,14 @@ class TestClocks:
         assert after[1][:1] == before[1]
         assert [one.decision.outcome for one in back if one.decision] == ["waiting"]
 
-    def test_a_test_that_starts_in_the_future_has_lasted_no_days(self, at_work: Experiment) -> None:
+    def test_an_experiment_that_starts_in_the_future_has_lasted_0_days(self, at_work: Experiment) -> None:
         judged = retraining.run_daily_review(START - HOUR, sound)
 
         told = judged[0].decision
         assert told is not None
         assert (told.outcome, told.evidence["days"]) == ("waiting", 0)
 
-    def test_a_clock_set_back_ends_no_anchor_and_starts_no_second_one(self, at_work: Experiment) -> None:
+    def test_a_clock_set_back_does_not_renew_the_holdback(self, at_work: Experiment) -> None:
         champion = ModelVersion.objects.get(role="champion")
         old = ModelVersion.objects.get(role="challenger")
         for version, days in ((old, 60), (champion, 30)):
@@ -228,13 +230,13 @@ class TestClocks:
         assert (early, late) == (0, 1)
         assert IngestionRun.objects.get() == run
 
-    def test_a_model_made_in_the_future_is_not_stale(self, at_work: Experiment) -> None:
+    def test_a_version_trained_in_the_future_is_not_stale(self, at_work: Experiment) -> None:
         health_checks.model_stale(START - HOUR)
 
         assert not Incident.objects.exists()
 
 
-class TestTwentyFiveHours:
+class TestDayOfTwentyFiveHours:
     """The night of 25 October 2026 in Paris: 02:00 to 03:00 comes twice."""
 
     SATURDAY = datetime(2026, 10, 24, 20, tzinfo=UTC)
@@ -259,7 +261,7 @@ class TestTwentyFiveHours:
         # Of the week that ended in UTC.
         assert self.ran("check_drift") == ["Mon 07:00 CET"]
 
-    def test_an_entry_that_was_moved_into_the_hour_that_comes_twice_runs_once(self) -> None:
+    def test_an_entry_in_the_repeated_hour_runs_once(self) -> None:
         schedules.sync_timetable("Europe/Paris")
         entry = PeriodicTask.objects.get(task="recommender.tasks.learn_weekly")
         entry.crontab.hour, entry.crontab.minute = "2", "30"

@@ -1,4 +1,4 @@
-"""Which interleaved lists count, when they close, and what then counts as engaged."""
+"""Scores of interleaved lists: which lists count, when they close, and what counts as engaged."""
 
 from datetime import datetime, timedelta
 
@@ -72,7 +72,7 @@ def test_only_the_first_list_of_a_day_counts(running: Experiment) -> None:
     assert (rows[0].rounds, rows[0].first_picks) == (2, 1)
 
 
-def test_likes_and_listens_and_the_first_session_of_two_days_decide(running: Experiment) -> None:
+def test_likes_listens_and_the_first_session_within_two_days_count(running: Experiment) -> None:
     serve(running)
     said(11, "like", START + HOUR)
     played([12, 99], START + 20 * HOUR)
@@ -84,7 +84,7 @@ def test_likes_and_listens_and_the_first_session_of_two_days_decide(running: Exp
 @pytest.mark.parametrize(
     ("seconds", "score"), [(29.0, InterleavingCredit(0, 0)), (30.0, InterleavingCredit(1, 0))]
 )
-def test_a_song_that_was_only_tried_is_not_engaged(
+def test_a_song_played_for_a_few_seconds_is_not_engaged(
     running: Experiment, seconds: float, score: InterleavingCredit
 ) -> None:
     serve(running)
@@ -94,7 +94,7 @@ def test_a_song_that_was_only_tried_is_not_engaged(
 
 
 @pytest.mark.parametrize("kind", ["skip", "dislike"])
-def test_a_refusal_undoes_an_engagement(running: Experiment, kind: str) -> None:
+def test_a_skip_or_dislike_undoes_an_engagement(running: Experiment, kind: str) -> None:
     serve(running)
     said(11, "like", START + HOUR)
     said(11, kind, START + 2 * HOUR)
@@ -102,7 +102,7 @@ def test_a_refusal_undoes_an_engagement(running: Experiment, kind: str) -> None:
     assert score_after() == InterleavingCredit(0, 0)
 
 
-def test_what_was_said_before_or_too_late_does_not_count(running: Experiment) -> None:
+def test_feedback_before_the_list_or_after_48_hours_does_not_count(running: Experiment) -> None:
     serve(running)
     said(11, "like", START - HOUR)
     said(12, "like", START + 48 * HOUR + timedelta(seconds=1))
@@ -111,7 +111,7 @@ def test_what_was_said_before_or_too_late_does_not_count(running: Experiment) ->
     assert score_after(days=3) == InterleavingCredit(0, 0)
 
 
-def test_of_lists_that_overlap_the_latest_has_the_song(running: Experiment) -> None:
+def test_of_overlapping_lists_the_latest_gets_the_event(running: Experiment) -> None:
     serve(running)
     make_interleaved_list(running, 1, START + 2 * HOUR, [11, 20], [True, False])
     said(11, "like", START + HOUR)
@@ -121,7 +121,7 @@ def test_of_lists_that_overlap_the_latest_has_the_song(running: Experiment) -> N
     assert score_after() == InterleavingCredit(wins=2, losses=0)
 
 
-def test_a_song_that_a_later_list_offered_before_it_was_liked_is_the_later_lists(
+def test_a_like_counts_for_the_later_of_two_lists_that_offered_the_song(
     running: Experiment,
 ) -> None:
     serve(running)
@@ -144,7 +144,7 @@ def test_a_list_stays_open_until_an_ingestion_two_days_later_succeeds(running: E
     assert close_due_lists(START + 4 * DAY) == 1
 
 
-def test_later_events_never_open_a_list_again(running: Experiment) -> None:
+def test_later_events_never_change_a_closed_list(running: Experiment) -> None:
     serve(running)
     before = score_after()
     said(11, "like", START + HOUR)
@@ -154,7 +154,7 @@ def test_later_events_never_open_a_list_again(running: Experiment) -> None:
     assert InterleavingCredit(*ScoredList.objects.values_list("wins", "losses").get()) == before
 
 
-def test_everything_that_is_due_closes_at_once(running: Experiment) -> None:
+def test_all_due_lists_close_in_one_call(running: Experiment) -> None:
     Listener.objects.bulk_create(
         Listener(id=pk, created_at=START, updated_at=START) for pk in range(100, 120)
     )
@@ -169,7 +169,7 @@ def test_everything_that_is_due_closes_at_once(running: Experiment) -> None:
     assert sorted(ScoredList.objects.values_list("wins", "losses")) == [(0, 1)] * 10 + [(1, 0)] * 10
 
 
-def test_the_scores_of_a_test_count_days_from_its_start(running: Experiment) -> None:
+def test_days_of_scores_count_from_the_start_of_the_experiment(running: Experiment) -> None:
     serve(running)
     serve(running, START + DAY, listener=2)
     said(11, "like", START + HOUR)

@@ -1,4 +1,4 @@
-"""Tests between versions, from the proposal to what the verdict does to the roles and the ledger."""
+"""Experiments from the proposal to the verdict and its effect on roles and promotions."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -108,7 +108,7 @@ def role(one: ModelVersion) -> str:
     return ModelVersion.objects.get(pk=one.pk).role
 
 
-def test_a_candidate_becomes_challenger_when_nothing_else_is_tested(candidate: ModelVersion) -> None:
+def test_a_candidate_becomes_challenger_if_no_experiment_runs(candidate: ModelVersion) -> None:
     test = propose(candidate)
 
     assert (test.status, test.started_at) == ("running", START)
@@ -116,14 +116,14 @@ def test_a_candidate_becomes_challenger_when_nothing_else_is_tested(candidate: M
     assert test.planned_listeners == 1
 
 
-def test_without_a_champion_there_is_nothing_to_test_against() -> None:
+def test_without_a_champion_no_experiment_can_be_proposed() -> None:
     lonely = make_version("2026w45.1")
 
     with pytest.raises(lifecycle.ExperimentNotAllowed, match="promote a version first"):
         propose(lonely)
 
 
-def test_a_newer_candidate_replaces_one_that_waits_and_not_one_under_test(candidate: ModelVersion) -> None:
+def test_a_newer_candidate_replaces_a_waiting_one_but_not_a_running_one(candidate: ModelVersion) -> None:
     tested = propose(candidate)
     waits = propose(make_version("2026w46.1"), "refresh")
     newer = propose(make_version("2026w47.1"), "refresh")
@@ -134,7 +134,7 @@ def test_a_newer_candidate_replaces_one_that_waits_and_not_one_under_test(candid
     assert (waits.outcome, waits.reason) == ("void", "2026w47.1 is newer.")
 
 
-def test_the_database_lets_one_test_run_at_a_time(candidate: ModelVersion) -> None:
+def test_the_database_allows_one_running_experiment(candidate: ModelVersion) -> None:
     running = propose(candidate)
     Experiment.objects.filter(pk=running.pk).update(status="waiting", started_at=None)
     other = propose(make_version("2026w46.1"))
@@ -146,7 +146,7 @@ def test_the_database_lets_one_test_run_at_a_time(candidate: ModelVersion) -> No
     assert other.status == "running"
 
 
-def test_a_change_that_wins_is_promoted_and_the_ledger_says_why(candidate: ModelVersion) -> None:
+def test_a_change_that_wins_is_promoted_with_the_reason(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
 
@@ -160,7 +160,7 @@ def test_a_change_that_wins_is_promoted_and_the_ledger_says_why(candidate: Model
     assert role(candidate) == Role.CHAMPION
 
 
-def test_before_its_days_are_over_a_change_waits_and_each_look_is_stored(candidate: ModelVersion) -> None:
+def test_a_change_waits_for_its_days_and_each_daily_decision_is_stored(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
 
@@ -168,7 +168,7 @@ def test_before_its_days_are_over_a_change_waits_and_each_look_is_stored(candida
     assert list(Decision.objects.values_list("outcome", "final")) == [("waiting", False)]
 
 
-def test_a_change_that_loses_is_dropped(candidate: ModelVersion) -> None:
+def test_a_change_that_loses_is_rejected(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=300, losses=500)
 
@@ -177,7 +177,7 @@ def test_a_change_that_loses_is_dropped(candidate: ModelVersion) -> None:
     assert registry.former_champions() == []
 
 
-def test_a_stored_decision_is_made_again_byte_for_byte(candidate: ModelVersion) -> None:
+def test_a_stored_decision_is_recomputed_byte_for_byte(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
     ended(test)
@@ -190,7 +190,7 @@ def test_a_stored_decision_is_made_again_byte_for_byte(candidate: ModelVersion) 
     assert replayed.stored == replayed.found
 
 
-def test_a_look_at_equal_arms_from_before_they_had_an_end_of_their_own_comes_out_as_it_did(
+def test_an_aa_decision_stored_before_equals_days_is_recomputed_the_same(
     champion: ModelVersion,
 ) -> None:
     test = propose(champion, "equals", list_share=1.0)
@@ -206,7 +206,7 @@ def test_a_look_at_equal_arms_from_before_they_had_an_end_of_their_own_comes_out
     assert replayed.same
 
 
-def test_a_decision_whose_evidence_was_tampered_with_comes_out_otherwise(candidate: ModelVersion) -> None:
+def test_a_decision_with_changed_evidence_is_recomputed_differently(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
     ended(test)
@@ -216,7 +216,7 @@ def test_a_decision_whose_evidence_was_tampered_with_comes_out_otherwise(candida
     assert not decisions.replay_decision(decision).same
 
 
-def test_lists_that_are_too_many_for_their_share_make_a_test_invalid(candidate: ModelVersion) -> None:
+def test_too_many_lists_for_their_share_make_an_experiment_invalid(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=0.7)
     rounds(test, wins=700, losses=500)
 
@@ -225,7 +225,7 @@ def test_lists_that_are_too_many_for_their_share_make_a_test_invalid(candidate: 
     assert test.reason.startswith("Lists of the test: 1200 of 1200 where 70% was planned.")
 
 
-def test_a_list_of_an_arm_without_a_share_makes_a_test_invalid(candidate: ModelVersion) -> None:
+def test_a_list_from_an_arm_without_a_share_makes_an_experiment_invalid(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=700, losses=500)
     ServedList.objects.filter(pk=ServedList.objects.all()[0].pk).update(arm="challenger")
@@ -233,7 +233,7 @@ def test_a_list_of_an_arm_without_a_share_makes_a_test_invalid(candidate: ModelV
     assert ended(test).reason == "1 lists came from an arm whose share is 0."
 
 
-def test_listeners_in_both_arms_make_a_test_invalid(candidate: ModelVersion) -> None:
+def test_listeners_in_both_arms_make_an_experiment_invalid(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0, split_share=0.4)
     Exposure.objects.bulk_create(
         Exposure(experiment=test, listener_id=listener, arm=arm, first_at=START)
@@ -246,7 +246,7 @@ def test_listeners_in_both_arms_make_a_test_invalid(candidate: ModelVersion) -> 
     assert "2.5% of the listeners were seen in both arms" in test.reason
 
 
-def test_no_traffic_until_the_verdict_day_is_no_failure(candidate: ModelVersion) -> None:
+def test_no_traffic_until_the_verdict_day_is_not_a_failure(candidate: ModelVersion) -> None:
     test = propose(candidate)
 
     assert ended(test, after=40).status == "running"
@@ -265,7 +265,9 @@ def test_a_challenger_that_can_not_be_loaded_is_withdrawn_for_good(candidate: Mo
 
 
 @pytest.mark.parametrize(("errors", "outcome"), [(1, ""), (2, "rollback")])
-def test_too_many_broken_requests_end_a_test(candidate: ModelVersion, errors: int, outcome: str) -> None:
+def test_too_many_serving_errors_end_an_experiment(
+    candidate: ModelVersion, errors: int, outcome: str
+) -> None:
     test = propose(candidate, list_share=1.0)
     shelf = make_interleaved_list(test, 1, START, [10, 11], TEAMS).candidate_list
     ServedList.objects.bulk_create(
@@ -291,7 +293,7 @@ def test_a_refresh_that_is_not_worse_is_promoted_on_the_sixth_day(candidate: Mod
     assert ended(test, after=6).outcome == "promote"
 
 
-def test_the_waiting_test_starts_when_the_running_one_ends(candidate: ModelVersion) -> None:
+def test_the_waiting_experiment_starts_when_the_running_one_ends(candidate: ModelVersion) -> None:
     first = propose(candidate, list_share=1.0)
     second = propose(make_version("2026w46.1"), "refresh")
     rounds(first, wins=300, losses=500)
@@ -302,7 +304,7 @@ def test_the_waiting_test_starts_when_the_running_one_ends(candidate: ModelVersi
     assert (second.status, second.started_at) == ("running", START + 5 * DAY)
 
 
-class TestOvertaken:
+class TestObsoleteCandidates:
     """The running test is won while another candidate waits."""
 
     def waited(self, candidate: ModelVersion, by: str, *, full: bool = False) -> Experiment:
@@ -320,7 +322,7 @@ class TestOvertaken:
         waits.refresh_from_db()
         return waits
 
-    def test_the_loops_weekly_candidate_is_not_tested_against_a_champion_it_does_not_know(
+    def test_an_automatic_candidate_is_not_tested_against_a_champion_it_does_not_continue(
         self, candidate: ModelVersion
     ) -> None:
         waits = self.waited(candidate, "the loop")
@@ -329,16 +331,16 @@ class TestOvertaken:
         assert waits.reason == "It was made to follow 2026w44.1."
         assert role(waits.challenger) == Role.CANDIDATE
 
-    def test_what_was_learnt_anew_is_tested_all_the_same(self, candidate: ModelVersion) -> None:
+    def test_a_full_retrain_is_still_tested_against_another_champion(self, candidate: ModelVersion) -> None:
         waits = self.waited(candidate, "the loop", full=True)
 
         assert (waits.status, waits.champion.label) == ("running", "2026w45.1")
 
-    def test_so_is_what_a_person_proposed(self, candidate: ModelVersion) -> None:
+    def test_a_version_proposed_by_a_person_is_still_tested(self, candidate: ModelVersion) -> None:
         assert self.waited(candidate, "ada").status == "running"
 
 
-def test_a_rollback_while_a_test_runs_closes_it_as_void(candidate: ModelVersion) -> None:
+def test_a_rollback_during_an_experiment_voids_it(candidate: ModelVersion) -> None:
     old = make_version("2026w43.1", "retired")
     Promotion.objects.create(promoted=old, reason="Before.", by="test", at=START - 50 * DAY)
     test = propose(candidate)
@@ -351,7 +353,7 @@ def test_a_rollback_while_a_test_runs_closes_it_as_void(candidate: ModelVersion)
     assert role(candidate) == Role.CANDIDATE
 
 
-class TestAnchor:
+class TestHoldback:
     @pytest.fixture
     def successor(self, champion: ModelVersion) -> ModelVersion:
         newer = make_version("2026w45.1")
@@ -365,7 +367,7 @@ class TestAnchor:
         assert anchor is not None
         return anchor
 
-    def test_the_champion_of_28_days_ago_is_the_anchor(
+    def test_the_champion_of_28_days_ago_is_the_holdback(
         self, champion: ModelVersion, successor: ModelVersion
     ) -> None:
         anchor = self.anchored()
@@ -373,7 +375,7 @@ class TestAnchor:
         assert (anchor.challenger, anchor.champion, anchor.list_share) == (champion, successor, 0.3)
         assert self.anchored(START + 27 * DAY) == anchor
 
-    def test_after_28_days_there_is_a_new_anchor(
+    def test_after_28_days_there_is_a_new_holdback(
         self, champion: ModelVersion, successor: ModelVersion
     ) -> None:
         third = make_version("2026w46.1")
@@ -386,7 +388,7 @@ class TestAnchor:
         anchor.refresh_from_db()
         assert (anchor.outcome, newer.challenger) == ("inconclusive", successor)
 
-    def test_a_champion_that_loses_to_its_anchor_is_replaced_by_it(
+    def test_a_champion_that_loses_to_the_holdback_is_replaced_by_it(
         self, champion: ModelVersion, successor: ModelVersion
     ) -> None:
         anchor = self.anchored()
@@ -401,7 +403,7 @@ class TestAnchor:
         assert promotion.rollback
         assert "The champion is worse than what served 28 days ago" in promotion.reason
 
-    def test_a_damaged_anchor_gives_way_to_the_last_good_version(
+    def test_instead_of_a_damaged_holdback_the_last_good_version_is_restored(
         self, champion: ModelVersion, successor: ModelVersion
     ) -> None:
         older = make_version("2026w43.1", "retired")
@@ -418,7 +420,9 @@ class TestAnchor:
 
         assert role(older) == Role.CHAMPION
 
-    def test_a_champion_that_wins_stays(self, champion: ModelVersion, successor: ModelVersion) -> None:
+    def test_a_champion_that_wins_against_the_holdback_stays(
+        self, champion: ModelVersion, successor: ModelVersion
+    ) -> None:
         anchor = self.anchored()
         Experiment.objects.filter(pk=anchor.pk).update(list_share=1.0)
         rounds(anchor, wins=300, losses=500)
@@ -426,11 +430,11 @@ class TestAnchor:
         assert ended(anchor, after=10).status == "running"
         assert role(successor) == Role.CHAMPION
 
-    def test_without_an_older_champion_there_is_no_anchor(self, champion: ModelVersion) -> None:
+    def test_without_an_older_champion_there_is_no_holdback(self, champion: ModelVersion) -> None:
         assert lifecycle.renew_holdback(START) is None
 
 
-class TestByHand:
+class TestManualDecisions:
     def test_a_person_promotes_with_a_reason(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
@@ -443,7 +447,7 @@ class TestByHand:
         assert (test.outcome, test.reason) == ("promote", "Decided by ada: It is needed.")
         assert Decision.objects.get(final=True).promotion == promotion
 
-    def test_a_person_rejects(self, candidate: ModelVersion) -> None:
+    def test_a_person_rejects_with_a_reason(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
 
         lifecycle.decide_manually(test, promote=False, reason="No.", by="ada", now=START + DAY, verify=sound)
@@ -451,7 +455,7 @@ class TestByHand:
         assert (test.outcome, role(candidate)) == ("reject", Role.RETIRED)
 
     @pytest.mark.parametrize(("promote", "outcome"), [(True, "promote"), (False, "reject")])
-    def test_a_test_that_waits_can_be_decided_too(
+    def test_a_waiting_experiment_can_be_decided_too(
         self, candidate: ModelVersion, promote: bool, outcome: str
     ) -> None:
         propose(candidate)
@@ -464,7 +468,9 @@ class TestByHand:
         assert (waiting.outcome, waiting.started_at) == (outcome, None)
         assert waiting.decisions.get().evidence["wins"] == 0
 
-    def test_a_test_that_was_stopped_leaves_a_candidate(self, candidate: ModelVersion) -> None:
+    def test_the_challenger_of_a_stopped_experiment_is_a_candidate_again(
+        self, candidate: ModelVersion
+    ) -> None:
         test = propose(candidate)
 
         lifecycle.stop_experiment(test, reason="A fault.", by="ada", now=START + DAY)
@@ -472,13 +478,13 @@ class TestByHand:
         assert (test.outcome, role(candidate)) == ("void", Role.CANDIDATE)
 
     @pytest.mark.parametrize("reason", ["", "  "])
-    def test_no_reason_no_decision(self, candidate: ModelVersion, reason: str) -> None:
+    def test_a_decision_needs_a_reason(self, candidate: ModelVersion, reason: str) -> None:
         test = propose(candidate)
 
         with pytest.raises(lifecycle.ExperimentNotAllowed, match="Give a reason"):
             lifecycle.stop_experiment(test, reason=reason, by="ada", now=START)
 
-    def test_what_is_over_is_over(self, candidate: ModelVersion) -> None:
+    def test_an_ended_experiment_can_not_be_stopped_or_decided(self, candidate: ModelVersion) -> None:
         test = propose(candidate)
         lifecycle.stop_experiment(test, reason="A fault.", by="ada", now=START + DAY)
 
@@ -486,7 +492,7 @@ class TestByHand:
             lifecycle.stop_experiment(test, reason="Again.", by="ada", now=START + DAY)
 
 
-def test_equal_arms_can_be_tested_at_any_time(champion: ModelVersion) -> None:
+def test_an_aa_test_can_start_at_any_time(champion: ModelVersion) -> None:
     test = propose(champion, "equals", list_share=1.0)
     rounds(test, wins=500, losses=490)
 
@@ -495,7 +501,7 @@ def test_equal_arms_can_be_tested_at_any_time(champion: ModelVersion) -> None:
     assert ended(test, after=14).outcome == "inconclusive"
 
 
-def test_equal_arms_keep_no_candidate_waiting(champion: ModelVersion, candidate: ModelVersion) -> None:
+def test_an_aa_test_ends_when_a_candidate_waits(champion: ModelVersion, candidate: ModelVersion) -> None:
     equals = propose(champion, "equals", list_share=1.0)
     test = propose(candidate)
     again = propose(champion, "equals", list_share=1.0)
@@ -505,7 +511,7 @@ def test_equal_arms_keep_no_candidate_waiting(champion: ModelVersion, candidate:
     assert (test.status, again.status) == ("running", "waiting")
 
 
-def test_equal_arms_that_wait_void_no_candidate_and_come_after_it(
+def test_a_waiting_aa_test_comes_after_a_waiting_candidate(
     champion: ModelVersion, candidate: ModelVersion
 ) -> None:
     first = propose(candidate)
@@ -519,7 +525,7 @@ def test_equal_arms_that_wait_void_no_candidate_and_come_after_it(
     assert (second.status, equals.status) == ("running", "waiting")
 
 
-def test_a_listener_who_is_deleted_takes_their_rounds_along(candidate: ModelVersion) -> None:
+def test_the_rounds_of_a_deleted_listener_are_gone(candidate: ModelVersion) -> None:
     test = propose(candidate, list_share=1.0)
     rounds(test, wins=60, losses=0, listeners=2, days=30)
 

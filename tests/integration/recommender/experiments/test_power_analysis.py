@@ -1,4 +1,4 @@
-"""What a test can see at the traffic there is, held against the calibration's lives."""
+"""Power of experiments at the current traffic, compared with the calibration."""
 
 from datetime import UTC, date, datetime
 
@@ -35,7 +35,7 @@ def rounds_a_day(crowd: ListenerGroup) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("listeners", [20, 60, 200])
-def test_the_chance_of_rejecting_a_worse_refresh_is_that_of_lived_tests(listeners: int) -> None:
+def test_the_rejection_probability_agrees_with_the_calibration(listeners: int) -> None:
     worse = ListenerGroup(listeners=listeners, engaged=2.1, effect=-0.05)
 
     lived = [
@@ -49,7 +49,7 @@ def test_the_chance_of_rejecting_a_worse_refresh_is_that_of_lived_tests(listener
     assert chance == pytest.approx(sum(lived) / 100, abs=0.12)
 
 
-def test_the_crowd_is_that_of_the_last_seven_days_to_which_nothing_is_added() -> None:
+def test_the_audience_is_measured_on_the_last_seven_final_days() -> None:
     old = [day(number, 500, 9.0) for number in range(1, 8)]
     lately = [day(number, 30, 1.0) for number in range(8, 15)]
     by_another_version = [day(14, 10, 3.0)]
@@ -73,7 +73,7 @@ def test_the_crowd_is_that_of_the_last_seven_days_to_which_nothing_is_added() ->
         ("change", "At 50 decisive rounds a day (measured) the experiment detects a 3-point change in"),
     ],
 )
-def test_a_test_s_page_says_what_its_kind_can_see(kind: str, told: str) -> None:
+def test_the_page_of_an_experiment_states_its_power(kind: str, told: str) -> None:
     test = Experiment(
         kind=kind, list_share=0.7, champion=make_version("2026w46.1"), challenger=make_version("2026w47.1")
     )

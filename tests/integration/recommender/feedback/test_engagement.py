@@ -1,4 +1,4 @@
-"""What came of served lists, list by list and day by day."""
+"""Engagement with served lists, per list and per day."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,7 +77,7 @@ def test_likes_listens_and_later_plays_engage_a_list(champion: ModelVersion) -> 
     assert outcome(served) == (3, 2, 3, 1, 0)
 
 
-def test_a_list_of_which_nothing_came_counts_as_zero(champion: ModelVersion) -> None:
+def test_a_list_without_events_counts_as_zero(champion: ModelVersion) -> None:
     served = serve(champion, [10, 11])
 
     assert update_engagement(LATER) == 1
@@ -99,7 +99,7 @@ def test_a_play_counts_for_seven_days(champion: ModelVersion, after: timedelta, 
     assert outcome(served)[0] == engaged
 
 
-def test_of_two_lists_that_offered_a_song_the_latest_has_the_play(champion: ModelVersion) -> None:
+def test_a_play_counts_for_the_latest_list_that_offered_the_song(champion: ModelVersion) -> None:
     first, second = serve(champion, [10]), serve(champion, [10, 11], START + DAY)
     played([10], START + 2 * DAY)
 
@@ -119,7 +119,7 @@ def test_a_song_that_is_played_twice_is_one_engaged_song(champion: ModelVersion)
     assert AttributedListen.objects.get().at == START + HOUR
 
 
-def test_what_comes_late_is_counted_until_the_list_is_final(champion: ModelVersion) -> None:
+def test_late_events_count_until_the_list_is_final(champion: ModelVersion) -> None:
     served = serve(champion, [10, 11])
     update_engagement(LATER)
     played([10], START + DAY)
@@ -137,7 +137,7 @@ def test_what_comes_late_is_counted_until_the_list_is_final(champion: ModelVersi
     assert outcome(served)[0] == 1
 
 
-def test_what_came_within_a_day_is_kept_apart_and_never_grows_with_age(champion: ModelVersion) -> None:
+def test_engagement_within_a_day_is_stored_apart_and_does_not_grow(champion: ModelVersion) -> None:
     serve(champion, [10, 11, 12, 13, 14])
     said(10, "like", START + HOUR)
     played([11], START + DAY)
@@ -156,7 +156,7 @@ def test_what_came_within_a_day_is_kept_apart_and_never_grows_with_age(champion:
     assert EngagedList.objects.get().engaged == 2
 
 
-def test_until_a_day_was_read_in_nobody_knows_what_came_within_it(champion: ModelVersion) -> None:
+def test_early_engagement_is_unknown_until_the_day_is_imported(champion: ModelVersion) -> None:
     serve(champion, [10])
     serve(champion, [11], START + HOUR)
     make_ingestion_run(START + DAY)
@@ -167,7 +167,7 @@ def test_until_a_day_was_read_in_nobody_knows_what_came_within_it(champion: Mode
     assert EngagementDay.objects.get().early is None
 
 
-def test_two_bad_days_are_told_of_at_the_look_two_days_after_them(champion: ModelVersion) -> None:
+def test_two_bad_days_open_an_incident_two_days_later(champion: ModelVersion) -> None:
     Promotion.objects.create(promoted=champion, reason="The first.", by="test", at=START - DAY)
     told = {}
     for day in range(20):
@@ -185,7 +185,7 @@ def test_two_bad_days_are_told_of_at_the_look_two_days_after_them(champion: Mode
     assert told[19] == [["2026-11-18", "2026-11-19"]]
 
 
-def test_looking_twice_changes_nothing(champion: ModelVersion) -> None:
+def test_updating_twice_changes_nothing(champion: ModelVersion) -> None:
     serve(champion, [10, 11])
     played([10], START + DAY)
 
@@ -210,7 +210,7 @@ def test_a_day_counts_listeners_and_not_lists(champion: ModelVersion) -> None:
     assert (day.listens, day.recommended_plays) == (2, 2)
 
 
-def test_organic_plays_stand_apart_from_recommended_ones(champion: ModelVersion) -> None:
+def test_organic_and_recommended_plays_are_counted_apart(champion: ModelVersion) -> None:
     serve(champion, [10, 11])
     played([10, 20, 21, 22], START + HOUR)
 
@@ -220,7 +220,7 @@ def test_organic_plays_stand_apart_from_recommended_ones(champion: ModelVersion)
     assert (day.recommended_plays, day.organic_plays) == (1, 3)
 
 
-def test_a_list_of_a_test_counts_for_the_champion_of_that_moment(champion: ModelVersion) -> None:
+def test_an_interleaved_list_counts_for_the_champion_of_that_moment(champion: ModelVersion) -> None:
     serve(champion, [10, 11], arm="interleaved")
     played([10], START + HOUR)
 
@@ -230,7 +230,7 @@ def test_a_list_of_a_test_counts_for_the_champion_of_that_moment(champion: Model
     assert (day.version, day.lists, day.engaged) == (champion, 1, 1.0)
 
 
-def test_lists_of_popularity_belong_to_no_version(champion: ModelVersion) -> None:
+def test_fallback_lists_belong_to_no_version(champion: ModelVersion) -> None:
     shelf = CandidateList.objects.create(listener_id=1, made_at=START, candidates=b"")
     ServedList.objects.create(
         listener_id=1,

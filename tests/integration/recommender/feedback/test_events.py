@@ -1,3 +1,5 @@
+"""Recording of feedback events: duplicates, unknown ids, clocks."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -44,7 +46,7 @@ def served_to(listener: int) -> ServedList:
     )
 
 
-def test_an_event_sent_twice_counts_once_and_stays_as_it_was_first() -> None:
+def test_an_event_sent_twice_is_stored_once_with_its_first_values() -> None:
     first = record_events([event("a")], received_at=NOW)
     again = record_events([event("a", 11, kind=Feedback.Kind.DISLIKE)], received_at=NOW + timedelta(hours=1))
 
@@ -53,7 +55,7 @@ def test_an_event_sent_twice_counts_once_and_stays_as_it_was_first() -> None:
     assert list(Feedback.objects.values_list("song_id", "kind", "received_at")) == [(10, "like", NOW)]
 
 
-def test_an_event_twice_in_one_batch_counts_once_too() -> None:
+def test_an_event_twice_in_one_batch_is_stored_once() -> None:
     recorded = record_events([event("a", 10), event("b", 12), event("a", 11)], received_at=NOW)
 
     assert recorded == [RecordedEvent("a", True), RecordedEvent("b", True), RecordedEvent("a", False)]
@@ -88,7 +90,7 @@ def test_a_list_of_another_listener_is_refused() -> None:
     assert refused.value.fields == {"recommendation_id": [served.pk]}
 
 
-def test_feedback_is_bound_to_its_own_list() -> None:
+def test_feedback_is_linked_to_its_list() -> None:
     served = served_to(1)
 
     record_events([event("a", recommendation_id=served.pk)], received_at=NOW)
@@ -96,7 +98,7 @@ def test_feedback_is_bound_to_its_own_list() -> None:
     assert list(served.feedback.values_list("event_id", flat=True)) == ["a"]
 
 
-def test_a_clock_that_runs_ahead_is_set_right_and_one_that_is_late_is_believed() -> None:
+def test_a_time_in_the_future_is_corrected_and_a_past_one_is_kept() -> None:
     ahead, late = NOW + timedelta(days=3), NOW - timedelta(days=3)
 
     record_events([event("ahead", at=ahead), event("late", at=late), event("none")], received_at=NOW)

@@ -1,4 +1,4 @@
-"""Drift: what is found, what is not, and how often chance alone cries."""
+"""Drift tests: what they find, what they ignore, and their false alarm rate."""
 
 import math
 
@@ -35,7 +35,7 @@ def world(seed: int, *, listeners: int = 60, weeks: int = 9, moved: float = 0.0)
     return plays
 
 
-def test_the_shift_is_the_stability_index_with_half_a_count_more() -> None:
+def test_the_shift_is_the_population_stability_index_with_half_a_count_added() -> None:
     reference, current = np.array([50, 30, 20]), np.array([10, 30, 60])
     p = (current + 0.5) / (current + 0.5).sum()
     q = (reference + 0.5) / (reference + 0.5).sum()
@@ -48,7 +48,7 @@ def test_the_shift_is_the_stability_index_with_half_a_count_more() -> None:
 
 
 @pytest.mark.parametrize("n", [100, 1_000])
-def test_new_songs_like_the_old_ones_are_called_drift_in_one_of_a_hundred_weeks(n: int) -> None:
+def test_new_songs_like_the_old_ones_are_drift_in_1_of_100_weeks(n: int) -> None:
     random = np.random.default_rng(5)
     shares = random.dirichlet(np.ones(10) * 5)
 
@@ -60,12 +60,12 @@ def test_new_songs_like_the_old_ones_are_called_drift_in_one_of_a_hundred_weeks(
     assert np.mean(cries) <= 0.03
 
 
-def test_a_handful_of_new_songs_proves_nothing() -> None:
+def test_a_few_new_songs_are_never_drift() -> None:
     assert not measure_population_shift(np.array([500, 500]), np.array([0, 99])).is_drift
     assert measure_population_shift(np.array([500, 500]), np.array([0, 100])).is_drift
 
 
-def test_bins_hold_as_many_distances_each() -> None:
+def test_bins_hold_equally_many_distances() -> None:
     distances = np.random.default_rng(6).exponential(1, 1_000)
 
     counts = count_in_bins(distances, quantile_edges(distances))
@@ -80,7 +80,7 @@ def test_equal_distances_share_a_bin() -> None:
     assert quantile_edges(np.empty(0)).tolist() == []
 
 
-def test_the_largest_clusters_stand_alone_and_the_rest_together() -> None:
+def test_the_largest_clusters_are_groups_and_the_others_share_one() -> None:
     groups = group_small_clusters(np.array([5, 100, 1, 50, 2]), most=3)
 
     assert groups.tolist() == [2, 0, 2, 1, 2]
@@ -98,27 +98,27 @@ def test_the_parts_add_up_to_the_jensen_shannon_divergence() -> None:
     assert change.parts.sum() == pytest.approx(expected)
 
 
-def test_a_stationary_world_is_hardly_ever_called_drifted() -> None:
+def test_stationary_listening_is_seldom_drift() -> None:
     cries = [measure_listening_change(world(seed), seed=seed).is_drift for seed in range(40)]
 
     assert sum(cries) <= 1
 
 
-def test_a_world_that_moved_far_is_found_and_the_groups_are_named() -> None:
+def test_a_large_change_of_listening_is_found_with_its_groups() -> None:
     found = [measure_listening_change(world(seed, moved=0.35), seed=seed) for seed in range(20)]
 
     assert np.mean([change.is_drift for change in found]) >= 0.9
     assert all(set(np.argsort(-change.parts)[:2].tolist()) == {0, 1} for change in found if change.is_drift)
 
 
-def test_who_listens_is_no_drift() -> None:
+def test_a_change_of_who_listens_is_not_drift() -> None:
     weeks = world(3)
     weeks[:30, :-1] = 0
 
     assert not measure_listening_change(weeks, seed=3).is_drift
 
 
-def test_one_listener_who_plays_all_day_moves_nothing() -> None:
+def test_one_listener_who_plays_all_day_is_not_drift() -> None:
     weeks = world(4)
     weeks[0, -1] = 0
     weeks[0, -1, 7] = 100_000
@@ -158,7 +158,7 @@ def a_change(effect: float, *, p: float = 0.001, plays: int = 500, listeners: in
         (a_change(math.inf), False, True),
     ],
 )
-def test_drift_two_weeks_running_or_once_twice_as_far_is_an_alarm(
+def test_drift_in_two_consecutive_weeks_or_a_large_one_is_an_alarm(
     change: ListeningChange, before: bool, alarm: bool
 ) -> None:
     assert is_alarm(change, drifted_before=before) is alarm

@@ -1,4 +1,4 @@
-"""Who gets which list: sticky, by its share, and without regard to anything else."""
+"""Assignment of lists to experiments: sticky, by shares, independent of everything else."""
 
 from collections import Counter
 from datetime import date, timedelta
@@ -20,18 +20,18 @@ def counted(tests: list[Experiment], listeners: int = 4_000) -> Counter[tuple[st
     return Counter((one.arm.value, one.experiment.pk if one.experiment else None) for one in found)
 
 
-def test_without_a_test_the_champion_serves_alone() -> None:
+def test_without_an_experiment_the_champion_serves_alone() -> None:
     assert assign_arm(1, DAY, []) == CHAMPION_ONLY
 
 
-def test_lists_fall_to_test_and_anchor_by_their_shares() -> None:
+def test_lists_are_assigned_to_experiment_and_holdback_by_their_shares() -> None:
     counts = counted([a_test(1, list_share=0.7), a_test(2, "anchor", list_share=0.3)])
 
     assert counts["interleaved", 1] / 4_000 == pytest.approx(0.7, abs=0.03)
     assert counts["interleaved", 2] / 4_000 == pytest.approx(0.3, abs=0.03)
 
 
-def test_a_test_that_starts_moves_no_list_of_the_anchor() -> None:
+def test_the_start_of_an_experiment_moves_no_list_of_the_holdback() -> None:
     anchor = a_test(2, "anchor", list_share=0.3)
 
     before = {one for one in range(500) if assign_arm(one, DAY, [anchor]).experiment is anchor}
@@ -41,7 +41,7 @@ def test_a_test_that_starts_moves_no_list_of_the_anchor() -> None:
     assert before == after
 
 
-def test_a_listeners_day_is_one_thing_and_the_next_day_may_be_another() -> None:
+def test_a_listener_s_assignment_is_the_same_all_day_and_may_differ_the_next_day() -> None:
     tests = [a_test(1, list_share=0.5)]
     days = [DAY + timedelta(days=number) for number in range(200)]
 
@@ -62,7 +62,7 @@ def test_listeners_of_the_split_get_one_model_alone_every_day() -> None:
     assert all(assign_arm(one, DAY + timedelta(days=9), tests).arm == "challenger" for one in split)
 
 
-def test_another_test_splits_otherwise() -> None:
+def test_another_experiment_splits_listeners_differently() -> None:
     first = {
         one for one in range(400) if assign_arm(one, DAY, [a_test(1, split_share=1.0)]).arm == "challenger"
     }
@@ -73,5 +73,5 @@ def test_another_test_splits_otherwise() -> None:
     assert 60 <= len(first & second) <= 140
 
 
-def test_a_share_is_made_of_the_first_eight_bytes_of_blake2b() -> None:
+def test_the_hash_share_uses_the_first_eight_bytes_of_blake2b() -> None:
     assert hash_to_share(1, 470) == pytest.approx(0.07503134267072872)

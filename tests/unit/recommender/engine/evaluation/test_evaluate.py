@@ -1,4 +1,4 @@
-"""A model held against what listeners played afterwards."""
+"""Evaluation of a model on what listeners played later."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def popularity() -> Popularity:
     return Popularity.fit(TrainingSet(catalogue, PLAYS))
 
 
-def test_a_model_is_asked_for_each_listener_and_compared_with_what_came_after() -> None:
+def test_each_listener_s_list_is_compared_with_their_later_plays() -> None:
     test = csr_array(np.array([[0, 0, 1, 0], [0, 0, 1, 0]], dtype=np.float32))
 
     found = evaluate_model(popularity(), Profiles(PLAYS[:2]), test, artists=ARTISTS, n=2)
@@ -34,7 +34,7 @@ def test_a_model_is_asked_for_each_listener_and_compared_with_what_came_after() 
     assert (found.recall, found.coverage, found.diversity, found.listeners) == (1.0, 0.75, 1.0, 2)
 
 
-def test_a_listener_who_played_nothing_afterwards_has_no_say_in_any_figure() -> None:
+def test_a_listener_without_later_plays_is_not_counted() -> None:
     lists = np.array([[2, 3], [0, 1]], dtype=np.int32)
     test = csr_array(np.array([[0, 0, 1, 0], [0, 0, 0, 0]], dtype=np.float32))
 
@@ -45,7 +45,7 @@ def test_a_listener_who_played_nothing_afterwards_has_no_say_in_any_figure() -> 
     assert both.summary() == {"ndcg": 1.0, "recall": 1.0, "coverage": 0.5, "diversity": 1.0, "listeners": 1}
 
 
-def test_where_fewer_songs_are_left_than_asked_for_the_empty_places_are_no_hits() -> None:
+def test_empty_places_of_a_short_list_are_not_hits() -> None:
     test = csr_array(np.array([[0, 0, 0, 1]], dtype=np.float32))
     heard = csr_array(np.array([[1, 1, 1, 0]], dtype=np.float32))
 
@@ -56,7 +56,7 @@ def test_where_fewer_songs_are_left_than_asked_for_the_empty_places_are_no_hits(
     assert found.summary()["diversity"] is None
 
 
-def test_two_models_are_compared_listener_by_listener_and_who_has_no_value_has_no_say() -> None:
+def test_two_models_are_compared_on_the_listeners_that_both_have_values_for() -> None:
     ours = np.array([0.5, 0.4, np.nan, 0.3] + [0.2] * 50)
     theirs = np.array([0.4, 0.3, 0.9, np.nan] + [0.1] * 50)
 

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, and against scikit-learn's."""
+"""Metrics compared with hand-computed numbers and with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def played(*rows: list[int], n_songs: int = 6) -> csr_array:
     return csr_array(dense)
 
 
-def test_ndcg_rewards_hits_near_the_head() -> None:
+def test_ndcg_is_higher_for_hits_near_the_top() -> None:
     lists = np.array([[0, 1, 2], [3, 4, 0]], dtype=np.int32)
 
     each = ndcg(lists, played([0], [0, 1]))
@@ -25,7 +25,7 @@ def test_ndcg_rewards_hits_near_the_head() -> None:
     assert each.tolist() == pytest.approx([1.0, second])
 
 
-def test_ndcg_agrees_with_scikit_learn_s() -> None:
+def test_ndcg_agrees_with_scikit_learn() -> None:
     draws = np.random.default_rng(0)
     truth = (draws.random((30, 50)) < 0.2).astype(float)
     scores = draws.random((30, 50))
@@ -51,7 +51,7 @@ def test_a_listener_without_test_plays_has_no_value() -> None:
     assert (found.ndcg, found.listeners) == (1.0, 1)
 
 
-def test_where_there_is_nothing_to_measure_the_summary_holds_no_number() -> None:
+def test_without_a_measured_listener_the_summary_has_no_number() -> None:
     nothing = evaluate_lists(
         np.empty((0, 20), np.int32), played(n_songs=3), artists=np.arange(3, dtype=np.int32)
     )

@@ -1,4 +1,4 @@
-"""What logged lists say of a model that never served."""
+"""Off-policy estimates of a model from the logged lists of another one."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ NEW = np.array([0.3, 0.4, 0.2, 0.1])
 RATES = np.array([0.2, 0.5, 0.4, 0.1])
 
 
-def test_the_new_models_reward_is_found_from_the_old_ones_lists() -> None:
+def test_the_reward_of_a_new_model_is_estimated_from_logged_lists() -> None:
     found = logged(1, OLD, NEW, RATES)
 
     assert found.new == pytest.approx(float(NEW @ RATES), abs=0.02)
@@ -30,7 +30,7 @@ def test_the_new_models_reward_is_found_from_the_old_ones_lists() -> None:
 
 
 @pytest.mark.slow
-def test_its_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_reward_about_as_often_as_stated() -> None:
     truth = float((NEW - OLD) @ RATES)
 
     covered = [
@@ -41,18 +41,18 @@ def test_its_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= np.mean(covered) <= 1
 
 
-def test_a_model_that_is_surely_worse_is_refused() -> None:
+def test_a_significantly_worse_model_is_rejected() -> None:
     found = logged(2, OLD, np.array([0.85, 0.05, 0.05, 0.05]), np.array([0.05, 0.6, 0.6, 0.6]))
 
     assert found.is_reliable
     assert found.is_gross_harm
 
 
-def test_the_same_model_is_not_refused() -> None:
+def test_the_same_model_is_not_rejected() -> None:
     assert not logged(3, OLD, OLD, RATES).is_gross_harm
 
 
-def test_a_model_that_offers_what_was_never_shown_gets_no_opinion() -> None:
+def test_a_model_with_songs_that_were_never_shown_gets_no_opinion() -> None:
     found = logged(4, OLD, np.array([0.05, 0.05, 0.0, 0.0]), RATES)
 
     assert found.support < 0.85
@@ -74,7 +74,7 @@ def test_few_listeners_give_no_opinion() -> None:
     assert not found.is_reliable
 
 
-def test_lists_of_one_listener_are_one_witness() -> None:
+def test_lists_of_one_listener_are_one_observation() -> None:
     random = np.random.default_rng(6)
     rewards = np.repeat(random.random(60) < 0.5, 50).astype(float)
     new = np.repeat(random.random(60), 50)

@@ -1,4 +1,4 @@
-"""Before and after, at one instant for all."""
+"""The split of plays into training and test parts at one instant."""
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,19 +15,19 @@ def plays(*times: float) -> Interactions:
     )  # fmt: skip
 
 
-def test_the_instant_itself_is_after() -> None:
+def test_a_play_at_the_cut_off_belongs_to_the_test_part() -> None:
     early, late = split_at(plays(1.0, 2.0, 3.0), 2.0)
 
     assert (early.songs.tolist(), late.songs.tolist()) == ([0], [1, 2])
 
 
-def test_the_latest_share_keeps_plays_of_one_instant_together() -> None:
+def test_plays_at_the_same_instant_stay_in_the_same_part() -> None:
     early, late = split_latest(plays(*range(18), 18.0, 18.0), 0.1)
 
     assert (len(early.at), late.songs.tolist()) == (18, [18, 19])
 
 
-def test_nothing_is_split_into_nothing() -> None:
+def test_no_plays_are_split_into_two_empty_parts() -> None:
     early, late = split_latest(plays(), 0.1)
 
     assert (len(early.at), len(late.at)) == (0, 0)
@@ -47,7 +47,7 @@ def test_plays_of_one_song_add_up_in_the_matrix() -> None:
     assert twice.matrix(np.array([0.5, 0.25], np.float32)).toarray().tolist() == [[0, 0], [1, 0]]
 
 
-def test_a_song_is_new_to_who_has_not_played_it_before_however_often_then() -> None:
+def test_a_song_is_new_if_the_listener_has_not_played_it_before() -> None:
     before = csr_array(np.array([[2, 0, 0], [0, 0, 5]], np.float32))
     later = csr_array(np.array([[3, 4, 0], [1, 0, 1]], np.float32))
 

@@ -1,4 +1,4 @@
-"""The verdict on a test: which of the rules applies first, and at which number it turns."""
+"""Decision rules: which rule applies first, and at which number the verdict changes."""
 
 import json
 import math
@@ -81,7 +81,7 @@ def test_a_change_must_win(evidence: ExperimentEvidence, outcome: DecisionOutcom
         (0, 0, DecisionOutcome.WAITING),
     ],
 )
-def test_the_anchor_comes_back_where_the_champion_loses(
+def test_the_holdback_is_restored_if_the_champion_loses(
     wins: int, losses: int, outcome: DecisionOutcome
 ) -> None:
     assert (
@@ -90,7 +90,7 @@ def test_the_anchor_comes_back_where_the_champion_loses(
     )
 
 
-def test_equals_that_differ_are_a_fault() -> None:
+def test_an_aa_test_with_a_difference_is_invalid() -> None:
     assert (
         apply_decision_rules(ExperimentEvidence("equals", days=3, wins=120, losses=70)).outcome
         == DecisionOutcome.INVALID
@@ -111,13 +111,13 @@ def test_equals_that_differ_are_a_fault() -> None:
     ids=["coin", "leak", "crossover"],
 )
 @pytest.mark.parametrize("evidence", [refresh, change])
-def test_what_can_not_be_trusted_is_neither_promoted_nor_rolled_back(evidence, fault) -> None:  # type: ignore[no-untyped-def]
+def test_an_invalid_experiment_is_neither_promoted_nor_rolled_back(evidence, fault) -> None:  # type: ignore[no-untyped-def]
     found = apply_decision_rules(evidence(**fault, hard_failure="It breaks.", guardrails=(WORSE,)))
 
     assert found.outcome == DecisionOutcome.INVALID
 
 
-def test_fair_coins_and_few_crossovers_are_let_pass() -> None:
+def test_fair_allocations_and_few_crossovers_are_valid() -> None:
     assert (
         apply_decision_rules(refresh(coins=(FAIR, AllocationCheck("None", 0, 0, 0.3)), crossed=0.01)).outcome
         == DecisionOutcome.PROMOTE
@@ -148,13 +148,13 @@ def test_a_hard_failure_rolls_back_at_once() -> None:
         ),
     ],
 )
-def test_a_deterioration_that_is_sure_rolls_back(
+def test_a_significantly_lower_guardrail_rolls_back(
     rail: GuardrailDifference, days: int, outcome: DecisionOutcome
 ) -> None:
     assert apply_decision_rules(refresh(days=days, guardrails=(rail,))).outcome == outcome
 
 
-def test_a_verdict_is_the_same_when_its_evidence_was_stored() -> None:
+def test_stored_evidence_gives_the_same_verdict() -> None:
     evidence = change(coins=(FAIR,), guardrails=(WORSE,), days=5)
 
     stored = ExperimentEvidence.from_json(json.loads(json.dumps(evidence.as_json())))
@@ -174,5 +174,5 @@ def test_numbers_of_a_verdict_fit_into_json() -> None:
     [(9.24, "9.2 : 1"), (1, "1.0 : 1"), (1 / 14.8, "1 : 15"), (1 / 3.8, "1 : 3.8"), (20_512, "20,512 : 1"),
      (1.83e12, "over 1,000,000 : 1"), (1e-9, "1 : over 1,000,000")],
 )  # fmt: skip
-def test_odds_are_told_as_people_say_them(odds: float, told: str) -> None:
+def test_e_values_are_formatted_as_ratios(odds: float, told: str) -> None:
     assert format_evidence_ratio(math.log(odds)) == told

@@ -1,10 +1,15 @@
-"""Interleaved lists, scored."""
+"""Interleaving credit of lists and its totals."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.engine.experiments.interleaving_credit import InterleavingCredit, credit_list, sum_credits
+from recommender.engine.experiments.interleaving_credit import (
+    InterleavingCredit,
+    ListCredit,
+    credit_list,
+    total_by_listener,
+)
 
 A, B = False, True  # champion, challenger
 
@@ -28,7 +33,7 @@ def test_the_first_three_decisive_rounds_in_the_lists_order_count() -> None:
     assert score == InterleavingCredit(wins=3, losses=0)
 
 
-def test_a_last_place_without_a_partner_is_no_round() -> None:
+def test_a_last_place_without_a_partner_is_not_a_round() -> None:
     assert credit_list([1, 2, 3], [A, B, B], engaged={3}) == InterleavingCredit(0, 0)
 
 
@@ -45,6 +50,21 @@ def test_swapping_the_models_swaps_wins_and_losses(places: list[tuple[bool, bool
     assert one.wins + one.losses <= 3
 
 
-def test_scores_add_up() -> None:
-    assert sum_credits([InterleavingCredit(1, 0), InterleavingCredit(2, 1)]) == InterleavingCredit(3, 1)
-    assert sum_credits([]).balance == 0
+def test_rounds_add_up_by_listener_and_the_last_days_are_late() -> None:
+    lists = [
+        ListCredit(listener=1, day=0, credit=InterleavingCredit(1, 0)),
+        ListCredit(listener=1, day=9, credit=InterleavingCredit(2, 1)),
+        ListCredit(listener=2, day=9, credit=InterleavingCredit()),
+    ]
+
+    totals = total_by_listener(lists, day=10, late_days=7)
+
+    assert (totals.wins, totals.losses, totals.late_wins, totals.late_losses) == (3, 1, 2, 1)
+    assert totals.listeners == 1
+    assert InterleavingCredit(3, 1).balance == 2
+
+
+def test_without_lists_the_totals_are_zero() -> None:
+    totals = total_by_listener([], day=0, late_days=7)
+
+    assert (totals.wins, totals.losses, totals.listeners, totals.z) == (0, 0, 0, 0.0)

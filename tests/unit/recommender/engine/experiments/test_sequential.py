@@ -1,4 +1,4 @@
-"""Evidence that may be looked at every day: its values, and how often it is wrong."""
+"""Sequential tests: their values, and their error rates under daily looks."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_the_one_sided_e_value_averages_over_the_losing_half_alone(wins: int, lo
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(13, 7), (422, 367), (471, 226), (5, 98), (30, 0), (0, 30)])
-def test_shares_are_possible_as_long_as_their_e_value_does_not_refute_them(wins: int, losses: int) -> None:
+def test_the_interval_holds_the_shares_that_the_e_value_does_not_refute(wins: int, losses: int) -> None:
     low, high = win_share_interval(wins, losses)
 
     shares = np.linspace(0.001, 0.999, 999)
@@ -78,16 +78,16 @@ def test_equal_shares_are_refuted_exactly_when_the_e_value_of_wins_decides(wins:
     assert (low < 0.5 < high) == (log_e_value_of_difference(wins, losses) < math.log(20))
 
 
-def test_of_no_rounds_every_share_is_possible() -> None:
+def test_without_rounds_every_share_is_possible() -> None:
     assert win_share_interval(0, 0) == (0.0, 1.0)
 
 
-def test_a_coin_that_wins_always_gives_no_evidence_of_losing() -> None:
+def test_winning_always_gives_no_evidence_of_losing() -> None:
     assert log_e_value_of_losing(5_000, 0) == -math.inf
 
 
 @pytest.mark.slow
-def test_looking_every_day_for_a_year_seldom_finds_what_is_not_there() -> None:
+def test_daily_looks_for_a_year_seldom_find_a_difference_between_equals() -> None:
     random = np.random.default_rng(1)
     throws = random.random((400, 365, 10)) < 0.5
     wins = throws.sum(axis=2).cumsum(axis=1)
@@ -101,7 +101,7 @@ def test_looking_every_day_for_a_year_seldom_finds_what_is_not_there() -> None:
     assert np.mean(ever) <= 0.05
 
 
-def test_looking_every_day_with_a_fixed_test_would_find_much_that_is_not_there() -> None:
+def test_daily_looks_with_a_fixed_sample_test_find_many_false_differences() -> None:
     random = np.random.default_rng(1)
     wins = (random.random((400, 365, 10)) < 0.5).sum(axis=2).cumsum(axis=1)
     thrown = np.arange(10, 3_651, 10)
@@ -133,13 +133,13 @@ def test_a_confidence_sequence_is_tightest_near_the_planned_number() -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (1, 40), (40, 1), (0, 40)])
-def test_too_few_listeners_tell_nothing(n: int, m: int) -> None:
+def test_fewer_than_two_values_on_a_side_give_an_infinite_interval(n: int, m: int) -> None:
     interval = confidence_sequence(np.ones(n), np.zeros(m), planned=60)
 
     assert (interval.low, interval.high) == (-math.inf, math.inf)
 
 
-def test_what_was_so_before_the_test_is_taken_out_of_the_values() -> None:
+def test_cuped_removes_what_earlier_values_explain() -> None:
     random = np.random.default_rng(4)
     before = random.normal(0, 1, 500)
     values = 3 * before + random.normal(0, 0.1, 500)
@@ -150,12 +150,12 @@ def test_what_was_so_before_the_test_is_taken_out_of_the_values() -> None:
     assert found.std() == pytest.approx(0.1, rel=0.1)
 
 
-def test_where_everybody_was_alike_before_nothing_is_taken_out() -> None:
+def test_cuped_changes_nothing_if_earlier_values_are_equal() -> None:
     assert adjust_by_cuped(np.array([1.0, 2.0]), np.array([5.0, 5.0])).tolist() == [1.0, 2.0]
     assert adjust_by_cuped(np.empty(0), np.empty(0)).tolist() == []
 
 
-def test_the_balance_of_listeners_is_a_one_sample_t() -> None:
+def test_the_z_score_of_listeners_is_a_one_sample_t() -> None:
     balances = np.array([1.0, -1.0, 2.0, 0.0, 3.0])
 
     assert listener_z_score(balances) == pytest.approx(float(stats.ttest_1samp(balances, 0).statistic))
@@ -165,5 +165,5 @@ def test_the_balance_of_listeners_is_a_one_sample_t() -> None:
     ("balances", "z"),
     [([], 0.0), ([3.0], 0.0), ([0.0, 0.0], 0.0), ([1.0, 1.0], 1e9), ([-1.0, -1.0], -1e9)],
 )
-def test_a_balance_without_spread_is_nothing_or_all(balances: list[float], z: float) -> None:
+def test_equal_balances_give_zero_or_the_largest_z(balances: list[float], z: float) -> None:
     assert listener_z_score(np.array(balances)) == z

@@ -1,4 +1,4 @@
-"""Candidates as bytes: the same again, or refused."""
+"""Candidates encoded as bytes: decoded unchanged, or rejected if damaged."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ SHELF = CandidateArrays(
 )  # fmt: skip
 
 
-def test_what_is_packed_is_unpacked_the_same() -> None:
+def test_decoded_candidates_equal_the_encoded_ones() -> None:
     again = decode_candidates(encode_candidates(SHELF))
 
     for name in ("songs", "values", "clusters", "artists", "flags"):
@@ -39,14 +39,14 @@ def test_a_list_of_an_older_format_keeps_its_format(old_format: int) -> None:
     assert again.last_played_at == {}
 
 
-def test_an_empty_shelf_is_one_too() -> None:
+def test_an_empty_candidate_list_can_be_encoded() -> None:
     songs, values, clusters, artists, flags = (np.empty(0, kind) for kind in ("i8", "f4", "i4", "i4", "u1"))
     nothing = CandidateArrays(songs, values, clusters, artists, flags, {})
 
     assert decode_candidates(encode_candidates(nothing)).songs.tolist() == []
 
 
-def test_a_changed_byte_anywhere_is_damage() -> None:
+def test_any_changed_byte_is_detected() -> None:
     packed = encode_candidates(SHELF)
 
     for place in range(len(packed)):
@@ -59,7 +59,7 @@ def test_a_changed_byte_anywhere_is_damage() -> None:
 @pytest.mark.parametrize(
     "packed", [b"", b"x" * 12, encode_candidates(SHELF)[:-1], encode_candidates(SHELF) + b"x"]
 )
-def test_too_few_or_too_many_bytes_are_damage(packed: bytes) -> None:
+def test_too_few_or_too_many_bytes_are_detected(packed: bytes) -> None:
     with pytest.raises(CandidateListDamaged):
         decode_candidates(packed)
 

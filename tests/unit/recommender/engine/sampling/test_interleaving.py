@@ -1,4 +1,4 @@
-"""Two models' songs in one list: exact probabilities, fair turns, and no song twice."""
+"""Interleaving of two models: exact probabilities, random order within rounds, no song twice."""
 
 import math
 import subprocess
@@ -59,7 +59,7 @@ def expected(
     return float(0.98 * weights[own[0]] / sum(weights.values()) + 0.02 / len(weights))
 
 
-def test_both_models_probabilities_are_the_draws_formula_at_every_place() -> None:
+def test_the_probabilities_of_both_models_follow_the_formula_at_every_place() -> None:
     champion, challenger = pool(1), pool(2, range(20, 80))
     artists = {song: song % 25 for song in range(80)}
 
@@ -74,7 +74,7 @@ def test_both_models_probabilities_are_the_draws_formula_at_every_place() -> Non
             assert place.p_challenger == pytest.approx(theirs)
 
 
-def test_songs_come_as_often_as_their_probability_says() -> None:
+def test_frequencies_of_songs_agree_with_their_probabilities() -> None:
     lists = [interleaved(2, seed=f"list {number}") for number in range(4_000)]
     firsts = [places[0] for places in lists if not places[0].by_challenger]
     chances = {place.song: place.p_champion for place in firsts}
@@ -86,7 +86,7 @@ def test_songs_come_as_often_as_their_probability_says() -> None:
         assert counts[song] / len(firsts) == pytest.approx(p, abs=error)
 
 
-def test_each_round_has_a_place_of_each_model_and_a_fair_coin_says_whose_is_first() -> None:
+def test_each_round_has_one_place_per_model_in_random_order() -> None:
     lists = [interleaved(seed=f"list {number}") for number in range(200)]
 
     firsts = [place.by_challenger for places in lists for place in places[::2]]
@@ -117,7 +117,7 @@ def test_a_model_against_itself_has_equal_probabilities() -> None:
     assert all(place.p_champion == pytest.approx(place.p_challenger) for place in places)
 
 
-def test_at_temperature_0_each_model_places_its_best_song_that_is_left() -> None:
+def test_at_temperature_0_each_model_places_its_best_remaining_song() -> None:
     same = interleave(pool(1), pool(1), n=20, temperature=0, seed="s")
 
     alone = draw_picks(pool(1), n=20, temperature=0, seed="s")
@@ -134,13 +134,13 @@ def test_a_model_without_songs_leaves_its_places_to_the_other() -> None:
     assert sum(place.by_challenger for place in places) <= 3
 
 
-def test_two_empty_pools_make_an_empty_list() -> None:
+def test_two_empty_pools_give_an_empty_list() -> None:
     nothing = pool(1, range(0))
 
     assert interleave(nothing, nothing, n=20, temperature=0.3, seed="s") == []
 
 
-def test_another_process_makes_the_same_list() -> None:
+def test_another_process_interleaves_the_same_list() -> None:
     program = (
         "from tests.unit.recommender.engine.sampling.test_interleaving import interleaved\n"
         "print([(place.song, place.by_challenger, place.p_champion.hex()) for place in interleaved()])"
@@ -152,7 +152,7 @@ def test_another_process_makes_the_same_list() -> None:
     assert done.stdout.strip() == str(ours)
 
 
-def test_the_coin_of_a_round_is_the_seeds() -> None:
+def test_the_order_within_a_round_depends_on_the_seed_alone() -> None:
     assert [challenger_picks_first("s", number) for number in range(6)] == [
         challenger_picks_first("s", number) for number in range(6)
     ]

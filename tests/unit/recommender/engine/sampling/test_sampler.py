@@ -1,4 +1,4 @@
-"""The draw: its probabilities are exact, its chances are the same in every process."""
+"""The weighted draw: exact probabilities, and the same list in every process."""
 
 import json
 import math
@@ -105,7 +105,7 @@ def test_every_place_follows_the_formula_given_the_places_before(
     assert [pick.propensity for pick in picks] == pytest.approx([pick.propensity for pick in expected])
 
 
-def test_the_probability_is_the_formula_s() -> None:
+def test_probabilities_follow_the_formula() -> None:
     pool = make_pool([1.0, 0.9, 0.5], [0, 0, 1], [0.6, 0.4])
 
     first, second = (draw_picks(pool, n=1, temperature=0.5, seed=seed)[0] for seed in ("a", "d"))
@@ -120,7 +120,9 @@ def test_the_probability_is_the_formula_s() -> None:
 @pytest.mark.parametrize(
     ("temperature", "of_theirs"), [(0.05, 0.05), (0.1, 0.1), (0.2, 0.1), (0.5, 0.4), (5, 4.9)]
 )
-def test_songs_below_the_twentieth_get_hot_later(temperature: float, of_theirs: float) -> None:
+def test_songs_below_rank_20_become_likely_at_higher_temperatures(
+    temperature: float, of_theirs: float
+) -> None:
     pool = make_pool([0.2, -0.3], [0, 1], [0.5, 0.5])
 
     pick = draw_picks(pool, n=1, temperature=temperature, seed="x", floor=0)[0]
@@ -129,7 +131,7 @@ def test_songs_below_the_twentieth_get_hot_later(temperature: float, of_theirs: 
     assert pick.propensity == pytest.approx((low if pick.index else head) / (head + low))
 
 
-def test_the_first_formula_draws_as_it_did() -> None:
+def test_the_first_draw_formula_still_gives_the_same_lists() -> None:
     pool = replace(make_pool([0.2, -0.3], [0, 1], [0.6, 0.4]), formula=FORMULA_V1)
 
     pick = draw_picks(pool, n=1, temperature=0.5, seed="a")[0]
@@ -197,7 +199,7 @@ def test_another_process_draws_the_same_to_the_last_bit() -> None:
     assert json.loads(done.stdout) == here
 
 
-def test_at_temperature_nought_the_ranking_itself_is_drawn_with_certainty() -> None:
+def test_at_temperature_0_the_ranking_is_drawn_with_probability_1() -> None:
     pool = make_pool([0.1, 0.9, 0.9, 0.5], [0, 1, 0, 1], [0.0, 1.0])
 
     picks = draw_picks(pool, n=4, temperature=0, seed="x")
@@ -205,7 +207,7 @@ def test_at_temperature_nought_the_ranking_itself_is_drawn_with_certainty() -> N
     assert [(pick.index, pick.propensity) for pick in picks] == [(1, 1.0), (2, 1.0), (3, 1.0), (0, 1.0)]
 
 
-def test_a_tiny_temperature_is_the_ranking_too() -> None:
+def test_a_tiny_temperature_draws_the_ranking() -> None:
     pool = make_pool([0.1, 0.9, 0.8, 0.5], [0, 1, 2, 3], [0.25] * 4)
 
     picks = draw_picks(pool, n=4, temperature=1e-9, seed="x", floor=0)
@@ -214,7 +216,7 @@ def test_a_tiny_temperature_is_the_ranking_too() -> None:
 
 
 @pytest.mark.parametrize("gap", [0.7, 0.735, 0.74, 0.743, 0.7445, 0.746, 0.9, 50.0])
-def test_far_below_a_song_that_may_not_appear_probabilities_are_as_exact(gap: float) -> None:
+def test_probabilities_stay_exact_far_below_an_excluded_song(gap: float) -> None:
     # Measured from the song at `gap`, the others weigh e^-700 to e^-746 and less: doubles end at e^-745.
     pool = make_pool([gap, 0.0, -0.0005], [0, 0, 1], [0.6, 0.4])
     pool = replace(pool, eligible=np.array([False, True, True]))
@@ -236,7 +238,7 @@ def test_the_more_engaged_cluster_is_drawn_more_often() -> None:
     assert 0.58 < first / 2_000 < 0.66
 
 
-def test_a_hot_draw_is_in_proportion_to_engagement_alone() -> None:
+def test_at_high_temperature_clusters_are_drawn_in_proportion_to_engagement() -> None:
     pool = make_pool([1.0, 0.0], [0, 1], [0.2, 0.8])
 
     pick = draw_picks(pool, n=1, temperature=1e6, seed="x", floor=0)[0]
@@ -252,7 +254,7 @@ def test_no_artist_has_more_songs_than_the_cap() -> None:
     assert [pick.index for pick in picks] == [0, 1, 3, 4]
 
 
-def test_songs_that_may_not_appear_are_removed_before_the_heads_are_taken() -> None:
+def test_excluded_songs_are_removed_before_the_best_are_taken() -> None:
     pool = make_pool([0.9, 0.8], [0, 0], [1.0])
     pool = CandidatePool(
         pool.songs, pool.values, pool.clusters, pool.artists, pool.affinities, np.array([False, True])
@@ -264,7 +266,7 @@ def test_songs_that_may_not_appear_are_removed_before_the_heads_are_taken() -> N
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.1, 5, 1e6])
-def test_where_nothing_is_liked_all_offers_are_alike(temperature: float) -> None:
+def test_without_engagement_all_clusters_have_equal_probabilities(temperature: float) -> None:
     pool = make_pool([0.5, 0.5], [0, 1], [0.0, 0.0])
 
     assert draw_picks(pool, n=1, temperature=temperature, seed="x")[0].propensity == pytest.approx(0.5)
@@ -278,11 +280,11 @@ def test_without_a_cap_an_artist_may_have_the_whole_list() -> None:
     assert sorted(pick.index for pick in picks) == [0, 1, 2, 3]
 
 
-def test_from_an_empty_pool_nothing_is_drawn() -> None:
+def test_an_empty_pool_gives_an_empty_list() -> None:
     assert draw_picks(make_pool([], [], []), n=5, temperature=0.1, seed="x") == []
 
 
-def test_values_run_from_one_for_the_second_best_to_nought_for_the_twentieth() -> None:
+def test_values_run_from_1_for_rank_2_to_0_for_rank_20() -> None:
     scores = np.arange(40, dtype=np.float64)
 
     assert scale_scores(scores)[[38, 20]].tolist() == [1.0, 0.0]
@@ -293,12 +295,12 @@ def test_values_run_from_one_for_the_second_best_to_nought_for_the_twentieth() -
     assert scale_scores(np.empty(0)).tolist() == []
 
 
-def test_other_songs_can_be_measured_by_the_same_scale() -> None:
+def test_other_songs_can_be_put_on_the_same_scale() -> None:
     assert score_scale(np.arange(40.0)) == (20.0, 18.0)
     assert score_scale(np.empty(0)) == (0.0, 1.0)
 
 
-def test_discovery_sets_the_temperature_and_leans_towards_the_new() -> None:
+def test_discovery_sets_the_temperature_and_the_bonus_of_new_songs() -> None:
     assert discovery_to_temperature(0) == 0
     assert discovery_to_temperature(0.3) == pytest.approx(0.1)
     assert discovery_to_temperature(1) == 5
@@ -307,7 +309,7 @@ def test_discovery_sets_the_temperature_and_leans_towards_the_new() -> None:
     )
 
 
-def test_divided_by_its_temperature_the_lean_towards_the_new_never_fades_again() -> None:
+def test_the_bonus_of_new_songs_over_the_temperature_never_decreases() -> None:
     shares = [0.75, 0.8, 0.9, 1.0]
 
     leans = [
@@ -319,7 +321,7 @@ def test_divided_by_its_temperature_the_lean_towards_the_new_never_fades_again()
     assert new_artist_bonus(1, 5, FORMULA_V1) == pytest.approx(1.4)
 
 
-def test_a_chance_is_below_one_and_depends_on_seed_and_place_alone() -> None:
+def test_a_random_number_is_below_1_and_depends_on_seed_and_place_alone() -> None:
     assert seeded_uniform("a", 0) == seeded_uniform("a", 0)
     assert seeded_uniform("a", 0) != seeded_uniform("a", 1)
     assert all(0 <= seeded_uniform("a", place) < 1 for place in range(200))
