@@ -17,7 +17,7 @@ number of the pool's clusters; `even` and `lag` belong to the formula.
   quarter of a list at T = .2.
 - Excluded songs are removed before clusters make offers, so that pi is exact.
 
-Measurements behind each part: docs/decisions.md.
+Measurements behind each part: docs/decisions/lists.md.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The same task delivered to two processes at the same moment: what comes of it is what comes of one."""
+"""The same task delivered to two processes at the same moment has the effect of one."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def told(project: Project, told_by: dict[str, Told]) -> Told:
     return told_by[kind]
 
 
-def test_a_test_that_two_judge_is_decided_once(told: Told) -> None:
+def test_an_experiment_judged_by_two_processes_is_decided_once(told: Told) -> None:
     judged = told["judge"]
 
     assert judged["said"] == ["done", "done"]
@@ -38,7 +38,7 @@ def test_a_test_that_two_judge_is_decided_once(told: Told) -> None:
     assert judged["tests"][0] == ["change", "promote"]
 
 
-def test_an_anchor_that_two_bring_back_is_not_withdrawn_by_the_second(told: Told) -> None:
+def test_a_holdback_restored_by_two_processes_is_not_withdrawn(told: Told) -> None:
     judged = told["judge_anchor"]
 
     assert judged["said"] == ["done", "done"]
@@ -46,7 +46,7 @@ def test_an_anchor_that_two_bring_back_is_not_withdrawn_by_the_second(told: Told
     assert (judged["lines"], judged["final"], judged["tests"]) == (4, 1, [["anchor", "rollback"]])
 
 
-def test_of_a_person_and_the_loop_one_decides(told: Told) -> None:
+def test_either_a_person_or_the_daily_review_decides(told: Told) -> None:
     judged = told["decide_and_judge"]
 
     outcome = (judged["said"], judged["tests"][0][1], judged["roles"]["2026w45.1"])
@@ -57,13 +57,13 @@ def test_of_a_person_and_the_loop_one_decides(told: Told) -> None:
     assert (judged["final"], judged["decisions"], judged["chained"]) == (1, 1, True)
 
 
-def test_lists_that_two_close_count_once(told: Told) -> None:
+def test_lists_closed_by_two_processes_count_once(told: Told) -> None:
     closed = told["close_lists"]
 
     assert closed == {"said": ["done", "done"], "scores": [[1, 0], [0, 0]], "engaged": [1, 0]}
 
 
-def test_promotions_by_several_processes_leave_one_champion_and_a_whole_ledger(told: Told) -> None:
+def test_promotions_by_several_processes_leave_one_champion_and_complete_promotions(told: Told) -> None:
     promoted = told["promote"]
 
     assert promoted["said"] in (["NotPromotable", "done", "done"], ["done", "done", "done"])
@@ -82,7 +82,7 @@ def test_two_rollbacks_of_one_champion_withdraw_no_other(told: Told) -> None:
     assert (rolled_back["lines"], rolled_back["chained"]) == (4, True)
 
 
-def test_two_weekly_cycles_learn_one_version_and_test_it_once(told: Told) -> None:
+def test_two_weekly_cycles_train_one_version_and_start_one_experiment(told: Told) -> None:
     learnt = told["learn"]
 
     assert learnt["said"] == ["done", "done"]
@@ -90,7 +90,7 @@ def test_two_weekly_cycles_learn_one_version_and_test_it_once(told: Told) -> Non
     assert (learnt["succeeded"], learnt["tests"]) == (2, [["refresh", "running"]])
 
 
-def test_two_looks_at_drift_make_one_report_of_each_kind_and_one_full_retrain(told: Told) -> None:
+def test_two_drift_reviews_store_one_report_of_each_kind_and_run_one_full_retrain(told: Told) -> None:
     looked = told["drift"]
 
     assert looked["said"] == ["done", "done"]

@@ -1,4 +1,4 @@
-"""kill -9 at any point of the weekly cycle: who serves goes on as before, and the next cycle succeeds."""
+"""SIGKILL at any point of the weekly cycle: the champion still serves, and the next cycle succeeds."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ def deaths(postgres_project: Project) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
 
-def test_a_cycle_killed_at_any_point_harms_nobody_and_the_next_one_succeeds(
+def test_after_a_kill_at_any_point_the_champion_serves_and_the_next_cycle_succeeds(
     deaths: list[dict[str, Any]],
 ) -> None:
     unharmed = [death["same"] for death in deaths]

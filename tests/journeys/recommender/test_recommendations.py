@@ -1,4 +1,4 @@
-"""From real pages to a list that explains itself, and that can be drawn again."""
+"""From recorded source pages to a list with reasons that can be replayed."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_the_recorded_real_pages_train_and_serve_and_a_list_replays(listened: Pr
     assert replayed.returncode == 0
 
 
-def test_a_training_that_a_person_starts_in_the_admin_runs_in_a_process_of_its_own(listened: Project) -> None:
+def test_a_training_started_in_the_admin_runs_in_its_own_process(listened: Project) -> None:
     ended = listened.shell(START)
 
     assert ended == "0"
