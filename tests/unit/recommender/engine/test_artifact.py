@@ -1,4 +1,4 @@
-"""A model's files: whole or not there, verified before use, never run."""
+"""Model artifacts: complete or absent, verified before use, loaded without running code."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models" / "2026w47.1"
 
 
-def test_what_is_written_is_read_again_as_read_only_maps(folder: Path) -> None:
+def test_arrays_are_read_back_as_read_only_memory_maps(folder: Path) -> None:
     sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
 
     arrays, facts = artifact.read_arrays(folder, sha256)
@@ -90,13 +90,13 @@ def test_what_is_written_is_read_again_as_read_only_maps(folder: Path) -> None:
         arrays["song_ids"][0] = 5
 
 
-def test_what_was_never_written_is_missing(folder: Path) -> None:
+def test_a_folder_that_does_not_exist_is_a_missing_artifact(folder: Path) -> None:
     with pytest.raises(ArtifactMissing, match="There is no model in"):
         artifact.read_arrays(folder, "0" * 64)
 
 
 @pytest.mark.parametrize("name", ["song_ids.npy", "weights.npy", "nothing.npy", "manifest.json"])
-def test_a_flipped_bit_anywhere_is_damage(folder: Path, name: str) -> None:
+def test_a_flipped_bit_in_any_file_is_damage(folder: Path, name: str) -> None:
     sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -106,7 +106,7 @@ def test_a_flipped_bit_anywhere_is_damage(folder: Path, name: str) -> None:
         artifact.read_arrays(folder, sha256)
 
 
-def test_a_file_that_was_cut_off_is_damage(folder: Path) -> None:
+def test_a_truncated_file_is_damage(folder: Path) -> None:
     sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     content = (folder / "song_ids.npy").read_bytes()
     (folder / "song_ids.npy").write_bytes(content[:-1])
@@ -115,7 +115,7 @@ def test_a_file_that_was_cut_off_is_damage(folder: Path) -> None:
         artifact.read_arrays(folder, sha256)
 
 
-def test_a_missing_or_an_additional_file_is_damage(folder: Path) -> None:
+def test_a_missing_or_additional_file_is_damage(folder: Path) -> None:
     sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
     (folder / "weights.npy").rename(folder / "other.npy")
 
@@ -123,14 +123,14 @@ def test_a_missing_or_an_additional_file_is_damage(folder: Path) -> None:
         artifact.read_arrays(folder, sha256)
 
 
-def test_another_model_s_hash_is_damage(folder: Path) -> None:
+def test_the_checksum_of_another_model_is_damage(folder: Path) -> None:
     artifact.write_arrays(folder, ARRAYS, FACTS)
 
     with pytest.raises(ArtifactDamaged, match="its checksum differs"):
         artifact.read_arrays(folder, "0" * 64)
 
 
-def test_a_model_is_never_written_over(folder: Path) -> None:
+def test_an_artifact_is_never_overwritten(folder: Path) -> None:
     sha256 = artifact.write_arrays(folder, ARRAYS, FACTS)
 
     with pytest.raises(ArtifactExists):
@@ -141,7 +141,7 @@ def test_a_model_is_never_written_over(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["_save", "_flush", "_rename"])
-def test_a_writer_that_breaks_leaves_nothing(
+def test_a_failed_write_leaves_nothing_behind(
     folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def full(*_: object) -> None:
@@ -155,7 +155,7 @@ def test_a_writer_that_breaks_leaves_nothing(
     assert list(folder.parent.iterdir()) == []
 
 
-def test_a_writer_killed_at_any_line_leaves_a_whole_model_or_none(tmp_path: Path) -> None:
+def test_a_writer_killed_at_any_line_leaves_a_complete_artifact_or_none(tmp_path: Path) -> None:
     good = artifact.write_arrays(tmp_path / "good", ARRAYS, FACTS)
 
     done = subprocess.run(
@@ -174,7 +174,7 @@ def test_a_writer_killed_at_any_line_leaves_a_whole_model_or_none(tmp_path: Path
     assert artifact.read_arrays(tmp_path / "good", good)[1] == FACTS
 
 
-def test_of_writers_of_one_name_at_once_one_wins_and_nothing_is_mixed(folder: Path) -> None:
+def test_one_of_two_concurrent_writers_wins_and_files_are_never_mixed(folder: Path) -> None:
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(folder), str(number)],
@@ -204,7 +204,7 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
+def test_the_folder_of_a_killed_writer_is_removed(folder: Path) -> None:
     artifact.write_arrays(folder, ARRAYS, FACTS)
     (folder.parent / ".unfinished-2026w47.2-abc").mkdir()
 
@@ -212,7 +212,7 @@ def test_what_a_killed_writer_left_is_cleared(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["2026w47.1"]
 
 
-def test_python_objects_are_refused_for_loading_them_would_run_code(folder: Path) -> None:
+def test_python_objects_are_refused_because_loading_them_would_run_code(folder: Path) -> None:
     with pytest.raises(TypeError, match="pickled"):
         artifact.write_arrays(folder, {"names": np.array([{}], dtype=object)}, {})
 

@@ -1,4 +1,4 @@
-"""A feature space, taken apart and put together again."""
+"""A feature space is stored as arrays and read back."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def catalogue(n: int = 40) -> Catalogue:
     )  # fmt: skip
 
 
-def test_a_space_that_was_packed_places_songs_as_before() -> None:
+def test_a_space_read_from_its_arrays_transforms_songs_the_same() -> None:
     songs = catalogue()
     space = fit_transform(songs, seed=7)[0]
 
@@ -28,14 +28,14 @@ def test_a_space_that_was_packed_places_songs_as_before() -> None:
     assert np.array_equal(again.transform(songs), space.transform(songs))
 
 
-def test_what_is_packed_holds_no_objects() -> None:
+def test_the_arrays_hold_no_objects() -> None:
     arrays = space_to_arrays(fit_transform(catalogue(), seed=7)[0])
 
     assert not any(array.dtype.hasobject for array in arrays.values())
     assert all(name.startswith("space_") for name in arrays)
 
 
-def test_a_space_of_no_words_comes_back() -> None:
+def test_a_space_without_words_can_be_stored() -> None:
     space = fit_transform(catalogue(0), seed=7)[0]
 
     again = space_from_arrays(space_to_arrays(space))
@@ -44,5 +44,5 @@ def test_a_space_of_no_words_comes_back() -> None:
     assert again.tokens == []
 
 
-def test_arrays_without_a_space_hold_none() -> None:
+def test_arrays_without_a_space_give_none() -> None:
     assert space_from_arrays({"labels": np.zeros(3)}) is None

@@ -1,4 +1,4 @@
-"""What is known of songs, as numbers: unit-free, and silent where nothing is known."""
+"""Content features: independent of units, zero if unknown."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def make_catalogue(n: int = 6, **columns: Any) -> Catalogue:
     return Catalogue(**{**wanted, **columns})
 
 
-def test_a_value_s_spelling_does_not_matter_and_genres_have_words_too() -> None:
+def test_tokens_ignore_case_and_include_the_words_of_genres() -> None:
     space = fit_transform(make_catalogue(), seed=7)[0]
 
     assert space.tokens == [
@@ -29,7 +29,7 @@ def test_a_value_s_spelling_does_not_matter_and_genres_have_words_too() -> None:
     ]  # fmt: skip
 
 
-def test_metadata_rows_have_length_one_or_nothing() -> None:
+def test_metadata_rows_have_length_one_or_zero() -> None:
     catalogue = make_catalogue()
 
     rows = fit_transform(catalogue, seed=7)[0].metadata(catalogue).toarray()
@@ -39,7 +39,7 @@ def test_metadata_rows_have_length_one_or_nothing() -> None:
     assert fit_transform(catalogue, seed=7)[0].metadata(alone).toarray().sum() == 0
 
 
-def test_a_column_s_unit_does_not_matter() -> None:
+def test_the_unit_of_a_column_does_not_matter() -> None:
     loud = np.array([-3.0, -5, -8, -4, -6, -20])
     one = make_catalogue(audio={"loudness": loud})
     other = make_catalogue(audio={"loudness": loud * 1000})
@@ -49,7 +49,7 @@ def test_a_column_s_unit_does_not_matter() -> None:
     assert scaled[0] == pytest.approx(scaled[1], abs=1e-5)
 
 
-def test_what_is_unknown_or_says_nothing_pulls_nowhere() -> None:
+def test_unknown_values_and_constant_columns_are_zero() -> None:
     catalogue = make_catalogue(
         audio={
             "constant": np.full(6, 0.3), "unknown": np.full(6, np.nan),
@@ -67,7 +67,7 @@ def test_what_is_unknown_or_says_nothing_pulls_nowhere() -> None:
     assert np.isfinite(sound).all()
 
 
-def test_an_outlier_is_as_far_as_it_gets_and_moves_nobody_else() -> None:
+def test_an_outlier_is_clipped_and_does_not_scale_the_others() -> None:
     tempo = np.array([100.0, 110, 120, 130, 140, 1e9])
 
     catalogue = make_catalogue(audio={"tempo": tempo})
@@ -77,7 +77,7 @@ def test_an_outlier_is_as_far_as_it_gets_and_moves_nobody_else() -> None:
     assert abs(sound[:5]).max() < 2
 
 
-def test_songs_that_come_later_are_placed_by_what_was_learnt() -> None:
+def test_later_songs_are_transformed_by_the_fitted_space() -> None:
     early = make_catalogue()
     space = fit_transform(early, seed=7)[0]
     late = make_catalogue(2, artists=["ABBA", "New"], genres=["Pop", "Never heard"])
@@ -88,14 +88,14 @@ def test_songs_that_come_later_are_placed_by_what_was_learnt() -> None:
     assert np.isfinite(rows).all()
 
 
-def test_no_songs_and_one_song_make_a_space_too() -> None:
+def test_no_song_or_one_song_can_be_fitted() -> None:
     for n in (0, 1):
         catalogue = make_catalogue(n)
 
         assert fit_transform(catalogue, seed=7)[0].transform(catalogue).shape[0] == n
 
 
-def test_learning_and_placing_at_once_places_songs_as_one_after_the_other() -> None:
+def test_fit_transform_equals_transform() -> None:
     catalogue = make_catalogue()
 
     space, rows = fit_transform(catalogue, seed=7)

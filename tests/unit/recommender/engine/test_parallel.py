@@ -1,4 +1,4 @@
-"""Two threads at work: who did what leaves no trace."""
+"""Two threads give the same results as one."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def squares(numbers: range) -> list[Callable[[], int]]:
     return [partial(pow, number, 2) for number in numbers]
 
 
-def test_results_come_in_the_order_of_the_pieces() -> None:
+def test_results_keep_the_order_of_the_items() -> None:
     with two_workers() as begin:
         first, second = begin(squares(range(50))), begin(squares(range(50, 60)))
         found = [second(), first()]
@@ -42,7 +42,7 @@ def test_results_come_in_the_order_of_the_pieces() -> None:
     assert submit_inline(squares(range(3)))() == [0, 1, 4]
 
 
-def test_who_asks_for_a_piece_that_waits_does_it() -> None:
+def test_the_caller_runs_an_item_that_has_not_started() -> None:
     is_free, has_begun = threading.Event(), threading.Event()
 
     def held_up() -> str:
@@ -61,7 +61,7 @@ def test_who_asks_for_a_piece_that_waits_does_it() -> None:
     assert other != asked
 
 
-def test_an_error_of_either_thread_comes_to_who_asks() -> None:
+def test_an_error_in_either_thread_reaches_the_caller() -> None:
     def fails() -> int:
         raise ZeroDivisionError("nothing to divide by")
 
@@ -72,7 +72,7 @@ def test_an_error_of_either_thread_comes_to_who_asks() -> None:
             found()
 
 
-def test_a_piece_s_arithmetic_is_on_one_thread() -> None:
+def test_an_item_uses_one_blas_thread() -> None:
     with two_workers():
         widths = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
@@ -80,7 +80,7 @@ def test_a_piece_s_arithmetic_is_on_one_thread() -> None:
 
 
 @pytest.mark.slow
-def test_a_model_is_the_same_to_the_last_bit_with_one_thread_and_with_four() -> None:
+def test_one_and_four_blas_threads_give_the_same_bits() -> None:
     found = [
         subprocess.run(
             [sys.executable, "-c", MIX], capture_output=True, text=True, check=True,

@@ -50,7 +50,7 @@ def test_popularity_counts_listeners_and_not_plays() -> None:
     assert model.recommend(Profiles(csr_array((1, 3), dtype=np.float32)), 3).tolist() == [[1, 0, 2]]
 
 
-def test_plays_held_out_for_tuning_are_learnt_from_too() -> None:
+def test_plays_held_out_for_tuning_are_trained_on() -> None:
     plays = np.array([[1, 0, 0]], dtype=np.float32)
     later = csr_array(np.array([[0, 0, 1]], dtype=np.float32))
 
@@ -59,7 +59,7 @@ def test_plays_held_out_for_tuning_are_learnt_from_too() -> None:
     assert model.listeners.tolist() == [1, 0, 1]
 
 
-def test_rp3_is_two_damped_walks_held_back_by_popularity() -> None:
+def test_rp3_weights_equal_two_damped_walks_divided_by_popularity() -> None:
     plays = random_plays()
     ones = (plays > 0).astype(float)
     forth = (ones.T / np.maximum(ones.T.sum(axis=1, keepdims=True), 1)) ** 0.7
@@ -72,7 +72,7 @@ def test_rp3_is_two_damped_walks_held_back_by_popularity() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_itemknn_is_the_cosine_of_scikit_learn_when_nothing_is_shrunk() -> None:
+def test_itemknn_without_shrinkage_is_scikit_learn_s_cosine() -> None:
     plays = random_plays()
     expected = cosine_similarity((plays > 0).T)
     np.fill_diagonal(expected, 0)
@@ -104,12 +104,12 @@ def test_ease_refuses_a_catalogue_whose_matrix_would_not_fit() -> None:
         ease_weights(csr_array((3, 20_001), dtype=np.float32))
 
 
-def test_ease_refuses_to_learn_from_nothing() -> None:
+def test_ease_refuses_an_empty_training_set() -> None:
     with pytest.raises(TooFewPlays):
         EASE.fit(make_training(np.zeros((2, 3), dtype=np.float32)))
 
 
-def test_a_listener_of_more_songs_than_a_thousand_counts_with_those_played_most() -> None:
+def test_only_the_thousand_most_played_songs_of_a_listener_count() -> None:
     counts = csr_array(np.arange(1, 6, dtype=np.float32)[np.newaxis, :])
 
     kept = limit_songs(counts, 2)
@@ -117,7 +117,7 @@ def test_a_listener_of_more_songs_than_a_thousand_counts_with_those_played_most(
     assert kept.toarray().tolist() == [[0, 0, 0, 4, 5]]
 
 
-def test_of_equal_neighbours_the_first_ones_are_kept() -> None:
+def test_of_tied_neighbours_the_first_ones_are_kept() -> None:
     matrix = csr_array(np.array([[1, -2, 1, 1], [0, 0, 0, 3]], dtype=np.float32))
 
     kept = keep_best(matrix, 2)
@@ -125,7 +125,7 @@ def test_of_equal_neighbours_the_first_ones_are_kept() -> None:
     assert kept.toarray().tolist() == [[1, -2, 0, 0], [0, 0, 0, 3]]
 
 
-def test_the_best_of_rows_of_any_width_are_those_of_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_entries_of_rows_equal_those_of_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(3)
     # Few different values: ties at the edge; rows of 0 to 80 entries, parted in several calls.
     rows = draws.integers(-3, 4, (60, 80)) * (draws.random((60, 80)) < draws.random((60, 1)))
@@ -151,7 +151,7 @@ def test_a_large_product_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_what_was_heard_excluded_or_unavailable_is_never_recommended(kind: type[RP3beta]) -> None:
+def test_played_excluded_and_unavailable_songs_are_never_recommended(kind: type[RP3beta]) -> None:
     plays = random_plays()
     training = make_training(plays)
     training.catalogue.available[3] = False
@@ -166,7 +166,7 @@ def test_what_was_heard_excluded_or_unavailable_is_never_recommended(kind: type[
         assert set(found[found >= 0]) == wanted
 
 
-def test_chance_gives_a_listener_the_same_songs_in_any_company_and_process() -> None:
+def test_random_gives_a_listener_the_same_songs_in_any_batch_and_process() -> None:
     script = (
         "import numpy as np; from scipy.sparse import csr_array;"
         "from recommender.engine.algorithms.baselines import Random;"

@@ -1,4 +1,4 @@
-"""`classic`: clusters drawn in proportion to engagement, any song of them, and nothing else."""
+"""`classic`: clusters drawn in proportion to engagement, then any song of the cluster."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_the_clusters_are_the_styles(model: ClassicModel) -> None:
 
 
 @pytest.mark.slow
-def test_clusters_are_drawn_in_proportion_to_what_a_listener_plays(model: ClassicModel) -> None:
+def test_clusters_are_drawn_in_proportion_to_affinity(model: ClassicModel) -> None:
     asked = crowd(row({0: 6, 1: 3, 2: 1}))
 
     first = model.recommend(asked, 1)
@@ -80,7 +80,7 @@ def test_clusters_are_drawn_in_proportion_to_what_a_listener_plays(model: Classi
 
 
 @pytest.mark.slow
-def test_every_place_of_a_list_is_drawn_by_the_same_shares(model: ClassicModel) -> None:
+def test_every_place_of_a_list_is_drawn_with_the_same_shares(model: ClassicModel) -> None:
     asked = crowd(row({0: 6, 1: 3, 2: 1}))
 
     lists = model.recommend(asked, 8)
@@ -110,7 +110,7 @@ def test_any_song_of_a_cluster_is_as_likely_as_another(model: ClassicModel) -> N
     assert chisquare(counts).pvalue > 0.001
 
 
-def test_a_list_holds_songs_of_liked_clusters_until_they_are_used_up(model: ClassicModel) -> None:
+def test_lists_use_up_the_liked_clusters_first(model: ClassicModel) -> None:
     lists = model.recommend(Profiles(row({0: 1}), keys=np.array([1])), 25)
 
     liked, others = lists[0, :19], lists[0, 19:]
@@ -121,7 +121,7 @@ def test_a_list_holds_songs_of_liked_clusters_until_they_are_used_up(model: Clas
 
 
 @pytest.mark.slow
-def test_skips_count_against_their_cluster(model: ClassicModel) -> None:
+def test_skips_lower_the_affinity_of_their_cluster(model: ClassicModel) -> None:
     plays, skips = row({0: 4, 1: 4}), row({3: 1, 6: 1, 9: 1})
 
     shares = model.affinities(Profiles(plays, skips=skips))[0]
@@ -140,7 +140,7 @@ def test_a_cluster_skipped_more_often_than_played_is_not_drawn_while_another_is_
     assert styles(lists).tolist() == [0, 500, 0]
 
 
-def test_recent_plays_weigh_what_they_are_given(model: ClassicModel) -> None:
+def test_recent_plays_count_by_their_weights(model: ClassicModel) -> None:
     asked = Profiles(row({0: 10, 1: 1}), recent=row({0: 0.1, 1: 0.9}))
 
     shares = model.affinities(asked)[0]
@@ -152,7 +152,7 @@ def test_recent_plays_weigh_what_they_are_given(model: ClassicModel) -> None:
     ("genres", "expected"),
     [("jazz", [0, 1, 0]), ("Rock, Techno", [0.5, 0, 0.5]), ("", [0.75, 0.25, 0]), ("polka", [0.75, 0.25, 0])],
 )
-def test_who_has_played_nothing_likes_their_genres_or_what_all_play(
+def test_a_cold_start_uses_favourite_genres_or_everybody_s_plays(
     model: ClassicModel, genres: str, expected: list[float]
 ) -> None:
     shares = model.affinities(Profiles(row(), genres=[genres]))[0]
@@ -160,7 +160,7 @@ def test_who_has_played_nothing_likes_their_genres_or_what_all_play(
     assert shares[model.labels[[0, 1, 2]]].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_seed_gives_the_same_lists_and_another_seed_others(model: ClassicModel) -> None:
+def test_the_same_seed_gives_the_same_lists_and_another_seed_other_ones(model: ClassicModel) -> None:
     asked = crowd(row({0: 1, 1: 1}), 30)
 
     first = model.recommend(asked, 10, seed=1)
@@ -169,7 +169,7 @@ def test_a_seed_gives_the_same_lists_and_another_seed_others(model: ClassicModel
     assert (model.recommend(asked, 10, seed=2) != first).mean() > 0.8
 
 
-def test_whoever_has_played_or_skipped_something_since_is_drawn_other_songs(model: ClassicModel) -> None:
+def test_a_new_play_or_skip_changes_the_draw(model: ClassicModel) -> None:
     def drawn(plays: float, skips: float = 0) -> list[int]:
         known = Profiles(row({0: plays}), skips=row({1: skips} if skips else {}), keys=np.array([1]))
         return list(model.recommend(known, 10)[0].tolist())
@@ -179,7 +179,7 @@ def test_whoever_has_played_or_skipped_something_since_is_drawn_other_songs(mode
     assert drawn(1, skips=1) != drawn(1)
 
 
-def test_the_candidates_are_the_drawn_songs_and_none_is_better_than_another(model: ClassicModel) -> None:
+def test_candidates_are_the_drawn_songs_with_equal_scores(model: ClassicModel) -> None:
     known = Profiles(row({0: 3, 1: 1}), keys=np.array([5]))
 
     found = model.candidates(known, n=30)
@@ -189,17 +189,17 @@ def test_the_candidates_are_the_drawn_songs_and_none_is_better_than_another(mode
     assert model.score(known, found.songs[:4]).tolist() == [0.0] * 4
 
 
-def test_of_who_has_played_nothing_it_can_say_nothing(model: ClassicModel) -> None:
+def test_a_listener_without_plays_has_no_candidates(model: ClassicModel) -> None:
     assert model.candidates(Profiles(row(), genres=["jazz"]), n=30).songs.tolist() == []
 
 
-def test_fewer_candidates_come_where_fewer_are_left(model: ClassicModel) -> None:
+def test_there_are_fewer_candidates_if_fewer_songs_are_left(model: ClassicModel) -> None:
     heard = row(dict.fromkeys(range(SONGS - 2), 1.0))
 
     assert sorted(model.candidates(Profiles(heard), n=30).songs.tolist()) == [SONGS - 2, SONGS - 1]
 
 
-def test_a_song_is_explained_by_its_clusters_share(model: ClassicModel) -> None:
+def test_a_score_is_explained_by_the_affinity_for_the_cluster(model: ClassicModel) -> None:
     known = Profiles(row({0: 3, 1: 1}))
 
     told = model.explain_scores(known, np.array([3, 4, 5], dtype=np.int32))
@@ -208,7 +208,7 @@ def test_a_song_is_explained_by_its_clusters_share(model: ClassicModel) -> None:
     assert told["affinity"].tolist() == pytest.approx([0.75, 0.25, 0])
 
 
-def test_similar_songs_are_the_nearest_and_those_of_other_clusters_come_later() -> None:
+def test_similar_songs_are_the_nearest_and_other_clusters_come_later() -> None:
     energy = np.concatenate([np.linspace(0, 0.2, 20), np.linspace(0.8, 1, 20)])
     songs = replace(catalogue(["rock"] * 40, energy=energy), artists=[""] * 40)
     model = fit_classic(TrainingSet(songs, csr_array(np.ones((1, 40), dtype=np.float32))), n_clusters=2)
@@ -222,7 +222,7 @@ def test_similar_songs_are_the_nearest_and_those_of_other_clusters_come_later() 
     assert 0 < found.scores.min() < found.scores.max() < 1
 
 
-def test_songs_just_alike_have_a_likeness_of_one_and_what_is_gone_is_not_among_them(
+def test_equal_songs_have_similarity_one_and_unavailable_songs_are_left_out(
     model: ClassicModel,
 ) -> None:
     available = np.ones(SONGS, dtype=np.bool_)
@@ -234,18 +234,18 @@ def test_songs_just_alike_have_a_likeness_of_one_and_what_is_gone_is_not_among_t
     assert found.scores.tolist() == [1.0] * 5
 
 
-def test_of_a_song_alone_nothing_is_similar() -> None:
+def test_a_single_song_has_no_similar_songs() -> None:
     model = fit_classic(training(["rock"]))
 
     assert model.similar(0, n=5).songs.tolist() == []
 
 
-def test_without_songs_there_is_no_model() -> None:
+def test_an_empty_catalogue_cannot_be_fitted() -> None:
     with pytest.raises(TooFewSongs, match="There are no songs to cluster"):
         fit_classic(training([], np.empty((0, 0), dtype=np.float32)))
 
 
-def test_songs_that_are_all_alike_are_one_cluster_and_any_may_be_drawn() -> None:
+def test_equal_songs_are_one_cluster_and_all_can_be_drawn() -> None:
     songs = replace(catalogue(["rock"] * 30), artists=[""] * 30)
     model = fit_classic(TrainingSet(songs, csr_array(np.ones((1, 30), dtype=np.float32))), n_clusters=5)
     heard = np.zeros((1, 30), dtype=np.float32)
@@ -257,7 +257,7 @@ def test_songs_that_are_all_alike_are_one_cluster_and_any_may_be_drawn() -> None
     assert chisquare(np.bincount(lists.ravel(), minlength=30)[1:]).pvalue > 0.001
 
 
-def test_songs_without_genres_have_a_model_that_knows_no_words() -> None:
+def test_songs_without_genres_give_a_model_without_words() -> None:
     model = fit_classic(training([""] * 30), n_clusters=4)
 
     songs = model.recommend(Profiles(csr_array((1, 30), dtype=np.float32), genres=["rock"]), 5)[0]
@@ -266,7 +266,7 @@ def test_songs_without_genres_have_a_model_that_knows_no_words() -> None:
     assert len(set(songs.tolist())) == 5
 
 
-def test_a_catalogue_of_which_nothing_is_available_gives_no_songs() -> None:
+def test_a_catalogue_without_available_songs_gives_empty_lists() -> None:
     world = training(["rock"] * 5)
     gone = replace(world.catalogue, available=np.zeros(5, dtype=np.bool_))
     model = fit_classic(replace(world, catalogue=gone))
@@ -275,7 +275,7 @@ def test_a_catalogue_of_which_nothing_is_available_gives_no_songs() -> None:
     assert model.similar(0, n=3).songs.tolist() == []
 
 
-def test_the_songs_of_a_cluster_stand_together(model: ClassicModel) -> None:
+def test_songs_are_indexed_by_cluster(model: ClassicModel) -> None:
     for label in range(model.n_clusters):
         members = model.by_cluster[model.cluster_starts[label] : model.cluster_starts[label + 1]]
 

@@ -1,4 +1,4 @@
-"""One suite that every model passes, whatever it has learnt."""
+"""Tests that every model passes."""
 
 import hashlib
 import subprocess
@@ -64,7 +64,7 @@ def nobody(n_songs: int = SONGS, genres: str = "") -> Profiles:
     return Profiles(csr_array((1, n_songs), dtype=np.float32), genres=[genres], keys=np.array([4711]))
 
 
-def test_everyone_gets_exactly_n_different_songs_none_heard_or_unavailable(model: RecommenderModel) -> None:
+def test_every_listener_gets_n_different_unplayed_available_songs(model: RecommenderModel) -> None:
     asked = profiles()
 
     lists = model.recommend(asked, 10)
@@ -77,7 +77,7 @@ def test_everyone_gets_exactly_n_different_songs_none_heard_or_unavailable(model
         assert not heard[row][songs].any()
 
 
-def test_where_fewer_songs_are_left_the_list_ends_in_minus_one(model: RecommenderModel) -> None:
+def test_a_list_ends_in_minus_one_if_fewer_songs_are_left(model: RecommenderModel) -> None:
     plays = np.ones((1, SONGS), dtype=np.float32)
     plays[0, [0, 7, 9]] = 0
     excluded = np.zeros((1, SONGS), dtype=np.float32)
@@ -88,7 +88,7 @@ def test_where_fewer_songs_are_left_the_list_ends_in_minus_one(model: Recommende
     assert lists.tolist() == [[7, -1, -1, -1, -1]]
 
 
-def test_a_listener_of_whom_nothing_is_known_gets_a_list_too(model: RecommenderModel) -> None:
+def test_an_unknown_listener_gets_a_list(model: RecommenderModel) -> None:
     for genres in ("", "jazz", "never heard"):
         songs = model.recommend(nobody(genres=genres), 10)[0].tolist()
 
@@ -114,7 +114,7 @@ def test_a_servable_model_read_from_its_parts_recommends_the_same(name: str) -> 
     assert np.array_equal(again.recommend(profiles(), 10), model.recommend(profiles(), 10))
 
 
-def test_a_listener_gets_the_same_alone_as_in_company(model: RecommenderModel) -> None:
+def test_a_listener_gets_the_same_list_alone_and_in_a_batch(model: RecommenderModel) -> None:
     together = model.recommend(profiles(), 10)
 
     alone = model.recommend(profiles(slice(33, 34)), 10)
@@ -136,7 +136,7 @@ def test_listeners_are_rows_and_songs_are_columns(model: RecommenderModel) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(FIT))
-def test_the_same_seed_gives_the_same_in_another_process(name: str) -> None:
+def test_the_same_seed_gives_the_same_lists_in_another_process(name: str) -> None:
     script = (
         "import sys; sys.path.insert(0, '.')\n"
         "from tests.unit.recommender.engine.algorithms.test_every_model import fingerprint\n"
@@ -155,7 +155,7 @@ def fingerprint(name: str) -> str:
 
 @pytest.mark.parametrize("name", ["random", "popularity", "classic", "mix"])
 @pytest.mark.parametrize(("songs", "listeners"), [(1, 0), (1, 1), (2, 1), (5, 40), (SONGS, 1)], ids=str)
-def test_the_smallest_worlds_have_a_model(name: str, songs: int, listeners: int) -> None:
+def test_the_smallest_catalogues_can_be_fitted(name: str, songs: int, listeners: int) -> None:
     training = make_training(songs, listeners)
     whole = replace(training.catalogue, available=np.ones(songs, dtype=np.bool_))
 
@@ -166,7 +166,7 @@ def test_the_smallest_worlds_have_a_model(name: str, songs: int, listeners: int)
 
 
 @pytest.mark.parametrize("name", ["classic", "mix"])
-def test_songs_that_are_all_alike_have_a_model(name: str) -> None:
+def test_a_catalogue_of_equal_songs_can_be_fitted(name: str) -> None:
     training = make_training()
     same = replace(
         training.catalogue, artists=[""] * SONGS, genres=["rock"] * SONGS,
@@ -179,7 +179,7 @@ def test_songs_that_are_all_alike_have_a_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["popularity", "rp3beta", "itemknn", "ease", "classic", "mix"])
-def test_a_listener_of_very_many_plays_is_as_welcome(name: str) -> None:
+def test_a_listener_with_very_many_plays_gets_a_list(name: str) -> None:
     training = make_training()
     plays = training.plays.toarray()
     plays[3] = 100_000 / SONGS

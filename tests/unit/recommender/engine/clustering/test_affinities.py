@@ -1,4 +1,4 @@
-"""Shares of engagement: recent plays weigh more, skips count against."""
+"""Affinities: shares of engagement; recent plays weigh more, skips are subtracted."""
 
 import numpy as np
 import pytest
@@ -13,19 +13,19 @@ def rows(*values: list[float]) -> csr_array:
     return csr_array(np.array(values, dtype=np.float32))
 
 
-def test_a_listener_s_shares_are_those_of_the_plays() -> None:
+def test_affinities_are_shares_of_plays() -> None:
     found = cluster_affinities(rows([1, 2, 1, 0], [0, 0, 0, 5]), LABELS, 3)
 
     assert found.tolist() == [[0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]
 
 
-def test_skips_count_against_a_cluster_but_never_below_nothing() -> None:
+def test_skips_are_subtracted_down_to_zero() -> None:
     found = cluster_affinities(rows([2, 0, 2, 0]), LABELS, 3, rows([1, 0, 5, 0]))
 
     assert found.tolist() == [[1.0, 0.0, 0.0]]
 
 
-def test_who_is_unknown_or_skipped_everything_likes_all_alike() -> None:
+def test_a_listener_without_engagement_has_uniform_affinities() -> None:
     found = cluster_affinities(rows([0, 0, 0, 0], [1, 0, 0, 0]), LABELS, 3, rows([0, 0, 0, 0], [4, 0, 0, 0]))
 
     assert found == pytest.approx(1 / 3)
@@ -39,7 +39,7 @@ def test_a_play_counts_half_after_a_half_life_and_fully_in_the_future() -> None:
     assert weights.tolist() == [0.5, 1.0, 1.0]
 
 
-def test_a_hundred_thousand_plays_of_one_listener_are_as_easy() -> None:
+def test_a_listener_with_a_hundred_thousand_plays_has_affinities() -> None:
     draws = np.random.default_rng(0)
     labels = draws.integers(0, 20, 5_000).astype(np.int32)
     plays = np.bincount(draws.integers(0, 5_000, 100_000), minlength=5_000).astype(np.float32)

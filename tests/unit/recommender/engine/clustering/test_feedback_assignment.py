@@ -1,4 +1,4 @@
-"""Feedback moves songs between clusters: to where listeners say they belong, and back."""
+"""Feedback moves songs to the clusters that listeners' likes support, and back."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ class World:
         )
 
 
-def test_many_votes_put_nearly_every_song_where_it_belongs() -> None:
+def test_many_votes_move_nearly_every_song_to_its_true_cluster() -> None:
     world = World(1, plays_a_song=60)
 
     before, after = world.accuracy(world.labels), world.accuracy(world.refined())
@@ -53,7 +53,7 @@ def test_few_votes_do_no_harm(seed: int, plays: int) -> None:
     assert world.accuracy(world.refined()) >= world.accuracy(world.labels) - 0.01
 
 
-def test_votes_by_chance_move_next_to_nothing() -> None:
+def test_random_votes_move_almost_no_songs() -> None:
     world = World(2, plays_a_song=30)
     noise = np.random.default_rng(3).random(len(world.votes.likes)) < 0.3
     votes = FeedbackVotes(world.votes.listeners, world.votes.songs, noise.astype(float), world.votes.plays)
@@ -75,7 +75,7 @@ def test_deleting_the_votes_restores_every_assignment() -> None:
     assert refined.least_certain_songs(5).tolist() == []
 
 
-def test_four_listeners_are_too_few_however_sure_they_are() -> None:
+def test_four_listeners_never_move_a_song() -> None:
     world = World(5, plays_a_song=60)
     wrong = int(np.flatnonzero(world.refined() != world.labels)[0])
     of_song = np.flatnonzero(world.votes.songs == wrong)
@@ -90,13 +90,13 @@ def test_four_listeners_are_too_few_however_sure_they_are() -> None:
     assert world.refined(few)[wrong] == world.labels[wrong]
 
 
-def test_one_listener_who_votes_a_thousand_times_counts_five_times() -> None:
+def test_a_thousand_votes_of_one_listener_count_five_times() -> None:
     one = FeedbackVotes(np.array([0]), np.array([0]), np.array([700.0]), np.array([1_000.0])).capped()
 
     assert (one.likes.tolist(), one.plays.tolist()) == ([3.5], [5.0])
 
 
-def test_a_song_that_everybody_likes_stays_where_it_is() -> None:
+def test_a_song_that_everybody_likes_stays_in_its_cluster() -> None:
     world = World(6, plays_a_song=40)
     likes = np.where(world.votes.songs == 0, 1.0, world.votes.likes)
 
@@ -105,7 +105,7 @@ def test_a_song_that_everybody_likes_stays_where_it_is() -> None:
     assert refined[0] == world.labels[0]
 
 
-def test_held_out_votes_speak_for_the_refined_clusters() -> None:
+def test_refined_clusters_explain_held_out_votes_better() -> None:
     world = World(7, plays_a_song=60)
     votes, half = world.votes, np.random.default_rng(8).random(len(world.votes.songs)) < 0.5
 
@@ -124,7 +124,7 @@ def test_held_out_votes_speak_for_the_refined_clusters() -> None:
     assert (same.mean, same.is_significant) == (0, False)
 
 
-def test_clusters_shuffled_by_chance_are_hardly_ever_surely_better() -> None:
+def test_shuffled_clusters_are_seldom_significantly_better() -> None:
     world = World(10, plays_a_song=20)
     random = np.random.default_rng(11)
 
@@ -138,7 +138,7 @@ def test_clusters_shuffled_by_chance_are_hardly_ever_surely_better() -> None:
     assert sure <= 3
 
 
-def test_the_least_sure_songs_are_named_first() -> None:
+def test_the_least_certain_songs_come_first() -> None:
     world = World(9, plays_a_song=10)
 
     refined = assign_by_feedback(world.votes, world.points, CENTERS, world.labels)

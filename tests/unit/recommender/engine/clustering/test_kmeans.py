@@ -1,4 +1,4 @@
-"""K-means, its cohesion against scikit-learn's, and numbers that stay."""
+"""K-means, its cohesion against scikit-learn's, and persistent cluster ids."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def blobs(n: int = 300, groups: int = 4) -> NDArray[np.float32]:
     return (centres[np.arange(n) % groups] + draws.normal(0, 0.5, (n, 5))).astype(np.float32)
 
 
-def test_groups_that_stand_apart_are_found() -> None:
+def test_separate_clusters_are_found() -> None:
     found = fit_clusters(blobs(), n_clusters=4, seed=7)
 
     assert [len(set(found.labels[group::4].tolist())) for group in range(4)] == [1, 1, 1, 1]
@@ -42,7 +42,7 @@ def test_groups_that_stand_apart_are_found() -> None:
 
 
 @pytest.mark.slow
-def test_another_process_finds_the_same_to_the_last_bit() -> None:
+def test_another_process_gives_the_same_bits() -> None:
     runs = [
         subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
@@ -51,7 +51,7 @@ def test_another_process_finds_the_same_to_the_last_bit() -> None:
     assert runs[0] == runs[1]
 
 
-def test_many_songs_are_grouped_as_well_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clusters_from_a_sample_of_many_songs_are_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(6_000, 8)).astype(np.float32)
     whole = fit_clusters(points, n_clusters=10, seed=7)
     monkeypatch.setattr(module, "SAMPLE_SIZE", 1_000)
@@ -62,19 +62,19 @@ def test_many_songs_are_grouped_as_well_from_a_sample(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("points", "k"), [(np.zeros((5, 3)), 1), (np.eye(3), 3), (np.ones((1, 2)), 1)])
-def test_there_are_no_more_groups_than_different_songs(points: NDArray[np.float64], k: int) -> None:
+def test_there_are_at_most_as_many_clusters_as_distinct_songs(points: NDArray[np.float64], k: int) -> None:
     found = fit_clusters(points.astype(np.float32), n_clusters=8, seed=7)
 
     assert found.n_clusters == k
     assert found.inertia == pytest.approx(0, abs=1e-9)
 
 
-def test_without_songs_there_is_nothing_to_group() -> None:
+def test_an_empty_catalogue_cannot_be_clustered() -> None:
     with pytest.raises(TooFewSongs):
         fit_clusters(np.empty((0, 3), np.float32), n_clusters=2, seed=7)
 
 
-def test_equally_near_centres_give_the_first() -> None:
+def test_of_equally_near_centers_the_first_is_chosen() -> None:
     labels, squares = assign_nearest(np.array([[0.0]], np.float32), np.array([[1.0], [-1.0]], np.float32))
 
     assert (labels.tolist(), squares.tolist()) == ([0], [1.0])
@@ -93,7 +93,7 @@ def test_cohesion_agrees_with_scikit_learn() -> None:
     assert len(held["worst"]) == 4
 
 
-def test_one_group_has_no_neighbour_to_be_told_from() -> None:
+def test_a_single_cluster_has_no_silhouette() -> None:
     points = np.zeros((4, 2), np.float32)
 
     held = measure_cohesion(points, fit_clusters(points, n_clusters=3, seed=7))
@@ -101,7 +101,7 @@ def test_one_group_has_no_neighbour_to_be_told_from() -> None:
     assert (held["n_clusters"], held["silhouette_macro"], held["r2"]) == (1, None, None)
 
 
-def test_a_group_keeps_its_number_where_half_its_songs_stay() -> None:
+def test_a_cluster_keeps_its_id_if_half_of_its_songs_stay() -> None:
     old = np.array([0, 0, 0, 1, 1, 1, -1], np.int32)
     new = np.array([1, 1, 1, 0, 2, 2, 2], np.int32)
 
@@ -110,11 +110,11 @@ def test_a_group_keeps_its_number_where_half_its_songs_stay() -> None:
     assert ids.tolist() == [12, 7, 9]
 
 
-def test_few_songs_make_few_groups() -> None:
+def test_few_songs_make_few_clusters() -> None:
     assert [default_n_clusters(n) for n in (0, 1, 60, 1_000, 10_000, 10_000_000)] == [1, 1, 3, 50, 200, 400]
 
 
-def test_groups_of_many_songs_are_moved_on_from_where_they_lay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_songs_start_from_the_given_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
     monkeypatch.setattr(module, "SAMPLE_SIZE", 500)
     monkeypatch.setattr(module, "SAMPLE_PER_CLUSTER", 1)
@@ -126,7 +126,7 @@ def test_groups_of_many_songs_are_moved_on_from_where_they_lay(monkeypatch: pyte
     assert (after.labels == before.labels).mean() > 0.9
 
 
-def test_too_few_groups_to_start_from_are_found_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_labels_of_too_few_clusters_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).normal(size=(3_000, 6)).astype(np.float32)
     monkeypatch.setattr(module, "SAMPLE_SIZE", 500)
     monkeypatch.setattr(module, "SAMPLE_PER_CLUSTER", 1)
@@ -137,7 +137,7 @@ def test_too_few_groups_to_start_from_are_found_anew(monkeypatch: pytest.MonkeyP
     np.testing.assert_array_equal(found.labels, anew.labels)
 
 
-def test_rare_songs_among_many_equal_ones_have_their_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rare_songs_among_many_equal_ones_have_their_own_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.zeros((2_000, 3), dtype=np.float32)
     # Every fourth song, at which k-means++ looks first, is like all others.
     points[1:21:4] = 10 * np.eye(5, 3, dtype=np.float32) + 1
@@ -149,7 +149,7 @@ def test_rare_songs_among_many_equal_ones_have_their_groups(monkeypatch: pytest.
     assert found.n_clusters == 4
 
 
-def test_centres_are_means_and_a_group_of_nobody_lies_at_nought(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_centers_are_means_and_that_of_an_empty_cluster_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.array([[1, 2], [3, 4], [10, 0]], dtype=np.float32)
     monkeypatch.setattr(module, "BLOCK_POINTS", 2)
 

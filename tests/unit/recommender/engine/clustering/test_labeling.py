@@ -1,4 +1,4 @@
-"""Names that a person understands, made from what is over-represented."""
+"""Readable cluster names, from what is over-represented."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_a_name_has_genre_mood_and_decade() -> None:
     assert [one.size for one in found] == [10, 10]
 
 
-def test_a_second_genre_is_named_where_it_says_something_else() -> None:
+def test_a_second_genre_is_named_if_it_differs_from_the_first() -> None:
     catalogue = make_catalogue(["Soul, Funk"] * 10 + ["Rock, Indie Rock"] * 10)
 
     assert [one.name.split(",")[0] for one in name_clusters(catalogue, halves(), 2)] == [
@@ -42,7 +42,7 @@ def test_a_second_genre_is_named_where_it_says_something_else() -> None:
     ]  # fmt: skip
 
 
-def test_two_groups_of_one_genre_are_told_apart_by_another_word() -> None:
+def test_clusters_of_the_same_genre_get_another_word() -> None:
     catalogue = make_catalogue(
         ["Pop"] * 20,
         audio={"energy": np.array([0.9] * 10 + [0.2] * 10), "valence": np.array([0.2] * 10 + [0.9] * 10)},
@@ -54,7 +54,7 @@ def test_two_groups_of_one_genre_are_told_apart_by_another_word() -> None:
     assert not any("(2)" in name for name in names)
 
 
-def test_a_number_tells_groups_apart_that_have_nothing_of_their_own() -> None:
+def test_clusters_without_a_difference_are_numbered() -> None:
     catalogue = make_catalogue([""] * 4, artists=[""] * 4)
 
     found = name_clusters(catalogue, np.array([0, 0, 1, 1], np.int32), 2)
@@ -62,7 +62,7 @@ def test_a_number_tells_groups_apart_that_have_nothing_of_their_own() -> None:
     assert [one.name for one in found] == ["Mixed", "Mixed (2)"]
 
 
-def test_random_words_as_genres_still_give_a_sane_name() -> None:
+def test_random_words_as_genres_give_short_names() -> None:
     words = [f"word{place}" for place in range(40)]
     catalogue = make_catalogue(words)
 
@@ -72,7 +72,7 @@ def test_random_words_as_genres_still_give_a_sane_name() -> None:
     assert all(one.name.startswith("Mixed") for one in found)
 
 
-def test_an_empty_group_has_a_name_too() -> None:
+def test_an_empty_cluster_has_a_name() -> None:
     found = name_clusters(make_catalogue(["Rock"] * 3), np.zeros(3, np.int32), 2)
 
     assert [one.size for one in found] == [3, 0]

@@ -1,4 +1,4 @@
-"""How many groups: the likelihood by hand, stability against scikit-learn, worlds whose number is known."""
+"""Number of clusters: likelihood by hand, stability against scikit-learn, planted numbers."""
 
 import json
 import math
@@ -48,7 +48,7 @@ def scored(k: int, behind: float, stable: float | None = 0.9, silhouette: float 
     return ClusterCountScore(k, -5 - behind, behind, 0.02 if behind else 0.0, silhouette, stable)
 
 
-def test_the_likelihood_is_that_reckoned_by_hand() -> None:
+def test_the_likelihood_equals_one_computed_by_hand() -> None:
     later = HoldoutPlays(
         recent=rows([3, 0, 1, 0]), played_before=rows([1, 0, 1, 0]), played_after=rows([0, 1, 0, 1]),
         listeners=np.array([2.5, 0.5, 3.5, 1.5]),
@@ -62,7 +62,7 @@ def test_the_likelihood_is_that_reckoned_by_hand() -> None:
     assert found.tolist() == pytest.approx([(math.log(0.575) + math.log(0.425)) / 2])
 
 
-def test_within_a_group_the_songs_not_heard_share_its_chance_by_who_has_played_them() -> None:
+def test_unplayed_songs_share_their_cluster_s_probability_by_listeners() -> None:
     later = HoldoutPlays(
         recent=rows([1, 0, 0]), played_before=rows([1, 0, 0]), played_after=rows([0, 0, 1]),
         listeners=np.array([9.0, 0.5, 2.5]),
@@ -73,7 +73,7 @@ def test_within_a_group_the_songs_not_heard_share_its_chance_by_who_has_played_t
     assert found.tolist() == pytest.approx([math.log(3 / 4)])
 
 
-def test_a_group_of_which_all_was_heard_leaves_its_chance_to_the_others() -> None:
+def test_a_fully_played_cluster_leaves_its_probability_to_the_others() -> None:
     later = HoldoutPlays(
         recent=rows([5, 1, 0]), played_before=rows([1, 0, 0]), played_after=rows([0, 1, 0]),
         listeners=np.array([1.0, 1.0, 1.0]),
@@ -84,7 +84,7 @@ def test_a_group_of_which_all_was_heard_leaves_its_chance_to_the_others() -> Non
     assert found.tolist() == pytest.approx([math.log(1 / 2)])
 
 
-def test_skips_count_against_a_group() -> None:
+def test_skips_lower_a_cluster_s_probability() -> None:
     labels = np.array([0, 0, 1, 1], dtype=np.int32)
     known = {
         "recent": rows([2, 0, 2, 0]),
@@ -101,7 +101,7 @@ def test_skips_count_against_a_group() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 30])
-def test_two_groupings_agree_as_scikit_learn_says(k: int) -> None:
+def test_the_rand_index_equals_that_of_scikit_learn(k: int) -> None:
     draws = np.random.default_rng(k)
     one = draws.integers(0, k, 200)
     other = np.where(draws.random(200) < 0.7, one, draws.integers(0, k, 200))
@@ -110,7 +110,7 @@ def test_two_groupings_agree_as_scikit_learn_says(k: int) -> None:
 
 
 @pytest.mark.parametrize("groups", [4, 8, 11])
-def test_as_many_groups_are_chosen_as_were_planted(groups: int) -> None:
+def test_the_planted_number_of_clusters_is_chosen(groups: int) -> None:
     points, later = planted(groups)
 
     choice = choose_n_clusters(points, later, default=24, seed=7)
@@ -125,7 +125,7 @@ def test_as_many_groups_are_chosen_as_were_planted(groups: int) -> None:
     )
 
 
-def test_where_all_like_all_one_number_is_as_good_as_another_and_the_smallest_is_taken() -> None:
+def test_without_taste_the_smallest_number_is_chosen() -> None:
     points, later = planted(8)
     draws = np.random.default_rng(0)
     plays = (draws.random((200, 480)) < 0.08).astype(np.float32)
@@ -139,7 +139,7 @@ def test_where_all_like_all_one_number_is_as_good_as_another_and_the_smallest_is
     assert choice.n_clusters == 2
 
 
-def test_the_same_input_gives_the_same_choice_and_json_can_hold_it() -> None:
+def test_the_same_input_gives_the_same_choice_as_json_types() -> None:
     points, later = planted(8)
 
     one, other = (choose_n_clusters(points, later, default=24, seed=7) for _ in range(2))
@@ -151,7 +151,7 @@ def test_the_same_input_gives_the_same_choice_and_json_can_hold_it() -> None:
     assert [score["n_clusters"] for score in facts["scores"]] == [2, 3, 4, 6, 8, 11, 15, 24]
 
 
-def test_of_many_songs_a_sample_finds_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_many_songs_gives_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
     points, later = planted(8)
     monkeypatch.setattr(n_clusters, "SAMPLE_SIZE", 300)
 
@@ -160,7 +160,7 @@ def test_of_many_songs_a_sample_finds_the_same_number(monkeypatch: pytest.Monkey
     assert (choice.n_clusters, choice.songs) == (8, 300)
 
 
-def test_the_grid_ends_at_64_at_the_root_of_half_the_songs_and_at_the_different_ones() -> None:
+def test_the_grid_is_limited_by_64_the_root_of_half_the_songs_and_distinct_songs() -> None:
     points = np.random.default_rng(0).normal(size=(9_000, 2)).astype(np.float32)
     few = points[:5].repeat(200, axis=0)
 
@@ -170,7 +170,7 @@ def test_the_grid_ends_at_64_at_the_root_of_half_the_songs_and_at_the_different_
     assert n_clusters_grid(points[:1], 1) == [1]
 
 
-def test_groups_that_stand_apart_are_stable_and_a_cloud_cut_in_many_is_not() -> None:
+def test_separate_clusters_are_stable_and_a_divided_cloud_is_not() -> None:
     points, _ = planted(8)
     cloud = np.random.default_rng(3).normal(size=(400, 12)).astype(np.float32)
 
@@ -178,7 +178,7 @@ def test_groups_that_stand_apart_are_stable_and_a_cloud_cut_in_many_is_not() -> 
     assert measure_stability(cloud, 20, 7) < 0.3
 
 
-def test_a_smaller_number_within_a_standard_error_is_taken_and_one_beyond_it_is_not() -> None:
+def test_the_smallest_number_within_one_standard_error_is_chosen() -> None:
     scores = [scored(4, 0.03), scored(8, 0.01), scored(16, 0.0)]
 
     number, rule = apply_selection_rule(scores, 20, 100)
@@ -190,7 +190,7 @@ def test_a_smaller_number_within_a_standard_error_is_taken_and_one_beyond_it_is_
     )
 
 
-def test_of_numbers_as_near_one_that_is_stable_is_taken() -> None:
+def test_a_stable_number_within_one_standard_error_is_preferred() -> None:
     number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.7)], 20, 100)
 
     assert number == 16
@@ -200,14 +200,14 @@ def test_of_numbers_as_near_one_that_is_stable_is_taken() -> None:
     )
 
 
-def test_where_none_is_stable_the_likelihood_decides_and_says_so() -> None:
+def test_if_no_number_is_stable_the_likelihood_decides() -> None:
     number, rule = apply_selection_rule([scored(8, 0.01, 0.5), scored(16, 0.0, 0.5)], 20, 100)
 
     assert number == 8
     assert rule.endswith("No number within one standard error is stable (stability below 0.6).")
 
 
-def test_few_listeners_leave_it_to_the_silhouette_of_stable_numbers_or_to_the_catalogue() -> None:
+def test_with_few_listeners_the_silhouette_or_the_default_decides() -> None:
     scores = [scored(4, 0.0, 0.7, 0.3), scored(8, 0.0, 0.8, 0.4), scored(16, 0.0, 0.5, 0.9)]
     shaky = [scored(4, 0.0, 0.5), scored(8, 0.0, 0.4)]
 
@@ -221,7 +221,7 @@ def test_few_listeners_leave_it_to_the_silhouette_of_stable_numbers_or_to_the_ca
     )
 
 
-def test_few_listeners_are_not_asked_for_a_likelihood() -> None:
+def test_with_few_listeners_no_likelihood_is_computed() -> None:
     points, later = planted(8, listeners=20)
 
     choice = choose_n_clusters(points, later, default=24, seed=7)

@@ -1,4 +1,4 @@
-"""Last week's groups carried on."""
+"""Warm start: continue last week's clusters."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def blobs(seed: int, blur: float = 0.3, n: int = 600) -> tuple[np.ndarray, np.nd
     return (middles[truth] + random.normal(0, blur, (n, 8))).astype(np.float32), truth.astype(np.int32)
 
 
-def test_the_same_songs_stay_where_they_were() -> None:
+def test_unchanged_songs_keep_their_clusters() -> None:
     points, _ = blobs(1)
     labels = fit_clusters(points, n_clusters=6, seed=7).labels
 
@@ -23,7 +23,7 @@ def test_the_same_songs_stay_where_they_were() -> None:
     assert carried.labels.tolist() == labels.tolist()
 
 
-def test_a_week_that_shook_every_song_a_little_moves_few_of_them() -> None:
+def test_small_changes_of_all_songs_move_few_of_them() -> None:
     points, _ = blobs(2, blur=0.8)
     labels = fit_clusters(points, n_clusters=6, seed=7).labels
     shaken = points + np.random.default_rng(3).normal(0, 0.3, points.shape).astype(np.float32)
@@ -35,7 +35,7 @@ def test_a_week_that_shook_every_song_a_little_moves_few_of_them() -> None:
     assert carried.inertia <= 1.05 * cold.inertia
 
 
-def test_a_turned_space_moves_nobody() -> None:
+def test_a_rotated_feature_space_moves_no_song() -> None:
     points, _ = blobs(4)
     labels = fit_clusters(points, n_clusters=6, seed=7).labels
     turn, _ = np.linalg.qr(np.random.default_rng(5).normal(0, 1, (8, 8)))
@@ -45,7 +45,7 @@ def test_a_turned_space_moves_nobody() -> None:
     assert carried.labels.tolist() == labels.tolist()
 
 
-def test_a_new_song_joins_the_nearest_group_and_a_misplaced_one_leaves() -> None:
+def test_a_new_song_joins_the_nearest_cluster_and_a_misplaced_one_leaves() -> None:
     points, truth = blobs(6, blur=0.1)
     before = truth.copy()
     before[0] = UNASSIGNED
@@ -56,7 +56,7 @@ def test_a_new_song_joins_the_nearest_group_and_a_misplaced_one_leaves() -> None
     assert carried.labels.tolist() == truth.tolist()
 
 
-def test_a_group_whose_songs_are_gone_stays_empty() -> None:
+def test_a_cluster_without_songs_stays_empty() -> None:
     points, truth = blobs(7, blur=0.1)
     kept = truth != 2
 
@@ -66,14 +66,14 @@ def test_a_group_whose_songs_are_gone_stays_empty() -> None:
     assert (carried.labels == truth[kept]).all()
 
 
-def test_without_a_known_song_there_is_nothing_to_carry_on() -> None:
+def test_a_warm_start_needs_a_clustered_song() -> None:
     points, _ = blobs(8, n=5)
 
     with pytest.raises(ValueError, match="needs at least one song"):
         warm_start_clusters(points, np.full(5, UNASSIGNED), 6)
 
 
-def test_the_same_input_gives_the_same_groups() -> None:
+def test_the_same_input_gives_the_same_clusters() -> None:
     points, truth = blobs(9, blur=0.9)
 
     one, other = warm_start_clusters(points, truth, 6), warm_start_clusters(points, truth, 6)

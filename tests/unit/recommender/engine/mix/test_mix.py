@@ -50,7 +50,7 @@ def empty(genres: str, songs: int = 120) -> Profiles:
     return Profiles(csr_array((1, songs), dtype=np.float32), genres=[genres])
 
 
-def test_it_ranks_plays_that_it_has_not_seen_better_than_popularity() -> None:
+def test_it_ranks_held_out_plays_better_than_popularity() -> None:
     training = make_training()
     cells = training.plays.tocoo()
     out = np.random.default_rng(5).random(cells.nnz) < 0.2
@@ -67,7 +67,7 @@ def test_it_ranks_plays_that_it_has_not_seen_better_than_popularity() -> None:
     assert np.nanmean(ndcg(ours, later)) > 1.5 * np.nanmean(ndcg(floor, later))
 
 
-def test_a_listener_unknown_to_the_training_is_recommended_what_goes_with_the_songs_heard(
+def test_a_new_listener_gets_songs_similar_to_those_played(
     mix: MixModel,
 ) -> None:
     heard = np.zeros((1, 120), dtype=np.float32)
@@ -78,20 +78,20 @@ def test_a_listener_unknown_to_the_training_is_recommended_what_goes_with_the_so
     assert (best % 4 == 1).all()
 
 
-def test_without_a_history_favourite_genres_come_first_and_the_most_played_of_them(mix: MixModel) -> None:
+def test_a_cold_start_gets_the_most_played_songs_of_the_favourite_genres(mix: MixModel) -> None:
     best = mix.recommend(empty("Jazz"), 10)[0]
 
     assert (best % 4 == 1).all()
     assert (np.diff(mix.components.listeners[best]) <= 0).all()
 
 
-def test_without_a_history_or_a_genre_the_most_played_songs_come(mix: MixModel) -> None:
+def test_a_cold_start_without_genres_gets_the_most_played_songs(mix: MixModel) -> None:
     best = mix.recommend(empty(""), 5)[0]
 
     assert best.tolist() == np.argsort(-mix.components.listeners, kind="stable")[:5].tolist()
 
 
-def test_one_song_heard_outweighs_fame_but_genres_still_speak(mix: MixModel) -> None:
+def test_one_played_song_outweighs_popularity_but_not_genres(mix: MixModel) -> None:
     heard = np.zeros((1, 120), dtype=np.float32)
     heard[0, 2] = 1
     plays = csr_array(heard)
@@ -103,13 +103,13 @@ def test_one_song_heard_outweighs_fame_but_genres_still_speak(mix: MixModel) -> 
     assert of_both.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_affinities_are_shares_and_even_for_a_listener_of_whom_nothing_is_known(mix: MixModel) -> None:
+def test_affinities_are_shares_and_uniform_for_an_unknown_listener(mix: MixModel) -> None:
     shares = mix.affinities(empty(""))[0]
 
     np.testing.assert_allclose(shares, 1 / mix.components.n_clusters, rtol=1e-5)
 
 
-def test_held_out_plays_are_learnt_from_in_the_end() -> None:
+def test_the_final_fit_includes_held_out_plays() -> None:
     training = make_training()
     later = np.zeros(training.plays.shape, dtype=np.float32)
     later[:, 119] = 1
@@ -119,13 +119,13 @@ def test_held_out_plays_are_learnt_from_in_the_end() -> None:
     assert model.components.listeners[119] == 160
 
 
-def test_few_listeners_leave_the_weights_as_they_start() -> None:
+def test_with_few_listeners_the_start_weights_stay() -> None:
     model = fit_mix(make_training(listeners=12))
 
     np.testing.assert_array_equal(model.weights, start_weights())
 
 
-def test_without_any_plays_genres_and_metadata_alone_recommend() -> None:
+def test_without_any_plays_genres_and_metadata_decide() -> None:
     training = make_training()
     silent = replace(training, plays=csr_array(training.plays.shape, dtype=np.float32))
     heard = np.zeros((1, 120), dtype=np.float32)
@@ -138,7 +138,7 @@ def test_without_any_plays_genres_and_metadata_alone_recommend() -> None:
 
 
 @pytest.mark.parametrize("songs", [1, 2, 3])
-def test_a_tiny_catalogue_makes_a_model(songs: int) -> None:
+def test_a_tiny_catalogue_can_be_trained_on(songs: int) -> None:
     model = fit_mix(make_training(songs=songs, listeners=5))
 
     lists = model.recommend(empty("rock", songs), 5)
@@ -148,7 +148,7 @@ def test_a_tiny_catalogue_makes_a_model(songs: int) -> None:
     assert np.isfinite(model.scores(empty("rock", songs))).all()
 
 
-def test_plays_long_ago_speak_less_than_recent_ones(mix: MixModel) -> None:
+def test_old_plays_weigh_less_than_recent_ones(mix: MixModel) -> None:
     plays = np.zeros((1, 120), dtype=np.float32)
     plays[0, [0, 4, 1, 5]] = 1
     recent = plays * np.where(np.arange(120) % 4 == 0, 0.01, 1).astype(np.float32)
@@ -158,7 +158,7 @@ def test_plays_long_ago_speak_less_than_recent_ones(mix: MixModel) -> None:
     assert (best % 4 == 1).sum() > (best % 4 == 0).sum()
 
 
-def test_no_more_than_five_hundred_songs_of_a_listener_speak() -> None:
+def test_at_most_five_hundred_songs_of_a_listener_are_used() -> None:
     plays = csr_array(np.arange(1, 601, dtype=np.float32)[np.newaxis])
 
     spoken = build_profile_weights(Profiles(plays))
@@ -168,7 +168,7 @@ def test_no_more_than_five_hundred_songs_of_a_listener_speak() -> None:
     assert spoken.n_played.tolist() == [600]
 
 
-def test_voices_keep_their_songs_when_artists_are_summed(mix: MixModel) -> None:
+def test_summing_artists_leaves_the_profile_weights_unchanged(mix: MixModel) -> None:
     heard = np.zeros((1, 120), dtype=np.float32)
     heard[0, [2, 26, 50]] = [1, 5, 2]
 
@@ -187,7 +187,7 @@ def test_the_same_training_gives_the_same_arrays() -> None:
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
-def test_loading_copies_nothing_and_writes_nothing(mix: MixModel) -> None:
+def test_loading_neither_copies_nor_writes_arrays(mix: MixModel) -> None:
     arrays = mix.arrays()
     for array in arrays.values():
         array.flags.writeable = False
@@ -200,7 +200,7 @@ def test_loading_copies_nothing_and_writes_nothing(mix: MixModel) -> None:
     np.testing.assert_array_equal(loaded.scores(training.profiles()), mix.scores(training.profiles()))
 
 
-def test_weights_tuned_before_are_taken_as_they_are() -> None:
+def test_given_weights_are_used_unchanged() -> None:
     weights = np.arange(1.0, len(TERM_NAMES) + 1)
 
     model = fit_with_weights(make_training(), weights)
@@ -208,12 +208,12 @@ def test_weights_tuned_before_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(model.weights, weights)
 
 
-def test_genres_are_words_and_whole_values_without_repetition() -> None:
+def test_genre_words_are_whole_genres_and_their_words_once_each() -> None:
     assert genre_words("Indie Rock,  pop , Pop") == ["indie rock", "pop", "indie", "rock"]
     assert genre_words("") == []
 
 
-def test_axes_are_those_of_scikit_learn_by_either_method(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_svd_methods_agree_with_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = csr_array((np.random.default_rng(0).random((80, 60)) < 0.1).astype(np.float32))
     expected = TruncatedSVD(10, algorithm="arpack", random_state=0).fit(matrix).singular_values_
 
@@ -229,13 +229,13 @@ def test_axes_are_those_of_scikit_learn_by_either_method(monkeypatch: pytest.Mon
     assert (vectors.shape, transposed.shape) == ((60, 10), (80, 10))
 
 
-def test_songs_are_stored_row_by_row(mix: MixModel) -> None:
+def test_singular_vectors_are_stored_row_by_row(mix: MixModel) -> None:
     parts: MixComponents = mix.components
 
     assert all(space.flags.c_contiguous for space in (parts.taste, parts.content, parts.company))
 
 
-def test_what_is_known_of_the_songs_can_be_lent_to_the_next_model(mix: MixModel) -> None:
+def test_content_features_can_be_reused_by_another_model(mix: MixModel) -> None:
     weights = start_weights()
 
     alone = fit_with_weights(make_training(), weights)
@@ -246,7 +246,7 @@ def test_what_is_known_of_the_songs_can_be_lent_to_the_next_model(mix: MixModel)
         np.testing.assert_array_equal(array, lent.arrays()[name], err_msg=name)
 
 
-def test_plays_that_all_listeners_share_have_no_axes() -> None:
+def test_plays_that_all_listeners_share_have_no_co_listening_axes() -> None:
     vectors, values = truncated_svd(
         csr_array((np.zeros(4, np.float32), ([0, 0, 1, 1], [0, 1, 0, 1]))), 1, seed=3
     )
@@ -254,7 +254,7 @@ def test_plays_that_all_listeners_share_have_no_axes() -> None:
     assert (vectors.shape, values.shape) == ((2, 0), (0,))
 
 
-def test_axes_of_few_directions_are_no_more_than_those(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_at_most_as_many_axes_as_the_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(0)
     matrix = csr_array((draws.normal(size=(90, 4)) @ draws.normal(size=(4, 50))).astype(np.float32))
     monkeypatch.setattr(factors_module, "EXACT_SVD_LIMIT", 10)

@@ -46,7 +46,7 @@ def listener(training: TrainingSet, row: int) -> Profiles:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", range(0, 300, 37))
-def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: MixModel, row: int) -> None:
+def test_online_scores_equal_batch_scores(training: TrainingSet, mix: MixModel, row: int) -> None:
     profile = listener(training, row)
     dense = mix.scores(profile)[0]
 
@@ -55,7 +55,7 @@ def test_the_scores_are_those_of_the_dense_model(training: TrainingSet, mix: Mix
     np.testing.assert_allclose(found.scores, dense[found.songs], rtol=1e-3, atol=1e-4)
 
 
-def test_a_budget_of_the_whole_catalogue_gives_the_dense_ranking(
+def test_a_budget_of_the_whole_catalogue_gives_the_batch_ranking(
     training: TrainingSet, mix: MixModel
 ) -> None:
     profile = listener(training, 3)
@@ -65,7 +65,7 @@ def test_a_budget_of_the_whole_catalogue_gives_the_dense_ranking(
     assert found.songs.tolist() == mix.recommend(profile, 50)[0].tolist()
 
 
-def test_an_eighth_of_the_songs_holds_nearly_all_of_the_best(training: TrainingSet, mix: MixModel) -> None:
+def test_an_eighth_of_the_songs_contains_nearly_all_of_the_best(training: TrainingSet, mix: MixModel) -> None:
     profiles = [listener(training, row) for row in range(40)]
 
     shared = [
@@ -79,7 +79,7 @@ def test_an_eighth_of_the_songs_holds_nearly_all_of_the_best(training: TrainingS
     assert np.mean(shared) > 19
 
 
-def test_nothing_heard_excluded_or_unavailable_is_a_candidate(training: TrainingSet, mix: MixModel) -> None:
+def test_no_played_excluded_or_unavailable_song_is_a_candidate(training: TrainingSet, mix: MixModel) -> None:
     excluded = np.zeros((1, SONGS), dtype=np.float32)
     excluded[0, :200] = 1
     profile = replace(listener(training, 8), excluded=csr_array(excluded))
@@ -91,16 +91,14 @@ def test_nothing_heard_excluded_or_unavailable_is_a_candidate(training: Training
     assert mix.components.available[songs].all()
 
 
-def test_a_small_budget_grows_until_there_are_as_many_as_asked(training: TrainingSet, mix: MixModel) -> None:
+def test_a_small_budget_grows_until_n_songs_are_found(training: TrainingSet, mix: MixModel) -> None:
     found = OnlineMixModel(mix).candidates(listener(training, 1), n=1_300, budget=40)
 
     assert len(found.songs) == len(set(found.songs.tolist())) == 1_300
     assert (np.diff(found.scores) <= 0).all()
 
 
-def test_without_a_history_the_candidates_are_of_the_favourite_genre(
-    training: TrainingSet, mix: MixModel
-) -> None:
+def test_a_cold_start_gets_candidates_of_the_favourite_genre(training: TrainingSet, mix: MixModel) -> None:
     profile = Profiles(csr_array((1, SONGS), dtype=np.float32), genres=["style 4"])
 
     found = OnlineMixModel(mix).candidates(profile, n=20, budget=200)
@@ -109,7 +107,7 @@ def test_without_a_history_the_candidates_are_of_the_favourite_genre(
     np.testing.assert_allclose(found.scores, mix.scores(profile)[0][found.songs], rtol=1e-3)
 
 
-def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> None:
+def test_given_songs_are_scored_like_in_the_batch(training: TrainingSet, mix: MixModel) -> None:
     profile = listener(training, 5)
     songs = np.setdiff1d(np.arange(60), profile.plays.indices).astype(np.int32)
 
@@ -118,7 +116,7 @@ def test_songs_can_be_scored_by_name(training: TrainingSet, mix: MixModel) -> No
     np.testing.assert_allclose(found, mix.scores(profile)[0][songs], rtol=1e-3, atol=1e-4)
 
 
-def test_a_listener_of_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
+def test_a_listener_who_has_played_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
     profile = Profiles(csr_array(np.ones((1, SONGS), dtype=np.float32)))
 
     found = OnlineMixModel(mix).candidates(profile, n=400)
@@ -127,7 +125,7 @@ def test_a_listener_of_every_song_has_no_candidates(training: TrainingSet, mix: 
 
 
 @pytest.mark.parametrize("n", [0, 1, 7, 40, 99, 100, 120])
-def test_the_best_are_in_order_and_of_equals_the_first_comes_first(n: int) -> None:
+def test_the_best_are_in_order_and_ties_by_index(n: int) -> None:
     scores = np.random.default_rng(n).integers(0, 9, 100).astype(np.float32)
 
     places = top_places(scores, n).tolist()

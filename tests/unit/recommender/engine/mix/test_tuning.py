@@ -35,7 +35,7 @@ def make_training(plays: csr_array, tuning: csr_array | None = None) -> Training
     return TrainingSet(catalogue, plays, tuning=tuning)
 
 
-def test_the_pools_ndcg_is_that_of_scikit_learn() -> None:
+def test_the_ndcg_of_a_pool_equals_that_of_scikit_learn() -> None:
     pool = make_pool()
     scores = pool.scores(np.array([1.0, 0.5, 0.0]))
 
@@ -44,7 +44,7 @@ def test_the_pools_ndcg_is_that_of_scikit_learn() -> None:
     assert found == pytest.approx(ndcg_score(pool.hits, scores, k=20), abs=1e-6)
 
 
-def test_songs_played_but_not_in_the_pool_lower_its_ndcg() -> None:
+def test_played_songs_outside_the_pool_lower_the_ndcg() -> None:
     pool = TuningPool(
         terms=np.array([[[2.0, 1.0]]], dtype=np.float32),
         base=np.zeros((1, 2), dtype=np.float32),
@@ -57,7 +57,7 @@ def test_songs_played_but_not_in_the_pool_lower_its_ndcg() -> None:
     assert found == pytest.approx(1 / (1 + 1 / np.log2(3)))
 
 
-def test_a_place_without_a_song_is_never_ranked_before_one() -> None:
+def test_an_empty_place_ranks_last() -> None:
     base = np.array([[-np.inf, 0.0]], dtype=np.float32)
     pool = TuningPool(np.ones((1, 1, 2), dtype=np.float32), base, np.array([[False, True]]), np.array([1]))
 
@@ -76,7 +76,7 @@ def test_ascent_never_ends_below_its_start() -> None:
     assert reached == pytest.approx(pool.ndcg(pool.scores(weights)), abs=1e-4)
 
 
-def test_the_likeliest_weights_trust_the_term_that_knows_and_turn_the_one_that_lies() -> None:
+def test_maximum_likelihood_weights_are_high_for_a_good_term_and_negative_for_its_opposite() -> None:
     weights = maximum_likelihood_weights(make_pool(), np.zeros(3))
 
     assert weights[0] > 1
@@ -92,7 +92,7 @@ def test_tuned_weights_rank_other_listeners_better_than_the_start() -> None:
     assert others.ndcg(others.scores(weights)) > others.ndcg(others.scores(start)) + 0.1
 
 
-def test_a_start_that_nothing_beats_is_kept() -> None:
+def test_an_optimal_start_is_kept() -> None:
     hits = np.array([[True, False]] * 4)
     terms = np.array([hits, ~hits], dtype=np.float32)
     pool = TuningPool(terms, np.zeros((4, 2), dtype=np.float32), hits, np.ones(4, dtype=np.int64))
@@ -102,7 +102,7 @@ def test_a_start_that_nothing_beats_is_kept() -> None:
     assert pool.ndcg(pool.scores(weights)) == 1.0
 
 
-def test_a_tenth_of_the_plays_is_held_out_where_none_is_given() -> None:
+def test_a_tenth_of_the_plays_is_held_out_if_none_is_given() -> None:
     plays = csr_array(np.ones((100, 50), dtype=np.float32))
 
     known, later = split_tuning_plays(make_training(plays))
@@ -120,7 +120,7 @@ def test_only_listeners_with_plays_on_both_sides_tune() -> None:
     assert rows.tolist() == [0]
 
 
-def test_of_many_listeners_the_same_sample_tunes_each_time() -> None:
+def test_the_same_sample_of_many_listeners_is_used_each_time() -> None:
     ones = csr_array(np.ones((500, 2), dtype=np.float32))
 
     first, second = (tuning_listeners(ones, ones, most=20, seed=4) for _ in range(2))
