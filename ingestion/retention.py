@@ -1,4 +1,4 @@
-"""Forget what was kept long enough; what is still open is never forgotten."""
+"""Retention: delete old rows; open incidents, open rejections and their runs are always kept."""
 
 import logging
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ from ingestion.models import Incident, IngestionRun, Notification, Rejection, Ta
 
 logger = logging.getLogger(__name__)
 
-# Short transactions: while SQLite deletes, nobody else can write.
+# Small, because nothing else can write to SQLite while it deletes.
 BATCH: Final = 500
 FINAL_STATES: Final = (Notification.State.SENT, Notification.State.FAILED)
 OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
 
 
 def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, int]:
-    """Delete what is older, in batches; how many rows of each kind.
+    """Delete expired rows in batches; returns how many by table.
 
     Args:
-        runs: how long runs are kept, with their reports and checks, and what tasks cost.
-        settled: how long refused rows, incidents, messages and task results are kept once they are over.
+        runs: how long to keep runs, with their reports and anomaly checks, and task usage.
+        settled: how long to keep resolved rejections and incidents, delivered notifications and task results.
     """
-    gone = {
+    deleted = {
         "rejections": _delete(Rejection.objects.filter(resolved_at__lt=now - settled)),
         "notifications": _delete(_finished_notifications(now - settled)),
         "incidents": _delete(_resolved_incidents(now - settled)),
@@ -33,14 +33,14 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
     }
-    logger.info("forgotten %s", " ".join(f"{name}={count}" for name, count in gone.items()))
-    return gone
+    logger.info("rows_deleted %s", " ".join(f"{name}={count}" for name, count in deleted.items()))
+    return deleted
 
 
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
-    """Messages that are over, but those of an incident's beginning and end: they go with it."""
-    stays = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
-    return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(stays)
+    """Finished notifications, except those of an incident's start and end, which are deleted with it."""
+    kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
+    return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
 
 
 def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
@@ -49,7 +49,7 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
-    """All but the newest success, which ages are told from, and those that something open belongs to."""
+    """Old runs, except those with open rejections or incidents and the last success, which dates the data."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
     newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(
@@ -61,7 +61,7 @@ def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """How many of these rows were deleted; what belongs to them goes too and is not counted."""
+    """Delete the rows and return how many, not counting rows that were deleted with them by cascade."""
     return sum(
         rows.model._default_manager.filter(pk__in=keys).delete()[1].get(rows.model._meta.label, 0)
         for keys in _batches(rows)

@@ -1,8 +1,8 @@
-"""When a run is due: the daily entry, its slots, and the one chance to catch up.
+"""When a run is due: the daily Beat entry, its slots and the catch-up of a missed one.
 
-The entry stands in django-celery-beat's tables and can be edited in the admin. `SCHEDULED_TIME` makes it and,
-when it changes, moves it, unless a person has moved it since. A slot is the entry and the day it was due; it
-runs at most once, whatever repeats it: Beat, the broker, the catching up or the foreground scheduler.
+The entry is a row of django-celery-beat and can be edited in the admin. `SCHEDULED_TIME` creates it and, when
+it changes, moves it, unless a person has edited it. A slot is one day of the entry. It runs at most once,
+even if Beat, the broker, the catch-up and the foreground scheduler all start it.
 """
 
 import json
@@ -28,7 +28,7 @@ DAILY_ENTRY: Final = "Ingest the source every day"
 CATCH_UP_ENTRY: Final = "Catch up on a missed ingestion"
 INGEST_TASK: Final = "ingestion.tasks.ingest_due"
 CATCH_UP_WITHIN: Final = timedelta(hours=12)
-# A run that dies is taken up again, but not for ever.
+# A slot whose run died is started again, at most this often.
 MAX_RUNS_PER_SLOT: Final = 3
 POLL_INTERVAL: Final = 30.0  # seconds
 
@@ -37,27 +37,27 @@ OnTick = Callable[[datetime], object]
 
 
 class DueSlot(NamedTuple):
-    """A slot's name, and when it was due, in UTC."""
+    """A slot's name and when it was due, in UTC."""
 
     slot: str
     at: datetime
 
 
-# What comes every minute: name, task, and what it is for. One that waited for a minute is dropped.
+# Beat entries that run every minute: name (stored, so never renamed), task, description.
 MINUTELY_ENTRIES: Final = (
     (CATCH_UP_ENTRY, INGEST_TASK, "Starts a due run that has not started, if it is less than 12 hours late."),
     ("Give a sign of life every minute", "ingestion.tasks.pulse",
-     "The worker that takes it is alive; where none does, the watchdog tells."),
+     "Records a worker's heartbeat; the watchdog reports if there is none."),
     ("Look after the service every minute", "ingestion.tasks.watch",
-     "The watchdog: looks for what is wrong, and sends the messages that wait."),
+     "The watchdog: runs the health checks and sends the alerts."),
 )  # fmt: skip
 CLEANUP_ENTRY: Final = "Forget what is old every day"
-# After the daily run in most places, and before the weekly training.
+# After the daily run at its default time, and before the weekly training.
 CLEANUP_TIME: Final = ("3", "30")
 
 
 def sync_timetable(scheduled_time: time, time_zone: str) -> None:
-    """Make the daily entry, or move it where `SCHEDULED_TIME` says, unless a person has moved it."""
+    """Create the daily entry, or move it to `SCHEDULED_TIME`, unless a person has edited it."""
     wanted = f"{scheduled_time:%H:%M} {time_zone}"
     crontab = find_or_create_schedule(
         CrontabSchedule, minute=str(scheduled_time.minute), hour=str(scheduled_time.hour), day_of_week="*",
@@ -92,11 +92,11 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
 
 
 def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
-    """Run the latest slot that is due and has not had its run; None when there is nothing to do.
+    """Run the slot that is due and has no run yet; None if there is none.
 
     Args:
         ingest: runs a slot, given its name.
-        now: aware.
+        now: an aware time.
     """
     slot = due_slot(now)
     if slot is None:
@@ -114,8 +114,8 @@ def due_slot(now: datetime) -> str | None:
     if due is None:
         return None
     runs = list(IngestionRun.objects.filter(slot=due.slot).values_list("status", flat=True))
-    settled = [status for status in runs if status not in {"abandoned", "running"}]
-    if settled or len(runs) >= MAX_RUNS_PER_SLOT:
+    ended = [status for status in runs if status not in {"abandoned", "running"}]
+    if ended or len(runs) >= MAX_RUNS_PER_SLOT:
         return None
     if now - due.at > CATCH_UP_WITHIN:
         _log_missed(due.slot, due.at)
@@ -126,7 +126,7 @@ def due_slot(now: datetime) -> str | None:
 def last_due_slot(now: datetime) -> DueSlot | None:
     """The last slot that was due up to now.
 
-    None while the entry is switched off, and where nothing was due since it was made or moved.
+    None while the entry is disabled, and if nothing was due since it was created or moved.
     """
     entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
     at = None if entry is None or entry.crontab is None else latest_due_at(entry.crontab, now)
@@ -137,10 +137,10 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 
 
 def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
-    """The last moment, up to now, at which a day's run was due, in UTC.
+    """The last time up to now at which a daily run was due, in UTC.
 
-    A day has one run, at its first matching minute. Where the clocks jump over that minute, it is due as
-    far behind the jump as it lies in the gap (02:00 at 03:00); where it comes twice, at the first.
+    A day has one run, at its first matching minute. If daylight saving time skips that minute, the run is due
+    an hour later (02:00 becomes 03:00); if the minute occurs twice, at the first.
     """
     zone = ZoneInfo(str(crontab.timezone))
     today = now.astimezone(zone).date()
@@ -152,7 +152,7 @@ def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the daily entry is due next, in UTC; None while it is switched off."""
+    """When the daily entry is due next, in UTC; None while it is disabled."""
     entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
     if entry is None or entry.crontab is None:
         return None
@@ -163,7 +163,7 @@ def next_due(now: datetime) -> datetime | None:
 
 
 def is_daily_entry_disabled() -> bool:
-    """Whether a person has switched the daily entry off."""
+    """Whether a person has disabled the daily entry."""
     return bool(PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=False).exists())
 
 
@@ -173,26 +173,26 @@ def run_scheduler(
     clock: Callable[[], datetime] = timezone.now,
     on_tick: OnTick = lambda now: None,
 ) -> None:
-    """The foreground scheduler: look for a due slot until `stop` is set; no exception ends it.
+    """The foreground scheduler: start due slots until `stop` is set; no exception ends it.
 
     Args:
-        look: what else is done at every look.
+        on_tick: called after every poll.
     """
     while not stop.is_set():
         try:
-            # A connection that the server closed, or that is too old, is not asked again.
+            # Otherwise a connection that the server has closed would be used for ever.
             close_old_connections()
             record_heartbeat(Heartbeat.Part.SCHEDULER, clock())
             run_due_slot(ingest, clock())
             on_tick(clock())
         except Exception:
-            logger.exception("run_broke reason='the scheduler goes on'")
+            logger.exception("run_raised reason='the scheduler continues'")
         stop.wait(POLL_INTERVAL)
 
 
 @lru_cache(maxsize=8)
 def _log_missed(slot: str, due: datetime) -> None:
-    """Say it once a process, not at every look."""
+    """Log it once per process, not at every poll."""
     logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
 
 
@@ -205,19 +205,20 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
     if not matches:
         return None
     local = datetime.combine(day, time(min(schedule.hour), min(schedule.minute)), zone)
-    # UTC from here on: times in a repeated hour compare equal to nothing (PEP 495).
+    # In UTC, because local times in a repeated hour do not compare with other zones (PEP 495).
     return local.astimezone(UTC)
 
 
 def _create_fixed_entries(time_zone: str) -> None:
-    """Make the entries that nobody needs to move, unless they are there."""
+    """Create the entries that no setting moves, if they do not exist."""
     every = find_or_create_schedule(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
-    for name, task, about in MINUTELY_ENTRIES:
+    for name, task, description in MINUTELY_ENTRIES:
+        # A task that waited for a minute is dropped: the next one replaces it.
         PeriodicTask.objects.get_or_create(
             name=name,
             defaults={
                 "task": task, "interval": every, "expire_seconds": 60, "kwargs": json.dumps({}),
-                "description": about,
+                "description": description,
             },
         )  # fmt: skip
     hour, minute = CLEANUP_TIME
@@ -229,22 +230,23 @@ def _create_fixed_entries(time_zone: str) -> None:
         name=CLEANUP_ENTRY,
         defaults={
             "task": "ingestion.tasks.forget_old", "crontab": daily, "expire_seconds": 12 * 3600,
-            "description": "Deletes runs, and what is over, when they were kept long enough.",
+            "description": "Deletes runs, resolved incidents and other closed rows past their retention.",
         },
     )  # fmt: skip
 
 
 def find_or_create_schedule(schedule: Any, **fields: Any) -> Any:
-    """The first schedule with these fields: `get_or_create` fails if a person has made it twice."""
+    """The first schedule with these fields; `get_or_create` would fail if a person created it twice."""
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 
 def _entry_description(says: str) -> str:
+    # Compared with the stored text to detect an edit: a new wording would make every entry look edited.
     return f"Set by SCHEDULED_TIME to {says}. Edit the schedule here and it stays as you set it."
 
 
 def _describe_schedule(entry: PeriodicTask) -> str:
-    """The entry's time in the words of `SCHEDULED_TIME`, or its whole crontab when it is no daily time."""
+    """The entry's time as HH:MM and zone, or its whole crontab if it is not a daily time."""
     crontab = entry.crontab
     if crontab is None:
         return "another kind of schedule"

@@ -42,7 +42,7 @@ def ingest_on_request() -> str:
 
 @shared_task(name="ingestion.tasks.pulse", ignore_result=True)
 def record_worker_heartbeat() -> None:
-    """Record that a worker is alive and takes tasks."""
+    """Record that a worker is alive and processes tasks."""
     record_heartbeat(Heartbeat.Part.WORKER, timezone.now())
 
 
@@ -75,6 +75,6 @@ def _ingest_in_thread() -> None:
     try:
         ingest_on_request()
     except Exception:
-        logger.exception("run_broke trigger=admin")
+        logger.exception("run_raised trigger=admin")
     finally:
         connection.close()

@@ -1,4 +1,7 @@
-"""Ways to tell people: e-mail, Slack, and whatever Apprise knows. Errors say why, and hold no secret."""
+"""Notification channels: e-mail, Slack and every service that Apprise supports.
+
+Errors say why a message was not sent; passwords and tokens are removed from them.
+"""
 
 import logging
 import re
@@ -18,26 +21,26 @@ from django.core.mail.backends.console import EmailBackend as PrintedMail
 from django.template.loader import render_to_string
 
 MessageContent = dict[str, Any]
-# Until a connection, and until the next byte: a dead service holds the others up for no longer.
+# For the connection and for the next byte: a dead service delays the other channels by no more than this.
 TIMEOUT: Final = (5.0, 10.0)
-# Apprise's services have timeouts of 4 s each; some ask more than once.
+# Apprise's services have timeouts of 4 s each; some send several requests.
 APPRISE_TIMEOUT: Final = 20.0
-# Slack's own limits; it refuses a message that is longer anywhere.
+# Slack rejects a message that exceeds any of its limits.
 SLACK_HEADER, SLACK_TEXT, SLACK_FIELDS = 150, 2900, 10
-# Shorter pieces of an address are words such as "services", which hide nothing.
+# Shorter parts of a URL are words such as "api", which are no secret.
 SHORTEST_SECRET = 6
 
-# Its warnings reach us with the result; in a log they could show parts of an address.
+# Apprise returns its warnings with the result; in a log they could show parts of a secret URL.
 logging.getLogger("apprise").addHandler(logging.NullHandler())
 logging.getLogger("apprise").propagate = False
 
 
 class NotSent(Exception):
-    """One message did not get out.
+    """A message could not be sent.
 
     Attributes:
-        down: the channel itself does not work, so that other messages need not be tried now.
-        retry_after: seconds the service asks us to wait, or 0.
+        down: the channel itself fails, so other messages are not tried in this round.
+        retry_after: seconds to wait, as requested by the service; 0 if it did not say.
     """
 
     def __init__(self, reason: str, *, down: bool, retry_after: float = 0.0) -> None:
@@ -47,7 +50,7 @@ class NotSent(Exception):
 
 
 class Channel(Protocol):
-    """One way to tell people; `name` is what notifications call it."""
+    """A notification channel; its `name` is stored with each notification."""
 
     @property
     def name(self) -> str: ...
@@ -55,18 +58,19 @@ class Channel(Protocol):
     def send(self, subject: str, content: MessageContent) -> None:
         """Send one message now.
 
-        `content` may hold `id` and `thread` besides what `texts` makes: the same for every try of one
-        message, and for all messages of one incident.
+        Args:
+            content: from `render_message`; can also hold `id`, the same for every attempt at one message,
+                and `thread`, the same for all messages of one incident.
 
         Raises:
-            NotSent: it did not get out, as far as is known.
+            NotSent: the service did not confirm it.
         """
         ...
 
 
 @dataclass(frozen=True)
 class EmailChannel:
-    """One mail to all addresses, by Django's mail settings."""
+    """Sends one mail to all addresses with Django's mail settings."""
 
     to: tuple[str, ...]
     sender: str
@@ -76,7 +80,7 @@ class EmailChannel:
     def send(self, subject: str, content: MessageContent) -> None:
         headers = {"Auto-Submitted": "auto-generated"}
         if content.get("id"):
-            # Whoever gets one message twice, because its sender died after sending, sees it once.
+            # If a process dies after sending, the mail is sent again; mail programs then show it once.
             headers["Message-ID"] = content["id"]
         if content.get("thread"):
             headers["References"] = content["thread"]
@@ -90,34 +94,34 @@ class EmailChannel:
 
 @dataclass(frozen=True)
 class SlackChannel:
-    """A message in blocks to one webhook, whose address is the secret."""
+    """Sends to a Slack webhook; the webhook's URL is a secret."""
 
     url: str = field(repr=False)
     name: str = "slack"
 
     def send(self, subject: str, content: MessageContent) -> None:
         try:
-            # Wherever a redirect points, the message is not for it.
-            answer = requests.post(
+            # A redirect would send the message to another host.
+            response = requests.post(
                 self.url, json=slack_message(subject, content), timeout=TIMEOUT, allow_redirects=False
             )
         except requests.Timeout:
             raise NotSent("Slack did not answer in time", down=True) from None
         except requests.RequestException as error:
             raise NotSent(f"Slack can't be reached: {type(error).__name__}", down=True) from None
-        if answer.status_code != requests.codes.ok:
-            said = redact_secrets(answer.text[:200], secret_parts(self.url))
+        if response.status_code != requests.codes.ok:
+            reason = redact_secrets(response.text[:200], secret_parts(self.url))
             raise NotSent(
-                f"Slack answered {answer.status_code}: {said}".rstrip(": "),
-                # 400 is about this message: the next one may do.
-                down=answer.status_code != requests.codes.bad_request,
-                retry_after=_retry_after_seconds(answer.headers.get("Retry-After", "")),
+                f"Slack answered {response.status_code}: {reason}".rstrip(": "),
+                # 400 concerns this message; the next one may be accepted.
+                down=response.status_code != requests.codes.bad_request,
+                retry_after=_retry_after_seconds(response.headers.get("Retry-After", "")),
             )
 
 
 @dataclass(frozen=True)
 class AppriseChannel:
-    """Any service that Apprise knows, by its address, which is the secret."""
+    """Sends to a service that Apprise supports; the service's URL is a secret."""
 
     url: str = field(repr=False)
     name: str
@@ -125,27 +129,28 @@ class AppriseChannel:
     def send(self, subject: str, content: MessageContent) -> None:
         service = apprise.Apprise()
         if not service.add(self.url):
-            raise NotSent("Apprise can't read this address of ALERT_URLS", down=True)
+            raise NotSent("Apprise does not support this URL of ALERT_URLS", down=True)
         result = service.notify(
             body=plain_text(content), title=subject, body_format=apprise.NotifyFormat.TEXT,
             timeout=APPRISE_TIMEOUT,
         )  # fmt: skip
         if not result:
-            said = " ".join(str(entry.message) for entry in result.logs())
+            reason = " ".join(str(entry.message) for entry in result.logs())
             raise NotSent(
-                redact_secrets(said, secret_parts(self.url))[:300] or "the service took no message", down=True
+                redact_secrets(reason, secret_parts(self.url))[:300] or "the service gave no reason",
+                down=True,
             )
 
 
 def is_apprise_url(url: str) -> bool:
-    """Whether Apprise knows what to do with an address."""
+    """Whether Apprise supports a URL."""
     return bool(apprise.Apprise().add(url))
 
 
 def build_channels(
     emails: Sequence[str], sender: str, mail_password: str, slack_url: str, apprise_urls: Sequence[str]
 ) -> list[Channel]:
-    """The channels that are configured, in the order in which they are tried."""
+    """The configured channels, in the order in which they are tried."""
     channels: list[Channel] = []
     if emails:
         channels.append(EmailChannel(tuple(emails), sender, (mail_password,)))
@@ -158,9 +163,9 @@ def build_channels(
 
 
 def plain_text(content: MessageContent) -> str:
-    """A message without any form."""
+    """A message as plain text."""
     width = max((len(name) for name, _ in content["numbers"]), default=0)
-    parts = [content["what"], *(f"{title}\n{said}" for title, said in content["sections"])]
+    parts = [content["what"], *(f"{title}\n{text}" for title, text in content["sections"])]
     parts.append("\n".join(f"  {name:<{width}}  {value}" for name, value in content["numbers"]))
     if content["link"]:
         parts.append(f"{content['link_text']}\n{content['link']}")
@@ -174,8 +179,8 @@ def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
         _section(_escaped(content["what"])),
     ]
     if content["sections"]:
-        said = [f"*{_escaped(title)}*\n{_escaped(text)}" for title, text in content["sections"]]
-        blocks.append(_section("\n\n".join(said)))
+        sections = [f"*{_escaped(title)}*\n{_escaped(text)}" for title, text in content["sections"]]
+        blocks.append(_section("\n\n".join(sections)))
     if numbers := content["numbers"][:SLACK_FIELDS]:
         fields = [f"*{_escaped(name)}*\n{_escaped(value)}"[:1900] for name, value in numbers]
         blocks.append({"type": "section", "fields": [{"type": "mrkdwn", "text": text} for text in fields]})
@@ -185,63 +190,62 @@ def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """A text for people, in one line, without these words."""
+    """The text in one line, with each secret replaced by ***."""
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return " ".join(text.split())
 
 
 def secret_parts(url: str) -> list[str]:
-    """What of an address could be a secret: the whole and each longer part, as written and as meant."""
+    """Everything in a URL that could be secret: the URL and its longer parts, also percent-decoded."""
     _, _, rest = url.partition("://")
-    found = [url, rest, *re.split(r"[/@:?&=#]", rest)]
-    found += [unquote(piece) for piece in found]
-    return [piece for piece in found if len(piece) >= SHORTEST_SECRET]
+    parts = [url, rest, *re.split(r"[/@:?&=#]", rest)]
+    parts += [unquote(part) for part in parts]
+    return [part for part in parts if len(part) >= SHORTEST_SECRET]
 
 
 @contextmanager
 def _mail_connection() -> Iterator[BaseEmailBackend]:
-    """The mail server, also left where it refuses us."""
+    """An open connection to the mail server, closed in any case."""
     connection = get_connection()
     if isinstance(connection, PrintedMail):
-        # What a command prints for a program (`--json`) stands alone on standard output.
+        # Standard output is reserved for a command's own output (`--json`).
         connection.stream = sys.stderr
     try:
         connection.open()
         yield connection
     finally:
-        # What was sent is sent, however the server says goodbye.
+        # An error while closing does not matter: the mail has been sent.
         with suppress(smtplib.SMTPException, OSError):
             connection.close()
 
 
 @contextmanager
 def _mail_errors_as_not_sent(secrets: Sequence[str]) -> Iterator[None]:
-    """What may go wrong with a mail, as `NotSent`."""
+    """Turn every error of the mail server or the network into `NotSent`."""
     try:
         yield
     except (smtplib.SMTPException, OSError) as error:
-        # A server that refuses this one message may take the next.
+        # A server that rejects this message may accept the next one.
         down = not isinstance(error, smtplib.SMTPDataError)
-        raise NotSent(
-            f"The mail server did not take it: {redact_secrets(_mail_error_text(error), secrets)}", down=down
-        ) from None
+        reason = redact_secrets(_mail_error_text(error), secrets)
+        raise NotSent(f"The mail server did not accept it: {reason}", down=down) from None
 
 
 def _mail_error_text(error: Exception) -> str:
-    """A mail server's answer, or what the network said."""
+    """The mail server's answer, or the network error."""
     if isinstance(error, smtplib.SMTPResponseException):
-        said = error.smtp_error
-        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        answer = error.smtp_error
+        text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
         return f"{error.smtp_code} {text}"[:300]
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        # Not whom: an address is personal data.
+        # Without the address, which is personal data.
         return "; ".join(sorted({f"{code} refused a recipient" for code, _ in error.recipients.values()}))
     return f"{type(error).__name__}: {error}"[:300]
 
 
 def _retry_after_seconds(header: str) -> float:
-    """`Retry-After` in seconds; 0 where it is missing, a date or nonsense."""
+    """`Retry-After` in seconds; 0 if it is missing, a date or invalid."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 
 
@@ -250,5 +254,5 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """Slack's own escapes; nothing else of a text can become a command or a mention."""
+    """Escaped as Slack requires, so that text can't become a link, a command or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,6 +1,6 @@
-"""The database is away: the one trouble that can't be a row, so whoever notices tells it from a file.
+"""Alerts while the database is unavailable: the incident is kept in a file, since it can't be a row.
 
-Each machine keeps its own file, and tells once, whatever number of its processes look.
+Each machine has one file, shared by its processes, so each machine sends one alert.
 """
 
 import fcntl
@@ -21,18 +21,19 @@ from ingestion.models import Incident, Notification
 logger = logging.getLogger(__name__)
 
 KEY: Final = "database_away"
-# A server that restarts is back by then.
+# Longer than a restart of the database server.
 GRACE: Final = timedelta(minutes=3)
 Event = Notification.Event
 
 
 @dataclass
 class DatabaseOutage:
-    """What a machine remembers of an outage.
+    """An outage as stored in the file.
 
     Attributes:
-        since: when it was first noticed; told_at: when somebody was last told.
-        channels: by which people were told that it began.
+        since: when it was first noticed.
+        told_at: when the last notification was sent; None before the first.
+        channels: the channels that have sent the first notification.
     """
 
     since: datetime
@@ -41,10 +42,10 @@ class DatabaseOutage:
     channels: list[str] = field(default_factory=list)
 
     @classmethod
-    def load(cls, place: Path) -> Self | None:
-        """None where there is none, or where the file is damaged: then it is noticed anew."""
+    def load(cls, file: Path) -> Self | None:
+        """The stored outage; None if there is no file or it is damaged, so that the outage starts anew."""
         try:
-            stored = json.loads(place.read_text())
+            stored = json.loads(file.read_text())
             told_at = stored["told_at"]
             return cls(
                 datetime.fromisoformat(stored["since"]), str(stored["error"]),
@@ -53,14 +54,14 @@ class DatabaseOutage:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def save(self, place: Path) -> None:
-        """As a whole or not at all."""
-        draft = place.with_suffix(".new")
+    def save(self, file: Path) -> None:
+        """Write the file atomically."""
+        draft = file.with_suffix(".new")
         draft.write_text(json.dumps(asdict(self), default=datetime.isoformat))
-        draft.replace(place)
+        draft.replace(file)
 
     def as_incident(self, now: datetime) -> Incident:
-        """What the messages are made of."""
+        """An unsaved incident, from which the messages are rendered."""
         return Incident(
             key=KEY, kind=KEY, severity=Incident.Severity.CRITICAL, opened_at=self.since, seen_at=now,
             facts={"error": self.error}, told_at=self.told_at,
@@ -68,24 +69,21 @@ class DatabaseOutage:
 
 
 def database_unavailable(
-    now: datetime, place: Path, error: str, channels: Sequence[Channel], *, remind_after: timedelta,
+    now: datetime, file: Path, error: str, channels: Sequence[Channel], *, remind_after: timedelta,
     link: str, language: str,
 ) -> int:  # fmt: skip
-    """Note that the database can't be used, and tell once it could not for three minutes.
+    """Record that the database is unavailable and, after `GRACE`, send alerts; returns how many were sent.
 
-    A channel that does not take it is tried again at the next look.
+    A channel that fails is tried again at the next call.
 
     Args:
-        place: the file that remembers it.
-
-    Returns:
-        How many messages were sent.
+        file: where the outage is stored.
     """
-    with _file_lock(place):
-        outage = DatabaseOutage.load(place) or DatabaseOutage(now, error)
+    with _file_lock(file):
+        outage = DatabaseOutage.load(file) or DatabaseOutage(now, error)
         outage.error = error
         if now - outage.since < GRACE:
-            outage.save(place)
+            outage.save(file)
             return 0
         is_due = outage.told_at is not None and now - outage.told_at >= remind_after
         sent = 0
@@ -96,22 +94,22 @@ def database_unavailable(
                 sent += _send(channel, outage, Event.REMINDER, now, link, language)
         if sent:
             outage.told_at = now
-        outage.save(place)
+        outage.save(file)
         return sent
 
 
-def database_recovered(now: datetime, place: Path, *, link: str, language: str) -> Incident | None:
-    """Keep what was told as an incident that is over; its end is told like every other's.
+def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
+    """Store a reported outage as a resolved incident, whose end is then notified like any other's.
 
-    None where nothing was away, or nobody was told of it.
+    None if there was no outage or no alert was sent.
     """
-    if not place.exists():
+    if not file.exists():
         return None
-    with _file_lock(place):
-        outage, incident = DatabaseOutage.load(place), None
+    with _file_lock(file):
+        outage, incident = DatabaseOutage.load(file), None
         if outage is not None and outage.channels:
             incident = _save_incident(outage, now, link, language)
-        place.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
         return incident
 
 
@@ -119,25 +117,27 @@ def _send(
     channel: Channel, outage: DatabaseOutage, event: Event, now: datetime, link: str, language: str
 ) -> bool:
     subject, content = render_message(outage.as_incident(now), event, link, language)
-    # The same for each try, so that whoever gets one message twice sees it once.
+    # The same for each attempt, so that mail programs show a duplicate once.
     number = uuid5(NAMESPACE_URL, f"{channel.name} {event} {outage.since} {outage.told_at}")
     try:
         channel.send(subject, {**content, "id": f"<{number}@moovitamix>", "thread": _thread(outage.since)})
     except NotSent as error:
-        logger.warning("message_not_sent key=%s channel=%s error=%r", KEY, channel.name, str(error))
+        logger.warning("notification_not_sent key=%s channel=%s error=%r", KEY, channel.name, str(error))
         return False
     except Exception as error:
-        # Its text may hold anything, also an address with its password.
-        logger.warning("message_not_sent key=%s channel=%s error=%s", KEY, channel.name, type(error).__name__)
+        # The error's text may hold a URL with its password.
+        logger.warning(
+            "notification_not_sent key=%s channel=%s error=%s", KEY, channel.name, type(error).__name__
+        )
         return False
-    logger.info("message_sent key=%s event=%s channel=%s", KEY, event, channel.name)
+    logger.info("notification_sent key=%s event=%s channel=%s", KEY, event, channel.name)
     if channel.name not in outage.channels:
         outage.channels.append(channel.name)
     return True
 
 
 def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
-    """Once, also where the process died after it and before the file was gone."""
+    """Stored once, even if a process died after this and before it deleted the file."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
         defaults={"kind": KEY, "severity": Incident.Severity.CRITICAL, "facts": {"error": outage.error},
@@ -161,9 +161,9 @@ def _thread(since: datetime) -> str:
 
 
 @contextmanager
-def _file_lock(place: Path) -> Iterator[None]:
-    """Of a machine's processes one at a time; the next one finds what this one wrote."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_suffix(".lock").open("w") as lock:
+def _file_lock(file: Path) -> Iterator[None]:
+    """Let one process of this machine at a time read and write the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Send the messages that wait: each by one sender, again and again until it is out or a day is over."""
+"""Delivery of waiting notifications: one process sends each, and retries it for up to a day."""
 
 import logging
 import random
@@ -20,20 +20,20 @@ logger = logging.getLogger(__name__)
 State = Notification.State
 Event = Notification.Event
 UNSENT: Final = (State.WAITING, State.SENDING)
-# No send takes so long: its timeouts add up to less. Whoever claimed a message before that is dead.
+# The timeouts of a channel add up to less, so a process that claimed a notification earlier is dead.
 CLAIM_TIMEOUT: Final = timedelta(minutes=5)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_PAUSE: Final = timedelta(minutes=60)
-# A slow service must not keep a round, which comes every minute, from the other channels for long.
+# Rounds start every minute; a slow service must not delay the other channels for longer than this.
 ROUND_SECONDS: Final = 60.0
-# One hiccup is no news; three attempts are two minutes, and a channel with little to do shows after ten.
+# A single failure is not reported. Three attempts take two minutes; with fewer, ten minutes must pass.
 FAILURES: Final = 3
 FAILING_FOR: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What one round did: messages sent, attempts that failed, and messages that wait after it."""
+    """What one round did: notifications sent, attempts that failed, and notifications still waiting."""
 
     sent: int = 0
     failed: int = 0
@@ -41,10 +41,10 @@ class DeliveryResult:
 
 
 def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> DeliveryResult:
-    """Send what is due, each channel for itself, oldest first; safe beside other deliverers.
+    """Send the notifications that are due, by channel, oldest first; safe to run in several processes.
 
-    A message that was sent, and whose sender died before it could write so, is sent a second time with the
-    same Message-ID; no message is lost. A channel that keeps failing is an incident of its own.
+    If a process dies after sending and before saving that, the notification is sent again with the same
+    Message-ID; none is lost. A channel that keeps failing opens an incident.
     """
     _fail_unconfigured_channels(now, [channel.name for channel in channels])
     began = time.monotonic()
@@ -63,46 +63,46 @@ def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> Deliver
 
 
 def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:
-    """One test message, sent at once or failed for good; a success ends the channel's incident."""
-    message = Notification.objects.create(
+    """Send one test notification now, without retries; a success also ends the channel's incident."""
+    notification = Notification.objects.create(
         event=Event.TEST, channel=channel.name, subject=subject, content=content, state=State.SENDING,
         created_at=now, due_at=now, claimed_at=now, claim=str(uuid4()), attempts=1,
     )  # fmt: skip
     try:
-        _send(channel, message)
+        _send(channel, notification)
     except NotSent as error:
-        Notification.objects.filter(pk=message.pk, claim=message.claim).update(
+        Notification.objects.filter(pk=notification.pk, claim=notification.claim).update(
             state=State.FAILED, error=str(error)
         )
     else:
-        _mark_sent(message, now)
-    message.refresh_from_db()
-    return message
+        _mark_sent(notification, now)
+    notification.refresh_from_db()
+    return notification
 
 
 def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, int]:
-    """How many messages this channel took, and how many it did not."""
+    """Send one channel's notifications; returns how many were sent and how many failed."""
     sent = failed = 0
     until = clock() + timedelta(seconds=ROUND_SECONDS)
     for pk in list(_due(channel.name, clock()).values_list("pk", flat=True)):
-        message = _claim(pk, clock()) if clock() < until else None
-        if message is None:
+        notification = _claim(pk, clock()) if clock() < until else None
+        if notification is None:
             continue
         try:
-            _send(channel, message)
+            _send(channel, notification)
         except NotSent as error:
             failed += 1
-            _schedule_retry(message, error, clock())
+            _schedule_retry(notification, error, clock())
             if error.down:
                 break
         else:
             sent += 1
-            _mark_sent(message, clock())
+            _mark_sent(notification, clock())
     return sent, failed
 
 
 def _due(channel: str, at: datetime) -> QuerySet[Notification]:
-    """What is to be sent now, oldest first; of one incident only the oldest message."""
+    """Notifications due now, oldest first; only the oldest unsent one of each incident."""
     earlier = Notification.objects.filter(
         incident=OuterRef("incident"), channel=OuterRef("channel"), state__in=UNSENT, pk__lt=OuterRef("pk")
     )
@@ -114,7 +114,7 @@ def _ready(at: datetime) -> Q:
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
-    """The message, ours to send; None if somebody else was faster."""
+    """Claim the notification for this process; None if another process was faster."""
     claim = str(uuid4())
     claimed = Notification.objects.filter(_ready(at), pk=pk).update(
         state=State.SENDING, claim=claim, claimed_at=at, attempts=F("attempts") + 1
@@ -122,78 +122,81 @@ def _claim(pk: int, at: datetime) -> Notification | None:
     return Notification.objects.select_related("incident").get(pk=pk, claim=claim) if claimed else None
 
 
-def _send(channel: Channel, message: Notification) -> None:
-    """Send it, as `NotSent` whatever goes wrong."""
+def _send(channel: Channel, notification: Notification) -> None:
+    """Send it; every error becomes `NotSent`."""
     try:
-        channel.send(message.subject, {**message.content, **_message_ids(message)})
+        channel.send(notification.subject, {**notification.content, **_message_ids(notification)})
     except NotSent:
         raise
     except Exception as error:
-        # Its text may hold anything, also an address with its password.
-        raise NotSent(f"An error nobody expected: {type(error).__name__}", down=True) from None
+        # The error's text may hold a URL with its password.
+        raise NotSent(f"Unexpected error: {type(error).__name__}", down=True) from None
 
 
-def _message_ids(message: Notification) -> dict[str, str]:
-    """What makes a second copy of a message known as one, and keeps those of an incident together."""
-    # The time tells installations apart that count from one.
-    names = {"id": f"<message-{message.pk}-{message.created_at:%Y%m%d%H%M%S%f}@moovitamix>"}
-    if message.incident is not None:
-        opened = f"{message.incident.opened_at:%Y%m%d%H%M%S%f}"
-        names["thread"] = f"<incident-{message.incident_id}-{opened}@moovitamix>"
-    return names
+def _message_ids(notification: Notification) -> dict[str, str]:
+    """Mail ids, by which programs detect a duplicate and group the messages of an incident."""
+    # The time distinguishes installations, whose primary keys all start at 1.
+    ids = {"id": f"<message-{notification.pk}-{notification.created_at:%Y%m%d%H%M%S%f}@moovitamix>"}
+    if notification.incident is not None:
+        opened = f"{notification.incident.opened_at:%Y%m%d%H%M%S%f}"
+        ids["thread"] = f"<incident-{notification.incident_id}-{opened}@moovitamix>"
+    return ids
 
 
-def _mark_sent(message: Notification, at: datetime) -> None:
-    Notification.objects.filter(pk=message.pk, claim=message.claim).update(
+def _mark_sent(notification: Notification, at: datetime) -> None:
+    Notification.objects.filter(pk=notification.pk, claim=notification.claim).update(
         state=State.SENT, sent_at=at, error=""
     )
-    logger.info("message_sent id=%s event=%s channel=%s", message.pk, message.event, message.channel)
+    logger.info(
+        "notification_sent id=%s event=%s channel=%s",
+        notification.pk, notification.event, notification.channel,
+    )  # fmt: skip
 
 
-def _schedule_retry(message: Notification, error: NotSent, at: datetime) -> None:
-    """To be tried again later, or never."""
-    over = at - message.created_at >= GIVE_UP_AFTER
-    Notification.objects.filter(pk=message.pk, claim=message.claim).update(
+def _schedule_retry(notification: Notification, error: NotSent, at: datetime) -> None:
+    """Schedule the next attempt, or give up after `GIVE_UP_AFTER`."""
+    over = at - notification.created_at >= GIVE_UP_AFTER
+    Notification.objects.filter(pk=notification.pk, claim=notification.claim).update(
         state=State.FAILED if over else State.WAITING,
-        due_at=at + max(_retry_delay(message.attempts), timedelta(seconds=error.retry_after)),
+        due_at=at + max(_retry_delay(notification.attempts), timedelta(seconds=error.retry_after)),
         error=str(error),
     )
     level = logging.ERROR if over else logging.WARNING
     logger.log(
-        level, "message_not_sent id=%s channel=%s attempt=%s error=%r",
-        message.pk, message.channel, message.attempts, str(error),
+        level, "notification_not_sent id=%s channel=%s attempt=%s error=%r",
+        notification.pk, notification.channel, notification.attempts, str(error),
     )  # fmt: skip
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    """1, 2, 4 ... 60 minutes, a fifth shorter or longer, so that senders do not come all at once."""
+    """1, 2, 4 ... 60 minutes, randomly 20 % shorter or longer, so that retries do not coincide."""
     doubled = timedelta(minutes=2.0 ** min(attempts - 1, 10))
     return min(doubled, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 
 
 def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
-    """Messages by channels that are not configured any more wait for a day, like all others."""
+    """Give up, after `GIVE_UP_AFTER`, on notifications for channels that are no longer configured."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
-    ).update(state=State.FAILED, error="The channel is not configured any more")
+    ).update(state=State.FAILED, error="The channel is no longer configured")
 
 
 def _failing_channels(at: datetime, names: Sequence[str]) -> list[Condition]:
-    """The channels that did not take anything for long, as conditions."""
+    """A condition for each channel that keeps failing."""
     return [condition for name in names if (condition := _failing_channel(at, name)) is not None]
 
 
 def _failing_channel(at: datetime, name: str) -> Condition | None:
-    """What was tried since the last success tells: nothing else needs to be kept."""
-    by_it = Notification.objects.filter(channel=name)
-    last = by_it.filter(state=State.SENT).aggregate(at=Max("sent_at"))["at"]
-    tried = by_it.exclude(state=State.SENT).exclude(error="")
+    """Derived from the failed notifications since the last success; no other state is kept."""
+    notifications = Notification.objects.filter(channel=name)
+    last = notifications.filter(state=State.SENT).aggregate(at=Max("sent_at"))["at"]
+    tried = notifications.exclude(state=State.SENT).exclude(error="")
     tried = tried.filter(claimed_at__gt=last) if last else tried
     failed = list(tried.order_by("created_at").values("created_at", "attempts", "error", "claimed_at"))
     if not failed:
         return None
     since = max(failed[0]["created_at"], last) if last else failed[0]["created_at"]
-    # Of a message from before the last success nobody knows how many tries came after it; one did.
+    # For a notification created before the last success, only its latest attempt surely came after it.
     failures = sum(row["attempts"] if last is None or row["created_at"] >= last else 1 for row in failed)
     if failures < FAILURES and at - since < FAILING_FOR:
         return None

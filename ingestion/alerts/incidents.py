@@ -1,4 +1,8 @@
-"""What is wrong, from its first sight to its end; `telling` alone writes what was told of it."""
+"""Incidents: open, update, resolve, acknowledge and mute them.
+
+The only writer of incidents, except for the times of notifications (`told_at`, `end_told_at`), which
+`notifications` writes.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -14,19 +18,19 @@ from ingestion.models import Incident
 logger = logging.getLogger(__name__)
 
 Severity = Incident.Severity
-# Each turn is lost only to somebody who opened or resolved the same key in between.
+# An attempt fails only if another process opened or resolved the same key at the same moment.
 MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Something that is wrong now.
+    """A problem that a check has found.
 
     Attributes:
-        key: what is wrong with what, such as `data_stale:songs`; one open incident a key.
-        kind: which text tells of it.
-        facts: plain numbers and words for that text; never personal data.
-        link: path of the page that shows more; empty: the run's, or the incident's own.
+        key: the problem and what it concerns, such as `data_stale:songs`; each key has one open incident.
+        kind: selects the alert text.
+        facts: numbers and words for that text; never personal data.
+        link: path of the page with details; empty for the incident's own page.
     """
 
     key: str
@@ -38,21 +42,26 @@ class Condition:
 
 
 def open_or_update(condition: Condition, now: datetime) -> Incident:
-    """The open incident of the condition's key: opened, or seen once more.
+    """Open an incident for the condition, or update the open one with its key.
 
-    A warning may become critical, never the reverse; what became critical has to be acknowledged anew.
+    A warning can become critical, which clears its acknowledgement; a critical incident stays critical.
     """
     for _ in range(MAX_ATTEMPTS):
         incident = _update_open(condition, now) or _create(condition, now)
         if incident is not None:
             return incident
-    raise RuntimeError(f"The incident {condition.key} was opened and resolved {MAX_ATTEMPTS} times meanwhile")
+    raise RuntimeError(f"Other processes opened and resolved {condition.key} {MAX_ATTEMPTS} times in a row")
 
 
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """The incident of this key that was open and is resolved now, by `run_id`; None if none was open."""
+    """Resolve the open incident with this key and return it; None if none was open.
+
+    Args:
+        run_id: the run that resolved it.
+        facts: values shown with the resolution.
+    """
     incident = _find_open(key)
     if incident is None:
         return None
@@ -69,38 +78,38 @@ def resolve(
 def sync_scope(
     scope: str, conditions: Iterable[Condition], now: datetime, *, run_id: int | None = None
 ) -> list[Incident]:
-    """Report all that is wrong in a scope, and resolve what was open there and is not any more.
+    """Open or update an incident for each condition, and resolve the others that are open in the scope.
 
-    `scope` is a key or what stands before a key's colon: `data_stale` holds `data_stale:songs`, and not
-    `data_stale_too`. Returns the reported incidents.
+    `scope` is a key or the part before its colon: `data_stale` covers `data_stale:songs`, but not
+    `data_stale_too`. Returns the open incidents.
     """
     reported = [open_or_update(condition, now) for condition in conditions]
-    wrong = {incident.key for incident in reported}
-    stray = [key for key in wrong if key != scope and not key.startswith(f"{scope}:")]
-    if stray:
-        raise ValueError(f"{stray} do not belong to {scope}")
-    left = Incident.objects.filter(Q(key=scope) | Q(key__startswith=f"{scope}:"), resolved_at=None)
-    for key in left.exclude(key__in=wrong).values_list("key", flat=True):
+    keys = {incident.key for incident in reported}
+    outside = [key for key in keys if key != scope and not key.startswith(f"{scope}:")]
+    if outside:
+        raise ValueError(f"{outside} do not belong to {scope}")
+    in_scope = Incident.objects.filter(Q(key=scope) | Q(key__startswith=f"{scope}:"), resolved_at=None)
+    for key in in_scope.exclude(key__in=keys).values_list("key", flat=True):
         resolve(key, now, run_id=run_id)
     return reported
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
-    """Whether `by` is the first to know of an open incident: it is not reminded of any more."""
-    fresh = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
-    return bool(fresh.update(acknowledged_at=now, acknowledged_by=by))
+    """Stop reminders of an open incident; False if it is resolved or was acknowledged before."""
+    unacknowledged = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
+    return bool(unacknowledged.update(acknowledged_at=now, acknowledged_by=by))
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Whether an open incident keeps silent until then; so do those of its key that open meanwhile."""
+    """Send no notification for this incident's key until then; False if the incident is resolved."""
     if until <= now:
-        raise ValueError(f"{until} is over")
+        raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))
 
 
 def open_incidents() -> QuerySet[Incident]:
-    """What is wrong now: critical first, then the oldest first."""
-    # "critical" stands before "warning" in the alphabet.
+    """Open incidents: critical ones first, then the oldest first."""
+    # "critical" sorts before "warning".
     return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
 
 
@@ -109,7 +118,7 @@ def _find_open(key: str) -> Incident | None:
 
 
 def _update_open(condition: Condition, now: datetime) -> Incident | None:
-    """The open incident, written anew; None if none is open."""
+    """The open incident with the new facts; None if none is open."""
     incident = _find_open(condition.key)
     if incident is None:
         return None
@@ -123,19 +132,19 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
         changes["run"] = condition.run_id
     if condition.link:
         changes["link"] = condition.link
-    worse = condition.severity == Severity.CRITICAL and incident.severity != Severity.CRITICAL
-    if worse:
+    escalated = condition.severity == Severity.CRITICAL and incident.severity != Severity.CRITICAL
+    if escalated:
         changes.update(severity=Severity.CRITICAL, told_at=None, acknowledged_at=None, acknowledged_by="")
     if not Incident.objects.filter(pk=incident.pk, resolved_at=None).update(**changes):
         return None
-    if worse:
-        logger.error("incident_worse key=%s", condition.key)
+    if escalated:
+        logger.error("incident_escalated key=%s", condition.key)
     incident.refresh_from_db()
     return incident
 
 
 def _create(condition: Condition, now: datetime) -> Incident | None:
-    """A new incident; None if another process has opened it meanwhile."""
+    """A new incident; None if another process has just opened it."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(
@@ -151,7 +160,7 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _muted_until(key: str, now: datetime) -> datetime | None:
-    """Until when an ended incident of this key was muted; None where that is over."""
-    # Somebody who muted a trouble that comes and goes meant all of it.
+    """Until when an earlier incident with this key was muted; None if that time is over."""
+    # Muting a problem that comes and goes applies to its next incidents too.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()
     return muted.muted_until if muted else None

@@ -1,8 +1,10 @@
-"""What is usual: a run's numbers against those of the runs before it, median +- k robust deviations.
+"""Anomaly detection: compare each metric of a run with its expected range, computed from earlier runs.
 
-Each measure is compared on the scale on which its healthy days are alike, and a band is never narrower than
-what healthy days differ by whatever the last ones did. `python -m benchmarks bands` lives years through this
-code and counts false alarms and found faults; its table stands in docs/decisions.md.
+The range is the median of those runs +- k robust standard deviations.
+
+Each metric is compared on a scale on which its normal variation is constant. A range is never narrower than
+the normal variation in `anomaly_rules`, however similar the last runs were. `python -m benchmarks bands`
+simulates years of runs and counts false alarms and detected faults; docs/benchmarks.md shows the result.
 """
 
 import math
@@ -25,34 +27,35 @@ from ingestion.monitoring.run_metrics import MetricPoint, RunMetrics
 
 Verdict = AnomalyCheck.Verdict
 K: Final = 4.5
-# So much wider with few runs: a MAD of eight values is itself off by a third.
+# Widens the range for few runs: the MAD of eight values is itself wrong by a third.
 SMALL_SAMPLE_WIDENING: Final = 2.0
 MIN_RUNS: Final = 8
 MIN_HISTORY: Final = timedelta(days=7)
-# Six of each weekday; older days are another season.
+# Six of each weekday; older runs belong to another season.
 HISTORY_WINDOW: Final = timedelta(days=42)
-# What adds up grows along a curve, which is straight for so long.
+# A total grows along a curve; over this long it is nearly a straight line.
 TREND_WINDOW: Final = timedelta(days=21)
 MAX_RUNS: Final = 400
-# Newest runs that a slope is taken from: pairs grow with their square.
+# The slope uses only the newest runs, because the number of pairs grows with the square.
 MAX_TREND_RUNS: Final = 60
-# Values of each weekday before weekdays are told apart; a weekday matters that is so many deviations off: the
-# median of four values is off by 2 of them in 1 of 700 cases.
+# Weekdays are compared separately once each has this many values, and only a weekday whose median differs by
+# this many deviations: by chance, the median of four values differs by 2 in 1 of 700 cases.
 MIN_RUNS_PER_WEEKDAY: Final = 4
 MIN_WEEKDAY_EFFECT: Final = 2.0
-# Fridays bring albums: before the weekdays are known, what came once may come again.
+# New albums come on Fridays: until the weekday effects are known, the highest value so far may return.
 BURST_FACTOR: Final = 1.5
-# Less than one row: where some came on every day, and many on a usual one, none is unusual.
+# If every earlier run had new rows, and a typical one many, a run without any is unusual.
 LESS_THAN_ONE_ROW: Final = 0.5
 # The MAD of normal values is 0.6745 standard deviations.
 MAD_TO_DEVIATION: Final = 1.4826
-# A run sooner after another than half the usual time finds another kind of news: half a day's, none.
+# A run that follows the previous one after less than half the usual time is not comparable: it may find no
+# new rows at all.
 MIN_GAP_SHARE: Final = 0.5
 LONG_GAP_FACTOR: Final = 1.5
 
 
 class ExpectedRange(NamedTuple):
-    """What is usual: from `low` to `high`, both in the measure's unit and usual themselves."""
+    """The expected range, `low` and `high` included, in the metric's unit; `n` is the sample size."""
 
     median: float
     mad: float
@@ -63,7 +66,12 @@ class ExpectedRange(NamedTuple):
 
 @dataclass(frozen=True)
 class AnomalyResult:
-    """One measure of one run; `band` is None while there are too few runs, `is_sure` if it is a trouble."""
+    """The check of one metric of one run.
+
+    Attributes:
+        expected: None while there are too few runs.
+        is_anomaly: whether it opens an incident.
+    """
 
     measure: str
     resource: str
@@ -81,24 +89,25 @@ def detect_anomalies(
     *,
     k: float = K,
 ) -> Iterator[AnomalyResult]:
-    """Hold a run against the runs before it.
+    """Compare each metric of a run with the runs before it.
 
     Args:
-        past: those runs, oldest first; which of them can be compared is decided here.
-        resets: the first run of the new normal, by measure and resource.
+        past: earlier runs, oldest first; those that are not comparable are skipped.
+        resets: by metric and resource, the first run of a baseline that a person has reset.
+        k: half the width of a range, in robust standard deviations.
     """
     if run_metrics.accept_reset:
-        return  # a person said that nothing is as it was
+        return  # a person accepted a new catalogue, so earlier runs are not comparable
     past = _since_reset([one for one in past if one.is_comparable and _is_recent(one, run_metrics)])
     for rule in ANOMALY_RULES:
         usable = [one for one in past if not (rule.skip_resumed_runs and one.resumed)]
         for resource in rule.resources:
             since = resets.get((rule.measure, resource), 0)
-            judgement = _check_metric(
+            result = _check_metric(
                 rule, resource, run_metrics, [one for one in usable if one.run >= since], k
             )
-            if judgement is not None:
-                yield judgement
+            if result is not None:
+                yield result
 
 
 def compute_expected_range(
@@ -109,52 +118,52 @@ def compute_expected_range(
     tolerance: float = 0.0,
     weekday_effects: Sequence[float] = (),
 ) -> ExpectedRange:
-    """The band of values that are all of the same day, or as they would have been on it.
+    """The expected range for today, from past values adjusted for the trend and the time since the last run.
 
     Args:
         values: at least one.
-        margin: edges are at least so far from the median.
-        effects: how much of each value, on the scale, its weekday makes; the last one is for today.
+        tolerance: the limits are at least this far from the median, in the metric's unit.
+        weekday_effects: of each value, on the rule's scale, then today's; empty if unknown.
     """
-    there = [rule.scale.transform(value) for value in values]
+    scaled = [rule.scale.transform(value) for value in values]
     if weekday_effects:
-        there = [
+        scaled = [
             value - effect + weekday_effects[-1]
-            for value, effect in zip(there, weekday_effects, strict=False)
+            for value, effect in zip(scaled, weekday_effects, strict=False)
         ]
-    centre = median(there)
-    mad = median(abs(value - centre) for value in there)
-    middle = rule.scale.invert(centre)
+    center = median(scaled)
+    mad = median(abs(value - center) for value in scaled)
+    middle = rule.scale.invert(center)
     deviation = max(MAD_TO_DEVIATION * mad, rule.min_std, rule.min_relative_std * abs(middle))
     half = k * (1 + SMALL_SAMPLE_WIDENING / len(values)) * deviation
-    low = min(rule.scale.invert(centre - half), middle / rule.min_factor, middle - tolerance)
-    high = max(rule.scale.invert(centre + half), middle * rule.min_factor, middle + tolerance)
+    low = min(rule.scale.invert(center - half), middle / rule.min_factor, middle - tolerance)
+    high = max(rule.scale.invert(center + half), middle * rule.min_factor, middle + tolerance)
     if middle >= MIN_MEDIAN_FOR_CAP:
         high = min(high, middle * rule.max_factor)
     return ExpectedRange(middle, mad, max(low, 0.0), high, len(values))
 
 
 def _check_metric(
-    rule: AnomalyRule, resource: str, account: RunMetrics, past: list[RunMetrics], k: float
+    rule: AnomalyRule, resource: str, current: RunMetrics, past: list[RunMetrics], k: float
 ) -> AnomalyResult | None:
-    value = account.values.get((rule.measure, resource))
-    if value is None or not _is_informative(rule, resource, account, past):
+    value = current.values.get((rule.measure, resource))
+    if value is None or not _is_informative(rule, resource, current, past):
         return None
     if rule.scales_with_gap:
         past = _with_comparable_gaps(past)
     if rule.has_trend:
-        past = [one for one in past if one.started_at >= account.started_at - TREND_WINDOW]
-    held = [(one, point) for one in past if (point := one.point(rule.measure, resource)) is not None
+        past = [one for one in past if one.started_at >= current.started_at - TREND_WINDOW]
+    history = [(one, point) for one in past if (point := one.point(rule.measure, resource)) is not None
             and _has_enough_rows(rule, resource, one)]  # fmt: skip
-    if len(held) < MIN_RUNS or account.started_at - held[0][1].at < MIN_HISTORY:
-        return _check_without_history(rule, resource, account, value, len(held))
-    values = _project_to_today(rule, account, held)
-    days = [*(point.at.weekday() for _, point in held), account.started_at.weekday()]
+    if len(history) < MIN_RUNS or current.started_at - history[0][1].at < MIN_HISTORY:
+        return _check_without_history(rule, resource, current, value, len(history))
+    values = _project_to_today(rule, current, history)
+    days = [*(point.at.weekday() for _, point in history), current.started_at.weekday()]
     effects = _weekday_effects(rule, days, [rule.scale.transform(one) for one in values])
-    if rule.scales_with_gap and (account.gap_seconds or 0.0) > LONG_GAP_FACTOR * _median_gap(past):
-        effects = []  # it brings another weekday's news besides its own
+    if rule.scales_with_gap and (current.gap_seconds or 0.0) > LONG_GAP_FACTOR * _median_gap(past):
+        effects = []  # the run also brings the new rows of another weekday
     found = compute_expected_range(
-        values, rule, k=k, tolerance=_min_tolerance(rule, resource, account), weekday_effects=effects
+        values, rule, k=k, tolerance=_min_tolerance(rule, resource, current), weekday_effects=effects
     )
     if rule.scales_with_gap:
         found = _adjust_for_arrivals(found, values, knows_weekdays=bool(effects))
@@ -162,10 +171,10 @@ def _check_metric(
 
 
 def _check_without_history(
-    rule: AnomalyRule, resource: str, account: RunMetrics, value: float, n: int
+    rule: AnomalyRule, resource: str, current: RunMetrics, value: float, n: int
 ) -> AnomalyResult:
-    """Nobody can say yet what is usual; what is certain all the same is told."""
-    known = account.values.get(("received", resource), 0.0) + account.values.get(("missing", resource), 0.0)
+    """With too few runs, report only a value that is an anomaly at any site (`certain_share`)."""
+    known = current.values.get(("received", resource), 0.0) + current.values.get(("missing", resource), 0.0)
     most = max(rule.certain_share * known, rule.min_tolerance) if known else math.inf
     if value <= most:
         return AnomalyResult(rule.measure, resource, value, None, n, Verdict.LEARNING, is_anomaly=False)
@@ -184,31 +193,31 @@ def _adjust_for_arrivals(
 
 
 def _compare(rule: AnomalyRule, resource: str, value: float, found: ExpectedRange) -> AnomalyResult:
-    verdict, is_sure = Verdict.USUAL, False
+    verdict, is_anomaly = Verdict.USUAL, False
     if value < found.low:
-        verdict, is_sure = Verdict.LOW, rule.alert_low
+        verdict, is_anomaly = Verdict.LOW, rule.alert_low
     elif value > found.high:
-        verdict, is_sure = Verdict.HIGH, rule.alert_high
-    return AnomalyResult(rule.measure, resource, value, found, found.n, verdict, is_sure)
+        verdict, is_anomaly = Verdict.HIGH, rule.alert_high
+    return AnomalyResult(rule.measure, resource, value, found, found.n, verdict, is_anomaly)
 
 
 def _is_informative(
-    rule: AnomalyRule, resource: str, account: RunMetrics, past: Sequence[RunMetrics]
+    rule: AnomalyRule, resource: str, current: RunMetrics, past: Sequence[RunMetrics]
 ) -> bool:
-    if (rule.skip_resumed_runs and account.resumed) or not _has_enough_rows(rule, resource, account):
+    if (rule.skip_resumed_runs and current.resumed) or not _has_enough_rows(rule, resource, current):
         return False
     if not rule.scales_with_gap:
         return True
-    return account.gap_seconds is not None and account.gap_seconds >= MIN_GAP_SHARE * _median_gap(past)
+    return current.gap_seconds is not None and current.gap_seconds >= MIN_GAP_SHARE * _median_gap(past)
 
 
-def _has_enough_rows(rule: AnomalyRule, resource: str, account: RunMetrics) -> bool:
-    rows = account.values.get(("new", resource), 0.0) + account.values.get(("changed", resource), 0.0)
+def _has_enough_rows(rule: AnomalyRule, resource: str, current: RunMetrics) -> bool:
+    rows = current.values.get(("new", resource), 0.0) + current.values.get(("changed", resource), 0.0)
     return rows >= rule.min_rows
 
 
 def _with_comparable_gaps(past: Sequence[RunMetrics]) -> list[RunMetrics]:
-    """Without the first run ever, and those that somebody started soon after another."""
+    """Leave out the very first run and those that started soon after another."""
     least = max(MIN_GAP_SHARE * _median_gap(past), 1.0)
     return [one for one in past if one.gap_seconds is not None and one.gap_seconds >= least]
 
@@ -219,23 +228,23 @@ def _median_gap(past: Sequence[RunMetrics]) -> float:
 
 
 def _project_to_today(
-    rule: AnomalyRule, account: RunMetrics, held: Sequence[tuple[RunMetrics, MetricPoint]]
+    rule: AnomalyRule, current: RunMetrics, history: Sequence[tuple[RunMetrics, MetricPoint]]
 ) -> list[float]:
-    """The values as they would be if the days went on as they did."""
-    values = [point.value for _, point in held]
-    if rule.scales_with_gap and account.gap_seconds is not None:
-        return [value * account.gap_seconds / (one.gap_seconds or account.gap_seconds)
-                for (one, _), value in zip(held, values, strict=True)]  # fmt: skip
+    """Adjust past values to today: by the time since the previous run, or along the trend."""
+    values = [point.value for _, point in history]
+    if rule.scales_with_gap and current.gap_seconds is not None:
+        return [value * current.gap_seconds / (one.gap_seconds or current.gap_seconds)
+                for (one, _), value in zip(history, values, strict=True)]  # fmt: skip
     if rule.has_trend:
-        ages = [(account.started_at - point.at).total_seconds() for _, point in held]
-        there = [rule.scale.transform(value) for value in values]
-        rate = _median_slope(ages[-MAX_TREND_RUNS:], there[-MAX_TREND_RUNS:])
-        return [rule.scale.invert(value - rate * age) for value, age in zip(there, ages, strict=True)]
+        ages = [(current.started_at - point.at).total_seconds() for _, point in history]
+        scaled = [rule.scale.transform(value) for value in values]
+        rate = _median_slope(ages[-MAX_TREND_RUNS:], scaled[-MAX_TREND_RUNS:])
+        return [rule.scale.invert(value - rate * age) for value, age in zip(scaled, ages, strict=True)]
     return values
 
 
 def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
-    """Median of the slopes of all pairs: three wrong days in ten do not turn it.
+    """Median slope over all pairs of points (Theil-Sen): up to 29 % outliers do not change its sign.
 
     Source: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968.
     """
@@ -244,35 +253,35 @@ def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
     return median(slopes) if slopes else 0.0
 
 
-def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], there: Sequence[float]) -> list[float]:
-    """How much of each value its weekday makes, then today's; nothing while there are too few of each."""
+def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], scaled: Sequence[float]) -> list[float]:
+    """The weekday effect in each value, then today's; empty while a weekday has too few values."""
     groups: defaultdict[int, list[float]] = defaultdict(list)
-    for weekday, value in zip(weekdays, there, strict=False):
+    for weekday, value in zip(weekdays, scaled, strict=False):
         groups[weekday].append(value)
     if rule.has_trend or len(groups) < 7 or min(map(len, groups.values())) < MIN_RUNS_PER_WEEKDAY:
         return []
-    centre = median(there)
-    deviation = max(MAD_TO_DEVIATION * median(abs(value - centre) for value in there), rule.min_std)
-    effects = {weekday: median(values) - centre for weekday, values in groups.items()}
+    center = median(scaled)
+    deviation = max(MAD_TO_DEVIATION * median(abs(value - center) for value in scaled), rule.min_std)
+    effects = {weekday: median(values) - center for weekday, values in groups.items()}
     return [effects[day] if abs(effects[day]) > MIN_WEEKDAY_EFFECT * deviation else 0.0 for day in weekdays]
 
 
-def _min_tolerance(rule: AnomalyRule, resource: str, account: RunMetrics) -> float:
-    """How far edges are from the median at least, in the measure's unit."""
-    wholes = account.values.get(("received" if resource else "requests", resource), 0.0)
+def _min_tolerance(rule: AnomalyRule, resource: str, current: RunMetrics) -> float:
+    """The least distance of the limits from the median, in the metric's unit."""
+    total = current.values.get(("received" if resource else "requests", resource), 0.0)
     return max(
         rule.min_tolerance,
-        rule.min_tolerance_share * wholes,
-        rule.min_tolerance_rows / wholes if wholes else 0.0,
+        rule.min_tolerance_share * total,
+        rule.min_tolerance_rows / total if total else 0.0,
     )
 
 
-def _is_recent(one: RunMetrics, account: RunMetrics) -> bool:
-    return one.run < account.run and one.started_at >= account.started_at - HISTORY_WINDOW
+def _is_recent(one: RunMetrics, current: RunMetrics) -> bool:
+    return one.run < current.run and one.started_at >= current.started_at - HISTORY_WINDOW
 
 
 def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
-    """From the last run on that took in another catalogue, at most so many."""
+    """The newest `MAX_RUNS` runs, from the last one that accepted a new catalogue."""
     kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]

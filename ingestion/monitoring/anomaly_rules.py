@@ -1,24 +1,24 @@
-"""How each measure of a run is compared: on which scale, how closely, and on which side it is a trouble."""
+"""Anomaly rules: for each metric of a run its scale, normal variation and which side opens an incident."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# From so many rows a day on, counting alone never makes six times as many (5 -> 30: 1 in 10^13) ...
+# From this median on, chance alone never makes six times as many rows (5 -> 30: 1 in 10^13) ...
 MIN_MEDIAN_FOR_CAP: Final = 5.0
 # ... or none (10 -> 0: 1 in 20 000).
 MIN_MEDIAN_FOR_NONZERO: Final = 10.0
 
 
 class ComparisonScale(NamedTuple):
-    """Where values of a kind vary alike, whatever their size; `back` leads from there to rows or seconds."""
+    """A transformation after which a metric varies equally at any size, and its inverse."""
 
     transform: Callable[[float], float]
     invert: Callable[[float], float]
 
 
-# Variance of healthy daily counts: mean + (20 % of the mean) squared; their deviation is 1 on this scale.
+# Variance of normal daily counts: mean + (20 % of the mean) squared; on this scale their deviation is 1.
 # Source: Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 1948.
 DISPERSION: Final = 0.2**2
 _ROOT: Final = math.sqrt(DISPERSION)
@@ -26,29 +26,29 @@ COUNT_SCALE: Final = ComparisonScale(
     lambda x: 2 / _ROOT * math.asinh(math.sqrt(DISPERSION * (x + 0.375))),
     lambda y: max(math.sinh(max(y, 0.0) * _ROOT / 2) ** 2 / DISPERSION - 0.375, 0.0),
 )
-# A millisecond is nothing, and has a logarithm.
+# Zero has no logarithm, so values below a millisecond count as one.
 LOG_SCALE: Final = ComparisonScale(lambda x: math.log(max(x, 0.001)), math.exp)
 LINEAR_SCALE: Final = ComparisonScale(lambda x: x, lambda y: max(y, 0.0))
 
 
 @dataclass(frozen=True)
 class AnomalyRule:
-    """How a measure is compared.
+    """How one metric is compared with its expected range.
 
     Attributes:
-        floor: the least standard deviation, on the scale.
-        relative: the least standard deviation as a share of the median (plain scale only).
-        factor: edges are at least so many times away from the median.
-        most: the upper edge is at most so many times the median, if that is `SEVERAL`.
-        absolute: edges are at least so far from the median, in the measure's unit.
-        of_rows: edges are at least this share of the rows received away.
-        rows: a share's edges are at least so many rows, or requests, away.
-        lows, highs: whether leaving the band on that side is sure to be a trouble.
-        trend: the measure adds up over the days, or follows one that does.
-        is_news: it grows with the time since the run before.
-        of_work: it says nothing of a run that took up the pages of a dead one.
-        least_rows: new and changed rows under which it says nothing.
-        certain: above this share of the known rows it is a trouble before anything was learnt.
+        min_std: the least standard deviation, on the scale.
+        min_relative_std: the least standard deviation as a share of the median (linear scale only).
+        min_factor: the limits are at least the median divided and multiplied by this.
+        max_factor: the upper limit is at most this times a median of at least `MIN_MEDIAN_FOR_CAP`.
+        min_tolerance: the limits are at least this far from the median, in the metric's unit.
+        min_tolerance_share: the same, as a share of the rows received.
+        min_tolerance_rows: for a share, the same, as a number of rows or requests.
+        alert_low, alert_high: whether a value beyond that limit opens an incident.
+        has_trend: the metric is a running total, or depends on one.
+        scales_with_gap: it grows with the time since the previous run.
+        skip_resumed_runs: it is not comparable in a run that reused pages of a dead one.
+        min_rows: with fewer new and changed rows it is not checked.
+        certain_share: above this share of the known rows it is an anomaly even without a history.
     """
 
     measure: str
@@ -74,11 +74,11 @@ SONGS, USERS, HISTORY = "songs", "users", "listening_history"
 ALL_RESOURCES: Final = (SONGS, USERS, HISTORY)
 RUN_ONLY: Final = ("",)
 ANOMALY_RULES: Final = (
-    # 3 %: lists grow and shrink by less in a day. Two rows: below that nothing can be told apart.
+    # 3 %: daily changes are smaller. Two rows: a smaller difference means nothing.
     AnomalyRule(
         "received", ALL_RESOURCES, LINEAR_SCALE, 2.0, min_relative_std=0.03, alert_low=True, has_trend=True
     ),
-    # Albums come in bursts, and an office may add no song on a Sunday.
+    # Albums come in bursts, and on a Sunday there may be no new song.
     AnomalyRule(
         "new", (SONGS, USERS), COUNT_SCALE, 1.0, min_factor=4.0, max_factor=6.0, scales_with_gap=True
     ),
@@ -96,8 +96,8 @@ ANOMALY_RULES: Final = (
     AnomalyRule(
         "changed", ALL_RESOURCES, COUNT_SCALE, 1.0, min_factor=4.0, min_tolerance=10.0, scales_with_gap=True
     ),
-    # Sources tidy up: a few rows in a hundred that go are no trouble, and a toy loses ten. A quarter of them
-    # at once is one in any week; more than half is refused.
+    # Sources clean up: losing 3 % of the rows, or ten of a small catalogue, is normal. A quarter at once is
+    # an anomaly at any time; above half, the quality gate refuses the run.
     AnomalyRule(
         "missing",
         (SONGS, USERS),
@@ -107,12 +107,12 @@ ANOMALY_RULES: Final = (
         min_tolerance_share=0.03,
         certain_share=0.25,
     ),
-    # A listener who goes takes all sessions along: of 80, an eager one had 5 % of them.
+    # A removed listener takes all sessions along: the most active of 80 had 5 % of them.
     AnomalyRule("missing", (HISTORY,), COUNT_SCALE, 1.0, min_tolerance=10.0, min_tolerance_share=0.1),
     AnomalyRule(
         "rejected_share", ALL_RESOURCES, LINEAR_SCALE, 0.002, min_tolerance=0.01, min_tolerance_rows=10.0
     ),
-    # Each failed attempt was repeated with success, or the run would have failed: a bad night has 4 %.
+    # Each failed attempt succeeded when repeated, or the run would have failed: a bad night has 4 %.
     AnomalyRule(
         "error_share",
         RUN_ONLY,
@@ -122,7 +122,7 @@ ANOMALY_RULES: Final = (
         min_tolerance_rows=8.0,
         skip_resumed_runs=True,
     ),
-    # A busy machine takes some seconds longer; a night that takes twice as long harms nobody.
+    # A busy machine takes some seconds longer; a run that takes twice as long harms nobody.
     AnomalyRule(
         "duration",
         RUN_ONLY,
@@ -134,7 +134,7 @@ ANOMALY_RULES: Final = (
         has_trend=True,
         skip_resumed_runs=True,
     ),
-    # The 95th percentile of fewer rows is a single row.
+    # With fewer than 20 rows, the 95th percentile is the slowest row.
     AnomalyRule(
         "latency_p95",
         ALL_RESOURCES,
@@ -145,7 +145,7 @@ ANOMALY_RULES: Final = (
         scales_with_gap=True,
         min_rows=20,
     ),
-    # Kept for the charts: a shared process and machine decide them too.
+    # Only for the charts: other work in the process and on the machine affects them too.
     AnomalyRule(
         "cpu_seconds",
         RUN_ONLY,

@@ -1,4 +1,4 @@
-"""The watchdog's round: every check, each on its own, and then the messages."""
+"""One round of the watchdog: run every check, whatever the others do, then send the alerts."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,31 +16,26 @@ logger = logging.getLogger(__name__)
 
 Check = Callable[[datetime], object]
 CHECK_FAILED: Final = "watchdog_check_failed"
-# A little less than the minute in which everybody comes: who comes on time must not be too early.
+# A little less than the minute between rounds, so that a round that starts on time is not too early.
 MIN_INTERVAL: Final = timedelta(seconds=50)
 
 
 @dataclass(frozen=True)
 class WatchdogResult:
-    """What a round did.
-
-    Attributes:
-        made: the checks that were made.
-        failed: those that raised.
-    """
+    """The names of the checks that succeeded and of those that raised an error."""
 
     succeeded: tuple[str, ...]
     failed: tuple[str, ...]
 
 
 def run_checks(now: datetime, checks: Sequence[Check], send: Check) -> WatchdogResult | None:
-    """Make every check, then send what has to be told; None where somebody else did within the minute.
+    """Run every check, then send alerts; None if another process did so within the minute.
 
-    A check that raises is an incident of its own, and keeps no other one from being made.
+    A check that raises opens an incident; the other checks still run.
 
     Args:
-        checks: called with the moment, in this order; what one finds the next may build on.
-        send: called last, as a check is.
+        checks: called with the current time, in this order; a check may use the results of earlier ones.
+        send: called last, and handled like a check.
     """
     if not claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL):
         return None
@@ -65,7 +60,7 @@ def _run_check(check: Check, now: datetime) -> bool:
 
 
 def _resolve_removed_checks(names: Sequence[str], now: datetime) -> None:
-    """A check that is not made any more does not fail any more."""
+    """Resolve the incidents of checks that no longer exist."""
     known = {f"{CHECK_FAILED}:{name}" for name in names}
     failing = incidents.open_incidents().filter(key__startswith=f"{CHECK_FAILED}:")
     for key in failing.values_list("key", flat=True):

@@ -64,7 +64,7 @@ def test_an_error_that_quotes_the_databases_error_is_cut_too() -> None:
     quoting = RuntimeError(f"The run failed: {POSTGRES_SAYS}")
     quoting.__context__ = error
 
-    said = as_json(make_record("run_broke", error=quoting))["trace"]
+    said = as_json(make_record("run_raised", error=quoting))["trace"]
 
     assert said.endswith(f"And while that was handled:\n\nRuntimeError: The run failed: {RULE}")
     assert said.startswith("Traceback (most recent call last):")

@@ -266,7 +266,7 @@ def test_an_error_nobody_expected_is_told_without_its_words() -> None:
 
     deliver_notifications(NOW, [Scripted("email", RuntimeError(f"https://hooks/{SECRET}"))])
 
-    assert Notification.objects.get().error == "An error nobody expected: RuntimeError"
+    assert Notification.objects.get().error == "Unexpected error: RuntimeError"
 
 
 def test_one_hiccup_is_no_incident_and_three_failures_in_a_row_are() -> None:

@@ -121,7 +121,7 @@ def test_a_muted_trouble_that_comes_and_goes_stays_muted_until_the_hour_is_over(
 
 def test_nobody_mutes_into_the_past_or_what_is_over() -> None:
     incident = incidents.open_or_update(condition(), NOW)
-    with pytest.raises(ValueError, match="is over"):
+    with pytest.raises(ValueError, match="is in the past"):
         incidents.mute(incident, NOW, NOW)
     incidents.resolve("run", NOW)
 
