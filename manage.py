@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a command; on a bare machine it first makes an environment for itself.
+"""Run a management command; without Django, first create .venv beside this file.
 
-Where Django cannot be imported, the locked packages are installed into .venv beside this file, with their
-hashes, and the command runs there. Where it can, nothing of the kind happens. Only the standard library is
-used, and the syntax is old on purpose: an old Python must get as far as the sentence that refuses it.
+If Django can't be imported, the locked packages are installed into .venv, with their hashes, and the command
+runs there. Only the standard library is used, in old syntax, so that an old Python reaches the message that it
+is too old.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ import typing
 HERE = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(HERE, ".venv")
 PYTHON = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
-# Empty while the environment is being made: one that was cut short is known by it, and made again.
+# Lists the installed lock files; empty while .venv is being created, so that an interrupted one is detected.
 STAMP = os.path.join(VENV, "moovitamix-stamp")
 RUNTIME_LOCK = os.path.join(HERE, "requirements.lock")
-# Holds the runtime's packages too, at the same versions.
+# Includes the runtime's packages, at the same versions.
 DEV_LOCK = os.path.join(HERE, "requirements-dev.lock")
 OLDEST = (3, 11)
 
@@ -33,10 +33,10 @@ def main() -> None:
         try:
             run_in_venv(DEV_LOCK if testing else RUNTIME_LOCK)
         except OSError as error:
-            sys.exit("The environment in %s can't be made: %s" % (VENV, error))
+            sys.exit("The virtual environment %s can't be created: %s" % (VENV, error))
     if testing and not is_importable("pytest"):
         sys.exit(
-            "This environment has Django and no pytest. Install what the tests need:\n"
+            "pytest is not installed in this environment. Install what the tests need:\n"
             "  %s -m pip install --require-hashes -r %s" % (sys.executable, DEV_LOCK)
         )
     sys.path.insert(0, HERE)
@@ -62,50 +62,50 @@ def is_importable(name: str) -> bool:
 
 
 def run_in_venv(lock: str) -> None:
-    """Make the environment where it is not as the lock says, and start again in it."""
+    """Create or update .venv to match the lock file, then run this command again in it."""
     if os.path.realpath(sys.prefix) == os.path.realpath(VENV):
-        # Starting again would come here again, for ever.
+        # Otherwise it would start itself for ever.
         sys.exit(
             "Django is missing in %s. Delete that folder, and run this with the system's python3." % VENV
         )
-    with only_one(VENV + ".lock"):
-        if stamp_of(lock) not in stamps() or not os.path.exists(PYTHON):
-            make(lock)
+    with one_at_a_time(VENV + ".lock"):
+        if stamp_of(lock) not in read_stamps() or not os.path.exists(PYTHON):
+            install(lock)
     command = [PYTHON, os.path.join(HERE, "manage.py")] + sys.argv[1:]
     if os.name == "nt":
         sys.exit(subprocess.call(command))
     os.execv(PYTHON, command)
 
 
-def make(lock: str) -> None:
+def install(lock: str) -> None:
     if os.path.exists(VENV) and not os.path.exists(STAMP):
         sys.exit(
-            "%s was not made by manage.py, and has no Django. Delete it, or activate it and install:\n"
+            "%s was not created by manage.py and has no Django. Delete it, or activate it and install:\n"
             "  python -m pip install --require-hashes -r %s" % (VENV, lock)
         )
     say("Installing %s into .venv. This takes about a minute, once." % os.path.basename(lock))
-    # A complete one is added to, as a program may be running in it.
-    complete = any(line.endswith(python_version()) for line in stamps()) and os.path.exists(PYTHON)
+    # A complete .venv is updated in place, because a process may be running in it.
+    complete = any(line.endswith(python_version()) for line in read_stamps()) and os.path.exists(PYTHON)
     if not complete:
-        make_empty()
+        create_empty()
     write_stamps([])
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     if subprocess.call(pip + ["-r", lock]) != 0:
         sys.exit(
-            "The packages could not be installed; pip says why, above. Can this machine reach PyPI, or an\n"
-            "index named by PIP_INDEX_URL (behind a proxy: HTTPS_PROXY)? Then run the same command again."
+            "The packages could not be installed; see pip's message above. Check that this machine reaches PyPI,\n"
+            "or the index in PIP_INDEX_URL (behind a proxy: HTTPS_PROXY), then run the same command again."
         )
     write_stamps([DEV_LOCK, RUNTIME_LOCK] if lock == DEV_LOCK else [lock])
     say("Done.")
 
 
-def make_empty() -> None:
-    """An environment with pip and nothing else."""
+def create_empty() -> None:
+    """Create .venv with only pip."""
     try:
         import ensurepip
         import venv
     except ImportError:
-        sys.exit("This Python can't make environments. On Debian and Ubuntu: apt install python3-venv")
+        sys.exit("This Python has no venv module. On Debian and Ubuntu: apt install python3-venv")
     if os.path.exists(VENV):
         shutil.rmtree(VENV)
     os.mkdir(VENV)
@@ -113,11 +113,11 @@ def make_empty() -> None:
     try:
         venv.EnvBuilder(with_pip=True, symlinks=os.name != "nt").create(VENV)
     except subprocess.CalledProcessError as error:
-        sys.exit("pip could not be put into %s: %s" % (VENV, error))
+        sys.exit("pip could not be installed into %s: %s" % (VENV, error))
 
 
-def stamps() -> "list[str]":
-    """The locks that are installed, each as `stamp_of` writes it."""
+def read_stamps() -> "list[str]":
+    """The installed lock files, each as `stamp_of` writes it."""
     try:
         with open(STAMP) as stamp:
             return stamp.read().splitlines()
@@ -137,13 +137,13 @@ def stamp_of(lock: str) -> str:
 
 
 def python_version() -> str:
-    """Without the third number, with which packages need not be installed anew."""
+    """Without the patch version, which does not require a new installation."""
     return "Python %d.%d" % sys.version_info[:2]
 
 
 @contextlib.contextmanager
-def only_one(path: str) -> "typing.Iterator[None]":
-    """Hold back a second one that would make the same environment at the same time."""
+def one_at_a_time(path: str) -> "typing.Iterator[None]":
+    """Make other manage.py processes wait while this one creates .venv."""
     try:
         import fcntl
     except ImportError:
@@ -153,7 +153,7 @@ def only_one(path: str) -> "typing.Iterator[None]":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Waiting for another manage.py, which is making .venv.")
+            say("Waiting for another manage.py that is creating .venv.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

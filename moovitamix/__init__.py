@@ -1,4 +1,4 @@
-"""The project: settings, timetable, routes and the commands that join both rooms."""
+"""The Django project: settings, routes, pages and the commands that need both apps."""
 
 from moovitamix.celery import app as celery_app
 

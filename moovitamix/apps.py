@@ -1,4 +1,4 @@
-"""The project as an app: its commands, its system checks."""
+"""App configuration of the project: its management commands and system checks."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ class MoovitaMixConfig(AppConfig):
     verbose_name = "MoovitaMix"
 
     def ready(self) -> None:
-        # Commands ask for these alone: the checks of routes and admins would load every page first.
+        # Commands run only the checks with this tag: those of routes and admins would load every page.
         checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_misspelled_settings, SETTINGS_TAG)
         checks.register(check_alert_channels, SETTINGS_TAG)

@@ -1,4 +1,4 @@
-"""The Celery app. Its timetable is in the database: see beat.py and ingestion/schedules.py."""
+"""The Celery app. Beat's schedule is in the database: see background/beat_scheduler.py."""
 
 import os
 from pathlib import Path
@@ -11,22 +11,22 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 
 
 class MoovitaMixCelery(Celery):
-    """Celery, which without Redis also makes the folders that its messages lie in."""
+    """Celery that creates the broker's folders when it runs without Redis."""
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
-        self._make_folders()
+        self._create_folders()
         return super().connection_for_read(url, **kwargs)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
-        self._make_folders()
+        self._create_folders()
         return super().connection_for_write(url, **kwargs)
 
-    def _make_folders(self) -> None:
+    def _create_folders(self) -> None:
         if self.conf.broker_url == "filesystem://":
             for folder in self.conf.broker_transport_options.values():
                 Path(folder).mkdir(parents=True, exist_ok=True)
 
 
-app = MoovitaMixCelery("moovitamix", task_cls="moovitamix.celery_task:MeasuredTask")
+app = MoovitaMixCelery("moovitamix", task_cls="moovitamix.background.measured_task:MeasuredTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

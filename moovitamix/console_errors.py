@@ -1,4 +1,4 @@
-"""What a person at a terminal reads where the machine, and not the program, is at fault."""
+"""Errors of settings, the database and the terminal as one sentence instead of a traceback."""
 
 import os
 import sys
@@ -10,15 +10,15 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import InterfaceError, OperationalError
 
-# What a shell says of a program that wrote to a pipe nobody reads any more: 128 + SIGPIPE.
+# The exit code of a program that wrote to a closed pipe: 128 + SIGPIPE.
 BROKEN_PIPE_EXIT_CODE: Final = 141
 
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """End the process with a sentence where settings, the database or the reader of our output fail it.
+    """Exit with one sentence if a setting is invalid, the database fails or the output pipe is closed.
 
-    With --traceback everything is raised as it is.
+    With --traceback these errors are raised unchanged.
     """
     if "--traceback" in sys.argv:
         yield
@@ -30,7 +30,7 @@ def errors_as_sentences() -> Iterator[None]:
     except (OperationalError, InterfaceError) as error:
         sys.exit(_describe_database_error(error))
     except BrokenPipeError:
-        # `runingest --dry-run | head`: Python would complain once more when it flushes at its end.
+        # `runingest --dry-run | head`: Python would raise again when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE_EXIT_CODE)
 
@@ -45,5 +45,5 @@ def _describe_database_error(error: Exception) -> str:
     reason = str(error).strip().partition("\n")[0]
     return (
         f"The database {where} can't be used: {reason}\n"
-        f"Is it running, and is {variable} right? --traceback shows where it failed."
+        f"Check that it is running and that {variable} is correct. --traceback shows where it failed."
     )

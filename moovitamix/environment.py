@@ -1,7 +1,7 @@
-"""Variables from the environment and `.env`, read so that a mistake says what to do.
+"""Typed readers of environment variables and `.env`.
 
-Every reader takes the variable's name and a default, and raises `ImproperlyConfigured` with the
-name, the value and what was expected. A value that may hold a password is never shown whole.
+Every reader takes the variable's name and a default. A malformed value raises `ImproperlyConfigured` with the
+name, the value and what is expected; parts that may hold a password are masked.
 """
 
 import os
@@ -22,18 +22,18 @@ Number = TypeVar("Number", int, float)
 
 TRUE_WORDS: Final = {"1", "true", "yes", "on"}
 FALSE_WORDS: Final = {"0", "false", "no", "off", ""}
-# One letter lost, doubled or exchanged in a short name; PATH or TERM are like no name of ours.
+# Finds one missing, doubled or exchanged letter in a short name; PATH or TERM resemble no setting.
 SIMILARITY_CUTOFF: Final = 0.85
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def find_home(checkout: Path) -> Path:
-    """The folder that relative paths start from: the checkout, or where an installed command runs."""
+    """The folder for relative paths: the checkout or, if installed as a package, the current folder."""
     return checkout if (checkout / "manage.py").exists() else Path.cwd()
 
 
 class Environment:
-    """Reads variables; `.env` in `home`, or `ENV_FILE`, fills in what the environment does not say."""
+    """Reads variables from the environment, then from `ENV_FILE` or `.env` in `home`."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -45,11 +45,11 @@ class Environment:
 
     def text(self, name: str, default: str = "") -> str:
         self._asked.add(name)
-        # Not environ.Env.str: to that, a SECRET_KEY that begins with $ is the name of another variable.
+        # Not environ.Env.str, which takes a SECRET_KEY that begins with $ for the name of another variable.
         return os.environ.get(name, default).strip()
 
     def misspelled_variables(self) -> dict[str, str]:
-        """Variables that are there and that nobody asks for, with the name that was probably meant."""
+        """Unknown variables that resemble a setting, with the name of that setting."""
         found = {}
         for name in sorted(set(os.environ) - self._asked):
             meant = get_close_matches(name, self._asked - set(os.environ), n=1, cutoff=SIMILARITY_CUTOFF)
@@ -58,7 +58,7 @@ class Environment:
         return found
 
     def string_list(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
-        """Comma-separated words, without the empty ones."""
+        """Comma-separated values; empty ones are dropped."""
         return [word.strip() for word in self.text(name, ",".join(default)).split(",") if word.strip()]
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -121,7 +121,7 @@ class Environment:
         return value
 
     def url(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
-        """A URL of one of `schemes`, or nothing where it is not required."""
+        """A URL with one of the `schemes`; may be empty unless `required`."""
         value = self.text(name, default)
         if not value and not required:
             return ""
@@ -132,14 +132,14 @@ class Environment:
         return value.rstrip("/") if schemes[0] == "http" else value
 
     def path(self, name: str, default: str) -> Path:
-        """A path; a relative one starts from `home`."""
+        """An absolute path; a relative value starts from `home`."""
         value = self.text(name, default)
         if not value or "\0" in value:
             raise malformed_value_error(name, value, "a path")
         return (self.home / Path(value).expanduser()).resolve()
 
     def ca_certificates(self) -> str:
-        """What `REQUESTS_CA_BUNDLE`, else `SSL_CERT_FILE`, says to trust instead of the usual authorities."""
+        """The path in `REQUESTS_CA_BUNDLE`, else in `SSL_CERT_FILE`; empty for the default authorities."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             value = self.text(name)
             if value and not Path(value).exists():
@@ -149,7 +149,7 @@ class Environment:
         return ""
 
     def database_settings(self) -> dict[str, Any]:
-        """Django's settings of the one database: `DATABASE_URL`, else the SQLite file `DATABASE_NAME`."""
+        """Django's settings for `DATABASE_URL`, else for the SQLite file `DATABASE_NAME`."""
         url = self.text("DATABASE_URL")
         if not url:
             return {
@@ -164,12 +164,12 @@ class Environment:
             raise malformed_value_error("DATABASE_URL", _masked(url), expected)
         if url.startswith("sqlite"):
             config["NAME"] = str((self.home / config["NAME"]).resolve())
-        # The folder of a unix socket, in which each / is written %2F.
+        # The host may be the folder of a unix socket, with each / written as %2F.
         config["HOST"] = unquote(config["HOST"])
         return config
 
     def email_settings(self) -> dict[str, Any]:
-        """Django's `EMAIL_...` settings from `EMAIL_URL`; mails go to the console by default."""
+        """Django's `EMAIL_...` settings from `EMAIL_URL`; by default mails are printed."""
         url = self.text("EMAIL_URL", "consolemail://")
         try:
             return dict(environ.Env.email_url_config(url))
@@ -185,26 +185,26 @@ def malformed_value_error(name: str, value: str, expected: str) -> ImproperlyCon
 def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(value)
-        _ = parts.port  # a port that is no number raises here
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return False
-    has_place = bool(parts.path.strip("/") if parts.scheme in {"sqlite", "unix"} else parts.hostname)
-    return parts.scheme in schemes and has_place and not re.search(r"\s", value)
+    has_target = bool(parts.path.strip("/") if parts.scheme in {"sqlite", "unix"} else parts.hostname)
+    return parts.scheme in schemes and has_target and not re.search(r"\s", value)
 
 
 def _masked(url: str) -> str:
-    """The scheme and the host of a URL, whole or not: the rest may hold a password or a token."""
+    """Only the scheme and host of a URL, valid or not: the rest may hold a password or a token."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
-    _, at, place = rest.rpartition("@")
-    host = re.split(r"[/?#]", place, maxsplit=1)[0]
-    return scheme + separator + ("***@" if at else "") + host + ("/***" if host != place else "")
+    _, at, location = rest.rpartition("@")
+    host = re.split(r"[/?#]", location, maxsplit=1)[0]
+    return scheme + separator + ("***@" if at else "") + host + ("/***" if host != location else "")
 
 
 def _read_dotenv(file: Path) -> None:
     try:
-        # Some editors put a byte order mark first, which would belong to the first name.
+        # Some editors write a byte order mark, which would become part of the first name.
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        # Going on without it would be going on with another database.
+        # Without the file, the defaults would apply: another database, for example.
         raise ImproperlyConfigured(f"{file} can't be read: {error}") from None
     environ.Env.read_env(StringIO(text))

@@ -1,4 +1,4 @@
-"""Every setting, from the environment and `.env` alone; every default works on a fresh clone."""
+"""Settings, read from the environment and `.env`; every default works in a fresh clone."""
 
 import logging
 from pathlib import Path
@@ -27,7 +27,7 @@ ROOT_URLCONF = "moovitamix.urls"
 WSGI_APPLICATION = "moovitamix.wsgi.application"
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
-# Behind a proxy that speaks HTTPS (it must set X-Forwarded-Proto), cookies travel by HTTPS alone.
+# For a site behind an HTTPS proxy, which must set X-Forwarded-Proto: cookies are sent over HTTPS only.
 HTTPS = env.flag("HTTPS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
@@ -51,11 +51,11 @@ INSTALLED_APPS = [
     "ingestion",
     "recommender",
 ]
-# Who logs in without having asked for a page.
+# After a login that did not start from another page.
 LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
     "moovitamix.logs.request_id_middleware",
-    # Before whatever looks at the host: load balancers ask by address.
+    # Before any middleware that checks the host: load balancers send an IP address.
     "moovitamix.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -93,7 +93,7 @@ AUTH_PASSWORD_VALIDATORS = [
 STATIC_URL = "static/"
 STATIC_ROOT = env.path("STATIC_ROOT", "") if env.text("STATIC_ROOT") else None
 STATICFILES_DIRS = [PACKAGE_DIR / "static"]
-# Static files come straight from the packages: no collectstatic, no web server in front.
+# Serves static files from the packages, without collectstatic or a separate web server.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 UNFOLD: dict[str, Any] = {
@@ -115,7 +115,7 @@ UNFOLD: dict[str, Any] = {
 }
 
 # --- The API ---------------------------------------------------------------------------------------
-# A number, / and second, minute, hour or day; each key has its own count, and another one for feedback.
+# Requests per second, minute, hour or day; counted per key, and separately for feedback.
 API_RATE = env.text("API_RATE", "600/min")
 API_FEEDBACK_RATE = env.text("API_FEEDBACK_RATE", "600/min")
 REST_FRAMEWORK: dict[str, Any] = {
@@ -137,7 +137,7 @@ REST_FRAMEWORK: dict[str, Any] = {
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "MoovitaMix",
     "VERSION": "1",
-    "DESCRIPTION": "Songs, listeners and recommendations that can be explained.",
+    "DESCRIPTION": "Songs, listeners and recommendations, each with the reason why it was chosen.",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "SERVE_INCLUDE_SCHEMA": False,
@@ -158,7 +158,7 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {**env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # WAL and IMMEDIATE: 0 "database is locked" in 8 s of writers, where the defaults gave 2 923.
+    # WAL and IMMEDIATE: concurrent writers got no "database is locked" in 8 s; with the defaults, 2 923.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -178,7 +178,7 @@ SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
 BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), required=True)
-# Not asked where there is no TLS: a machine may name certificates that are not there.
+# Only with TLS: the variables may name files that do not exist on a machine that never needs them.
 SOURCE_CA_FILE = env.ca_certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
 SOURCE_TIME_ZONE = env.time_zone("SOURCE_TIME_ZONE", "UTC")
@@ -186,10 +186,10 @@ SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
 SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
 SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)
 SOURCE_ATTEMPTS = env.integer("SOURCE_ATTEMPTS", 5, minimum=1, maximum=20)
-# 0: as fast as the source answers.
+# 0: no limit.
 MAX_REQUESTS_PER_SECOND = env.number("MAX_REQUESTS_PER_SECOND", 0)
 
-# --- When a run is no success ----------------------------------------------------------------------
+# --- Quality gate ----------------------------------------------------------------------------------
 MAX_REJECTED_SHARE = env.share("MAX_REJECTED_SHARE", 0.05)
 RESET_GONE_SHARE = env.share("RESET_GONE_SHARE", 0.5)
 RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
@@ -201,7 +201,7 @@ if REDIS_URL:
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 if not REDIS_URL:
-    # Without Redis messages are files; in and out are one folder, and so every process sees them all.
+    # Without Redis, messages are files. One folder for both directions, so that all processes see them.
     BROKER_DIR = env.path("BROKER_DIR", str(VAR_DIR / "broker"))
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(BROKER_DIR / "messages"),
@@ -210,7 +210,7 @@ if not REDIS_URL:
     }
 CELERY_RESULT_BACKEND = "django-db"
 CELERY_RESULT_EXTENDED = True
-# Settled results are forgotten by the daily task, not by Celery's own after a day.
+# Results are deleted by our daily task, not after a day as Celery does by default.
 CELERY_RESULT_EXPIRES = 86_400 * env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -219,7 +219,7 @@ CELERY_ENABLE_UTC = True
 CELERY_TASK_TRACK_STARTED = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "moovitamix.celery_beat:TimetableScheduler"
+CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
 
 # --- Alerts ----------------------------------------------------------------------------------------
 ALERT_EMAILS = env.string_list("ALERT_EMAILS")
@@ -268,14 +268,14 @@ MAX_MODEL_AGE_DAYS = env.number("MAX_MODEL_AGE_DAYS", 14, minimum=1, maximum=10_
 MAX_QUEUE_LENGTH = env.integer("MAX_QUEUE_LENGTH", 100, minimum=1, maximum=1_000_000)
 LEAST_FREE_DISK_SHARE = env.share("LEAST_FREE_DISK_SHARE", 0.1)
 
-# --- How long is kept what --------------------------------------------------------------------------
+# --- Retention -------------------------------------------------------------------------------------
 KEEP_RUNS_DAYS = env.integer("KEEP_RUNS_DAYS", 730, minimum=30, maximum=36_500)
 KEEP_SETTLED_DAYS = env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 
 # --- Logs ------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-# Else Python writes warnings to standard error in its own way.
+# Python's warnings go through our formatter.
 logging.captureWarnings(capture=True)
 LOGGING = {
     "version": 1,
@@ -288,9 +288,9 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("moovitamix", "ingestion", "recommender", "celery")},
-        # Django, Celery and its processes bring handlers of their own, which would write in other ways.
+        # Django, Celery and multiprocessing have their own handlers with other formats.
         "django": {"level": "INFO", "handlers": []},
-        # Whoever asks by another name, as scanners do, gets a 400: a line of it would be theirs to write.
+        # Scanners send unknown hosts all the time; they get a 400, and no log entry with their text.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
         **{
             name: {"level": level, "handlers": ["stderr"], "propagate": False}
@@ -300,5 +300,5 @@ LOGGING = {
         },
     },
 }  # fmt: skip
-# Last: every variable has been asked for by now. `manage.py check` tells of them.
+# Last, when every setting has been read. `manage.py check` reports them.
 MISSPELT = env.misspelled_variables()

@@ -1,4 +1,4 @@
-"""Every route."""
+"""All routes of the project."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -9,13 +9,12 @@ from drf_spectacular.views import SpectacularAPIView
 from moovitamix.api.exceptions import unknown_route
 from moovitamix.api.schema import ApiRootView, DocsView
 from moovitamix.api.status import StatusView
-from moovitamix.dashboard.views import operations_page, run_detail
-from moovitamix.dashboard.views import run_progress as live_run
+from moovitamix.dashboard.views import operations_page, run_detail, run_progress
 from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
 from recommender.dashboard.views import listener_page, models_page
 
-# Here and not when the apps start: a command that serves no page need not load every page's code.
+# Not when the apps start, so that commands do not load the code of every page.
 admin.autodiscover()
 
 handler400 = "moovitamix.api.exceptions.bad_request_page"
@@ -24,16 +23,16 @@ handler500 = "moovitamix.api.exceptions.server_error_page"
 
 urlpatterns = [
     path("", operations_page, name="home"),
-    path("operations/live/", live_run, name="live"),
+    path("operations/live/", run_progress, name="live"),
     path("runs/<int:pk>/", run_detail, name="run"),
     path("admin/", admin.site.urls),
     path("listen/", listener_page, name="listen"),
     path("models/", models_page, name="models"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),
-    # Prometheus asks without a slash at the end.
+    # Prometheus requests this path without a trailing slash.
     path("metrics", metrics_view, name="metrics"),
-    # Browsers ask for it on pages that name no icon of their own.
+    # Browsers request it for pages that link no icon.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}logo.svg"), name="favicon"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", DocsView.as_view(), name="api-docs"),

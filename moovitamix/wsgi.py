@@ -1,4 +1,4 @@
-"""The web application, for any WSGI server; with it comes the watchdog."""
+"""The WSGI application; also starts the watchdog thread."""
 
 import os
 
@@ -8,8 +8,8 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 application = get_wsgi_application()
 
-# Only now are the models there.
-from moovitamix import watchdog_thread  # noqa: E402
+# Imported only now, because it needs the models.
+from moovitamix.background import watchdog_thread  # noqa: E402
 
 if settings.WATCHDOG_IN_WEB:
     watchdog_thread.start_watchdog()

@@ -1,4 +1,4 @@
-"""The loop's own parts of a rehearsal: a clock that can be set, a day's tasks, and spoiled versions."""
+"""The parts of a simulated day: a settable clock, the daily and weekly tasks, and a spoiled version."""
 
 import logging
 import time
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
 SIMULATION_ACTOR: Final = "the rehearsal"
-# Of the songs' rows: whoever is spoiled has every song's taste and company from another song.
+# The spoiled arrays are shifted by this share of the songs, so each song gets the values of another.
 SHIFT_SHARE: Final = 0.5
-# What a version knows of each song and listeners react to; where songs belong stays as it was.
+# The arrays that determine which songs listeners get; the clusters stay unchanged.
 SPOILED_ARRAYS: Final = ("taste", "content", "company", "listeners")
 
 
 class SimulatedClock:
-    """Time as the rehearsal has it: set by hand, and going on at its usual pace from there."""
+    """A clock that can be moved forward and runs at normal speed from there."""
 
     def __init__(self, start: datetime) -> None:
         self._moment = start
@@ -41,13 +41,13 @@ class SimulatedClock:
         return self._moment + timedelta(seconds=time.monotonic() - self._since)
 
     def move_to(self, moment: datetime) -> None:
-        """Go to this moment, never back; what is remembered for some seconds is forgotten."""
+        """Move to this time, never back, and clear the cache of running experiments."""
         self._moment, self._since = max(moment, self()), time.monotonic()
         assignment.RUNNING_EXPERIMENTS.invalidate()
 
     @contextmanager
     def replace_system_time(self) -> Iterator[None]:
-        """While inside, it is this time for the whole process: only for one that does nothing else."""
+        """Replace `timezone.now` in this process, which must do nothing but simulate."""
         real = timezone.now
         timezone.now = self
         try:
@@ -57,24 +57,24 @@ class SimulatedClock:
 
 
 def train_first_champion(method: str) -> None:
-    """The first model, which becomes champion.
+    """Train the first model and promote it.
 
     Raises:
-        RuntimeError: it does not.
+        RuntimeError: it was not promoted.
     """
     run = retrain_now(method=method, promote=True, by=SIMULATION_ACTOR)
     if registry.current_champion() is None:
-        raise RuntimeError(f"The first training made no champion: {run.error or run.summary}")
+        raise RuntimeError(f"The first training produced no champion: {run.error or run.summary}")
 
 
 def run_daily_tasks(
     day: datetime, clock: SimulatedClock, storage: Path, after_review: Callable[[], object]
 ) -> None:
-    """A day's tasks, each at its hour; what one raises is logged, as a worker does, and the day goes on.
+    """Run a day's tasks, each at its hour; an error is logged, as in a worker, and the day continues.
 
     Args:
         day: its midnight.
-        after_look: what is done once the tests were judged.
+        after_review: called after the daily review of the experiments.
     """
     _run_at(clock, day, 2.5, storage, tasks.prepare_candidate_lists)
     if day.weekday() == SUNDAY:
@@ -87,7 +87,7 @@ def run_daily_tasks(
 
 
 def run_logging_errors(work: Callable[[], object]) -> None:
-    """Do it as a worker would: what it raises is logged, and nothing else ends."""
+    """Run it as a worker would: an error is logged and does not end the simulation."""
     try:
         work()
     except Exception:
@@ -95,16 +95,16 @@ def run_logging_errors(work: Callable[[], object]) -> None:
 
 
 def propose_spoiled_version(storage: Path, now: datetime, verify: registry.Verify) -> ModelVersion:
-    """Let the loop see a refresh of the champion that was spoiled after it was measured.
+    """Propose a refresh of the champion that was spoiled after its evaluation.
 
     Raises:
         ArtifactError: the champion's files are damaged.
     """
     version = _create_spoiled_version(storage, now)
-    passed = validation.run_gates(version, storage, now, verify)
-    if passed["passed"]:
+    gates = validation.run_gates(version, storage, now, verify)
+    if gates["passed"]:
         lifecycle.propose_experiment(
-            version, kind=Experiment.Kind.REFRESH, gates=passed, by=SIMULATION_ACTOR, now=now
+            version, kind=Experiment.Kind.REFRESH, gates=gates, by=SIMULATION_ACTOR, now=now
         )
     return version
 
@@ -118,21 +118,21 @@ def _run_at(
 
 
 def clear_process_caches(storage: Path) -> None:
-    """What processes remember for seconds or minutes, a rehearsal's steps are hours apart."""
+    """Clear caches that last seconds or minutes, because simulated steps are hours apart."""
     cache.clear()
     assignment.RUNNING_EXPERIMENTS.invalidate()
     model_loader.loader_for(storage).reload()
 
 
 def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
-    """The champion's twin, with what it knows of each song given to another one."""
+    """A copy of the champion in which each song has the values of another one."""
     parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)
     arrays, facts = artifact.read_arrays(storage / parent.label, parent.artifact_sha256)
     label = artifact_folders.next_free_label(storage, now)
     spoiled: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
-    # The classic method knows of songs only where they belong.
+    # The classic method stores only the clusters of songs.
     names = SPOILED_ARRAYS if SPOILED_ARRAYS[0] in spoiled else ("labels",)
     spoiled |= {
         name: np.roll(spoiled[name], round(SHIFT_SHARE * len(spoiled[name])), axis=0) for name in names
@@ -169,5 +169,5 @@ def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
 
 
 def midnight(day: date) -> datetime:
-    """The first moment of a day, in UTC."""
+    """Midnight UTC at the start of a day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

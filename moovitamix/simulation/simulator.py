@@ -1,4 +1,4 @@
-"""Weeks lived in minutes: the twin's days, their ingestion, the loop's tasks, and listeners at the API."""
+"""The simulator: for each day, ingest from the demo source, run the tasks and let listeners use the API."""
 
 import http.client
 import logging
@@ -35,9 +35,9 @@ from recommender.serving.options import LIST_LENGTH
 
 logger = logging.getLogger(__name__)
 
-# Listeners come from 7 in the morning, when the day's tasks are done, up to 23.
+# Listeners visit between 07:00, when the day's tasks are done, and 23:00.
 OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
-# A list is looked at, then something comes of it.
+# Time from a list to its feedback, and to the plays it leads to.
 REACTION_DELAY: Final = timedelta(minutes=10)
 PLAY_DELAY: Final = timedelta(minutes=12)
 FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
@@ -45,7 +45,7 @@ ProgressCallback = Callable[[date], object]
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Thousands of requests, of which each is in the tables."""
+    """Logs no requests: a simulation sends thousands."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         return
@@ -53,11 +53,12 @@ class QuietRequestHandler(WSGIRequestHandler):
 
 @dataclass
 class Simulation:
-    """Days to come of a world, and what was planted in those that were lived.
+    """A simulation of consecutive days of a synthetic world.
 
     Attributes:
-        first: the first day, a Monday.
-        counts: lists that were served, reactions, and what the API refused.
+        first_day: a Monday.
+        planted: the events so far.
+        counts: served lists, reactions by kind, and requests for listeners not yet imported.
     """
 
     world: World
@@ -75,7 +76,7 @@ class Simulation:
         self._server: DemoServer | None = None
 
     def run_days(self, days: int, progress: ProgressCallback) -> None:
-        """Live so many days, and the morning after, on which the last night's is judged."""
+        """Simulate this many days and the next morning, which reviews the last day."""
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
             running.callback(self._stop_source)
@@ -96,23 +97,22 @@ class Simulation:
             self.clock.move_to(at)
             served = app.get_recommendations(listener)
             if served is None:
-                self.counts["asked before they were taken in"] += 1
+                self.counts["not yet imported"] += 1
                 continue
-            found = draw_reactions(
+            reactions = draw_reactions(
                 self.world, listener, [item["song"]["id"] for item in served["items"]], rng
             )
             self.counts["lists"] += 1
-            self.counts.update(one.kind for one in found)
+            self.counts.update(one.kind for one in reactions)
             self.clock.move_to(at + REACTION_DELAY)
-            app.send_feedback(listener, served["recommendation_id"], found)
-            heard = [one.song for one in found if one.kind == "listen"]
-            known = self.world.available_songs(heard)
-            if known:
-                self.world.record_session(listener, known, at + PLAY_DELAY)
+            app.send_feedback(listener, served["recommendation_id"], reactions)
+            played = self.world.available_songs([one.song for one in reactions if one.kind == "listen"])
+            if played:
+                self.world.record_session(listener, played, at + PLAY_DELAY)
         self.world.advance()
 
     def _run_morning(self, number: int) -> None:
-        """What is planted, the source's rows, and the day's tasks."""
+        """Start and end planted events, run the ingestion, then the day's tasks."""
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
         for event in self.events:
@@ -165,10 +165,10 @@ class Simulation:
             self.scenario_source.restore_features()
 
     def _set_subject(self, kind: str, subject: str) -> None:
-        """Which version the last planted event of this kind is about."""
-        for place, one in reversed(list(enumerate(self.planted))):
+        """Set the version that the last planted event of this kind is about."""
+        for index, one in reversed(list(enumerate(self.planted))):
             if one.kind == kind and not one.subject:
-                self.planted[place] = PlantedEvent(one.kind, one.description, one.since, one.until, subject)
+                self.planted[index] = PlantedEvent(one.kind, one.description, one.since, one.until, subject)
                 return
 
     def _today(self) -> date:
@@ -186,23 +186,23 @@ class Simulation:
 
 @dataclass(frozen=True)
 class MusicAppClient:
-    """The music app, as the API sees it: one key, one request after the other."""
+    """A client of the API, in the role of the music app."""
 
     address: tuple[str, int]
     key: str
 
     def get_recommendations(self, listener: int) -> dict[str, Any] | None:
-        """A new list; None where the listener is not known yet."""
+        """A new list; None if the listener has not been imported yet."""
         status, body = self._send_request("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}")
         if status == http.client.NOT_FOUND:
             return None
         return self._parse_answer(status, body)
 
-    def send_feedback(self, listener: int, list_id: str, found: list[Reaction]) -> None:
+    def send_feedback(self, listener: int, list_id: str, reactions: list[Reaction]) -> None:
         events = [
             {"event_id": f"{list_id}:{one.song}", "user_id": listener, "song_id": one.song, "kind": one.kind,
              "seconds": one.seconds, "recommendation_id": list_id}
-            for one in found
+            for one in reactions
         ]  # fmt: skip
         if events:
             self._parse_answer(*self._send_request("POST", "/api/v1/feedback/", orjson.dumps(events)))
@@ -214,14 +214,14 @@ class MusicAppClient:
         return answer
 
     def _send_request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        asked = http.client.HTTPConnection(*self.address, timeout=60)
+        server = http.client.HTTPConnection(*self.address, timeout=60)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         try:
-            asked.request(method, path, body, headers)
-            answer = asked.getresponse()
-            return answer.status, answer.read()
+            server.request(method, path, body, headers)
+            response = server.getresponse()
+            return response.status, response.read()
         finally:
-            asked.close()
+            server.close()
 
 
 def create_api_key() -> str:
@@ -231,7 +231,7 @@ def create_api_key() -> str:
 
 @contextmanager
 def serve_in_thread() -> Iterator[tuple[str, int]]:
-    """The project's own pages and API in a thread of this process, which so has this process's time."""
+    """Serve the API in a thread of this process, so that it uses the simulated clock."""
     server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=QuietRequestHandler)
 
     def serve() -> None:

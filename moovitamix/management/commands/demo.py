@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand
-from moovitamix.processes import (
+from moovitamix.management.processes import (
     COMPLETION_MARKER,
     build_demo_environment,
     child_process,

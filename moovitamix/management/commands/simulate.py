@@ -21,7 +21,12 @@ from tqdm import tqdm
 from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_scenario
 from ingestion.demo.world.world import World
 from ingestion.management.base import GuidedCommand
-from moovitamix.processes import COMPLETION_MARKER, build_demo_environment, find_free_port, management_command
+from moovitamix.management.processes import (
+    COMPLETION_MARKER,
+    build_demo_environment,
+    find_free_port,
+    management_command,
+)
 from moovitamix.simulation.report import EventFinding, judge_events
 from moovitamix.simulation.simulator import Simulation
 

@@ -41,7 +41,7 @@ for _ in range(8):
 """
 TICK_ONCE = """
 from threading import Event
-from moovitamix import watchdog_thread as tick
+from moovitamix.background import watchdog_thread as tick
 from ingestion.services import run_watchdog
 done = Event()
 def look(now):

@@ -14,8 +14,8 @@ import requests
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
-from moovitamix import processes
-from moovitamix.processes import child_process, wait_for_url
+from moovitamix.management import processes
+from moovitamix.management.processes import child_process, wait_for_url
 from tests.support.project import ROOT, Project, wait_for_line
 
 SMALL = ("--songs=60", "--listeners=20", "--days=5")

@@ -1,4 +1,4 @@
-"""Weeks of the loop in a process of its own, with a small world and little planted."""
+"""`simulate`: two weeks of a small world with planted events, in a process of its own."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def scenario(folder: Path, *events: dict[str, object]) -> Path:
     return path
 
 
-def test_two_weeks_are_lived_and_what_was_planted_is_told_and_judged(
+def test_two_simulated_weeks_report_a_right_reaction_to_each_planted_event(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
     planted = scenario(
@@ -31,25 +31,30 @@ def test_two_weeks_are_lived_and_what_was_planted_is_told_and_judged(
         "simulate", f"--folder={folder}", f"--scenario={planted}", *SMALL, "--json", timeout=600
     )
 
-    told = json.loads(done.stdout)
-    outage, reset = told["findings"]
+    report = json.loads(done.stdout)
+    outage, reset = report["findings"]
     assert (outage["event"], outage["right"]) == ("outage", True)
-    assert outage["did"].startswith("1 runs failed; incident 1 open, over with run 4 on ")
+    assert outage["did"].startswith("1 runs failed; incident 1 opened, resolved by run 4 on ")
     assert (reset["event"], reset["right"]) == ("reset", True)
     assert reset["did"].startswith("2 runs refused: nothing was written; incident ")
-    assert told["counts"]["lists"] > 100
-    assert told["counts"]["listen"] > 30
-    lived = sqlite_project.manage(
-        "shell", "--no-imports", "-c", LIVED, DATABASE_NAME=str(folder / "rehearsal.db"), VAR_DIR=str(folder)
+    assert report["counts"]["lists"] > 100
+    assert report["counts"]["listen"] > 30
+    simulated = sqlite_project.manage(
+        "shell",
+        "--no-imports",
+        "-c",
+        COUNT_ROWS,
+        DATABASE_NAME=str(folder / "rehearsal.db"),
+        VAR_DIR=str(folder),
     ).stdout.split()
-    # 15 mornings; 2 weekly trainings after the first; some rows that listeners played of their lists.
-    assert lived[:2] == ["15", "3"]
-    assert int(lived[2]) > 10
-    # The user's own database holds nothing of it.
+    # 15 mornings, the first training and 2 weekly ones, and plays of recommended songs.
+    assert simulated[:2] == ["15", "3"]
+    assert int(simulated[2]) > 10
+    # The user's own database is not touched.
     assert sqlite_project.shell("from ingestion.models import *; print(Song.objects.count())") == "0"
 
 
-LIVED = """
+COUNT_ROWS = """
 from ingestion.models import IngestionRun
 from recommender.models import AttributedListen, TrainingRun
 print(IngestionRun.objects.count(), TrainingRun.objects.count(), AttributedListen.objects.count())
@@ -63,7 +68,7 @@ print(IngestionRun.objects.count(), TrainingRun.objects.count(), AttributedListe
         ([{"event": "outage", "week": 0}], "expected a week from 1"),
     ],
 )
-def test_a_scenario_that_can_not_be_is_refused_before_anything_begins(
+def test_an_invalid_scenario_is_refused_before_the_simulation_starts(
     events: list[dict[str, object]], said: str, sqlite_project: Project, tmp_path: Path
 ) -> None:
     planted = scenario(tmp_path, *events)
@@ -77,16 +82,14 @@ def test_a_scenario_that_can_not_be_is_refused_before_anything_begins(
     assert not (tmp_path / "rehearsal").exists()
 
 
-def test_a_scenario_that_is_not_there_is_named(sqlite_project: Project, tmp_path: Path) -> None:
+def test_the_error_names_a_scenario_file_that_does_not_exist(sqlite_project: Project, tmp_path: Path) -> None:
     done = sqlite_project.manage("rehearse", f"--scenario={tmp_path / 'none.json'}", check=False)
 
     assert done.returncode == 1
     assert "none.json can't be read: No such file or directory." in done.stderr
 
 
-def test_a_test_that_the_weeks_were_too_few_for_is_not_called_wrong(
-    sqlite_project: Project, tmp_path: Path
-) -> None:
+def test_an_experiment_that_has_not_ended_is_not_judged(sqlite_project: Project, tmp_path: Path) -> None:
     planted = scenario(tmp_path, {"event": "better", "week": 1})
 
     done = sqlite_project.manage(

@@ -19,7 +19,7 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Incident
 from moovitamix.celery import app
-from moovitamix.celery_beat import TimetableScheduler
+from moovitamix.background.beat_scheduler import TimetableScheduler
 from recommender.experiments import decisions
 from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
 from recommender.serving import recommendations

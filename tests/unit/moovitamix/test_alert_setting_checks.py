@@ -80,6 +80,6 @@ def test_a_command_tells_it_and_goes_on(sqlite_project: Project) -> None:
     done = sqlite_project.manage("migrate", "-v0", ALERT_URLS="telegramm://s3cret/chat")
 
     assert done.returncode == 0
-    assert "(moovitamix.W005) Address 1 of 1 in ALERT_URLS is nothing that Apprise can read." in done.stderr
+    assert "(moovitamix.W005) Address 1 of 1 in ALERT_URLS is not a URL that Apprise supports." in done.stderr
     assert "python manage.py testalert" in done.stderr
     assert "s3cret" not in done.stderr + done.stdout

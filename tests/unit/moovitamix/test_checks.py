@@ -69,6 +69,6 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(sqlite_project
         "check", ENV_FILE=str(sqlite_project.folder / "my.env"), DATABASE_NAMES="other.db", TERM_PROGRAM="x"
     )
 
-    assert "SHEDULED_TIME is no setting, and is not read." in done.stderr
+    assert "SHEDULED_TIME is not a setting and is ignored." in done.stderr
     assert "Did you mean SCHEDULED_TIME?" in done.stderr
     assert "TERM_PROGRAM" not in done.stderr

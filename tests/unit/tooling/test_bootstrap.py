@@ -189,7 +189,7 @@ def test_a_folder_that_somebody_else_made_is_left_alone(checkout: Checkout) -> N
     code, output, errors = checkout.run("check")
 
     assert (code, output) == (1, "")
-    assert "was not made by manage.py, and has no Django. Delete it, or activate it and install:" in errors
+    assert "was not created by manage.py and has no Django. Delete it, or activate it and install:" in errors
     assert [path.name for path in checkout.venv.iterdir()] == ["mine"]
 
 
@@ -211,7 +211,7 @@ def test_packages_that_cannot_be_had_end_in_what_pip_says_and_what_to_look_at(ch
 
     assert (code, output) == (1, "")
     assert "No matching distribution found for django==1.0" in errors
-    assert "Can this machine reach PyPI, or an\nindex named by PIP_INDEX_URL" in errors
+    assert "Check that this machine reaches PyPI,\nor the index in PIP_INDEX_URL" in errors
     assert checkout.stamps == []
 
 
@@ -241,7 +241,7 @@ def test_tests_in_an_environment_without_pytest_say_what_to_install(installed: C
     code, output, errors = installed.run("test", python=str(installed.venv / "bin" / "python"))
 
     assert (code, output) == (1, "")
-    assert errors.startswith("This environment has Django and no pytest. Install what the tests need:\n")
+    assert errors.startswith("pytest is not installed in this environment. Install what the tests need:\n")
     assert f"-m pip install --require-hashes -r {installed.folder}/requirements-dev.lock" in errors
 
 

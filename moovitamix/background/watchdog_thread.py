@@ -1,4 +1,4 @@
-"""The watchdog inside every web process: somebody looks also where Beat and the workers are gone."""
+"""The watchdog thread in every web process: alerts are sent even if Beat and the workers are down."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ingestion.services import run_watchdog
 
 logger = logging.getLogger(__name__)
 
-# Where the whole machine starts, Beat and the workers have given their signs of life by then.
+# After a restart of the machine, Beat and the workers have sent their first heartbeats by then.
 FIRST_DELAY: Final = 120.0  # seconds
 INTERVAL: Final = 60.0
 
@@ -23,7 +23,7 @@ WatchdogRound = Callable[[datetime], object]
 def start_watchdog(
     run_round: WatchdogRound = run_watchdog, first_delay: float = FIRST_DELAY, interval: float = INTERVAL
 ) -> Event:
-    """Look again and again in a thread that ends with its process, or when the returned event is set."""
+    """Run the watchdog periodically in a daemon thread, until the returned event is set."""
     stop = Event()
     Thread(
         target=_run_rounds, args=(run_round, first_delay, interval, stop), name="watchdog", daemon=True
@@ -32,19 +32,19 @@ def start_watchdog(
 
 
 def _run_rounds(run_round: WatchdogRound, first_delay: float, interval: float, stop: Event) -> None:
-    pause, said = first_delay, ""
-    while not stop.wait(pause):
-        pause = interval
+    delay, last_error = first_delay, ""
+    while not stop.wait(delay):
+        delay = interval
         try:
             run_round(timezone.now())
-            said = ""
+            last_error = ""
         except Error as error:
-            # A database that is away, or has no tables yet: said once, not every minute.
-            if said != type(error).__name__:
+            # The database is unavailable or has no tables yet: logged once, not every minute.
+            if last_error != type(error).__name__:
                 logger.warning("watchdog_waits_for_database reason=%s", type(error).__name__)
-            said = type(error).__name__
+            last_error = type(error).__name__
         except Exception:
-            logger.exception("watchdog_round_broke")
+            logger.exception("watchdog_round_raised")
         finally:
-            # This thread's own; a connection that is kept for a minute is one that others lack.
+            # Not kept until the next round: the number of connections is limited.
             connections.close_all()

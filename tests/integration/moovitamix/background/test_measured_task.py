@@ -10,7 +10,7 @@ from celery import Task
 from ingestion.models import TaskUsage
 from ingestion.tasks import ingest_due
 from moovitamix.celery import app
-from moovitamix.celery_task import MeasuredTask
+from moovitamix.background.measured_task import MeasuredTask
 
 pytestmark = pytest.mark.django_db
 Make = Callable[[Callable[[], Any]], "Task[[], Any]"]
@@ -46,7 +46,7 @@ def break_down() -> None:
 def test_a_long_task_leaves_its_seconds_cpu_and_memory(
     make_task: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moovitamix.celery_task.MIN_RECORDED_SECONDS", 0.2)
+    monkeypatch.setattr("moovitamix.background.measured_task.MIN_RECORDED_SECONDS", 0.2)
     monkeypatch.setattr("ingestion.jobs.resource_usage.SAMPLE_SECONDS", 0.02)
     done = make_task(burn).apply()
 
@@ -74,7 +74,7 @@ def test_a_look_that_finds_nothing_to_do_leaves_nothing() -> None:
 
 
 def test_a_call_without_a_worker_is_not_measured(make_task: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moovitamix.celery_task.MIN_RECORDED_SECONDS", 0.0)
+    monkeypatch.setattr("moovitamix.background.measured_task.MIN_RECORDED_SECONDS", 0.0)
 
     make_task(burn)()
 

@@ -1,4 +1,4 @@
-"""What the demo and the rehearsal start beside themselves: places of their own, commands, servers."""
+"""Child processes of `demo` and `simulate`: their environment, command lines and servers."""
 
 import os
 import secrets
@@ -16,16 +16,16 @@ from urllib.request import ProxyHandler, build_opener
 from django.conf import settings
 from django.core.management.base import CommandError
 
-# What we start is on this machine; a proxy of the environment knows nothing of it.
+# The servers run on this machine, so a configured proxy must not be used.
 OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
-# What a rehearsal leaves in its folder once all its weeks were lived.
+# The file that `simulate` leaves in its folder when all weeks are done.
 COMPLETION_MARKER: Final = "rehearsed"
-START_TIMEOUT: Final = 60.0  # seconds; a busy small machine needs some for the first page
+START_TIMEOUT: Final = 60.0  # seconds; on a small busy machine the first page takes some
 POLL_INTERVAL: Final = 0.2
 
 
 def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
-    """This process's environment, with every place where something is written moved into `folder`."""
+    """This process's environment with every path that is written to moved into `folder`, and no alerts."""
     secret = folder / "secret-key"
     if not secret.exists():
         secret.write_text(secrets.token_urlsafe(50))
@@ -54,7 +54,7 @@ def web_server_command(port: int) -> list[str]:
 
 
 def find_free_port(preferred: int) -> int:
-    """`wanted`, or a free port where somebody else has it."""
+    """The preferred port or, if it is in use, another free one."""
     for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,14 +63,17 @@ def find_free_port(preferred: int) -> int:
             except OSError:
                 continue
             return int(listener.getsockname()[1])
-    raise CommandError(f"Port {preferred} is taken, and no other one is free.")
+    raise CommandError(f"Port {preferred} is in use and no other port is free.")
 
 
 @contextmanager
 def child_process(
     command: list[str], environment: dict[str, str], log: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with us; a terminal's Ctrl-C reaches us alone, and we pass it on in order."""
+    """A process that ends with this block.
+
+    It has its own session, so that Ctrl-C reaches only this process, which then stops its children in order.
+    """
     with subprocess.Popen(  # noqa: S603
         command, env=environment, stdout=log, stderr=log, cwd=settings.CHECKOUT, start_new_session=True
     ) as process:
@@ -85,13 +88,13 @@ def child_process(
 
 
 def wait_for_url(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once the address answers.
+    """Wait until the URL answers.
 
     Raises:
-        CommandError: the process behind it has ended, or says nothing within `START_WITHIN`.
+        CommandError: the process ended, or did not answer within `START_TIMEOUT`.
     """
-    pause, tries = threading.Event(), int(START_TIMEOUT / POLL_INTERVAL)
-    for _ in range(tries):
+    pause, attempts = threading.Event(), int(START_TIMEOUT / POLL_INTERVAL)
+    for _ in range(attempts):
         if process.poll() is not None:
             break
         try:

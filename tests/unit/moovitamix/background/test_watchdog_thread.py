@@ -8,7 +8,7 @@ from threading import enumerate as all_threads
 import pytest
 from django.db import OperationalError
 
-from moovitamix import watchdog_thread
+from moovitamix.background import watchdog_thread
 
 
 def test_it_looks_again_after_every_kind_of_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -38,7 +38,7 @@ def test_it_looks_again_after_every_kind_of_error(caplog: pytest.LogCaptureFixtu
     said = [record.message for record in caplog.records]
     assert said == [
         "watchdog_waits_for_database reason=OperationalError",
-        "watchdog_round_broke",
+        "watchdog_round_raised",
         "watchdog_waits_for_database reason=OperationalError",
     ]
 

@@ -1,0 +1,1 @@
+"""What runs beside requests and commands: Beat, the measured Celery task, the watchdog in web processes."""
