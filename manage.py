@@ -2,8 +2,8 @@
 """Run a management command; without Django, first create .venv beside this file.
 
 If Django can't be imported, the locked packages are installed into .venv, with their hashes, and the command
-runs there. Only the standard library is used, in old syntax, so that an old Python reaches the message that it
-is too old.
+runs there. This file uses only the standard library and old syntax, so that an old Python gets as far as the
+message that it is too old.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def install(lock: str) -> None:
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     if subprocess.call(pip + ["-r", lock]) != 0:
         sys.exit(
-            "The packages could not be installed; see pip's message above. Check that this machine reaches PyPI,\n"
+            "The packages could not be installed; see pip's message. Check that this machine reaches PyPI,\n"
             "or the index in PIP_INDEX_URL (behind a proxy: HTTPS_PROXY), then run the same command again."
         )
     write_stamps([DEV_LOCK, RUNTIME_LOCK] if lock == DEV_LOCK else [lock])

@@ -18,8 +18,8 @@ from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Incident
-from moovitamix.celery import app
 from moovitamix.background.beat_scheduler import TimetableScheduler
+from moovitamix.celery import app
 from recommender.experiments import decisions
 from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
 from recommender.serving import recommendations

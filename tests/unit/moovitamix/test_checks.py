@@ -50,7 +50,7 @@ def test_the_known_key_stops_a_public_site_and_says_how_to_make_another(sqlite_p
     done = sqlite_project.manage("check", check=False, ALLOWED_HOSTS="music.example.org")
 
     assert done.returncode == 1
-    assert "(moovitamix.E003) SECRET_KEY is the default one" in done.stderr
+    assert "(moovitamix.E003) SECRET_KEY is the default, which is public" in done.stderr
     assert "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'" in done.stderr
 
 

@@ -9,8 +9,8 @@ from celery import Task
 
 from ingestion.models import TaskUsage
 from ingestion.tasks import ingest_due
-from moovitamix.celery import app
 from moovitamix.background.measured_task import MeasuredTask
+from moovitamix.celery import app
 
 pytestmark = pytest.mark.django_db
 Make = Callable[[Callable[[], Any]], "Task[[], Any]"]
