@@ -1,7 +1,7 @@
-"""Errors of the API in one shape, and in no other, whoever raises them.
+"""Error responses of the API, all in one format.
 
-Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` names what is wrong
-with what was sent, and is empty where nothing of it is.
+Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation errors by
+field name and is empty for other errors.
 """
 
 import logging
@@ -26,7 +26,7 @@ HOW_TO_AUTHENTICATE: Final = (
     "Send a key with the request, as `Authorization: Bearer KEY`. "
     "A key is made in the admin, or with: python manage.py apikey NAME --user USER"
 )
-INTERNAL_ERROR_MESSAGE: Final = "Something broke on our side. It was written down; try again later."
+INTERNAL_ERROR_MESSAGE: Final = "An internal error occurred and was logged. Try again later."
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -36,13 +36,13 @@ class PayloadTooLarge(exceptions.APIException):
 
 
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
-    """The answer to an error that a view let go, in the one shape; also to one that nobody foresaw."""
+    """The response to an error that a view raised; 500 for one that is not an API error."""
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
     answer = exception_handler(error, context)
     if answer is None:
         request = context["request"]
-        logger.error("api_request_broke method=%s path=%s", request.method, request.path, exc_info=error)
+        logger.error("api_request_failed method=%s path=%s", request.method, request.path, exc_info=error)
         return Response(error_body("internal_error", INTERNAL_ERROR_MESSAGE), status=500)
     if isinstance(error, exceptions.NotAuthenticated):
         answer.data = error_body(error.default_code, HOW_TO_AUTHENTICATE)
@@ -54,7 +54,7 @@ def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
         is_missing = isinstance(error, Http404)
         answer.data = error_body(
             "not_found" if is_missing else "permission_denied",
-            str(error) or ("There is nothing here." if is_missing else "You may not do this."),
+            str(error) or ("Not found." if is_missing else "Permission denied."),
         )
     return answer
 
@@ -64,15 +64,15 @@ def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None)
 
 
 def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """A request that Django refused before any view saw it."""
+    """The response to a request that Django rejected before any view, such as one with an unknown host."""
     return _error_page(
-        request, 400, "bad_request", "This request can't be served.", lambda: bad_request(request, exception)
+        request, 400, "bad_request", "This request is malformed.", lambda: bad_request(request, exception)
     )
 
 
 def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     return _error_page(
-        request, 404, "not_found", f"There is nothing at {request.path}.",
+        request, 404, "not_found", f"{request.path} does not exist.",
         lambda: page_not_found(request, exception),
     )  # fmt: skip
 
@@ -83,20 +83,20 @@ def server_error_page(request: HttpRequest) -> HttpResponseBase:
 
 @csrf_exempt
 def unknown_route(request: HttpRequest) -> HttpResponseBase:
-    """The last route under /api/: reading `songs` leads to `songs/`, all else is an error in our shape."""
+    """The last route under /api/: redirects `songs` to `songs/`; anything else is a 404 in our format."""
     slashed = _path_with_slash(request)
     if slashed and request.method in {"GET", "HEAD"}:
         query = request.META.get("QUERY_STRING", "")
         return HttpResponsePermanentRedirect(f"{slashed}?{query}" if query else slashed)
     hint = f"Did you mean {slashed}?" if slashed else f"The documentation is at {reverse('api-docs')}."
-    return _json_error(404, "not_found", f"There is nothing at {request.path}. {hint}")
+    return _json_error(404, "not_found", f"{request.path} does not exist. {hint}")
 
 
 def _error_page(
-    request: HttpRequest, code: int, name: str, message: str, otherwise: Callable[[], HttpResponseBase]
+    request: HttpRequest, code: int, name: str, message: str, html_page: Callable[[], HttpResponseBase]
 ) -> HttpResponseBase:
     if not request.path_info.startswith(API_PREFIX):
-        return otherwise()
+        return html_page()
     return HttpResponse(orjson.dumps(error_body(name, message)), status=code, content_type="application/json")
 
 
@@ -106,11 +106,11 @@ def _json_error(status: int, code: str, message: str) -> HttpResponse:
 
 
 def _validation_message(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
-    """A sentence and the mistakes by field; the third of several events' `kind` is called `2.kind`."""
+    """A message and the errors by field; in a list of events, the third one's `kind` is `2.kind`."""
     fields: dict[str, list[str]] = {}
     _flatten(error.detail, "", fields)
     shown = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in list(fields.items())[:5])
-    return f"Not understood. {shown}", fields
+    return f"Invalid request. {shown}", fields
 
 
 def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
@@ -129,7 +129,7 @@ def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
 
 
 def _path_with_slash(request: HttpRequest) -> str:
-    """The same path with a slash, where that is a route and this is none."""
+    """The path with a trailing slash if that is a route; else empty."""
     path: str = request.path_info
     if path.endswith("/"):
         return ""

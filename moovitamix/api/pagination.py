@@ -1,4 +1,4 @@
-"""How the API takes and gives what it speaks of: JSON, pages by cursor, in UTC, for one caller alone."""
+"""Cursor pagination of the API's lists."""
 
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ MAX_PAGE_SIZE: Final = 500  # a page
 
 
 class OrderedCursorPagination(CursorPagination):
-    """Pages in the queryset's own order, each as fast as the first; `next` reads on where this one ended."""
+    """Cursor pagination in the queryset's own order; later pages are as fast as the first."""
 
     page_size = 100
     max_page_size = MAX_PAGE_SIZE
     page_size_query_param = "page_size"
-    page_size_query_description = f"Rows a page, from 1 to {MAX_PAGE_SIZE}."
-    cursor_query_description = "Where to read on; take it from `next` or `previous`."
+    page_size_query_description = f"Rows per page, from 1 to {MAX_PAGE_SIZE}."
+    cursor_query_description = "Start of the page; take it from `next` or `previous`."
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         return tuple(str(name) for name in queryset.query.order_by)
@@ -45,7 +45,7 @@ class OrderedCursorPagination(CursorPagination):
                 self._field.to_python(cursor.position)
         except (exceptions.NotFound, DjangoValidationError, ValueError, OverflowError):
             raise exceptions.ValidationError(
-                {"cursor": ["This is no cursor of this list; take it from `next` or `previous`."]}
+                {"cursor": ["This cursor is invalid for this list; take it from `next` or `previous`."]}
             ) from None
         return cursor
 

@@ -1,4 +1,4 @@
-"""How the API takes and gives what it speaks of: JSON, pages by cursor, in UTC, for one caller alone."""
+"""JSON rendering and parsing of the API, with times in UTC and no caching by proxies."""
 
 import json
 from collections.abc import Callable
@@ -17,48 +17,48 @@ API_PREFIX: Final = "/api/"
 
 
 class OrjsonRenderer(JSONRenderer):
-    """JSON by orjson, which took 1/6 of json's time for a list of 20 recommendations."""
+    """Renders JSON with orjson: 1/6 of the time of `json` for a list of 20 recommendations."""
 
     def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
         if data is None:
             return b""
         try:
-            # The pages that staff browse ask for it.
+            # The browsable API requests indentation.
             indented = orjson.OPT_INDENT_2 if (renderer_context or {}).get("indent") else 0
             return orjson.dumps(data, default=_serialize_unknown, option=indented)
         except orjson.JSONEncodeError:
-            # Whole numbers beyond 64 bits and halves of surrogate pairs, which a client may have sent us.
+            # orjson refuses integers over 64 bits and lone surrogates, which a client may have sent.
             return json.dumps(data, default=_serialize_unknown).encode()
 
 
 class OrjsonParser(JSONParser):
-    """JSON by orjson, which refuses what json breaks at or lets by: 100 000 brackets, NaN."""
+    """Parses JSON with orjson, which rejects deep nesting (`json` raises RecursionError) and NaN."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
             return orjson.loads(stream.read())
         except orjson.JSONDecodeError as error:
-            raise exceptions.ParseError(f"This is no JSON: {error}.") from None
+            raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from None
 
 
 def api_response_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """Middleware: the API's times are in UTC, and no cache may hand one caller's answer to another."""
+    """Middleware for API responses: times in UTC, and no caching by shared proxies."""
 
-    def answer(request: HttpRequest) -> HttpResponse:
+    def respond(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(API_PREFIX):
             return get_response(request)
-        # TIME_ZONE is the schedule's, and the admin's.
+        # TIME_ZONE applies to the schedule and the admin only.
         with timezone.override(UTC):
             response = get_response(request)
         response.headers.setdefault("Cache-Control", "private, no-store")
         patch_vary_headers(response, ("Authorization", "Cookie"))
         return response
 
-    return answer
+    return respond
 
 
 def _serialize_unknown(value: Any) -> Any:
-    """What orjson does not know: lazy texts, decimals, durations."""
+    """For types that orjson does not know: lazy texts, decimals, durations."""
     return str(value)

@@ -1,4 +1,4 @@
-"""The API described: its first page, its documentation, and what the schema says of every operation alike."""
+"""The API's root view, its documentation page, and schema parts that all operations share."""
 
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-# No script of another site, and none inside the page; Swagger UI puts styles and small pictures into it.
+# No scripts from other sites and no inline scripts; Swagger UI needs inline styles and data images.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 )
@@ -29,7 +29,7 @@ ROOT_LINKS: Final = {
     "documentation": "api-docs",
 }
 
-# Lists that rarely change: whoever has one need not be sent it again.
+# Lists that rarely change and support conditional requests (ETag, 304).
 CACHEABLE_PATHS: Final = {
     "/api/v1/songs/",
     "/api/v1/songs/popular/",
@@ -37,19 +37,19 @@ CACHEABLE_PATHS: Final = {
     "/api/v1/models/",
 }
 NOT_MODIFIED_RESPONSE: Final = {
-    "description": "You have it already: `If-None-Match` names the `ETag` of this answer. There is no body.",
+    "description": "Not modified since the response with the `ETag` in `If-None-Match`. No body.",
     "headers": {"ETag": {"schema": {"type": "string"}}},
 }
 
 ERROR_RESPONSES: Final = {
-    "400": ("Something that was sent is wrong; `fields` names it.", "invalid"),
-    "401": ("No key, or one that is unknown, expired or revoked.", "not_authenticated"),
-    "404": ("There is nothing under this id.", "not_found"),
-    "429": ("Too many requests with this key; `Retry-After` says in how many seconds to go on.", "throttled"),
+    "400": ("The request is invalid; `fields` says why.", "invalid"),
+    "401": ("The API key is missing, unknown, expired or revoked.", "not_authenticated"),
+    "404": ("No object has this id.", "not_found"),
+    "429": ("Too many requests with this key; retry after `Retry-After` seconds.", "throttled"),
 }
 ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "Every error has this shape.",
+    "description": "The format of every error.",
     "required": ["error"],
     "properties": {
         "error": {
@@ -60,7 +60,7 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
                 "message": {"type": "string"},
                 "fields": {
                     "type": "object",
-                    "description": "What is wrong with what was sent, by field; empty for other errors.",
+                    "description": "Validation errors by field; empty for other errors.",
                     "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 },
             },
@@ -70,9 +70,9 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
 
 
 class ApiRootView(APIView):
-    """What the API has; the documentation says how to ask for it."""
+    """The endpoints of the API; see the documentation for their parameters."""
 
-    @extend_schema(summary="The addresses of the API's lists", responses=OpenApiTypes.OBJECT)
+    @extend_schema(summary="URLs of all endpoints", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         return Response(
             {name: request.build_absolute_uri(reverse(route)) for name, route in ROOT_LINKS.items()}
@@ -84,18 +84,18 @@ class ApiRootView(APIView):
 
 @extend_schema(exclude=True)
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI, from files of our own server alone."""
+    """Swagger UI, served without files from other sites."""
 
     url_name = "api-schema"
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        answer: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
-        answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return answer
+        response: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response
 
 
 def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Give every operation that needs a key its errors, and lists their 304; a hook of drf-spectacular."""
+    """A drf-spectacular hook that documents the error responses of operations with a key, and 304."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     for path, operations in result["paths"].items():
         for operation in operations.values():
@@ -110,15 +110,15 @@ def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _error_response(status: str) -> dict[str, Any]:
-    says, code = ERROR_RESPONSES[status]
+    message, code = ERROR_RESPONSES[status]
     fields = {"n": ["Expected a whole number from 1 to 100."]} if status == "400" else {}
-    example = {"error": {"code": code, "message": says, "fields": fields}}
-    answer: dict[str, Any] = {
-        "description": says,
+    example = {"error": {"code": code, "message": message, "fields": fields}}
+    response: dict[str, Any] = {
+        "description": message,
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
         },
     }
     if status == "429":
-        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "In seconds."}}
-    return answer
+        response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "In seconds."}}
+    return response

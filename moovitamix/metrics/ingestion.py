@@ -1,4 +1,4 @@
-"""Metrics of the runs: how the last one went, how young the data is, what was refused."""
+"""Prometheus metrics of runs: results of the last one, age of the data, open rejections."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -20,62 +20,64 @@ LATENCY_QUANTILES: Final = {"latency_p50": "0.5", "latency_p95": "0.95", "latenc
 
 
 def run_metrics(now: datetime) -> Iterator[Metric]:
-    """How many runs ended how; those that only tried are left out here and below."""
+    """Runs by status; dry runs are left out of all metrics."""
     groups = _real_runs().order_by().values("status").annotate(n=Count("pk"), last=Max("finished_at"))
     found = {group["status"]: group for group in groups}
-    kept = Gauge("moovitamix_runs", "Runs that are kept, by how they ended.", labels=["status"])
-    last = Gauge("moovitamix_run_end_timestamp_seconds", "When a run last ended so.", labels=["status"])
+    stored = Gauge("moovitamix_runs", "Stored runs by status.", labels=["status"])
+    last = Gauge(
+        "moovitamix_run_end_timestamp_seconds", "End of the last run with this status.", labels=["status"]
+    )
     for status in Status.values:
         group = found.get(status)
-        kept.add_metric([status], group["n"] if group else 0)
+        stored.add_metric([status], group["n"] if group else 0)
         if group and group["last"]:
             last.add_metric([status], group["last"].timestamp())
-    yield from (kept, last)
+    yield from (stored, last)
 
 
 def last_run_metrics(now: datetime) -> Iterator[Metric]:
-    """The run at work, and the last one that is over."""
+    """The running run and the last finished one."""
     newest = list(_real_runs()[:2])
-    at_work = newest[0] if newest and newest[0].status == Status.RUNNING else None
-    yield from _running_run_metrics(at_work)
-    over = next((run for run in newest if run.status != Status.RUNNING), None)
-    if over is None:
+    running = newest[0] if newest and newest[0].status == Status.RUNNING else None
+    yield from _running_run_metrics(running)
+    last = next((run for run in newest if run.status != Status.RUNNING), None)
+    if last is None:
         return
-    status = Gauge("moovitamix_last_run_status", "1 for how the last run ended.", labels=["status"])
+    status = Gauge("moovitamix_last_run_status", "1 for the status of the last run.", labels=["status"])
     for name in FINISHED_STATUSES:
-        status.add_metric([name], over.status == name)
+        status.add_metric([name], last.status == name)
     yield status
-    yield from _last_run_totals(over)
-    yield from _last_run_resources(over)
+    yield from _last_run_totals(last)
+    yield from _last_run_resources(last)
 
 
 def data_age_metrics(now: datetime) -> Iterator[Metric]:
-    """How young each resource is: when the last run was over that took its rows in."""
+    """When the last run that imported each resource finished, and the age limit."""
     ends = Gauge(
         "moovitamix_data_read_timestamp_seconds",
-        "End of the last run that took the resource's rows in.",
+        "End of the last run that imported this resource.",
         labels=["resource"],
     )
     for resource, at in sorted(last_import_times().items()):
         ends.add_metric([resource], at.timestamp())
     yield ends
     yield Gauge(
-        "moovitamix_data_age_limit_seconds", "MAX_DATA_AGE_HOURS.", settings.MAX_DATA_AGE_HOURS * 3600
+        "moovitamix_data_age_limit_seconds",
+        "MAX_DATA_AGE_HOURS in seconds.",
+        settings.MAX_DATA_AGE_HOURS * 3600,
     )
 
 
 def rejection_metrics(now: datetime) -> Iterator[Metric]:
-    """Refused rows that wait; a class and not the reason's text, of which there may be many."""
+    """Open rejections by class; the reasons' texts would be too many label values."""
     kind = Case(When(reason=UNKNOWN_USER, then=Value("unknown_user")), default=Value("invalid"))
     groups = Rejection.objects.filter(resolved_at=None).order_by().values("resource", kind=kind)
     found = {(group["resource"], group["kind"]): group["n"] for group in groups.annotate(n=Count("pk"))}
-    waiting = Gauge(
-        "moovitamix_rejections_open", "Refused rows not yet taken in.", labels=["resource", "class"]
-    )
+    rejections = Gauge("moovitamix_rejections_open", "Open rejections.", labels=["resource", "class"])
     for resource, _ in RESOURCES:
         for name in ("invalid", "unknown_user"):
-            waiting.add_metric([resource, name], found.get((resource, name), 0))
-    yield waiting
+            rejections.add_metric([resource, name], found.get((resource, name), 0))
+    yield rejections
 
 
 def _real_runs() -> "QuerySet[IngestionRun]":
@@ -83,54 +85,54 @@ def _real_runs() -> "QuerySet[IngestionRun]":
 
 
 def _running_run_metrics(run: IngestionRun | None) -> Iterator[Metric]:
-    yield Gauge("moovitamix_run_in_progress", "1 while a run is at work.", 1 if run else 0)
+    yield Gauge("moovitamix_run_in_progress", "1 while a run is running.", 1 if run else 0)
     if run is None:
         return
     yield Gauge(
-        "moovitamix_run_in_progress_start_timestamp_seconds", "When it began.", run.started_at.timestamp()
+        "moovitamix_run_in_progress_start_timestamp_seconds",
+        "Start of the running run.",
+        run.started_at.timestamp(),
     )
-    yield Gauge("moovitamix_run_in_progress_stage_rows_done", "Rows done in its stage.", run.stage_done)
-    yield Gauge(
-        "moovitamix_run_in_progress_stage_rows", "Rows of its stage; 0: nobody knows.", run.stage_total
-    )
+    yield Gauge("moovitamix_run_in_progress_stage_rows_done", "Rows done in the stage.", run.stage_done)
+    yield Gauge("moovitamix_run_in_progress_stage_rows", "Rows of the stage; 0 if unknown.", run.stage_total)
 
 
 def _last_run_totals(run: IngestionRun) -> Iterator[Metric]:
     ended = run.finished_at or run.started_at
-    for name, about, value in (
-        ("number", "Its number, as in the admin", run.pk),
-        ("start_timestamp_seconds", "When it began", run.started_at.timestamp()),
-        ("end_timestamp_seconds", "When it ended", ended.timestamp()),
+    for name, description, value in (
+        ("number", "Number of the run, as in the admin", run.pk),
+        ("start_timestamp_seconds", "Start", run.started_at.timestamp()),
+        ("end_timestamp_seconds", "End", ended.timestamp()),
         ("duration_seconds", "End - start", (ended - run.started_at).total_seconds()),
-        ("cpu_seconds", "User + system time of its process", run.cpu_seconds),
-        ("peak_memory_bytes", "Largest resident size that was sampled", run.peak_memory),
-        ("received_bytes", "Bodies of all answers", run.bytes),
+        ("cpu_seconds", "User + system CPU time of the process", run.cpu_seconds),
+        ("peak_memory_bytes", "Largest sampled resident memory", run.peak_memory),
+        ("received_bytes", "Sizes of all response bodies", run.bytes),
         ("rows_per_second", "Rows received / duration", run.rows_per_second),
     ):
-        yield Gauge(f"moovitamix_last_run_{name}", f"{about}; of the last run.", value)
+        yield Gauge(f"moovitamix_last_run_{name}", f"Last run: {description}.", value)
 
 
 def _last_run_resources(run: IngestionRun) -> Iterator[Metric]:
     rows = Gauge("moovitamix_last_run_rows", "Rows of the last run.", labels=["resource", "kind"])
-    asked = Gauge("moovitamix_last_run_requests", "Requests of the last run.", labels=["resource"])
+    requests = Gauge("moovitamix_last_run_requests", "Requests of the last run.", labels=["resource"])
     failed = Gauge(
         "moovitamix_last_run_failed_requests", "Failed attempts of the last run.", labels=["resource"]
     )
     latency = Gauge(
         "moovitamix_last_run_latency_seconds",
-        "Commit - max(created_at, updated_at) of new and changed rows; quantile 1: the longest.",
+        "Commit time - max(created_at, updated_at) of new and changed rows; quantile 1 is the longest.",
         labels=["resource", "quantile"],
     )
     for report in ResourceReport.objects.filter(run=run):
         for kind in ROW_COUNTS:
             rows.add_metric([report.resource, kind], getattr(report, kind))
-        asked.add_metric([report.resource], report.requests)
+        requests.add_metric([report.resource], report.requests)
         failed.add_metric([report.resource], sum(report.errors.values()))
         for name, quantile in LATENCY_QUANTILES.items():
             value = getattr(report, name)
             if value is not None:
                 latency.add_metric([report.resource, quantile], value)
-    yield from (rows, asked, failed, latency)
+    yield from (rows, requests, failed, latency)
 
 
 METRIC_READERS: Final = (run_metrics, last_run_metrics, data_age_metrics, rejection_metrics)

@@ -1,4 +1,4 @@
-"""Metrics of the service's parts: incidents, messages, signs of life, the queue."""
+"""Prometheus metrics of services: incidents, notifications, heartbeats and the task queue."""
 
 import logging
 from collections.abc import Iterator
@@ -19,52 +19,54 @@ logger = logging.getLogger(__name__)
 
 
 def incident_metrics(now: datetime) -> Iterator[Metric]:
-    """What is wrong now; both severities are always there, so that a rule can say that nothing is."""
+    """Open incidents; both severities always have a value, so that a rule can test for zero."""
     groups = open_incidents().order_by().values("severity", "kind").annotate(n=Count("pk"))
-    by_kind = Gauge("moovitamix_incidents_open", "What is wrong now.", labels=["severity", "kind"])
+    by_kind = Gauge("moovitamix_incidents_open", "Open incidents by kind.", labels=["severity", "kind"])
     sums = dict.fromkeys(Incident.Severity.values, 0)
     for group in groups:
         by_kind.add_metric([group["severity"], group["kind"]], group["n"])
         sums[group["severity"]] += group["n"]
-    of_severity = Gauge(
-        "moovitamix_incidents_open_by_severity", "What is wrong now, in numbers.", labels=["severity"]
+    by_severity = Gauge(
+        "moovitamix_incidents_open_by_severity", "Open incidents by severity.", labels=["severity"]
     )
     for severity, n in sums.items():
-        of_severity.add_metric([severity], n)
-    yield from (by_kind, of_severity)
+        by_severity.add_metric([severity], n)
+    yield from (by_kind, by_severity)
 
 
 def notification_metrics(now: datetime) -> Iterator[Metric]:
     groups = Notification.objects.order_by().values("channel", "state").annotate(n=Count("pk"))
-    kept = Gauge("moovitamix_messages", "Messages that are kept, by state.", labels=["channel", "state"])
+    stored = Gauge(
+        "moovitamix_messages", "Stored notifications by channel and state.", labels=["channel", "state"]
+    )
     for group in groups:
-        kept.add_metric([group["channel"], group["state"]], group["n"])
-    yield kept
+        stored.add_metric([group["channel"], group["state"]], group["n"])
+    yield stored
 
 
 def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
-    """Signs of life; a part that was never started has none."""
-    alive = Gauge(
-        "moovitamix_part_seen_timestamp_seconds", "When this part last gave a sign of life.", labels=["part"]
+    """Last heartbeats; a part that was never started has none."""
+    heartbeats = Gauge(
+        "moovitamix_part_seen_timestamp_seconds", "Last heartbeat of this part.", labels=["part"]
     )
-    for part, pulse in sorted(latest_heartbeats().items()):
-        alive.add_metric([part], pulse.at.timestamp())
-    yield alive
+    for part, heartbeat in sorted(latest_heartbeats().items()):
+        heartbeats.add_metric([part], heartbeat.at.timestamp())
+    yield heartbeats
 
 
 def queue_metrics(now: datetime) -> Iterator[Metric]:
-    """How many tasks wait; without the broker nobody knows, and the other metrics are there all the same."""
+    """Length of the task queue; without the broker it is left out, but the scrape still succeeds."""
     length: int | None
     try:
         length = queue_length()
     except Exception as error:
-        # Brokers' libraries raise whatever their connection raised.
+        # Broker libraries raise many types.
         logger.warning("queue_not_counted reason=%s", type(error).__name__)
         length = None
     yield Gauge("moovitamix_broker_up", "1 if the broker answered.", 0 if length is None else 1)
     if length is not None:
-        yield Gauge("moovitamix_queue_length", "Tasks that wait for a worker.", length)
-    yield Gauge("moovitamix_queue_length_limit", "MAX_QUEUE_LENGTH.", settings.MAX_QUEUE_LENGTH)
+        yield Gauge("moovitamix_queue_length", "Tasks waiting for a worker.", length)
+    yield Gauge("moovitamix_queue_length_limit", "The setting MAX_QUEUE_LENGTH.", settings.MAX_QUEUE_LENGTH)
 
 
 METRIC_READERS: Final = (incident_metrics, notification_metrics, heartbeat_metrics, queue_metrics)

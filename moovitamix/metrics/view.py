@@ -1,7 +1,7 @@
-"""`/metrics` for Prometheus: read from the tables at each scrape, and so right with any number of workers.
+"""The `/metrics` endpoint for Prometheus, read from the database at each scrape.
 
-Nothing is counted in the processes: what one of them counted the others would not know, and a restart would
-forget. No metric names a listener, a song or a text that comes from outside.
+So the values are the same in every process and survive restarts. No label holds a listener, a song or a text
+from outside.
 """
 
 import logging
@@ -31,25 +31,25 @@ METRIC_READERS: Final[tuple[MetricReader, ...]] = (
     *recommender.METRIC_READERS,
 )
 HOW_TO_AUTHENTICATE: Final = (
-    "Send a key, as `Authorization: Bearer KEY` (python manage.py apikey prometheus --user USER), "
+    "Send an API key as `Authorization: Bearer KEY` (python manage.py apikey prometheus --user USER) "
     "or log in to the admin."
 )
 
 
 class DatabaseCollector(Collector):
-    """Reads the metrics of one moment."""
+    """Collects all metrics at one point in time."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        for family in METRIC_READERS:
-            yield from family(self._now)
+        for read_metrics in METRIC_READERS:
+            yield from read_metrics(self._now)
 
 
 @require_safe
 def metrics_view(request: HttpRequest) -> HttpResponse:
-    """Everything, in Prometheus' text or as OpenMetrics, as was asked for."""
+    """All metrics, in Prometheus' text format or as OpenMetrics, depending on the Accept header."""
     refusal = _refusal(request)
     if refusal:
         return _text_response(
@@ -61,16 +61,16 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
     try:
         body = encode(registry)
     except Error:
-        # Half the metrics would look like a service that has no runs.
+        # A partial answer would look like a service without runs.
         logger.exception("metrics_not_read")
         return _text_response("The database does not answer.\n", 503)
     return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
 def _refusal(request: HttpRequest) -> str:
-    """Why this caller learns nothing; empty where they may.
+    """Why the request is refused; empty if it may read the metrics.
 
-    Not by address: behind a proxy on the same machine the whole world comes from 127.0.0.1.
+    Not decided by IP address: behind a proxy on this machine, every request comes from 127.0.0.1.
     """
     try:
         if KeyAuthentication().authenticate(request) is not None:
