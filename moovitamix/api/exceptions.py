@@ -1,7 +1,7 @@
 """Error responses of the API, all in one format.
 
-Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation errors by
-field name and is empty for other errors.
+Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation errors
+by field name and is empty for other errors.
 """
 
 import logging
