@@ -1,4 +1,4 @@
-"""The front page, the state of the data and of the service: what joins both rooms."""
+"""The `status/` endpoint: the age of the data and of the model."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -14,33 +14,33 @@ from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from recommender.models import ModelVersion
 from recommender.services import current_model
 
-# Name, when it was brought up to date, and by what.
+# Name, time of the last update, and the run or version that made it.
 LastUpdate = tuple[str, datetime | None, str | None]
 AGE_SERIALIZER: Final = inline_serializer(
     "Age",
     {
         "name": serializers.ChoiceField([name for name, _ in RESOURCES] + ["model"]),
         "updated_at": serializers.DateTimeField(
-            allow_null=True, help_text="End of the last run that brought it in, or the model's making."
+            allow_null=True, help_text="End of the last run that imported it, or the creation of the model."
         ),
-        "age_seconds": serializers.FloatField(allow_null=True, help_text="Null: never."),
-        "source": serializers.CharField(allow_null=True, help_text="The run's number, or the model's label."),
+        "age_seconds": serializers.FloatField(allow_null=True, help_text="Null if it never existed."),
+        "source": serializers.CharField(allow_null=True, help_text="Number of the run, or the model's label."),
     },
     many=True,
 )
 
 
 class StatusView(APIView):
-    """The age of each data set and of the model, oldest first; what was never there comes before all."""
+    """The age of each table and of the model, oldest first; those that never existed come first."""
 
     @extend_schema(
-        summary="Age of each data set and of the model, oldest first",
+        summary="Age of each table and of the model, oldest first",
         responses=inline_serializer(
             "Status",
             {
                 "checked_at": serializers.DateTimeField(),
                 "degraded": serializers.CharField(
-                    allow_null=True, help_text="Why not the best model serves; null while it does."
+                    allow_null=True, help_text="Why the champion does not serve; null while it does."
                 ),
                 "results": AGE_SERIALIZER,
             },
@@ -57,11 +57,11 @@ class StatusView(APIView):
 
 
 def _resource_updates() -> list[LastUpdate]:
-    """Each data set, the end of the last run that brought it in, and that run."""
-    brought = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
+    """Each table with the end and number of the last run that imported it."""
+    imports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     updates: list[LastUpdate] = []
     for resource, _ in RESOURCES:
-        newest = brought.filter(resource=resource).order_by("-run_id").select_related("run").first()
+        newest = imports.filter(resource=resource).order_by("-run_id").select_related("run").first()
         updates.append(
             (resource, newest.run.finished_at, str(newest.run_id)) if newest else (resource, None, None)
         )
