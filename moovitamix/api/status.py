@@ -21,10 +21,10 @@ AGE_SERIALIZER: Final = inline_serializer(
     {
         "name": serializers.ChoiceField([name for name, _ in RESOURCES] + ["model"]),
         "updated_at": serializers.DateTimeField(
-            allow_null=True, help_text="End of the last run that imported it, or the creation of the model."
+            allow_null=True, help_text="End of the last run that imported it, or creation of the model."
         ),
         "age_seconds": serializers.FloatField(allow_null=True, help_text="Null if it never existed."),
-        "source": serializers.CharField(allow_null=True, help_text="Number of the run, or the model's label."),
+        "source": serializers.CharField(allow_null=True, help_text="The run's number or the model's label."),
     },
     many=True,
 )
