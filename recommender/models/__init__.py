@@ -1,4 +1,4 @@
-"""The tables of the recommender room: models, how they came to be, what was served, said and decided."""
+"""Tables of the recommender: model versions, served lists, feedback, experiments and drift reports."""
 
 from recommender.models.api_keys import ApiKey
 from recommender.models.experiments import Decision, Experiment, Exposure, ScoredList, TrafficSplit

@@ -1,4 +1,4 @@
-"""Programs that may ask."""
+"""Keys that apps use to call the API."""
 
 from typing import ClassVar
 
@@ -7,14 +7,14 @@ from django.db import models
 
 
 class ApiKey(models.Model):
-    """A program's key to the API. Only its digest is kept: the key itself is shown once."""
+    """An app's key for the API. Only its digest is stored; the key itself is shown once."""
 
-    name = models.CharField(max_length=100, help_text="Who uses it, such as 'iOS app'.")
+    name = models.CharField(max_length=100, help_text="The app that uses the key, such as 'iOS app'.")
     user = models.ForeignKey(
-        User, models.CASCADE, related_name="api_keys", help_text="What this user may see, the key may."
+        User, models.CASCADE, related_name="api_keys", help_text="The key has this user's permissions."
     )
     prefix = models.CharField(
-        max_length=8, editable=False, help_text="The key's first letters, to tell keys apart."
+        "key prefix", max_length=8, editable=False, help_text="The key's first characters."
     )
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)

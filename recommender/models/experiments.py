@@ -1,4 +1,4 @@
-"""The loop that retrains: tests between models, what they found, and what was decided."""
+"""Experiments between model versions: exposures, scored lists and decisions."""
 
 from typing import ClassVar
 
@@ -11,13 +11,13 @@ from recommender.models.versions import ModelVersion, Promotion
 
 
 class Experiment(models.Model):
-    """A test of one version against the champion, from its start to its verdict."""
+    """An experiment that compares one version, the challenger, with the champion."""
 
     class Kind(models.TextChoices):
-        REFRESH = "refresh"
-        CHANGE = "change"
-        EQUALS = "equals", "A/A"
-        ANCHOR = "anchor"
+        REFRESH = "refresh", "refresh"
+        CHANGE = "change", "change"
+        EQUALS = "equals", "A/A test"
+        ANCHOR = "anchor", "holdback"
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -25,36 +25,42 @@ class Experiment(models.Model):
         ENDED = "ended"
 
     class Outcome(models.TextChoices):
-        INVALID = "invalid"
-        ROLLBACK = "rollback"
-        PROMOTE = "promote"
-        REJECT = "reject"
-        INCONCLUSIVE = "inconclusive"
-        VOID = "void"
+        INVALID = "invalid", "invalid"
+        ROLLBACK = "rollback", "rolled back"
+        PROMOTE = "promote", "promoted"
+        REJECT = "reject", "rejected"
+        INCONCLUSIVE = "inconclusive", "inconclusive"
+        VOID = "void", "stopped"
 
     kind = models.CharField(max_length=7, choices=Kind.choices)
     status = models.CharField(max_length=7, choices=Status.choices, default=Status.WAITING)
     champion = models.ForeignKey(ModelVersion, models.PROTECT, related_name="defences")
     challenger = models.ForeignKey(ModelVersion, models.PROTECT, related_name="challenges")
     list_share = models.FloatField(
-        "share of lists", help_text="Of all lists, how many are interleaved for it."
+        "share of lists that are interleaved", help_text="From 0, none, to 1, all."
     )
     split_share = models.FloatField(
-        "share of listeners", default=0.0, help_text="Who are served by one of the two alone; 0: nobody."
+        "share of listeners in the A/B split",
+        default=0.0,
+        help_text="These listeners get lists from one of the two versions only; 0: no listener.",
     )
     planned_listeners = models.PositiveIntegerField(
-        default=0, help_text="At how many the confidence sequence is tightest; fixed at the start."
+        default=0,
+        help_text="Number of listeners at which the confidence sequence is tightest; fixed at the start.",
     )
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=12, choices=Outcome.choices, blank=True)
-    reason = models.TextField(blank=True, help_text="Why it ended so.")
-    by = models.CharField(max_length=150, help_text="A person's user name, or what started it.")
-    purpose = models.TextField(blank=True, help_text="Why a person started it.")
-    gates = models.JSONField(
-        default=dict, blank=True, help_text="What was measured before any listener saw it."
+    reason = models.TextField("reason it ended", blank=True)
+    by = models.CharField(
+        "started by", max_length=150, help_text="A user name, or the part of the product that started it."
     )
+    purpose = models.TextField("reason it was started", blank=True)
+    gates = models.JSONField(
+        "offline checks", default=dict, blank=True,
+        help_text="Offline metrics from before the first listener saw the challenger.",
+    )  # fmt: skip
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -90,9 +96,9 @@ class Experiment(models.Model):
 
 
 class TrafficSplit(models.Model):
-    """Of how many listeners the loop's own tests give one model alone: the newest row counts."""
+    """Share of listeners in the A/B split of experiments that start by themselves; the newest row counts."""
 
-    share = models.FloatField(help_text="From 0, nobody, to 1.")
+    share = models.FloatField(help_text="From 0, no listener, to 1, all.")
     at = models.DateTimeField()
     by = models.CharField(max_length=150)
     reason = models.TextField()
@@ -109,7 +115,7 @@ class TrafficSplit(models.Model):
 
 
 class Exposure(models.Model):
-    """A listener of the A/B split, from the first list that an arm served."""
+    """A listener in the A/B split, and when an arm first served them."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="exposures")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -128,13 +134,13 @@ class Exposure(models.Model):
 
 
 class ScoredList(models.Model):
-    """A listener's first interleaved list of a day, which counts; closed once, and never opened again."""
+    """A listener's first interleaved list of a day, the one that is scored; once closed it stays closed."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="scored_lists", db_index=False)
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="score")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="In UTC.")
-    first_picks = models.PositiveSmallIntegerField("rounds that the challenger began", default=0)
+    first_picks = models.PositiveSmallIntegerField("rounds in which the challenger picked first", default=0)
     rounds = models.PositiveSmallIntegerField(default=0)
     closed_at = models.DateTimeField(null=True, blank=True)
     wins = models.PositiveSmallIntegerField(default=0, help_text="Rounds that the challenger won.")
@@ -149,7 +155,7 @@ class ScoredList(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["day"], name="scored_list_open", condition=Q(closed_at=None)),
-            # Holds all that the page of a test sums up by day.
+            # Covers the daily sums of an experiment's page.
             models.Index(
                 fields=["experiment", "day", "closed_at", "wins", "losses"], name="scored_list_of_test"
             ),
@@ -160,7 +166,7 @@ class ScoredList(models.Model):
 
 
 class Decision(models.Model):
-    """What was decided, with all that it rested on: the same evidence and rules give the same bytes again."""
+    """A decision with its evidence and rules, from which it can be computed again, byte for byte."""
 
     experiment = models.ForeignKey(
         Experiment, models.SET_NULL, null=True, blank=True, related_name="decisions"
@@ -168,14 +174,14 @@ class Decision(models.Model):
     promotion = models.OneToOneField(
         Promotion, models.SET_NULL, null=True, blank=True, related_name="decision"
     )
-    at = models.DateTimeField(db_index=True)
-    evidence = models.JSONField(help_text="The numbers, as `engine.verdicts.Evidence`.")
-    rules = models.JSONField(help_text="The thresholds, as `engine.verdicts.Rules`.")
+    at = models.DateTimeField("checked at", db_index=True)
+    evidence = models.JSONField(help_text="The counted numbers (ExperimentEvidence as JSON).")
+    rules = models.JSONField(help_text="The thresholds of that day (DecisionRules as JSON).")
     verdict = models.JSONField(help_text="Outcome, reason and numbers.")
     outcome = models.CharField(max_length=12)
-    code = models.CharField(max_length=64, help_text="Digest of the code that decided.")
-    data_sha256 = models.CharField("data's sha256", max_length=64, help_text="Digest of the rows counted.")
-    final = models.BooleanField(default=False, help_text="It ended the experiment.")
+    code = models.CharField("SHA-256 of the rule code", max_length=64)
+    data_sha256 = models.CharField("SHA-256 of the rows counted", max_length=64)
+    final = models.BooleanField("ended the experiment", default=False)
 
     class Meta:
         ordering: ClassVar = ["-id"]

@@ -1,4 +1,4 @@
-"""The loop that retrains: tests between models, what they found, and what was decided."""
+"""What came of served lists, and how far listening, songs and features have drifted."""
 
 from typing import ClassVar
 
@@ -11,11 +11,11 @@ from recommender.models.versions import ModelVersion
 
 
 class AttributedListen(models.Model):
-    """A served song that stands in the listener's later history, within 7 days."""
+    """A served song that the listener played within 7 days, according to the listening history."""
 
     served_list = models.ForeignKey(ServedList, models.CASCADE, related_name="attributed")
     song = models.ForeignKey(Song, models.CASCADE, related_name="+", db_index=False)
-    at = models.DateTimeField(help_text="When the session began.")
+    at = models.DateTimeField(help_text="Start of the session.")
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -28,7 +28,7 @@ class AttributedListen(models.Model):
 
 
 class EngagedList(models.Model):
-    """What came of one served list within 7 days; a list of which nothing came counts as zero."""
+    """Engagement with one served list within 7 days; a list without any counts as zero."""
 
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="engagement")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -36,16 +36,20 @@ class EngagedList(models.Model):
     at = models.DateTimeField("served at", db_index=True)
     songs = models.PositiveSmallIntegerField()
     engaged = models.PositiveSmallIntegerField(
-        default=0, help_text="Songs liked or listened to, not refused."
+        default=0, help_text="Songs liked or listened to, and not skipped or disliked."
     )
     early = models.PositiveSmallIntegerField(
-        "engaged within a day", null=True, blank=True, help_text="Empty until a day was read in."
+        "engaged within 24 hours", null=True, blank=True, help_text="Empty until the first day was imported."
     )
     likes = models.PositiveSmallIntegerField(default=0)
-    listens = models.PositiveSmallIntegerField(default=0, help_text="Attributed ones, and those reported.")
+    listens = models.PositiveSmallIntegerField(
+        default=0, help_text="Reported by the app, or attributed from the history."
+    )
     skips = models.PositiveSmallIntegerField(default=0)
     dislikes = models.PositiveSmallIntegerField(default=0)
-    final = models.BooleanField(default=False, help_text="Seven days have passed: nothing can be added.")
+    final = models.BooleanField(
+        "complete", default=False, help_text="Seven days have passed; the counts no longer change."
+    )
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -59,28 +63,32 @@ class EngagedList(models.Model):
 
 
 class EngagementDay(models.Model):
-    """One day of lists with one version as champion, or alone in a split; zero counts as zero."""
+    """Engagement with one version's lists of one day; a list without engagement counts as zero."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="engagement_days")
     day = models.DateField(help_text="In UTC.")
-    lists = models.PositiveIntegerField(default=0)
-    listeners = models.PositiveIntegerField(default=0)
-    engaged = models.FloatField("engaged songs a list, mean over listeners", default=0.0)
+    lists = models.PositiveIntegerField("lists served", default=0)
+    listeners = models.PositiveIntegerField("listeners served", default=0)
+    engaged = models.FloatField("engaged songs per list", default=0.0, help_text="Mean over listeners.")
     engaged_deviation = models.FloatField("standard deviation over listeners", default=0.0)
     early = models.FloatField(
-        "engaged within a day", null=True, blank=True,
-        help_text="The same, of each list's first 24 hours; empty until they were read in.",
+        "engaged songs per list within 24 hours", null=True, blank=True,
+        help_text="Empty until the listening of these hours was imported.",
     )  # fmt: skip
-    early_deviation = models.FloatField("standard deviation of that", default=0.0)
+    early_deviation = models.FloatField("standard deviation within 24 hours", default=0.0)
     likes = models.PositiveIntegerField(default=0)
     skips = models.PositiveIntegerField(default=0)
     dislikes = models.PositiveIntegerField(default=0)
     listens = models.PositiveIntegerField("attributed listens", default=0)
     recommended_plays = models.PositiveIntegerField(default=0)
     organic_plays = models.PositiveIntegerField(default=0)
-    final = models.BooleanField(default=False, help_text="Seven days have passed: nothing can be added.")
+    final = models.BooleanField(
+        "complete", default=False, help_text="Seven days have passed; the counts no longer change."
+    )
 
     class Meta:
+        verbose_name = "day of engagement"
+        verbose_name_plural = "engagement by day"
         ordering: ClassVar = ["-day", "-version"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["version", "day"], name="engagement_day_once_a_version")
@@ -91,28 +99,32 @@ class EngagementDay(models.Model):
 
 
 class DriftReport(models.Model):
-    """One look at whether the world has moved away from what the champion learnt."""
+    """One week's check of how far the data has drifted from what the champion was trained on."""
 
     class Kind(models.TextChoices):
         SONGS = "songs", "new songs"
         LISTENING = "listening", "organic listening"
         RECOMMENDED = "recommended", "recommended listening"
         FEEDBACK = "feedback", "likes and skips"
-        FEED = "feed", "the source's features"
+        FEED = "feed", "audio features of the source"
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="drift_reports")
     kind = models.CharField(max_length=11, choices=Kind.choices)
-    week = models.DateField(help_text="The Monday of the week that was looked at.")
+    week = models.DateField(help_text="Monday of the week that was checked.")
     at = models.DateTimeField()
-    n = models.PositiveIntegerField(default=0, help_text="New songs, or plays, that it rests on.")
+    n = models.PositiveIntegerField("sample size", default=0, help_text="New songs or plays.")
     listeners = models.PositiveIntegerField(default=0)
-    p = models.FloatField(null=True, blank=True)
+    p = models.FloatField("p-value", null=True, blank=True)
     effect = models.FloatField(default=0.0)
-    limit = models.FloatField(default=0.0, help_text="What the effect must reach.")
+    limit = models.FloatField(default=0.0, help_text="Smallest effect that counts as drift.")
     drifted = models.BooleanField(default=False)
-    alarm = models.BooleanField(default=False, help_text="Two weeks running, or once twice as far.")
-    causes = models.JSONField(default=list, blank=True, help_text="Clusters, songs, features; most first.")
-    season = models.JSONField(default=dict, blank=True, help_text="How the same week moved a year ago.")
+    alarm = models.BooleanField(
+        default=False, help_text="Two drifted weeks in a row, or one at twice the limit."
+    )
+    causes = models.JSONField(
+        default=list, blank=True, help_text="Clusters, songs or features that moved most."
+    )
+    season = models.JSONField("same week a year ago", default=dict, blank=True)
 
     class Meta:
         ordering: ClassVar = ["-week", "kind"]
@@ -125,23 +137,29 @@ class DriftReport(models.Model):
 
 
 class SongEvidence(models.Model):
-    """Where listeners say a song belongs, as of the version that was made with it."""
+    """The cluster that feedback votes chose for a song in one version."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="song_evidence")
     song = models.ForeignKey(Song, models.CASCADE, related_name="cluster_evidence")
-    before = models.PositiveIntegerField("cluster by sound", help_text="Numbers of clusters.")
-    after = models.PositiveIntegerField("cluster with feedback")
+    before = models.PositiveIntegerField("cluster without feedback", help_text="A cluster number.")
+    after = models.PositiveIntegerField("cluster with feedback", help_text="A cluster number.")
     listeners = models.PositiveIntegerField()
-    log_odds = models.FloatField(help_text="ln of the odds of `after` against `before`.")
-    margin = models.FloatField(help_text="Of the best posterior above the second.")
+    log_odds = models.FloatField(
+        "log odds", help_text="Natural logarithm of the odds of the cluster with feedback to the one without."
+    )
+    margin = models.FloatField(
+        help_text="Posterior of the best cluster minus that of the second best, 0 to 1."
+    )
 
     class Meta:
+        verbose_name = "song evidence"
+        verbose_name_plural = "song evidence"
         ordering: ClassVar = ["version", "margin"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["version", "song"], name="song_evidence_once_a_version")
         ]
         indexes: ClassVar = [
-            # The order of its list in the admin: sorted, all rows would be given their clusters' names.
+            # The order of the list in the admin; without it, one page would join and sort all rows.
             models.Index(fields=["-version", "margin", "-id"], name="song_evidence_least_sure")
         ]
 

@@ -1,4 +1,4 @@
-"""What is shown of a song in a list."""
+"""Candidate lists, served lists, feedback and serving errors, and the song fields that a list shows."""
 
 import uuid
 from collections.abc import Iterable
@@ -22,16 +22,16 @@ class SongCard(NamedTuple):
     album: str
     genres: str
     duration: int
-    is_available: bool | int  # SQLite knows no booleans
+    is_available: bool | int  # SQLite has no booleans
 
 
 def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
-    """By song id, in one query; ids of no song are left out."""
+    """Song cards by song id, in one query; without unknown ids."""
     return {row[0]: SongCard(*row) for row in sql.song_cards(list(songs))}
 
 
 class CandidateList(models.Model):
-    """What one listener's lists are drawn from; written once, so that every draw can be repeated."""
+    """The candidates of a listener's lists; never changed, so that every draw can be replayed."""
 
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="candidate_lists", db_index=False)
     version = models.ForeignKey(
@@ -39,14 +39,17 @@ class CandidateList(models.Model):
         models.CASCADE,
         null=True,
         blank=True,
-        help_text="None: popularity, for want of a model.",
+        verbose_name="model version",
+        help_text="Empty: popular songs, because no model could serve.",
     )
     made_at = models.DateTimeField()
-    live = models.BooleanField(default=False, help_text="Made for a request, not by the batch.")
-    # What it knew of the listener; anything newer makes it stale.
+    live = models.BooleanField(
+        default=False, help_text="Generated during a request, not by the scheduled task."
+    )
+    # What was known about the listener; anything newer makes the list stale.
     history_at = models.DateTimeField("newest session known", null=True, blank=True)
-    history = models.CharField("mark of all sessions known", max_length=80, blank=True)
-    run_id = models.BigIntegerField("newest run known", default=0)
+    history = models.CharField("fingerprint of the known history", max_length=80, blank=True)
+    run_id = models.BigIntegerField("newest ingestion run known", default=0)
     feedback_id = models.BigIntegerField("newest feedback known", default=0)
     candidates = models.BinaryField()
 
@@ -60,7 +63,7 @@ class CandidateList(models.Model):
 
 
 class ServedList(models.Model):
-    """One list of recommendations as it was served: page 2 continues it, and a replay repeats it."""
+    """A list of recommendations as it was served; later pages extend it, and a replay draws it again."""
 
     class Arm(models.TextChoices):
         CHAMPION = "champion"
@@ -70,17 +73,22 @@ class ServedList(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="served_lists", db_index=False)
-    # RESTRICT and not PROTECT: a listener who is deleted takes their lists and shelves along.
+    # RESTRICT and not PROTECT: deleting a listener also deletes their lists and candidate lists.
     candidate_list = models.ForeignKey(
         CandidateList, models.RESTRICT, related_name="served_lists", db_column="shelf_id"
     )
-    version = models.ForeignKey(ModelVersion, models.PROTECT, null=True, blank=True)
+    version = models.ForeignKey(
+        ModelVersion, models.PROTECT, null=True, blank=True, verbose_name="model version"
+    )
     arm = models.CharField(max_length=11, choices=Arm.choices)
     generated_at = models.DateTimeField()
-    stale = models.BooleanField(default=False, help_text="Drawn from a shelf that could not be renewed.")
-    discovery = models.FloatField("discovery asked for")
+    stale = models.BooleanField(
+        default=False,
+        help_text="Drawn from a cached candidate list that could not be refreshed in time.",
+    )
+    discovery = models.FloatField("requested discovery")
     temperature = models.FloatField()
-    artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="None: no limit.")
+    artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: no limit.")
     seed = models.CharField(max_length=64)
     experiment = models.ForeignKey(
         "recommender.Experiment",
@@ -97,24 +105,26 @@ class ServedList(models.Model):
         blank=True,
         related_name="+",
         db_column="challenger_shelf_id",
-        help_text="What the challenger's places of an interleaved list were drawn from.",
+        help_text="The challenger's candidates of an interleaved list.",
     )
     milliseconds = models.FloatField(
-        null=True, blank=True, help_text="How long a list of a test took, the challenger's part included."
+        null=True, blank=True, help_text="Duration of an experiment's list, including the challenger's part."
     )
     challenger_milliseconds = models.FloatField(
-        null=True, blank=True, help_text="Of that, what the challenger's shelf took."
+        null=True, blank=True, help_text="The part of it that loading the challenger's candidates took."
     )
-    pages = models.JSONField(help_text="What each page asked for: how many songs, and which excluded.")
-    items = models.JSONField(help_text="Song, cluster, affinity, propensity, familiar, reason; best first.")
+    pages = models.JSONField(help_text="Each page's number of songs and excluded songs.")
+    items = models.JSONField(
+        help_text="Song, cluster, affinity, propensity, familiar and reason, in list order."
+    )
 
     class Meta:
         ordering: ClassVar = ["-generated_at"]
         indexes: ClassVar = [
             models.Index(fields=["listener", "-generated_at"], name="served_list_of_listener"),
-            # How many lists there were of how many listeners is told from it alone.
+            # Covers the count of lists and listeners in a period.
             models.Index(fields=["generated_at", "listener"], name="served_list_of_time"),
-            # Holds all that the page of a test counts: a list itself has kilobytes.
+            # Covers the counts of an experiment's page: a row itself has kilobytes.
             models.Index(fields=["experiment", "arm", "listener"], name="served_list_of_test"),
         ]
         constraints: ClassVar = [
@@ -132,12 +142,12 @@ class ServedList(models.Model):
 
     @cached_property
     def cards(self) -> dict[int, SongCard]:
-        """What is shown of its songs, by their ids."""
+        """Cards of the list's songs, by song id."""
         return read_song_cards(item["song"] for item in self.items)
 
 
 class Feedback(models.Model):
-    """What a listener said or did, as the app reported it."""
+    """A like, dislike, skip, listen or wrong style that the app reported."""
 
     class Kind(models.TextChoices):
         LIKE = "like"
@@ -147,12 +157,15 @@ class Feedback(models.Model):
         WRONG_STYLE = "wrong_style", "wrong style"
 
     event_id = models.CharField(
-        max_length=64, unique=True, help_text="The app's own; sent twice, it counts once."
+        "event ID",
+        max_length=64,
+        unique=True,
+        help_text="Chosen by the app; an event sent twice counts once.",
     )
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="feedback", db_index=False)
     song = models.ForeignKey(Song, models.CASCADE, related_name="feedback")
     kind = models.CharField(max_length=11, choices=Kind.choices)
-    seconds = models.FloatField(null=True, blank=True, help_text="How long it was listened to.")
+    seconds = models.FloatField("seconds listened", null=True, blank=True)
     served_list = models.ForeignKey(
         ServedList, models.SET_NULL, null=True, blank=True, related_name="feedback"
     )
@@ -175,7 +188,7 @@ class Feedback(models.Model):
 
 
 class ServingError(models.Model):
-    """A list of a test that could not be made as it should: the champion served alone."""
+    """A list for which the challenger failed during an experiment, so that the champion served alone."""
 
     class Kind(models.TextChoices):
         ARTIFACT = "artifact", "the challenger can't be loaded"

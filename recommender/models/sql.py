@@ -1,7 +1,7 @@
-"""All SQL that the recommender writes itself: where the ORM is too slow, or has no word for it.
+"""All SQL of the recommender: statements for which the ORM is too slow or has no expression.
 
-Every list that is served runs three of these statements; the ORM would need four to ten times as long to
-build each of them, which is longer than drawing the list. PostgreSQL and SQLite differ only here.
+Serving a list runs three of these statements; the ORM takes four to ten times as long to build each, longer
+than drawing the list takes. The differences between PostgreSQL and SQLite are all in this module.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from django.db.models.expressions import RawSQL
 Row = tuple[Any, ...]
 
 CANDIDATE_LIST_COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
-# Besides the columns: whether the list knows the listener's newest session and feedback, and whether it was
-# made or compared with the whole history since the newest ingestion run ended.
+# Two more columns: whether the list includes the listener's newest session and feedback, and whether it was
+# generated or checked since the newest ingestion run ended.
 NEWEST_CANDIDATE_LIST: Final = f"""
     SELECT {", ".join(CANDIDATE_LIST_COLUMNS)}, NOT EXISTS (
         SELECT 1 FROM listening_history h
@@ -38,8 +38,8 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
     """A listener's newest candidate list by this version; `version_id` None: a list without a model.
 
     Returns:
-        The values of CANDIDATE_LIST_COLUMNS, then whether it knows the newest session and feedback, then
-        whether it is of the newest finished run.
+        The values of CANDIDATE_LIST_COLUMNS, then whether the list includes the newest session and feedback,
+        then whether it was generated or checked since the newest finished run.
     """
     if version_id is None:
         return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=" AND version_id IS NULL"), [listener_id])
@@ -48,7 +48,7 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
 
 
 def newest_candidate_list_of_any_version(listener_id: int) -> Row | None:
-    """The same, whichever version made it."""
+    """A listener's newest candidate list by any version, as `newest_candidate_list` returns it."""
     return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=""), [listener_id])
 
 
@@ -64,8 +64,12 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
 
 
 def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[Row]:
-    """Id, plays, artist and genres of the available songs played most; ties by id."""
-    # Counting in Python would take ten times as long.
+    """Id, plays, artist and genres of the most played available songs, ties by id.
+
+    Args:
+        between: count only the sessions of this period; None: all.
+    """
+    # Counting in Python takes ten times as long.
     item, items = (
         ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
         if _is_postgresql()
@@ -86,7 +90,7 @@ def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[R
 
 
 def insert_row(row: models.Model) -> None:
-    """Insert one row, as `row.save(force_insert=True)` does; sends no signals."""
+    """Insert one row like `row.save(force_insert=True)`, without signals."""
     fields, query = _insert_statement(type(row))
     with connection.cursor() as cursor:
         cursor.execute(query, [_database_value(field, row) for field in fields])
@@ -94,7 +98,7 @@ def insert_row(row: models.Model) -> None:
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
-    """Ids and a JSON column as text, by id; Django's own parser takes four times as long as orjson."""
+    """Pairs of id and unparsed JSON text, by id; orjson parses it four times as fast as Django."""
     cast = "::text" if _is_postgresql() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
@@ -103,7 +107,7 @@ def json_column(model: type[models.Model], column: str, batch_size: int) -> Iter
 
 
 def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
-    """A subquery of any number of ids; SQLite takes at most 32 766 parameters."""
+    """Subquery with any number of ids; SQLite allows 32 766 parameters only."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()
@@ -113,7 +117,7 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
 
 
 def json_array_length(field: str) -> Any:
-    """An expression: how many items the JSON array of this field has."""
+    """Expression for the number of items in a field's JSON array."""
     name = "jsonb_array_length" if _is_postgresql() else "json_array_length"
     return Func(F(field), function=name, output_field=IntegerField())
 

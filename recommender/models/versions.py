@@ -1,4 +1,4 @@
-"""Models, how they came to be, and which of them serves."""
+"""Trained model versions, their clusters, the training runs and the promotions."""
 
 from typing import Any, ClassVar
 
@@ -9,15 +9,15 @@ from ingestion.models.jobs import JobRun, job_constraints
 
 
 class ImmutableRow(Exception):
-    """A row that is never changed once it is written was to be changed."""
+    """A row that must not change after it was written was about to be changed."""
 
 
 class ModelVersion(models.Model):
-    """One trained model. What it is never changes; only the registry gives it another role."""
+    """One trained model. It never changes, except for its role, which only the registry writes."""
 
     class Method(models.TextChoices):
-        MIX = "mix", "mix (clusters draw, a blend ranks)"
-        CLASSIC = "classic", "classic (clusters alone)"
+        MIX = "mix", "mix (a blend of models ranks, the draw uses clusters)"
+        CLASSIC = "classic", "classic (clusters only)"
 
     class Role(models.TextChoices):
         CANDIDATE = "candidate"
@@ -26,22 +26,24 @@ class ModelVersion(models.Model):
         RETIRED = "retired"
         WITHDRAWN = "withdrawn"
 
-    label = models.CharField(max_length=20, unique=True, help_text="Year, week, number: 2026w47.1")
+    label = models.CharField(
+        max_length=20, unique=True, help_text="Year, week and number, such as 2026w47.1."
+    )
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.CANDIDATE)
     method = models.CharField(max_length=10, choices=Method.choices)
     created_at = models.DateTimeField()
-    cut_off = models.DateTimeField("data cut-off", help_text="It learnt from listening up to here.")
+    cut_off = models.DateTimeField(
+        "data cut-off", help_text="Listening after this time was not used for training."
+    )
     n_songs = models.PositiveIntegerField("songs")
     n_listeners = models.PositiveIntegerField("listeners")
     n_plays = models.PositiveBigIntegerField("plays")
     n_clusters = models.PositiveIntegerField("clusters")
     configuration = models.JSONField(default=dict)
     seed = models.BigIntegerField()
-    metrics = models.JSONField(
-        default=dict, help_text="Each model's metrics on the latest week, by its name."
-    )
+    metrics = models.JSONField(default=dict, help_text="Metrics on the held-out week, by model name.")
     cohesion = models.JSONField(default=dict)
-    artifact_sha256 = models.CharField("artifact's sha256", max_length=64)
+    artifact_sha256 = models.CharField("SHA-256 of the artifact", max_length=64)
     artifact_bytes = models.PositiveBigIntegerField(default=0)
     seconds = models.FloatField("duration in seconds")
     cpu_seconds = models.FloatField("CPU seconds")
@@ -52,10 +54,13 @@ class ModelVersion(models.Model):
         null=True,
         blank=True,
         related_name="refreshes",
-        help_text="The version that it refreshes: same features, scales and number of clusters.",
+        help_text="The version that the warm start continued: same features, scales and number of clusters.",
     )
     lineage = models.JSONField(
-        default=dict, blank=True, help_text="Clusters born, split and retired; churn in songs and in plays."
+        default=dict,
+        blank=True,
+        help_text="Clusters that are new, split or retired since the parent; shares of songs and plays "
+        "that changed cluster.",
     )
 
     class Meta:
@@ -71,20 +76,22 @@ class ModelVersion(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
-            raise ImmutableRow(f"Version {self.label} is written once; the registry changes its role.")
+            raise ImmutableRow(f"Version {self.label} must not change; only the registry changes its role.")
         super().save(*args, **kwargs)
 
 
 class Cluster(models.Model):
-    """A group of songs that one version found; the same group keeps its number in later versions."""
+    """A cluster of songs in one version; a cluster that persists keeps its number in later versions."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="clusters")
-    number = models.PositiveIntegerField(help_text="What the API calls the cluster's id.")
-    position = models.PositiveIntegerField(help_text="Its row among the version's centres.")
+    number = models.PositiveIntegerField(help_text="The API calls it the cluster's id.")
+    position = models.PositiveIntegerField(help_text="Row of its center in the version's artifact.")
     name = models.CharField(max_length=120)
     size = models.PositiveIntegerField("songs")
     plays = models.PositiveBigIntegerField(default=0)
-    facts = models.JSONField(default=dict, help_text="What is over-represented, and example songs.")
+    facts = models.JSONField(
+        default=dict, help_text="Over-represented genres, artists and features, and example songs."
+    )
 
     class Meta:
         ordering: ClassVar = ["version", "number"]
@@ -98,7 +105,7 @@ class Cluster(models.Model):
 
 
 class TrainingRun(JobRun):
-    """One training, from the moment it takes the lock."""
+    """One training run, from the moment it holds the job lock."""
 
     class Trigger(models.TextChoices):
         COMMAND = "command"
@@ -117,11 +124,11 @@ class TrainingRun(JobRun):
     trigger = models.CharField(max_length=8, choices=Trigger.choices)
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
     full = models.BooleanField(default=False)
-    stage = models.CharField(max_length=40, blank=True, help_text="What a running training is doing.")
+    stage = models.CharField(max_length=40, blank=True, help_text="The step that a running training is at.")
     version = models.OneToOneField(
         ModelVersion, models.SET_NULL, null=True, blank=True, related_name="training"
     )
-    summary = models.TextField(blank=True, help_text="What this training did, in a sentence.")
+    summary = models.TextField(blank=True, help_text="The result in one sentence.")
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -138,16 +145,25 @@ class TrainingRun(JobRun):
 
 
 class Promotion(models.Model):
-    """One line of the ledger: who became champion, instead of whom, and why."""
+    """One promotion: which version became champion, which one it replaced, and why."""
 
-    promoted = models.ForeignKey(ModelVersion, models.PROTECT, related_name="promotions")
+    promoted = models.ForeignKey(
+        ModelVersion, models.PROTECT, related_name="promotions", verbose_name="new champion"
+    )
     replaced = models.ForeignKey(
-        ModelVersion, models.PROTECT, null=True, blank=True, related_name="replacements"
+        ModelVersion,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="replacements",
+        verbose_name="replaced champion",
     )
     rollback = models.BooleanField(default=False, help_text="The replaced version was withdrawn.")
     reason = models.TextField()
-    by = models.CharField(max_length=150, help_text="A person's user name, or what decided.")
-    at = models.DateTimeField()
+    by = models.CharField(
+        "decided by", max_length=150, help_text="A user name, or the part of the product that decided."
+    )
+    at = models.DateTimeField("promoted at")
 
     class Meta:
         ordering: ClassVar = ["-id"]
