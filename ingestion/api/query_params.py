@@ -1,4 +1,4 @@
-"""Query parameters of the API: declared once, read strictly, and documented from the same declaration."""
+"""Query parameters of the API: one declaration parses them strictly and documents them in OpenAPI."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -10,14 +10,14 @@ from uuid import UUID
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 
-# What a BigIntegerField, and so an id, can hold.
+# The largest value of a BigIntegerField, and so of an id.
 LARGEST_ID: Final = 2**63 - 1
-# Far enough from the ends of the calendar that every time zone can say it.
+# Far enough from the ends of the calendar to convert to every time zone.
 ALLOWED_YEARS: Final = range(1900, 9000)
 
 
 class ParameterType(NamedTuple):
-    """How a parameter is read, which raises ValueError with what was expected, and its JSON schema."""
+    """Attributes: parse: raises ValueError with what was expected. schema: JSON schema of the value."""
 
     parse: Callable[[str], Any]
     schema: dict[str, Any]
@@ -32,10 +32,10 @@ class QueryParameter:
 
 
 def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:
-    """The value of each parameter; one that was not sent, or sent empty, has its default.
+    """Values by parameter name; a missing or empty parameter has its default.
 
     Raises:
-        ValidationError: names every parameter that can't be read, with what was expected.
+        ValidationError: names every parameter that can't be parsed, with what was expected.
     """
     values, mistakes = {}, {}
     for parameter in parameters:
@@ -50,7 +50,7 @@ def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) 
 
 
 def openapi_parameters(parameters: Iterable[QueryParameter]) -> list[OpenApiParameter]:
-    """The same parameters for the OpenAPI schema."""
+    """The parameters for the OpenAPI schema."""
     return [
         OpenApiParameter(
             parameter.name,
@@ -63,7 +63,7 @@ def openapi_parameters(parameters: Iterable[QueryParameter]) -> list[OpenApiPara
 
 def integer_type(least: int = 0, most: int = LARGEST_ID) -> ParameterType:
     def parse(raw: str) -> int:
-        # Not int(): that takes "1_000" and the digits of other scripts.
+        # int() alone accepts "1_000" and the digits of other scripts.
         digits = raw.removeprefix("-")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and least <= int(raw) <= most):
             raise ValueError(f"Expected a whole number from {least} to {most}.")
@@ -87,7 +87,7 @@ def number_type(least: float, most: float) -> ParameterType:
 
 def text_type(most: int = 200) -> ParameterType:
     def parse(raw: str) -> str:
-        # PostgreSQL stores neither, and says so only when it is asked.
+        # PostgreSQL can store neither NUL nor a lone surrogate, and fails only at the query.
         if len(raw) > most or "\0" in raw or (not raw.isascii() and _has_lone_surrogate(raw)):
             raise ValueError(f"Expected a text of at most {most} characters, all of them valid Unicode.")
         return raw
@@ -114,11 +114,11 @@ def boolean_type() -> ParameterType:
 
 
 def datetime_type() -> ParameterType:
-    """A day or a time; without a zone it is in UTC."""
+    """A date or a time; UTC if it has no time zone."""
 
     def parse(raw: str) -> datetime:
         try:
-            # A + that was sent as it is arrives as a space: 10:00:00 02:00 was +02:00.
+            # A "+" that the client did not escape arrives as a space: "10:00:00 02:00" means +02:00.
             value = datetime.fromisoformat(raw.replace(" ", "+") if raw.count("T") else raw)
         except ValueError:
             value = datetime.min  # noqa: DTZ901
@@ -130,7 +130,7 @@ def datetime_type() -> ParameterType:
 
 
 def id_list_type(most: int) -> ParameterType:
-    """Ids with commas between them."""
+    """Ids separated by commas."""
     one = integer_type()
 
     def parse(raw: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Rows of the ingestion room as the API shows them, in the public words: songs, users, listening history."""
+"""Serializers of songs, users (the API's word for listeners), listening history and ingestion runs."""
 
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ from rest_framework import serializers
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
 PERSONAL_FIELDS: tuple[str, ...] = ("first_name", "last_name", "email", "gender")
-PERSONAL_HELP_TEXT = "Only for users with the permission ingestion.view_personal_data; absent for all others."
+PERSONAL_HELP_TEXT = "Only present with the permission ingestion.view_personal_data."
 COUNT_FIELDS: tuple[str, ...] = (
     "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "pages", "requests",
     "retries",
@@ -16,10 +16,14 @@ COUNT_FIELDS: tuple[str, ...] = (
 
 
 class AvailableField(serializers.BooleanField):
-    """Whether the source still sends the row."""
+    """True if the source still sends the row."""
 
     def __init__(self, **options: Any) -> None:
-        options = {"source": "*", "read_only": True, "help_text": "The source still sends it."} | options
+        options = {
+            "source": "*",
+            "read_only": True,
+            "help_text": "True if the source still sends it.",
+        } | options
         super().__init__(**options)
 
     def to_representation(self, row: Any) -> bool:
@@ -27,7 +31,7 @@ class AvailableField(serializers.BooleanField):
 
 
 class SongSerializer(serializers.ModelSerializer):
-    duration = serializers.SerializerMethodField(help_text="In seconds.")
+    duration = serializers.SerializerMethodField(help_text="Duration in seconds.")
     available = AvailableField()
 
     class Meta:
@@ -42,7 +46,7 @@ class SongSerializer(serializers.ModelSerializer):
 
 
 class UserSerializer(serializers.ModelSerializer):
-    """A listener without what names a person."""
+    """A listener without personal data."""
 
     available = AvailableField()
 
@@ -64,7 +68,7 @@ class PersonalUserSerializer(UserSerializer):
 class ListeningHistorySerializer(serializers.ModelSerializer):
     user_id = serializers.IntegerField()
     items = serializers.ListField(
-        child=serializers.IntegerField(), help_text="Song ids, in the source's order."
+        child=serializers.IntegerField(), help_text="Ids of the played songs, in the source's order."
     )
     available = AvailableField()
 
@@ -74,10 +78,12 @@ class ListeningHistorySerializer(serializers.ModelSerializer):
 
 
 class RunSerializer(serializers.ModelSerializer):
-    """One ingestion run; the words and numbers of `runingest --json`."""
+    """One ingestion run, with the fields of `runingest --json`."""
 
-    seconds = serializers.SerializerMethodField(help_text="How long it took; null while it runs.")
-    resources = serializers.SerializerMethodField(help_text="What was read and done, by resource.")
+    seconds = serializers.SerializerMethodField(help_text="Duration in seconds; null while it runs.")
+    resources = serializers.SerializerMethodField(
+        help_text="Counts by resource: songs, users, listening_history."
+    )
 
     class Meta:
         model = IngestionRun

@@ -17,8 +17,8 @@ class SongFilter:
     """A query parameter of `songs/` and what it does.
 
     Attributes:
-        parameter: its default is None; the filter is applied to any other value.
-        apply: narrows the songs to those that match the value.
+        parameter: its default is None; any other value applies the filter.
+        apply: returns the songs that match the value.
         state: what the result depends on besides the catalogue; part of the ETag.
     """
 

@@ -1,4 +1,4 @@
-"""The catalogue and the runs through the API."""
+"""Endpoints of the ingestion app: songs, users, listening history, ingestion runs."""
 
 from typing import Any, Final
 
@@ -34,33 +34,31 @@ from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
 PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
 AVAILABLE_FILTER: Final = QueryParameter(
-    "available", boolean_type(), "true: only what the source still sends; false: only what it does not."
+    "available", boolean_type(), "true: only rows that the source still sends; false: only the others."
 )
 SONG_FILTERS: Final = (
-    QueryParameter("genre", text_type(), "One of the song's genres, whole, in capitals or not."),
-    QueryParameter("artist", text_type(), "The artist's whole name, in capitals or not."),
-    QueryParameter("q", text_type(), "A part of the song's name, its artist or its album."),
+    QueryParameter("genre", text_type(), "One of the song's genres: the whole name, in any case."),
+    QueryParameter("artist", text_type(), "The artist's whole name, in any case."),
+    QueryParameter("q", text_type(), "Part of the song's name, artist or album, in any case."),
     AVAILABLE_FILTER,
 )
 ADDED_SONG_FILTERS: Final = added_song_filters()
 SONG_PARAMETERS: Final = (*SONG_FILTERS, *(added.parameter for added in ADDED_SONG_FILTERS))
 USER_FILTERS: Final = (AVAILABLE_FILTER,)
 HISTORY_FILTERS: Final = (
-    QueryParameter("user", integer_type(), "A user's id."),
-    QueryParameter("since", datetime_type(), "Sessions from this time on; without a zone, UTC."),
-    QueryParameter("until", datetime_type(), "Sessions before this time; without a zone, UTC."),
+    QueryParameter("user", integer_type(), "Only sessions of the user with this id."),
+    QueryParameter("since", datetime_type(), "Only sessions from this time on; UTC if it has no time zone."),
+    QueryParameter("until", datetime_type(), "Only sessions before this time; UTC if it has no time zone."),
 )
 RUN_FILTERS: Final = (
-    QueryParameter(
-        "status", choice_type(*IngestionRun.Status.values), "How the run ended, or that it is running."
-    ),
+    QueryParameter("status", choice_type(*IngestionRun.Status.values), "Only runs with this status."),
 )
 COMMA: Final = Value(",", output_field=TextField())
 COMMA_SPACE: Final = Value(", ", output_field=TextField())
 
 
 class DetailView(RetrieveAPIView):
-    """One row by its id, or by what else names it."""
+    """One row by its id or by another unique field, `key`."""
 
     noun: str
     key = "pk"
@@ -74,9 +72,9 @@ class DetailView(RetrieveAPIView):
 
 
 @extend_schema(
-    summary="The catalogue's songs, by id",
-    description="The songs change only with an ingestion run: send `If-None-Match` with the `ETag` of your "
-    "last answer, and the API answers 304 while nothing has changed.",
+    summary="List songs, by id",
+    description="Songs change only with an ingestion run. Send the `ETag` of your last response as "
+    "`If-None-Match`; the API answers 304 if nothing has changed.",
     parameters=openapi_parameters(SONG_PARAMETERS),
 )
 class SongList(ListAPIView):
@@ -97,7 +95,7 @@ class SongList(ListAPIView):
         wanted = parse_query(self.request.query_params, SONG_PARAMETERS)
         songs = _by_availability(super().get_queryset(), wanted["available"])
         if wanted["genre"]:
-            # ",rock,pop," holds ",rock,", and so "punk rock" is no match.
+            # Commas at both ends match whole genres only: "rock" must not match "punk rock".
             listed = Concat(COMMA, Replace(F("genres"), COMMA_SPACE, COMMA), COMMA)
             songs = songs.alias(listed=listed).filter(listed__icontains=f",{wanted['genre'].strip()},")
         if wanted["artist"]:
@@ -113,7 +111,7 @@ class SongList(ListAPIView):
         return songs
 
 
-@extend_schema(summary="One song")
+@extend_schema(summary="Get one song")
 class SongDetail(DetailView):
     queryset = Song.objects.all()
     serializer_class = SongSerializer
@@ -121,7 +119,7 @@ class SongDetail(DetailView):
 
 
 class PersonalDataMixin:
-    """Shows what names a person to those who may see it."""
+    """Adds personal data for users who have the permission to see it."""
 
     request: Request
 
@@ -131,9 +129,9 @@ class PersonalDataMixin:
 
 
 @extend_schema(
-    summary="Users, by id",
-    description="Listeners by their id. Names, e-mail addresses and genders need the permission "
-    "`ingestion.view_personal_data`; without it these fields are absent.",
+    summary="List users, by id",
+    description="Names, e-mail addresses and genders need the permission `ingestion.view_personal_data`; "
+    "without it these fields are absent.",
     parameters=openapi_parameters(USER_FILTERS),
     responses=PersonalUserSerializer(many=True),
 )
@@ -145,16 +143,16 @@ class UserList(PersonalDataMixin, ListAPIView):
         return _by_availability(super().get_queryset(), wanted["available"])
 
 
-@extend_schema(summary="One user", responses=PersonalUserSerializer)
+@extend_schema(summary="Get one user", responses=PersonalUserSerializer)
 class UserDetail(PersonalDataMixin, DetailView):
     queryset = Listener.objects.all()
     noun = "user"
 
 
 @extend_schema(
-    summary="Listening history, newest first",
-    description="Sessions; those of one user newest first, those of all users by the order they were "
-    "ingested in, newest first.",
+    summary="List listening sessions, newest first",
+    description="One row is one session. With `user`, the sessions are ordered by time; without it, by "
+    "import.",
     parameters=openapi_parameters(HISTORY_FILTERS),
 )
 class HistoryList(ListAPIView):
@@ -163,7 +161,7 @@ class HistoryList(ListAPIView):
 
     def get_queryset(self) -> QuerySet[ListeningHistory]:
         wanted = parse_query(self.request.query_params, HISTORY_FILTERS)
-        # Each by an index that is there: of one user times are unique, of all users only ids are.
+        # Each order has an index. Times are unique for one user; for all users only ids are.
         sessions: QuerySet[ListeningHistory] = super().get_queryset()
         sessions = sessions.order_by("-id" if wanted["user"] is None else "-created_at")
         if wanted["user"] is not None:
@@ -175,7 +173,7 @@ class HistoryList(ListAPIView):
         return sessions
 
 
-@extend_schema(summary="Ingestion runs, newest first", parameters=openapi_parameters(RUN_FILTERS))
+@extend_schema(summary="List ingestion runs, newest first", parameters=openapi_parameters(RUN_FILTERS))
 class RunList(ListAPIView):
     queryset = IngestionRun.objects.order_by("-id").prefetch_related("reports")
     serializer_class = RunSerializer
@@ -186,7 +184,7 @@ class RunList(ListAPIView):
         return runs.filter(status=wanted["status"]) if wanted["status"] else runs
 
 
-@extend_schema(summary="One ingestion run")
+@extend_schema(summary="Get one ingestion run")
 class RunDetail(DetailView):
     queryset = IngestionRun.objects.prefetch_related("reports")
     serializer_class = RunSerializer

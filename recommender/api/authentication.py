@@ -1,4 +1,4 @@
-"""Who may use the API, and how often: keys, the admin's session, throttles."""
+"""Authentication of API requests: keys for apps, the admin's session for staff."""
 
 import secrets
 from datetime import datetime
@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from recommender.api.throttling import parse_rate
 from recommender.models import ApiKey
 
-# 256 bits, written in 64 digits: a plain digest is enough, since nobody can guess through so many.
+# 256 random bits: nobody can try so many keys, so a plain SHA-256 without salt is enough.
 KEY_BYTES: Final = 32
 PREFIX_LENGTH: Final = 8
 SCHEMES: Final = ("bearer", "token")
@@ -24,7 +24,7 @@ NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USE
 
 
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer KEY`, or `Token KEY`: one query, with the user."""
+    """Authenticates the header `Authorization: Bearer KEY`, or `Token KEY`, with one query."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -43,7 +43,7 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class StaffSession(SessionAuthentication):
-    """The admin's login, for the browsable pages; nobody else's."""
+    """Authenticates staff by the admin's session, for the API's browsable pages."""
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         found: tuple[User, None] | None = super().authenticate(request)
@@ -51,7 +51,7 @@ class StaffSession(SessionAuthentication):
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """How the OpenAPI schema describes keys."""
+    """Describes keys in the OpenAPI schema."""
 
     target_class = KeyAuthentication
     name = "key"
@@ -65,7 +65,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
 
 def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """A new key: its row, and the key itself, which nothing but this answer ever holds."""
+    """Create a key: its row, and the key itself, which is stored nowhere."""
     secret = secrets.token_hex(KEY_BYTES)
     row = ApiKey.objects.create(
         name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at
@@ -74,12 +74,12 @@ def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> t
 
 
 def revoke_key(key: ApiKey, *, at: datetime) -> bool:
-    """Whether it was in force until now."""
+    """Revoke a key; False if it was revoked before."""
     return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
 
 
 def allow_personal_data(user: User) -> None:
-    """Let the user, and so every key of theirs, see names, e-mail addresses and genders."""
+    """Give the user, and so all of their keys, the permission to see names, e-mail addresses and genders."""
     user.user_permissions.add(
         Permission.objects.get(codename="view_personal_data", content_type__app_label="ingestion")
     )
@@ -90,7 +90,7 @@ def digest_key(secret: str) -> str:
 
 
 def _why_invalid(key: ApiKey, now: datetime) -> str:
-    """Why the key does not count, and what to do; nothing where it does."""
+    """Why the key is not valid, and what to do; "" if it is valid."""
     if key.revoked_at:
         return f"was revoked on {key.revoked_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if key.expires_at and key.expires_at <= now:
@@ -100,6 +100,6 @@ def _why_invalid(key: ApiKey, now: datetime) -> str:
     return ""
 
 
-# Said at the start, not at the first request.
+# A wrong setting stops the start, rather than the first request.
 for _name in ("API_RATE", "API_FEEDBACK_RATE"):
     parse_rate(getattr(settings, _name), _name)

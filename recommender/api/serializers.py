@@ -1,4 +1,4 @@
-"""The API's tests between models."""
+"""Serializers of the recommender's endpoints; the help texts describe the fields in the OpenAPI schema."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -36,8 +36,8 @@ class ExperimentSerializer(serializers.ModelSerializer):
         return dict(LatestDecisionSerializer(last).data) if last else None
 
 
-# A day: nothing that is listened to is longer.
-MAX_LISTEN_SECONDS: Final = 86_400.0  # seconds
+# One day: no song is longer, so more is a mistake of the app.
+MAX_LISTEN_SECONDS: Final = 86_400.0
 EARLIEST_EVENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "recommendation_id": "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11",
@@ -79,55 +79,71 @@ class ListedSongSerializer(serializers.Serializer):
     name = serializers.CharField()
     artist = serializers.CharField()
     album = serializers.CharField()
-    genres = serializers.CharField(help_text="As the source sends them; several are separated by commas.")
-    duration = serializers.IntegerField(help_text="In seconds.")
+    genres = serializers.CharField(help_text="Genres as the source sends them, separated by commas.")
+    duration = serializers.IntegerField(help_text="Duration in seconds.")
 
 
 class NamedClusterSerializer(serializers.Serializer):
-    id = serializers.IntegerField(help_text="The same group of songs keeps its id in later models.")
+    id = serializers.IntegerField(help_text="A cluster that persists keeps its id in later models.")
     name = serializers.CharField()
 
 
 class ItemSerializer(serializers.Serializer):
-    rank = serializers.IntegerField(min_value=1)
+    rank = serializers.IntegerField(min_value=1, help_text="Place in the list, from 1.")
     song = ListedSongSerializer()
-    cluster = NamedClusterSerializer(allow_null=True)
+    cluster = NamedClusterSerializer(allow_null=True, help_text="Null if the model does not know the song.")
     affinity = serializers.FloatField(
-        min_value=0, max_value=1, help_text="The cluster's share of the user's listening."
+        min_value=0, max_value=1, help_text="The cluster's share of the user's plays, weighted by recency."
     )
     propensity = serializers.FloatField(
-        min_value=0, max_value=1, help_text="How probable this pick was, given those before it."
+        min_value=0, max_value=1, help_text="Probability of this pick, given the picks before it."
     )
-    familiar = serializers.BooleanField(help_text="The user has played this artist.")
-    reason = serializers.CharField()
+    familiar = serializers.BooleanField(help_text="True if the user has played the artist before.")
+    reason = serializers.CharField(help_text="One sentence to show to the user.")
 
 
 class DiscoverySerializer(serializers.Serializer):
-    asked = serializers.FloatField(min_value=0, max_value=1)
-    given = serializers.FloatField(min_value=0, max_value=1, help_text="The share of unfamiliar songs.")
+    asked = serializers.FloatField(min_value=0, max_value=1, help_text="The requested discovery.")
+    given = serializers.FloatField(
+        min_value=0, max_value=1, help_text="Share of the list's songs that are not familiar."
+    )
 
 
 class RecommendationSerializer(serializers.Serializer):
-    recommendation_id = serializers.UUIDField()
+    recommendation_id = serializers.UUIDField(
+        help_text="The list's id; send it with feedback on the list's songs."
+    )
     user_id = serializers.IntegerField()
-    model_version = serializers.CharField(allow_null=True, help_text="Null: popularity, for want of a model.")
-    arm = serializers.ChoiceField(ServedList.Arm.choices)
+    model_version = serializers.CharField(
+        allow_null=True,
+        help_text="The version that drew the list; CHAMPION+CHALLENGER if it is interleaved; null if no "
+        "model could serve and the songs are popular ones.",
+    )
+    arm = serializers.ChoiceField(
+        ServedList.Arm.choices,
+        help_text="The model that the list is by: the champion, an experiment's challenger, both in turn "
+        "(interleaved), or none (fallback).",
+    )
     generated_at = serializers.DateTimeField()
-    stale = serializers.BooleanField(help_text="Made from what was known before the newest listening.")
+    stale = serializers.BooleanField(
+        help_text="True if the list does not take the user's newest listening and feedback into account."
+    )
     discovery = DiscoverySerializer()
     items = ItemSerializer(many=True)
 
 
 class RecommendationPageSerializer(RecommendationSerializer):
     next = serializers.URLField(
-        allow_null=True, help_text="Reads on in this very list, where more songs are eligible."
+        allow_null=True, help_text="URL of the list's next page; null after the last one."
     )
 
 
 class AffinitySerializer(serializers.Serializer):
     cluster = NamedClusterSerializer()
-    affinity = serializers.FloatField(min_value=0, max_value=1)
-    plays = serializers.IntegerField()
+    affinity = serializers.FloatField(
+        min_value=0, max_value=1, help_text="The cluster's share of the user's plays, weighted by recency."
+    )
+    plays = serializers.IntegerField(help_text="The user's plays of songs in the cluster.")
 
 
 class AffinitiesSerializer(serializers.Serializer):
@@ -140,7 +156,9 @@ class SimilarSongSerializer(serializers.Serializer):
     rank = serializers.IntegerField(min_value=1)
     song = ListedSongSerializer()
     cluster = NamedClusterSerializer(allow_null=True)
-    score = serializers.FloatField()
+    score = serializers.FloatField(
+        help_text="Higher is more similar; comparable only among songs similar to the same song."
+    )
 
 
 class SimilarSerializer(serializers.Serializer):
@@ -156,16 +174,20 @@ class PopularSongSerializer(serializers.Serializer):
 
 
 class PopularSerializer(serializers.Serializer):
-    days = serializers.IntegerField(allow_null=True)
+    days = serializers.IntegerField(allow_null=True, help_text="The requested days; null: all plays count.")
     results = PopularSongSerializer(many=True)
 
 
 class ClusterSerializer(serializers.Serializer):
-    id = serializers.IntegerField(source="number")
+    id = serializers.IntegerField(
+        source="number", help_text="A cluster that persists keeps its id in later models."
+    )
     name = serializers.CharField()
-    size = serializers.IntegerField(help_text="Songs.")
-    plays = serializers.IntegerField()
-    facts = serializers.JSONField(help_text="What is over-represented, and example songs.")
+    size = serializers.IntegerField(help_text="Number of songs.")
+    plays = serializers.IntegerField(help_text="Plays of its songs in the training data.")
+    facts = serializers.JSONField(
+        help_text="Over-represented genres, artists and features, and example songs."
+    )
 
 
 class ClustersSerializer(serializers.Serializer):
@@ -184,25 +206,27 @@ class ModelSerializer(serializers.ModelSerializer):
 
 
 class EventSerializer(serializers.Serializer):
-    """One thing that a listener said or did."""
+    """One feedback event of a user."""
 
-    event_id = serializers.CharField(max_length=64, help_text="Your own; sent twice, it counts once.")
+    event_id = serializers.CharField(
+        max_length=64, help_text="An id that your app chooses; an event sent twice counts once."
+    )
     user_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID)
     song_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID)
     kind = serializers.ChoiceField(Feedback.Kind.choices)
     seconds = serializers.FloatField(
         min_value=0, max_value=MAX_LISTEN_SECONDS, required=False, allow_null=True,
-        help_text="How long it was listened to; for a listen, and for nothing else.",
+        help_text="How long the user listened. Required for a listen, not allowed for other kinds.",
     )  # fmt: skip
     recommendation_id = serializers.UUIDField(
-        required=False, allow_null=True, help_text="The list it answers to, where there is one."
+        required=False, allow_null=True, help_text="The list that the user found the song in, if any."
     )
     at = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="When it happened; without it, now."
+        required=False, allow_null=True, help_text="When it happened; the default is now."
     )
 
     def validate_at(self, at: datetime | None) -> datetime | None:
-        # Telephones' clocks run ahead by minutes; more is a mistake.
+        # A phone's clock may be ahead, and its time zone wrong; more than a day is a mistake.
         if at is not None and not EARLIEST_EVENT <= at <= timezone.now() + timedelta(days=1):
             raise serializers.ValidationError("Expected a time between 1970 and now.")
         return at
@@ -224,14 +248,14 @@ EVENTS_SCHEMA: Final = PolymorphicProxySerializer(
 
 class RecordedEventSerializer(serializers.Serializer):
     event_id = serializers.CharField()
-    created = serializers.BooleanField(help_text="False: it was sent before, and counts once.")
+    created = serializers.BooleanField(help_text="False if the event was recorded before.")
 
 
 class RecordedSerializer(serializers.Serializer):
-    created = serializers.IntegerField(help_text="How many events were new.")
+    created = serializers.IntegerField(help_text="Number of events that were new.")
     results = RecordedEventSerializer(many=True)
 
 
 def build_event(checked: dict[str, Any]) -> FeedbackEvent:
-    """An event from what `EventSerializer` let by."""
+    """The event for data that `EventSerializer` has validated."""
     return FeedbackEvent(**{**checked, "kind": Feedback.Kind(checked["kind"])})

@@ -1,4 +1,4 @@
-"""Who may use the API, and how often: keys, the admin's session, throttles."""
+"""Rate limits of the API: a sliding window of requests for each key or staff user."""
 
 import re
 import time
@@ -21,10 +21,11 @@ class Rate(NamedTuple):
 
 
 class KeyThrottle(BaseThrottle):
-    """So many requests a key in any period: the last period counts as far as it still reaches into now.
+    """Limits the requests of one key in a sliding window of one period.
 
-    Two counters in the cache, whatever the rate; a list of times, as REST framework keeps it, costs more the
-    more is allowed (600 times are 5 KB, packed and unpacked with every request).
+    The last period's count is weighted by its part that is still in the window. This needs two counters in
+    the cache at any rate. REST framework's throttle keeps a list of times: at 600 a minute, 5 KB to read and
+    write with each request.
     """
 
     scope = "api"
@@ -49,18 +50,18 @@ class KeyThrottle(BaseThrottle):
         passed = now / period - window
         if before * (1 - passed) + count <= allowed + COUNT_TOLERANCE:
             return True
-        # Not counted: who keeps knocking gets in as often as who waits.
+        # Refused requests do not count: a client that retries at once must not lock itself out.
         _decrement(name)
         self._wait = period * _periods_until_allowed(allowed, before, count - 1, passed)
         return False
 
     def wait(self) -> float:
-        # Rounded: a second more for the last digit of a float is a second too much.
+        # Rounded, because the client sees whole seconds rounded up: 5.0000001 would become 6.
         return max(round(self._wait, 3), 1.0)
 
 
 class FeedbackThrottle(KeyThrottle):
-    """A count of its own: an app that reports much may still ask."""
+    """Counts feedback apart, so that an app that reports much can still request lists."""
 
     scope = "feedback"
 
@@ -70,7 +71,11 @@ class FeedbackThrottle(KeyThrottle):
 
 @lru_cache(maxsize=16)
 def parse_rate(text: str, name: str = "API_RATE") -> Rate:
-    """A rate such as 600/min, where sec, min, hour and day may be shortened to a letter."""
+    """Parse a rate such as 600/min; the period is second, minute, hour, day or the beginning of one.
+
+    Raises:
+        ImproperlyConfigured: the text is not a rate; the message names the setting `name`.
+    """
     match = re.fullmatch(r"(\d{1,9})/([a-z]+)", text.strip().lower())
     seconds = match and next(
         (seconds for name, seconds in PERIODS.items() if name.startswith(match[2])), None
@@ -87,12 +92,12 @@ def _increment(name: str, keep: int) -> int:
     try:
         return cache.incr(name)
     except ValueError:
-        # Two requests at once: the one that comes second adds to the first one's.
+        # Of two first requests at once, the second one increments the first one's counter.
         return 1 if cache.add(name, 1, keep) else cache.incr(name)
 
 
 def _decrement(name: str) -> None:
-    # Evicted in between: then there is nothing to take back.
+    # If the cache has evicted the counter, there is nothing to subtract from.
     try:
         cache.decr(name)
     except ValueError:
@@ -100,14 +105,15 @@ def _decrement(name: str) -> None:
 
 
 def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
-    """In how many periods one more request is allowed.
+    """Time until one more request is allowed, in periods.
 
-    Formula: the least t with before (1 - passed - t) + count + 1 <= allowed; where this period is full,
-    the least t in the next one, of which this is the one before.
+    Formula: the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
+    lies in the next period, in which `count` takes the place of `before`.
 
     Args:
-        before, count: requests of the last period, and of this one so far.
-        passed: the share of this period that is over.
+        before: requests in the last period.
+        count: requests in this period so far.
+        passed: the part of this period that is over, 0 to 1.
     """
     free = allowed - count - 1
     if free >= 0:

@@ -1,4 +1,4 @@
-"""The API's tests between models."""
+"""Endpoints of the recommender: recommendations, feedback, clusters, models, experiments."""
 
 from typing import Any, Final
 
@@ -34,13 +34,13 @@ from recommender.serving.explanations import serialize_list
 from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH
 
 
-@extend_schema(summary="Tests between models, newest first")
+@extend_schema(summary="List experiments, newest first")
 class ExperimentList(ListAPIView):
     queryset = Experiment.objects.select_related("champion", "challenger").order_by("-id")
     serializer_class = ExperimentSerializer
 
 
-@extend_schema(summary="One test")
+@extend_schema(summary="Get one experiment")
 class ExperimentDetail(DetailView):
     queryset = Experiment.objects.select_related("champion", "challenger")
     serializer_class = ExperimentSerializer
@@ -48,36 +48,44 @@ class ExperimentDetail(DetailView):
 
 
 MAX_EVENTS: Final = 1_000
-N_PARAMETER: Final = QueryParameter("n", integer_type(1, MAX_LIST_LENGTH), "How many songs.", LIST_LENGTH)
+N_PARAMETER: Final = QueryParameter("n", integer_type(1, MAX_LIST_LENGTH), "Number of songs.", LIST_LENGTH)
 DISCOVERY_PARAMETER: Final = QueryParameter(
     "discovery",
     number_type(0, 1),
-    "0: the ranking itself, familiar; 1: as much as possible is new.",
+    "From 0, the best-ranked songs without chance, to 1, as many unfamiliar songs as possible.",
     DISCOVERY,
 )
 LIST_PARAMETERS: Final = (
     N_PARAMETER,
     DISCOVERY_PARAMETER,
     QueryParameter(
-        "exclude", id_list_type(500), "Song ids that may not be in the list, with commas between them."
+        "exclude", id_list_type(500), "Ids of songs that the list must not contain, separated by commas."
     ),
-    QueryParameter("list", uuid_type(), "Read on in this list; discovery and exclude stay as they were."),
-    QueryParameter("page", integer_type(1, MAX_CANDIDATES), "Which n songs of that list.", 1),
+    QueryParameter(
+        "list",
+        uuid_type(),
+        "Continue the list with this recommendation_id; discovery and exclude are ignored.",
+    ),
+    QueryParameter(
+        "page", integer_type(1, MAX_CANDIDATES), "The page of `list` to return; each page has n songs.", 1
+    ),
 )
 NEXT_PARAMETERS: Final = (
     QueryParameter(
-        "after", integer_type(), "The id of the song that plays now: the next one keeps its mood."
+        "after",
+        integer_type(),
+        "Id of the song that plays now; the next one is from its cluster if possible.",
     ),
     DISCOVERY_PARAMETER,
 )
 POPULAR_PARAMETERS: Final = (
     N_PARAMETER,
-    QueryParameter("days", integer_type(1, 36_500), "Only listening of so many days up to now counts."),
+    QueryParameter("days", integer_type(1, 36_500), "Count only the plays of the last so many days."),
 )
 
 
 class ServingView(APIView):
-    """Turns what serving does not know into a 404 that names it."""
+    """Answers 404 if the user, the song or the list is unknown."""
 
     def handle_exception(self, error: Exception) -> Response:
         unknown = (recommendations.UnknownListener, recommendations.UnknownSong, recommendations.UnknownList)
@@ -88,8 +96,10 @@ class ServingView(APIView):
 
 class RecommendationsView(ServingView):
     @extend_schema(
-        summary="Recommendations for a user",
-        description="A new list, drawn and kept; `next` reads on in the same list, which stays as it is.",
+        summary="Recommend songs to a user",
+        description="Draws a new list and stores it. `next` is the URL of the list's next page; the songs "
+        "served so far do not change. For a user without plays the list is based on their favorite genres and on "
+        "popularity (cold start).",
         parameters=openapi_parameters(LIST_PARAMETERS),
         responses=serializers.RecommendationPageSerializer,
         examples=[OpenApiExample("One song", value=serializers.RECOMMENDATION_EXAMPLE, response_only=True)],
@@ -99,7 +109,9 @@ class RecommendationsView(ServingView):
         n, page = asked["n"], asked["page"]
         if asked["list"] is None:
             if page > 1:
-                raise ValidationError({"list": ["A page is a page of a list: name the list."]})
+                raise ValidationError(
+                    {"list": ["Name the list that the page belongs to: list=RECOMMENDATION_ID."]}
+                )
             served = recommendations.recommend(
                 pk, n=n, discovery=asked["discovery"], exclude=asked["exclude"] or (),
                 options=serving_options(),
@@ -114,8 +126,9 @@ class RecommendationsView(ServingView):
 
 class NextSongView(ServingView):
     @extend_schema(
-        summary="The next song for a user",
-        description="A list of one song; none that was given so within two hours.",
+        summary="Get the next song for a user",
+        description="A list of one song. Songs that this endpoint gave to the user within the last two hours "
+        "are left out.",
         parameters=openapi_parameters(NEXT_PARAMETERS),
         responses=serializers.RecommendationSerializer,
     )
@@ -129,7 +142,7 @@ class NextSongView(ServingView):
 
 class AffinitiesView(ServingView):
     @extend_schema(
-        summary="A user's affinity for each cluster, highest first",
+        summary="List a user's affinities to clusters, highest first",
         responses=serializers.AffinitiesSerializer,
     )
     def get(self, request: Request, pk: int) -> Response:
@@ -147,7 +160,7 @@ class AffinitiesView(ServingView):
 
 class SimilarSongsView(ServingView):
     @extend_schema(
-        summary="Songs like this one",
+        summary="List songs similar to a song, most similar first",
         parameters=openapi_parameters((N_PARAMETER,)),
         responses=serializers.SimilarSerializer,
     )
@@ -159,14 +172,14 @@ class SimilarSongsView(ServingView):
 
 class PopularSongsView(APIView):
     @extend_schema(
-        summary="The songs played most",
+        summary="List the most played songs",
         parameters=openapi_parameters(POPULAR_PARAMETERS),
         responses=serializers.PopularSerializer,
     )
     def get(self, request: Request) -> HttpResponseBase:
         asked = parse_query(request.query_params, POPULAR_PARAMETERS)
         results = recommendations.popular_songs(n=asked["n"], days=asked["days"])
-        # By what it says: charts are counted anew every ten minutes, not with a run.
+        # Validated by content: plays are counted every ten minutes, independently of ingestion runs.
         edition = CacheValidator(repr(results), None)
         return conditional_response(
             request, edition, lambda: Response({"days": asked["days"], "results": results})
@@ -176,12 +189,12 @@ class PopularSongsView(APIView):
 class ClusterList(APIView):
     @extend_schema(
         operation_id="clusters_list",
-        summary="The clusters of the model that serves, by their id",
+        summary="List the clusters of the serving model, by id",
         responses=serializers.ClustersSerializer,
     )
     def get(self, request: Request) -> HttpResponseBase:
         version = serving_version()
-        # No time: after a rollback an older version serves.
+        # No Last-Modified: after a rollback an older version serves.
         edition = CacheValidator(version.label, None) if version else None
         return conditional_response(request, edition, lambda: self._answer(version))
 
@@ -195,17 +208,17 @@ class ClusterList(APIView):
         )
 
 
-@extend_schema(summary="One cluster of the model that serves", responses=serializers.ClusterSerializer)
+@extend_schema(summary="Get one cluster of the serving model", responses=serializers.ClusterSerializer)
 class ClusterDetail(APIView):
     def get(self, request: Request, pk: int) -> Response:
         version = serving_version()
         row = Cluster.objects.filter(version=version, number=pk).first() if version else None
         if row is None:
-            raise NotFound(f"The model that serves has no cluster {pk}.")
+            raise NotFound(f"The serving model has no cluster {pk}.")
         return Response(serializers.ClusterSerializer(row).data)
 
 
-@extend_schema(summary="Models, newest first")
+@extend_schema(summary="List models, newest first")
 class ModelList(ListAPIView):
     queryset = ModelVersion.objects.order_by("-id")
     serializer_class = serializers.ModelSerializer
@@ -215,7 +228,7 @@ class ModelList(ListAPIView):
         return conditional_response(request, CacheValidator(roles, None), lambda: self.list(request))
 
 
-@extend_schema(summary="One model")
+@extend_schema(summary="Get one model")
 class ModelDetail(DetailView):
     queryset = ModelVersion.objects.all()
     serializer_class = serializers.ModelSerializer
@@ -227,9 +240,9 @@ class FeedbackView(APIView):
     throttle_classes = (FeedbackThrottle,)
 
     @extend_schema(
-        summary="Report what users said and did",
-        description=f"One event, or a list of at most {MAX_EVENTS}; all are taken or none. An event that "
-        "is sent twice counts once. The status is 201 where something was new, and 200 where nothing was.",
+        summary="Report feedback",
+        description=f"Send one event, or a list of at most {MAX_EVENTS}; either all are recorded or none. An "
+        "event that is sent twice counts once. The status is 201 if an event was new, otherwise 200.",
         request=serializers.EVENTS_SCHEMA,
         responses={
             200: serializers.RecordedSerializer,
@@ -263,7 +276,7 @@ def _parse_events(body: Any) -> list[events.FeedbackEvent]:
 
 def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
     upto = min(asked["n"] * asked["page"], MAX_CANDIDATES)
-    # Before anything is drawn: one user's list is no list of another's.
+    # Checked before anything is drawn: a user may continue only their own lists.
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
         raise NotFound(f"User {listener} was served no list {asked['list']}.")
     return recommendations.continue_list(asked["list"], upto=upto, options=serving_options())
@@ -272,6 +285,6 @@ def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:
     if n * page >= MAX_CANDIDATES:
         return None
-    # Not build_absolute_uri, which takes four times as long to join what needs no joining.
+    # Not build_absolute_uri: it takes four times as long.
     address = f"{request.path}?list={served.pk}&n={n}&page={page + 1}"
     return f"{request.scheme}://{request.get_host()}{iri_to_uri(address)}"

@@ -243,7 +243,7 @@ def test_without_a_models_files_popular_songs_come_as_a_fallback(
         ("/users/999999/affinities/", "There is no user 999999."),
         ("/users/43937/next/?after=999999", "There is no song 999999."),
         ("/songs/999999/similar/", "There is no song 999999."),
-        ("/clusters/999999/", "The model that serves has no cluster 999999."),
+        ("/clusters/999999/", "The serving model has no cluster 999999."),
         ("/models/1999w01.1/", "There is no model 1999w01.1."),
         ("/users/99999999999999999999999/recommendations/", "There is no user 99999999999999999999999."),
         ("/songs/99999999999999999999999/similar/", "There is no song 99999999999999999999999."),
