@@ -186,7 +186,7 @@ class ClusterSerializer(serializers.Serializer):
     size = serializers.IntegerField(help_text="Number of songs.")
     plays = serializers.IntegerField(help_text="Plays of its songs in the training data.")
     facts = serializers.JSONField(
-        help_text="Over-represented genres, artists and features, and example songs."
+        help_text="Over-represented genres, decade, moods, example songs, and the place on the map."
     )
 
 

@@ -98,8 +98,8 @@ class RecommendationsView(ServingView):
     @extend_schema(
         summary="Recommend songs to a user",
         description="Draws a new list and stores it. `next` is the URL of the list's next page; the songs "
-        "served so far do not change. For a user without plays the list is based on their favorite genres and on "
-        "popularity (cold start).",
+        "served so far do not change. For a user without plays the list is based on their favorite "
+        "genres and on popularity (cold start).",
         parameters=openapi_parameters(LIST_PARAMETERS),
         responses=serializers.RecommendationPageSerializer,
         examples=[OpenApiExample("One song", value=serializers.RECOMMENDATION_EXAMPLE, response_only=True)],

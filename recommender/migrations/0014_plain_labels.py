@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='cluster',
             name='facts',
-            field=models.JSONField(default=dict, help_text='Over-represented genres, artists and features, and example songs.'),
+            field=models.JSONField(default=dict, help_text='Over-represented genres, decade, moods, example songs, and the place on the map.'),
         ),
         migrations.AlterField(
             model_name='cluster',

@@ -90,7 +90,8 @@ class Cluster(models.Model):
     size = models.PositiveIntegerField("songs")
     plays = models.PositiveBigIntegerField(default=0)
     facts = models.JSONField(
-        default=dict, help_text="Over-represented genres, artists and features, and example songs."
+        default=dict,
+        help_text="Over-represented genres, decade, moods, example songs, and the place on the map.",
     )
 
     class Meta:
