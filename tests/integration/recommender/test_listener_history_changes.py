@@ -1,4 +1,4 @@
-"""Sessions that come late, grow, go and come back: what a run brings of them makes a shelf stale."""
+"""Sessions that come late, grow, disappear or come back make a candidate list stale."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -63,7 +63,7 @@ changes = pytest.mark.parametrize("change", [late, longer, corrected, gone])
 
 
 @changes
-def test_what_a_run_has_changed_of_a_history_makes_its_shelf_stale(
+def test_a_run_that_changes_a_history_makes_the_candidate_list_stale(
     loaded: LoadedModel, change: Change
 ) -> None:
     listener = LISTENER
@@ -80,7 +80,7 @@ def test_what_a_run_has_changed_of_a_history_makes_its_shelf_stale(
     assert listener not in candidate_cache.listeners_due(loaded, RECOMMENDED_AT)
 
 
-def test_after_a_session_in_the_future_new_ones_are_still_seen(loaded: LoadedModel) -> None:
+def test_after_a_session_in_the_future_new_sessions_still_count(loaded: LoadedModel) -> None:
     newest = ListeningHistory.objects.filter(user_id=LISTENER).latest("created_at")
     for at in (newest.created_at.replace(year=2099), newest.created_at + timedelta(hours=1)):
         ListeningHistory.objects.create(user_id=LISTENER, items=newest.items, created_at=at, updated_at=at)
@@ -91,7 +91,7 @@ def test_after_a_session_in_the_future_new_ones_are_still_seen(loaded: LoadedMod
         assert found is None
 
 
-def test_a_run_that_changed_nothing_is_asked_after_once(
+def test_after_a_run_an_unchanged_history_is_compared_once(
     loaded: LoadedModel, django_assert_num_queries: Any
 ) -> None:
     candidate_cache.prepare_lists([LISTENER], loaded, RECOMMENDED_AT)
@@ -106,7 +106,7 @@ def test_a_run_that_changed_nothing_is_asked_after_once(
     assert second is not None
 
 
-def test_the_mark_that_is_read_is_the_one_that_is_counted(loaded: LoadedModel) -> None:
+def test_both_ways_to_compute_a_fingerprint_agree(loaded: LoadedModel) -> None:
     known = listener_profiles.read_profiles([LISTENER, 10**9], RECOMMENDED_AT)
 
     assert (
@@ -116,7 +116,7 @@ def test_the_mark_that_is_read_is_the_one_that_is_counted(loaded: LoadedModel) -
     assert listener_profiles.read_history_fingerprints([10**9]) == {10**9: listener_profiles.EMPTY_HISTORY}
 
 
-def test_shelves_from_before_marks_were_kept_are_made_anew(loaded: LoadedModel) -> None:
+def test_candidate_lists_without_a_fingerprint_are_generated_again(loaded: LoadedModel) -> None:
     candidate_cache.prepare_lists([LISTENER], loaded, RECOMMENDED_AT)
     end_a_run()
     CandidateList.objects.update(history="", run_id=0)

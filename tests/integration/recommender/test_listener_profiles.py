@@ -1,3 +1,5 @@
+"""Listener profiles: plays, skips and excluded songs from history and feedback."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,7 +47,7 @@ def dense(matrix: Any) -> list[list[float]]:
     return [[round(float(value), 4) for value in row] for row in matrix.toarray()]
 
 
-def test_plays_stand_at_the_models_columns_and_halve_in_ninety_days() -> None:
+def test_plays_are_in_the_models_columns_and_halve_in_ninety_days() -> None:
     played([10, 11, 12, 12])
     played([12, 20], days_ago=90)
     played([20], days_ago=180)
@@ -68,7 +70,7 @@ def test_a_listen_counts_from_thirty_seconds_on_and_a_like_counts_twice() -> Non
     assert dense(known().model_profile(MODEL_SONGS).plays) == [[0, 1, 2, 0]]
 
 
-def test_a_disliked_song_is_barred_for_ever_and_a_skipped_one_for_a_month() -> None:
+def test_a_disliked_song_is_excluded_for_good_and_a_skipped_one_for_a_month() -> None:
     said("dislike", 10, days_ago=5000)
     said("skip", 12, days_ago=29)
     said("skip", 13, days_ago=31)
@@ -81,7 +83,7 @@ def test_a_disliked_song_is_barred_for_ever_and_a_skipped_one_for_a_month() -> N
     assert dense(row.skips) == [[2, 1, 1, 0]]
 
 
-def test_a_wrong_style_bars_the_cluster_that_the_song_was_served_under() -> None:
+def test_a_wrong_style_excludes_the_song_from_the_cluster_it_was_served_in() -> None:
     shelf = CandidateList.objects.create(listener_id=1, made_at=NOW, candidates=b"")
     served = ServedList.objects.create(
         listener_id=1,
@@ -100,7 +102,7 @@ def test_a_wrong_style_bars_the_cluster_that_the_song_was_served_under() -> None
     assert known().excluded_clusters == {12: 7, 20: None}
 
 
-def test_it_knows_when_each_song_was_heard_last_and_what_is_newest() -> None:
+def test_a_profile_has_each_songs_last_play_and_the_newest_session_and_feedback() -> None:
     played([10], days_ago=70)
     played([10, 12], days_ago=3)
     newest = said("listen", 12, days_ago=1, seconds=99)
@@ -115,7 +117,7 @@ def test_it_knows_when_each_song_was_heard_last_and_what_is_newest() -> None:
     assert found.feedback_id == newest.pk
 
 
-def test_of_a_listener_who_did_nothing_nothing_is_known() -> None:
+def test_the_profile_of_a_listener_without_events_is_empty() -> None:
     found = known()
 
     assert dense(found.model_profile(MODEL_SONGS).plays) == [[0, 0, 0, 0]]
@@ -133,7 +135,7 @@ def test_many_listeners_cost_as_many_queries_as_one(django_assert_num_queries: A
     assert {pk: one.songs.tolist() for pk, one in found.items()} == {1: [10], 2: [12]}
 
 
-def test_what_came_since_is_barred_from_an_older_shelf() -> None:
+def test_newer_plays_and_feedback_are_excluded_from_an_older_candidate_list() -> None:
     played([10], days_ago=9)
     old = said("like", 11)
     played([12, 13], days_ago=1)

@@ -1,4 +1,4 @@
-"""What a web process loads: it serves and asks, and learns nothing."""
+"""A web process serves and never loads the training code."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ print(sorted(unwanted.intersection(sys.modules)))
 
 
 @pytest.mark.slow
-def test_the_routes_load_nothing_that_trains() -> None:
+def test_the_routes_import_no_training_code() -> None:
     # Some 60 MB and half a second for each web process.
     ran = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=600, check=True

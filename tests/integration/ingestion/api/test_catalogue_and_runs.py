@@ -1,4 +1,4 @@
-"""The catalogue, the runs and their age through the API."""
+"""Songs, users, listening history, runs and the status through the API."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ def ids(answer: Any) -> list[int]:
     return [row["id"] for row in answer.json()["results"]]
 
 
-def test_a_song_is_shown_with_all_that_the_source_says(caller: ApiCaller) -> None:
+def test_a_song_has_all_fields_of_the_source(caller: ApiCaller) -> None:
     make_song(7, release_year=1999, audio_features={"tempo": 120.5})
 
     answer = caller.get("/songs/7/")
@@ -41,7 +41,7 @@ def test_a_song_is_shown_with_all_that_the_source_says(caller: ApiCaller) -> Non
     }  # fmt: skip
 
 
-def test_times_are_in_utc_wherever_the_schedule_is(caller: ApiCaller, settings: Any) -> None:
+def test_times_are_in_utc_in_every_time_zone(caller: ApiCaller, settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Paris"
     make_song(7)
 
@@ -67,7 +67,7 @@ def test_times_are_in_utc_wherever_the_schedule_is(caller: ApiCaller, settings: 
         ("genre=", [1, 2, 3, 4]),
     ],
 )
-def test_songs_are_found_by_what_people_know_of_them(caller: ApiCaller, query: str, found: list[int]) -> None:
+def test_songs_are_filtered_by_genre_artist_and_text(caller: ApiCaller, query: str, found: list[int]) -> None:
     make_song(1, genres="Rock")
     make_song(2, genres="Hip Hop, rock, Pop", name="Nothing Else")
     make_song(3, genres="Pop,Punk Rock", artist="ABBA", album="Gold")
@@ -78,7 +78,7 @@ def test_songs_are_found_by_what_people_know_of_them(caller: ApiCaller, query: s
     assert ids(answer) == found
 
 
-def test_pages_follow_each_other_and_lead_back(caller: ApiCaller) -> None:
+def test_pages_link_to_the_next_and_the_previous_one(caller: ApiCaller) -> None:
     for pk in range(1, 8):
         make_song(pk)
 
@@ -91,7 +91,7 @@ def test_pages_follow_each_other_and_lead_back(caller: ApiCaller) -> None:
     assert (first.json()["previous"], last.json()["next"]) == (None, None)
 
 
-def test_a_page_is_asked_for_without_counting_or_leaving_rows_out(
+def test_a_page_needs_no_count_and_leaves_no_row_out(
     caller: ApiCaller, django_assert_num_queries: Any
 ) -> None:
     make_run("songs")
@@ -123,7 +123,7 @@ def test_a_users_sessions_come_newest_first_and_between_two_times(caller: ApiCal
     assert len(ids(everybody)) == 4
 
 
-def test_runs_say_how_they_went(caller: ApiCaller) -> None:
+def test_runs_have_their_status_and_counts(caller: ApiCaller) -> None:
     good = make_run("songs", received=3, new=3)
     bad = make_run(status="failed", error_kind="unavailable", error="no answer")
 
@@ -168,7 +168,7 @@ def test_runs_cost_two_queries_however_many_there_are(
         ("/runs/?status=fine", "status"),
     ],
 )
-def test_a_parameter_that_cannot_be_read_is_named(caller: ApiCaller, path: str, field: str) -> None:
+def test_an_invalid_parameter_is_named(caller: ApiCaller, path: str, field: str) -> None:
     answer = caller.get(path)
 
     assert answer.status_code == 400
@@ -185,14 +185,14 @@ def test_a_parameter_that_cannot_be_read_is_named(caller: ApiCaller, path: str, 
         ("/runs/99/", "There is no run 99."),
     ],
 )
-def test_an_id_that_names_nothing_is_a_404_that_says_so(caller: ApiCaller, path: str, says: str) -> None:
+def test_an_unknown_id_is_a_404_that_names_it(caller: ApiCaller, path: str, says: str) -> None:
     answer = caller.get(path)
 
     assert answer.status_code == 404
     assert answer.json() == {"error": {"code": "not_found", "message": says, "fields": {}}}
 
 
-def test_a_list_that_did_not_change_is_not_sent_again(caller: ApiCaller) -> None:
+def test_an_unchanged_list_is_answered_with_304(caller: ApiCaller) -> None:
     make_song(1)
     finished_at = timezone.now()
     make_run("songs", finished_at=finished_at)
@@ -209,7 +209,7 @@ def test_a_list_that_did_not_change_is_not_sent_again(caller: ApiCaller) -> None
     assert first.headers["Cache-Control"] == "private, no-cache"
 
 
-def test_a_list_is_sent_again_after_a_run_and_after_refused_rows_came_in(caller: ApiCaller) -> None:
+def test_a_list_is_sent_again_after_a_run_and_after_a_replay_of_rejections(caller: ApiCaller) -> None:
     run = make_run("songs")
     tag = caller.get("/songs/").headers["ETag"]
 
@@ -223,7 +223,7 @@ def test_a_list_is_sent_again_after_a_run_and_after_refused_rows_came_in(caller:
     assert (after_rejections.status_code, after_run.status_code) == (200, 200)
 
 
-def test_while_a_run_writes_no_answer_is_promised_to_last(caller: ApiCaller) -> None:
+def test_during_a_run_responses_have_no_etag(caller: ApiCaller) -> None:
     make_run("songs")
     make_run(status="running")
 
@@ -233,7 +233,7 @@ def test_while_a_run_writes_no_answer_is_promised_to_last(caller: ApiCaller) -> 
     assert "ETag" not in answer.headers
 
 
-def test_one_callers_tag_is_not_another_ones(caller: ApiCaller) -> None:
+def test_two_users_have_different_etags(caller: ApiCaller) -> None:
     make_run("songs")
     tag = caller.get("/songs/").headers["ETag"]
 

@@ -1,4 +1,4 @@
-"""Keys to the API: who gets in, what they see, how often, and what the others are told."""
+"""API keys: authentication, permissions, rate limits and the error messages."""
 
 from datetime import timedelta
 from io import StringIO
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return now
 
 
-def test_a_key_is_kept_as_its_digest_alone(user: User) -> None:
+def test_only_a_keys_digest_is_stored(user: User) -> None:
     row, secret = issue_key("iOS app", user)
 
     assert len(secret) == 64
@@ -46,7 +46,7 @@ def test_a_key_is_kept_as_its_digest_alone(user: User) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token"])
-def test_a_key_opens_the_api_by_either_word(user: User, scheme: str) -> None:
+def test_a_key_is_accepted_as_bearer_and_as_token(user: User, scheme: str) -> None:
     _, secret = issue_key("iOS app", user)
 
     answer = ApiCaller(secret, scheme).get("/users/")
@@ -64,14 +64,14 @@ def test_a_key_costs_one_query(user: User, django_assert_num_queries: DjangoAsse
 
 
 @pytest.mark.parametrize("secret", [None, "", "Basic", "wrong", "x" * 10_000, "é"])
-def test_without_a_right_key_nobody_gets_in(secret: str | None) -> None:
+def test_a_request_with_a_wrong_key_is_refused(secret: str | None) -> None:
     answer = ApiCaller(secret).get("/users/")
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="MoovitaMix API"'
 
 
-def test_who_sends_no_key_is_told_how_to_get_one() -> None:
+def test_the_error_without_a_key_says_how_to_get_one() -> None:
     answer = ApiCaller().get("/users/")
 
     assert answer.json() == {
@@ -79,7 +79,7 @@ def test_who_sends_no_key_is_told_how_to_get_one() -> None:
     }
 
 
-def test_a_key_that_ended_says_so_and_what_to_do(user: User) -> None:
+def test_the_error_for_an_expired_or_revoked_key_says_what_to_do(user: User) -> None:
     row, secret = issue_key("iOS app", user, expires_at=timezone.now() - timedelta(seconds=1))
 
     answer = ApiCaller(secret).get("/users/")
@@ -93,7 +93,7 @@ def test_a_key_that_ended_says_so_and_what_to_do(user: User) -> None:
     }
 
 
-def test_a_key_counts_no_more_once_its_user_is_not_active(user: User) -> None:
+def test_a_key_of_an_inactive_user_is_refused(user: User) -> None:
     _, secret = issue_key("iOS app", user)
     User.objects.update(is_active=False)
 
@@ -104,7 +104,7 @@ def test_a_key_counts_no_more_once_its_user_is_not_active(user: User) -> None:
 
 
 @pytest.mark.slow
-def test_the_admins_login_opens_the_browsable_pages_and_a_listeners_login_nothing() -> None:
+def test_only_a_staff_session_opens_the_browsable_pages() -> None:
     User.objects.create_superuser("admin", password="pw")
     User.objects.create_user("listener", password="pw")
     staff, other = Client(), Client()
@@ -128,7 +128,7 @@ def test_a_session_that_posts_needs_the_csrf_token() -> None:
     assert answer.json()["error"]["code"] == "permission_denied"
 
 
-def test_names_and_addresses_are_shown_to_those_who_may_see_them() -> None:
+def test_personal_data_is_shown_only_with_the_permission() -> None:
     make_listener(1)
 
     plain = make_api_caller("plain").get("/users/1/").json()
@@ -139,7 +139,7 @@ def test_names_and_addresses_are_shown_to_those_who_may_see_them() -> None:
     assert trusted["email"] == "user1@example.org"
 
 
-def test_no_cache_may_hand_one_callers_answer_to_another() -> None:
+def test_no_cache_may_share_a_response_between_users() -> None:
     answer = make_api_caller().get("/users/")
 
     assert answer.headers["Cache-Control"] == "private, no-store"
@@ -148,7 +148,7 @@ def test_no_cache_may_hand_one_callers_answer_to_another() -> None:
     }
 
 
-def test_a_key_that_asks_too_often_waits_and_the_others_do_not(settings: Settings, clock: Clock) -> None:
+def test_a_throttled_key_does_not_slow_the_other_keys(settings: Settings, clock: Clock) -> None:
     settings.API_RATE = "3/min"
     busy, other = make_api_caller("busy"), make_api_caller("other")
 
@@ -161,7 +161,7 @@ def test_a_key_that_asks_too_often_waits_and_the_others_do_not(settings: Setting
     assert other.get("/users/").status_code == 200
 
 
-def test_who_comes_back_after_the_time_named_gets_in(settings: Settings, clock: Clock) -> None:
+def test_a_request_after_the_named_wait_is_accepted(settings: Settings, clock: Clock) -> None:
     settings.API_RATE = "3/min"
     caller = make_api_caller()
     for _ in range(4):
@@ -181,12 +181,12 @@ def test_who_comes_back_after_the_time_named_gets_in(settings: Settings, clock: 
     [("600/min", Rate(600, 60)), ("5/s", Rate(5, 1)), ("1000000/day", Rate(1_000_000, 86_400)),
      ("7/H", Rate(7, 3_600))],
 )  # fmt: skip
-def test_a_rate_is_read_in_every_spelling(text: str, rate: Rate) -> None:
+def test_a_rate_is_parsed_in_every_spelling(text: str, rate: Rate) -> None:
     assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["", "600", "0/min", "-1/min", "600/week", "many/min", "600/", "6.5/min"])
-def test_a_rate_that_is_none_says_what_was_expected(text: str) -> None:
+def test_an_invalid_rate_is_refused_with_what_was_expected(text: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="such as API_RATE=600/min"):
         parse_rate(text)
 

@@ -1,4 +1,4 @@
-"""Tests between models, as programs read them."""
+"""Experiments in the API."""
 
 import pytest
 from django.utils import timezone
@@ -11,7 +11,7 @@ from tests.support.builders.experiments import make_listeners_and_songs, make_ve
 pytestmark = pytest.mark.django_db
 
 
-def test_a_test_is_told_with_its_latest_decision() -> None:
+def test_an_experiment_comes_with_its_latest_decision() -> None:
     make_listeners_and_songs()
     registry.promote(make_version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
     test = lifecycle.propose_experiment(

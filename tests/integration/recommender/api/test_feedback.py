@@ -1,4 +1,4 @@
-"""Feedback through the API: taken once, or refused with what is wrong with it."""
+"""Feedback through the API: recorded once, or refused with the reason."""
 
 from typing import Any
 from uuid import uuid4
@@ -41,7 +41,7 @@ def make_list(listener: int) -> ServedList:
 
 
 @pytest.mark.parametrize("kind", ["like", "dislike", "skip", "wrong_style"])
-def test_an_event_is_taken(caller: ApiCaller, kind: str) -> None:
+def test_an_event_is_recorded(caller: ApiCaller, kind: str) -> None:
     answer = caller.post("/feedback/", event(kind=kind))
 
     assert answer.status_code == 201
@@ -49,7 +49,7 @@ def test_an_event_is_taken(caller: ApiCaller, kind: str) -> None:
     assert Feedback.objects.get().kind == kind
 
 
-def test_a_listen_tells_its_seconds_and_its_list(caller: ApiCaller) -> None:
+def test_a_listen_is_stored_with_its_seconds_and_its_list(caller: ApiCaller) -> None:
     served = make_list(1)
 
     answer = caller.post(
@@ -63,7 +63,7 @@ def test_a_listen_tells_its_seconds_and_its_list(caller: ApiCaller) -> None:
     assert row.at.isoformat() == "2026-11-01T08:00:00+00:00"
 
 
-def test_what_is_sent_twice_counts_once(caller: ApiCaller) -> None:
+def test_an_event_sent_twice_counts_once(caller: ApiCaller) -> None:
     caller.post("/feedback/", event())
 
     answer = caller.post("/feedback/", [event(), event(event_id="e2")])
@@ -77,7 +77,7 @@ def test_what_is_sent_twice_counts_once(caller: ApiCaller) -> None:
     assert Feedback.objects.count() == 2
 
 
-def test_unknown_ids_are_named_and_nothing_is_taken(caller: ApiCaller) -> None:
+def test_unknown_ids_are_named_and_nothing_is_recorded(caller: ApiCaller) -> None:
     unknown = str(uuid4())
 
     answer = caller.post(
@@ -132,7 +132,7 @@ def test_another_users_list_is_unknown(caller: ApiCaller) -> None:
         (None, ["body"]),
     ],
 )
-def test_an_event_that_is_wrong_says_where(caller: ApiCaller, body: Any, fields: list[str]) -> None:
+def test_an_invalid_event_is_refused_with_the_field(caller: ApiCaller, body: Any, fields: list[str]) -> None:
     answer = caller.post("/feedback/", body)
 
     assert answer.status_code == 400
@@ -152,7 +152,7 @@ def test_an_event_that_is_wrong_says_where(caller: ApiCaller, body: Any, fields:
         (b"kind=like", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
     ],
 )
-def test_a_body_that_is_none_is_refused(
+def test_an_invalid_body_is_refused(
     caller: ApiCaller, body: bytes, content_type: str, status: int, code: str
 ) -> None:
     answer = caller.client.generic(
@@ -162,7 +162,7 @@ def test_a_body_that_is_none_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_thousand_events_are_taken_at_once_and_no_more(
+def test_at_most_a_thousand_events_are_recorded_at_once(
     caller: ApiCaller, django_assert_max_num_queries: Any
 ) -> None:
     events = [event(event_id=f"e{number}") for number in range(1_001)]
@@ -175,7 +175,7 @@ def test_a_thousand_events_are_taken_at_once_and_no_more(
     assert answer.json()["created"] == 1_000
 
 
-def test_feedback_has_a_count_of_its_own(caller: ApiCaller, settings: Any) -> None:
+def test_feedback_has_its_own_rate_limit(caller: ApiCaller, settings: Any) -> None:
     settings.API_RATE = "1/hour"
     settings.API_FEEDBACK_RATE = "2/hour"
 

@@ -1,4 +1,4 @@
-"""What a client is told to have already: never a model that serves no more, nor a role that has changed."""
+"""A 304 never stands for a model that no longer serves, nor for a role that has changed."""
 
 from pathlib import Path
 from shutil import copytree
@@ -36,7 +36,7 @@ def elsewhere(settings: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("known", "header"), [("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")]
 )
-def test_after_a_rollback_an_older_model_is_sent(
+def test_after_a_rollback_the_older_model_is_sent(
     first_and_second: list[ModelVersion], settings: Any, tmp_path: Path, known: str, header: str
 ) -> None:
     caller = make_api_caller()
@@ -53,7 +53,7 @@ def test_after_a_rollback_an_older_model_is_sent(
     assert after[0].json()["model_version"] == first_and_second[0].label
 
 
-def test_a_candidate_that_becomes_a_challenger_is_sent(first_and_second: list[ModelVersion]) -> None:
+def test_a_model_is_sent_again_after_its_role_has_changed(first_and_second: list[ModelVersion]) -> None:
     caller = make_api_caller()
     third = ModelVersion.objects.get(pk=first_and_second[0].pk)
     registry.release_challenger(third, as_candidate=True)

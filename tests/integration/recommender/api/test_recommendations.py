@@ -1,4 +1,4 @@
-"""Lists, the next song, affinities, similar and popular songs through the API, of a trained model."""
+"""Lists, the next song, affinities, similar and popular songs of a trained model through the API."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def songs_of(answer: Any) -> list[int]:
     return [item["song"]["id"] for item in answer.json()["items"]]
 
 
-def test_a_user_gets_twenty_songs_never_heard_each_with_its_reason(caller: ApiCaller) -> None:
+def test_a_user_gets_twenty_new_songs_each_with_a_reason(caller: ApiCaller) -> None:
     heard = {
         song for items in ListeningHistory.objects.filter(user=43937).values_list("items", flat=True)
         for song in items
@@ -69,7 +69,7 @@ def test_a_user_gets_twenty_songs_never_heard_each_with_its_reason(caller: ApiCa
         ("/songs/popular/", serializers.PopularSerializer),
     ],
 )
-def test_an_answer_is_what_the_documentation_says(
+def test_a_response_matches_the_openapi_schema(
     caller: ApiCaller, path: str, described: type[BaseSerializer]
 ) -> None:
     body = caller.get(path).json()
@@ -78,11 +78,11 @@ def test_an_answer_is_what_the_documentation_says(
 
 
 @pytest.mark.parametrize("n", [1, 7, 40])
-def test_exactly_n_songs_come(caller: ApiCaller, n: int) -> None:
+def test_a_list_has_exactly_n_songs(caller: ApiCaller, n: int) -> None:
     assert len(songs_of(caller.get(f"/users/43937/recommendations/?n={n}"))) == n
 
 
-def test_what_is_excluded_is_not_in_the_list(caller: ApiCaller) -> None:
+def test_excluded_songs_are_not_in_the_list(caller: ApiCaller) -> None:
     first = songs_of(caller.get("/users/43937/recommendations/?discovery=0"))
 
     second = songs_of(
@@ -93,7 +93,7 @@ def test_what_is_excluded_is_not_in_the_list(caller: ApiCaller) -> None:
     assert second[0] == first[2]
 
 
-def test_pages_read_on_in_the_same_list_and_repeat_nothing(caller: ApiCaller) -> None:
+def test_pages_continue_the_same_list_and_repeat_no_song(caller: ApiCaller) -> None:
     first = caller.get("/users/43937/recommendations/?n=10")
     second = caller.client.get(first.json()["next"], headers=caller.headers)
     again = caller.client.get(first.json()["next"], headers=caller.headers)
@@ -107,7 +107,7 @@ def test_pages_read_on_in_the_same_list_and_repeat_nothing(caller: ApiCaller) ->
     assert songs_of(reread) == songs_of(first)
 
 
-def test_the_last_page_leads_no_further(caller: ApiCaller) -> None:
+def test_the_last_page_has_no_next_link(caller: ApiCaller) -> None:
     listed = caller.get("/users/43937/recommendations/?n=100").json()["recommendation_id"]
 
     last = caller.get(f"/users/43937/recommendations/?list={listed}&n=100&page=4")
@@ -117,7 +117,7 @@ def test_the_last_page_leads_no_further(caller: ApiCaller) -> None:
     assert (beyond.status_code, beyond.json()["items"]) == (200, [])
 
 
-def test_one_users_list_is_none_of_anothers(caller: ApiCaller) -> None:
+def test_a_user_can_not_continue_another_users_list(caller: ApiCaller) -> None:
     listed = caller.get("/users/43937/recommendations/").json()["recommendation_id"]
 
     answer = caller.get(f"/users/15508/recommendations/?list={listed}&page=2")
@@ -126,7 +126,7 @@ def test_one_users_list_is_none_of_anothers(caller: ApiCaller) -> None:
     assert answer.json()["error"]["message"] == f"User 15508 was served no list {listed}."
 
 
-def test_a_user_of_whom_nothing_is_known_gets_what_is_popular_and_is_told_so(caller: ApiCaller) -> None:
+def test_at_a_cold_start_a_user_gets_popular_songs_and_the_reason_says_so(caller: ApiCaller) -> None:
     make_listener(1_000_000, favorite_genres="Nothing Known")
 
     body = caller.get("/users/1000000/recommendations/").json()
@@ -145,7 +145,7 @@ def test_a_list_costs_few_queries(
         caller.get("/users/43937/recommendations/")
 
 
-def test_the_next_song_is_one_and_is_not_given_twice(caller: ApiCaller) -> None:
+def test_the_next_song_is_a_list_of_one_and_does_not_repeat(caller: ApiCaller) -> None:
     answers = [caller.get("/users/43937/next/") for _ in range(3)]
 
     assert [len(songs_of(answer)) for answer in answers] == [1, 1, 1]
@@ -167,7 +167,7 @@ def test_similar_songs_leave_the_song_itself_out(caller: ApiCaller) -> None:
     assert 51373 not in [row["song"]["id"] for row in body["results"]]
 
 
-def test_the_charts_count_plays_and_are_sent_once(caller: ApiCaller) -> None:
+def test_popular_songs_come_with_plays_and_are_cached(caller: ApiCaller) -> None:
     answer = caller.get("/songs/popular/?n=3")
     again = caller.get("/songs/popular/?n=3", **{"If-None-Match": answer.headers["ETag"]})
 
@@ -192,7 +192,7 @@ def test_clusters_hold_all_songs_and_filter_the_catalogue(caller: ApiCaller) -> 
     assert none.json()["results"] == []
 
 
-def test_clusters_and_models_are_not_sent_again_until_another_model_serves(caller: ApiCaller) -> None:
+def test_clusters_and_models_are_cached_until_another_model_serves(caller: ApiCaller) -> None:
     first = [caller.get(path) for path in ("/clusters/", "/models/")]
 
     again = [
@@ -203,7 +203,7 @@ def test_clusters_and_models_are_not_sent_again_until_another_model_serves(calle
     assert [answer.status_code for answer in (*first, *again)] == [200, 200, 304, 304]
 
 
-def test_a_model_tells_what_it_is_made_of(caller: ApiCaller) -> None:
+def test_a_model_comes_with_its_configuration_and_metrics(caller: ApiCaller) -> None:
     label = ModelVersion.objects.get().label
 
     body = caller.get(f"/models/{label}/").json()
@@ -224,7 +224,7 @@ def test_ready_is_ok_with_a_model_and_degraded_without_its_files(
     assert str(tmp_path) not in degraded.content.decode()
 
 
-def test_without_a_models_files_popular_songs_come_as_a_fallback(
+def test_without_the_models_files_popular_songs_are_served_as_a_fallback(
     caller: ApiCaller, settings: Any, tmp_path: Path
 ) -> None:
     settings.MODEL_STORAGE = tmp_path / "elsewhere"
@@ -249,7 +249,7 @@ def test_without_a_models_files_popular_songs_come_as_a_fallback(
         ("/songs/99999999999999999999999/similar/", "There is no song 99999999999999999999999."),
     ],
 )
-def test_what_is_unknown_is_named(caller: ApiCaller, path: str, says: str) -> None:
+def test_an_unknown_id_is_a_404_that_names_it(caller: ApiCaller, path: str, says: str) -> None:
     answer = caller.get(path)
 
     assert answer.status_code == 404
@@ -290,7 +290,7 @@ def test_a_parameter_out_of_its_range_is_named(caller: ApiCaller, path: str, fie
     assert list(answer.json()["error"]["fields"]) == [field]
 
 
-def test_a_song_that_left_is_not_recommended(caller: ApiCaller) -> None:
+def test_an_unavailable_song_is_not_recommended(caller: ApiCaller) -> None:
     first = songs_of(caller.get("/users/43937/recommendations/?discovery=0"))
     Song.objects.filter(pk__in=first[:5]).update(unavailable_at=timezone.now())
 

@@ -1,4 +1,4 @@
-"""Every route and filter of the API on SQLite and on PostgreSQL: where SQL differs, answers must not."""
+"""Every route and filter of the API gives the same responses on SQLite and on PostgreSQL."""
 
 import json
 
@@ -62,7 +62,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_both_databases_give_the_same_answers(sqlite_project: Project, postgres_project: Project) -> None:
+def test_both_databases_give_the_same_responses(sqlite_project: Project, postgres_project: Project) -> None:
     found = [
         json.loads(project.shell(ASK).splitlines()[-1]) for project in (sqlite_project, postgres_project)
     ]

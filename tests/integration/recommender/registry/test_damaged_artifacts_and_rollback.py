@@ -1,4 +1,4 @@
-"""Files that were damaged in five ways, and versions that are taken back: what listeners are served then."""
+"""Damaged artifacts and withdrawn versions: what listeners are served, and which incidents open."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ Damage = Callable[[Path], None]
 
 @pytest.mark.slow
 @damages
-def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
+def test_if_the_champion_is_damaged_the_version_before_serves_and_an_incident_opens(
     versions: Versions, storage: Path, damage: Damage
 ) -> None:
     damage(storage / versions[SERVING].label)
@@ -123,7 +123,7 @@ def test_of_a_damaged_champion_the_version_before_serves_and_an_incident_tells(
 
 
 @damages
-def test_a_champion_that_is_damaged_at_two_looks_is_rolled_back_by_the_loop(
+def test_a_champion_that_is_damaged_at_two_checks_is_rolled_back(
     versions: Versions, storage: Path, damage: Damage
 ) -> None:
     damage(storage / versions[SERVING].label)
@@ -182,7 +182,7 @@ def test_a_damaged_challenger_is_withdrawn_and_the_champion_serves(
     assert version_served(storage) == versions[SERVING].label
 
 
-def test_the_watchdog_ends_the_test_of_a_challenger_that_could_not_be_loaded(
+def test_the_watchdog_ends_the_experiment_of_a_challenger_that_can_not_be_loaded(
     versions: Versions, storage: Path
 ) -> None:
     begin(versions[NEW])
@@ -197,7 +197,7 @@ def test_the_watchdog_ends_the_test_of_a_challenger_that_could_not_be_loaded(
     assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
 
 
-def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
+def test_the_incident_of_a_failed_challenger_lasts_until_the_next_daily_review(
     versions: Versions, storage: Path
 ) -> None:
     begin(versions[NEW])
@@ -212,7 +212,7 @@ def test_what_is_told_of_a_failed_challenger_lasts_until_the_next_days_look(
     assert not Incident.objects.filter(resolved_at=None).exists()
 
 
-def test_refused_files_are_read_again_only_once_they_have_changed(
+def test_damaged_files_are_read_again_only_after_they_have_changed(
     versions: Versions, storage: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     label = versions[NEW].label
@@ -227,7 +227,9 @@ def test_refused_files_are_read_again_only_once_they_have_changed(
     assert serve(storage).arm == "interleaved"
 
 
-def test_a_damaged_anchor_ends_its_own_test_and_costs_no_champion(versions: Versions, storage: Path) -> None:
+def test_a_damaged_holdback_ends_its_experiment_and_keeps_the_champion(
+    versions: Versions, storage: Path
+) -> None:
     Promotion.objects.filter(promoted=versions[OLDER]).update(at=RECOMMENDED_AT - 40 * DAY)
     Promotion.objects.filter(promoted=versions[OLDEST]).update(at=RECOMMENDED_AT - 60 * DAY)
     anchor = lifecycle.renew_holdback(RECOMMENDED_AT)
@@ -254,7 +256,7 @@ def test_rolled_back_twice_each_answer_comes_from_further_back(versions: Version
     assert roles() == ["champion", "withdrawn", "withdrawn", "candidate"]
 
 
-def test_with_nothing_before_a_rollback_says_so_and_changes_nothing(
+def test_a_rollback_without_a_previous_version_says_so_and_changes_nothing(
     versions: Versions, storage: Path
 ) -> None:
     roll_back()
@@ -269,9 +271,7 @@ def test_with_nothing_before_a_rollback_says_so_and_changes_nothing(
     assert Promotion.objects.count() == lines
 
 
-def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
-    versions: Versions, storage: Path
-) -> None:
+def test_a_version_brought_back_recommends_no_unavailable_song(versions: Versions, storage: Path) -> None:
     roll_back()
     offered = set(song_ids(serve(storage)))
     registry.promote(versions[NEW], reason="A try.", by="ada", verify=services.verify_artifact)
@@ -287,9 +287,7 @@ def test_a_version_that_comes_back_offers_no_song_that_has_gone_meanwhile(
 
 
 @damages
-def test_where_the_version_before_is_damaged_a_rollback_goes_further_back(
-    versions: Versions, storage: Path, damage: Damage
-) -> None:
+def test_a_rollback_skips_a_damaged_version(versions: Versions, storage: Path, damage: Damage) -> None:
     damage(storage / versions[OLDER].label)
 
     promotion = roll_back()
@@ -299,7 +297,7 @@ def test_where_the_version_before_is_damaged_a_rollback_goes_further_back(
     assert roles() == ["champion", "retired", "withdrawn", "candidate"]
 
 
-def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Versions, storage: Path) -> None:
+def test_a_rollback_ends_the_running_experiment_and_its_lists(versions: Versions, storage: Path) -> None:
     test = begin(versions[NEW])
     before = serve(storage)
 
@@ -316,7 +314,7 @@ def test_a_rollback_while_a_test_runs_closes_it_and_its_lists_end(versions: Vers
     assert roles() == ["retired", "champion", "withdrawn", "candidate"]
 
 
-def test_an_anchor_that_was_withdrawn_meanwhile_is_served_no_more(versions: Versions, storage: Path) -> None:
+def test_a_withdrawn_holdback_is_no_longer_served(versions: Versions, storage: Path) -> None:
     Promotion.objects.filter(promoted=versions[OLDER]).update(at=RECOMMENDED_AT - 40 * DAY)
     anchor = lifecycle.renew_holdback(RECOMMENDED_AT)
     assert anchor is not None

@@ -1,4 +1,4 @@
-"""The model that serves: verified, kept, swapped, and replaced by something that works when it is broken."""
+"""The serving model is verified, kept, swapped at a promotion, and replaced while it is damaged."""
 
 import shutil
 from collections.abc import Callable
@@ -82,7 +82,7 @@ DAMAGES = [remove, cut_off, flip_a_bit, forge_the_manifest, name_another_hash]
 Damage = Callable[[Path], None]
 
 
-def test_the_champion_is_loaded_once_and_looked_up_every_five_seconds(
+def test_the_champion_is_loaded_once_and_checked_every_few_seconds(
     keeper: ModelLoader, clock: Clock, django_assert_num_queries: Any
 ) -> None:
     first = keeper.current_model()
@@ -101,7 +101,7 @@ def test_the_champion_is_loaded_once_and_looked_up_every_five_seconds(
     assert later is first
 
 
-def test_a_promotion_shows_within_five_seconds_and_whoever_holds_the_old_model_goes_on(
+def test_a_promotion_takes_effect_within_five_seconds_and_running_requests_keep_their_model(
     keeper: ModelLoader, clock: Clock, storage: Path
 ) -> None:
     before = keeper.current_model()
@@ -121,7 +121,7 @@ def test_a_promotion_shows_within_five_seconds_and_whoever_holds_the_old_model_g
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_for_a_broken_champion_the_previous_good_version_serves(storage: Path, damage: Damage) -> None:
+def test_if_the_champion_is_damaged_the_previous_good_version_serves(storage: Path, damage: Damage) -> None:
     previous, broken = champion(), train_champion(storage)
     damage(storage / broken.label)
 
@@ -135,7 +135,7 @@ def test_for_a_broken_champion_the_previous_good_version_serves(storage: Path, d
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_where_every_version_is_broken_popularity_serves(storage: Path, damage: Damage) -> None:
+def test_if_every_version_is_damaged_popular_songs_are_served(storage: Path, damage: Damage) -> None:
     broken = [champion(), train_champion(storage)]
     for version in broken:
         damage(storage / version.label)
@@ -152,7 +152,7 @@ def test_where_every_version_is_broken_popularity_serves(storage: Path, damage: 
     assert {item["reason"].split(" ")[0] for item in served.items} == {"Popular"}
 
 
-def test_without_any_model_popularity_serves_and_says_what_to_do(storage: Path) -> None:
+def test_without_a_model_popular_songs_are_served_and_the_message_says_what_to_do(storage: Path) -> None:
     ModelVersion.objects.update(role="candidate")
 
     loaded = ModelLoader(storage).current_model()
@@ -171,7 +171,7 @@ def test_a_withdrawn_version_never_serves_again(storage: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [remove, cut_off, flip_a_bit, forge_the_manifest])
-def test_files_that_change_while_they_serve_are_noticed_at_the_next_look(
+def test_files_that_change_while_they_serve_are_noticed_at_the_next_check(
     keeper: ModelLoader, clock: Clock, storage: Path, damage: Damage
 ) -> None:
     previous, serves = champion(), train_champion(storage)
@@ -188,7 +188,7 @@ def test_files_that_change_while_they_serve_are_noticed_at_the_next_look(
 
 
 @pytest.mark.parametrize("damage", [remove, cut_off, flip_a_bit])
-def test_a_request_that_needs_the_model_notices_at_once(storage: Path, damage: Damage) -> None:
+def test_a_request_that_needs_the_model_notices_changed_files_at_once(storage: Path, damage: Damage) -> None:
     options = ServingOptions(storage)
     before = recommendations.recommend(470, options=options, now=NOW)
     damage(storage / champion().label)
@@ -201,7 +201,7 @@ def test_a_request_that_needs_the_model_notices_at_once(storage: Path, damage: D
     assert len(from_the_model.items) == 20
 
 
-def test_a_broken_artifact_is_read_ever_more_rarely_and_a_repaired_one_serves(
+def test_a_damaged_artifact_is_retried_with_growing_pauses_and_serves_once_repaired(
     keeper: ModelLoader, clock: Clock, storage: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = storage / champion().label
@@ -222,7 +222,7 @@ def test_a_broken_artifact_is_read_ever_more_rarely_and_a_repaired_one_serves(
     assert repaired.model is not None
 
 
-def test_a_promotion_ends_the_wait_for_a_broken_champion(
+def test_a_promotion_ends_the_pause_after_a_damaged_champion(
     keeper: ModelLoader, clock: Clock, storage: Path
 ) -> None:
     remove(storage / champion().label)

@@ -1,4 +1,4 @@
-"""Who is champion: promotions, rollbacks, and a ledger that tells them."""
+"""Promotions and rollbacks: roles, refusals, and the record of each promotion."""
 
 import pytest
 from django.utils import timezone
@@ -37,7 +37,7 @@ def roles() -> dict[str, str]:
     return dict(ModelVersion.objects.order_by("id").values_list("label", "role"))
 
 
-def test_a_promotion_retires_the_old_champion_and_is_written_down() -> None:
+def test_a_promotion_retires_the_old_champion_and_is_recorded() -> None:
     first, second = version("a"), version("b")
     promote(first)
 
@@ -51,7 +51,7 @@ def test_a_promotion_retires_the_old_champion_and_is_written_down() -> None:
     ]
 
 
-def test_rolling_back_twice_goes_further_back_and_nothing_withdrawn_returns() -> None:
+def test_a_second_rollback_goes_further_back_and_no_withdrawn_version_returns() -> None:
     for label in "abc":
         promote(version(label))
 
@@ -68,7 +68,7 @@ def test_rolling_back_twice_goes_further_back_and_nothing_withdrawn_returns() ->
         promote(ModelVersion.objects.get(label="c"))
 
 
-def test_a_rollback_passes_over_versions_whose_artifact_is_damaged() -> None:
+def test_a_rollback_skips_versions_with_a_damaged_artifact() -> None:
     for label in "abc":
         promote(version(label))
 
@@ -81,7 +81,7 @@ def test_a_rollback_passes_over_versions_whose_artifact_is_damaged() -> None:
     assert roles() == {"a": "champion", "b": "retired", "c": "withdrawn"}
 
 
-def test_a_version_whose_artifact_is_damaged_is_not_promoted() -> None:
+def test_a_version_with_a_damaged_artifact_is_not_promoted() -> None:
     promote(version("a"))
     damaged = version("b")
 
@@ -108,14 +108,14 @@ def test_without_a_champion_there_is_nothing_to_roll_back() -> None:
         registry.roll_back(reason="bad", by="test", verify=sound)
 
 
-def test_the_first_model_becomes_champion_only_where_there_is_none() -> None:
+def test_the_first_model_becomes_champion_only_if_there_is_none() -> None:
     promote(version("a"))
 
     with pytest.raises(ChampionChanged, match="a has become champion"):
         registry.promote(version("b"), reason="first", by="training", verify=sound, only_if_no_champion=True)
 
 
-def test_good_versions_are_former_champions_the_latest_first() -> None:
+def test_former_champions_are_ordered_latest_first() -> None:
     for label in "abcd":
         promote(version(label))
     version("never promoted")
@@ -123,14 +123,14 @@ def test_good_versions_are_former_champions_the_latest_first() -> None:
     assert [one.label for one in registry.former_champions()] == ["c", "b", "a"]
 
 
-def test_an_unknown_label_is_told_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_label_names_the_latest_versions() -> None:
     version("2026w47.1")
 
     with pytest.raises(UnknownVersion, match=r"no version x\. The latest are: 2026w47\.1\."):
         registry.find_version("x")
 
 
-def test_a_version_is_never_changed() -> None:
+def test_a_saved_version_can_not_be_changed() -> None:
     first = version("a")
     first.seed = 8
 
@@ -138,12 +138,12 @@ def test_a_version_is_never_changed() -> None:
         first.save()
 
 
-def test_without_any_version_a_label_is_answered_with_what_to_do() -> None:
+def test_without_a_version_the_error_says_how_to_train_one() -> None:
     with pytest.raises(UnknownVersion, match=r"no model yet\. Train one: python manage\.py retrain"):
         registry.find_version("x")
 
 
-def test_neither_a_promotion_nor_a_rollback_goes_without_a_reason() -> None:
+def test_promotions_and_rollbacks_need_a_reason() -> None:
     promote(version("a"))
 
     with pytest.raises(ReasonMissing, match="Give a reason"):
@@ -154,7 +154,7 @@ def test_neither_a_promotion_nor_a_rollback_goes_without_a_reason() -> None:
     assert roles() == {"a": "champion", "b": "candidate"}
 
 
-def test_a_rollback_does_not_withdraw_a_champion_that_came_while_it_looked() -> None:
+def test_a_rollback_does_not_withdraw_a_champion_promoted_during_its_verification() -> None:
     for label in "ab":
         promote(version(label))
 
@@ -218,7 +218,7 @@ def told():
 
 
 @pytest.mark.slow
-def test_promotions_at_once_all_happen_and_leave_one_champion(project: Project) -> None:
+def test_concurrent_promotions_all_happen_and_leave_one_champion(project: Project) -> None:
     told = project.shell(
         f"{RACE}\nrefused = at_once(promote, [version(x) for x in 'abcd'])\nprint(refused, *told())"
     )

@@ -1,4 +1,4 @@
-"""Shelves: prepared for the active, made for who comes, renewed when stale, cleared away when replaced."""
+"""Candidate lists: prepared in batches, generated on request, renewed when stale, pruned when replaced."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -55,7 +55,7 @@ def broken(loaded: LoadedModel) -> LoadedModel:
     )
 
 
-def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: LoadedModel) -> None:
+def test_the_batch_generates_a_candidate_list_for_every_active_listener(loaded: LoadedModel) -> None:
     idle = Listener.objects.exclude(pk__in=ListeningHistory.objects.values("user")).count()
     done: list[int] = []
 
@@ -66,7 +66,7 @@ def test_the_batch_makes_a_shelf_for_every_active_listener(loaded: LoadedModel) 
     assert set(CandidateList.objects.values_list("version__role", "live")) == {("champion", False)}
 
 
-def test_who_did_nothing_for_ninety_days_or_is_gone_is_not_prepared_for(loaded: LoadedModel) -> None:
+def test_listeners_inactive_for_ninety_days_or_unavailable_are_not_due(loaded: LoadedModel) -> None:
     later = NOW + timedelta(days=100)
     Feedback.objects.create(
         event_id="a", listener_id=LISTENER, song_id=90577, kind="like", at=later, received_at=later
@@ -77,7 +77,7 @@ def test_who_did_nothing_for_ninety_days_or_is_gone_is_not_prepared_for(loaded: 
     assert candidate_cache.listeners_due(loaded, later) == [LISTENER]
 
 
-def test_what_is_prepared_is_due_again_only_when_something_happens(
+def test_a_prepared_listener_is_due_again_only_after_news_or_a_promotion(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     due = candidate_cache.listeners_due(loaded, NOW)
@@ -98,7 +98,9 @@ def test_what_is_prepared_is_due_again_only_when_something_happens(
     assert after_a_promotion == due
 
 
-def test_a_list_of_a_prepared_listener_asks_no_model(loaded: LoadedModel, options: ServingOptions) -> None:
+def test_a_prepared_listener_is_served_from_the_cached_candidates(
+    loaded: LoadedModel, options: ServingOptions
+) -> None:
     candidate_cache.prepare_lists([LISTENER], loaded, NOW)
 
     served = recommendations.recommend(LISTENER, options=options, now=NOW)
@@ -107,7 +109,7 @@ def test_a_list_of_a_prepared_listener_asks_no_model(loaded: LoadedModel, option
     assert not served.candidate_list.live
 
 
-def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(
+def test_candidates_are_the_models_best_songs_and_at_most_ten_by_one_artist(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     model = model_of(loaded)
@@ -123,7 +125,7 @@ def test_a_shelf_holds_the_models_best_and_at_most_ten_an_artist(
     assert content.values[19] == 0
 
 
-def test_what_comes_back_was_played_most_and_neither_skipped_nor_disliked(
+def test_rerecommended_songs_were_played_long_ago_and_not_skipped_or_disliked(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     ListeningHistory.objects.filter(user=LISTENER).delete()
@@ -148,7 +150,7 @@ def test_what_comes_back_was_played_most_and_neither_skipped_nor_disliked(
     assert not set(known[:3]) & set(content.songs.tolist())
 
 
-def test_replaced_shelves_are_cleared_away_unless_a_list_was_drawn_from_them(
+def test_replaced_candidate_lists_are_pruned_unless_a_list_was_served_from_them(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     candidate_cache.prepare_lists([LISTENER], loaded, NOW)
@@ -164,7 +166,7 @@ def test_replaced_shelves_are_cleared_away_unless_a_list_was_drawn_from_them(
     assert recommendations.replay_list(served.pk).same
 
 
-def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
+def test_if_the_model_fails_an_older_candidate_list_serves_as_stale(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     recommendations.recommend(LISTENER, options=options, now=NOW)
@@ -184,7 +186,7 @@ def test_where_the_model_breaks_an_older_shelf_serves_and_says_that_it_is_stale(
     assert recommendations.replay_list(served.pk).same
 
 
-def test_where_the_model_breaks_and_there_is_no_shelf_popularity_serves(
+def test_if_the_model_fails_without_an_older_list_cold_start_candidates_serve(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     stocked = fresh(broken(loaded), options)
@@ -193,11 +195,11 @@ def test_where_the_model_breaks_and_there_is_no_shelf_popularity_serves(
     assert len(stocked.candidates.songs) > 20
 
 
-def test_one_listener_the_model_breaks_on_does_not_end_the_batch(loaded: LoadedModel) -> None:
+def test_a_model_that_fails_on_a_listener_does_not_end_the_batch(loaded: LoadedModel) -> None:
     assert candidate_cache.prepare_lists([LISTENER, 559], broken(loaded), NOW) == 0
 
 
-def test_popularity_is_counted_anew_every_day_and_a_models_shelf_stands(
+def test_cold_start_candidates_expire_after_a_day_and_a_models_do_not(
     loaded: LoadedModel, options: ServingOptions
 ) -> None:
     without = LoadedModel(None, "none")
@@ -213,7 +215,7 @@ def test_popularity_is_counted_anew_every_day_and_a_models_shelf_stands(
     assert later.row == by_model.row
 
 
-def test_popularity_puts_a_favourite_genre_first_and_leaves_out_what_was_heard(
+def test_at_a_cold_start_favorite_genres_come_first_and_played_songs_are_left_out(
     options: ServingOptions,
 ) -> None:
     Listener.objects.filter(pk=LISTENER).update(favorite_genres="Jazz")
@@ -237,7 +239,7 @@ def test_a_batch_costs_few_queries_however_many_listeners_it_has(
         assert candidate_cache.prepare_lists(due, loaded, NOW) == len(due) > 40
 
 
-def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None:
+def test_the_timetable_has_one_entry_for_candidate_lists_and_it_names_the_task() -> None:
     schedules.sync_timetable()
     schedules.sync_timetable()
 
@@ -246,7 +248,7 @@ def test_the_timetable_has_one_entry_for_shelves_and_it_names_the_task() -> None
     assert (entry.interval.every, entry.interval.period) == (15, "minutes")
 
 
-def test_the_task_and_the_command_prepare_what_is_due(
+def test_the_task_and_the_command_prepare_the_due_listeners(
     loaded: LoadedModel, options: ServingOptions, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.MODEL_STORAGE = options.storage

@@ -1,4 +1,4 @@
-"""Lists while a test runs: interleaved or by one model alone, counted, replayed, safe from a challenger."""
+"""Lists during an experiment: interleaved or by one model, scored, replayed, safe from the challenger."""
 
 import time
 from collections import Counter
@@ -64,7 +64,7 @@ def recommend(here: ServingOptions, listener: int = 470, **asked: object) -> Ser
     return recommendations.recommend(listener, options=here, now=RECOMMENDED_AT, **asked)  # type: ignore[arg-type]
 
 
-def test_an_interleaved_list_has_rounds_of_both_models(
+def test_an_interleaved_list_has_songs_of_both_models_in_rounds(
     here: ServingOptions, challenger: ModelVersion
 ) -> None:
     test = start(challenger)
@@ -95,7 +95,7 @@ def test_the_first_list_of_a_day_counts_and_says_who_began(
     assert row.first_picks == sum(item["by_challenger"] for item in first.items[::2])
 
 
-def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
+def test_an_interleaved_list_and_its_pages_replay_bit_for_bit(
     here: ServingOptions, challenger: ModelVersion
 ) -> None:
     start(challenger)
@@ -111,7 +111,7 @@ def test_an_interleaved_list_replays_bit_for_bit_with_its_pages(
     assert len(replayed.drawn) == 40
 
 
-def test_each_model_keeps_a_shelf_of_its_own(here: ServingOptions, challenger: ModelVersion) -> None:
+def test_each_model_has_its_own_candidate_list(here: ServingOptions, challenger: ModelVersion) -> None:
     test = start(challenger)
     recommend(here)
     before = CandidateList.objects.filter(listener=470).count()
@@ -123,7 +123,9 @@ def test_each_model_keeps_a_shelf_of_its_own(here: ServingOptions, challenger: M
     assert CandidateList.objects.filter(listener=470).count() == before
 
 
-def test_clearing_away_spares_the_shelves_of_a_test(here: ServingOptions, challenger: ModelVersion) -> None:
+def test_pruning_keeps_the_candidate_lists_of_a_running_experiment(
+    here: ServingOptions, challenger: ModelVersion
+) -> None:
     start(challenger)
     loaded = model_loader.current_model(here.storage)
     rival = model_loader.loader_for(here.storage).load_challenger(challenger)
@@ -147,7 +149,7 @@ def test_a_song_of_its_own_is_drawn_by_the_days_test_and_counts_for_nothing(
     assert not ScoredList.objects.filter(experiment=test).exists()
 
 
-def test_listeners_of_the_split_get_one_model_and_are_seen(
+def test_listeners_in_the_split_get_one_model_and_are_recorded_as_exposed(
     here: ServingOptions, challenger: ModelVersion
 ) -> None:
     test = start(challenger, split_share=1.0)
@@ -205,7 +207,9 @@ def test_after_a_verdict_the_served_version_is_the_one_brought_back(
     assert serialize_list(recommend(here))["model_version"] == old.label
 
 
-def test_a_test_of_another_champion_changes_nothing(here: ServingOptions, challenger: ModelVersion) -> None:
+def test_an_experiment_about_another_champion_changes_nothing(
+    here: ServingOptions, challenger: ModelVersion
+) -> None:
     test = start(challenger)
     Experiment.objects.filter(pk=test.pk).update(champion=challenger, challenger=test.champion)
     assignment.RUNNING_EXPERIMENTS.invalidate()
@@ -213,7 +217,7 @@ def test_a_test_of_another_champion_changes_nothing(here: ServingOptions, challe
     assert recommend(here).arm == "champion"
 
 
-def test_equal_arms_are_interleaved_with_equal_probabilities(
+def test_an_aa_test_interleaves_with_equal_probabilities(
     here: ServingOptions, challenger: ModelVersion
 ) -> None:
     start(challenger, "equals")
@@ -224,7 +228,7 @@ def test_equal_arms_are_interleaved_with_equal_probabilities(
     assert all(item["p_champion"] == pytest.approx(item["p_challenger"]) for item in served.items)
 
 
-def test_what_the_challenger_takes_is_told_apart_from_the_rest(
+def test_the_challengers_time_is_measured_apart_from_the_rest(
     here: ServingOptions, challenger: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(challenger, list_share=1.0)

@@ -1,4 +1,4 @@
-"""A classic version as champion: whatever a mix answers it answers, and each can follow the other."""
+"""A classic champion answers everything that a mix answers, and either can replace the other."""
 
 import json
 import shutil
@@ -78,7 +78,7 @@ def champion_row() -> ModelVersion:
     return ModelVersion.objects.get(role="champion")
 
 
-def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: ServingOptions) -> None:
+def test_a_list_has_twenty_new_songs_and_at_most_two_by_one_artist(options: ServingOptions) -> None:
     served = recommend_list(options)
 
     artists = Counter(Song.objects.filter(pk__in=song_ids(served)).values_list("artist", flat=True))
@@ -90,7 +90,7 @@ def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: S
     assert (served.version.method, served.version) == ("classic", champion_row())
 
 
-def test_the_first_pick_is_as_probable_as_its_clusters_share(options: ServingOptions) -> None:
+def test_the_first_picks_propensity_is_its_clusters_affinity(options: ServingOptions) -> None:
     shares = {
         row.cluster_id: row.affinity
         for row in recommendations.listener_affinities(LISTENER, options=options, now=RECOMMENDED_AT)
@@ -122,14 +122,14 @@ def test_lists_follow_the_affinities_over_many_draws(options: ServingOptions) ->
     assert drawn[dearest] / 200 == pytest.approx(shares[dearest], abs=0.12)
 
 
-def test_at_no_discovery_the_songs_come_as_they_were_drawn_for_the_shelf(options: ServingOptions) -> None:
+def test_at_discovery_zero_the_list_keeps_the_order_of_the_candidates(options: ServingOptions) -> None:
     first, again = recommend_list(options, discovery=0), recommend_list(options, discovery=0)
 
     assert first.items == again.items
     assert {item["propensity"] for item in first.items} == {1.0}
 
 
-def test_more_discovery_gives_more_artists_never_played(options: ServingOptions) -> None:
+def test_more_discovery_gives_more_unfamiliar_artists(options: ServingOptions) -> None:
     shares = [
         sum(
             serialize_list(recommend_list(options, discovery=wanted, seed=str(seed)))["discovery"]["given"]
@@ -142,9 +142,7 @@ def test_more_discovery_gives_more_artists_never_played(options: ServingOptions)
 
 
 @pytest.mark.parametrize("discovery", [0.0, 0.1, 0.3, 0.9, 1.0])
-def test_a_list_and_its_further_pages_are_drawn_again_bit_for_bit(
-    options: ServingOptions, discovery: float
-) -> None:
+def test_a_list_and_its_pages_replay_bit_for_bit(options: ServingOptions, discovery: float) -> None:
     served = recommendations.continue_list(
         recommend_list(options, discovery=discovery).pk, upto=45, options=options
     )
@@ -169,7 +167,7 @@ def test_prepared_listeners_get_what_live_scoring_gives_them(
     assert prepared.items == live.items
 
 
-def test_a_dislike_and_skips_change_what_comes(options: ServingOptions) -> None:
+def test_a_dislike_and_skips_change_the_next_list(options: ServingOptions) -> None:
     first = recommend_list(options, n=40, seed="a")
     cluster = Counter(item["cluster"] for item in first.items).most_common(1)[0][0]
     gone, *skipped = [item["song"] for item in first.items if item["cluster"] == cluster]
@@ -187,7 +185,7 @@ def test_a_dislike_and_skips_change_what_comes(options: ServingOptions) -> None:
     assert recommendations.replay_list(first.pk).same
 
 
-def test_a_newcomer_gets_what_is_popular_in_their_genres_and_the_list_says_so(
+def test_at_a_cold_start_the_list_is_popular_in_the_listeners_genres_and_says_so(
     options: ServingOptions,
 ) -> None:
     listener = make_new_listener("Jazz")
@@ -200,7 +198,7 @@ def test_a_newcomer_gets_what_is_popular_in_their_genres_and_the_list_says_so(
     assert recommendations.replay_list(served.pk).same
 
 
-def test_the_next_song_keeps_the_mood_of_the_one_before(
+def test_the_next_song_prefers_the_cluster_of_the_one_before(
     options: ServingOptions, model: model_loader.ServingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fixed seeds: of ten free draws, fewer than five come from the cluster now and then.
@@ -276,7 +274,7 @@ def test_every_active_listener_is_prepared_for(
     assert made["model_version"] == champion_row().label
 
 
-def test_a_rollback_to_mix_and_lists_of_both_stay_as_they_were(
+def test_after_a_rollback_to_a_mix_the_lists_of_both_replay(
     options: ServingOptions, tmp_path: Path, settings: Any
 ) -> None:
     storage = Path(shutil.copytree(options.storage, tmp_path / "models"))
@@ -299,7 +297,7 @@ def test_a_rollback_to_mix_and_lists_of_both_stay_as_they_were(
     assert recommendations.replay_list(by_classic.pk).same
 
 
-def test_for_a_broken_classic_champion_the_mix_before_it_serves(
+def test_if_a_classic_champion_is_damaged_the_mix_before_it_serves(
     options: ServingOptions, tmp_path: Path
 ) -> None:
     storage = Path(shutil.copytree(options.storage, tmp_path / "models"))
@@ -368,7 +366,7 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-def test_both_databases_serve_a_classic_champion_alike(
+def test_both_databases_serve_the_same_lists_of_a_classic_champion(
     sqlite_project: Project, postgres_project: Project
 ) -> None:
     found = [

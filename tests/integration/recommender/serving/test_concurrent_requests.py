@@ -1,4 +1,4 @@
-"""Requests at the same time: for one page, and while another model is promoted."""
+"""Concurrent requests for one page, and during a promotion."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ def committed(transactional_db: None, tmp_path: Path) -> ServingOptions:
     return ServingOptions(tmp_path)
 
 
-def test_two_requests_for_page_two_at_once_get_one_page(committed: ServingOptions) -> None:
+def test_two_concurrent_requests_for_page_two_get_the_same_page(committed: ServingOptions) -> None:
     first = recommend_list(committed)
     together = Barrier(4)
 
@@ -51,7 +51,7 @@ def test_two_requests_for_page_two_at_once_get_one_page(committed: ServingOption
 
 
 @pytest.mark.slow
-def test_a_promotion_while_requests_run_disturbs_none_of_them(committed: ServingOptions) -> None:
+def test_a_promotion_during_requests_fails_none_of_them(committed: ServingOptions) -> None:
     keeper = model_loader.loader_for(committed.storage)
     old = ModelVersion.objects.get()
     listeners = list(ListeningHistory.objects.values_list("user", flat=True).distinct()[:40])

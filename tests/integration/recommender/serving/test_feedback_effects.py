@@ -1,4 +1,4 @@
-"""What listeners say and do changes the very next list."""
+"""Feedback and listening change the very next list."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from tests.support.builders.recommendations import (
 pytestmark = pytest.mark.django_db
 
 
-def test_songs_not_heard_for_sixty_days_come_back_where_little_new_is_asked_for(
+def test_at_low_discovery_songs_not_played_for_sixty_days_are_recommended_again(
     options: ServingOptions,
 ) -> None:
     ListeningHistory.objects.filter(user=LISTENER).update(created_at=F("created_at") - timedelta(days=70))
@@ -37,7 +37,7 @@ def test_songs_not_heard_for_sixty_days_come_back_where_little_new_is_asked_for(
     assert not before & set(song_ids(usual))
 
 
-def test_a_liked_song_brings_its_like(options: ServingOptions) -> None:
+def test_a_like_raises_the_songs_cluster(options: ServingOptions) -> None:
     before = recommend_list(options, discovery=0, n=60)
     cluster = min({item["cluster"] for item in before.items}, key=lambda one: affinity_of(options, one))
     liked = next(item["song"] for item in before.items if item["cluster"] == cluster)
@@ -57,7 +57,7 @@ def test_a_liked_song_brings_its_like(options: ServingOptions) -> None:
     assert sum(moved) > 0
 
 
-def test_a_skipped_song_rests_and_its_cluster_is_believed_less(options: ServingOptions) -> None:
+def test_a_skip_excludes_the_song_and_lowers_its_cluster(options: ServingOptions) -> None:
     before = recommend_list(options, discovery=0)
     skipped = before.items[0]
     dear = affinity_of(options, skipped["cluster"])
@@ -86,7 +86,7 @@ def test_a_disliked_song_never_comes_back(options: ServingOptions) -> None:
     assert not any(disliked in song_ids(served) for served in [*lists, years_later])
 
 
-def test_a_listen_of_thirty_seconds_makes_a_song_heard_and_a_shorter_one_does_not(
+def test_a_listen_counts_as_a_play_from_thirty_seconds_on(
     options: ServingOptions,
 ) -> None:
     long, short = song_ids(recommend_list(options, discovery=0))[:2]
@@ -99,7 +99,7 @@ def test_a_listen_of_thirty_seconds_makes_a_song_heard_and_a_shorter_one_does_no
     assert short in after
 
 
-def test_a_song_of_the_wrong_style_is_not_offered_under_that_cluster_again(options: ServingOptions) -> None:
+def test_a_song_of_the_wrong_style_is_not_recommended_in_that_cluster_again(options: ServingOptions) -> None:
     served = recommend_list(options, discovery=0)
     wrong = song_ids(served)[0]
 
@@ -108,7 +108,7 @@ def test_a_song_of_the_wrong_style_is_not_offered_under_that_cluster_again(optio
     assert wrong not in song_ids(recommend_list(options, discovery=0, n=100))
 
 
-def test_the_next_list_after_new_listening_knows_it(options: ServingOptions) -> None:
+def test_the_next_list_takes_new_listening_into_account(options: ServingOptions) -> None:
     before = recommend_list(options, discovery=0)
     ListeningHistory.objects.create(
         user_id=LISTENER, items=song_ids(before)[:4], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
@@ -119,7 +119,7 @@ def test_the_next_list_after_new_listening_knows_it(options: ServingOptions) -> 
     assert not set(song_ids(before)[:4]) & set(song_ids(after))
 
 
-def test_page_two_keeps_clear_of_what_was_disliked_or_has_gone_since(options: ServingOptions) -> None:
+def test_page_two_leaves_out_songs_disliked_or_unavailable_since(options: ServingOptions) -> None:
     first = recommend_list(options, n=20, seed="a")
     coming = song_ids(recommend_list(options, n=40, seed="a"))[20:]
     record_feedback("dislike", coming[0])

@@ -1,3 +1,5 @@
+"""The most played songs, and the order of songs without plays."""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +28,7 @@ def played(items: list[int], days_ago: int) -> None:
     ListeningHistory.objects.create(user_id=1, items=items, created_at=at, updated_at=at)
 
 
-def test_the_charts_count_plays_and_break_ties_by_id() -> None:
+def test_popular_songs_are_ordered_by_plays_with_ties_by_id() -> None:
     played([3, 3, 2, 999], days_ago=1)
     played([1, 2, 3], days_ago=30)
 
@@ -36,21 +38,21 @@ def test_the_charts_count_plays_and_break_ties_by_id() -> None:
     assert charts[0].artist == "Artist 3"
 
 
-def test_charts_of_some_days_leave_older_sessions_out() -> None:
+def test_plays_of_recent_days_leave_older_sessions_out() -> None:
     played([3], days_ago=1)
     played([1, 2, 1], days_ago=30)
 
     assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW, days=7)] == [(3, 1)]
 
 
-def test_a_song_that_is_gone_is_in_no_chart() -> None:
+def test_an_unavailable_song_is_not_popular() -> None:
     played([1, 2], days_ago=1)
     Song.objects.filter(pk=1).update(unavailable_at=NOW)
 
     assert [row.song for row in non_personalized.most_played_songs(NOW)] == [2]
 
 
-def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_days() -> None:
+def test_unavailable_and_future_sessions_are_not_counted() -> None:
     played([1, 2], days_ago=1)
     played([1], days_ago=2)
     played([3], days_ago=-400)
@@ -67,13 +69,13 @@ def test_sessions_that_the_source_took_back_or_that_lie_ahead_are_not_of_these_d
     ]
 
 
-def test_songs_nobody_played_follow_the_charts_newest_first() -> None:
+def test_songs_without_plays_follow_the_popular_ones_newest_first() -> None:
     played([3], days_ago=1)
 
     assert [row.song for row in non_personalized.most_played_then_new_songs(NOW)] == [3, 1, 2, 4]
 
 
-def test_charts_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -> None:
+def test_plays_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -> None:
     played([3], days_ago=1)
     non_personalized.most_played_songs(NOW)
 
@@ -81,7 +83,7 @@ def test_charts_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) 
         assert [row.song for row in non_personalized.most_played_songs(NOW)] == [3]
 
 
-def test_a_shared_genre_is_the_listeners_first() -> None:
+def test_the_shared_genre_is_the_listeners_first_match() -> None:
     assert non_personalized.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
     assert non_personalized.shared_genre("Jazz", "") == ""
     assert non_personalized.shared_genre("", ",") == ""

@@ -1,4 +1,4 @@
-"""Page two, the next song, similar and popular songs."""
+"""Page two, the next song, similar songs and popular songs."""
 
 from collections import Counter
 from datetime import timedelta
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 EVERYTHING = 400
 
 
-def test_page_two_continues_the_list_and_is_the_same_for_everyone_who_asks(options: ServingOptions) -> None:
+def test_page_two_continues_the_list_and_is_the_same_for_every_request(options: ServingOptions) -> None:
     whole = recommend_list(options, n=40, seed="a")
     first = recommend_list(options, n=20, seed="a")
 
@@ -32,7 +32,7 @@ def test_page_two_continues_the_list_and_is_the_same_for_everyone_who_asks(optio
     assert less.items == second.items
 
 
-def test_page_two_leaves_out_what_page_one_was_asked_to(options: ServingOptions) -> None:
+def test_page_two_leaves_out_the_songs_excluded_on_page_one(options: ServingOptions) -> None:
     coming = song_ids(recommend_list(options, n=40, seed="a"))[20:]
     first = recommend_list(options, n=20, seed="a", exclude=coming)
 
@@ -41,7 +41,7 @@ def test_page_two_leaves_out_what_page_one_was_asked_to(options: ServingOptions)
     assert not set(coming) & set(song_ids(second))
 
 
-def test_a_list_ends_where_nothing_more_is_eligible(options: ServingOptions) -> None:
+def test_a_list_ends_if_no_more_songs_are_eligible(options: ServingOptions) -> None:
     first = recommend_list(options)
 
     whole = recommendations.continue_list(first.pk, upto=EVERYTHING, options=options)
@@ -53,12 +53,12 @@ def test_a_list_ends_where_nothing_more_is_eligible(options: ServingOptions) -> 
     assert again.pages == whole.pages
 
 
-def test_an_unknown_list_has_no_more(options: ServingOptions) -> None:
+def test_an_unknown_list_can_not_be_continued(options: ServingOptions) -> None:
     with pytest.raises(recommendations.UnknownList):
         recommendations.continue_list(UUID(int=1), upto=40, options=options)
 
 
-def test_the_next_song_keeps_the_mood_and_does_not_come_twice(options: ServingOptions) -> None:
+def test_the_next_song_prefers_the_cluster_and_does_not_repeat(options: ServingOptions) -> None:
     ranked = recommend_list(options, discovery=0, n=60)
     after = ranked.items[30]
 
@@ -94,7 +94,7 @@ def test_the_next_song_may_follow_one_that_the_model_does_not_know(options: Serv
     assert len(recommendations.next_song(LISTENER, after=1, options=options, now=RECOMMENDED_AT).items) == 1
 
 
-def test_similar_songs_are_of_the_same_kind_and_never_the_song_itself(options: ServingOptions) -> None:
+def test_similar_songs_share_clusters_and_leave_out_the_song_itself(options: ServingOptions) -> None:
     song = song_ids(recommend_list(options, discovery=0))[0]
     group = model_loader.current_model(options.storage).model
 
@@ -130,7 +130,7 @@ def test_songs_similar_to_one_the_model_does_not_know_share_its_artist_or_genres
         recommendations.similar_songs(999_999_999, options=options)
 
 
-def test_popular_songs_are_those_played_most_and_still_there(options: ServingOptions) -> None:
+def test_popular_songs_are_the_most_played_available_songs(options: ServingOptions) -> None:
     before = recommendations.popular_songs(n=3, now=RECOMMENDED_AT)
     Song.objects.filter(pk=before[0]["song"]["id"]).update(unavailable_at=RECOMMENDED_AT)
 

@@ -1,4 +1,4 @@
-"""Lists as listeners get them: what may be in them, what they say, and what they cost."""
+"""New lists: which songs they contain, what they say and how many queries they cost."""
 
 from collections import Counter
 from typing import Any
@@ -22,7 +22,7 @@ from tests.support.builders.recommendations import (
 pytestmark = pytest.mark.django_db
 
 
-def test_a_list_has_twenty_songs_none_of_them_heard_and_two_an_artist(options: ServingOptions) -> None:
+def test_a_list_has_twenty_new_songs_and_at_most_two_by_one_artist(options: ServingOptions) -> None:
     served = recommend_list(options)
 
     artists = Counter(Song.objects.filter(pk__in=song_ids(served)).values_list("artist", flat=True))
@@ -45,7 +45,7 @@ def test_a_list_is_stored_column_by_column_as_it_was_served(options: ServingOpti
     assert ServedList.objects.filter(listener=LISTENER).count() == 1
 
 
-def test_a_seed_decides_the_list_and_another_seed_another_one(options: ServingOptions) -> None:
+def test_the_seed_decides_the_list(options: ServingOptions) -> None:
     first, again = (
         recommend_list(options, seed="a", discovery=0.6),
         recommend_list(options, seed="a", discovery=0.6),
@@ -57,14 +57,14 @@ def test_a_seed_decides_the_list_and_another_seed_another_one(options: ServingOp
     assert first.pk != again.pk
 
 
-def test_without_discovery_the_list_is_the_ranking_itself(options: ServingOptions) -> None:
+def test_at_discovery_zero_the_list_is_the_ranking(options: ServingOptions) -> None:
     first, again = recommend_list(options, discovery=0), recommend_list(options, discovery=0)
 
     assert first.items == again.items
     assert {item["propensity"] for item in first.items} == {1.0}
 
 
-def test_more_discovery_gives_more_artists_never_played(options: ServingOptions) -> None:
+def test_more_discovery_gives_more_unfamiliar_artists(options: ServingOptions) -> None:
     def given(wanted: float, seed: int) -> float:
         served = recommend_list(options, listener=559, discovery=wanted, seed=str(seed))
         return float(serialize_list(served)["discovery"]["given"])
@@ -75,7 +75,7 @@ def test_more_discovery_gives_more_artists_never_played(options: ServingOptions)
     assert shares[-1] > shares[0] + 0.4
 
 
-def test_excluded_songs_are_left_out_and_unknown_ids_do_no_harm(options: ServingOptions) -> None:
+def test_excluded_songs_are_left_out_and_unknown_ids_are_ignored(options: ServingOptions) -> None:
     without = song_ids(recommend_list(options, seed="a"))[:5]
 
     served = recommend_list(options, seed="a", exclude=[*without, 10**30, -1])
@@ -85,7 +85,7 @@ def test_excluded_songs_are_left_out_and_unknown_ids_do_no_harm(options: Serving
     assert served.pages[0]["excluded"] == sorted(without)
 
 
-def test_a_song_that_has_gone_since_the_shelf_was_made_is_not_served(options: ServingOptions) -> None:
+def test_a_candidate_that_became_unavailable_is_not_served(options: ServingOptions) -> None:
     first = recommend_list(options, seed="a")
     gone = song_ids(first)[:3]
     Song.objects.filter(pk__in=gone).update(unavailable_at=RECOMMENDED_AT)
@@ -97,7 +97,7 @@ def test_a_song_that_has_gone_since_the_shelf_was_made_is_not_served(options: Se
     assert len(second.items) == 20
 
 
-def test_no_artist_cap_is_the_ranking_unbounded(options: ServingOptions) -> None:
+def test_without_an_artist_cap_the_list_is_the_plain_ranking(options: ServingOptions) -> None:
     unbounded = ServingOptions(options.storage, artist_cap=None)
 
     served = recommend_list(unbounded, discovery=0, n=60)
@@ -106,7 +106,7 @@ def test_no_artist_cap_is_the_ranking_unbounded(options: ServingOptions) -> None
     assert max(artists.values()) > 2
 
 
-def test_where_fewer_songs_are_eligible_than_asked_for_it_gives_what_there_is(
+def test_a_list_is_shorter_if_fewer_songs_are_eligible(
     options: ServingOptions,
 ) -> None:
     keep = song_ids(recommend_list(options))[:7]
@@ -117,7 +117,7 @@ def test_where_fewer_songs_are_eligible_than_asked_for_it_gives_what_there_is(
     assert set(song_ids(served)) == set(keep)
 
 
-def test_where_nothing_is_eligible_the_list_is_empty(options: ServingOptions) -> None:
+def test_a_list_is_empty_if_no_song_is_eligible(options: ServingOptions) -> None:
     Song.objects.update(unavailable_at=RECOMMENDED_AT)
 
     served = recommend_list(options)
@@ -126,7 +126,7 @@ def test_where_nothing_is_eligible_the_list_is_empty(options: ServingOptions) ->
     assert serialize_list(served)["discovery"] == {"asked": 0.3, "given": 0.0}
 
 
-def test_nobody_is_recommended_nothing(options: ServingOptions) -> None:
+def test_an_unknown_listener_is_refused(options: ServingOptions) -> None:
     for unknown in (999_999, -1, 2**63, 10**30):
         with pytest.raises(recommendations.UnknownListener):
             recommend_list(options, listener=unknown)
@@ -137,7 +137,7 @@ def test_nobody_is_recommended_nothing(options: ServingOptions) -> None:
     assert not CandidateList.objects.exists()
 
 
-def test_a_reason_tells_the_clusters_share_of_what_the_listener_plays(options: ServingOptions) -> None:
+def test_a_reason_names_the_clusters_share_of_the_listening(options: ServingOptions) -> None:
     served = recommend_list(options)
 
     shares = {
@@ -151,7 +151,7 @@ def test_a_reason_tells_the_clusters_share_of_what_the_listener_plays(options: S
     assert first["reason"] == f"From {row.name}: {100 * row.affinity:.0f} % of your listening"
 
 
-def test_a_newcomer_gets_what_is_popular_in_a_favourite_genre_and_is_told(options: ServingOptions) -> None:
+def test_at_a_cold_start_the_list_is_popular_in_a_favorite_genre_and_says_so(options: ServingOptions) -> None:
     served = recommend_list(options, listener=make_new_listener("Jazz, Soul"), seed="a")
 
     reasons = Counter(item["reason"] for item in served.items)
@@ -164,7 +164,7 @@ def test_a_newcomer_gets_what_is_popular_in_a_favourite_genre_and_is_told(option
     assert {item["familiar"] for item in served.items} == {False}
 
 
-def test_a_newcomer_who_says_nothing_gets_what_is_popular_with_all(options: ServingOptions) -> None:
+def test_at_a_cold_start_without_genres_the_list_is_popular_with_all(options: ServingOptions) -> None:
     served = recommend_list(options, listener=make_new_listener(), discovery=0)
 
     charts = [row["song"]["id"] for row in recommendations.popular_songs(n=60, now=RECOMMENDED_AT)]
@@ -173,7 +173,7 @@ def test_a_newcomer_who_says_nothing_gets_what_is_popular_with_all(options: Serv
     assert {item["affinity"] for item in served.items} == {0.0}
 
 
-def test_a_list_from_the_shelf_costs_three_queries(
+def test_a_list_from_cached_candidates_costs_three_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
@@ -186,7 +186,7 @@ def test_a_list_from_the_shelf_costs_three_queries(
     assert verbs == ["SELECT", "SELECT", "INSERT"]
 
 
-def test_a_list_scored_live_costs_eight_queries(
+def test_a_list_with_new_candidates_costs_eight_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
@@ -198,7 +198,7 @@ def test_a_list_scored_live_costs_eight_queries(
         serialize_list(recommend_list(options))
 
 
-def test_a_damaged_shelf_is_made_anew(options: ServingOptions) -> None:
+def test_a_damaged_candidate_list_is_generated_again(options: ServingOptions) -> None:
     first = recommend_list(options)
     content = bytearray(CandidateList.objects.get().candidates)
     content[100] ^= 1

@@ -1,4 +1,4 @@
-"""A served list can be drawn again, bit for bit, whatever happened since and wherever it is done."""
+"""A served list replays bit for bit in any process, whatever has happened since."""
 
 import json
 import os
@@ -32,7 +32,7 @@ print(json.dumps([pick for page in asked["pages"] for pick in drawing.draw_page(
 
 
 @pytest.mark.parametrize("discovery", [0.0, 0.1, 0.3, 0.9, 1.0])
-def test_a_list_is_drawn_again_bit_for_bit(options: ServingOptions, discovery: float) -> None:
+def test_a_list_replays_bit_for_bit(options: ServingOptions, discovery: float) -> None:
     served = recommend_list(options, discovery=discovery)
 
     replayed = recommendations.replay_list(served.pk)
@@ -42,7 +42,7 @@ def test_a_list_is_drawn_again_bit_for_bit(options: ServingOptions, discovery: f
     assert len(replayed.drawn) == 20
 
 
-def test_another_process_draws_the_same(options: ServingOptions) -> None:
+def test_another_process_draws_the_same_list(options: ServingOptions) -> None:
     served = recommendations.continue_list(recommend_list(options).pk, upto=50, options=options)
     asked = {
         "shelf": bytes(served.candidate_list.candidates).hex(),
@@ -62,7 +62,7 @@ def test_another_process_draws_the_same(options: ServingOptions) -> None:
     assert len(drawn) == 50
 
 
-def test_what_happened_since_changes_nothing(options: ServingOptions) -> None:
+def test_later_events_do_not_change_a_replay(options: ServingOptions) -> None:
     served = recommend_list(options)
     first = served.items[0]["song"]
     Song.objects.update(unavailable_at=RECOMMENDED_AT)
@@ -75,7 +75,7 @@ def test_what_happened_since_changes_nothing(options: ServingOptions) -> None:
     assert recommendations.replay_list(served.pk).same
 
 
-def test_a_list_drawn_around_songs_that_had_gone_is_drawn_again(options: ServingOptions) -> None:
+def test_a_list_drawn_without_unavailable_songs_replays(options: ServingOptions) -> None:
     gone = [item["song"] for item in recommend_list(options).items[:6]]
     Song.objects.filter(pk__in=gone).update(unavailable_at=RECOMMENDED_AT)
     served = recommend_list(options)
@@ -85,7 +85,7 @@ def test_a_list_drawn_around_songs_that_had_gone_is_drawn_again(options: Serving
     assert recommendations.replay_list(served.pk).same
 
 
-def test_the_next_song_in_a_mood_is_drawn_again(options: ServingOptions) -> None:
+def test_the_next_song_in_a_preferred_cluster_replays(options: ServingOptions) -> None:
     after = recommend_list(options).items[5]["song"]
 
     served = recommendations.next_song(LISTENER, after=after, options=options, now=RECOMMENDED_AT)
@@ -94,14 +94,14 @@ def test_the_next_song_in_a_mood_is_drawn_again(options: ServingOptions) -> None
     assert recommendations.replay_list(served.pk).same
 
 
-def test_a_list_made_for_want_of_a_model_is_drawn_again(options: ServingOptions, tmp_path: Path) -> None:
+def test_a_fallback_list_replays(options: ServingOptions, tmp_path: Path) -> None:
     served = recommend_list(ServingOptions(tmp_path))
 
     assert served.arm == "fallback"
     assert recommendations.replay_list(served.pk).same
 
 
-def test_a_list_that_was_tampered_with_is_found_out(options: ServingOptions) -> None:
+def test_a_replay_detects_a_changed_list(options: ServingOptions) -> None:
     served = recommend_list(options)
     served.items[3]["propensity"] += 1e-12
     served.save(update_fields=["items"])

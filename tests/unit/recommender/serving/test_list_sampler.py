@@ -1,4 +1,4 @@
-"""From a shelf to a list: by the draw that the shelf was made for, and newer the more that is asked for."""
+"""Lists drawn from candidates: by the formula of their format, with more new songs at higher discovery."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ OLD_SHELF = bytes.fromhex(
                     (109, 0.4757933755233166)]),
     ],
 )  # fmt: skip
-def test_a_list_from_an_old_shelf_is_drawn_as_it_was_to_the_last_bit(
+def test_a_list_from_format_1_candidates_is_drawn_bit_for_bit_as_before(
     discovery: float, temperature: float, as_then: list[tuple[int, float]]
 ) -> None:
     drawing = ListSampler(decode_candidates(OLD_SHELF), DrawOptions("s", discovery, temperature, 2))
@@ -57,7 +57,7 @@ def share_of_new(discovery: float) -> float:
     return float(np.mean([not pick.familiar for picks in lists for pick in picks]))
 
 
-def test_who_asks_for_more_that_is_new_never_gets_less_of_it() -> None:
+def test_more_discovery_never_gives_fewer_new_songs() -> None:
     asked = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
 
     new = [share_of_new(discovery) for discovery in asked]
