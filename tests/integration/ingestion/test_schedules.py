@@ -263,6 +263,6 @@ def test_the_page_of_the_schedules_says_how_they_come_until_they_are_there() -> 
     sync_timetable(time(2), "UTC")
     filled = staff.get(url).content.decode()
 
-    assert "the entries appear here when a scheduler starts for the first time" in empty
+    assert "The entries appear when a scheduler starts for the first time" in empty
     assert "a scheduler starts for the first time" not in filled
-    assert DAILY_ENTRY in filled
+    assert "Daily ingestion" in filled
