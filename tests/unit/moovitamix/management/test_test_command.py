@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
+from moovitamix.management.commands.test import parallel_options
 from tests.support.project import ROOT, Project
 
 
@@ -23,8 +24,8 @@ def test_help_teaches_how_to_run_what_is_wanted(sqlite_project: Project) -> None
 
 @pytest.mark.slow
 def test_arguments_go_to_pytest_and_its_exit_code_comes_back_from_any_folder(sqlite_project: Project) -> None:
-    wrong = sqlite_project.manage("test", "tests/nothing", check=False)
-    none = sqlite_project.manage("test", "tests/contract", "-qq", "-k", "no_test_is_called_so", check=False)
+    wrong = sqlite_project.manage("test", "-n0", "tests/nothing", check=False)
+    none = sqlite_project.manage("test", "-n0", "tests/contract", "-k", "no_such_test", check=False)
 
     assert wrong.returncode == 4
     assert "file or directory not found: tests/nothing" in wrong.stderr
@@ -58,6 +59,50 @@ def test_the_settings_are_those_of_the_tests() -> None:
     assert not settings.VAR_DIR.is_relative_to(ROOT)
     assert not settings.STAGING_DIR.is_relative_to(ROOT)
     assert connection.vendor == "postgresql"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spread"),
+    [
+        ((), True),
+        (("--fast",), True),
+        (("tests/unit", "-x"), True),
+        (("tests/unit/moovitamix/management/test_test_command.py::test_x", "-x"), False),
+        (("-n", "3"), False),
+        (("-n0",), False),
+        (("tests/unit", "--pdb"), False),
+        (("--version",), False),
+    ],
+)
+def test_the_tests_use_all_cores_unless_the_arguments_say_otherwise(
+    arguments: tuple[str, ...], spread: bool
+) -> None:
+    options = parallel_options(list(arguments))
+
+    assert any(option.startswith("--numprocesses=") for option in options) == spread
+
+
+@pytest.mark.slow
+def test_fast_leaves_out_journeys_slow_tests_and_the_second_database() -> None:
+    files = (
+        "tests/journeys/alerts/test_alerts_full_disk.py",
+        "tests/unit/moovitamix/management/test_test_command.py",
+        "tests/unit/tooling/test_project_fixture.py",
+        "tests/integration/recommender/training/test_training_on_both_databases.py",
+    )
+
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--fast", "--collect-only", "-q", *files],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": ""},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+    assert "test_the_settings_are_those_of_the_tests" in listed
+    assert "test_fast_leaves_out" not in listed
+    assert "test_alerts_full_disk" not in listed
+    assert "test_a_command_that_fails" in listed
+    assert "[sqlite" not in listed
+    assert "deselected" in listed
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
