@@ -1,4 +1,4 @@
-"""The admin of the recommender room: models and what decides about them, what was served and said."""
+"""Admin pages of the recommender: versions, experiments, decisions, monitoring, served lists, API keys."""
 
 from recommender.admin import decisions, experiments, monitoring, serving, versions
 

@@ -1,4 +1,4 @@
-"""Every look at a test, with all it rested on."""
+"""Admin of decisions: every check of an experiment, with its evidence and rules."""
 
 import math
 from typing import Any, Final, NamedTuple
@@ -9,7 +9,9 @@ from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin
 from recommender.dashboard.experiment_report import format_bound, outcome_label
+from recommender.dashboard.formatting import format_count, format_percent
 from recommender.engine.experiments.decision_rules import (
+    AllocationCheck,
     DecisionRules,
     ExperimentEvidence,
     ExperimentKind,
@@ -35,7 +37,7 @@ OUTCOME_COLOURS: Final = {
 
 
 class DecisionFact(NamedTuple):
-    """One thing that a decision rested on: what was counted, and what the rule asks."""
+    """A measured number of a decision beside the rule that applied to it."""
 
     name: str
     value: str
@@ -44,97 +46,118 @@ class DecisionFact(NamedTuple):
 
 @admin.register(Decision)
 class DecisionAdmin(ReadOnlyAdmin):
-    list_display = ("id", "at", "experiment", "verdict_label", "reason")
+    list_display = ("id", "at", "experiment", "outcome_column", "reason")
     list_filter = ("final", "outcome", "at")
     list_select_related = ("experiment", "experiment__champion", "experiment__challenger")
     list_before_template = "admin/recommender/about_decisions.html"
-    when_empty = "The first look comes the day after a test has begun."
+    when_empty = "The first check follows the day after an experiment starts."
     change_form_before_template = "admin/recommender/decision.html"
     fieldsets = (
         (None, {"fields": (("experiment", "promotion"),)}),
-        ("As it is stored", {"classes": ["collapse"],
+        ("Stored details", {"classes": ["collapse"],
                              "fields": ("evidence", "rules", "verdict", "code", "data_sha256")}),
     )  # fmt: skip
 
-    @display(description="Verdict", ordering="outcome", label=OUTCOME_COLOURS)
-    def verdict_label(self, decision: Decision) -> tuple[str, str]:
+    @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
+    def outcome_column(self, decision: Decision) -> tuple[str, str]:
         return decision.outcome, outcome_label(decision.outcome)
 
-    @display(description="Why")
+    @display(description="Reason")
     def reason(self, decision: Decision) -> str:
         return str(decision.verdict["reason"])
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        found = Decision.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
-        told = (
-            {"decision": found, "called": outcome_label(found.outcome), "grounds": decision_facts(found)}
-            if found
-            else {}
-        )
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
+        decision = Decision.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        context = {**(extra_context or {})}
+        if decision is not None:
+            context |= {
+                "decision": decision,
+                "outcome": outcome_label(decision.outcome),
+                "facts": decision_facts(decision),
+            }
+        return super().change_view(request, object_id, form_url, context)
 
 
 def decision_facts(decision: Decision) -> list[DecisionFact]:
-    """Each number that was asked, beside the threshold of that day."""
+    """The numbers that the decision rests on, each beside the rule of that day."""
     evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
+    rounds = f"{format_count(evidence.wins)} : {format_count(evidence.losses)}"
     return [
         DecisionFact("Days since the start", str(evidence.days), _days_rule(evidence.kind, rules)),
-        DecisionFact(_rounds_label(evidence.kind), f"{evidence.wins} : {evidence.losses}", ""),
+        DecisionFact(_rounds_label(evidence.kind), rounds, ""),
         *_deciding_facts(evidence, rules),
-        *(DecisionFact(coin.name, f"{coin.inside} of {coin.inside + coin.outside}, odds against chance "
-                 f"{format_evidence_ratio(log_e_value_of_share(coin.inside, coin.outside, coin.share))}",
-                 f"{coin.share:.0%}; invalid from {rules.mismatch:g} : 1")
-          for coin in evidence.coins if 0 < coin.share < 1),
-        DecisionFact("Listeners who were served by both arms", f"{evidence.crossed:.1%}",
-               f"invalid above {rules.crossed:.0%}"),
-        DecisionFact("Lists from an arm that has no share", str(evidence.leaked), "invalid above 0"),
-        *(DecisionFact(f"{rail.name}, challenger's listeners less the champion's",
-                 f"{rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)})",
-                 f"from {rules.split_listeners} listeners an arm")
-          for rail in evidence.guardrails),
-        DecisionFact("Measured before any listener saw it", _gate_text(evidence), ""),
-        DecisionFact("Broken", evidence.hard_failure or "nothing", "anything ends the test"),
-    ]  # fmt: skip
+        *(_allocation_fact(check, rules) for check in evidence.coins if 0 < check.share < 1),
+        DecisionFact(
+            "Listeners who got lists from both halves of the A/B split",
+            format_percent(evidence.crossed),
+            f"invalid above {format_percent(rules.crossed)}",
+        ),
+        DecisionFact("Lists from an arm with share 0", format_count(evidence.leaked), "invalid above 0"),
+        *(
+            DecisionFact(
+                f"{rail.name} in the A/B split, challenger minus champion",
+                f"{rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)})",
+                f"rolled back if all of it is below 0, from {rules.split_listeners} listeners in each half",
+            )
+            for rail in evidence.guardrails
+        ),
+        DecisionFact("Offline gates", _gate_text(evidence), "decide if there are too few rounds"),
+        DecisionFact("Serving failure", evidence.hard_failure or "none", "rolled back at any failure"),
+    ]
+
+
+def _allocation_fact(check: AllocationCheck, rules: DecisionRules) -> DecisionFact:
+    total = check.inside + check.outside
+    e_value = format_evidence_ratio(log_e_value_of_share(check.inside, check.outside, check.share))
+    return DecisionFact(
+        f"Allocation check: {check.name}",
+        f"{format_count(check.inside)} of {format_count(total)}, e-value {e_value}",
+        f"planned {format_percent(check.share)}; invalid from {rules.mismatch:g} : 1",
+    )
 
 
 def _rounds_label(kind: str) -> str:
-    return "Rounds, champion : anchor" if kind == ExperimentKind.HOLDBACK else "Rounds, challenger : champion"
+    is_holdback = kind == ExperimentKind.HOLDBACK
+    return f"Rounds won, {'champion : holdback' if is_holdback else 'challenger : champion'}"
 
 
 def _days_rule(kind: str, rules: DecisionRules) -> str:
     if kind == ExperimentKind.REFRESH:
-        return f"at least {rules.refresh_days}; with little traffic {rules.refresh_deadline}"
+        return f"decided on day {rules.refresh_days}, with little traffic by day {rules.refresh_deadline}"
     if kind == ExperimentKind.CHANGE:
-        return f"at least {rules.change_days}, at most {rules.deadline}"
+        return f"promoted from day {rules.change_days} on, ended on day {rules.deadline}"
     if kind == ExperimentKind.AA_TEST:
-        return f"at most {rules.equals_days}"
+        return f"ended on day {rules.equals_days}"
     return ""
 
 
 def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
-    """What a test of its kind is decided by."""
+    """The numbers that decide an experiment of this kind."""
     if evidence.kind == ExperimentKind.REFRESH:
         return [
-            DecisionFact("Listeners with a round that counts", str(evidence.listeners),
-                   f"at least {rules.fewest_listeners}"),
-            DecisionFact("z: the listeners' mean balance over its standard error", f"{evidence.z:+.2f}",
-                   f"rejected below {rules.refresh_z:g}"),
+            DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),
+                         f"at least {rules.fewest_listeners}"),
+            DecisionFact("z (standard errors that the challenger is ahead)", f"{evidence.z:+.2f}",
+                         f"rejected below {rules.refresh_z:g}"),
         ]  # fmt: skip
     if evidence.kind == ExperimentKind.HOLDBACK:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
-        told = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
+        e_value = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
         return [
-            DecisionFact("Odds that the champion is worse", told, f"rolled back from {rules.anchor:g} : 1")
+            DecisionFact("E-value (champion is worse)", e_value, f"rolled back from {rules.anchor:g} : 1")
         ]
-    won = log_e_value_of_difference(evidence.wins, evidence.losses)
-    late = f"{evidence.late_wins} : {evidence.late_losses}"
+    e_value = format_evidence_ratio(log_e_value_of_difference(evidence.wins, evidence.losses))
+    if evidence.kind == ExperimentKind.AA_TEST:
+        rule = f"invalid from {rules.better:g} : 1"
+        return [DecisionFact("E-value (the copies differ)", e_value, rule)]
+    late = f"{format_count(evidence.late_wins)} : {format_count(evidence.late_losses)}"
     return [
-        DecisionFact("Odds that one is better", format_evidence_ratio(won), f"from {rules.better:g} : 1"),
-        DecisionFact(f"Rounds of the last {rules.late_days} days", late, "not more lost than won"),
+        DecisionFact("E-value (the models differ)", e_value, f"decided from {rules.better:g} : 1"),
+        DecisionFact(f"Rounds won in the last {rules.late_days} days", late, "promoted only if not behind"),
     ]
 
 
 def _gate_text(evidence: ExperimentEvidence) -> str:
-    return {True: "passes", False: "does not pass", None: "has no opinion"}[evidence.gate]
+    return {True: "passed", False: "failed", None: "not enough data"}[evidence.gate]

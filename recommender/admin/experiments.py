@@ -1,11 +1,12 @@
-"""Tests between versions, and what staff do about them."""
+"""Admin of experiments: their report, and the actions that start, decide and stop them."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from unfold.decorators import action, display
@@ -14,184 +15,197 @@ from ingestion.admin import ReadOnlyAdmin, confirm_first
 from recommender import services
 from recommender.admin.decisions import OUTCOME_COLOURS
 from recommender.admin.forms import ReasonForm, TrafficSplitForm
+from recommender.admin.reasoned_actions import REFUSALS, ReasonedActionMixin
 from recommender.dashboard.experiment_report import build_report, outcome_label
-from recommender.engine.artifact import ArtifactError
+from recommender.dashboard.formatting import format_count, format_percent
 from recommender.experiments import eligibility, lifecycle
 from recommender.models import Experiment
-from recommender.registry.registry import RegistryError
 
-JUDGE_NOW_HELP = "Every running test is looked at, as each day: who has won or broken is promoted or dropped."
+CHECK_NOW_HELP: Final = (
+    "Checks every running experiment, as the daily task does. An experiment whose result is clear ends: its "
+    "challenger is promoted or rejected."
+)
+AA_TEST_HELP: Final = (
+    "Compares the champion with itself. No difference is the right result; a difference means that "
+    "something is wrong in serving or in the measurement."
+)
+MAX_REASON_LENGTH: Final = 120
 
 
 @admin.register(Experiment)
-class ExperimentAdmin(ReadOnlyAdmin):
-    list_display = ("id", "state", "kind", "challenger", "champion", "started_at", "ended_at", "short_reason")
+class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
+    list_display = (
+        "id", "status_label", "kind", "challenger", "champion", "started_at", "ended_at", "short_reason",
+    )  # fmt: skip
     list_filter = ("status", "kind", "outcome", "started_at")
     search_fields = ("=id", "challenger__label", "champion__label", "reason")
-    search_help_text = "A test's number, a version's label or a part of the reason"
-    list_before_template = "admin/recommender/about_tests.html"
+    search_help_text = "Experiment number, version label or part of the reason"
+    list_before_template = "admin/recommender/about_experiments.html"
     when_empty = (
-        "A new version is proposed every Sunday, where something new has come in, once a champion serves. "
-        "“Start a test” on a version's page tests that one; “Start an A/A test” the champion against itself."
+        "Every Sunday, a new version is trained if there is new data, and an experiment compares it with the "
+        "champion. To start one by hand, open a model version and choose “Start an experiment”."
     )
     change_form_before_template = "admin/recommender/experiment.html"
-    actions_list: ClassVar = ["start_equals", "set_split", "judge_all"]
-    actions_detail: ClassVar = ["judge", "promote", "reject", "stop"]
+    actions_list: ClassVar = ["start_aa_test", "set_split", "check_all"]
+    actions_detail: ClassVar = ["check_now", "promote", "reject", "stop"]
     readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text")
     fieldsets = (
-        ("Who", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
-        ("Plan", {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text")}),
-        ("When", {"fields": (("created_at", "started_at"), "ended_at")}),
+        ("Versions", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
+        ("Traffic", {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text")}),
+        ("Dates", {"fields": (("created_at", "started_at"), "ended_at")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
-        # For the page of a test too, which `list_select_related` leaves alone.
-        tests: QuerySet[Experiment] = super().get_queryset(request)
-        return tests.select_related("champion", "challenger")
+        # `list_select_related` does not apply to the change page.
+        rows: QuerySet[Experiment] = super().get_queryset(request)
+        return rows.select_related("champion", "challenger")
 
-    @display(description="State", ordering="status", label=OUTCOME_COLOURS)
-    def state(self, test: Experiment) -> tuple[str, str]:
-        return (test.outcome, outcome_label(test.outcome)) if test.outcome else (test.status, test.status)
+    @display(description="Status", ordering="status", label=OUTCOME_COLOURS)
+    def status_label(self, experiment: Experiment) -> tuple[str, str]:
+        if experiment.outcome:
+            return experiment.outcome, outcome_label(experiment.outcome)
+        return experiment.status, experiment.get_status_display().capitalize()
 
-    @display(description="Lists that mix both")
-    def list_share_text(self, test: Experiment) -> str:
-        return f"{test.list_share:.0%} of all lists"
+    @display(description="Lists that mix both models")
+    def list_share_text(self, experiment: Experiment) -> str:
+        return f"{format_percent(experiment.list_share)} of all lists"
 
     @display(description="A/B split")
-    def split_share_text(self, test: Experiment) -> str:
-        if not test.split_share:
-            return "none: nobody is served by one of the two alone"
-        half = test.split_share / 2
-        return f"{half:.1%} of the listeners by the challenger alone, {half:.1%} by the champion alone"
+    def split_share_text(self, experiment: Experiment) -> str:
+        if not experiment.split_share:
+            return "none"
+        half = format_percent(experiment.split_share / 2)
+        return f"{half} of the listeners get the challenger alone, {half} the champion alone"
 
-    @display(description="Sharpest at")
-    def planned_listeners_text(self, test: Experiment) -> str:
-        return (
-            f"{test.planned_listeners} listeners in the split, fixed at the start"
-            if test.split_share
-            else "-"
-        )
+    @display(description="Expected listeners in the split")
+    def planned_listeners_text(self, experiment: Experiment) -> str:
+        if not experiment.split_share:
+            return "-"
+        number = format_count(experiment.planned_listeners)
+        return f"{number}; the confidence interval is narrowest at this number"
 
-    @display(description="Why")
-    def short_reason(self, test: Experiment) -> str:
-        return test.reason[:120]
+    @display(description="Reason")
+    def short_reason(self, experiment: Experiment) -> str:
+        return experiment.reason[:MAX_REASON_LENGTH]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        split = {"split_percent": round(100 * eligibility.current_split_share())}
+        split = {"split_percent": _split_percent()}
         page: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **split})
         return page
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        test = Experiment.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
-        story = build_report(test, timezone.now()) if test else None
-        context = {**(extra_context or {}), "story": story}
-        page: HttpResponse = super().change_view(request, object_id, form_url, context)
+        experiment = Experiment.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        now = timezone.now()
+        report = {"report": build_report(experiment, now) if experiment else None, "now": now}
+        page: HttpResponse = super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), **report}
+        )
         return page
 
-    @action(description="Start an A/A test", icon="balance", permissions=["decide"], url_path="equals")
-    @confirm_first("Start an A/A test", "The champion is tested against itself: whatever differs is a fault.")
-    def start_equals(self, request: HttpRequest) -> HttpResponse:
+    @action(description="Start an A/A test", icon="balance", permissions=["decide"], url_path="aa-test")
+    @confirm_first("Start an A/A test", AA_TEST_HELP)
+    def start_aa_test(self, request: HttpRequest) -> HttpResponse:
         try:
-            test = services.start_aa_test(by=request.user.get_username())
-        except (lifecycle.ExperimentNotAllowed, RegistryError) as error:
+            experiment = services.start_aa_test(by=request.user.get_username())
+        except REFUSALS as error:
             messages.error(request, str(error))
             return redirect("admin:recommender_experiment_changelist")
-        messages.success(request, "The champion is tested against itself: whatever differs is a fault.")
-        return redirect("admin:recommender_experiment_change", test.pk)
+        messages.success(request, "The A/A test has started.")
+        return redirect("admin:recommender_experiment_change", experiment.pk)
 
     @action(description="Set the A/B split", icon="call_split", permissions=["decide"], url_path="split")
     def set_split(self, request: HttpRequest) -> HttpResponse:
-        now_set = round(100 * eligibility.current_split_share())
-        form = TrafficSplitForm(request.POST or None, initial={"split": now_set})
-        if request.method == "POST" and form.is_valid():
-            said, by = form.cleaned_data["reason"], request.user.get_username()
-            eligibility.set_split_share(form.split_share, reason=said, by=by, now=timezone.now())
-            messages.success(request, f"{form.split_share:.0%} of the listeners in the loop's next tests.")
-            return redirect("admin:recommender_experiment_changelist")
-        text = f"For the loop's tests from now on, {now_set} % until now; a test that runs keeps its own."
-        return self._render_form(request, "Set the A/B split", text, form)
+        current = _split_percent()
+        form = TrafficSplitForm(request.POST or None, initial={"split": current})
+        list_url = reverse("admin:recommender_experiment_changelist")
 
-    @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge-all")
-    @confirm_first("Judge now", JUDGE_NOW_HELP)
-    def judge_all(self, request: HttpRequest) -> HttpResponse:
-        for judged in services.judge_experiments():
-            if judged.decision:
-                messages.info(request, f"{judged.experiment}: {judged.decision.verdict['reason']}")
+        def act(reason: str, by: str) -> tuple[str, str]:
+            eligibility.set_split_share(form.split_share, reason=reason, by=by, now=timezone.now())
+            return (
+                f"New experiments will split {format_percent(form.split_share)} of the listeners.",
+                list_url,
+            )
+
+        return self.act_with_reason(
+            request, form, act, title="Set the A/B split", cancel_url=list_url,
+            text=f"Applies to experiments that start automatically from now on; now {current} %. Running "
+            "experiments keep their split.",
+        )  # fmt: skip
+
+    @action(description="Check now", icon="fact_check", permissions=["decide"], url_path="check-all")
+    @confirm_first("Check now", CHECK_NOW_HELP)
+    def check_all(self, request: HttpRequest) -> HttpResponse:
+        checked = services.judge_experiments()
+        for one in checked:
+            if one.decision:
+                messages.info(request, f"{one.experiment}: {one.decision.verdict['reason']}")
+        if not checked:
+            messages.info(request, "No experiment is running.")
         return redirect("admin:recommender_experiment_changelist")
 
-    @action(description="Judge now", icon="gavel", permissions=["decide"], url_path="judge")
-    @confirm_first("Judge now", JUDGE_NOW_HELP)
-    def judge(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        self.judge_all(request)
+    @action(description="Check now", icon="fact_check", permissions=["decide"], url_path="check-now")
+    @confirm_first("Check now", CHECK_NOW_HELP)
+    def check_now(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        self.check_all(request)
         return redirect("admin:recommender_experiment_change", object_id)
 
     @action(description="Promote", icon="trophy", permissions=["decide"], url_path="promote")
     def promote(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        text = "The challenger becomes champion, whatever the evidence says; the evidence so far is stored."
-        return self._confirm_with_reason(
-            request, object_id, "Promote the challenger", text,
-            lambda test, reason, by: services.decide_experiment(test, promote=True, reason=reason, by=by),
+        return self._decide(
+            request, object_id, "Promote the challenger",
+            "The challenger becomes champion now, whatever the evidence says. The evidence so far is stored.",
+            lambda one, reason, by: services.decide_experiment(one, promote=True, reason=reason, by=by),
         )  # fmt: skip
 
     @action(description="Reject", icon="thumb_down", permissions=["decide"], url_path="reject")
     def reject(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        text = "The challenger is dropped, and the champion stays; the evidence so far is stored."
-        return self._confirm_with_reason(
-            request, object_id, "Reject the challenger", text,
-            lambda test, reason, by: services.decide_experiment(test, promote=False, reason=reason, by=by),
+        return self._decide(
+            request, object_id, "Reject the challenger",
+            "The experiment ends and the champion stays. The evidence so far is stored.",
+            lambda one, reason, by: services.decide_experiment(one, promote=False, reason=reason, by=by),
         )  # fmt: skip
 
     @action(description="Stop", icon="stop_circle", permissions=["decide"], url_path="stop")
     def stop(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        text = "The test ends without a verdict; the challenger is a candidate again."
-        return self._confirm_with_reason(
-            request,
-            object_id,
-            "Stop the test",
-            text,
-            lambda test, reason, by: lifecycle.stop_experiment(
-                test, reason=reason, by=by, now=timezone.now()
-            ),
-        )
+        return self._decide(
+            request, object_id, "Stop the experiment",
+            "The experiment ends without a decision, and the challenger becomes a candidate again.",
+            lambda one, reason, by: lifecycle.stop_experiment(one, reason=reason, by=by, now=timezone.now()),
+        )  # fmt: skip
 
-    def _confirm_with_reason(
-        self, request: HttpRequest, pk: int, title: str, text: str, act: Any
+    def _decide(
+        self,
+        request: HttpRequest,
+        pk: int,
+        title: str,
+        text: str,
+        decide: Callable[[Experiment, str, str], object],
     ) -> HttpResponse:
-        test = get_object_or_404(Experiment, pk=pk)
+        experiment = get_object_or_404(Experiment, pk=pk)
+        own_url = reverse("admin:recommender_experiment_change", args=[pk])
+
+        def act(reason: str, by: str) -> tuple[str, str]:
+            decide(experiment, reason, by)
+            return f"{experiment}: {outcome_label(experiment.outcome).lower()}.", own_url
+
         form = ReasonForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            try:
-                act(test, form.cleaned_data["reason"], request.user.get_username())
-            except (lifecycle.ExperimentNotAllowed, RegistryError, ArtifactError) as error:
-                messages.error(request, str(error))
-            else:
-                messages.success(request, f"{test}: {test.get_outcome_display()}.")
-            return redirect("admin:recommender_experiment_change", pk)
-        return self._render_form(request, title, text, form, pk)
-
-    def _render_form(
-        self, request: HttpRequest, title: str, text: str, form: ReasonForm, pk: int | None = None
-    ) -> HttpResponse:
-        back = (
-            "admin:recommender_experiment_changelist" if pk is None else "admin:recommender_experiment_change"
-        )
-        context = {
-            **self.admin_site.each_context(request), "title": title, "text": text, "form": form,
-            "back": reverse(back, args=[pk] if pk is not None else None),
-        }  # fmt: skip
-        return render(request, "admin/recommender/decide.html", context)
+        return self.act_with_reason(request, form, act, title=title, text=text, cancel_url=own_url)
 
     def has_decide_permission(self, request: HttpRequest, object_id: int | str | None = None) -> bool:
         return request.user.has_perm("recommender.decide_experiment") and not _has_ended(request, object_id)
 
 
+def _split_percent() -> int:
+    return round(100 * eligibility.current_split_share())
+
+
 def _has_ended(request: HttpRequest, object_id: int | str | None) -> bool:
-    """Whether this test has ended: then there is nothing to decide. Asked once a request, for all buttons."""
+    """Whether there is nothing left to decide; one query per request for all buttons."""
     if object_id is None:
         return False
-    known: dict[int | str, bool] = request.__dict__.setdefault("ended_tests", {})
+    known: dict[int | str, bool] = request.__dict__.setdefault("ended_experiments", {})
     if object_id not in known:
         ended = Experiment.objects.filter(pk=object_id, status=Experiment.Status.ENDED)
         known[object_id] = ended.exists()

@@ -1,4 +1,4 @@
-"""What staff are asked before something is done."""
+"""Forms of the admin actions on experiments and versions."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +17,7 @@ class ReasonForm(forms.Form):
         label="Reason",
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="It stands in the ledger, with your name, for whoever asks later.",
+        help_text="Stored with your user name, for example: “Listeners complained about repeated songs.”",
     )
 
 
@@ -29,9 +29,9 @@ class TrafficSplitForm(ReasonForm):
         min_value=0,
         max_value=round(PERCENT * MAX_SPLIT_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Half of them get lists of the challenger alone, half of the champion alone, as long as a "
-        "test runs. Their engagement is watched; the rounds of all others decide. Of fewer than 30 listeners "
-        "an arm nothing is concluded.",
+        help_text="During an experiment, half of these listeners get the challenger alone and half the "
+        "champion alone, and their engagement is compared. All other listeners get lists that mix both. 0: "
+        "no split. With fewer than 30 listeners in each half, the comparison decides nothing.",
     )
 
     @property
@@ -44,12 +44,12 @@ class StartExperimentForm(TrafficSplitForm):
     field_order: Iterable[str] | None = ("lists", "split", "reason")
 
     lists = forms.IntegerField(
-        label="Lists that mix both, in percent",
+        label="Lists that mix both models, in percent",
         min_value=1,
         max_value=PERCENT,
         initial=round(PERCENT * LIST_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Of the other listeners' lists. More than 70 take some from the anchor's comparison.",
+        help_text="Share of the other listeners' lists. Above 70, the holdback gets fewer lists.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""What the loop sees: drift week by week, engagement day by day, and songs that listeners place elsewhere."""
+"""Admin of drift reports, engagement by day, and feedback on the clusters of songs."""
 
 from typing import Any, ClassVar, Final
 
@@ -10,30 +10,36 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin, computed_once
+from recommender.dashboard.formatting import format_count, format_percent
 from recommender.engine.experiments.decision_rules import format_evidence_ratio
 from recommender.models import Cluster, DriftReport, EngagementDay, SongEvidence
 
-MAX_VERSIONS_SHOWN: Final = 5  # of a song: a month
-OWN_WEEKS_TEXT: Final = (
-    "each one's week against their own eight weeks before: sqrt(JSD - mean JSD of shuffled weeks) "
-    "over the version's clusters."
+MAX_VERSIONS_SHOWN: Final = 5  # about a month
+OWN_WEEKS_TEXT: Final = "Each listener's week is compared with their own eight weeks before."
+EFFECT_FORMULA: Final = (
+    "Effect: sqrt(JSD - mean JSD of shuffled weeks), with JSD the Jensen-Shannon divergence"
 )
 COMPARISON_TEXTS: Final = {
-    "songs": "The week's new songs against those the version learnt from: where they fall among the "
-    "clusters, and how far from the nearest one. Population stability index; the limit is what chance "
-    "exceeds once in a hundred.",
-    "listening": f"What listeners played by themselves, {OWN_WEEKS_TEXT}",
-    "recommended": f"What listeners played of their lists, {OWN_WEEKS_TEXT}",
-    "feedback": "Likes, listens and refusals, each listener's week against their own eight weeks before: "
-    "sqrt(JSD - mean JSD of shuffled weeks).",
-    "feed": "The source's audio features against those of the songs that were there.",
+    "songs": "The week's new songs are compared with the songs that the version was trained on: in which "
+    "clusters they are, and how far they are from the nearest center.",
+    "listening": f"Plays that listeners chose themselves, by cluster. {OWN_WEEKS_TEXT}",
+    "recommended": f"Plays that followed a recommendation, by cluster. {OWN_WEEKS_TEXT}",
+    "feedback": f"Shares of likes, listens, skips and dislikes. {OWN_WEEKS_TEXT}",
+    "feed": "The audio features of the source's new songs are compared with those of older songs.",
+}
+FORMULA_TEXTS: Final = {
+    "songs": "Effect: population stability index. Limit: chance exceeds it once in a hundred weeks.",
+    "listening": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
+    "recommended": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
+    "feedback": f"{EFFECT_FORMULA} between the shares of the kinds of feedback.",
+    "feed": "",
 }
 CONSEQUENCE_TEXTS: Final = {
-    "songs": "An alarm opens an incident and calls for a full retrain, once a month at most.",
-    "listening": "An alarm opens an incident and calls for a full retrain, once a month at most.",
-    "recommended": "It follows from what was offered: an alarm opens an incident, and never a retrain.",
-    "feedback": "An alarm opens an incident, and never a retrain.",
-    "feed": "A fault of the source: an incident, and never a retrain.",
+    "songs": "An alarm opens an incident and starts a full retrain, at most once a month.",
+    "listening": "An alarm opens an incident and starts a full retrain, at most once a month.",
+    "recommended": "An alarm opens an incident. It starts no retrain: the recommendations caused the change.",
+    "feedback": "An alarm opens an incident. It starts no retrain.",
+    "feed": "An alarm opens an incident, because the source is faulty. It starts no retrain.",
 }
 
 
@@ -44,36 +50,35 @@ class DriftReportAdmin(ReadOnlyAdmin):
     list_select_related = ("version",)
     list_before_template = "admin/recommender/about_drift.html"
     when_empty = (
-        "The loop looks at each week on the Monday after it, once a model serves. "
-        "To look now: python manage.py checkdrift"
+        "Each week is checked on the Monday after it, if there is a champion. "
+        "To check the last week now: python manage.py checkdrift"
     )
     change_form_before_template = "admin/recommender/drift.html"
     readonly_fields = ("p_value", "effect_text", "limit_text")
     fieldsets = (
-        ("Where it was looked at", {"fields": (("version", "week"),)}),
-        ("As it is stored", {"classes": ["collapse"],
+        ("Model and week", {"fields": (("version", "week"),)}),
+        ("Stored details", {"classes": ["collapse"],
                              "fields": (("n", "listeners"), ("effect_text", "limit_text"), "p_value",
                                         "causes", "season")}),
     )  # fmt: skip
 
-    @display(description="What", ordering="kind")
+    @display(description="Kind", ordering="kind")
     def kind_label(self, report: DriftReport) -> str:
         return report.get_kind_display().capitalize()
 
-    @display(description="Found", label={"Alarm": "danger", "Drifted": "warning", "As usual": "default"})
+    @display(description="Result", label={"Alarm": "danger", "Drifted": "warning", "No drift": "default"})
     def result(self, report: DriftReport) -> str:
         return drift_result(report)
 
-    @display(description="Of the limit", ordering="effect")
+    @display(description="Effect / limit", ordering="effect")
     def share_of_limit(self, report: DriftReport) -> str:
-        # Rounded down: what is short of the limit must not read as 100 %.
-        return f"{int(100 * report.effect / report.limit)} %" if report.limit else "too little was played"
+        return _limit_percent(report) if report.limit else "not enough data"
 
-    @display(description="Sample", ordering="n")
-    def sample_size(self, report: DriftReport) -> int:
-        return report.n
+    @display(description="Sample size", ordering="n")
+    def sample_size(self, report: DriftReport) -> str:
+        return format_count(report.n)
 
-    @display(description="What moved most")
+    @display(description="Largest change")
     def main_cause(self, report: DriftReport) -> str:
         cause = report.causes[0] if report.causes else None
         return f"{cause_name(cause)}: {format_points(cause)}" if cause else "-"
@@ -86,9 +91,9 @@ class DriftReportAdmin(ReadOnlyAdmin):
     def limit_text(self, report: DriftReport) -> str:
         return f"{report.limit:.3f}"
 
-    @display(description="Chance of it where nothing has moved (p)")
+    @display(description="p-value (probability of such an effect without drift)")
     def p_value(self, report: DriftReport) -> str:
-        return "not asked" if report.p is None else f"{report.p:.4f}"
+        return "not computed" if report.p is None else f"{report.p:.4f}"
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -99,11 +104,13 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
 
 def drift_report_context(report: DriftReport) -> dict[str, Any]:
-    """What the page of a report shows."""
+    """Template context of a report's page."""
     return {
         "headline": _headline(report),
-        "how": COMPARISON_TEXTS[report.kind],
-        "next": CONSEQUENCE_TEXTS[report.kind],
+        "comparison": COMPARISON_TEXTS[report.kind],
+        "formula": FORMULA_TEXTS[report.kind],
+        "consequence": CONSEQUENCE_TEXTS[report.kind],
+        "sample": _describe_sample(report),
         "report": report,
         "causes": [
             {
@@ -118,11 +125,11 @@ def drift_report_context(report: DriftReport) -> dict[str, Any]:
 
 
 def drift_result(report: DriftReport) -> str:
-    return "Alarm" if report.alarm else "Drifted" if report.drifted else "As usual"
+    return "Alarm" if report.alarm else "Drifted" if report.drifted else "No drift"
 
 
 def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
-    """What moved: clusters by name, or a part of the songs or of what was said."""
+    """Names of the changed clusters, or the changed group of songs or kind of feedback."""
     clusters = [one["name"] for one in cause.get("clusters", ())]
     if not clusters:
         return str(cause["name"])
@@ -132,24 +139,37 @@ def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
 
 
 def format_points(cause: dict[str, Any]) -> str:
-    """How its share changed, such as +16.0 points."""
+    """The change of a share in percentage points, such as +16.0 points."""
     return f"{100 * cause['change']:+.1f} points"
 
 
+def _describe_sample(report: DriftReport) -> str:
+    noun = {"songs": "new song", "feedback": "reaction"}.get(report.kind, "play")
+    text = f"{format_count(report.n)} {noun}{'' if report.n == 1 else 's'}"
+    if report.kind == "songs":
+        return f"{text}."
+    return f"{text} of {format_count(report.listeners)} listener{'' if report.listeners == 1 else 's'}."
+
+
+def _limit_percent(report: DriftReport) -> str:
+    # Rounded down: an effect just below the limit must not read 100 %.
+    return format_percent(int(100 * report.effect / report.limit) / 100)
+
+
 def _headline(report: DriftReport) -> str:
-    what, week = report.get_kind_display().capitalize(), f"the week of {report.week}"
+    what = f"{report.get_kind_display().capitalize()} in the week of {report.week}"
     if not report.limit:
-        return f"{what} in {week}: too little to tell."
+        return f"{what}: not enough data."
     share = report.effect / report.limit
     if not report.drifted:
         reached = (
-            "the limit is reached, but chance might do so"
+            "the limit is reached, but chance may be the reason"
             if share >= 1
-            else f"{int(100 * share)} % of the limit"
+            else f"{_limit_percent(report)} of the limit"
         )
-        return f"{what} in {week} was as usual: {reached}."
-    alarm = " It is an alarm." if report.alarm else " One week alone is no alarm."
-    return f"{what} in {week} has drifted, {share:.1f} times as far as the limit.{alarm}"
+        return f"{what}: no drift ({reached})."
+    alarm = "Alarm." if report.alarm else "One such week raises no alarm."
+    return f"{what}: drift, {share:.1f} times the limit. {alarm}"
 
 
 @admin.register(EngagementDay)
@@ -167,7 +187,7 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     list_filter = ("final", "day", "version")
     list_select_related = ("version",)
     list_before_template = "admin/recommender/about_engagement.html"
-    when_empty = "Counted every day, once lists are asked for, by the API or under “Try a listener”."
+    when_empty = "The daily task counts lists the day after they were served. Apps ask for lists by the API."
     readonly_fields = (
         "engaged_per_list",
         "deviation",
@@ -177,15 +197,15 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": (("day", "version", "final"), ("lists", "listeners"))}),
         (
-            "What listeners made of it",
+            "Reactions to the lists",
             {"fields": (("engaged_per_list", "deviation"),
                         ("engaged_within_24_hours", "deviation_within_24_hours"),
                         ("likes", "listens"), ("skips", "dislikes"))},
         ),
-        ("Played that day", {"fields": (("recommended_plays", "organic_plays"),)}),
+        ("Plays of that day", {"fields": (("recommended_plays", "organic_plays"),)}),
     )  # fmt: skip
 
-    @display(description="Engaged songs a list", ordering="engaged")
+    @display(description="Engaged per list", ordering="engaged")
     def engaged_per_list(self, day: EngagementDay) -> str:
         return f"{day.engaged:.2f}" if day.lists else "-"
 
@@ -193,11 +213,11 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     def deviation(self, day: EngagementDay) -> str:
         return f"{day.engaged_deviation:.2f}" if day.lists else "-"
 
-    @display(description="Within 24 hours of a list")
+    @display(description="Engaged songs per list within 24 hours")
     def engaged_within_24_hours(self, day: EngagementDay) -> str:
-        return "not read in yet" if day.early is None else f"{day.early:.2f}"
+        return "not imported yet" if day.early is None else f"{day.early:.2f}"
 
-    @display(description="Standard deviation of that")
+    @display(description="Standard deviation within 24 hours")
     def deviation_within_24_hours(self, day: EngagementDay) -> str:
         return "-" if day.early is None else f"{day.early_deviation:.2f}"
 
@@ -205,17 +225,17 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     def reactions(self, day: EngagementDay) -> str:
         return f"{day.likes} / {day.listens} / {day.skips}" if day.lists else "-"
 
-    @display(description="Plays: offered / own")
+    @display(description="Plays: recommended / own")
     def recommended_and_organic_plays(self, day: EngagementDay) -> str:
         return f"{day.recommended_plays} / {day.organic_plays}"
 
 
 class MovedFilter(admin.SimpleListFilter):
-    title = "what came of it"
+    title = "cluster"
     parameter_name = "moved"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Moved"), ("no", "Stays, for now")]
+        return [("yes", "Moved"), ("no", "Not moved")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "yes":
@@ -228,14 +248,14 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
     list_display = ("song", "cluster_change", "explanation", "margin_text", "version")
     list_filter = (MovedFilter, "version")
     search_fields = ("=song__id", "song__name")
-    search_help_text = "A song's id, or a part of its name"
+    search_help_text = "Song ID or part of a name"
     list_select_related = ("song", "version")
-    list_before_template = "admin/recommender/about_opinions.html"
+    list_before_template = "admin/recommender/about_song_evidence.html"
     when_empty = (
-        "The next version hears what listeners liked, skipped or called the wrong style, and uses it where "
-        "votes that were held out agree."
+        "The next training uses likes, skips and “wrong style” to correct the clusters of songs, if this "
+        "predicts held-out feedback better."
     )
-    # By key: of a version's own order, the newest first, a minus would make the oldest first.
+    # By ID: versions are ordered newest first by default, and "-version" would reverse that.
     ordering = ("-version_id", "margin")
     fields: ClassVar = [("song", "version"), "cluster_change", "explanation", "margin_text"]
     readonly_fields = ("cluster_change", "explanation", "margin_text")
@@ -246,41 +266,41 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
     @display(description="Cluster", ordering="after")
     @computed_once
     def cluster_change(self, evidence: Any) -> SafeString:
-        return render_to_string("admin/recommender/place.html", {"evidence": evidence})
+        return render_to_string("admin/recommender/cluster_change.html", {"evidence": evidence})
 
-    @display(description="Why", ordering="listeners")
+    @display(description="Reason", ordering="listeners")
     def explanation(self, evidence: SongEvidence) -> str:
         return explain_assignment(evidence)
 
-    @display(description="Sure by", ordering="margin")
+    @display(description="Margin over the next cluster", ordering="margin")
     def margin_text(self, evidence: SongEvidence) -> str:
-        return f"{evidence.margin:.0%}"
+        return format_percent(round(evidence.margin, 2))
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """What the last versions with an opinion of the song made of it, the newest first."""
+    """The song's evidence in its latest versions, newest first, each with `explanation` set."""
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:
-        evidence.told = explain_assignment(evidence)  # type: ignore[attr-defined]
+        evidence.explanation = explain_assignment(evidence)  # type: ignore[attr-defined]
     return found
 
 
 def explain_assignment(evidence: SongEvidence) -> str:
-    """Such as "moved: 14 listeners, odds 9.0 : 1"."""
+    """Such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
     people = f"{evidence.listeners} listener{'' if evidence.listeners == 1 else 's'}"
-    odds = format_evidence_ratio(abs(evidence.log_odds))
+    ratio = format_evidence_ratio(abs(evidence.log_odds))
     if evidence.before != evidence.after:
-        return f"moved: {people}, odds {odds}"
-    # Too few or too unsure; or votes that were held out did not agree.
-    elsewhere = f"odds {odds} for another cluster, " if evidence.log_odds > 0 else ""
-    return f"stays: {people}, {elsewhere}not enough to move it"
+        return f"moved: {people}, evidence {ratio} for the new cluster"
+    # Too few listeners, too small a margin, or held-out votes that disagree.
+    elsewhere = f"evidence {ratio} for another cluster, " if evidence.log_odds > 0 else ""
+    return f"not moved: {people}, {elsewhere}not enough to move it"
 
 
 def _with_cluster_names(rows: QuerySet[SongEvidence]) -> QuerySet[SongEvidence]:
     clusters = Cluster.objects.filter(version=OuterRef("version"))
     named_rows: QuerySet[SongEvidence] = rows.annotate(
-        by_sound=Subquery(clusters.filter(number=OuterRef("before")).values("name")),
-        by_ear=Subquery(clusters.filter(number=OuterRef("after")).values("name")),
+        before_name=Subquery(clusters.filter(number=OuterRef("before")).values("name")),
+        after_name=Subquery(clusters.filter(number=OuterRef("after")).values("name")),
     )
     return named_rows

@@ -1,4 +1,4 @@
-"""What was served and said, and the programs that may ask."""
+"""Admin of served lists, feedback and API keys."""
 
 from datetime import datetime
 from typing import Any
@@ -18,49 +18,47 @@ from recommender.models import ApiKey, Feedback, ServedList
 from recommender.serving.explanations import serialize_list
 
 
+class ListenerLinkMixin:
+    """For a ModelAdmin of rows with a listener: a column that links to the listener's page."""
+
+    @display(description="Listener", ordering="listener")
+    def listener_link(self, row: ServedList | Feedback) -> SafeString:
+        return format_html('<a href="{}?user={}">{}</a>', reverse("listen"), row.listener_id, row.listener_id)
+
+
 @admin.register(ServedList)
-class ServedListAdmin(ReadOnlyAdmin):
+class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_display = ("id", "listener_link", "generated_at", "arm", "version", "discovery", "songs")
     list_filter = ("arm", "stale", "generated_at")
     search_fields = ("=id", "=listener__id")
-    search_help_text = "A list's id, or a listener's"
-    when_empty = "Ask for a first list under “Try a listener”, or by the API with a key."
+    search_help_text = "List ID or listener ID"
+    when_empty = "Apps ask for lists with an API key: GET /api/v1/users/{id}/recommendations/"
     list_select_related = ("version",)
     exclude = ("items", "pages", "candidate_list")
     readonly_fields = ("items_as_served", "requested_pages")
-
-    @display(description="Listener", ordering="listener")
-    def listener_link(self, served: ServedList) -> SafeString:
-        url = reverse("listen")
-        return format_html('<a href="{}?user={}">{}</a>', url, served.listener_id, served.listener_id)
 
     @display(description="Songs")
     def songs(self, served: ServedList) -> int:
         return len(served.items)
 
-    @display(description="Songs, as served")
+    @display(description="Songs as served")
     @computed_once
     def items_as_served(self, served: ServedList) -> SafeString:
         return items_table(serialize_list(served)["items"])
 
-    @display(description="Pages asked for")
+    @display(description="Requested pages")
     def requested_pages(self, served: ServedList) -> str:
         return ", ".join(f"{page['n']} songs" for page in served.pages)
 
 
 @admin.register(Feedback)
-class FeedbackAdmin(ReadOnlyAdmin):
+class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at")
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")
-    search_help_text = "A listener's, a song's or an event's id"
-    when_empty = "Apps send it: POST /api/v1/feedback/"
+    search_help_text = "Listener ID, song ID or event ID"
+    when_empty = "Apps send feedback with an API key: POST /api/v1/feedback/"
     list_select_related = ("song",)
-
-    @display(description="Listener", ordering="listener")
-    def listener_link(self, feedback: Feedback) -> SafeString:
-        url = reverse("listen")
-        return format_html('<a href="{}?user={}">{}</a>', url, feedback.listener_id, feedback.listener_id)
 
 
 @admin.register(ApiKey)
@@ -79,4 +77,4 @@ class ApiKeyAdmin(ModelAdmin):
         expires: datetime | None = obj.expires_at
         made, key = issue_key(obj.name, obj.user, expires_at=expires)
         obj.pk = made.pk
-        messages.warning(request, f"The key of “{made.name}” is {key} - it is shown only this once.")
+        messages.warning(request, f"The key “{made.name}” is {key}. Copy it now: it is never shown again.")

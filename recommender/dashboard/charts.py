@@ -1,82 +1,43 @@
-"""The loop as people look at it: versions over time, clusters as a map, drift, the ledger."""
+"""Charts and headline of the models page: quality, engagement, cohesion, drift and the map of clusters."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from html import escape
 from typing import Any, Final
 
 from django.db.models import Q, Subquery
-from django.utils.safestring import SafeString
 
 from ingestion.models import Song
+from recommender.dashboard.formatting import format_count, format_decimal
+from recommender.dashboard.plots import (
+    LIMIT_COLOUR,
+    PRIMARY_COLOUR,
+    SECONDARY_COLOUR,
+    SERIES_COLOURS,
+    Plot,
+    chart_json,
+    chart_series,
+    limit_series,
+)
 from recommender.dashboard.tables import read_metric
 from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion, Promotion, TrainingRun
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
 MAX_EXAMPLES: Final = 3
-PRIMARY_COLOUR, SECONDARY_COLOUR, TERTIARY_COLOUR, LIMIT_COLOUR = (
-    "var(--color-primary-600)",
-    "#94a3b8",
-    "#0d9488",
-    "#d97706",
-)
-# As many as a chart has lines at most: versions that served within 90 days, kinds of drift.
-SERIES_COLOURS: Final = (
-    PRIMARY_COLOUR,
-    SECONDARY_COLOUR,
-    TERTIARY_COLOUR,
-    LIMIT_COLOUR,
-    "#be185d",
-    "#2563eb",
-    "#65a30d",
-    "#7c2d12",
-)
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A chart with all that a reader needs to trust it.
-
-    Attributes:
-        data: as Chart.js takes it, as JSON; empty: there is nothing to draw yet.
-        formula, window: what is drawn, of which time.
-        sample: of how many it is made.
-        rows: the same numbers as a table; the first row holds the headings.
-        empty: what to do for there to be something.
-    """
-
-    title: str
-    kind: str
-    data: str
-    formula: str
-    window: str
-    sample: str
-    rows: list[list[str]] = field(default_factory=list)
-    empty: str = ""
-
-    @property
-    def table(self) -> SafeString:
-        """The rows as HTML: a template's loops took a third of the page's time."""
-        lines = []
-        for place, row in enumerate(self.rows):
-            first, *rest = map(escape, row)
-            scope, cell = ("row", "td") if place else ("col", 'th scope="col"')
-            cells = "".join(f"<{cell}>{one}</{cell[:2]}>" for one in rest)
-            lines.append(f'<tr><th scope="{scope}">{first}</th>{cells}</tr>')
-        return SafeString("".join(lines))
+NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
+NO_MEASURE_HINT: Final = "No version has been measured yet; the next training measures its own."
 
 
 @dataclass(frozen=True)
 class VersionHistory:
-    """The versions that the page tells of.
+    """The versions that the models page shows.
 
     Attributes:
-        newest: oldest first, at most `VERSIONS`.
-        champion: which may be older than these.
-        last_training: how it ended; empty: there was none.
+        newest: oldest first, at most `MAX_VERSIONS`.
+        champion: may be older than all of `newest`.
+        last_training_status: of the newest training run; empty: there was none.
     """
 
     newest: list[ModelVersion]
@@ -95,78 +56,94 @@ def recent_versions() -> VersionHistory:
 
 
 def recent_drift_reports() -> list[DriftReport]:
-    """Of the last weeks that were looked at, the oldest first."""
-    return list(DriftReport.objects.select_related("version").order_by("-week")[: 4 * MAX_CHART_DAYS // 7])[
-        ::-1
-    ]
+    """Drift reports of the last 90 days at least, oldest first."""
+    newest = DriftReport.objects.select_related("version").order_by("-week")[: 4 * MAX_CHART_DAYS // 7]
+    return list(newest)[::-1]
 
 
 def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
-    """NDCG of each version and of popularity, on the week that the version had not seen."""
-    ours = [read_metric(version, version.method) for version in versions]
-    floor = [read_metric(version, "popularity") for version in versions]
+    """NDCG of each version and of the popularity baseline, on the week after the version's training data."""
+    quality = [read_metric(version, version.method) for version in versions]
+    baseline = [read_metric(version, "popularity") for version in versions]
     counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
     listeners = [count for count in counts if count]
-    sets = [
-        _chart_series("Version", ours, PRIMARY_COLOUR),
-        _chart_series("Popularity", floor, SECONDARY_COLOUR),
+    series = [
+        chart_series("Version", quality, PRIMARY_COLOUR),
+        chart_series("Popularity baseline", baseline, SECONDARY_COLOUR),
     ]
     return Plot(
-        "Quality", "line", _chart_json([version.label for version in versions], sets) if versions else "",
-        "NDCG@20 on what listeners played by themselves in the week after the listening it was measured "
-        "with: songs heard before left out, each listener one value.",
-        f"The last {MAX_VERSIONS} versions.",
-        f"{min(listeners, default=0)} to {max(listeners, default=0)} listeners each",
-        [["Version", "Role", "NDCG@20", "Popularity", "Clusters hold together"],
-         *([version.label, version.get_role_display(), _format_number(one, 4), _format_number(other, 4),
-            _format_number(version.cohesion.get("silhouette_macro"), 3)]
-           for version, one, other in zip(versions, ours, floor, strict=True))],
-        "There is no model yet. Train one: python manage.py retrain",
-    )  # fmt: skip
+        "Quality",
+        "line",
+        chart_json([version.label for version in versions], series) if any(quality) else "",
+        caption="How well a version's first 20 songs match what listeners played in the following week. "
+        "Higher is better; a useful version stays above the popularity baseline, which recommends the most "
+        "played songs.",
+        formula="NDCG@20 on the week after the training data, mean over listeners. It counts plays that "
+        "listeners chose themselves, and leaves out songs that they had played before.",
+        window=_describe_versions(versions),
+        sample=_describe_range(listeners),
+        rows=[
+            ["Version", "Role", "NDCG@20", "Popularity baseline", "Silhouette"],
+            *(
+                [
+                    version.label,
+                    version.get_role_display(),
+                    format_decimal(ours, 4),
+                    format_decimal(floor, 4),
+                    format_decimal(version.cohesion.get("silhouette_macro"), 3),
+                ]
+                for version, ours, floor in zip(versions, quality, baseline, strict=True)
+            ),
+        ],
+        empty=NO_MEASURE_HINT if versions else NO_MODEL_HINT,
+    )
 
 
 def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
-    """Macro silhouette of each version's clusters, of those that were measured."""
+    """Silhouette and R2 of each version whose clusters were measured."""
     versions = [version for version in newest if version.cohesion]
-    macro = [version.cohesion.get("silhouette_macro") for version in versions]
+    silhouette = [version.cohesion.get("silhouette_macro") for version in versions]
     explained = [version.cohesion.get("r2") for version in versions]
-    sets = [
-        _chart_series("Silhouette, mean over clusters", macro, PRIMARY_COLOUR),
-        _chart_series("R2", explained, SECONDARY_COLOUR),
+    series = [
+        chart_series("Silhouette, mean over clusters", silhouette, PRIMARY_COLOUR),
+        chart_series("R²", explained, SECONDARY_COLOUR),
     ]
     return Plot(
-        "Cohesion",
+        "Cluster cohesion",
         "line",
-        _chart_json([version.label for version in versions], sets) if versions else "",
-        "Silhouette by centres: (b - a) / max(a, b), a the distance to the own centre, b to the next one; "
-        "R2 = 1 - inertia / total sum of squares.",
-        f"The last {MAX_VERSIONS} versions.",
-        f"{sum(one.n_songs for one in versions[-1:])} songs in the newest",
-        [
-            ["Version", "Silhouette", "R2"],
+        chart_json([version.label for version in versions], series) if versions else "",
+        caption="How clearly the clusters are separated (silhouette) and how much of the difference "
+        "between songs they explain (R²). Both are better when higher; a sudden fall means that the "
+        "clusters no longer fit.",
+        formula="Simplified silhouette: (b - a) / max(a, b), with a the distance to a song's own cluster "
+        "center and b the distance to the nearest other center. R² = 1 - inertia / total sum of squares.",
+        window=_describe_versions(versions),
+        sample=f"{format_count(versions[-1].n_songs)} songs in the newest version." if versions else "",
+        rows=[
+            ["Version", "Silhouette", "R²"],
             *(
-                [version.label, _format_number(one, 3), _format_number(other, 3)]
-                for version, one, other in zip(versions, macro, explained, strict=True)
+                [version.label, format_decimal(one, 3), format_decimal(other, 3)]
+                for version, one, other in zip(versions, silhouette, explained, strict=True)
             ),
         ],
-        "There is no model yet. Train one: python manage.py retrain",
+        empty=NO_MEASURE_HINT if newest else NO_MODEL_HINT,
     )
 
 
 def recent_engagement_days(now: datetime) -> list[EngagementDay]:
-    """What was counted of each of the last days, the oldest first."""
+    """The days with served lists of the last 90 days, oldest first; one row per day and version."""
     since = (now - timedelta(days=MAX_CHART_DAYS)).date()
     rows = EngagementDay.objects.filter(day__gte=since, lists__gt=0)
     return list(rows.select_related("version").order_by("day"))
 
 
 def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
-    """Engaged songs a list, day by day, of each version that served."""
+    """Engaged songs per list by day, one line for each version that was champion."""
     days = sorted({row.day for row in rows})
     labels = sorted({row.version.label for row in rows})
     found = {(row.version.label, row.day): row.engaged for row in rows}
-    sets = [
-        _chart_series(
+    series = [
+        chart_series(
             label, [found.get((label, day)) for day in days], SERIES_COLOURS[place % len(SERIES_COLOURS)]
         )
         for place, label in enumerate(labels)
@@ -174,76 +151,86 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
     return Plot(
         "Engagement",
         "line",
-        _chart_json([f"{day:%m-%d}" for day in days], sets) if rows else "",
-        "Songs of a list that were liked, listened to, or played within 7 days, and not refused; the mean of "
-        "the listeners' means. Zero counts as zero; the last 7 days still grow.",
-        f"The last {MAX_CHART_DAYS} days, by the champion of the day; "
-        "what a test mixed into its lists is in it.",
-        f"{sum(row.lists for row in rows)} lists",
-        [
-            ["Day", "Version", "Lists", "Listeners", "Engaged songs a list", "Final"],
+        chart_json([f"{day:%m-%d}" for day in days], series) if rows else "",
+        caption="How many songs of a served list listeners engaged with: liked, listened to, or played "
+        "within 7 days. Higher is better. The last 7 days still grow.",
+        formula="Engaged songs per list: the mean of each listener's lists, then the mean over listeners. "
+        "Lists without engagement count as 0; a song that was skipped or disliked is not engaged. Lists "
+        "that an experiment interleaved count for the day's champion.",
+        window=f"The last {MAX_CHART_DAYS} days.",
+        sample=f"{format_count(sum(row.lists for row in rows))} lists.",
+        rows=[
+            ["Day", "Version", "Lists", "Listeners", "Engaged songs per list", "Complete"],
             *(
                 [
                     f"{row.day}",
                     row.version.label,
-                    str(row.lists),
-                    str(row.listeners),
-                    _format_number(row.engaged, 2),
+                    format_count(row.lists),
+                    format_count(row.listeners),
+                    format_decimal(row.engaged, 2),
                     "yes" if row.final else "not yet",
                 ]
                 for row in rows[::-1]
             ),
         ],
-        "Nobody was served a list yet, or the daily look has not run: it counts what came of them.",
+        empty="No served list has been counted yet. The daily task counts lists the day after they were "
+        "served; apps ask for them with GET /api/v1/users/{id}/recommendations/.",
     )
 
 
 def drift_plot(reports: Sequence[DriftReport]) -> Plot:
-    """The effect of each week's look at drift, as a share of what would be drift."""
+    """Each week's drift as a multiple of its limit, one line for each kind of drift."""
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}
-    # The limit has its own.
+    # The limit has a colour of its own.
     colours = [colour for colour in SERIES_COLOURS if colour != LIMIT_COLOUR]
-    sets = [
-        _chart_series(
-            kind.label, [_share_of_limit(found.get((kind, week))) for week in weeks], colours[place]
+    series = [
+        chart_series(
+            str(kind.label).capitalize(),
+            [_share_of_limit(found.get((kind, week))) for week in weeks],
+            colours[place],
         )
         for place, kind in enumerate(kinds)
     ]
-    sets.append(
-        {**_chart_series("Drift", [1.0] * len(weeks), LIMIT_COLOUR), "borderDash": [6, 4], "pointRadius": 0}
-    )
+    series.append(limit_series("Limit", 1.0, len(weeks)))
     return Plot(
         "Drift",
         "line",
-        _chart_json([f"{week}" for week in weeks], sets) if reports else "",
-        "Effect over its limit: sqrt(JSD - mean JSD of the permutations), each listener's week against their "
-        "own eight weeks before. At 1 and p <= .01 the week has drifted; two such weeks, or one at 2, are an "
-        "alarm.",
-        f"The last {len(weeks)} weeks that were looked at.",
-        f"{sum(report.n for report in reports[-3:])} plays in the latest",
-        [
-            ["Week", "What", "Effect", "Limit", "p", "Drifted", "What moved most"],
+        chart_json([f"{week}" for week in weeks], series) if reports else "",
+        caption="How far a week's listening, feedback and new songs moved away from the eight weeks "
+        "before; 1 is the limit. A week above it has drifted. Two such weeks in a row, or one at 2, open "
+        "an incident.",
+        formula="Effect divided by its limit. Listening and feedback: sqrt(JSD - mean JSD of shuffled "
+        "weeks), with JSD the Jensen-Shannon divergence between each listener's week and their own eight "
+        "weeks before. New songs: population stability index. A week has drifted at 1 or more with p at "
+        "most 0.01.",
+        window=f"The last {len(weeks)} weeks that were checked." if len(weeks) > 1 else "One week.",
+        sample=f"{format_count(sum(report.n for report in reports if report.week == weeks[-1]))} plays, "
+        "reactions and new songs in the latest week."
+        if weeks
+        else "",
+        rows=[
+            ["Week", "Kind", "Effect", "Limit", "p-value", "Drifted", "Largest change"],
             *(
                 [
                     f"{report.week}",
-                    report.get_kind_display(),
-                    _format_number(report.effect, 3),
-                    _format_number(report.limit, 3),
-                    _format_number(report.p, 4),
-                    "ALARM" if report.alarm else "yes" if report.drifted else "no",
+                    report.get_kind_display().capitalize(),
+                    format_decimal(report.effect, 3),
+                    format_decimal(report.limit, 3),
+                    format_decimal(report.p, 4),
+                    "alarm" if report.alarm else "yes" if report.drifted else "no",
                     _main_cause(report),
                 ]
                 for report in reports[::-1]
             ),
         ],
-        "No week was looked at yet: python manage.py checkdrift",
+        empty="No week has been checked yet. Check the last week now: python manage.py checkdrift",
     )
 
 
 def map_plot(version: ModelVersion | None) -> Plot:
-    """The champion's clusters in two dimensions: near where their songs are alike."""
+    """The champion's clusters in two dimensions."""
     clusters = list(version.clusters.order_by("-size")) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)
@@ -257,46 +244,77 @@ def map_plot(version: ModelVersion | None) -> Plot:
         song for cluster in clusters for song in cluster.facts.get("examples", [])[:MAX_EXAMPLES]
     )
     return Plot(
-        "Clusters", "bubble", data if placed else "",
-        "The clusters' middles on their two main axes (principal components); a bubble's area is its songs.",
-        f"Version {version.label}." if version else "No version.",
-        f"{len(clusters)} clusters of {sum(cluster.size for cluster in clusters)} songs",
-        [["Cluster", "Songs", "Plays", "For example"],
-         *([cluster.name, str(cluster.size), str(cluster.plays),
-            "; ".join(songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs)]
-           for cluster in clusters)],
-        "No champion has a map yet: the next training draws it." if version
-        else "There is no model yet. Train one: python manage.py retrain",
-    )  # fmt: skip
+        "Clusters",
+        "bubble",
+        data if placed else "",
+        caption="Each bubble is a cluster of the champion; clusters with similar songs are close to each "
+        "other, and a larger bubble holds more songs. Point at a bubble to read its name.",
+        formula="The cluster centers on their first two principal components; a bubble's area grows with "
+        "its songs.",
+        window=f"Version {version.label}." if version else "",
+        sample=f"{len(clusters)} clusters of {format_count(sum(cluster.size for cluster in clusters))} "
+        "songs.",
+        rows=[
+            ["Cluster", "Songs", "Plays", "Examples"],
+            *(
+                [
+                    cluster.name,
+                    format_count(cluster.size),
+                    format_count(cluster.plays),
+                    "; ".join(
+                        songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs
+                    ),
+                ]
+                for cluster in clusters
+            ),
+        ],
+        empty="The champion has no map. The next training computes one." if version else NO_MODEL_HINT,
+    )
 
 
 def build_headline(
     versions: VersionHistory,
-    tests: Sequence[Experiment],
-    ledger: Sequence[Promotion],
+    experiments: Sequence[Experiment],
+    promotions: Sequence[Promotion],
     drift: Sequence[DriftReport],
     now: datetime,
 ) -> str:
-    """How the loop stands, in a sentence."""
+    """The state of the models in a sentence: champion, experiment, failed training, drift."""
     champion = versions.champion
     if champion is None:
-        return "No model serves yet: popularity does. Train one with python manage.py retrain."
-    parts = [f"{champion.label} has served {_since(champion, ledger, now)}"]
-    test = next((one for one in tests if one.status == "running" and one.kind != "anchor"), None)
-    if test is not None and test.started_at is not None:
-        parts.append(f"{test.challenger} is on day {(now - test.started_at).days + 1} of its test against it")
+        return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"
+    parts = [f"{champion.label} has been the champion {_since(champion, promotions, now)}"]
+    running = next((one for one in experiments if one.status == "running" and one.kind != "anchor"), None)
+    if running is not None and running.started_at is not None:
+        day = (now - running.started_at).days + 1
+        parts.append(
+            f"an A/A test is on day {day}"
+            if running.kind == Experiment.Kind.EQUALS
+            else f"the experiment with {running.challenger} is on day {day}"
+        )
     if versions.last_training_status in {"failed", "abandoned"}:
         parts.append("the last training failed")
     if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
-        parts.append("listening has drifted")
+        parts.append("a drift alarm was raised this week")
     return "; ".join(parts) + "."
 
 
-def _since(champion: ModelVersion, ledger: Sequence[Promotion], now: datetime) -> str:
-    """Its last promotion, which is the ledger's first line, for every change of champion stands there."""
-    last = next((line for line in ledger if line.promoted_id == champion.pk), None)
+def _since(champion: ModelVersion, promotions: Sequence[Promotion], now: datetime) -> str:
+    # Newest first, and every change of the champion has a row.
+    last = next((one for one in promotions if one.promoted_id == champion.pk), None)
     days = (now - (last.at if last else champion.created_at)).days
     return "since today" if days < 1 else f"for {days} day{'s' if days > 1 else ''}"
+
+
+def _describe_versions(versions: Sequence[ModelVersion]) -> str:
+    return f"The last {len(versions)} versions." if len(versions) > 1 else "One version."
+
+
+def _describe_range(listeners: Sequence[int]) -> str:
+    if not listeners:
+        return ""
+    fewest, most = format_count(min(listeners)), format_count(max(listeners))
+    return f"{fewest} listeners each." if fewest == most else f"{fewest} to {most} listeners each."
 
 
 def _main_cause(report: DriftReport) -> str:
@@ -304,7 +322,7 @@ def _main_cause(report: DriftReport) -> str:
     if cause is None:
         return ""
     names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause.get("name", "")
-    return f"{names} {cause['change']:+.0%}"
+    return f"{names}: {100 * cause['change']:+.1f} points"
 
 
 def _share_of_limit(report: DriftReport | None) -> float | None:
@@ -313,16 +331,3 @@ def _share_of_limit(report: DriftReport | None) -> float | None:
 
 def _song_names(songs: Iterable[int]) -> dict[int, str]:
     return {song.pk: str(song) for song in Song.objects.filter(pk__in=set(songs)).only("name", "artist")}
-
-
-def _chart_series(label: str, values: Sequence[float | None], colour: str) -> dict[str, Any]:
-    data = [None if value is None else round(value, 4) for value in values]
-    return {"label": label, "data": data, "borderColor": colour, "backgroundColor": colour, "spanGaps": True}
-
-
-def _chart_json(labels: list[str], sets: list[dict[str, Any]]) -> str:
-    return json.dumps({"labels": labels, "datasets": sets})
-
-
-def _format_number(value: float | None, digits: int) -> str:
-    return "not measured" if value is None else f"{value:.{digits}f}"

@@ -1,6 +1,5 @@
-"""A test as a person reads it: what was tried, what came out day by day, why it ended so."""
+"""What the page of an experiment shows: headline, charts of the daily checks, validity checks, A/B split."""
 
-import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +8,15 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Count, Sum
 from django.urls import reverse
 
+from recommender.dashboard.formatting import format_count, format_percent
+from recommender.dashboard.plots import (
+    PRIMARY_COLOUR,
+    SECONDARY_COLOUR,
+    Plot,
+    chart_json,
+    chart_series,
+    limit_series,
+)
 from recommender.engine.experiments.decision_rules import (
     DEFAULT_RULES,
     LOG_LARGEST_RATIO,
@@ -30,15 +38,13 @@ from recommender.models import Decision, Experiment, ScoredList, ServedList
 ExperimentKind = Experiment.Kind
 ExperimentStatus = Experiment.Status
 MAX_DAYS: Final = 90
-MAX_SHOWN_Z: Final = (
-    10.0  # where all listeners agree it is a billion, beside which no other day could be seen
-)
-UNBOUNDED: Final = 1e9  # beyond it a bound says: anything
-PRIMARY_COLOUR, SECONDARY_COLOUR, LIMIT_COLOUR = "var(--color-primary-600)", "#94a3b8", "#d97706"
-# Who is on trial, and against whom; rounds are won by the first.
+# If all listeners agree, z is a billion; drawn, it would flatten every other day.
+MAX_SHOWN_Z: Final = 10.0
+UNBOUNDED: Final = 1e9  # a bound beyond it means: unknown
+# The model under test and the one that it is compared with. Wins in the report are those of the first.
 SIDE_NAMES: Final = {
-    ExperimentKind.ANCHOR: ("the champion", "the anchor"),
-    ExperimentKind.EQUALS: ("the one copy", "the other"),
+    ExperimentKind.ANCHOR: ("the champion", "the holdback"),
+    ExperimentKind.EQUALS: ("the first copy", "the second copy"),
 }
 DEFAULT_SIDE_NAMES: Final = ("the challenger", "the champion")
 OUTCOME_LABELS: Final = {
@@ -46,60 +52,53 @@ OUTCOME_LABELS: Final = {
     "promote": "Promoted",
     "reject": "Rejected",
     "rollback": "Rolled back",
+    "void": "Stopped",
 }
 NO_DECISION_HINTS: Final = {
-    ExperimentStatus.WAITING: "It waits for the test before it to end.",
-    ExperimentStatus.RUNNING: "The loop looks once a day; a list counts 48 hours after it was served.",
+    ExperimentStatus.WAITING: "It starts when the running experiment ends.",
+    ExperimentStatus.RUNNING: "The daily task checks it; a served list counts 48 hours after it was served.",
 }
+ROUND_TEXT: Final = (
+    "A round compares one song of each model in the same list; the model whose song the listener liked or "
+    "played wins it."
+)
 
 
 class DecisionMetric(NamedTuple):
-    """What decides a kind of test, on which scale of the chart's script, and the limit by the day's rules."""
+    """The number that decides an experiment of one kind, with its limit by the rules of the day."""
 
     name: str
+    caption: str
     formula: str
     scale: str
     limit: float
 
 
 @dataclass(frozen=True)
-class DecisionChart:
-    """A chart of the looks, as Chart.js takes it, and the words that belong to it."""
-
-    formula: str
-    scale: str
-    data: str
-
-
-@dataclass(frozen=True)
 class ExperimentReport:
-    """What the page of a test shows.
+    """What the page of an experiment shows.
 
     Attributes:
-        headline: how things stand, in a sentence; title: the same in a word or two.
-        looked_at: when that, the coins and the guardrails were counted; None: just now.
-        odds, share: what decides, and where the share of rounds won lies; None: nobody has looked yet.
-        looks: the same as a table, headings first.
-        sample: of what they are made.
-        rounds: a chart of the days as Chart.js takes it, as JSON.
-        coins: name, seen, planned, odds against chance.
-        days: date, lists, rounds won and lost.
-        arms: how many lists each arm served.
-        guardrails: of the A/B split.
-        gates: what was measured before any listener saw it.
-        card: what can be seen at this traffic; empty where nothing is to be seen any more.
+        headline: the state in a sentence; title: the same in a few words.
+        sides: names of the model under test and of the other one.
+        checked_at: when the evidence was counted; None: just now.
+        evidence_plot, win_share_plot: one point per daily check; None: not checked yet.
+        rounds_plot: one bar per day; None: no scored lists yet.
+        allocation_checks: random decisions beside their plan, with the e-value against chance.
+        days: newest last: date, lists, closed lists, rounds won and lost.
+        arms: number of lists and listeners of each arm.
+        gates: results of the offline gates.
+        power: the smallest difference that this traffic can show; empty if the experiment cannot show one.
     """
 
     title: str
     headline: str
     sides: tuple[str, str]
     checked_at: datetime | None
-    evidence_chart: DecisionChart | None
-    win_share_chart: DecisionChart | None
-    checks: list[list[str]]
-    sample: str
-    rounds_chart: str
-    allocation_checks: list[dict[str, Any]]
+    evidence_plot: Plot | None
+    win_share_plot: Plot | None
+    rounds_plot: Plot | None
+    allocation_checks: list[dict[str, str]]
     days: list[dict[str, Any]]
     arms: list[dict[str, Any]]
     guardrails: list[str]
@@ -107,65 +106,63 @@ class ExperimentReport:
     power: str
     decisions_url: str
 
+    @property
+    def plots(self) -> list[Plot]:
+        return [plot for plot in (self.evidence_plot, self.win_share_plot, self.rounds_plot) if plot]
+
 
 def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
-    """Everything that is known of a test, for people.
+    """The experiment's state, from the evidence of its last check.
 
-    What the last look counted is told, and not counted again: it was decided on that, and with many listeners
-    counting takes seconds.
+    The evidence is not counted again: the decision rests on the stored one, and with many listeners counting
+    takes seconds.
     """
-    looks = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
-    last = looks[-1] if looks else None
-    numbers = _latest_evidence(experiment, last, now)
-    days, sides = (
-        _rounds_by_day(experiment),
-        SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES),
-    )
-    is_seen = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.ANCHOR
+    decisions = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
+    last = decisions[-1] if decisions else None
+    evidence = _latest_evidence(experiment, last, now)
+    days = _rounds_by_day(experiment)
+    sides = SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES)
+    has_power = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.ANCHOR
     played = sum(day["closed"] > 0 for day in days), sum(day["won"] + day["lost"] for day in days)
     return ExperimentReport(
         title=_title(experiment),
         headline=_headline(experiment, last),
         sides=sides,
         checked_at=last.at if last else None,
-        evidence_chart=_evidence_chart(experiment.kind, looks) if looks else None,
-        win_share_chart=_win_share_chart(sides, looks) if looks else None,
-        checks=_checks_table(experiment.kind, looks),
-        sample=_describe_sample(numbers, looks),
-        rounds_chart=_rounds_chart(days, sides),
-        allocation_checks=_allocation_rows(numbers),
+        evidence_plot=_evidence_plot(experiment.kind, decisions, evidence) if decisions else None,
+        win_share_plot=_win_share_plot(sides, decisions, evidence) if decisions else None,
+        rounds_plot=_rounds_plot(days, sides) if days else None,
+        allocation_checks=_allocation_rows(evidence),
         days=days,
         arms=_lists_by_arm(experiment),
-        guardrails=[_describe_guardrail(rail) for rail in numbers.guardrails],
+        guardrails=[_describe_guardrail(rail) for rail in evidence.guardrails],
         gates=experiment.gates.get("gates", []),
-        power=describe_power(experiment, now, played) if is_seen else "",
+        power=describe_power(experiment, now, played) if has_power else "",
         decisions_url=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
     )
 
 
 def outcome_label(outcome: str) -> str:
-    """The outcome as people say it."""
+    """The outcome of a decision or an experiment, capitalized."""
     return OUTCOME_LABELS.get(outcome, outcome.capitalize())
 
 
 def format_bound(value: float) -> str:
-    """One end of a confidence sequence; of too few listeners it is anything."""
+    """One end of a confidence sequence; with too few listeners it is unknown."""
     return f"{value:+.2f}" if abs(value) < UNBOUNDED else "unknown"
 
 
 def describe_unchecked(experiment: Experiment) -> str:
-    """What is said of a test that nobody has looked at."""
-    return f"Nobody has looked at it yet. {NO_DECISION_HINTS.get(ExperimentStatus(experiment.status), '')}"
+    """The headline of an experiment without a decision."""
+    return f"Not checked yet. {NO_DECISION_HINTS.get(ExperimentStatus(experiment.status), '')}".rstrip()
 
 
 def _latest_evidence(experiment: Experiment, last: Decision | None, now: datetime) -> ExperimentEvidence:
     if last is not None:
         return ExperimentEvidence.from_json(last.evidence)
-    # Of a test that waits nothing is to be counted yet.
-    is_begun = experiment.started_at is not None
-    return (
-        statistics.gather_evidence(experiment, now)[0] if is_begun else ExperimentEvidence(experiment.kind, 0)
-    )
+    if experiment.started_at is None:
+        return ExperimentEvidence(experiment.kind, 0)
+    return statistics.gather_evidence(experiment, now)[0]
 
 
 def _title(experiment: Experiment) -> str:
@@ -176,39 +173,51 @@ def _title(experiment: Experiment) -> str:
 
 
 def _headline(experiment: Experiment, last: Decision | None) -> str:
-    said = str(last.verdict["reason"]) if last else describe_unchecked(experiment)
-    if experiment.status != ExperimentStatus.ENDED or said == experiment.reason:
-        return said
-    return f"{experiment.reason} The last look: {said}" if last else experiment.reason
+    latest = str(last.verdict["reason"]) if last else describe_unchecked(experiment)
+    if experiment.status != ExperimentStatus.ENDED or latest == experiment.reason:
+        return latest
+    return f"{experiment.reason} Last check: {latest}" if last else experiment.reason
 
 
 def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
     if kind == ExperimentKind.REFRESH:
         return DecisionMetric(
-            "z", f"z: the listeners' mean balance of rounds won and lost over its standard error. From day "
-            f"{rules.refresh_days} on the refresh is promoted, but below {rules.refresh_z:g} rejected.",
+            "z",
+            "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the "
+            f"champion. From day {rules.refresh_days} on the refresh is promoted, unless z is below "
+            f"{rules.refresh_z:g}.",
+            "z: the mean over listeners of rounds won minus rounds lost, divided by its standard error.",
             "zero", rules.refresh_z,
         )  # fmt: skip
     if kind == ExperimentKind.ANCHOR:
         return DecisionMetric(
-            "Odds that the champion is worse",
-            "E x 2 I(20 + W, 20 + L), I the chance that it wins less than half, E = Beta(20 + W, 20 + L) / "
-            f"Beta(20, 20) x 2^(W + L). It may be looked at every day; at {rules.anchor:g} : 1 the anchor "
-            "comes back.",
+            "E-value (champion is worse)",
+            "How strongly the rounds say that the champion is worse than the version that was champion 28 "
+            f"days ago. At {rules.anchor:g} : 1 the older version returns. The e-value stays valid although "
+            "it is checked every day.",
+            "E * 2 I(20 + W, 20 + L), with W and L the rounds that the champion won and lost, I the "
+            "probability that it wins less than half, and E = Beta(20 + W, 20 + L) / Beta(20, 20) * 2^(W + "
+            "L).",
             "ratio", rules.anchor,
         )  # fmt: skip
-    decides = "there is a fault in the serving" if kind == ExperimentKind.EQUALS else "it decides, from day "
-    day = "" if kind == ExperimentKind.EQUALS else str(rules.change_days)
+    consequence = (
+        f"At {rules.better:g} : 1 two copies of one model differ, so something is wrong in serving."
+        if kind == ExperimentKind.EQUALS
+        else f"From {rules.better:g} : 1 on, the winner is promoted after day {rules.change_days}, and a "
+        "challenger that loses is rejected at once."
+    )
     return DecisionMetric(
-        "Odds that one is better",
-        "E = Beta(20 + W, 20 + L) / Beta(20, 20) x 2^(W + L), W and L the rounds won and lost. It may be "
-        f"looked at every day; at {rules.better:g} : 1 {decides}{day}.",
+        "E-value (the models differ)",
+        "How strongly the rounds say that one model is better: how many times more probable they are than "
+        f"if both were equal (decision texts call it “odds”). {consequence} It stays valid although it is "
+        "checked every day.",
+        "E = Beta(20 + W, 20 + L) / Beta(20, 20) * 2^(W + L), with W and L the rounds won and lost.",
         "ratio", rules.better,
     )  # fmt: skip
 
 
 def _metric_value(kind: str, decision: Decision) -> float:
-    """What decides, at one look; odds as their logarithm."""
+    """The deciding number at one check: z, or the logarithm of the e-value."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     if kind == ExperimentKind.REFRESH:
         return float(max(-MAX_SHOWN_Z, min(MAX_SHOWN_Z, decision.evidence["z"])))
@@ -220,132 +229,163 @@ def _metric_value(kind: str, decision: Decision) -> float:
     return float(max(-LOG_LARGEST_RATIO, min(LOG_LARGEST_RATIO, ln_e)))
 
 
-def _evidence_chart(kind: str, decisions: list[Decision]) -> DecisionChart:
-    measure = _decision_metric(kind, DecisionRules(**decisions[-1].rules))
-    values = [_metric_value(kind, look) for look in decisions]
-    found = [round(value if kind == ExperimentKind.REFRESH else math.exp(value), 6) for value in values]
-    lines = [
-        {
-            "label": measure.name,
-            "data": found,
-            "borderColor": PRIMARY_COLOUR,
-            "backgroundColor": PRIMARY_COLOUR,
-        },
-        {
-            "label": f"Limit, {measure.limit:g}",
-            "data": [measure.limit] * len(decisions),
-            "borderColor": LIMIT_COLOUR,
-            "backgroundColor": LIMIT_COLOUR,
-            "borderDash": [6, 4],
-            "pointRadius": 0,
-        },
-    ]
-    return DecisionChart(
-        measure.formula, measure.scale, json.dumps({"labels": _date_labels(decisions), "datasets": lines})
+def _evidence_plot(kind: str, decisions: list[Decision], evidence: ExperimentEvidence) -> Plot:
+    metric = _decision_metric(kind, DecisionRules(**decisions[-1].rules))
+    values = [_metric_value(kind, decision) for decision in decisions]
+    shown = [value if kind == ExperimentKind.REFRESH else math.exp(value) for value in values]
+    return Plot(
+        "Evidence",
+        "line",
+        chart_json(
+            _date_labels(decisions),
+            [
+                chart_series(metric.name, shown, PRIMARY_COLOUR),
+                limit_series(f"Limit, {metric.limit:g}", metric.limit, len(decisions)),
+            ],
+        ),
+        caption=metric.caption,
+        formula=metric.formula,
+        window=_describe_window(decisions),
+        sample=_describe_sample(evidence),
+        rows=_checks_table(kind, decisions),
+        scale=metric.scale,
     )
 
 
-def _win_share_chart(sides: tuple[str, str], decisions: list[Decision]) -> DecisionChart:
-    # Of no rounds the bounds are 0 and 1, beside which no later day could be seen.
-    decisions = [look for look in decisions if look.evidence["wins"] + look.evidence["losses"]]
-    shares = [_win_share_bounds(look) for look in decisions]
-    low, middle, high = ([round(100 * one[at], 2) for one in shares] for at in range(3))
-    edge = {"borderColor": SECONDARY_COLOUR, "backgroundColor": "rgb(148 163 184 / 0.25)", "borderWidth": 1,
-            "pointRadius": 0}  # fmt: skip
-    lines = [
-        {
-            "label": "Rounds won, %",
-            "data": middle,
-            "borderColor": PRIMARY_COLOUR,
-            "backgroundColor": PRIMARY_COLOUR,
-        },
-        {"label": "95 % confidence sequence", "data": high, "fill": "+1", **edge},
-        {"label": "", "data": low, **edge},
-        {
-            "label": "Equal",
-            "data": [50] * len(decisions),
-            "borderColor": LIMIT_COLOUR,
-            "backgroundColor": LIMIT_COLOUR,
-            "borderDash": [6, 4],
-            "pointRadius": 0,
-        },
+def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence: ExperimentEvidence) -> Plot:
+    # Without rounds the bounds are 0 and 1, which would flatten every later day.
+    with_rounds = [one for one in decisions if one.evidence["wins"] + one.evidence["losses"]]
+    bounds = [_win_share_bounds(one) for one in with_rounds]
+    low, middle, high = ([round(100 * one[place], 2) for one in bounds] for place in range(3))
+    edge = {"backgroundColor": "rgb(148 163 184 / 0.25)", "borderWidth": 1, "pointRadius": 0}
+    series = [
+        chart_series("Rounds won, %", middle, PRIMARY_COLOUR),
+        {**chart_series("95 % confidence sequence", high, SECONDARY_COLOUR), **edge, "fill": "+1"},
+        {**chart_series("", low, SECONDARY_COLOUR), **edge},
+        limit_series("Equal", 50, len(with_rounds)),
     ]
-    formula = (
-        f"Share of the decisive rounds that {sides[0]} won against {sides[1]}, and between which shares the "
-        "truth lies: those that the rounds do not refute at 20 : 1, at all looks together."
+    return Plot(
+        "Share of rounds won",
+        "line",
+        chart_json(_date_labels(with_rounds), series),
+        caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The band holds the true share "
+        f"with 95 % confidence, at all checks together. {ROUND_TEXT}",
+        formula="The band holds every share that the rounds do not reject at an e-value of 20.",
+        window=_describe_window(decisions),
+        sample=_describe_sample(evidence),
+        rows=[
+            ["Check (UTC)", "Share won, %", "Lower bound", "Upper bound"],
+            *(
+                [_format_moment(one.at), f"{share:.1f}", f"{lower:.1f}", f"{upper:.1f}"]
+                for one, share, lower, upper in zip(
+                    with_rounds[::-1], middle[::-1], low[::-1], high[::-1], strict=True
+                )
+            ),
+        ],
+        scale="share",
     )
-    return DecisionChart(formula, "share", json.dumps({"labels": _date_labels(decisions), "datasets": lines}))
 
 
 def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
-    """Of the rounds won: the lower bound, what was seen, the upper bound; of none anything is possible."""
+    """Share of rounds won: lower bound, measured, upper bound; 0, 0.5, 1 without rounds."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     low, high = win_share_interval(wins, losses)
     return low, wins / (wins + losses) if wins + losses else 0.5, high
 
 
 def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
-    decides = _decision_metric(kind, DEFAULT_RULES).name
-    rows = [["Look", "Rounds won", "Rounds lost", decides, "Share won, %", "Verdict"]]
-    for look in decisions[::-1]:
-        value = _metric_value(kind, look)
-        low, middle, high = (100 * share for share in _win_share_bounds(look))
+    """One row per check, newest first."""
+    metric = _decision_metric(kind, DEFAULT_RULES).name
+    rows = [["Check (UTC)", "Rounds won", "Rounds lost", metric, "Share won, %", "Outcome"]]
+    for decision in decisions[::-1]:
+        value = _metric_value(kind, decision)
+        low, middle, high = (100 * share for share in _win_share_bounds(decision))
         rows.append(
             [
-                f"{look.at.astimezone(UTC):%Y-%m-%d %H:%M}",
-                str(look.evidence["wins"]),
-                str(look.evidence["losses"]),
+                _format_moment(decision.at),
+                format_count(decision.evidence["wins"]),
+                format_count(decision.evidence["losses"]),
                 f"{value:+.2f}" if kind == ExperimentKind.REFRESH else format_evidence_ratio(value),
                 f"{middle:.1f} ({low:.1f} to {high:.1f})",
-                outcome_label(look.outcome),
+                outcome_label(decision.outcome),
             ]
         )
     return rows
 
 
-def _describe_sample(numbers: ExperimentEvidence, decisions: list[Decision]) -> str:
-    if not decisions:
-        return ""
-    first, last = (f"{look.at.astimezone(UTC):%Y-%m-%d}" for look in (decisions[0], decisions[-1]))
-    of = f"{numbers.wins + numbers.losses} rounds of {numbers.listeners} listeners at the last"
-    return f"{len(decisions)} looks, {first} to {last}; {of}."
+def _describe_window(decisions: list[Decision]) -> str:
+    first, last = (f"{one.at.astimezone(UTC):%Y-%m-%d}" for one in (decisions[0], decisions[-1]))
+    number = len(decisions)
+    return f"One check, {first}." if number == 1 else f"{number} checks, {first} to {last}."
+
+
+def _describe_sample(evidence: ExperimentEvidence) -> str:
+    rounds, listeners = format_count(evidence.wins + evidence.losses), format_count(evidence.listeners)
+    return f"{rounds} decisive rounds of {listeners} listeners at the last check."
 
 
 def _date_labels(decisions: list[Decision]) -> list[str]:
-    return [f"{look.at.astimezone(UTC):%m-%d}" for look in decisions]
+    return [f"{decision.at.astimezone(UTC):%m-%d}" for decision in decisions]
 
 
-def _rounds_chart(days: list[dict[str, Any]], sides: tuple[str, str]) -> str:
-    sets = [
-        {
-            "label": f"Won by {sides[0]}",
-            "data": [day["won"] for day in days],
-            "backgroundColor": PRIMARY_COLOUR,
-        },
-        {
-            "label": f"Won by {sides[1]}",
-            "data": [day["lost"] for day in days],
-            "backgroundColor": SECONDARY_COLOUR,
-        },
+def _format_moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
+    ours, others = (f"Won by {side}" for side in sides)
+    series = [
+        chart_series(ours, [day["won"] for day in days], PRIMARY_COLOUR),
+        chart_series(others, [day["lost"] for day in days], SECONDARY_COLOUR),
     ]
-    return json.dumps({"labels": [f"{day['day']:%m-%d}" for day in days], "datasets": sets})
+    return Plot(
+        "Rounds by day",
+        "bar",
+        chart_json([f"{day['day']:%m-%d}" for day in days], series),
+        caption="Decisive rounds by the day on which the list was served: rounds in which the listener "
+        "liked or listened to exactly one of the two songs.",
+        formula="A listener's first list of a day counts, with at most three decisive rounds. A list is "
+        "closed 48 hours after it was served, so the last two days are still open.",
+        window=f"The last {len(days)} days with lists of the experiment, in UTC."
+        if len(days) > 1
+        else "One day, in UTC.",
+        sample=f"{format_count(sum(day['closed'] for day in days))} of "
+        f"{format_count(sum(day['lists'] for day in days))} lists are closed.",
+        rows=[
+            ["Day", "Lists", "Closed lists", ours, others],
+            *(
+                [f"{day['day']}", *(format_count(day[name]) for name in ("lists", "closed", "won", "lost"))]
+                for day in days[::-1]
+            ),
+        ],
+    )
 
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
-    """By day, the oldest first; won by what is on trial, which against an anchor is the champion."""
+    """Oldest first. `won` are the rounds of the model under test; in a holdback that is the champion."""
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
     rows = ScoredList.objects.filter(experiment=experiment).values("day")
     counted = rows.annotate(lists=Count("pk"), won=Sum(ours), lost=Sum(others), closed=Count("closed_at"))
     return [dict(row) for row in counted.order_by("-day")[:MAX_DAYS]][::-1]
 
 
-def _allocation_rows(numbers: ExperimentEvidence) -> list[dict[str, Any]]:
-    return [
-        {"name": coin.name, "seen": _format_share(coin.inside, coin.outside), "planned": f"{coin.share:.0%}",
-         "of": coin.inside + coin.outside,
-         "odds": format_evidence_ratio(log_e_value_of_share(coin.inside, coin.outside, coin.share))}
-        for coin in numbers.coins if 0 < coin.share < 1
-    ]  # fmt: skip
+def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
+    rows = []
+    for check in evidence.coins:
+        total = check.inside + check.outside
+        if 0 < check.share < 1:
+            rows.append(
+                {
+                    "name": check.name,
+                    "total": format_count(total),
+                    "seen": format_percent(check.inside / total) if total else "none yet",
+                    "planned": format_percent(check.share),
+                    "e_value": format_evidence_ratio(
+                        log_e_value_of_share(check.inside, check.outside, check.share)
+                    ),
+                }
+            )
+    return rows
 
 
 def _describe_guardrail(rail: GuardrailDifference) -> str:
@@ -357,11 +397,6 @@ def _describe_guardrail(rail: GuardrailDifference) -> str:
 
 def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
     served = ServedList.objects.filter(experiment=experiment).values("arm")
-    # The arm and not the key: so the index alone tells.
+    # Counting the arm instead of the primary key needs the index only.
     found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True)).order_by("arm")
     return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]
-
-
-def _format_share(inside: int, outside: int) -> str:
-    total = inside + outside
-    return f"{inside / total:.1%}" if total else "none yet"

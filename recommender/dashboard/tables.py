@@ -1,4 +1,4 @@
-"""Tables of models and lists, as people look at them."""
+"""Tables of metrics, promotions and served lists for the admin and the models page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,29 +10,45 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from recommender.dashboard.formatting import NOT_MEASURED, format_count, format_ratio
 from recommender.models import Decision, Experiment, ModelVersion, Promotion
 
 ExperimentKind = Experiment.Kind
-LEDGER_LIMIT: Final = 20  # lines of the ledger
+MAX_PROMOTIONS: Final = 20
 OUTCOME_SENTENCES: Final = {
-    "reject": "{new} was rejected, and {old} stayed.",
-    "inconclusive": "{new} did not win, and {old} stayed.",
-    "invalid": "The test of {new} against {old} was invalid.",
+    "reject": "{new} was rejected; {old} stayed champion.",
+    "inconclusive": "{new} did not win; {old} stayed champion.",
+    "invalid": "The experiment of {new} against {old} was invalid.",
 }
-# Name in the stored metrics: heading, and what it means.
+# Key in the stored metrics: heading, explanation.
 METRIC_HEADINGS: Final = {
-    "ndcg": ("NDCG@20", "How high the songs stand that were played afterwards; 1 is perfect."),
-    "recall": ("Recall@20", "Share of the songs played afterwards that are among the 20."),
-    "coverage": ("Coverage", "Share of all songs that anyone is recommended."),
-    "diversity": ("Diversity", "How unlike each other the songs of one list are; 0 to 1."),
+    "ndcg": (
+        "NDCG@20",
+        "How high in the list the songs of the following week stand; 0 to 1, and 1 is perfect.",
+    ),
+    "recall": (
+        "Recall@20",
+        "Share of the songs played in the following week that are in the list of 20; 0 to 1.",
+    ),
+    "coverage": ("Coverage", "Share of all songs that are recommended to at least one listener; 0 to 1."),
+    "diversity": ("Diversity", "How different the songs of one list are from each other; 0 to 1."),
 }
-# Name in the stored scores of numbers of clusters: heading, and what it means.
+# Key in the stored scores of numbers of clusters: heading, explanation.
 CLUSTER_SCORE_HEADINGS: Final = {
-    "likelihood": ("Likelihood", "Mean logarithm of the probability of a song that was played afterwards."),
-    "behind": ("Behind the best", "The best number's likelihood less this one's, paired by listener."),
-    "error": ("Standard error", "Of that difference, over listeners."),
-    "stability": ("Stability", "Adjusted Rand index of two halves of the songs; asked of the nearest alone."),
-    "silhouette": ("Silhouette", "Simplified: how much nearer a song's own centre is than the next."),
+    "likelihood": (
+        "Log-likelihood",
+        "Mean log-probability of the songs that listeners played in the latest week; higher is better.",
+    ),
+    "behind": ("Behind the best", "Log-likelihood of the best number minus this one's, paired by listener."),
+    "error": ("Standard error", "Standard error of that difference, over listeners."),
+    "stability": (
+        "Stability",
+        "Adjusted Rand index between two halves of the songs, at most 1; only for numbers close to the best.",
+    ),
+    "silhouette": (
+        "Silhouette",
+        "Simplified silhouette, -1 to 1: how much closer songs are to their own center than to the next one.",
+    ),
 }
 
 
@@ -43,12 +59,18 @@ class TableCell:
 
 
 @dataclass(frozen=True)
-class LedgerEntry:
-    """A line of the ledger as a sentence.
+class TableRow:
+    name: str
+    cells: list[TableCell]
+
+
+@dataclass(frozen=True)
+class PromotionEntry:
+    """A change of the champion, or a challenger that was not promoted, as a sentence.
 
     Attributes:
-        by: empty where the reason says it.
-        link: to what it rested on; empty where that was not stored.
+        by: who decided; empty if the reason names them.
+        link: the stored decision or the experiment; empty if there is none.
     """
 
     at: datetime
@@ -58,73 +80,73 @@ class LedgerEntry:
     link: str = ""
 
 
-@dataclass(frozen=True)
-class TableRow:
-    name: str
-    note: str
-    cells: list[TableCell]
-
-
 def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | None:
-    """One stored number; None where it was not measured."""
+    """One stored metric; None if it was not measured."""
     value = (version.metrics.get(model) or {}).get(name)
     return float(value) if isinstance(value, int | float) else None
 
 
 def metrics_table(version: ModelVersion) -> SafeString:
-    """The version's model beside its baselines, the best of each column in bold; and how k was chosen."""
-    # Among them are other measurements, such as the one against the champion.
+    """The version's model beside its baselines, the best of each column in bold, then how k was chosen."""
+    # `metrics` holds other measurements too, such as the comparison with the champion.
     measured = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
     models = [name for name in measured if read_metric(version, name) is not None]
     columns = {name: [read_metric(version, model, name) for model in models] for name in METRIC_HEADINGS}
-    lines = [
-        TableRow(model, "", [_metric_cell(values[row], values) for values in columns.values()])
-        for row, model in enumerate(models)
+    rows = [
+        TableRow(model, [_metric_cell(values[place], values) for values in columns.values()])
+        for place, model in enumerate(models)
     ]
-    context = {"headings": METRIC_HEADINGS.values(), "lines": lines, "first": "Model"}
+    context = {"headings": METRIC_HEADINGS.values(), "rows": rows, "first": "Model", "label": "Metrics"}
     return render_to_string("recommender/metrics.html", context) + _cluster_choice_table(version)
 
 
 def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
-    """Versions side by side: a line for each metric and fact, a cell for each version."""
+    """Versions side by side: a row for each metric and fact, a cell for each version."""
     measured = [
-        _metric_row(heading, note, [read_metric(version, version.method, name) for version in versions])
-        for name, (heading, note) in METRIC_HEADINGS.items()
+        _metric_row(heading, [read_metric(version, version.method, name) for version in versions])
+        for name, (heading, _) in METRIC_HEADINGS.items()
     ]
-    against = [_ndcg_against_popularity(version) for version in versions]
-    facts = [
-        TableRow("Songs", "", [TableCell(_format_count(version.n_songs)) for version in versions]),
-        TableRow("Listeners", "", [TableCell(_format_count(version.n_listeners)) for version in versions]),
-        TableRow("Plays", "", [TableCell(_format_count(version.n_plays)) for version in versions]),
-        TableRow("Clusters", "", [TableCell(_format_count(version.n_clusters)) for version in versions]),
-        TableRow(
-            "Data cut-off", "", [TableCell(f"{version.cut_off:%Y-%m-%d %H:%M}") for version in versions]
-        ),
-        TableRow("Training", "", [TableCell(f"{version.seconds:.0f} s") for version in versions]),
-    ]
+    against = [ndcg_against_popularity(version) for version in versions]
+    best = max((ratio for ratio in against if ratio is not None), default=None)
+    facts = {
+        "Songs": [format_count(version.n_songs) for version in versions],
+        "Listeners": [format_count(version.n_listeners) for version in versions],
+        "Plays": [format_count(version.n_plays) for version in versions],
+        "Clusters": [format_count(version.n_clusters) for version in versions],
+        "Data until (UTC)": [f"{version.cut_off:%Y-%m-%d %H:%M}" for version in versions],
+        "Training time": [f"{version.seconds:.0f} s" for version in versions],
+    }
     return [
         *measured,
-        _metric_row("NDCG against popularity", "Times the popular songs' NDCG.", against),
-        *facts,
+        TableRow(
+            "NDCG / popularity",
+            [
+                TableCell(format_ratio(one), one is not None and one == best and len(against) > 1)
+                for one in against
+            ],
+        ),
+        *(TableRow(name, [TableCell(text) for text in texts]) for name, texts in facts.items()),
     ]
 
 
 def latest_promotions() -> list[Promotion]:
-    """Its last lines, the latest first."""
-    return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:LEDGER_LIMIT])
+    """Newest first, with their versions and decisions."""
+    return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:MAX_PROMOTIONS])
 
 
 def experiments_without_promotion() -> QuerySet[Experiment]:
-    """Tests whose challenger did not make it, the latest first."""
-    tests = Experiment.objects.filter(outcome__in=OUTCOME_SENTENCES).exclude(kind=ExperimentKind.ANCHOR)
-    # Of two equal models none was to win.
-    return tests.exclude(kind=ExperimentKind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)[:LEDGER_LIMIT]
+    """Experiments that ended without promoting their challenger, newest first."""
+    found = Experiment.objects.filter(outcome__in=OUTCOME_SENTENCES).exclude(kind=ExperimentKind.ANCHOR)
+    # An A/A test without a difference is the expected end and changes nothing.
+    return found.exclude(kind=ExperimentKind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)[:MAX_PROMOTIONS]
 
 
-def ledger_entries(promotions: Sequence[Promotion], dropped: Iterable[Experiment]) -> list[LedgerEntry]:
-    """The ledger in sentences, and between its lines the versions that did not make it; the latest first."""
-    lines = [
-        LedgerEntry(
+def promotion_entries(
+    promotions: Sequence[Promotion], without_promotion: Iterable[Experiment]
+) -> list[PromotionEntry]:
+    """Promotions and experiments without one in a single list, newest first."""
+    entries = [
+        PromotionEntry(
             one.at,
             describe_promotion(one),
             one.reason,
@@ -133,24 +155,23 @@ def ledger_entries(promotions: Sequence[Promotion], dropped: Iterable[Experiment
         )
         for one in promotions
     ]
-    for test in dropped:
-        text = OUTCOME_SENTENCES[test.outcome].format(new=test.challenger, old=test.champion)
-        link = reverse("admin:recommender_experiment_change", args=[test.pk])
-        lines.append(LedgerEntry(test.ended_at or test.created_at, text, test.reason, "", link))
-    return sorted(lines, key=lambda line: line.at, reverse=True)[:LEDGER_LIMIT]
+    for experiment in without_promotion:
+        text = OUTCOME_SENTENCES[experiment.outcome].format(
+            new=experiment.challenger, old=experiment.champion
+        )
+        link = reverse("admin:recommender_experiment_change", args=[experiment.pk])
+        entries.append(
+            PromotionEntry(experiment.ended_at or experiment.created_at, text, experiment.reason, "", link)
+        )
+    return sorted(entries, key=lambda entry: entry.at, reverse=True)[:MAX_PROMOTIONS]
 
 
 def describe_promotion(promotion: Promotion) -> str:
-    """One line of the ledger as a sentence."""
     if promotion.replaced is None:
         return f"{promotion.promoted} became the first champion."
     if promotion.rollback:
-        return f"{promotion.replaced} was withdrawn, and {promotion.promoted} came back."
-    return f"{promotion.promoted} took over from {promotion.replaced}."
-
-
-def _decision_link(decision: Decision | None) -> str:
-    return reverse("admin:recommender_decision_change", args=[decision.pk]) if decision else ""
+        return f"{promotion.replaced} was withdrawn; {promotion.promoted} is champion again."
+    return f"{promotion.promoted} replaced {promotion.replaced}."
 
 
 def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
@@ -158,32 +179,33 @@ def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
     return render_to_string("recommender/items.html", {"items": items})
 
 
+def ndcg_against_popularity(version: ModelVersion) -> float | None:
+    """The version's NDCG divided by the popularity baseline's; None if one of them was not measured."""
+    ours, baseline = read_metric(version, version.method), read_metric(version, "popularity")
+    return ours / baseline if ours is not None and baseline else None
+
+
+def _decision_link(decision: Decision | None) -> str:
+    return reverse("admin:recommender_decision_change", args=[decision.pk]) if decision else ""
+
+
 def _cluster_choice_table(version: ModelVersion) -> SafeString:
-    """Why the version has as many clusters as it has, and every number that was tried."""
-    told = version.configuration.get("clusters") or {}
-    scores = told.get("scores", [])
-    lines = [
+    choice = version.configuration.get("clusters") or {}
+    rows = [
         TableRow(
             str(score["n_clusters"]),
-            "",
             [
-                _score_cell(score, name, score["n_clusters"] == told["n_clusters"])
+                _score_cell(score, name, score["n_clusters"] == choice["n_clusters"])
                 for name in CLUSTER_SCORE_HEADINGS
             ],
         )
-        for score in scores
+        for score in choice.get("scores", [])
     ]
-    context = {"told": told, "headings": CLUSTER_SCORE_HEADINGS.values(), "lines": lines}
+    context = {
+        "choice": choice, "headings": CLUSTER_SCORE_HEADINGS.values(), "rows": rows, "first": "Clusters",
+        "label": "Numbers of clusters that were tried",
+    }  # fmt: skip
     return render_to_string("recommender/clusters_choice.html", context)
-
-
-def _format_count(count: int) -> str:
-    return f"{count:,}".replace(",", " ")
-
-
-def _ndcg_against_popularity(version: ModelVersion) -> float | None:
-    ours, floor = read_metric(version, version.method), read_metric(version, "popularity")
-    return ours / floor if ours is not None and floor else None
 
 
 def _score_cell(score: Mapping[str, Any], name: str, chosen: bool) -> TableCell:
@@ -191,12 +213,12 @@ def _score_cell(score: Mapping[str, Any], name: str, chosen: bool) -> TableCell:
     return TableCell("-" if value is None else f"{value:.4f}", best=chosen)
 
 
-def _metric_row(heading: str, note: str, values: list[float | None]) -> TableRow:
-    return TableRow(heading, note, [_metric_cell(value, values) for value in values])
+def _metric_row(heading: str, values: list[float | None]) -> TableRow:
+    return TableRow(heading, [_metric_cell(value, values) for value in values])
 
 
 def _metric_cell(value: float | None, among: Sequence[float | None]) -> TableCell:
     if value is None:
-        return TableCell("not measured")
+        return TableCell(NOT_MEASURED)
     best = max(other for other in among if other is not None)
     return TableCell(f"{value:.4f}", best=value == best and len(among) > 1)

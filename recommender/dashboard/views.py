@@ -1,6 +1,6 @@
-"""The page of the loop, for staff: how the models do, what is tested, and what was decided."""
+"""Staff pages /models/ (state of the models) and /listen/ (recommendations for one listener)."""
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -13,6 +13,7 @@ from django.utils import timezone
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
+from recommender.dashboard.formatting import format_percent
 from recommender.experiments.lifecycle import LIST_SHARE
 from recommender.experiments.power_analysis import detectable_changes
 from recommender.models import Decision, Experiment, Feedback, ScoredList
@@ -22,27 +23,33 @@ from recommender.serving.explanations import serialize_list
 from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
+# What fits beside the recommendations without scrolling.
+MAX_SESSIONS: Final = 12
+MAX_SONGS_PER_SESSION: Final = 8
+MAX_AFFINITIES: Final = 12
+MAX_FEEDBACK: Final = 12
+MAX_EXAMPLE_LISTENERS: Final = 12
 
 
 @staff_member_required
 def models_page(request: HttpRequest) -> HttpResponse:
-    """Versions over time, the running tests, the map of clusters, drift, and the ledger as a story."""
+    """Champion, running experiments, charts over time, and the latest promotions."""
     now = timezone.now()
     versions, experiments = charts.recent_versions(), list(_shown_experiments())
-    tests = [test for test in experiments if test.status != ExperimentStatus.ENDED]
-    change = next((test for test in tests if test.kind == ExperimentKind.CHANGE and test.started_at), None)
+    unfinished = [one for one in experiments if one.status != ExperimentStatus.ENDED]
+    change = next((one for one in unfinished if one.kind == ExperimentKind.CHANGE and one.started_at), None)
     played = (change.days or 0, change.rounds or 0) if change else (0, 0)
-    ledger, drift = tables.latest_promotions(), charts.recent_drift_reports()
+    promotions, drift = tables.latest_promotions(), charts.recent_drift_reports()
     days = charts.recent_engagement_days(now)
+    power = detectable_changes(change.list_share if change else LIST_SHARE, now, played, days)
     context = {
         **admin.site.each_context(request),
         "title": "Models",
         "now": now,
-        "headline": charts.build_headline(versions, tests, ledger, drift, now),
-        "tests": [{"test": test, "said": _latest_reason(test)} for test in tests],
+        "headline": charts.build_headline(versions, unfinished, promotions, drift, now),
+        "experiments": [{"experiment": one, "reason": _latest_reason(one)} for one in unfinished],
         "change": change,
-        # Of the change that is tested, or of one that began now.
-        "card": detectable_changes(change.list_share if change else LIST_SHARE, now, played, days),
+        "power": power.sentence,
         "plots": [
             charts.versions_plot(versions.newest),
             charts.engagement_plot(days),
@@ -50,59 +57,60 @@ def models_page(request: HttpRequest) -> HttpResponse:
             charts.drift_plot(drift),
             charts.map_plot(versions.champion),
         ],
-        "story": tables.ledger_entries(
-            ledger, [test for test in experiments if test.status == ExperimentStatus.ENDED]
+        "promotions": tables.promotion_entries(
+            promotions, [one for one in experiments if one.status == ExperimentStatus.ENDED]
         ),
     }
     return render(request, "recommender/models.html", context)
 
 
-def _latest_reason(test: Any) -> str:
-    return (test.last_verdict or {}).get("reason") or describe_unchecked(test)
+def _latest_reason(experiment: Any) -> str:
+    return (experiment.last_verdict or {}).get("reason") or describe_unchecked(experiment)
 
 
 def _shown_experiments() -> "QuerySet[Experiment, Any]":
-    """The tests that are not over, each with the last verdict on it, and those that the ledger tells of.
+    """Unfinished experiments and those without promotion, each with its last verdict.
 
-    Of a change that runs: on how many days lists were closed, and how many decisive rounds they had.
+    A running change also has `days`, the days with closed lists, and `rounds`, its decisive rounds.
     """
-    looks = Decision.objects.filter(experiment=OuterRef("pk")).order_by("-id")
+    decisions = Decision.objects.filter(experiment=OuterRef("pk")).order_by("-id")
     closed = ScoredList.objects.filter(experiment=OuterRef("pk"), closed_at__isnull=False)
-    tested = closed.order_by().values("experiment")
-    runs = Q(status=ExperimentStatus.RUNNING, kind=ExperimentKind.CHANGE)
-    dropped = tables.experiments_without_promotion().values("pk")
-    tests = Experiment.objects.filter(~Q(status=ExperimentStatus.ENDED) | Q(pk__in=dropped))
-    return tests.select_related("champion", "challenger").annotate(
-        last_verdict=Subquery(looks.values("verdict")[:1]),
-        days=Case(When(runs, then=Subquery(tested.values(n=Count("day", distinct=True))))),
-        rounds=Case(When(runs, then=Subquery(tested.values(n=Sum(F("wins") + F("losses")))))),
+    by_experiment = closed.order_by().values("experiment")
+    is_running_change = Q(status=ExperimentStatus.RUNNING, kind=ExperimentKind.CHANGE)
+    without_promotion = tables.experiments_without_promotion().values("pk")
+    shown = Experiment.objects.filter(~Q(status=ExperimentStatus.ENDED) | Q(pk__in=without_promotion))
+    return shown.select_related("champion", "challenger").annotate(
+        last_verdict=Subquery(decisions.values("verdict")[:1]),
+        days=Case(
+            When(is_running_change, then=Subquery(by_experiment.values(n=Count("day", distinct=True))))
+        ),
+        rounds=Case(
+            When(is_running_change, then=Subquery(by_experiment.values(n=Sum(F("wins") + F("losses")))))
+        ),
     )
 
 
-MAX_SESSIONS = 12  # what fits beside the recommendations without scrolling
-MAX_SONGS_PER_SESSION = 8
-
-
 class ListenerPageForm(forms.Form):
-    """What the page is asked for; its fields teach what they mean."""
+    """Query parameters of the listener page."""
 
-    user = forms.IntegerField(label="Listener's id", min_value=0, required=False)
+    user = forms.IntegerField(label="Listener ID", min_value=0, required=False)
     discovery = forms.FloatField(label="Discovery", min_value=0, max_value=1, required=False)
-    n = forms.IntegerField(label="Songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
+    n = forms.IntegerField(label="Number of songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
 
 
 @staff_member_required
 def listener_page(request: HttpRequest) -> HttpResponse:
-    """The listener page: history, affinities as bars, and a preview of recommendations with their reasons."""
-    wish = ListenerPageForm(request.GET)
-    asked = wish.cleaned_data if wish.is_valid() else {}
+    """One listener's sessions, affinities and feedback, and a preview of recommendations with reasons."""
+    form = ListenerPageForm(request.GET)
+    asked = form.cleaned_data if form.is_valid() else {}
     context = {
         **admin.site.each_context(request),
-        "title": "Listener",
-        "errors": wish.errors,
+        "title": "Try a listener",
+        "errors": [(form.fields[name].label, problems[0]) for name, problems in form.errors.items()],
         "user_id": asked.get("user"),
         "discovery": DISCOVERY if asked.get("discovery") is None else asked["discovery"],
         "n": asked.get("n") or LIST_LENGTH,
+        "max_n": MAX_LIST_LENGTH,
         "examples": [] if asked.get("user") is not None else _example_listeners(),
     }
     if asked.get("user") is not None:
@@ -115,7 +123,7 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
     if listener is None:
         return {"unknown": True, "examples": _example_listeners()}
     options = serving_options()
-    # The same draw at every discovery, so that moving it shows what discovery does, and nothing else.
+    # The same seed at every discovery: moving the slider shows only the effect of discovery.
     preview = recommendations.preview_list(
         listener_id, n=n, discovery=discovery, options=options, seed="preview"
     )
@@ -124,13 +132,13 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
     return {
         "listener": listener,
         "affinities": [
-            {"name": row.name, "percent": 100 * row.affinity, "width": 100 * row.affinity / most}
-            for row in affinities[:12]
+            {"name": row.name, "percent": format_percent(row.affinity), "width": 100 * row.affinity / most}
+            for row in affinities[:MAX_AFFINITIES]
             if row.affinity > 0
         ],
         "preview": serialize_list(preview),
         "sessions": _recent_sessions(listener),
-        "feedback": Feedback.objects.filter(listener=listener).select_related("song")[:12],
+        "feedback": Feedback.objects.filter(listener=listener).select_related("song")[:MAX_FEEDBACK],
     }
 
 
@@ -152,6 +160,6 @@ def _recent_sessions(listener: Listener) -> list[dict[str, Any]]:
 
 
 def _example_listeners() -> list[int]:
-    """Some listeners who have listened lately, to start from."""
+    """IDs of listeners with recent sessions."""
     latest = ListeningHistory.objects.order_by("-id").values_list("user_id", flat=True)[:200]
-    return sorted(set(latest))[:12]
+    return sorted(set(latest))[:MAX_EXAMPLE_LISTENERS]

@@ -1,4 +1,4 @@
-"""What stands behind the models, as people meet it: tests, decisions, drift and opinions of songs."""
+"""Experiment, decision, drift and song-evidence pages in a browser: accessibility, layout and keyboard."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from tests.support.builders.experiments import make_interleaved_list, make_liste
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1280, height=900)
 TEAMS = [False, True] * 2
-# What scrolls inside a page must have a name and be reached by Tab.
+# A scrolling region needs a name and must be reachable by Tab.
 UNREACHED = """() => [...document.querySelectorAll('.mm-scroll')]
     .filter((one) => one.tabIndex !== 0 || !one.getAttribute('aria-label')).map((one) => one.outerHTML)"""
 SIDEWAYS = """() => [...document.querySelectorAll('#content *')].filter((one) => one.checkVisibility()
@@ -38,22 +38,22 @@ def staff(page: Page, live_server: LiveServer, client: Client, django_user_model
 
 
 @pytest.fixture
-def test(transactional_db: None) -> Experiment:
-    """A test in its fourth day with a look, one that waits, a drift, and a song that was moved."""
+def experiment(transactional_db: None) -> Experiment:
+    """A checked experiment on its fourth day, a waiting one, a drift report and a moved song."""
     make_listeners_and_songs()
     now = timezone.now()
     first = make_version("2026w44.1")
     registry.promote(first, reason="The first.", by="test", verify=lambda one: None)
     gates = {"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]}
-    test = lifecycle.propose_experiment(
+    experiment = lifecycle.propose_experiment(
         make_version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4), gates=gates
     )
     for day in range(3):
         for listener in (1, 2):
             served = make_interleaved_list(
-                test, listener, now - timedelta(days=3 - day), [10, 11, 12, 13], TEAMS
+                experiment, listener, now - timedelta(days=3 - day), [10, 11, 12, 13], TEAMS
             )
-            open_scored_list(served, test, TEAMS)
+            open_scored_list(served, experiment, TEAMS)
     ScoredList.objects.update(closed_at=now, wins=2, losses=1)
     lifecycle.judge_experiments(now, lambda one: None)
     lifecycle.propose_experiment(make_version("2026w46.1"), kind="refresh", by="test", now=now, gates=gates)
@@ -69,7 +69,7 @@ def test(transactional_db: None) -> Experiment:
     SongEvidence.objects.create(
         version=first, song_id=10, before=1, after=2, listeners=14, log_odds=2.2, margin=0.9
     )
-    return test
+    return experiment
 
 
 def pages() -> dict[str, str]:
@@ -85,10 +85,12 @@ def pages() -> dict[str, str]:
     return {
         **found,
         "models": reverse("models"),
-        "test": reverse("admin:recommender_experiment_change", args=[Decision.objects.get().experiment_id]),
+        "running experiment": reverse(
+            "admin:recommender_experiment_change", args=[Decision.objects.get().experiment_id]
+        ),
         "song": reverse("admin:ingestion_song_change", args=[10]),
         "versions": reverse("admin:recommender_modelversion_compare"),
-        "start": reverse("admin:recommender_modelversion_start_test", args=[waiting.challenger_id]),
+        "start": reverse("admin:recommender_modelversion_start_experiment", args=[waiting.challenger_id]),
         "split": reverse("admin:recommender_experiment_set_split"),
     }
 
@@ -117,8 +119,8 @@ def serious_faults(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", DESK), ("light", PHONE)])
-def test_eyes_thumbs_and_keys_get_at_all_of_it(
-    staff: Page, live_server: LiveServer, test: Experiment, scheme: Any, size: ViewportSize
+def test_pages_are_accessible_and_fit_the_screen(
+    staff: Page, live_server: LiveServer, experiment: Experiment, scheme: Any, size: ViewportSize
 ) -> None:
     staff.emulate_media(color_scheme=scheme)
     staff.set_viewport_size(size)
@@ -133,7 +135,7 @@ def test_eyes_thumbs_and_keys_get_at_all_of_it(
 
 
 def test_no_list_scrolls_sideways_beside_the_menu(
-    staff: Page, live_server: LiveServer, test: Experiment
+    staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
     scrolling = {}
     for name, path in lists().items():
@@ -144,10 +146,10 @@ def test_no_list_scrolls_sideways_beside_the_menu(
     assert {name: found for name, found in scrolling.items() if found} == {}
 
 
-def test_a_tests_page_draws_evidence_share_and_rounds(
-    staff: Page, live_server: LiveServer, test: Experiment
+def test_an_experiments_page_draws_evidence_share_and_rounds(
+    staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
-    staff.goto(f"{live_server.url}{pages()['test']}")
+    staff.goto(f"{live_server.url}{pages()['running experiment']}")
 
     staff.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
 
@@ -156,27 +158,27 @@ def test_a_tests_page_draws_evidence_share_and_rounds(
     assert [staff.evaluate(drawn, at) for at in range(3)] == ["logarithmic", "linear", "linear"]
 
 
-def test_a_test_is_stopped_by_keyboard_with_a_reason(
-    staff: Page, live_server: LiveServer, test: Experiment
+def test_an_experiment_is_stopped_by_keyboard_with_a_reason(
+    staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
-    staff.goto(f"{live_server.url}{pages()['test']}")
+    staff.goto(f"{live_server.url}{pages()['running experiment']}")
     staff.get_by_role("link", name="Stop").focus()
     staff.keyboard.press("Enter")
     staff.get_by_label("Reason").fill("The shares were wrong.")
-    staff.get_by_role("button", name="Stop the test").focus()
+    staff.get_by_role("button", name="Stop the experiment").focus()
     staff.keyboard.press("Enter")
 
-    expect(staff.get_by_role("heading", name="Void on")).to_be_visible()
+    expect(staff.get_by_role("heading", name="Stopped on")).to_be_visible()
     expect(staff.get_by_text("Stopped by ada: The shares were wrong.").first).to_be_visible()
     expect(staff.get_by_role("link", name="Promote")).to_have_count(0)
 
 
-def test_from_the_list_of_drifts_one_gets_to_the_songs_behind(
-    staff: Page, live_server: LiveServer, test: Experiment
+def test_drift_reports_lead_to_their_songs(
+    staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
     staff.goto(f"{live_server.url}{lists()['driftreport']}")
     staff.locator("#result_list tbody a").first.click()
     staff.get_by_role("link", name="Song 10 by Artist 10").click()
 
-    expect(staff.get_by_role("heading", name="Where listeners say it belongs")).to_be_visible()
-    expect(staff.get_by_text("2026w44.1: moved: 14 listeners, odds 9.0 : 1.")).to_be_visible()
+    expect(staff.get_by_role("heading", name="Cluster by listeners' feedback")).to_be_visible()
+    expect(staff.get_by_text("2026w44.1: moved: 14 listeners, evidence 9.0 : 1")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The loop's pages as people meet them: in light, in dark, on a phone, by screen reader; empty and filled."""
+"""The models page and its neighbours in a browser: light, dark, phone, screen reader; empty and filled."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,8 +30,8 @@ def staff(page: Page, live_server: LiveServer, client: Client, django_user_model
 
 
 @pytest.fixture
-def tested(transactional_db: None) -> Experiment:
-    """Versions, days of engagement, a drift, and a test at work."""
+def experiment(transactional_db: None) -> Experiment:
+    """Versions, days of engagement, a drift report and a running experiment."""
     make_listeners_and_songs()
     now = timezone.now()
     metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
@@ -64,46 +64,48 @@ def serious_faults(page: Page) -> list[str]:
     ]
 
 
-def paths(test: Experiment) -> list[str]:
+def paths(experiment: Experiment) -> list[str]:
     return [
         reverse("models"),
-        reverse("admin:recommender_experiment_change", args=[test.pk]),
+        reverse("admin:recommender_experiment_change", args=[experiment.pk]),
         reverse("admin:recommender_experiment_changelist"),
-        reverse("admin:recommender_modelversion_change", args=[test.champion_id]),
+        reverse("admin:recommender_modelversion_change", args=[experiment.champion_id]),
         reverse("admin:recommender_driftreport_changelist"),
         reverse("admin:recommender_driftreport_change", args=[DriftReport.objects.get().pk]),
     ]
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", DESK), ("light", PHONE)])
-def test_a_screen_reader_and_weak_eyes_can_read_them(
-    staff: Page, live_server: LiveServer, tested: Experiment, scheme: Any, size: ViewportSize
+def test_pages_have_no_serious_accessibility_fault(
+    staff: Page, live_server: LiveServer, experiment: Experiment, scheme: Any, size: ViewportSize
 ) -> None:
     staff.emulate_media(color_scheme=scheme)
     staff.set_viewport_size(size)
 
     found = {}
-    for path in paths(tested):
+    for path in paths(experiment):
         staff.goto(f"{live_server.url}{path}")
         found[path] = serious_faults(staff)
 
     assert {path: faults for path, faults in found.items() if faults} == {}
 
 
-def test_a_phone_scrolls_them_in_one_direction_only(
-    staff: Page, live_server: LiveServer, tested: Experiment
+def test_pages_do_not_scroll_sideways_on_a_phone(
+    staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
     staff.set_viewport_size(PHONE)
 
     wide = []
-    for path in paths(tested):
+    for path in paths(experiment):
         staff.goto(f"{live_server.url}{path}")
         wide += [path] * staff.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
     assert wide == []
 
 
-def test_every_chart_of_the_models_is_drawn(staff: Page, live_server: LiveServer, tested: Experiment) -> None:
+def test_every_chart_of_the_models_page_is_drawn(
+    staff: Page, live_server: LiveServer, experiment: Experiment
+) -> None:
     staff.goto(f"{live_server.url}{reverse('models')}")
 
     staff.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
@@ -111,7 +113,9 @@ def test_every_chart_of_the_models_is_drawn(staff: Page, live_server: LiveServer
     assert staff.locator("canvas").count() == 5
 
 
-def test_an_empty_page_can_be_read_too(staff: Page, live_server: LiveServer, transactional_db: None) -> None:
+def test_an_empty_models_page_has_no_serious_accessibility_fault(
+    staff: Page, live_server: LiveServer, transactional_db: None
+) -> None:
     staff.goto(f"{live_server.url}{reverse('models')}")
 
     assert "No model serves yet" in staff.content()

@@ -1,4 +1,4 @@
-"""What staff see and do: versions, the ledger, lists, feedback, keys, and the page of a listener."""
+"""Admin pages of versions, promotions, served lists, feedback and API keys, and the listener page."""
 
 import re
 from pathlib import Path
@@ -26,8 +26,8 @@ def staff(db: None) -> Client:
 
 
 @pytest.fixture
-def at_home(options: ServingOptions, settings: Any) -> ServingOptions:
-    """The doors' settings lead to the trained model."""
+def stored_model(options: ServingOptions, settings: Any) -> ServingOptions:
+    """The settings point to the trained model."""
     settings.MODEL_STORAGE = options.storage
     return options
 
@@ -46,8 +46,8 @@ def page(staff: Client, name: str, *arguments: Any) -> str:
 @pytest.mark.parametrize(
     "model", ["modelversion", "trainingrun", "promotion", "servedlist", "feedback", "apikey"]
 )
-def test_every_list_opens_empty_and_filled(staff: Client, at_home: ServingOptions, model: str) -> None:
-    recommendations.recommend(listener(), options=at_home)
+def test_every_list_opens_empty_and_filled(staff: Client, stored_model: ServingOptions, model: str) -> None:
+    recommendations.recommend(listener(), options=stored_model)
 
     filled = page(staff, f"admin:recommender_{model}_changelist")
     for rows in (Promotion, ServedList, CandidateList, Feedback):
@@ -59,7 +59,7 @@ def test_every_list_opens_empty_and_filled(staff: Client, at_home: ServingOption
 
 
 def test_a_version_s_page_shows_its_metrics_beside_baselines_and_its_clusters(
-    staff: Client, at_home: ServingOptions
+    staff: Client, stored_model: ServingOptions
 ) -> None:
     version = ModelVersion.objects.get()
     largest = version.clusters.order_by("-size")[0]
@@ -72,8 +72,8 @@ def test_a_version_s_page_shows_its_metrics_beside_baselines_and_its_clusters(
     assert largest.name.replace("&", "&amp;") in text
 
 
-def test_versions_stand_side_by_side(staff: Client, at_home: ServingOptions) -> None:
-    retrain(TrainingOptions(storage=at_home.storage, seed=11))
+def test_versions_are_compared_side_by_side(staff: Client, stored_model: ServingOptions) -> None:
+    retrain(TrainingOptions(storage=stored_model.storage, seed=11))
 
     answer = staff.get(reverse("admin:recommender_modelversion_changelist") + "compare/")
 
@@ -81,12 +81,12 @@ def test_versions_stand_side_by_side(staff: Client, at_home: ServingOptions) -> 
     labels = list(ModelVersion.objects.values_list("label", flat=True))
     assert len(labels) == 2
     assert all(label in text for label in labels)
-    assert "NDCG against popularity" in text
+    assert "NDCG / popularity" in text
 
 
-def test_a_person_promotes_with_a_reason_and_rolls_back(staff: Client, at_home: ServingOptions) -> None:
+def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: ServingOptions) -> None:
     first = ModelVersion.objects.get()
-    second = retrain(TrainingOptions(storage=at_home.storage, seed=11)).version
+    second = retrain(TrainingOptions(storage=stored_model.storage, seed=11)).version
     assert second is not None
     root = reverse("admin:recommender_modelversion_changelist")
 
@@ -106,8 +106,8 @@ def test_a_person_promotes_with_a_reason_and_rolls_back(staff: Client, at_home: 
     }
 
 
-def test_a_promotion_that_cannot_be_is_said_and_changes_nothing(
-    staff: Client, at_home: ServingOptions
+def test_an_impossible_promotion_shows_an_error_and_changes_nothing(
+    staff: Client, stored_model: ServingOptions
 ) -> None:
     champion = ModelVersion.objects.get()
     root = reverse("admin:recommender_modelversion_changelist")
@@ -120,7 +120,7 @@ def test_a_promotion_that_cannot_be_is_said_and_changes_nothing(
     assert Promotion.objects.count() == 1
 
 
-def test_who_may_only_look_cannot_decide(at_home: ServingOptions) -> None:
+def test_staff_without_the_permission_cannot_promote(stored_model: ServingOptions) -> None:
     client = Client()
     client.force_login(User.objects.create_user("bob", is_staff=True))
     champion = ModelVersion.objects.get()
@@ -149,8 +149,10 @@ def test_a_key_made_in_the_admin_is_shown_once_and_works(staff: Client, db: None
     assert shown[1] not in page(staff, "admin:recommender_apikey_change", key.pk)
 
 
-def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_home: ServingOptions) -> None:
-    served = recommendations.recommend(listener(), options=at_home)
+def test_a_served_list_s_page_shows_its_songs_with_reasons(
+    staff: Client, stored_model: ServingOptions
+) -> None:
+    served = recommendations.recommend(listener(), options=stored_model)
 
     text = page(staff, "admin:recommender_servedlist_change", served.pk)
 
@@ -159,19 +161,19 @@ def test_a_served_list_s_page_shows_its_songs_with_reasons(staff: Client, at_hom
     assert described[0]["reason"].replace("&", "&amp;") in text
 
 
-def test_the_page_of_a_listener_shows_affinities_and_a_preview_and_stores_no_list(
-    staff: Client, at_home: ServingOptions
+def test_the_listener_page_shows_affinities_and_a_preview_and_stores_no_list(
+    staff: Client, stored_model: ServingOptions
 ) -> None:
     answer = staff.get(reverse("listen") + f"?user={listener()}&discovery=0.5")
 
     text = answer.content.decode()
-    assert "discovery asked 0.50" in text
+    assert "Discovery: 0.50 asked for" in text
     assert text.count('class="mm-bar"') > 0
-    assert "Last sessions" in text
+    assert "Latest listening sessions" in text
     assert ServedList.objects.count() == 0
 
 
-def test_the_page_of_a_listener_says_what_comes_next_where_there_is_nothing(staff: Client) -> None:
+def test_an_empty_listener_page_says_what_comes_next(staff: Client) -> None:
     ListeningHistory.objects.all().delete()
     empty = staff.get(reverse("listen")).content.decode()
     unknown = staff.get(reverse("listen") + "?user=4711").content.decode()
@@ -182,8 +184,8 @@ def test_the_page_of_a_listener_says_what_comes_next_where_there_is_nothing(staf
     assert "Enter a whole number." in nonsense
 
 
-def test_without_a_model_the_page_says_how_to_train_one(
-    staff: Client, at_home: ServingOptions, tmp_path: Path, settings: Any
+def test_without_a_model_the_listener_page_says_how_to_train_one(
+    staff: Client, stored_model: ServingOptions, tmp_path: Path, settings: Any
 ) -> None:
     settings.MODEL_STORAGE = tmp_path / "nowhere"
 
@@ -192,7 +194,7 @@ def test_without_a_model_the_page_says_how_to_train_one(
     assert "python manage.py retrain" in text
 
 
-def test_no_name_of_a_listener_is_on_the_page(staff: Client, at_home: ServingOptions) -> None:
+def test_the_listener_page_shows_no_personal_data(staff: Client, stored_model: ServingOptions) -> None:
     one = Listener.objects.get(pk=listener())
 
     text = staff.get(reverse("listen"), {"user": one.pk}).content.decode()
@@ -200,5 +202,5 @@ def test_no_name_of_a_listener_is_on_the_page(staff: Client, at_home: ServingOpt
     assert one.email not in text
 
 
-def test_strangers_are_sent_to_the_login(client: Client) -> None:
+def test_visitors_without_a_login_are_sent_to_the_login(client: Client) -> None:
     assert client.get(reverse("listen")).status_code == 302

@@ -1,4 +1,4 @@
-"""Every button of tests and versions in every state: who may press it, and that none breaks."""
+"""Every button of experiments and versions in every state: permissions, and that none breaks."""
 
 import itertools
 from typing import Any
@@ -46,17 +46,17 @@ def ask(staff: Client, model: str, action: str, *pk: int, **form: Any) -> str:
         {"lists": 70, "split": 0, "reason": ""},
     ],
 )
-def test_a_plan_that_could_decide_nothing_or_says_no_reason_is_asked_again(
+def test_a_plan_without_a_reason_or_with_wrong_shares_shows_the_form_again(
     staff: Client, wrong: dict[str, Any]
 ) -> None:
-    test = make_experiment(**STATES["ended"])
+    experiment = make_experiment(**STATES["ended"])
 
-    ask(staff, "modelversion", "start_test", test.challenger_id, **wrong)
+    ask(staff, "modelversion", "start_experiment", experiment.challenger_id, **wrong)
 
     assert Experiment.objects.count() == 1
 
 
-def test_nobody_is_split_until_staff_say_so_and_the_last_word_counts(staff: Client) -> None:
+def test_no_listener_is_split_until_staff_set_a_split_and_the_newest_split_counts(staff: Client) -> None:
     assert eligibility.current_split_share() == 0.0
 
     for percent in (30, 10):
@@ -65,8 +65,8 @@ def test_nobody_is_split_until_staff_say_so_and_the_last_word_counts(staff: Clie
     assert eligibility.current_split_share() == 0.1
 
 
-def test_a_person_without_the_permission_starts_no_test_and_sets_no_split() -> None:
-    test = make_experiment(**STATES["ended"])
+def test_staff_without_the_permission_start_no_experiment_and_set_no_split() -> None:
+    experiment = make_experiment(**STATES["ended"])
     reader = User.objects.create_user("bob", is_staff=True)
     for name in ("view_experiment", "view_modelversion"):
         reader.user_permissions.add(Permission.objects.get(codename=name))
@@ -74,7 +74,9 @@ def test_a_person_without_the_permission_starts_no_test_and_sets_no_split() -> N
     client.force_login(reader)
     asked = {"reason": "No.", "lists": 70, "split": 10}
 
-    client.post(reverse("admin:recommender_modelversion_start_test", args=[test.challenger_id]), asked)
+    client.post(
+        reverse("admin:recommender_modelversion_start_experiment", args=[experiment.challenger_id]), asked
+    )
     client.post(reverse("admin:recommender_experiment_set_split"), asked)
 
     assert (Experiment.objects.count(), TrafficSplit.objects.count()) == (1, 0)
@@ -84,16 +86,18 @@ def test_a_person_without_the_permission_starts_no_test_and_sets_no_split() -> N
     ("action", "state", "kind"),
     list(
         itertools.product(
-            ("judge", "promote", "reject", "stop"), STATES, ("refresh", "change", "equals", "anchor")
+            ("check_now", "promote", "reject", "stop"), STATES, ("refresh", "change", "equals", "anchor")
         )
     ),
 )
-def test_no_button_of_a_test_breaks_in_any_state(staff: Client, action: str, state: str, kind: str) -> None:
+def test_no_button_of_an_experiment_breaks_in_any_state(
+    staff: Client, action: str, state: str, kind: str
+) -> None:
     make_listeners_and_songs()
-    test = make_experiment(kind, split_share=0.2, **STATES[state])
+    experiment = make_experiment(kind, split_share=0.2, **STATES[state])
     if kind == "equals":
-        Experiment.objects.filter(pk=test.pk).update(challenger=test.champion)
-    url = reverse(f"admin:recommender_experiment_{action}", args=[test.pk])
+        Experiment.objects.filter(pk=experiment.pk).update(challenger=experiment.champion)
+    url = reverse(f"admin:recommender_experiment_{action}", args=[experiment.pk])
 
     answers = [staff.get(url), staff.post(url, {"reason": "We want to know."}, follow=True)]
 
@@ -104,25 +108,28 @@ def test_no_button_of_a_test_breaks_in_any_state(staff: Client, action: str, sta
     ("action", "role"),
     list(
         itertools.product(
-            ("start_test", "make_champion"), ("candidate", "challenger", "champion", "retired", "withdrawn")
+            ("start_experiment", "make_champion"),
+            ("candidate", "challenger", "champion", "retired", "withdrawn"),
         )
     ),
 )
 def test_no_button_of_a_version_breaks_in_any_role(staff: Client, action: str, role: str) -> None:
     make_version("2026w44.1", role)
 
-    told = ask(staff, "modelversion", action, ModelVersion.objects.get().pk, lists=70, split=10)
+    text = ask(staff, "modelversion", action, ModelVersion.objects.get().pk, lists=70, split=10)
 
-    assert "2026w44.1" in told
+    assert "2026w44.1" in text
     assert not Experiment.objects.exists()
 
 
 @pytest.mark.parametrize("state", ["", *STATES])
-@pytest.mark.parametrize("action", ["start_equals", "set_split", "judge_all"])
-def test_no_button_of_the_list_of_tests_breaks_in_any_state(staff: Client, action: str, state: str) -> None:
+@pytest.mark.parametrize("action", ["start_aa_test", "set_split", "check_all"])
+def test_no_button_of_the_list_of_experiments_breaks_in_any_state(
+    staff: Client, action: str, state: str
+) -> None:
     if state:
         make_experiment(**STATES[state])
 
-    told = ask(staff, "experiment", action, split=10)
+    text = ask(staff, "experiment", action, split=10)
 
-    assert "MoovitaMix" in told
+    assert "MoovitaMix" in text

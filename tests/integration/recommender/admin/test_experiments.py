@@ -1,4 +1,4 @@
-"""What staff see and do about tests between versions."""
+"""The pages of experiments in the admin, and their actions."""
 
 import json
 from datetime import timedelta
@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from recommender.dashboard.experiment_report import build_report
+from recommender.dashboard.experiment_report import ExperimentReport, build_report
 from recommender.experiments import lifecycle
 from recommender.experiments.interleaving_scores import open_scored_list
 from recommender.models import (
@@ -38,20 +38,21 @@ def staff() -> Client:
 
 @pytest.fixture
 def running() -> Experiment:
-    """A test in its fourth day, with a few rounds."""
+    """An experiment on its fourth day, with a few rounds."""
     make_listeners_and_songs()
     now = timezone.now()
     registry.promote(make_version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
-    test = lifecycle.propose_experiment(
+    experiment = lifecycle.propose_experiment(
         make_version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4),
         gates={"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]},
     )  # fmt: skip
     for day in range(3):
         at = now - timedelta(days=3 - day)
         for listener in (1, 2):
-            open_scored_list(make_interleaved_list(test, listener, at, [10, 11, 12, 13], TEAMS), test, TEAMS)
+            served = make_interleaved_list(experiment, listener, at, [10, 11, 12, 13], TEAMS)
+            open_scored_list(served, experiment, TEAMS)
     ScoredList.objects.update(closed_at=now, wins=2, losses=1)
-    return test
+    return experiment
 
 
 def page(staff: Client, name: str, *arguments: Any) -> str:
@@ -60,30 +61,34 @@ def page(staff: Client, name: str, *arguments: Any) -> str:
     return answer.content.decode()
 
 
-def test_a_tests_page_tells_its_story(staff: Client, running: Experiment) -> None:
+def test_an_experiments_page_shows_the_verdict_its_checks_and_its_gates(
+    staff: Client, running: Experiment
+) -> None:
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
 
-    told = page(staff, "experiment_change", running.pk)
+    text = page(staff, "experiment_change", running.pk)
 
-    assert "Day 4 of 21, for novelty wears off: 12 rounds won, 6 lost" in told
-    assert "First picks by the challenger" in told
-    assert "50 listeners got 20 songs each." in told
-    assert "At 6 decisive rounds a day (measured) the experiment detects" in told
+    assert "Day 4 of 21, for novelty wears off: 12 rounds won, 6 lost" in text
+    assert "First picks by the challenger" in text
+    assert "50 listeners got 20 songs each." in text
+    assert "At 6 decisive rounds a day (measured) the experiment detects" in text
 
 
-def test_a_tests_page_tells_what_the_last_look_counted(staff: Client, running: Experiment) -> None:
+def test_an_experiments_page_shows_the_numbers_of_the_last_check(staff: Client, running: Experiment) -> None:
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
-    looked_at = timezone.now() - timedelta(hours=7)
-    Decision.objects.update(at=looked_at)
+    checked_at = timezone.now() - timedelta(hours=7)
+    Decision.objects.update(at=checked_at)
     ScoredList.objects.update(wins=40)
 
-    told = page(staff, "experiment_change", running.pk)
+    text = page(staff, "experiment_change", running.pk)
 
-    assert f"Counted at the last look, {looked_at:%Y-%m-%d %H:%M}" in told
-    assert "12 rounds won, 6 lost" in told
+    assert f"Numbers of the last check, {checked_at:%Y-%m-%d %H:%M}" in text
+    assert "12 rounds won, 6 lost" in text
 
 
-def test_of_more_looks_than_are_drawn_the_last_one_is_told(staff: Client, running: Experiment) -> None:
+def test_of_more_checks_than_a_chart_shows_the_last_one_is_the_headline(
+    staff: Client, running: Experiment
+) -> None:
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
     last = Decision.objects.get()
     for day in range(1, 101):
@@ -95,37 +100,35 @@ def test_of_more_looks_than_are_drawn_the_last_one_is_told(staff: Client, runnin
     assert "12 rounds won, 6 lost" in page(staff, "experiment_change", running.pk)
 
 
-def test_before_a_round_is_closed_the_traffic_says_what_can_be_seen(
-    staff: Client, running: Experiment
-) -> None:
+def test_before_a_list_is_closed_the_power_comes_from_the_traffic(staff: Client, running: Experiment) -> None:
     ScoredList.objects.update(closed_at=None, wins=0, losses=0)
 
-    told = page(staff, "experiment_change", running.pk)
+    text = page(staff, "experiment_change", running.pk)
 
-    # Two listeners a day over three days, of whose lists 70 % are in the test, with 1.3 rounds each.
-    assert "At 2 decisive rounds a day (expected) the experiment detects" in told
+    # Two listeners a day over three days, of whose lists 70 % are in the experiment, with 1.3 rounds each.
+    assert "At 2 decisive rounds a day (expected) the experiment detects" in text
 
 
-def test_a_test_that_waits_says_what_for(staff: Client, running: Experiment) -> None:
+def test_a_waiting_experiment_says_what_it_waits_for(staff: Client, running: Experiment) -> None:
     gates = {"passed": True, "gates": []}
     waiting = lifecycle.propose_experiment(
         make_version("2026w46.1"), kind="refresh", by="test", now=timezone.now(), gates=gates
     )
 
-    told = page(staff, "experiment_change", waiting.pk)
+    text = page(staff, "experiment_change", waiting.pk)
 
-    assert "Nobody has looked at it yet. It waits for the test before it to end." in told
-    assert "Was it fair?" not in told
+    assert "Not checked yet. It starts when the running experiment ends." in text
+    assert "Allocation checks" not in text
 
 
-def looked(test: Experiment, kind: str, **evidence: Any) -> dict[str, Any]:
-    """The page's story after one look that counted this."""
-    Experiment.objects.filter(pk=test.pk).update(kind=kind)
+def checked(experiment: Experiment, kind: str, **evidence: Any) -> ExperimentReport:
+    """The report after one check with this evidence."""
+    Experiment.objects.filter(pk=experiment.pk).update(kind=kind)
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
     last = Decision.objects.get()
     Decision.objects.update(evidence={**last.evidence, "kind": kind, **evidence})
-    test.refresh_from_db()
-    return vars(build_report(test, timezone.now()))
+    experiment.refresh_from_db()
+    return build_report(experiment, timezone.now())
 
 
 @pytest.mark.parametrize(
@@ -140,42 +143,46 @@ def looked(test: Experiment, kind: str, **evidence: Any) -> dict[str, Any]:
         ("anchor", {"wins": 471, "losses": 0}, 10, 0.0106),
     ],
 )
-def test_the_evidence_that_is_drawn_is_what_decides_a_test_of_its_kind(
+def test_the_evidence_chart_draws_what_decides_an_experiment_of_its_kind(
     running: Experiment, kind: str, evidence: dict[str, Any], limit: float, shown: float
 ) -> None:
-    story = looked(running, kind, **evidence)
+    plot = checked(running, kind, **evidence).evidence_plot
 
-    found, decides = json.loads(story["evidence_chart"].data)["datasets"]
+    assert plot is not None
+    found, decides = json.loads(plot.data)["datasets"]
     assert found["data"] == pytest.approx([shown], rel=0.01)
     assert decides["data"] == [limit]
 
 
-def test_the_share_of_rounds_won_is_told_with_its_confidence_sequence(running: Experiment) -> None:
-    story = looked(running, "change", wins=471, losses=226)
+def test_the_share_of_rounds_won_has_its_confidence_sequence(running: Experiment) -> None:
+    report = checked(running, "change", wins=471, losses=226)
 
-    share = json.loads(story["win_share_chart"].data)["datasets"]
-    assert [one["data"][0] for one in share] == [67.58, 72.87, 62.01, 50]
-    assert story["checks"][1][4] == "67.6 (62.0 to 72.9)"
-
-
-def test_against_an_anchor_rounds_are_won_by_the_champion(running: Experiment) -> None:
-    story = looked(running, "anchor")
-
-    assert story["sides"] == ("the champion", "the anchor")
-    assert [(day["won"], day["lost"]) for day in story["days"]] == [(2, 4)] * 3
+    assert report.win_share_plot is not None
+    series = json.loads(report.win_share_plot.data)["datasets"]
+    assert [one["data"][0] for one in series] == [67.58, 72.87, 62.01, 50]
+    assert report.win_share_plot.rows[1][1:] == ["67.6", "62.0", "72.9"]
+    assert report.evidence_plot is not None
+    assert report.evidence_plot.rows[1][4] == "67.6 (62.0 to 72.9)"
 
 
-def test_a_test_that_was_stopped_says_so_before_what_was_seen_last(running: Experiment) -> None:
+def test_in_a_holdback_the_rounds_won_are_those_of_the_champion(running: Experiment) -> None:
+    report = checked(running, "anchor")
+
+    assert report.sides == ("the champion", "the holdback")
+    assert [(day["won"], day["lost"]) for day in report.days] == [(2, 4)] * 3
+
+
+def test_a_stopped_experiment_shows_the_reason_before_the_last_check(running: Experiment) -> None:
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
     lifecycle.stop_experiment(running, reason="Enough.", by="ada", now=timezone.now())
 
-    story = build_report(running, timezone.now())
+    report = build_report(running, timezone.now())
 
-    assert story.title == f"Void on {timezone.now():%Y-%m-%d}"
-    assert story.headline.startswith("Stopped by ada: Enough. The last look: Day 4 of 21")
+    assert report.title == f"Stopped on {timezone.now():%Y-%m-%d}"
+    assert report.headline.startswith("Stopped by ada: Enough. Last check: Day 4 of 21")
 
 
-def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Experiment) -> None:
+def test_an_ended_experiment_shows_no_power_and_no_buttons(staff: Client, running: Experiment) -> None:
     before = page(staff, "experiment_change", running.pk)
     lifecycle.stop_experiment(running, reason="Enough.", by="ada", now=timezone.now())
 
@@ -188,10 +195,10 @@ def test_a_test_that_is_over_tells_of_nothing_to_come(staff: Client, running: Ex
     assert [button in after for button in buttons] == [False, False]
 
 
-def test_a_tests_page_opens_before_anything_was_counted(staff: Client, running: Experiment) -> None:
+def test_an_experiments_page_opens_before_its_first_list(staff: Client, running: Experiment) -> None:
     ScoredList.objects.all().delete()
 
-    assert "Nobody has looked at it yet." in page(staff, "experiment_change", running.pk)
+    assert "Not checked yet." in page(staff, "experiment_change", running.pk)
 
 
 @pytest.mark.parametrize("model", ["experiment", "decision", "driftreport", "engagementday", "songevidence"])
@@ -211,7 +218,7 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
 
     expected = {
         "experiment": "2026w45.1", "decision": "Day 4 of 21", "driftreport": "likes: -20.0 points",
-        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, odds 9.0 : 1",
+        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, evidence 9.0 : 1",
     }  # fmt: skip
     assert expected[model] in filled
     Experiment.objects.all().delete()
@@ -221,7 +228,9 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
     page(staff, f"{model}_changelist")
 
 
-def test_a_day_tells_what_came_within_24_hours_once_it_is_known(staff: Client, running: Experiment) -> None:
+def test_a_day_shows_the_engagement_within_24_hours_once_it_is_known(
+    staff: Client, running: Experiment
+) -> None:
     today = timezone.now().date()
     day = EngagementDay.objects.create(version=running.champion, day=today, lists=3, listeners=3)
     before = page(staff, "engagementday_change", day.pk)
@@ -229,7 +238,7 @@ def test_a_day_tells_what_came_within_24_hours_once_it_is_known(staff: Client, r
 
     after = page(staff, "engagementday_change", day.pk)
 
-    assert ["not read in yet" in told for told in (before, after)] == [True, False]
+    assert ["not imported yet" in text for text in (before, after)] == [True, False]
     assert "0.33" in after
     assert "0.47" in after
 
@@ -242,7 +251,7 @@ def act(staff: Client, running: Experiment, name: str, reason: str) -> str:
     return answer.content.decode()
 
 
-def test_a_test_is_stopped_with_a_reason(staff: Client, running: Experiment) -> None:
+def test_staff_stop_an_experiment_with_a_reason(staff: Client, running: Experiment) -> None:
     act(staff, running, "stop", "")
     assert running.status == "running"
 
@@ -251,23 +260,23 @@ def test_a_test_is_stopped_with_a_reason(staff: Client, running: Experiment) -> 
     assert (running.outcome, running.reason) == ("void", "Stopped by ada: The shares were wrong.")
 
 
-def test_a_test_is_rejected_by_hand(staff: Client, running: Experiment) -> None:
+def test_staff_reject_a_challenger(staff: Client, running: Experiment) -> None:
     act(staff, running, "reject", "It sounds dull.")
 
     assert running.outcome == "reject"
     assert Promotion.objects.count() == 1
 
 
-def test_a_challenger_whose_files_are_gone_is_not_promoted_and_staff_are_told(
+def test_a_challenger_without_files_is_not_promoted_and_the_page_says_why(
     staff: Client, running: Experiment
 ) -> None:
-    told = act(staff, running, "promote", "We need it.")
+    text = act(staff, running, "promote", "We need it.")
 
     assert running.status == "running"
-    assert "2026w45.1" in told
+    assert "2026w45.1" in text
 
 
-def test_a_person_without_the_permission_decides_nothing(running: Experiment) -> None:
+def test_staff_without_the_permission_decide_nothing(running: Experiment) -> None:
     reader = User.objects.create_user("bob", is_staff=True)
     reader.user_permissions.add(Permission.objects.get(codename="view_experiment"))
     client = Client()
@@ -280,16 +289,16 @@ def test_a_person_without_the_permission_decides_nothing(running: Experiment) ->
     assert running.status == "running"
 
 
-def test_the_champion_is_tested_against_itself(staff: Client, running: Experiment) -> None:
+def test_staff_start_an_aa_test_of_the_champion_against_itself(staff: Client, running: Experiment) -> None:
     lifecycle.stop_experiment(running, reason="Room for another.", by="test", now=timezone.now())
 
-    staff.post(reverse("admin:recommender_experiment_start_equals"))
+    staff.post(reverse("admin:recommender_experiment_start_aa_test"))
 
-    test = Experiment.objects.order_by("-pk")[0]
-    assert (test.kind, test.status, test.challenger) == ("equals", "running", test.champion)
+    aa_test = Experiment.objects.order_by("-pk")[0]
+    assert (aa_test.kind, aa_test.status, aa_test.challenger) == ("equals", "running", aa_test.champion)
 
 
-def test_a_version_whose_files_are_gone_is_not_made_champion_and_staff_are_told(
+def test_a_version_without_files_does_not_become_champion_and_the_page_says_why(
     staff: Client, running: Experiment
 ) -> None:
     url = reverse("admin:recommender_modelversion_make_champion", args=[running.challenger_id])

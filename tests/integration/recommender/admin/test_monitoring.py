@@ -1,4 +1,4 @@
-"""Drift, decisions and what listeners say of songs, as staff read them."""
+"""Drift reports, decisions and song evidence in the admin, and the texts of empty lists."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -28,7 +28,7 @@ def staff() -> Client:
 
 
 def read(staff: Client, name: str, *arguments: Any) -> str:
-    """The page's words, each white space one blank."""
+    """The page's text without tags, with single spaces."""
     answer = staff.get(reverse(f"admin:{name}", args=arguments))
     assert answer.status_code == 200
     return " ".join(strip_tags(answer.content.decode()).split())
@@ -42,7 +42,7 @@ def drift(**fields: Any) -> DriftReport:
     return DriftReport.objects.create(version=make_version("2026w41.2"), **{**usual, **fields})
 
 
-def test_a_drift_tells_what_moved_with_its_clusters_and_songs(staff: Client) -> None:
+def test_a_drift_report_shows_the_changed_clusters_and_their_songs(staff: Client) -> None:
     make_listeners_and_songs()
     causes = [
         {"clusters": [{"id": 7, "name": "Metal, sad"}, {"id": 8, "name": "Punk"}], "others": 3, "part": 0.03,
@@ -50,37 +50,37 @@ def test_a_drift_tells_what_moved_with_its_clusters_and_songs(staff: Client) -> 
     ]  # fmt: skip
     report = drift(causes=causes, season={"week": "2025-10-20", "n": 900, "listeners": 50, "likeness": 0.71})
 
-    told = read(staff, "recommender_driftreport_change", report.pk)
+    text = read(staff, "recommender_driftreport_change", report.pk)
 
-    assert "in the week of 2026-10-19 has drifted, 2.4 times as far as the limit. It is an alarm." in told
-    assert "2183 plays of 64 listeners." in told
-    assert "Metal, sad; Punk and 3 more +15.8 points Song 10 by Artist 10 (49)" in told
-    assert "The same week a year ago moved alike by 0.71" in told
+    assert "in the week of 2026-10-19: drift, 2.4 times the limit. Alarm." in text
+    assert "2 183 plays of 64 listeners." in text
+    assert "Metal, sad; Punk and 3 more +15.8 points Song 10 by Artist 10 (49)" in text
+    assert "the same week a year ago: 0.71 of at most 1." in text
 
 
-def test_a_usual_week_says_how_far_from_the_limit_it_was(staff: Client) -> None:
+def test_a_week_without_drift_shows_its_share_of_the_limit(staff: Client) -> None:
     report = drift(drifted=False, alarm=False, effect=0.0996)
 
-    told = read(staff, "recommender_driftreport_change", report.pk)
+    text = read(staff, "recommender_driftreport_change", report.pk)
 
-    assert "Organic listening in the week of 2026-10-19 was as usual: 99 % of the limit." in told
-    assert "Nothing moved further than chance does." in told
+    assert "in the week of 2026-10-19: no drift (99 % of the limit)." in text
+    assert "No cluster or group changed more than chance explains." in text
 
 
 def test_a_week_with_too_little_listening_has_no_share_of_a_limit(staff: Client) -> None:
     report = drift(drifted=False, alarm=False, effect=0.0, limit=0.0, p=None)
 
-    assert "too little to tell" in read(staff, "recommender_driftreport_change", report.pk)
-    assert "too little was played" in read(staff, "recommender_driftreport_changelist")
+    assert "not enough data" in read(staff, "recommender_driftreport_change", report.pk)
+    assert "not enough data" in read(staff, "recommender_driftreport_changelist")
 
 
 def decided(kind: str, **evidence: Any) -> Decision:
     registry.promote(make_version("2026w44.1"), reason="The first.", by="test", verify=lambda one: None)
-    test = lifecycle.propose_experiment(
+    experiment = lifecycle.propose_experiment(
         make_version("2026w45.1"), kind="change", gates={}, by="test", now=NOW - timedelta(days=9)
     )
     lifecycle.judge_experiments(NOW, lambda one: None)
-    decision = Decision.objects.get(experiment=test)
+    decision = Decision.objects.get(experiment=experiment)
     Decision.objects.update(evidence={**decision.evidence, "kind": kind, **evidence})
     return decision
 
@@ -89,13 +89,13 @@ def decided(kind: str, **evidence: Any) -> Decision:
     ("kind", "evidence", "grounds"),
     [
         ("change", {"wins": 471, "losses": 226, "late_wins": 289, "late_losses": 142},
-         ("Rounds, challenger : champion 471 : 226 - Odds that one is better over 1,000,000 : 1 from 20 : 1 "
-         "Rounds of the last 14 days 289 : 142 not more lost than won")),
+         ("Rounds won, challenger : champion 471 : 226 - E-value (the models differ) over 1,000,000 : 1 "
+         "decided from 20 : 1 Rounds won in the last 14 days 289 : 142 promoted only if not behind")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
-         ("Listeners with a round that counts 41 at least 20 z: the listeners&#x27; mean balance over its "
-         "standard error -8.38 rejected below -0.84")),
+         ("Listeners with a decisive round 41 at least 20 z (standard errors that the challenger is ahead) "
+         "-8.38 rejected below -0.84")),
         ("anchor", {"wins": 206, "losses": 161},
-         ("Rounds, champion : anchor 206 : 161 - Odds that the champion is worse 1 : 10 "
+         ("Rounds won, champion : holdback 206 : 161 - E-value (champion is worse) 1 : 10 "
          "rolled back from 10 : 1")),
     ],
 )  # fmt: skip
@@ -104,14 +104,14 @@ def test_a_decision_shows_each_number_beside_its_rule(
 ) -> None:
     decision = decided(kind, **evidence)
 
-    told = read(staff, "recommender_decision_change", decision.pk)
+    text = read(staff, "recommender_decision_change", decision.pk)
 
-    assert f"Not decided: {decision.verdict['reason']}" in told
-    assert grounds in told
-    assert f"python manage.py explaindecision {decision.pk}" in told
+    assert f"Not decided: {decision.verdict['reason']}" in text
+    assert grounds in text
+    assert f"python manage.py explaindecision {decision.pk}" in text
 
 
-def test_a_split_of_too_few_listeners_has_no_bounds(staff: Client) -> None:
+def test_an_ab_split_with_too_few_listeners_has_unknown_bounds(staff: Client) -> None:
     rail = {"name": "Engaged songs a list", "difference": 0.25, "low": -3.4e38, "high": 3.4e38,
             "challengers": 1, "champions": 40}  # fmt: skip
     decision = decided("change", guardrails=[rail])
@@ -119,7 +119,7 @@ def test_a_split_of_too_few_listeners_has_no_bounds(staff: Client) -> None:
     assert "+0.25 (unknown to unknown)" in read(staff, "recommender_decision_change", decision.pk)
 
 
-def heard(label: str, **fields: Any) -> SongEvidence:
+def make_evidence(label: str, **fields: Any) -> SongEvidence:
     made = make_version(label)
     for number, name in ((1, f"Rock of {label}"), (2, f"Metal of {label}")):
         made.clusters.create(number=number, position=number, name=name, size=10)
@@ -127,36 +127,41 @@ def heard(label: str, **fields: Any) -> SongEvidence:
     return SongEvidence.objects.create(version=made, **{**usual, **fields})
 
 
-def test_a_songs_page_tells_why_it_moved_the_newest_version_first(staff: Client) -> None:
+def test_a_songs_page_says_why_the_song_moved_newest_version_first(staff: Client) -> None:
     make_listeners_and_songs()
-    heard("2026w43.1", after=1)
-    heard("2026w44.1", after=1, listeners=1, log_odds=0.0)
-    heard("2026w45.1")
+    make_evidence("2026w43.1", after=1)
+    make_evidence("2026w44.1", after=1, listeners=1, log_odds=0.0)
+    make_evidence("2026w45.1")
 
-    told = read(staff, "ingestion_song_change", 10)
+    text = read(staff, "ingestion_song_change", 10)
 
-    newer = "2026w45.1: moved: 14 listeners, odds 9.0 : 1. Rock of 2026w45.1 → Metal of 2026w45.1"
-    older = "2026w44.1: stays: 1 listener, not enough to move it. Rock of 2026w44.1"
-    oldest = "2026w43.1: stays: 14 listeners, odds 9.0 : 1 for another cluster, not enough to move it."
-    assert f"{newer} {older} {oldest}" in told
-    assert "No version has kept an opinion of it" in read(staff, "ingestion_song_change", 11)
+    newer = (
+        "2026w45.1: moved: 14 listeners, evidence 9.0 : 1 for the new cluster. "
+        "Rock of 2026w45.1 → Metal of 2026w45.1"
+    )
+    older = "2026w44.1: not moved: 1 listener, not enough to move it. Rock of 2026w44.1"
+    oldest = (
+        "2026w43.1: not moved: 14 listeners, evidence 9.0 : 1 for another cluster, not enough to move it."
+    )
+    assert f"{newer} {older} {oldest}" in text
+    assert "No version has feedback on this song" in read(staff, "ingestion_song_change", 11)
 
 
-def test_of_the_newest_version_the_least_sure_songs_come_first(staff: Client) -> None:
+def test_the_least_certain_songs_of_the_newest_version_come_first(staff: Client) -> None:
     make_listeners_and_songs()
-    heard("2026w44.1", margin=0.0)
-    newer = heard("2026w45.1").version
+    make_evidence("2026w44.1", margin=0.0)
+    newer = make_evidence("2026w45.1").version
     SongEvidence.objects.create(version=newer, song_id=11, before=1, after=1, listeners=3, log_odds=0.0,
                                 margin=0.02)  # fmt: skip
 
-    told = read(staff, "recommender_songevidence_changelist")
+    text = read(staff, "recommender_songevidence_changelist")
     moved = read_filtered(staff, "recommender_songevidence_changelist", moved="yes")
-    stays = read_filtered(staff, "recommender_songevidence_changelist", moved="no")
+    not_moved = read_filtered(staff, "recommender_songevidence_changelist", moved="no")
 
-    assert told.index("Song 11") < told.index("Song 10")
-    assert told.index("of 2026w45.1") < told.index("of 2026w44.1")
+    assert text.index("Song 11") < text.index("Song 10")
+    assert text.index("of 2026w45.1") < text.index("of 2026w44.1")
     assert ("Song 11" in moved, "Song 10" in moved) == (False, True)
-    assert ("Song 11" in stays, "Song 10" in stays) == (True, False)
+    assert ("Song 11" in not_moved, "Song 10" in not_moved) == (True, False)
 
 
 def read_filtered(staff: Client, name: str, **wanted: str) -> str:
@@ -166,27 +171,27 @@ def read_filtered(staff: Client, name: str, **wanted: str) -> str:
 
 EMPTY = {
     "driftreport": "python manage.py checkdrift",
-    "engagementday": "once lists are asked for",
-    "songevidence": "The next version hears what listeners liked",
-    "decision": "The first look comes the day after a test has begun.",
-    "experiment": "A new version is proposed every Sunday",
+    "engagementday": "counts lists the day after they were served",
+    "songevidence": "The next training uses likes, skips",
+    "decision": "The first check follows the day after an experiment starts.",
+    "experiment": "Every Sunday, a new version is trained",
     "modelversion": "python manage.py retrain",
     "trainingrun": "python manage.py retrain",
-    "promotion": "The first good version becomes champion by itself",
-    "servedlist": "Ask for a first list",
+    "promotion": "The first version that passes the offline gates becomes champion",
+    "servedlist": "Apps ask for lists with an API key",
     "feedback": "POST /api/v1/feedback/",
 }
 
 
-@pytest.mark.parametrize(("model", "told"), EMPTY.items())
-def test_an_empty_list_says_what_comes_next(staff: Client, model: str, told: str) -> None:
+@pytest.mark.parametrize(("model", "expected"), EMPTY.items())
+def test_an_empty_list_says_what_comes_next(staff: Client, model: str, expected: str) -> None:
     found = read(staff, f"recommender_{model}_changelist")
 
     assert "Nothing here yet" in found
-    assert told in found
+    assert expected in found
 
 
-def test_a_filter_that_nothing_passes_offers_all_rows(staff: Client) -> None:
+def test_a_filter_without_results_offers_all_rows(staff: Client) -> None:
     drift()
 
     found = read_filtered(staff, "recommender_driftreport_changelist", kind__exact="feed")

@@ -1,4 +1,4 @@
-"""What staff start: a test of a version as they plan it, and the A/B split of the loop's own tests."""
+"""Experiments that staff start with their own plan, and the A/B split of automatic experiments."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _look_at_once() -> Iterator[None]:
+def _read_running_experiments_anew() -> Iterator[None]:
     assignment.RUNNING_EXPERIMENTS.invalidate()
     yield
     assignment.RUNNING_EXPERIMENTS.invalidate()
@@ -41,7 +41,7 @@ def staff() -> Client:
 
 @pytest.fixture
 def challenger(storage: Path, settings: Any) -> ModelVersion:
-    """Learnt by hand, as with “Train now”: a candidate that nothing tests."""
+    """A candidate without an experiment, as “Train now” creates it."""
     settings.MODEL_STORAGE = storage
     run = retrain(TrainingOptions(storage=storage, n_clusters=5, seed=11))
     assert run.version is not None
@@ -58,29 +58,35 @@ def ask(staff: Client, model: str, action: str, *pk: int, **form: Any) -> str:
 
 
 @pytest.mark.slow
-def test_a_version_is_tested_as_a_person_plans_it(staff: Client, challenger: ModelVersion) -> None:
-    told = ask(staff, "modelversion", "start_test", challenger.pk, lists=60, split=20)
+def test_an_experiment_follows_the_plan_of_the_person_who_starts_it(
+    staff: Client, challenger: ModelVersion
+) -> None:
+    text = ask(staff, "modelversion", "start_experiment", challenger.pk, lists=60, split=20)
 
-    test = Experiment.objects.get()
-    assert (test.kind, test.status, test.by) == ("change", "running", "ada")
-    assert (test.list_share, test.split_share, test.purpose) == (0.6, 0.2, "We want to know.")
-    assert [gate["name"] for gate in test.gates["gates"]][:2] == ["artifact", "smoke"]
-    assert "We want to know." in told
+    experiment = Experiment.objects.get()
+    assert (experiment.kind, experiment.status, experiment.by) == ("change", "running", "ada")
+    assert (experiment.list_share, experiment.split_share, experiment.purpose) == (
+        0.6,
+        0.2,
+        "We want to know.",
+    )
+    assert [gate["name"] for gate in experiment.gates["gates"]][:2] == ["artifact", "smoke"]
+    assert "We want to know." in text
 
 
 @pytest.mark.slow
-def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in(
+def test_a_split_serves_both_arms_and_the_page_shows_their_engagement(
     staff: Client, challenger: ModelVersion, storage: Path
 ) -> None:
-    ask(staff, "modelversion", "start_test", challenger.pk, lists=70, split=50)
-    test = Experiment.objects.get()
+    ask(staff, "modelversion", "start_experiment", challenger.pk, lists=70, split=50)
+    experiment = Experiment.objects.get()
     here, now = ServingOptions(storage), timezone.now()
 
     lists = [
         recommendations.recommend(pk, options=here, now=now)
         for pk in Listener.objects.values_list("pk", flat=True)
     ]
-    alone = [one for one in lists if one.arm in {"champion", "challenger"} and one.experiment == test]
+    alone = [one for one in lists if one.arm in {"champion", "challenger"} and one.experiment == experiment]
     EngagedList.objects.bulk_create(
         EngagedList(served_list=one, listener_id=one.listener_id, version=one.version, at=now, songs=20,
                     engaged=3 if one.arm == "challenger" else 1)
@@ -91,37 +97,38 @@ def test_a_split_that_staff_start_serves_both_arms_and_shows_what_they_engage_in
     arms = Counter(str(one.arm) for one in alone)
     assert set(arms) == {"champion", "challenger"}
     assert Counter(Exposure.objects.values_list("arm", flat=True)) == arms
-    told = staff.get(reverse("admin:recommender_experiment_change", args=[test.pk])).content.decode()
-    assert "Engaged songs a list: +2.00 (" in told
-    assert f"{arms['challenger']} against {arms['champion']} listeners" in told
-    assert "25.0% of the listeners by the challenger alone, 25.0% by the champion alone" in told
+    text = staff.get(reverse("admin:recommender_experiment_change", args=[experiment.pk])).content.decode()
+    assert "Engaged songs a list: +2.00 (" in text
+    assert f"{arms['challenger']} against {arms['champion']} listeners" in text
+    quarter = "25\N{NARROW NO-BREAK SPACE}%"
+    assert f"{quarter} of the listeners get the challenger alone, {quarter} the champion alone" in text
 
 
-def test_a_version_that_a_gate_refuses_is_not_tested_and_staff_are_told_why(
+def test_a_version_that_fails_a_gate_gets_no_experiment_and_the_page_says_why(
     staff: Client, challenger: ModelVersion, storage: Path
 ) -> None:
     for file in (storage / challenger.label).glob("*.npy"):
         file.unlink()
 
-    told = ask(staff, "modelversion", "start_test", challenger.pk, lists=70, split=0)
+    text = ask(staff, "modelversion", "start_experiment", challenger.pk, lists=70, split=0)
 
-    assert "did not pass: Its files are not as they were written" in told
+    assert "did not pass: Its files are not as they were written" in text
     assert not Experiment.objects.exists()
 
 
 @pytest.mark.slow
-def test_the_loops_own_tests_split_as_many_listeners_as_staff_set(
+def test_automatic_experiments_use_the_split_that_staff_set(
     staff: Client, storage: Path, settings: Any
 ) -> None:
     settings.MODEL_STORAGE = storage
-    told = ask(staff, "experiment", "set_split", split=30)
-    test = retraining.run_cycle(
+    text = ask(staff, "experiment", "set_split", split=30)
+    experiment = retraining.run_cycle(
         TrainingOptions(storage=storage, seed=11), RECOMMENDED_AT,
         lambda one: artifact.verify_files(storage / one.label, one.artifact_sha256),
     ).experiment  # fmt: skip
 
-    assert test is not None
-    assert test.split_share == 0.3
-    assert "30 % of the\n    listeners get lists of one model alone" in told
+    assert experiment is not None
+    assert experiment.split_share == 0.3
+    assert "30 % of the listeners get one model alone" in " ".join(text.split())
     row = TrafficSplit.objects.get()
     assert (row.share, row.by, row.reason) == (0.3, "ada", "We want to know.")

@@ -1,4 +1,4 @@
-"""The page of the loop: empty it says what comes next, filled it tells the story."""
+"""The models page, empty and filled: headline, charts, promotions and power."""
 
 from datetime import timedelta
 
@@ -34,15 +34,17 @@ def promote(one: ModelVersion, reason: str) -> None:
 
 
 def test_an_empty_page_says_what_comes_next(staff: Client) -> None:
-    told = page(staff)
+    text = page(staff)
 
-    assert "No model serves yet: popularity does." in told
-    assert told.count("python manage.py retrain") >= 3
-    assert "Nothing was decided yet." in told
-    assert "<canvas" not in told
+    assert "No model serves yet; listeners get popular songs." in text
+    assert text.count("python manage.py retrain") >= 3
+    assert "No version has been promoted yet." in text
+    assert "<canvas" not in text
 
 
-def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(staff: Client) -> None:
+def test_a_filled_page_has_charts_with_caption_formula_window_and_sample_and_the_promotions(
+    staff: Client,
+) -> None:
     make_listeners_and_songs()
     now = timezone.now()
     metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
@@ -60,29 +62,29 @@ def test_a_filled_page_has_charts_with_formula_window_and_sample_and_the_ledger(
     )  # fmt: skip
     lifecycle.propose_experiment(make_version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
 
-    told = page(staff)
+    text = page(staff)
 
-    assert told.count("<canvas") == 5
+    assert text.count("<canvas") == 5
     assert (
-        "2026w45.1 has served since today; 2026w46.1 is on day 1 of its test against it; "
-        "listening has drifted." in told
+        "2026w45.1 has been the champion since today; the experiment with 2026w46.1 is on day 1; "
+        "a drift alarm was raised this week." in text
     )
-    assert "2026w45.1 took over from 2026w44.1." in told
-    assert "Rock, 1990s +20%" in told
-    assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in told
-    assert "Song 10 by Artist 10" in told
-    assert "50 to 50 listeners each" in told
+    assert "2026w45.1 replaced 2026w44.1." in text
+    assert "Rock, 1990s: +20.0 points" in text
+    assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in text
+    assert "Song 10 by Artist 10" in text
+    assert "50 listeners each" in text
 
 
-def test_a_withdrawn_champion_is_told_of(staff: Client) -> None:
+def test_a_withdrawn_champion_is_listed(staff: Client) -> None:
     promote(make_version("2026w44.1"), "The first model.")
     promote(make_version("2026w45.1"), "A try.")
     registry.roll_back(reason="It was worse.", by="the loop", verify=lambda one: None)
 
-    assert "2026w45.1 was withdrawn, and 2026w44.1 came back." in page(staff)
+    assert "2026w45.1 was withdrawn; 2026w44.1 is champion again." in page(staff)
 
 
-def test_versions_that_did_not_make_it_stand_between_the_lines_of_the_ledger(staff: Client) -> None:
+def test_challengers_that_were_not_promoted_are_listed_between_the_promotions(staff: Client) -> None:
     make_listeners_and_songs()
     now = timezone.now()
     served = make_version("2026w44.1")
@@ -95,27 +97,27 @@ def test_versions_that_did_not_make_it_stand_between_the_lines_of_the_ledger(sta
             outcome="reject" if kind == "refresh" else "inconclusive", reason=f"The end of a {kind}.",
         )  # fmt: skip
 
-    told = page(staff)
+    text = page(staff)
 
-    assert told.index("2026w45.1 did not win, and 2026w44.1 stayed.") < told.index(
-        "2026w45.0 was rejected, and 2026w44.1 stayed."
+    assert text.index("2026w45.1 did not win; 2026w44.1 stayed champion.") < text.index(
+        "2026w45.0 was rejected; 2026w44.1 stayed champion."
     )
-    assert [f"The end of a {kind}." in told for kind in ("refresh", "change", "equals", "anchor")] == [
+    assert [f"The end of a {kind}." in text for kind in ("refresh", "change", "equals", "anchor")] == [
         True, True, False, False,
     ]  # fmt: skip
 
 
-def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) -> None:
+def test_without_an_experiment_the_page_shows_what_a_new_one_could_detect(staff: Client) -> None:
     make_listeners_and_songs(listeners=range(1, 31))
     served = make_version("2026w44.1")
-    shelf = CandidateList.objects.create(
+    candidates = CandidateList.objects.create(
         listener_id=1, version=served, made_at=timezone.now(), candidates=b""
     )
     for day in range(7):
         for listener in range(1, 31):
             ServedList.objects.create(
                 listener_id=listener,
-                candidate_list=shelf,
+                candidate_list=candidates,
                 version=served,
                 arm="champion",
                 discovery=0.3,
@@ -132,14 +134,14 @@ def test_before_a_test_begins_the_traffic_says_what_it_could_see(staff: Client) 
             engaged=1.5, final=day > 7,
         )  # fmt: skip
 
-    told = page(staff)
+    text = page(staff)
 
-    # 210 lists in six days and an hour, of which 70 % would be in the test, with 1.3 rounds each.
-    assert "At 32 decisive rounds a day (expected) the experiment detects a 3-point change in" in told
-    assert "Your column in docs/experiments.md: about 30 listeners a day, 1.5 engaged songs a list." in told
+    # 210 lists in six days and an hour, of which 70 % would be in the experiment, with 1.3 rounds each.
+    assert "At 32 decisive rounds a day (expected) the experiment detects a 3-point change in" in text
+    assert "Your column in docs/experiments.md: about 30 listeners a day, 1.5 engaged songs a list." in text
 
 
-def test_who_is_no_staff_is_asked_to_log_in() -> None:
+def test_visitors_who_are_not_staff_are_sent_to_the_login() -> None:
     answer = Client().get(reverse("models"))
 
     assert answer.status_code == 302
@@ -158,8 +160,8 @@ def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num
         lifecycle.propose_experiment(challenger, kind="change", gates={}, by="ada", now=now)
 
     with django_assert_max_num_queries(10):
-        told = page(staff)
+        text = page(staff)
 
-    assert told.count("of its test against it") == 1
-    assert "At 0 decisive rounds" not in told
-    assert "No lists are requested: no difference can be detected." in told
+    assert text.count("is on day 1") == 1
+    assert "At 0 decisive rounds" not in text
+    assert "No lists are requested: no difference can be detected." in text
