@@ -41,6 +41,7 @@ class LegacyTableReader:
     bytes: int = 0
     shifts: int = 0
     stable: bool = True
+    one_answer: bool = True
     errors: dict[str, int] = field(default_factory=dict)
 
     def request_first_page(self) -> None:

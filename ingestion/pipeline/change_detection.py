@@ -36,6 +36,7 @@ from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedR
 
 # Stored as the reason of rejections, which are found again by it.
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
+SAMPLED_KEYS: Final = 5
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 
@@ -58,6 +59,8 @@ class PageResult:
     # One number a row for each key: of accepted rows, and of refused rows that say whose they are.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     rejected_keys: "array[int]" = field(default_factory=lambda: array("q"))
+    # One number for each rejected row, equal for rows that the source cannot mean as two.
+    rejected_identities: "array[int]" = field(default_factory=lambda: array("q"))
     # Those of the refused keys that name an available row of the catalogue.
     rejected_known_keys: "array[int]" = field(default_factory=lambda: array("q"))
     # Seconds since 1970 of the newest time of each new or changed row, for its latency.
@@ -95,8 +98,8 @@ class ChangeDetector:
         self.table = table
         self.spool = spool
         self.pages: dict[int, PageResult] = {}
-        # Doubled rows whose two copies stood on different pages, as a row that moved would.
-        self.cross_page_duplicates = 0
+        # Some keys of songs or listeners that came more than once.
+        self.doubled_keys: tuple[int, ...] = ()
         # Different sessions that share their listener and time with another.
         self.same_key = 0
         self._known = known
@@ -156,7 +159,8 @@ class ChangeDetector:
             return self._number_sessions(repeated)
         if not repeated:
             return 0
-        losers, self.cross_page_duplicates = self._losers(repeated)
+        self.doubled_keys = tuple(sorted(repeated)[:SAMPLED_KEYS])
+        losers = self._losers(repeated)
         for number, places in losers.items():
             self.process_page(number, self._rows(number), frozenset(places))
         return sum(map(len, losers.values()))
@@ -169,6 +173,19 @@ class ChangeDetector:
             return accepted
         # A key may come twice: once whole and once broken, or broken both times.
         return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
+
+    def count_distinct(self) -> int:
+        """How many different rows the source sent.
+
+        A row counts by its key. A rejected row without a usable key, and a rejected session, whose key other
+        sessions may share, counts by its content.
+        """
+        pages = self.pages.values()
+        accepted = sum(page.received - page.rejected - page.duplicates for page in pages)
+        rejected = {identity for page in pages for identity in page.rejected_identities}
+        if rejected and not self.table.schema.has_weak_key:
+            rejected.difference_update(*(page.keys for page in pages))
+        return accepted + len(rejected)
 
     def sent_keys(self) -> set[int]:
         """The keys of every row that was sent, refused or not."""
@@ -258,7 +275,6 @@ class ChangeDetector:
                 occurrences[number][place] = numbers[content]
             for other, copy in others:
                 skip[other].add(copy)
-                self.cross_page_duplicates += other != number
 
     @staticmethod
     def _numbered(result: Record | RejectedRow, occurrence: int | None) -> Record | RejectedRow:
@@ -266,10 +282,9 @@ class ChangeDetector:
             return result
         return with_occurrence(result, occurrence)
 
-    def _losers(self, repeated: set[int]) -> tuple[dict[int, list[int]], int]:
-        """Page: places of the rows that must not stand; and how many have their twin on another page."""
+    def _losers(self, repeated: set[int]) -> dict[int, list[int]]:
+        """Page to the places of its rows that a newer copy replaces."""
         best: dict[int, tuple[str, int, int]] = {}
-        crossing = 0
         losers: defaultdict[int, list[int]] = defaultdict(list)
         for number in sorted(self.pages):
             if repeated.isdisjoint(self.pages[number].keys):
@@ -287,8 +302,7 @@ class ChangeDetector:
                 best[key] = winner
                 if winner != loser:
                     losers[loser[1]].append(loser[2])
-                    crossing += winner[1] != loser[1]
-        return losers, crossing
+        return losers
 
     def _reject_unknown_users(
         self, results: list[tuple[Any, Record | RejectedRow]], landed: PageResult
@@ -343,6 +357,7 @@ class ChangeDetector:
 
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)
+        landed.rejected_identities.extend(self._identity_of(refusal.row) for refusal in refusals)
         keys = [key for refusal in refusals if (key := self._validator.read_key(refusal.row)) is not None]
         held = [row for group in read_stored_groups(self.table, keys).values() for row in group]
         width = self.table.schema.key_length
@@ -350,6 +365,15 @@ class ChangeDetector:
         landed.rejected_keys.extend(hash_key(key) for key in keys if len(key) == width)
         landed.rejected_keys.extend(hash_key(row.record[:width]) for row in held)
         landed.rejected_known_keys.extend(hash_key(row.record[:width]) for row in held if not row.unavailable)
+
+    def _identity_of(self, row: Any) -> int:
+        key = None if self.table.schema.has_weak_key else self._validator.read_key(row)
+        return _hash_content(row) if key is None else hash_key(key)
+
+
+def _hash_content(row: Any) -> int:
+    digest = blake2b(dump_json(row).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
 
 
 def number_occurrences(

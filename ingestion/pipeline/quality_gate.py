@@ -31,8 +31,10 @@ class ResourceAssessment:
         available: rows the catalogue held before, available ones only.
         seen_again: those of them that were sent again.
         reidentified: rows sent again under a known id with another identity.
-        crossing: doubled rows whose copies stood on different pages.
-        doubles_are_usual: the last run met as many doubled rows, or was doubted for them already.
+        distinct: different rows that were sent; a key that came twice counts once.
+        doubled_keys: some keys that came more than once.
+        one_answer: all rows came in one answer of the source, so that a row sent twice hides no other.
+        is_usually_short: the source sends fewer rows than it reports every day, and the known ones came.
         has_identity: whether the source gives these rows ids that could be re-used.
     """
 
@@ -45,9 +47,11 @@ class ResourceAssessment:
     available: int
     seen_again: int
     reidentified: int
-    cross_page_duplicates: int
-    expects_duplicates: bool
+    distinct: int
+    is_usually_short: bool
     has_identity: bool
+    one_answer: bool = False
+    doubled_keys: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -114,6 +118,15 @@ def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]
     return signs
 
 
+def _doubled_rows(one: ResourceAssessment) -> str:
+    # A page that is sent twice, or rows without a strict order, hide as many other rows as they double.
+    keys = f" (such as {', '.join(map(str, one.doubled_keys))})" if one.doubled_keys else ""
+    return (
+        f"The source reports {one.total:,} {one.label} and sent {one.distinct:,} different ones: "
+        f"{one.received - one.distinct:,} rows came more than once{keys}, so others may be missing."
+    )
+
+
 def _doubts(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
     """Kind and sentence of each reason why this resource may not be whole."""
     doubts = []
@@ -121,18 +134,14 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, s
         doubts.append(
             ("unstable_pages", f"Rows of {one.label} moved while they were read, {one.shifts} times over.")
         )
-    if one.received != one.total:
+    doubled = one.received - one.distinct
+    expected = one.total - doubled if one.one_answer else one.total
+    if doubled and one.distinct < expected:
+        doubts.append((DOUBLED_ROWS, _doubled_rows(one)))
+    elif one.distinct != expected and not one.is_usually_short:
         doubts.append(
-            ("lying_total", f"The source claims {one.total:,} {one.label} and sent {one.received:,}.")
+            ("lying_total", f"The source reports {one.total:,} {one.label} and sent {one.distinct:,}.")
         )
-    gone = one.available - one.seen_again
-    if one.cross_page_duplicates and gone > 0 and not one.expects_duplicates:
-        # A row that slips to the next page while another one goes is read twice, and its neighbour never.
-        reason = (
-            f"{one.cross_page_duplicates:,} rows of {one.label} came twice, on different pages, "
-            f"and {gone:,} known ones did not come: they may have been passed over."
-        )
-        doubts.append((DOUBLED_ROWS, reason))
     if one.rejected > limits.rejected * one.received:
         share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
         reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."

@@ -4,19 +4,23 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from django.utils import timezone
 
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
-from ingestion.pipeline.quality_gate import DOUBLED_ROWS, ResourceAssessment
+from ingestion.pipeline.quality_gate import ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from ingestion.pipeline.upsert import MirroredTable
 from ingestion.source.response import parse_json
 from ingestion.source.schemas import Resource
 
 OnProgress = Callable[[int, int], None]
+
+
+# A source that sent fewer rows than it reported in this many runs is expected to do so again.
+USUAL_AFTER_RUNS: Final = 3
 
 
 class RawPage(Protocol):
@@ -47,6 +51,8 @@ class PageReader(Protocol):
     def shifts(self) -> int: ...
     @property
     def stable(self) -> bool: ...
+    @property
+    def one_answer(self) -> bool: ...
     @property
     def errors(self) -> dict[str, int]: ...
     def __iter__(self) -> Iterator[RawPage]: ...
@@ -80,11 +86,12 @@ class ReadStats:
     bytes: int = 0
     shifts: int = 0
     stable: bool = True
+    one_answer: bool = False
     errors: dict[str, int] = field(default_factory=dict)
     resumed: bool = False
 
     def update_from(self, reading: PageReader) -> None:
-        for name in ("total", "pages", "requests", "retries", "bytes", "shifts", "stable"):
+        for name in ("total", "pages", "requests", "retries", "bytes", "shifts", "stable", "one_answer"):
             setattr(self, name, getattr(reading, name))
         self.errors = dict(reading.errors)
 
@@ -113,6 +120,7 @@ class ResourceReader:
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
         self._reading: PageReader | None = None
         self._is_read = False
+        self._distinct = 0
 
     def start(self, source: DataSource) -> None:
         """Use the staged pages of a crashed run if they are complete and recent, else request the first page.
@@ -147,6 +155,7 @@ class ResourceReader:
             self._process_pages(self._reading)
         self.detector.resolve_duplicates()
         self._add_known_ids()
+        self._distinct = self.detector.count_distinct()
         self._is_read = True
 
     def assess(self) -> ResourceAssessment:
@@ -159,8 +168,10 @@ class ResourceReader:
             shifts=self.stats.shifts,
             available=self.available,
             seen_again=self.detector.count_seen_again(),
-            cross_page_duplicates=self.detector.cross_page_duplicates,
-            expects_duplicates=self._expects_duplicates(),
+            distinct=self._distinct,
+            one_answer=self.stats.one_answer,
+            is_usually_short=self._is_usually_short(),
+            doubled_keys=self.detector.doubled_keys,
             reidentified=self.count_rows("reidentified"),
             has_identity=bool(self.table.schema.identity),
         )
@@ -180,15 +191,18 @@ class ResourceReader:
         """Available rows that the source did not send; 0 until every page was read."""
         return max(self.available - self.detector.count_seen_again(), 0) if self._is_read else 0
 
-    def _expects_duplicates(self) -> bool:
-        """Whether the last run met as many duplicate rows, so that they are usual for this source."""
+    def _is_usually_short(self) -> bool:
+        """Whether this source sends fewer rows than it reports every day, so that a short list is no sign.
+
+        Then the known rows prove a reading: all of them came, or the list is no shorter than usual.
+        """
+        short = self.stats.total - self._distinct
         reports = ResourceReport.objects.filter(
             resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()
-        )
-        last = reports.select_related("run").order_by("-run_id").first()
-        if last is None:
-            return False
-        return last.duplicates >= self.count_rows("duplicates") or last.run.error_kind == DOUBLED_ROWS
+        ).order_by("-run_id")
+        past = [one.total - one.received for one in reports[:USUAL_AFTER_RUNS] if not one.duplicates]
+        is_usual = short > 0 and len(past) == USUAL_AFTER_RUNS and min(past) > 0
+        return is_usual and (self.missing == 0 or short <= min(past))
 
     def _process_pages(self, reading: PageReader) -> None:
         received = 0

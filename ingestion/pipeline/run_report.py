@@ -115,6 +115,10 @@ def _summarize_counts(one: ResourceReport) -> str:
 
 def _notes(one: ResourceReport) -> Iterator[str]:
     """What else a reader of the run should know about a resource; nothing on most days."""
+    if one.duplicates:
+        yield f"{_format_count(one.duplicates)} sent more than once"
+    if one.total != one.received:
+        yield f"{_format_count(one.total)} reported by the source"
     if one.same_key:
         yield f"{_format_count(one.same_key)} share listener and time with a different session"
 

@@ -125,6 +125,11 @@ class Paginator:
         return self._anchors.page_count
 
     @property
+    def one_answer(self) -> bool:
+        """Whether all rows came in one answer."""
+        return self._anchors.page_count <= 1
+
+    @property
     def requests(self) -> int:
         """Requests sent, with retries, second readings of anchors and redirects."""
         return self._stats.requests

@@ -1,10 +1,16 @@
-"""Rows that come more than once: one stands, and only what is unusual is doubtful."""
+"""Rows that come more than once, or not at all: the different rows must be as many as the source reports."""
+
+from typing import Any
+
+import pytest
 
 from ingestion.models import IngestionRun, ListeningHistory, ResourceReport, Song
 from ingestion.pipeline.quality_gate import QualityLimits
 from tests.integration.ingestion.conftest import Run
 from tests.support.builders.source_rows import make_session, make_track, make_user
 from tests.support.servers.list_source import ListSource
+from tests.support.servers.misleading_source import MisleadingSource
+from tests.support.servers.scripted_server import ScriptedServer, page_reply
 
 
 def report(run: IngestionRun, resource: str) -> ResourceReport:
@@ -76,57 +82,89 @@ def test_waiting_sessions_of_one_time_are_all_taken_in_once_their_listener_comes
     assert ListeningHistory.objects.filter(user_id=500).count() == 3
 
 
-def test_known_rows_that_doubled_ones_may_hide_do_not_count_as_missing(run: Run, source: ListSource) -> None:
-    source.tracks = [make_track(pk) for pk in range(1, 251)]
-    run()
-    source.tracks[200] = source.tracks[3]
+def test_a_source_that_ignores_the_page_is_partial_on_the_first_run_too(run: Run) -> None:
+    source = MisleadingSource()
+    source.mislead["/tracks"] = lambda request: page_reply(
+        source.tracks, request.page, size=10, items=source.tracks[:10]
+    )
+    with ScriptedServer(source) as server:
+        first, second = run(server.url), run(server.url)
 
-    doubtful = run()
-
-    assert (doubtful.status, doubtful.error_kind) == ("partial", "doubled_rows")
-    assert "1 rows of songs came twice, on different pages, and 1 known ones did not come" in doubtful.error
-    assert Song.objects.get(pk=201).missing_since is None
-
-
-def test_a_source_that_doubles_the_same_rows_every_day_still_loses_a_row_for_good(
-    run: Run, source: ListSource
-) -> None:
-    source.tracks = [make_track(pk) for pk in range(1, 251)]
-    source.tracks.append(source.tracks[3])
-    run()
-    source.tracks.remove(make_track(100))
-
-    days = [run(), run(), run()]
-
-    assert [day.status for day in days] == ["succeeded"] * 3
-    assert [report(day, "songs").missing for day in days] == [1, 1, 0]
+    for day in (first, second):
+        assert (day.status, day.error_kind) == ("partial", "doubled_rows")
+        assert day.error == (
+            "The source reports 30 songs and sent 10 different ones: 20 rows came more than once "
+            "(such as 1, 2, 3, 4, 5), so others may be missing."
+        )
+        assert ", 20 sent more than once; " in day.summary
+    assert Song.objects.count() == 10
 
 
-def test_a_source_that_doubles_more_rows_every_day_is_not_partial_for_ever(
-    run: Run, source: ListSource
-) -> None:
-    source.tracks = [make_track(pk) for pk in range(1, 251)]
-    run()
-    source.tracks.remove(make_track(100))
-    statuses = []
+def test_rows_hidden_by_ties_in_the_order_are_partial_every_day_and_not_missing(run: Run) -> None:
+    source = MisleadingSource()
+    hidden = {3: 25, 4: 12}
+    source.mislead["/tracks"] = lambda request: page_reply(
+        [hidden_row(row, hidden) for row in source.tracks], request.page, size=10
+    )
 
-    for day in range(5):
-        source.tracks.append(source.tracks[day])
-        statuses.append(run().status)
+    def hidden_row(row: dict[str, Any], hidden: dict[int, int]) -> dict[str, Any]:
+        return make_track(hidden.get(row["id"], row["id"]))
 
-    assert statuses == ["partial", "succeeded", "partial", "succeeded", "succeeded"]
-    assert Song.objects.get(pk=100).unavailable_at is not None
+    with ScriptedServer(source) as server:
+        days = [run(server.url)]
+        hidden = {25: 3, 12: 4}
+        days += [run(server.url) for _ in range(4)]
+
+    assert [day.error_kind for day in days] == ["doubled_rows"] * 5
+    assert Song.objects.filter(missing_since=None).count() == 30
 
 
-def test_one_double_more_than_the_day_before_is_doubtful_again(run: Run, source: ListSource) -> None:
-    source.tracks = [make_track(pk) for pk in range(1, 251)]
-    source.tracks.append(source.tracks[3])
-    run()
-    source.tracks[200] = source.tracks[5]
+@pytest.mark.parametrize("broken", [{"duration": "broken"}, {"name": 5}])
+def test_rejected_rows_that_came_twice_count_once(run: Run, broken: dict[str, Any]) -> None:
+    source = MisleadingSource()
+    source.tracks[20] = source.tracks[4] = make_track(5, **broken)
+    with ScriptedServer(source) as server:
+        doubtful = run(server.url, limits=QualityLimits(rejected=1.0))
 
-    doubtful = run()
+    assert doubtful.error_kind == "doubled_rows"
+    assert "reports 30 songs and sent 29 different ones" in doubtful.error
 
-    assert (doubtful.status, doubtful.error_kind) == ("partial", "doubled_rows")
+
+def test_rejected_sessions_of_one_time_are_different_rows(run: Run) -> None:
+    source = MisleadingSource(size=4)
+    source.sessions[:2] = [make_session(1, [song], updated_at="broken") for song in (1, 2)]
+    with ScriptedServer(source) as server:
+        whole = run(server.url, limits=QualityLimits(rejected=1.0))
+        source.sessions[1] = dict(source.sessions[0])
+        source.sessions.reverse()
+        source.sessions[0] = dict(source.sessions[-1])
+        doubled = run(server.url, limits=QualityLimits(rejected=1.0))
+
+    assert whole.status == "succeeded"
+    assert doubled.error_kind == "doubled_rows"
+
+
+def test_a_list_that_is_short_every_day_is_learnt_and_then_proven_by_the_known_rows(run: Run) -> None:
+    source = MisleadingSource()
+    filtered = {7, 18}
+    source.mislead["/tracks"] = lambda request: page_reply(
+        source.tracks, request.page, size=10,
+        items=[row for row in source.tracks[request.page * 10 - 10 : request.page * 10]
+               if row["id"] not in filtered],
+    )  # fmt: skip
+    with ScriptedServer(source) as server:
+        learning = [run(server.url) for _ in range(3)]
+        usual = run(server.url)
+        filtered.add(30)
+        shorter = run(server.url)
+        filtered -= {30, 18}
+        longer = run(server.url)
+
+    assert [day.error_kind for day in learning] == ["lying_total"] * 3
+    assert usual.status == "succeeded"
+    assert ", 30 reported by the source; " in usual.summary
+    assert shorter.error == "The source reports 30 songs and sent 27."
+    assert longer.status == "succeeded"
 
 
 def test_a_row_sent_whole_and_broken_hides_no_missing_one(run: Run, source: ListSource) -> None:

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from ingestion.pipeline.quality_gate import QualityLimits, ResourceAssessment, check_quality
 
 FINE = ResourceAssessment(
     resource="songs", received=100, total=100, rejected=0, stable=True, shifts=0, available=100,
-    seen_again=100, reidentified=0, cross_page_duplicates=0, expects_duplicates=False, has_identity=True,
+    seen_again=100, reidentified=0, distinct=100, is_usually_short=False, has_identity=True,
 )  # fmt: skip
 
 
@@ -27,11 +29,19 @@ def test_rejections_up_to_the_limit_leave_a_success_and_above_it_are_partial() -
     assert above.reason == "6 of 100 rows of songs were refused (6.0%, limit 5%)."
 
 
-def test_a_wrong_total_makes_the_run_partial() -> None:
-    verdict = check_quality([replace(FINE, total=101)], QualityLimits())
+@pytest.mark.parametrize("total", [101, 99])
+def test_a_wrong_total_is_partial(total: int) -> None:
+    result = check_quality([replace(FINE, total=total)], QualityLimits())
 
-    assert (verdict.status, verdict.kind) == ("partial", "lying_total")
-    assert verdict.reason == "The source claims 101 songs and sent 100."
+    assert (result.status, result.kind) == ("partial", "lying_total")
+    assert result.reason == f"The source reports {total} songs and sent 100."
+
+
+def test_a_list_that_is_short_every_day_is_a_success() -> None:
+    assert (
+        check_quality([replace(FINE, total=120, is_usually_short=True)], QualityLimits()).status
+        == "succeeded"
+    )
 
 
 def test_rows_that_kept_moving_make_the_run_partial() -> None:
@@ -89,21 +99,30 @@ def test_every_reason_for_partial_is_reported() -> None:
     assert "rows of users were refused" in verdict.reason
 
 
-def test_doubled_rows_on_different_pages_matter_only_if_catalogue_rows_are_missing() -> None:
-    harmless = check_quality([replace(FINE, cross_page_duplicates=3)], QualityLimits())
-    doubtful = check_quality([replace(FINE, cross_page_duplicates=3, seen_again=98)], QualityLimits())
+def test_rows_that_came_twice_in_place_of_others_are_partial() -> None:
+    doubled = replace(FINE, distinct=98, doubled_keys=(7, 9))
 
-    assert harmless.status == "succeeded"
-    assert (doubtful.status, doubtful.kind) == ("partial", "doubled_rows")
-    assert doubtful.reason == (
-        "3 rows of songs came twice, on different pages, and 2 known ones did not come: "
-        "they may have been passed over."
+    result = check_quality([doubled], QualityLimits())
+
+    assert (result.status, result.kind) == ("partial", "doubled_rows")
+    assert result.reason == (
+        "The source reports 100 songs and sent 98 different ones: 2 rows came more than once "
+        "(such as 7, 9), so others may be missing."
     )
 
 
-def test_doubled_rows_that_the_source_sends_every_day_are_accepted() -> None:
-    usual = check_quality(
-        [replace(FINE, cross_page_duplicates=3, seen_again=98, expects_duplicates=True)], QualityLimits()
-    )
+def test_doubled_rows_are_partial_though_the_list_is_usually_short() -> None:
+    doubled = replace(FINE, total=120, distinct=98, is_usually_short=True)
 
-    assert usual.status == "succeeded"
+    assert check_quality([doubled], QualityLimits()).status == "partial"
+
+
+def test_doubled_rows_beside_as_many_different_ones_as_reported_are_a_success() -> None:
+    assert check_quality([replace(FINE, received=103)], QualityLimits()).status == "succeeded"
+
+
+def test_doubled_rows_of_one_answer_hide_no_others() -> None:
+    one_answer = replace(FINE, distinct=98, one_answer=True)
+
+    assert check_quality([one_answer], QualityLimits()).status == "succeeded"
+    assert check_quality([replace(one_answer, total=101)], QualityLimits()).status == "partial"
