@@ -250,7 +250,7 @@ def test_a_python_without_venv_is_told_what_to_install(checkout: Checkout) -> No
 
     assert (code, output) == (1, "")
     assert errors.endswith(
-        "This Python can't make environments. On Debian and Ubuntu: apt install python3-venv\n"
+        "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv\n"
     )
     assert not checkout.venv.exists()
 
