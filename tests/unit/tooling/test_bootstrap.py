@@ -249,9 +249,7 @@ def test_a_python_without_venv_is_told_what_to_install(checkout: Checkout) -> No
     code, output, errors = run_with(checkout, "sys.modules['ensurepip'] = None")
 
     assert (code, output) == (1, "")
-    assert errors.endswith(
-        "This Python has no venv module. On Debian and Ubuntu: apt install python3-venv\n"
-    )
+    assert errors.endswith("This Python has no venv module. On Debian and Ubuntu: apt install python3-venv\n")
     assert not checkout.venv.exists()
 
 
