@@ -12,7 +12,7 @@ from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.models import Experiment, ModelVersion, Promotion
 from recommender.registry import model_loader, registry
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 
 
 def serving_options() -> ServingOptions:

@@ -20,8 +20,8 @@ from recommender.registry.model_loader import ServingModel
 from recommender.registry.registry import Verify
 from recommender.serving import candidate_cache
 from recommender.serving.candidates import generate_candidates
+from recommender.serving.list_limits import ARTIST_CAP, DISCOVERY, LIST_LENGTH
 from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
-from recommender.serving.options import ARTIST_CAP, DISCOVERY, LIST_LENGTH
 
 SMOKE_TEST_LISTENERS: Final = 50  # listeners
 MAX_P95_MILLISECONDS: Final = 300.0  # milliseconds

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from recommender.engine.data import Catalogue, Profiles, TrainingSet
 from recommender.engine.mix.fit import fit_with_weights, start_weights
 from recommender.engine.mix.model import MixModel, OnlineMixModel
-from recommender.serving.options import MAX_CANDIDATES
+from recommender.serving.list_limits import MAX_CANDIDATES
 
 STYLES = 200
 MEASURED_LISTENERS = 300

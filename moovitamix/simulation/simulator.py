@@ -31,7 +31,7 @@ from recommender.api import authentication
 from recommender.models import ModelVersion
 from recommender.registry.registry import current_champion
 from recommender.services import verify_artifact
-from recommender.serving.options import LIST_LENGTH
+from recommender.serving.list_limits import LIST_LENGTH
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from recommender.models import Cluster, Experiment, ModelVersion, ServedList
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH
 
 
 @extend_schema(summary="List experiments, newest first")

@@ -20,7 +20,7 @@ from recommender.models import Decision, Experiment, Feedback, ScoredList
 from recommender.services import serving_options
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
 # What fits beside the recommendations without scrolling.

@@ -14,7 +14,7 @@ from recommender.models import Cluster, ServedList
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.list_sampler import PickedSong
-from recommender.serving.non_personalized import shared_genre
+from recommender.serving.popular_and_similar_songs import shared_genre
 
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")

@@ -18,11 +18,11 @@ from recommender.models import ServedList
 from recommender.models.served import read_song_cards
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache, challenger, non_personalized, served_lists
+from recommender.serving import candidate_cache, challenger, popular_and_similar_songs, served_lists
 from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.explanations import serialize_song
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
-from recommender.serving.options import DISCOVERY, LIST_LENGTH, ServingOptions
 
 # A player that asks for one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
@@ -231,7 +231,7 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
         UnknownSong: no song has this id.
     """
     model = model_loader.current_model(options.storage).model
-    found = non_personalized.find_similar_songs(song_id, model, timezone.now())
+    found = popular_and_similar_songs.find_similar_songs(song_id, model, timezone.now())
     if found is None:
         raise UnknownSong(song_id)
     cards = read_song_cards(row.song for row in found)
@@ -251,7 +251,7 @@ def popular_songs(
     *, n: int = LIST_LENGTH, days: int | None = None, now: datetime | None = None
 ) -> list[dict[str, Any]]:
     """The songs played most, each with its rank and plays; `days`: only plays of the last so many days."""
-    rows = non_personalized.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
+    rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
     # The counts are up to ten minutes old: a song may have become unavailable since.
     available = [row for row in rows if row.song in cards and cards[row.song].is_available]

@@ -18,7 +18,7 @@ from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
 from recommender.serving.explanations import explain_scores, serialize_list
-from recommender.serving.options import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
 
 HELP = """Draw a list of recommendations for a user, store it as a served list, and print it with its reasons.
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.small_world import fill_tables, small_world
 from tests.support.builders.trained_model import train_champion
 

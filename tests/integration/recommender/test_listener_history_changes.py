@@ -13,7 +13,7 @@ from recommender.models import CandidateList
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT
 
 Change = Callable[[ListeningHistory], Any]

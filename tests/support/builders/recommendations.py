@@ -8,7 +8,7 @@ from ingestion.models import Listener, ListeningHistory
 from recommender.feedback import events
 from recommender.models import Feedback, ServedList
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 
 # The morning after the world's last day.
 RECOMMENDED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)

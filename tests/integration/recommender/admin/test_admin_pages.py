@@ -13,7 +13,7 @@ from ingestion.models import Listener, ListeningHistory
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
 

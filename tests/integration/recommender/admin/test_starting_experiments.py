@@ -18,7 +18,7 @@ from recommender.engine import artifact
 from recommender.experiments import assignment, lifecycle
 from recommender.models import EngagedList, Experiment, Exposure, ModelVersion, TrafficSplit
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT
 

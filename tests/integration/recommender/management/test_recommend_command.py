@@ -11,7 +11,7 @@ from recommender import listener_profiles
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving.explanations import explain_scores
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -9,7 +9,7 @@ from recommender.models import DriftReport
 from recommender.monitoring.catalogue_drift import check_new_songs
 from recommender.registry import model_loader
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 
 WEEK = date(2026, 11, 16)
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)

@@ -12,7 +12,7 @@ from recommender.monitoring.alerts import describe_causes
 from recommender.monitoring.drift_reports import last_full_week
 from recommender.registry import model_loader
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.experiments import make_version
 
 # A Tuesday: the week that is over began on Monday the 16th of November.

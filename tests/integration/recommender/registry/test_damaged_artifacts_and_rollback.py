@@ -18,7 +18,7 @@ from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, song_ids
 

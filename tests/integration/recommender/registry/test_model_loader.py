@@ -14,7 +14,7 @@ from recommender.listener_profiles import read_profiles
 from recommender.models import ModelVersion
 from recommender.registry.model_loader import ModelLoader
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.trained_model import train_champion
 
 pytestmark = pytest.mark.django_db

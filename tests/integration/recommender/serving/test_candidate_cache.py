@@ -16,9 +16,9 @@ from recommender.feedback import events
 from recommender.models import CandidateList, Feedback
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving import candidate_cache, candidates, recommendations
+from recommender.serving import candidate_cache, recommendations
+from recommender.serving.list_limits import MAX_PER_ARTIST, ServingOptions
 from recommender.serving.list_sampler import RERECOMMENDED
-from recommender.serving.options import ServingOptions
 from tests.support.builders.trained_model import train_champion
 
 pytestmark = pytest.mark.django_db
@@ -120,7 +120,7 @@ def test_candidates_are_the_models_best_songs_and_at_most_ten_by_one_artist(
 
     counts = [content.artists.tolist().count(artist) for artist in set(content.artists.tolist())]
     assert content.songs.tolist()[:10] == best
-    assert max(counts) <= candidates.MAX_PER_ARTIST
+    assert max(counts) <= MAX_PER_ARTIST
     assert content.values[1] == 1
     assert content.values[19] == 0
 

@@ -12,8 +12,8 @@ from recommender.engine.sampling import candidate_codec
 from recommender.engine.sampling.candidate_codec import CURRENT_FORMAT, decode_candidates, encode_candidates
 from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
+from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import RERECOMMENDED
-from recommender.serving.options import ServingOptions
 from tests.support.builders.recommendations import LISTENER, recommend_list, song_ids
 
 pytestmark = pytest.mark.django_db

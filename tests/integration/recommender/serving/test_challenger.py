@@ -27,7 +27,7 @@ from recommender.models import (
 from recommender.registry import model_loader, registry
 from recommender.serving import candidate_cache, recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT, song_ids
 

@@ -21,7 +21,7 @@ from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving import candidate_cache, recommendations
 from recommender.serving.explanations import explain_scores, serialize_list
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import ApiCaller, make_api_caller
 from tests.support.builders.recommendations import (

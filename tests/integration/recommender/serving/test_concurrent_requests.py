@@ -12,7 +12,7 @@ from ingestion.models import ListeningHistory
 from recommender.models import CandidateList, ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import RECOMMENDED_AT, recommend_list
 from tests.support.builders.small_world import fill_tables, small_world
 from tests.support.builders.trained_model import train_champion

@@ -7,7 +7,7 @@ from django.db.models import F
 
 from ingestion.models import ListeningHistory, Song
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -9,7 +9,7 @@ import pytest
 from ingestion.models import Song
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list, song_ids
 
 pytestmark = pytest.mark.django_db

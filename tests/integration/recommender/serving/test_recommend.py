@@ -9,7 +9,7 @@ from ingestion.models import ListeningHistory, Song
 from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.options import ServingOptions
+from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -13,8 +13,8 @@ from ingestion.models import ListeningHistory, Song
 from recommender.feedback import events
 from recommender.models import Feedback
 from recommender.serving import recommendations
+from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import PickedSong
-from recommender.serving.options import ServingOptions
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list
 from tests.support.builders.trained_model import train_champion
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender.serving import non_personalized
+from recommender.serving import popular_and_similar_songs
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ def test_popular_songs_are_ordered_by_plays_with_ties_by_id() -> None:
     played([3, 3, 2, 999], days_ago=1)
     played([1, 2, 3], days_ago=30)
 
-    charts = non_personalized.most_played_songs(NOW)
+    charts = popular_and_similar_songs.most_played_songs(NOW)
 
     assert [(row.song, row.plays) for row in charts] == [(3, 3), (2, 2), (1, 1)]
     assert charts[0].artist == "Artist 3"
@@ -42,14 +42,16 @@ def test_plays_of_recent_days_leave_older_sessions_out() -> None:
     played([3], days_ago=1)
     played([1, 2, 1], days_ago=30)
 
-    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW, days=7)] == [(3, 1)]
+    assert [(row.song, row.plays) for row in popular_and_similar_songs.most_played_songs(NOW, days=7)] == [
+        (3, 1)
+    ]
 
 
 def test_an_unavailable_song_is_not_popular() -> None:
     played([1, 2], days_ago=1)
     Song.objects.filter(pk=1).update(unavailable_at=NOW)
 
-    assert [row.song for row in non_personalized.most_played_songs(NOW)] == [2]
+    assert [row.song for row in popular_and_similar_songs.most_played_songs(NOW)] == [2]
 
 
 def test_unavailable_and_future_sessions_are_not_counted() -> None:
@@ -58,11 +60,11 @@ def test_unavailable_and_future_sessions_are_not_counted() -> None:
     played([3], days_ago=-400)
     ListeningHistory.objects.filter(items=[1]).update(unavailable_at=NOW)
 
-    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW, days=7)] == [
+    assert [(row.song, row.plays) for row in popular_and_similar_songs.most_played_songs(NOW, days=7)] == [
         (1, 1),
         (2, 1),
     ]
-    assert [(row.song, row.plays) for row in non_personalized.most_played_songs(NOW)] == [
+    assert [(row.song, row.plays) for row in popular_and_similar_songs.most_played_songs(NOW)] == [
         (1, 1),
         (2, 1),
         (3, 1),
@@ -72,18 +74,18 @@ def test_unavailable_and_future_sessions_are_not_counted() -> None:
 def test_songs_without_plays_follow_the_popular_ones_newest_first() -> None:
     played([3], days_ago=1)
 
-    assert [row.song for row in non_personalized.most_played_then_new_songs(NOW)] == [3, 1, 2, 4]
+    assert [row.song for row in popular_and_similar_songs.most_played_then_new_songs(NOW)] == [3, 1, 2, 4]
 
 
 def test_plays_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -> None:
     played([3], days_ago=1)
-    non_personalized.most_played_songs(NOW)
+    popular_and_similar_songs.most_played_songs(NOW)
 
     with django_assert_num_queries(0):
-        assert [row.song for row in non_personalized.most_played_songs(NOW)] == [3]
+        assert [row.song for row in popular_and_similar_songs.most_played_songs(NOW)] == [3]
 
 
 def test_the_shared_genre_is_the_listeners_first_match() -> None:
-    assert non_personalized.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
-    assert non_personalized.shared_genre("Jazz", "") == ""
-    assert non_personalized.shared_genre("", ",") == ""
+    assert popular_and_similar_songs.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
+    assert popular_and_similar_songs.shared_genre("Jazz", "") == ""
+    assert popular_and_similar_songs.shared_genre("", ",") == ""

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recommender.engine.evaluation import metrics
 from recommender.engine.sampling import sampler
 
@@ -17,6 +20,9 @@ ARTIST_CAP: Final = 2
 MAX_LIST_LENGTH: Final = 100
 # Songs that are cached for a listener, so a list with all its pages has at most as many.
 MAX_CANDIDATES: Final = 400
+# Candidates by one artist. Without this cap the candidates of a listener of three artists are by three
+# artists, and at two songs by one artist a list has six songs.
+MAX_PER_ARTIST: Final = 10
 
 
 @dataclass(frozen=True)
@@ -30,3 +36,14 @@ class ServingOptions:
 
     storage: Path
     artist_cap: int | None = ARTIST_CAP
+
+
+def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
+    """Shape of `groups`: True for the first `limit` entries of each group."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order
+    sizes = np.diff(np.r_[starts, len(groups)])
+    within = np.empty(len(groups), dtype=np.bool_)
+    within[order] = np.arange(len(groups)) - np.repeat(starts, sizes) < limit
+    return within
