@@ -243,11 +243,11 @@ SONG_LIST_FILTERS = ["recommender.api.song_filters.CLUSTER_FILTER"]
 WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.runs.runs_finished",
     "ingestion.monitoring.checks.runs.runs_started",
-    "ingestion.monitoring.checks.services.beat_alive",
-    "ingestion.monitoring.checks.services.workers_alive",
-    "ingestion.monitoring.checks.services.queue_growing",
+    "ingestion.monitoring.checks.infrastructure.beat_alive",
+    "ingestion.monitoring.checks.infrastructure.workers_alive",
+    "ingestion.monitoring.checks.infrastructure.queue_growing",
     "ingestion.monitoring.checks.freshness.data_fresh",
-    "ingestion.monitoring.checks.services.disk_room",
+    "ingestion.monitoring.checks.infrastructure.disk_room",
     "recommender.monitoring.health_checks.model_stale",
     "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",
@@ -256,7 +256,7 @@ WATCHDOG_CHECKS = [
 # Alert texts by incident kind: each app brings its own (ingestion/alerts/messages/render.py joins them).
 ALERT_MESSAGES = [
     "ingestion.alerts.messages.runs.RUN_MESSAGES",
-    "ingestion.alerts.messages.services.SERVICE_MESSAGES",
+    "ingestion.alerts.messages.infrastructure.SERVICE_MESSAGES",
     "recommender.monitoring.alert_messages.RECOMMENDER_MESSAGES",
 ]
 # Web processes run the watchdog too, so that alerts are sent even if Beat and the workers are down.

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from ingestion.alerts.incidents import open_incidents
 from ingestion.jobs.heartbeats import latest_heartbeats
 from ingestion.models import Incident, Notification
-from ingestion.monitoring.checks.services import queue_length
+from ingestion.monitoring.checks.infrastructure import queue_length
 
 logger = logging.getLogger(__name__)
 

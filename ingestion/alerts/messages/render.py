@@ -19,7 +19,7 @@ from ingestion.alerts.messages.formatting import (
     format_time,
     translate_word,
 )
-from ingestion.alerts.messages.services import FALLBACK_MESSAGE
+from ingestion.alerts.messages.infrastructure import FALLBACK_MESSAGE
 from ingestion.models import Incident, Notification
 
 LANGUAGES: Final = ("en", "fr")

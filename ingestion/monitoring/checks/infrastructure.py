@@ -1,4 +1,4 @@
-"""Watchdog checks of the services: Celery Beat, workers, the task queue and the disks."""
+"""Watchdog checks of the infrastructure: Celery Beat, workers, the task queue and the disks."""
 
 import logging
 import shutil

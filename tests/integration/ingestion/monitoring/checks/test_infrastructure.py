@@ -12,8 +12,8 @@ from django.conf import settings
 from ingestion.jobs.heartbeats import claim_turn, record_heartbeat
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Incident, IngestionRun
-from ingestion.monitoring.checks import services
-from ingestion.monitoring.checks.services import beat_alive, disk_room, queue_growing, workers_alive
+from ingestion.monitoring.checks import infrastructure
+from ingestion.monitoring.checks.infrastructure import beat_alive, disk_room, queue_growing, workers_alive
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -22,18 +22,18 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "is_worker_responding", lambda: False)
+    monkeypatch.setattr(infrastructure, "is_worker_responding", lambda: False)
 
 
 def check_queue(monkeypatch: pytest.MonkeyPatch, now: datetime, length: int) -> None:
-    monkeypatch.setattr(services, "queue_length", lambda: length)
+    monkeypatch.setattr(infrastructure, "queue_length", lambda: length)
     queue_growing(now)
 
 
 def check_disks(monkeypatch: pytest.MonkeyPatch, now: datetime, folders: dict[str, Path], *, limit: float,
                 enough: int = 10**18) -> None:  # fmt: skip
-    monkeypatch.setattr(services, "data_folders", lambda: folders)
-    monkeypatch.setattr(services, "ENOUGH_BYTES", enough)
+    monkeypatch.setattr(infrastructure, "data_folders", lambda: folders)
+    monkeypatch.setattr(infrastructure, "ENOUGH_BYTES", enough)
     monkeypatch.setattr(settings, "LEAST_FREE_DISK_SHARE", limit)
     disk_room(now)
 
@@ -116,7 +116,7 @@ def test_a_worker_that_is_gone_is_critical_until_one_is_back() -> None:
 def test_a_worker_that_answers_while_a_training_keeps_it_from_other_tasks_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(services, "is_worker_responding", lambda: True)
+    monkeypatch.setattr(infrastructure, "is_worker_responding", lambda: True)
     alive("beat", minutes_ago=0.5)
     alive("worker", minutes_ago=25)
 
@@ -134,7 +134,7 @@ def test_a_worker_that_is_missed_is_not_asked_again_and_again(monkeypatch: pytes
         asked.append(True)
         return False
 
-    monkeypatch.setattr(services, "is_worker_responding", ask)
+    monkeypatch.setattr(infrastructure, "is_worker_responding", ask)
     for _ in range(3):
         workers_alive(NOW)
 
@@ -210,23 +210,23 @@ def test_the_queue_in_redis_is_counted() -> None:
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         client.rpush("celery", "one", "two", "three")
 
-    assert services.queue_length() == 3
+    assert infrastructure.queue_length() == 3
 
 
 def test_the_queue_in_files_is_counted_without_what_others_wait_for(tmp_path: Path, settings: Any) -> None:
     settings.REDIS_URL = ""
     options = {"data_folder_in": str(tmp_path / "messages")}
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = options
-    before = services.queue_length()
+    before = infrastructure.queue_length()
     (tmp_path / "messages").mkdir()
     for name in ("1_a.celery.msg", "2_b.celery.msg", "3_c.celery@here.celery.pidbox.msg"):
         (tmp_path / "messages" / name).touch()
 
-    assert (before, services.queue_length()) == (0, 2)
+    assert (before, infrastructure.queue_length()) == (0, 2)
 
 
 def test_where_no_worker_is_started_none_answers() -> None:
-    assert services.is_worker_responding() is False
+    assert infrastructure.is_worker_responding() is False
 
 
 def test_a_disk_with_little_room_is_told_of_with_its_numbers(

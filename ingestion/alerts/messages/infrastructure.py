@@ -1,4 +1,4 @@
-"""Alert texts about services (database, Celery, disks, notification channels) and the imported data."""
+"""Alert texts about the infrastructure (database, Celery, disks, channels) and the age of the data."""
 
 from typing import Final
 
