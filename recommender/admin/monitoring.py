@@ -177,12 +177,12 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     list_display = (
         "day",
         "version",
-        "lists",
-        "listeners",
+        "list_count",
+        "listener_count",
         "engaged_per_list",
         "reactions",
         "recommended_and_organic_plays",
-        "final",
+        "is_final",
     )
     list_filter = ("final", "day", "version")
     list_select_related = ("version",)
@@ -205,6 +205,19 @@ class EngagementDayAdmin(ReadOnlyAdmin):
         ("Plays of that day", {"fields": (("recommended_plays", "organic_plays"),)}),
     )  # fmt: skip
 
+    # Shorter headings than the fields' labels: all columns must fit beside the menu.
+    @display(description="Lists", ordering="lists")
+    def list_count(self, day: EngagementDay) -> str:
+        return format_count(day.lists)
+
+    @display(description="Listeners", ordering="listeners")
+    def listener_count(self, day: EngagementDay) -> str:
+        return format_count(day.listeners)
+
+    @display(description="Final", ordering="final", boolean=True)
+    def is_final(self, day: EngagementDay) -> bool:
+        return day.final
+
     @display(description="Engaged per list", ordering="engaged")
     def engaged_per_list(self, day: EngagementDay) -> str:
         return f"{day.engaged:.2f}" if day.lists else "-"
@@ -225,7 +238,7 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     def reactions(self, day: EngagementDay) -> str:
         return f"{day.likes} / {day.listens} / {day.skips}" if day.lists else "-"
 
-    @display(description="Plays: recommended / own")
+    @display(description="Listed / own plays")
     def recommended_and_organic_plays(self, day: EngagementDay) -> str:
         return f"{day.recommended_plays} / {day.organic_plays}"
 
