@@ -1,6 +1,7 @@
 """Write, verify and memory-map model artifacts: .npy files and a manifest with their checksums.
 
-A folder is complete or absent (temporary name, flush, rename). Loading runs no code (no pickle).
+An artifact's folder is either complete or absent: files are flushed under a temporary name, which
+is then renamed. Loading an artifact executes no code, because pickle is not used.
 """
 
 import hashlib
@@ -21,11 +22,11 @@ UNFINISHED_PREFIX: Final = ".unfinished-"
 
 
 class ArtifactError(Exception):
-    """A model's files are unusable."""
+    """The files of a model are unusable."""
 
 
 class ArtifactMissing(ArtifactError):
-    """The folder or its manifest is missing or unreadable."""
+    """The artifact's folder or manifest is missing or unreadable."""
 
 
 class ArtifactDamaged(ArtifactError):
@@ -33,15 +34,15 @@ class ArtifactDamaged(ArtifactError):
 
 
 class ArtifactExists(ArtifactError):
-    """The folder exists; an artifact is never overwritten."""
+    """The folder exists already, and artifacts are never overwritten."""
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
-    """Write an artifact; returns the manifest's SHA-256, which `read_arrays` asks for.
+    """Write an artifact and return the SHA-256 of its manifest, which `read_arrays` needs.
 
     Raises:
-        ArtifactExists: perhaps written by another process.
-        OSError: the disk is full or not writable; nothing is left behind.
+        ArtifactExists: another process may have written the artifact.
+        OSError: the disk is full or not writable; unfinished files are removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED_PREFIX}{folder.name}-", dir=folder.parent))
@@ -60,7 +61,7 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mappin
 
 
 def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The verified arrays as read-only memory maps, and the facts.
+    """The verified arrays as read-only memory maps, and the artifact's facts.
 
     Raises:
         ArtifactError: see its subclasses.
@@ -100,7 +101,7 @@ def size_in_bytes(folder: Path) -> int:
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove the folders of crashed writers and return their number; only while holding the training lock."""
+    """Remove folders that crashed writers left and return their number. Hold the training lock."""
     leftovers = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Data structures of the engine. Listeners are rows and songs are columns of every matrix."""
+"""Data structures of the engine. In every matrix listeners are rows and songs are columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class TooFewPlays(EngineError):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The songs; entry j of every column describes song j."""
+    """All songs. Entry j of every column describes song j."""
 
     ids: NDArray[np.int64]  # shape (n_songs,), strictly ascending
     artists: list[str]  # '' if unknown, like the other texts
@@ -40,7 +40,7 @@ class Catalogue:
         return len(self.ids)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """Equal for equal artists; a song without an artist has its own code."""
+        """One code per artist. A song without an artist has a code of its own."""
         codes: dict[str, int] = {}
         return np.array(
             [
@@ -53,7 +53,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Plays in coordinate form; entry i of every column describes play i."""
+    """Plays in coordinate form. Entry i of every column describes play i."""
 
     n_listeners: int
     n_songs: int
@@ -63,7 +63,7 @@ class Interactions:
     count: NDArray[np.float32]  # how often; 1 for a single play
 
     def matrix(self, weights: NDArray[np.float32] | None = None) -> csr_array:
-        """Shape (n_listeners, n_songs): play counts times their weights."""
+        """Sum of play counts times weights, shape (n_listeners, n_songs)."""
         values = self.count if weights is None else self.count * weights
         shape = (self.n_listeners, self.n_songs)
         matrix = csr_array((values, (self.listeners, self.songs)), shape=shape, dtype=np.float32)
@@ -73,7 +73,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Listeners to recommend songs to, one row each."""
+    """Histories of the listeners who get recommendations, one row each."""
 
     plays: csr_array  # shape (n, n_songs), play counts; songs with an entry are not recommended again
     recent: csr_array | None = None  # the same, weighted by recency; None: use `plays`
@@ -90,7 +90,7 @@ class Profiles:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Everything a model is fitted on."""
+    """All data that a model is fitted on."""
 
     catalogue: Catalogue
     plays: csr_array  # shape (n_listeners, n_songs), counts
@@ -110,59 +110,60 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class WarmStartClusters:
-    """Clusters of an earlier model."""
+    """Clusters of an earlier model, from which K-means starts."""
 
     labels: NDArray[np.int32]  # shape (n_songs,), each song's earlier cluster; -1 for a new song
     n_clusters: int  # includes clusters that have no song left
 
 
 class RecommenderModel(Protocol):
-    """A model that can be evaluated; test_every_model.py holds all models to this."""
+    """A model that can be evaluated. test_every_model.py tests all models against this protocol."""
 
     @property
     def name(self) -> str:
-        """Name in tables and metrics."""
+        """Name of the algorithm in tables and metrics."""
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """Shape (profiles.n, n): best songs first, none played, excluded or unavailable.
+        """Each listener's n best songs, best first, shape (profiles.n, n).
 
-        A row ends in -1 only if fewer than n songs are eligible.
+        Songs that are played, excluded or unavailable are left out. A row ends in -1 if fewer than n songs
+        remain.
         """
 
 
 class ScoredSongs(NamedTuple):
-    """Songs by descending score; shape (m,) each."""
+    """Songs and their scores in descending order; shape (m,) each."""
 
     songs: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
 class ServableModel(Protocol):
-    """What serving needs; every profile holds one listener."""
+    """The methods of a model that serving calls; every profile holds one listener."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Shape (n_songs,): each song's cluster."""
+        """Each song's cluster, shape (n_songs,)."""
 
     @property
     def artists(self) -> NDArray[np.int32]:
-        """Shape (n_songs,): equal for equal artists."""
+        """Each song's artist code, shape (n_songs,)."""
 
     @property
     def available(self) -> NDArray[np.bool_]:
-        """Shape (n_songs,): songs that may be recommended."""
+        """True for songs that may be recommended, shape (n_songs,)."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The listener's n best eligible songs; empty if the model can't rank without plays.
+        """The listener's n best songs; empty if the model can't rank songs for a listener without plays.
 
-        With equal scores lists are drawn by affinity alone.
+        If all scores are equal, lists are drawn by affinity alone.
         """
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Scores of unplayed songs, on the scale of `candidates`."""
+        """Scores of unplayed songs, on the same scale as those of `candidates`."""
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """What each term adds to the scores; shape (len(songs),) each."""
+        """The contribution of each term to the songs' scores; shape (len(songs),) each."""
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """At most n other songs, most similar first."""
+        """At most n other songs, the most similar first."""

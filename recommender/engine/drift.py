@@ -1,7 +1,7 @@
-"""Drift tests: do new songs, or a week's listening, differ from what the model was trained on?
+"""Drift tests: do new songs, or a week's listening, differ from the model's training data?
 
-New songs are compared by the population stability index over bins (clusters or distances), weeks of listening
-by a permutation test on the Jensen-Shannon divergence (JSD) between shares of plays.
+New songs are compared by the population stability index over bins (clusters or distances), weeks of
+listening by a permutation test on the Jensen-Shannon divergence (JSD) between shares of plays.
 """
 
 from collections.abc import Sequence
@@ -19,29 +19,22 @@ FEWEST_LISTENERS: Final = 20
 FEWEST_SONGS: Final = 100
 REFERENCE_WEEKS: Final = 8
 WEEKS_NEEDED: Final = REFERENCE_WEEKS + 2  # the last week, and one more in case the week before it drifted
-MOST_PLAYS_PER_WEEK: Final = 50.0  # per listener, so that one who plays all day does not decide alone
+MOST_PLAYS_PER_WEEK: Final = 50.0  # per listener, so that one who plays all day does not dominate
 PERMUTATIONS: Final = 1_999
 REFERENCE_PERMUTATIONS: Final = 199  # for reference weeks only the mean is needed
-MOST_LISTENERS: Final = 2_000  # of more, a seeded sample: the test is precise by then
+MOST_LISTENERS: Final = 2_000  # from more listeners a seeded sample is tested, which is precise enough
 MOST_GROUPS: Final = 20
 BATCH_CELLS: Final = 4_000_000  # array elements in memory at once
 
 
 @dataclass(frozen=True)
 class PopulationShift:
-    """How far new songs are from the songs of the training.
+    """Difference between new songs and the songs that the model was trained on."""
 
-    Attributes:
-        psi: population stability index, sum of (p - q) ln(p / q).
-        critical: the psi that chance exceeds with probability `alpha`.
-        shares: shape (n_bins,), current share minus reference share.
-        n: number of new songs.
-    """
-
-    psi: float
-    critical: float
-    shares: NDArray[np.float64]
-    n: int
+    psi: float  # population stability index, sum of (p - q) ln(p / q)
+    critical: float  # the psi that chance exceeds with probability `alpha`
+    shares: NDArray[np.float64]  # shape (n_bins,), current share minus reference share
+    n: int  # number of new songs
 
     @property
     def has_enough_data(self) -> bool:
@@ -53,29 +46,20 @@ class PopulationShift:
 
     @property
     def is_large(self) -> bool:
-        """Large enough to act on one week alone."""
+        """Whether this shift alone is a reason to act, without a second week."""
         return self.is_drift and self.psi >= 2 * self.critical
 
 
 @dataclass(frozen=True)
 class ListeningChange:
-    """How far a week's listening is from the weeks before.
+    """Difference between a week's listening and the weeks before."""
 
-    Attributes:
-        p: share of permutations that are at least as far.
-        effect: sqrt(max(0, JSD - mean JSD of the permutations)), natural logarithm.
-        limit: the effect that counts as drift: .1, or the largest effect among the reference weeks.
-        shares: shape (n_groups,), current share minus reference share.
-        parts: shape (n_groups,), each group's term of the JSD; they add up to it.
-        listeners, plays: in the current week.
-    """
-
-    p: float
-    effect: float
-    limit: float
-    shares: NDArray[np.float64]
-    parts: NDArray[np.float64]
-    listeners: int
+    p: float  # p-value: share of permutations whose JSD is at least as large
+    effect: float  # sqrt(max(0, JSD - mean JSD of the permutations)), natural logarithm
+    limit: float  # the effect that counts as drift: .1, or the largest effect among the reference weeks
+    shares: NDArray[np.float64]  # shape (n_groups,), current share minus reference share
+    parts: NDArray[np.float64]  # shape (n_groups,), each group's part of the JSD; the parts add up to the JSD
+    listeners: int  # number in the current week, like `plays`
     plays: int
 
     @property
@@ -88,20 +72,22 @@ class ListeningChange:
 
     @property
     def is_large(self) -> bool:
-        """Large enough to act on one week alone."""
+        """Whether this change alone is a reason to act, without a second week."""
         return self.is_drift and self.effect >= 2 * self.limit
 
 
 def measure_population_shift(
     reference: NDArray[np.integer], current: NDArray[np.integer], *, alpha: float = ALPHA
 ) -> PopulationShift:
-    """Compare counts over the same bins: clusters, or distances to the center at the reference's quantiles.
+    """Compare two histograms over the same bins: clusters, or quantiles of the distance to the center.
 
-    Each count gets .5 more, so that an empty bin is not infinitely far. The critical value depends on the
-    sample sizes: a fixed .1 reports drift in three of four samples of 50 without any.
+    Each count is increased by .5, because an empty bin would make the index infinite. The critical
+    value depends on the sample sizes: a fixed .1 reports drift in three of four samples of 50 songs
+    that have none.
 
     Source:
-        Yurdakul, "Statistical properties of population stability index", Western Michigan University 2018.
+        Yurdakul, "Statistical properties of population stability index", Western Michigan University
+            2018.
     """
     n, m = int(current.sum()), int(reference.sum())
     p, q = _shares(current + 0.5), _shares(reference + 0.5)
@@ -111,7 +97,7 @@ def measure_population_shift(
 
 
 def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.float64]:
-    """Inner edges of n bins with equally many distances each; fewer if many distances are equal."""
+    """Inner edges of n bins that hold equally many distances; fewer edges if many distances are equal."""
     if not len(distances):
         return np.empty(0)
     edges = np.quantile(np.asarray(distances, dtype=np.float64), np.arange(1, n) / n)
@@ -120,13 +106,13 @@ def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.f
 
 
 def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Shape (len(edges) + 1,): the number of distances in each bin."""
+    """The number of distances in each bin, shape (len(edges) + 1,)."""
     bins = np.searchsorted(edges, distances, side="right")
     return np.bincount(bins, minlength=len(edges) + 1)
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """Group number of each cluster: the largest get their own; all others share the last of `most` groups."""
+    """Each cluster's group number: each of the largest clusters is a group, all others share the last."""
     by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))
@@ -134,14 +120,14 @@ def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -
 
 
 def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
-    """The nine of ten weeks that `measure_listening_change` compares: eight reference weeks and the last.
+    """Select the weeks that `measure_listening_change` compares: eight reference weeks and the last.
 
-    If the week before the last has drifted, the reference is the eight weeks before that one: as a reference
-    week it would hide the same drift in the last week, and raise the limit to its own size.
+    If the week before the last has drifted, it is left out and the eight weeks before it are the
+    reference. As a reference week it would hide the same drift in the last week.
 
     Args:
         weeks: shape (n_listeners, WEEKS_NEEDED, n_groups), the last week at the end.
-        after_drift: whether the week before the last has drifted and nothing was done about it.
+        after_drift: whether the week before the last has drifted without a reaction.
     """
     chosen = [*range(REFERENCE_WEEKS), WEEKS_NEEDED - 1] if after_drift else list(range(1, WEEKS_NEEDED))
     compared: NDArray[np.float64] = weeks[:, chosen]
@@ -151,9 +137,10 @@ def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> N
 def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> ListeningChange:
     """Compare the last week with the weeks before by a permutation test within listeners.
 
-    In each permutation every listener's "current" week is a random one of their own weeks: a change in who
-    listens is not drift, a change in what they listen to is. (A test on pooled listeners finds nothing; a
-    test that takes plays as independent reports drift in half of all weeks without any.)
+    In each permutation every listener's "current" week is a random one of the listener's weeks. So the
+    test finds changes in what people listen to, and ignores changes in who listens. (A test on pooled
+    listeners finds nothing; a test that takes plays as independent reports drift in half of all weeks
+    without drift.)
 
     Args:
         weeks: plays, shape (n_listeners, n_weeks, n_groups); the last week is the current one.
@@ -170,7 +157,7 @@ def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> Liste
     parts = _jsd_parts(current, reference)[0]
     chance = _permuted_jsd(capped, PERMUTATIONS, random)
     observed = float(parts.sum())
-    # A permutation equal to the observed week must count in spite of rounding.
+    # The tolerance counts permutations that equal the observed week except for rounding.
     p = (1 + int((chance >= observed - 1e-12).sum())) / (1 + PERMUTATIONS)
     limit = max(LEAST_EFFECT, _largest_reference_effect(capped[:, :-1], random))
     shares = _shares(current[0]) - _shares(reference[0])
@@ -178,12 +165,12 @@ def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> Liste
 
 
 def worst_shift(shifts: Sequence[PopulationShift]) -> PopulationShift:
-    """The shift with the largest ratio of psi to its critical value."""
+    """The shift whose psi is largest in relation to its critical value."""
     return max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
 
 
 def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool) -> bool:
-    """Whether to act: after drift in two weeks in a row, or after one large drift.
+    """Whether to act: after drift in two consecutive weeks, or after a single large drift.
 
     Args:
         drifted_before: whether the week before had drifted too.
@@ -192,13 +179,13 @@ def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool)
 
 
 def change_similarity(change: ListeningChange, other: ListeningChange) -> float:
-    """Cosine of two changes, -1 to 1: whether the same groups grew and shrank; 0 if one change is zero."""
+    """Cosine of two changes: 1 if the same groups grew and shrank, -1 if opposite; 0 if one change is 0."""
     lengths = float(np.linalg.norm(change.shares) * np.linalg.norm(other.shares))
     return float(change.shares @ other.shares) / lengths if lengths else 0.0
 
 
 def _capped(weeks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scale weeks with more than 50 plays down to 50."""
+    """Scale weeks with more than 50 plays of a listener down to 50."""
     totals = weeks.sum(axis=2, keepdims=True, dtype=np.float64)
     capped: NDArray[np.float64] = weeks * np.minimum(1.0, MOST_PLAYS_PER_WEEK / np.maximum(totals, 1e-9))
     return capped
@@ -214,13 +201,16 @@ def _sampled(weeks: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _split(
     weeks: NDArray[np.float64], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Plays per group in the chosen weeks and in all others; `chosen` has shape (n_draws, n_listeners)."""
+    """Plays by group in each listener's chosen week, and in the other weeks.
+
+    `chosen` has shape (n_draws, n_listeners).
+    """
     current = weeks[np.arange(len(weeks)), chosen].sum(axis=1)
     return current, weeks.sum(axis=(0, 1)) - current
 
 
 def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """JSD of n permutations; each takes one random week of every listener, among those with plays."""
+    """JSD of n permutations. Each takes a random week of every listener, among the weeks with plays."""
     played = weeks.sum(axis=2) > 0
     played_first = np.argsort(~played, axis=1, kind="stable")
     n_played = np.maximum(played.sum(axis=1), 1)
@@ -234,7 +224,7 @@ def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generato
 
 
 def _largest_reference_effect(weeks: NDArray[np.float64], random: np.random.Generator) -> float:
-    """The largest effect of a reference week against the others: what weeks differ by without drift."""
+    """The largest effect of one reference week against the others: the usual difference between weeks."""
     if weeks.shape[1] < 2:
         return 0.0
     effects = []
@@ -252,7 +242,7 @@ def _effect(observed: float, chance: NDArray[np.float64]) -> float:
 
 
 def _jsd_parts(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each group's term of the Jensen-Shannon divergence, shape (n, n_groups); natural logarithm."""
+    """Each group's part of the Jensen-Shannon divergence (natural logarithm), shape (n, n_groups)."""
     p, q = _shares(first), _shares(second)
     middle = (p + q) / 2
     return (_kl_terms(p, middle) + _kl_terms(q, middle)) / 2

@@ -15,7 +15,7 @@ from recommender.engine.svd import truncated_svd, unit_rows
 
 METADATA_AXES: Final = 64
 FEWEST_SONGS_PER_TOKEN: Final = 2  # a token of a single song says nothing about similarity
-MOST_DEVIATIONS: Final = 4.0  # values are clipped there, so that one typo does not dominate
+MOST_DEVIATIONS: Final = 4.0  # values are clipped to this, so that one typo does not dominate
 IQR_OF_NORMAL: Final = 1.349  # interquartile range of a normal distribution, in standard deviations
 MOST_GENRE_WORDS: Final = 5_000  # the most frequent ones; a source of random words must not fill the memory
 SPACE_PREFIX: Final = "space_"
@@ -24,7 +24,7 @@ SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A fitted transformation from songs to feature rows, also for new songs."""
+    """A fitted transformation that also turns new songs into feature rows."""
 
     tokens: list[str]  # names of the metadata columns, such as "artist:abba" and "genre:rock"
     idf: NDArray[np.float32]  # shape (n_tokens,), log((1 + songs) / (1 + songs with the token)) + 1
@@ -35,7 +35,7 @@ class FeatureSpace:
     length: float  # root mean square length of the scaled sound rows; 0 if every column is constant
 
     def metadata(self, catalogue: Catalogue) -> csr_array:
-        """Shape (n_songs, n_tokens): TF-IDF rows of length 1, or 0 without a known token."""
+        """L2-normalised TF-IDF rows, shape (n_songs, n_tokens); a zero row if no token is known."""
         columns = {token: column for column, token in enumerate(self.tokens)}
         rows = [
             [columns[token] for token in tokens if token in columns] for tokens in _song_tokens(catalogue)
@@ -45,7 +45,7 @@ class FeatureSpace:
         return _tfidf(indices, counts, self.idf)
 
     def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, n_names): robust z-scores; 0 if unknown."""
+        """Robust z-scores of the sound columns, shape (n_songs, n_names); 0 for an unknown value."""
         columns = numeric_columns(catalogue)
         unknown = np.full(catalogue.n_songs, np.nan)
         raw = np.stack([columns.get(name, unknown) for name in self.names], axis=1) if self.names else None
@@ -56,19 +56,19 @@ class FeatureSpace:
         return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, d + n_names): metadata directions, then sound, of equal weight."""
+        """Feature rows, shape (n_songs, d + n_names): metadata directions, then sound, equally weighted."""
         # Sound has a mean squared length of 1 over the training songs, like metadata. Normalising each row
         # would reduce a single column to its sign.
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
 
     def join_features(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`transform` from the results of `metadata` and `sound`."""
+        """Build the rows of `transform` from the results of `metadata` and `sound`."""
         directions = unit_rows(np.asarray(metadata @ self.axes, dtype=np.float32))
         return np.hstack([directions, sound / np.float32(self.length or 1)])
 
 
 def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDArray[np.float32]]:
-    """The fitted space and the catalogue's rows in it."""
+    """Fit a space to the catalogue and return it with the catalogue's feature rows."""
     tokens, idf, metadata = _fit_tfidf(catalogue)
     columns = numeric_columns(catalogue)
     centres, scales = _medians_and_scales(columns)
@@ -81,7 +81,7 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
 
 
 def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
-    """Tokens, their IDF, and TF-IDF rows."""
+    """The tokens, their IDF, and the songs' TF-IDF rows."""
     numbers: dict[str, int] = {}
     counts, all_codes = [], []
     for tokens_of_song in _song_tokens(catalogue):
@@ -100,7 +100,10 @@ def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], cs
 
 
 def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_array:
-    """TF-IDF rows of length 1; song i has `counts[i]` of the `indices`, in order."""
+    """L2-normalised TF-IDF rows.
+
+    `indices` is flat: the first `counts[0]` entries are song 0's tokens, the next `counts[1]` song 1's.
+    """
     rows = np.repeat(np.arange(len(counts)), counts)
     values = idf[indices]
     lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(counts)))
@@ -110,7 +113,7 @@ def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[n
 
 
 def _metadata_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
-    """Singular vectors / sqrt(s), so that `metadata @ axes` weights axes by sqrt(s)."""
+    """Singular vectors / sqrt(s): in `metadata @ axes` each axis then has the weight sqrt(s)."""
     vectors, values = truncated_svd(metadata, METADATA_AXES, seed=seed)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-12)), dtype=np.float32)
 
@@ -136,7 +139,7 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
 
 
 def numeric_columns(catalogue: Catalogue) -> dict[str, NDArray[np.float64]]:
-    """Release year, logarithm of the duration, and audio features, by name."""
+    """The release year, the logarithm of the duration, and the audio features, by name."""
     durations = np.where(catalogue.durations > 0, catalogue.durations, np.nan)
     audio = {name: np.asarray(column, dtype=np.float64) for name, column in catalogue.audio.items()}
     return {"year": catalogue.release_years, "duration": np.log(durations), **audio}
@@ -169,20 +172,20 @@ def _normalise_text(text: str) -> str:
 
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
-    """The most frequent genre words; ties alphabetical."""
+    """The most frequent genre words, the most frequent first. Ties are in alphabetical order."""
     counts = Counter(word for text in texts for word in genre_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
 def genre_words(text: str) -> list[str]:
-    """'Indie Rock, Pop' has 'indie rock', 'pop', 'indie' and 'rock'."""
+    """Genres and their words: 'Indie Rock, Pop' gives 'indie rock', 'pop', 'indie' and 'rock'."""
     genres = _split_values(text)
     words = [word for genre in genres if " " in genre for word in genre.split(" ")]
     return list(dict.fromkeys([*genres, *words]))
 
 
 def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
-    """Shape (n_texts, n_words): 1 if the text has the genre word."""
+    """Matrix with 1 if the text has the genre word, shape (n_texts, n_words)."""
     columns = {word: column for column, word in enumerate(words)}
     rows = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
@@ -192,13 +195,13 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
 
 
 def genre_idf(genres: csr_array) -> NDArray[np.float32]:
-    """Shape (n_words,): log(1 + songs / songs with the word)."""
+    """log(1 + number of songs / number of songs with the word), shape (n_words,)."""
     counts = np.bincount(genres.indices, minlength=genres.shape[1])
     return np.asarray(np.log1p(genres.shape[0] / np.maximum(counts, 1)), dtype=np.float32)
 
 
 def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """As artifact arrays; words as UTF-8 bytes and end offsets."""
+    """The space as artifact arrays. Words are stored as UTF-8 bytes and their end offsets."""
     arrays = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]
@@ -209,7 +212,7 @@ def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
 
 
 def space_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FeatureSpace | None:
-    """The inverse of `space_to_arrays`; None if the arrays hold no space."""
+    """The space from artifact arrays; None if the arrays hold no space."""
     if f"{SPACE_PREFIX}length" not in arrays:
         return None
     numeric = {name: np.asarray(arrays[f"{SPACE_PREFIX}{name}"]) for name in SPACE_NUMERIC_ARRAYS}

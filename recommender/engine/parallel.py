@@ -1,6 +1,7 @@
-"""Run one training on two threads with bit-identical results.
+"""Run a training on two threads with bit-identical results.
 
-Each work item runs on one thread and results keep the order of the items, so scheduling affects nothing.
+Each work item runs on one thread, and results keep the order of the items. So scheduling can't
+change a result.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,15 +16,15 @@ WorkItem = Callable[[], T]
 
 
 class Submit(Protocol):
-    """Starts work items, which must not wait for one another."""
+    """Starts work items. An item must not wait for another item."""
 
     def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """A function, to be called once, that returns the results in order."""
+        """Start the items. Returns a function, to be called once, that gives the results in order."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """Yield a `Submit` with a second thread; the caller runs items that have not started."""
+    """Yield a `Submit` with a second thread. The caller's thread runs items that have not started."""
     # BLAS gets one thread per item: sums split over threads differ in the last bit from run to run, and
     # threads that wait for each other on a busy machine cost more than they gain. numpy, scipy and BLAS
     # release Python's lock while they compute.
@@ -40,7 +41,7 @@ def two_workers() -> Iterator[Submit]:
 
 
 def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-    """A `Submit` without threads: items run when results are asked for."""
+    """A `Submit` without threads: the items run when the results are requested."""
     return lambda: [item() for item in items]
 
 

@@ -1,4 +1,4 @@
-"""Truncated singular value decomposition of sparse matrices, reproducible to the last bit."""
+"""Truncated singular value decomposition of sparse matrices, with bit-identical results."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ ROUNDING = 1e-12  # share of the largest eigenvalue below which single precision
 
 
 def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Right singular vectors (n_columns, k') and singular values, largest first; k' <= k.
+    """At most k right singular vectors, shape (n_columns, k'), and singular values, largest first.
 
-    The largest entry of each vector is positive: the same input and seed give the same numbers.
+    The largest entry of each vector is positive, so that the same input and seed give the same numbers.
     """
     rank_limit = min(k, min(matrix.shape) - 1)
     if rank_limit < 1 or not matrix.data.any():
@@ -43,7 +43,7 @@ def _lanczos_svd(
 def _randomized_svd(
     matrix: csr_array, k: int, draw: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Approximate, at a tenth of the time.
+    """Approximate decomposition in a tenth of the time of the exact one.
 
     Source:
         Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011.
@@ -52,7 +52,7 @@ def _randomized_svd(
     if wide.shape[0] > wide.shape[1]:
         wide = csr_array(wide.T)
     across = csr_array(wide.T)
-    # Orthogonalised on the shorter side. Only the last few axes, whose values hardly differ, deviate.
+    # The shorter side is orthogonalised. Only the last few axes deviate, whose singular values hardly differ.
     basis = draw.standard_normal((wide.shape[0], k + OVERSAMPLING)).astype(np.float32)
     for _ in range(POWER_ITERATIONS):
         basis = orthonormal_basis(wide @ (across @ basis))
@@ -64,7 +64,7 @@ def _randomized_svd(
 
 
 def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Orthonormal columns spanning those of a tall matrix, at a fifth of the time of a QR."""
+    """Orthonormal columns that span those of a tall matrix, in a fifth of the time of a QR decomposition."""
     double = columns.astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(double.T @ double)
     kept = eigenvalues > eigenvalues[-1] * ROUNDING
@@ -72,13 +72,13 @@ def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of unit length, each axis weighted by the root of its singular value."""
+    """Rows of length 1, after each axis is multiplied by the square root of its singular value."""
     # Measured: weighting by the values themselves, which leaves only the first axes, loses 1 % on a data set
     # with rich metadata.
     return unit_rows(vectors * np.sqrt(values))
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to length 1; zero rows stay zero."""
+    """Rows scaled to length 1. Zero rows stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 1e-9, lengths, 1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What all algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
+"""Code that all algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """See `top_n`; scores a block of listeners at a time."""
+    """Score a block of listeners at a time and return the `top_n` of every listener."""
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]
@@ -23,13 +23,13 @@ def recommend_in_blocks(
 
 
 def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
-    """Shape (rows, n): each row's best allowed songs, descending; ties: the lower column.
+    """Each row's n best allowed songs, best first, shape (rows, n). The lower column wins ties.
 
-    NaN ranks last. A row ends in -1 if fewer than n songs are allowed.
+    NaN scores rank last. A row ends in -1 if fewer than n songs are allowed.
     """
     rows, songs = scores.shape
     ranked = np.full((rows, n), -1, dtype=np.int32)
-    # -inf is a legal score, so the mask, not the score, says what is excluded.
+    # -inf is a valid score, so the mask says what is excluded, and not the score.
     scores = np.where(excluded | np.isnan(scores), -np.inf, scores)
     kept = min(n, songs)
     if kept == 0:
@@ -55,7 +55,7 @@ def _best_of_row(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: in
 
 
 def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Shape (profiles.n, n_songs): played, excluded or unavailable."""
+    """True for songs that are played, excluded or unavailable; shape (profiles.n, n_songs)."""
     mask = np.repeat(~available[np.newaxis, :], profiles.n, axis=0)
     for matrix in (profiles.plays, profiles.excluded):
         if matrix is not None:
@@ -79,24 +79,24 @@ def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
 
 
 def all_plays(training: TrainingSet) -> csr_array:
-    """The training plays and those held out for tuning."""
+    """The sum of the training plays and the plays held out for tuning."""
     plays = csr_array(training.plays, dtype=np.float32)
     return plays if training.tuning is None else csr_array(plays + training.tuning, dtype=np.float32)
 
 
 def count_listeners(plays: csr_array) -> NDArray[np.float32]:
-    """Shape (n_songs,)."""
+    """The number of listeners of each song, shape (n_songs,)."""
     return np.bincount(binary_plays(plays).indices, minlength=plays.shape[1]).astype(np.float32)
 
 
 def log_plays(plays: csr_array) -> csr_array:
-    """log(1 + count) in place of each count."""
+    """The matrix with log(1 + count) in place of each play count."""
     scaled = csr_array(plays, dtype=np.float32, copy=True)
     scaled.data = np.log1p(np.maximum(scaled.data, 0))
     return scaled
 
 
 def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
+    """Concatenated ranges: starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
     ends = np.cumsum(sizes)
     return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

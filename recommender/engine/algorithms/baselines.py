@@ -1,4 +1,4 @@
-"""Baselines that every model is compared with."""
+"""Simple recommenders (baselines) that every trained model is compared with."""
 
 from dataclasses import replace
 from typing import Self
@@ -19,7 +19,7 @@ from recommender.engine.data import Profiles, TrainingSet
 
 
 class Popularity:
-    """The songs with the most listeners."""
+    """Recommends the songs that have the most listeners."""
 
     name = "popularity"
 
@@ -39,7 +39,7 @@ class Popularity:
 
 
 class Random:
-    """Uniformly random songs."""
+    """Recommends songs that are drawn uniformly at random."""
 
     name = "random"
 
@@ -51,7 +51,7 @@ class Random:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """The songs depend on the listener's key and the seed alone."""
+        """Draw songs that depend only on the listener's key and the seed."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
         return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
@@ -65,7 +65,7 @@ class Random:
 
 
 class ItemToItem:
-    """Scores songs by their similarity to the songs played."""
+    """Scores each song by its similarity to the songs that the listener played."""
 
     name = ""
 
@@ -86,7 +86,7 @@ class ItemToItem:
 
 
 class RP3beta(ItemToItem):
-    """See `rp3_weights`."""
+    """Item-to-item recommender on random-walk similarities; see `rp3_weights`."""
 
     name = "rp3beta"
 
@@ -99,7 +99,7 @@ class RP3beta(ItemToItem):
 
 
 class ItemKNN(ItemToItem):
-    """See `knn_weights`."""
+    """Item-to-item recommender on cosine similarities; see `knn_weights`."""
 
     name = "itemknn"
 
@@ -107,23 +107,23 @@ class ItemKNN(ItemToItem):
     def fit(
         cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
     ) -> Self:
-        """Fit; with `logarithmic` a play counts log(1 + count) instead of 1."""
+        """Fit the similarities. With `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
         plays = all_plays(training)
         weights = knn_weights(log_plays(plays) if logarithmic else binary_plays(plays), shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)
 
 
 class EASE(ItemToItem):
-    """See `ease_weights`."""
+    """Item-to-item recommender on ridge-regression weights; see `ease_weights`."""
 
     name = "ease"
 
     @classmethod
     def fit(cls, training: TrainingSet, *, penalty: float = 60.0) -> Self:
-        """Fit on at most 20 000 songs.
+        """Fit on a catalogue of at most 20 000 songs.
 
         Raises:
-            TooManySongs: there are more.
+            TooManySongs: the catalogue is larger.
         """
         dense = ease_weights(all_plays(training), penalty=penalty)
         return cls(dense, training.catalogue.available)

@@ -1,4 +1,7 @@
-"""`classic`, the plain K-means recommender: draw clusters by affinity, then any song of the cluster."""
+"""`classic`, the plain K-means recommender.
+
+It draws a cluster by the listener's affinity, then a random song of the cluster.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ ARRAY_NAMES: Final = (
 
 @dataclass(frozen=True)
 class ClassicModel:
-    """K-means clusters of songs by metadata and sound."""
+    """The fitted model: K-means clusters of songs by metadata and sound."""
 
     labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
     artists: NDArray[np.int32]  # shape (n_songs,), equal for equal artists
@@ -41,7 +44,11 @@ class ClassicModel:
         return len(self.plays)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
-        """Shape (n, n_clusters), rows sum to 1. Cold start: favourite genres, or else everybody's plays."""
+        """The listeners' cluster affinities, shape (n, n_clusters); each row sums to 1.
+
+        A listener without plays gets affinities from the favourite genres, or else all listeners' shares of
+        plays.
+        """
         base = profiles.plays if profiles.recent is None else profiles.recent
         shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
@@ -53,7 +60,10 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """See `RecommenderModel.recommend`; a draw changes only with the listener's own plays and skips."""
+        """See `RecommenderModel.recommend`.
+
+        A listener's draw changes only with that listener's plays and skips.
+        """
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
@@ -64,7 +74,7 @@ class ClassicModel:
         return lists
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The songs of `recommend`, unranked; empty for a listener without plays."""
+        """The songs from `recommend`, all with score 0; empty for a listener without plays."""
         if not profile.plays.nnz:
             no_songs = np.empty(0, dtype=np.int32)
             return ScoredSongs(no_songs, no_songs.astype(np.float32))
@@ -73,15 +83,15 @@ class ClassicModel:
         return ScoredSongs(songs, np.zeros(len(songs), dtype=np.float32))
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """All 0: every song of a cluster is as likely as another."""
+        """All scores are 0, because every song of a cluster is equally likely."""
         return np.zeros(len(songs), dtype=np.float32)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The affinity for each song's cluster."""
+        """The listener's affinity for each song's cluster."""
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The nearest songs in the nearest clusters, scored 1 / (1 + distance)."""
+        """The nearest songs in the nearest clusters, each with the score 1 / (1 + distance)."""
         clusters = np.argsort(((self.centers - self.points[song]) ** 2).sum(axis=1), kind="stable")
         sizes = np.cumsum(np.diff(self.cluster_starts)[clusters])
         # More than n songs, since the song itself is among them and some may be unavailable.
@@ -106,7 +116,7 @@ class ClassicModel:
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """Without replacement; clusters without a share follow when the others are used up."""
+        """Draw songs without replacement. Clusters with affinity 0 follow when all others are used up."""
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked
@@ -118,7 +128,7 @@ class ClassicModel:
     def _draw_by_exponential_race(
         self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """n songs, drawn without replacement from clusters with probabilities proportional to their weights.
+        """Draw n songs without replacement from clusters with probabilities proportional to their weights.
 
         Source:
             Feller, "An Introduction to Probability Theory and Its Applications" II, chapter I.3.
@@ -144,7 +154,7 @@ class ClassicModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """A model over the arrays, without copies."""
+        """Build the model from stored arrays without copying them."""
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         # Worker processes share the pages of read-only memory maps.
         views: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}

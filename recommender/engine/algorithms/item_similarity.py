@@ -1,4 +1,4 @@
-"""Song-to-song similarities from plays: RP3beta, cosine kNN and EASE.
+"""Song-to-song similarity matrices from plays: RP3beta, cosine kNN and EASE.
 
 Entry (i, j) says how strongly a play of song i recommends song j.
 """
@@ -23,14 +23,14 @@ MOST_EASE_SONGS = 20_000  # its dense matrix takes 1.6 GB there
 
 
 class TooManySongs(EngineError):
-    """Too many songs for a dense song-by-song matrix."""
+    """The catalogue has too many songs for a dense song-by-song matrix."""
 
 
 WeightFunction = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 def binary_plays(plays: csr_array) -> csr_array:
-    """A copy with 1 for every song played, columns ascending."""
+    """A copy of the matrix with 1 for every song played, and with sorted columns."""
     ones = csr_array(plays, dtype=np.float32, copy=True)
     ones.sum_duplicates()
     ones.eliminate_zeros()
@@ -39,7 +39,7 @@ def binary_plays(plays: csr_array) -> csr_array:
 
 
 def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
-    """Each listener's `most` most played songs; ties: the lower column."""
+    """Keep each listener's `most` most played songs. The lower column wins ties."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
     return keep_best(plays, most, by=lambda data: data)
@@ -48,12 +48,12 @@ def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_ar
 def keep_best(
     matrix: csr_array, k: int, by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.abs
 ) -> csr_array:
-    """Each row's k largest entries; ties: the lower column."""
+    """Keep the k largest entries of each row. The lower column wins ties."""
     values, starts = by(matrix.data), matrix.indptr
     thresholds = np.repeat(_kth_largest(values, starts, k), np.diff(starts))
     kept = values > thresholds
     n_above = np.diff(np.searchsorted(np.flatnonzero(kept), starts))
-    # Entries that tie with their row's k-th largest fill the places left, in order of their columns.
+    # Entries that tie with their row's k-th largest fill the remaining slots in order of their columns.
     ties = np.flatnonzero(values == thresholds)
     first_ties = np.searchsorted(ties, starts)
     n_ties = np.diff(first_ties)
@@ -67,7 +67,7 @@ def keep_best(
 def _kth_largest(
     values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """Each row's k-th largest value; -inf if a row has at most k."""
+    """The k-th largest value of each row; -inf for a row with at most k entries."""
     widths = np.diff(indptr)
     thresholds = np.full(len(widths), -np.inf, dtype=np.float32)
     wide = np.flatnonzero(widths > k)
@@ -87,7 +87,7 @@ def _kth_largest(
 def rp3_weights(
     plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> csr_array:
-    """The probability of the random walk song - listener - song, damped for popular songs.
+    """Probabilities of the random walk song - listener - song, reduced for popular songs.
 
     Source:
         Paudel et al., "Updatable, accurate, diverse, and scalable recommendations for interactive
@@ -99,7 +99,7 @@ def rp3_weights(
 def submit_rp3_weights(
     plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
-    """`rp3_weights` through `submit`: call the result to get them."""
+    """Start computing `rp3_weights` through `submit`; call the returned function to get the weights."""
     ones = binary_plays(limit_songs(plays))
     listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
@@ -111,14 +111,14 @@ def submit_rp3_weights(
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
-    """Cosine similarity, shrunk for pairs with few common listeners; the k nearest per song."""
+    """Cosine similarities of each song's k nearest songs, shrunk for pairs with few common listeners."""
     return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
 
 
 def submit_knn_weights(
     plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
-    """`knn_weights` through `submit`: call the result to get them."""
+    """Start computing `knn_weights` through `submit`; call the returned function to get the weights."""
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
@@ -128,18 +128,18 @@ def submit_knn_weights(
     ) -> NDArray[np.float32]:
         return np.asarray(values / (norms[rows] * norms[columns] + np.float32(shrink)))
 
-    # The nearest per recommended song (column). Kept per played song (row), popular songs push out the rare
-    # ones: 5 % worse on a data set with many rare songs.
+    # Keep the nearest songs per recommended song (column). Kept per played song (row), popular songs displace
+    # rare ones: 5 % worse on a data set with many rare songs.
     nearest = _best_products(csr_array(kept.T), kept, k, shrunk, submit)
     return lambda: csr_array(nearest().T)
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
-    """The dense ridge regression of plays on plays, with a zero diagonal.
+    """Weights of a dense ridge regression of each song's plays on all other songs' plays.
 
     Raises:
-        TooManySongs: more than 20 000 songs.
-        TooFewPlays: no plays, or the matrix is singular.
+        TooManySongs: there are more than 20 000 songs.
+        TooFewPlays: there are no plays, or the matrix is singular.
 
     Source:
         Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
@@ -158,7 +158,7 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The inverse, in place of the matrix: a second copy might not fit."""
+    """Replace the matrix by its inverse, since memory might not hold a second copy."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or singular:
@@ -172,7 +172,7 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
-    """Each row's k largest entries by absolute value."""
+    """Keep the k entries of each row that have the largest absolute values."""
     rows, indptr, n_entries = [], [0], 0
     for row in np.ascontiguousarray(dense):
         columns = _largest_columns(np.abs(row), k)
@@ -204,7 +204,7 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
 def _best_products(
     left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
 ) -> Callable[[], csr_array]:
-    """Each row's k largest entries of `left @ right` after `weigh`, without the diagonal."""
+    """Compute `weigh(left @ right)` without its diagonal and keep the k largest entries of each row."""
 
     def multiply_block(start: int, stop: int) -> csr_array:
         block = csr_array(left[start:stop] @ right)
@@ -230,7 +230,7 @@ def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
 
 
 def _row_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
-    """Blocks of rows of about BLOCK_PRODUCTS multiplications each."""
+    """Split the rows into blocks of about BLOCK_PRODUCTS multiplications each."""
     widths = np.diff(right.indptr)
     costs = np.add.reduceat(np.append(widths[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
     costs[np.diff(left.indptr) == 0] = 0

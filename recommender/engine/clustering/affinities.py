@@ -1,4 +1,4 @@
-"""Listener affinities: each cluster's share of a listener's engagement."""
+"""Listener affinities: the share of a listener's engagement in each cluster."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ SECONDS_PER_DAY: Final = 86_400.0
 def cluster_affinities(
     plays: csr_array, labels: NDArray[np.int32], n_clusters: int, skips: csr_array | None = None
 ) -> NDArray[np.float32]:
-    """Shape (n_listeners, n_clusters), rows sum to 1; uniform without engagement.
+    """Affinities, shape (n_listeners, n_clusters). Each row sums to 1; without engagement it is uniform.
 
     Args:
-        skips: skips and dislikes, subtracted from the song's cluster down to 0.
+        skips: number of skips and dislikes, subtracted from the song's cluster, but not below 0.
     """
     engaged = sum_by_cluster(plays, labels, n_clusters)
     if skips is not None:
@@ -30,13 +30,16 @@ def cluster_affinities(
 def recency_weights(
     played_at: NDArray[np.float64], now: float, *, half_life_days: float = HALF_LIFE_DAYS
 ) -> NDArray[np.float32]:
-    """1 for a play now or later, halved after every half-life; times are seconds since 1970."""
+    """Weight of each play: 1 at `now` or later, halved after every half-life.
+
+    Times are seconds since 1970.
+    """
     age_days = np.maximum(now - played_at, 0) / SECONDS_PER_DAY
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float32)
 
 
 def sum_by_cluster(matrix: csr_array, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.float64]:
-    """Shape (n_listeners, n_clusters)."""
+    """Sum each listener's values by cluster; shape (n_listeners, n_clusters)."""
     n = matrix.shape[0]
     rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
     cells = rows * n_clusters + labels[matrix.indices]
@@ -47,7 +50,7 @@ def sum_by_cluster(matrix: csr_array, labels: NDArray[np.int32], n_clusters: int
 def genre_shares_by_cluster(
     genres: csr_array, labels: NDArray[np.int32], n_clusters: int
 ) -> NDArray[np.float32]:
-    """Shape (n_words, n_clusters): share of each cluster's songs that have the genre word."""
+    """Share of each cluster's songs that have the genre word, shape (n_words, n_clusters)."""
     n_songs = len(labels)
     one_hot = csr_array(
         (np.ones(n_songs, np.float32), (np.arange(n_songs), labels)), shape=(n_songs, n_clusters)

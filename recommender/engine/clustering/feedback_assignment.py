@@ -1,6 +1,6 @@
 """Move songs between clusters by listeners' feedback.
 
-Without votes every song stays where k-means put it: deleting the feedback undoes every move.
+Songs without votes stay in their K-means cluster, so deleting the feedback undoes every move.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-PRIOR_PLAYS: Final = 4.0  # pseudo-plays at the overall rate in each listener's rate per cluster
-PRIOR_SONG: Final = 10.0  # the same for each song's rate: a song liked everywhere fits every cluster equally
-MOST_VOTES: Final = 5.0  # per listener and song
+PRIOR_PLAYS: Final = 4.0  # pseudo-plays with the overall like rate, added to a listener's plays in a cluster
+PRIOR_SONG: Final = (
+    10.0  # pseudo-plays added to each song: a song liked everywhere fits every cluster equally
+)
+MOST_VOTES: Final = 5.0  # votes counted per listener and song
 FEWEST_LISTENERS: Final = 5
 LEAST_MARGIN: Final = 0.8  # between the best and the second best posterior
 RATE_EPSILON: Final = 1e-6  # rates are clipped to [epsilon, 1 - epsilon]
@@ -20,7 +22,7 @@ RATE_EPSILON: Final = 1e-6  # rates are clipped to [epsilon, 1 - epsilon]
 
 @dataclass(frozen=True)
 class FeedbackVotes:
-    """Likes among plays, one entry per listener and song."""
+    """Numbers of likes and plays, one entry per listener and song."""
 
     listeners: NDArray[np.int64]  # shape (n,), rows
     songs: NDArray[np.int64]  # shape (n,), columns; each pair of listener and song at most once
@@ -28,14 +30,14 @@ class FeedbackVotes:
     plays: NDArray[np.float64]  # shape (n,), at least `likes`
 
     def capped(self) -> "FeedbackVotes":
-        """The same like rates with at most five plays per entry."""
+        """A copy that counts at most five plays per entry and keeps each entry's like rate."""
         share = np.minimum(1.0, MOST_VOTES / np.maximum(self.plays, 1e-9))
         return FeedbackVotes(self.listeners, self.songs, self.likes * share, self.plays * share)
 
 
 @dataclass(frozen=True)
 class FeedbackAssignment:
-    """The posterior cluster of each song with votes; shape (n,) each."""
+    """The most probable cluster of each song with votes; shape (n,) each."""
 
     songs: NDArray[np.int64]  # columns, ascending
     best: NDArray[np.int64]  # the cluster with the highest posterior
@@ -53,7 +55,7 @@ class FeedbackAssignment:
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """Songs with the smallest margin first: the ones to ask listeners about."""
+        """The n songs with the smallest margin; listeners' answers about these songs help most."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -64,15 +66,15 @@ def assign_by_feedback(
     centers: NDArray[np.floating],
     labels: NDArray[np.integer],
 ) -> FeedbackAssignment:
-    """Each voted song's posterior cluster, from its distance to the centers and the likes.
+    """Compute each voted song's posterior cluster from its distance to the centers and its likes.
 
-    The log posterior of cluster c for song s (uniform prior) is
+    With a uniform prior, the log posterior of cluster c for song s is
 
         -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
         logit q = logit qhat(u, c) + logit r_s - logit r
 
-    with y likes, the listener's like rate qhat among the cluster's other songs, and the like rates r_s of the
-    song and r of all songs.
+    y is the number of likes, qhat the listener's like rate among the cluster's other songs, r_s the
+    song's like rate and r the like rate of all songs.
     """
     votes = votes.capped()
     songs, song_rows = np.unique(votes.songs, return_inverse=True)
@@ -86,21 +88,21 @@ def assign_by_feedback(
 
 @dataclass(frozen=True)
 class LikelihoodGain:
-    """Gain in log-likelihood per held-out play, and its standard error over songs."""
+    """Gain in log-likelihood per held-out play, and the gain's standard error over songs."""
 
     mean: float
     error: float
 
     @property
     def is_significant(self) -> bool:
-        """Above two standard errors: by chance in one of forty trials."""
+        """Whether the gain exceeds two standard errors; chance alone does so in one of forty trials."""
         return self.mean > 2 * self.error
 
 
 def held_out_gain(
     votes: FeedbackVotes, labels: NDArray[np.integer], refined: NDArray[np.integer], n_clusters: int
 ) -> LikelihoodGain:
-    """How much better the refined labels explain other votes; above 0 is better."""
+    """Measure how much better the refined labels explain held-out votes; above 0 is better."""
     votes = votes.capped()
     _, song_rows = np.unique(votes.songs, return_inverse=True)
     n_songs = int(song_rows.max()) + 1 if len(song_rows) else 0
@@ -133,12 +135,12 @@ def _distance_scores(
 def _axis_variance(
     points: NDArray[np.floating], centers: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> float:
-    """sigma^2, the variance around the centers per effective axis."""
+    """Variance around the centers per independent feature: the sigma^2 of `assign_by_feedback`."""
     if not len(points):
         return 0.0
     residuals = np.asarray(points - centers[labels], dtype=np.float64)
-    # trace(C^2) / trace(C): axes are correlated, by the participation ratio some 40 of 128 are effective.
-    # Treated as 128 independent ones, the features would always outweigh the votes.
+    # trace(C^2) / trace(C): the features are correlated. By the participation ratio about 40 of 128 are
+    # independent. If 128 counted as independent, distances would always outweigh the votes.
     covariance = residuals.T @ residuals / len(residuals)
     total = float(np.trace(covariance))
     return float((covariance**2).sum()) / total if total else 0.0
@@ -151,7 +153,7 @@ def _vote_log_likelihoods(
     song_rows: NDArray[np.integer],
     n_songs: int,
 ) -> NDArray[np.float64]:
-    """Shape (n_votes, n_clusters): log-likelihood of each vote if its song were in the cluster."""
+    """Log-likelihood of each vote if its song were in each cluster, shape (n_votes, n_clusters)."""
     rate = np.clip(votes.likes.sum() / max(float(votes.plays.sum()), 1e-9), RATE_EPSILON, 1 - RATE_EPSILON)
     _, listener_rows = np.unique(votes.listeners, return_inverse=True)
     own = labels[votes.songs]
@@ -160,7 +162,7 @@ def _vote_log_likelihoods(
     np.add.at(likes, (listener_rows, own), votes.likes)
     np.add.at(plays, (listener_rows, own), votes.plays)
     other_likes, other_plays = likes[listener_rows], plays[listener_rows]
-    # Without the song's own votes, which would always speak for its current cluster.
+    # Leave out the song's own votes, which would always support its current cluster.
     vote_rows = np.arange(len(listener_rows))
     other_likes[vote_rows, own] -= votes.likes
     other_plays[vote_rows, own] -= votes.plays

@@ -14,11 +14,13 @@ from threadpoolctl import threadpool_limits
 from recommender.engine.data import TooFewSongs
 
 # Up to this size every iteration uses all songs. Above it the centers are fitted on a sample, then refined by
-# FINAL_STEPS over all songs: as good, at a sixth of the time (python -m benchmarks train).
+# FINAL_STEPS over all songs: equally good in a sixth of the time (python -m benchmarks train).
 SAMPLE_SIZE: Final = 40_000
 SAMPLE_PER_CLUSTER: Final = 100
 SAMPLE_STEPS: Final = 30  # later steps move the centers less than the final steps over all songs do
-SEEDING_STRIDE: Final = 4  # k-means++ on every fourth point of the sample: as good, at a quarter of the time
+SEEDING_STRIDE: Final = (
+    4  # k-means++ on every fourth point of the sample: equally good, a quarter of the time
+)
 MAX_ITERATIONS: Final = 300
 FINAL_STEPS: Final = 3
 MOST_CLUSTERS: Final = 400
@@ -38,7 +40,7 @@ MULTI_CLUSTER_MEASURES: Final = (
 
 @dataclass(frozen=True)
 class Clusters:
-    """Fitted clusters and the assignment of their songs."""
+    """Fitted clusters and the cluster of each song."""
 
     centers: NDArray[np.float32]  # shape (n_clusters, n_features)
     inertia: float  # sum of squared distances of the songs to their centers
@@ -50,12 +52,12 @@ class Clusters:
         return len(self.centers)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.int32]:
-        """Shape (n_points,): the nearest center of each."""
+        """The cluster with the nearest center for each point, shape (n_points,)."""
         return assign_nearest(points, self.centers)[0]
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """2 sqrt(n_songs), at most 400, at least 20 songs per cluster on average."""
+    """2 sqrt(n_songs), limited to 400 and to an average of at least 20 songs per cluster."""
     # Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
     # accuracy.
     return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
@@ -64,12 +66,13 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """Cluster by k-means++ and Lloyd's iterations; the same input and seed give the same bits.
+    """Cluster by k-means++ and Lloyd's iterations. The same input and seed give identical bits.
 
     Args:
-        points: shape (n_points, d), scaled, or the largest column would decide alone.
-        n_clusters: an upper limit; never more than distinct points.
-        start_labels: earlier clusters of the points; replace seeding above the sample size.
+        points: shape (n_points, d); scale the columns, since the widest one dominates distances.
+        n_clusters: upper limit; there are never more clusters than distinct points.
+        start_labels: an earlier model's cluster of each point; above the sample size they replace
+            seeding.
 
     Raises:
         TooFewSongs: there are no points.
@@ -122,7 +125,7 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each point's nearest center (ties: the first) and squared distance."""
+    """Each point's nearest center and the squared distance to it. The first center wins ties."""
     labels = _nearest_labels(points, centers)
     return labels, squared_distances(points, centers, labels)
 
@@ -130,7 +133,7 @@ def assign_nearest(
 def squared_distances(
     points: NDArray[np.float32], centers: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Shape (n_points,): to the center of the point's cluster."""
+    """Squared distance of each point to its cluster's center, shape (n_points,)."""
     squared = np.empty(len(points), dtype=np.float32)
     for start in range(0, len(points), BLOCK_POINTS):
         block = slice(start, start + BLOCK_POINTS)
@@ -142,7 +145,7 @@ def squared_distances(
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Shape (n_clusters, d), 0 for an empty cluster; and the clusters' sizes."""
+    """The clusters' means, shape (n_clusters, d), and sizes. The mean of an empty cluster is 0."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
         block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
@@ -154,7 +157,7 @@ def cluster_means(
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """Quality measures of a clustering; None if undefined (one cluster).
+    """Quality measures of a clustering. With a single cluster, undefined measures are None.
 
     Raises:
         TooFewSongs: there are no points.
@@ -203,13 +206,13 @@ def match_cluster_ids(
     n_clusters: int,
     next_id: int,
 ) -> NDArray[np.int32]:
-    """Shape (n_clusters,): the id of the previous cluster that each new one continues, else a fresh id.
+    """Give each new cluster the id of the previous cluster that it continues, or else a new id.
 
-    Clusters are matched one to one by the largest total Jaccard index.
+    The matching is one to one and maximises the sum of the Jaccard indices of the clusters' songs.
 
     Args:
-        previous_labels, labels: of the same songs; -1 without a cluster.
-        next_id: the smallest id never used.
+        previous_labels, labels: clusters of the same songs; -1 for a song without a cluster.
+        next_id: the smallest id that was never used.
 
     Source:
         Kuhn, "The Hungarian method for the assignment problem", 1955.
@@ -230,7 +233,7 @@ def match_cluster_ids(
 
 
 def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
-    """Number of distinct points, counted only up to `enough`."""
+    """Count the distinct points, but stop at `enough`."""
     seen: set[bytes] = set()
     for point in points:
         seen.add(point.tobytes())
@@ -240,7 +243,7 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A center without points stays where it is."""
+    """Do one Lloyd iteration. A center without points keeps its position."""
     means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 
@@ -257,7 +260,7 @@ def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -
 
 
 def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
-    """Shape (n_points,): simplified silhouettes; needs two clusters."""
+    """Simplified silhouette of each point, shape (n_points,); needs at least two clusters."""
     result = np.empty(len(points))
     center_norms = (clusters.centers**2).sum(axis=1)
     for start in range(0, len(points), BLOCK_POINTS):

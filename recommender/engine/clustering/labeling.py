@@ -1,4 +1,8 @@
-"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented."""
+"""Readable cluster names such as "Rock, energetic, 1990s".
+
+A name consists of genres, moods, decades or artists that are more frequent in the cluster than in
+the catalogue.
+"""
 
 import math
 from collections import Counter
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 from recommender.engine.data import Catalogue
 
 PSEUDO_COUNT: Final = 2.0  # shrinks the lift, so that a genre of two songs in a cluster of three does not win
-LEAST_SHARE: Final = 0.15  # of the cluster's songs that must have a genre for it to be in the name
+LEAST_SHARE: Final = 0.15  # a genre can be in the name if this share of the cluster's songs has it
 LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
 SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
 LEAST_DECADE_SHARE: Final = 0.5
@@ -34,7 +38,7 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class ClusterName:
-    """A cluster's name and the facts it was made from."""
+    """A cluster's name and the facts behind the name."""
 
     name: str
     size: int  # number of songs
@@ -48,10 +52,10 @@ class ClusterName:
 def name_clusters(
     catalogue: Catalogue, labels: NDArray[np.int32], n_clusters: int, plays: NDArray[np.float32] | None = None
 ) -> list[ClusterName]:
-    """One name per cluster, all different.
+    """Give every cluster a different name.
 
     Args:
-        plays: shape (n_songs,), orders the examples.
+        plays: shape (n_songs,); the most played songs become the examples.
     """
     order = np.argsort(-plays, kind="stable") if plays is not None else np.arange(catalogue.n_songs)
     members = [order[labels[order] == label] for label in range(n_clusters)]
@@ -74,7 +78,7 @@ def name_clusters(
 def _name_words(
     genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
 ) -> list[str]:
-    """Most informative first; `_distinct_names` takes as many as needed."""
+    """Words for the name, most informative first; `_distinct_names` takes as many as it needs."""
     named = list(genres)[:2]
     if len(named) == 2 and (
         genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
@@ -87,12 +91,12 @@ def _name_words(
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    """True for "rock" and "indie rock"."""
+    """Whether two genres have a common word, such as "rock" and "indie rock"."""
     return bool(set(one.split()) & set(other.split()))
 
 
 def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
-    """Up to three words, more if two clusters would share a name."""
+    """Join up to three words per cluster, or more if two clusters would have the same name."""
     lengths = [min(3, len(cluster_words)) for cluster_words in words]
     while True:
         names = [
@@ -124,7 +128,7 @@ def _split_genres(text: str) -> list[str]:
 def _over_represented(
     values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]
 ) -> list[dict[str, float]]:
-    """Per cluster at most five values and their shares, by share x log(lift)."""
+    """For each cluster at most five values with their shares, ranked by share x log(lift)."""
     # Share x log(lift) is the value's contribution to the Kullback-Leibler divergence between cluster and
     # catalogue; the lift is shrunk towards 1.
     overall = Counter(value for song_values in values for value in song_values)
@@ -166,7 +170,7 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decade(years: NDArray[np.float64]) -> str:
-    """ "1990s" if at least half of the songs are from it, else ""."""
+    """The decade, such as "1990s", of at least half of the songs; "" if there is no such decade."""
     known = years[np.isfinite(years)]
     if not len(known):
         return ""

@@ -26,7 +26,7 @@ UNPLAYED_PSEUDOCOUNT: Final = 0.5  # added to each song's listeners, so that an 
 
 @dataclass(frozen=True)
 class HoldoutPlays:
-    """What n listeners played before a split, and which new songs after it."""
+    """What n listeners played before the split time, and which new songs they played afterwards."""
 
     recent: csr_array  # shape (n, n_songs), plays before the split, weighted by recency
     played_before: csr_array  # shape (n, n_songs), songs played before the split
@@ -38,7 +38,7 @@ class HoldoutPlays:
 
 @dataclass(frozen=True)
 class ClusterCountScore:
-    """How well one number of clusters fits."""
+    """Quality measures of one number of clusters."""
 
     n_clusters: int
     # Mean over listeners of their mean log-probability of the songs played after the split; None: too few
@@ -53,16 +53,16 @@ class ClusterCountScore:
 
 @dataclass(frozen=True)
 class ClusterCountChoice:
-    """The chosen number, the rule that decided, and all candidates."""
+    """The chosen number of clusters, the rule that decided, and the scores of all candidates."""
 
     n_clusters: int
     rule: str
     scores: tuple[ClusterCountScore, ...] = ()
-    listeners: int = 0  # how many played a new song after the split
-    songs: int = 0  # how many the centers were fitted on
+    listeners: int = 0  # number of listeners who played a new song after the split
+    songs: int = 0  # number of songs that the centers were fitted on
 
     def facts(self) -> dict[str, Any]:
-        """As JSON types, floats rounded to five digits."""
+        """The choice as JSON types, with floats rounded to five digits."""
         return {
             "n_clusters": self.n_clusters, "rule": self.rule, "listeners": self.listeners,
             "songs": self.songs, "scores": [_round_floats(asdict(score)) for score in self.scores],
@@ -72,12 +72,13 @@ class ClusterCountChoice:
 def choose_n_clusters(
     points: NDArray[np.float32], holdout: HoldoutPlays, *, default: int, seed: int
 ) -> ClusterCountChoice:
-    """The smallest stable number within one standard error of the best held-out likelihood.
+    """The smallest stable number of clusters within one standard error of the best likelihood.
 
-    With fewer than 30 listeners: the stable number with the best silhouette, else `default`.
+    The likelihood is that of held-out plays. With fewer than 30 listeners the best silhouette among the
+    stable numbers decides, or else `default`.
 
     Args:
-        points: shape (n_songs, d), from plays before the split only.
+        points: shape (n_songs, d), computed only from plays before the split time.
     """
     random = np.random.default_rng(seed)
     sample = (
@@ -106,7 +107,7 @@ def choose_n_clusters(
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Candidates, ascending: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`."""
+    """Candidate numbers in ascending order: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`."""
     # The default is always a candidate: quality was measured with it, and on one of two real data sets every
     # number of the grid had a lower likelihood and covered fewer songs.
     distinct = len(np.unique(points, axis=0))
@@ -117,7 +118,7 @@ def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
 
 
 def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
-    """Shape (n,): each listener's mean log-probability of the songs played after the split."""
+    """Each listener's mean log-probability of the songs played after the split time, shape (n,)."""
     # A song's probability is that of its cluster (half the listener's affinity, half everybody's plays) times
     # its share of listeners among the cluster's songs that the listener had not played. More clusters pay off
     # only if they separate listeners better than they dilute each listener's history.
@@ -128,7 +129,7 @@ def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: Holdout
     played = csr_array(holdout.played_before, dtype=np.float64, copy=True)
     played.data = weights[played.indices]
     left = np.maximum(masses - sum_by_cluster(played, labels, n_clusters), 0)
-    # A cluster played through has nothing left; a smaller rest is the rounding error of the subtraction.
+    # If the listener played the whole cluster, nothing is left; a tiny rest is a rounding error.
     shares = np.where(left > 1e-9 * masses, shares, 0)
     shares /= shares.sum(axis=1, keepdims=True)
     sizes = np.diff(holdout.played_after.indptr)
@@ -139,7 +140,7 @@ def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: Holdout
 
 
 def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
-    """Adjusted Rand index between clusterings fitted on two random halves."""
+    """Adjusted Rand index between two clusterings, each fitted on a random half of the songs."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = len(points) // 2
     halves = (np.sort(order[:half]), np.sort(order[half:]))
@@ -148,7 +149,7 @@ def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Agreement of two clusterings: 1 identical, 0 as by chance.
+    """Agreement of two clusterings: 1 if they are identical, 0 on average for random ones.
 
     Source:
         Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.
@@ -166,7 +167,7 @@ def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer])
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The chosen number and the rule that decided, as a sentence."""
+    """The chosen number of clusters, and a sentence that states the rule that decided."""
     if listeners < FEWEST_LISTENERS:
         return _choose_without_likelihood(scores, default, listeners)
     near = _within_standard_error(scores)

@@ -1,4 +1,4 @@
-"""Warm start of k-means: continue an earlier model's clusters."""
+"""Warm start of K-means: continue the clusters of an earlier model."""
 
 from typing import Final
 
@@ -20,9 +20,9 @@ UNASSIGNED: Final = -1  # label of a song that the earlier model did not have
 def warm_start_clusters(
     points: NDArray[np.float32], labels: NDArray[np.integer], n_clusters: int
 ) -> Clusters:
-    """K-means that starts from earlier labels and prefers to keep each song in its cluster.
+    """Run K-means from earlier labels; a song moves only if another center is clearly nearer.
 
-    A cluster without songs stays empty and keeps its number.
+    A cluster that loses all its songs stays empty and keeps its number.
 
     Raises:
         ValueError: every song is UNASSIGNED.

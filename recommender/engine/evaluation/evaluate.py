@@ -1,4 +1,4 @@
-"""Evaluates a model offline on the plays that came after its training data."""
+"""Evaluate a model offline on plays after the end of its training data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BOOTSTRAP_SEED: Final = 7
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over listeners; `ndcg_each` has one value per listener, in the order of the profiles."""
+    """Metrics averaged over listeners. `ndcg_each` has one value per listener, in profile order."""
 
     ndcg: float
     recall: float
@@ -28,7 +28,7 @@ class Evaluation:
     ndcg_each: NDArray[np.float64]
 
     def summary(self) -> dict[str, float | int | None]:
-        """The numbers to store; None for a metric without any value."""
+        """The metrics to store; None for a metric that no listener has a value for."""
         values = {name: getattr(self, name) for name in ("ndcg", "recall", "coverage", "diversity")}
         return {
             **{name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()},
@@ -45,18 +45,18 @@ def evaluate_model(
     n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
-    """Metrics of the n songs that the model recommends to each listener.
+    """Compute the metrics of the n songs that the model recommends to each listener.
 
     Args:
-        test: later plays, shape (profiles.n, n_songs); without songs played before, which the model does
-            not recommend. Listeners without a test play do not count.
-        artists: shape (n_songs,), artist codes.
+        test: later plays, shape (profiles.n, n_songs), without songs that the listener had played
+            before. Listeners without a test play are left out.
+        artists: artist codes, shape (n_songs,).
     """
     return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 
 
 def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
-    """Metrics of lists already made, shape (n_listeners, n); see `evaluate_model`."""
+    """Compute the metrics of given lists, shape (n_listeners, n); see `evaluate_model`."""
     each = metrics.ndcg(lists, test)
     counted = np.isfinite(each)
     has_any = bool(counted.any())
@@ -71,10 +71,10 @@ def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArra
 
 
 def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
-    """Mean of ours minus theirs, paired by listener, with a 95 % bootstrap interval; ready for JSON.
+    """Mean of ours minus theirs, paired by listener, with a 95 % bootstrap interval, as JSON types.
 
     Args:
-        ours, theirs: shape (n_listeners,); listeners with a NaN (no test play) do not count.
+        ours, theirs: shape (n_listeners,). Listeners with NaN (no test play) are left out.
     """
     differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
     random = np.random.default_rng(BOOTSTRAP_SEED)
@@ -87,6 +87,6 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """A model's NDCG minus that of the better baseline (popularity or random), paired by listener."""
+    """The model's NDCG minus that of the better baseline (popularity or random), paired by listener."""
     floor = max(FLOOR_BASELINES, key=lambda baseline: each[baseline].summary()["ndcg"] or 0.0)
     return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

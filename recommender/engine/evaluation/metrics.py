@@ -1,6 +1,6 @@
-"""Metrics of lists, compared with what listeners played afterwards: NDCG, recall, coverage, diversity.
+"""Ranking metrics: compare lists with what the listeners played afterwards.
 
-A place without a song holds -1.
+A list position without a song holds -1.
 """
 
 from typing import Final
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-LIST_LENGTH: Final = 20  # songs of a list that are evaluated
-FEWEST_LISTENERS: Final = 30  # metrics of fewer are mostly chance
+LIST_LENGTH: Final = 20  # number of songs evaluated per list
+FEWEST_LISTENERS: Final = 30  # with fewer listeners metrics are mostly chance
 
 
 def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
-    """Whether each place holds a song that the listener played in `test`; shape (n_listeners, n)."""
+    """True for each position whose song the listener played in `test`; shape (n_listeners, n)."""
     listeners, places = lists.shape
     songs = test.shape[1]
     played = np.repeat(np.arange(listeners, dtype=np.int64), np.diff(test.indptr)) * songs + test.indices
@@ -23,10 +23,10 @@ def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
 
 
 def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain, each hit worth 1; shape (n_listeners,), NaN without a test play.
+    """Normalised discounted cumulative gain with gains of 0 or 1, shape (n_listeners,).
 
-    DCG / ideal DCG, with DCG = sum over hits of 1 / log2(place + 1), places from 1, and the ideal list
-    holding min(n, number of test songs) hits at its head.
+    The value is NaN for a listener without a test play. DCG is the sum of 1 / log2(rank + 1) over hits,
+    with ranks from 1. The ideal list starts with min(n, number of test songs) hits.
 
     Source:
         Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
@@ -38,20 +38,21 @@ def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
 
 
 def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
-    """Hits / number of test songs; shape (n_listeners,), NaN without a test play."""
+    """Number of hits / number of test songs, shape (n_listeners,); NaN without a test play."""
     return _per_listener(mark_hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
 
 
 def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
-    """Share of all songs that are in at least one list; 0 without songs."""
+    """Share of all songs that are in at least one list; 0 if the catalogue is empty."""
     return len(np.unique(lists[lists >= 0])) / n_songs if n_songs else 0.0
 
 
 def diversity(lists: NDArray[np.int32], groups: NDArray[np.int32]) -> float:
-    """Share of song pairs from different groups (for example artists), averaged over lists.
+    """Share of song pairs in a list whose songs differ in group (such as artist), averaged over lists.
 
-    1 - sum over groups of m (m - 1) / (n (n - 1)) with m of n songs in a group: the Gini-Simpson index
-    without replacement. Lists of fewer than two songs do not count; NaN if none is left.
+    A list of n songs, m of them in a group, has the value 1 - sum over groups of m (m - 1) / (n (n -
+    1)): the Gini-Simpson index without replacement. Lists with fewer than two songs are left out; NaN
+    if no list remains.
     """
     values = []
     for row in lists:

@@ -1,6 +1,7 @@
-"""Off-policy evaluation: how a model that never served would have done, estimated from logged lists.
+"""Off-policy evaluation: estimate from logged lists how a model that never served would have done.
 
-The estimate reweights the rewards of lists' first places by the ratio of both models' propensities.
+The rewards of each list's first song are weighted by the ratio of both models' propensities for
+that song.
 """
 
 from dataclasses import dataclass
@@ -19,23 +20,15 @@ QUANTILE: Final = 0.975
 
 @dataclass(frozen=True)
 class OffPolicyEstimate:
-    """Mean reward of first places under the new model and under the model that served.
+    """Mean reward of lists' first songs under the new model and under the model that served."""
 
-    Attributes:
-        new, old: mean reward, 0 to 1.
-        low, high: 95 % interval of new - old, by bootstrap over listeners.
-        support: mean weight; far below 1, the new model offers songs that were never shown.
-        effective: effective sample size as a share of the lists.
-        listeners: number of listeners with lists.
-    """
-
-    new: float
+    new: float  # mean reward, 0 to 1, like `old`
     old: float
-    low: float
+    low: float  # 95 % interval of new - old, by bootstrap over listeners
     high: float
-    support: float
-    effective: float
-    listeners: int
+    support: float  # mean weight; far below 1 if the new model offers songs that were never shown
+    effective: float  # effective sample size as a share of the lists
+    listeners: int  # number of listeners with lists
 
     @property
     def is_reliable(self) -> bool:
@@ -47,9 +40,9 @@ class OffPolicyEstimate:
 
     @property
     def is_gross_harm(self) -> bool:
-        """Whether the new model is worse by two points or more with 97.5 % confidence.
+        """Whether the new model is worse by at least two percentage points, with 97.5 % confidence.
 
-        The estimate is too rough to decide anything else.
+        The estimate is too rough for any other decision.
         """
         return self.is_reliable and self.high < GROSS_HARM
 
@@ -62,28 +55,29 @@ def estimate_off_policy(
     *,
     seed: int,
 ) -> OffPolicyEstimate:
-    """Self-normalised importance sampling over first places.
+    """Estimate the new model's reward by self-normalised importance sampling.
 
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
 
-    Only first places: further down, songs that the old model would never have offered bias the estimate
-    upwards.
+    Only the first song of each list counts: at later positions, songs that the old model would never
+    have offered bias the estimate upwards.
 
     Args:
-        rewards: of each list's first song, 0 to 1; shape (n_lists,).
-        old: probability with which that song was drawn, above 0; shape (n_lists,).
-        new: probability with which the new model would have drawn it; shape (n_lists,).
+        rewards: reward of each list's first song, 0 to 1; shape (n_lists,).
+        old: probability with which the old model drew that song, above 0; shape (n_lists,).
+        new: probability with which the new model would have drawn that song; shape (n_lists,).
         listeners: each list's listener; shape (n_lists,).
 
     Source:
-        Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.
+        Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS
+            2015.
     """
     if not len(rewards):
         return OffPolicyEstimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
     weights = np.asarray(new, dtype=np.float64) / np.asarray(old, dtype=np.float64)
     _, owners = np.unique(listeners, return_inverse=True)
     n_listeners = int(owners.max()) + 1
-    # The bootstrap draws listeners and not lists: lists of one listener are not independent.
+    # The bootstrap draws listeners instead of lists, because lists of one listener are not independent.
     sums = np.stack(
         [
             np.bincount(owners, values, n_listeners)

@@ -1,7 +1,7 @@
 """Temporal split of plays into training and test data.
 
-The split is at one instant for all listeners. Holding out each listener's own last plays instead would train
-the model on what others played after the moment it is evaluated at.
+One split time holds for all listeners. Holding out each listener's own last plays instead would
+leak plays of other listeners from after the test plays into the training data.
 """
 
 from dataclasses import replace
@@ -14,20 +14,20 @@ from recommender.engine.data import Interactions
 
 
 def split_at(interactions: Interactions, instant: float) -> tuple[Interactions, Interactions]:
-    """The plays before `instant` (seconds since 1970), and those at it or after."""
+    """Split into the plays before `instant` (seconds since 1970) and the plays from `instant` on."""
     late = interactions.at >= instant
     return _select_plays(interactions, ~late), _select_plays(interactions, late)
 
 
 def split_latest(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
-    """The earlier plays, and about this share (0 to 1) of the latest; plays at one instant stay together."""
+    """Split off about the latest `share` (0 to 1) of plays. Plays with equal times stay together."""
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
 
 
 def plays_of_new_songs(later: csr_array, before: csr_array) -> csr_array:
-    """Songs in `later` that the same listener did not play in `before`, each as 1."""
+    """Matrix with 1 for each song in `later` that the same listener did not play in `before`."""
     played = before.copy()
     played.data = np.ones_like(played.data)
     ones = later.copy()

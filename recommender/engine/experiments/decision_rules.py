@@ -1,4 +1,7 @@
-"""Decision rules of experiments: a pure function from evidence to a verdict, by rules fixed in advance."""
+"""Decision rules of experiments: a pure function from evidence to a verdict.
+
+The rules are fixed before an experiment starts.
+"""
 
 import math
 from collections.abc import Mapping
@@ -26,10 +29,10 @@ class DecisionOutcome(StrEnum):
 
 
 class ExperimentKind(StrEnum):
-    """What is compared with the champion.
+    """What an experiment compares with the champion.
 
-    A refresh has the champion's features and clusters, a change does not. An A/A test compares the champion
-    with itself, a holdback with the champion of 28 days ago.
+    A refresh has the champion's features and clusters; a change differs in them. An A/A test compares
+    the champion with itself, and a holdback compares it with the champion of 28 days ago.
     """
 
     REFRESH = "refresh"
@@ -40,43 +43,31 @@ class ExperimentKind(StrEnum):
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`.
+    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`."""
 
-    Attributes:
-        better: e-value at which one model is better than the other.
-        mismatch: e-value at which an allocation check fails (sample-ratio mismatch).
-        crossed: largest accepted share of listeners who were served by both arms.
-        refresh_days, change_days: there is no verdict before.
-        refresh_z: a refresh is rejected below this z of the listeners' balances.
-        fewest_listeners, fewest_rounds: with less data a refresh waits until `refresh_deadline`.
-        deadline: days after which a change that has not won is dropped.
-        late_days: a change must not lose in its last days, when its novelty has worn off.
-        equals_days: days after which an A/A test ends without a difference.
-        anchor: e-value at which the holdback's model is restored.
-        split_days, split_listeners: an A/B split with fewer days or listeners per arm is ignored.
-    """
-
-    better: float = 20.0
-    mismatch: float = 100.0
-    crossed: float = 0.01
-    refresh_days: int = 6
-    refresh_z: float = -0.84
+    better: float = 20.0  # e-value at which one model is better than the other
+    mismatch: float = 100.0  # e-value at which an allocation check fails (sample-ratio mismatch)
+    crossed: float = 0.01  # largest accepted share of listeners who got lists from both arms
+    refresh_days: int = 6  # a refresh gets no verdict before this day
+    refresh_z: float = -0.84  # a refresh is rejected if the z of its listeners' balances is lower
     refresh_deadline: int = 14
+    # With fewer listeners or fewer decisive rounds a refresh waits until `refresh_deadline`.
     fewest_listeners: int = 20
     fewest_rounds: int = 30
-    change_days: int = 21
-    deadline: int = 60
-    late_days: int = 14
-    # The default is for decisions stored before this rule; DEFAULT_RULES has 14.
-    equals_days: int = 60
-    anchor: float = 10.0
+    change_days: int = 21  # a change gets no verdict before this day, except that it is worse
+    deadline: int = 60  # days after which a change that has not won is dropped
+    late_days: int = 14  # a change must not lose in these last days, when its novelty has worn off
+    # The default is for decisions that were stored before this rule existed; DEFAULT_RULES has 14.
+    equals_days: int = 60  # days after which an A/A test ends without a difference
+    anchor: float = 10.0  # e-value at which the holdback's model is restored
+    # An A/B split with fewer days or fewer listeners per arm is ignored.
     split_days: int = 7
     split_listeners: int = 30
 
 
 @dataclass(frozen=True)
 class AllocationCheck:
-    """Counts inside and outside of a random allocation, and the planned share inside."""
+    """Observed counts of a random allocation, and the share that was planned to be inside."""
 
     name: str
     inside: int
@@ -86,7 +77,7 @@ class AllocationCheck:
 
 @dataclass(frozen=True)
 class GuardrailDifference:
-    """A metric of the A/B split: the challenger's mean minus the champion's, with its confidence interval."""
+    """One metric in the A/B split: challenger's mean minus champion's mean, with confidence interval."""
 
     name: str
     difference: float
@@ -98,34 +89,22 @@ class GuardrailDifference:
 
 @dataclass(frozen=True)
 class ExperimentEvidence:
-    """Everything that a verdict depends on; stored as JSON.
-
-    Attributes:
-        days: whole days since the start.
-        wins, losses: decisive rounds of the challenger; in a holdback experiment, of the champion.
-        late_wins, late_losses: those of the last `late_days`.
-        listeners: number of listeners with a decisive round.
-        z: mean of the listeners' balances over its standard error.
-        coins: allocation checks.
-        crossed: share of listeners who were served by both arms.
-        leaked: lists from an arm whose share is 0.
-        hard_failure: why the challenger must stop at once; empty if it need not.
-        gate: whether the version passed the offline gates; None if they have no opinion.
-    """
+    """All data that a verdict depends on; stored as JSON."""
 
     kind: str
-    days: int
+    days: int  # whole days since the start
+    # Decisive rounds (see `interleaving_credit`) won by the challenger; in a holdback, by the champion.
     wins: int = 0
     losses: int = 0
-    late_wins: int = 0
+    late_wins: int = 0  # wins in the last `late_days`
     late_losses: int = 0
-    listeners: int = 0
-    z: float = 0.0
-    coins: tuple[AllocationCheck, ...] = ()
-    crossed: float = 0.0
-    leaked: int = 0
-    hard_failure: str = ""
-    gate: bool | None = None
+    listeners: int = 0  # number of listeners with a decisive round
+    z: float = 0.0  # mean of the listeners' balances (wins minus losses) over its standard error
+    coins: tuple[AllocationCheck, ...] = ()  # allocation checks
+    crossed: float = 0.0  # share of listeners who got lists from both arms
+    leaked: int = 0  # number of lists from an arm whose planned share is 0
+    hard_failure: str = ""  # why the challenger must stop at once; empty if it may go on
+    gate: bool | None = None  # whether the version passed the offline gates; None if they did not decide
     guardrails: tuple[GuardrailDifference, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -142,7 +121,7 @@ class ExperimentEvidence:
 
 @dataclass(frozen=True)
 class ExperimentVerdict:
-    """The outcome, its reason in a sentence, and the numbers behind it."""
+    """An action, the reason in a sentence, and the numbers behind it."""
 
     outcome: DecisionOutcome
     reason: str
@@ -155,7 +134,7 @@ DEFAULT_RULES: Final = DecisionRules(equals_days=14)
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """The first verdict that applies: invalid, rollback, then the rule of the experiment's kind."""
+    """Apply the rules in order (invalid data, rollback, rule of the kind); the first verdict counts."""
     outcome, reason = (
         _check_validity(evidence, rules)
         or _check_safety(evidence, rules)
@@ -266,7 +245,7 @@ _RULE_BY_KIND: Final = {
 
 
 def format_evidence_ratio(ln_e: float) -> str:
-    """An e-value as a ratio, such as 9.2 : 1 or 1 : 15, or "over 1,000,000 : 1"."""
+    """Format an e-value as a ratio, such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
     odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
     number = (
         f"{odds:.1f}"

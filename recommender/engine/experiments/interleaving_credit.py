@@ -1,4 +1,9 @@
-"""Interleaving credit: in each round of two songs, the model whose song alone was engaged wins."""
+"""Interleaving credit: which model's songs did the listeners of interleaved lists engage with?
+
+The songs at positions 1 and 2 of a list are compared, then those at 3 and 4, and so on. Such a pair
+is called a round. A round is decisive if the listener engaged with exactly one of its songs; the
+model that drew this song wins the round.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -9,13 +14,13 @@ import numpy as np
 
 from recommender.engine.experiments.sequential import listener_z_score
 
-# More decisive rounds of a list add little information, and would give one evening too much weight.
+# Later decisive rounds of a list add little information and would give one listening session too much weight.
 MOST_DECISIVE_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True)
 class InterleavingCredit:
-    """Decisive rounds that count: `wins` and `losses` of the challenger."""
+    """Numbers of decisive rounds that the challenger won and lost."""
 
     wins: int = 0
     losses: int = 0
@@ -31,14 +36,11 @@ class InterleavingCredit:
 def credit_list(
     songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int]
 ) -> InterleavingCredit:
-    """The credit of a list's first three decisive rounds, in the order of its places.
-
-    Places 1 and 2 are a round, 3 and 4 the next; a last place without a partner is not a round. A round is
-    decisive if the listener engaged with exactly one of its two songs.
+    """Count the challenger's wins and losses in the first three decisive rounds of a list.
 
     Args:
-        songs: in the order of the list.
-        by_challenger: for each place, whether the challenger drew it.
+        songs: in the order of the list; a last song without a partner is not a round.
+        by_challenger: for each song, whether the challenger drew it.
         engaged: songs that the listener engaged with.
     """
     wins = losses = 0
@@ -56,7 +58,7 @@ def credit_list(
 
 
 class ListCredit(NamedTuple):
-    """The credit of a closed list: its listener, and its day since the experiment's start (from 0)."""
+    """The credit of a closed list, its listener, and its day since the experiment's start (from 0)."""
 
     listener: int
     day: int
@@ -65,7 +67,7 @@ class ListCredit(NamedTuple):
 
 @dataclass(frozen=True)
 class InterleavingTotals:
-    """Totals of an experiment's lists; the fields are those of `ExperimentEvidence`."""
+    """Totals of an experiment's lists. The fields have the meaning of those in `ExperimentEvidence`."""
 
     wins: int
     losses: int
@@ -78,11 +80,11 @@ class InterleavingTotals:
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
     """Add up the credits of an experiment's lists.
 
-    Lists of one listener are not independent, so z is computed from one balance per listener, among the
-    listeners with a decisive round.
+    Lists of one listener are not independent. So z is computed from one balance (wins minus losses) per
+    listener with a decisive round.
 
     Args:
-        day: current day since the start, from 0; the last `late_days` days before it are late.
+        day: current day since the start, from 0; the `late_days` days before it count as late.
     """
     total, late = InterleavingCredit(), InterleavingCredit()
     balances: defaultdict[int, int] = defaultdict(int)

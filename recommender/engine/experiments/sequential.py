@@ -1,4 +1,7 @@
-"""Sequential tests, valid however often one looks: e-values for shares, confidence sequences for means."""
+"""Sequential tests, valid however often the data is checked.
+
+E-values test shares; confidence sequences estimate means.
+"""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +20,9 @@ BISECTIONS: Final = 20  # a precision of one millionth
 
 
 def log_e_value_of_difference(wins: float, losses: float) -> float:
-    """ln of the e-value against "both win equally often"; ln 20 refutes it, however often one looks.
+    """ln of the e-value against "both models win equally often".
+
+    From ln 20 on, the hypothesis is rejected at alpha = .05, however often the data is checked.
 
         ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
 
@@ -41,22 +46,22 @@ def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
 
 
 def log_e_value_of_losing(wins: float, losses: float) -> float:
-    """ln of the one-sided e-value against "wins at least as often as it loses".
+    """ln of the one-sided e-value against "the model wins at least as often as it loses".
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
-    I is the regularised incomplete beta function, the posterior probability of winning less than half. The
-    result is -inf if that probability is 0 in doubles.
+    I is the regularised incomplete beta function: the posterior probability of a win share below one
+    half. The result is -inf if that probability is 0 in double precision.
     """
     losing = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
     return log_e_value_of_difference(wins, losses) + math.log(2 * losing) if losing > 0 else -math.inf
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Confidence interval of the share of rounds won, valid at all times together with probability 1 - alpha.
+    """Confidence interval of the share of rounds won, valid at all times with 1 - alpha.
 
-    It holds the shares that `log_e_value_of_share` does not refute, so .5 is outside exactly when
-    `log_e_value_of_difference` decides.
+    The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside
+    exactly when `log_e_value_of_difference` rejects.
     """
     if not wins + losses:
         return 0.0, 1.0
@@ -79,15 +84,10 @@ def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> t
 
 @dataclass(frozen=True)
 class DifferenceInterval:
-    """A difference of means with a confidence interval that is valid at all times.
+    """A difference of means with a confidence interval that is valid at all times."""
 
-    Attributes:
-        difference: mean of the treated minus mean of the others.
-        half_width: infinite if there are fewer than two values on a side.
-    """
-
-    difference: float
-    half_width: float
+    difference: float  # mean of the treated minus mean of the others
+    half_width: float  # infinite if there are fewer than two values on a side
 
     @property
     def low(self) -> float:
@@ -101,14 +101,15 @@ class DifferenceInterval:
 def confidence_sequence(
     treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
 ) -> DifferenceInterval:
-    """Confidence sequence of a difference of means: asymptotically valid at all times with 1 - alpha.
+    """Confidence interval of a difference of means, asymptotically valid at all times with 1 - alpha.
 
     Args:
         treated, others: one value per listener; shapes (n,) and (m,).
         planned: the number of listeners at which the interval is tightest, fixed at the start.
 
     Source:
-        Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences", Annals
+        Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences",
+            Annals
         of Statistics 2024 (arXiv 2103.06476); Welch's standard error.
     """
     if min(len(treated), len(others)) < 2:
@@ -123,12 +124,13 @@ def confidence_sequence(
 
 
 def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values without the part that the same listeners' earlier values explain (CUPED); the mean is unchanged.
+    """Remove the part of the values that the same listeners' earlier values explain (CUPED).
 
-        Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
+    The mean does not change. Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X).
 
     Source:
-        Deng et al., "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
+        Deng et al., "Improving the sensitivity of online controlled experiments by utilizing
+            pre-experiment
         data", WSDM 2013.
     """
     spread = pre_experiment.var() if len(pre_experiment) else 0.0
@@ -142,7 +144,7 @@ def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.floa
 def listener_z_score(balances: NDArray[np.float64]) -> float:
     """Mean balance (wins minus losses) over its standard error; 0 for fewer than two listeners.
 
-    It is plus or minus `LARGEST_Z` if all balances are equal and not 0: JSON has no infinity.
+    If all balances are equal and not 0, z is plus or minus `LARGEST_Z`, since JSON has no infinity.
     """
     if len(balances) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""The fitted song side of `mix`, stored as artifact arrays."""
+"""The fitted data of `mix` about songs, stored as artifact arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content beside co-listening in the two hybrid spaces
+HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content in the two hybrid spaces; co-listening has 1
 NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
 SPARSE_ARRAYS = ("data", "indices", "indptr")
 DENSE_ARRAYS = (
@@ -19,7 +19,7 @@ DENSE_ARRAYS = (
 
 @dataclass(frozen=True)
 class MixComponents:
-    """What `mix` knows about the songs. Field names are names of stored arrays."""
+    """All fitted data of `mix` about the songs. Field names are names of stored arrays."""
 
     neighbours: Mapping[str, csr_array]  # song-to-song weights by name; "ease" only for at most 20 000 songs
     # Shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
@@ -52,7 +52,7 @@ class MixComponents:
         return len(self.cluster_starts) - 1
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All arrays by artifact name; a sparse matrix as three arrays."""
+        """All arrays by artifact name. A sparse matrix is stored as three arrays."""
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
@@ -62,7 +62,7 @@ class MixComponents:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The inverse of `arrays`, without copies."""
+        """Build the components from artifact arrays without copying them."""
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         n_songs, n_words = len(arrays["labels"]), len(arrays["genre_idf"])
@@ -86,5 +86,5 @@ def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[i
 
 
 def popularity_damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
-    """listeners ** -.25: damps hits on the taste axes."""
+    """listeners ** -.25: reduces the weight of popular songs on the taste axes."""
     return np.maximum(listeners, 1) ** np.float32(-0.25)

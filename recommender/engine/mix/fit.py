@@ -1,4 +1,4 @@
-"""Fit `mix`: components from plays, term weights from held-out plays."""
+"""Fit `mix`: the components from plays, and the term weights from held-out plays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -46,17 +46,17 @@ ContentBuilder = Callable[[], ContentFeatures | None]
 
 
 def no_builder() -> None:
-    """Builds nothing: the fit builds the content features itself."""
+    """Return None, so that the fit builds the content features itself."""
 
 
 def fit_mix(
     training: TrainingSet, *, refit: bool = True, build_content: ContentBuilder = no_builder
 ) -> MixModel:
-    """Tune the weights on held-out plays, then refit on all plays.
+    """Tune the weights on held-out plays, then fit the model again on all plays.
 
     Args:
-        refit: False skips the refit, for a model that is only evaluated.
-        build_content: called while another thread fits on the plays.
+        refit: False skips the second fit, for a model that is only evaluated.
+        build_content: called while another thread computes features from plays.
     """
     plays, tuning = split_tuning_plays(training)
     most = TUNING_LISTENERS if plays.shape[1] <= MOST_BATCH_SONGS else TUNING_LISTENERS_OF_MANY_SONGS
@@ -79,7 +79,7 @@ def fit_with_weights(
     build_content: ContentBuilder = no_builder,
     start_labels: NDArray[np.int32] | None = None,
 ) -> MixModel:
-    """Fit on all plays with the given weights; None: tune them.
+    """Fit on all plays with the given weights. If they are None, tune them.
 
     Args:
         start_labels: see `fit_clusters`.
@@ -90,7 +90,7 @@ def fit_with_weights(
 
 
 def content_features_of(model: MixModel) -> ContentFeatures:
-    """The model's content features, for another model of the same catalogue."""
+    """The model's content features, for another model on the same catalogue."""
     components = model.components
     return ContentFeatures(
         components.content, components.artists, model.words, components.genres, components.available
@@ -111,7 +111,7 @@ def _fit_on_all_plays(
 
 
 def start_weights() -> NDArray[np.float64]:
-    """Shape (n_terms,): START_WEIGHTS in the order of TERM_NAMES."""
+    """START_WEIGHTS in the order of TERM_NAMES, shape (n_terms,)."""
     return np.array([START_WEIGHTS[name] for name in TERM_NAMES])
 
 
@@ -134,7 +134,7 @@ def _fit_with_start_weights(
 
 
 def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | None = None) -> MixModel:
-    """The same model with other clusters."""
+    """A copy of the model with other clusters."""
     components = replace_clusters(model.components, labels, n_clusters or model.components.n_clusters)
     return replace(model, components=components, genre_means=_genre_means(components))
 
@@ -142,11 +142,11 @@ def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | 
 def with_chosen_n_clusters(
     model: MixModel, profiles: Profiles, played_after: csr_array, *, seed: int
 ) -> tuple[MixModel, ClusterCountChoice]:
-    """The same model with the number of clusters from `choose_n_clusters`.
+    """A copy of the model that has the number of clusters from `choose_n_clusters`, and the choice.
 
     Args:
         model: must not be trained on `played_after`.
-        profiles: listeners as they were at the split time.
+        profiles: listeners' histories until the split time.
     """
     points = clustering_points(model.components.content, model.components.company)
     recent = profiles.plays if profiles.recent is None else profiles.recent
@@ -165,7 +165,7 @@ def _genre_means(components: MixComponents) -> NDArray[np.float32]:
 def tune_mix_weights(
     model: MixModel, training: TrainingSet, tuning: csr_array, rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Shape (n_terms,): the weights that best rank the plays in `tuning`."""
+    """The term weights that best rank the plays in `tuning`, shape (n_terms,)."""
     pool = build_pool(model.components, model.weights, model.listener_features, training, tuning, rows)
     single_terms = [np.array([float(name == only) for name in TERM_NAMES]) for only in ("rp3", "ease")]
     return tune_weights(pool, [start_weights(), *single_terms])

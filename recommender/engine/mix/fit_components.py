@@ -31,16 +31,16 @@ EASE_ENTRIES_PER_ROW = 400  # instead of all: no loss on one data set, + 2.5 % o
 KNN_NEIGHBOURS = 200  # kept per song: a popular song is similar to more songs than a request can score
 CO_LISTENING_AXES = 64  # 32 lose .5 %, 128 gain nothing lasting
 TASTE_AXES = 128
-SOUND_WEIGHT = 0.5  # of sound beside metadata
-CONTENT_WEIGHT = 0.5  # of content beside co-listening, for clustering
+SOUND_WEIGHT = 0.5  # weight of sound if metadata has weight 1
+CONTENT_WEIGHT = 0.5  # weight of content in clustering if co-listening has weight 1
 MANY_SONGS = (
-    50_000  # above it taste has CO_LISTENING_AXES too: half the time and size; any loss is unmeasured
+    50_000  # above it taste also has CO_LISTENING_AXES: half the time and size; the loss was not measured
 )
 
 
 @dataclass(frozen=True)
 class ContentFeatures:
-    """Features of songs that do not depend on plays."""
+    """Song features that do not depend on plays."""
 
     # Shape (n_songs, d), metadata and, with half the weight, sound; rows of length 1, or 0.
     content: NDArray[np.float32]
@@ -53,7 +53,7 @@ class ContentFeatures:
 
 @dataclass(frozen=True)
 class ListeningFutures:
-    """Features of songs from plays; calling a field waits for its result."""
+    """Song features from plays. Calling a field waits for its result."""
 
     listeners: NDArray[np.float32]  # shape (n_songs,), how many listeners have played each song
     co_listening: Callable[[], NDArray[np.float32]]  # shape (n_songs, d), see `MixComponents.company`
@@ -64,7 +64,7 @@ class ListeningFutures:
 def build_content_features(
     catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None
 ) -> ContentFeatures:
-    """Content features in the given space; None: fit one."""
+    """Compute content features in the given space. If it is None, fit a new space."""
     words = genre_vocabulary(catalogue.genres)
     if space is None:
         space, rows = fit_transform(catalogue, seed=seed)
@@ -79,7 +79,7 @@ def build_content_features(
 def weight_content(
     catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Metadata and, with half the weight, sound."""
+    """Join metadata and sound; sound has half the weight."""
     axes = space.axes.shape[1]
     # Without audio features sound is only year and duration, which say less than the decade in the metadata.
     if catalogue.audio:
@@ -88,7 +88,7 @@ def weight_content(
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
-    """Start computing features from plays, first those that clustering needs."""
+    """Start computing features from plays. The features that clustering needs come first."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -125,7 +125,7 @@ def assemble_components(
     n_clusters: int | None,
     seed: int,
 ) -> MixComponents:
-    """Put all components together, with `labels`, warm-started or new clusters."""
+    """Join all components. The clusters are `labels` if given, else warm-started, else new."""
     content, co_listening = features.content, listening.co_listening()
     if labels is None:
         points = clustering_points(content, co_listening)
@@ -150,7 +150,7 @@ def assemble_components(
 
 
 def clustering_points(content: NDArray[np.float32], co_listening: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shape (n_songs, d): unit rows for k-means."""
+    """The songs' unit rows for k-means, shape (n_songs, d)."""
     return unit_rows(np.hstack([CONTENT_WEIGHT * content, co_listening]))
 
 
@@ -161,7 +161,7 @@ def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """The matrix as float32 and int32: scipy copies memory-mapped indices of other widths."""
+    """The matrix as float32 and int32, since scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 
@@ -199,7 +199,7 @@ def _fit_labels(
 
 
 def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clusters: int) -> MixComponents:
-    """The same components with other clusters, some perhaps empty."""
+    """A copy of the components with other clusters, some of which may be empty."""
     by_cluster, starts = _sort_by_group(labels, components.listeners, n_clusters)
     return replace(components, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
@@ -207,7 +207,7 @@ def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clu
 def _sort_by_group(
     groups: NDArray[np.int32], listeners: NDArray[np.float32], n_groups: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Songs by group and descending listeners, and where each group starts."""
+    """Songs sorted by group and descending number of listeners, and the start index of each group."""
     order = np.lexsort((-listeners, groups)).astype(np.int32)
     sizes = np.bincount(groups, minlength=max(n_groups, int(groups.max(initial=0)) + 1))
     return order, np.concatenate([[0], np.cumsum(sizes)])

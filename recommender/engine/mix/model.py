@@ -1,4 +1,8 @@
-"""`mix`, the default model: a tuned blend of terms, with a batch scorer and an online scorer."""
+"""`mix`, the default model: a weighted sum of terms with tuned weights.
+
+`MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one
+request.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_sco
 
 BATCH_SCORE_CELLS = 4_000_000  # scores per block: 16 MB, and as much for each step of a term
 PRESELECTED_SHARE = 0.12  # of the catalogue: measured on two data sets, no loss
-FEWEST_PRESELECTED = 1_000  # fewer save no time
+FEWEST_PRESELECTED = 1_000  # preselecting fewer saves no time
 MOST_PRESELECTED = 2_000  # with more a request takes over 3 ms
 # Name of the cold-start term in explanations: popularity among favourite genres, in place of plays.
 COLD_START_TERM: Final = "while little is known"
@@ -30,7 +34,7 @@ COLD_START_TERM: Final = "while little is known"
 
 @dataclass(frozen=True)
 class MixModel:
-    """The fitted model; scores all songs for batches of listeners."""
+    """The fitted model. It scores all songs for batches of listeners."""
 
     components: MixComponents
     weights: NDArray[np.float64]  # shape (n_terms,), in the order of TERM_NAMES
@@ -51,11 +55,11 @@ class MixModel:
         return build_listener_features(self.components, self.words, self.genre_means, profiles)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (n, n_clusters); rows sum to 1."""
+        """The listeners' cluster affinities, shape (n, n_clusters); each row sums to 1."""
         return self.listener_features(profiles).affinities
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (n, n_songs); scores of played songs mean nothing."""
+        """Scores of all songs, shape (n, n_songs); ignore those of played songs."""
         size = max(1, BATCH_SCORE_CELLS // max(1, self.n_songs))
         starts = range(0, profiles.n, size)
         blocks = [self._scores(slice_profiles(profiles, start, start + size)) for start in starts]
@@ -83,7 +87,7 @@ class MixModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """A model over the arrays, without copies."""
+        """Build the model from stored arrays without copying them."""
         return cls(
             MixComponents.from_arrays(arrays), arrays["weights"], list(facts["words"]), arrays["genre_means"]
         )
@@ -91,7 +95,7 @@ class MixModel:
 
 @dataclass(frozen=True)
 class OnlineMixModel:
-    """The `ServableModel` of `mix`: scores preselected songs, equal to `MixModel.scores` up to rounding."""
+    """`mix` as a `ServableModel`: its scores equal those of `MixModel.scores` up to rounding."""
 
     mix: MixModel
 
@@ -112,7 +116,7 @@ class OnlineMixModel:
         return self.mix.components.available
 
     def candidates(self, profile: Profiles, *, n: int, budget: int | None = None) -> ScoredSongs:
-        """Scores about `budget` songs, more while fewer than n are eligible."""
+        """The n best songs among about `budget` preselected ones (more if fewer than n are eligible)."""
         mix = self.mix
         budget = budget or int(
             min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * mix.n_songs))
@@ -132,7 +136,7 @@ class OnlineMixModel:
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """What each term adds; the terms add up to `score`."""
+        """Each term's contribution to the scores. The contributions add up to `score`."""
         features = self.mix.listener_features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])
@@ -141,7 +145,7 @@ class OnlineMixModel:
         return {**dict(zip(TERM_NAMES, contributions, strict=True)), COLD_START_TERM: cold_start}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The candidates of a listener who has played only this song."""
+        """The candidates for an imagined listener who has played only this song."""
         plays = csr_array(([np.float32(1)], ([0], [song])), shape=(1, self.mix.n_songs))
         return self.candidates(Profiles(plays=plays), n=n)
 

@@ -1,4 +1,7 @@
-"""Compute the terms of `mix`: of all songs (batch), or of preselected songs for one request (online)."""
+"""Compute the terms of `mix`.
+
+Batch scoring computes them for all songs, online scoring for the preselected songs of one request.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from recommender.engine.mix.terms import (
 )
 
 PRESELECTED_CLUSTERS = 40  # best clusters, each with its most played songs
-HITS_PER_CLUSTER = 3  # of every cluster, so that popular songs have a chance everywhere
+HITS_PER_CLUSTER = 3  # most played songs taken from every cluster, so that each cluster has a chance
 PRESELECTED_ARTISTS = 40  # the listener's most played artists
 SONGS_PER_ARTIST = 10
 
@@ -32,7 +35,7 @@ SONGS_PER_ARTIST = 10
 def batch_terms(
     components: MixComponents, features: ListenerFeatures, profiles: Profiles, weights: NDArray[np.float64]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Index in TERM_NAMES and values (n, n_songs) of each weighted term, one at a time."""
+    """Yield each weighted term: its index in TERM_NAMES and its values, shape (n, n_songs)."""
     wanted = {name for name, weight in zip(TERM_NAMES, weights, strict=True) if weight}
     rows = np.repeat(np.arange(profiles.n), np.diff(profiles.plays.indptr))
     played = (rows, profiles.plays.indices)
@@ -87,7 +90,7 @@ def _batch_share_terms(
 
 @dataclass(frozen=True)
 class NeighbourVotes:
-    """Similarities summed over one listener's songs."""
+    """Other songs' similarities to the songs that one listener played, summed."""
 
     songs: NDArray[np.int64]  # shape (m,), ascending
     sums: dict[str, NDArray[np.float64]]  # by term, shape (m,)
@@ -116,7 +119,7 @@ def sum_neighbour_votes(
             entries = reached[vote.matrix]
             play_weights = np.repeat((weighted if vote.weighted else plain).data, entries.widths)
             values = entries.values * play_weights
-            # Played songs share the last place, which is cut off.
+            # Played songs share the last array element, which is cut off.
             raw: NDArray[Any] = np.bincount(place[entries.columns], weights=values, minlength=len(songs) + 1)[
                 : len(songs)
             ]
@@ -150,9 +153,10 @@ def preselect_songs(
     votes: NeighbourVotes,
     budget: int,
 ) -> NDArray[np.int64]:
-    """About `budget` songs worth scoring, ascending.
+    """About `budget` songs that are likely to score well, in ascending order.
 
-    The most voted, popular ones of the best clusters and favourite artists, and a few of every cluster.
+    The preselection joins the songs with the most votes, the most played songs of the best clusters and
+    favourite artists, and a few of every cluster.
     """
     mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
     if budget < components.n_songs:
@@ -187,7 +191,7 @@ def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: 
 def _best_clusters(
     components: MixComponents, features: ListenerFeatures, votes: NeighbourVotes, songs: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Clusters by affinity and votes, and how many songs to take from each."""
+    """The best clusters by affinity and votes, and how many songs to take from each."""
     shares = features.affinities[0].astype(np.float64)
     if "rp3" in votes.sums and votes.sums["rp3"].any():
         sums, labels = votes.sums["rp3"], components.labels[votes.songs]
@@ -206,7 +210,7 @@ def _first_of_groups(
 
 
 def top_places(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
-    """Indices of the n largest scores, descending; ties: the lower index."""
+    """Indices of the n largest scores, largest first. The lower index wins ties."""
     if n <= 0 or n >= len(scores):
         return np.argsort(-scores, kind="stable")[: max(n, 0)]
     # Sorts only scores that reach the n-th largest: a third of the time for 400 of 2 000.
@@ -221,7 +225,7 @@ def online_terms(
     votes: NeighbourVotes,
     songs: NDArray[np.integer[Any]],
 ) -> NDArray[np.float32]:
-    """Shape (n_terms, m)."""
+    """The terms of the given m songs, shape (n_terms, m)."""
     terms = np.zeros((len(TERM_NAMES), len(songs)), dtype=np.float32)
     for name, raw, moments in [
         *_online_vote_terms(votes, songs),
@@ -256,8 +260,8 @@ def _online_linear_terms(
     for name, vector in features.directions.vectors().items():
         space, width = name.removesuffix("_short"), vector.shape[1]
         direction, of_played = vector[0], played[name][0].astype(np.float64)
-        # Of a linear score s = V p the mean is mean(V) p and the mean square p' (V'V / n) p: no scores of all
-        # songs are needed.
+        # A linear score s = V p has the mean mean(V) p and the mean square p' (V'V / n) p. So the moments
+        # need no scores of all songs.
         mean = components.centres[space][:width] @ direction
         mean_square = direction @ components.products[space][:width, :width] @ direction
         total = np.array([components.n_songs * mean - of_played.sum()])

@@ -1,13 +1,14 @@
 """The terms of `mix`'s score and the cold-start rule.
 
-A song's score is the sum of weight x term, blended with the cold-start score (`blend_scores`). Terms are
+A song's score is the weighted sum of its terms, blended with the cold-start score (`blend_scores`).
+There are three kinds of terms:
 
 - votes: similarities summed over the songs played (VOTE_TERMS)
 - directions: dot products with the listener's mean song vector (DIRECTION_TERMS)
 - shares: artist, cluster, popularity and genres (SHARE_TERMS)
 
-Votes and directions are standardised over the unplayed songs, so that the same weights fit short and long
-histories.
+Votes and directions are standardised over the unplayed songs, so that the same weights fit short
+and long histories.
 """
 
 from collections.abc import Mapping
@@ -27,13 +28,13 @@ from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixCompone
 COLD_START_SONGS = 0.5  # songs played at which the cold-start score and the terms weigh the same
 COLD_START_GENRE_WEIGHT = 4.0  # for a cold start a favourite genre is worth e^4 = 55 times the listeners
 GENRE_PRIOR_SONGS = 3.0  # favourite genres weigh as much as three songs played in the affinities
-MOST_PROFILE_SONGS = 500  # most played songs of a listener that are used: bounds the time of a request
-COARSE_TASTE_AXES = 32  # measured: + .5 % beside the full taste on a data set of few listeners
+MOST_PROFILE_SONGS = 500  # only a listener's most played songs are used, to limit the time of a request
+COARSE_TASTE_AXES = 32  # measured: + .5 % in addition to the full taste on a data set with few listeners
 SHARE_FLOOR = 0.02  # in log(share + .02): a song of an unknown artist is far, but not infinitely far
 
 
 class VoteTerm(NamedTuple):
-    """Which similarities are summed, and how."""
+    """The matrix of a vote term, whether plays are weighted, and whether the sum's root is taken."""
 
     matrix: str
     weighted: bool
@@ -55,7 +56,7 @@ TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS)
 
 @dataclass(frozen=True)
 class ListenerFeatures:
-    """What is needed to score any song for n listeners."""
+    """The data about n listeners that scoring needs."""
 
     profile_weights: "ProfileWeights"
     directions: "ListenerDirections"
@@ -81,7 +82,7 @@ def build_listener_features(
 
 
 def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Weight of the cold-start score after n songs played: 1, 1/3, 1/5 ... 1/21 after ten."""
+    """The weight of the cold-start score: 1 without plays, 1/3 after one song, 1/21 after ten."""
     return (COLD_START_SONGS / (COLD_START_SONGS + n_played)).astype(np.float32)
 
 
@@ -92,7 +93,7 @@ def blend_scores(
     songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Shape (n, n_asked): weighted terms blended with popularity among the favourite genres."""
+    """Weighted terms blended with popularity among the favourite genres, shape (n, n_asked)."""
     cold = features.cold_start_weight[:, np.newaxis]
     popularity = np.log(components.listeners[songs] + np.float32(0.5))
     return np.asarray(
@@ -102,7 +103,7 @@ def blend_scores(
 
 @dataclass(frozen=True)
 class ProfileWeights:
-    """How much each played song counts."""
+    """The weight of each song that a listener played."""
 
     plain: csr_array  # shape (n, n_songs), 1 for each song used
     # The same songs in the same order, log(1 + recent plays), scaled to a mean of 1 per row.
@@ -127,7 +128,7 @@ def build_profile_weights(profiles: Profiles) -> ProfileWeights:
 
 
 class ListenerDirections(NamedTuple):
-    """Listeners' mean song vectors in each space."""
+    """Each listener's mean song vector in each space."""
 
     taste: NDArray[np.float32]  # shape (n, k)
     # Per HYBRID_CONTENT_WEIGHTS, shape (n, d), multiplied by the square of the weight.
@@ -135,7 +136,7 @@ class ListenerDirections(NamedTuple):
     co_listening: list[NDArray[np.float32]]  # per HYBRID_CONTENT_WEIGHTS, shape (n, d')
 
     def vectors(self) -> dict[str, NDArray[np.float64]]:
-        """One vector a listener per direction term, in the spaces of `MixComponents.centres`."""
+        """Each listener's vector for each direction term, in the spaces of `MixComponents.centres`."""
         low, high = (
             np.hstack([content / np.float32(weight), co_listening])
             for weight, content, co_listening in zip(
@@ -166,7 +167,7 @@ def build_directions(components: MixComponents, profile_weights: ProfileWeights)
 def _weighted_sums(
     plays: csr_array, weights: NDArray[np.float32], rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Sums of the rows of the songs played; no other rows are read."""
+    """Sum the rows of the songs that each listener played, without reading other rows."""
     if plays.shape[0] == 1:
         return np.asarray(weights @ rows[plays.indices], dtype=np.float32)[np.newaxis, :]
     weighted_plays = csr_array((weights, plays.indices, plays.indptr), shape=plays.shape)
@@ -176,7 +177,7 @@ def _weighted_sums(
 def linear_terms(
     components: MixComponents, directions: ListenerDirections, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """Each direction term before standardising; shape (n, n_asked) each."""
+    """The direction terms before they are standardised, shape (n, n_asked) each."""
     taste, content, co_listening = (
         _take_rows(space, songs) for space in (components.taste, components.content, components.company)
     )
@@ -196,7 +197,7 @@ def _take_rows(space: NDArray[np.float32], songs: NDArray[np.integer[Any]] | sli
 
 
 class TermMoments(NamedTuple):
-    """Mean and standard deviation of a term over the unplayed songs; shape (n,) each."""
+    """Mean and standard deviation of a term over the unplayed songs, shape (n,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -205,7 +206,7 @@ class TermMoments(NamedTuple):
 def term_moments(
     total: NDArray[np.float64], squares: NDArray[np.float64], count: NDArray[np.int64]
 ) -> TermMoments:
-    """From sums over the unplayed songs; the deviation of a constant term is exactly 0."""
+    """Compute moments from sums over the unplayed songs. A constant term's deviation is exactly 0."""
     number = np.maximum(count, 1)
     mean = total / number
     variance = squares / number - mean**2
@@ -214,7 +215,7 @@ def term_moments(
 
 
 def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[np.float32]:
-    """`raw` (n, m) as z-scores; 0 for a constant term."""
+    """Turn the values, shape (n, m), into z-scores; a constant term becomes 0."""
     varies = moments.deviation > 0
     scale = np.where(varies, 1.0 / np.where(varies, moments.deviation, 1), 0)
     shift = moments.mean * scale
@@ -224,7 +225,7 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 def favourite_genre_weights(
     components: MixComponents, words: list[str], genres: list[str] | None, n: int
 ) -> csr_array:
-    """Shape (n, n_words): IDF weights; rows sum to 1 or are empty."""
+    """IDF weights of the favourite genres, shape (n, n_words). Each row sums to 1 or is empty."""
     texts = [""] * n if genres is None else genres
     matrix = genre_matrix(texts, words)
     weights = components.genre_idf[matrix.indices].astype(np.float64)
@@ -235,7 +236,7 @@ def favourite_genre_weights(
 
 
 def artist_shares(components: MixComponents, weighted: csr_array) -> csr_array:
-    """Shape (n, n_artists): shares of plays; rows sum to 1 or are empty."""
+    """Each artist's share of a listener's plays, shape (n, n_artists). Each row sums to 1 or is empty."""
     sums = np.asarray(weighted.sum(axis=1), dtype=np.float64).ravel()
     rows = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     values = (weighted.data / np.where(sums > 0, sums, 1)[rows]).astype(np.float32)
@@ -252,7 +253,7 @@ def affinities_with_genre_prior(
     profiles: Profiles,
     favourite_genres: csr_array,
 ) -> NDArray[np.float32]:
-    """Shape (n, n_clusters), rows sum to 1: affinities with favourite genres as a prior."""
+    """Affinities with the favourite genres as a prior, shape (n, n_clusters). Each row sums to 1."""
     base = profiles.plays if profiles.recent is None else profiles.recent
     own = cluster_affinities(base, components.labels, components.n_clusters, profiles.skips)
     expected = np.asarray(favourite_genres @ genre_means, dtype=np.float32)

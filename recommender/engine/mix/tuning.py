@@ -1,4 +1,4 @@
-"""Find the term weights of `mix` that best rank held-out plays."""
+"""Find the term weights of `mix` that rank held-out plays best."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ from recommender.engine.parallel import two_workers
 
 PLAYS_HELD_OUT = 0.1
 RIDGE = 1e-3  # keeps correlated terms from taking huge weights of opposite sign
-HALVES = 2  # of the listeners, tuned apart and averaged; quarters lose .3 %
+HALVES = 2  # parts of the listeners, tuned separately and averaged; four parts lose .3 %
 STEP_SIZES = (1.0, 0.5, 0.25)  # relative to the weight; finer steps overfit the held-out plays
 LEAST_STEP = 0.1  # so that a weight can leave 0; .02 and .05 lose up to .5 % on a test set
 ROUNDS_PER_STEP = 3  # measured: later rounds gain under .1 %
 MOST_BATCH_SONGS = (
     30_000  # up to here the pool holds all songs: preselected ones alone lose 2 % on 10 000 songs
 )
-PRESELECTED_SONGS = 2_000  # above it, the songs that a request would score: the weights rank only those
-POOL_BLOCK_CELLS = 4_000_000  # listeners x songs at a time: 14 terms of 16 MB
+PRESELECTED_SONGS = 2_000  # above it the pool holds what a request would score, since weights rank only those
+POOL_BLOCK_CELLS = 4_000_000  # listeners x songs in memory at a time: 14 terms of 16 MB
 LISTENERS_PER_WORK_ITEM = 100
 SONGS_PER_RANKING = 50  # kept in the pool: the best songs by the start weights and by each of POOLED_TERMS
 POOLED_TERMS = (
@@ -41,15 +41,15 @@ PoolRow = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class TuningPool:
-    """The top songs of n listeners with their terms, to evaluate weights quickly."""
+    """The best songs of n listeners and their terms, kept to evaluate many weights quickly."""
 
     terms: NDArray[np.float32]  # shape (n_terms, n, m)
-    base: NDArray[np.float32]  # shape (n, m), the cold-start part of the score; -inf for an empty place
+    base: NDArray[np.float32]  # shape (n, m), the cold-start part of the score; -inf for an empty cell
     hits: NDArray[np.bool_]  # shape (n, m), True for held-out plays
     sizes: NDArray[np.int64]  # shape (n,), number of held-out plays, in the pool or not
 
     def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Shape (n, m)."""
+        """The songs' scores with these weights, shape (n, m)."""
         return np.asarray(self.base + np.tensordot(weights.astype(np.float32), self.terms, axes=1))
 
     def select_listeners(self, chosen: NDArray[np.int64]) -> Self:
@@ -59,12 +59,12 @@ class TuningPool:
         )
 
     def term_scales(self) -> NDArray[np.float64]:
-        """Shape (n_terms,): root mean square of each term, never 0."""
+        """Root mean square of each term, never 0; shape (n_terms,)."""
         present = np.where(np.isfinite(self.base), self.terms, 0)
         return np.asarray(np.sqrt(np.maximum((present.astype(np.float64) ** 2).mean(axis=(1, 2)), 1e-12)))
 
     def ndcg(self, scores: NDArray[np.float32]) -> float:
-        """Mean NDCG@20 with binary gains; 0 without listeners."""
+        """Mean NDCG@20 with gains of 0 or 1; 0 without listeners."""
         if not len(self.sizes):
             return 0.0
         depth = min(LIST_LENGTH, scores.shape[1])
@@ -77,7 +77,11 @@ class TuningPool:
 
 
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Shape (n_terms,): the mean of the coordinate ascents, or a start that ranks better."""
+    """The term weights with the best NDCG, shape (n_terms,).
+
+    Each half of the listeners is tuned from several starts. The result is the mean of all tuned
+    weights, or one of `starts` if it ranks the pool better.
+    """
     scales = pool.term_scales()
     halves = [
         pool.select_listeners(np.flatnonzero(np.arange(len(pool.sizes)) % HALVES == half))
@@ -101,7 +105,7 @@ def _ascend(
 
 
 def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Change one weight at a time while NDCG rises; returns weights and NDCG."""
+    """Change one weight at a time while NDCG rises. Returns the weights and their NDCG."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
     for step in STEP_SIZES:
@@ -117,7 +121,7 @@ def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDA
 def _try_steps(
     pool: TuningPool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
 ) -> tuple[float, NDArray[np.float32], float]:
-    """Weight, scores and NDCG after the better step, or as they were."""
+    """Try a step up and a step down. Returns the best weight with its scores and NDCG."""
     size = step * max(abs(weight), LEAST_STEP)
     chosen = (weight, scores, best)
     for change in (size, -size):
@@ -129,7 +133,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax regression of held-out plays on the terms; `start` without hits."""
+    """Fit a softmax regression of held-out plays on the terms. Returns `start` if the pool has no hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -152,7 +156,7 @@ def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> 
 
 
 def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
-    """Plays to fit on and to tune on: `training.tuning` or a seeded tenth."""
+    """The plays to fit on, and the plays to tune on: `training.tuning` or a seeded tenth of all."""
     plays = csr_array(training.plays, dtype=np.float32)
     if training.tuning is not None:
         return plays, csr_array(training.tuning, dtype=np.float32)
@@ -167,7 +171,7 @@ def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
 
 
 def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows with plays on both sides, ascending; a seeded sample of at most `most`."""
+    """Rows of listeners with plays in both matrices, ascending; a seeded sample of at most `most`."""
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(tuning.indptr) > 0))
     if len(rows) <= most:
         return rows
@@ -182,7 +186,7 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """The pool of the listeners `rows`; `weights` rank the songs to keep (SONGS_PER_RANKING)."""
+    """Build the pool of the listeners `rows`. `weights` decide which songs are kept (SONGS_PER_RANKING)."""
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 

@@ -1,1 +1,1 @@
-"""Draws lists from scored candidates, with exact propensities; interleaves two models; stores candidates."""
+"""Draw lists from scored candidates, interleave two models, and encode candidate lists."""

@@ -1,4 +1,7 @@
-"""Binary format of a listener's candidate list: compact, with a checksum, the same on every machine."""
+"""Compact binary format of a listener's candidate list, with a checksum.
+
+The bytes do not depend on the machine.
+"""
 
 import struct
 import zlib
@@ -8,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Format 1: lists are drawn by the first formula. 2: by the latest one. 3: as 2, and the bytes may end with
-# the times of last plays.
+# Format 1: lists are drawn by the first draw formula. Format 2: by the latest one. Format 3: like 2, and the
+# bytes may end with the times of last plays.
 CURRENT_FORMAT: Final = 3
 KNOWN_FORMATS: Final = (1, 2, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
@@ -22,36 +25,31 @@ LAST_PLAY_DTYPE: Final = np.dtype([("song", "<i8"), ("at", "<f8")])
 
 
 class CandidateListDamaged(ValueError):
-    """The bytes are not a candidate list, or were changed since they were written."""
+    """The bytes are not a candidate list, or have changed since they were written."""
 
 
 @dataclass(frozen=True)
 class CandidateArrays:
-    """One listener's candidates; entry i of every array is one song, the best first.
+    """One listener's candidates, best first. Entry i of every array describes the same song."""
 
-    Attributes:
-        songs: ids at the source.
-        values: scaled scores, see `sampler.scale_scores`.
-        clusters: the clusters' persistent numbers.
-        artists: artist codes; songs by the same artist have the same code.
-        flags: bits that the caller defines.
-        affinities: the listener's share of engagement by cluster number; a missing cluster has none.
-        format: the formula that lists from these candidates are drawn by, also when they are replayed.
-        last_played_at: when each re-recommended song was last played, by id; seconds since 1970.
-    """
-
-    songs: NDArray[np.int64]
-    values: NDArray[np.float32]
-    clusters: NDArray[np.int32]
-    artists: NDArray[np.int32]
-    flags: NDArray[np.uint8]
+    songs: NDArray[np.int64]  # the source's song ids
+    values: NDArray[np.float32]  # scaled scores, see `sampler.scale_scores`
+    clusters: NDArray[np.int32]  # persistent cluster numbers
+    artists: NDArray[np.int32]  # artist codes; songs by the same artist have the same code
+    flags: NDArray[np.uint8]  # bits that the caller defines
+    # Cluster number: the listener's share of engagement in the cluster; 0 for a missing cluster.
     affinities: dict[int, float]
+    # Says which draw formula lists from these candidates use, also when a list is replayed.
     format: int = CURRENT_FORMAT
+    # Song id: when a re-recommended song was last played, in seconds since 1970.
     last_played_at: dict[int, float] = field(default_factory=dict)
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
-    """Candidates as bytes: 21 a song, 8 an affinity, 16 a last play, and a header with a checksum."""
+    """Encode candidates as bytes, with a header that holds the counts and a checksum.
+
+    A song takes 21 bytes, an affinity 8, and the time of a last play 16.
+    """
     songs = np.empty(len(candidates.songs), dtype=SONG_DTYPE)
     columns = (candidates.songs, candidates.values, candidates.clusters, candidates.artists, candidates.flags)
     for name, column in zip(SONG_DTYPE.names or (), columns, strict=True):
@@ -64,10 +62,10 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
 
 
 def decode_candidates(encoded: bytes) -> CandidateArrays:
-    """The candidates that `encode_candidates` wrote.
+    """Decode the bytes from `encode_candidates`.
 
     Raises:
-        CandidateListDamaged: bytes are missing, too many or changed.
+        CandidateListDamaged: bytes are missing, added or changed.
     """
     if len(encoded) < HEADER.size:
         raise CandidateListDamaged(

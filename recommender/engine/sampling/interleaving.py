@@ -1,8 +1,8 @@
 """Team-draft interleaving: champion and challenger fill one list in turn, with exact propensities.
 
-A list is cut into rounds of two places. In each round a fair random number decides which model picks first;
-the other one picks second. Each model draws from its songs that are still eligible after all places before:
-songs already placed and artists at their cap are removed from both pools before the next draw.
+A list is divided into rounds of two positions. In each round a fair random number decides which
+model picks first; the other model picks second. Before each pick, songs already in the list and
+artists at their cap are removed from both models' pools.
 """
 
 from collections.abc import Sequence
@@ -22,25 +22,18 @@ FIRST_PICK_SEED: Final = "coin"
 
 @dataclass(frozen=True, slots=True)
 class InterleavedPick:
-    """One place of an interleaved list.
+    """One position of an interleaved list."""
 
-    Attributes:
-        song: its id.
-        by_challenger: whether the challenger drew it; otherwise the champion did.
-        index: its index in the pool of the model that drew it.
-        p_champion, p_challenger: probability that each model would have drawn it, given the places before;
-            0 if it is not one of the model's offers.
-    """
-
-    song: int
-    by_challenger: bool
-    index: int
+    song: int  # song id
+    by_challenger: bool  # whether the challenger drew the song; otherwise the champion did
+    index: int  # the song's index in the pool of the model that drew it
+    # Probability that each model would have drawn the song at this position; 0 if the model did not offer it.
     p_champion: float
     p_challenger: float
 
     @property
     def propensity(self) -> float:
-        """The probability under the model that drew it."""
+        """The probability of the pick under the model that drew the song."""
         return self.p_challenger if self.by_challenger else self.p_champion
 
 
@@ -55,16 +48,17 @@ def interleave(
     floor: float = PROPENSITY_FLOOR,
     placed: Sequence[InterleavedPick] = (),
 ) -> list[InterleavedPick]:
-    """The next n places after those `placed`; fewer only if neither model has a song left.
+    """Pick the next n songs after `placed`; fewer only if neither model has a song left.
 
-    A model without a song left gives its place to the other one. Random numbers depend on the seed and the
-    place alone, so that a list of 40 begins with the list of 20.
+    A model without a song left gives its position to the other model. Random numbers depend only on the
+    seed and the position, so the first 20 songs of a list of 40 equal the list of 20.
 
     Args:
         champion, challenger: pools with the same song ids and artist codes.
 
     Source:
-        Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team draft).
+        Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team
+            draft).
     """
     teams = (
         _Team(champion, temperature, artist_cap, floor),
@@ -85,7 +79,7 @@ def interleave(
         song = teams[turn].song_of_pick(pick)
         artist = teams[turn].artist_of(song)
         propensities = [team.propensity(song) for team in teams]
-        # The drawn value itself: adding the same weights in another order may change the last bit.
+        # Reuse the drawn pick's value: adding the same weights in another order may change the last bit.
         propensities[turn] = pick.propensity
         picks.append(InterleavedPick(song, turn, pick.index, *propensities))
         for team in teams:
@@ -94,7 +88,7 @@ def interleave(
 
 
 def challenger_picks_first(seed: str, round_number: int) -> bool:
-    """Whether the challenger fills the first place of this round; true with probability 1/2."""
+    """Whether the challenger picks first in this round; true with probability 1/2."""
     return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", round_number) < 0.5
 
 
@@ -103,7 +97,7 @@ def _is_challenger_turn(seed: str, place: int) -> bool:
 
 
 class _Team:
-    """One model's offers, by song id."""
+    """One model's offers by song id."""
 
     def __init__(self, pool: CandidatePool, temperature: float, artist_cap: int | None, floor: float) -> None:
         self._offers = ClusterOffers(pool, temperature, artist_cap, ())

@@ -1,20 +1,21 @@
 """Weighted random draw of a list from scored candidates, with the exact probability of every pick.
 
-At each place every cluster offers its best remaining song, and the draw picks one of these offers: the higher
-the listener's affinity for the cluster and the song's score, the more probable; the higher the temperature,
-the less the score counts. The probability (propensity) of an offer is
+At each position every cluster offers its best remaining song, and the draw picks one of these
+offers. An offer is more probable if the listener's affinity for the cluster and the song's score
+are higher. A higher temperature makes the score count less. The probability (propensity) of an
+offer is
 
     pi = (1 - floor) b e^(v / t) / (sum of the same over all offers) + floor / G,
     b = a + even e^(-T) / C,
     t = T, or max(lag, T - lag) for a song with v < 0 if T > lag,
 
-with a the affinity, v the song's value (scaled score), T the temperature, G the number of offers and C the
-number of the pool's clusters; `even` and `lag` belong to the formula.
+with the affinity a, the song's value v (scaled score), the temperature T, the number of offers G
+and the number of clusters C in the pool. `even` and `lag` are constants of the formula.
 
-- `even` gives clusters that the listener has not played yet a chance; it fades at high temperatures, where
-  affinities alone decide.
-- `lag` keeps songs below the twentieth at a lower temperature: they are so many that they would take a
-  quarter of a list at T = .2.
+- `even` gives clusters that the listener has not played a chance. It fades at high temperatures, at
+which only affinities decide.
+- `lag` keeps songs below the twentieth at a lower temperature. Otherwise their large number would
+fill a quarter of a list at T = .2.
 - Excluded songs are removed before clusters make offers, so that pi is exact.
 
 Measurements behind each part: docs/decisions/lists.md.
@@ -33,8 +34,8 @@ from numpy.typing import NDArray
 
 SCALED_SONGS: Final = 20  # values run from 1 for the second best song to 0 for the twentieth
 PROPENSITY_FLOOR: Final = 0.02
-MOST_TEMPERATURE: Final = 5.0  # at which values no longer matter
-NEUTRAL_DISCOVERY: Final = 0.3  # at which new artists get neither a bonus nor a penalty
+MOST_TEMPERATURE: Final = 5.0  # here values no longer matter
+NEUTRAL_DISCOVERY: Final = 0.3  # here new artists get neither a bonus nor a penalty
 NEW_ARTIST_TILT: Final = 2.0
 # Doubles lose digits below 1e-308: smaller sums of weights are rescaled to the best offer.
 LEAST_WEIGHT_SUM: Final = 1e-200
@@ -42,30 +43,27 @@ LEAST_WEIGHT_SUM: Final = 1e-200
 
 @dataclass(frozen=True, slots=True)
 class DrawFormula:
-    """The constants of the draw that changed between versions; a replay uses those of the original list.
+    """The constants of the draw that changed between versions. A replay uses those of the original list."""
 
-    Attributes:
-        even: weight spread evenly over all clusters at temperature 0, as a multiple of the affinities' sum.
-        lag: songs below the twentieth stay at this temperature until T is twice as high; from there on they
-            are at T - lag.
-        fade: temperature from which on the new-artist bonus grows with T. Without it the bonus, divided by
-            T, would shrink, and the highest discovery would give fewer new artists.
-    """
-
+    # Weight that all clusters share evenly at temperature 0, as a multiple of the sum of the affinities.
     even: float
+    # Songs below the twentieth stay at this temperature until T is twice as high. Above that they have the
+    # temperature T - lag.
     lag: float
+    # Above this temperature the new-artist bonus grows with T. A constant bonus would shrink when it is
+    # divided by T, and the highest discovery would give fewer new artists.
     fade: float
 
 
 FORMULA_V1: Final = DrawFormula(even=0.5, lag=0.0, fade=math.inf)
-# even: .5 lost .7 % of NDCG at T = .2. lag: up to T = .1, the default, nothing changes.
-# fade: above discovery .75, which is T = .7, each step gave fewer new artists.
+# even: .5 lost .7 % of NDCG at T = .2. lag: the default T = .1 is not affected.
+# fade: above T = .7 (discovery .75) each higher discovery level gave fewer new artists.
 LATEST_FORMULA: Final = DrawFormula(even=1.0, lag=0.1, fade=0.7)
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One place of a list: the song's index in the pool, and its probability given the places before."""
+    """One position of a list: the song's index in the pool, and the probability of the pick."""
 
     index: int
     propensity: float
@@ -73,25 +71,15 @@ class Pick:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The songs to draw from; entry i of every array is one song.
+    """The songs to draw from. Entry i of every array describes the same song."""
 
-    Attributes:
-        songs: ids or columns; the draw does not read them.
-        values: higher is better; see `scale_scores`.
-        clusters: each song's index in `affinities`.
-        artists: artist codes; songs by the same artist have the same code.
-        affinities: shape (n_clusters,), the listener's share of engagement in each cluster.
-        eligible: False for excluded songs; None: no song is excluded.
-        formula: constants of the draw.
-    """
-
-    songs: NDArray[np.int64]
-    values: NDArray[np.float64]
-    clusters: NDArray[np.integer]
-    artists: NDArray[np.integer]
-    affinities: NDArray[np.float64]
-    eligible: NDArray[np.bool_] | None = None
-    formula: DrawFormula = LATEST_FORMULA
+    songs: NDArray[np.int64]  # ids or columns; the draw does not read them
+    values: NDArray[np.float64]  # higher is better; see `scale_scores`
+    clusters: NDArray[np.integer]  # each song's index in `affinities`
+    artists: NDArray[np.integer]  # artist codes; songs by the same artist have the same code
+    affinities: NDArray[np.float64]  # shape (n_clusters,), the listener's share of engagement in each cluster
+    eligible: NDArray[np.bool_] | None = None  # False for excluded songs; None: no song is excluded
+    formula: DrawFormula = LATEST_FORMULA  # constants of the draw
 
 
 def draw_picks(
@@ -104,11 +92,11 @@ def draw_picks(
     floor: float = PROPENSITY_FLOOR,
     placed: Sequence[Pick] = (),
 ) -> list[Pick]:
-    """The next n picks after those `placed`; fewer only if no more songs are eligible.
+    """Draw the next n picks after `placed`; fewer only if no more songs are eligible.
 
-    The random number of a place depends on the seed and the place alone, so that a list of 40 begins with
-    the list of 20, in every process. At temperature 0 the best value is picked, ties by index: no chance, no
-    affinity, no floor, and a propensity of 1.
+    The random number of a position depends only on the seed and the position. So the first 20 songs of
+    a list of 40 equal the list of 20, in every process. At temperature 0 the song with the best value
+    is picked (the lower index wins ties), with a propensity of 1.
     """
     offers = ClusterOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
@@ -124,13 +112,13 @@ def draw_picks(
 
 
 def seeded_uniform(seed: str, place: int) -> float:
-    """Uniform random number in [0, 1), the same for a seed and a place in every process."""
+    """Random number in [0, 1), the same in every process for the same seed and position."""
     digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray[np.float64]:
-    """Scores on the draw's scale: 1 for the second best, 0 for the n-th best (or the last of fewer)."""
+    """Scale scores to 1 for the second best song and 0 for the n-th best (or the last of fewer)."""
     low, spread = score_scale(scores, n)
     return (np.asarray(scores, dtype=np.float64) - low) / spread
 
@@ -138,8 +126,8 @@ def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray
 def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[float, float]:
     """Offset and divisor of `scale_scores`; (0, 1) without scores.
 
-    The divisor is measured from the second best: one song far above all others would press the rest
-    together and make their draw a lottery. It is 1 if the best n are equal.
+    The scale starts at the second best score: one song far above all others would leave the others
+    almost equal. The divisor is 1 if the best n scores are equal.
     """
     if not len(scores):
         return 0.0, 1.0
@@ -149,19 +137,19 @@ def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[fl
 
 
 def discovery_to_temperature(discovery: float) -> float:
-    """Temperature for a discovery level: 0 at 0, .1 at .3, and 5 at 1, where affinities alone decide."""
+    """Temperature for a discovery level: 0 at 0, .1 at .3, and 5 at 1 (only affinities decide)."""
     if discovery >= 1:
         return MOST_TEMPERATURE
     return min(MOST_TEMPERATURE, 7 / 30 * discovery / (1 - discovery))
 
 
 def new_artist_bonus(discovery: float, temperature: float, formula: DrawFormula = LATEST_FORMULA) -> float:
-    """Value added to songs by artists the listener has not played; negative below discovery .3."""
+    """Value added to songs by artists that the listener has not played; negative below discovery .3."""
     return NEW_ARTIST_TILT * (discovery - NEUTRAL_DISCOVERY) * max(1.0, temperature / formula.fade)
 
 
 def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
-    """Scale values below 0 so that dividing by `temperature` gives v / max(lag, temperature - lag)."""
+    """Scale negative values, so that division by `temperature` gives v / max(lag, temperature - lag)."""
     if temperature <= lag:
         return values
     stretched: NDArray[np.float64] = np.where(
@@ -171,7 +159,7 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
 
 
 class ClusterOffers:
-    """Each cluster's best remaining song and its weight in the draw, updated as songs are placed."""
+    """Each cluster's best remaining song and the weight of this offer in the draw."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
@@ -196,7 +184,7 @@ class ClusterOffers:
 
     @property
     def clusters(self) -> dict[int, list[int]]:
-        """Queue of each cluster with eligible songs left; a queue's last entry is the offer."""
+        """Queue of each cluster with eligible songs left. The last song of a queue is the offer."""
         return self._queues
 
     def best_pick(self) -> Pick:
@@ -223,7 +211,7 @@ class ClusterOffers:
         return Pick(self._queues[cluster][-1], (1 - floor) * weights[cluster] / total + share)
 
     def propensity(self, index: int, floor: float) -> float:
-        """Probability that the next place gets this song; 0 for a song that is not an offer."""
+        """Probability that this song is the next pick; 0 for a song that is not an offer."""
         cluster = self._clusters[index]
         if cluster not in self._queues or self._queues[cluster][-1] != index:
             return 0.0
@@ -236,14 +224,14 @@ class ClusterOffers:
         return (1 - floor) * weights[cluster] / total + floor / len(weights)
 
     def place_song(self, index: int) -> None:
-        """Place a song, and replace the offers that this makes ineligible."""
+        """Remove a picked song from the offers, and replace offers that become ineligible."""
         self._placed.add(index)
         if self._queues.get(self._clusters[index]):
             self._refresh_offer(self._clusters[index])
         self.count_artist(self._artists[index])
 
     def count_artist(self, artist: int) -> None:
-        """Count a placed song, from this pool or another one, towards its artist's cap."""
+        """Count a picked song, from this pool or another one, towards its artist's cap."""
         self._per_artist[artist] = self._per_artist.get(artist, 0) + 1
         if self._per_artist[artist] >= self._cap:
             artists = self._artists
@@ -252,7 +240,7 @@ class ClusterOffers:
                 self._refresh_offer(cluster)
 
     def _build_queues(self, pool: CandidatePool) -> dict[int, list[int]]:
-        """Each cluster's eligible songs, the worst first; clusters by number."""
+        """Each cluster's eligible songs, the worst first. Clusters are in ascending order."""
         worst_first = np.argsort(-pool.values, kind="stable")[::-1]
         if pool.eligible is not None:
             worst_first = worst_first[pool.eligible[worst_first]]
@@ -276,12 +264,12 @@ class ClusterOffers:
             self._weights[cluster] = self._affinities[cluster] * math.exp(min(power, 700.0))
 
     def _rescaled_weights(self) -> dict[int, float]:
-        """Weights that underflowed, relative to the best offer; equal affinities if all of them are 0."""
+        """Weights relative to the best offer, if their sum underflows; ignores affinities that are all 0."""
         offers = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
         affinities = {cluster: self._affinities[cluster] for cluster in offers}
         if not any(affinities.values()):
             affinities = dict.fromkeys(offers, 1.0)
-        # Relative to the best offer with an affinity, so that its weight can't vanish.
+        # The best offer with an affinity above 0 is the reference, so its weight can't underflow.
         top = max(value for cluster, value in offers.items() if affinities[cluster] > 0)
         return {
             cluster: affinities[cluster] * math.exp(min((value - top) / self._temperature, 700.0))
