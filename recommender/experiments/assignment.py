@@ -1,4 +1,4 @@
-"""Assignment of listeners' lists to experiments, by blake2b: the same in every process."""
+"""Assign listeners' lists to experiments by blake2b, with the same result in every process."""
 
 import threading
 import time
@@ -16,22 +16,17 @@ Arm = ServedList.Arm
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which model or models draw a list.
+    """Which model or models draw a list."""
 
-    Attributes:
-        arm: champion, challenger (alone) or interleaved.
-        experiment: the experiment that the list belongs to, if any.
-    """
-
-    arm: Arm
-    experiment: Experiment | None = None
+    arm: Arm  # champion, challenger (alone) or interleaved
+    experiment: Experiment | None = None  # the experiment that the list belongs to, if any
 
 
 CHAMPION_ONLY: Final = Assignment(Arm.CHAMPION)
 
 
 def hash_to_share(*words: object) -> float:
-    """A number in [0, 1) from the first 8 bytes of blake2b over the words."""
+    """A number in [0, 1) from the first 8 bytes of the words' blake2b hash."""
     digest = blake2b(":".join(map(str, words)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
@@ -39,9 +34,10 @@ def hash_to_share(*words: object) -> float:
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    A listener in an experiment's A/B split gets one model alone while the experiment runs: the challenger if
-    their hash is below `split_share` / 2, the champion (the control) from there to `split_share`. Each day of
-    all others falls to the experiment, to the holdback or to neither, by their `list_share`.
+    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger
+    if the listener's hash is below `split_share` / 2, and the champion (the control) if it is below
+    `split_share`. For other listeners each day belongs to the experiment, to the holdback or to
+    neither, with probabilities given by `list_share`.
     """
     for experiment in experiments:
         if experiment.split_share:
@@ -51,7 +47,7 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
                 return Assignment(arm, experiment)
     position, assigned = hash_to_share(listener_id, day.isoformat()), 0.0
     for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
-        # The holdback takes the top of the range, so that the start of an experiment moves none of its lists.
+        # The holdback takes the top of the range, so that a starting experiment takes no lists from it.
         share = experiment.list_share
         if experiment.kind == Experiment.Kind.ANCHOR:
             if position >= 1 - share:
@@ -83,7 +79,7 @@ class RunningExperiments:
         return self._experiments
 
     def invalidate(self) -> None:
-        """Read the experiments again at the next call of `current`."""
+        """Make the next call of `current` read the experiments again."""
         self._next_reload = -1.0
 
 

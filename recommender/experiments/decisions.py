@@ -1,4 +1,4 @@
-"""Decisions on experiments, stored with evidence, rules and code digest, so that they can be replayed."""
+"""Store decisions on experiments with their evidence, rules and code digest, and replay them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,20 +26,14 @@ DECISION_MODULES: Final = (interleaving_credit, sequential, decision_rules)
 
 @dataclass(frozen=True)
 class DecisionReplay:
-    """A stored decision beside the one that its evidence and rules give now.
+    """A stored verdict, and the verdict that its evidence and rules give now."""
 
-    Attributes:
-        same: whether both verdicts are the same, byte for byte.
-        code_changed: whether the modules that decide have changed since.
-        data_changed: whether the counted lists have changed since, for example because a listener was
-            deleted. The replay uses the stored totals, so it still works.
-        stored, found: the verdicts as JSON.
-    """
-
-    same: bool
-    code_changed: bool
+    same: bool  # whether both verdicts are the same, byte for byte
+    code_changed: bool  # whether a module with decision rules has changed since the decision
+    # Whether the counted lists have changed since the decision, for example because a listener was deleted.
+    # The replay still works, since it uses the stored totals.
     data_changed: bool
-    stored: bytes
+    stored: bytes  # the stored verdict as JSON; `found` is the new one
     found: bytes
 
 
@@ -50,7 +44,7 @@ def store_decision(
     now: datetime,
     rules: DecisionRules = DEFAULT_RULES,
 ) -> tuple[Decision, ExperimentVerdict]:
-    """Apply the rules to the evidence and store the decision with both.
+    """Apply the rules to the evidence, and store the verdict with both.
 
     Args:
         data_sha256: `interleaving_scores.hash_scores` of the lists that the evidence counts.
@@ -76,7 +70,7 @@ def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
-    """Decide again from the stored evidence and rules, and compare."""
+    """Apply the stored rules to the stored evidence again, and compare the verdicts."""
     verdict = apply_decision_rules(
         ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     )
@@ -108,7 +102,7 @@ def canonical_json(verdict: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=1)
 def decision_code_digest() -> str:
-    """SHA-256 of the source files of the modules that decide."""
+    """SHA-256 of the source files that contain the decision rules."""
     digest = sha256()
     for module in DECISION_MODULES:
         digest.update(Path(str(module.__file__)).read_bytes())

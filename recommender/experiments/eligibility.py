@@ -1,4 +1,4 @@
-"""Which versions can be in an experiment, which experiments are obsolete, and the A/B split's share."""
+"""Which versions an experiment may test, which experiments are obsolete, and the A/B split's share."""
 
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,7 @@ AUTOMATIC_ACTOR: Final = "the loop"
 
 
 def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
-    """Why an experiment can no longer decide anything, in a sentence; empty if it can."""
+    """A sentence that says why an experiment can no longer decide anything; empty if it can."""
     challenger = experiment.challenger
     if experiment.kind != ExperimentKind.ANCHOR:
         return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
@@ -24,9 +24,9 @@ def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
 def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
     """Whether the champion changed while an automatic candidate waited, which makes the candidate useless.
 
-    A warm start continues the former champion's clusters. It would be tested as a change, and block all other
-    experiments for up to two months; the next retraining continues the new champion's clusters. A full
-    retrain after drift, or an experiment that a person started, stays wanted.
+    A warm start continues the former champion's clusters. It would be tested as a change and block
+    other experiments for up to two months, while the next retraining continues the new champion's
+    clusters. A full retrain after drift and an experiment that a person started stay useful.
     """
     if waiting.champion == champion or waiting.by != AUTOMATIC_ACTOR:
         return False
@@ -45,7 +45,7 @@ def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
 
 
 def why_not_testable(version: ModelVersion) -> str:
-    """Why a version can't be in an experiment now, in a sentence; empty if it can."""
+    """A sentence that says why a version can't be tested now; empty if it can."""
     if unended := version.challenges.exclude(status=Experiment.Status.ENDED).first():
         return f"{unended} is under way: stop it first."
     if version.role not in TESTABLE_ROLES:
@@ -56,14 +56,14 @@ def why_not_testable(version: ModelVersion) -> str:
 
 
 def current_split_share() -> float:
-    """Share of listeners in the A/B split of automatic experiments; 0 until staff set one.
+    """Share of listeners in the A/B split of automatic experiments; 0 until staff set a share.
 
-    On a small site a split only takes lists away from the interleaving that decides.
+    On a small site a split only takes lists away from interleaving, which decides experiments.
     """
     newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0
 
 
 def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
-    """Set the A/B split of automatic experiments that start from now on; running ones keep theirs."""
+    """Set the A/B split of automatic experiments that start from now on. Running ones keep their share."""
     return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

@@ -1,7 +1,7 @@
-"""Scores of interleaved lists: opened when the list is served, closed once by a later ingestion.
+"""Scores of interleaved lists: opened when a list is served, and closed after a later ingestion.
 
-A listener's first list of a UTC day counts. It closes at the first successful ingestion that begins 48 hours
-or more after it was served. A closed score never changes; a failed ingestion closes nothing.
+Only a listener's first list of a UTC day counts. Its score is closed after the first successful
+ingestion that begins 48 hours or more after the list was served. A closed score never changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,10 +18,10 @@ BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
 
 def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence[bool]) -> None:
-    """Make this list count, unless it is not the listener's first of the day.
+    """Open the score of this list, unless the listener has an earlier list on the same day.
 
     Args:
-        teams: for each place, whether the challenger drew it.
+        teams: for each song, whether the challenger drew it.
     """
     row = ScoredList(
         experiment=experiment, served_list=served, listener_id=served.listener_id,
@@ -33,7 +33,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Score and close every list whose window is over and imported; returns how many this call closed."""
+    """Score and close every list whose 48 hours are over and imported. Returns the number closed."""
     ingested_at = last_ingestion_at(now)
     if ingested_at is None:
         return 0
@@ -59,12 +59,13 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
 
 
 def read_closed_scores(experiment: Experiment, until: datetime | None = None) -> list[ListCredit]:
-    """The closed lists, by day and listener; days count from the experiment's start.
+    """The closed scores by day and listener. Days count from the experiment's start.
 
-    Wins are the challenger's; in a holdback experiment, which tests the champion, they are the champion's.
+    Wins are the challenger's. In a holdback experiment, which tests the champion, they are the
+    champion's.
 
     Args:
-        until: only lists that were closed by then.
+        until: only scores that were closed by this time.
     """
     started = (experiment.started_at or experiment.created_at).astimezone(UTC).date()
     rows = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
@@ -79,7 +80,7 @@ def read_closed_scores(experiment: Experiment, until: datetime | None = None) ->
 
 
 def hash_scores(scores: Iterable[ListCredit]) -> str:
-    """SHA-256 of the scores in their order: shows later whether a decision's data have changed."""
+    """SHA-256 of the scores in order. It shows later whether a decision's data has changed."""
     digest = sha256()
     for score in scores:
         digest.update(f"{score.listener},{score.day},{score.credit.wins},{score.credit.losses};".encode())

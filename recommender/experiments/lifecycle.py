@@ -1,4 +1,4 @@
-"""Life cycle of experiments: propose, start, judge daily, end. The only writer of their status."""
+"""Life cycle of experiments: propose, start, judge daily and end. Only this module sets their status."""
 
 import logging
 from dataclasses import dataclass
@@ -20,25 +20,22 @@ LIST_SHARE: Final = 0.7
 HOLDBACK_LIST_SHARE: Final = 0.3
 HOLDBACK_AGE: Final = timedelta(days=28)
 ACTIVE_WINDOW: Final = timedelta(days=28)
-MAX_PLANNED_LISTENERS: Final = 500  # listeners at which a confidence sequence is tightest, at most
+MAX_PLANNED_LISTENERS: Final = (
+    500  # upper limit of the sample size at which confidence sequences are tightest
+)
 
 
 class ExperimentNotAllowed(Exception):
-    """The experiment can't be started, stopped or decided as asked; nothing was changed."""
+    """The experiment can't be started, stopped or decided as requested. Nothing was changed."""
 
 
 @dataclass(frozen=True)
 class JudgedExperiment:
-    """Result of judging a running experiment.
-
-    Attributes:
-        decision: None if the experiment was void before anything was counted.
-        promotion: set if the champion changed.
-    """
+    """Result of judging a running experiment."""
 
     experiment: Experiment
-    decision: Decision | None = None
-    promotion: Promotion | None = None
+    decision: Decision | None = None  # None if the experiment was void before anything was counted
+    promotion: Promotion | None = None  # set if the champion changed
 
 
 def propose_experiment(
@@ -52,10 +49,10 @@ def propose_experiment(
     split_share: float = 0.0,
     purpose: str = "",
 ) -> Experiment:
-    """Queue an experiment of a version against the champion; it starts at once if none is running.
+    """Queue an experiment of a version against the champion. It starts at once if no other one is running.
 
-    A newer candidate replaces a waiting one, never one in a running experiment. Proposing the same version
-    again returns its open experiment.
+    A newer candidate replaces a waiting one, but never one in a running experiment. If the version has
+    an open experiment already, that experiment is returned.
 
     Raises:
         ExperimentNotAllowed: there is no champion to test against.
@@ -88,7 +85,7 @@ def propose_experiment(
 def start_next_experiment(now: datetime) -> Experiment | None:
     """Start the waiting experiment if none is running; None if nothing was started.
 
-    Candidates go before A/A tests: a running A/A test ends when a candidate waits.
+    A waiting candidate has priority over A/A tests, and ends a running A/A test.
     """
     with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
@@ -130,16 +127,17 @@ def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -
 
 
 def running_experiment() -> Experiment | None:
-    """The running experiment apart from the holdback."""
+    """The running experiment, apart from the holdback."""
     return (
         Experiment.objects.filter(status=ExperimentStatus.RUNNING).exclude(kind=ExperimentKind.ANCHOR).first()
     )
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """Compare the champion with the one of 28 days ago; renewed every 28 days, not at promotions.
+    """Start a holdback against the champion of 28 days ago, if the running one is older than 28 days.
 
-    Returns None if there is no such former champion that can still serve.
+    Promotions do not renew the holdback. Returns None if the former champion does not exist, is the
+    champion or can't serve.
     """
     with registry.role_lock():
         current = Experiment.objects.filter(
@@ -175,7 +173,7 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """End an experiment without a verdict; the challenger is a candidate again.
+    """End an experiment without a verdict. The challenger becomes a candidate again.
 
     Raises:
         ExperimentNotAllowed: the experiment has ended, or the reason is empty.
@@ -189,7 +187,7 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
 def decide_manually(
     experiment: Experiment, *, promote: bool, reason: str, by: str, now: datetime, verify: Verify
 ) -> Promotion | None:
-    """End an experiment with a person's decision; the evidence so far is stored with it.
+    """End an experiment with a person's decision, stored with the evidence so far.
 
     Raises:
         ExperimentNotAllowed: the experiment has ended, or the reason is empty.
@@ -214,7 +212,7 @@ def decide_manually(
 
 
 def void_obsolete_experiments(now: datetime) -> int:
-    """End the running experiments that can no longer decide anything; returns how many."""
+    """End the running experiments that can no longer decide anything. Returns their number."""
     closed = 0
     with registry.role_lock():
         champion = registry.current_champion()
@@ -233,7 +231,7 @@ def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> 
         return JudgedExperiment(experiment)
     failure = serving_errors.find_hard_failure(experiment, now, verify)
     if failure and experiment.kind == ExperimentKind.ANCHOR:
-        # The reference failed: this says nothing against the champion, which is on trial here.
+        # Only the reference model failed; a holdback tests the champion.
         _void_experiment(experiment, failure, now)
         return JudgedExperiment(experiment)
     evidence, scores = statistics.gather_evidence(experiment, now, hard_failure=failure)
@@ -248,13 +246,13 @@ def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> 
 def _apply_verdict(
     experiment: Experiment, decision: Decision, verdict: ExperimentVerdict, now: datetime, verify: Verify
 ) -> JudgedExperiment:
-    """Apply the verdict, end the experiment and mark the decision final, in one transaction."""
+    """Apply the verdict, end the experiment and mark the decision as final, in one transaction."""
     promotion, challenger, reason = None, experiment.challenger, verdict.reason
     with registry.role_lock():
         void_obsolete_experiments(now)
         experiment.refresh_from_db()
         if experiment.status == ExperimentStatus.ENDED:
-            # Another process decided or changed the champion while this one gathered its evidence.
+            # Another process decided or changed the champion while this process gathered the evidence.
             decision.delete()
             return JudgedExperiment(experiment)
         if experiment.kind == ExperimentKind.ANCHOR and verdict.outcome == DecisionOutcome.ROLLBACK:
@@ -276,7 +274,7 @@ def _apply_verdict(
 
 
 def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Promotion:
-    """Promote the holdback's former champion, or the last good version if that one can't serve any more."""
+    """Promote the holdback's former champion. If it can't serve any more, roll back instead."""
     try:
         return registry.restore_champion(holdback, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
     except (ArtifactError, registry.NotPromotable) as error:

@@ -1,4 +1,4 @@
-"""Power of experiments: how many days a difference needs at the current traffic."""
+"""Power of experiments: how many days a difference takes to detect with the current traffic."""
 
 import math
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ LIKE_RATE_CHANGES: Final = (0.03, 0.05, 0.1)  # differences in the share of song
 # A song that is liked with probability p + d wins a decisive round against one liked with p with probability
 # (p + d)(1 - p) / (p + d + p - 2 p (p + d)); at p = .4 that is about .5 + 1.02 d.
 WIN_RATE_SLOPE: Final = 1.02
-POWER_MARGIN: Final = 1.5  # standard deviations below the expected wins: 9 of 10 experiments end by then
+POWER_MARGIN: Final = 1.5  # standard deviations below the expected wins; 9 of 10 experiments have more wins
 ROUNDS_PER_LIST: Final = 1.3  # expected decisive rounds before any were measured, at 2 engaged songs per list
 MAX_DAYS: Final = 3_650
 MAX_ENGAGEMENT_ROWS: Final = 21  # the days of a week, for three versions each
-CLOSING_DAYS: Final = 2  # days until a list counts
+CLOSING_DAYS: Final = 2  # days until a list's score is closed and counts
 NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
 
 
@@ -32,25 +32,21 @@ NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
 class DetectableChanges:
     """The differences in like rate that an experiment can detect.
 
-    Attributes:
-        rounds_per_day: decisive rounds, measured in this experiment or expected from recent traffic.
-        is_measured: whether they were measured.
-        days_by_points: by percentage points of like rate, days until such a change is detected; None if it
-            takes more than ten years.
-        rejection_by_points: by percentage points, the probability that a refresh which is so much worse is
-            rejected.
-        audience: recent listeners per day and engaged songs per list, if known.
+    A decisive round is defined in `engine.experiments.interleaving_credit`.
     """
 
-    rounds_per_day: float
-    is_measured: bool
+    rounds_per_day: float  # decisive rounds, measured in this experiment or expected from recent traffic
+    is_measured: bool  # whether `rounds_per_day` was measured in this experiment
+    # Percentage points of like rate: days until such a change is detected; None for more than ten years.
     days_by_points: dict[int, int | None]
+    # Percentage points of like rate: the probability that a refresh that is worse by them is rejected.
     rejection_by_points: dict[int, float]
+    # Recent listeners per day and engaged songs per list, if known.
     audience: tuple[float, float] | None = None
 
     @property
     def sentence(self) -> str:
-        """The days that a change needs."""
+        """A sentence that says how many days each difference takes to detect."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [
@@ -62,7 +58,7 @@ class DetectableChanges:
 
     @property
     def refresh_sentence(self) -> str:
-        """The power of a refresh, whose number of days is fixed."""
+        """A sentence about the power of a refresh, which lasts a fixed number of days."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [
@@ -94,7 +90,7 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """The differences that an experiment can detect, from its own decisive rounds if it has any.
+    """The differences that an experiment can detect, based on its own decisive rounds if it has any.
 
     Args:
         list_share: share of all lists that belong to the experiment.
@@ -112,7 +108,7 @@ def detectable_changes(
 
 
 def describe_power(experiment: Experiment, now: datetime, closed_days_and_rounds: tuple[int, int]) -> str:
-    """A sentence on the differences that an experiment can detect at the current traffic."""
+    """A sentence about the differences that an experiment can detect with the current traffic."""
     recent = EngagementDay.objects.filter(final=True, day__lte=now.date()).order_by("-day")[
         :MAX_ENGAGEMENT_ROWS
     ]
@@ -132,10 +128,10 @@ def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None
 
 
 def rejection_probability(rounds_per_day: float, points: float) -> float:
-    """Probability that a refresh whose like rate is lower by `points` is rejected on the day it is decided.
+    """Probability that a refresh whose like rate is lower by `points` is rejected.
 
-    Wins minus losses in R rounds are about normal with mean -R (2 p - 1), p = .5 + WIN_RATE_SLOPE points, and
-    variance R.
+    Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where
+    p = .5 + WIN_RATE_SLOPE points.
     """
     rounds = rounds_per_day * (DEFAULT_RULES.refresh_days - CLOSING_DAYS)
     return float(ndtr(DEFAULT_RULES.refresh_z + 2 * WIN_RATE_SLOPE * points * math.sqrt(rounds)))
@@ -143,7 +139,7 @@ def rejection_probability(rounds_per_day: float, points: float) -> float:
 
 @lru_cache(maxsize=256)
 def days_to_decision(rounds_per_day: float, points: float) -> int | None:
-    """The day on which nine of ten experiments with this difference have reached the deciding e-value."""
+    """The day by which nine of ten experiments with this difference have reached the deciding e-value."""
     if rounds_per_day <= 0:
         return None
     for day in range(1, MAX_DAYS + 1):
@@ -157,10 +153,10 @@ def days_to_decision(rounds_per_day: float, points: float) -> int | None:
 
 
 def _lists_per_day(now: datetime) -> float:
-    """Counting lists per day in the last week, one per listener and day.
+    """Number of lists per day that count (one per listener and day), from the last week.
 
-    The share of lists that are a listener's first of the day is estimated from the last 24 hours: an index
-    then answers the query, without reading the lists, which have kilobytes each.
+    The share of lists that are a listener's first of the day is estimated from the last 24 hours. So an
+    index answers the query without reading the lists, which have kilobytes each.
     """
     last_day = Q(generated_at__gte=now - DAY)
     found = ServedList.objects.filter(

@@ -16,7 +16,7 @@ WINDOW: Final = timedelta(minutes=15)
 MIN_REQUESTS: Final = 50
 MAX_ERROR_SHARE: Final = 0.02
 MAX_LATENCY_RATIO: Final = 2.0  # challenger's 95th percentile over that of the rest of the request
-ACCEPTABLE_MILLISECONDS: Final = 300.0  # a listener does not notice a challenger that is faster
+ACCEPTABLE_MILLISECONDS: Final = 300.0  # listeners do not notice a shorter delay
 SLOW_WINDOWS: Final = 3  # consecutive windows
 Arm = ServedList.Arm
 
@@ -32,7 +32,7 @@ def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) 
 
 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
-    """Why the challenger must stop at once, in a sentence; empty if it need not."""
+    """A sentence that says why the challenger must stop at once; empty if it may go on."""
     artifact_error = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
         .order_by("-id")
@@ -54,9 +54,9 @@ def is_unservable(version: ModelVersion) -> bool:
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
-    """Why the challenger's files can't be loaded: its promotion would find out too late.
+    """Why the challenger's files can't be loaded, checked now because a promotion would notice too late.
 
-    The holdback's files are verified when it is restored: another version can replace it then.
+    The holdback's files are verified when it is restored, since another version can then replace it.
     """
     if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
         return ""
@@ -68,7 +68,7 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """Why too many requests failed in any window since the start, also in one long before this check."""
+    """Why too many requests failed in any 15-minute window since the start of the experiment."""
     error_times = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR
     ).values_list("at", flat=True)
@@ -88,7 +88,7 @@ def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
 
 
 def _why_too_slow(experiment: Experiment, now: datetime) -> str:
-    # The challenger's time is compared with the rest of the same requests: a busy machine slows both.
+    # Compare the challenger's time with the rest of the same requests, since a busy machine slows both.
     served = ServedList.objects.filter(
         experiment=experiment, challenger_milliseconds__isnull=False,
         arm__in=(Arm.CHALLENGER, Arm.INTERLEAVED),

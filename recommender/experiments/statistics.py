@@ -1,4 +1,4 @@
-"""The evidence on an experiment: wins and losses, allocation checks and guardrails, from the database."""
+"""The evidence on an experiment from the database: wins, losses, allocation checks and guardrails."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ from recommender.engine.experiments.sequential import adjust_by_cuped, confidenc
 from recommender.experiments import interleaving_scores
 from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
 
-PRE_PERIOD: Final = timedelta(days=28)  # before the experiment: engagement in it is CUPED's covariate
+PRE_PERIOD: Final = timedelta(days=28)  # engagement in this time before the start is CUPED's covariate
 N_GUARDRAILS: Final = 1
 ALPHA: Final = 0.05
 Arm = ServedList.Arm
@@ -28,10 +28,10 @@ Arm = ServedList.Arm
 def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = ""
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The evidence on an experiment so far, and the closed lists that it counts."""
+    """The evidence on an experiment so far, and the closed lists behind it."""
     started = experiment.started_at or experiment.created_at
     scores = interleaving_scores.read_closed_scores(experiment)
-    # The clock may have been set back since the start: no duration is negative.
+    # The clock may have been set back since the start, but durations must not be negative.
     now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
     totals = total_by_listener(scores, day=day, late_days=DEFAULT_RULES.late_days)
@@ -55,7 +55,7 @@ def gather_evidence(
 
 
 def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationCheck]:
-    """Counts of the random allocations (first picks, lists, listeners), for the sample-ratio tests."""
+    """Counts of each random allocation (first picks, lists, listeners), for sample-ratio tests."""
     picks = ScoredList.objects.filter(experiment=experiment).aggregate(
         first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
@@ -72,7 +72,7 @@ def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationC
 
 
 def crossover_share(experiment: Experiment) -> float:
-    """Share of the A/B split's listeners who were served by both arms."""
+    """Share of the A/B split's listeners who got lists from both arms."""
     exposures = Exposure.objects.filter(experiment=experiment)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
     total = listeners.count()
@@ -80,7 +80,7 @@ def crossover_share(experiment: Experiment) -> float:
 
 
 def count_leaked_lists(experiment: Experiment) -> int:
-    """Number of lists that came from an arm whose share is 0."""
+    """Number of lists from an arm whose planned share is 0."""
     served = ServedList.objects.filter(experiment=experiment)
     leaks = Q(pk__in=[])
     if not experiment.split_share:
@@ -93,7 +93,7 @@ def count_leaked_lists(experiment: Experiment) -> int:
 def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
     """Difference between the A/B split's arms in engaged songs per list, adjusted by CUPED.
 
-    Each listener is one value; the covariate is their engagement in the 28 days before.
+    Each listener counts as one value. The covariate is the listener's engagement in the 28 days before.
     """
     if not experiment.split_share or experiment.started_at is None:
         return []
@@ -117,8 +117,8 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
 
 
 def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
-    """Number of listener-days with a list of this experiment, and without one."""
-    # A person may decide an experiment that still waits: it has no lists.
+    """Number of listener-days with a list of this experiment, and number without one."""
+    # A person may decide a waiting experiment, which has no lists.
     since = experiment.started_at or now
     served = ServedList.objects.filter(
         generated_at__gte=since, generated_at__lte=experiment.ended_at or now
@@ -140,7 +140,10 @@ def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
 def _mean_engagement(
     experiment: Experiment, arm: str, now: datetime
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each exposed listener's engaged songs per list since the start and in the 28 days before; 0 if none."""
+    """Each exposed listener's engaged songs per list since the start, and in the 28 days before.
+
+    A listener without lists in a period has 0.
+    """
     exposed = Exposure.objects.filter(experiment=experiment, arm=arm)
     listeners = list(exposed.order_by("listener_id").values_list("listener_id", flat=True))
     started: Any = experiment.started_at

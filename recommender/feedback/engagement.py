@@ -1,9 +1,9 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-The one definition, for daily engagement, interleaving scores and the off-policy gate: a song of a list is
-engaged if, within a window after the list was served, the listener liked it, listened to it for at least
-`MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither skipped nor disliked it.
-An event counts for the latest list served before it that offered the song.
+Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a
+list is engaged if, within a window after the list was served, the listener liked it, listened to it
+for at least `MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither
+skipped nor disliked it. An event counts for the latest list before it that contained the song.
 """
 
 from bisect import bisect_left, bisect_right
@@ -26,13 +26,13 @@ FeedbackKind = Feedback.Kind
 POSITIVE_KINDS: Final = (FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value)
 NEGATIVE_KINDS: Final = (FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value)
 ATTRIBUTION_WINDOW: Final = timedelta(days=7)
-# Complete two days after a day began, for every day alike: what an alarm can compare.
+# Engagement within one day is known two days after a day began, so alarms can compare days early.
 EARLY_WINDOW: Final = timedelta(days=1)
 BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at once
 
 
 class AttributableList(NamedTuple):
-    """A served list as attribution needs it."""
+    """The fields of a served list that attribution reads."""
 
     pk: UUID
     listener: int
@@ -42,7 +42,7 @@ class AttributableList(NamedTuple):
 
 
 class ListenerEvent(NamedTuple):
-    """One feedback event (one song), or one session of the listening history (`kind` None, all its songs)."""
+    """A feedback event (one song), or a session of the listening history (`kind` None, all its songs)."""
 
     listener: int
     at: datetime
@@ -52,17 +52,14 @@ class ListenerEvent(NamedTuple):
 
 @dataclass
 class ListEngagement:
-    """The events that count for one list.
-
-    Attributes:
-        feedback: by kind, each song's first event.
-        played: each song's first play in the listening history.
-        first_session_at: the listener's first session after the list, also if it played none of its songs.
-    """
+    """The events that count for one list."""
 
     served: AttributableList
+    # Kind of event: each song's first event.
     feedback: dict[str, dict[int, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    # Each song's first play in the listening history.
     played: dict[int, datetime] = field(default_factory=dict)
+    # The listener's first session after the list, even if it contained none of the list's songs.
     first_session_at: datetime | None = None
 
     @property
@@ -74,7 +71,7 @@ class ListEngagement:
 
         Args:
             within: time since the list was served; later events do not count.
-            first_session_only: count plays of the first session after the list alone.
+            first_session_only: count only plays in the first session after the list.
         """
         until = self.served.at + within
         played = {
@@ -90,11 +87,11 @@ class ListEngagement:
 def attribute(
     lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
 ) -> list[ListEngagement]:
-    """Attribute each song of each event to the latest list that offered it; one result a list.
+    """Attribute each song of each event to the latest earlier list with the song. One result per list.
 
     Args:
         lists: all lists that compete for the events.
-        events: those of one kind in order of time.
+        events: events of the same kind must be in order of time.
         window: how long after a list an event can count for it.
     """
     outcomes = [ListEngagement(served) for served in sorted(lists, key=lambda served: served.at)]
@@ -122,7 +119,7 @@ def _lists_before(outcomes: list[ListEngagement], at: datetime, window: timedelt
 
 
 def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dict[UUID, ListEngagement]:
-    """The engagement with these lists, by their key; all other lists of their listeners compete for it."""
+    """The engagement with these lists by list id. All other lists of the listeners compete for events."""
     listeners = {one.listener_id for one in served}
     since = min(one.generated_at for one in served)
     until = max(one.generated_at for one in served) + window
@@ -133,16 +130,16 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 
 def last_ingestion_at(now: datetime) -> datetime | None:
-    """When the last successful ingestion began: the listening history up to then is complete."""
+    """Start of the last successful ingestion. The listening history is complete up to this time."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
 
 def update_engagement(now: datetime) -> int:
-    """Store the engagement with every list that is not final yet; returns how many lists.
+    """Store the engagement with every list that is not final yet. Returns the number of lists.
 
-    A list is final at the first successful ingestion that begins 7 days or more after it was served. Running
-    twice changes nothing.
+    A list is final after the first successful ingestion that begins 7 days or more after it was served.
+    Running twice changes nothing.
     """
     ingested_at = last_ingestion_at(now)
     final = EngagedList.objects.filter(final=True).values("served_list")
@@ -215,7 +212,7 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
 
 
 def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> set[tuple[int, date]]:
-    """Write the rows of these lists; returns the versions and UTC days they belong to."""
+    """Write the rows of these lists. Returns their versions and UTC days."""
     rows = [_engaged_list_row(outcome, ingested_at) for outcome in outcomes]
     plays = [
         AttributedListen(served_list_id=outcome.served.pk, song_id=song, at=at)
@@ -232,10 +229,10 @@ def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> 
 
 
 def _aggregate_day(version: int, day: date) -> None:
-    """Store one day of a version's lists: each listener is one value, also if it is zero.
+    """Store one day's engagement with a version's lists. Each listener counts as one value.
 
-    An interleaved list counts for the champion of that moment: nearly all lists belong to an experiment, and
-    engagement must be known for every day.
+    An interleaved list counts for the champion of its time: nearly all lists belong to an experiment,
+    and engagement must be known for every day.
     """
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
     rows = list(
@@ -248,7 +245,7 @@ def _aggregate_day(version: int, day: date) -> None:
         sums.update(dict(zip(("likes", "skips", "dislikes", "listens"), counts, strict=True)))
     means = _listener_means((row[0], row[1]) for row in rows)
     known_early = [(listener, early) for listener, _, early, *_ in rows if early is not None]
-    # A mean over a part of the day's lists would not compare with other days.
+    # A mean over a part of the day's lists can't be compared with other days.
     early = _listener_means(known_early) if len(known_early) == len(rows) else []
     organic, recommended = _count_plays(version, begins)
     EngagementDay.objects.update_or_create(
@@ -271,7 +268,7 @@ def _listener_means(values: Iterable[tuple[int, int]]) -> list[float]:
 
 
 def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
-    """The day's plays by listeners with a recent list from this version: organic and recommended ones."""
+    """The day's organic and recommended plays by listeners with a recent list from this version."""
     ends = begins + timedelta(days=1)
     listeners = EngagedList.objects.filter(
         version_id=version, at__gte=begins - ATTRIBUTION_WINDOW, at__lt=ends

@@ -1,4 +1,4 @@
-"""Recording of feedback events: likes, listens, skips and dislikes. An event sent twice is stored once."""
+"""Record feedback events: likes, listens, skips and dislikes. An event sent twice is stored once."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,15 @@ from recommender.models import Feedback, ServedList
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    """One feedback event with the API's field names.
+    """One feedback event, with the API's field names."""
 
-    Attributes:
-        event_id: chosen by the app; an id that is sent again is ignored.
-        seconds: listening time; only for a listen.
-        recommendation_id: the served list that the event is about, if known.
-        at: when it happened; None means when it was received.
-    """
-
-    event_id: str
+    event_id: str  # chosen by the app; an id that is sent again is ignored
     user_id: int
     song_id: int
     kind: Feedback.Kind
-    seconds: float | None = None
-    recommendation_id: UUID | None = None
-    at: datetime | None = None
+    seconds: float | None = None  # listening time; only for a listen
+    recommendation_id: UUID | None = None  # the served list that the event is about, if known
+    at: datetime | None = None  # time of the event; None: the time at which it was received
 
 
 class RecordedEvent(NamedTuple):
@@ -38,10 +31,9 @@ class RecordedEvent(NamedTuple):
 
 
 class UnknownIds(ValueError):
-    """Some ids are unknown, or a list is another listener's; nothing was recorded.
+    """Some ids are unknown, or a list belongs to another listener. Nothing was recorded.
 
-    Attributes:
-        fields: the unknown values, ascending, by field name.
+    `fields` has the unknown values by field name, ascending.
     """
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
@@ -51,9 +43,9 @@ class UnknownIds(ValueError):
 
 
 def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
-    """Insert the new events in one statement; returns one result per event, in order.
+    """Insert the new events in one statement. Returns one result per event, in order.
 
-    Of two events with one id the first is kept.
+    If two events have the same id, the first one is kept.
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.

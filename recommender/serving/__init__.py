@@ -1,1 +1,1 @@
-"""Answers a request for recommendations: candidates, draw, explanation, stored list."""
+"""Answer requests for recommendations: candidates, draw, explanation and stored list."""

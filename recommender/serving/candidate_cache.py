@@ -1,4 +1,7 @@
-"""Cache of each listener's candidate lists: prepared in batches, renewed on request, pruned when replaced."""
+"""Cache of each listener's candidate lists.
+
+Lists are prepared in batches, renewed on request and deleted after they are replaced.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +25,9 @@ from recommender.serving.candidates import generate_candidates
 logger = logging.getLogger(__name__)
 
 ACTIVE_WITHIN: Final = timedelta(days=90)
-# Popularity changes daily; what a model says about a listener changes only with what the listener does.
+# Popularity changes daily; a model's scores for a listener change only with the listener's events.
 POPULARITY_MAX_AGE: Final = timedelta(days=1)
-# Keeps a few hundred histories in memory at once, and an insert at some megabytes.
+# Limits memory to a few hundred histories, and an insert to some megabytes.
 BATCH_SIZE: Final = 500
 # A request may have read a candidate list just before it was replaced, and store its served list later.
 PRUNE_GRACE: Final = timedelta(minutes=10)
@@ -32,28 +35,22 @@ PRUNE_GRACE: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ServingCandidates:
-    """A listener's candidates for one request.
+    """A listener's candidates for one request."""
 
-    Attributes:
-        row: the stored candidate list; its columns may be deferred.
-        loaded: the model that serves this request, also if another version is promoted meanwhile.
-        stale: the listener or the model has changed since, and the list could not be renewed.
-        profile: the listener's profile if this request had to read it; None: the cached list was fresh.
-    """
-
-    row: CandidateList
+    row: CandidateList  # the stored candidate list; its columns may be deferred
     candidates: candidate_codec.CandidateArrays
-    loaded: LoadedModel
-    stale: bool = False
+    loaded: LoadedModel  # the model that serves this request, even if another version is promoted meanwhile
+    stale: bool = False  # True if the listener or the model has changed and the list could not be renewed
+    # The listener's profile if this request had to read it; None: the cached list was fresh.
     profile: ListenerProfile | None = None
 
 
 def load_fresh(
     listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
 ) -> ServingCandidates | None:
-    """The cached candidates if they are fresh, otherwise new ones; None for an unknown listener.
+    """The listener's cached candidates if they are fresh, else new ones; None for an unknown listener.
 
-    If the model fails on the listener, an older list serves as stale, or a cold-start list.
+    If the model fails for this listener, an older list (marked as stale) or a cold-start list is used.
     """
     if (cached := load_if_fresh(listener_id, loaded, now)) is not None:
         return cached
@@ -73,7 +70,7 @@ def load_fresh(
 def load_for_challenger(
     champion: ServingCandidates, model: ServingModel, now: datetime
 ) -> ServingCandidates | None:
-    """The challenger's candidates for the same listener; None if its model fails on them."""
+    """The challenger's candidates for the same listener; None if the challenger fails for this listener."""
     loaded = LoadedModel(model, None)
     listener_id = champion.row.listener_id
     if (cached := load_if_fresh(listener_id, loaded, now)) is not None:
@@ -86,7 +83,7 @@ def load_for_challenger(
 
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
-    """The listener's newest candidates by the loaded model, if they know all feedback and sessions."""
+    """The listener's newest candidates by the loaded model, if no feedback or session is newer."""
     row, knows_all = find_newest(listener_id, loaded.version_id) or (None, False)
     if row is None or not knows_all or not _is_current(row, loaded, now):
         return None
@@ -95,15 +92,16 @@ def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> Servi
 
 
 def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
-    """The listener's newest candidate list by a version, and whether it knows all feedback and sessions.
+    """The listener's newest candidate list by a version, and whether no feedback or session is newer.
 
-    One query; two more the first time after an ingestion run. `version_id` None: a list without a model.
+    It takes one query, or three the first time after an ingestion run. With `version_id` None it finds
+    a list that was made without a model.
     """
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
 def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
-    """Ids, ascending, of the active listeners without a fresh candidate list."""
+    """Ids of the active listeners without a fresh candidate list, ascending."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )
@@ -136,10 +134,10 @@ def prepare_lists(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Generate a candidate list for each listener and prune the replaced ones; the number generated.
+    """Generate a candidate list for each listener and prune replaced lists. Returns the number generated.
 
     Args:
-        on_progress: called after each batch with its number of listeners.
+        on_progress: called after each batch with the number of listeners in the batch.
     """
     count = 0
     for start in range(0, len(listener_ids), BATCH_SIZE):
@@ -155,7 +153,7 @@ def prepare_lists(
 
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
-    """Delete candidate lists that were replaced a while ago and from which no list was served; how many."""
+    """Delete candidate lists that were replaced long enough ago and never served. Returns their number."""
     newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
@@ -163,7 +161,7 @@ def prune(listener_ids: Iterable[int], now: datetime) -> int:
     served = ServedList.objects.filter(
         Q(candidate_list_id=OuterRef("pk")) | Q(challenger_candidate_list_id=OuterRef("pk"))
     )
-    # A list by a version that no longer serves, or without a model, is replaced by any newer list.
+    # Any newer list replaces a list by a version that no longer serves, or a list without a model.
     tested = Experiment.objects.filter(status=Experiment.Status.RUNNING, challenger=OuterRef("version_id"))
     serves = Q(version__role=ModelVersion.Role.CHAMPION) | Exists(tested)
     is_replaced = Exists(by_same_version) | (Exists(newer) & ~serves)
@@ -172,7 +170,7 @@ def prune(listener_ids: Iterable[int], now: datetime) -> int:
 
 
 def active_listeners(now: datetime) -> QuerySet[Listener]:
-    """The listeners who listened or gave feedback in the last 90 days, by id."""
+    """Listeners with a session or feedback in the last 90 days, ordered by id."""
     since = now - ACTIVE_WITHIN
     sessions = ListeningHistory.objects.filter(
         user_id=OuterRef("pk"), created_at__gte=since, unavailable_at=None
@@ -182,7 +180,7 @@ def active_listeners(now: datetime) -> QuerySet[Listener]:
 
 
 def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandidates | None:
-    """The listener's newest candidates, by any version and of any age."""
+    """The listener's newest candidates, whatever their version and age."""
     row, _ = _check_unchanged(sql.newest_candidate_list_of_any_version(profile.listener_id)) or (None, False)
     candidates = _decode(row) if row is not None else None
     if row is None or candidates is None:
@@ -191,7 +189,7 @@ def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandida
 
 
 def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None:
-    """The row as a candidate list, and whether it knows all feedback and sessions."""
+    """The row as a candidate list, and whether no feedback or session is newer."""
     if found is None:
         return None
     *columns, knows_newest, is_of_newest_run = found
@@ -200,9 +198,10 @@ def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None
 
 
 def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
-    """Ids of the lists whose listener's history is the same after the newest run.
+    """Ids of the lists whose listener's history did not change in the newest ingestion run.
 
-    They are marked with that run, so that the histories are not compared again before the next one.
+    These lists are marked with the run, so that their histories are not compared again before the next
+    run.
     """
     run_id = listener_profiles.newest_finished_run()
     fingerprints = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
@@ -214,7 +213,7 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
 def _try_generate(
     profile: ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
 ) -> ServingCandidates | None:
-    """New candidates, not stored yet; None if the model fails on this listener."""
+    """New candidates, not stored yet; None if the model fails for this listener."""
     try:
         return _generate(profile, loaded, now, live=live)
     except DatabaseError:
@@ -252,7 +251,7 @@ def _decode(row: CandidateList) -> candidate_codec.CandidateArrays | None:
 
 
 def _is_current(row: CandidateList, loaded: LoadedModel, now: datetime) -> bool:
-    """Whether the serving version made it; a list without a model is current for a day."""
+    """Whether the serving version made the list. A list without a model stays current for a day."""
     if row.version_id != loaded.version_id:
         return False
     return row.version_id is not None or now - row.made_at <= POPULARITY_MAX_AGE

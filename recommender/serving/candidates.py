@@ -1,4 +1,4 @@
-"""Candidate generation: a listener's best songs by the model, or by popularity at a cold start."""
+"""Candidate generation: a listener's best songs by the model, or by popularity in a cold start."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,14 +30,14 @@ def generate_candidates(
 ) -> CandidateArrays:
     """One listener's candidates, best first, without excluded songs.
 
-    Played songs are left out too, except a few that were last played long ago.
+    Played songs are left out too, except for a few that were last played long ago.
     """
     by_model = model_candidates(profile, model, now) if model else None
     return by_model or cold_start_candidates(profile, model, now)
 
 
 def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
-    """The songs that the model scores highest; None if it has nothing for a listener without plays."""
+    """The songs that the model scores highest; None if it has no songs for a listener without plays."""
     row = profile.model_profile(model.song_ids)
     found = model.scorer.candidates(row, n=SCORED_CANDIDATES)
     if not len(found.songs) and not row.plays.nnz:
@@ -57,11 +57,11 @@ def _with_rerecommended(
     now: datetime,
 ) -> CandidateArrays:
     old_songs, old_scores = rerecommended_songs(profile, model, now)
-    low, spread = sampler.score_scale(scores)  # of the new songs alone, so that old ones do not shift it
+    low, spread = sampler.score_scale(scores)  # only of the new songs, so that old songs do not change it
     columns = np.concatenate([songs, old_songs])
     values = (np.concatenate([scores, old_scores]) - low) / spread
     is_old = np.arange(len(columns)) >= len(songs)
-    # If the model scores all songs alike, the old ones are spread evenly among the new ones.
+    # If the model gives all songs the same score, the old songs are spread evenly among the new songs.
     places = np.concatenate([np.arange(len(songs)), np.linspace(0, len(songs), len(old_songs))])
     order = np.lexsort((places, -values))[:MAX_CANDIDATES]
     columns, is_old = columns[order], is_old[order]
@@ -86,7 +86,8 @@ def rerecommended_songs(
 ) -> tuple[Columns, Scores]:
     """Songs to recommend again, and their scores: the most played of those not played for sixty days.
 
-    Skipped and excluded songs are left out. The model scores them as if the listener had never played them.
+    Skipped and excluded songs are left out. The model scores the songs as if the listener had never
+    played them.
     """
     is_long_ago = profile.last_played_at < (now - RERECOMMEND_AFTER).timestamp()
     unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])
@@ -104,7 +105,7 @@ def rerecommended_songs(
 def _in_excluded_cluster(
     profile: ListenerProfile, model: ServingModel, columns: Columns
 ) -> NDArray[np.bool_]:
-    """True for songs of which the listener said that they do not belong to the cluster they are in."""
+    """True for songs that, according to the listener, do not belong to their current cluster."""
     excluded = np.zeros(len(columns), dtype=np.bool_)
     if profile.excluded_clusters:
         numbers = model.cluster_numbers[model.scorer.labels[columns]].tolist()

@@ -23,9 +23,9 @@ Arm = ServedList.Arm
 
 
 def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) -> ChallengerPart | None:
-    """The experiment that this list belongs to, with the challenger's candidates; None: no experiment.
+    """The experiment that this list belongs to, with the challenger's candidates; None without experiment.
 
-    If the challenger fails, the champion serves alone and the error is recorded for the experiment.
+    If the challenger fails, the champion serves alone, and the error is recorded for the experiment.
     """
     listener_id, loaded = champion.row.listener_id, champion.loaded
     if loaded.model is None or loaded.degraded is not None:
@@ -51,7 +51,7 @@ def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) ->
 
 
 def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> None:
-    """Record that an experiment reached this listener: a list to score, or an exposure of the A/B split."""
+    """Record that a list belongs to an experiment: as a list to score, or as an A/B split exposure."""
     if challenger is None:
         return
     if challenger.is_interleaved:
@@ -67,7 +67,7 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
 
 
 def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:
-    """Whether the experiment is about the serving champion; a holdback is compared with every champion."""
+    """Whether the experiment tests the serving champion. A holdback is compared with every champion."""
     if experiment.kind == Experiment.Kind.ANCHOR:
         return experiment.challenger_id != loaded.version_id
     return experiment.champion_id == loaded.version_id

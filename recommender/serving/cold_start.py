@@ -22,10 +22,10 @@ MAX_RECENT_SONGS: Final = 1_000
 def cold_start_candidates(
     profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """The cold-start rule: popular songs, those of the listener's favourite genres first.
+    """The cold-start rule: popular songs, with the listener's favourite genres first.
 
-    Used if there is no model, or if the model has nothing for a listener without plays. With a model the
-    songs carry its clusters; songs that it does not know, and all songs without a model, have none.
+    The rule applies if there is no model, or if the model has no songs for a listener without plays.
+    Songs that the model knows get the model's cluster; other songs have no cluster.
     """
     closed = profile.excluded | profile.excluded_clusters.keys() | set(profile.songs.tolist())
     rows = [row for row in most_played_then_new_songs(now) if row.song not in closed]

@@ -1,4 +1,4 @@
-"""Reasons for recommended songs, the JSON of a served list, and what each model term adds to a score."""
+"""Reasons for recommended songs, the JSON of served lists, and score contributions of model terms."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from recommender.serving.popular_and_similar_songs import shared_genre
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
-MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller one would read "0.00"
+MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
 MONTH_NAMES: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
     "November", "December",
@@ -32,7 +32,7 @@ def build_items(
     names: Mapping[int, str],
     context: "ReasonContext",
 ) -> list[dict[str, Any]]:
-    """The picks in their order, as `ServedList.items` stores them; `names`: cluster names by number."""
+    """The picks in order, as `ServedList.items` stores them. `names` has the cluster names by number."""
     items = []
     for pick in picks:
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
@@ -46,7 +46,7 @@ def build_items(
 
 
 class ReasonContext:
-    """What the reasons of a list's songs need to know about the listener, read only if a reason needs it."""
+    """Facts about the listener for the reasons of a list, read only if a reason needs them."""
 
     def __init__(
         self,
@@ -85,21 +85,21 @@ class ReasonContext:
 
 
 def cluster_reason(name: str, affinity: float) -> str:
-    """The reason for a song of a cluster that the listener plays; `affinity` is a share, 0 to 1."""
+    """The reason for a song from a cluster; `affinity` is the listener's share of plays, 0 to 1."""
     if affinity < MIN_SHOWN_SHARE:
         return f"From {name}: new to you, close to what you listen to"
     return f"From {name}: {100 * affinity:.0f} % of your listening"
 
 
 def popularity_reason(genre: str) -> str:
-    """The reason at a cold start; `genre` is a favourite one, '' for none."""
+    """The reason for a cold-start song; `genre` is a favourite genre of the listener, or ''."""
     return f"Popular in {genre}, one of your favourite genres" if genre else "Popular with all listeners"
 
 
 def last_played_reason(played_at: float, now: datetime) -> str:
-    """The reason for a song that is recommended again; `played_at` in seconds since 1970.
+    """The reason for a song that is recommended again; `played_at` is in seconds since 1970.
 
-    The year is left out if it is this one.
+    The reason names the year only if it is not the current year.
     """
     month = datetime.fromtimestamp(played_at, UTC)
     year = "" if month.year == now.year else f" {month.year}"
@@ -107,7 +107,7 @@ def last_played_reason(played_at: float, now: datetime) -> str:
 
 
 def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[int, str]:
-    """Cluster names by number, of the version that made a candidate list."""
+    """Cluster names by number, from the version that made a candidate list."""
     if version_id is None:
         return {}
     if loaded.model is not None and loaded.model.version.pk == version_id:
@@ -116,7 +116,7 @@ def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[in
 
 
 def serialize_list(served: ServedList) -> dict[str, Any]:
-    """The list as the API returns it, ready for JSON."""
+    """The list as the API returns it, in JSON types."""
     new = sum(not item["familiar"] for item in served.items)
     return {
         "recommendation_id": str(served.pk),
@@ -145,7 +145,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
 
 
 def version_labels(served: ServedList) -> str | None:
-    """The label of the version that drew the list; of an interleaved list "CHAMPION+CHALLENGER"."""
+    """The label of the version that drew the list; "CHAMPION+CHALLENGER" for an interleaved list."""
     if served.version is None:
         return None
     challenger_list = served.challenger_candidate_list
@@ -167,10 +167,10 @@ def serialize_cluster(number: int | None, name: str) -> dict[str, Any] | None:
 def explain_scores(
     profile: ListenerProfile, model: ServingModel, songs: Sequence[int]
 ) -> dict[int, dict[str, float]]:
-    """By song id, then by term: what the term adds to the song's score now.
+    """Contribution of each model term to a song's current score, by song id and term name.
 
-    Songs that the model does not know are left out, and terms that add nothing. The terms of a song sum up
-    to its score. A list may have been served when the listener's profile was another one.
+    A song's contributions add up to its score. Songs that the model does not know and contributions of
+    about 0 are left out. The listener's profile may have changed since a list was served.
     """
     ids = np.array(sorted(songs), dtype=np.int64)
     columns, there = find_columns(model.song_ids, ids)

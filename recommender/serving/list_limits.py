@@ -1,4 +1,4 @@
-"""Defaults and limits of a list of recommendations, in one place for the API, pages, commands and checks."""
+"""Defaults and limits of recommendation lists, for the API, pages, commands and checks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,19 +27,14 @@ MAX_PER_ARTIST: Final = 10
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """What does not change from request to request.
+    """Options that are the same for all requests."""
 
-    Attributes:
-        storage: the folder of the models' artifacts.
-        artist_cap: songs by one artist in a list; None: any number.
-    """
-
-    storage: Path
-    artist_cap: int | None = ARTIST_CAP
+    storage: Path  # the folder of the models' artifacts
+    artist_cap: int | None = ARTIST_CAP  # songs by one artist in a list; None: any number
 
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
-    """Shape of `groups`: True for the first `limit` entries of each group."""
+    """True for the first `limit` entries of each group; same shape as `groups`."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order

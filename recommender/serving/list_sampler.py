@@ -1,4 +1,4 @@
-"""Draws the songs of a list from one listener's candidates, or from two models' in turn, page by page."""
+"""Draw the songs of a list page by page, from one model's candidates or from two models' in turn."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from recommender.engine.sampling.sampler import Pick
 # Bits of `CandidateArrays.flags`.
 FAMILIAR: Final = 1  # the listener has played the artist
 RERECOMMENDED: Final = 2  # the listener played the song, but long ago
-COLD_START: Final = 4  # a popular song, recommended without regard to what the listener plays
+COLD_START: Final = 4  # a popular song, chosen without the listener's plays
 # At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
@@ -26,16 +26,11 @@ NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 @dataclass(frozen=True)
 class ListPage:
-    """What a page of a list asks for.
+    """The options of one page of a list."""
 
-    Attributes:
-        n: number of songs.
-        excluded: song ids that must not be drawn.
-        preferred_cluster: the number of a cluster whose songs are drawn first; None: no preference.
-    """
-
-    n: int
-    excluded: tuple[int, ...] = ()
+    n: int  # number of songs
+    excluded: tuple[int, ...] = ()  # song ids that must not be drawn
+    # The number of a cluster whose songs are drawn first; None: no preference.
     preferred_cluster: int | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -50,7 +45,7 @@ class ListPage:
 
 
 class PairedPropensities(NamedTuple):
-    """Which model drew a song of an interleaved list, and with which probability each model draws it."""
+    """Which model drew a song of an interleaved list, and the song's probability under each model."""
 
     by_challenger: bool
     p_champion: float
@@ -58,28 +53,21 @@ class PairedPropensities(NamedTuple):
 
 
 class PickedSong(NamedTuple):
-    """One song of a list.
-
-    Attributes:
-        affinity: the cluster's share of the listener's plays, 0 to 1; 0 without plays.
-        propensity: the probability of this pick, given those before it.
-        rerecommended: the listener played the song long ago.
-        interleaved: only for songs of an interleaved list.
-    """
+    """One song of a list."""
 
     song: int
     cluster: int | None
-    affinity: float
-    propensity: float
+    affinity: float  # the cluster's share of the listener's plays, 0 to 1; 0 without plays
+    propensity: float  # the probability of this pick, given the picks before
     familiar: bool
-    rerecommended: bool
+    rerecommended: bool  # True if the listener played the song long ago
     cold_start: bool
-    interleaved: PairedPropensities | None = None
+    interleaved: PairedPropensities | None = None  # only for songs of an interleaved list
 
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """How a list is drawn from its candidates; `artist_cap` None: any number of songs by one artist."""
+    """Options of the draw. With `artist_cap` None, any number of songs may be by one artist."""
 
     seed: str
     discovery: float
@@ -88,7 +76,7 @@ class DrawOptions:
 
 
 class ListSampler:
-    """Draws a list from one model's candidates; each page continues where the last one ended."""
+    """Draws a list from one model's candidates. Each page continues after the last page."""
 
     def __init__(self, candidates: CandidateArrays, options: DrawOptions) -> None:
         self._candidates = candidates
@@ -105,7 +93,7 @@ class ListSampler:
         self._values = self._apply_discovery(candidates.values.astype(np.float64))
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """`page.n` more songs; fewer if no more are eligible."""
+        """Draw `page.n` more songs, or fewer if no more are eligible."""
         options = self._options
         picks = sampler.draw_picks(
             self.build_pool(page), n=page.n, temperature=options.temperature, seed=options.seed,
@@ -115,7 +103,7 @@ class ListSampler:
         return self.describe_picks(picks)
 
     def build_pool(self, page: ListPage) -> sampler.CandidatePool:
-        """The pool that this page is drawn from; it includes the songs placed before."""
+        """The pool that this page is drawn from, including the songs that were drawn before."""
         eligible = self._eligible(page)
         values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
         return sampler.CandidatePool(
@@ -129,7 +117,7 @@ class ListSampler:
         )
 
     def undo_last(self, count: int) -> None:
-        """Take the last `count` songs back, as if they had never been drawn."""
+        """Undo the draw of the last `count` songs."""
         del self._placed[len(self._placed) - count :]
 
     def _prefer_cluster(
@@ -163,7 +151,7 @@ class ListSampler:
         return eligible
 
     def describe_picks(self, picks: list[sampler.Pick]) -> list[PickedSong]:
-        """The picks with their songs' cluster, affinity and flags."""
+        """The picks with the cluster, affinity and flags of their songs."""
         candidates = self._candidates
         places = [pick.index for pick in picks]
         columns = (
@@ -184,17 +172,17 @@ class ListSampler:
 
 
 def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
-    """The formula of the format that the candidates were stored in, so that a replay gives the same list."""
+    """The draw formula of the candidates' storage format, so that a replay gives the same list."""
     if candidates.format == 1:
         return sampler.FORMULA_V1
-    # The even share is for high-ranked songs in clusters that the listener does not play. If all songs have
-    # the same value there is no ranking, and no song needs it.
+    # The constant `even` helps high-ranked songs in clusters that the listener does not play. If all songs
+    # have the same value, there is no ranking and `even` must be 0.
     is_ranked = (candidates.values != candidates.values[:1]).any()
     return sampler.LATEST_FORMULA if is_ranked else replace(sampler.LATEST_FORMULA, even=0.0)
 
 
 class PageSampler(Protocol):
-    """Draws a list page by page, from one model's candidates or from two."""
+    """Draws a list page by page."""
 
     def draw_page(self, page: ListPage) -> list[PickedSong]: ...
 
@@ -210,7 +198,7 @@ class InterleavedSampler:
         self._placed: list[InterleavedPick] = []
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """`page.n` more songs; fewer if neither model has more that are eligible."""
+        """Draw `page.n` more songs, or fewer if neither model has an eligible song."""
         champion, challenger = (side.build_pool(page) for side in self._sides)
         options = self._options
         places = interleave(
@@ -221,7 +209,7 @@ class InterleavedSampler:
         return [self._describe_place(place) for place in places]
 
     def undo_last(self, count: int) -> None:
-        """Take the last `count` songs back, as if they had never been drawn."""
+        """Undo the draw of the last `count` songs."""
         del self._placed[len(self._placed) - count :]
 
     def _describe_place(self, place: InterleavedPick) -> PickedSong:

@@ -1,4 +1,4 @@
-"""Songs that are the same for every listener: the most played ones, and songs similar to a song."""
+"""The most played songs, and songs similar to a given song: the same for every listener."""
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -24,18 +24,18 @@ class PopularSong(NamedTuple):
 
 
 class SimilarSong(NamedTuple):
-    """Attributes: score: higher is more similar; comparable only with scores for the same song."""
+    """A song and its similarity to the requested song."""
 
     song: int
-    score: float
+    score: float  # higher is more similar; only scores for the same song can be compared
     cluster: NamedCluster | None
 
 
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
-    """The available songs with the most plays, ties by id; at most MAX_POPULAR_SONGS, cached.
+    """The available songs with the most plays, at most MAX_POPULAR_SONGS, cached. The lower id wins ties.
 
     Args:
-        days: count only the sessions of the last so many days; None: all.
+        days: count only sessions of the last `days` days; None: all sessions.
     """
     # Plain tuples: a pickled class could not be read any more once it is moved or renamed.
     key = f"recommender.popular_songs.{days}"
@@ -48,7 +48,7 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
 
 
 def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
-    """The most played songs, then songs without plays, newest first."""
+    """The most played songs, followed by songs without plays, newest first."""
     played = most_played_songs(now)
     if len(played) >= MAX_POPULAR_SONGS:
         return played
@@ -79,7 +79,7 @@ def parse_genres(text: str) -> frozenset[str]:
 
 
 def shared_genre(genres: str, favorites: str) -> str:
-    """The first favourite genre that the song has, case-folded; '' for none."""
+    """The first favourite genre that the song has, case-folded; '' if it has none."""
     song_genres = parse_genres(genres)
     favorite_genres = (part.strip().casefold() for part in favorites.split(","))
     return next((genre for genre in favorite_genres if genre in song_genres), "")
@@ -94,7 +94,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    """Songs by the same artist or with a shared genre; ties by popularity."""
+    """Songs by the same artist or with a shared genre. The more popular song wins ties."""
     own_genres = parse_genres(genres)
     rows = []
     for row in most_played_then_new_songs(now):

@@ -24,10 +24,10 @@ from recommender.serving.explanations import serialize_song
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
 
-# A player that asks for one song after another gets no song twice within this time.
+# A player that requests one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
 MAX_RECENT_LISTS: Final = 100  # lists of one song
-# Popular songs are read with so many to spare, since some may have become unavailable.
+# This many more popular songs are read than needed, since some may have become unavailable.
 SPARE_SONGS: Final = 20
 
 
@@ -57,17 +57,17 @@ class UnknownList(LookupError):
 
 @dataclass(frozen=True)
 class ClusterAffinity:
-    """Attributes: affinity: the cluster's share of the listener's plays, weighted by recency; 0 to 1."""
+    """A listener's affinity for one cluster."""
 
     cluster_id: int
     name: str
-    affinity: float
+    affinity: float  # the cluster's share of the listener's plays, weighted by recency; 0 to 1
     plays: int
 
 
 @dataclass(frozen=True)
 class ReplayedPick:
-    """What the draw decides about one item; its reason follows from it."""
+    """The part of a list item that the draw decides. The item's reason follows from it."""
 
     song: int
     cluster: int | None
@@ -78,13 +78,9 @@ class ReplayedPick:
 
 @dataclass(frozen=True)
 class ListReplay:
-    """A stored list beside the same list drawn again.
+    """A stored list and the same list drawn again."""
 
-    Attributes:
-        same: whether every pick and its propensity agree to the last bit.
-    """
-
-    same: bool
+    same: bool  # whether every pick and its propensity agree to the last bit
     stored: list[ReplayedPick]
     drawn: list[ReplayedPick]
 
@@ -99,12 +95,12 @@ def recommend(
     seed: str | None = None,
     now: datetime | None = None,
 ) -> ServedList:
-    """Draw a list for a listener and store it as served; shorter than n if fewer songs are eligible.
+    """Draw a list for a listener and store it; shorter than n if too few songs are eligible.
 
     Args:
         discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
         exclude: song ids that the list must not contain; unknown ids are ignored.
-        seed: fixes the draw; None: a random one.
+        seed: fixes the draw; None: a random seed.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -123,7 +119,7 @@ def preview_list(
     discovery: float = DISCOVERY,
     seed: str | None = None,
 ) -> ServedList:
-    """The list that `recommend` would draw without an experiment; not stored, and not counted as served.
+    """Draw the list that `recommend` would draw without an experiment, but do not store it.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -134,7 +130,7 @@ def preview_list(
 
 
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
-    """The list with at least `upto` songs, if as many are eligible; the songs served so far stay.
+    """Extend a list to at least `upto` songs, if enough are eligible. Songs served before stay.
 
     Two requests for the same page get the same page.
 
@@ -160,7 +156,7 @@ def next_song(
     options: ServingOptions,
     now: datetime | None = None,
 ) -> ServedList:
-    """A list of one song, preferably from the cluster of the song `after`.
+    """Draw a list of one song, preferably from the cluster of the song `after`.
 
     Songs that this function gave to the listener within the last two hours are left out.
 
@@ -176,7 +172,7 @@ def next_song(
 
 
 def replay_list(list_id: UUID) -> ListReplay:
-    """Draw a served list again from its stored candidates; later events do not change the result.
+    """Draw a served list again from its stored candidates. Later events do not change the result.
 
     Raises:
         UnknownList: no list was served under this id.
@@ -202,7 +198,7 @@ def replay_list(list_id: UUID) -> ListReplay:
 def listener_affinities(
     listener_id: int, *, options: ServingOptions, now: datetime | None = None
 ) -> list[ClusterAffinity]:
-    """The clusters that a listener plays, highest affinity first; empty without a model or without plays.
+    """The clusters that a listener plays, highest affinity first; empty without a model or plays.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -225,7 +221,7 @@ def listener_affinities(
 
 
 def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
-    """Available songs similar to this one, best first, each with its rank, song, cluster and score.
+    """Available songs similar to this song, best first, each with its rank, song, cluster and score.
 
     Raises:
         UnknownSong: no song has this id.
@@ -250,7 +246,7 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
 def popular_songs(
     *, n: int = LIST_LENGTH, days: int | None = None, now: datetime | None = None
 ) -> list[dict[str, Any]]:
-    """The songs played most, each with its rank and plays; `days`: only plays of the last so many days."""
+    """The most played songs with rank and number of plays; `days` limits the count to the last days."""
     rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
     # The counts are up to ten minutes old: a song may have become unavailable since.
@@ -294,7 +290,7 @@ def _draw_options(options: ServingOptions, discovery: float, seed: str | None) -
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:
-    """Songs that `next_song` gave within NO_REPEAT_WITHIN: those of the lists of one song."""
+    """Songs that `next_song` gave within NO_REPEAT_WITHIN: the songs of one-song lists."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
     return {items[0]["song"] for items in lists if len(items) == 1}

@@ -1,4 +1,4 @@
-"""A served list: drawn, stored, continued and drawn again."""
+"""Draw, store, continue and replay served lists."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -25,18 +25,12 @@ from recommender.serving.list_sampler import (
 
 @dataclass(frozen=True)
 class ChallengerPart:
-    """What an experiment adds to a list.
-
-    Attributes:
-        arm: interleaved, or the challenger or the champion alone.
-        candidates: the challenger's; None if the champion serves alone.
-        seconds: how long loading them took.
-    """
+    """The challenger's contribution to a list that belongs to an experiment."""
 
     experiment: Experiment
-    arm: ServedList.Arm
-    candidates: ServingCandidates | None = None
-    seconds: float = 0.0
+    arm: ServedList.Arm  # interleaved, or the challenger or the champion alone
+    candidates: ServingCandidates | None = None  # the challenger's; None if the champion serves alone
+    seconds: float = 0.0  # how long loading the candidates took
 
     @property
     def is_interleaved(self) -> bool:
@@ -50,7 +44,7 @@ def draw_and_store(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """Draw a list's first page and store it with one insert; timed if an experiment takes part."""
+    """Draw a list's first page and store it with one insert. Lists of an experiment are timed."""
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:
@@ -68,7 +62,7 @@ def draw_list(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """A list's first page, not stored."""
+    """Draw a list's first page without storing it."""
     drawn_from, interleaved_with = candidates, None
     if challenger is not None and challenger.candidates is not None:
         if challenger.is_interleaved:
@@ -105,7 +99,7 @@ def draw_list(
 
 
 def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: datetime) -> None:
-    """Draw and store `count` more songs, without those played or given feedback on since the first page."""
+    """Draw and store `count` more songs, without songs played or rated since the first page."""
     arrays = _stored_candidates(served)
     sampler = _sampler_for(arrays, _stored_draw_options(served))
     pages = [ListPage.from_json(page) for page in served.pages]
@@ -131,13 +125,13 @@ def redraw_list(served: ServedList) -> list[PickedSong]:
 
 
 def restrict_to_candidates(candidates: CandidateArrays, songs: Iterable[int]) -> tuple[int, ...]:
-    """The songs that are candidates, ascending: only they need to be stored as excluded for a replay."""
+    """The songs that are candidates, ascending. A replay needs only these as stored exclusions."""
     wanted = set(songs)
     return tuple(sorted(wanted.intersection(candidates.songs.tolist()))) if wanted else ()
 
 
 def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
-    """The candidates that the list was drawn from; of an interleaved list the champion's come first."""
+    """The candidates that the list was drawn from. In an interleaved list the champion's come first."""
     rows = (served.candidate_list, served.challenger_candidate_list)
     return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
 
@@ -158,7 +152,7 @@ def _all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
 
 
 def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[int, str]:
-    """Names by cluster number; if two versions name a cluster differently, the first one's counts."""
+    """Names by cluster number. If two versions name a cluster differently, the first version counts."""
     return {
         number: name
         for loaded, version_id in reversed(sources)
@@ -177,15 +171,15 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays]
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """The page's picks, all of them available songs.
+    """Draw the page from available songs.
 
-    If one is unavailable, all unavailable candidates are excluded, and the page is drawn again.
+    If a pick is unavailable, all unavailable candidates are excluded and the page is drawn again.
     """
     picks = sampler.draw_page(page)
     cards = _available_cards(pick.song for pick in picks)
     if len(cards) == len(picks):
         return page, picks, cards
-    # If one song is unavailable others may be: one query for all of them, rather than one a draw.
+    # If one song is unavailable, others may be too: one query for all candidates replaces one per draw.
     sampler.undo_last(len(picks))
     songs = _all_songs(arrays)
     cards = _available_cards(songs)
@@ -198,7 +192,7 @@ def _available_cards(songs: Iterable[int]) -> dict[int, SongCard]:
 
 
 def _excluded_since(candidates: ServingCandidates) -> tuple[int, ...]:
-    """Candidates played or given feedback on since the candidate list was made."""
+    """Candidates that were played or rated after the candidate list was made."""
     row = candidates.row
     excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
     return restrict_to_candidates(candidates.candidates, excluded)
