@@ -21,7 +21,7 @@ from ingestion.alerts.messages.render import render_test_message
 from ingestion.alerts.notifications import create_notifications
 from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
-from ingestion.monitoring.run_review import follow_up_all
+from ingestion.monitoring.run_review import follow_up_all, sync_history_window
 from ingestion.monitoring.watchdog import WatchdogResult, run_checks
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.healthchecks_ping import PingingProgress, ping_run_finished, send_ping
@@ -53,7 +53,10 @@ def ingestion_options(**options: Any) -> IngestionOptions:
         missing=settings.RESET_GONE_SHARE,
         reidentified=settings.RESET_CHANGED_SHARE,
     )
-    return IngestionOptions(staging=settings.STAGING_DIR, limits=limits, zone=source_zone(), **options)
+    return IngestionOptions(
+        staging=settings.STAGING_DIR, limits=limits, zone=source_zone(),
+        history_retention=settings.HISTORY_RETENTION, **options,
+    )  # fmt: skip
 
 
 def source_zone() -> tzinfo:
@@ -88,6 +91,7 @@ def review_and_notify() -> None:
     try:
         now = timezone.now()
         follow_up_all(now)
+        sync_history_window(now, is_promised=settings.HISTORY_RETENTION is not None)
         send_alerts(now)
     except Exception:
         logger.exception("run_review_failed")

@@ -7,7 +7,7 @@ name, the value and what is expected; parts that may hold a password are masked.
 import os
 import re
 from collections.abc import Callable
-from datetime import time
+from datetime import time, timedelta
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
@@ -103,6 +103,18 @@ class Environment:
         if match is None:
             raise malformed_value_error(name, value, "a time of day as HH:MM, such as 02:00")
         return time(int(match[1]), int(match[2]))
+
+    def retention(self, name: str) -> timedelta | None:
+        """How long something is kept: 30, 30d, 36h or forever; None if nothing is set."""
+        value = self.text(name).lower()
+        if not value:
+            return None
+        match = re.fullmatch(r"(\d{1,5})(h|d)?", value)
+        if value != "forever" and (match is None or not int(match[1])):
+            raise malformed_value_error(name, value, "days such as 30, hours such as 36h, or forever")
+        if match is None:
+            return timedelta.max
+        return timedelta(hours=int(match[1])) if match[2] == "h" else timedelta(days=int(match[1]))
 
     def time_zone(self, name: str, default: str) -> str:
         value = self.text(name, default)

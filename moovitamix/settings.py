@@ -186,6 +186,7 @@ SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
 SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
 SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)
 SOURCE_ATTEMPTS = env.integer("SOURCE_ATTEMPTS", 5, minimum=1, maximum=20)
+HISTORY_RETENTION = env.retention("HISTORY_RETENTION")
 # 0: no limit.
 MAX_REQUESTS_PER_SECOND = env.number("MAX_REQUESTS_PER_SECOND", 0)
 

@@ -24,11 +24,14 @@ class AvailabilityFilter(admin.SimpleListFilter):
             ("available", "Available"),
             ("missing", "Missing in the latest run"),
             ("unavailable", "Unavailable"),
+            *([("expired", "Expired at the source")] if model_admin.model is ListeningHistory else []),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "available":
             return queryset.filter(unavailable_at=None)
+        if self.value() == "expired":
+            return queryset.filter(unavailable_at=None, expired_at__isnull=False)
         if self.value() == "missing":
             return queryset.filter(unavailable_at=None, missing_since__isnull=False)
         return queryset.filter(unavailable_at__isnull=False) if self.value() else queryset

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Min
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from ingestion.models import AnomalyCheck, BaselineReset, IngestionRun
+from ingestion.models import AnomalyCheck, BaselineReset, IngestionRun, ListeningHistory, ResourceReport
 from ingestion.monitoring.anomaly_detection import (
     HISTORY_WINDOW,
     AnomalyResult,
@@ -20,10 +21,12 @@ from ingestion.monitoring.anomaly_detection import (
     detect_anomalies,
 )
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, load_run_metrics
+from ingestion.pipeline.run_report import describe_rejections
 from ingestion.schedules import next_due
 
 Status = IngestionRun.Status
 RUN, PARTIAL, UNUSUAL = "run", "run_partial", "unusual"
+HISTORY_WINDOW_FOUND: Final = "history_window"
 # Older failures open no incident: after an update, years of runs may be waiting for a review.
 REPORT_WITHIN: Final = timedelta(days=2)
 # Metrics that the incident of a partial run already covers.
@@ -39,6 +42,26 @@ def follow_up_all(now: datetime) -> int:
     while _review_next(now):
         reviewed += 1
     return reviewed
+
+
+def sync_history_window(now: datetime, *, is_promised: bool) -> None:
+    """Report a source that keeps only recent sessions.
+
+    Args:
+        is_promised: HISTORY_RETENTION says how long the source keeps sessions, so it is no news.
+    """
+    if is_promised:
+        incidents.resolve(HISTORY_WINDOW_FOUND, now)
+        return
+    last = ResourceReport.objects.filter(expired__gt=0, run__dry_run=False).order_by("-run_id").first()
+    if last is None:
+        return
+    kept = ListeningHistory.objects.filter(unavailable_at=None, expired_at=None)
+    oldest = kept.order_by().aggregate(at=Min("created_at"))["at"]
+    facts = {"expired": last.expired, "oldest_at": oldest.isoformat() if oldest else ""}
+    incidents.open_or_update(
+        Condition(HISTORY_WINDOW_FOUND, HISTORY_WINDOW_FOUND, Severity.WARNING, facts, last.run_id), now
+    )
 
 
 def reset_baseline(
@@ -146,6 +169,7 @@ def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
         "started_at": run.started_at.isoformat(),
         "error_kind": run.error_kind,
         "error": run.error,
+        "rejections": describe_rejections(run),
         "stage": run.stage,
         "heartbeat_at": run.heartbeat_at.isoformat() if run.stage else "",
         "next_due_at": due.isoformat() if due else "",

@@ -37,6 +37,8 @@ from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedR
 # Stored as the reason of rejections, which are found again by it.
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
 SAMPLED_KEYS: Final = 5
+# How a record says that a field is empty.
+EMPTY_VALUES: Final = (None, "", 0, "[]")
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 
@@ -56,6 +58,9 @@ class PageResult:
     incoherent_times: int = 0
     unknown_songs: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
+    rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # Fields that became empty in rows that are available in the catalogue.
+    emptied: Counter[str] = field(default_factory=Counter)
     # One number a row for each key: of accepted rows, and of refused rows that say whose they are.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     rejected_keys: "array[int]" = field(default_factory=lambda: array("q"))
@@ -345,19 +350,23 @@ class ChangeDetector:
             return RowChange(record, before) if row.missing else None
         landed.changed += 1
         landed.newest_times.append(self._newest(record))
-        landed.reidentified += not row.unavailable and self._is_reidentified(before, record)
+        if not row.unavailable:
+            landed.reidentified += self.table.schema.is_reidentified(before, record)
+            landed.emptied.update(
+                name
+                for name, old, new in zip(self.table.columns, before, record, strict=True)
+                if new in EMPTY_VALUES and old not in EMPTY_VALUES
+            )
         return RowChange(record, before)
 
     def _newest(self, record: Record) -> float:
         newest = max(record[self._created], record[self._updated])
         return datetime.fromisoformat(newest + "+00:00").timestamp()
 
-    def _is_reidentified(self, before: Record, after: Record) -> bool:
-        return any(before[place] != after[place] for place in self.table.schema.identity)
-
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)
         landed.rejected_identities.extend(self._identity_of(refusal.row) for refusal in refusals)
+        landed.rejection_reasons.update((root_field(one.field), one.reason) for one in refusals)
         keys = [key for refusal in refusals if (key := self._validator.read_key(refusal.row)) is not None]
         held = [row for group in read_stored_groups(self.table, keys).values() for row in group]
         width = self.table.schema.key_length
@@ -374,6 +383,11 @@ class ChangeDetector:
 def _hash_content(row: Any) -> int:
     digest = blake2b(dump_json(row).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
+
+
+def root_field(name: str) -> str:
+    """The field of a row that a reason names: "items" for the third of the items."""
+    return name.partition(".")[0]
 
 
 def number_occurrences(

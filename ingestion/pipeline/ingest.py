@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.change_detection import UNKNOWN_USER, KnownIds, RowChange, hash_key
+from ingestion.pipeline.history_window import find_expired
 from ingestion.pipeline.quality_gate import QualityGateResult, QualityLimits, Status, check_quality
 from ingestion.pipeline.resource_reader import DataSource, ResourceReader
 from ingestion.pipeline.run_report import (
@@ -38,6 +39,7 @@ from ingestion.pipeline.upsert import (
     LISTENER_TABLE,
     SONG_TABLE,
     available_keys,
+    end_expired,
     mark_missing,
     upsert,
 )
@@ -63,6 +65,7 @@ class IngestionOptions:
     Attributes:
         staging: folder that holds the pages until the quality gate has checked them.
         slot: the schedule and the due day; empty for a run by hand.
+        history_retention: how long the source promises to keep a session; None if it promises nothing.
         zone: time zone of source times that have none.
     """
 
@@ -71,6 +74,7 @@ class IngestionOptions:
     slot: str = ""
     dry_run: bool = False
     accept_reset: bool = False
+    history_retention: timedelta | None = None
     limits: QualityLimits = field(default_factory=QualityLimits)
     zone: tzinfo = UTC
 
@@ -179,16 +183,40 @@ class _IngestionJob:
 
     def check_and_apply(self) -> None:
         self._stage("judging")
+        self._find_expired()
         assessments = [reader.assess() for reader in self.readers]
         result = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
+        if result.status != Status.SUCCEEDED or result.new_catalogue:
+            self.readers[-1].expired = set()
         if self.options.dry_run:
             self._report_changes()
         elif not result.is_refusal:
             for reader in self.readers:
-                self._apply(reader, whole=result.status == Status.SUCCEEDED)
+                if reader.table.schema.resource not in result.held:
+                    self._apply(reader, whole=result.status == Status.SUCCEEDED)
+            if result.new_catalogue:
+                end_expired(self._guard)
             self._stage("replaying refused rows")
             rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
         self._finish(result)
+
+    def _find_expired(self) -> None:
+        """Find the unsent sessions that the source no longer keeps."""
+        _, listeners, history = self.readers
+        if not history.missing:
+            return
+        history.is_window_known = self.options.history_retention is not None or (
+            ResourceReport.objects.filter(resource=Resource.LISTENING_HISTORY, expired__gt=0).exists()
+        )
+        sent, sent_listeners = history.detector.sent_keys(), listeners.detector.sent_keys()
+        history.expired = find_expired(
+            available_keys(history.table),
+            lambda key: hash_key(key) in sent,
+            sent_listeners.__contains__,
+            retention=self.options.history_retention,
+            is_window_known=history.is_window_known,
+            now=self.run.started_at,
+        )
 
     def _apply(self, reader: ResourceReader, *, whole: bool) -> None:
         resource = reader.table.schema.resource
@@ -209,7 +237,7 @@ class _IngestionJob:
         seen = reader.detector.sent_keys()
         mark_missing(
             reader.table, self.run, lambda key: hash_key(key) in seen, self._guard,
-            at_once=self.options.accept_reset,
+            at_once=self.options.accept_reset, expired=reader.expired,
         )  # fmt: skip
 
     def _records_to_write(self, reader: ResourceReader, written: WriteResult) -> Iterator[tuple[object, ...]]:
@@ -227,8 +255,8 @@ class _IngestionJob:
             for change in reader.detector.read_changes():
                 self.callback.on_change(resource, change)
             seen = reader.detector.sent_keys() if reader.missing else set()
-            for _, key in available_keys(reader.table) if reader.missing else ():
-                if hash_key(key) not in seen:
+            for pk, key in available_keys(reader.table) if reader.missing else ():
+                if hash_key(key) not in seen and pk not in reader.expired:
                     self.callback.on_missing(resource, key)
 
     def _finish(self, result: QualityGateResult) -> None:
@@ -250,7 +278,8 @@ class _IngestionJob:
                 summary=summarize_reports(reports)
                 if totals["received"] or result.status != Status.FAILED
                 else "",
-                new_catalogue=result.new_catalogue and not self.options.dry_run,
+                # A run that wrote nothing changed no catalogue.
+                new_catalogue=result.new_catalogue and any(one.rows for one in self.written.values()),
                 cpu_seconds=self.monitor.cpu_seconds,
                 peak_memory=self.monitor.peak_memory,
                 rows_per_second=totals["received"] / max(self.monitor.seconds, 1e-9),

@@ -1,9 +1,11 @@
-"""Judge a run before it touches the catalogue: is this the source we know, and all of it?"""
+"""Decides whether what was read may be written: is it the same source, and is it complete?"""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ingestion.models import IngestionRun
+from ingestion.pipeline.change_detection import UNKNOWN_USER
 
 Status = IngestionRun.Status
 
@@ -14,8 +16,9 @@ class QualityLimits:
 
     Attributes:
         rejected: above it the run is partial.
-        gone: above it, of the known rows of a resource, the source was reset.
-        changed: above it, of the rows seen again, rows mean something else: the source was reset.
+        missing: above it, of the known rows of a resource, the source was reset.
+        reidentified: above it, of the rows seen again, rows mean something else: the source was reset. Above
+            it too, a field that became empty is a change of form.
     """
 
     rejected: float = 0.05
@@ -36,6 +39,11 @@ class ResourceAssessment:
         one_answer: all rows came in one answer of the source, so that a row sent twice hides no other.
         is_usually_short: the source sends fewer rows than it reports every day, and the known ones came.
         has_identity: whether the source gives these rows ids that could be re-used.
+        explained: unsent rows that left a window which the source is known to keep.
+        unrecognised: rejected rows that name no available row.
+        reasons: field, reason and rows of the most frequent rejections.
+        emptied: rows seen again in which a field became empty, by field.
+        unknown_fields: rows by name of a field that is not part of the contract.
     """
 
     resource: str
@@ -52,6 +60,11 @@ class ResourceAssessment:
     has_identity: bool
     one_answer: bool = False
     doubled_keys: tuple[int, ...] = ()
+    explained: int = 0
+    unrecognised: int = 0
+    reasons: tuple[tuple[str, str, int], ...] = ()
+    emptied: Mapping[str, int] = field(default_factory=dict)
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -64,12 +77,14 @@ class QualityGateResult:
 
     Attributes:
         new_catalogue: the source was reset, and a person accepted that.
+        held: resources of which nothing may be written.
     """
 
     status: str
     kind: str = ""
     reason: str = ""
     new_catalogue: bool = False
+    held: frozenset[str] = frozenset()
 
     @property
     def is_refusal(self) -> bool:
@@ -77,27 +92,45 @@ class QualityGateResult:
 
 
 DOUBLED_ROWS: Final = "doubled_rows"
+FORM_CHANGED: Final = "form_changed"
+HISTORY_GONE: Final = "history_gone"
 HOW_TO_GO_ON: Final = (
     "Nothing was written. If the source really has a new catalogue, run again with --accept-reset."
+)
+FIX_THE_FORM_FIRST: Final = (
+    "Nothing was written. The form of the rows changed too: ask the source's operator about that before "
+    "anything else."
+)
+HISTORY_ADVICE: Final = (
+    "They stay in use. If the source keeps only recent sessions, set HISTORY_RETENTION; if it really deleted "
+    "them, run again with --accept-reset."
 )
 
 
 def check_quality(
     assessments: list[ResourceAssessment], limits: QualityLimits, *, accept_reset: bool = False
 ) -> QualityGateResult:
-    """Whether what was read may be applied, and what the run may be called.
+    """Whether what was read may be written, and which status the run gets.
 
-    A reset source is refused, unless a person accepted it. Pages that kept moving, a total that lies and
-    too many refused rows make a run partial: what is sure is applied, and nothing counts as missing.
+    A reset source is refused, unless a person accepted it. Pages that kept moving, a wrong total, too many
+    rejected rows, a changed form and a history that is gone make a run partial: what is certain is written,
+    and nothing counts as missing.
     """
     resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
+    changed_forms = [reason for one in assessments for reason in _changed_forms(one, limits)]
     if resets and not accept_reset:
-        return QualityGateResult(Status.REFUSED, "source_reset", " ".join([*resets, HOW_TO_GO_ON]))
-    doubts = [doubt for one in assessments for doubt in _doubts(one, limits)]
-    if doubts:
-        kind, reason = doubts[0][0], " ".join(reason for _, reason in doubts)
-        return QualityGateResult(Status.PARTIAL, kind, reason, new_catalogue=bool(resets))
-    return QualityGateResult(Status.SUCCEEDED, new_catalogue=bool(resets))
+        advice = FIX_THE_FORM_FIRST if changed_forms else HOW_TO_GO_ON
+        return QualityGateResult(Status.REFUSED, "source_reset", " ".join([*resets, *changed_forms, advice]))
+    doubts = [doubt for one in assessments for doubt in _doubts(one, limits, accept_reset=accept_reset)]
+    if not doubts:
+        return QualityGateResult(Status.SUCCEEDED, new_catalogue=bool(resets))
+    return QualityGateResult(
+        Status.PARTIAL,
+        kind=doubts[0][0],
+        reason=" ".join(reason for _, reason in doubts),
+        new_catalogue=bool(resets),
+        held=frozenset(one.resource for one in assessments if _emptied_fields(one, limits)),
+    )
 
 
 def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
@@ -105,7 +138,8 @@ def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]
         return []
     signs = []
     gone = one.available - one.seen_again
-    if gone > limits.missing * one.available:
+    # Rows whose id cannot be read are not gone: their form changed.
+    if gone - one.unrecognised > limits.missing * one.available:
         signs.append(
             f"{gone:,} of {one.available:,} known {one.label} are gone ({gone / one.available:.0%}, "
             f"limit {limits.missing:.0%})."
@@ -127,8 +161,8 @@ def _doubled_rows(one: ResourceAssessment) -> str:
     )
 
 
-def _doubts(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """Kind and sentence of each reason why this resource may not be whole."""
+def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: bool) -> list[tuple[str, str]]:
+    """Kind and sentence of each reason why this resource may be incomplete."""
     doubts = []
     if not one.stable:
         doubts.append(
@@ -142,8 +176,48 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, s
         doubts.append(
             ("lying_total", f"The source reports {one.total:,} {one.label} and sent {one.distinct:,}.")
         )
+    doubts += [(FORM_CHANGED, reason) for reason in _changed_forms(one, limits)]
     if one.rejected > limits.rejected * one.received:
         share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
         reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."
-        doubts.append(("too_many_rejected", reason))
+        causes = "; ".join(f"{field} {why} ({rows:,})".strip() for field, why, rows in one.reasons)
+        doubts.append(("too_many_rejected", f"{reason} Reasons: {causes}." if causes else reason))
+    if not one.has_identity and not accept_reset:
+        doubts += _history_gone(one, limits)
     return doubts
+
+
+def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
+    """Sessions name no id that could be re-used: what is gone is doubtful, but no other catalogue."""
+    expected = one.available - one.explained
+    gone = expected - one.seen_again
+    if gone - one.unrecognised <= limits.missing * expected:
+        return []
+    reason = (
+        f"{gone:,} of {expected:,} known sessions of the {one.label} did not come ({gone / expected:.0%}, "
+        f"limit {limits.missing:.0%}). {HISTORY_ADVICE}"
+    )
+    return [(HISTORY_GONE, reason)]
+
+
+def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
+    """Sentences about fields that most rows write in another form than the one that was agreed."""
+    sentences = [
+        f"The form of {one.label} changed: {field} {why} in {rows:,} of {one.received:,} rows."
+        for field, why, rows in one.reasons
+        if field and rows > limits.missing * one.received and why != UNKNOWN_USER
+    ]
+    sentences += [
+        f"The form of {one.label} changed: {field} became empty in {rows:,} of {one.seen_again:,} known "
+        f"rows; no {one.label} were written."
+        for field, rows in _emptied_fields(one, limits).items()
+    ]
+    fresh = [name for name, rows in one.unknown_fields.items() if rows > limits.missing * one.received]
+    if sentences and fresh:
+        sentences.append(f"Most of these rows have the unknown field {' and '.join(sorted(fresh)[:3])}.")
+    return sentences
+
+
+def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
+    """Fields that lost their value in so many known rows that writing it would lose data."""
+    return {field: rows for field, rows in one.emptied.items() if rows > limits.reidentified * one.seen_again}

@@ -12,7 +12,7 @@ from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
 from ingestion.pipeline.quality_gate import ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
-from ingestion.pipeline.upsert import MirroredTable
+from ingestion.pipeline.upsert import MirroredTable, available_rows
 from ingestion.source.response import parse_json
 from ingestion.source.schemas import Resource
 
@@ -21,6 +21,8 @@ OnProgress = Callable[[int, int], None]
 
 # A source that sent fewer rows than it reported in this many runs is expected to do so again.
 USUAL_AFTER_RUNS: Final = 3
+# As many as a person reads in a message.
+MAX_REASONS: Final = 5
 
 
 class RawPage(Protocol):
@@ -116,9 +118,12 @@ class ResourceReader:
         self.table = table
         self.detector = ChangeDetector(table, spool, known, zone)
         self.stats = ReadStats(source="")
-        self.available = table.model._default_manager.filter(unavailable_at=None).count()
+        self.available = available_rows(table).count()
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
         self._reading: PageReader | None = None
+        # Primary keys of unsent sessions that the source no longer keeps.
+        self.expired: set[int] = set()
+        self.is_window_known = False
         self._is_read = False
         self._distinct = 0
 
@@ -174,6 +179,11 @@ class ResourceReader:
             doubled_keys=self.detector.doubled_keys,
             reidentified=self.count_rows("reidentified"),
             has_identity=bool(self.table.schema.identity),
+            explained=len(self.expired) if self.is_window_known else 0,
+            unrecognised=self._count_unrecognised(),
+            reasons=tuple(self.rejection_reasons()),
+            emptied=self.emptied(),
+            unknown_fields=self.unknown_fields(),
         )
 
     def count_rows(self, name: str) -> int:
@@ -185,6 +195,25 @@ class ResourceReader:
         for page in self.detector.pages.values():
             fields.update(page.unknown_fields)
         return dict(fields)
+
+    def rejection_reasons(self) -> list[tuple[str, str, int]]:
+        """The most frequent fields and reasons of rejections, with how many rows each has."""
+        reasons: Counter[tuple[str, str]] = Counter()
+        for page in self.detector.pages.values():
+            reasons.update(page.rejection_reasons)
+        return [(*reason, rows) for reason, rows in reasons.most_common(MAX_REASONS)]
+
+    def emptied(self) -> dict[str, int]:
+        """Fields that became empty in rows that the catalogue holds, with how many rows each."""
+        fields: Counter[str] = Counter()
+        for page in self.detector.pages.values():
+            fields.update(page.emptied)
+        return dict(fields)
+
+    def _count_unrecognised(self) -> int:
+        """Rejected rows that name no available row: their id may be unreadable."""
+        known = {key for page in self.detector.pages.values() for key in page.rejected_known_keys}
+        return max(self.count_rows("rejected") - len(known), 0)
 
     @property
     def missing(self) -> int:

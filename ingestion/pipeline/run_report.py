@@ -74,11 +74,16 @@ def build_report(
 ) -> ResourceReport:
     """The report of one resource, not saved yet."""
     return ResourceReport(
-        run=run, resource=reader.table.schema.resource, written=written.rows, missing=reader.missing,
+        run=run, resource=reader.table.schema.resource, written=written.rows,
+        missing=reader.missing - len(reader.expired), expired=len(reader.expired),
         unknown_fields=reader.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
         sample=written.sample, same_key=reader.detector.same_key,
         read_at=datetime.fromisoformat(reader.stats.read_at) if reader.stats.read_at else None,
+        rejection_reasons=[
+            {"field": name, "reason": reason, "rows": rows}
+            for name, reason, rows in reader.rejection_reasons()
+        ],
         **{name: reader.count_rows(name) for name in COUNT_FIELDS},
         **{name: getattr(reader.stats, name) for name in READ_STAT_FIELDS},
     )  # fmt: skip
@@ -121,6 +126,26 @@ def _notes(one: ResourceReport) -> Iterator[str]:
         yield f"{_format_count(one.total)} reported by the source"
     if one.same_key:
         yield f"{_format_count(one.same_key)} share listener and time with a different session"
+    if one.expired:
+        yield f"{_format_count(one.expired)} expired at the source"
+    if one.rejection_reasons:
+        yield f"rejected because {describe_reasons(one.rejection_reasons)}"
+
+
+def describe_reasons(reasons: list[dict[str, Any]]) -> str:
+    """Fields and reasons of rejections in words, each with how many rows."""
+    return "; ".join(
+        f"{one['field']} {one['reason']} ({_format_count(one['rows'])})".strip() for one in reasons
+    )
+
+
+def describe_rejections(run: IngestionRun) -> str:
+    """Why rows of a run were rejected, by resource; empty if none was."""
+    return ". ".join(
+        f"{one.get_resource_display()}: {describe_reasons(one.rejection_reasons)}"
+        for one in run.reports.all()
+        if one.rejection_reasons
+    )
 
 
 def _differences(table: MirroredTable, before: Record, after: Record) -> Iterator[dict[str, Any]]:

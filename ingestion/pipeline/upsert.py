@@ -5,7 +5,7 @@ by its content: only a row that differs, or that had gone missing, is written.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -35,7 +35,7 @@ class StoredRow(NamedTuple):
     """A row as the database holds it; its JSON may be spelt otherwise than a record's: see `spelt_alike`."""
 
     record: Record
-    missing: bool  # a run did not see it
+    missing: bool  # a run did not see it, or it expired at the source
     unavailable: bool  # two did not
 
 
@@ -57,6 +57,11 @@ class MirroredTable:
     @property
     def key(self) -> tuple[str, ...]:
         return self.columns[: self.schema.key_length]
+
+    @property
+    def can_expire(self) -> bool:
+        """Whether the source may keep only recent rows."""
+        return self.model is ListeningHistory
 
     def field_type(self, column: str) -> "type[models.Field[Any, Any]]":
         return type(cast("models.Field[Any, Any]", self.model._meta.get_field(column)))
@@ -141,12 +146,18 @@ def existing_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
     }
 
 
+def available_rows(table: MirroredTable) -> "models.QuerySet[Any]":
+    """The rows that the source is expected to send."""
+    expected = {"unavailable_at": None} | ({"expired_at": None} if table.can_expire else {})
+    return table.model._default_manager.filter(**expected)
+
+
 def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
     """Every available row's primary key and key, in order of the primary key, in bounded memory."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
         f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608
-        f"ORDER BY id LIMIT {BATCH}"
+        f"{'AND expired_at IS NULL ' if table.can_expire else ''}ORDER BY id LIMIT {BATCH}"
     )
     last = -(2**63)
     while True:
@@ -223,7 +234,9 @@ def _with_units(record: Record, spans: Sequence[int]) -> Record:
 def _on_conflict(table: MirroredTable) -> str:
     updates = ", ".join(f"{name} = excluded.{name}" for name in _content(table))
     key = ", ".join(table.key)
-    return f"ON CONFLICT ({key}) DO UPDATE SET {updates}, missing_since_id = NULL, unavailable_at = NULL"
+    states = ("missing_since_id", "unavailable_at", *(("expired_at",) if table.can_expire else ()))
+    cleared = ", ".join(f"{state} = NULL" for state in states)
+    return f"ON CONFLICT ({key}) DO UPDATE SET {updates}, {cleared}"
 
 
 def _content(table: MirroredTable) -> tuple[str, ...]:
@@ -231,7 +244,12 @@ def _content(table: MirroredTable) -> tuple[str, ...]:
 
 
 def _is_missing_sql(table: MirroredTable) -> str:
-    return f"{table.name}.missing_since_id IS NOT NULL OR {table.name}.unavailable_at IS NOT NULL"
+    return f"{table.name}.missing_since_id IS NOT NULL OR {_is_unavailable_sql(table)}"
+
+
+def _is_unavailable_sql(table: MirroredTable) -> str:
+    expired = f" OR {table.name}.expired_at IS NOT NULL" if table.can_expire else ""
+    return f"{table.name}.unavailable_at IS NOT NULL{expired}"
 
 
 def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]:
@@ -286,7 +304,7 @@ def _select_stored(table: MirroredTable, width: int) -> str:
         + (instant if table.field_type(name) is models.DateTimeField else "k{}").format(index)
         for index, name in enumerate(table.key[:width])
     )
-    state = f"({_is_missing_sql(table)}), ({table.name}.unavailable_at IS NOT NULL)"
+    state = f"({_is_missing_sql(table)}), ({_is_unavailable_sql(table)})"
     return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608
 
 
@@ -335,6 +353,7 @@ def mark_missing(
     guard: Callable[[], None],
     *,
     at_once: bool,
+    expired: Collection[int] = (),
 ) -> None:
     """Note the available rows that were not seen; those that two successful runs did not see end.
 
@@ -343,6 +362,7 @@ def mark_missing(
 
     Args:
         at_once: the source was reset, and a person said so: nothing of the old catalogue is waited for.
+        expired: primary keys of sessions that the source no longer keeps; they stay in use.
     """
     unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
     for batch in in_batches(unseen, BATCH):
@@ -353,5 +373,17 @@ def mark_missing(
                 missing_since=run
             )
             ending = set(batch if at_once else confirmed.values_list("pk", flat=True))
-            table.model._default_manager.filter(pk__in=ending).update(unavailable_at=timezone.now())
-            table.model._default_manager.filter(pk__in=set(batch) - ending).update(missing_since=run)
+            gone = set(batch).intersection(expired)
+            if gone:
+                rows.filter(pk__in=gone).update(expired_at=timezone.now(), missing_since=None)
+            rows.filter(pk__in=ending - gone).update(unavailable_at=timezone.now())
+            rows.filter(pk__in=set(batch) - ending - gone).update(missing_since=run)
+
+
+def end_expired(guard: Callable[[], None]) -> None:
+    """Make expired sessions unavailable: those of an old catalogue name songs that now mean others."""
+    with transaction.atomic():
+        guard()
+        ListeningHistory.objects.filter(expired_at__isnull=False, unavailable_at=None).update(
+            unavailable_at=timezone.now()
+        )

@@ -6,6 +6,7 @@ database and written to it: ids are ints, durations are microseconds, times are 
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,12 @@ class RejectedRow(NamedTuple):
     reason: str
 
 
+def fold_text(value: object) -> str:
+    """A value for comparison: letters and digits alone, without case and accents."""
+    text = unicodedata.normalize("NFKD", str(value if value is not None else "")).casefold()
+    return "".join(letter for letter in text if letter.isalnum())
+
+
 R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 
@@ -158,6 +165,17 @@ class ResourceSchema(Generic[R]):
     identity: tuple[int, ...]
     source_key_length: int
 
+    def is_reidentified(self, before: Record, after: Record) -> bool:
+        """Whether an id means another song or listener now.
+
+        One field alone may be edited or written in another form. So at least half of the identifying fields
+        that have a value must differ, and at least two, compared without case, accents and punctuation.
+        """
+        pairs = [(fold_text(before[place]), fold_text(after[place])) for place in self.identity]
+        filled = [(old, new) for old, new in pairs if old or new]
+        different = sum(old != new for old, new in filled)
+        return different >= min(2, len(filled)) and 2 * different >= len(filled) > 0
+
     @property
     def has_weak_key(self) -> bool:
         return self.source_key_length < self.key_length
@@ -179,12 +197,12 @@ SONG_SCHEMA: Final = ResourceSchema(
     Resource.SONGS, "/tracks", SongRow,
     ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at",
      "audio_features", "release_year"),
-    key_length=1, identity=(1, 2), source_key_length=1,
+    key_length=1, identity=(1, 2, 4, 6), source_key_length=1,
 )  # fmt: skip
 USER_SCHEMA: Final = ResourceSchema(
     Resource.USERS, "/users", ListenerRow,
     ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
-    key_length=1, identity=(3,), source_key_length=1,
+    key_length=1, identity=(1, 2, 3), source_key_length=1,
 )  # fmt: skip
 LISTENING_HISTORY_SCHEMA: Final = ResourceSchema(
     Resource.LISTENING_HISTORY, "/listen_history", ListeningHistoryRow,
@@ -259,8 +277,22 @@ class RowValidator:
         return moment.isoformat(" ")
 
 
+# In the words of the contract instead of pydantic's.
+REASONS: Final = {
+    "string_pattern_mismatch": "contains a NUL character",
+    "missing": "is missing",
+    "int_type": "should be an integer",
+    "int_from_float": "should be an integer",
+    "string_type": "should be a text",
+    "list_type": "should be a list",
+    "float_type": "should be a number",
+    "dict_type": "should be an object",
+    "model_type": "should be an object",
+}
+
+
 def _reason(kind: str, message: str) -> str:
     """A short reason without the rejected value, which may be personal data."""
-    if kind == "string_pattern_mismatch":
-        return "contains a NUL character"
+    if kind in REASONS:
+        return REASONS[kind]
     return message.removeprefix("Input ").removeprefix("Value error, ")

@@ -59,14 +59,29 @@ RUN_MESSAGES: Final = {
         what=(
             _("The last run imported only the data that passed its checks."),
             _("Reason: {error}"),
+            _("Rejected rows: {rejections}"),
         ),
         how_bad=(
             _("Part of the data is older than the rest, and the run did not mark any rows as missing."),
         ),
         what_to_do=(
             _("Review the rejections on the run's page."),
+            _("If the form of a field changed, ask the source's operator; --accept-reset does not help."),
             _("If only this run is partial, the next one may import the rest."),
             _("If every run is partial, contact the source's operator."),
+        ),
+    ),
+    "history_window": MessageTemplate(
+        subject=(_("The source keeps only recent listening sessions"),),
+        what=(
+            _("The source stopped sending its oldest sessions, as sources do that keep only recent ones."),
+            _("Sessions that expired in the last run: {expired}."),
+            _("Its oldest session is now from {oldest_at}."),
+        ),
+        how_bad=(_("The sessions that expired at the source stay in use here; nothing is lost."),),
+        what_to_do=(
+            _("Ask the source's operator how long sessions are kept, and set HISTORY_RETENTION to that."),
+            _("If nothing should expire, set HISTORY_RETENTION=forever."),
         ),
     ),
     "run_not_started": MessageTemplate(

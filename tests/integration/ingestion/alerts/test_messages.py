@@ -32,7 +32,13 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "run_failed": ("run", {"error": "The source did not answer.", "error_kind": "unavailable"}),
     "run_refused": ("run", {"error": "900 of 1000 songs are gone"}),
     "run_abandoned": ("run", {"heartbeat_at": "2026-11-23T02:03:00+00:00", "stage": "reading songs"}),
-    "run_partial": ("run_partial", {"error": "31 % of the rows were refused"}),
+    "run_partial": (
+        "run_partial",
+        {"error": "31 % of the rows were refused", "rejections": "songs: artist is missing (31)"},
+    ),
+    "history_window": (
+        "history_window", {"expired": 50, "oldest_at": "2026-10-23T02:03:00+00:00"}
+    ),
     "run_not_started": (
         "run_not_started",
         {"due_at": "2026-11-23T02:00:00+00:00", "slot": "daily 2026-11-23", "reason": "beat_dead"},

@@ -82,11 +82,52 @@ def test_a_refusal_outweighs_every_reason_for_partial() -> None:
     )
 
 
-def test_histories_have_no_ids_that_a_reset_could_reuse() -> None:
-    assert (
-        check_quality([replace(FINE, seen_again=0, has_identity=False)], QualityLimits()).status
-        == "succeeded"
+HISTORY = replace(FINE, resource="listening_history", has_identity=False)
+
+
+def test_a_history_that_is_mostly_gone_is_partial_until_a_person_accepts_it() -> None:
+    gone = replace(HISTORY, seen_again=49)
+
+    doubtful = check_quality([gone], QualityLimits())
+    accepted = check_quality([gone], QualityLimits(), accept_reset=True)
+
+    assert (doubtful.status, doubtful.kind) == ("partial", "history_gone")
+    assert (accepted.status, accepted.new_catalogue) == ("succeeded", False)
+
+
+def test_sessions_that_left_a_known_window_are_not_gone() -> None:
+    verdict = check_quality([replace(HISTORY, seen_again=10, explained=85)], QualityLimits())
+
+    assert verdict.status == "succeeded"
+
+
+def test_rows_whose_id_cannot_be_read_are_a_change_of_form_and_no_reset() -> None:
+    text_ids = replace(
+        FINE, seen_again=0, rejected=100, unrecognised=100, reasons=(("id", "should be an integer", 100),)
     )
+
+    for accept_reset in (False, True):
+        verdict = check_quality([text_ids], QualityLimits(), accept_reset=accept_reset)
+
+        assert (verdict.status, verdict.kind, verdict.new_catalogue) == ("partial", "form_changed", False)
+        assert "id should be an integer in 100 of 100 rows" in verdict.reason
+        assert "--accept-reset" not in verdict.reason
+
+
+def test_a_reset_with_a_changed_form_is_refused_without_advice_to_accept_it() -> None:
+    users = replace(FINE, resource="users", rejected=100, reasons=(("email", "is missing", 100),))
+
+    verdict = check_quality([replace(FINE, seen_again=0), users], QualityLimits())
+
+    assert verdict.status == "refused"
+    assert "--accept-reset" not in verdict.reason
+    assert "email is missing in 100 of 100 rows" in verdict.reason
+
+
+def test_a_field_that_most_known_rows_lose_is_held_back() -> None:
+    verdict = check_quality([replace(FINE, emptied={"album": 21}), HISTORY], QualityLimits())
+
+    assert (verdict.kind, verdict.held) == ("form_changed", {"songs"})
 
 
 def test_every_reason_for_partial_is_reported() -> None:
