@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
+from django.utils import timezone
 
 from ingestion.models import Listener, Song
 from ingestion.pipeline.staging import FrameKind, Spool
@@ -58,6 +59,9 @@ class PageResult:
     incoherent_times: int = 0
     unknown_songs: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
+    # What was read in another form or left empty, in rows.
+    corrections: Counter[str] = field(default_factory=Counter)
+    future_times: int = 0
     rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     # Fields that became empty in rows that are available in the catalogue.
     emptied: Counter[str] = field(default_factory=Counter)
@@ -113,6 +117,8 @@ class ChangeDetector:
         self._created = table.schema.column_index("created_at")
         self._updated = table.schema.column_index("updated_at")
         self._validator = RowValidator(table.schema, zone)
+        # In the form of a record. A time after now says nothing about how fresh a row is.
+        self._now = timezone.now().replace(tzinfo=None).isoformat(" ")
 
     def process_page(
         self,
@@ -131,7 +137,9 @@ class ChangeDetector:
         landed.unknown_fields = self._validator.unknown_fields(rows)
         results = [
             (row, self._numbered(result, occurrences.get(place)))
-            for place, (row, result) in enumerate(zip(rows, self._validator.validate_rows(rows), strict=True))
+            for place, (row, result) in enumerate(
+                zip(rows, self._validator.validate_rows(rows, landed.corrections), strict=True)
+            )
             if place not in skip
         ]
         if self.table.schema is LISTENING_HISTORY_SCHEMA:
@@ -333,6 +341,8 @@ class ChangeDetector:
         held = {} if self.into_empty else read_stored(self.table, [record[:width] for record in records])
         landed.keys.extend(hash_key(record[:width]) for record in records)
         landed.incoherent_times = sum(record[self._updated] < record[self._created] for record in records)
+        now, created, updated = self._now, self._created, self._updated
+        landed.future_times = sum(record[updated] > now or record[created] > now for record in records)
         changes = (self._change(record, held.get(record[:width]), landed) for record in records)
         return [change for change in changes if change is not None]
 
@@ -340,7 +350,7 @@ class ChangeDetector:
         """What the catalogue must take in of this record; None where it holds just this."""
         if row is None:
             landed.new += 1
-            landed.newest_times.append(self._newest(record))
+            self._add_newest_time(record, landed)
             return RowChange(record, None)
         landed.known += not row.unavailable
         landed.returned += row.missing
@@ -349,7 +359,7 @@ class ChangeDetector:
             landed.unchanged += 1
             return RowChange(record, before) if row.missing else None
         landed.changed += 1
-        landed.newest_times.append(self._newest(record))
+        self._add_newest_time(record, landed)
         if not row.unavailable:
             landed.reidentified += self.table.schema.is_reidentified(before, record)
             landed.emptied.update(
@@ -359,9 +369,10 @@ class ChangeDetector:
             )
         return RowChange(record, before)
 
-    def _newest(self, record: Record) -> float:
+    def _add_newest_time(self, record: Record, landed: PageResult) -> None:
         newest = max(record[self._created], record[self._updated])
-        return datetime.fromisoformat(newest + "+00:00").timestamp()
+        if newest <= self._now:
+            landed.newest_times.append(datetime.fromisoformat(newest + "+00:00").timestamp())
 
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)

@@ -8,12 +8,12 @@ import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from ingestion.jobs.lock import JobHeartbeat, LockLost, add_log_context, describe_error, finish_job
@@ -44,7 +44,7 @@ from ingestion.pipeline.upsert import (
     upsert,
 )
 from ingestion.source.errors import SourceError
-from ingestion.source.schemas import Resource
+from ingestion.source.schemas import Resource, clean_text
 
 logger = logging.getLogger(__name__)
 
@@ -260,10 +260,20 @@ class _IngestionJob:
                     self.callback.on_missing(resource, key)
 
     def _finish(self, result: QualityGateResult) -> None:
-        """Write the reports and the run's outcome in one transaction."""
+        """Save the reports and the run's end together."""
         self.monitor.sample()
         self.timeline.end_stage()
         reports = [self._report(reader) for reader in self.readers]
+        try:
+            self._save_end(result, reports)
+        except (DataError, IntegrityError, ValueError, OverflowError) as error:
+            # Whatever the data holds, the run ends, and says what is not known of it.
+            logger.exception("report_not_saved run=%s", self.run.pk)
+            status = Status.PARTIAL if result.status == Status.SUCCEEDED else result.status
+            reason = f"{result.reason} The report could not be saved ({type(error).__name__}).".strip()
+            self._save_end(replace(result, status=status, kind=result.kind or "report", reason=reason), [])
+
+    def _save_end(self, result: QualityGateResult, reports: list[ResourceReport]) -> None:
         names = ("received", "new", "changed", "unchanged", "rejected", "missing", "bytes")
         totals = {name: sum(getattr(report, name) for report in reports) for name in names}
         with transaction.atomic():
@@ -274,7 +284,7 @@ class _IngestionJob:
                 **totals,
                 stages=self.run.stages,
                 error_kind=result.kind,
-                error=result.reason,
+                error=clean_text(result.reason),
                 summary=summarize_reports(reports)
                 if totals["received"] or result.status != Status.FAILED
                 else "",

@@ -6,6 +6,7 @@ from typing import Final
 
 from ingestion.models import IngestionRun
 from ingestion.pipeline.change_detection import UNKNOWN_USER
+from ingestion.source.repairs import ABSENT
 
 Status = IngestionRun.Status
 
@@ -44,6 +45,7 @@ class ResourceAssessment:
         reasons: field, reason and rows of the most frequent rejections.
         emptied: rows seen again in which a field became empty, by field.
         unknown_fields: rows by name of a field that is not part of the contract.
+        corrections: rows by what was read in another form or left empty.
     """
 
     resource: str
@@ -65,6 +67,7 @@ class ResourceAssessment:
     reasons: tuple[tuple[str, str, int], ...] = ()
     emptied: Mapping[str, int] = field(default_factory=dict)
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -213,6 +216,13 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
         for field, rows in _emptied_fields(one, limits).items()
     ]
     fresh = [name for name, rows in one.unknown_fields.items() if rows > limits.missing * one.received]
+    if fresh and not one.available:
+        # A first reading has nothing to compare with: a field may have got another name.
+        sentences += [
+            f"{what} in {rows:,} of {one.received:,} rows of {one.label}."
+            for what, rows in one.corrections.items()
+            if what.endswith(ABSENT) and rows > limits.missing * one.received
+        ]
     if sentences and fresh:
         sentences.append(f"Most of these rows have the unknown field {' and '.join(sorted(fresh)[:3])}.")
     return sentences

@@ -14,7 +14,7 @@ from ingestion.pipeline.quality_gate import ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from ingestion.pipeline.upsert import MirroredTable, available_rows
 from ingestion.source.response import parse_json
-from ingestion.source.schemas import Resource
+from ingestion.source.schemas import Resource, limit_names
 
 OnProgress = Callable[[int, int], None]
 
@@ -184,6 +184,7 @@ class ResourceReader:
             reasons=tuple(self.rejection_reasons()),
             emptied=self.emptied(),
             unknown_fields=self.unknown_fields(),
+            corrections=self.corrections(),
         )
 
     def count_rows(self, name: str) -> int:
@@ -193,8 +194,15 @@ class ResourceReader:
     def unknown_fields(self) -> dict[str, int]:
         fields: Counter[str] = Counter()
         for page in self.detector.pages.values():
-            fields.update(page.unknown_fields)
+            fields = limit_names(fields + page.unknown_fields)
         return dict(fields)
+
+    def corrections(self) -> dict[str, int]:
+        """What was read in another form or left empty, with how many rows each."""
+        corrections: Counter[str] = Counter()
+        for page in self.detector.pages.values():
+            corrections.update(page.corrections)
+        return dict(corrections)
 
     def rejection_reasons(self) -> list[tuple[str, str, int]]:
         """The most frequent fields and reasons of rejections, with how many rows each has."""

@@ -60,6 +60,10 @@ READ_STAT_FIELDS: Final = (
 )
 
 
+# A source may claim any total.
+LARGEST_COUNTS: Final = {"total": 2**63 - 1, "bytes": 2**63 - 1, "pages": 2**31 - 1, "shifts": 2**31 - 1}
+
+
 @dataclass
 class WriteResult:
     """What a run wrote of one resource."""
@@ -72,14 +76,15 @@ class WriteResult:
 def build_report(
     run: IngestionRun, reader: ResourceReader, written: WriteResult, seconds: float | None
 ) -> ResourceReport:
-    """The report of one resource, not saved yet."""
-    return ResourceReport(
+    """The report of one resource, not saved yet; whatever the source claims, the database can hold it."""
+    report = ResourceReport(
         run=run, resource=reader.table.schema.resource, written=written.rows,
         missing=reader.missing - len(reader.expired), expired=len(reader.expired),
         unknown_fields=reader.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
         sample=written.sample, same_key=reader.detector.same_key,
         read_at=datetime.fromisoformat(reader.stats.read_at) if reader.stats.read_at else None,
+        corrections=reader.corrections(), future_times=reader.count_rows("future_times"),
         rejection_reasons=[
             {"field": name, "reason": reason, "rows": rows}
             for name, reason, rows in reader.rejection_reasons()
@@ -87,6 +92,9 @@ def build_report(
         **{name: reader.count_rows(name) for name in COUNT_FIELDS},
         **{name: getattr(reader.stats, name) for name in READ_STAT_FIELDS},
     )  # fmt: skip
+    for name, largest in LARGEST_COUNTS.items():
+        setattr(report, name, min(getattr(report, name), largest))
+    return report
 
 
 def sample_changes(
@@ -128,6 +136,11 @@ def _notes(one: ResourceReport) -> Iterator[str]:
         yield f"{_format_count(one.same_key)} share listener and time with a different session"
     if one.expired:
         yield f"{_format_count(one.expired)} expired at the source"
+    if one.future_times:
+        yield f"{_format_count(one.future_times)} with a time after the run"
+    if one.corrections:
+        counts = (f"{what} ({_format_count(rows)})" for what, rows in one.corrections.items())
+        yield f"corrected: {'; '.join(counts)}"
     if one.rejection_reasons:
         yield f"rejected because {describe_reasons(one.rejection_reasons)}"
 

@@ -375,7 +375,9 @@ def mark_missing(
             ending = set(batch if at_once else confirmed.values_list("pk", flat=True))
             gone = set(batch).intersection(expired)
             if gone:
-                rows.filter(pk__in=gone).update(expired_at=timezone.now(), missing_since=None)
+                ListeningHistory.objects.filter(pk__in=gone).update(
+                    expired_at=timezone.now(), missing_since=None
+                )
             rows.filter(pk__in=ending - gone).update(unavailable_at=timezone.now())
             rows.filter(pk__in=set(batch) - ending - gone).update(missing_since=run)
 

@@ -1,7 +1,9 @@
 """Parses the source's answers: JSON, and the envelope around a page of rows."""
 
+import codecs
 import json
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 import orjson
@@ -26,6 +28,22 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8-sig", "surrogateescape"))
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def to_utf8(body: bytes, content_type: str) -> bytes:
+    """The body in UTF-8, read in the charset that the answer declares.
+
+    A charset that does not exist or does not fit the body is ignored: JSON is UTF-8 by its standard.
+    """
+    header = Message()
+    header["Content-Type"] = content_type
+    charset = header.get_content_charset("utf-8")
+    try:
+        if codecs.lookup(charset).name == "utf-8":
+            return body
+        return body.decode(charset).encode()
+    except (LookupError, UnicodeError, ValueError):
+        return body
 
 
 def dump_json(value: Any) -> str:
@@ -55,6 +73,7 @@ def parse_page(body: bytes, content_type: str, number: int) -> PageResponse:
     Raises:
         AttemptFailed: not JSON, or the envelope around the rows is not valid.
     """
+    body = to_utf8(body, content_type)
     document = _parse_document(body, content_type)
     problem = _envelope_error(document, number)
     if problem:

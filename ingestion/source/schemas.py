@@ -5,7 +5,6 @@ database and written to it: ids are ints, durations are microseconds, times are 
 (`2026-11-22 18:02:58.788203`, no fraction if it is zero), `items` and `audio_features` are JSON text.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -26,8 +25,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ingestion.source.repairs import read_duration, read_id, read_time, repair_row
+
 Record = tuple[Any, ...]
-MICROSECONDS: Final = 1_000_000
 
 
 class Resource(StrEnum):
@@ -39,20 +39,17 @@ class Resource(StrEnum):
 
 
 def _microseconds(value: object) -> int:
-    """Parse "MM:SS" or "H:MM:SS"; minutes may exceed 59."""
-    match = re.fullmatch(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]\d)", value) if isinstance(value, str) else None
-    if match is None:
-        raise PydanticCustomError("duration", "should be a duration as MM:SS")
-    hours, minutes, seconds = match.groups(default="0")
-    return (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * MICROSECONDS
+    read = read_duration(value)
+    if read is None:
+        raise PydanticCustomError("duration", "should be a duration: seconds, H:MM:SS or ISO 8601")
+    return read
 
 
 def _instant(value: object) -> datetime:
-    """Parse an ISO 8601 time; a bare number is rejected because its unit is unknown."""
-    try:
-        return datetime.fromisoformat(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise PydanticCustomError("instant", "should be a time as ISO 8601") from None
+    read = read_time(value)
+    if read is None:
+        raise PydanticCustomError("instant", "should be a time as ISO 8601, or in seconds since 1970")
+    return read
 
 
 # What both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
@@ -135,6 +132,32 @@ class RejectedRow(NamedTuple):
     reason: str
 
 
+# A name that a source makes up for each row must not fill the report.
+LONGEST_NAME: Final = 100
+MAX_NAMES: Final = 50
+OTHER_NAMES: Final = "(other fields)"
+
+
+def clean_text(text: object) -> str:
+    """A text that every database can store: NUL characters and lone surrogates are escaped."""
+    return str(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def clean_name(name: object) -> str:
+    """A field's name for a report."""
+    text = clean_text(name)
+    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
+
+
+def limit_names(names: Counter[str]) -> Counter[str]:
+    """The most frequent names, and the rest under one name."""
+    if len(names) <= MAX_NAMES:
+        return names
+    kept = Counter(dict(names.most_common(MAX_NAMES)))
+    kept[OTHER_NAMES] += sum(names.values()) - sum(kept.values())
+    return kept
+
+
 def fold_text(value: object) -> str:
     """A value for comparison: letters and digits alone, without case and accents."""
     text = unicodedata.normalize("NFKD", str(value if value is not None else "")).casefold()
@@ -152,6 +175,7 @@ class ResourceSchema(Generic[R]):
         path: at the source.
         columns: in the order of a record.
         key_length: how many leading columns form the key in the table.
+        identifying: fields without which a row means nothing; all others may be empty.
         identity: indices of columns that tell whether an id still means the same song or listener.
         source_key_length: how many leading columns the source gives to identify a row. Shorter than
             `key_length` if different rows may share it; the last key column then numbers these rows.
@@ -164,6 +188,7 @@ class ResourceSchema(Generic[R]):
     key_length: int
     identity: tuple[int, ...]
     source_key_length: int
+    identifying: frozenset[str]
 
     def is_reidentified(self, before: Record, after: Record) -> bool:
         """Whether an id means another song or listener now.
@@ -198,16 +223,17 @@ SONG_SCHEMA: Final = ResourceSchema(
     ("id", "name", "artist", "songwriters", "duration", "genres", "album", "created_at", "updated_at",
      "audio_features", "release_year"),
     key_length=1, identity=(1, 2, 4, 6), source_key_length=1,
+    identifying=frozenset({"id", "name", "artist"}),
 )  # fmt: skip
 USER_SCHEMA: Final = ResourceSchema(
     Resource.USERS, "/users", ListenerRow,
     ("id", "first_name", "last_name", "email", "gender", "favorite_genres", "created_at", "updated_at"),
-    key_length=1, identity=(1, 2, 3), source_key_length=1,
+    key_length=1, identity=(1, 2, 3), source_key_length=1, identifying=frozenset({"id"}),
 )  # fmt: skip
 LISTENING_HISTORY_SCHEMA: Final = ResourceSchema(
     Resource.LISTENING_HISTORY, "/listen_history", ListeningHistoryRow,
     ("user_id", "created_at", "occurrence", "updated_at", "items"), key_length=3, identity=(),
-    source_key_length=2,
+    source_key_length=2, identifying=frozenset({"user_id", "created_at"}),
 )  # fmt: skip
 SCHEMAS: Final[tuple[ResourceSchema[Any], ...]] = (SONG_SCHEMA, USER_SCHEMA, LISTENING_HISTORY_SCHEMA)
 
@@ -230,45 +256,71 @@ class RowValidator:
         self._known_fields = schema.model.model_fields.keys()
         self._zone = zone
 
-    def validate_rows(self, rows: Sequence[Any]) -> list[Record | RejectedRow]:
-        """One record or rejected row for each row, in order."""
+    def validate_rows(
+        self, rows: Sequence[Any], corrections: Counter[str] | None = None
+    ) -> list[Record | RejectedRow]:
+        """One record or rejected row for each row, in order.
+
+        Args:
+            corrections: counts what was read in another form or left empty, in rows.
+        """
         try:
             return [valid.to_record(self._utc) for valid in self._list_adapter.validate_python(rows)]
         except (ValidationError, OverflowError, ValueError):
-            return [self._validate_row(row) for row in rows]
+            noted: Counter[str] = Counter() if corrections is None else corrections
+            return [self._validate_row(row, noted) for row in rows]
 
     def unknown_fields(self, rows: Iterable[Any]) -> Counter[str]:
         """Fields that the schema does not have, with the number of rows that carry each."""
         unknown: Counter[str] = Counter()
         for row in rows:
             if isinstance(row, dict) and not row.keys() <= self._known_fields:
-                unknown.update(str(name) for name in row.keys() - self._known_fields)
-        return unknown
+                unknown.update(clean_name(name) for name in row.keys() - self._known_fields)
+        return limit_names(unknown)
 
     def read_key(self, row: Any) -> tuple[Any, ...] | None:
         """The source's key of a raw row, valid or not; None if it has no valid key."""
-        is_single = isinstance(row, dict) and self._schema.source_key_length == 1
-        values = (row.get("id"),) if is_single else self._session_key(row)
-        is_id = values and type(values[0]) is int and -(2**63) <= values[0] < 2**63
-        return values if is_id else None
-
-    def _session_key(self, row: Any) -> tuple[Any, ...] | None:
-        try:
-            return (row["user_id"], self._utc(datetime.fromisoformat(row["created_at"])))
-        except (KeyError, TypeError, ValueError, OverflowError):
+        if not isinstance(row, dict):
             return None
+        if self._schema.source_key_length == 1:
+            pk = read_id(row.get("id"))
+            return None if pk is None else (pk,)
+        user, moment = read_id(row.get("user_id")), read_time(row.get("created_at"))
+        if user is None or moment is None or not self._is_representable(moment):
+            return None
+        return (user, self._utc(moment))
 
-    def _validate_row(self, row: Any) -> Record | RejectedRow:
+    def _validate_row(self, row: Any, corrections: Counter[str]) -> Record | RejectedRow:
+        result = self._validate_as_is(row, row)
+        if not isinstance(result, RejectedRow) or not isinstance(row, dict):
+            return result
+        repaired, notes = repair_row(
+            row, self._known_fields, self._schema.identifying, self._is_representable
+        )
+        if not notes:
+            return result
+        result = self._validate_as_is(repaired, row)
+        if not isinstance(result, RejectedRow):
+            corrections.update(notes)
+        return result
+
+    def _validate_as_is(self, row: Any, original: Any) -> Record | RejectedRow:
         try:
             record: Record = self._row_adapter.validate_python(row).to_record(self._utc)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            return RejectedRow(
-                row, ".".join(map(str, first["loc"]))[:100], _reason(first["type"], first["msg"])
-            )
+            field = clean_text(".".join(map(str, first["loc"])))[:100]
+            return RejectedRow(original, field, _reason(first["type"], first["msg"]))
         except (OverflowError, ValueError):
-            return RejectedRow(row, "created_at", "is a time outside the calendar in UTC")
+            return RejectedRow(original, "created_at", "is a time outside the calendar in UTC")
         return record
+
+    def _is_representable(self, moment: datetime) -> bool:
+        try:
+            self._utc(moment)
+        except (OverflowError, ValueError):
+            return False
+        return True
 
     def _utc(self, moment: datetime) -> str:
         if moment.tzinfo is not None or self._zone is not UTC:

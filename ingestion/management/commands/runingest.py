@@ -18,7 +18,7 @@ from ingestion.source.errors import without_secrets
 
 REPORT_FIELDS = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "read_at", "unknown_songs",
-            "incoherent_times", "same_key", "expired", "rejection_reasons",
+            "incoherent_times", "same_key", "expired", "rejection_reasons", "corrections", "future_times",
             "latency_p50", "latency_p95", "latency_max", "seconds",
             "errors")  # fmt: skip
 

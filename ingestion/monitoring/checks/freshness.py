@@ -60,7 +60,7 @@ def _stale(resource: str, imported_at: datetime, now: datetime, limit: timedelta
         return _condition(resource, severity, now - imported_at, limit, imported_at)
     if resource != Resource.LISTENING_HISTORY or _received_new_since(now - CRITICAL_FACTOR * limit):
         return None
-    newest = _newest_listening()
+    newest = _newest_listening(now)
     if newest is None or now - newest <= CRITICAL_FACTOR * limit:
         return None
     return _condition(resource, Severity.WARNING, now - newest, CRITICAL_FACTOR * limit, imported_at, newest)
@@ -94,11 +94,10 @@ def _received_new_since(moment: datetime) -> bool:
     return len(ends) < 2 or ends[0] > moment
 
 
-def _newest_listening() -> datetime | None:
+def _newest_listening(now: datetime) -> datetime | None:
     # Scans the whole table (0.1 s per million rows), so it runs only if nothing new arrived for days.
-    newest: datetime | None = ListeningHistory.objects.aggregate(
-        at=Max(Greatest("created_at", "updated_at"))
-    )["at"]
+    sessions = ListeningHistory.objects.annotate(newest=Greatest("created_at", "updated_at"))
+    newest: datetime | None = sessions.filter(newest__lte=now).aggregate(at=Max("newest"))["at"]
     return newest
 
 

@@ -33,7 +33,7 @@ def staff(db: None) -> Client:
 
 @pytest.fixture
 def filled(run: Run, source: ListSource) -> IngestionRun:
-    source.tracks[4] = make_track(5, duration="9:99")
+    source.tracks[4] = make_track(5, artist=None)
     source.sessions.append(make_session(99, [1]))
     return run(limits=QualityLimits(rejected=0.5))
 
@@ -95,7 +95,7 @@ def test_a_runs_page_shows_its_reports_and_links_to_its_rejections(
 def test_a_run_with_many_rejections_links_to_them_and_shows_none(
     staff: Client, run: Run, source: ListSource
 ) -> None:
-    source.tracks = [make_track(pk, duration="9:99", name="x" * 5_000) for pk in range(1, 26)]
+    source.tracks = [make_track(pk, artist=None, name="x" * 5_000) for pk in range(1, 26)]
     rejecting_run = run(limits=QualityLimits(rejected=1))
 
     page = staff.get(reverse("admin:ingestion_ingestionrun_change", args=[rejecting_run.pk])).content.decode()

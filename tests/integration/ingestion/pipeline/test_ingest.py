@@ -233,7 +233,7 @@ def test_an_empty_source_is_a_success_that_says_so(run: Run, source: ListSource)
 def test_the_share_of_refused_rows_that_makes_a_run_partial_is_a_setting(
     run: Run, source: ListSource
 ) -> None:
-    source.tracks[0] = make_track(1, duration="x")
+    source.tracks[0] = make_track(1, artist=None)
 
     strict, lenient = run(limits=QualityLimits(rejected=0.01)), run(limits=QualityLimits(rejected=0.05))
 
