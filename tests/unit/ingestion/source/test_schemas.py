@@ -62,7 +62,7 @@ def test_a_session_with_null_items_has_no_songs() -> None:
         ("PT3M20S", 200_000_000),
         ("pt1h2m3s", 3_723_000_000),
         ("PT215S", 215_000_000),
-    ],  # fmt: skip
+    ],
 )
 def test_durations_are_clock_times_seconds_or_iso_8601(text: object, microseconds: int) -> None:
     record = record_of(SONG_SCHEMA, make_track(1, duration=text))
