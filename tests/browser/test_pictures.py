@@ -19,7 +19,7 @@ from tests.support.project import ROOT
 WEEKS = 12
 IMAGES = ROOT / "docs" / "images"
 PICTURES = {"operations": "/?days=90", "models": "/models/"}
-SIZE = ViewportSize(width=1200, height=845)
+SIZE = ViewportSize(width=1200, height=820)
 
 if os.environ.get("MOOVITAMIX_PICTURES") != "1":
     pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of the README", allow_module_level=True)
