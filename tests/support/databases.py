@@ -70,7 +70,7 @@ class ProjectDatabases:
             file.write("made")
 
     def _migrate(self, **variables: object) -> None:
-        self._project(self._folder, **variables).manage("migrate", "--verbosity=0")
+        self._project(self._folder, **variables).manage("migrate", "--skip-checks", "--verbosity=0")
 
     def _project(self, folder: Path, **variables: object) -> Project:
         return Project(build_environment(folder, **variables), folder, self._fork_server)

@@ -18,7 +18,7 @@ def test_a_database_that_is_not_there_is_told_with_its_place_and_no_password(
 
     assert done.returncode == 1
     assert "The database music at 127.0.0.1:1 can't be used: connection failed" in done.stderr
-    assert "is DATABASE_URL right?" in done.stderr
+    assert "Check that it is running and that DATABASE_URL is correct." in done.stderr
     assert "Traceback" not in done.stderr
     assert "very-secret" not in done.stdout + done.stderr
 
@@ -28,7 +28,7 @@ def test_a_folder_of_the_database_that_is_not_there_is_named(sqlite_project: Pro
 
     assert done.returncode == 1
     assert "The database /nowhere/at/all.db can't be used: unable to open" in done.stderr
-    assert "is DATABASE_NAME right?" in done.stderr
+    assert "that DATABASE_NAME is correct" in done.stderr
 
 
 def test_who_wants_the_traceback_gets_it(sqlite_project: Project) -> None:

@@ -140,7 +140,7 @@ def test_a_env_file_where_the_command_runs_is_read(installed: Path, place: Proje
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--info"], "start-pipeline    runs every day at SCHEDULED_TIME"),
+        (["--info"], "start-pipeline    import every day at SCHEDULED_TIME"),
         (["--help-config"], "DATABASE_NAME     the SQLite file"),
         (["-h"], "--help-config"),
     ],
