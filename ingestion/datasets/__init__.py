@@ -1,1 +1,1 @@
-"""PURE: data sets from elsewhere, as rows of the shape the source sends."""
+"""PURE: readers of other data sets; they return rows in the source's format."""

@@ -1,6 +1,6 @@
-"""A database of the seed's own schema, read as rows of the shape the source sends.
+"""Reads a SQLite database of the original project (the seed) as rows in the source's format.
 
-The seed kept texts for times and durations, lists as text, and doubled its listening rows at every run.
+The seed stored times, durations and lists as text, and every session again in each run.
 """
 
 import ast
@@ -18,7 +18,7 @@ TABLES_BY_PATH: Final = {"/tracks": "songs", "/users": "users", "/listen_history
 
 
 class NotLegacyDatabase(Exception):
-    """The file is no database of the seed's schema."""
+    """The file is not a database with the seed's schema."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LegacyPage:
 
 @dataclass
 class LegacyTableReader:
-    """One table, page by page; tells the same things as a reading of the source."""
+    """Reads one table page by page; has the attributes of a reader of the source."""
 
     file: Path
     table: str
@@ -45,10 +45,10 @@ class LegacyTableReader:
     errors: dict[str, int] = field(default_factory=dict)
 
     def request_first_page(self) -> None:
-        """A file is there at once."""
+        """Does nothing: a file is available at once."""
 
     def close(self) -> None:
-        """A file is closed after each look."""
+        """Does nothing: each iteration closes the file."""
 
     def __iter__(self) -> Iterator[LegacyPage]:
         with closing(_open(self.file)) as database:
@@ -63,10 +63,10 @@ class LegacyTableReader:
 
 
 class LegacyDatabase:
-    """Stands where a source client stands.
+    """A database file with the interface of a source client.
 
     Raises:
-        NotLegacy: no such file, no database, or a table of the seed is not in it.
+        NotLegacyDatabase: the file does not exist or lacks one of the seed's tables.
     """
 
     def __init__(self, file: Path) -> None:
@@ -82,7 +82,6 @@ class LegacyDatabase:
     def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
     ) -> LegacyTableReader:
-        """The table behind the source's path; nobody writes it meanwhile, so nothing need be waited for."""
         return LegacyTableReader(self._file, TABLES_BY_PATH[path], self._totals[TABLES_BY_PATH[path]])
 
     def _count(self, table: str) -> int:
@@ -101,7 +100,7 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its lists as lists; its own row id, which the source never had, is dropped."""
+    """Parse lists; remove a session's row id, which the source does not have."""
     if "items" in row:
         row["items"] = _as_list(row["items"])
     if "user_id" in row:
@@ -112,7 +111,7 @@ def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(text: Any) -> Any:
-    """The seed wrote lists as JSON, as Python prints them, or as bare numbers with commas."""
+    """The seed stored lists as JSON, as Python literals, or as numbers separated by commas."""
     if not isinstance(text, str):
         return text
     bare = text.strip()

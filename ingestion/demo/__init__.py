@@ -1,1 +1,1 @@
-"""PURE: the twin of the source API, with listeners whose tastes are known."""
+"""PURE: a demo source with the API of the real one and listeners whose tastes are known."""

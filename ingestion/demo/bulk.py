@@ -1,4 +1,4 @@
-"""A million rows by formula, for measuring: nothing is believable, nothing is held in memory."""
+"""A source with millions of rows, computed from their position, to measure throughput."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Final, overload
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, format_timestamp
 from ingestion.demo.world.styles import FEATURES, STYLES
 
-# A prime: n * STEP modulo it gives each id below it once.
+# A prime, so that n * ID_MULTIPLIER modulo it is different for each n below it.
 ID_MODULUS: Final = 2_147_483_647
 ID_MULTIPLIER: Final = 742_938_285
 TITLES: Final = tuple(f"{word} {noun}" for style in STYLES for word in style.adjectives.split()
@@ -20,7 +20,7 @@ FIRST_UPDATE: Final = datetime(2026, 1, 1)  # noqa: DTZ001
 
 
 class FormulaTable(Sequence[Row]):
-    """Rows that are made when they are looked at, from their position alone."""
+    """Rows that are computed when they are read."""
 
     def __init__(self, length: int, make: Callable[[int], Row]) -> None:
         self._length = length
@@ -39,16 +39,11 @@ class FormulaTable(Sequence[Row]):
 
 
 class BulkSource:
-    """As many rows as asked for, with the contract of the believable world and none of its cost.
-
-    Made for throughput measurements: it starts at once, whatever the number of rows. Setting `updated`
-    makes the next reading find that share of the songs and users changed; the rest stays byte for byte.
+    """Rows that follow the source's contract but are not realistic; they take no time to start and no memory.
 
     Args:
-        songs: rows of /tracks.
-        users: rows of /users.
-        histories: rows of /listen_history; five songs each.
-        audio: whether songs carry the fields that only the twin sends.
+        histories: rows of /listen_history, with five songs each.
+        audio: whether songs have the fields that only the demo source sends.
     """
 
     def __init__(
@@ -64,7 +59,7 @@ class BulkSource:
 
     @property
     def changed_share(self) -> float:
-        """Share of songs and users, 0 to 1, that differ from the first reading."""
+        """Share of songs and users, 0 to 1, that the next read finds changed."""
         return self._updated
 
     @changed_share.setter
@@ -73,13 +68,11 @@ class BulkSource:
         self._version += 1
 
     def snapshot(self) -> Snapshot:
-        """Tables that make their rows on demand."""
         makers = {TRACKS: self._track, USERS: self._user, LISTEN_HISTORY: self._history}
         tables = {name: FormulaTable(length, makers[name]) for name, length in self._lengths.items()}
         return Snapshot(self._version, tables)
 
     def new_catalogue(self) -> None:
-        """Give the ids to other songs and users."""
         self._salt += 1_000_003
         self._version += 1
 
@@ -119,7 +112,7 @@ class BulkSource:
 
     def _history(self, n: int) -> Row:
         songs, users = max(1, self._lengths[TRACKS]), max(1, self._lengths[USERS])
-        # A user's sessions are one second apart: (user_id, created_at) names a row.
+        # A user's sessions are one second apart: (user_id, created_at) identifies a row.
         at = datetime(2025, 6, 1, microsecond=n % users % 1_000_000) + timedelta(seconds=n // users)  # noqa: DTZ001
         return {
             "user_id": row_id(n % users),
@@ -129,7 +122,7 @@ class BulkSource:
         }
 
     def _is_updated(self, n: int) -> bool:
-        # Spread over all pages; a share says which rows, so the same share changes the same ones.
+        # The changed rows are spread over all pages; the same share always selects the same rows.
         return n * ID_MULTIPLIER % ID_MODULUS < self._updated * ID_MODULUS
 
     def _update_time(self, n: int) -> str:
@@ -137,7 +130,6 @@ class BulkSource:
 
 
 def row_id(n: int) -> int:
-    """The id of the n-th row of any resource; none is given twice."""
     return n * ID_MULTIPLIER % ID_MODULUS + 1
 
 

@@ -1,7 +1,7 @@
-"""The little of HTTP/1.1 that the twin speaks: read a request, write an answer.
+"""The part of HTTP/1.1 that the demo server needs.
 
-`http.server` parses headers with the e-mail package, which costs more than all the rest of a request;
-server and client share the same cores when an ingestion is measured.
+`http.server` parses headers with the e-mail package, which costs more than the rest of a request, and
+server and client share cores when an ingestion is measured.
 """
 
 import re
@@ -21,11 +21,11 @@ REASON_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequest(Exception):
-    """What came is no HTTP request that could be answered."""
+    """The received bytes are not an HTTP request that this server supports."""
 
 
 class Request(NamedTuple):
-    """One request; header names are in small letters."""
+    """An HTTP request; header names are in lower case."""
 
     method: str
     target: str
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """One answer, yet without the headers that every answer has."""
+    """An HTTP response; `headers` are the additional ones."""
 
     status: int
     body: bytes
@@ -42,12 +42,7 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
     def render_head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
-        """Status line and headers.
-
-        Args:
-            keep_alive: whether the connection stays open.
-            length: what is said of the body's length, by default the truth; below zero, nothing is said.
-        """
+        """Status line and headers; a negative `length` leaves Content-Length out."""
         length = len(self.body) if length is None else length
         lines = [
             f"HTTP/1.1 {self.status} {REASON_PHRASES.get(self.status, '')}",
@@ -64,15 +59,14 @@ class Response(NamedTuple):
 
 
 def json_response(status: int, value: object, *headers: tuple[str, str]) -> Response:
-    """An answer whose body is this value as compact JSON."""
     return Response(status, orjson.dumps(value), JSON_CONTENT_TYPE, headers)
 
 
 def read_request(stream: BufferedReader) -> Request | None:
-    """The next request of a connection, its body read and dropped; None when the client has left.
+    """The next request, without its body; None if the client has closed the connection.
 
     Raises:
-        BadRequest: no request line, or too many or too long headers.
+        BadRequest: the request line, a header or the body's length is invalid or too long.
     """
     line = _line(stream)
     if not line:
@@ -93,7 +87,7 @@ def read_request(stream: BufferedReader) -> Request | None:
 
 
 def http_date(moment: float | None = None) -> str:
-    """A moment (seconds since 1970, by default now) as HTTP writes it."""
+    """Now, or a time in seconds since 1970, in HTTP's format."""
     return formatdate(time.time() if moment is None else moment, usegmt=True)
 
 

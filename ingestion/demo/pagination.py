@@ -1,4 +1,4 @@
-"""From an address to the bytes of a page, as the source answers it."""
+"""Pages of JSON, with the parameters and errors of the real source."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -14,9 +14,9 @@ from ingestion.demo.source import RESOURCES
 
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 100
-# Some 30 KB each: what a reader asks again is there, and a million rows do not stay in memory.
+# About 30 KB each: a repeated read is served from the cache, and its memory stays limited (about 120 MB).
 MAX_CACHED_PAGES: Final = 4096
-# The source's framework checks its parameters with the same library, so the same texts come out.
+# The real source's framework validates with the same library, so the error texts are the same.
 QUERY_PARAMETERS: Final[dict[str, TypeAdapter[int]]] = {
     "page": TypeAdapter(Annotated[int, Field(ge=1)]),
     "size": TypeAdapter(Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE)]),
@@ -25,15 +25,13 @@ PARAMETER_DEFAULTS: Final = {"page": 1, "size": DEFAULT_PAGE_SIZE}
 
 
 class PageQuery(NamedTuple):
-    """One page that was asked for."""
-
     resource: str
     page: int
     size: int
 
 
 def parse_target(target: str, host: str) -> PageQuery | Response:
-    """The page that an address names, or the refusal: 404, 422, or 307 for a slash too many."""
+    """The requested page, or a 404, a 422, or a 307 that removes a trailing slash."""
     path, _, query = target.partition("?")
     resource = path[1:]
     if resource in RESOURCES:
@@ -45,16 +43,16 @@ def parse_target(target: str, host: str) -> PageQuery | Response:
 
 
 def render_page(rows: Sequence[Any], query: PageQuery, total: int) -> bytes:
-    """A page as JSON, its keys in the source's order."""
+    """A page as JSON, with keys in the real source's order."""
     first = (query.page - 1) * query.size
     items = orjson.dumps(rows[first : first + query.size])
-    # By hand, for a page number may have more digits than orjson writes.
+    # Not with orjson, which cannot write a page number of more than 64 bits.
     numbers = (total, query.page, query.size, -(-total // query.size))
     return b'{"items":%b,"total":%d,"page":%d,"size":%d,"pages":%d}' % (items, *numbers)
 
 
 class PageCache:
-    """The last bodies served, by page and version of the rows."""
+    """The latest response bodies, by page and version of the rows."""
 
     def __init__(self, max_pages: int = MAX_CACHED_PAGES) -> None:
         self._bodies: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -62,11 +60,9 @@ class PageCache:
         self._lock = Lock()
 
     def get(self, key: Hashable) -> bytes | None:
-        """The body, if it is still there."""
         return self._bodies.get(key)
 
     def put(self, key: Hashable, body: bytes) -> None:
-        """Keep a body, and drop the oldest one if there are too many."""
         with self._lock:
             self._bodies[key] = body
             if len(self._bodies) > self._most:

@@ -1,4 +1,4 @@
-"""Events that a simulation plants, parsed from a scenario file, and the source that plays them."""
+"""Scenario of a simulation: events from a file, and a source that carries them out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ingestion.demo.world.world import World
 
 
 class ScenarioSource:
-    """A demo source that can break an audio feature or serve another catalogue."""
+    """A demo source that can send wrong audio features or another catalogue."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -24,7 +24,6 @@ class ScenarioSource:
         self._seen: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
-        """The rows that are served now."""
         base = (self._replacement or self._world).snapshot()
         if not self._broken:
             return Snapshot((base.version, self._planted), base.tables)
@@ -45,18 +44,16 @@ class ScenarioSource:
         self._planted += 1
 
     def restore_catalogue(self) -> None:
-        """Serve the original catalogue again."""
         self._replacement = None
         self._planted += 1
 
     def break_feature(self, feature: str, value: float | None, since: date) -> None:
-        """Give the feature this value in songs that are new or changed since this day."""
+        """Replace the feature's value in songs added or changed since this day."""
         self._broken[feature] = value
         self._since = format_day_start(since)
         self._planted += 1
 
     def restore_features(self) -> None:
-        """Serve the correct values again."""
         self._broken = {}
         self._planted += 1
 
@@ -67,7 +64,6 @@ class ScenarioSource:
 
 
 def format_day_start(day: date) -> str:
-    """Midnight of a day, in the format of the source."""
     return f"{day.isoformat()}T00:00:00.000000"
 
 
@@ -93,10 +89,10 @@ EVENT_DESCRIPTIONS: Final = {
 
 @dataclass(frozen=True)
 class ScenarioEvent:
-    """One planted event.
+    """An event of a scenario.
 
     Attributes:
-        first_day: 0 is the first day of the simulation, a Monday.
+        first_day: 0 is the simulation's first day, a Monday.
         days: duration; 0 for an event that happens once.
     """
 
@@ -109,12 +105,11 @@ class ScenarioEvent:
         return day == self.first_day
 
     def ends_on(self, day: int) -> bool:
-        """Whether this is the first day without it."""
+        """Whether this is the first day after the event."""
         return self.days > 0 and day == self.first_day + self.days
 
     @property
     def description(self) -> str:
-        """The event as a sentence for the report."""
         days = f"{self.days} days" if self.days != 1 else "1 day"
         feature = self.parameters.get("feature")
         return {
@@ -128,10 +123,10 @@ class ScenarioEvent:
 
 
 def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
-    """The events of a scenario file, in order; those after the last week are left out.
+    """The events by first day; those after the last week are left out.
 
     Raises:
-        ValueError: invalid JSON, or an unknown event or parameter; the message lists what exists.
+        ValueError: invalid JSON, or an unknown event or parameter; the message lists the valid ones.
     """
     try:
         events = orjson.loads(text)["events"]
@@ -145,7 +140,6 @@ def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
 
 
 def describe_events() -> str:
-    """One line per event kind: its name, description and default parameters."""
     return "\n".join(
         f"  {name:<8} {EVENT_DESCRIPTIONS[name]}"
         + (f" (default: {orjson.dumps(terms).decode()})" if terms else "")

@@ -1,4 +1,4 @@
-"""The twin over HTTP: threaded, and cheap enough to share a machine with the client it measures."""
+"""HTTP server of the demo source, light enough to run beside a client under test."""
 
 import contextlib
 import hmac
@@ -17,25 +17,23 @@ from ingestion.demo.pagination import PageCache, PageQuery, parse_target, render
 from ingestion.demo.source import RESOURCES, Source
 
 BACKLOG: Final = 512
-# Requests are noted for whoever tests a client; a server that runs for weeks forgets the oldest.
+# Requests are recorded for tests of clients; a server that runs for weeks drops the oldest ones.
 MAX_RECORDED_REQUESTS: Final = 100_000
 MAX_CACHED_TARGETS: Final = 4096
 
 
 class DemoServer:
-    """Serves a source as the real API does; a context manager, ready when entered and gone when left.
+    """Serves a source with the real API; a context manager.
 
     Args:
-        source: what is served; it may move on while it is.
-        host: address to listen at.
-        port: 0 takes any free one.
-        faults: what goes wrong.
-        latency: seconds that each answer is held back, as a distant source would.
-        token: when given, requests must carry it as `Authorization: Bearer TOKEN`.
+        source: may change while it is served.
+        port: 0 selects a free port.
+        latency: delay of each response in seconds.
+        token: if given, requests must carry it as `Authorization: Bearer TOKEN`.
 
     Attributes:
-        requests: the pages asked for, as (resource, page, size), oldest first.
-        answered: how many answers of each kind were given: a status, or a fault's name.
+        requests: the latest requested pages, oldest first.
+        answer_counts: responses by status code or fault name.
     """
 
     def __init__(
@@ -63,33 +61,28 @@ class DemoServer:
 
     @property
     def url(self) -> str:
-        """The address to give to a client; known once the server has started."""
         host, port = self._listener.getsockname()[:2]
         return f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Listen.
-
-        Raises:
-            OSError: the port is taken.
-        """
+        """Raises OSError if the port is in use."""
         self._listener = socket.create_server(self._address, backlog=BACKLOG)
         self._acceptor = Thread(target=self._accept, name="demo-source", daemon=True)
         self._acceptor.start()
 
     def close(self) -> None:
-        """Hang up on everybody and wait until every thread has ended; may be called twice."""
+        """Close all connections and wait for every thread; may be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()
         with contextlib.suppress(OSError), socket.create_connection(self._listener.getsockname()[:2], 1):
-            pass  # wakes the acceptor: closing a socket does not wake who waits at it
+            pass  # wakes the acceptor thread: closing a socket does not interrupt accept()
         self._acceptor.join()
         self._listener.close()
         with self._lock:
             open_now = dict(self._connections)
         for connection, thread in open_now.items():
-            with contextlib.suppress(OSError):  # it has just ended by itself
+            with contextlib.suppress(OSError):  # the connection has just ended
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
 
@@ -106,7 +99,7 @@ class DemoServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # the client left before it was let in, or there are too many of them
+            except OSError:  # the client closed the connection at once, or too many are open
                 continue
             if self._closing.is_set():
                 connection.close()
@@ -117,7 +110,7 @@ class DemoServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        # A client that hangs up in the middle is no news.
+        # Clients may close the connection at any time.
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as stream:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
@@ -130,7 +123,6 @@ class DemoServer:
             del self._connections[connection]
 
     def _handle_request(self, connection: socket.socket, stream: BufferedReader) -> bool:
-        """One request and its answer; whether the connection stays open."""
         request = read_request(stream)
         if request is None or self._closing.is_set():
             return False
@@ -152,7 +144,7 @@ class DemoServer:
         if fault is not None:
             return self._answer_with_fault(connection, request, query, answer, fault)
         self.answer_counts["200"] += 1
-        # Before the answer is sent: the client's next request must already see what happened.
+        # Before the response is sent: the client's next request must already see the event.
         self._source.after_page(query.resource, query.page)
         connection.sendall(answer.render_head(keep_alive=request.keep_alive) + answer.body)
         return True
@@ -166,7 +158,7 @@ class DemoServer:
         fault: FaultRule,
     ) -> bool:
         self.answer_counts[fault.name] += 1
-        if fault.name == "slow":  # late, but served
+        if fault.name == "slow":  # late, but the page is served, so its events happen
             self._source.after_page(query.resource, query.page)
         luck = hash_fraction(self._faults.seed, query, self.answer_counts[fault.name])
         return RESPONSE_FAULTS[fault.name](

@@ -1,4 +1,4 @@
-"""What the server serves: three tables of rows that stay as they are while a page is cut from them."""
+"""Interface of a source that the demo server can serve, and a source of recorded pages."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
@@ -16,34 +16,34 @@ RESOURCES: Final = (TRACKS, USERS, LISTEN_HISTORY)
 
 
 class Snapshot(NamedTuple):
-    """All rows at one moment; `version` differs whenever any row does."""
+    """All rows at one moment; `version` changes whenever a row does."""
 
     version: Hashable
     tables: Mapping[str, Table]
 
 
 class Source(Protocol):
-    """Anything that can be served."""
+    """A source that `DemoServer` can serve."""
 
     def snapshot(self) -> Snapshot:
-        """The rows as they are now; called for every page, so it must be cheap."""
+        """The current rows; called for every page, so it must be cheap."""
 
     def new_catalogue(self) -> None:
-        """Give the known ids to other songs and listeners, as a restart of the real source does."""
+        """Give the ids to other songs and listeners, as a reset of the real source does."""
 
 
 def row_key(resource: str, row: Row) -> tuple[Any, ...]:
-    """What names a row: its id, or for a session its listener and time."""
+    """A row's id, or listener and start time of a session."""
     return (row["user_id"], row["created_at"]) if resource == LISTEN_HISTORY else (row["id"],)
 
 
 def format_timestamp(moment: datetime) -> str:
-    """A time as the source writes it: always six digits of microseconds, never a zone."""
+    """The source's format: always six decimals, never a time zone."""
     return moment.isoformat(timespec="microseconds")
 
 
 class RecordedSource:
-    """The rows of `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in one folder.
+    """Rows of the recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
 
     Raises:
         ValueError: a resource has no page there.
@@ -56,11 +56,10 @@ class RecordedSource:
         }
 
     def snapshot(self) -> Snapshot:
-        """All recorded rows."""
         return Snapshot(self._version, self._tables)
 
     def new_catalogue(self) -> None:
-        """Exchange what stands under the ids: each row gets the id of another one."""
+        """Give each row the id of another one."""
         self._tables = {
             resource: _swap_ids(rows, "user_id" if resource == LISTEN_HISTORY else "id")
             for resource, rows in self._tables.items()

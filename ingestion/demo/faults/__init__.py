@@ -1,1 +1,1 @@
-"""Faults that the demo source can inject, in rows and in HTTP responses."""
+"""Faults that the demo source injects into rows and HTTP responses."""

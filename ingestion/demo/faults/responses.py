@@ -1,4 +1,4 @@
-"""Answers that go wrong on the wire; each returns whether the connection stays usable."""
+"""Faulty HTTP responses; each function returns whether the connection can still be used."""
 
 import math
 import socket
@@ -17,14 +17,12 @@ ENDLESS_CHUNK: Final = b'{"id":1,"name":"for ever"},' * 2400
 
 
 class FaultContext(NamedTuple):
-    """What a fault needs to be played.
+    """What a fault function needs.
 
     Attributes:
-        connection: the client's.
-        answer: what would have been answered.
-        target: the address that was asked for.
-        luck: a number from 0 to below 1, for faults with variants.
-        closing: set when the server closes; nothing may wait longer.
+        answer: the correct response.
+        fraction: a number in [0, 1) that selects a variant.
+        closing: set when the server closes; a fault that waits must end then.
     """
 
     connection: socket.socket
@@ -43,7 +41,7 @@ def _send_answer(stage: FaultContext, answer: Response) -> bool:
 def send_too_many_requests(stage: FaultContext) -> bool:
     faults = stage.faults
     as_date = faults.retry_as == "date" or (faults.retry_as == "either" and stage.fraction < 0.5)
-    # A date has whole seconds: rounded up, or it would ask for less than it should.
+    # A date has whole seconds; rounding down would request a shorter wait than `retry_after`.
     wait = http_date(math.ceil(time.time() + faults.retry_after)) if as_date else str(faults.retry_after)
     return _send_answer(stage, json_response(429, {"detail": "Too Many Requests"}, ("retry-after", wait)))
 
@@ -58,7 +56,7 @@ def send_late(stage: FaultContext) -> bool:
 
 
 def never_answer(stage: FaultContext) -> bool:
-    # Ends when the client gives up or the server closes: both end the connection's reading side.
+    # recv() returns nothing when the client gives up or the server closes the connection.
     while stage.connection.recv(4096):
         pass
     return False

@@ -1,4 +1,4 @@
-"""Rows that are wrong, the same ones in every reading: a row's key decides, not its place or the hour."""
+"""Faults in rows; a row's key decides, so every read finds the same faults."""
 
 import math
 from collections import Counter
@@ -29,9 +29,9 @@ from ingestion.demo.source import (
 )
 
 RowBreaker = Callable[[Row], Any]
-# No catalogue of the twin gives an id as large.
+# Larger than every id of the demo source.
 UNKNOWN_ID: Final = 900_000_000_000
-# Rules that name a page mean pages of this size.
+# `@3` in a row rule means the third page of this size, whatever size the client requests.
 RULE_PAGE_SIZE: Final = 100
 
 
@@ -65,7 +65,7 @@ ROW_BREAKERS: Final[dict[str, tuple[RowBreaker, ...]]] = {
 
 
 def apply_row_faults(resource: str, rows: Table, rules: tuple[FaultRule, ...], seed: int) -> Table:
-    """The rows of a resource after all rules; the same object where no rule concerns it."""
+    """The rows after all rules; the same object if none applies to the resource."""
     for rule in rules:
         if rule.name in {"badrow", "duplicate"} or resource == LISTEN_HISTORY:
             rows = [
@@ -75,7 +75,6 @@ def apply_row_faults(resource: str, rows: Table, rules: tuple[FaultRule, ...], s
 
 
 def _apply_rule(resource: str, row: Any, at: int, rule: FaultRule, seed: int) -> tuple[Any, ...]:
-    """What stands in the place of one row."""
     luck = _draw_fraction(resource, row, rule, seed)
     if luck >= rule.rate or rule.page not in {None, at // RULE_PAGE_SIZE + 1}:
         return (row,)
@@ -94,22 +93,22 @@ def _with_unknown_id(row: Row, rule: FaultRule, unknown: int) -> Row:
 
 
 def _draw_fraction(resource: str, row: Any, rule: FaultRule, seed: int) -> float:
-    """Below the rule's rate for the rows it strikes; a row that is already broken is left alone."""
+    """From 0 to 1; below the rule's rate the fault is injected. Already broken rows get 1."""
     try:
         return hash_fraction(seed, rule.name, resource, row_key(resource, row))
     except (KeyError, TypeError):
         return 1.0
 
 
-# How many rows vanish and come with one shift.
+# How many rows disappear and how many appear with one shift.
 SHIFTED_ROWS: Final = 3
 
 
 class FaultySource:
-    """A source seen through its row faults, its events and its lies about totals.
+    """Wraps a source and injects row faults, events such as a reset, and wrong totals.
 
-    Row faults and shifts are worked out over whole tables, once for each version; with none of them the
-    source's own tables are passed on.
+    Computes each version of the tables once; without row faults and shifts it returns the source's
+    tables.
     """
 
     def __init__(self, source: Source, faults: FaultSpec) -> None:
@@ -128,7 +127,6 @@ class FaultySource:
             self.after_page(resource, 0)
 
     def snapshot(self) -> Snapshot:
-        """The rows as they are to be served now."""
         base = self._source.snapshot()
         if not (self._row_rules or self._shifts):
             return base
@@ -145,14 +143,12 @@ class FaultySource:
             return self._seen
 
     def reported_total(self, page: int, rows: int) -> int:
-        """How many rows the source says it has, on this page."""
         for rule in self._lies:
             if rule.page in {None, page}:
                 return rows + max(1, math.ceil(rows * rule.rate))
         return rows
 
     def after_page(self, resource: str, page: int) -> None:
-        """Let happen what happens after a page was served."""
         if not self._events:
             return
         with self._lock:
@@ -168,7 +164,7 @@ class FaultySource:
                 and hash_fraction(self._seed, rule.name, resource, page, self._served[resource, page])
                 < rule.rate
             )
-        # A restart concerns all resources at once, so it is counted once for all of them.
+        # A reset affects all resources, so it is counted once and not once per resource.
         event = (rule, None if rule.name == "reset" else resource)
         if rule.page != page or self._happened[event] >= (rule.times or 1):
             return False
@@ -200,7 +196,6 @@ class FaultySource:
 
 
 def _new_row_like_last(resource: str, rows: Table, number: int) -> Row:
-    """A new row made of an old one, with a key that no row has."""
     row = rows[-1]
     if resource == LISTEN_HISTORY:
         later = datetime.fromisoformat(row["created_at"]) + timedelta(microseconds=number)

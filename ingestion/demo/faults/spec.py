@@ -1,4 +1,4 @@
-"""The faults that the demo source can play, parsed from the command line, and when they strike."""
+"""Faults of the demo source, parsed from the command line, and when to inject them."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class FaultKind(NamedTuple):
-    """One fault: which part of the server plays it, its default rule, and what it does."""
+    """A fault and the server layer that injects it."""
 
     layer: str
     default_rule: str
@@ -50,13 +50,12 @@ RULE_PATTERN: Final = re.compile(
 
 @dataclass(frozen=True)
 class FaultRule:
-    """A fault and when it strikes.
+    """When to inject a fault.
 
     Attributes:
-        rate: probability per response or per row, or share of a total; 0 to 1.
-        page: only on this page of each resource (for wrong rows: counted in pages of a hundred); None for
-            all pages. Page 0 is before the first request.
-        times: at most this often per page; None for always, for an event once.
+        rate: probability per response or row, or share by which a total is too large; 0 to 1.
+        page: only on this page of each resource; 0: before the first request.
+        times: at most this often per page; None: no limit, but an event happens once.
     """
 
     name: str
@@ -66,20 +65,19 @@ class FaultRule:
 
     @property
     def is_certain(self) -> bool:
-        """Whether it strikes at a given page or always, not by chance."""
+        """False for a fault that is injected at random."""
         return self.page is not None or self.rate >= 1
 
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """All rules of one server; empty means a server that works.
+    """All fault rules of one server; the same seed gives the same faults.
 
     Attributes:
-        seed: decides every draw; the same seed gives the same faults.
         slow_seconds: delay of a slow response.
         retry_after: seconds in the Retry-After header of a 429.
         retry_as: format of that header: "seconds", "date", or "either" at random.
-        redirect_to: target of a redirect; the path and query are appended.
+        redirect_to: target of a redirect; path and query are appended.
     """
 
     rules: tuple[FaultRule, ...] = ()
@@ -90,15 +88,14 @@ class FaultSpec:
     redirect_to: str = "http://elsewhere.invalid"
 
     def rules_for(self, layer: str) -> tuple[FaultRule, ...]:
-        """The rules for one part of the server."""
         return tuple(rule for rule in self.rules if FAULT_KINDS[rule.name].layer == layer)
 
 
 def parse_faults(text: str, *, seed: int = 0) -> FaultSpec:
-    """Parse faults from the command line: comma-separated names, each with an optional rule.
+    """Parse comma-separated faults, each with an optional rule.
 
-    `500` has its default rate, `500:0.2` this rate, `500@3` strikes on page 3 of each resource and `429@3x2`
-    on the first two requests for it. `shift@2` happens once, after page 2 was served.
+    `500` has its default rate, `500:0.2` the rate 0.2, `500@3` applies to page 3 of each resource, and
+    `429@3x2` to the first two requests for that page. `shift@2` happens once, after page 2 was served.
 
     Raises:
         ValueError: an unknown fault or an invalid rule; the message lists the faults.
@@ -108,7 +105,6 @@ def parse_faults(text: str, *, seed: int = 0) -> FaultSpec:
 
 
 def describe_faults() -> str:
-    """One line per fault: its name, default rule and description."""
     return "\n".join(
         f"  {name + kind.default_rule:<16} {kind.description}" for name, kind in FAULT_KINDS.items()
     )
@@ -134,21 +130,21 @@ def _parse_rule(word: str) -> FaultRule:
     return FaultRule(match["name"], rate, *numbers)
 
 
-# A client with five attempts always gets through random faults.
+# A client with five attempts always succeeds in spite of random faults.
 MAX_CONSECUTIVE_FAULTS: Final = 2
 
 
 def hash_fraction(*parts: Hashable) -> float:
-    """A number in [0, 1) that depends only on the parts, in every process."""
+    """A number in [0, 1), the same for the same arguments in every process."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 class ResponseFaultSampler:
-    """Decides for each request which fault to play, if any.
+    """Decides for each request which fault to inject, if any.
 
-    The result depends on the seed, the requested page and how often it was requested, not on the order of a
-    client's threads. Random faults strike one page at most twice in a row.
+    The decision depends on the seed, the page and how often it was requested, not on the order of
+    threads. Random faults affect a page at most twice in a row.
     """
 
     def __init__(self, faults: FaultSpec) -> None:
@@ -164,7 +160,6 @@ class ResponseFaultSampler:
         return bool(self._certain or self._chance)
 
     def draw_fault(self, resource: str, page: int, size: int) -> FaultRule | None:
-        """The fault for this request; None for a correct response."""
         request = (resource, page, size)
         with self._lock:
             self._requests[request] += 1

@@ -1,4 +1,4 @@
-"""Listeners with a latent taste, and the sessions in which it shows."""
+"""Synthetic listeners with a hidden taste, and the sessions that follow from it."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -12,21 +12,21 @@ from ingestion.demo.world.names import GENDERS, IdSequence, email_address, rando
 from ingestion.demo.world.songs import SongCatalogue, TimeSpan
 from ingestion.demo.world.styles import STYLES
 
-# Dirichlet weights sum to this: most listeners live in one to three of the styles.
+# Sum of the Dirichlet weights: most listeners prefer one to three styles.
 TASTE_CONCENTRATION: Final = 2.0
-# A second favourite genre is named when it is at least this share of the taste.
+# A second favourite genre is listed if it makes up at least this share of the taste.
 SECOND_GENRE_THRESHOLD: Final = 0.3
-# Sessions a day: the median listener has one every other day, the keenest at most five a day.
+# The median listener has a session every other day; nobody has more than five a day on average.
 MEDIAN_SESSIONS_PER_DAY: Final = 0.5
 MAX_SESSIONS_PER_DAY: Final = 5.0
-# What is listened to again is chosen among so many latest plays.
+# Repeats are chosen among this number of latest plays.
 MAX_REMEMBERED_PLAYS: Final = 200
 
 
 class ListenerPopulation:
-    """All listeners and what is true of them: rows by id, and taste, habits and memory of each.
+    """Rows of all listeners, and their hidden tastes, activity and past plays.
 
-    Tastes of listeners who left are kept.
+    The tastes of deleted listeners are kept.
     """
 
     def __init__(self, seed: int, listeners: int) -> None:
@@ -37,7 +37,6 @@ class ListenerPopulation:
         self._ids = IdSequence((seed, 2), listeners)
 
     def add_listeners(self, listeners: int, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Add new listeners."""
         random = Random(int(rng.integers(2**63)))
         shares = np.array([style.share for style in STYLES])
         tastes = rng.dirichlet(shares * TASTE_CONCENTRATION, size=listeners)
@@ -51,7 +50,6 @@ class ListenerPopulation:
             self.rows[listener] = self._row(listener, moments, random)
 
     def change_profile(self, listener: int, updated_at: str, random: Random) -> None:
-        """Change what listeners change: their address or the genres they say they like."""
         row = self.rows[listener]
         new_email = email_address(
             row["first_name"], row["last_name"], listener + random.randint(1, 9) * 1_000_000
@@ -61,11 +59,9 @@ class ListenerPopulation:
         self.rows[listener] = {**row, **change, "updated_at": updated_at}
 
     def delete_listener(self, listener: int) -> None:
-        """Delete this row."""
         del self.rows[listener]
 
     def record_plays(self, listener: int, songs: list[int]) -> None:
-        """Note what was played, so that it may be played again."""
         self.played[listener] = (self.played[listener] + songs)[-MAX_REMEMBERED_PLAYS:]
 
     def _row(self, listener: int, moments: TimeSpan, random: Random) -> Row:
@@ -84,7 +80,6 @@ class ListenerPopulation:
 
 
 def favourite_genres(taste: NDArray[np.float64], *, threshold: float = SECOND_GENRE_THRESHOLD) -> str:
-    """The styles a listener with this taste would name: the first, and the second if it matters."""
     first, second = np.argsort(-taste, kind="stable")[:2]
     names = [STYLES[first].name]
     if taste[second] >= threshold:
@@ -93,45 +88,44 @@ def favourite_genres(taste: NDArray[np.float64], *, threshold: float = SECOND_GE
 
 
 def draw_session_times(sessions: int, day: datetime, rng: np.random.Generator) -> list[datetime]:
-    """Starts within the day, in order and never two at once: some at breakfast, most in the evening."""
+    """Distinct start times, ascending: 30 % around 8:30, the others around 20:00."""
     evening = rng.random(sessions) < 0.7
     hours = np.where(evening, rng.normal(20.0, 2.5, sessions), rng.normal(8.5, 2.0, sessions)) % 24
     micros = np.sort((hours * 3_600_000_000).astype(np.int64))
-    # Each at least a microsecond after the one before: (listener, time) names a session.
+    # At least a microsecond apart, because (listener, time) identifies a session.
     micros = np.maximum.accumulate(micros - np.arange(sessions)) + np.arange(sessions)
     micros = np.minimum(micros, 86_399_000_000 + np.arange(sessions))
     return [day + timedelta(microseconds=int(micro)) for micro in micros]
 
 
-# Share of plays that follow the charts and not the listener's taste.
+# Share of plays that follow overall popularity and not the listener's taste.
 CHART_SHARE: Final = 0.05
-# Share of plays that were played before.
+# Share of plays that repeat an earlier play of the listener.
 REPEAT_SHARE: Final = 0.25
-# Share of plays that keep to the style in which the session began.
+# Share of plays with the style in which the session began.
 MOOD_SHARE: Final = 0.6
 MEAN_PLAYS_PER_SESSION: Final = 6.0
 MAX_PLAYS_PER_SESSION: Final = 30
 
 
 class SongSampler:
-    """The songs that can be played on one day, ready for drawing.
+    """Draws songs from the catalogue of one day.
 
-    `songs`, `styles` and `weights` have one entry for each song; `shares` is each style's share of the
-    popularity.
+    `songs`, `styles` and `weights` have one entry per song; `shares` is each style's share of the weight.
     """
 
     def __init__(self, catalogue: SongCatalogue) -> None:
         self.songs, self.styles, self.weights = catalogue.playable_songs()
         totals = np.bincount(self.styles, self.weights, minlength=len(STYLES))
         self.shares = totals / totals.sum()
-        # Sorted by style, the weights' running sum serves all twelve draws at once.
+        # With songs sorted by style, one cumulative sum of the weights serves the draws of all styles.
         self._order = np.argsort(self.styles, kind="stable")
         self._running = np.cumsum(self.weights[self._order])
         self._ends = np.cumsum(totals)
         self._starts = self._ends - totals
 
     def style_probabilities(self, taste: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability of each style for a new play, given tastes of shape (..., 12)."""
+        """Probability of each style in a new play; `taste` has shape (..., n_styles), like the result."""
         there = taste * (self.shares > 0)
         total = there.sum(axis=-1, keepdims=True)
         wanted = np.where(total > 0, there / np.where(total > 0, total, 1.0), self.shares)
@@ -139,13 +133,12 @@ class SongSampler:
         return mixed
 
     def song_probabilities(self, taste: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability of each song for a new play of a listener with this taste; they sum to 1."""
+        """Probability of each song in a new play; the probabilities sum to 1."""
         in_style = self.weights / (self.shares[self.styles] * self.weights.sum())
         result: NDArray[np.float64] = self.style_probabilities(taste)[self.styles] * in_style
         return result
 
     def draw_songs(self, styles: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """A song of each of these styles, by popularity."""
         starts, ends = self._starts[styles], self._ends[styles]
         at = np.searchsorted(self._running, starts + rng.random(len(styles)) * (ends - starts), side="right")
         return self.songs[self._order[np.minimum(at, len(self.songs) - 1)]]
@@ -154,7 +147,7 @@ class SongSampler:
 def generate_sessions(
     listeners: ListenerPopulation, catalogue: SongCatalogue, day: datetime, rng: np.random.Generator
 ) -> list[Row]:
-    """One day's sessions in the order of their times; what was played is remembered."""
+    """Generate one day's sessions, by start time, and record their plays."""
     if not listeners.rows or not catalogue.rows:
         return []
     ids = np.fromiter(listeners.rows, np.int64, len(listeners.rows))
@@ -177,7 +170,6 @@ def _draw_new_plays(
     lengths: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> list[list[int]]:
-    """New songs for each session."""
     tastes = np.array([listeners.taste[listener] for listener in who.tolist()]).reshape(len(who), len(STYLES))
     running = np.cumsum(jukebox.style_probabilities(tastes), axis=1)
     moods = _draw_columns(running, rng)
@@ -190,7 +182,7 @@ def _draw_new_plays(
 
 
 def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A column for each row of running sums."""
+    """Draw a column per row; `running` holds cumulative sums along each row."""
     thresholds = rng.random((len(running), 1)) * running[:, -1:]
     picked: NDArray[np.int64] = (running <= thresholds).sum(axis=1)
     return picked
@@ -199,7 +191,7 @@ def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDA
 def _with_repeats(
     played: list[int], heard: list[int], catalogue: SongCatalogue, rng: np.random.Generator
 ) -> list[int]:
-    """Some of the songs exchanged for remembered ones, and none twice in one session."""
+    """Replace some songs by earlier plays; no song occurs twice."""
     again = rng.random(len(played)) < REPEAT_SHARE
     remembered = rng.integers(max(1, len(heard)), size=len(played))
     songs = [
@@ -211,7 +203,7 @@ def _with_repeats(
 
 def _session_row(listener: int, songs: list[int], at: datetime, catalogue: SongCatalogue) -> Row:
     length = sum(_parse_duration(catalogue.rows[song]["duration"]) for song in songs)
-    # A session is written when it ends, and a day's rows are there when the day ends.
+    # A session is stored when it ends, and all rows of a day must exist when the day ends.
     end = min(at + timedelta(seconds=length), at.replace(hour=23, minute=59, second=59, microsecond=999_999))
     return {
         "user_id": listener,

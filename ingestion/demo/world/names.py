@@ -1,4 +1,4 @@
-"""Ids like the source's: not dense, in no order, and the same for the same seed."""
+"""Ids, names and titles of synthetic rows, the same for the same seed."""
 
 import unicodedata
 from collections.abc import Callable
@@ -10,17 +10,16 @@ import numpy as np
 
 from ingestion.demo.world.styles import Style
 
-# The source draws from about 1 to 100 000 for 1 000 rows.
+# The real source uses ids from about 1 to 100 000 for 1 000 rows.
 MIN_ID_RANGE: Final = 100_000
 
 
 class IdSequence:
-    """Gives out each id once.
+    """Unique ids that, like the real source's, are neither dense nor in order.
 
     Args:
-        seed: of one kind of row; the n-th id depends on it and `expected` only, so a second catalogue
-            gives the same ids to other rows.
-        expected: how many ids will be asked for, about; beyond four times as many they follow in order.
+        seed: one per kind of row; the n-th id depends only on it and on `expected`.
+        expected: about how many ids are needed; after four times as many (at least 100 000) ids count up.
     """
 
     def __init__(self, seed: tuple[int, ...], expected: int) -> None:
@@ -29,7 +28,6 @@ class IdSequence:
         self._given = 0
 
     def next_id(self) -> int:
-        """An id that was not given before."""
         serial = self._given
         self._given += 1
         return int(self._drawn[serial]) if serial < len(self._drawn) else serial + 1
@@ -55,28 +53,26 @@ LAST_NAMES: Final = _words(
     "Silva Sinclair Sørensen Tanaka Thorne Torres Vance Vargas Walker Weber Whitlock Winslow Yilmaz "
     "Zhang"
 )
-# The words that the source itself uses.
+# The values that the real source uses.
 GENDERS: Final = (
     "Female", "Male", "Non-binary", "Agender", "Bigender", "Genderfluid", "Genderqueer",
     "Gender nonconforming", "Gender questioning",
 )  # fmt: skip
-# After so many draws that were all taken the last one is numbered: a style has some 2 000 titles.
+# If this many draws are all taken, the last one gets a number: a style has about 2 000 titles.
 MAX_NAME_DRAWS: Final = 20
 
 
 def random_person_name(random: Random) -> tuple[str, str]:
-    """A first and a last name."""
     return random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
 
 
 def email_address(first: str, last: str, number: int) -> str:
-    """An address at a domain that can never receive mail."""
+    """An address in example.org, which never receives mail."""
     plain = unicodedata.normalize("NFKD", f"{first}.{last}").encode("ascii", "ignore").decode().lower()
     return f"{plain}{number}@example.org"
 
 
 def random_title(style: Style, random: Random) -> str:
-    """A song's or an album's name in the words of its style."""
     adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
     other, place = random.choice(style.nouns.split()), random.choice(style.places.split(";"))
     patterns = (
@@ -87,7 +83,6 @@ def random_title(style: Style, random: Random) -> str:
 
 
 def draw_unused_name(draw: Callable[[], str], taken: set[str]) -> str:
-    """A drawn name that is not yet in `taken`; it is put there."""
     for _ in range(MAX_NAME_DRAWS):
         name = draw()
         if name not in taken:
@@ -99,7 +94,7 @@ def draw_unused_name(draw: Callable[[], str], taken: set[str]) -> str:
 
 
 def random_artist_name(style: Style, random: Random) -> str:
-    """An artist's name as artists of this style call themselves."""
+    """An artist's name that suits the style's kind of artist."""
     first, last = random_person_name(random)
     adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
     place = random.choice(style.places.split(";")).removeprefix("the ").title()

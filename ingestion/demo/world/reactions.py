@@ -1,4 +1,4 @@
-"""Listeners who open the app: they get a list, and react to it by tastes that no recommender sees."""
+"""Visits of listeners, and their reactions to recommended songs, from hidden tastes."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -7,17 +7,17 @@ import numpy as np
 
 from ingestion.demo.world.world import World
 
-# Share of listeners who come on a day.
+# Share of listeners who open the app on a day.
 VISIT_SHARE: Final = 0.65
-# Of a song fully to the taste, and famous: how probable it is that something comes of it. With tastes as they
-# are about three of twenty songs.
+# Probability of a reaction to a very popular song of the only style that a listener likes. The tastes of this
+# world give reactions to about three of twenty songs.
 MAX_REACTION_PROBABILITY: Final = 0.5
-LIKE_SHARE: Final = 0.35  # of those; the others are listened to, without a word
-SKIP_SHARE: Final = 0.05  # of the rest
+LIKE_SHARE: Final = 0.35  # share of these reactions that are likes; the others are listens
+SKIP_SHARE: Final = 0.05  # share of skips among songs without such a reaction
 
 
 class Reaction(NamedTuple):
-    """What a listener did with one song of a list, in the API's words; `seconds`: of a listen."""
+    """A reaction to one song; `kind` is a feedback kind of the API, `seconds` the play time of a listen."""
 
     song: int
     kind: str
@@ -25,12 +25,11 @@ class Reaction(NamedTuple):
 
 
 def rng_for_day(seed: int, day: int) -> np.random.Generator:
-    """What chance decides on this day."""
     return np.random.default_rng((seed, 9, day))
 
 
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """Who comes today, and at which share of the day, in order of time."""
+    """Today's visitors with the time of each visit as a share of the day, ascending."""
     listeners = [row["id"] for row in world.rows("users")]
     who = [listener for listener in listeners if rng.random() < VISIT_SHARE]
     return list(zip(rng.permutation(who).tolist(), np.sort(rng.random(len(who))).tolist(), strict=True))
@@ -39,9 +38,9 @@ def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float
 def draw_reactions(
     world: World, listener: int, songs: Sequence[int], rng: np.random.Generator
 ) -> list[Reaction]:
-    """What the listener does with a list, in its order; nothing with most songs.
+    """The reactions, in the list's order; most songs get none.
 
-    What decides is the hidden taste, and the song's fame among its own style; not where it stands.
+    They depend on the hidden taste and the song's popularity within its style, not on its rank.
     """
     appeal = world.style_affinity(listener, songs) * _relative_popularity(world, songs)
     found = []
@@ -60,7 +59,7 @@ def draw_reactions(
 def _relative_popularity(
     world: World, songs: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """From 0 to 1, a half for a song that is as famous as most."""
+    """From 0 to 1; 0.5 for a song of median popularity."""
     weights = np.array([world.popularity_of(song) for song in songs])
     usual = float(np.median([world.popularity_of(row["id"]) for row in world.rows("tracks")]))
     fame: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = weights / (weights + usual)

@@ -1,4 +1,4 @@
-"""Songs that belong together: an artist keeps to a style, an album to an artist and a year."""
+"""Synthetic songs: an artist keeps to a style, an album to a year."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from ingestion.demo.world.names import random_artist_name as artist_name
 from ingestion.demo.world.styles import FEATURE_SPREAD, FEATURES, STYLES
 
 SONGS_PER_ARTIST: Final = 9
-# Exponents of Zipf's law: artists by fame, and how much more the famous have released.
+# Exponents of Zipf's law for an artist's fame and number of songs, by rank.
 FAME_EXPONENT: Final = 0.8
 OUTPUT_EXPONENT: Final = 0.3
-# An artist and an album take up most of what is left free in a style, a song the rest.
+# Standard deviations of artist, album and song around their centre, in units of FEATURE_SPREAD.
 ARTIST_SPREAD, ALBUM_SPREAD, SONG_SPREAD = 0.6, 0.3, 0.6
 NO_FEATURES_SHARE: Final = 0.03
 ONE_FEATURE_MISSING_SHARE: Final = 0.02
@@ -30,7 +30,7 @@ MAX_FEATURES = np.array([1.0] * LOUDNESS + [0.0, 215.0])
 
 @dataclass
 class Artist:
-    """Who makes songs; `fame` is the weight of each of them before its own luck."""
+    """An artist; `fame` is a factor of the popularity of all the artist's songs."""
 
     name: str
     style: int
@@ -44,8 +44,6 @@ class Artist:
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """When rows come into being: from `start` on, for `span`; `latest` year of a release."""
-
     start: datetime
     span: timedelta
 
@@ -57,16 +55,16 @@ class TimeSpan:
         return self.start + timedelta(microseconds=random.randrange(self.span // timedelta(microseconds=1)))
 
     def draw_timestamps(self, random: Random) -> tuple[str, str]:
-        """`created_at`, and an `updated_at` that is as often before it as the source's: one time in four."""
+        """`created_at` and `updated_at`; in one row of four `updated_at` is earlier, as in the real source."""
         first, second = sorted((self.draw_time(random), self.draw_time(random)))
         pair = (second, first) if random.random() < 0.25 else (first, second)
         return format_timestamp(pair[0]), format_timestamp(pair[1])
 
 
 class SongCatalogue:
-    """All songs and what is true of them: rows by id, and the style and popularity of each.
+    """Rows of all songs, and their true styles and popularity weights.
 
-    Styles and popularity of withdrawn songs are kept, for old sessions still name them.
+    Styles and weights of deleted songs are kept, because old sessions contain these songs.
     """
 
     def __init__(self, seed: int, songs: int) -> None:
@@ -78,11 +76,10 @@ class SongCatalogue:
         self._taken: set[str] = set()
 
     def fill(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Fill an empty catalogue."""
         random = Random(int(rng.integers(2**63)))
         ranks = rng.permutation(max(len(STYLES), songs // SONGS_PER_ARTIST)) + 1.0
         output = ranks**-OUTPUT_EXPONENT
-        # One song each first, so that no artist is without.
+        # One song for each artist first, so that no artist has none.
         counts = (
             np.ones(len(ranks), dtype=np.int64) if songs >= len(ranks) else np.zeros(len(ranks), np.int64)
         )
@@ -94,7 +91,7 @@ class SongCatalogue:
         self._shuffle(random)
 
     def add_songs(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Add new songs of this year: most by artists who are there, some by newcomers."""
+        """Add songs released this year, three albums in ten by new artists."""
         random = Random(int(rng.integers(2**63)))
         year = moments.end.year
         while songs > 0:
@@ -109,7 +106,6 @@ class SongCatalogue:
             songs -= count
 
     def correct_song(self, song: int, updated_at: str, random: Random) -> None:
-        """Correct a song the way catalogues are corrected; who it is by and its name stay."""
         row = self.rows[song]
         minutes, seconds = map(int, row["duration"].split(":"))
         change = random.choice((
@@ -120,19 +116,17 @@ class SongCatalogue:
         self.rows[song] = {**row, **change, "updated_at": updated_at}
 
     def delete_songs(self, songs: Iterable[int]) -> None:
-        """Delete these rows."""
         for song in songs:
             del self.rows[song]
 
     def playable_songs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Ids, styles and popularity weights of the songs that can be played, in the order of the rows."""
         ids = np.fromiter(self.rows, np.int64, len(self.rows))
         styles = np.fromiter((self.style[song] for song in self.rows), np.int64, len(ids))
         weights = np.fromiter((self.weight[song] for song in self.rows), np.float64, len(ids))
         return ids, styles, weights
 
     def _styles(self, artists: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """A style for each artist, none of them without one."""
+        """A style per artist; every style has an artist."""
         drawn = rng.choice(len(STYLES), size=artists, p=[style.share for style in STYLES])
         drawn[: len(STYLES)] = np.arange(len(STYLES))
         return rng.permutation(drawn)
@@ -198,25 +192,24 @@ class SongCatalogue:
             }
 
     def _shuffle(self, random: Random) -> None:
-        """Mix the artists, as the source's pages do; songs that come later stand at the end."""
+        """Mix the artists, as in the real source's pages."""
         rows = list(self.rows.values())
         random.shuffle(rows)
         self.rows = {row["id"]: row for row in rows}
 
 
 def add_name(names: str, name: str) -> str:
-    """Names with commas between, and this one among them once."""
     return ", ".join(dict.fromkeys([*names.split(", "), name]))
 
 
 def format_duration(seconds: int) -> str:
-    """A length as the source writes it, at least five seconds and below an hour."""
+    """MM:SS, from 5 seconds to 59:59."""
     minutes, rest = divmod(min(max(seconds, 5), 3599), 60)
     return f"{minutes:02}:{rest:02}"
 
 
 def drop_some_features(values: list[float], random: Random) -> dict[str, float | None] | None:
-    """Audio features as a measuring service gives them: sometimes not at all, or not each."""
+    """Features by name; sometimes None, or with one value missing."""
     luck = random.random()
     if luck < NO_FEATURES_SHARE:
         return None

@@ -1,4 +1,4 @@
-"""Twelve musical styles: what songs of a kind share, and what no answer of the server ever tells."""
+"""Twelve musical styles: hidden properties of the songs, which the server never sends."""
 
 from typing import Final, NamedTuple
 
@@ -6,20 +6,19 @@ FEATURES: Final = (
     "danceability", "energy", "valence", "acousticness", "instrumentalness", "liveness", "speechiness",
     "loudness", "tempo",
 )  # fmt: skip
-# How far songs of one style lie apart, in the units of FEATURES: wide enough that neighbours overlap.
+# Standard deviation within a style, in the units of FEATURES: wide enough that similar styles overlap.
 FEATURE_SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
 
 
 class Style(NamedTuple):
-    """One kind of music.
+    """One musical style.
 
     Attributes:
-        share: of all artists; the shares of all styles sum to 1.
-        genres: other genres its songs may carry beside the style's own name.
+        share: of all artists; all shares sum to 1.
+        genres: possible second genres of its songs.
         centre: mean of each of FEATURES; loudness in dB, tempo in beats per minute.
-        year: mean year of an artist's first record.
-        seconds: mean length of a song.
-        kind: how its artists are named, see `names`.
+        year: mean year of an artist's first album.
+        seconds: mean duration of a song.
     """
 
     name: str

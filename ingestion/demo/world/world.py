@@ -1,4 +1,4 @@
-"""A believable world of songs and listeners that goes on day by day, and of which the truth is known."""
+"""A synthetic world of songs and listeners that changes every day; its true tastes are known."""
 
 import math
 from collections.abc import Sequence
@@ -14,28 +14,26 @@ from ingestion.demo.world.listeners import ListenerPopulation, SongSampler, gene
 from ingestion.demo.world.songs import SongCatalogue, TimeSpan
 from ingestion.demo.world.styles import STYLES
 
-# As the source's rows are spread.
+# The real source's timestamps cover two years.
 HISTORY_SPAN: Final = timedelta(days=730)
-# Shares of the rows that are new, changed or gone each day; at least one row of each.
+# Shares of the rows that are new, changed or deleted each day.
 NEW_SONGS, CHANGED_SONGS, DELETED_SONGS = 0.003, 0.003, 0.001
 NEW_LISTENERS, CHANGED_LISTENERS, DELETED_LISTENERS = 0.006, 0.005, 0.001
 DELETED_SESSIONS: Final = 0.0002
-# Below so many rows nothing is deleted: a toy world must not die out.
+# Nothing is deleted from a smaller table: a very small world must not become empty.
 MIN_ROWS_FOR_DELETION: Final = 20
 
 
 class World:
-    """Songs, listeners and what they play, the same in every process for the same arguments.
+    """Songs, listeners and sessions; the same arguments give the same rows in every process.
 
-    Day 0 opens with `songs` songs and `listeners` listeners; each day ends with the rows of the day before,
-    the day's sessions, a few new and changed rows, and a few gone. The n-th day does not depend on
-    whether it was reached by `days` or by `advance`. All times lie before the end of the last day.
-    In a calm world the few are none on most days: as many as their shares say, which matters where rows are
-    few and days many.
+    Each day adds sessions, and adds, changes and deletes a few rows. The n-th day is the same whether the
+    constructor or `advance` simulated it. Reading is thread-safe; only one thread may change the world.
 
-    The source's own fields come first in each row; songs carry `audio_features` and `release_year` besides.
-
-    Reading is safe from any thread; moving on is for one thread at a time.
+    Args:
+        days: how many days to simulate at once, from `start` on.
+        proportional_changes: change as many rows as their share says on average, which is none on most
+            days of a small world; otherwise at least one row of each kind changes every day.
     """
 
     styles: Final = tuple(style.name for style in STYLES)
@@ -72,7 +70,6 @@ class World:
         days: int = 30,
         proportional_changes: bool = False,
     ) -> "World":
-        """A world whose last day is `last`."""
         return cls(
             seed,
             songs,
@@ -84,38 +81,36 @@ class World:
 
     @property
     def day_number(self) -> int:
-        """How many days have passed since the first."""
+        """The last simulated day, counted from 0."""
         return self._days - 1
 
     @property
     def today(self) -> date:
-        """The last day that was lived."""
+        """The last simulated day."""
         return self.start + timedelta(days=self.day_number)
 
     def snapshot(self) -> Snapshot:
-        """The rows as they are now; they never change, a later snapshot has other ones."""
         return self._snapshot
 
     def rows(self, resource: str) -> Table:
-        """All rows of "tracks", "users" or "listen_history", in the order in which they are served."""
+        """Rows of "tracks", "users" or "listen_history", in the order of the source's pages."""
         return self._snapshot.tables[resource]
 
     def advance(self, days: int = 1) -> None:
-        """Live on."""
         self._simulate_days(days)
 
     def new_catalogue(self) -> None:
-        """Restart: other songs, other listeners and their sessions over the same days, under the old ids."""
+        """Reset: give the ids to other songs and listeners, and simulate the same days again."""
         days = self._days
         self._generation += 1
         self._create()
         self._simulate_days(days)
 
     def record_session(self, listener: int, songs: Sequence[int], at: datetime) -> None:
-        """Let a listener play these songs at a time of which it has no session yet.
+        """Add a session at a time at which the listener has none.
 
         Raises:
-            KeyError: no such listener or song.
+            KeyError: the listener or a song does not exist.
         """
         if listener not in self._listeners.rows:
             raise KeyError(listener)
@@ -127,14 +122,13 @@ class World:
         self._publish()
 
     def available_songs(self, songs: Sequence[int]) -> list[int]:
-        """Those of the songs that are not withdrawn."""
         return [song for song in songs if song in self._catalogue.rows]
 
     def shift_tastes(self, styles: Sequence[str], weight: float) -> None:
-        """Let every listener want these styles more, from now on: `weight`, 0 to 1, of what each wants.
+        """Mix these styles in equal parts into each listener's taste; `weight` (0 to 1) is their new share.
 
         Raises:
-            ValueError: there is no such style, or none is named.
+            ValueError: a style is unknown, or the list is empty.
         """
         wave = np.zeros(len(STYLES))
         wave[[self.styles.index(style) for style in styles]] = 1 / max(1, len(styles))
@@ -144,25 +138,24 @@ class World:
             self._listeners.taste[listener] = (1 - weight) * taste + weight * wave
 
     def style_of(self, song: int) -> str:
-        """The style a song was made in; withdrawn songs have one too."""
         return STYLES[self._catalogue.style[song]].name
 
     def popularity_of(self, song: int) -> float:
-        """The weight of a song within its style."""
+        """The song's weight within its style."""
         return self._catalogue.weight[song]
 
     def taste_of(self, listener: int) -> NDArray[np.float64]:
-        """Shares of `styles` in what a listener wants; they sum to 1."""
+        """Share of each of `styles`; the shares sum to 1."""
         return self._listeners.taste[listener].copy()
 
     def play_probabilities(self, listener: int) -> dict[int, float]:
-        """How probable each song is as the listener's next new play; they sum to 1."""
+        """Probability of each song in the next new play; the probabilities sum to 1."""
         jukebox = self._current_sampler()
         chances = jukebox.song_probabilities(self._listeners.taste[listener])
         return dict(zip(jukebox.songs.tolist(), chances.tolist(), strict=True))
 
     def style_affinity(self, listener: int, songs: Sequence[int]) -> NDArray[np.float64]:
-        """How much each song is to the listener's taste, from 0 to 1, whatever its fame; shape (n_songs,)."""
+        """How much the listener likes each song's style, 0 to 1; popularity does not matter."""
         styles = [self._catalogue.style[song] for song in songs]
         wanted: NDArray[np.float64] = self._current_sampler().style_probabilities(
             self._listeners.taste[listener]
@@ -185,13 +178,13 @@ class World:
             rng = self._rng(self._days, 2)
             self._sessions += generate_sessions(self._listeners, self._catalogue, midnight, rng)
             if self._days:
-                # The first day's rows are those that were asked for.
+                # The first day serves exactly the requested numbers of rows.
                 self._change_rows(TimeSpan(midnight, timedelta(days=1)), self._rng(self._days, 3))
             self._days += 1
         self._publish()
 
     def _change_rows(self, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """One day's gone, changed and new rows; what is new is played from the next day on."""
+        """New songs and listeners take part from the next day on."""
         random = Random(int(rng.integers(2**63)))
         self._delete_rows(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
@@ -208,7 +201,6 @@ class World:
         )
 
     def _delete_rows(self, random: Random) -> None:
-        """Withdraw songs that nobody played if there are such, and let listeners go with their sessions."""
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
         if len(songs) > MIN_ROWS_FOR_DELETION:
             played = {song for row in self._sessions for song in row["items"]}
@@ -234,7 +226,6 @@ class World:
             self._sessions = [row for at, row in enumerate(self._sessions) if at not in gone]
 
     def _extend_session(self, moments: TimeSpan, random: Random) -> None:
-        """Correct one session of the days before: a song that was played was not written down."""
         today = format_timestamp(moments.start)
         earlier = [at for at, row in enumerate(self._sessions) if row["created_at"] < today]
         if earlier:
@@ -273,10 +264,9 @@ class World:
 
 
 def share_at_least_one(share: float, rows: int) -> int:
-    """So many of the rows, and at least one."""
     return max(1, math.ceil(share * rows))
 
 
 def share_on_average(share: float, rows: int, random: Random) -> int:
-    """So many of the rows on the mean, whole numbers next to it."""
+    """`share * rows` rounded up or down at random, so that it is the mean."""
     return math.floor(share * rows + random.random())
