@@ -1,1 +1,1 @@
-"""Room 1: bring the data in, and say how it went."""
+"""Imports the data from the source and reports how each run went."""

@@ -1,4 +1,4 @@
-"""The ingestion room."""
+"""App configuration of the ingestion app."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""Retention: delete old rows; open incidents, open rejections and their runs are always kept."""
+"""Deletes old rows, but never open incidents, open rejections or their runs."""
 
 import logging
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
     """Delete expired rows in batches; returns how many by table.
 
     Args:
-        runs: how long to keep runs, with their reports and anomaly checks, and task usage.
-        settled: how long to keep resolved rejections and incidents, delivered notifications and task results.
+        runs: age limit of runs, with their reports and anomaly checks, and of task usage.
+        settled: age limit of resolved rejections and incidents, finished notifications and task results.
     """
     deleted = {
         "rejections": _delete(Rejection.objects.filter(resolved_at__lt=now - settled)),
@@ -38,7 +38,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 
 
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
-    """Finished notifications, except those of an incident's start and end, which are deleted with it."""
+    """Without those about an incident's start and end, which are deleted with the incident."""
     kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
     return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
 
@@ -49,7 +49,7 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
-    """Old runs, except those with open rejections or incidents and the last success, which dates the data."""
+    """Without runs with open rejections or incidents, and without the last success, which dates the data."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
     newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(
@@ -61,7 +61,7 @@ def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """Delete the rows and return how many, not counting rows that were deleted with them by cascade."""
+    """Returns how many, without rows deleted by cascade."""
     return sum(
         rows.model._default_manager.filter(pk__in=keys).delete()[1].get(rows.model._meta.label, 0)
         for keys in _batches(rows)

@@ -1,4 +1,4 @@
-"""What entry points (commands, tasks, admin, scheduler) call; reads the settings that the packages need."""
+"""Functions for entry points (commands, tasks, admin, scheduler); they read the settings."""
 
 import logging
 from collections.abc import Iterator
@@ -47,7 +47,6 @@ def source_client(base_url: str = "") -> SourceClient:
 
 
 def ingestion_options(**options: Any) -> IngestionOptions:
-    """Options with the limits, time zone and folders from the settings."""
     limits = QualityLimits(
         rejected=settings.MAX_REJECTED_SHARE,
         missing=settings.RESET_GONE_SHARE,
@@ -60,7 +59,6 @@ def ingestion_options(**options: Any) -> IngestionOptions:
 
 
 def source_zone() -> tzinfo:
-    """The time zone of source times that name none."""
     # Not ZoneInfo("UTC"): times that are already in UTC are then not converted, which saves 4 us a row.
     return UTC if settings.SOURCE_TIME_ZONE == "UTC" else ZoneInfo(settings.SOURCE_TIME_ZONE)
 
@@ -87,7 +85,7 @@ def ingest_now(callback: IngestionProgress | None = None, **options: Any) -> Ing
 
 
 def review_and_notify() -> None:
-    """Review finished runs and send their alerts; if this fails, the watchdog does it."""
+    """Review finished runs and send alerts; if this fails, the watchdog repeats it."""
     try:
         now = timezone.now()
         follow_up_all(now)
@@ -107,7 +105,6 @@ def replay_open_rejections() -> dict[str, int]:
 
 
 def alert_channels() -> list[Channel]:
-    """The notification channels that are configured."""
     return build_channels(
         settings.ALERT_EMAILS, settings.EMAIL_FROM, settings.EMAIL_HOST_PASSWORD,
         settings.SLACK_WEBHOOK_URL, settings.ALERT_URLS,
@@ -115,7 +112,7 @@ def alert_channels() -> list[Channel]:
 
 
 def send_alerts(now: datetime) -> DeliveryResult:
-    """Create the notifications that are due and send those that wait."""
+    """Create the notifications that are due and send all that wait."""
     channels = alert_channels()
     create_notifications(
         now,
@@ -128,7 +125,7 @@ def send_alerts(now: datetime) -> DeliveryResult:
 
 
 def send_test_alerts(now: datetime) -> list[Notification]:
-    """Send one test notification through each channel; each says whether and why it failed."""
+    """Send one test notification per channel; each contains its error if it failed."""
     tried = []
     for channel in alert_channels():
         subject, content = render_test_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
@@ -140,7 +137,7 @@ HEALTH_PATH: Final = "/health/ready/"
 
 
 def run_watchdog(now: datetime) -> WatchdogResult | None:
-    """Run all checks, review finished runs and send alerts; None if that was done within the minute."""
+    """Run all checks and send alerts; None if another process did so within the minute."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
     with alert_on_database_outage(now):
         return run_checks(now, [*checks, follow_up_all], send_alerts)
@@ -148,7 +145,7 @@ def run_watchdog(now: datetime) -> WatchdogResult | None:
 
 @contextmanager
 def alert_on_database_outage(now: datetime) -> Iterator[None]:
-    """Send an alert if the database is unavailable inside this block, and a resolution if it is back."""
+    """Send an alert if the database fails in this block, and a resolution if it works again."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -168,7 +165,6 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    """Delete rows past their retention time; returns how many by table."""
     return retention.delete_expired(
         now,
         runs=timedelta(days=settings.KEEP_RUNS_DAYS),

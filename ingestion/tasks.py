@@ -1,7 +1,6 @@
-"""Celery tasks of the ingestion; each calls one function of the domain.
+"""Celery tasks of the ingestion app; each calls one function of the domain.
 
-A task's `name` is stored in Beat's tables and in messages that wait in the broker: it stays when the function
-is renamed.
+Beat's tables and waiting messages store a task's `name`, so it stays when the function is renamed.
 """
 
 import logging
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="ingestion.tasks.ingest_due", ignore_result=True)
 def ingest_due() -> int | None:
-    """Run the slot that is due, if one is."""
+    """Run the slot that is due, if any."""
     run = run_due_slot(
         lambda slot: ingest_now(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot), timezone.now()
     )
@@ -32,7 +31,7 @@ def ingest_due() -> int | None:
 
 @shared_task(name="ingestion.tasks.ingest_by_hand")
 def ingest_on_request() -> str:
-    """Run one ingestion now, as requested in the admin."""
+    """Run one ingestion that a user requested in the admin."""
     try:
         run = ingest_now(trigger=IngestionRun.Trigger.ADMIN)
     except AlreadyRunning as busy:
@@ -42,13 +41,11 @@ def ingest_on_request() -> str:
 
 @shared_task(name="ingestion.tasks.pulse", ignore_result=True)
 def record_worker_heartbeat() -> None:
-    """Record that a worker is alive and processes tasks."""
     record_heartbeat(Heartbeat.Part.WORKER, timezone.now())
 
 
 @shared_task(name="ingestion.tasks.watch", ignore_result=True)
 def check_health() -> None:
-    """Run the watchdog, unless another process has just run it."""
     now = timezone.now()
     # A worker runs this task, even if it comes before the first heartbeat task.
     record_heartbeat(Heartbeat.Part.WORKER, now)
@@ -57,12 +54,11 @@ def check_health() -> None:
 
 @shared_task(name="ingestion.tasks.forget_old")
 def delete_expired() -> dict[str, int]:
-    """Delete rows older than their retention time; returns how many by table."""
     return delete_expired_rows(timezone.now())
 
 
 def start_ingestion() -> Thread | None:
-    """Start an ingestion without waiting for it: in a worker if Redis is configured, else in a thread."""
+    """Start an ingestion in a worker if Redis is configured, else in a thread."""
     if settings.REDIS_URL:
         ingest_on_request.delay()
         return None

@@ -1,4 +1,4 @@
-"""Routes of the ingestion app's part of the API."""
+"""API routes of the ingestion app."""
 
 from django.urls import path
 

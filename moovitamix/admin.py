@@ -70,7 +70,7 @@ class IntervalScheduleAdmin(ModelAdmin):
 
 
 class TimeZoneNameField(forms.CharField):
-    """A time zone as text: a select of all 600 zones made the page three times slower."""
+    """A time zone as a text field: a select of all 600 zones made the page three times slower."""
 
     widget = UnfoldAdminTextInputWidget
 
@@ -106,7 +106,7 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
-    """Results of Celery tasks: thousands a month, so the list neither counts nor groups them."""
+    """Results of Celery tasks; thousands arrive every month, so the list neither counts nor groups them."""
 
     date_hierarchy = None  # type: ignore[assignment]
     list_filter = (  # type: ignore[assignment]
@@ -118,7 +118,7 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
 
 @admin.register(Song)
 class SongWithFeedbackAdmin(SongAdmin):
-    """A song with the clusters that listeners' feedback puts it into."""
+    """A song with its clusters according to listeners' feedback."""
 
     change_form_after_template = "recommender/song.html"
 

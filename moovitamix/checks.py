@@ -19,8 +19,8 @@ from moovitamix.environment import LOOPBACK_HOSTS
 def check_alert_channels(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """A warning for each alert channel that can't work.
 
-    An address may be a secret, so it is named by its position. These are warnings, because an ingestion must
-    start even if its alerts could not be sent.
+    An address may be a secret, so a warning names only its position. These are not errors, because
+    ingestion must start even without alerts.
     """
     emails, slack, others = settings.ALERT_EMAILS, settings.SLACK_WEBHOOK_URL, settings.ALERT_URLS
     problems = []
@@ -44,7 +44,7 @@ def _warning(number: int, message: str, expected: str) -> CheckMessage:
 
 
 def _wrong_positions(addresses: Sequence[str], right: Sequence[bool]) -> str:
-    """The wrong addresses by position, such as "Address 2 of 3"; empty if all are right."""
+    """Such as "Address 2 of 3"; empty if all are right."""
     wrong = [str(position) for position, is_right in enumerate(right, 1) if not is_right]
     return f"Address {' and '.join(wrong)} of {len(addresses)}" if wrong else ""
 
@@ -58,7 +58,7 @@ def _is_email(address: str) -> bool:
 
 
 def _may_be_slack(url: str) -> bool:
-    """Slack's own webhooks have a known form; compatible services may use any URL."""
+    """Only slack.com has a known URL format; compatible services may use any URL."""
     parts = urlsplit(url)
     if parts.hostname != "hooks.slack.com":
         return True
@@ -71,7 +71,7 @@ MAKE_KEY_COMMAND: Final = "python3 -c 'import secrets; print(secrets.token_urlsa
 
 
 def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Errors and warnings about a site that other machines can reach."""
+    """Errors and warnings for a site that other machines can reach."""
     problems: list[CheckMessage] = []
     if not settings.ALLOWED_HOSTS:
         problems.append(

@@ -1,4 +1,4 @@
-"""Errors of settings, the database and the terminal as one sentence instead of a traceback."""
+"""Shows errors of settings, the database and the terminal as one sentence without a traceback."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ BROKEN_PIPE_EXIT_CODE: Final = 141
 def errors_as_sentences() -> Iterator[None]:
     """Exit with one sentence if a setting is invalid, the database fails or the output pipe is closed.
 
-    With --traceback these errors are raised unchanged.
+    With --traceback, raises these errors unchanged.
     """
     if "--traceback" in sys.argv:
         yield

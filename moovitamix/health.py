@@ -28,7 +28,7 @@ BROKER_TIMEOUT: Final = 2.0
 
 
 def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Middleware that answers health requests before the Host header is checked: probes use IP addresses."""
+    """Answers health requests before Django checks the Host header, because probes use IP addresses."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         view = HEALTH_VIEWS.get(request.path)
@@ -38,12 +38,12 @@ def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 
 
 def liveness(request: HttpRequest) -> JsonResponse:
-    """The process answers; checks nothing else."""
+    """Answers if the process runs; checks nothing else."""
     return JsonResponse({"status": OK})
 
 
 def readiness(request: HttpRequest) -> JsonResponse:
-    """Whether requests can be served: 503 if not, status `degraded` if only with limitations."""
+    """503 if requests can't be served; status `degraded` if only some can."""
     required = {"database": _check_database()}
     if required["database"] == OK:
         required["migrations"] = _run_check(_check_migrations)
@@ -65,7 +65,7 @@ HEALTH_VIEWS: Final = {"/health/live/": liveness, "/health/ready/": readiness}
 
 
 def _run_check(check: Callable[[], str]) -> str:
-    """The result of a check; an error goes to the log and not into the public answer."""
+    """The check's result; an error goes to the log and not into the public response."""
     try:
         return check()
     except Exception:
@@ -123,7 +123,7 @@ def _check_artifact() -> str:
 
 
 def _check_data_age() -> str:
-    """Tables that were never imported are not reported here; then the `artifact` check fails."""
+    """Ignores tables that were never imported: without data there is no model, so `artifact` fails."""
     now, limit = timezone.now(), timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     old = sorted(name for name, at in last_import_times().items() if now - at > limit)
     return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK

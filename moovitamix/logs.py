@@ -1,4 +1,4 @@
-"""Log formatters (lines or JSON) that add the run, task or request and remove database rows from errors."""
+"""Log formatters (lines or JSON); they add the run, task or request, and remove rows from database errors."""
 
 import json
 import logging
@@ -62,7 +62,7 @@ def record_message(record: logging.LogRecord) -> str:
 
 
 def record_context(record: logging.LogRecord) -> dict[str, str]:
-    """The run, training, task and request of a log entry, as far as they are known."""
+    """The run, training, task and request of a log entry, if known."""
     context = {name: str(value) for name, value in LOG_CONTEXT.get().items()}
     # Celery logs before and after the task's own context; Django logs responses after the request's.
     task = getattr(record, "data", None)
@@ -75,7 +75,7 @@ def record_context(record: logging.LogRecord) -> dict[str, str]:
 
 
 def record_traceback(record: logging.LogRecord) -> str:
-    """The tracebacks of the error and its causes, first cause first; empty if there is no error."""
+    """Tracebacks of the error and its causes, first cause first; empty without an error."""
     error = record.exc_info[1] if record.exc_info else None
     parts = ["".join(reversed(list(_chained_tracebacks(error))))] if error is not None else []
     if record.stack_info:
@@ -84,7 +84,7 @@ def record_traceback(record: logging.LogRecord) -> str:
 
 
 def strip_row_details(text: str) -> str:
-    """The text without PostgreSQL's details about a rejected row, which may be personal data."""
+    """Remove PostgreSQL's details about a rejected row, which may be personal data."""
     return _ROW_DETAILS.sub("", text)
 
 
@@ -100,7 +100,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Middleware that puts a request id, the proxy's or a new one, into log entries and the response."""
+    """Adds a request id, the proxy's or a new one, to log entries and the response."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         sent = request.headers.get(REQUEST_ID_HEADER, "")
@@ -115,7 +115,7 @@ def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -
 
 
 def _chained_tracebacks(error: BaseException) -> Iterator[str]:
-    """The tracebacks of the error, its cause, the cause of that, and so on."""
+    """The error's traceback, then that of its cause, and so on."""
     seen: set[int] = set()
     link = ""
     current: BaseException | None = error

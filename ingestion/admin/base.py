@@ -1,4 +1,4 @@
-"""Base class, decorators and permissions shared by the read-only admin pages."""
+"""Base class, decorators and permissions of the read-only admin pages."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -30,9 +30,9 @@ ROWS_PER_PAGE = 25
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """A list and pages without add, change and delete; never counts all rows, so that large tables open fast.
+    """Lists and pages without add, change and delete. Rows are not counted, so that large tables open fast.
 
-    `when_empty` is the text of an empty list: what fills it or how to start.
+    `when_empty` is the text of an empty list: how its rows arise, or what to do first.
     """
 
     paginator = InfinitePaginator
@@ -51,7 +51,6 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 def can_see_personal_data(request: HttpRequest) -> bool:
-    """Whether the user may see listeners' names, e-mail addresses and genders."""
     return request.user.has_perm(PERSONAL_DATA_PERMISSION)
 
 
@@ -65,7 +64,7 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Decorator for a read-only field with a query or a table: Unfold calls each field five times a page."""
+    """Decorator for a read-only field with a query: Unfold calls each field five times per page."""
 
     @wraps(field)
     def cached(self: Any, row: Any) -> Any:
@@ -83,7 +82,7 @@ def confirm_first(
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Decorator for an action: GET shows a page with `text` and a button, POST performs the action.
 
-    Browsers prefetch and crawlers follow links, so a GET must change nothing.
+    Browsers and crawlers request links by themselves, so a GET must change nothing.
     """
 
     def decorate(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -57,7 +57,7 @@ class SongAdmin(ReadOnlyAdmin):
 
 @admin.register(Listener)
 class ListenerAdmin(ReadOnlyAdmin):
-    """Listeners; names, e-mail addresses and genders need the permission for personal data."""
+    """Shows names, e-mail addresses and genders only with the permission for personal data."""
 
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)

@@ -1,4 +1,4 @@
-"""Admin of incidents and notifications; incidents can be acknowledged and muted, nothing can be edited."""
+"""Admin of incidents and notifications: incidents can be acknowledged and muted, but not edited."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -228,7 +228,6 @@ class NotificationAdmin(ReadOnlyAdmin):
 
 
 def incident_state(incident: Incident) -> str:
-    """resolved, acknowledged, muted or open."""
     if incident.resolved_at is not None:
         return "resolved"
     if incident.acknowledged_at is not None:
@@ -238,7 +237,7 @@ def incident_state(incident: Incident) -> str:
 
 
 def _description_rows(incident: Incident, text: IncidentText) -> list[tuple[str, str, str]]:
-    """Name, text and link of each row that describes the incident; the link may be empty."""
+    """Name, text and link of each row; the link may be empty."""
     rows = [
         ("Problem", text.what, ""),
         ("Since", text.since, ""),

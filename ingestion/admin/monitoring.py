@@ -1,4 +1,4 @@
-"""Admin of anomaly checks, resets of expected ranges, and the resource use of Celery tasks."""
+"""Admin of anomaly checks, baseline resets, and the CPU time and memory of Celery tasks."""
 
 from django import forms
 from django.contrib import admin, messages
@@ -20,7 +20,7 @@ VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "hi
 
 
 class ReasonForm(ActionForm):
-    """The admin's action menu with a text field for the reason."""
+    """Adds a text field for the reason to the admin's action menu."""
 
     reason = forms.CharField(
         required=False,

@@ -1,4 +1,4 @@
-"""Admin of ingestion runs and rejections: read-only, with buttons to start a run and to replay rejections."""
+"""Read-only admin of ingestion runs and rejections, with buttons to start a run and replay rejections."""
 
 import json
 from typing import Any, ClassVar
@@ -162,7 +162,7 @@ class RejectionAdmin(ReadOnlyAdmin):
     readonly_fields = ("row", "hidden_row")
 
     def get_fields(self, request: HttpRequest, obj: Rejection | None = None) -> Any:
-        """Includes the row itself; a listener's row only with the permission for personal data."""
+        """Shows the rejected row; a listener's row only with the permission for personal data."""
         personal = obj is not None and obj.resource == "users" and not can_see_personal_data(request)
         hidden = "row" if personal else "hidden_row"
         return [name for name in super().get_fields(request, obj) if name != hidden]

@@ -1,1 +1,1 @@
-"""Incidents and the notifications about them: what is wrong, who is notified, through which channel."""
+"""Incidents, their messages, and the delivery of notifications about them."""

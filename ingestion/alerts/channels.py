@@ -1,6 +1,6 @@
 """Notification channels: e-mail, Slack and every service that Apprise supports.
 
-Errors say why a message was not sent; passwords and tokens are removed from them.
+Errors explain why a message was not sent; they never contain passwords or tokens.
 """
 
 import logging
@@ -36,11 +36,11 @@ logging.getLogger("apprise").propagate = False
 
 
 class NotSent(Exception):
-    """A message could not be sent.
+    """Raised if a message could not be sent.
 
     Attributes:
-        down: the channel itself fails, so other messages are not tried in this round.
-        retry_after: seconds to wait, as requested by the service; 0 if it did not say.
+        down: the channel itself fails, so other messages must wait for the next round.
+        retry_after: seconds to wait, as requested by the service; 0 if it did not request any.
     """
 
     def __init__(self, reason: str, *, down: bool, retry_after: float = 0.0) -> None:
@@ -59,8 +59,8 @@ class Channel(Protocol):
         """Send one message now.
 
         Args:
-            content: from `render_message`; can also hold `id`, the same for every attempt at one message,
-                and `thread`, the same for all messages of one incident.
+            content: from `render_message`. Optional: `id`, the same for every attempt at this message, and
+                `thread`, the same for all messages of one incident.
 
         Raises:
             NotSent: the service did not confirm it.
@@ -70,8 +70,6 @@ class Channel(Protocol):
 
 @dataclass(frozen=True)
 class EmailChannel:
-    """Sends one mail to all addresses with Django's mail settings."""
-
     to: tuple[str, ...]
     sender: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -94,7 +92,7 @@ class EmailChannel:
 
 @dataclass(frozen=True)
 class SlackChannel:
-    """Sends to a Slack webhook; the webhook's URL is a secret."""
+    """Sends to a Slack webhook, whose URL is a secret."""
 
     url: str = field(repr=False)
     name: str = "slack"
@@ -121,7 +119,7 @@ class SlackChannel:
 
 @dataclass(frozen=True)
 class AppriseChannel:
-    """Sends to a service that Apprise supports; the service's URL is a secret."""
+    """Sends to a service that Apprise supports; its URL is a secret."""
 
     url: str = field(repr=False)
     name: str
@@ -143,7 +141,6 @@ class AppriseChannel:
 
 
 def is_apprise_url(url: str) -> bool:
-    """Whether Apprise supports a URL."""
     return bool(apprise.Apprise().add(url))
 
 
@@ -163,7 +160,6 @@ def build_channels(
 
 
 def plain_text(content: MessageContent) -> str:
-    """A message as plain text."""
     width = max((len(name) for name, _ in content["numbers"]), default=0)
     parts = [content["what"], *(f"{title}\n{text}" for title, text in content["sections"])]
     parts.append("\n".join(f"  {name:<{width}}  {value}" for name, value in content["numbers"]))
@@ -173,7 +169,6 @@ def plain_text(content: MessageContent) -> str:
 
 
 def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
-    """A message in Slack's Block Kit."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": content["headline"][:SLACK_HEADER]}},
         _section(_escaped(content["what"])),
@@ -190,14 +185,14 @@ def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text in one line, with each secret replaced by ***."""
+    """The text on one line, with each secret replaced by ***."""
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return " ".join(text.split())
 
 
 def secret_parts(url: str) -> list[str]:
-    """Everything in a URL that could be secret: the URL and its longer parts, also percent-decoded."""
+    """The URL and its longer parts, also percent-decoded."""
     _, _, rest = url.partition("://")
     parts = [url, rest, *re.split(r"[/@:?&=#]", rest)]
     parts += [unquote(part) for part in parts]
@@ -206,7 +201,6 @@ def secret_parts(url: str) -> list[str]:
 
 @contextmanager
 def _mail_connection() -> Iterator[BaseEmailBackend]:
-    """An open connection to the mail server, closed in any case."""
     connection = get_connection()
     if isinstance(connection, PrintedMail):
         # Standard output is reserved for a command's own output (`--json`).
@@ -222,7 +216,6 @@ def _mail_connection() -> Iterator[BaseEmailBackend]:
 
 @contextmanager
 def _mail_errors_as_not_sent(secrets: Sequence[str]) -> Iterator[None]:
-    """Turn every error of the mail server or the network into `NotSent`."""
     try:
         yield
     except (smtplib.SMTPException, OSError) as error:
@@ -233,7 +226,6 @@ def _mail_errors_as_not_sent(secrets: Sequence[str]) -> Iterator[None]:
 
 
 def _mail_error_text(error: Exception) -> str:
-    """The mail server's answer, or the network error."""
     if isinstance(error, smtplib.SMTPResponseException):
         answer = error.smtp_error
         text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
@@ -245,7 +237,7 @@ def _mail_error_text(error: Exception) -> str:
 
 
 def _retry_after_seconds(header: str) -> float:
-    """`Retry-After` in seconds; 0 if it is missing, a date or invalid."""
+    """0 if the header is missing, a date or invalid."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 
 
@@ -254,5 +246,5 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """Escaped as Slack requires, so that text can't become a link, a command or a mention."""
+    """Escape as Slack requires, so that the text can't create a link, a command or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

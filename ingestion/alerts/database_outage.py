@@ -1,6 +1,6 @@
-"""Alerts while the database is unavailable: the incident is kept in a file, since it can't be a row.
+"""Alerts while the database is unavailable; a file stores the incident meanwhile.
 
-Each machine has one file, shared by its processes, so each machine sends one alert.
+The processes of a machine share the file, so each machine sends one alert.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ class DatabaseOutage:
     Attributes:
         since: when it was first noticed.
         told_at: when the last notification was sent; None before the first.
-        channels: the channels that have sent the first notification.
+        channels: those that have sent the first notification.
     """
 
     since: datetime
@@ -43,7 +43,7 @@ class DatabaseOutage:
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
-        """The stored outage; None if there is no file or it is damaged, so that the outage starts anew."""
+        """The stored outage; None if the file is missing or damaged."""
         try:
             stored = json.loads(file.read_text())
             told_at = stored["told_at"]
@@ -61,7 +61,7 @@ class DatabaseOutage:
         draft.replace(file)
 
     def as_incident(self, now: datetime) -> Incident:
-        """An unsaved incident, from which the messages are rendered."""
+        """An unsaved incident, to render the messages from."""
         return Incident(
             key=KEY, kind=KEY, severity=Incident.Severity.CRITICAL, opened_at=self.since, seen_at=now,
             facts={"error": self.error}, told_at=self.told_at,
@@ -72,12 +72,9 @@ def database_unavailable(
     now: datetime, file: Path, error: str, channels: Sequence[Channel], *, remind_after: timedelta,
     link: str, language: str,
 ) -> int:  # fmt: skip
-    """Record that the database is unavailable and, after `GRACE`, send alerts; returns how many were sent.
+    """Record the outage and, after `GRACE`, send alerts; returns how many were sent.
 
-    A channel that fails is tried again at the next call.
-
-    Args:
-        file: where the outage is stored.
+    The next call tries a channel that failed again.
     """
     with _file_lock(file):
         outage = DatabaseOutage.load(file) or DatabaseOutage(now, error)
@@ -99,10 +96,7 @@ def database_unavailable(
 
 
 def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
-    """Store a reported outage as a resolved incident, whose end is then notified like any other's.
-
-    None if there was no outage or no alert was sent.
-    """
+    """Store the outage as a resolved incident, so that its end is notified; None if no alert was sent."""
     if not file.exists():
         return None
     with _file_lock(file):
@@ -137,7 +131,7 @@ def _send(
 
 
 def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
-    """Stored once, even if a process died after this and before it deleted the file."""
+    """Safe to repeat if a process died before it deleted the file."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
         defaults={"kind": KEY, "severity": Incident.Severity.CRITICAL, "facts": {"error": outage.error},
@@ -162,7 +156,6 @@ def _thread(since: datetime) -> str:
 
 @contextmanager
 def _file_lock(file: Path) -> Iterator[None]:
-    """Let one process of this machine at a time read and write the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

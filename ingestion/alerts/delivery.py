@@ -1,4 +1,4 @@
-"""Delivery of waiting notifications: one process sends each, and retries it for up to a day."""
+"""Sends waiting notifications, each by one process, and retries them for up to a day."""
 
 import logging
 import random
@@ -33,7 +33,7 @@ FAILING_FOR: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """What one round did: notifications sent, attempts that failed, and notifications still waiting."""
+    """Numbers of sent notifications, failed attempts, and waiting notifications in one round."""
 
     sent: int = 0
     failed: int = 0
@@ -41,10 +41,10 @@ class DeliveryResult:
 
 
 def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> DeliveryResult:
-    """Send the notifications that are due, by channel, oldest first; safe to run in several processes.
+    """Send the due notifications by channel, oldest first; safe to run in several processes.
 
-    If a process dies after sending and before saving that, the notification is sent again with the same
-    Message-ID; none is lost. A channel that keeps failing opens an incident.
+    If a process dies between sending and saving, the notification is sent again with the same Message-ID. A
+    channel that keeps failing opens an incident.
     """
     _fail_unconfigured_channels(now, [channel.name for channel in channels])
     began = time.monotonic()
@@ -63,7 +63,7 @@ def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> Deliver
 
 
 def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:
-    """Send one test notification now, without retries; a success also ends the channel's incident."""
+    """Send one test notification without retries; a success also resolves the channel's incident."""
     notification = Notification.objects.create(
         event=Event.TEST, channel=channel.name, subject=subject, content=content, state=State.SENDING,
         created_at=now, due_at=now, claimed_at=now, claim=str(uuid4()), attempts=1,
@@ -81,7 +81,7 @@ def send_test_message(now: datetime, channel: Channel, subject: str, content: Me
 
 
 def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, int]:
-    """Send one channel's notifications; returns how many were sent and how many failed."""
+    """Returns how many notifications were sent and how many failed."""
     sent = failed = 0
     until = clock() + timedelta(seconds=ROUND_SECONDS)
     for pk in list(_due(channel.name, clock()).values_list("pk", flat=True)):
@@ -102,7 +102,7 @@ def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, i
 
 
 def _due(channel: str, at: datetime) -> QuerySet[Notification]:
-    """Notifications due now, oldest first; only the oldest unsent one of each incident."""
+    """Due notifications, oldest first; only the oldest unsent one of each incident."""
     earlier = Notification.objects.filter(
         incident=OuterRef("incident"), channel=OuterRef("channel"), state__in=UNSENT, pk__lt=OuterRef("pk")
     )
@@ -114,7 +114,7 @@ def _ready(at: datetime) -> Q:
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
-    """Claim the notification for this process; None if another process was faster."""
+    """None if another process claimed it first."""
     claim = str(uuid4())
     claimed = Notification.objects.filter(_ready(at), pk=pk).update(
         state=State.SENDING, claim=claim, claimed_at=at, attempts=F("attempts") + 1
@@ -123,7 +123,6 @@ def _claim(pk: int, at: datetime) -> Notification | None:
 
 
 def _send(channel: Channel, notification: Notification) -> None:
-    """Send it; every error becomes `NotSent`."""
     try:
         channel.send(notification.subject, {**notification.content, **_message_ids(notification)})
     except NotSent:
@@ -134,7 +133,7 @@ def _send(channel: Channel, notification: Notification) -> None:
 
 
 def _message_ids(notification: Notification) -> dict[str, str]:
-    """Mail ids, by which programs detect a duplicate and group the messages of an incident."""
+    """Message-IDs, by which mail programs detect duplicates and group the messages of an incident."""
     # The time distinguishes installations, whose primary keys all start at 1.
     ids = {"id": f"<message-{notification.pk}-{notification.created_at:%Y%m%d%H%M%S%f}@moovitamix>"}
     if notification.incident is not None:
@@ -154,7 +153,6 @@ def _mark_sent(notification: Notification, at: datetime) -> None:
 
 
 def _schedule_retry(notification: Notification, error: NotSent, at: datetime) -> None:
-    """Schedule the next attempt, or give up after `GIVE_UP_AFTER`."""
     over = at - notification.created_at >= GIVE_UP_AFTER
     Notification.objects.filter(pk=notification.pk, claim=notification.claim).update(
         state=State.FAILED if over else State.WAITING,
@@ -175,19 +173,18 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
-    """Give up, after `GIVE_UP_AFTER`, on notifications for channels that are no longer configured."""
+    """Only after `GIVE_UP_AFTER`, because the channel may be configured again."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
     ).update(state=State.FAILED, error="The channel is no longer configured")
 
 
 def _failing_channels(at: datetime, names: Sequence[str]) -> list[Condition]:
-    """A condition for each channel that keeps failing."""
     return [condition for name in names if (condition := _failing_channel(at, name)) is not None]
 
 
 def _failing_channel(at: datetime, name: str) -> Condition | None:
-    """Derived from the failed notifications since the last success; no other state is kept."""
+    """A condition if the channel keeps failing, derived from its notifications since the last success."""
     notifications = Notification.objects.filter(channel=name)
     last = notifications.filter(state=State.SENT).aggregate(at=Max("sent_at"))["at"]
     tried = notifications.exclude(state=State.SENT).exclude(error="")

@@ -1,7 +1,6 @@
-"""Incidents: open, update, resolve, acknowledge and mute them.
+"""Opens, updates, resolves, acknowledges and mutes incidents.
 
-The only writer of incidents, except for the times of notifications (`told_at`, `end_told_at`), which
-`notifications` writes.
+No other module writes incidents, except that `notifications` sets `told_at` and `end_told_at`.
 """
 
 import logging
@@ -27,7 +26,8 @@ class Condition:
     """A problem that a check has found.
 
     Attributes:
-        key: the problem and what it concerns, such as `data_stale:songs`; each key has one open incident.
+        key: the problem and its subject, such as `data_stale:songs`; each key has at most one open
+            incident.
         kind: selects the alert text.
         facts: numbers and words for that text; never personal data.
         link: path of the page with details; empty for the incident's own page.
@@ -42,9 +42,9 @@ class Condition:
 
 
 def open_or_update(condition: Condition, now: datetime) -> Incident:
-    """Open an incident for the condition, or update the open one with its key.
+    """Open an incident for the condition, or update the open one with the same key.
 
-    A warning can become critical, which clears its acknowledgement; a critical incident stays critical.
+    A warning can become critical, which removes its acknowledgement, but not the reverse.
     """
     for _ in range(MAX_ATTEMPTS):
         incident = _update_open(condition, now) or _create(condition, now)
@@ -56,11 +56,11 @@ def open_or_update(condition: Condition, now: datetime) -> Incident:
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """Resolve the open incident with this key and return it; None if none was open.
+    """Resolve the open incident with this key; None if none is open.
 
     Args:
         run_id: the run that resolved it.
-        facts: values shown with the resolution.
+        facts: values for the message about the resolution.
     """
     incident = _find_open(key)
     if incident is None:
@@ -78,7 +78,7 @@ def resolve(
 def sync_scope(
     scope: str, conditions: Iterable[Condition], now: datetime, *, run_id: int | None = None
 ) -> list[Incident]:
-    """Open or update an incident for each condition, and resolve the others that are open in the scope.
+    """Open or update an incident for each condition, and resolve all other incidents of the scope.
 
     `scope` is a key or the part before its colon: `data_stale` covers `data_stale:songs`, but not
     `data_stale_too`. Returns the open incidents.
@@ -95,20 +95,20 @@ def sync_scope(
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
-    """Stop reminders of an open incident; False if it is resolved or was acknowledged before."""
+    """Stop reminders; False if the incident is resolved or was acknowledged before."""
     unacknowledged = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
     return bool(unacknowledged.update(acknowledged_at=now, acknowledged_by=by))
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Send no notification for this incident's key until then; False if the incident is resolved."""
+    """Stop notifications for this incident's key until then; False if the incident is resolved."""
     if until <= now:
         raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))
 
 
 def open_incidents() -> QuerySet[Incident]:
-    """Open incidents: critical ones first, then the oldest first."""
+    """Critical incidents first, then by age, oldest first."""
     # "critical" sorts before "warning".
     return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
 
@@ -118,7 +118,7 @@ def _find_open(key: str) -> Incident | None:
 
 
 def _update_open(condition: Condition, now: datetime) -> Incident | None:
-    """The open incident with the new facts; None if none is open."""
+    """None if no incident with this key is open."""
     incident = _find_open(condition.key)
     if incident is None:
         return None
@@ -144,7 +144,7 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _create(condition: Condition, now: datetime) -> Incident | None:
-    """A new incident; None if another process has just opened it."""
+    """None if another process has just opened it."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(
@@ -160,7 +160,7 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _muted_until(key: str, now: datetime) -> datetime | None:
-    """Until when an earlier incident with this key was muted; None if that time is over."""
+    """Until when an earlier incident muted this key; None if that time is over."""
     # Muting a problem that comes and goes applies to its next incidents too.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()
     return muted.muted_until if muted else None

@@ -1,4 +1,4 @@
-"""Decides which incidents need a notification and by which channels; `delivery` sends them."""
+"""Creates notifications about incidents, one per channel; `delivery` sends them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -21,11 +21,11 @@ OPENED_NOTIFICATIONS: Final = Notification.objects.filter(incident=OuterRef("pk"
 def create_notifications(
     now: datetime, channels: Sequence[str], *, remind_after: timedelta, site_url: str, language: str
 ) -> int:
-    """Create notifications of new incidents, reminders, and resolutions; returns how many.
+    """Create notifications of new incidents, reminders and resolutions; returns how many.
 
     Acknowledged and muted incidents cause no reminder. A resolution goes to the channels that announced the
-    incident. Without channels nothing is marked as notified, so a channel added later announces the incidents
-    that are open then.
+    incident. Without channels no incident is marked as notified, so the first channel added later announces
+    all open incidents.
     """
     if not channels:
         return 0
@@ -41,7 +41,7 @@ def create_notifications(
 
 
 def _incidents_to_notify(now: datetime, remind_after: timedelta) -> QuerySet[Incident]:
-    """Open incidents without a notification, or due for a reminder."""
+    """Open incidents that were never notified or need a reminder."""
     reminder_due = Q(severity="critical", told_at__lte=now - remind_after) | Q(
         severity="warning", told_at__lte=now - WARNING_REMINDER_INTERVAL
     )

@@ -1,4 +1,4 @@
-"""HTTP caching: ETag, Last-Modified, and 304 while the data of a response has not changed."""
+"""HTTP caching: answers 304 while the data behind a response has not changed."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,25 +15,25 @@ from ingestion.models import IngestionRun, Rejection
 
 
 class CacheValidator(NamedTuple):
-    """State of the data that a response is made from.
+    """Version of the data behind a response.
 
     Attributes:
         etag_source: text that differs whenever the data differs.
-        changed_at: when the data last changed; None: unknown, so there is no Last-Modified.
+        changed_at: when the data last changed; None if unknown, then no Last-Modified is sent.
     """
 
     etag_source: str
     changed_at: datetime | None
 
     def with_etag_part(self, state: str) -> "CacheValidator":
-        """The validator of a response that also depends on `state`, which may return to an earlier value."""
+        """A validator that also depends on `state`, which may return to an earlier value."""
         return CacheValidator(f"{self.etag_source}|{state}", None)
 
 
 def catalogue_validator() -> CacheValidator | None:
-    """Validator of the catalogue, in two short queries; None before the first run ends and during a run.
+    """The catalogue's validator, in two short queries; None before the first run ends and during a run.
 
-    The catalogue changes only in a run, and when rejections are replayed.
+    Only runs and replayed rejections change the catalogue.
     """
     newest = IngestionRun.objects.order_by("-pk").values_list("pk", "finished_at").first()
     if newest is None or newest[1] is None:
@@ -45,9 +45,9 @@ def catalogue_validator() -> CacheValidator | None:
 def conditional_response(
     request: Request, validator: CacheValidator | None, make_response: Callable[[], HttpResponseBase]
 ) -> HttpResponseBase:
-    """The response, or 304 if the client has it already.
+    """The response, or 304 if the client has the current version.
 
-    The ETag depends on the user: two users may see different fields of the same rows.
+    The ETag depends on the user, because users may see different fields of the same row.
     """
     if validator is None:
         return make_response()

@@ -1,4 +1,4 @@
-"""Query parameters of the API: one declaration parses them strictly and documents them in OpenAPI."""
+"""Query parameters: one declaration validates them strictly and documents them in OpenAPI."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,12 @@ ALLOWED_YEARS: Final = range(1900, 9000)
 
 
 class ParameterType(NamedTuple):
-    """Attributes: parse: raises ValueError with what was expected. schema: JSON schema of the value."""
+    """A type of query parameter.
+
+    Attributes:
+        parse: raises ValueError with a description of valid values.
+        schema: JSON schema of the value.
+    """
 
     parse: Callable[[str], Any]
     schema: dict[str, Any]
@@ -35,7 +40,7 @@ def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) 
     """Values by parameter name; a missing or empty parameter has its default.
 
     Raises:
-        ValidationError: names every parameter that can't be parsed, with what was expected.
+        ValidationError: names every invalid parameter and describes its valid values.
     """
     values, mistakes = {}, {}
     for parameter in parameters:
@@ -50,7 +55,6 @@ def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) 
 
 
 def openapi_parameters(parameters: Iterable[QueryParameter]) -> list[OpenApiParameter]:
-    """The parameters for the OpenAPI schema."""
     return [
         OpenApiParameter(
             parameter.name,
@@ -130,7 +134,6 @@ def datetime_type() -> ParameterType:
 
 
 def id_list_type(most: int) -> ParameterType:
-    """Ids separated by commas."""
     one = integer_type()
 
     def parse(raw: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Serializers of songs, users (the API's word for listeners), listening history and ingestion runs."""
+"""Serializers of songs, users (the API's word for listeners), listening history and runs."""
 
 from typing import Any, ClassVar
 

@@ -1,4 +1,4 @@
-"""Filters of the songs endpoint that other apps add, named by the setting SONG_LIST_FILTERS."""
+"""Filters that other apps add to the songs endpoint; the setting SONG_LIST_FILTERS names them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from ingestion.models import Song
 
 @dataclass(frozen=True)
 class SongFilter:
-    """A query parameter of `songs/` and what it does.
+    """A query parameter of `songs/` with its filter.
 
     Attributes:
         parameter: its default is None; any other value applies the filter.
         apply: returns the songs that match the value.
-        state: what the result depends on besides the catalogue; part of the ETag.
+        state: version of the data that the filter uses besides the catalogue; part of the ETag.
     """
 
     parameter: QueryParameter

@@ -1,1 +1,1 @@
-"""What every background job needs: a lock, heartbeats, and a measurement of the resources it used."""
+"""Lock, heartbeats and resource measurement of background jobs."""

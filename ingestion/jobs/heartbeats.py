@@ -1,4 +1,4 @@
-"""Heartbeats of the service's parts (Beat, workers, watchdog), and whose turn a periodic check is."""
+"""Heartbeats of the service's components (Beat, workers, watchdog) and turns of periodic checks."""
 
 import os
 import socket
@@ -15,13 +15,13 @@ SILENT_AFTER: Final = timedelta(minutes=5)
 
 
 def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
-    """Save that this part is alive; `facts` replace those of its last heartbeat."""
+    """Save a component's heartbeat; `facts` replace those of its last one."""
     if not _update(Heartbeat.objects.filter(part=part), now, facts=facts):
         _create(part, now, facts)
 
 
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
-    """Whether this process runs the part's next round: True in one process only, once in `every`.
+    """Whether this process runs the next round of a periodic check: True in one process once in `every`.
 
     A heartbeat in the future, which remains after a clock was set back, does not block the next round.
     """
@@ -32,7 +32,7 @@ def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
 
 
 def add_facts(part: str, **facts: Any) -> None:
-    """Add facts to a part's last heartbeat; does nothing if it never sent one."""
+    """Add facts to a component's last heartbeat; does nothing if it never sent one."""
     with transaction.atomic():
         heartbeat = Heartbeat.objects.select_for_update().filter(part=part).first()
         if heartbeat is not None:
@@ -40,7 +40,7 @@ def add_facts(part: str, **facts: Any) -> None:
 
 
 def latest_heartbeats() -> dict[str, Heartbeat]:
-    """Each part's last heartbeat; parts that never sent one are left out."""
+    """The last heartbeat of each component that ever sent one."""
     return {heartbeat.part: heartbeat for heartbeat in Heartbeat.objects.all()}
 
 
@@ -56,7 +56,7 @@ def _update(rows: QuerySet[Heartbeat], now: datetime, **values: Any) -> bool:
 
 
 def _create(part: str, now: datetime, facts: dict[str, Any]) -> bool:
-    """Whether the row was created; False if another process was faster."""
+    """False if another process created the row first."""
     try:
         with transaction.atomic():
             Heartbeat.objects.create(

@@ -1,7 +1,7 @@
-"""Job lock: lets one process at a time run a job. The running row is the lock; heartbeats keep it.
+"""Job lock: only one process at a time runs a job. The row of the running job is the lock.
 
-Works for every `JobRun` table: its partial UNIQUE allows one running row. A row whose process is gone, or
-that got no heartbeat for `LOCK_TIMEOUT`, is marked abandoned by the next job that wants the lock.
+Works for every subclass of `JobRun`, whose partial UNIQUE constraint allows one running row. The next
+job that needs the lock marks a row abandoned if its process has ended or is silent for `LOCK_TIMEOUT`.
 """
 
 import os
@@ -25,12 +25,12 @@ LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", defaul
 
 
 class LockLost(Exception):
-    """Another job marked this one abandoned; this one must write nothing more."""
+    """Another job marked this job abandoned, so this job must not write any more."""
 
 
 @contextmanager
 def add_log_context(**names: object) -> Iterator[None]:
-    """Add these names to every log line of the block, beside those of enclosing blocks."""
+    """Add these names to every log line of the block."""
     before = LOG_CONTEXT.set({**LOG_CONTEXT.get(), **names})
     try:
         yield
@@ -39,7 +39,7 @@ def add_log_context(**names: object) -> Iterator[None]:
 
 
 def lock_owner() -> dict[str, Any]:
-    """The columns of a job's row that identify this process as its owner."""
+    """Values of the columns that identify this process as the lock's owner."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -48,16 +48,12 @@ def lock_owner() -> dict[str, Any]:
 
 
 def find_running(model: type[models.Model]) -> Any:
-    """The row that holds the lock, or None."""
+    """The row that holds the lock."""
     return model._default_manager.filter(status=RUNNING).first()
 
 
 class JobHeartbeat:
-    """Sends the heartbeats of a running job.
-
-    Args:
-        columns: columns of the job that every heartbeat saves too.
-    """
+    """Sends the heartbeats of a running job; each also saves the job's `columns`."""
 
     def __init__(self, run: Any, columns: Sequence[str] = ("stage",)) -> None:
         self._run = run
@@ -65,16 +61,12 @@ class JobHeartbeat:
         self._last_sent = time.monotonic()
 
     def send_if_due(self) -> None:
-        """Send a heartbeat if the last one is `HEARTBEAT_INTERVAL` old.
-
-        Raises:
-            LockLost: the job was marked abandoned.
-        """
+        """Send a heartbeat if the last one is `HEARTBEAT_INTERVAL` old; raises like `send`."""
         if time.monotonic() - self._last_sent >= HEARTBEAT_INTERVAL:
             self.send()
 
     def send(self) -> None:
-        """Send a heartbeat now; in a transaction it also locks the row, so that nobody can abandon the job.
+        """Send a heartbeat. In a transaction it also locks the row, so that nobody can abandon the job.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -87,7 +79,7 @@ class JobHeartbeat:
 
 
 def finish_job(run: Any, status: str, **fields: Any) -> None:
-    """Write the job's final status and `fields`, and release the lock.
+    """Write the final status and `fields`, and release the lock.
 
     Raises:
         LockLost: the job was marked abandoned; nothing was written.
@@ -101,19 +93,16 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error as "Type: first line of its message".
+    """ "Type: first line of the message".
 
-    Only the first line: below it PostgreSQL quotes the row, which may hold a listener's e-mail address.
+    In the other lines PostgreSQL quotes the row, which may hold a listener's e-mail address.
     """
     message = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
 def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
-    """Release the lock if its owner's process is gone or sent no heartbeat for `LOCK_TIMEOUT`.
-
-    Call it inside a transaction.
-    """
+    """Release the lock if its owner has died. Must run in a transaction."""
     running: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
     if running is None or (running.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(running)):
         return
@@ -128,7 +117,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """Whether the job's process may still run; True for a process on another host, which can't be checked."""
+    """True also for a process on another host, which can't be checked."""
     if run.host != socket.gethostname():
         return True
     try:

@@ -1,4 +1,4 @@
-"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory of this process."""
+"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS: Final = 20.0
 class ResourceMonitor:
     """Measures this process with all its threads, from the monitor's creation on.
 
-    `peak_memory` (bytes) comes from samples: a peak that starts and ends between two samples is not seen.
+    `peak_memory` (bytes) is the largest sample, so a shorter peak between two samples is missed.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class ResourceMonitor:
 
     @contextmanager
     def sample_in_background(self, heartbeat: JobHeartbeat | None = None) -> Iterator[None]:
-        """Sample memory, and send the job's heartbeat if given, in a thread until the block ends.
+        """Sample memory in a thread until the block ends, and send heartbeats of the job if given.
 
         For work that cannot do so itself, such as one long call into numpy.
         """

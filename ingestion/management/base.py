@@ -1,4 +1,4 @@
-"""What the management commands share: help texts that keep their lines, and a check for migrations."""
+"""Shared by the management commands: formatting of help texts, and a check for migrations."""
 
 from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Iterable
@@ -10,25 +10,21 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the lines of `help`, and leaves out the options that every Django command has."""
+    """Keeps the lines of `help` and leaves out Django's common options."""
 
     def _reordered_actions(self, actions: Iterable[Action]) -> list[Action]:
         return [action for action in actions if not self.show_last & set(action.option_strings)]
 
 
 class GuidedCommand(BaseCommand):
-    """A command whose `help` has several lines: what it does, examples, and what comes next."""
+    """A command whose `help` has several lines: what it does, examples, and the next step."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
 
 
 def require_migrations() -> None:
-    """Stop a command that would fail at its first query, and say what to do.
-
-    Raises:
-        CommandError: migrations have not been applied.
-    """
+    """Raises CommandError with the command to run if migrations have not been applied."""
     executor = MigrationExecutor(connection)
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:

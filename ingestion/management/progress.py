@@ -1,4 +1,4 @@
-"""A run as a person follows it: progress bars on a terminal, log lines elsewhere."""
+"""Progress of a run for a person: progress bars on a terminal, else log lines."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
 
 
 class IngestionProgressBar(IngestionProgress):
-    """A progress bar for each stage on a terminal, a log line for each elsewhere."""
+    """Shows each stage as a progress bar on a terminal, else as a log line."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -46,7 +46,7 @@ class IngestionProgressBar(IngestionProgress):
 
 
 class DryRunDiff(IngestionProgressBar):
-    """Also collects what a dry run would write, as lines for a person or rows for a program."""
+    """Also collects the changes that a dry run would write, as text lines or as rows for JSON."""
 
     def __init__(self, *, show_personal: bool) -> None:
         super().__init__()
@@ -75,7 +75,6 @@ class DryRunDiff(IngestionProgressBar):
 
 
 def format_change(change: dict[str, Any]) -> str:
-    """One change as a line of text."""
     fields = ", ".join(
         f"{name}: {new!r}" if change["deed"] == "new" else f"{name}: {old!r} -> {new!r}"
         for name, (old, new) in change["fields"].items()

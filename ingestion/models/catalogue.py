@@ -18,8 +18,8 @@ RESOURCES = [
 class Mirrored(models.Model):
     """A row imported from the source.
 
-    A run never deletes rows: one that two successful runs did not receive becomes unavailable, and becomes
-    available again when the source sends it again.
+    Runs never delete rows. A row becomes unavailable after two successful runs without it, and available
+    again when the source sends it.
     """
 
     created_at = models.DateTimeField("created at the source")
@@ -70,7 +70,7 @@ class Song(Mirrored):
 
 
 def numeric_features(features: object) -> dict[str, float]:
-    """The entries of a song's `audio_features` that are numbers: sources also send text, booleans or null."""
+    """The numbers in a song's `audio_features`: sources also send text, booleans or null."""
     if not isinstance(features, dict):
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Heartbeats of the service's processes, and the CPU time and memory of Celery tasks."""
+"""Heartbeats of the service's components, and the CPU time and memory of Celery tasks."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """The last heartbeat of one part of the service, such as Celery Beat or the watchdog."""
+    """The last heartbeat of one component, such as Celery Beat or the watchdog."""
 
     class Part(models.TextChoices):
         BEAT = "beat", "Celery Beat"
@@ -30,8 +30,6 @@ class Heartbeat(models.Model):
 
 
 class TaskUsage(models.Model):
-    """CPU time and peak memory of one finished Celery task."""
-
     task = models.CharField(max_length=100)
     task_id = models.CharField(max_length=50)
     started_at = models.DateTimeField(db_index=True)

@@ -9,7 +9,7 @@ from ingestion.models.runs import IngestionRun
 
 
 class Incident(models.Model):
-    """A problem from the moment it is detected until it is resolved; one open row per key."""
+    """A problem, from its detection until it is resolved; one open row per key."""
 
     class Severity(models.TextChoices):
         WARNING = "warning"

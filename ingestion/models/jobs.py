@@ -1,4 +1,4 @@
-"""Columns and constraints of a background job's row; the row is also the job's lock."""
+"""Columns and constraints of a background job's row, which is also the job's lock."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.db.models.constraints import BaseConstraint
 
 
 class JobRun(models.Model):
-    """One run of a job that runs once at a time; `ingestion.jobs.lock` writes these columns.
+    """Abstract base of jobs that run one at a time; `ingestion.jobs.lock` writes its columns.
 
     A subclass adds `status`, with the values running and abandoned, `stage`, and the `job_constraints`.
     """
@@ -29,7 +29,7 @@ class JobRun(models.Model):
 
 
 def job_constraints(prefix: str) -> list[BaseConstraint]:
-    """Constraints of a job's table, whose names begin with `prefix`: one running row, and coherent ends."""
+    """The constraints of a job's table; at most one row is running. `prefix` begins their names."""
     return [
         models.CheckConstraint(
             name=f"{prefix}_finished_iff_not_running",

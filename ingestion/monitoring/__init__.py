@@ -1,1 +1,1 @@
-"""Finds what is wrong: health checks, anomalies in run metrics, and the watchdog that runs them."""
+"""Health checks, anomaly detection in run metrics, and the watchdog that runs them."""

@@ -1,10 +1,9 @@
-"""Anomaly detection: compare each metric of a run with its expected range, computed from earlier runs.
+"""Anomaly detection: compares each metric of a run with its expected range, computed from earlier runs.
 
-The range is the median of those runs +- k robust standard deviations.
-
-Each metric is compared on a scale on which its normal variation is constant. A range is never narrower than
-the normal variation in `anomaly_rules`, however similar the last runs were. `python -m benchmarks bands`
-simulates years of runs and counts false alarms and detected faults; docs/benchmarks.md shows the result.
+The range is the median of those runs +- k robust standard deviations, on a scale on which the metric's
+normal variation is constant, and never narrower than that variation (`anomaly_rules`). `python -m
+benchmarks bands` simulates years of runs and counts false alarms and detected faults;
+docs/benchmarks.md shows the result.
 """
 
 import math
@@ -55,7 +54,7 @@ LONG_GAP_FACTOR: Final = 1.5
 
 
 class ExpectedRange(NamedTuple):
-    """The expected range, `low` and `high` included, in the metric's unit; `n` is the sample size."""
+    """`low` and `high` belong to the range; `n` is the sample size."""
 
     median: float
     mad: float
@@ -118,12 +117,12 @@ def compute_expected_range(
     tolerance: float = 0.0,
     weekday_effects: Sequence[float] = (),
 ) -> ExpectedRange:
-    """The expected range for today, from past values adjusted for the trend and the time since the last run.
+    """The expected range from at least one past value.
 
     Args:
-        values: at least one.
-        tolerance: the limits are at least this far from the median, in the metric's unit.
-        weekday_effects: of each value, on the rule's scale, then today's; empty if unknown.
+        values: adjusted for the trend and the time since the last run.
+        tolerance: least distance of the limits from the median, in the metric's unit.
+        weekday_effects: of each value, on the rule's scale, and then today's; empty if unknown.
     """
     scaled = [rule.scale.transform(value) for value in values]
     if weekday_effects:
@@ -173,7 +172,7 @@ def _check_metric(
 def _check_without_history(
     rule: AnomalyRule, resource: str, current: RunMetrics, value: float, n: int
 ) -> AnomalyResult:
-    """With too few runs, report only a value that is an anomaly at any site (`certain_share`)."""
+    """Report only a value that would be an anomaly at any site (`certain_share`)."""
     known = current.values.get(("received", resource), 0.0) + current.values.get(("missing", resource), 0.0)
     most = max(rule.certain_share * known, rule.min_tolerance) if known else math.inf
     if value <= most:
@@ -230,7 +229,7 @@ def _median_gap(past: Sequence[RunMetrics]) -> float:
 def _project_to_today(
     rule: AnomalyRule, current: RunMetrics, history: Sequence[tuple[RunMetrics, MetricPoint]]
 ) -> list[float]:
-    """Adjust past values to today: by the time since the previous run, or along the trend."""
+    """Adjust past values by the time since the previous run, or along the trend."""
     values = [point.value for _, point in history]
     if rule.scales_with_gap and current.gap_seconds is not None:
         return [value * current.gap_seconds / (one.gap_seconds or current.gap_seconds)
@@ -254,7 +253,7 @@ def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
 
 
 def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], scaled: Sequence[float]) -> list[float]:
-    """The weekday effect in each value, then today's; empty while a weekday has too few values."""
+    """The weekday effect of each value, then today's; empty while a weekday has too few values."""
     groups: defaultdict[int, list[float]] = defaultdict(list)
     for weekday, value in zip(weekdays, scaled, strict=False):
         groups[weekday].append(value)
@@ -267,7 +266,6 @@ def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], scaled: Sequenc
 
 
 def _min_tolerance(rule: AnomalyRule, resource: str, current: RunMetrics) -> float:
-    """The least distance of the limits from the median, in the metric's unit."""
     total = current.values.get(("received" if resource else "requests", resource), 0.0)
     return max(
         rule.min_tolerance,
@@ -281,7 +279,7 @@ def _is_recent(one: RunMetrics, current: RunMetrics) -> bool:
 
 
 def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
-    """The newest `MAX_RUNS` runs, from the last one that accepted a new catalogue."""
+    """Only the newest `MAX_RUNS`, from the last run on that accepted a new catalogue."""
     kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]

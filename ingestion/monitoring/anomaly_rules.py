@@ -1,4 +1,4 @@
-"""Anomaly rules: for each metric of a run its scale, normal variation and which side opens an incident."""
+"""Anomaly rules: each metric's scale, normal variation, and the limits that open an incident."""
 
 import math
 from collections.abc import Callable
@@ -36,19 +36,19 @@ class AnomalyRule:
     """How one metric is compared with its expected range.
 
     Attributes:
-        min_std: the least standard deviation, on the scale.
-        min_relative_std: the least standard deviation as a share of the median (linear scale only).
-        min_factor: the limits are at least the median divided and multiplied by this.
+        min_std: least standard deviation, on the scale.
+        min_relative_std: least standard deviation as a share of the median (linear scale only).
+        min_factor: the range reaches at least from median / min_factor to median * min_factor.
         max_factor: the upper limit is at most this times a median of at least `MIN_MEDIAN_FOR_CAP`.
-        min_tolerance: the limits are at least this far from the median, in the metric's unit.
+        min_tolerance: least distance of the limits from the median, in the metric's unit.
         min_tolerance_share: the same, as a share of the rows received.
-        min_tolerance_rows: for a share, the same, as a number of rows or requests.
+        min_tolerance_rows: the same for a share, as a number of rows or requests.
         alert_low, alert_high: whether a value beyond that limit opens an incident.
         has_trend: the metric is a running total, or depends on one.
-        scales_with_gap: it grows with the time since the previous run.
-        skip_resumed_runs: it is not comparable in a run that reused pages of a dead one.
-        min_rows: with fewer new and changed rows it is not checked.
-        certain_share: above this share of the known rows it is an anomaly even without a history.
+        scales_with_gap: the metric grows with the time since the previous run.
+        skip_resumed_runs: ignore runs that reused pages of a dead run.
+        min_rows: with fewer new and changed rows the metric is not checked.
+        certain_share: above this share of the known rows, the value is an anomaly even without a history.
     """
 
     measure: str

@@ -17,12 +17,12 @@ WHOLE_RUN: Final = ""  # in place of a resource name: the run as a whole
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """A metric that is recorded for runs.
+    """A metric that runs record.
 
     Attributes:
         unit: rows, seconds, bytes, share (0 to 1), rows/s or empty.
         formula: how it is computed; shown next to its chart.
-        scope: "run" (the whole run only), "resource" or "both".
+        scope: "run" (only the whole run), "resource" or "both".
     """
 
     name: str
@@ -83,8 +83,6 @@ RUN_FIELDS: Final = (
 
 
 class MetricPoint(NamedTuple):
-    """The value of a metric in one run."""
-
     run: int
     at: datetime
     value: float
@@ -95,8 +93,8 @@ class RunMetrics:
     """All metrics of one run.
 
     Attributes:
-        values: by metric and resource; metrics that were not recorded are missing.
-        gap_seconds: since the start of the previous run that changed the catalogue; None for the first run.
+        values: by metric and resource; without metrics that were not recorded.
+        gap_seconds: time since the previous run that changed the catalogue started; None for the first run.
         resumed: the run reused pages of a dead run, so its duration is not comparable.
     """
 
@@ -112,7 +110,7 @@ class RunMetrics:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether other runs may be compared with it: a complete, successful import from the source."""
+        """Whether this is a complete, successful import from the source."""
         is_real = not self.dry_run and self.trigger != IngestionRun.Trigger.LEGACY
         return is_real and self.status == Status.SUCCEEDED
 
@@ -128,7 +126,7 @@ def load_run_metrics(
     n: int | None = None,
     statuses: Sequence[str] = APPLIED_STATUSES,
 ) -> list[RunMetrics]:
-    """The metrics of the latest runs, oldest first, in two queries; without dry runs and legacy imports.
+    """Metrics of the latest runs, oldest first, without dry runs and legacy imports; two queries.
 
     Args:
         until_run: id of the newest run to include.
@@ -145,13 +143,12 @@ def load_run_metrics(
 
 
 def metric_points(runs: Iterable[RunMetrics], measure: str, resource: str = WHOLE_RUN) -> list[MetricPoint]:
-    """One metric as a time series; runs that did not record it are left out."""
+    """One metric as a time series, without runs that did not record it."""
     found = (run.point(measure, resource) for run in runs)
     return [point for point in found if point is not None]
 
 
 def _load_metrics(runs: "QuerySet[IngestionRun]") -> list[RunMetrics]:
-    """The metrics of these runs, oldest first."""
     names = {*RUN_FIELDS, "pk", "status", "started_at", "finished_at", "dry_run", "accept_reset", "trigger"}
     rows = sorted(runs.values(*names), key=lambda row: int(row["pk"]))
     metrics = {row["pk"]: _run_metrics(row) for row in rows}
@@ -216,7 +213,7 @@ def _set_share(
 
 
 def _add_gaps(runs: Sequence[RunMetrics]) -> None:
-    """Set the time since the previous run that imported data: new rows accumulate over it."""
+    """Set the time in which each run's new rows accumulated."""
     before: RunMetrics | None = None
     for run in runs:
         if before is not None:

@@ -1,7 +1,6 @@
-"""Review a finished run: compare it with earlier runs, and open and resolve its incidents.
+"""Review of a finished run: detects anomalies, and opens and resolves incidents.
 
-Every finished run is reviewed once, in order, by the process that ran it or, if that process died, by the
-watchdog.
+Every run is reviewed once, in order, by its own process or, if that died, by the watchdog.
 """
 
 from collections.abc import Sequence
@@ -34,9 +33,9 @@ COVERED_BY_PARTIAL: Final = {"rejected_share", "missing"}
 
 
 def follow_up_all(now: datetime) -> int:
-    """Review every finished run that has not been reviewed; returns how many.
+    """Review all finished runs that need it; returns how many.
 
-    Part of an incident key, hence the name: the watchdog runs it like a check.
+    The watchdog uses it as a check, so its name is part of an incident key and must stay.
     """
     reviewed = 0
     while _review_next(now):
@@ -82,12 +81,11 @@ def reset_baseline(
 
 
 def anomaly_key(measure: str, resource: str) -> str:
-    """The incident key of an unusual metric."""
     return ":".join(filter(None, (UNUSUAL, measure, resource)))
 
 
 def _review_next(now: datetime) -> bool:
-    """Review the oldest waiting run; False if there is none."""
+    """Review the oldest waiting run; False if none is waiting."""
     waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
     with transaction.atomic():
         # Locked, so that no other process reviews a later run first.
@@ -112,7 +110,6 @@ def _review(run: IngestionRun, now: datetime) -> None:
 
 
 def _detect_anomalies(run: IngestionRun) -> Sequence[AnomalyResult]:
-    """Compare each metric of a run with its expected range and store the results."""
     past = load_run_metrics(until_run=run.pk, since=run.started_at - HISTORY_WINDOW)
     resets = {
         (measure, resource): since
@@ -135,7 +132,7 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """A failure stays open until a run has imported data."""
+    """A failure stays open until a run imports data."""
     if run.status not in APPLIED_STATUSES:
         kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
             Status(run.status), "run_abandoned"
@@ -162,7 +159,7 @@ def _sync_anomaly_incident(run: IngestionRun, one: AnomalyResult, now: datetime)
 
 
 def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
-    """Facts about a run for its incident; empty ones are left out."""
+    """Facts for the run's incident, without empty ones."""
     due = next_due(now)
     facts = {
         "run": run.pk,

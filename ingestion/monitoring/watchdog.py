@@ -1,4 +1,4 @@
-"""One round of the watchdog: run every check, whatever the others do, then send the alerts."""
+"""The watchdog: runs every check, even if others fail, then sends the alerts."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ MIN_INTERVAL: Final = timedelta(seconds=50)
 
 @dataclass(frozen=True)
 class WatchdogResult:
-    """The names of the checks that succeeded and of those that raised an error."""
+    """Names of the checks that succeeded and of those that raised an error."""
 
     succeeded: tuple[str, ...]
     failed: tuple[str, ...]
@@ -34,8 +34,8 @@ def run_checks(now: datetime, checks: Sequence[Check], send: Check) -> WatchdogR
     A check that raises opens an incident; the other checks still run.
 
     Args:
-        checks: called with the current time, in this order; a check may use the results of earlier ones.
-        send: called last, and handled like a check.
+        checks: called in this order; a check may use the results of earlier ones.
+        send: called last; its errors are handled like a check's.
     """
     if not claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL):
         return None
@@ -60,7 +60,6 @@ def _run_check(check: Check, now: datetime) -> bool:
 
 
 def _resolve_removed_checks(names: Sequence[str], now: datetime) -> None:
-    """Resolve the incidents of checks that no longer exist."""
     known = {f"{CHECK_FAILED}:{name}" for name in names}
     failing = incidents.open_incidents().filter(key__startswith=f"{CHECK_FAILED}:")
     for key in failing.values_list("key", flat=True):

@@ -1,1 +1,1 @@
-"""What the REST endpoints of both apps share: pagination, rendering, errors, schema, status."""
+"""Shared by the REST endpoints of both apps: pagination, rendering, errors, schema, status."""

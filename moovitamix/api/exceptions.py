@@ -1,7 +1,7 @@
 """Error responses of the API, all in one format.
 
-Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation errors
-by field name and is empty for other errors.
+Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation
+errors by field name and is empty for other errors.
 """
 
 import logging
@@ -36,7 +36,7 @@ class PayloadTooLarge(exceptions.APIException):
 
 
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
-    """The response to an error that a view raised; 500 for one that is not an API error."""
+    """The response to an error that a view raised; 500 if it is not an API error."""
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
     answer = exception_handler(error, context)
@@ -64,7 +64,7 @@ def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None)
 
 
 def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """The response to a request that Django rejected before any view, such as one with an unknown host."""
+    """The response to a request that Django rejects before any view, such as one with an unknown host."""
     return _error_page(
         request, 400, "bad_request", "This request is malformed.", lambda: bad_request(request, exception)
     )
@@ -83,7 +83,7 @@ def server_error_page(request: HttpRequest) -> HttpResponseBase:
 
 @csrf_exempt
 def unknown_route(request: HttpRequest) -> HttpResponseBase:
-    """The last route under /api/: redirects `songs` to `songs/`; anything else is a 404 in our format."""
+    """Last route under /api/: redirects `songs` to `songs/`; any other path is a 404 in the API's format."""
     slashed = _path_with_slash(request)
     if slashed and request.method in {"GET", "HEAD"}:
         query = request.META.get("QUERY_STRING", "")
@@ -106,7 +106,7 @@ def _json_error(status: int, code: str, message: str) -> HttpResponse:
 
 
 def _validation_message(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
-    """A message and the errors by field; in a list of events, the third one's `kind` is `2.kind`."""
+    """A message, and the errors by field; `2.kind` is the field `kind` of the third event in a list."""
     fields: dict[str, list[str]] = {}
     _flatten(error.detail, "", fields)
     shown = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in list(fields.items())[:5])
@@ -129,7 +129,7 @@ def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
 
 
 def _path_with_slash(request: HttpRequest) -> str:
-    """The path with a trailing slash if that is a route; else empty."""
+    """The path with a trailing slash, or "" if that is not a route."""
     path: str = request.path_info
     if path.endswith("/"):
         return ""

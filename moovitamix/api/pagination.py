@@ -12,7 +12,7 @@ MAX_PAGE_SIZE: Final = 500  # a page
 
 
 class OrderedCursorPagination(CursorPagination):
-    """Cursor pagination in the queryset's own order; later pages are as fast as the first."""
+    """Cursor pagination in the queryset's own order; late pages are as fast as the first."""
 
     page_size = 100
     max_page_size = MAX_PAGE_SIZE

@@ -1,4 +1,4 @@
-"""JSON rendering and parsing of the API, with times in UTC and no caching by proxies."""
+"""JSON rendering and parsing, UTC times, and no caching by proxies."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ API_PREFIX: Final = "/api/"
 
 
 class OrjsonRenderer(JSONRenderer):
-    """Renders JSON with orjson: 1/6 of the time of `json` for a list of 20 recommendations."""
+    """Renders JSON with orjson, in 1/6 of the time that `json` takes for 20 recommendations."""
 
     def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
         if data is None:
@@ -32,7 +32,7 @@ class OrjsonRenderer(JSONRenderer):
 
 
 class OrjsonParser(JSONParser):
-    """Parses JSON with orjson, which rejects deep nesting (`json` raises RecursionError) and NaN."""
+    """Parses JSON with orjson, which rejects NaN and also deep nesting, where `json` raises RecursionError."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
@@ -44,7 +44,7 @@ class OrjsonParser(JSONParser):
 def api_response_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """Middleware for API responses: times in UTC, and no caching by shared proxies."""
+    """Makes API responses use UTC and forbids shared proxies to cache them."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(API_PREFIX):
@@ -60,5 +60,5 @@ def api_response_middleware(
 
 
 def _serialize_unknown(value: Any) -> Any:
-    """For types that orjson does not know: lazy texts, decimals, durations."""
+    """Handles types that orjson does not know: lazy texts, decimals, durations."""
     return str(value)

@@ -1,4 +1,4 @@
-"""The API's root view, its documentation page, and schema parts that all operations share."""
+"""The API's root view, its documentation page, and the OpenAPI parts that all operations share."""
 
 from typing import Any, Final
 
@@ -84,7 +84,7 @@ class ApiRootView(APIView):
 
 @extend_schema(exclude=True)
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI, served without files from other sites."""
+    """Swagger UI, without files from other sites."""
 
     url_name = "api-schema"
 
@@ -95,7 +95,7 @@ class DocsView(SpectacularSwaggerSplitView):
 
 
 def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """A drf-spectacular hook that documents the error responses of operations with a key, and 304."""
+    """drf-spectacular hook: documents 304 and the error responses of all operations that need an API key."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     for path, operations in result["paths"].items():
         for operation in operations.values():

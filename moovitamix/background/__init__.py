@@ -1,1 +1,1 @@
-"""What runs beside requests and commands: Beat, the measured Celery task, the watchdog in web processes."""
+"""Background components: Beat's scheduler, the measured Celery task, the watchdog in web processes."""

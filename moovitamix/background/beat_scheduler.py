@@ -1,4 +1,4 @@
-"""Celery Beat's scheduler: creates both apps' entries in the database when Beat starts."""
+"""Celery Beat's scheduler; creates the entries of both apps when Beat starts."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ HEARTBEAT_INTERVAL: Final = 30.0  # seconds
 
 
 class TimetableScheduler(DatabaseScheduler):
-    """django-celery-beat's scheduler that also creates our entries and records a heartbeat."""
+    """django-celery-beat's scheduler; also creates our entries and records heartbeats."""
 
     _last_heartbeat = 0.0
 

@@ -1,4 +1,4 @@
-"""Celery task class that records each task's duration, CPU time and peak memory."""
+"""Celery task class that records a task's duration, CPU time and peak memory."""
 
 import logging
 from datetime import datetime
@@ -19,10 +19,10 @@ MIN_RECORDED_SECONDS: Final = 1.0
 
 
 class MeasuredTask(Task):  # type: ignore[type-arg]
-    """A task that writes a `TaskUsage` row if it took long or failed.
+    """Writes a `TaskUsage` row for each task that took long or failed.
 
-    Exact if a worker process runs one task at a time, as the default pool does; in a thread pool, tasks
-    that run at the same time are each charged with the cost of all.
+    The figures are exact if a worker process runs one task at a time, as in the default pool. In a thread
+    pool, each task's figures include all tasks that ran at the same time.
     """
 
     abstract = True

@@ -1,4 +1,4 @@
-"""The watchdog thread in every web process: alerts are sent even if Beat and the workers are down."""
+"""The watchdog thread of web processes, so that alerts are sent even if Beat and the workers are down."""
 
 import logging
 from collections.abc import Callable
@@ -23,7 +23,7 @@ WatchdogRound = Callable[[datetime], object]
 def start_watchdog(
     run_round: WatchdogRound = run_watchdog, first_delay: float = FIRST_DELAY, interval: float = INTERVAL
 ) -> Event:
-    """Run the watchdog periodically in a daemon thread, until the returned event is set."""
+    """Run the watchdog periodically in a daemon thread until the returned event is set."""
     stop = Event()
     Thread(
         target=_run_rounds, args=(run_round, first_delay, interval, stop), name="watchdog", daemon=True

@@ -31,7 +31,7 @@ RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
 
 
 class CardFact(NamedTuple):
-    """A number of the newest run with a link to the rows behind it."""
+    """A number of the newest run, with a link to the rows that it counts."""
 
     text: str
     url: str
@@ -42,9 +42,9 @@ class MetricCard:
     """A card with its charts.
 
     Attributes:
-        caption: one sentence on what the card shows.
+        caption: what the card shows, in one sentence.
         formula: how its numbers are computed.
-        basis: window, number of runs and time of the newest one.
+        basis: time window, number of runs and time of the newest one.
     """
 
     key: str
@@ -58,7 +58,7 @@ class MetricCard:
 
 
 class CardSpec(NamedTuple):
-    """Definition of a card: its panels' titles with their lines; `table_only` lines are not drawn."""
+    """A card's chart titles with their lines; the table, but no chart, shows `table_only` lines."""
 
     key: str
     title: str
@@ -104,7 +104,6 @@ CARD_SPECS: Final = (
 
 
 def build_cards(window: RunWindow, now: datetime) -> list[MetricCard]:
-    """All six cards over the window, the status first."""
     window_text = f"Last {window.days} days" + (
         f", newest {MAX_CHART_RUNS}" if len(window.runs) == MAX_CHART_RUNS else ""
     )
@@ -178,6 +177,5 @@ def _error_facts(window: RunWindow) -> list[CardFact]:
 
 
 def runs_url(since: datetime, **filters: str) -> str:
-    """The admin's list of the runs since then."""
     day = timezone.localdate(since).isoformat()
     return f"{reverse(RUNS_CHANGELIST)}?{urlencode({'started_at__gte': day, **filters})}"

@@ -1,4 +1,4 @@
-"""Charts of run metrics: data for Chart.js, a text description, and the same numbers as a table."""
+"""Charts of run metrics: data for Chart.js, a text description, and a table of the same numbers."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ COUNT_UNITS: Final = {"rows", "requests"}
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One line of a chart: a metric of the whole run or of one resource."""
+    """One metric of the whole run or of one resource."""
 
     name: str
     measure: str
@@ -49,12 +49,13 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """The newest value of a metric with its chart.
+    """The newest value of a metric, with its chart.
 
     Attributes:
-        value: the newest value with its unit; `url` leads to its run.
+        value: with its unit; `url` leads to its run.
         expected_range: empty if the metric was not checked.
-        verdict: of the anomaly check: usual, low, high or learning; empty if the metric was not checked.
+        verdict: result of the anomaly check: usual, low, high or learning; empty if the metric was not
+            checked.
         chart: the data that operations.js draws.
         description: the chart in one sentence, for screen readers.
     """
@@ -70,8 +71,6 @@ class ChartPanel:
 
 
 class ChartTableRow(NamedTuple):
-    """One run in a chart's table."""
-
     run: int
     url: str
     started_at: str
@@ -79,14 +78,14 @@ class ChartTableRow(NamedTuple):
 
 
 class ChartTable(NamedTuple):
-    """The numbers of a chart, newest run first."""
+    """A chart's numbers, newest run first."""
 
     headings: list[str]
     rows: list[ChartTableRow]
 
     @property
     def body(self) -> SafeString:
-        """The rows as HTML; a template would take fifteen times as long for the page's thousand rows."""
+        """The rows as HTML; a template takes fifteen times as long for a page's thousand rows."""
         return SafeString("".join(map(_row_html, self.rows)))
 
 
@@ -95,7 +94,7 @@ def build_panel(
 ) -> ChartPanel:
     """A chart of one metric, or of several with the same unit, over the runs that measured the first one.
 
-    The value and the expected range are those of the first line.
+    The panel's value and expected range are those of the first line.
     """
     first = lines[0]
     measured = [run for run in runs if first.value_of(run) is not None]
@@ -126,7 +125,7 @@ def build_table(lines: Sequence[ChartLine], runs: Sequence[RunMetrics]) -> Chart
 
 
 def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
-    """One bar per run, coloured by its status."""
+    """One bar per run, coloured by status."""
     succeeded = sum(run.status == "succeeded" for run in runs)
     chart = _run_axis(runs) | {"kind": "status", "statuses": [run.status for run in runs]}
     description = f"{succeeded} of {format_count(len(runs), 'run')} succeeded."
@@ -141,7 +140,7 @@ def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
 
 
 def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
-    """The expected range as text; empty without a check."""
+    """Empty without a check."""
     if check is None:
         return ""
     if check.low is None or check.high is None:
@@ -153,13 +152,12 @@ def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
 
 
 def describe_formulas(measures: Sequence[str]) -> str:
-    """How each of these metrics is computed."""
     metrics = [metric for name, metric in METRICS.items() if name in measures]
     return capitalize_first("; ".join(f"{metric.label}: {metric.formula}" for metric in metrics))
 
 
 def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
-    """A chart's window, its number of runs, and the time of the newest one."""
+    """Window, number of runs, and time of the newest one."""
     if not runs:
         return f"{window}, no runs yet"
     last = runs[-1]
@@ -182,7 +180,6 @@ def run_url(run: int) -> str:
 
 @lru_cache(maxsize=1)
 def _run_path() -> tuple[str, str]:
-    """The run page's path before and after the number: reverse() once, not for each of a thousand rows."""
     before, after = reverse("run", args=[0]).split("0")
     return before, after
 
@@ -229,7 +226,7 @@ def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterabl
 
 
 def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
-    """Numbers of runs that did not succeed, worst status first."""
+    """Numbers of runs that did not succeed, by status, worst first."""
     counted = [
         (status, sum(run.status == status for run in runs))
         for status in ("failed", "refused", "abandoned", "partial")

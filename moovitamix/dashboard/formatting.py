@@ -1,4 +1,4 @@
-"""Number, duration and time formats of the operations pages.
+"""Formats of numbers, durations and times on the operations pages.
 
 Always English, whatever LANGUAGE_CODE is: only alerts are translated.
 """
@@ -24,7 +24,7 @@ NOT_MEASURED: Final = "not measured"
 
 
 def format_measure(value: float | None, unit: str) -> str:
-    """A measured value with its unit; `unit` is seconds, bytes, share (0 to 1), rows/s or a noun."""
+    """A value with its unit; `unit` is seconds, bytes, share (0 to 1), rows/s or a noun."""
     if value is None:
         return NOT_MEASURED
     if unit == "seconds":
@@ -37,13 +37,13 @@ def format_measure(value: float | None, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """With thousands separated and at most one decimal: 1 012, 12.5."""
+    """Thousands separated, at most one decimal: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
     return text.replace(",", THIN_SPACE)
 
 
 def format_percent(share: float) -> str:
-    """0.125 is 12.5 %; a share above zero never reads 0 %."""
+    """0.125 becomes 12.5 %; a share above zero never becomes 0 %."""
     if 0 < share < 0.001:
         return f"< 0.1{THIN_SPACE}%"
     text = f"{100 * share:.1f}".removesuffix(".0")
@@ -51,7 +51,7 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes in powers of 1 000: 168 MB."""
+    """In powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -60,7 +60,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A measured duration: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    """21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
     if 0 < abs(seconds) < 0.1:
         return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """A whole number of seconds, minutes, hours or days in words: 1 second, 4 minutes, 6 hours."""
+    """1 second, 4 minutes, 6 hours."""
     unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
     return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
@@ -85,7 +85,7 @@ def format_time_until(moment: datetime, now: datetime) -> str:
 
 
 def format_clock(moment: datetime, now: datetime) -> str:
-    """The time, with the date unless it is today's; in TIME_ZONE."""
+    """The time in TIME_ZONE, with the date unless it is today."""
     local = timezone.localtime(moment)
     is_today = local.date() == timezone.localtime(now).date()
     return f"{local:%H:%M}" if is_today else f"{local:%Y-%m-%d %H:%M}"
@@ -113,7 +113,7 @@ def format_count(n: int, noun: str) -> str:
 
 
 def format_interval(seconds: float) -> str:
-    """A repetition: every minute, every 15 minutes, every 90 seconds."""
+    """Every minute, every 15 minutes, every 90 seconds."""
     for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)

@@ -1,4 +1,4 @@
-"""Headline of the operations page: one sentence on the state of ingestion and data."""
+"""Headline of the operations page: the state of ingestion and data in one sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ OUTCOME_PHRASES: Final = {
 
 @dataclass(frozen=True)
 class StatusHeadline:
-    """A title and details; `tone` is well, warning, critical or empty (no run yet)."""
+    """`tone` is well, warning, critical or, before the first run, empty."""
 
     tone: str
     title: str
@@ -45,7 +45,7 @@ def build_headline(
     *,
     max_data_age: timedelta,
 ) -> StatusHeadline:
-    """The most severe open incident, or else a problem that has no incident yet, or else that all is well.
+    """Describes the worst open incident, else a problem that has no incident yet, else that all is well.
 
     Args:
         max_data_age: older data is stale.
@@ -78,7 +78,7 @@ def _unreported_problem(
     heartbeats: Sequence[ServiceHeartbeat],
     stale_before: datetime,
 ) -> str:
-    """A problem for which no incident is open yet; empty if there is none."""
+    """A problem without an open incident; empty if there is none."""
     silent = next((one for one in heartbeats if one.part == Heartbeat.Part.WATCHDOG and one.is_silent), None)
     if silent is not None:
         # The watchdog opens the incidents of all other parts, and nobody opens its own.

@@ -50,7 +50,7 @@ SIDEBAR_SECTIONS = {
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Adds the last run, its reports, the runs before it and the next due time to the admin's index page."""
+    """Adds the latest runs, the last run's reports and the next due time to the context."""
     runs = list(IngestionRun.objects.all()[:8])
     last = runs[0] if runs else None
     context.update(
@@ -68,7 +68,6 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
 
 
 def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar's sections with their entries."""
     return [
         {
             "title": title,

@@ -1,4 +1,4 @@
-"""Queries of the operations page; none counts a table that grows with the data."""
+"""Queries of the operations page; no query counts a table that grows with the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ CHECK_COLUMNS: Final = ("pk", "run", "measure", "resource", "value", "median", "
 
 
 class AnomalyCheckRow(NamedTuple):
-    """An `AnomalyCheck` as a tuple: a page reads thousands of them."""
+    """An `AnomalyCheck` as a tuple, because a page reads thousands of them."""
 
     pk: int
     run: int
@@ -75,8 +75,8 @@ class RunWindow:
 
     Attributes:
         runs: finished runs with any status, oldest first, at most `MAX_CHART_RUNS`.
-        newest: the newest runs, also running and dry ones, newest first, at most `MAX_LISTED_RUNS`.
-        with_errors: runs of the window that ended with an error, newest first.
+        newest: newest first, including running and dry runs, at most `MAX_LISTED_RUNS`.
+        with_errors: runs that ended with an error, newest first.
         checks: anomaly checks by run, metric and resource.
     """
 
@@ -89,17 +89,17 @@ class RunWindow:
 
     @property
     def applied(self) -> list[RunMetrics]:
-        """The runs that updated the catalogue; only their volumes and durations are comparable."""
+        """Runs that updated the catalogue; the volumes and durations of other runs are not comparable."""
         return [account for account in self.runs if account.status in APPLIED_STATUSES]
 
     @property
     def last_applied(self) -> RunMetrics | None:
-        """The newest run that updated the catalogue, if it is in the window."""
+        """The newest run that updated the catalogue, if any in this window."""
         return next((account for account in reversed(self.runs) if account.status in APPLIED_STATUSES), None)
 
     @property
     def last_finished(self) -> IngestionRun | None:
-        """The newest finished run; dry runs write nothing and are left out."""
+        """The newest finished run, without dry runs."""
         return next((run for run in self.newest if run.status != "running" and not run.dry_run), None)
 
     @property
@@ -118,7 +118,7 @@ class IncidentSummary(NamedTuple):
 
 
 class ScheduledEntry(NamedTuple):
-    """A Beat entry; `at` is its next due time, None if it repeats by an interval."""
+    """A Beat entry; `at` is its next due time, None if it repeats at an interval."""
 
     name: str
     title: str
@@ -128,7 +128,7 @@ class ScheduledEntry(NamedTuple):
 
 
 class ServiceHeartbeat(NamedTuple):
-    """A part of the service with the age of its last heartbeat."""
+    """A component of the service with the age of its last heartbeat."""
 
     part: str
     name: str
@@ -137,7 +137,7 @@ class ServiceHeartbeat(NamedTuple):
 
 
 def load_run_window(days: int, now: datetime) -> RunWindow:
-    """The window's runs with their metrics and anomaly checks, in four queries."""
+    """Load the window's runs with their metrics and anomaly checks, in four queries."""
     begin = now - timedelta(days=days)
     newest = IngestionRun.objects.order_by("-pk").values("pk")[:MAX_LISTED_RUNS]
     rows = list(
@@ -153,7 +153,7 @@ def load_run_window(days: int, now: datetime) -> RunWindow:
 
 
 def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
-    """The anomaly checks of these runs, whose numbers ascend."""
+    """Anomaly checks of these runs, whose ids must ascend."""
     if not runs:
         return {}
     rows = AnomalyCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECK_COLUMNS)
@@ -162,7 +162,7 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
 
 
 def list_open_incidents(now: datetime) -> list[IncidentSummary]:
-    """The open incidents, critical first; one more than the page lists if there are more."""
+    """Critical ones first; one more than the page lists shows that there are more."""
     found = incidents.open_incidents()[: MAX_LISTED_INCIDENTS + 1]
     return [summarize_incident(incident, now) for incident in found]
 
@@ -177,19 +177,19 @@ def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
 
 
 def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
-    """The enabled Beat entries: those with a due time, soonest first, then the periodic ones by name."""
+    """Enabled Beat entries: those with a due time, soonest first, then those with an interval, by name."""
     entries = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval")
     scheduled = [_scheduled_entry(entry, now) for entry in entries]
     return sorted(scheduled, key=lambda entry: (entry.at is None, entry.at or now, entry.title))
 
 
 def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
-    """When the daily ingestion is due next; None while it is disabled."""
+    """The next daily ingestion; None while it is disabled."""
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 
 def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
-    """Each part of the service that has ever sent a heartbeat."""
+    """The components that ever sent a heartbeat."""
     return [
         ServiceHeartbeat(
             heartbeat.part,
@@ -218,7 +218,7 @@ def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
 
 
 def _next_daily_run(crontab: Any, now: datetime) -> datetime | None:
-    """The next due time by `latest_due_at`, which decides what happens when the clocks change."""
+    """Follows `latest_due_at`, which decides what happens when the clocks change."""
     # Due times are more than half a day apart, so that no step skips one; 366 days hold one of every crontab.
     candidates = (latest_due_at(crontab, now + step * HALF_A_DAY) for step in range(1, 733))
     return next((due for due in candidates if due is not None and due > now), None)

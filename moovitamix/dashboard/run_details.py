@@ -65,7 +65,7 @@ ADMIN_MODEL_NAMES: Final = {"songs": "song", "users": "listener", "listening_his
 
 
 class StageBar(NamedTuple):
-    """One stage; `left` and `width` place its bar, in percent of the run's duration."""
+    """One stage; `left` and `width` are percentages of the run's duration."""
 
     name: str
     started: str
@@ -80,7 +80,7 @@ class TableCell(NamedTuple):
 
 
 class RejectionReason(NamedTuple):
-    """Rows rejected for one reason, with one of them as an example."""
+    """Number of rows rejected for one reason, with an example."""
 
     resource: str
     field: str
@@ -108,7 +108,7 @@ class CheckedMeasure:
 
     Attributes:
         summary: value, verdict and expected range in one sentence.
-        basis: how many runs the expected range and the chart rest on.
+        basis: number of runs behind the expected range and the chart.
         url: the admin's list in which an operator resets the expected range.
     """
 
@@ -152,7 +152,6 @@ def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
 
 
 def format_stage(name: str) -> str:
-    """The name of a stage on pages."""
     return STAGE_NAMES.get(name, name)
 
 
@@ -171,7 +170,7 @@ def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -
 
 
 def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[RejectionReason]:
-    """The reasons for rejections in this run with their numbers of rows, most frequent first."""
+    """The reasons for rejections in this run, most frequent first."""
     if not run.rejected:
         return []
     # The "+ 0" makes SQLite use the index of `last_run`: few rows were rejected again since a recent run, but
@@ -196,7 +195,7 @@ def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[Rej
 
 
 def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
-    """The stored sample of changed fields; of a field with several values only those that changed."""
+    """A stored sample of changed fields; of a field with several values only the changed ones."""
     return [
         FieldChange(
             RESOURCE_NAMES[report.resource],
@@ -214,7 +213,7 @@ def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
 
 
 def list_checked_measures(run: IngestionRun) -> list[CheckedMeasure]:
-    """Each metric of the run that was compared with earlier runs."""
+    """Each metric that was compared with earlier runs."""
     runs = load_run_metrics(until_run=run.pk, n=MAX_DRAWN_RUNS)
     if not runs or runs[-1].run != run.pk:
         return []
@@ -223,7 +222,7 @@ def list_checked_measures(run: IngestionRun) -> list[CheckedMeasure]:
 
 
 def list_run_incidents(run: IngestionRun, now: datetime) -> dict[str, list[IncidentSummary]]:
-    """The incidents last seen in this run ("seen"), and those that it resolved ("resolved")."""
+    """Incidents last seen in this run ("seen"), and those that it resolved ("resolved")."""
     incidents = Incident.objects.filter(Q(run=run) | Q(resolved_by_run=run)).order_by("severity", "pk")
     summaries = [summarize_incident(incident, now) for incident in incidents]
     return {
@@ -233,14 +232,13 @@ def list_run_incidents(run: IngestionRun, now: datetime) -> dict[str, list[Incid
 
 
 def runs_with_neighbours() -> "QuerySet[IngestionRun, Any]":
-    """The runs, annotated with the numbers of the previous and the next run."""
+    """Runs annotated with the ids of the previous and the next run."""
     previous = IngestionRun.objects.filter(pk__lt=OuterRef("pk")).order_by("-pk").values("pk")[:1]
     following = IngestionRun.objects.filter(pk__gt=OuterRef("pk")).order_by("pk").values("pk")[:1]
     return IngestionRun.objects.annotate(previous_run=Subquery(previous), next_run=Subquery(following))
 
 
 def rejections_url(run: IngestionRun, resource: str = "") -> str:
-    """The admin's list of the rows rejected in this run."""
     url = f"{reverse('admin:ingestion_rejection_changelist')}?run_id__lte={run.pk}&last_run_id__gte={run.pk}"
     return f"{url}&resource__exact={resource}" if resource else url
 
@@ -327,7 +325,7 @@ def _row_url(resource: str, key: Any) -> str:
 
 
 def _changed_values(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Name, old and new value; one per changed key if both values are JSON objects (audio features)."""
+    """Name, old and new value; if both are JSON objects (audio features), one for each changed key."""
     name, old, new = entry["field"].replace("_", " "), entry.get("old"), entry.get("new")
     before, after = _json_object(old), _json_object(new)
     if before is None or after is None:

@@ -35,7 +35,7 @@ EXPECTED_RANGE: Final = {"k": K, "min_runs": MIN_RUNS, "min_days": MIN_HISTORY.d
 
 @staff_member_required
 def operations_page(request: HttpRequest) -> HttpResponse:
-    """The front page: headline, open incidents, metric charts, latest runs, schedule and serving model."""
+    """The front page: headline, open incidents, metric charts, latest runs, schedule and current model."""
     now = timezone.now()
     window = queries.load_run_window(_window_days(request), now)
     incidents = queries.list_open_incidents(now)
@@ -68,9 +68,9 @@ def operations_page(request: HttpRequest) -> HttpResponse:
 
 
 def run_progress(request: HttpRequest) -> HttpResponse:
-    """Progress of the newest run, as the part of a page that htmx requests every few seconds.
+    """Progress of the newest run: a part of a page that htmx requests every few seconds.
 
-    The request names the run state that the page shows; if it has changed, the whole page is reloaded.
+    The request contains the run state that the page shows; if it has changed, the whole page is reloaded.
     """
     if not admin.site.has_permission(request):
         # htmx would insert the login page that a redirect leads to into the middle of the page.
@@ -112,7 +112,7 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _window_days(request: HttpRequest) -> int:
-    """The requested number of days if it is one of the choices."""
+    """The requested number of days, if it is one of the choices."""
     requested = request.GET.get("days", "")
     return next((days for days in WINDOW_CHOICES if str(days) == requested), DEFAULT_WINDOW)
 

@@ -25,7 +25,7 @@ POLL_INTERVAL: Final = 0.2
 
 
 def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
-    """This process's environment with every path that is written to moved into `folder`, and no alerts."""
+    """This process's environment, with all written paths moved into `folder`, and without alerts."""
     secret = folder / "secret-key"
     if not secret.exists():
         secret.write_text(secrets.token_urlsafe(50))
@@ -44,7 +44,7 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
 
 
 def management_command(*arguments: str) -> list[str]:
-    """The command line of a management command, in this Python."""
+    """A management command's command line, with this Python."""
     return [sys.executable, "-m", "django", *arguments]
 
 
@@ -54,7 +54,7 @@ def web_server_command(port: int) -> list[str]:
 
 
 def find_free_port(preferred: int) -> int:
-    """The preferred port or, if it is in use, another free one."""
+    """`preferred`, or another port if that is in use."""
     for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +72,7 @@ def child_process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with this block.
 
-    It has its own session, so that Ctrl-C reaches only this process, which then stops its children in order.
+    It has its own session, so that Ctrl-C reaches only the parent, which stops its children in order.
     """
     with subprocess.Popen(  # noqa: S603
         command, env=environment, stdout=log, stderr=log, cwd=settings.CHECKOUT, start_new_session=True

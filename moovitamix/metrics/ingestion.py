@@ -1,4 +1,4 @@
-"""Prometheus metrics of runs: results of the last one, age of the data, open rejections."""
+"""Prometheus metrics of runs: results of the last run, age of the data, open rejections."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -52,7 +52,7 @@ def last_run_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def data_age_metrics(now: datetime) -> Iterator[Metric]:
-    """When the last run that imported each resource finished, and the age limit."""
+    """End of the last run that imported each resource, and the age limit."""
     ends = Gauge(
         "moovitamix_data_read_timestamp_seconds",
         "End of the last run that imported this resource.",
@@ -69,7 +69,7 @@ def data_age_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def rejection_metrics(now: datetime) -> Iterator[Metric]:
-    """Open rejections by class; the reasons' texts would be too many label values."""
+    """Open rejections by class; the texts of the reasons would be too many label values."""
     kind = Case(When(reason=UNKNOWN_USER, then=Value("unknown_user")), default=Value("invalid"))
     groups = Rejection.objects.filter(resolved_at=None).order_by().values("resource", kind=kind)
     found = {(group["resource"], group["kind"]): group["n"] for group in groups.annotate(n=Count("pk"))}

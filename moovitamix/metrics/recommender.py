@@ -1,4 +1,4 @@
-"""Prometheus metrics of models: the champion, trainings, and lists and feedback of the last hour."""
+"""Prometheus metrics of the champion, trainings, and lists and feedback of the last hour."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ Status = TrainingRun.Status
 
 
 def champion_metrics(now: datetime) -> Iterator[Metric]:
-    """Metrics of the champion; only `moovitamix_champion` and the age limit if there is none."""
+    """Without a champion, only `moovitamix_champion` and the age limit."""
     version = current_champion()
     yield Gauge("moovitamix_champion", "1 if there is a champion.", 1 if version else 0)
     yield Gauge(

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def incident_metrics(now: datetime) -> Iterator[Metric]:
-    """Open incidents; both severities always have a value, so that a rule can test for zero."""
+    """Open incidents; each severity always has a value, so that a rule can test for zero."""
     groups = open_incidents().order_by().values("severity", "kind").annotate(n=Count("pk"))
     by_kind = Gauge("moovitamix_incidents_open", "Open incidents by kind.", labels=["severity", "kind"])
     sums = dict.fromkeys(Incident.Severity.values, 0)
@@ -45,7 +45,7 @@ def notification_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
-    """Last heartbeats; a part that was never started has none."""
+    """A component that was never started has no value."""
     heartbeats = Gauge(
         "moovitamix_part_seen_timestamp_seconds", "Last heartbeat of this part.", labels=["part"]
     )
@@ -55,7 +55,7 @@ def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def queue_metrics(now: datetime) -> Iterator[Metric]:
-    """Length of the task queue; without the broker it is left out, but the scrape still succeeds."""
+    """Left out if the broker is unavailable, so that the scrape still succeeds."""
     length: int | None
     try:
         length = queue_length()

@@ -1,7 +1,7 @@
-"""The `/metrics` endpoint for Prometheus, read from the database at each scrape.
+"""The `/metrics` endpoint for Prometheus; each scrape reads the values from the database.
 
-So the values are the same in every process and survive restarts. No label holds a listener, a song or a text
-from outside.
+Therefore all processes return the same values, which survive restarts. No label contains a listener, a
+song or text from outside.
 """
 
 import logging
@@ -49,7 +49,7 @@ class DatabaseCollector(Collector):
 
 @require_safe
 def metrics_view(request: HttpRequest) -> HttpResponse:
-    """All metrics, in Prometheus' text format or as OpenMetrics, depending on the Accept header."""
+    """All metrics as Prometheus text or OpenMetrics, depending on the Accept header."""
     refusal = _refusal(request)
     if refusal:
         return _text_response(
@@ -68,9 +68,9 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
 
 
 def _refusal(request: HttpRequest) -> str:
-    """Why the request is refused; empty if it may read the metrics.
+    """Why the request must not read the metrics; empty if it may.
 
-    Not decided by IP address: behind a proxy on this machine, every request comes from 127.0.0.1.
+    The IP address does not decide: behind a proxy on this machine, every request comes from 127.0.0.1.
     """
     try:
         if KeyAuthentication().authenticate(request) is not None:

@@ -1,4 +1,4 @@
-"""The report of a simulation: how the system reacted to each planted event, read from the database."""
+"""Report of a simulation: how the system reacted to each injected event, read from the database."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ RunStatus: Final = IngestionRun.Status
 
 @dataclass(frozen=True)
 class PlantedEvent:
-    """One planted event.
+    """An event that the simulation has injected.
 
     Attributes:
-        until: when it was over; equal to `since` for an event without a duration.
+        until: its end; equal to `since` for an event without a duration.
         subject: a version's label or an audio feature.
     """
 
@@ -52,7 +52,6 @@ NO_REACTION: Final[JudgedReaction] = ("nothing", None, False)
 
 
 def judge_events(events: list[PlantedEvent]) -> list[EventFinding]:
-    """One finding for each planted event, in order."""
     return [EventFinding(one, *_JUDGES[one.kind](one)) for one in events]
 
 
@@ -65,7 +64,7 @@ def _judge_catalogue_reset(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_runs(planted: PlantedEvent, wanted: str, word: str) -> JudgedReaction:
-    """Right if every run during the event ended as expected and the next run resolved the incident."""
+    """Right if each run during the event ended as expected and the next run resolved the incident."""
     during = _between(IngestionRun.objects.order_by("pk"), "started_at", planted)
     count = during.filter(status=wanted).count()
     incident = _between(Incident.objects.filter(key="run"), "opened_at", planted).first()
@@ -80,7 +79,7 @@ def _judge_runs(planted: PlantedEvent, wanted: str, word: str) -> JudgedReaction
 
 
 def _judge_feed_fault(planted: PlantedEvent) -> JudgedReaction:
-    """Right if an incident was opened and resolved, and the fault caused no full retrain."""
+    """Right if an incident was opened and resolved, and no full retrain started."""
     until = planted.until + DAY
     incidents = Incident.objects.filter(
         key=f"feed_fault:{planted.subject}", opened_at__gte=planted.since, opened_at__lt=until
@@ -99,7 +98,7 @@ def _judge_feed_fault(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
-    """Right if the drift was detected in time and caused a full retrain."""
+    """Right if the drift was detected in time and started a full retrain."""
     found = DriftReport.objects.filter(
         alarm=True, at__gte=planted.since, kind=DriftReport.Kind.LISTENING
     ).order_by("at")
@@ -122,7 +121,7 @@ def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
-    """Right if the version lost its experiment or never had one, and never became champion."""
+    """Right if the gates rejected the version or it lost its experiment, and it never became champion."""
     version = ModelVersion.objects.filter(label=planted.subject).first()
     if version is None:
         return NO_REACTION
@@ -136,7 +135,7 @@ def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_better_method(planted: PlantedEvent) -> JudgedReaction:
-    """Right if a version of the other method won an experiment against the planted first champion."""
+    """Right if a challenger won an experiment against the first champion, trained by the classic method."""
     experiments = Experiment.objects.filter(champion__label=planted.subject, kind=Experiment.Kind.CHANGE)
     experiments = experiments.exclude(outcome=Experiment.Outcome.VOID).order_by("pk")
     won = experiments.filter(outcome=Experiment.Outcome.PROMOTE).first()

@@ -1,4 +1,4 @@
-"""The parts of a simulated day: a settable clock, the daily and weekly tasks, and a spoiled version."""
+"""Steps of a simulated day: a settable clock, daily and weekly tasks, and a corrupted version."""
 
 import logging
 import time
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
 SIMULATION_ACTOR: Final = "the rehearsal"
-# The spoiled arrays are shifted by this share of the songs, so each song gets the values of another.
+# The corrupted arrays are shifted by this share of the songs, so each song gets another song's values.
 SHIFT_SHARE: Final = 0.5
 # The arrays that determine which songs listeners get; the clusters stay unchanged.
 SPOILED_ARRAYS: Final = ("taste", "content", "company", "listeners")
 
 
 class SimulatedClock:
-    """A clock that can be moved forward and runs at normal speed from there."""
+    """A clock that can be moved forward and then runs at normal speed."""
 
     def __init__(self, start: datetime) -> None:
         self._moment = start
@@ -41,13 +41,13 @@ class SimulatedClock:
         return self._moment + timedelta(seconds=time.monotonic() - self._since)
 
     def move_to(self, moment: datetime) -> None:
-        """Move to this time, never back, and clear the cache of running experiments."""
+        """Move forward, never back, and clear the cache of running experiments."""
         self._moment, self._since = max(moment, self()), time.monotonic()
         assignment.RUNNING_EXPERIMENTS.invalidate()
 
     @contextmanager
     def replace_system_time(self) -> Iterator[None]:
-        """Replace `timezone.now` in this process, which must do nothing but simulate."""
+        """Replace `timezone.now` in the whole process, which must do nothing but simulate."""
         real = timezone.now
         timezone.now = self
         try:
@@ -57,11 +57,7 @@ class SimulatedClock:
 
 
 def train_first_champion(method: str) -> None:
-    """Train the first model and promote it.
-
-    Raises:
-        RuntimeError: it was not promoted.
-    """
+    """Train the first model and promote it; raises RuntimeError if it was not promoted."""
     run = retrain_now(method=method, promote=True, by=SIMULATION_ACTOR)
     if registry.current_champion() is None:
         raise RuntimeError(f"The first training produced no champion: {run.error or run.summary}")
@@ -70,10 +66,10 @@ def train_first_champion(method: str) -> None:
 def run_daily_tasks(
     day: datetime, clock: SimulatedClock, storage: Path, after_review: Callable[[], object]
 ) -> None:
-    """Run a day's tasks, each at its hour; an error is logged, as in a worker, and the day continues.
+    """Run a day's tasks at their hours; an error is logged, as in a worker, and the day continues.
 
     Args:
-        day: its midnight.
+        day: midnight of the day.
         after_review: called after the daily review of the experiments.
     """
     _run_at(clock, day, 2.5, storage, tasks.prepare_candidate_lists)
@@ -87,7 +83,6 @@ def run_daily_tasks(
 
 
 def run_logging_errors(work: Callable[[], object]) -> None:
-    """Run it as a worker would: an error is logged and does not end the simulation."""
     try:
         work()
     except Exception:
@@ -95,7 +90,7 @@ def run_logging_errors(work: Callable[[], object]) -> None:
 
 
 def propose_spoiled_version(storage: Path, now: datetime, verify: registry.Verify) -> ModelVersion:
-    """Propose a refresh of the champion that was spoiled after its evaluation.
+    """Propose, as a refresh, a copy of the champion that was corrupted after its evaluation.
 
     Raises:
         ArtifactError: the champion's files are damaged.
@@ -125,7 +120,7 @@ def clear_process_caches(storage: Path) -> None:
 
 
 def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
-    """A copy of the champion in which each song has the values of another one."""
+    """Copy the champion, with each song's values replaced by those of another song."""
     parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)
@@ -169,5 +164,5 @@ def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
 
 
 def midnight(day: date) -> datetime:
-    """Midnight UTC at the start of a day."""
+    """Midnight UTC at the start of the day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

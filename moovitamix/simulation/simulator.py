@@ -1,4 +1,4 @@
-"""The simulator: for each day, ingest from the demo source, run the tasks and let listeners use the API."""
+"""Simulates days: ingestion from the demo source, the day's tasks, and listeners that use the API."""
 
 import http.client
 import logging
@@ -53,12 +53,12 @@ class QuietRequestHandler(WSGIRequestHandler):
 
 @dataclass
 class Simulation:
-    """A simulation of consecutive days of a synthetic world.
+    """Consecutive days of a synthetic world.
 
     Attributes:
         first_day: a Monday.
-        planted: the events so far.
-        counts: served lists, reactions by kind, and requests for listeners not yet imported.
+        planted: the events injected so far.
+        counts: served lists, reactions by kind, and requests of listeners that are not imported yet.
     """
 
     world: World
@@ -76,7 +76,7 @@ class Simulation:
         self._server: DemoServer | None = None
 
     def run_days(self, days: int, progress: ProgressCallback) -> None:
-        """Simulate this many days and the next morning, which reviews the last day."""
+        """Simulate the days, and the next morning, whose tasks review the last day."""
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
             running.callback(self._stop_source)
@@ -112,7 +112,7 @@ class Simulation:
         self.world.advance()
 
     def _run_morning(self, number: int) -> None:
-        """Start and end planted events, run the ingestion, then the day's tasks."""
+        """Begin and end events, run the ingestion, then the day's tasks."""
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
         for event in self.events:
@@ -165,7 +165,7 @@ class Simulation:
             self.scenario_source.restore_features()
 
     def _set_subject(self, kind: str, subject: str) -> None:
-        """Set the version that the last planted event of this kind is about."""
+        """Set the version to which the last event of this kind applies."""
         for index, one in reversed(list(enumerate(self.planted))):
             if one.kind == kind and not one.subject:
                 self.planted[index] = PlantedEvent(one.kind, one.description, one.since, one.until, subject)
@@ -186,13 +186,13 @@ class Simulation:
 
 @dataclass(frozen=True)
 class MusicAppClient:
-    """A client of the API, in the role of the music app."""
+    """Calls the API as the music app does."""
 
     address: tuple[str, int]
     key: str
 
     def get_recommendations(self, listener: int) -> dict[str, Any] | None:
-        """A new list; None if the listener has not been imported yet."""
+        """A new list; None if the listener is not imported yet."""
         status, body = self._send_request("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}")
         if status == http.client.NOT_FOUND:
             return None
@@ -231,7 +231,7 @@ def create_api_key() -> str:
 
 @contextmanager
 def serve_in_thread() -> Iterator[tuple[str, int]]:
-    """Serve the API in a thread of this process, so that it uses the simulated clock."""
+    """Serve the API in a thread, so that it uses the simulated clock; yields its address."""
     server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=QuietRequestHandler)
 
     def serve() -> None:

@@ -1,8 +1,8 @@
-"""Format an incident's facts for people; the name of a fact decides how it is shown.
+"""Formats an incident's facts for readers; the end of a fact's name decides how.
 
 `..._at` is a time (ISO 8601), `..._seconds`, `..._minutes`, `..._hours` and `..._days` are durations,
-`..._share` runs from 0 to 1, `..._bytes` are bytes. `value`, `low`, `high`, `median` and `mad` are shown in
-the unit of the metric that the fact `measure` names. All others are numbers, keys of `WORDS`, or text.
+`..._share` runs from 0 to 1, `..._bytes` are bytes. `value`, `low`, `high`, `median` and `mad` have the
+unit of the metric named by the fact `measure`. All others are numbers, keys of `WORDS`, or text.
 """
 
 import math
@@ -72,13 +72,12 @@ LABELS: Final = {
 
 
 def fact_label(name: str) -> str:
-    """The label of a fact, in the active language."""
     label = LABELS.get(name)
     return pgettext("number", label) if label else name.replace("_", " ").capitalize()
 
 
 def translate_word(value: str) -> str:
-    """The readable form of a stored value, in the active language; unknown values stay as they are."""
+    """The readable form of a stored value; unknown values stay as they are."""
     word = WORDS.get(value)
     return pgettext("fact", word) if word else value
 
@@ -103,7 +102,7 @@ def format_time(at: datetime) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units of a duration: 3 d 4 h, 2 h 15 min, 45 s."""
+    """The two largest units: 3 d 4 h, 2 h 15 min, 45 s."""
     if 0 < seconds < 0.1:
         return f"{number_format(round(1000 * seconds, 1))} ms"
     if seconds < 60:
@@ -132,7 +131,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def format_amount(unit: str, value: float) -> str:
-    """A number with its unit: seconds, minutes, hours, days, bytes, share (0 to 1), or a noun, not shown."""
+    """A number with its unit; a `unit` other than seconds to days, bytes or share (0 to 1) is not shown."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":
@@ -162,7 +161,8 @@ def _two_units(large: int, unit: str, small: int, rest: str) -> str:
 class MessageTemplate:
     """The texts of one incident kind.
 
-    The first subject whose facts are all known is used; elsewhere sentences with unknown facts are left out.
+    A message uses the first subject whose facts all exist, and leaves out other sentences with missing
+    facts.
     """
 
     subject: tuple[str, ...]

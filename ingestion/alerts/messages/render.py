@@ -1,4 +1,4 @@
-"""Render an incident as text, in English or French: what happened, since when, impact, what to do."""
+"""Renders an incident as text in English or French."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class IncidentText:
 
     Attributes:
         subject: one line, without the severity.
-        what, since, how_bad: one sentence or more each; how_bad is empty for a resolved incident.
+        what, since, how_bad: whole sentences; how_bad is empty for a resolved incident.
         what_to_do: one line per step, so that a command at the end of a line can be copied.
         lines: the facts as (label, formatted value).
     """
@@ -60,7 +60,7 @@ class IncidentText:
 
 @cache
 def message_templates() -> dict[str, MessageTemplate]:
-    """The templates of all apps, from the dotted paths in settings.ALERT_MESSAGES, by incident kind."""
+    """The templates of all apps by incident kind; settings.ALERT_MESSAGES lists their dotted paths."""
     templates: dict[str, MessageTemplate] = {}
     for path in settings.ALERT_MESSAGES:
         templates |= import_string(path)
@@ -83,7 +83,7 @@ def render_incident(incident: Incident, language: str) -> IncidentText:
 
 
 def render_subject(incident: Incident, language: str) -> str:
-    """The subject line alone, for lists: cheaper than `render_incident`."""
+    """Only the subject, for lists; cheaper than `render_incident`."""
     template, facts = message_templates().get(incident.kind, FALLBACK_MESSAGE), _facts(incident)
     with translation.override(language):
         return [*_fill_sentences(template.subject, facts), *_fill_sentences(FALLBACK_MESSAGE.subject, facts)][
@@ -109,7 +109,7 @@ def render_resolution(incident: Incident, language: str) -> IncidentText:
 
 
 def render_message(incident: Incident, event: str, link: str, language: str) -> tuple[str, MessageContent]:
-    """Subject and content of one notification; `event` is opened, reminder or resolved."""
+    """Subject and content of a notification; `event` is opened, reminder or resolved."""
     text = (
         render_resolution(incident, language)
         if event == Event.RESOLVED
@@ -132,7 +132,7 @@ def render_message(incident: Incident, event: str, link: str, language: str) -> 
 
 
 def render_test_message(channel: str, link: str, language: str) -> tuple[str, MessageContent]:
-    """Subject and content of the notification that `testalert` sends."""
+    """Subject and content for `testalert`."""
     with translation.override(language):
         headline = gettext("Test: alerts arrive on this channel")
         content: MessageContent = {
@@ -146,7 +146,7 @@ def render_test_message(channel: str, link: str, language: str) -> tuple[str, Me
 
 
 def _facts(incident: Incident) -> dict[str, Any]:
-    """The incident's facts plus part1, part2 ... from its key: "unusual:received:songs" has two parts."""
+    """The facts, plus the key's parts after the first: "unusual:received:songs" has part1 and part2."""
     parts = incident.key.split(":")[1:]
     named = {f"part{index}": part for index, part in enumerate(parts, 1)}
     if incident.kind == "unusual" and parts:
@@ -155,7 +155,7 @@ def _facts(incident: Incident) -> dict[str, Any]:
 
 
 def _fill_sentences(sentences: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
-    """The sentences filled in; one that needs a missing fact is left out."""
+    """Leaves out sentences with missing facts."""
     words = {
         name: format_fact(name, value, facts) for name, value in facts.items() if value not in (None, "")
     }

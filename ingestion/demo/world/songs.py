@@ -55,7 +55,7 @@ class TimeSpan:
         return self.start + timedelta(microseconds=random.randrange(self.span // timedelta(microseconds=1)))
 
     def draw_timestamps(self, random: Random) -> tuple[str, str]:
-        """`created_at` and `updated_at`; in one row of four `updated_at` is earlier, as in the real source."""
+        """`created_at`, `updated_at`; in a quarter of rows the second is earlier, as in the real source."""
         first, second = sorted((self.draw_time(random), self.draw_time(random)))
         pair = (second, first) if random.random() < 0.25 else (first, second)
         return format_timestamp(pair[0]), format_timestamp(pair[1])

@@ -1,4 +1,4 @@
-"""Watchdog check of data freshness: how long ago was each table imported?"""
+"""Watchdog check of data freshness: how long ago each table was imported."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,9 +23,9 @@ WEEK: Final = timedelta(days=7)
 def data_fresh(now: datetime) -> None:
     """Report each table not imported for MAX_DATA_AGE_HOURS; critical after three times as long.
 
-    Songs and listeners may stay unchanged for long. Listening happens every day, so its newest row must not
-    be older than three times the limit either, once it has grown before. If runs are neither scheduled nor
-    regular, nothing is stale.
+    Songs and listeners may stay unchanged for long, but people listen every day: sessions are also stale if
+    the newest one is three times the limit old, unless the source never sent new ones. Nothing is stale if
+    runs are neither scheduled nor regular.
     """
     limit = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     imported = last_import_times() if _is_regular(now) else {}
@@ -38,7 +38,7 @@ def data_fresh(now: datetime) -> None:
 
 
 def last_import_times() -> dict[str, datetime]:
-    """When the last run that imported each resource finished."""
+    """End of the last run that imported each resource."""
     reports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
@@ -86,7 +86,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Whether new sessions arrived since then; True for a source that sent none after the first run."""
+    """True also for a source that sent no new sessions after the first run."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")

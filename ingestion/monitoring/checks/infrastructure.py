@@ -31,7 +31,7 @@ CELERY_QUEUE: Final = "celery"
 
 
 def beat_alive(now: datetime) -> None:
-    """Report that Beat stopped, if it ever ran and no foreground scheduler took its place."""
+    """Report that Beat stopped, if it ever ran and no foreground scheduler replaced it."""
     heartbeats = latest_heartbeats()
     beat = heartbeats.get(Heartbeat.Part.BEAT)
     if (
@@ -45,7 +45,7 @@ def beat_alive(now: datetime) -> None:
 
 
 def workers_alive(now: datetime) -> None:
-    """Report that no worker processes the tasks that Beat sends; unknown while Beat is silent too.
+    """Report that no worker runs tasks; unknown while Beat, which sends the workers' tasks, is silent.
 
     A worker whose processes are all busy with long tasks records no heartbeat but answers a ping.
     """
@@ -67,7 +67,7 @@ def workers_alive(now: datetime) -> None:
 def queue_growing(now: datetime) -> None:
     """Report a queue longer than MAX_QUEUE_LENGTH, or one that only grew for ten minutes.
 
-    Without a worker only `worker_gone` is reported.
+    Without a worker, `workers_alive` reports the cause and this check nothing.
     """
     length, limit = queue_length(), settings.MAX_QUEUE_LENGTH
     watchdog = latest_heartbeats().get(Heartbeat.Part.WATCHDOG)
@@ -84,7 +84,7 @@ def queue_growing(now: datetime) -> None:
 
 
 def disk_room(now: datetime) -> None:
-    """Report each disk with a smaller free share than LEAST_FREE_DISK_SHARE and less than ENOUGH_BYTES free.
+    """Report each disk whose free space is below both LEAST_FREE_DISK_SHARE and ENOUGH_BYTES.
 
     Folders on the same disk share one incident.
     """
@@ -96,7 +96,7 @@ def disk_room(now: datetime) -> None:
 
 
 def is_worker_responding() -> bool:
-    """Whether a worker answers a ping; False if the broker is unavailable."""
+    """False also if the broker is unavailable."""
     try:
         return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
@@ -106,7 +106,7 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """How many tasks wait for a worker: messages in Redis, or files without it."""
+    """Number of waiting tasks: messages in Redis, or files without Redis."""
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
             return int(client.llen(CELERY_QUEUE))
@@ -115,7 +115,7 @@ def queue_length() -> int:
 
 
 def data_folders() -> dict[str, Path]:
-    """The folders that this machine writes to, by content; a database server checks its own disk."""
+    """Folders that this machine writes to, by content; a database server's disk is not checked."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -126,7 +126,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def _is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """A foreground scheduler sends no heartbeats while it runs an ingestion; the run itself does."""
+    """A foreground scheduler sends no heartbeats during an ingestion; the run itself sends them."""
     run = lock.find_running(IngestionRun)
     if scheduler is None or run is None:
         return not is_silent(scheduler, now)

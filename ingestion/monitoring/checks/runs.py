@@ -1,4 +1,4 @@
-"""Watchdog checks of runs: did a scheduled run start, and does the running one finish in time?"""
+"""Watchdog checks of runs: whether a scheduled run started, and whether the running one ends in time."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,9 +24,9 @@ DAILY_RUNS: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
 def runs_started(now: datetime) -> None:
     """Report a run that has not started START_GRACE_MINUTES after it was due.
 
-    Any later run, also a manual one, resolves the incident. Nothing is due if the daily entry is missing or
-    disabled. If another run held the lock, or the machine was off, the grace period begins when the run could
-    have started.
+    Any later run resolves the incident, also a manual one. Nothing is due if the daily entry is missing or
+    disabled. If another run held the lock, or the machine was off, the grace period begins when the run
+    could have started.
     """
     grace = timedelta(minutes=settings.START_GRACE_MINUTES)
     due = last_due_slot(now - grace)
@@ -50,7 +50,7 @@ def runs_started(now: datetime) -> None:
 
 
 def runs_finished(now: datetime) -> None:
-    """Report a run that takes longer than MAX_RUN_MINUTES; a dead one is marked abandoned at once."""
+    """Report a run longer than MAX_RUN_MINUTES; a dead run is marked abandoned at once."""
     longest = timedelta(minutes=settings.MAX_RUN_MINUTES)
     with transaction.atomic():
         lock.abandon_dead_job(IngestionRun, now)
@@ -72,13 +72,13 @@ def runs_finished(now: datetime) -> None:
 
 
 def _run_for_slot(due: DueSlot) -> IngestionRun | None:
-    """The run for this slot, or else the first run after it was due."""
+    """The run for this slot, else the first run after it was due."""
     runs = IngestionRun.objects.filter(DAILY_RUNS & Q(started_at__gte=due.at) | Q(slot=due.slot))
     return runs.order_by("pk").first()
 
 
 def _earliest_possible_start(due: DueSlot, heartbeats: dict[str, Heartbeat], now: datetime) -> datetime:
-    """When no other run held the lock and Beat or a scheduler was there to start the run."""
+    """When no run held the lock, and Beat or a scheduler was running."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
     # Only live ones count: a scheduler that started late and died again is no excuse.

@@ -1,4 +1,4 @@
-"""Times as an operator reads them: ISO order, 24 hours."""
+"""Date and time formats of the admin: ISO order, 24 hours."""
 
 DATE_FORMAT = "Y-m-d"
 DATETIME_FORMAT = "Y-m-d H:i:s"

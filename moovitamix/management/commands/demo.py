@@ -158,7 +158,7 @@ class Command(GuidedCommand):
         )
 
     def _simulate(self, folder: Path, weeks: int) -> None:
-        """Run `simulate`, unless the folder already holds as many simulated weeks."""
+        """Does nothing if the folder already holds as many simulated weeks."""
         weeks_file = folder / "weeks-lived"
         if weeks_file.exists() and weeks_file.read_text() == str(weeks):
             self._print("     They have been simulated before.")
@@ -173,7 +173,7 @@ class Command(GuidedCommand):
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
     ) -> str:
-        """Start the web server and return its address once it answers."""
+        """Returns the server's address once it answers."""
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child_process(web_server_command(port), environment, log))
@@ -191,7 +191,7 @@ class Command(GuidedCommand):
         return self._make_key(environment, folder)
 
     def _make_admin(self, environment: dict[str, str], folder: Path) -> str | None:
-        """The password of a new admin user, shown once and stored nowhere; None if the user existed."""
+        """The password of a new admin user, shown once and not stored; None if the user existed."""
         made = folder / "admin-made"
         if made.exists():
             return None
@@ -208,7 +208,7 @@ class Command(GuidedCommand):
         return password
 
     def _make_key(self, environment: dict[str, str], folder: Path) -> str | None:
-        """A new API key, shown once and stored nowhere; None if one was shown before."""
+        """A new API key, shown once and not stored; None if one was shown before."""
         made = folder / "key-made"
         if made.exists():
             return None
@@ -218,7 +218,7 @@ class Command(GuidedCommand):
         return key
 
     def _command_output(self, environment: dict[str, str], *arguments: str) -> str:
-        """The last word of a command's output."""
+        """The last word that the command prints."""
         done = subprocess.run(  # noqa: S603
             management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
             stdout=subprocess.PIPE,
@@ -266,7 +266,7 @@ class Command(GuidedCommand):
 
 
 def _by_hand_hint(folder: Path, database: str) -> str:
-    """How to run a command on the demo's database instead of the user's own."""
+    """How to run commands on the demo's database and not the user's own."""
     words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
     return f"  by hand      {words} checkdrift   (or any other command)\n"
 

@@ -1,4 +1,4 @@
-"""Simulate weeks of operation in minutes and judge the reaction to every planted event."""
+"""Simulate weeks of operation in minutes and judge the reaction to every injected event."""
 
 import shutil
 import signal
@@ -190,7 +190,6 @@ class Command(GuidedCommand):
 
 
 def format_findings(findings: list[EventFinding]) -> str:
-    """A table of the planted events, the reactions to them, and whether these were right."""
     rows = [("planted event", "on", "reaction", "on", "right?")]
     for one in findings:
         first, *more = wrap(one.reaction, OUTCOME_WIDTH)

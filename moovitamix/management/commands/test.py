@@ -1,4 +1,4 @@
-"""Every test, on a real PostgreSQL and a real Redis-protocol server."""
+"""Run the tests, with a real PostgreSQL and a real Redis-protocol server."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ class Command(BaseCommand):
 
 
 def parallel_options(arguments: list[str]) -> list[str]:
-    """Options that spread the tests over all cores, unless the arguments decide that or name single files."""
+    """Options that use all cores, unless the arguments set them or name single files."""
     decided = ("-n", "--numprocesses", "--dist", "--pdb", "--version", "--collect-only", "--co", "--fixtures")
     if any(argument.startswith(decided) or ".py" in argument for argument in arguments):
         return []

@@ -1,4 +1,4 @@
-"""Run the health checks, for a person, cron or a monitoring system that runs commands."""
+"""Run the health checks, for a person, cron or an external monitoring system."""
 
 import json
 import signal
@@ -107,7 +107,7 @@ def _format_text(
 
 
 def _missing_parts() -> list[str]:
-    """What is not set up yet and so can't be monitored, with the command that sets it up."""
+    """Components that are not set up yet, with the command that sets each one up."""
     missing = []
     if not IngestionRun.objects.exists():
         missing.append("no data has been imported (python manage.py runingest).")
