@@ -32,7 +32,7 @@ class OrjsonRenderer(JSONRenderer):
 
 
 class OrjsonParser(JSONParser):
-    """Parses JSON with orjson, which rejects NaN and also deep nesting, where `json` raises RecursionError."""
+    """Parses JSON with orjson, which rejects NaN and deep nesting; `json` fails with RecursionError."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
