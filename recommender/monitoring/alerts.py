@@ -30,8 +30,8 @@ CONSECUTIVE_DAYS: Final = 2  # one unusual day may be a public holiday
 MIN_VERSIONS: Final = 8
 MAX_COHESION_RATIO: Final = 0.9
 # --- Drift
-# Cosine similarity with last year's change. Simulated: 86 of 100 seasonal changes (30 % of the plays at their
-# height) reach it, and 4 of 100 real drifts.
+# Cosine similarity with last year's change. In simulations 86 of 100 seasonal changes (at most 30 % of the
+# plays) and 4 of 100 real drifts reach it.
 SEASONAL_LIKENESS: Final = 0.5
 # --- Audio features of new songs
 NEW_SONGS_WINDOW: Final = timedelta(days=7)
@@ -44,24 +44,18 @@ MAX_OUTLIER_SHARE: Final = 0.2
 
 @dataclass(frozen=True)
 class DailyEngagement:
-    """Engaged songs per list within 24 hours of a day's lists, over all versions that were champion.
-
-    Attributes:
-        versions: labels, the one with most lists first.
-        engaged: mean over listeners.
-        deviation: standard deviation over listeners.
-    """
+    """Engaged songs per list within 24 hours of a day's lists, over all versions that were champion."""
 
     day: date
-    versions: tuple[str, ...]
-    engaged: float
-    deviation: float
+    versions: tuple[str, ...]  # labels, the one with most lists first
+    engaged: float  # mean over listeners
+    deviation: float  # standard deviation over listeners
     listeners: int
 
 
 @dataclass(frozen=True)
 class EngagementRange:
-    """Expected engaged songs per list, from `low` to `high`, by `n` earlier days."""
+    """Expected engaged songs per list, from `low` to `high`, computed from `n` earlier days."""
 
     center: float
     low: float
@@ -70,16 +64,16 @@ class EngagementRange:
 
 
 def check_engagement(now: datetime) -> list[Incident]:
-    """Open an incident while engagement was outside the expected range on each of the last two days.
+    """Keep an incident open while both of the last two days are outside the expected range.
 
-    Engagement within 24 hours is complete two days after the lists; within seven days, nine days after.
+    Only complete days count: engagement within 24 hours is complete two days after the lists.
     """
     days = read_daily_engagement((now - timedelta(days=HISTORY_DAYS)).date())
     return incidents.sync_scope("engagement_deviates", list(_engagement_deviations(days)), now)
 
 
 def read_daily_engagement(since: date) -> list[DailyEngagement]:
-    """Complete days, oldest first; versions count from the day on which they first became champion."""
+    """Complete days, oldest first. A version counts from the day on which it first became champion."""
     promoted_at = dict(Promotion.objects.values_list("promoted").annotate(Min("at")))
     rows = EngagementDay.objects.filter(early__isnull=False, lists__gt=0, day__gte=since)
     days: dict[date, list[EngagementDay]] = {}
@@ -91,7 +85,7 @@ def read_daily_engagement(since: date) -> list[DailyEngagement]:
 
 
 def _combine_versions(day: date, rows: Sequence[EngagementDay]) -> DailyEngagement:
-    """Mean and deviation over the listeners of all versions."""
+    """Mean and standard deviation over the listeners of all versions."""
     listeners = sum(row.listeners for row in rows)
     weights = [row.listeners / listeners for row in rows]
     early = [row.early or 0.0 for row in rows]
@@ -104,9 +98,10 @@ def _combine_versions(day: date, rows: Sequence[EngagementDay]) -> DailyEngageme
 
 
 def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
-    """Median +- 4.5 robust deviations; None with fewer than `MIN_HISTORY_DAYS` days.
+    """Median +- 4.5 robust standard deviations; None with fewer than `MIN_HISTORY_DAYS` days.
 
-    Never narrower than 4.5 standard errors of a day's mean: with few listeners, means differ by chance.
+    The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners
+    differ by chance.
     """
     if len(days) < MIN_HISTORY_DAYS:
         return None
@@ -138,9 +133,10 @@ def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Conditio
 
 
 def check_cohesion(now: datetime) -> list[Incident]:
-    """Open an incident while the newest version's silhouette is far below earlier versions' of its method.
+    """Keep an incident open while the newest version's silhouette is far below that of earlier versions.
 
-    Far below: by more than three standard deviations and by more than a tenth of the mean.
+    It is far below if it is lower than the mean of earlier versions with the same method by more than
+    three standard deviations and by more than a tenth.
     """
     return incidents.sync_scope("cohesion_deviates", list(_cohesion_deviations()), now)
 
@@ -167,7 +163,7 @@ def _cohesion_deviations() -> Iterable[Condition]:
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Report last week's drift of songs, listening and feedback; open an incident for each alarm."""
+    """Report last week's drift of songs, listening and feedback. Each alarm opens an incident."""
     songs = catalogue_drift.check_new_songs(model, last_full_week(now), now, seed=seed)
     reports = listening_drift.check_week(model, now, seed=seed)
     if songs is not None:
@@ -193,9 +189,9 @@ def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[Dr
 
 
 def check_experiments(now: datetime) -> None:
-    """Open an incident for each experiment that ended badly, until the next day's review.
+    """Keep an incident open for each experiment that ended badly, until the next daily review.
 
-    The stored rows decide: a second check finds the same and closes nothing that was just notified.
+    The incidents follow from the stored rows, so a second check on the same day changes nothing.
     """
     ended = Experiment.objects.filter(ended_at__gt=now - ENDED_WITHIN)
     broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.ANCHOR)
@@ -225,7 +221,7 @@ def _rolled_back_versions(decision: Decision) -> tuple[Any, dict[str, Any]]:
 
 
 def describe_causes(report: DriftReport) -> str:
-    """The largest changes, "Rock, energetic, 1990s +12 %; ...", and whether last year's were alike."""
+    """The largest changes, such as "Rock, energetic, 1990s +12 %; ...", and whether they look seasonal."""
     texts = []
     for cause in report.causes[:3]:
         names = ", ".join(one["name"] for one in cause.get("clusters", ())[:2]) or cause.get("name", "")
@@ -237,7 +233,7 @@ def describe_causes(report: DriftReport) -> str:
 
 
 def check_feed(now: datetime) -> list[Incident]:
-    """Open an incident for each audio feature whose values in last week's songs look broken."""
+    """Keep an incident open for each audio feature whose values in last week's songs look broken."""
     new, old = _read_feature_values(now)
     wrong = []
     for name in sorted({*new, *old}):
@@ -250,17 +246,17 @@ def check_feed(now: datetime) -> list[Incident]:
 
 
 def was_feed_faulty(now: datetime) -> bool:
-    """Whether an audio feature is broken, or was in the two weeks whose songs a drift check compares."""
+    """Whether an audio feature is broken, or was in the two weeks that a drift check compares."""
     broken = Incident.objects.filter(kind="feed_fault")
     return broken.filter(Q(resolved_at=None) | Q(resolved_at__gte=now - 2 * NEW_SONGS_WINDOW)).exists()
 
 
 def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[float | None]) -> str:
-    """What is wrong with a feature's new values, as a phrase; "" if nothing is.
+    """A phrase that says what is wrong with a feature's new values; "" if nothing is wrong.
 
     Args:
-        new_values: of songs that were added or changed in the last week; None: missing.
-        old_values: of all other songs.
+        new_values: values of songs that were added or changed in the last week; None if missing.
+        old_values: values of all other songs.
     """
     new, old = [v for v in new_values if v is not None], [v for v in old_values if v is not None]
     if len(new_values) < MIN_SONGS or len(old) < MIN_SONGS:
@@ -271,7 +267,7 @@ def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[
     low, high = min(old), max(old)
     if new and len(set(new)) == 1 and low < high and len(set(old)) > 2:
         return f"all {len(new)} new values are {new[0]:g}"
-    # Quartiles: one absurd old value, or last week's fault, must not widen the expected range.
+    # Quartiles, because one absurd old value or last week's fault must not widen the expected range.
     first, _, third = quantiles(old, n=4)
     reach = OUTLIER_FACTOR * (third - first)
     outliers = sum(not first - reach <= value <= third + reach for value in new)
@@ -281,7 +277,7 @@ def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[
 
 
 def _read_feature_values(now: datetime) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Each feature's values in songs of the last week, and in all others; None for missing ones."""
+    """Each feature's values in songs of the last week, and in all other songs; None if missing."""
     new: list[dict[str, float]] = []
     old: list[dict[str, float]] = []
     names: set[str] = set()

@@ -1,4 +1,4 @@
-"""Drift of new songs: whether last week's songs resemble those that the champion was trained on."""
+"""Drift of new songs: do last week's songs resemble the songs that the champion was trained on?"""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -24,7 +24,7 @@ from recommender.models import DriftReport
 from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel
 
-MAX_REFERENCE_SONGS: Final = 20_000  # more give the same quantiles
+MAX_REFERENCE_SONGS: Final = 20_000  # more songs give the same quantiles
 MAX_NAMED: Final = 5
 CONTENT_ARRAY: Final = "content"
 NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are no audio features
@@ -33,8 +33,9 @@ NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are no 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:
     """Report on the songs added in a week; None if the artifact holds no feature space.
 
-    New songs have no plays yet, so they are assigned to the nearest cluster center by content alone. Their
-    distribution over the clusters, and that of their distances to the centers, are compared with known songs.
+    New songs have no plays yet, so they are assigned to the nearest cluster center by content alone.
+    Their distribution over clusters and their distances to the centers are compared with those of known
+    songs.
     """
     arrays, _ = artifact.read_arrays(model.folder, model.version.artifact_sha256)
     space = space_from_arrays(arrays)
@@ -66,7 +67,7 @@ def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int
 
 
 def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
-    """The features of these songs, with exactly these audio features; NaN for missing ones."""
+    """The features of these songs, with exactly the named audio features; NaN for missing values."""
     audio = [numeric_features(song.audio_features) for song in songs]
     years = [np.nan if song.release_year is None else song.release_year for song in songs]
     return Catalogue(
@@ -85,7 +86,7 @@ def _feature_column(audio: Sequence[dict[str, float]], name: str) -> NDArray[np.
 
 
 def _read_new_songs(model: ServingModel, week: date) -> list[Song]:
-    """Songs added in the week that the model was not trained on."""
+    """Songs that were added in the week and that the model was not trained on."""
     start = week_start(week)
     songs = Song.objects.filter(created_at__gte=start, created_at__lt=start + WEEK).order_by("pk")
     return [song for song in songs if model.column_of(song.pk) is None]

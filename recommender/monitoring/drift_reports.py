@@ -1,4 +1,4 @@
-"""Stores the weekly drift reports and finds the report of the week before."""
+"""Store weekly drift reports and find the report of the week before."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -16,12 +16,12 @@ def last_full_week(now: datetime) -> date:
 
 
 def week_start(week: date) -> datetime:
-    """Midnight in UTC at the start of the week."""
+    """Midnight UTC at the start of the week."""
     return datetime(week.year, week.month, week.day, tzinfo=UTC)
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """The report of the week before, about any version: most weeks bring a new one."""
+    """The report of the week before, for any version, since most weeks bring a new version."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 
@@ -33,7 +33,7 @@ def save_report(
     change: ListeningChange | PopulationShift,
     **measured: Any,
 ) -> DriftReport:
-    """Store a week's report; a second report of the same version, kind and week replaces the first.
+    """Store a week's report. It replaces an earlier report of the same version, kind and week.
 
     Args:
         measured: the fields that depend on the kind of change.

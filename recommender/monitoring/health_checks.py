@@ -1,6 +1,6 @@
-"""Watchdog checks of the recommender: model age, the served model, the last training, broken challengers.
+"""Watchdog checks: model age, served model, last training, failing challengers.
 
-A check's function name is part of its incidents' keys.
+A check's function name is part of the keys of its incidents.
 """
 
 import logging
@@ -29,20 +29,21 @@ logger = logging.getLogger(__name__)
 
 STALE, DEGRADED, FAILED, ROLLED_BACK = "model_stale", "model_degraded", "training_failed", "rolled_back"
 TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
-# Without a schedule, this many versions are a routine whose absence is worth an alert.
+# Without a schedule, this many versions count as regular training, whose absence is worth an alert.
 MIN_REGULAR_VERSIONS: Final = 3
 # Training on a million sessions takes a quarter of an hour.
 MAX_TRAINING_TIME: Final = timedelta(hours=6)
-# Each host runs the watchdog within this time; a host that has not is gone, and so is its incident.
+# Each host runs the watchdog within this time. The incident of a host that has not is resolved.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 TrainingStatus = TrainingRun.Status
 
 
 def model_stale(now: datetime) -> None:
-    """Open an incident if for `MAX_MODEL_AGE_DAYS` no training made a version or found that nothing is new.
+    """Open an incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
 
-    The champion itself may be older, if every newer version is worse. Without a champion, or without a
-    schedule and with few versions, there is no incident.
+    A training has a result if it made a version or found no new data. The champion itself may be older,
+    if every newer version is worse. There is no incident without a champion, or without a schedule and
+    with few versions.
     """
     champion = registry.current_champion()
     trained_at = _last_trained_at()
@@ -60,9 +61,10 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Open an incident if this host cannot serve the champion; not if there never was one.
+    """Open an incident if this host can't serve the champion. If there never was a champion, do nothing.
 
-    First withdraws versions of a catalogue that the source has replaced, and ends their experiments.
+    First the check withdraws versions from a catalogue that the source has replaced, and ends their
+    experiments.
     """
     host = socket.gethostname()
     if registry.withdraw_outdated():
@@ -76,7 +78,8 @@ def model_degraded(now: datetime) -> None:
         if incident is not None and incident.facts == facts:
             _roll_back_damaged(reason, now)
         return
-    # Another host opened it and may still lack the files: only that host resolves it, while it is alive.
+    # If another host opened the incident, it may still lack the files. Only that host resolves the incident
+    # while it is alive.
     if incident is None or (
         incident.facts.get("host") != host and incident.seen_at > now - OTHER_HOST_SILENCE
     ):
@@ -85,9 +88,9 @@ def model_degraded(now: datetime) -> None:
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:
-    """Roll back a champion whose files are damaged; called when two checks in a row found the same reason.
+    """Roll back a champion with damaged files, after two consecutive checks found the same reason.
 
-    Missing files may be missing on this host alone: they open an incident and change nothing.
+    Files that are missing, perhaps only on this host, do not cause a rollback.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -110,9 +113,10 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
 
 
 def training_failed(now: datetime) -> None:
-    """Open an incident if the last training failed, died or runs too long; the next success resolves it.
+    """Open an incident if the last training failed, died or runs too long. The next success resolves it.
 
-    A dead training is marked abandoned. A refused one, such as without new data, is ignored.
+    A dead training is marked as abandoned. A refused training, such as one without new data, is
+    ignored.
     """
     with transaction.atomic():
         lock.abandon_dead_job(TrainingRun, now)
@@ -130,9 +134,10 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """Judge experiments at once if a challenger breaks or is far too slow, before the daily review.
+    """Judge experiments immediately if a challenger fails or is far too slow, before the daily review.
 
-    The challenger's files are not verified here: a process that cannot load them records a serving error.
+    The check does not verify the challenger's files: a process that can't load them records a serving
+    error.
     """
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)
     if any(serving_errors.find_hard_failure(test, now, verify=lambda _: None) for test in running):
@@ -149,7 +154,7 @@ def _report_failed_training(training: TrainingRun, error: str, now: datetime) ->
 
 
 def _last_trained_at() -> datetime | None:
-    """When a training last made a version or found nothing new; None: never."""
+    """When a training last made a version or found no new data; None: never."""
     newest = ModelVersion.objects.aggregate(at=Max("created_at"))["at"]
     without_news = TrainingRun.objects.filter(status=TrainingStatus.REFUSED, error_kind="NothingNew")
     nothing_new = without_news.aggregate(at=Max("finished_at"))["at"]

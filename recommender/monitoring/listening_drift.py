@@ -1,4 +1,4 @@
-"""Drift of listening and feedback: compares the last full week with the eight weeks before."""
+"""Drift of listening and feedback: compare the last full week with the eight weeks before."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -38,25 +38,18 @@ REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
 @dataclass(frozen=True)
 class WeeklyPlays:
-    """Plays of the compared weeks; entry i of each array describes play i.
+    """Plays of the compared weeks. Entry i of each array describes play i."""
 
-    Attributes:
-        listeners: ids.
-        weeks: 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked.
-        songs: ids.
-        recommended: whether a list had offered the song.
-    """
-
-    listeners: NDArray[np.int64]
-    weeks: NDArray[np.int64]
-    songs: NDArray[np.int64]
-    recommended: NDArray[np.bool_]
+    listeners: NDArray[np.int64]  # ids
+    weeks: NDArray[np.int64]  # 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked
+    songs: NDArray[np.int64]  # ids
+    recommended: NDArray[np.bool_]  # whether a list had offered the song
 
 
 def check_week(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
     """Report on organic listening, recommended listening and feedback of the last full week.
 
-    A second check replaces the week's reports.
+    A second check replaces the reports of the week.
     """
     week = last_full_week(now)
     return [
@@ -129,7 +122,7 @@ def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.in
 def _change_a_year_ago(
     model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """How the same week of last year changed, in the champion's clusters; {} if too few plays."""
+    """How the same week of last year changed, in the champion's clusters; {} if it has too few plays."""
     plays = _read_plays(week - YEAR, seed)
     clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
@@ -183,7 +176,7 @@ def _sample_listeners(listeners: list[int], seed: int) -> list[int]:
 def _count_plays_per_week(
     plays: WeeklyPlays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
-    """Shape (n_listeners, WEEKS_NEEDED, n_groups)."""
+    """Number of plays by listener, week and group, shape (n_listeners, WEEKS_NEEDED, n_groups)."""
     _, rows = np.unique(plays.listeners, return_inverse=True)
     counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS_NEEDED, n_groups))
     np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)

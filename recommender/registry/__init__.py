@@ -1,1 +1,1 @@
-"""Model versions: their roles, their files, and loading the one that serves."""
+"""Model versions: their roles, their files, and loading of the version that serves."""

@@ -1,4 +1,4 @@
-"""Artifact folders: the next free version label, and removal of folders that an aborted training left."""
+"""Folders of model artifacts: the next free label, and removal of what aborted trainings left."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
-    """A label of year, ISO week and the first number that no version and no folder uses, as 2026w47.1."""
+    """The next label that no version and no folder uses, from year, ISO week and number: 2026w47.1."""
     year, week, _ = now.isocalendar()
     prefix = f"{year}w{week:02}"
     taken = set(ModelVersion.objects.filter(label__startswith=f"{prefix}.").values_list("label", flat=True))
@@ -28,18 +28,18 @@ def next_free_label(storage: Path, now: datetime) -> str:
 
 
 def training_signature(run: TrainingRun) -> str:
-    """A text that identifies a training among those of all databases that share the storage."""
+    """A text that identifies a training among all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
 def prepare_storage(storage: Path) -> None:
     """Create the storage folder, and remove artifacts of trainings that ended without storing a version.
 
-    Removes only what trainings of this database wrote, since another database may share the storage. The
-    caller holds the training lock, so no other training is running.
+    Only files from trainings of this database are removed, since another database may share the
+    storage. The caller must hold the training lock.
 
     Raises:
-        OSError: the storage is not writable; found now rather than after minutes of training.
+        OSError: the storage is not writable; better noticed here than after minutes of training.
     """
     storage.mkdir(parents=True, exist_ok=True)
     artifact.clear_unfinished(storage)

@@ -1,4 +1,4 @@
-"""Loads the serving model once a process, verifies its files, and swaps it when another is promoted."""
+"""Load the serving model once per process, verify its files, and replace it after a promotion."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ from recommender.registry import registry
 
 logger = logging.getLogger(__name__)
 
-# A promotion takes effect within five seconds: three until the next check, two to hash the files.
+# A promotion takes effect within five seconds: three until the next check and two to hash the files.
 CHECK_EVERY: Final = 3.0  # seconds
 # A damaged artifact is tried again at every check, then with doubling pauses: hashing takes a second.
 MAX_RETRY_PAUSE: Final = 300.0  # seconds
@@ -34,7 +34,7 @@ SERVING_CLASSES: Final[Mapping[str, type[OnlineMixModel | ClassicModel]]] = {
     ModelVersion.Method.CLASSIC: ClassicModel,
 }
 
-# One of an experiment and one holdback.
+# One for an experiment and one for the holdback.
 MAX_CHALLENGERS: Final = 2
 
 FileSignature = tuple[tuple[str, int, int, int], ...]
@@ -50,7 +50,7 @@ class NamedCluster:
 
 @dataclass(frozen=True)
 class ServingModel:
-    """A version ready to serve; its arrays are memory-mapped from the artifact's files."""
+    """A version ready to serve. Its arrays are memory-mapped from the artifact's files."""
 
     version: ModelVersion
     scorer: ServableModel
@@ -60,33 +60,33 @@ class ServingModel:
     signature: FileSignature
 
     def is_intact(self) -> bool:
-        """Whether the verified files are unchanged; reading a truncated mapped file kills the process."""
+        """Whether the files are unchanged; reading a truncated memory-mapped file kills the process."""
         return file_signature(self.folder) == self.signature
 
     @cached_property
     def cluster_numbers(self) -> NDArray[np.int32]:
-        """Shape (n_clusters,): persistent cluster numbers by label."""
+        """Persistent cluster numbers by label, shape (n_clusters,)."""
         return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
-        """One listener's affinities by cluster number, highest first; they sum to 1, or are empty.
+        """One listener's affinities by cluster number, highest first. They sum to 1, or are empty.
 
-        They are shares of plays alone, as shown to the listener. The ranking also uses favourite genres
-        while a listener has few plays.
+        The listener sees these shares of plays. The ranking also uses favourite genres while a listener has
+        few plays.
         """
         if not profile.plays.nnz:
             return {}
         base = profile.plays if profile.recent is None else profile.recent
         shares = cluster_affinities(base, self.scorer.labels, len(self.clusters), profile.skips)[0]
         if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
-            # Equal shares in all clusters: the listener skipped everything they played.
+            # All clusters have equal shares: the listener skipped every song that they played.
             return {}
         order = np.lexsort((self.cluster_numbers, -shares))
         played = order[shares[order] > 0]
         return dict(zip(self.cluster_numbers[played].tolist(), shares[played].tolist(), strict=True))
 
     def cluster_numbers_of(self, song_ids: NDArray[np.int64], default: int) -> NDArray[np.int32]:
-        """Shape of `song_ids`: their cluster numbers; `default` for songs that the model does not know."""
+        """The songs' cluster numbers; `default` for songs that the model does not know."""
         columns, there = find_columns(self.song_ids, song_ids)
         numbers = np.full(len(song_ids), default, dtype=np.int32)
         numbers[there] = self.cluster_numbers[self.scorer.labels[columns[there]]]
@@ -117,15 +117,10 @@ class ServingModel:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The model that serves a request.
+    """The model that serves a request."""
 
-    Attributes:
-        model: None: there is no usable model, so popular songs are served.
-        degraded: a message why this is not the champion; None if it is.
-    """
-
-    model: ServingModel | None
-    degraded: str | None
+    model: ServingModel | None  # None if there is no usable model, so that popular songs are served
+    degraded: str | None  # says why the model is not the champion; None if it is
 
     @property
     def version_id(self) -> int | None:
@@ -133,7 +128,7 @@ class LoadedModel:
 
 
 class ModelLoader:
-    """Keeps the serving model of one storage; thread-safe.
+    """Keeps the serving model of one storage folder. Thread-safe.
 
     A `LoadedModel` stays usable after another one has replaced it for later requests.
     """
@@ -151,7 +146,7 @@ class ModelLoader:
         self._retry_pause = CHECK_EVERY
 
     def current_model(self) -> LoadedModel:
-        """The model that serves now; checks for another champion every CHECK_EVERY seconds at most."""
+        """The model that serves now. At most every CHECK_EVERY seconds it checks for another champion."""
         loaded = self._loaded
         if loaded is not None and self._clock() < self._next_check_at:
             return loaded
@@ -169,7 +164,7 @@ class ModelLoader:
         """The model of a version that an experiment compares with the champion.
 
         Raises:
-            ArtifactError: its files are missing or damaged.
+            ArtifactError: the version's files are missing or damaged.
         """
         with self._lock:
             cached = self._challengers.get(version.pk)
@@ -189,7 +184,7 @@ class ModelLoader:
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Raise at once for files that failed verification, until they change: hashing takes a second."""
+        """Raise immediately for unchanged files that failed verification, because hashing takes a second."""
         signature, why = self._broken_files.get(version.pk, ((), ""))
         if why and signature == file_signature(self._storage / version.label):
             raise artifact.ArtifactDamaged(why)
@@ -226,7 +221,7 @@ class ModelLoader:
             try:
                 model = open_serving_model(version, self._storage)
             except (artifact.ArtifactError, LookupError, ValueError) as error:
-                # Without a traceback: the reason names the file, and retries would repeat it.
+                # Log no traceback: the reason names the file, and retries would repeat the traceback.
                 logger.error("artifact_refused version=%s reason=%r", version.label, str(error))  # noqa: TRY400
                 failures.append(f"{version.label}: {error}")
                 continue
@@ -237,7 +232,7 @@ class ModelLoader:
 
 
 def current_model(storage: Path) -> LoadedModel:
-    """The model that serves now from this storage, in this process."""
+    """The model from this storage folder that serves now in this process."""
     return loader_for(storage).current_model()
 
 
@@ -252,7 +247,7 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
         ArtifactError: the files are missing or damaged.
     """
     folder = storage / version.label
-    # Before the files are read, so that a change meanwhile is noticed later.
+    # Taken before the files are read, so that a change in between is noticed later.
     signature = file_signature(folder)
     arrays, facts = artifact.read_arrays(folder, version.artifact_sha256)
     names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))

@@ -1,4 +1,4 @@
-"""Model registry: promotes, rolls back and withdraws versions; the only writer of their roles."""
+"""Model registry: promote, roll back and withdraw versions. Only this module sets versions' roles."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ NO_CHAMPION: Final = "No version is champion. Name one: python manage.py promote
 
 
 class RegistryError(Exception):
-    """The roles can't be changed as requested; nothing was changed."""
+    """The roles can't be changed as requested. Nothing was changed."""
 
 
 class UnknownVersion(RegistryError):
@@ -43,12 +43,12 @@ class ChampionChanged(RegistryError):
 
 
 def current_champion() -> ModelVersion | None:
-    """The champion; None also if it was trained before the source's catalogue was reset."""
+    """The champion; None if there is none, or if it was trained before the source's catalogue was reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
 def why_no_champion() -> str:
-    """Why there is no champion, and what to do."""
+    """A text that says why there is no champion, and what to do."""
     since = catalogue_generation.last_reset_at()
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL
@@ -59,7 +59,7 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """Retired champions, the latest first: they serve if the champion's files are damaged."""
+    """Retired champions, the latest first. They serve if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -73,7 +73,7 @@ def find_version(label: str) -> ModelVersion:
     """The version with this label.
 
     Raises:
-        UnknownVersion: there is none; the message lists the latest versions.
+        UnknownVersion: no version has this label; the message lists the latest versions.
     """
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
@@ -87,18 +87,18 @@ def find_version(label: str) -> ModelVersion:
 def promote(
     version: ModelVersion, *, reason: str, by: str, verify: Verify, only_if_no_champion: bool = False
 ) -> Promotion:
-    """Make `version` the champion, retire the previous one, and record the promotion.
+    """Make `version` the champion, retire the previous champion, and record the promotion.
 
-    Two promotions at the same time are done one after the other.
+    Simultaneous promotions are done one after the other.
 
     Args:
         only_if_no_champion: refuse to replace a champion.
 
     Raises:
-        NotPromotable: it is the champion already, was withdrawn, or was trained on an earlier catalogue.
+        NotPromotable: `version` is champion, was withdrawn, or was trained on an earlier catalogue.
         ReasonMissing: the reason is empty.
         ChampionChanged: there is a champion, against `only_if_no_champion`.
-        Exception: what `verify` raises for a damaged artifact.
+        Exception: any error that `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
     verify(version)
@@ -112,12 +112,12 @@ def promote(
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and bring back the previous champion with an intact artifact.
+    """Withdraw the champion for good, and restore the latest former champion with an intact artifact.
 
-    Rolling back twice goes further back, since a withdrawn version never returns.
+    A second rollback goes further back, since a withdrawn version never returns.
 
     Raises:
-        NothingToRollBack: there is no champion, or no earlier one with an intact artifact.
+        NothingToRollBack: there is no champion, or no earlier champion with an intact artifact.
         ReasonMissing: the reason is empty.
         ChampionChanged: another promotion came first.
     """
@@ -129,18 +129,18 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
     with role_lock():
         current = current_champion()
         if current != champion:
-            # The caller judged the champion that was there before, not this one.
+            # The caller decided about the former champion, and not about this one.
             raise ChampionChanged(f"The champion is {current} by now, no longer {champion}.")
         return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and make a certain former champion serve again.
+    """Withdraw the champion for good, and restore the given former champion.
 
     Raises:
-        NotPromotable: it is the champion, or was withdrawn itself.
+        NotPromotable: `version` is champion, or was withdrawn.
         ReasonMissing: the reason is empty.
-        Exception: what `verify` raises for a damaged artifact.
+        Exception: any error that `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
     verify(version)
@@ -151,7 +151,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Withdraw for good all versions that were trained before the latest catalogue reset; returns them."""
+    """Withdraw for good all versions that were trained before the latest catalogue reset. Returns them."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))
@@ -163,17 +163,17 @@ def make_challenger(version: ModelVersion) -> None:
     """Make a version the challenger of an experiment.
 
     Raises:
-        NotPromotable: it is the champion, or was withdrawn.
+        NotPromotable: the version is champion, or was withdrawn.
     """
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
 def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_candidate: bool = False) -> None:
-    """Retire a challenger after its experiment; a version that has become champion keeps its role.
+    """Retire a challenger after its experiment. A version that has become champion keeps its role.
 
     Args:
-        withdrawn: withdraw it for good instead.
-        as_candidate: make it a candidate again instead, for another experiment.
+        withdrawn: withdraw the challenger for good instead.
+        as_candidate: make the challenger a candidate again instead, for another experiment.
     """
     role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if as_candidate else Role.RETIRED
     with role_lock():
@@ -191,8 +191,8 @@ def champion_at(moment: datetime) -> ModelVersion | None:
 def role_lock() -> Iterator[None]:
     """Transaction in which no other process changes a version's role or an experiment.
 
-    The row lock is on the oldest version: that row exists before any promotion and is always the same one.
-    The champion's row would not do: there may be no champion, and it can be replaced while a process waits.
+    It locks the row of the oldest version, which exists before any promotion and never changes. The
+    champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
     """
     with transaction.atomic():
         ModelVersion.objects.select_for_update().order_by("pk").first()

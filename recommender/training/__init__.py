@@ -1,1 +1,1 @@
-"""Trains and evaluates one version from the tables."""
+"""Train and evaluate model versions on the database's songs, listeners and events."""

@@ -1,4 +1,4 @@
-"""Moves songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
+"""Move songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -25,30 +25,26 @@ from recommender.training.clusters import ClusterSummary, cluster_points
 from recommender.training.dataset import TrainingData
 
 FeedbackKind = Feedback.Kind
-# Evidence is also stored for this many songs that stay: those whose assignment is least certain.
+# Evidence is also stored for this many songs that do not move, those with the least certain assignment.
 MAX_UNCERTAIN_SONGS: Final = 200
 
 
 @dataclass(frozen=True)
 class AppliedVotes:
-    """A model after feedback was applied to its clusters.
-
-    Attributes:
-        labels_without_feedback: shape (n_songs,), the clusters before. The next warm start continues these,
-            so that deleting votes restores every assignment.
-        assignment: what all votes suggest, even if it was not confirmed and nothing moved; None: no votes.
-        gain: log-likelihood gain of the held-out votes; None: no votes.
-    """
+    """A model after feedback was applied to its clusters."""
 
     model: MixModel
+    # Each song's cluster before feedback, shape (n_songs,). The next warm start continues these clusters, so
+    # that deleting votes restores every assignment.
     labels_without_feedback: NDArray[np.int32]
+    # The assignment by all votes, even if held-out votes did not confirm it; None without votes.
     assignment: FeedbackAssignment | None = None
-    gain: LikelihoodGain | None = None
+    gain: LikelihoodGain | None = None  # log-likelihood gain of the held-out votes; None without votes
 
     def evidence_rows(
         self, version: ModelVersion, song_ids: NDArray[np.int64], clusters: list[ClusterSummary]
     ) -> list[SongEvidence]:
-        """Rows for songs that moved and for the least certain ones."""
+        """Rows for the songs that moved and for the least certain songs."""
         assignment = self.assignment
         if assignment is None:
             return []
@@ -67,7 +63,7 @@ class AppliedVotes:
 
 
 def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
-    """Reassign songs by feedback, if assignments from one half of the votes fit the other half better."""
+    """Move songs by feedback, if the moves from one half of the votes also fit the other half better."""
     labels = model.labels
     votes = read_votes(data)
     if not len(votes.songs):
@@ -85,7 +81,7 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One entry for each listener and song; likes and long enough listens count as positive."""
+    """One entry per listener and song. Likes and listens of at least MIN_LISTEN_SECONDS are positive."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     rows = catalogue_generation.feedback_on_current(
         Feedback.objects.exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)

@@ -1,4 +1,4 @@
-"""Cluster summaries of a version: names, sizes, map positions and numbers that last across versions."""
+"""Cluster summaries of a version: names, sizes, map positions, and numbers that last across versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,21 +21,14 @@ from recommender.training.stored_version import StoredVersion
 
 @dataclass(frozen=True)
 class ClusterSummary:
-    """One cluster, as it is stored and shown.
+    """One cluster, as it is stored and shown."""
 
-    Attributes:
-        position: its label in this model, 0 to n_clusters - 1.
-        number: lasts across versions; never reused.
-        plays: of its songs, by all listeners.
-        examples: ids of its most played songs.
-        map_position: x and y on the plane of the cluster centers' two main axes.
-    """
-
-    position: int
-    number: int
+    position: int  # the cluster's label in this model, 0 to n_clusters - 1
+    number: int  # persistent number across versions, never reused
     naming: ClusterName
-    plays: int
-    examples: list[int]
+    plays: int  # number of plays of the cluster's songs by all listeners
+    examples: list[int]  # ids of the cluster's most played songs
+    # x and y on the plane of the two principal axes of all cluster centers.
     map_position: tuple[float, float] = (0.0, 0.0)
 
     def to_row(self, version: ModelVersion) -> Cluster:
@@ -56,9 +49,9 @@ def summarize_clusters(
     """The model's clusters, in the order of its labels.
 
     Args:
-        champion: a new cluster that has most songs of one of its clusters keeps that cluster's number.
-        carried_names: names by number of the clusters that a warm start continued, in the order of their
-            labels; empty: the clusters are new.
+        champion: its cluster numbers are kept by new clusters that hold most songs of the same cluster.
+        carried_names: number and name of each cluster that a warm start continued, in the order of the
+            labels; empty if the clusters are new.
     """
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
@@ -83,7 +76,7 @@ def summarize_clusters(
 def _assign_numbers(
     song_ids: NDArray[np.int64], labels: NDArray[np.int32], n_clusters: int, champion: StoredVersion | None
 ) -> NDArray[np.int32]:
-    """Shape (n_clusters,): the champion's numbers for clusters that match one of its own, else new ones."""
+    """Each new cluster's number: the champion's for a matching cluster, else a new one."""
     next_id = (Cluster.objects.aggregate(Max("number"))["number__max"] or 0) + 1
     if champion is None:
         return np.arange(next_id, next_id + n_clusters, dtype=np.int32)
@@ -103,13 +96,13 @@ def _map_positions(model: MixModel | ClassicModel) -> list[tuple[float, float]]:
     axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
     plane = np.zeros((len(centers), 2))
     plane[:, : len(axes)] = centred @ axes.T
-    # An axis has no sign of its own: make each one's largest coordinate positive, so that maps compare.
+    # The sign of an axis is arbitrary: make its largest coordinate positive, so that maps can be compared.
     plane *= np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1)
     return [(round(float(x), 4), round(float(y), 4)) for x, y in plane]
 
 
 def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
-    """Silhouette and the like, in the space in which the clusters were fitted."""
+    """Silhouette and other quality measures, computed in the space that the clusters were fitted in."""
     labels, points = model.labels, cluster_points(model)
     centers = cluster_means(points, labels, _n_clusters(model))[0].astype(np.float32)
     squares = ((points - centers[labels]) ** 2).sum(axis=1)
@@ -117,7 +110,7 @@ def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
 
 
 def cluster_points(model: MixModel | ClassicModel) -> NDArray[np.float32]:
-    """Shape (n_songs, d): the space in which the clusters were fitted."""
+    """The songs' feature rows that the clusters were fitted on, shape (n_songs, d)."""
     if isinstance(model, ClassicModel):
         return model.points
     return fit_components.clustering_points(model.components.content, model.components.company)

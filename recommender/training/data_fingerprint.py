@@ -1,4 +1,4 @@
-"""Whether the newest version was trained on the same data: a fingerprint of everything a training reads."""
+"""Fingerprint of all data that a training reads, to tell whether the newest version used equal data."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -19,10 +19,10 @@ class NothingNew(EngineError):
 
 
 def compute_fingerprint(data: TrainingData) -> str:
-    """32 hexadecimal digits: equal for equal songs, listeners, listening and feedback.
+    """32 hexadecimal digits that are equal for equal songs, listeners, plays and feedback.
 
-    A corrected or removed song changes it; a song's name does not, because no model uses names. 200 000 songs
-    and a million plays take 0.1 s.
+    The fingerprint changes if a song is corrected or removed, but not if only its name changes, because
+    no model uses names. 200 000 songs and a million plays take 0.1 s.
     """
     digest = blake2b(digest_size=16)
     for part in (*_catalogue_parts(data.catalogue), data.listener_ids.tobytes(), _encode_texts(data.genres)):
@@ -36,7 +36,7 @@ def compute_fingerprint(data: TrainingData) -> str:
 def require_new_data(
     data: TrainingData, *, method: str, seed: int, n_clusters: int | None, full: bool
 ) -> None:
-    """Refuse a training that would repeat the newest version of this method and seed.
+    """Refuse a training that would repeat the newest version with this method and seed.
 
     Raises:
         NothingNew: that version was trained on the same data in the same way.
@@ -45,7 +45,7 @@ def require_new_data(
     if newest is None or newest.configuration.get("n_clusters") != n_clusters:
         return
     if full and newest.parent_id:
-        # The newest was a warm start; from scratch the same data gives another model.
+        # The newest version was a warm start; a full training on the same data gives another model.
         return
     if _was_trained_on(newest, data):
         raise NothingNew(
@@ -75,5 +75,5 @@ def _catalogue_parts(catalogue: Catalogue) -> Iterable[bytes]:
 
 
 def _encode_texts(texts: list[str]) -> bytes:
-    # The unit separator occurs in no text that people write; SQLite can return lone surrogates.
+    # People's texts do not contain the unit separator. SQLite can return lone surrogates.
     return "\x1f".join([*texts, "\x1e"]).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Reads the tables into the arrays of a training set."""
+"""Read the database tables into the arrays of a training set."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,32 +27,24 @@ from recommender.models import AttributedListen, Feedback, sql
 FeedbackKind = Feedback.Kind
 # Rows fetched at once: a few megabytes for any size of table.
 FETCH_SIZE: Final = 5_000
-TUNING_SHARE: Final = 0.1  # of the plays, the latest
-# Share of plays with a time in the future, above which this machine's clock is wrong, not the data.
+TUNING_SHARE: Final = 0.1  # share of the latest plays
+# If a larger share of plays has a time in the future, this machine's clock is wrong, and not the data.
 MAX_FUTURE_SHARE: Final = 0.5
 StageCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Songs, listeners and interactions up to a moment.
-
-    Attributes:
-        listener_ids: shape (n_listeners,), ascending; row i of every matrix is listener i.
-        genres: each listener's favourite genres, as sent by the source.
-        plays: sessions, listens and likes; a like weighs more than a play.
-        skips: skips and dislikes.
-        cut_off: the newest session or feedback that was read; None: there is none.
-        organic: plays of sessions that no list had offered. Models are evaluated on these alone: others would
-            favour the champion, whose lists offered them.
-    """
+    """Songs, listeners and interactions up to a given time."""
 
     catalogue: Catalogue
-    listener_ids: NDArray[np.int64]
-    genres: list[str]
-    plays: Interactions
-    skips: Interactions
-    cut_off: datetime | None
+    listener_ids: NDArray[np.int64]  # shape (n_listeners,), ascending; row i of every matrix is listener i
+    genres: list[str]  # each listener's favourite genres, as sent by the source
+    plays: Interactions  # sessions, listens and likes; a like weighs more than a play
+    skips: Interactions  # skips and dislikes
+    cut_off: datetime | None  # time of the newest session or feedback that was read; None without any
+    # Plays of songs that no list had recommended to the listener before. Models are evaluated only on these:
+    # recommended plays would favour the champion, whose lists caused them.
     organic: Interactions
 
     @property
@@ -61,11 +53,11 @@ class TrainingData:
 
     @property
     def n_active_listeners(self) -> int:
-        """Listeners with at least one play."""
+        """Number of listeners with at least one play."""
         return len(np.unique(self.plays.listeners))
 
     def up_to(self, instant: float) -> "TrainingData":
-        """The data as it was before `instant`, in seconds since 1970."""
+        """The data before `instant`, in seconds since 1970."""
         return replace(
             self, plays=_before(self.plays, instant), skips=_before(self.skips, instant),
             organic=_before(self.organic, instant),
@@ -83,18 +75,18 @@ class TrainingData:
 
 
 def weight_by_recency(plays: Interactions, now: float) -> csr_array:
-    """Shape (n_listeners, n_songs): plays weighted by their age at `now`, in seconds since 1970."""
+    """Plays weighted by their age at `now` (seconds since 1970), shape (n_listeners, n_songs)."""
     return plays.matrix(recency_weights(plays.at, now, half_life_days=PLAY_HALF_LIFE.days))
 
 
 def read_training_data(
     cut_off: datetime | None = None, on_stage: StageCallback = lambda name: None
 ) -> TrainingData:
-    """Read songs, listeners, sessions and feedback up to `cut_off` (None: now).
+    """Read songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
-    Unavailable songs are kept, marked as not available: plays of them show taste. Left out are plays of
-    unknown songs and sessions that the source withdrew. Times in the future count as now, because recency and
-    the latest week are measured back from the newest play.
+    Unavailable songs are kept and marked, since their plays show the listener's taste. Plays of unknown
+    songs and sessions that the source withdrew are left out. Future times count as now, because recency
+    and the latest week are measured back from the newest play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()
@@ -117,7 +109,7 @@ def read_training_data(
 
 
 def read_catalogue() -> Catalogue:
-    """All songs, by id."""
+    """All songs, ordered by id."""
     names = ("pk", "artist", "album", "songwriters", "genres", "release_year", "duration", "unavailable_at")
     rows = Song.objects.order_by("pk").values_list(*names).iterator(chunk_size=FETCH_SIZE)
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
@@ -131,7 +123,7 @@ def read_catalogue() -> Catalogue:
 
 
 def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """A column for each audio feature, by name; NaN for songs without a number."""
+    """One column per audio feature, by name; NaN for songs without a value."""
     columns: dict[str, NDArray[np.float64]] = {}
     for place, features in _match_to_ids(ids, sql.json_column(Song, "audio_features", FETCH_SIZE)):
         for name, value in numeric_features(orjson.loads(features) if features else None).items():
@@ -144,7 +136,7 @@ def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
 def _match_to_ids(
     ids: Sequence[int], rows: Iterable[tuple[int, str | None]]
 ) -> Iterator[tuple[int, str | None]]:
-    """Rows with the index of their id; skips songs that an ingestion has added since the ids were read."""
+    """Yield the index of each row's id, and skip songs that were added after the ids were read."""
     place = 0
     for pk, text in rows:
         while place < len(ids) and ids[place] < pk:
@@ -154,7 +146,7 @@ def _match_to_ids(
 
 
 class _InteractionReader:
-    """Reads interactions as columns and drops those of unknown listeners or songs."""
+    """Reads interactions as columns, without those of unknown listeners or songs."""
 
     def __init__(
         self, listener_ids: NDArray[np.int64], song_ids: NDArray[np.int64], cut_off: datetime | None
@@ -182,7 +174,7 @@ class _InteractionReader:
         )
 
     def read_feedback(self) -> tuple[Interactions, Interactions]:
-        """Plays and skips."""
+        """The feedback that counts as plays, and the feedback that counts as skips."""
         rows = catalogue_generation.feedback_on_current(
             Feedback.objects.filter(**self._feedback_until)
         ).order_by("pk")
@@ -200,7 +192,7 @@ class _InteractionReader:
         return self._from_rows(played), self._from_rows(skipped)
 
     def read_recommended_plays(self) -> Interactions:
-        """Plays of sessions that a list had offered before."""
+        """Plays of songs that an earlier list had recommended to the listener."""
         rows = AttributedListen.objects.values_list("served_list__listener_id", "song_id", "at")
         return self._from_rows(
             [
@@ -248,7 +240,7 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
     ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)
-    # Few plays share listener and song with one of the others: only these are looked up in the set.
+    # Few plays share listener and song with one in `others`: only these are looked up in the set.
     for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
         kept[place] = (int(ours[place]), float(plays.at[place])) not in known
     return replace(
@@ -258,7 +250,10 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
 
 
 def _clip_future_times(plays: Interactions, now: float) -> Interactions:
-    """Times after `now` become `now`; unchanged if most are: then this machine's clock is wrong."""
+    """Replace times after `now` by `now`.
+
+    If most times are after `now`, nothing changes, since this machine's clock is wrong.
+    """
     future = plays.at > now
     if not future.any() or future.mean() > MAX_FUTURE_SHARE:
         return plays

@@ -1,4 +1,8 @@
-"""Offline evaluation: train on all but the latest week, recommend for that week, compare with baselines."""
+"""Offline evaluation on the latest week.
+
+The model is trained on all earlier data, and its lists are compared with those of baselines and the
+champion.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,11 +43,11 @@ from recommender.training.stored_version import StoredVersion
 from recommender.training.warm_start import ReferenceModel, WarmStart
 
 WEEK_SECONDS: Final = 7 * 86_400.0
-# Listeners x songs that are scored: 1 000 listeners at 60 000 songs; more change the third digit.
+# Listeners x songs that are scored: 1 000 listeners for 60 000 songs. More change only the third digit.
 MAX_SCORED_CELLS: Final = 60_000_000
 MAX_LISTENERS: Final = 2_000
-CELLS_PER_BATCH: Final = 8_000_000  # scored at once: 32 MB, and as much for each step of a term
-# Trained on the same past; any model must beat them.
+CELLS_PER_BATCH: Final = 8_000_000  # scored at once: 32 MB, and the same again while a term is computed
+# Baselines are trained on the same past; any model must beat them.
 BASELINES: Final = (Popularity, Random, RP3beta)
 # The champion is compared on the rest of the week if it was trained on at most this much of it.
 MAX_CHAMPION_OVERLAP_SECONDS: Final = 3 * 86_400.0
@@ -53,27 +57,22 @@ NOT_MEASURED: Final = "Not measured: no listener with earlier plays played a new
 
 @dataclass(frozen=True)
 class TrainingEvaluation:
-    """The result of an evaluation, and what the final fit takes over from it.
+    """The result of an evaluation, and the parts that the final fit reuses."""
 
-    Attributes:
-        metrics: `Evaluation.summary` by model name; {} if nothing could be measured.
-        weights: tuned weights of the blend's terms; None: not tuned, or the model has none.
-        model_name: which of the models in `metrics` was evaluated.
-        content_features: the songs' content features, which do not depend on plays.
-        labels: shape (n_songs,), each song's cluster, as initial labels of the final fit.
-        n_clusters_choice: None: the number of clusters was not to be chosen.
-    """
-
+    # `Evaluation.summary` by model name; {} if nothing could be measured.
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Tuned weights of the model's terms; None if they were not tuned or the model has none.
     weights: NDArray[np.float64] | None = None
-    model_name: str = "mix"
+    model_name: str = "mix"  # name of the new model in `metrics`
+    # The songs' content features, which do not depend on plays.
     content_features: ContentFeatures | None = None
+    # Each song's cluster, shape (n_songs,): the initial labels of the final fit.
     labels: NDArray[np.int32] | None = None
-    n_clusters_choice: ClusterCountChoice | None = None
+    n_clusters_choice: ClusterCountChoice | None = None  # None if the number of clusters was given
 
     @property
     def chosen_configuration(self) -> dict[str, Any]:
-        """Hyperparameters that the evaluation chose, for the final fit."""
+        """Hyperparameters that the evaluation chose for the final fit."""
         return {"n_clusters": self.n_clusters_choice.n_clusters} if self.n_clusters_choice else {}
 
     @property
@@ -88,7 +87,7 @@ class TrainingEvaluation:
 
     @property
     def is_worse_than_popularity(self) -> bool:
-        """Whether NDCG is below popularity's, over at least `FEWEST_LISTENERS` listeners."""
+        """Whether NDCG is below that of popularity, measured on at least `FEWEST_LISTENERS` listeners."""
         own, popularity = (self.metrics.get(name, {}) for name in (self.model_name, "popularity"))
         ours, floor = own.get("ndcg"), popularity.get("ndcg")
         return (
@@ -98,21 +97,14 @@ class TrainingEvaluation:
 
 @dataclass(frozen=True)
 class HoldoutWeek:
-    """The latest week's plays of some listeners, held out, and everything from before it.
+    """The held-out plays of some listeners in the latest week, and all data before that week."""
 
-    Attributes:
-        past: the data up to the start of the week.
-        rows: shape (n,), the listeners' rows in `past`, ascending.
-        profiles: their profiles from `past`, in the same order.
-        test: shape (n, n_songs), songs that they first played in the week and that no list had offered.
-        start_seconds: seconds since 1970.
-    """
-
-    past: TrainingData
-    rows: NDArray[np.int64]
-    profiles: Profiles
+    past: TrainingData  # the data up to the start of the week
+    rows: NDArray[np.int64]  # shape (n,), the listeners' rows in `past`, ascending
+    profiles: Profiles  # the listeners' profiles from `past`, in the same order
+    # Songs that the listeners first played in the week without a recommendation, shape (n, n_songs).
     test: csr_array
-    start_seconds: float
+    start_seconds: float  # start of the week, in seconds since 1970
 
 
 def evaluate_on_latest_week(
@@ -122,7 +114,7 @@ def evaluate_on_latest_week(
     on_stage: Callable[[str], None],
     warm_start: WarmStart,
 ) -> TrainingEvaluation:
-    """Train on all but the latest week and compare with the baselines and the champion on that week.
+    """Train on all but the latest week, and compare with the baselines and the champion on that week.
 
     The champion is compared only on days that it was not trained on.
     """
@@ -162,7 +154,7 @@ def _fit_on_past(
 
 
 def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) -> HoldoutWeek | None:
-    """The week's plays after `cut_off`, in seconds since 1970; None if too few days are left."""
+    """The week's plays after `cut_off` (seconds since 1970); None if too few days remain."""
     if cut_off <= week.start_seconds:
         return week
     if cut_off > week.start_seconds + MAX_CHAMPION_OVERLAP_SECONDS:
@@ -175,7 +167,7 @@ def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) ->
 def _compare_with_champion(
     week: HoldoutWeek, model: RecommenderModel, reference: ReferenceModel
 ) -> dict[str, Any]:
-    """NDCG minus the champion's, paired by listener, with a 95 % bootstrap interval."""
+    """The model's NDCG minus the champion's, paired by listener, with a 95 % bootstrap interval."""
     artists = week.past.catalogue.artist_codes()
     own_lists = model.recommend(week.profiles, LIST_LENGTH)
     champion_lists = _recommend_for_week(week, reference.model, reference.song_ids, CHAMPION_DRAW_SEED)
@@ -201,7 +193,7 @@ def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
 
 
 def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, Evaluation]:
-    """Each model's evaluation by its name."""
+    """Each model's evaluation, by model name."""
     artists = week.past.catalogue.artist_codes()
     size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
     batches = [
@@ -219,9 +211,9 @@ def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dic
 
 
 def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
-    """The metrics of a stored version and of the baselines, by name.
+    """The metrics of a stored version and of the baselines, by model name.
 
-    Songs that the version was not trained on are never in its lists.
+    The version's lists never contain songs that it was not trained on.
     """
     lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
     own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
@@ -233,9 +225,9 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
 def _recommend_for_week(
     week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.int32]:
-    """The lists of a model whose column j is song `song_ids[j]`, as columns of today's catalogue."""
+    """The model's lists, as columns of today's catalogue. Column j of the model is song `song_ids[j]`."""
     columns, known = find_columns(week.past.catalogue.ids, song_ids)
-    # All are known: songs are never deleted.
+    # All ids are known, since songs are never deleted.
     columns = columns[known]
     profiles = week.profiles
     lists = model.recommend(
@@ -256,9 +248,10 @@ def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr
 
 
 def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
-    """Hold out the week before the newest play; None if no listener played before and something new in it.
+    """Hold out the week before the newest play; None if no listener can be evaluated on it.
 
-    At most `MAX_LISTENERS` listeners, fewer for a large catalogue, drawn with `seed`.
+    A listener needs plays before the week and new songs in the week. At most `MAX_LISTENERS` listeners
+    are drawn with `seed`, fewer for a large catalogue.
     """
     if not data.n_plays:
         return None

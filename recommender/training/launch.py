@@ -1,4 +1,4 @@
-"""Starts a training outside this process, so that a web worker never loads the training code."""
+"""Start a training outside this process, so that a web worker never loads the training code."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ from recommender.models import TrainingRun
 def start_training() -> "subprocess.Popen[bytes] | None":
     """Start a training without waiting: in a worker if Redis is configured, else in a new process.
 
-    Progress and outcome are in its `TrainingRun`.
+    The training's `TrainingRun` shows its progress and outcome.
     """
     if settings.REDIS_URL:
         current_app.send_task("recommender.tasks.retrain_by_hand")
         return None
-    # The new process may start in another folder: it must find the project on the same path.
+    # The new process may start in another folder, so it needs the same import path.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", "django", "retrain", f"--trigger={TrainingRun.Trigger.ADMIN}"]
     return subprocess.Popen(

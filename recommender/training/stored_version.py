@@ -1,4 +1,4 @@
-"""Reads a version's artifact once for a training: its model, and the clusters to carry over."""
+"""Read a version's artifact for a training: its model, and the clusters to continue."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +25,7 @@ class StoredVersion:
 
     @property
     def song_ids(self) -> NDArray[np.int64]:
-        """Shape (n_songs,), ascending: column j of the model is song `song_ids[j]`."""
+        """Song ids in ascending order, shape (n_songs,): column j of the model is song `song_ids[j]`."""
         return self.arrays["song_ids"]
 
     @cached_property
@@ -43,13 +43,13 @@ def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
     """Read a version's artifact.
 
     Raises:
-        ArtifactError: its files are missing or damaged.
+        ArtifactError: the files are missing or damaged.
     """
     return StoredVersion(version, *artifact.read_arrays(storage / version.label, version.artifact_sha256))
 
 
 def read_champion(storage: Path) -> StoredVersion | None:
-    """The current champion; None if there is none or its files cannot be read."""
+    """The current champion; None if there is no champion or its files can't be read."""
     champion = registry.current_champion()
     if champion is None:
         return None

@@ -1,7 +1,7 @@
-"""Trains one version: read the tables, fit, evaluate on the latest week, describe the clusters, store.
+"""Train one version: read the tables, fit, evaluate on the latest week, describe the clusters, store.
 
-Nothing that is served changes before the last step, which writes the artifact's files and then all rows in
-one transaction.
+Only the last step changes what is served. It writes the artifact's files, and then all rows in one
+transaction.
 """
 
 import logging
@@ -82,29 +82,18 @@ class AlreadyTraining(Exception):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What to train, and what to do with the version.
+    """How to train a version, and whether to promote it."""
 
-    Attributes:
-        storage: the folder that holds one folder a version.
-        method: "mix" or "classic".
-        n_clusters: None: continue the champion's clusters or choose the number.
-        cut_off: train on events up to this moment; None: on all.
-        full: start from scratch instead of continuing the champion's feature space and clusters.
-        promote: make the version champion even if there is one.
-        only_if_new: refuse if the newest version was trained on the same data in the same way.
-        by: who a promotion is recorded for.
-    """
-
-    storage: Path
+    storage: Path  # the folder that holds one folder per version
     trigger: str = TrainingRun.Trigger.COMMAND
-    method: str = ModelVersion.Method.MIX
-    n_clusters: int | None = None
-    cut_off: datetime | None = None
+    method: str = ModelVersion.Method.MIX  # "mix" or "classic"
+    n_clusters: int | None = None  # None: continue the champion's clusters or choose the number
+    cut_off: datetime | None = None  # train on events up to this time; None: on all events
     seed: int = 7
-    full: bool = False
-    promote: bool = False
-    only_if_new: bool = False
-    by: str = "training"
+    full: bool = False  # start from scratch instead of continuing the champion's feature space and clusters
+    promote: bool = False  # make the version champion even if there is one
+    only_if_new: bool = False  # refuse if the newest version was trained on the same data in the same way
+    by: str = "training"  # the actor that a promotion is recorded for
 
     @property
     def requested_configuration(self) -> dict[str, Any]:
@@ -118,15 +107,15 @@ class TrainingOptions:
 
     @property
     def selects_n_clusters(self) -> bool:
-        """Whether the latest week's plays choose the number of clusters: never against a person's choice."""
+        """Whether the latest week's plays choose the number of clusters. A person's choice has priority."""
         return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
 class TrainingProgress:
-    """Receives the stages of a training; this one ignores them."""
+    """Callback for the stages of a training. This default ignores them."""
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
-        """Stage `name` begins, number `step` of `steps`, counted from 1."""
+        """The stage `name` begins; it is number `step` of `steps`, counted from 1."""
 
 
 def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) -> TrainingRun:
@@ -137,8 +126,8 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
 
     Raises:
         AlreadyTraining: another training holds the job lock.
-        LockLost: another process took this training for dead.
-        Exception: any other failure; the run's row is marked failed before it is raised.
+        LockLost: another process marked this training as dead.
+        Exception: any other failure, after the run's row was marked as failed.
     """
     run = _create_run(options)
     with add_log_context(training=run.pk):
@@ -153,7 +142,7 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
 
 
 def _create_run(options: TrainingOptions) -> TrainingRun:
-    """The running row is the lock: the database allows only one."""
+    """Insert the running row, which is the job lock: the database allows only one."""
     now = timezone.now()
     try:
         with transaction.atomic():
@@ -170,19 +159,15 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
 
 @dataclass(frozen=True)
 class _TrainedModel:
-    """A model that is ready to be stored.
-
-    Attributes:
-        votes: None for a classic model, which feedback does not change.
-        row_fields: of the version's row: metrics, cohesion, lineage, parent and configuration.
-    """
+    """A model that is ready to be stored."""
 
     data: TrainingData
     model: MixModel | ClassicModel
     clusters: list[ClusterSummary]
-    votes: AppliedVotes | None
+    votes: AppliedVotes | None  # None for a classic model, which feedback does not change
     warm_start: WarmStart
     evaluation: TrainingEvaluation
+    # Fields of the version's row: metrics, cohesion, lineage, parent and configuration.
     row_fields: dict[str, Any]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -208,7 +193,7 @@ class _TrainingJob:
 
     @contextmanager
     def recording_outcome(self) -> Iterator[None]:
-        """Record in the run's row how the block ended if it raises."""
+        """Record an exception of the block as the outcome in the run's row."""
         try:
             yield
         except LockLost:
@@ -291,10 +276,11 @@ class _TrainingJob:
         return _TrainedModel(data, model, clusters, votes, warm_start, evaluation, row_fields)
 
     def _store(self, trained: _TrainedModel) -> None:
-        """Write the artifact, then the version, its clusters and the run's outcome in one transaction.
+        """Write the artifact; then store the version, its clusters and the outcome in one transaction.
 
-        Files first: no row ever names missing files. One transaction: a version without a finished run would
-        belong to no training, and `only_if_new` would refuse to train on its data again.
+        The files come first, so that no row names missing files. The transaction matters because a version
+        without a finished run would belong to no training, and `only_if_new` would refuse to train on its
+        data again.
         """
         label = artifact_folders.next_free_label(self.options.storage, timezone.now())
         facts = {**trained.model.facts(), "label": label, "seed": self.options.seed,
@@ -326,9 +312,9 @@ class _TrainingJob:
         )  # fmt: skip
 
     def _promote_if_wanted(self, version: ModelVersion, evaluation: TrainingEvaluation) -> str:
-        """Promote the first good version, or any version on request; returns the run's summary.
+        """Promote the first good version, or any version on request. Returns the run's summary.
 
-        A version that cannot be promoted stays a candidate, and the summary says why.
+        A version that can't be promoted stays a candidate, and the summary says why.
         """
         is_first, label = registry.current_champion() is None, version.label
         is_worse = is_first and evaluation.is_worse_than_popularity

@@ -1,4 +1,4 @@
-"""Warm start: what a training takes over from the champion, and how its clusters differ afterwards."""
+"""Warm start: what a training reuses from the champion, and how the new clusters differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from recommender.training.clusters import ClusterSummary
 from recommender.training.dataset import TrainingData
 from recommender.training.stored_version import StoredVersion
 
-# Share of a cluster's songs: a cluster with two parts of at least this size was split.
+# A cluster was split if two new clusters each hold at least this share of its songs.
 MIN_SPLIT_PART: Final = 0.3
 # The artifact's array of cluster labels before listeners' feedback moved songs.
 LABELS_WITHOUT_FEEDBACK: Final = "labels_by_sound"
@@ -28,57 +28,41 @@ LABELS_WITHOUT_FEEDBACK: Final = "labels_by_sound"
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """The champion, to compare the new model with.
-
-    Attributes:
-        cut_off_seconds: it was trained on plays up to here; seconds since 1970.
-    """
+    """The champion as a model that the new model is compared with."""
 
     label: str
     model: RecommenderModel
     song_ids: NDArray[np.int64]
-    cut_off_seconds: float
+    cut_off_seconds: float  # the champion was trained on plays up to this time; seconds since 1970
 
 
 @dataclass(frozen=True)
 class ChampionClusters:
-    """The champion's clusters, on today's catalogue.
-
-    Attributes:
-        labels: shape (n_songs,), each song's cluster; UNASSIGNED for songs the champion was not trained on.
-        cluster_numbers: shape (n_clusters,), the lasting number of each label.
-        cluster_names: by number.
-        space: its feature space; None if it was stored without one.
-    """
+    """The champion's clusters of the songs in today's catalogue."""
 
     version: ModelVersion
+    # Each song's cluster, shape (n_songs,); UNASSIGNED for songs that the champion was not trained on.
     labels: NDArray[np.int32]
-    cluster_numbers: NDArray[np.int32]
-    cluster_names: dict[int, str]
-    space: FeatureSpace | None
+    cluster_numbers: NDArray[np.int32]  # persistent number of each label, shape (n_clusters,)
+    cluster_names: dict[int, str]  # names by number
+    space: FeatureSpace | None  # the champion's feature space; None if it was not stored
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a training takes over; the defaults: nothing.
+    """The parts of the champion that a training reuses. By default it reuses nothing."""
 
-    Attributes:
-        build_content_features: builds the songs' content features, in the champion's space on a warm start.
-        carried_clusters: the clusters to continue; None: fit new ones.
-        cluster_names: of the carried clusters, by number, in the order of their labels.
-        champion: the champion's artifact, whose cluster numbers new clusters keep if their songs agree.
-        champion_clusters: what the lineage is described against; None unless the method is the same.
-        reference: the champion as a model to compare with.
-        selects_n_clusters: whether the latest week's plays choose the number of clusters.
-    """
-
+    # Builds the songs' content features, in the champion's space on a warm start.
     build_content_features: ContentBuilder = no_builder
-    carried_clusters: WarmStartClusters | None = None
+    carried_clusters: WarmStartClusters | None = None  # the clusters to continue; None: fit new ones
+    # Names of the carried clusters by number, in the order of their labels.
     cluster_names: dict[int, str] = field(default_factory=dict)
+    # The champion's artifact; a new cluster keeps the number of a champion's cluster with similar songs.
     champion: StoredVersion | None = None
+    # The clusters that the lineage compares with; None unless the method is the same.
     champion_clusters: ChampionClusters | None = None
-    reference: ReferenceModel | None = None
-    selects_n_clusters: bool = False
+    reference: ReferenceModel | None = None  # the champion, to compare metrics with
+    selects_n_clusters: bool = False  # whether the latest week's plays choose the number of clusters
 
     @property
     def parent(self) -> ModelVersion | None:
@@ -91,7 +75,7 @@ class WarmStart:
         return self.build_content_features()
 
     def artifact_arrays(self) -> dict[str, NDArray[Any]]:
-        """What the artifact keeps for the next warm start: the feature space."""
+        """The feature space as artifact arrays, for the next warm start."""
         features = self.content_features
         return space_to_arrays(features.space) if features and features.space else {}
 
@@ -105,7 +89,7 @@ def build_warm_start(
     carries_clusters: bool,
     selects_n_clusters: bool = False,
 ) -> WarmStart:
-    """Collect what a training takes over from the champion.
+    """Collect the parts of the champion that a training reuses.
 
     Args:
         carries_clusters: whether to continue the champion's clusters, if it has the same method.
@@ -136,7 +120,7 @@ def build_warm_start(
 def _match_to_catalogue(
     champion: StoredVersion, song_ids: NDArray[np.int64], method: str
 ) -> ChampionClusters | None:
-    """None if the champion has another method or was trained on none of these songs."""
+    """The champion's clusters; None if it has another method or knows none of these songs."""
     if champion.version.method != method:
         return None
     columns, known = find_columns(np.asarray(champion.song_ids), song_ids)
@@ -144,7 +128,7 @@ def _match_to_catalogue(
         return None
     arrays = champion.arrays
     labels = np.full(len(song_ids), UNASSIGNED, dtype=np.int32)
-    # Without feedback: every training applies today's votes anew.
+    # Labels without feedback, since every training applies the current votes again.
     labels[known] = arrays.get(LABELS_WITHOUT_FEEDBACK, arrays["labels"])[columns[known]]
     names = dict(Cluster.objects.filter(version=champion.version).values_list("number", "name"))
     return ChampionClusters(
@@ -180,16 +164,17 @@ def describe_lineage(
     cluster_numbers: NDArray[np.integer],
     plays: NDArray[np.floating],
 ) -> dict[str, Any]:
-    """How the new clusters differ from the champion's, as JSON.
+    """How the new clusters differ from the champion's, as JSON types.
 
     Args:
-        labels: shape (n_songs,), each song's new cluster.
-        cluster_numbers: shape (n_clusters,), the lasting numbers of the new clusters.
-        plays: shape (n_songs,), how often each song was played.
+        labels: each song's new cluster, shape (n_songs,).
+        cluster_numbers: the persistent numbers of the new clusters, shape (n_clusters,).
+        plays: how often each song was played, shape (n_songs,).
 
     Returns:
-        Cluster numbers that were kept (how many), born, retired and split; `churn_songs` and `churn_plays`
-        are the shares of songs and of plays whose cluster changed, among songs that the champion knew.
+        How many cluster numbers were kept, and which were born, retired and split. `churn_songs` and
+            `churn_plays` are the shares of songs and plays whose cluster changed, among songs that the
+            champion knew.
     """
     known = champion_clusters.labels != UNASSIGNED
     before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]
@@ -211,7 +196,7 @@ def describe_lineage(
 
 
 def _find_split_clusters(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Old clusters whose songs now form two or more large parts, each in a cluster of its own."""
+    """Old clusters whose songs are now in two or more new clusters, each with a large part of them."""
     splits = []
     for number in np.unique(before).tolist():
         parts, sizes = np.unique(after[before == number], return_counts=True)
@@ -229,7 +214,7 @@ def describe_n_clusters(
     requested: int | None,
     full: bool,
 ) -> dict[str, Any]:
-    """How many clusters there are and which rule decided, for the version's configuration."""
+    """The number of clusters and the rule that decided, for the version's configuration."""
     if choice is not None:
         return choice.facts()
     if requested:
