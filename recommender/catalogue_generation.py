@@ -1,4 +1,4 @@
-"""Catalogue generations: after a source reset ids mean other songs, and older models no longer count."""
+"""Catalogue generations: after a source reset, ids mean other songs and older models are invalid."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +28,7 @@ def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The versions that were trained on an earlier catalogue: they would confuse its songs with today's."""
+    """The versions that were trained on an earlier catalogue, in which the same ids meant other songs."""
     return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 
@@ -41,7 +41,7 @@ def require_no_reset(since: datetime) -> None:
     """Check that the catalogue was not reset after `since`.
 
     Raises:
-        CatalogueReplaced: it was reset.
+        CatalogueReplaced: the catalogue was reset.
     """
     at = last_reset_at()
     if at is not None and at > since:

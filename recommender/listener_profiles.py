@@ -1,4 +1,4 @@
-"""Listener profiles: plays, skips and excluded songs from history and feedback, and history fingerprints."""
+"""Listener profiles from history and feedback: plays, skips, excluded songs, history fingerprints."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +20,7 @@ from recommender.models import Feedback, ServedList, sql
 
 # Taste drifts over months.
 PLAY_HALF_LIFE: Final = timedelta(days=90)
-# A skip means "not now": the song is excluded for a month; the skip counts against its cluster for good.
+# A skip means "not now": it excludes the song for a month, and reduces the cluster's affinity for good.
 SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
 # The music industry counts a stream from 30 seconds on.
 MIN_LISTEN_SECONDS: Final = 30.0
@@ -40,50 +40,35 @@ class ListeningSession(NamedTuple):
 
 
 class FeedbackRow(NamedTuple):
-    """Attributes: served_list: the id of the list that the feedback is about; None: of no list."""
+    """One feedback event of a listener."""
 
     pk: int
     song: int
     kind: str
     seconds: float | None
     at: datetime
-    served_list: Any
+    served_list: Any  # id of the list that the feedback is about; None: no list
 
 
 @dataclass(frozen=True)
 class ListenerProfile:
-    """What history and feedback say about one listener.
-
-    Attributes:
-        genres: favourite genres, comma-separated.
-        songs: ids of the played songs, ascending; `plays`, `recent` and `last_played_at` run parallel.
-        plays: plays and likes, in plays.
-        recent: the same, weighted by recency.
-        last_played_at: seconds since 1970.
-        skipped: ids of the skipped and disliked songs, ascending; `skips` runs parallel.
-        excluded: disliked songs, and songs skipped within the last month.
-        excluded_clusters: by song that the listener reported as wrong for its cluster: the cluster's number;
-            None: any cluster.
-        history_at: time of the newest session.
-        feedback_id: id of the newest feedback; 0 for none.
-        history_fingerprint: see `fingerprint_history`.
-        run_id: the newest ingestion run that had finished before the sessions were read; 0 for none.
-    """
+    """Plays, skips and exclusions of one listener, from listening history and feedback."""
 
     listener_id: int
-    genres: str
-    songs: Ids
-    plays: Values
-    recent: Values
-    last_played_at: NDArray[np.float64]
-    skipped: Ids
-    skips: Values
-    excluded: frozenset[int]
+    genres: str  # favourite genres, comma-separated
+    songs: Ids  # ids of the played songs, ascending; the next three arrays have one entry per song
+    plays: Values  # plays and likes, in plays
+    recent: Values  # plays and likes, weighted by recency
+    last_played_at: NDArray[np.float64]  # seconds since 1970
+    skipped: Ids  # ids of the skipped and disliked songs, ascending
+    skips: Values  # number of skips of each song in `skipped`; a dislike counts DISLIKE_WEIGHT
+    excluded: frozenset[int]  # disliked songs, and songs skipped within the last month
+    # Songs that the listener reported as wrong for their cluster: the cluster's number; None: any cluster.
     excluded_clusters: dict[int, int | None]
-    history_at: datetime | None
-    feedback_id: int
-    history_fingerprint: str = EMPTY_HISTORY
-    run_id: int = 0
+    history_at: datetime | None  # time of the newest session
+    feedback_id: int  # id of the newest feedback; 0 for none
+    history_fingerprint: str = EMPTY_HISTORY  # see `fingerprint_history`
+    run_id: int = 0  # newest ingestion run that finished before the sessions were read; 0 for none
 
     def without_songs(self, songs: Ids) -> "ListenerProfile":
         """The profile as if the listener had never played these songs."""
@@ -92,12 +77,15 @@ class ListenerProfile:
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
-        """When these songs were last played, in seconds since 1970; songs never played are left out."""
+        """When each song was last played, in seconds since 1970. Unplayed songs are left out."""
         places = np.flatnonzero(np.isin(self.songs, songs))
         return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
 
     def model_profile(self, song_ids: Ids) -> Profiles:
-        """One row for a model whose song j is `song_ids[j]` (ascending); other songs are left out."""
+        """The profile as one matrix row, for a model whose song j is `song_ids[j]` (ascending).
+
+        Songs that the model does not know are left out.
+        """
         excluded = np.array(sorted(self.excluded), dtype=np.int64)
         return Profiles(
             plays=build_sparse_row(song_ids, self.songs, self.plays),
@@ -110,7 +98,10 @@ class ListenerProfile:
 
 
 def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Columns of `songs` in `song_ids` (ascending), and which songs are there; other columns mean nothing."""
+    """The column of each song in `song_ids` (ascending), and whether the song is there.
+
+    The column of a song that is not there has no meaning.
+    """
     if not len(song_ids):
         return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
     columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
@@ -118,7 +109,7 @@ def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[
 
 
 def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
-    """Shape (1, n_songs), float32: `values` at the columns of `songs`; `songs` ascend."""
+    """Matrix of shape (1, n_songs), float32, with `values` at the columns of `songs` (ascending)."""
     columns, there = find_columns(song_ids, songs)
     columns, values = columns[there].astype(np.int32), values[there]
     indptr = np.array([0, len(columns)], dtype=np.int32)
@@ -133,13 +124,13 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """Profiles by listener id, in four queries, one more after wrong-style feedback; without unknown ids.
+    """Profiles by listener id, without unknown ids. Takes four queries, or five after wrong-style feedback.
 
     Args:
-        now: recency and the month after a skip are counted back from here.
+        now: recency and the month after a skip are counted back from this time.
         until: ignore sessions and feedback from this time on; None: use all.
     """
-    # Before the sessions: if a run ends meanwhile, the history is compared once too often, never too rarely.
+    # Read before the sessions: if a run ends in between, the history is compared once more than necessary.
     run_id = newest_finished_run()
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     sessions: dict[int, list[ListeningSession]] = defaultdict(list)
@@ -166,13 +157,13 @@ def read_profiles(
 
 
 def newest_finished_run() -> int:
-    """Id of the newest ingestion run that has finished; 0 for none."""
+    """Id of the newest ingestion run that has finished; 0 if there is none."""
     finished = IngestionRun.objects.filter(finished_at__isnull=False).order_by("-pk")
     return finished.values_list("pk", flat=True).first() or 0
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """A mark that changes whenever the history does: late, longer, withdrawn or returned sessions.
+    """A text that changes with the history: with late, longer, withdrawn or returned sessions.
 
     Args:
         newest: id of the newest session.
@@ -203,7 +194,7 @@ def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
 
 
 def excluded_since(listener_id: int, history_at: datetime | None, feedback_id: int) -> set[int]:
-    """Songs played or given any feedback later than that: an older candidate list must not offer them."""
+    """Songs with a play after `history_at` or feedback after `feedback_id`, to exclude from older lists."""
     sessions = ListeningHistory.objects.filter(user_id=listener_id, unavailable_at=None)
     if history_at is not None:
         sessions = sessions.filter(created_at__gt=history_at)
@@ -262,7 +253,7 @@ def _worth_in_plays(feedback: FeedbackRow) -> float:
 def _aggregate_plays(
     sessions: Sequence[ListeningSession], feedback: Sequence[FeedbackRow], now: datetime
 ) -> tuple[Ids, Values, Values, NDArray[np.float64]]:
-    """Songs ascending, their plays, their plays weighted by recency, and when they were last played."""
+    """Song ids (ascending), their plays, their plays weighted by recency, and their last play times."""
     positive = [one for one in feedback if _worth_in_plays(one)]
     counts = [len(session.items) for session in sessions]
     items = chain(chain.from_iterable(session.items for session in sessions), (one.song for one in positive))
@@ -293,7 +284,7 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    """By list and song: the cluster that the list named for the song; of lists with wrong-style feedback."""
+    """The cluster that a list named for a song, by list and song, for lists with wrong-style feedback."""
     lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
     if not lists:
         return {}

@@ -1,7 +1,7 @@
 """Automatic retraining: the weekly cycle, the daily review and the weekly drift review.
 
-The weekly cycle trains a version, validates it and proposes an experiment against the champion. A step that
-fails leaves the champion serving.
+The weekly cycle trains a version, validates it and proposes an experiment against the champion. If
+a step fails, the champion keeps serving.
 """
 
 import logging
@@ -34,23 +34,18 @@ TrainingStatus = TrainingRun.Status
 # At most one full retrain by drift a month, and none within three days of any other full retrain.
 MIN_DRIFT_RETRAIN_INTERVAL: Final = timedelta(days=28)
 MIN_FULL_RETRAIN_INTERVAL: Final = timedelta(hours=72)
-# Drift of feedback may come from the model itself: it calls for no retrain.
+# Drift of feedback may be caused by the model itself, so it does not cause a retrain.
 RETRAIN_DRIFT_KINDS: Final = (DriftReport.Kind.LISTENING, DriftReport.Kind.SONGS)
 SCHEDULED_TRIGGERS: Final = (TrainingRun.Trigger.SCHEDULE, TrainingRun.Trigger.DRIFT)
 
 
 @dataclass(frozen=True)
 class CycleResult:
-    """The outcome of a cycle.
-
-    Attributes:
-        validation: the results of `validation.run_gates`; {} if there was nothing to validate.
-        experiment: None if the version failed validation or became the first champion.
-    """
+    """The outcome of a weekly cycle."""
 
     training: TrainingRun
-    validation: dict[str, Any]
-    experiment: Experiment | None = None
+    validation: dict[str, Any]  # the results of `validation.run_gates`; {} if there was nothing to validate
+    experiment: Experiment | None = None  # None if the version failed validation or is the first champion
 
     @property
     def sentence(self) -> str:
@@ -92,10 +87,10 @@ def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleR
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """The given training; if it found nothing new, the newest automatic one without an experiment.
+    """The given training, or the newest automatic training without an experiment if it found nothing new.
 
-    A cycle that was killed between training and proposing leaves such a version: no later training would
-    replace it, because nothing is new. A version that failed validation is validated again, and fails again.
+    A cycle that was killed between training and proposal leaves such a version. No later training would
+    replace the version, because nothing is new. A version that failed validation fails again.
     """
     if training.error_kind != NothingNew.__name__:
         return training
@@ -107,7 +102,7 @@ def _resume_untested(training: TrainingRun) -> TrainingRun:
 
 
 def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """Close lists, count engagement, judge the experiments, and open incidents for what looks wrong."""
+    """Close due lists, count engagement, judge the experiments, and open incidents for problems."""
     interleaving_scores.close_due_lists(now)
     engagement.update_engagement(now)
     judged = lifecycle.judge_experiments(now, verify)
@@ -119,9 +114,9 @@ def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
-    """Last week's drift reports, and whether they call for a full retrain now.
+    """Last week's drift reports, and whether a full retrain is due now.
 
-    No reports without a champion, or if its files cannot be read.
+    There are no reports without a champion, or if the champion's files can't be read.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -131,7 +126,7 @@ def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], b
     except ArtifactError:
         logger.exception("drift_not_checked version=%s", champion.label)
         return [], False
-    # First: songs with broken audio features look new, and no model should be trained on them.
+    # Check this first: songs with broken audio features look like drift.
     alerts.check_feed(now)
     reports = alerts.check_drift(model, now)
     kinds = {report.kind for report in reports if report.alarm} & set(RETRAIN_DRIFT_KINDS)
@@ -141,8 +136,8 @@ def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], b
 
 
 def may_run_full_retrain(now: datetime) -> bool:
-    """Whether the last full retrain, by drift or by a person, is long enough ago."""
-    # A refused, failed or killed retrain made no version: it does not count.
+    """Whether the last full retrain, due to drift or a person, is long enough ago."""
+    # A refused, failed or killed retrain does not count, because it made no version.
     full = TrainingRun.objects.filter(
         full=True, started_at__lte=now, status__in=(TrainingStatus.RUNNING, TrainingStatus.SUCCEEDED)
     )
@@ -151,12 +146,12 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
-    """Train one version into `MODEL_STORAGE`; options of `TrainingOptions`, raises as `retrain`."""
+    """Train one version into `MODEL_STORAGE`. Takes the options of `TrainingOptions`; see `retrain`."""
     return retrain(TrainingOptions(storage=settings.MODEL_STORAGE, **options), progress)
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
-    """`run_cycle` on new data into `MODEL_STORAGE`; options of `TrainingOptions`.
+    """Run `run_cycle` on new data into `MODEL_STORAGE`. Takes the options of `TrainingOptions`.
 
     Raises:
         AlreadyTraining: another training holds the job lock.
@@ -168,29 +163,24 @@ def run_cycle_now(**options: Any) -> CycleResult:
 
 
 def run_daily_review_now() -> list[JudgedExperiment]:
-    """`run_daily_review` with the settings' storage and clock."""
+    """Run `run_daily_review` with the current settings and time."""
     return run_daily_review(timezone.now(), verify_artifact)
 
 
 def check_drift_now() -> tuple[list[DriftReport], bool]:
-    """`run_drift_review` with the settings' storage and clock."""
+    """Run `run_drift_review` with the current settings and time."""
     return run_drift_review(settings.MODEL_STORAGE, timezone.now())
 
 
 @dataclass(frozen=True)
 class VersionEvaluation:
-    """A version beside the baselines on the latest week.
-
-    Attributes:
-        metrics: by model name; {} if nothing could be measured.
-        trained_on_the_week: whether the version was trained on that week, so that its metrics are too good.
-        training_metrics: what its training measured on a week that it had held out.
-    """
+    """Metrics of a version and of the baselines on the latest week."""
 
     label: str
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, dict[str, Any]]  # metrics by model name; {} if nothing could be measured
+    # Whether the version was trained on that week; its metrics are then too good.
     trained_on_the_week: bool
-    training_metrics: dict[str, dict[str, Any]]
+    training_metrics: dict[str, dict[str, Any]]  # metrics on the week that the version's training held out
 
 
 def evaluate_version(label: str | None) -> VersionEvaluation:
@@ -198,7 +188,7 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
 
     Raises:
         RegistryError: the version does not exist, or there is no champion.
-        ArtifactError: its files are missing or damaged.
+        ArtifactError: the version's files are missing or damaged.
     """
     version = registry.find_version(label) if label else registry.current_champion()
     if version is None:

@@ -1,4 +1,4 @@
-"""Beat entries of the recommender, which a person may move or disable in the admin."""
+"""Schedules (Beat entries) of the recommender, which a person may change or disable in the admin."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,27 +7,21 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from ingestion.schedules import find_or_create_schedule
 
-# Candidate lists become stale after an ingestion, a promotion or feedback; at other times this finds nothing.
+# Candidate lists become stale after an ingestion, a promotion or feedback. Otherwise the task does nothing.
 CANDIDATES_EVERY_MINUTES: Final = 15  # minutes
 DAY: Final = 86_400  # seconds
 
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """One Beat entry.
+    """One Beat entry."""
 
-    Attributes:
-        name: of the stored row: entries of older installations are found by it.
-        day: "*": every day, "0": Sundays.
-        zone: time zone; "": the site's.
-    """
-
-    name: str
+    name: str  # stored name, by which entries of older installations are found
     task: str
     description: str
     hour: int
-    day: str = "*"
-    zone: str = ""
+    day: str = "*"  # "*": every day, "0": Sundays
+    zone: str = ""  # time zone; "": the site's time zone
 
 
 CRONTAB_ENTRIES: Final = (
@@ -42,14 +36,14 @@ CRONTAB_ENTRIES: Final = (
     ScheduleEntry(
         "Look for drift every week", "recommender.tasks.check_drift",
         "Compares last week with the eight weeks before; runs a full retrain if listening or songs drifted.",
-        # The compared weeks end in UTC: east of it, early Monday is still their Sunday.
+        # The compared weeks end in UTC: in time zones east of UTC, early Monday is still Sunday there.
         6, "1", "UTC",
     ),
 )  # fmt: skip
 
 
 def sync_timetable(time_zone: str = "UTC") -> None:
-    """Create the entries that do not exist yet."""
+    """Create the Beat entries that do not exist yet."""
     every = find_or_create_schedule(
         IntervalSchedule, every=CANDIDATES_EVERY_MINUTES, period=IntervalSchedule.MINUTES
     )

@@ -1,6 +1,6 @@
 """Operator actions with the settings filled in, for all entry points of the recommender.
 
-Those that train are in retraining.py, since a web process must not load what training needs.
+Actions that train are in retraining.py, because a web process must not load the training code.
 """
 
 from django.conf import settings
@@ -16,7 +16,7 @@ from recommender.serving.list_limits import ServingOptions
 
 
 def serving_options() -> ServingOptions:
-    """The options that every request shares, from the settings."""
+    """The options that all requests share, from the settings."""
     return ServingOptions(storage=settings.MODEL_STORAGE)
 
 
@@ -37,11 +37,11 @@ def serving_label() -> str | None:
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:
-    """Make this version the champion, after verifying its files.
+    """Verify a version's files and make the version champion.
 
     Raises:
-        RegistryError: it can't become champion.
-        ArtifactError: its files are missing or damaged.
+        RegistryError: the version can't become champion.
+        ArtifactError: the version's files are missing or damaged.
     """
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -49,10 +49,10 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
 
 
 def roll_back_champion(*, reason: str, by: str) -> Promotion:
-    """Withdraw the champion, and bring back the previous one.
+    """Withdraw the champion and restore the previous one.
 
     Raises:
-        NothingToRollBack: there is no version to bring back.
+        NothingToRollBack: there is no version to restore.
     """
     promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -76,7 +76,7 @@ def judge_experiments() -> list[JudgedExperiment]:
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """Start an A/A test, the champion against itself: any difference is a fault of serving or counting.
+    """Start an A/A test of the champion against itself. A difference reveals a bug in serving or counting.
 
     Raises:
         ExperimentNotAllowed: there is no champion.
@@ -95,8 +95,9 @@ def start_experiment(
     """Validate a version, and propose an experiment against the champion.
 
     Raises:
-        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation failed.
-        RegistryError: there is no such version.
+        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation
+            failed.
+        RegistryError: the version does not exist.
     """
     version, champion_row = registry.find_version(label), registry.current_champion()
     if champion_row is None:
@@ -114,12 +115,12 @@ def start_experiment(
 
 
 def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
-    """End an experiment as a person decides.
+    """End an experiment with a person's decision.
 
     Raises:
-        ExperimentNotAllowed: it has ended, or the reason is empty.
+        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
         RegistryError: the challenger can't become champion.
-        ArtifactError: its files are missing or damaged.
+        ArtifactError: the challenger's files are missing or damaged.
     """
     return lifecycle.decide_manually(
         experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact

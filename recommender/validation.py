@@ -1,4 +1,4 @@
-"""What a version must pass before any listener sees it, each gate with its numbers and a sentence."""
+"""Offline gates: checks that a version must pass before listeners get its recommendations."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -25,25 +25,25 @@ from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
 
 SMOKE_TEST_LISTENERS: Final = 50  # listeners
 MAX_P95_MILLISECONDS: Final = 300.0  # milliseconds
-MAX_LOGGED_LISTS: Final = 600  # of which the off-policy estimate is made: each costs a scoring
+MAX_LOGGED_LISTS: Final = 600  # used for the off-policy estimate; each list must be scored again
 BOOTSTRAP_SEED: Final = 7
 Arm = ServedList.Arm
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """Attributes: passed: None where it has no opinion, for want of something to go by."""
+    """The result of one gate, with a sentence and numbers for people."""
 
     name: str
-    passed: bool | None
+    passed: bool | None  # None if there is too little data for the gate
     sentence: str
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
 def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verify) -> dict[str, Any]:
-    """Every gate, in order; JSON can hold it. `passed` is False where one of them is against it.
+    """Run every gate and return the results as JSON types. `passed` is False if any gate failed.
 
-    A version whose files are damaged is tried no further.
+    If the version's files are damaged, the other gates are not run.
     """
     found = [_artifact_gate(version, verify)]
     if found[0].passed:
@@ -59,7 +59,7 @@ def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verif
 
 
 def failure_reasons(gates: dict[str, Any]) -> str:
-    """Why a version did not pass, in sentences."""
+    """The sentences of the gates that failed."""
     return " ".join(gate["sentence"] for gate in gates["gates"] if gate["passed"] is False)
 
 
@@ -89,7 +89,7 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
                 ARTIST_CAP,
             )
             picks = ListSampler(content, terms).draw_page(ListPage(LIST_LENGTH))
-        except Exception as error:  # whatever it is, listeners must not meet it
+        except Exception as error:  # any error: listeners must not get this model
             return GateResult("smoke", False, f"It breaks on a listener: {type(error).__name__}: {error}")
         took.append(1_000 * (time.perf_counter() - begun))
         short += len(picks) < min(wanted, len(content.songs))
@@ -105,7 +105,10 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _baseline_gate(version: ModelVersion) -> GateResult:
-    """Not surely worse than popularity and chance on the week that it had not seen."""
+    """Passed unless the version is significantly worse than popularity and chance on the latest week.
+
+    The version was not trained on that week.
+    """
     own = version.metrics.get(version.method, {})
     if own.get("ndcg") is None:
         return GateResult(
@@ -124,13 +127,14 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
         return GateResult("baselines", None, f"{said}. {_too_few_listeners(own['listeners'])}", numbers)
     if not pair:
         return GateResult("baselines", own["ndcg"] >= best, f"{said}.", numbers)
-    # What was learnt before the world moved may be no better than chance in the week in which it did.
+    # After a sudden change in listening, even a good model may be no better than chance in that week. So the
+    # version passes unless the whole interval is below 0.
     said += f" ({pair['low']:+.4f} to {pair['high']:+.4f} against {pair['floor']})."
     return GateResult("baselines", pair["high"] >= 0, said, numbers)
 
 
 def _champion_gate(version: ModelVersion) -> GateResult:
-    """Against the champion on the same week, listener by listener."""
+    """Passed unless the version is significantly worse than the champion on the same week."""
     pair = version.metrics.get("against_champion")
     if not pair:
         return GateResult(
@@ -150,7 +154,11 @@ def _too_few_listeners(listeners: int) -> str:
 
 
 def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
-    """What the champion's first places say of this model: it may refuse gross harm, and nothing else."""
+    """Off-policy estimate from the songs that the champion ranked first.
+
+    It rejects the model only if the model is clearly much worse, and never counts in the model's
+    favour.
+    """
     rows = _read_logged_rewards(model, now)
     if not rows:
         return GateResult("logs", None, "No list was served since its data end: the logs say nothing.")
@@ -168,10 +176,10 @@ def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float, float, float, int]]:
-    """Of lists after the version's data: was the first song engaged, both probabilities, whose list.
+    """Logged lists' first songs: reward (1 if engaged), both models' propensities, and listener.
 
-    Lists before it the version has learnt from. So the gate speaks where a version is tested some days after
-    it was made, and seldom of one that was made this morning.
+    Only lists after the version's training data count. So there are few lists if the version was
+    trained today.
     """
     lists = ServedList.objects.filter(
         arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,
@@ -193,7 +201,7 @@ def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float
 
 
 def _logged_propensity(item: dict[str, Any]) -> float:
-    """How probably the list's first song came there: a fair coin says which of two models draws it."""
+    """Probability of the list's first song, averaged over both models in an interleaved list."""
     if "p_champion" in item:
         return float((item["p_champion"] + item["p_challenger"]) / 2)
     return float(item["propensity"])
@@ -202,7 +210,7 @@ def _logged_propensity(item: dict[str, Any]) -> float:
 def _candidate_propensity(
     model: ServingModel, profile: listener_profiles.ListenerProfile, served: ServedList
 ) -> float:
-    """The probability with which this model would have put the list's first song there."""
+    """The probability with which this model would have drawn the list's first song."""
     terms = DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
     pool = ListSampler(generate_candidates(profile, model, served.generated_at), terms).build_pool(
         ListPage.from_json(served.pages[0])

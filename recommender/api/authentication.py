@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from recommender.api.throttling import parse_rate
 from recommender.models import ApiKey
 
-# 256 random bits: nobody can try so many keys, so a plain SHA-256 without salt is enough.
+# 256 random bits can't be guessed, so a plain SHA-256 without salt is enough.
 KEY_BYTES: Final = 32
 PREFIX_LENGTH: Final = 8
 SCHEMES: Final = ("bearer", "token")
@@ -24,7 +24,7 @@ NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USE
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Authenticates the header `Authorization: Bearer KEY`, or `Token KEY`, with one query."""
+    """Authenticates the header `Authorization: Bearer KEY` (or `Token KEY`) with one query."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -51,7 +51,7 @@ class StaffSession(SessionAuthentication):
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes keys in the OpenAPI schema."""
+    """Describes key authentication in the OpenAPI schema."""
 
     target_class = KeyAuthentication
     name = "key"
@@ -65,7 +65,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
 
 def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """Create a key: its row, and the key itself, which is stored nowhere."""
+    """Create a key. Returns its row, and the key itself, which is not stored."""
     secret = secrets.token_hex(KEY_BYTES)
     row = ApiKey.objects.create(
         name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at
@@ -74,12 +74,12 @@ def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> t
 
 
 def revoke_key(key: ApiKey, *, at: datetime) -> bool:
-    """Revoke a key; False if it was revoked before."""
+    """Revoke a key. Returns False if it was already revoked."""
     return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
 
 
 def allow_personal_data(user: User) -> None:
-    """Give the user, and so all of their keys, the permission to see names, e-mail addresses and genders."""
+    """Permit the user, and so all of the user's keys, to see names, e-mail addresses and genders."""
     user.user_permissions.add(
         Permission.objects.get(codename="view_personal_data", content_type__app_label="ingestion")
     )
@@ -90,7 +90,7 @@ def digest_key(secret: str) -> str:
 
 
 def _why_invalid(key: ApiKey, now: datetime) -> str:
-    """Why the key is not valid, and what to do; "" if it is valid."""
+    """A text that says why the key is invalid and what to do; "" if it is valid."""
     if key.revoked_at:
         return f"was revoked on {key.revoked_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if key.expires_at and key.expires_at <= now:
@@ -100,6 +100,6 @@ def _why_invalid(key: ApiKey, now: datetime) -> str:
     return ""
 
 
-# A wrong setting stops the start, rather than the first request.
+# Parsed at import, so that a wrong setting stops the start and not the first request.
 for _name in ("API_RATE", "API_FEEDBACK_RATE"):
     parse_rate(getattr(settings, _name), _name)

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-COUNT_TOLERANCE: Final = 1e-6  # of a request
+COUNT_TOLERANCE: Final = 1e-6  # requests
 
 
 class Rate(NamedTuple):
@@ -23,9 +23,9 @@ class Rate(NamedTuple):
 class KeyThrottle(BaseThrottle):
     """Limits the requests of one key in a sliding window of one period.
 
-    The last period's count is weighted by its part that is still in the window. This needs two counters in
-    the cache at any rate. REST framework's throttle keeps a list of times: at 600 a minute, 5 KB to read and
-    write with each request.
+    The count of the last period is weighted by the part of that period that is still in the window. So
+    two counters in the cache suffice at any rate. REST framework's throttle keeps a list of times: at
+    600 requests a minute it reads and writes 5 KB with each request.
     """
 
     scope = "api"
@@ -50,7 +50,7 @@ class KeyThrottle(BaseThrottle):
         passed = now / period - window
         if before * (1 - passed) + count <= allowed + COUNT_TOLERANCE:
             return True
-        # Refused requests do not count: a client that retries at once must not lock itself out.
+        # Rejected requests do not count: a client that retries at once must not lock itself out.
         _decrement(name)
         self._wait = period * _periods_until_allowed(allowed, before, count - 1, passed)
         return False
@@ -61,7 +61,7 @@ class KeyThrottle(BaseThrottle):
 
 
 class FeedbackThrottle(KeyThrottle):
-    """Counts feedback apart, so that an app that reports much can still request lists."""
+    """Counts feedback separately, so that an app that sends much feedback can still request lists."""
 
     scope = "feedback"
 
@@ -71,7 +71,7 @@ class FeedbackThrottle(KeyThrottle):
 
 @lru_cache(maxsize=16)
 def parse_rate(text: str, name: str = "API_RATE") -> Rate:
-    """Parse a rate such as 600/min; the period is second, minute, hour, day or the beginning of one.
+    """Parse a rate such as 600/min. The period is second, minute, hour, day or an abbreviation.
 
     Raises:
         ImproperlyConfigured: the text is not a rate; the message names the setting `name`.
@@ -92,7 +92,7 @@ def _increment(name: str, keep: int) -> int:
     try:
         return cache.incr(name)
     except ValueError:
-        # Of two first requests at once, the second one increments the first one's counter.
+        # If two requests create the counter at once, the second request increments the first one's counter.
         return 1 if cache.add(name, 1, keep) else cache.incr(name)
 
 
@@ -107,13 +107,13 @@ def _decrement(name: str) -> None:
 def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
     """Time until one more request is allowed, in periods.
 
-    Formula: the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
+    It is the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
     lies in the next period, in which `count` takes the place of `before`.
 
     Args:
         before: requests in the last period.
         count: requests in this period so far.
-        passed: the part of this period that is over, 0 to 1.
+        passed: the elapsed part of this period, 0 to 1.
     """
     free = allowed - count - 1
     if free >= 0:

@@ -179,7 +179,7 @@ class PopularSongsView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         asked = parse_query(request.query_params, POPULAR_PARAMETERS)
         results = recommendations.popular_songs(n=asked["n"], days=asked["days"])
-        # Validated by content: plays are counted every ten minutes, independently of ingestion runs.
+        # The ETag depends on the content, because plays are counted every ten minutes and not once per run.
         edition = CacheValidator(repr(results), None)
         return conditional_response(
             request, edition, lambda: Response({"days": asked["days"], "results": results})
@@ -194,7 +194,7 @@ class ClusterList(APIView):
     )
     def get(self, request: Request) -> HttpResponseBase:
         version = serving_version()
-        # No Last-Modified: after a rollback an older version serves.
+        # No Last-Modified, because after a rollback an older version serves.
         edition = CacheValidator(version.label, None) if version else None
         return conditional_response(request, edition, lambda: self._answer(version))
 

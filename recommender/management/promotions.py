@@ -1,4 +1,4 @@
-"""What `promote` and `rollback` share: their options, and how they report a change of champion."""
+"""Options and reporting that the commands `promote` and `rollback` share."""
 
 import json
 from argparse import ArgumentParser
@@ -22,7 +22,7 @@ def change_champion(change: Callable[[], Promotion], command: BaseCommand, *, as
     """Call `change` and print its promotion.
 
     Raises:
-        CommandError: the change was not possible; the champion is the same as before.
+        CommandError: the change failed; the champion is the same as before.
     """
     require_migrations()
     try:

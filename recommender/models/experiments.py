@@ -96,7 +96,7 @@ class Experiment(models.Model):
 
 
 class TrafficSplit(models.Model):
-    """Share of listeners in the A/B split of experiments that start by themselves; the newest row counts."""
+    """Share of listeners in the A/B split of automatically started experiments. The newest row counts."""
 
     share = models.FloatField(help_text="From 0, no listener, to 1, all.")
     at = models.DateTimeField()
@@ -115,7 +115,7 @@ class TrafficSplit(models.Model):
 
 
 class Exposure(models.Model):
-    """A listener in the A/B split, and when an arm first served them."""
+    """A listener in the A/B split, and when an arm first served the listener."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="exposures")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -125,7 +125,7 @@ class Exposure(models.Model):
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
-            # One row an arm: two rows of one listener are a crossover, which must be seen and not hidden.
+            # One row per arm, so that a listener who got both arms is visible as a crossover.
             models.UniqueConstraint(fields=["experiment", "listener", "arm"], name="exposure_once_an_arm")
         ]
 
@@ -134,7 +134,7 @@ class Exposure(models.Model):
 
 
 class ScoredList(models.Model):
-    """A listener's first interleaved list of a day, the one that is scored; once closed it stays closed."""
+    """A listener's first interleaved list of a day, which is scored. A closed score never changes."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="scored_lists", db_index=False)
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="score")
@@ -166,7 +166,7 @@ class ScoredList(models.Model):
 
 
 class Decision(models.Model):
-    """A decision with its evidence and rules, from which it can be computed again, byte for byte."""
+    """A decision with its evidence and rules, from which the same decision can be computed again."""
 
     experiment = models.ForeignKey(
         Experiment, models.SET_NULL, null=True, blank=True, related_name="decisions"

@@ -1,4 +1,4 @@
-"""What came of served lists, and how far listening, songs and features have drifted."""
+"""Engagement with served lists, and drift of listening, songs and features."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from recommender.models.versions import ModelVersion
 
 
 class AttributedListen(models.Model):
-    """A served song that the listener played within 7 days, according to the listening history."""
+    """A recommended song that the listener played within 7 days, according to the listening history."""
 
     served_list = models.ForeignKey(ServedList, models.CASCADE, related_name="attributed")
     song = models.ForeignKey(Song, models.CASCADE, related_name="+", db_index=False)
@@ -28,7 +28,7 @@ class AttributedListen(models.Model):
 
 
 class EngagedList(models.Model):
-    """Engagement with one served list within 7 days; a list without any counts as zero."""
+    """Engagement with one served list within 7 days. A list without engagement counts as zero."""
 
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="engagement")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -63,7 +63,7 @@ class EngagedList(models.Model):
 
 
 class EngagementDay(models.Model):
-    """Engagement with one version's lists of one day; a list without engagement counts as zero."""
+    """Engagement with one version's lists of one day. A list without engagement counts as zero."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="engagement_days")
     day = models.DateField(help_text="In UTC.")
@@ -99,7 +99,7 @@ class EngagementDay(models.Model):
 
 
 class DriftReport(models.Model):
-    """One week's check of how far the data has drifted from what the champion was trained on."""
+    """Check of how far one week's data has drifted from the data that the champion was trained on."""
 
     class Kind(models.TextChoices):
         SONGS = "songs", "new songs"
@@ -159,7 +159,7 @@ class SongEvidence(models.Model):
             models.UniqueConstraint(fields=["version", "song"], name="song_evidence_once_a_version")
         ]
         indexes: ClassVar = [
-            # The order of the list in the admin; without it, one page would join and sort all rows.
+            # The order of the admin's list; without this index each page would join and sort all rows.
             models.Index(fields=["-version", "margin", "-id"], name="song_evidence_least_sure")
         ]
 

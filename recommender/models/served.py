@@ -14,24 +14,24 @@ from recommender.models.versions import ModelVersion
 
 
 class SongCard(NamedTuple):
-    """Attributes: duration: whole seconds."""
+    """The fields of a song that a list shows."""
 
     id: int
     name: str
     artist: str
     album: str
     genres: str
-    duration: int
+    duration: int  # seconds
     is_available: bool | int  # SQLite has no booleans
 
 
 def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
-    """Song cards by song id, in one query; without unknown ids."""
+    """Song cards by song id, in one query. Unknown ids are left out."""
     return {row[0]: SongCard(*row) for row in sql.song_cards(list(songs))}
 
 
 class CandidateList(models.Model):
-    """The candidates of a listener's lists; never changed, so that every draw can be replayed."""
+    """The candidates for a listener's lists. It never changes, so that every draw can be replayed."""
 
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="candidate_lists", db_index=False)
     version = models.ForeignKey(
@@ -46,7 +46,7 @@ class CandidateList(models.Model):
     live = models.BooleanField(
         default=False, help_text="Generated during a request, not by the scheduled task."
     )
-    # What was known about the listener; anything newer makes the list stale.
+    # The newest data that the list was made from; anything newer makes the list stale.
     history_at = models.DateTimeField("newest session known", null=True, blank=True)
     history = models.CharField("fingerprint of the known history", max_length=80, blank=True)
     run_id = models.BigIntegerField("newest ingestion run known", default=0)
@@ -63,7 +63,7 @@ class CandidateList(models.Model):
 
 
 class ServedList(models.Model):
-    """A list of recommendations as it was served; later pages extend it, and a replay draws it again."""
+    """A served list of recommendations. Later pages extend it, and a replay draws it again."""
 
     class Arm(models.TextChoices):
         CHAMPION = "champion"
@@ -188,7 +188,7 @@ class Feedback(models.Model):
 
 
 class ServingError(models.Model):
-    """A list for which the challenger failed during an experiment, so that the champion served alone."""
+    """A failure of the challenger during an experiment; the champion served that list alone."""
 
     class Kind(models.TextChoices):
         ARTIFACT = "artifact", "the challenger can't be loaded"

@@ -1,7 +1,8 @@
-"""All SQL of the recommender: statements for which the ORM is too slow or has no expression.
+"""All SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three of these statements; the ORM takes four to ten times as long to build each, longer
-than drawing the list takes. The differences between PostgreSQL and SQLite are all in this module.
+Serving a list runs three of these statements. The ORM takes four to ten times as long to build
+each, which is longer than the draw of the list takes. Only this module distinguishes PostgreSQL and
+SQLite.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,8 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
     """A listener's newest candidate list by this version; `version_id` None: a list without a model.
 
     Returns:
-        The values of CANDIDATE_LIST_COLUMNS, then whether the list includes the newest session and feedback,
-        then whether it was generated or checked since the newest finished run.
+        The values of CANDIDATE_LIST_COLUMNS, whether the list includes the newest session and feedback,
+            and whether it was generated or checked after the newest finished ingestion run.
     """
     if version_id is None:
         return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=" AND version_id IS NULL"), [listener_id])
@@ -48,12 +49,12 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
 
 
 def newest_candidate_list_of_any_version(listener_id: int) -> Row | None:
-    """A listener's newest candidate list by any version, as `newest_candidate_list` returns it."""
+    """A listener's newest candidate list by any version, in the format of `newest_candidate_list`."""
     return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=""), [listener_id])
 
 
 def song_cards(song_ids: Sequence[int]) -> list[Row]:
-    """Id, name, artist, album, genres, duration in whole seconds, and whether the song is available."""
+    """Id, name, artist, album, genres, duration in whole seconds, and availability of each song."""
     if not song_ids:
         return []
     # SQLite stores a duration as microseconds.
@@ -64,10 +65,10 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
 
 
 def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[Row]:
-    """Id, plays, artist and genres of the most played available songs, ties by id.
+    """Id, plays, artist and genres of the most played available songs. The lower id wins ties.
 
     Args:
-        between: count only the sessions of this period; None: all.
+        between: count only sessions of this period; None: all sessions.
     """
     # Counting in Python takes ten times as long.
     item, items = (
@@ -90,7 +91,7 @@ def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[R
 
 
 def insert_row(row: models.Model) -> None:
-    """Insert one row like `row.save(force_insert=True)`, without signals."""
+    """Insert one row like `row.save(force_insert=True)`, but without signals."""
     fields, query = _insert_statement(type(row))
     with connection.cursor() as cursor:
         cursor.execute(query, [_database_value(field, row) for field in fields])
@@ -98,7 +99,7 @@ def insert_row(row: models.Model) -> None:
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
-    """Pairs of id and unparsed JSON text, by id; orjson parses it four times as fast as Django."""
+    """Pairs of id and JSON text, by id. The caller parses with orjson, four times as fast as Django."""
     cast = "::text" if _is_postgresql() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
@@ -107,7 +108,7 @@ def json_column(model: type[models.Model], column: str, batch_size: int) -> Iter
 
 
 def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
-    """Subquery with any number of ids; SQLite allows 32 766 parameters only."""
+    """Subquery with any number of ids, since SQLite allows only 32 766 parameters."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()

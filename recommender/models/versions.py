@@ -9,11 +9,11 @@ from ingestion.models.jobs import JobRun, job_constraints
 
 
 class ImmutableRow(Exception):
-    """A row that must not change after it was written was about to be changed."""
+    """Code tried to change a row that must not change after it was written."""
 
 
 class ModelVersion(models.Model):
-    """One trained model. It never changes, except for its role, which only the registry writes."""
+    """One trained model. Only its role changes, and only the registry changes it."""
 
     class Method(models.TextChoices):
         MIX = "mix", "mix (a blend of models ranks, the draw uses clusters)"
@@ -81,7 +81,7 @@ class ModelVersion(models.Model):
 
 
 class Cluster(models.Model):
-    """A cluster of songs in one version; a cluster that persists keeps its number in later versions."""
+    """A cluster of songs in one version. A cluster that persists keeps its number in later versions."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="clusters")
     number = models.PositiveIntegerField(help_text="The API calls it the cluster's id.")
@@ -106,7 +106,7 @@ class Cluster(models.Model):
 
 
 class TrainingRun(JobRun):
-    """One training run, from the moment it holds the job lock."""
+    """One training run, stored from the moment at which it gets the job lock."""
 
     class Trigger(models.TextChoices):
         COMMAND = "command"
@@ -146,7 +146,7 @@ class TrainingRun(JobRun):
 
 
 class Promotion(models.Model):
-    """One promotion: which version became champion, which one it replaced, and why."""
+    """One promotion: which version became champion, which version it replaced, and why."""
 
     promoted = models.ForeignKey(
         ModelVersion, models.PROTECT, related_name="promotions", verbose_name="new champion"

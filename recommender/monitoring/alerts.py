@@ -47,7 +47,7 @@ class DailyEngagement:
     """Engaged songs per list within 24 hours of a day's lists, over all versions that were champion."""
 
     day: date
-    versions: tuple[str, ...]  # labels, the one with most lists first
+    versions: tuple[str, ...]  # version labels, most lists first
     engaged: float  # mean over listeners
     deviation: float  # standard deviation over listeners
     listeners: int

@@ -40,10 +40,10 @@ REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 class WeeklyPlays:
     """Plays of the compared weeks. Entry i of each array describes play i."""
 
-    listeners: NDArray[np.int64]  # ids
+    listeners: NDArray[np.int64]  # listener ids
     weeks: NDArray[np.int64]  # 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked
-    songs: NDArray[np.int64]  # ids
-    recommended: NDArray[np.bool_]  # whether a list had offered the song
+    songs: NDArray[np.int64]  # song ids
+    recommended: NDArray[np.bool_]  # whether a list had recommended the song before
 
 
 def check_week(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:

@@ -191,7 +191,7 @@ def format_row(rank: object, song: str, artist: str, cluster: str, chance: str, 
 
 
 def format_scores(terms: dict[str, float]) -> list[str]:
-    """A line with the terms of a score, largest first; no line if there are none."""
+    """A line with the terms of a score, largest first; no line if the song has no terms."""
     if not terms:
         return []
     largest = sorted(terms.items(), key=lambda term: -abs(term[1]))
@@ -200,5 +200,5 @@ def format_scores(terms: dict[str, float]) -> list[str]:
 
 
 def fit_to_width(text: str, width: int) -> str:
-    """The text padded or cut to exactly `width` characters; a cut ends with an ellipsis."""
+    """The text, padded or cut to exactly `width` characters. A cut text ends with an ellipsis."""
     return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
