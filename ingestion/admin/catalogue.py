@@ -62,7 +62,7 @@ class ListenerAdmin(ReadOnlyAdmin):
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)
     search_help_text = (
-        "Listener ID; with the permission for personal data also part of the last name or e-mail"
+        "Listener ID. Users who may see personal data can also enter part of a last name or e-mail address."
     )
     when_empty = "Listeners appear here after the first ingestion run: python manage.py runingest"
 

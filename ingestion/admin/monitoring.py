@@ -103,7 +103,10 @@ class TaskUsageAdmin(ReadOnlyAdmin):
     list_filter = (("task", admin.AllValuesFieldListFilter), "succeeded", "started_at")
     search_fields = ("=task_id", "task")
     search_help_text = "Celery task ID, or part of the task's name"
-    when_empty = "Filled by Celery workers: CPU time and peak memory of each longer task."
+    when_empty = (
+        "Celery workers add a row for each task that failed or took at least one second, with its CPU time "
+        "and peak memory."
+    )
 
     @display(description="Duration", ordering="seconds")
     def duration(self, usage: TaskUsage) -> str:

@@ -94,12 +94,15 @@ def decision_facts(decision: Decision) -> list[DecisionFact]:
             format_percent(evidence.crossed),
             f"invalid above {format_percent(rules.crossed)}",
         ),
-        DecisionFact("Lists from an arm with share 0", format_count(evidence.leaked), "invalid above 0"),
+        DecisionFact(
+            "Lists from an arm that should serve none", format_count(evidence.leaked), "invalid above 0"
+        ),
         *(
             DecisionFact(
                 f"{rail.name} in the A/B split, challenger minus champion",
                 f"{rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)})",
-                f"rolled back if all of it is below 0, from {rules.split_listeners} listeners in each half",
+                "rolled back if the whole interval is below 0, with at least "
+                f"{rules.split_listeners} listeners in each half",
             )
             for rail in evidence.guardrails
         ),
@@ -114,7 +117,7 @@ def _allocation_fact(check: AllocationCheck, rules: DecisionRules) -> DecisionFa
     return DecisionFact(
         f"Allocation check: {check.name}",
         f"{format_count(check.inside)} of {format_count(total)}, e-value {e_value}",
-        f"planned {format_percent(check.share)}; invalid from {rules.mismatch:g} : 1",
+        f"planned {format_percent(check.share)}; invalid from an e-value of {rules.mismatch:g} : 1",
     )
 
 
@@ -125,11 +128,16 @@ def _rounds_label(kind: str) -> str:
 
 def _days_rule(kind: str, rules: DecisionRules) -> str:
     if kind == ExperimentKind.REFRESH:
-        return f"decided on day {rules.refresh_days}, with little traffic by day {rules.refresh_deadline}"
+        return (
+            f"decided on day {rules.refresh_days}; with too little traffic, on day {rules.refresh_deadline} "
+            "at the latest"
+        )
     if kind == ExperimentKind.CHANGE:
-        return f"promoted from day {rules.change_days} on, ended on day {rules.deadline}"
+        return (
+            f"promoted on day {rules.change_days} at the earliest; ends on day {rules.deadline} at the latest"
+        )
     if kind == ExperimentKind.AA_TEST:
-        return f"ended on day {rules.equals_days}"
+        return f"ends on day {rules.equals_days}"
     return ""
 
 
@@ -139,7 +147,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
         return [
             DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),
                          f"at least {rules.fewest_listeners}"),
-            DecisionFact("z (standard errors that the challenger is ahead)", f"{evidence.z:+.2f}",
+            DecisionFact("z (by how many standard errors the challenger is ahead)", f"{evidence.z:+.2f}",
                          f"rejected below {rules.refresh_z:g}"),
         ]  # fmt: skip
     if evidence.kind == ExperimentKind.HOLDBACK:

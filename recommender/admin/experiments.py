@@ -68,7 +68,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
 
     @display(description="Lists that mix both models")
     def list_share_text(self, experiment: Experiment) -> str:
-        return f"{format_percent(experiment.list_share)} of all lists"
+        return f"{format_percent(experiment.list_share)} of the lists outside the A/B split"
 
     @display(description="A/B split")
     def split_share_text(self, experiment: Experiment) -> str:
@@ -82,7 +82,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         if not experiment.split_share:
             return "-"
         number = format_count(experiment.planned_listeners)
-        return f"{number}; the confidence interval is narrowest at this number"
+        return f"{number}. The confidence sequence is tuned to be narrowest at this number of listeners."
 
     @display(description="Reason")
     def short_reason(self, experiment: Experiment) -> str:
@@ -124,14 +124,14 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         def act(reason: str, by: str) -> tuple[str, str]:
             eligibility.set_split_share(form.split_share, reason=reason, by=by, now=timezone.now())
             return (
-                f"New experiments will split {format_percent(form.split_share)} of the listeners.",
+                f"{format_percent(form.split_share)} of listeners get one model alone in new experiments.",
                 list_url,
             )
 
         return self.act_with_reason(
             request, form, act, title="Set the A/B split", cancel_url=list_url,
-            text=f"Applies to experiments that start automatically from now on; now {current} %. Running "
-            "experiments keep their split.",
+            text=f"The current share is {current} %. A new share applies to experiments that start "
+            "automatically from now on; running experiments keep theirs.",
         )  # fmt: skip
 
     @action(description="Check now", icon="fact_check", permissions=["decide"], url_path="check-all")

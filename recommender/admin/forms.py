@@ -49,7 +49,8 @@ class StartExperimentForm(TrafficSplitForm):
         max_value=PERCENT,
         initial=round(PERCENT * LIST_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Share of the other listeners' lists. Above 70, the holdback gets fewer lists.",
+        help_text="Percentage of the lists of all listeners outside the A/B split. Above 70, fewer lists "
+        "remain for the holdback.",
     )
 
     @property

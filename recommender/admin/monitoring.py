@@ -28,16 +28,21 @@ COMPARISON_TEXTS: Final = {
     "feed": "The audio features of the source's new songs are compared with those of older songs.",
 }
 FORMULA_TEXTS: Final = {
-    "songs": "Effect: population stability index. Limit: chance exceeds it once in a hundred weeks.",
+    "songs": "Effect: population stability index. Limit: exceeded by chance in one week of a hundred.",
     "listening": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
     "recommended": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
     "feedback": f"{EFFECT_FORMULA} between the shares of the kinds of feedback.",
     "feed": "",
 }
+ALARM_WITH_RETRAIN: Final = (
+    "An alarm opens an incident. It also starts a full retrain, which finds new clusters, at most once a "
+    "month."
+)
 CONSEQUENCE_TEXTS: Final = {
-    "songs": "An alarm opens an incident and starts a full retrain, at most once a month.",
-    "listening": "An alarm opens an incident and starts a full retrain, at most once a month.",
-    "recommended": "An alarm opens an incident. It starts no retrain: the recommendations caused the change.",
+    "songs": ALARM_WITH_RETRAIN,
+    "listening": ALARM_WITH_RETRAIN,
+    "recommended": "An alarm opens an incident. It starts no retrain, because recommendations caused the "
+    "change.",
     "feedback": "An alarm opens an incident. It starts no retrain.",
     "feed": "An alarm opens an incident, because the source is faulty. It starts no retrain.",
 }
@@ -187,7 +192,9 @@ class EngagementDayAdmin(ReadOnlyAdmin):
     list_filter = ("final", "day", "version")
     list_select_related = ("version",)
     list_before_template = "admin/recommender/about_engagement.html"
-    when_empty = "The daily task counts lists the day after they were served. Apps ask for lists by the API."
+    when_empty = (
+        "The daily task counts lists the day after they were served. Apps request lists through the API."
+    )
     readonly_fields = (
         "engaged_per_list",
         "deviation",

@@ -40,8 +40,9 @@ TRAINING_HINT: Final = (
 )
 START_EXPERIMENT_HELP: Final = (
     "The version must pass the offline gates first, which takes some seconds. A version that continues the "
-    "champion's clusters is tested as a refresh, any other as a change. If another experiment is running, "
-    "this one waits and replaces the one that was waiting."
+    "champion's clusters (a refresh) is promoted unless it is worse; any other version (a change) is "
+    "promoted only if it is better. If another experiment is running, this one waits, and any experiment "
+    "that waited before is stopped."
 )
 MAX_COMPARED_VERSIONS: Final = 6  # what fits on a screen 1280 pixels wide
 
@@ -115,7 +116,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     def megabytes(self, version: ModelVersion) -> str:
         return f"{version.artifact_bytes / 1e6:.1f} MB"
 
-    @display(description="Metrics on the following week")
+    @display(description="Metrics on the week after the training data")
     @computed_once
     def metrics_table(self, version: ModelVersion) -> SafeString:
         return metrics_table(version)
@@ -148,7 +149,9 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         return render(request, "admin/recommender/compare.html", context)
 
     @action(description="Train now", icon="model_training", permissions=["train"])
-    @confirm_first("Train now", "Trains and evaluates a version on the current data, in some minutes.")
+    @confirm_first(
+        "Train now", "Trains a version on the current data and evaluates it. This takes some minutes."
+    )
     def train_now(self, request: HttpRequest) -> HttpResponse:
         start_training()
         messages.info(request, "The training has started. It appears in this list within a few seconds.")
@@ -176,8 +179,8 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     def make_champion(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
         text = (
-            f"All listeners get recommendations from {version.label} within 5 seconds. Its files are "
-            "verified first."
+            f"The files of {version.label} are verified first. Within 5 seconds after that, it serves all "
+            "listeners."
         )
         return self._change_champion(
             request, f"Make {version.label} champion", text,

@@ -115,8 +115,9 @@ def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
         caption="How clearly the clusters are separated (silhouette) and how much of the difference "
         "between songs they explain (R²). Both are better when higher; a sudden fall means that the "
         "clusters no longer fit.",
-        formula="Simplified silhouette: (b - a) / max(a, b), with a the distance to a song's own cluster "
-        "center and b the distance to the nearest other center. R² = 1 - inertia / total sum of squares.",
+        formula="Simplified silhouette: (b - a) / max(a, b), where a is the distance from a song to the "
+        "center of its cluster and b the distance to the nearest other center. R² = 1 - inertia / total sum "
+        "of squares.",
         window=_describe_versions(versions),
         sample=f"{format_count(versions[-1].n_songs)} songs in the newest version." if versions else "",
         rows=[
@@ -153,10 +154,10 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
         "line",
         chart_json([f"{day:%m-%d}" for day in days], series) if rows else "",
         caption="How many songs of a served list listeners engaged with: liked, listened to, or played "
-        "within 7 days. Higher is better. The last 7 days still grow.",
+        "within 7 days. Higher is better. The values of the last 7 days can still rise.",
         formula="Engaged songs per list: the mean of each listener's lists, then the mean over listeners. "
         "Lists without engagement count as 0; a song that was skipped or disliked is not engaged. Lists "
-        "that an experiment interleaved count for the day's champion.",
+        "that an experiment interleaved count for the champion of that day.",
         window=f"The last {MAX_CHART_DAYS} days.",
         sample=f"{format_count(sum(row.lists for row in rows))} lists.",
         rows=[
@@ -174,7 +175,7 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
             ),
         ],
         empty="No served list has been counted yet. The daily task counts lists the day after they were "
-        "served; apps ask for them with GET /api/v1/users/{id}/recommendations/.",
+        "served. Apps request lists with GET /api/v1/users/{id}/recommendations/.",
     )
 
 
@@ -198,20 +199,20 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
         "Drift",
         "line",
         chart_json([f"{week}" for week in weeks], series) if reports else "",
-        caption="How far a week's listening, feedback and new songs moved away from the eight weeks "
-        "before; 1 is the limit. A week above it has drifted. Two such weeks in a row, or one at 2, open "
-        "an incident.",
+        caption="How far each week's listening, feedback and new songs differ from those before, as a "
+        "multiple of the limit. A week at 1 or above has drifted, unless chance explains the difference. "
+        "Two such weeks in a row, or one week at 2 or above, open an incident.",
         formula="Effect divided by its limit. Listening and feedback: sqrt(JSD - mean JSD of shuffled "
         "weeks), with JSD the Jensen-Shannon divergence between each listener's week and their own eight "
-        "weeks before. New songs: population stability index. A week has drifted at 1 or more with p at "
-        "most 0.01.",
+        "weeks before. New songs: population stability index. A week has drifted if this multiple is at "
+        "least 1 and the p-value at most 0.01.",
         window=f"The last {len(weeks)} weeks that were checked." if len(weeks) > 1 else "One week.",
         sample=f"{format_count(sum(report.n for report in reports if report.week == weeks[-1]))} plays, "
         "reactions and new songs in the latest week."
         if weeks
         else "",
         rows=[
-            ["Week", "Kind", "Effect", "Limit", "p-value", "Drifted", "Largest change"],
+            ["Week", "Kind", "Effect", "Limit", "p-value", "Result", "Largest change"],
             *(
                 [
                     f"{report.week}",
@@ -219,7 +220,7 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
                     format_decimal(report.effect, 3),
                     format_decimal(report.limit, 3),
                     format_decimal(report.p, 4),
-                    "alarm" if report.alarm else "yes" if report.drifted else "no",
+                    "alarm" if report.alarm else "drifted" if report.drifted else "no drift",
                     _main_cause(report),
                 ]
                 for report in reports[::-1]
@@ -249,8 +250,8 @@ def map_plot(version: ModelVersion | None) -> Plot:
         data if placed else "",
         caption="Each bubble is a cluster of the champion; clusters with similar songs are close to each "
         "other, and a larger bubble holds more songs. Point at a bubble to read its name.",
-        formula="The cluster centers on their first two principal components; a bubble's area grows with "
-        "its songs.",
+        formula="The cluster centers on their first two principal components. The area of a bubble grows "
+        "with its number of songs.",
         window=f"Version {version.label}." if version else "",
         sample=f"{len(clusters)} clusters of {format_count(sum(cluster.size for cluster in clusters))} "
         "songs.",

@@ -56,12 +56,16 @@ OUTCOME_LABELS: Final = {
 }
 NO_DECISION_HINTS: Final = {
     ExperimentStatus.WAITING: "It starts when the running experiment ends.",
-    ExperimentStatus.RUNNING: "The daily task checks it; a served list counts 48 hours after it was served.",
+    ExperimentStatus.RUNNING: (
+        "The daily task checks the experiment. A list counts 48 hours after it was served."
+    ),
 }
 ROUND_TEXT: Final = (
     "A round compares one song of each model in the same list; the model whose song the listener liked or "
     "played wins it."
 )
+# W and L are explained where it is used.
+E_VALUE_FORMULA: Final = "E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B is the beta function."
 
 
 class DecisionMetric(NamedTuple):
@@ -193,25 +197,26 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         return DecisionMetric(
             "E-value (champion is worse)",
             "How strongly the rounds say that the champion is worse than the version that was champion 28 "
-            f"days ago. At {rules.anchor:g} : 1 the older version returns. The e-value stays valid although "
-            "it is checked every day.",
-            "E * 2 I(20 + W, 20 + L), with W and L the rounds that the champion won and lost, I the "
-            "probability that it wins less than half, and E = Beta(20 + W, 20 + L) / Beta(20, 20) * 2^(W + "
-            "L).",
+            f"days ago. At {rules.anchor:g} : 1 or more, the older version becomes champion again. The "
+            "e-value stays valid although it is checked every day.",
+            f"{E_VALUE_FORMULA} W and L are the rounds that the champion won and lost. This chart shows "
+            "2 * P * E, where P is the probability that the champion wins less than half of the rounds, if "
+            "its share follows the distribution Beta(20 + W, 20 + L).",
             "ratio", rules.anchor,
         )  # fmt: skip
     consequence = (
-        f"At {rules.better:g} : 1 two copies of one model differ, so something is wrong in serving."
+        f"At {rules.better:g} : 1 or more, two copies of one model differ: something is wrong in serving."
         if kind == ExperimentKind.EQUALS
-        else f"From {rules.better:g} : 1 on, the winner is promoted after day {rules.change_days}, and a "
-        "challenger that loses is rejected at once."
+        else f"At {rules.better:g} : 1 or more, a challenger that is behind is rejected at once, and one "
+        f"that is ahead is promoted from day {rules.change_days} on, unless it is behind in the last "
+        f"{rules.late_days} days."
     )
     return DecisionMetric(
         "E-value (the models differ)",
         "How strongly the rounds say that one model is better: how many times more probable they are than "
-        f"if both were equal (decision texts call it “odds”). {consequence} It stays valid although it is "
-        "checked every day.",
-        "E = Beta(20 + W, 20 + L) / Beta(20, 20) * 2^(W + L), with W and L the rounds won and lost.",
+        f"if both models were equally good. The reasons of decisions call this number “odds”. {consequence} "
+        "The e-value stays valid although it is checked every day.",
+        f"{E_VALUE_FORMULA} W and L are the rounds won and lost.",
         "ratio", rules.better,
     )  # fmt: skip
 
@@ -268,9 +273,10 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
         "Share of rounds won",
         "line",
         chart_json(_date_labels(with_rounds), series),
-        caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The band holds the true share "
-        f"with 95 % confidence, at all checks together. {ROUND_TEXT}",
-        formula="The band holds every share that the rounds do not reject at an e-value of 20.",
+        caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The shaded area contains the "
+        f"true share with 95 % confidence, however often it is checked. {ROUND_TEXT}",
+        formula="The shaded area contains every share that the rounds do not refute, with an e-value below "
+        "20.",
         window=_describe_window(decisions),
         sample=_describe_sample(evidence),
         rows=[
@@ -342,9 +348,9 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
         "Rounds by day",
         "bar",
         chart_json([f"{day['day']:%m-%d}" for day in days], series),
-        caption="Decisive rounds by the day on which the list was served: rounds in which the listener "
-        "liked or listened to exactly one of the two songs.",
-        formula="A listener's first list of a day counts, with at most three decisive rounds. A list is "
+        caption=f"How many decisive rounds each model won, by the day on which the list was served. "
+        f"{ROUND_TEXT} The round is decisive if the listener liked or played only one of the two songs.",
+        formula="Only a listener's first list of a day counts, with at most three decisive rounds. A list is "
         "closed 48 hours after it was served, so the last two days are still open.",
         window=f"The last {len(days)} days with lists of the experiment, in UTC."
         if len(days) > 1
@@ -391,7 +397,7 @@ def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
 def _describe_guardrail(rail: GuardrailDifference) -> str:
     return (
         f"{rail.name}: {rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)}), "
-        f"{rail.challengers} against {rail.champions} listeners"
+        f"{rail.challengers} listeners with the challenger, {rail.champions} with the champion"
     )
 
 

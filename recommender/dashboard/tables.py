@@ -24,11 +24,11 @@ OUTCOME_SENTENCES: Final = {
 METRIC_HEADINGS: Final = {
     "ndcg": (
         "NDCG@20",
-        "How high in the list the songs of the following week stand; 0 to 1, and 1 is perfect.",
+        "How near the top of the list the songs of the following week are; 0 to 1, and 1 is perfect.",
     ),
     "recall": (
         "Recall@20",
-        "Share of the songs played in the following week that are in the list of 20; 0 to 1.",
+        "Share of the songs played in the following week that the list of 20 contains; 0 to 1.",
     ),
     "coverage": ("Coverage", "Share of all songs that are recommended to at least one listener; 0 to 1."),
     "diversity": ("Diversity", "How different the songs of one list are from each other; 0 to 1."),
@@ -39,11 +39,17 @@ CLUSTER_SCORE_HEADINGS: Final = {
         "Log-likelihood",
         "Mean log-probability of the songs that listeners played in the latest week; higher is better.",
     ),
-    "behind": ("Behind the best", "Log-likelihood of the best number minus this one's, paired by listener."),
-    "error": ("Standard error", "Standard error of that difference, over listeners."),
+    "behind": (
+        "Behind the best",
+        "How far the log-likelihood is below that of the best number of clusters; mean over listeners.",
+    ),
+    "error": ("Standard error", "Standard error of “Behind the best”, over listeners."),
     "stability": (
         "Stability",
-        "Adjusted Rand index between two halves of the songs, at most 1; only for numbers close to the best.",
+        (
+            "Whether two random halves of the songs give the same clusters (adjusted Rand index; 1: "
+            "identical, 0: by chance). Measured only for numbers of clusters that are close to the best."
+        ),
     ),
     "silhouette": (
         "Silhouette",

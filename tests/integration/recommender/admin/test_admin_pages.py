@@ -167,7 +167,7 @@ def test_the_listener_page_shows_affinities_and_a_preview_and_stores_no_list(
     answer = staff.get(reverse("listen") + f"?user={listener()}&discovery=0.5")
 
     text = answer.content.decode()
-    assert "Discovery: 0.50 asked for" in text
+    assert "Requested discovery: 0.50." in text
     assert text.count('class="mm-bar"') > 0
     assert "Latest listening sessions" in text
     assert ServedList.objects.count() == 0

@@ -92,8 +92,8 @@ def decided(kind: str, **evidence: Any) -> Decision:
          ("Rounds won, challenger : champion 471 : 226 - E-value (the models differ) over 1,000,000 : 1 "
          "decided from 20 : 1 Rounds won in the last 14 days 289 : 142 promoted only if not behind")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
-         ("Listeners with a decisive round 41 at least 20 z (standard errors that the challenger is ahead) "
-         "-8.38 rejected below -0.84")),
+         ("Listeners with a decisive round 41 at least 20 z (by how many standard errors the challenger is "
+         "ahead) -8.38 rejected below -0.84")),
         ("anchor", {"wins": 206, "losses": 161},
          ("Rounds won, champion : holdback 206 : 161 - E-value (champion is worse) 1 : 10 "
          "rolled back from 10 : 1")),
