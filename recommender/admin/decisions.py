@@ -37,7 +37,7 @@ OUTCOME_COLOURS: Final = {
 
 
 class DecisionFact(NamedTuple):
-    """A measured number of a decision beside the rule that applied to it."""
+    """A measured number of a decision, and the rule that applied to it."""
 
     name: str
     value: str
@@ -81,7 +81,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
 
 def decision_facts(decision: Decision) -> list[DecisionFact]:
-    """The numbers that the decision rests on, each beside the rule of that day."""
+    """The numbers behind the decision, each with the rule that was in force."""
     evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     rounds = f"{format_count(evidence.wins)} : {format_count(evidence.losses)}"
     return [

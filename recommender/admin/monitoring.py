@@ -109,7 +109,7 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
 
 def drift_report_context(report: DriftReport) -> dict[str, Any]:
-    """Template context of a report's page."""
+    """Template context of the page of a drift report."""
     return {
         "headline": _headline(report),
         "comparison": COMPARISON_TEXTS[report.kind],
@@ -134,7 +134,7 @@ def drift_result(report: DriftReport) -> str:
 
 
 def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
-    """Names of the changed clusters, or the changed group of songs or kind of feedback."""
+    """Names of the changed clusters, or of the changed group of songs or kind of feedback."""
     clusters = [one["name"] for one in cause.get("clusters", ())]
     if not clusters:
         return str(cause["name"])
@@ -144,7 +144,7 @@ def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
 
 
 def format_points(cause: dict[str, Any]) -> str:
-    """The change of a share in percentage points, such as +16.0 points."""
+    """The change of a share in percentage points, such as "+16.0 points"."""
     return f"{100 * cause['change']:+.1f} points"
 
 
@@ -212,7 +212,7 @@ class EngagementDayAdmin(ReadOnlyAdmin):
         ("Plays of that day", {"fields": (("recommended_plays", "organic_plays"),)}),
     )  # fmt: skip
 
-    # Shorter headings than the fields' labels: all columns must fit beside the menu.
+    # Headings are shorter than the fields' labels, because all columns must fit beside the menu.
     @display(description="Lists", ordering="lists")
     def list_count(self, day: EngagementDay) -> str:
         return format_count(day.lists)
@@ -298,7 +298,7 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """The song's evidence in its latest versions, newest first, each with `explanation` set."""
+    """The song's evidence in its latest versions, newest first. Sets `explanation` on each."""
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:
@@ -307,12 +307,12 @@ def song_evidence_for(song: int) -> list[SongEvidence]:
 
 
 def explain_assignment(evidence: SongEvidence) -> str:
-    """Such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
+    """An explanation such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
     people = f"{evidence.listeners} listener{'' if evidence.listeners == 1 else 's'}"
     ratio = format_evidence_ratio(abs(evidence.log_odds))
     if evidence.before != evidence.after:
         return f"moved: {people}, evidence {ratio} for the new cluster"
-    # Too few listeners, too small a margin, or held-out votes that disagree.
+    # The song stayed: too few listeners, too small a margin, or the held-out votes disagree.
     elsewhere = f"evidence {ratio} for another cluster, " if evidence.log_odds > 0 else ""
     return f"not moved: {people}, {elsewhere}not enough to move it"
 

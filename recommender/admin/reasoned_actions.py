@@ -17,7 +17,7 @@ REFUSALS = (ExperimentNotAllowed, RegistryError, ArtifactError)
 
 
 class ReasonedActionMixin:
-    """For a ModelAdmin: GET shows a form with a reason, POST acts and reports the result as a message."""
+    """For a ModelAdmin: GET shows a form that asks for a reason; POST acts and shows a message."""
 
     admin_site: AdminSite
 
@@ -35,9 +35,9 @@ class ReasonedActionMixin:
 
         Args:
             form: bound if the request is a POST.
-            act: gets the reason and the user name; returns a message and the URL of the page to show next. A
-                refusal (`REFUSALS`) becomes an error message on `cancel_url`.
-            text: what the action will do, in a sentence or two.
+            act: gets the reason and the user name; returns a message and the URL of the next page. Its
+                errors in `REFUSALS` become a message on `cancel_url`.
+            text: says in a sentence or two what the action will do.
         """
         if request.method == "POST" and form.is_valid():
             try:

@@ -44,7 +44,7 @@ START_EXPERIMENT_HELP: Final = (
     "promoted only if it is better. If another experiment is running, this one waits, and any experiment "
     "that waited before is stopped."
 )
-MAX_COMPARED_VERSIONS: Final = 6  # what fits on a screen 1280 pixels wide
+MAX_COMPARED_VERSIONS: Final = 6  # this many fit on a screen 1280 pixels wide
 
 
 @admin.register(ModelVersion)

@@ -32,17 +32,11 @@ NO_MEASURE_HINT: Final = "No version has been measured yet; the next training me
 
 @dataclass(frozen=True)
 class VersionHistory:
-    """The versions that the models page shows.
+    """The newest model versions and the champion, for the models page."""
 
-    Attributes:
-        newest: oldest first, at most `MAX_VERSIONS`.
-        champion: may be older than all of `newest`.
-        last_training_status: of the newest training run; empty: there was none.
-    """
-
-    newest: list[ModelVersion]
-    champion: ModelVersion | None
-    last_training_status: str
+    newest: list[ModelVersion]  # oldest first, at most `MAX_VERSIONS`
+    champion: ModelVersion | None  # may be older than all of `newest`
+    last_training_status: str  # status of the newest training run; empty if there was no training
 
 
 def recent_versions() -> VersionHistory:
@@ -56,13 +50,13 @@ def recent_versions() -> VersionHistory:
 
 
 def recent_drift_reports() -> list[DriftReport]:
-    """Drift reports of the last 90 days at least, oldest first."""
+    """Drift reports of at least the last 90 days, oldest first."""
     newest = DriftReport.objects.select_related("version").order_by("-week")[: 4 * MAX_CHART_DAYS // 7]
     return list(newest)[::-1]
 
 
 def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
-    """NDCG of each version and of the popularity baseline, on the week after the version's training data."""
+    """NDCG of each version and of the popularity baseline, on the week after the training data."""
     quality = [read_metric(version, version.method) for version in versions]
     baseline = [read_metric(version, "popularity") for version in versions]
     counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
@@ -132,14 +126,14 @@ def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
 
 
 def recent_engagement_days(now: datetime) -> list[EngagementDay]:
-    """The days with served lists of the last 90 days, oldest first; one row per day and version."""
+    """One row per version and day on which it served lists, for the last 90 days, oldest first."""
     since = (now - timedelta(days=MAX_CHART_DAYS)).date()
     rows = EngagementDay.objects.filter(day__gte=since, lists__gt=0)
     return list(rows.select_related("version").order_by("day"))
 
 
 def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
-    """Engaged songs per list by day, one line for each version that was champion."""
+    """Engaged songs per list by day, with one line for each version that was champion."""
     days = sorted({row.day for row in rows})
     labels = sorted({row.version.label for row in rows})
     found = {(row.version.label, row.day): row.engaged for row in rows}
@@ -180,11 +174,11 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
 
 
 def drift_plot(reports: Sequence[DriftReport]) -> Plot:
-    """Each week's drift as a multiple of its limit, one line for each kind of drift."""
+    """Each week's drift as a multiple of its limit, with one line for each kind of drift."""
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}
-    # The limit has a colour of its own.
+    # The line of the limit has its own colour.
     colours = [colour for colour in SERIES_COLOURS if colour != LIMIT_COLOUR]
     series = [
         chart_series(
@@ -231,7 +225,7 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
 
 
 def map_plot(version: ModelVersion | None) -> Plot:
-    """The champion's clusters in two dimensions."""
+    """A map of the champion's clusters in two dimensions."""
     clusters = list(version.clusters.order_by("-size")) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)
@@ -280,7 +274,7 @@ def build_headline(
     drift: Sequence[DriftReport],
     now: datetime,
 ) -> str:
-    """The state of the models in a sentence: champion, experiment, failed training, drift."""
+    """A sentence about the state of the models: champion, experiment, failed training, drift."""
     champion = versions.champion
     if champion is None:
         return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"

@@ -1,4 +1,4 @@
-"""What the page of an experiment shows: headline, charts of the daily checks, validity checks, A/B split."""
+"""Content of an experiment's page: headline, charts of daily checks, validity checks, A/B split."""
 
 import math
 from dataclasses import dataclass
@@ -38,10 +38,10 @@ from recommender.models import Decision, Experiment, ScoredList, ServedList
 ExperimentKind = Experiment.Kind
 ExperimentStatus = Experiment.Status
 MAX_DAYS: Final = 90
-# If all listeners agree, z is a billion; drawn, it would flatten every other day.
+# If all listeners agree, z is a billion, and a chart with this value would flatten every other day.
 MAX_SHOWN_Z: Final = 10.0
-UNBOUNDED: Final = 1e9  # a bound beyond it means: unknown
-# The model under test and the one that it is compared with. Wins in the report are those of the first.
+UNBOUNDED: Final = 1e9  # a larger bound means that the bound is unknown
+# The tested model and the model that it is compared with. Wins in the report are wins of the tested model.
 SIDE_NAMES: Final = {
     ExperimentKind.ANCHOR: ("the champion", "the holdback"),
     ExperimentKind.EQUALS: ("the first copy", "the second copy"),
@@ -69,7 +69,7 @@ E_VALUE_FORMULA: Final = "E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B
 
 
 class DecisionMetric(NamedTuple):
-    """The number that decides an experiment of one kind, with its limit by the rules of the day."""
+    """The number that decides experiments of one kind, and its limit by the rules in force."""
 
     name: str
     caption: str
@@ -80,34 +80,22 @@ class DecisionMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """What the page of an experiment shows.
-
-    Attributes:
-        headline: the state in a sentence; title: the same in a few words.
-        sides: names of the model under test and of the other one.
-        checked_at: when the evidence was counted; None: just now.
-        evidence_plot, win_share_plot: one point per daily check; None: not checked yet.
-        rounds_plot: one bar per day; None: no scored lists yet.
-        allocation_checks: random decisions beside their plan, with the e-value against chance.
-        days: newest last: date, lists, closed lists, rounds won and lost.
-        arms: number of lists and listeners of each arm.
-        gates: results of the offline gates.
-        power: the smallest difference that this traffic can show; empty if the experiment cannot show one.
-    """
+    """The content of an experiment's page."""
 
     title: str
-    headline: str
-    sides: tuple[str, str]
-    checked_at: datetime | None
-    evidence_plot: Plot | None
-    win_share_plot: Plot | None
-    rounds_plot: Plot | None
+    headline: str  # the experiment's state in a sentence; `title` says it in a few words
+    sides: tuple[str, str]  # names of the tested model and of the model that it is compared with
+    checked_at: datetime | None  # when the evidence was counted; None: just now
+    evidence_plot: Plot | None  # one point per daily check; None before the first check
+    win_share_plot: Plot | None  # one point per daily check; None before the first check
+    rounds_plot: Plot | None  # one bar per day; None without scored lists
+    # Counts of each random allocation, the planned share, and the e-value against chance.
     allocation_checks: list[dict[str, str]]
-    days: list[dict[str, Any]]
-    arms: list[dict[str, Any]]
+    days: list[dict[str, Any]]  # newest last: date, lists, closed lists, rounds won and lost
+    arms: list[dict[str, Any]]  # number of lists and listeners of each arm
     guardrails: list[str]
-    gates: list[dict[str, Any]]
-    power: str
+    gates: list[dict[str, Any]]  # results of the offline gates
+    power: str  # the smallest difference that can be detected with this traffic; empty if there is none
     decisions_url: str
 
     @property
@@ -118,8 +106,8 @@ class ExperimentReport:
 def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     """The experiment's state, from the evidence of its last check.
 
-    The evidence is not counted again: the decision rests on the stored one, and with many listeners counting
-    takes seconds.
+    The report reads the stored evidence, on which the decision is based. Computing it again would take
+    seconds with many listeners.
     """
     decisions = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
     last = decisions[-1] if decisions else None
@@ -152,7 +140,7 @@ def outcome_label(outcome: str) -> str:
 
 
 def format_bound(value: float) -> str:
-    """One end of a confidence sequence; with too few listeners it is unknown."""
+    """One end of a confidence interval; "unknown" with too few listeners."""
     return f"{value:+.2f}" if abs(value) < UNBOUNDED else "unknown"
 
 
@@ -258,7 +246,7 @@ def _evidence_plot(kind: str, decisions: list[Decision], evidence: ExperimentEvi
 
 
 def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence: ExperimentEvidence) -> Plot:
-    # Without rounds the bounds are 0 and 1, which would flatten every later day.
+    # Without rounds the bounds are 0 and 1, and a chart with these values would flatten every later day.
     with_rounds = [one for one in decisions if one.evidence["wins"] + one.evidence["losses"]]
     bounds = [_win_share_bounds(one) for one in with_rounds]
     low, middle, high = ([round(100 * one[place], 2) for one in bounds] for place in range(3))
@@ -293,14 +281,14 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
 
 
 def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
-    """Share of rounds won: lower bound, measured, upper bound; 0, 0.5, 1 without rounds."""
+    """Lower bound, measured value and upper bound of the share of rounds won; 0, 0.5, 1 without rounds."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     low, high = win_share_interval(wins, losses)
     return low, wins / (wins + losses) if wins + losses else 0.5, high
 
 
 def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
-    """One row per check, newest first."""
+    """Table with one row per check, newest first."""
     metric = _decision_metric(kind, DEFAULT_RULES).name
     rows = [["Check (UTC)", "Rounds won", "Rounds lost", metric, "Share won, %", "Outcome"]]
     for decision in decisions[::-1]:
@@ -368,7 +356,10 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
 
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
-    """Oldest first. `won` are the rounds of the model under test; in a holdback that is the champion."""
+    """Rounds won and lost by day, oldest first.
+
+    The model under test wins the rounds in `won`; in a holdback this is the champion.
+    """
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
     rows = ScoredList.objects.filter(experiment=experiment).values("day")
     counted = rows.annotate(lists=Count("pk"), won=Sum(ours), lost=Sum(others), closed=Count("closed_at"))
@@ -403,6 +394,6 @@ def _describe_guardrail(rail: GuardrailDifference) -> str:
 
 def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
     served = ServedList.objects.filter(experiment=experiment).values("arm")
-    # Counting the arm instead of the primary key needs the index only.
+    # Counting the arm instead of the primary key needs only the index.
     found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True)).order_by("arm")
     return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]

@@ -1,4 +1,4 @@
-"""Numbers as the recommender's pages show them."""
+"""Format numbers for the recommender's pages."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ NOT_MEASURED: Final = "not measured"
 
 
 def format_count(count: int) -> str:
-    """With thousands separated: 1 234."""
+    """A number with separated thousands, such as "1 234"."""
     return f"{count:,}".replace(",", THIN_SPACE)
 
 
@@ -16,10 +16,10 @@ def format_decimal(value: float | None, digits: int) -> str:
 
 
 def format_percent(share: float) -> str:
-    """0.125 is 12.5 %."""
+    """A share as a percentage: 0.125 gives "12.5 %"."""
     return f"{100 * share:.1f}".removesuffix(".0") + f"{THIN_SPACE}%"
 
 
 def format_ratio(ratio: float | None) -> str:
-    """A multiple: 4.80 times."""
+    """A ratio as a multiple, such as "4.80 times"."""
     return NOT_MEASURED if ratio is None else f"{ratio:.2f}{THIN_SPACE}\N{MULTIPLICATION SIGN}"

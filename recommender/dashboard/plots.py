@@ -1,4 +1,4 @@
-"""The parts of every chart on the models and experiment pages: colours, series, captions, table."""
+"""Parts that all charts on the models and experiment pages share: colours, series, captions, table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ PRIMARY_COLOUR, SECONDARY_COLOUR, TERTIARY_COLOUR, LIMIT_COLOUR = (
     "#0d9488",
     "#d97706",
 )
-# As many as a chart has lines at most: versions that served within 90 days, kinds of drift.
+# One colour per line. The most lines are versions that served within 90 days, or kinds of drift.
 SERIES_COLOURS: Final = (
     PRIMARY_COLOUR,
     SECONDARY_COLOUR,
@@ -30,29 +30,19 @@ SERIES_COLOURS: Final = (
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart with its explanation; `recommender/plot.html` renders it.
-
-    Attributes:
-        kind: Chart.js type: line, bar or bubble.
-        data: what Chart.js draws, as JSON; empty: nothing to draw yet, and the page shows `empty`.
-        caption: one plain sentence or two: what the chart shows and what is good.
-        formula: the exact definition, shown behind "How is this computed?".
-        window, sample: the time span and the sample size, each a full sentence.
-        rows: the same numbers as a table; the first row holds the headings.
-        empty: what makes the chart appear.
-        scale: y axis of `models.js`: from zero, a logarithmic ratio, or a share around one half.
-    """
+    """A chart with its explanation; `recommender/plot.html` renders it."""
 
     title: str
-    kind: str
-    data: str
-    caption: str
-    formula: str = ""
-    window: str = ""
+    kind: str  # Chart.js type: line, bar or bubble
+    data: str  # data of Chart.js as JSON; "" if there is nothing to draw yet, so that the page shows `empty`
+    caption: str  # one or two sentences: what the chart shows, and which values are good
+    formula: str = ""  # the exact definition, shown behind "How is this computed?"
+    window: str = ""  # the time span in a full sentence; `sample`: the sample size in a full sentence
     sample: str = ""
+    # The same numbers as a table; the first row holds the headings.
     rows: list[list[str]] = field(default_factory=list)
-    empty: str = ""
-    scale: str = "zero"
+    empty: str = ""  # says what must happen before the chart appears
+    scale: str = "zero"  # y axis of `models.js`: from zero, a logarithmic ratio, or a share around one half
 
     @property
     def id(self) -> str:
@@ -61,7 +51,7 @@ class Plot:
 
     @property
     def table(self) -> SafeString:
-        """The rows as HTML; template loops over them took a third of the page's rendering time."""
+        """The rows as an HTML table. Template loops took a third of the page's rendering time."""
         lines = []
         for place, row in enumerate(self.rows):
             first, *rest = map(escape, row)
@@ -72,7 +62,7 @@ class Plot:
 
 
 def chart_series(label: str, values: Sequence[float | None], colour: str, **style: Any) -> dict[str, Any]:
-    """One series of a chart; None leaves out a point, and the line continues across it."""
+    """One series of a chart. A value of None leaves out a point, and the line continues."""
     data = [None if value is None else round(value, 4) for value in values]
     return {
         "label": label,
@@ -85,7 +75,7 @@ def chart_series(label: str, values: Sequence[float | None], colour: str, **styl
 
 
 def limit_series(label: str, limit: float, length: int) -> dict[str, Any]:
-    """A dashed horizontal line."""
+    """A series that draws a dashed horizontal line."""
     return chart_series(label, [limit] * length, LIMIT_COLOUR, borderDash=[6, 4], pointRadius=0)
 
 

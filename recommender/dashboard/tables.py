@@ -72,18 +72,13 @@ class TableRow:
 
 @dataclass(frozen=True)
 class PromotionEntry:
-    """A change of the champion, or a challenger that was not promoted, as a sentence.
-
-    Attributes:
-        by: who decided; empty if the reason names them.
-        link: the stored decision or the experiment; empty if there is none.
-    """
+    """A sentence about a change of the champion, or about a challenger that was not promoted."""
 
     at: datetime
     text: str
     reason: str
-    by: str
-    link: str = ""
+    by: str  # the actor who decided; empty if the reason names the actor
+    link: str = ""  # the stored decision or the experiment; empty if there is none
 
 
 def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | None:
@@ -93,7 +88,10 @@ def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float 
 
 
 def metrics_table(version: ModelVersion) -> SafeString:
-    """The version's model beside its baselines, the best of each column in bold, then how k was chosen."""
+    """Table of the version's metrics and its baselines', and how the number of clusters was chosen.
+
+    The best value of each column is bold.
+    """
     # `metrics` holds other measurements too, such as the comparison with the champion.
     measured = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
     models = [name for name in measured if read_metric(version, name) is not None]
@@ -107,7 +105,7 @@ def metrics_table(version: ModelVersion) -> SafeString:
 
 
 def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
-    """Versions side by side: a row for each metric and fact, a cell for each version."""
+    """Compare versions: one row per metric or fact, one cell per version."""
     measured = [
         _metric_row(heading, [read_metric(version, version.method, name) for version in versions])
         for name, (heading, _) in METRIC_HEADINGS.items()
@@ -136,7 +134,7 @@ def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
 
 
 def latest_promotions() -> list[Promotion]:
-    """Newest first, with their versions and decisions."""
+    """The latest promotions with their versions and decisions, newest first."""
     return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:MAX_PROMOTIONS])
 
 
@@ -150,7 +148,7 @@ def experiments_without_promotion() -> QuerySet[Experiment]:
 def promotion_entries(
     promotions: Sequence[Promotion], without_promotion: Iterable[Experiment]
 ) -> list[PromotionEntry]:
-    """Promotions and experiments without one in a single list, newest first."""
+    """Promotions and experiments without promotion in one list, newest first."""
     entries = [
         PromotionEntry(
             one.at,
@@ -181,7 +179,7 @@ def describe_promotion(promotion: Promotion) -> str:
 
 
 def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
-    """A served list's songs with their reasons and propensities."""
+    """Table of a served list's songs with their reasons and propensities."""
     return render_to_string("recommender/items.html", {"items": items})
 
 

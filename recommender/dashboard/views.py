@@ -23,7 +23,7 @@ from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
-# What fits beside the recommendations without scrolling.
+# This many fit beside the recommendations without scrolling.
 MAX_SESSIONS: Final = 12
 MAX_SONGS_PER_SESSION: Final = 8
 MAX_AFFINITIES: Final = 12
@@ -33,7 +33,7 @@ MAX_EXAMPLE_LISTENERS: Final = 12
 
 @staff_member_required
 def models_page(request: HttpRequest) -> HttpResponse:
-    """Champion, running experiments, charts over time, and the latest promotions."""
+    """The models page: champion, running experiments, charts over time, and the latest promotions."""
     now = timezone.now()
     versions, experiments = charts.recent_versions(), list(_shown_experiments())
     unfinished = [one for one in experiments if one.status != ExperimentStatus.ENDED]
@@ -71,7 +71,7 @@ def _latest_reason(experiment: Any) -> str:
 def _shown_experiments() -> "QuerySet[Experiment, Any]":
     """Unfinished experiments and those without promotion, each with its last verdict.
 
-    A running change also has `days`, the days with closed lists, and `rounds`, its decisive rounds.
+    A running change also has `days` (days with closed lists) and `rounds` (its decisive rounds).
     """
     decisions = Decision.objects.filter(experiment=OuterRef("pk")).order_by("-id")
     closed = ScoredList.objects.filter(experiment=OuterRef("pk"), closed_at__isnull=False)
@@ -123,7 +123,7 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
     if listener is None:
         return {"unknown": True, "examples": _example_listeners()}
     options = serving_options()
-    # The same seed at every discovery: moving the slider shows only the effect of discovery.
+    # The seed is the same at every discovery level, so that the slider shows only the effect of discovery.
     preview = recommendations.preview_list(
         listener_id, n=n, discovery=discovery, options=options, seed="preview"
     )
@@ -160,6 +160,6 @@ def _recent_sessions(listener: Listener) -> list[dict[str, Any]]:
 
 
 def _example_listeners() -> list[int]:
-    """IDs of listeners with recent sessions."""
+    """Ids of listeners with recent sessions."""
     latest = ListeningHistory.objects.order_by("-id").values_list("user_id", flat=True)[:200]
     return sorted(set(latest))[:MAX_EXAMPLE_LISTENERS]

@@ -191,7 +191,7 @@ def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDA
 def _with_repeats(
     played: list[int], heard: list[int], catalogue: SongCatalogue, rng: np.random.Generator
 ) -> list[int]:
-    """Replace some songs by earlier plays; no song occurs twice."""
+    """Replace a share of the songs by songs from the listener's past, and remove duplicates."""
     again = rng.random(len(played)) < REPEAT_SHARE
     remembered = rng.integers(max(1, len(heard)), size=len(played))
     songs = [
