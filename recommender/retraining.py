@@ -87,11 +87,9 @@ def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleR
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """The given training, or the newest automatic training without an experiment if it found nothing new.
-
-    A cycle that was killed between training and proposal leaves such a version. No later training would
-    replace the version, because nothing is new. A version that failed validation fails again.
-    """
+    """The given training, or the newest automatic training without an experiment if it found nothing new."""
+    # A cycle that was killed between training and proposal leaves such a version. No later training would
+    # replace the version, because nothing is new. A version that failed validation fails again.
     if training.error_kind != NothingNew.__name__:
         return training
     newest = ModelVersion.objects.select_related("training").first()

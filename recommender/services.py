@@ -21,7 +21,6 @@ def serving_options() -> ServingOptions:
 
 
 def current_model() -> model_loader.LoadedModel:
-    """The model that serves now, in this process."""
     return model_loader.current_model(settings.MODEL_STORAGE)
 
 

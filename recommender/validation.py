@@ -72,7 +72,6 @@ def _artifact_gate(version: ModelVersion, verify: Verify) -> GateResult:
 
 
 def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
-    """Draw a list for 50 listeners, as a request would."""
     listeners = list(
         candidate_cache.active_listeners(now).values_list("pk", flat=True)[:SMOKE_TEST_LISTENERS]
     )
@@ -176,11 +175,9 @@ def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float, float, float, int]]:
-    """Logged lists' first songs: reward (1 if engaged), both models' propensities, and listener.
-
-    Only lists after the version's training data count. So there are few lists if the version was
-    trained today.
-    """
+    """Logged lists' first songs: reward (1 if engaged), both models' propensities, and listener."""
+    # Only lists after the version's training data count. So there are few lists if the version was trained
+    # today.
     lists = ServedList.objects.filter(
         arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,
         generated_at__lte=now, discovery__gt=0, engagement__isnull=False,
@@ -210,7 +207,6 @@ def _logged_propensity(item: dict[str, Any]) -> float:
 def _candidate_propensity(
     model: ServingModel, profile: listener_profiles.ListenerProfile, served: ServedList
 ) -> float:
-    """The probability with which this model would have drawn the list's first song."""
     terms = DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
     pool = ListSampler(generate_candidates(profile, model, served.generated_at), terms).build_pool(
         ListPage.from_json(served.pages[0])

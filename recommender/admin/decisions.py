@@ -142,7 +142,6 @@ def _days_rule(kind: str, rules: DecisionRules) -> str:
 
 
 def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
-    """The numbers that decide an experiment of this kind."""
     if evidence.kind == ExperimentKind.REFRESH:
         return [
             DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),

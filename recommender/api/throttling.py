@@ -21,12 +21,11 @@ class Rate(NamedTuple):
 
 
 class KeyThrottle(BaseThrottle):
-    """Limits the requests of one key in a sliding window of one period.
+    """Limits the requests of one key in a sliding window of one period."""
 
-    The count of the last period is weighted by the part of that period that is still in the window. So
-    two counters in the cache suffice at any rate. REST framework's throttle keeps a list of times: at
-    600 requests a minute it reads and writes 5 KB with each request.
-    """
+    # The count of the last period is weighted by the part of that period that is still in the window. So
+    # two counters in the cache suffice at any rate. REST framework's throttle keeps a list of times: at 600
+    # requests a minute it reads and writes 5 KB with each request.
 
     scope = "api"
     clock = staticmethod(time.time)
@@ -107,14 +106,13 @@ def _decrement(name: str) -> None:
 def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
     """Time until one more request is allowed, in periods.
 
-    It is the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
-    lies in the next period, in which `count` takes the place of `before`.
-
     Args:
         before: requests in the last period.
         count: requests in this period so far.
         passed: the elapsed part of this period, 0 to 1.
     """
+    # It is the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
+    # lies in the next period, in which `count` takes the place of `before`.
     free = allowed - count - 1
     if free >= 0:
         return 1 - passed - free / before if before else 0.0

@@ -40,7 +40,6 @@ class VersionHistory:
 
 
 def recent_versions() -> VersionHistory:
-    """The newest versions and the champion, in one query."""
     newest = ModelVersion.objects.order_by("-id").values("pk")[:MAX_VERSIONS]
     wanted = Q(pk__in=newest) | Q(role=ModelVersion.Role.CHAMPION)
     training = Subquery(TrainingRun.objects.order_by("-id").values("status")[:1])

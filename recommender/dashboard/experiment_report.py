@@ -104,11 +104,9 @@ class ExperimentReport:
 
 
 def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
-    """The experiment's state, from the evidence of its last check.
-
-    The report reads the stored evidence, on which the decision is based. Computing it again would take
-    seconds with many listeners.
-    """
+    """The experiment's state, from the evidence of its last check."""
+    # The report reads the stored evidence, on which the decision is based. Computing it again would take
+    # seconds with many listeners.
     decisions = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
     last = decisions[-1] if decisions else None
     evidence = _latest_evidence(experiment, last, now)
@@ -288,7 +286,6 @@ def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
 
 
 def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
-    """Table with one row per check, newest first."""
     metric = _decision_metric(kind, DEFAULT_RULES).name
     rows = [["Check (UTC)", "Rounds won", "Rounds lost", metric, "Share won, %", "Outcome"]]
     for decision in decisions[::-1]:

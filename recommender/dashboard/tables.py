@@ -179,7 +179,6 @@ def describe_promotion(promotion: Promotion) -> str:
 
 
 def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
-    """Table of a served list's songs with their reasons and propensities."""
     return render_to_string("recommender/items.html", {"items": items})
 
 

@@ -91,8 +91,6 @@ def _shown_experiments() -> "QuerySet[Experiment, Any]":
 
 
 class ListenerPageForm(forms.Form):
-    """Query parameters of the listener page."""
-
     user = forms.IntegerField(label="Listener ID", min_value=0, required=False)
     discovery = forms.FloatField(label="Discovery", min_value=0, max_value=1, required=False)
     n = forms.IntegerField(label="Number of songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
@@ -160,6 +158,5 @@ def _recent_sessions(listener: Listener) -> list[dict[str, Any]]:
 
 
 def _example_listeners() -> list[int]:
-    """Ids of listeners with recent sessions."""
     latest = ListeningHistory.objects.order_by("-id").values_list("user_id", flat=True)[:200]
     return sorted(set(latest))[:MAX_EXAMPLE_LISTENERS]

@@ -1,1 +1,1 @@
-"""The recommendation engine: clustering, scoring, sampling, evaluation. numpy in, numpy out; no Django."""
+"""The recommendation engine: clustering, scoring, sampling and evaluation with numpy, without Django."""

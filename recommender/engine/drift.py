@@ -81,14 +81,13 @@ def measure_population_shift(
 ) -> PopulationShift:
     """Compare two histograms over the same bins: clusters, or quantiles of the distance to the center.
 
-    Each count is increased by .5, because an empty bin would make the index infinite. The critical
-    value depends on the sample sizes: a fixed .1 reports drift in three of four samples of 50 songs
-    that have none.
-
     Source:
         Yurdakul, "Statistical properties of population stability index", Western Michigan University
             2018.
     """
+    # Each count is increased by .5, because an empty bin would make the index infinite. The critical value
+    # depends on the sample sizes: a fixed .1 reports drift in three of four samples of 50 songs that have
+    # none.
     n, m = int(current.sum()), int(reference.sum())
     p, q = _shares(current + 0.5), _shares(reference + 0.5)
     psi = float(((p - q) * np.log(p / q)).sum())
@@ -122,13 +121,12 @@ def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -
 def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
     """Select the weeks that `measure_listening_change` compares: eight reference weeks and the last.
 
-    If the week before the last has drifted, it is left out and the eight weeks before it are the
-    reference. As a reference week it would hide the same drift in the last week.
-
     Args:
         weeks: shape (n_listeners, WEEKS_NEEDED, n_groups), the last week at the end.
         after_drift: whether the week before the last has drifted without a reaction.
     """
+    # If the week before the last has drifted, it is left out and the eight weeks before it are the
+    # reference. As a reference week it would hide the same drift in the last week.
     chosen = [*range(REFERENCE_WEEKS), WEEKS_NEEDED - 1] if after_drift else list(range(1, WEEKS_NEEDED))
     compared: NDArray[np.float64] = weeks[:, chosen]
     return compared
@@ -137,14 +135,13 @@ def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> N
 def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> ListeningChange:
     """Compare the last week with the weeks before by a permutation test within listeners.
 
-    In each permutation every listener's "current" week is a random one of the listener's weeks. So the
-    test finds changes in what people listen to, and ignores changes in who listens. (A test on pooled
-    listeners finds nothing; a test that takes plays as independent reports drift in half of all weeks
-    without drift.)
-
     Args:
         weeks: plays, shape (n_listeners, n_weeks, n_groups); the last week is the current one.
     """
+    # In each permutation every listener's "current" week is a random one of the listener's weeks. So the
+    # test finds changes in what people listen to, and ignores changes in who listens. (A test on pooled
+    # listeners finds nothing; a test that takes plays as independent reports drift in half of all weeks
+    # without drift.)
     capped = _capped(weeks)
     capped = _sampled(capped[capped[:, -1].sum(axis=1) > 0], seed)
     plays, listeners = int(weeks[:, -1].sum()), len(capped)

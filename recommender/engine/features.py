@@ -81,7 +81,6 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
 
 
 def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:
-    """The tokens, their IDF, and the songs' TF-IDF rows."""
     numbers: dict[str, int] = {}
     counts, all_codes = [], []
     for tokens_of_song in _song_tokens(catalogue):

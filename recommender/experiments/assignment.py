@@ -87,5 +87,4 @@ RUNNING_EXPERIMENTS: Final = RunningExperiments()
 
 
 def assignment_for(listener_id: int, now: datetime) -> Assignment:
-    """The assignment of a list that this listener requests now."""
     return assign_arm(listener_id, now.astimezone(UTC).date(), RUNNING_EXPERIMENTS.current())

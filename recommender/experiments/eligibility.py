@@ -22,12 +22,10 @@ def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
 
 
 def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
-    """Whether the champion changed while an automatic candidate waited, which makes the candidate useless.
-
-    A warm start continues the former champion's clusters. It would be tested as a change and block
-    other experiments for up to two months, while the next retraining continues the new champion's
-    clusters. A full retrain after drift and an experiment that a person started stay useful.
-    """
+    """Whether the champion changed while an automatic candidate waited, which makes the candidate useless."""
+    # A warm start continues the former champion's clusters. It would be tested as a change and block other
+    # experiments for up to two months, while the next retraining continues the new champion's clusters. A
+    # full retrain after drift and an experiment that a person started stay useful.
     if waiting.champion == champion or waiting.by != AUTOMATIC_ACTOR:
         return False
     return not TrainingRun.objects.filter(version=waiting.challenger, full=True).exists()
@@ -56,10 +54,8 @@ def why_not_testable(version: ModelVersion) -> str:
 
 
 def current_split_share() -> float:
-    """Share of listeners in the A/B split of automatic experiments; 0 until staff set a share.
-
-    On a small site a split only takes lists away from interleaving, which decides experiments.
-    """
+    """Share of listeners in the A/B split of automatic experiments; 0 until staff set a share."""
+    # On a small site a split only takes lists away from interleaving, which decides experiments.
     newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0
 

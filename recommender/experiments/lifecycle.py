@@ -134,10 +134,10 @@ def running_experiment() -> Experiment | None:
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """Start a holdback against the champion of 28 days ago, if the running one is older than 28 days.
+    """Return the running holdback; replace it after 28 days, and not at promotions.
 
-    Promotions do not renew the holdback. Returns None if the former champion does not exist, is the
-    champion or can't serve.
+    The new holdback compares the champion with the champion of 28 days ago. Returns None if that
+    version does not exist, is still champion or can't serve.
     """
     with registry.role_lock():
         current = Experiment.objects.filter(
@@ -246,7 +246,6 @@ def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> 
 def _apply_verdict(
     experiment: Experiment, decision: Decision, verdict: ExperimentVerdict, now: datetime, verify: Verify
 ) -> JudgedExperiment:
-    """Apply the verdict, end the experiment and mark the decision as final, in one transaction."""
     promotion, challenger, reason = None, experiment.challenger, verdict.reason
     with registry.role_lock():
         void_obsolete_experiments(now)

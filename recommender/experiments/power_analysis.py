@@ -128,11 +128,9 @@ def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None
 
 
 def rejection_probability(rounds_per_day: float, points: float) -> float:
-    """Probability that a refresh whose like rate is lower by `points` is rejected.
-
-    Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where
-    p = .5 + WIN_RATE_SLOPE points.
-    """
+    """Probability that a refresh whose like rate is lower by `points` is rejected."""
+    # Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where p
+    # = .5 + WIN_RATE_SLOPE points.
     rounds = rounds_per_day * (DEFAULT_RULES.refresh_days - CLOSING_DAYS)
     return float(ndtr(DEFAULT_RULES.refresh_z + 2 * WIN_RATE_SLOPE * points * math.sqrt(rounds)))
 
@@ -153,11 +151,9 @@ def days_to_decision(rounds_per_day: float, points: float) -> int | None:
 
 
 def _lists_per_day(now: datetime) -> float:
-    """Number of lists per day that count (one per listener and day), from the last week.
-
-    The share of lists that are a listener's first of the day is estimated from the last 24 hours. So an
-    index answers the query without reading the lists, which have kilobytes each.
-    """
+    """Number of lists per day that count (one per listener and day), from the last week."""
+    # The share of lists that are a listener's first of the day is estimated from the last 24 hours. So an
+    # index answers the query without reading the lists, which have kilobytes each.
     last_day = Q(generated_at__gte=now - DAY)
     found = ServedList.objects.filter(
         generated_at__gte=now - TRAFFIC_WINDOW, generated_at__lte=now

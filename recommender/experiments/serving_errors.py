@@ -54,10 +54,8 @@ def is_unservable(version: ModelVersion) -> bool:
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
-    """Why the challenger's files can't be loaded, checked now because a promotion would notice too late.
-
-    The holdback's files are verified when it is restored, since another version can then replace it.
-    """
+    """Why the challenger's files can't be loaded, checked now because a promotion would notice too late."""
+    # The holdback's files are verified when it is restored, since another version can then replace it.
     if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
         return ""
     try:

@@ -91,10 +91,8 @@ def count_leaked_lists(experiment: Experiment) -> int:
 
 
 def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
-    """Difference between the A/B split's arms in engaged songs per list, adjusted by CUPED.
-
-    Each listener counts as one value. The covariate is the listener's engagement in the 28 days before.
-    """
+    """Difference between the A/B split's arms in engaged songs per list, adjusted by CUPED."""
+    # Each listener counts as one value. The covariate is the listener's engagement in the 28 days before.
     if not experiment.split_share or experiment.started_at is None:
         return []
     arms = {arm: _mean_engagement(experiment, arm, now) for arm in (Arm.CHALLENGER, Arm.CHAMPION)}

@@ -64,10 +64,8 @@ class EngagementRange:
 
 
 def check_engagement(now: datetime) -> list[Incident]:
-    """Keep an incident open while both of the last two days are outside the expected range.
-
-    Only complete days count: engagement within 24 hours is complete two days after the lists.
-    """
+    """Keep an incident open while both of the last two days are outside the expected range."""
+    # Only complete days count: engagement within 24 hours is complete two days after the lists.
     days = read_daily_engagement((now - timedelta(days=HISTORY_DAYS)).date())
     return incidents.sync_scope("engagement_deviates", list(_engagement_deviations(days)), now)
 
@@ -85,7 +83,6 @@ def read_daily_engagement(since: date) -> list[DailyEngagement]:
 
 
 def _combine_versions(day: date, rows: Sequence[EngagementDay]) -> DailyEngagement:
-    """Mean and standard deviation over the listeners of all versions."""
     listeners = sum(row.listeners for row in rows)
     weights = [row.listeners / listeners for row in rows]
     early = [row.early or 0.0 for row in rows]
@@ -98,11 +95,9 @@ def _combine_versions(day: date, rows: Sequence[EngagementDay]) -> DailyEngageme
 
 
 def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
-    """Median +- 4.5 robust standard deviations; None with fewer than `MIN_HISTORY_DAYS` days.
-
-    The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners
-    differ by chance.
-    """
+    """Median +- 4.5 robust standard deviations; None with fewer than `MIN_HISTORY_DAYS` days."""
+    # The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners differ
+    # by chance.
     if len(days) < MIN_HISTORY_DAYS:
         return None
     values = [day.engaged for day in days]
@@ -189,10 +184,8 @@ def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[Dr
 
 
 def check_experiments(now: datetime) -> None:
-    """Keep an incident open for each experiment that ended badly, until the next daily review.
-
-    The incidents follow from the stored rows, so a second check on the same day changes nothing.
-    """
+    """Keep an incident open for each experiment that ended badly, until the next daily review."""
+    # The incidents follow from the stored rows, so a second check on the same day changes nothing.
     ended = Experiment.objects.filter(ended_at__gt=now - ENDED_WITHIN)
     broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.ANCHOR)
     rollbacks = Decision.objects.filter(final=True, experiment__in=ended, promotion__rollback=True)
@@ -213,7 +206,6 @@ def check_experiments(now: datetime) -> None:
 
 
 def _rolled_back_versions(decision: Decision) -> tuple[Any, dict[str, Any]]:
-    """The experiment whose decision replaced the champion, and both versions."""
     promotion: Any = decision.promotion
     return decision.experiment, {
         "from_version": str(promotion.replaced), "to_version": str(promotion.promoted)

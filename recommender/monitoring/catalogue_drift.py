@@ -31,12 +31,10 @@ NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are no 
 
 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:
-    """Report on the songs added in a week; None if the artifact holds no feature space.
-
-    New songs have no plays yet, so they are assigned to the nearest cluster center by content alone.
-    Their distribution over clusters and their distances to the centers are compared with those of known
-    songs.
-    """
+    """Report on the songs added in a week; None if the artifact holds no feature space."""
+    # New songs have no plays yet, so they are assigned to the nearest cluster center by content alone.
+    # Their distribution over clusters and their distances to the centers are compared with those of known
+    # songs.
     arrays, _ = artifact.read_arrays(model.folder, model.version.artifact_sha256)
     space = space_from_arrays(arrays)
     if space is None or CONTENT_ARRAY not in arrays:
@@ -86,7 +84,6 @@ def _feature_column(audio: Sequence[dict[str, float]], name: str) -> NDArray[np.
 
 
 def _read_new_songs(model: ServingModel, week: date) -> list[Song]:
-    """Songs that were added in the week and that the model was not trained on."""
     start = week_start(week)
     songs = Song.objects.filter(created_at__gte=start, created_at__lt=start + WEEK).order_by("pk")
     return [song for song in songs if model.column_of(song.pk) is None]

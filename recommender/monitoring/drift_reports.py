@@ -16,7 +16,6 @@ def last_full_week(now: datetime) -> date:
 
 
 def week_start(week: date) -> datetime:
-    """Midnight UTC at the start of the week."""
     return datetime(week.year, week.month, week.day, tzinfo=UTC)
 
 

@@ -88,10 +88,8 @@ def model_degraded(now: datetime) -> None:
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:
-    """Roll back a champion with damaged files, after two consecutive checks found the same reason.
-
-    Files that are missing, perhaps only on this host, do not cause a rollback.
-    """
+    """Roll back a champion with damaged files, after two consecutive checks found the same reason."""
+    # Files that are missing, perhaps only on this host, do not cause a rollback.
     champion = registry.current_champion()
     if champion is None:
         return
@@ -134,11 +132,9 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """Judge experiments immediately if a challenger fails or is far too slow, before the daily review.
-
-    The check does not verify the challenger's files: a process that can't load them records a serving
-    error.
-    """
+    """Judge experiments immediately if a challenger fails or is far too slow, before the daily review."""
+    # The check does not verify the challenger's files: a process that can't load them records a serving
+    # error.
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)
     if any(serving_errors.find_hard_failure(test, now, verify=lambda _: None) for test in running):
         lifecycle.judge_experiments(now, verify_artifact)

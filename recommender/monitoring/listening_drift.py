@@ -184,7 +184,6 @@ def _count_plays_per_week(
 
 
 def _count_reactions_per_week(week: date, seed: int) -> NDArray[np.float64]:
-    """Counts of `REACTIONS`, shape (n_listeners, WEEKS_NEEDED, 3)."""
     since, until = _period(week)
     events = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
     active = sorted(set(events.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))

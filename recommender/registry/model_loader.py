@@ -94,7 +94,6 @@ class ServingModel:
 
     @cached_property
     def cluster_names(self) -> dict[int, str]:
-        """Cluster names by number."""
         return {cluster.number: cluster.name for cluster in self.clusters}
 
     def cluster_of(self, song_id: int) -> NamedCluster | None:
@@ -111,7 +110,6 @@ class ServingModel:
 
     @cached_property
     def label_by_number(self) -> dict[int, int]:
-        """Labels by persistent cluster number."""
         return {cluster.number: label for label, cluster in enumerate(self.clusters)}
 
 

@@ -189,11 +189,9 @@ def champion_at(moment: datetime) -> ModelVersion | None:
 
 @contextmanager
 def role_lock() -> Iterator[None]:
-    """Transaction in which no other process changes a version's role or an experiment.
-
-    It locks the row of the oldest version, which exists before any promotion and never changes. The
-    champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
-    """
+    """Transaction in which no other process changes a version's role or an experiment."""
+    # It locks the row of the oldest version, which exists before any promotion and never changes. The
+    # champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
     with transaction.atomic():
         ModelVersion.objects.select_for_update().order_by("pk").first()
         yield

@@ -92,11 +92,9 @@ def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> Servi
 
 
 def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
-    """The listener's newest candidate list by a version, and whether no feedback or session is newer.
-
-    It takes one query, or three the first time after an ingestion run. With `version_id` None it finds
-    a list that was made without a model.
-    """
+    """The listener's newest candidate list by a version, and whether no feedback or session is newer."""
+    # It takes one query, or three the first time after an ingestion run. With `version_id` None it finds a
+    # list that was made without a model.
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
@@ -180,7 +178,6 @@ def active_listeners(now: datetime) -> QuerySet[Listener]:
 
 
 def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandidates | None:
-    """The listener's newest candidates, whatever their version and age."""
     row, _ = _check_unchanged(sql.newest_candidate_list_of_any_version(profile.listener_id)) or (None, False)
     candidates = _decode(row) if row is not None else None
     if row is None or candidates is None:
@@ -198,11 +195,9 @@ def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None
 
 
 def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
-    """Ids of the lists whose listener's history did not change in the newest ingestion run.
-
-    These lists are marked with the run, so that their histories are not compared again before the next
-    run.
-    """
+    """Ids of the lists whose listener's history did not change in the newest ingestion run."""
+    # These lists are marked with the run, so that their histories are not compared again before the next
+    # run.
     run_id = listener_profiles.newest_finished_run()
     fingerprints = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
     same = {row.pk for row in rows if row.history == fingerprints[row.listener_id]}

@@ -116,7 +116,6 @@ def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[in
 
 
 def serialize_list(served: ServedList) -> dict[str, Any]:
-    """The list as the API returns it, in JSON types."""
     new = sum(not item["familiar"] for item in served.items)
     return {
         "recommendation_id": str(served.pk),

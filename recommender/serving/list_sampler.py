@@ -123,7 +123,6 @@ class ListSampler:
     def _prefer_cluster(
         self, number: int | None, eligible: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values and affinities with this cluster raised above all others."""
         if number is None:
             return self._values, self._affinities
         preferred = self._candidates.clusters == number

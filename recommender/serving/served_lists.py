@@ -171,10 +171,8 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays]
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """Draw the page from available songs.
-
-    If a pick is unavailable, all unavailable candidates are excluded and the page is drawn again.
-    """
+    """Draw the page from available songs."""
+    # If a pick is unavailable, all unavailable candidates are excluded and the page is drawn again.
     picks = sampler.draw_page(page)
     cards = _available_cards(pick.song for pick in picks)
     if len(cards) == len(picks):
@@ -192,7 +190,6 @@ def _available_cards(songs: Iterable[int]) -> dict[int, SongCard]:
 
 
 def _excluded_since(candidates: ServingCandidates) -> tuple[int, ...]:
-    """Candidates that were played or rated after the candidate list was made."""
     row = candidates.row
     excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
     return restrict_to_candidates(candidates.candidates, excluded)

@@ -90,7 +90,6 @@ def _assign_numbers(
 
 
 def _map_positions(model: MixModel | ClassicModel) -> list[tuple[float, float]]:
-    """Each cluster's center on the two principal axes of all centers."""
     centers = cluster_means(cluster_points(model), model.labels, _n_clusters(model))[0]
     centred = centers - centers.mean(axis=0)
     axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
@@ -121,7 +120,6 @@ def _n_clusters(model: MixModel | ClassicModel) -> int:
 
 
 def manifest_entries(clusters: list[ClusterSummary]) -> list[dict[str, Any]]:
-    """The clusters as the artifact's manifest lists them."""
     return [
         {"number": cluster.number, "name": cluster.naming.name, "size": cluster.naming.size}
         for cluster in clusters

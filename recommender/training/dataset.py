@@ -250,10 +250,8 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
 
 
 def _clip_future_times(plays: Interactions, now: float) -> Interactions:
-    """Replace times after `now` by `now`.
-
-    If most times are after `now`, nothing changes, since this machine's clock is wrong.
-    """
+    """Replace times after `now` by `now`."""
+    # If most times are after `now`, nothing changes, since this machine's clock is wrong.
     future = plays.at > now
     if not future.any() or future.mean() > MAX_FUTURE_SHARE:
         return plays

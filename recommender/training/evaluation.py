@@ -193,7 +193,6 @@ def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
 
 
 def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, Evaluation]:
-    """Each model's evaluation, by model name."""
     artists = week.past.catalogue.artist_codes()
     size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
     batches = [

@@ -159,8 +159,6 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
 
 @dataclass(frozen=True)
 class _TrainedModel:
-    """A model that is ready to be stored."""
-
     data: TrainingData
     model: MixModel | ClassicModel
     clusters: list[ClusterSummary]
@@ -181,8 +179,6 @@ class _TrainedModel:
 
 @dataclass
 class _TrainingJob:
-    """One running training."""
-
     run: TrainingRun
     options: TrainingOptions
     progress: TrainingProgress
@@ -242,7 +238,6 @@ class _TrainingJob:
     def _fit_model(
         self, data: TrainingData, warm_start: WarmStart, evaluation: TrainingEvaluation
     ) -> MixModel | ClassicModel:
-        """Fit on all data with the hyperparameters that the evaluation chose."""
         training = data.to_training(
             seed=self.options.seed,
             configuration=self.options.requested_configuration | evaluation.chosen_configuration,
@@ -256,7 +251,6 @@ class _TrainingJob:
         warm_start: WarmStart,
         evaluation: TrainingEvaluation,
     ) -> _TrainedModel:
-        """Apply listeners' votes to the clusters, name and number them, and collect the version's metrics."""
         options = self.options
         votes = apply_votes(model, data, options.seed) if isinstance(model, MixModel) else None
         model = votes.model if votes else model
@@ -276,12 +270,10 @@ class _TrainingJob:
         return _TrainedModel(data, model, clusters, votes, warm_start, evaluation, row_fields)
 
     def _store(self, trained: _TrainedModel) -> None:
-        """Write the artifact; then store the version, its clusters and the outcome in one transaction.
-
-        The files come first, so that no row names missing files. The transaction matters because a version
-        without a finished run would belong to no training, and `only_if_new` would refuse to train on its
-        data again.
-        """
+        """Write the artifact; then store the version, its clusters and the outcome in one transaction."""
+        # The files come first, so that no row names missing files. The transaction matters because a
+        # version without a finished run would belong to no training, and `only_if_new` would refuse to
+        # train on its data again.
         label = artifact_folders.next_free_label(self.options.storage, timezone.now())
         facts = {**trained.model.facts(), "label": label, "seed": self.options.seed,
                  "clusters": manifest_entries(trained.clusters),

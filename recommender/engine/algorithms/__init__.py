@@ -1,1 +1,1 @@
-"""Recommendation algorithms beside `mix`."""
+"""The other recommendation algorithms: the baselines and `classic`."""

@@ -154,7 +154,6 @@ class ClassicModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """Build the model from stored arrays without copying them."""
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         # Worker processes share the pages of read-only memory maps.
         views: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}

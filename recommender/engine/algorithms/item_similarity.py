@@ -230,7 +230,6 @@ def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
 
 
 def _row_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
-    """Split the rows into blocks of about BLOCK_PRODUCTS multiplications each."""
     widths = np.diff(right.indptr)
     costs = np.add.reduceat(np.append(widths[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
     costs[np.diff(left.indptr) == 0] = 0

@@ -49,7 +49,6 @@ class FeedbackAssignment:
     moves: NDArray[np.bool_]
 
     def apply_moves(self, labels: NDArray[np.integer]) -> NDArray[np.int32]:
-        """A copy of the labels with the moves applied."""
         moved = labels.astype(np.int32)
         moved[self.songs[self.moves]] = self.best[self.moves]
         return moved
@@ -66,16 +65,14 @@ def assign_by_feedback(
     centers: NDArray[np.floating],
     labels: NDArray[np.integer],
 ) -> FeedbackAssignment:
-    """Compute each voted song's posterior cluster from its distance to the centers and its likes.
-
-    With a uniform prior, the log posterior of cluster c for song s is
-
-        -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
-        logit q = logit qhat(u, c) + logit r_s - logit r
-
-    y is the number of likes, qhat the listener's like rate among the cluster's other songs, r_s the
-    song's like rate and r the like rate of all songs.
-    """
+    """Compute each voted song's posterior cluster from its distance to the centers and its likes."""
+    # With a uniform prior, the log posterior of cluster c for song s is
+    #
+    #     -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
+    #     logit q = logit qhat(u, c) + logit r_s - logit r
+    #
+    # y is the number of likes, qhat the listener's like rate among the cluster's other songs, r_s the
+    # song's like rate and r the like rate of all songs.
     votes = votes.capped()
     songs, song_rows = np.unique(votes.songs, return_inverse=True)
     scores = _distance_scores(points, centers, labels, songs)

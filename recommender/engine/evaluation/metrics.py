@@ -50,10 +50,11 @@ def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
 def diversity(lists: NDArray[np.int32], groups: NDArray[np.int32]) -> float:
     """Share of song pairs in a list whose songs differ in group (such as artist), averaged over lists.
 
-    A list of n songs, m of them in a group, has the value 1 - sum over groups of m (m - 1) / (n (n -
-    1)): the Gini-Simpson index without replacement. Lists with fewer than two songs are left out; NaN
-    if no list remains.
+    NaN if no list has two songs.
     """
+    # A list of n songs, m of them in a group, has the value 1 - sum over groups of m (m - 1) / (n (n - 1)):
+    # the Gini-Simpson index without replacement. Lists with fewer than two songs are left out; NaN if no
+    # list remains.
     values = []
     for row in lists:
         songs = row[row >= 0]

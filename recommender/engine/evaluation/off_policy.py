@@ -59,9 +59,6 @@ def estimate_off_policy(
 
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
 
-    Only the first song of each list counts: at later positions, songs that the old model would never
-    have offered bias the estimate upwards.
-
     Args:
         rewards: reward of each list's first song, 0 to 1; shape (n_lists,).
         old: probability with which the old model drew that song, above 0; shape (n_lists,).
@@ -72,6 +69,8 @@ def estimate_off_policy(
         Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS
             2015.
     """
+    # Only the first song of each list counts: at later positions, songs that the old model would never have
+    # offered bias the estimate upwards.
     if not len(rewards):
         return OffPolicyEstimate(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
     weights = np.asarray(new, dtype=np.float64) / np.asarray(old, dtype=np.float64)

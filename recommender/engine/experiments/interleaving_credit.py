@@ -80,12 +80,11 @@ class InterleavingTotals:
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
     """Add up the credits of an experiment's lists.
 
-    Lists of one listener are not independent. So z is computed from one balance (wins minus losses) per
-    listener with a decisive round.
-
     Args:
         day: current day since the start, from 0; the `late_days` days before it count as late.
     """
+    # Lists of one listener are not independent. So z is computed from one balance (wins minus losses) per
+    # listener with a decisive round.
     total, late = InterleavingCredit(), InterleavingCredit()
     balances: defaultdict[int, int] = defaultdict(int)
     for one in lists:

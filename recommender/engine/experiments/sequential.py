@@ -58,11 +58,9 @@ def log_e_value_of_losing(wins: float, losses: float) -> float:
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Confidence interval of the share of rounds won, valid at all times with 1 - alpha.
-
-    The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside
-    exactly when `log_e_value_of_difference` rejects.
-    """
+    """Confidence interval of the share of rounds won, valid at all times with 1 - alpha."""
+    # The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside exactly
+    # when `log_e_value_of_difference` rejects.
     if not wins + losses:
         return 0.0, 1.0
     limit = -math.log(alpha)

@@ -134,7 +134,6 @@ def _fit_with_start_weights(
 
 
 def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | None = None) -> MixModel:
-    """A copy of the model with other clusters."""
     components = replace_clusters(model.components, labels, n_clusters or model.components.n_clusters)
     return replace(model, components=components, genre_means=_genre_means(components))
 

@@ -55,7 +55,6 @@ class MixModel:
         return build_listener_features(self.components, self.words, self.genre_means, profiles)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float32]:
-        """The listeners' cluster affinities, shape (n, n_clusters); each row sums to 1."""
         return self.listener_features(profiles).affinities
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
@@ -87,7 +86,6 @@ class MixModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        """Build the model from stored arrays without copying them."""
         return cls(
             MixComponents.from_arrays(arrays), arrays["weights"], list(facts["words"]), arrays["genre_means"]
         )

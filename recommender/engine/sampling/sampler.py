@@ -124,11 +124,9 @@ def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray
 
 
 def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[float, float]:
-    """Offset and divisor of `scale_scores`; (0, 1) without scores.
-
-    The scale starts at the second best score: one song far above all others would leave the others
-    almost equal. The divisor is 1 if the best n scores are equal.
-    """
+    """Offset and divisor of `scale_scores`; (0, 1) without scores."""
+    # The scale starts at the second best score: one song far above all others would leave the others almost
+    # equal. The divisor is 1 if the best n scores are equal.
     if not len(scores):
         return 0.0, 1.0
     best = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
