@@ -1,8 +1,9 @@
 """When a run is due: the daily Beat entry, its slots and the catch-up of a missed one.
 
 The entry is a row of django-celery-beat and can be edited in the admin. `SCHEDULED_TIME` creates it and, when
-it changes, moves it, unless a person has edited it. A slot is one day of the entry. It runs at most once,
-even if Beat, the broker, the catch-up and the foreground scheduler all start it.
+it changes, moves it, unless a person has edited it. A slot is one day of the entry. It has one run,
+even if Beat, the broker, the catch-up and the foreground scheduler all start it; only a run that crashed or
+failed is started again.
 """
 
 import json
@@ -28,8 +29,10 @@ DAILY_ENTRY: Final = "Ingest the source every day"
 CATCH_UP_ENTRY: Final = "Catch up on a missed ingestion"
 INGEST_TASK: Final = "ingestion.tasks.ingest_due"
 CATCH_UP_WITHIN: Final = timedelta(hours=12)
-# A slot whose run died is started again, at most this often.
-MAX_RUNS_PER_SLOT: Final = 3
+# A crashed run is started again at once, but not for ever.
+MAX_CRASHES_PER_SLOT: Final = 3
+# A failed run is started again after these pauses, counted from the end of each failure.
+RETRY_PAUSES: Final = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=3))
 POLL_INTERVAL: Final = 30.0  # seconds
 
 IngestSlot = Callable[[str], IngestionRun]
@@ -92,7 +95,7 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
 
 
 def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
-    """Run the slot that is due and has no run yet; None if there is none.
+    """Run the slot that is due, for the first time or again; None if there is none.
 
     Args:
         ingest: runs a slot, given its name.
@@ -109,18 +112,33 @@ def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
 
 
 def due_slot(now: datetime) -> str | None:
-    """The name of the slot that should run now, or None."""
+    """The name of the slot that should run now, for the first time or again; None if there is none."""
     due = last_due_slot(now)
     if due is None:
         return None
-    runs = list(IngestionRun.objects.filter(slot=due.slot).values_list("status", flat=True))
-    ended = [status for status in runs if status not in {"abandoned", "running"}]
-    if ended or len(runs) >= MAX_RUNS_PER_SLOT:
+    attempt_at = _next_attempt_at(due)
+    if attempt_at is None or attempt_at > now:
         return None
     if now - due.at > CATCH_UP_WITHIN:
-        _log_missed(due.slot, due.at)
+        if attempt_at == due.at:
+            _log_missed(due.slot, due.at)
         return None
     return due.slot
+
+
+def _next_attempt_at(due: DueSlot) -> datetime | None:
+    """When the slot may run next; None if it has had its run or was tried often enough."""
+    runs = list(IngestionRun.objects.filter(slot=due.slot).order_by("pk"))
+    if not runs:
+        return due.at
+    last = runs[-1]
+    crashes = sum(run.status == IngestionRun.Status.ABANDONED for run in runs)
+    if last.status in {IngestionRun.Status.ABANDONED, IngestionRun.Status.RUNNING}:
+        return due.at if crashes < MAX_CRASHES_PER_SLOT else None
+    failures = sum(run.may_be_repeated for run in runs)
+    if not last.may_be_repeated or last.finished_at is None or failures > len(RETRY_PAUSES):
+        return None
+    return last.finished_at + RETRY_PAUSES[failures - 1]
 
 
 def last_due_slot(now: datetime) -> DueSlot | None:
@@ -152,14 +170,20 @@ def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the daily entry is due next, in UTC; None while it is disabled."""
+    """When the next scheduled run is due, in UTC: the daily one, or a failed one again.
+
+    None while the entry is disabled.
+    """
     entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
     if entry is None or entry.crontab is None:
         return None
     zone = ZoneInfo(str(entry.crontab.timezone))
     today = now.astimezone(zone).date()
     days = (_due_on(entry.crontab.schedule, today + timedelta(days=ahead), zone) for ahead in range(367))
-    return next((due for due in days if due is not None and due > now), None)
+    daily = next((due for due in days if due is not None and due > now), None)
+    last = last_due_slot(now)
+    again = _next_attempt_at(last) if last else None
+    return min((due for due in (daily, again) if due is not None and due > now), default=None)
 
 
 def is_daily_entry_disabled() -> bool:

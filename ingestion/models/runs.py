@@ -8,6 +8,9 @@ from django.db.models import F, Q
 from ingestion.models.catalogue import RESOURCES
 from ingestion.models.jobs import JobRun, job_constraints
 
+# Kind of a partial run in which a list could not be read.
+SOURCE_INCOMPLETE = "source_incomplete"
+
 
 class IngestionRunQuerySet(models.QuerySet["IngestionRun"]):
     def succeeded(self) -> Self:
@@ -87,16 +90,22 @@ class IngestionRun(JobRun):
         ]
         constraints: ClassVar = [
             *job_constraints("ingestion_run"),
-            # A schedule may fire twice for one day; only an abandoned run's slot may run again.
+            # A schedule may fire twice for one day; only after a crash or a failure may its slot run again.
             models.UniqueConstraint(
                 name="ingestion_run_slot_once",
                 fields=["slot"],
-                condition=~Q(slot="") & ~Q(status="abandoned"),
+                condition=~Q(slot="") & Q(status__in=("running", "succeeded", "refused")),
             ),
         ]
 
     def __str__(self) -> str:
         return f"Run {self.pk} ({self.status})"
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether a scheduled run is started again the same day: the source could not be read."""
+        is_incomplete = self.status == self.Status.PARTIAL and self.error_kind == SOURCE_INCOMPLETE
+        return self.status == self.Status.FAILED or is_incomplete
 
 
 class ResourceReport(models.Model):

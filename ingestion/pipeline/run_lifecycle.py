@@ -49,7 +49,8 @@ def start_run(
                 started_at=now, heartbeat_at=now, **lock_owner(),
             )  # fmt: skip
     except IntegrityError:
-        taken = slot and IngestionRun.objects.filter(slot=slot).exclude(status="abandoned").first()
+        settled = IngestionRun.objects.filter(slot=slot, status__in=("succeeded", "refused"))
+        taken = slot and settled.first()
         if taken:
             raise SlotTaken(taken) from None
         at_work = find_running(IngestionRun)

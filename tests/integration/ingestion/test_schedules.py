@@ -110,14 +110,56 @@ def test_a_weekly_entry_is_due_on_its_day() -> None:
     assert latest_due_at(mondays, at("2026-11-29T12:00")) == at("2026-11-23T02:00")
 
 
-def test_a_slot_that_had_its_run_is_not_due_again() -> None:
+@pytest.mark.parametrize("status", ["succeeded", "partial", "refused"])
+def test_a_slot_that_had_its_run_is_not_due_again(status: str) -> None:
     schedule()
     now = datetime(2026, 11, 23, 3, tzinfo=UTC)
     assert due_slot(now) == "daily 2026-11-23"
 
-    finished("daily 2026-11-23", "failed")
+    finished("daily 2026-11-23", status)
 
     assert due_slot(now) is None
+
+
+def fail(slot: str, at: datetime, status: str = "failed", error_kind: str = "connection") -> None:
+    run = run_lifecycle.start_run(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot)
+    finish_job(run, status, error_kind=error_kind)
+    IngestionRun.objects.filter(pk=run.pk).update(finished_at=at)
+
+
+@pytest.mark.parametrize(("status", "kind"), [("failed", "connection"), ("partial", "source_incomplete")])
+def test_a_failed_slot_is_due_again_with_growing_pauses(status: str, kind: str) -> None:
+    schedule()
+    slot, ended = "daily 2026-11-23", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+
+    for pause in (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=3)):
+        fail(slot, ended, status, kind)
+        assert due_slot(ended + pause - timedelta(seconds=1)) is None
+        assert next_due(ended) == ended + pause
+        ended += pause
+        assert due_slot(ended) == slot
+
+    fail(slot, ended, status, kind)
+    assert due_slot(ended + timedelta(hours=4)) is None
+    assert next_due(ended) == datetime(2026, 11, 24, 2, tzinfo=UTC)
+
+
+def test_a_failed_slot_that_succeeds_in_the_end_is_not_due_again() -> None:
+    schedule()
+    slot, ended = "daily 2026-11-23", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+    fail(slot, ended)
+    finished(slot)
+
+    assert due_slot(ended + timedelta(hours=5)) is None
+    with pytest.raises(run_lifecycle.SlotTaken):
+        finished(slot)
+
+
+def test_a_failed_slot_is_not_repeated_more_than_twelve_hours_late() -> None:
+    schedule()
+    fail("daily 2026-11-23", datetime(2026, 11, 23, 13, 50, tzinfo=UTC))
+
+    assert due_slot(datetime(2026, 11, 23, 14, 5, tzinfo=UTC)) is None
 
 
 def test_a_dead_run_s_slot_is_due_again_but_not_for_ever() -> None:
