@@ -22,7 +22,13 @@ from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.change_detection import UNKNOWN_USER, KnownIds, RowChange, hash_key
 from ingestion.pipeline.history_window import find_expired
-from ingestion.pipeline.quality_gate import QualityGateResult, QualityLimits, Status, check_quality
+from ingestion.pipeline.quality_gate import (
+    QualityGateResult,
+    QualityLimits,
+    Status,
+    check_quality,
+    mark_incomplete,
+)
 from ingestion.pipeline.resource_reader import DataSource, ResourceReader
 from ingestion.pipeline.run_report import (
     HEARTBEAT_COLUMNS,
@@ -134,6 +140,8 @@ class _IngestionJob:
         self.known_ids = KnownIds()
         self.readers: list[ResourceReader] = []
         self.written: dict[Resource, WriteResult] = {}
+        # Lists that could not be read.
+        self.failures: dict[Resource, SourceError] = {}
 
     @contextmanager
     def record_end(self) -> Iterator[None]:
@@ -178,20 +186,33 @@ class _IngestionJob:
             self.readers.append(reader)
             reader.start(client)
         for reader in self.readers:
+            if self.failures and reader.table is HISTORY_TABLE:
+                # Sessions point to songs and listeners, and only these show that the source was reset.
+                break
             self._stage("reading", reader)
-            reader.read_pages()
+            try:
+                reader.read_pages()
+            except SourceError as error:
+                self.failures[reader.table.schema.resource] = error
+        if not self._complete_readers():
+            raise next(iter(self.failures.values()))
+
+    def _complete_readers(self) -> list[ResourceReader]:
+        return [reader for reader in self.readers if reader.is_read]
 
     def check_and_apply(self) -> None:
         self._stage("judging")
         self._find_expired()
-        assessments = [reader.assess() for reader in self.readers]
+        assessments = [reader.assess() for reader in self._complete_readers()]
         result = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
+        if self.failures and not result.is_refusal:
+            result = mark_incomplete(result, {name: str(error) for name, error in self.failures.items()})
         if result.status != Status.SUCCEEDED or result.new_catalogue:
             self.readers[-1].expired = set()
         if self.options.dry_run:
             self._report_changes()
         elif not result.is_refusal:
-            for reader in self.readers:
+            for reader in self._complete_readers():
                 if reader.table.schema.resource not in result.held:
                     self._apply(reader, whole=result.status == Status.SUCCEEDED)
             if result.new_catalogue:
@@ -250,7 +271,7 @@ class _IngestionJob:
                 self._progress(done, total)
 
     def _report_changes(self) -> None:
-        for reader in self.readers:
+        for reader in self._complete_readers():
             resource = reader.table.schema.resource
             for change in reader.detector.read_changes():
                 self.callback.on_change(resource, change)

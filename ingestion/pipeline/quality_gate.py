@@ -1,12 +1,14 @@
 """Decides whether what was read may be written: is it the same source, and is it complete?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ingestion.models import IngestionRun
+from ingestion.models.runs import SOURCE_INCOMPLETE
 from ingestion.pipeline.change_detection import UNKNOWN_USER
 from ingestion.source.repairs import ABSENT
+from ingestion.source.schemas import Resource
 
 Status = IngestionRun.Status
 
@@ -133,6 +135,22 @@ def check_quality(
         reason=" ".join(reason for _, reason in doubts),
         new_catalogue=bool(resets),
         held=frozenset(one.resource for one in assessments if _emptied_fields(one, limits)),
+    )
+
+
+def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
+    """The result of a run in which these lists could not be read: partial, with the error of each."""
+    errors = [
+        f"The {resource.replace('_', ' ')} could not be read: {error}."
+        for resource, error in failures.items()
+    ]
+    left = "" if Resource.LISTENING_HISTORY in failures else " The listening history waits for them."
+    applied = f"The lists that were read are imported.{left}"
+    return replace(
+        result,
+        status=Status.PARTIAL,
+        kind=SOURCE_INCOMPLETE,
+        reason=" ".join(filter(None, [*errors, applied, result.reason])),
     )
 
 

@@ -124,7 +124,7 @@ class ResourceReader:
         # Primary keys of unsent sessions that the source no longer keeps.
         self.expired: set[int] = set()
         self.is_window_known = False
-        self._is_read = False
+        self.is_read = False
         self._distinct = 0
 
     def start(self, source: DataSource) -> None:
@@ -161,7 +161,7 @@ class ResourceReader:
         self.detector.resolve_duplicates()
         self._add_known_ids()
         self._distinct = self.detector.count_distinct()
-        self._is_read = True
+        self.is_read = True
 
     def assess(self) -> ResourceAssessment:
         return ResourceAssessment(
@@ -226,7 +226,7 @@ class ResourceReader:
     @property
     def missing(self) -> int:
         """Available rows that the source did not send; 0 until every page was read."""
-        return max(self.available - self.detector.count_seen_again(), 0) if self._is_read else 0
+        return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
         """Whether this source sends fewer rows than it reports every day, so that a short list is no sign.
