@@ -40,7 +40,9 @@ def source_client(base_url: str = "") -> SourceClient:
         connections=settings.SOURCE_CONNECTIONS,
         connect_timeout=settings.SOURCE_CONNECT_TIMEOUT,
         read_timeout=settings.SOURCE_READ_TIMEOUT,
-        attempts=settings.SOURCE_ATTEMPTS,
+        attempts=settings.SOURCE_ATTEMPTS or None,
+        patience=settings.SOURCE_PATIENCE,
+        max_response_bytes=settings.SOURCE_MAX_RESPONSE_MB * 2**20,
         max_requests_per_second=settings.MAX_REQUESTS_PER_SECOND or None,
         ca_file=settings.SOURCE_CA_FILE,
     )

@@ -34,9 +34,11 @@ class AnchorTracker:
     def __init__(self, key: Callable[[Any], Hashable]) -> None:
         self.total = 0
         self.pages = 1
+        self.size = 0
         self._key = key
         self._row_counts: dict[int, int] = {}
         self._anchors = {1}
+        self._reported_pages: dict[int, int] = {}
         self._anchor_keys: dict[int, list[Hashable]] = {}
 
     @property
@@ -48,9 +50,29 @@ class AnchorTracker:
         """Rows on all pages."""
         return sum(self._row_counts.values())
 
+    @property
+    def last_filled_page(self) -> int:
+        """The highest page with rows, at least 1."""
+        return max((number for number, rows in self._row_counts.items() if rows), default=1)
+
+    def row_count(self, number: int) -> int:
+        """Rows on a page; 0 if it was not read."""
+        return self._row_counts.get(number, 0)
+
+    def has_empty_end(self) -> bool:
+        """Whether the last page is empty though its answer reports at least as many pages."""
+        is_empty = self.pages > 1 and self._row_counts.get(self.pages) == 0
+        return is_empty and self._reported_pages.get(self.pages, 0) >= self.pages
+
+    def is_full(self, number: int) -> bool:
+        """Whether a page has as many rows as the source sends on one page."""
+        return 0 < self.size <= self.row_count(number)
+
     def record_page(self, answer: PageResponse) -> None:
         self._row_counts[answer.number] = len(answer.rows)
+        self.size = answer.size
         if answer.number in self._anchors:
+            self._reported_pages[answer.number] = answer.pages
             self._anchor_keys[answer.number] = self._keys_of(answer)
 
     def resize(self, pages: int) -> list[int]:
@@ -70,6 +92,10 @@ class AnchorTracker:
     def anchors(self, *, after: int = 0) -> list[int]:
         """The anchors with a higher number than `after`, ascending."""
         return sorted(number for number in self._anchors if number > after)
+
+    def unread_anchors(self) -> list[int]:
+        """Anchors that were not read since they became anchors, ascending."""
+        return sorted(self._anchors - self._anchor_keys.keys())
 
     def pages_between_anchors(self, *, after: int) -> Iterable[int]:
         """The pages with a higher number than `after` that are not anchors, ascending."""

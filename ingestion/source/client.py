@@ -12,7 +12,7 @@ from ingestion.source.connection import ResponseLimits, SourceConnection
 from ingestion.source.errors import without_secrets
 from ingestion.source.fetcher import PageFetcher
 from ingestion.source.paginator import Paginator
-from ingestion.source.retry import RateLimiter, RetryPolicy
+from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, RetryPolicy
 
 
 class SourceClient:
@@ -26,7 +26,8 @@ class SourceClient:
         connections: int = 8,
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
-        attempts: int = 5,
+        attempts: int | None = None,
+        patience: float = 600.0,
         max_requests_per_second: float | None = None,
         max_response_bytes: int = 32 * 2**20,
         ca_file: str = "",
@@ -39,7 +40,9 @@ class SourceClient:
             there is a token.
         token: sent as a bearer token, to this host only; never logged.
         read_timeout: seconds without a byte; a whole answer may take four times as long.
-        attempts: requests for one page before giving up, at least 1.
+        attempts: failed requests for one page before giving up, at least 1; None for as many as the
+            patience allows. An answer 429 is not a failed request.
+        patience: seconds to wait for a source that does not answer, for all lists together.
         max_response_bytes: of one body, decompressed.
         ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder of them.
         sleep: replaces the built-in wait, which ends at once if the paginator is closed.
@@ -47,7 +50,7 @@ class SourceClient:
         Raises:
             ValueError: the address, the token or a number is not valid.
         """
-        if connections < 1 or attempts < 1:
+        if connections < 1 or (attempts is not None and attempts < 1):
             raise ValueError("connections and attempts must be at least 1")
         self._address = _check_url(base_url)
         self._headers = _headers(self._address, (token or "").strip())
@@ -55,6 +58,8 @@ class SourceClient:
         self._limits = ResponseLimits(connect_timeout, read_timeout, max_response_bytes)
         self._ca_file = ca_file
         self._policy = RetryPolicy(attempts=attempts, rng=rng or random.Random())
+        self._patience = Patience(patience)
+        self._connection_limit = ConnectionLimit(connections)
         self._rate_limiter = RateLimiter(max_requests_per_second, clock)
         self._sleep = sleep
         self._clock = clock
@@ -78,16 +83,19 @@ class SourceClient:
                 an exception from it ends the iteration.
 
         Raises:
-            SourceUnavailable: while iterating; every attempt for a page failed.
+            SourceUnavailable: while iterating; the source did not give a page in time.
             SourceContractBroken: while iterating; the source does not keep to its API, a person must act.
         """
         stop = threading.Event()
         fetcher = PageFetcher(
             self._url(path),
             policy=self._policy,
+            patience=self._patience,
             rate_limiter=self._rate_limiter,
+            connection_limit=self._connection_limit,
             stop=stop,
             sleep=self._sleep,
+            clock=self._clock,
         )
         connections = [
             SourceConnection(self._limits, self._headers, self._clock, self._ca_file)

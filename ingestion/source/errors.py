@@ -60,11 +60,24 @@ class SourceContractBroken(SourceError):
 class AttemptFailed(Exception):
     """One request failed; another attempt may succeed. Never leaves this package.
 
-    `retry_after` is the wait in seconds that the source asked for.
+    Attributes:
+        retry_after: the wait in seconds that the source asked for.
+        status: of the answer; 0 if none came.
+        is_odd: the status is one that another attempt rarely changes.
     """
 
-    def __init__(self, kind: str, reason: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        status: int = 0,
+        is_odd: bool = False,
+    ) -> None:
         super().__init__(reason)
+        self.status = status
+        self.is_odd = is_odd
         self.kind = kind
         self.reason = reason
         self.retry_after = retry_after

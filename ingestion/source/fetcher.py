@@ -18,14 +18,26 @@ from ingestion.source.errors import (
     without_secrets,
 )
 from ingestion.source.response import ENVELOPE_ERROR, PageResponse, parse_page
-from ingestion.source.retry import RateLimiter, RetryPolicy, parse_retry_after
+from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, RetryPolicy, parse_retry_after
 
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
+# A page that is answered with an odd status, such as 403, is requested again this often.
+ODD_STATUS_RETRIES = 2
+# An answer in another form is requested again, because a proxy may have spoilt it, but waiting does not help.
+MAX_ENVELOPE_ERRORS = 5
+# Without patience left, a page is still requested this often: the next list may be well.
+MIN_ATTEMPTS = 3
 # A page with fewer rows than its place allows is requested again this often. Then it is accepted, and the
 # quality gate compares the totals.
 SHORT_PAGE_RETRIES = 2
+# A list with this many short pages has short pages as a rule; further ones are not requested again.
+MAX_RETRIED_SHORT_PAGES = 5
+# A list in which this many pages do not exist ends before its reported end.
+MAX_RETRIED_MISSING_PAGES = 5
+END_OF_LIST = 404
+EMPTY_PAGE_BODY = b'{"items":[]}'
 
 _ADVICE = {
     401: "; set SOURCE_TOKEN to a token that it accepts",
@@ -62,6 +74,24 @@ class RequestStats:
             self.retries += 1
 
 
+@dataclass
+class _PageFailures:
+    """What failed so far for one page."""
+
+    counted: int = 0
+    odd: int = 0
+    short: int = 0
+    envelope: int = 0
+    limited: int = 0
+    began: float = 0.0
+    waited: float = 0.0
+    answers: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.counted + self.limited
+
+
 class PageFetcher:
     """Fetches pages of one list; used by several threads at once."""
 
@@ -70,9 +100,12 @@ class PageFetcher:
         url: str,
         *,
         policy: RetryPolicy,
+        patience: Patience,
         rate_limiter: RateLimiter,
+        connection_limit: ConnectionLimit,
         stop: threading.Event,
         sleep: Callable[[float], None] | None,
+        clock: Callable[[], float],
     ) -> None:
         """Args:
         url: address of the list; page and size are added.
@@ -80,59 +113,128 @@ class PageFetcher:
         sleep: replaces the built-in wait on `stop`.
         """
         self.stats = RequestStats()
+        self.connection_limit = connection_limit
         self._prefix = f"{url}{'&' if '?' in url else '?'}page="
         self._policy = policy
+        self._patience = patience
         self._rate_limiter = rate_limiter
         self._stop = stop
         self._custom_sleep = sleep
+        self._clock = clock
+        self._latest: PageResponse | None = None
+        self._short_pages = 0
+        self._missing_pages = 0
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """Fetch a page, with as many attempts as the policy allows.
+        """Fetch a page, again and again until the attempts or the patience are used up.
+
+        A page past the end is an empty page, whether the source answers with no rows or with 404.
 
         Raises:
-            SourceUnavailable: every attempt failed.
+            SourceUnavailable: the source did not give this page in time.
             SourceContractBroken: no further attempt would help.
             FetchCancelled: the paginator was closed.
         """
         url = f"{self._prefix}{number}&size={PAGE_SIZE}"
-        failures = 0
+        failures = _PageFailures()
         while True:
-            # The last attempt accepts a short page: it alone must not fail the run.
-            retry_if_short = failures < min(SHORT_PAGE_RETRIES, self._policy.attempts - 1)
             try:
-                return self._attempt(connection, url, number, retry_if_short=retry_if_short)
+                answer = self._attempt(connection, url, number, failures)
             except AttemptFailed as failed:
-                failures += 1
                 self.stats.count_failure(failed.kind)
-                if failures >= self._policy.attempts:
-                    raise _final_error(url, failures, failed) from None
-                self._back_off(url, failures, failed)
+                latest = self._latest
+                if latest is not None and self._is_past_end(number, latest, failed):
+                    return _empty_page(number, latest)
+                self._count(failures, failed)
+                patience_left = self._patience.seconds_left - self._outage(failures)
+                if self._gives_up(failures, patience_left):
+                    if failed.status == END_OF_LIST and number > 1 and latest is not None:
+                        self._missing_pages += 1
+                        return _empty_page(number, latest)
+                    self._patience.spend(self._outage(failures))
+                    raise self._final_error(url, failures, failed) from None
+                self._back_off(url, failures, failed, patience_left)
+            else:
+                self._latest = answer
+                self._patience.count_answer()
+                self.connection_limit.increase()
+                return answer
 
     def _attempt(
-        self, connection: SourceConnection, url: str, number: int, *, retry_if_short: bool
+        self, connection: SourceConnection, url: str, number: int, failures: _PageFailures
     ) -> PageResponse:
         self._rate_limiter.wait_for_turn(self._sleep)
         if self._stop.is_set():
             raise FetchCancelled
         response = connection.get(url, self.stats.count_request)
         self.stats.count_bytes(len(response.body))
-        _check_status(url, response)
+        _check_status(response)
         answer = parse_page(response.body, response.headers.get("content-type", ""), number)
-        if retry_if_short and number < answer.pages and len(answer.rows) < answer.size:
-            reason = f"{len(answer.rows)} of {answer.size} rows on page {number} of {answer.pages}"
-            raise AttemptFailed("short_page", reason)
+        if number < answer.pages and len(answer.rows) < answer.size:
+            if self._retries_short_page(failures):
+                reason = f"{len(answer.rows)} of {answer.size} rows on page {number} of {answer.pages}"
+                raise AttemptFailed("short_page", reason)
+            self._short_pages += 1
         return answer
 
-    def _back_off(self, url: str, failures: int, failed: AttemptFailed) -> None:
-        seconds = self._policy.delay(failures)
+    def _is_past_end(self, number: int, latest: PageResponse, failed: AttemptFailed) -> bool:
+        """Whether a refusal of this page is the end of the list, so that no further attempt is needed."""
+        if failed.status == END_OF_LIST and self._missing_pages >= MAX_RETRIED_MISSING_PAGES:
+            return number > 1
+        # The source itself has said that the list is shorter.
+        return number > latest.pages and failed.kind != "http_429"
+
+    def _retries_short_page(self, failures: _PageFailures) -> bool:
+        # The last attempt accepts a short page: it alone must not fail the run.
+        limit = min(SHORT_PAGE_RETRIES, (self._policy.attempts or SHORT_PAGE_RETRIES + 1) - 1)
+        return failures.counted < limit and self._short_pages < MAX_RETRIED_SHORT_PAGES
+
+    def _count(self, failures: _PageFailures, failed: AttemptFailed) -> None:
+        answers = self._patience.answers
+        is_limited = failed.kind == "http_429"
+        if not failures.total or (is_limited and failures.answers != answers):
+            # A source that limits requests and answers others is not an outage.
+            failures.began, failures.waited, failures.answers = self._clock(), 0.0, answers
+        if is_limited:
+            failures.limited += 1
+            self.connection_limit.decrease()
+        else:
+            failures.counted += 1
+        failures.odd += failed.is_odd
+        failures.envelope += failed.kind == ENVELOPE_ERROR
+
+    def _outage(self, failures: _PageFailures) -> float:
+        return max(failures.waited, self._clock() - failures.began)
+
+    def _wait_seconds(self, failures: _PageFailures, failed: AttemptFailed) -> float:
+        if failed.retry_after is None:
+            return self._policy.delay(failures.total)
+        # Added to the wait that the source asked for, so that the connections do not all return at once.
+        limited = failed.kind == "http_429"
+        return failed.retry_after + self._policy.delay(1 if limited else failures.total)
+
+    def _gives_up(self, failures: _PageFailures, patience_left: float) -> bool:
+        attempts = self._policy.attempts
+        if attempts is not None and failures.counted >= attempts:
+            return True
+        if failures.odd > ODD_STATUS_RETRIES or failures.envelope >= MAX_ENVELOPE_ERRORS:
+            return True
+        return patience_left <= 0 and failures.total >= MIN_ATTEMPTS
+
+    def _back_off(
+        self, url: str, failures: _PageFailures, failed: AttemptFailed, patience_left: float
+    ) -> None:
+        seconds = self._wait_seconds(failures, failed)
+        if patience_left > 0:
+            # So that the last attempt comes when the patience ends, not up to 30 seconds before.
+            seconds = min(seconds, patience_left)
         if failed.retry_after is not None:
             self._rate_limiter.pause(failed.retry_after)
-            # Added to the wait that the source asked for, so that the connections do not all return at once.
-            seconds += failed.retry_after
         logger.warning(
             "source_retry url=%s failures=%d kind=%s reason=%r wait_seconds=%.2f",
-            without_secrets(url), failures, failed.kind, failed.reason, seconds,
+            without_secrets(url), failures.total, failed.kind, failed.reason, seconds,
         )  # fmt: skip
+        failures.waited += seconds
         self._sleep(seconds)
         self.stats.count_retry()
 
@@ -145,21 +247,29 @@ class PageFetcher:
         if stopped:
             raise FetchCancelled
 
+    def _final_error(self, url: str, failures: _PageFailures, failed: AttemptFailed) -> SourceError:
+        if failed.kind == ENVELOPE_ERROR:
+            return SourceContractBroken(url, failed.reason, failed.kind)
+        if failed.is_odd:
+            # The advice for a wrong address or token misleads if other pages are answered.
+            others = f" {failures.odd} times while it answered other pages"
+            advice = others if self._patience.answers else _ADVICE.get(failed.status, "")
+            return SourceContractBroken(url, failed.reason + advice, failed.kind)
+        return SourceUnavailable(url, failures.total, failed.reason, failed.kind)
 
-def _check_status(url: str, response: SourceResponse) -> None:
+
+def _empty_page(number: int, latest: PageResponse) -> PageResponse:
+    return PageResponse(number, [], latest.total, latest.size, latest.pages, EMPTY_PAGE_BODY)
+
+
+def _check_status(response: SourceResponse) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    reason = f"answered {status_text(status)}"
-    if status not in (408, 429) and status < 500:
-        raise SourceContractBroken(url, reason + _ADVICE.get(status, ""), f"http_{status}")
     wait = None
     if status in (429, 503):
         wait = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-    raise AttemptFailed(f"http_{status}", reason, retry_after=wait)
-
-
-def _final_error(url: str, attempts: int, failed: AttemptFailed) -> SourceError:
-    if failed.kind == ENVELOPE_ERROR:
-        return SourceContractBroken(url, failed.reason, failed.kind)
-    return SourceUnavailable(url, attempts, failed.reason, failed.kind)
+    is_odd = status not in (408, 429) and status < 500
+    raise AttemptFailed(
+        f"http_{status}", f"answered {status_text(status)}", retry_after=wait, status=status, is_odd=is_odd
+    )

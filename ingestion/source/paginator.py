@@ -31,13 +31,17 @@ from typing import Any, Self
 
 from ingestion.source.anchors import AnchorTracker
 from ingestion.source.connection import SourceConnection
-from ingestion.source.fetcher import PageFetcher
+from ingestion.source.fetcher import EMPTY_PAGE_BODY, PageFetcher
 from ingestion.source.response import PageResponse
 from ingestion.source.thread_pool import FetchPool
 
 MAX_ROUNDS = 3
-# Body of a page that no longer exists because the list got shorter.
-EMPTY_PAGE_BODY = b'{"items":[]}'
+# Pages without rows, one behind the other, after which a list is taken to end before its reported end.
+EMPTY_PAGES_AT_END = 3
+# A list with more reported pages is checked for an end far before the reported one.
+PAGES_OF_LONG_LIST = 500
+# Pages requested at once while the end of a list is looked for.
+PAGES_PER_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class AnchorChecks:
         self.total = 0
         self.pages = 1
 
-    def add(self, answer: PageResponse, *, unchanged: bool) -> None:
+    def add(self, answer: PageResponse, pages: int, *, unchanged: bool) -> None:
         # The highest page reports the length of the list: it is the one that can grow.
         if answer.number >= max(self.unchanged, default=1):
-            self.total, self.pages = answer.total, answer.pages
+            self.total, self.pages = answer.total, pages
         self.unchanged[answer.number] = unchanged
 
     @property
@@ -102,7 +106,10 @@ class Paginator:
         self._stats = fetcher.stats
         self._anchors = AnchorTracker(key)
         self._pool = FetchPool(fetcher.fetch_page, connections, stop=stop, on_wait=on_wait, clock=clock)
+        self._connection_limit = fetcher.connection_limit
         self._max_in_flight = 2 * len(connections)
+        # The last page with rows, if it is before the end that the source reports.
+        self._last_page: int | None = None
         self._max_rounds = max_rounds
         self._extensions = 0
         self._total_rechecked = False
@@ -186,6 +193,7 @@ class Paginator:
             while start is not None:
                 anchors = self._anchors.anchors(after=start)
                 yield from self._read_anchors(number for number in anchors if number not in already_read)
+                yield from self._cut_empty_end()
                 checks = AnchorChecks()
                 yield from self._read_and_recheck(start, checks)
                 start = yield from self._next_start(checks)
@@ -194,16 +202,68 @@ class Paginator:
                     yield from self._recheck_ends(checks)
                     start = yield from self._next_start(checks)
                 already_read = set(checks.unchanged)
+            yield from self._read_past_end()
         finally:
             self._pool.close()
 
     def _read_anchors(self, numbers: Iterable[int]) -> Iterator[SourcePage]:
         """Read these anchors for the first time; the very first page also gives the list's length."""
         for answer in self._fetch(numbers):
-            if not self._anchors.page_count:
-                self._anchors.total = answer.total
-                self._anchors.resize(answer.pages)
+            is_first = not self._anchors.page_count
             yield self._accept(answer)
+            if is_first:
+                self._anchors.total = answer.total
+                yield from self._check_long_list(answer.pages)
+                self._anchors.resize(self._last_page or answer.pages)
+
+    def _check_long_list(self, pages: int) -> Iterator[SourcePage]:
+        """Find the end of a list whose last page is empty, before anchors are spread over all its pages."""
+        if pages <= PAGES_OF_LONG_LIST:
+            return
+        for last in self._fetch([pages]):
+            if not last.rows and last.pages >= pages:
+                yield from self._read_until_empty(2, pages)
+                self._last_page = self._anchors.last_filled_page
+
+    def _cut_empty_end(self) -> Iterator[SourcePage]:
+        """Find the last page with rows if the last page is empty, and drop the pages after it.
+
+        A total that is far too high would cost a request for each page that does not exist.
+        """
+        if not self._anchors.has_empty_end():
+            return
+        filled = max(
+            (number for number in self._anchors.anchors() if self._anchors.row_count(number)), default=1
+        )
+        yield from self._read_until_empty(filled + 1, self._anchors.pages)
+        self._last_page = self._anchors.last_filled_page
+        for number in self._anchors.resize(self._last_page):
+            yield SourcePage(number, [], EMPTY_PAGE_BODY)
+        yield from self._read_anchors(self._anchors.unread_anchors())
+
+    def _read_past_end(self) -> Iterator[SourcePage]:
+        """Request the page after the last one if that is full: a total that is too low hides rows."""
+        last = self._anchors.pages
+        if not self.stable or self._last_page is not None or not self._anchors.is_full(last):
+            return
+        for answer in self._fetch([last + 1]):
+            if answer.rows:
+                yield self._accept(answer)
+                yield from self._read_until_empty(last + 2)
+
+    def _read_until_empty(self, first: int, end: int | None = None) -> Iterator[SourcePage]:
+        """Read pages from `first` on until several in a row are empty, or up to `end`."""
+        empty = 0
+        while empty < EMPTY_PAGES_AT_END and (end is None or first <= end):
+            step = range(first, min(first + PAGES_PER_STEP, end + 1 if end else first + PAGES_PER_STEP))
+            rows = {}
+            for answer in self._fetch(step):
+                rows[answer.number] = len(answer.rows)
+                if answer.rows:
+                    yield self._accept(answer)
+            for number in step:
+                empty = 0 if rows[number] else empty + 1
+            first += PAGES_PER_STEP
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
         """Read the pages between the anchors behind `start`, and every anchor for the second time.
@@ -225,7 +285,7 @@ class Paginator:
     def _check(self, answer: PageResponse, checks: AnchorChecks) -> Iterator[SourcePage]:
         """Compare an anchor with its first reading; a different answer replaces the first one."""
         unmoved, identical = self._anchors.compare(answer)
-        checks.add(answer, unchanged=unmoved)
+        checks.add(answer, min(answer.pages, self._last_page or answer.pages), unchanged=unmoved)
         if not identical:
             yield self._accept(answer)
 
@@ -264,6 +324,11 @@ class Paginator:
         self._total_rechecked = self._total_rechecked or is_doubtful
         return is_doubtful
 
+    def _in_flight_limit(self) -> int:
+        # Twice the connections keep all threads busy; a source that limits requests gets no such queue.
+        limit = self._connection_limit
+        return limit.current if limit.is_lowered else self._max_in_flight
+
     def _accept(self, answer: PageResponse) -> SourcePage:
         self._anchors.record_page(answer)
         return SourcePage(answer.number, answer.rows, answer.body)
@@ -278,7 +343,7 @@ class Paginator:
         # `request_first_page` has submitted the very first page already.
         in_flight = 0 if self._anchors.page_count else 1
         while True:
-            while in_flight < self._max_in_flight:
+            while in_flight < self._in_flight_limit():
                 number = next(pages, None)
                 if number is not None:
                     pending_pages.add(number)

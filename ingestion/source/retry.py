@@ -1,4 +1,4 @@
-"""Waiting times: backoff between attempts, Retry-After, and the rate limit."""
+"""Waiting for the source: backoff, patience, Retry-After, the rate limit and the number of connections."""
 
 import math
 import random
@@ -16,10 +16,13 @@ MAX_RETRY_AFTER = 120.0
 class RetryPolicy:
     """Exponential backoff with full jitter, so that connections that failed together retry apart.
 
+    Attributes:
+        attempts: failed requests for one page before giving up; None for as many as the patience allows.
+
     Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
-    attempts: int = 5
+    attempts: int | None = None
     base: float = 0.5
     cap: float = 30.0
     rng: random.Random = field(default_factory=random.Random)
@@ -28,6 +31,56 @@ class RetryPolicy:
         """Seconds to wait after this many failures in a row, at least 1."""
         # 2**64 exceeds any cap; 2.0**1024 would overflow.
         return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
+
+
+class Patience:
+    """How many seconds one run waits for a source that does not answer; shared by its lists and threads.
+
+    A page that is answered in the end costs nothing: outages of several pages at once would count twice.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._lock = threading.Lock()
+        self.seconds_left = seconds
+        self.answers = 0
+
+    def count_answer(self) -> None:
+        with self._lock:
+            self.answers += 1
+
+    def spend(self, seconds: float) -> None:
+        """A page was given up after this time."""
+        with self._lock:
+            self.seconds_left = max(0.0, self.seconds_left - seconds)
+
+
+class ConnectionLimit:
+    """How many requests may run at once: half as many after each 429, slowly more after good answers.
+
+    Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in
+    Computer Networks", 1989 (additive increase, multiplicative decrease).
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self._lock = threading.Lock()
+        self._maximum = maximum
+        self._limit = float(maximum)
+
+    @property
+    def current(self) -> int:
+        return int(self._limit)
+
+    @property
+    def is_lowered(self) -> bool:
+        return self.current < self._maximum
+
+    def decrease(self) -> None:
+        with self._lock:
+            self._limit = max(1.0, self._limit / 2)
+
+    def increase(self) -> None:
+        with self._lock:
+            self._limit = min(float(self._maximum), self._limit + 1 / self._limit)
 
 
 def parse_retry_after(value: str | None, now: datetime, maximum: float = MAX_RETRY_AFTER) -> float | None:

@@ -71,7 +71,6 @@ def test_a_broken_answer_is_retried(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("http_429", "answered 429 Too Many Requests"),
         ("http_500", "answered 500 Internal Server Error"),
         ("http_599", "answered 599"),
         ("bad_json", "answered 11 bytes that are not JSON"),
@@ -163,13 +162,102 @@ def test_a_list_without_an_envelope_breaks_the_contract() -> None:
         (304, "answered 304 Not Modified"),
     ],
 )
-def test_a_client_error_is_not_retried_and_says_what_to_do(status: int, reason: str) -> None:
+def test_a_client_error_is_requested_three_times_and_says_what_to_do(status: int, reason: str) -> None:
     with ScriptedServer([Reply(status)]) as server, pytest.raises(SourceContractBroken) as caught:
         read(make_client(server.url))
 
     assert str(caught.value) == f"{server.url}/tracks?page=1&size=100: {reason}"
     assert caught.value.kind == f"http_{status}"
-    assert len(server.requests) == 1
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 410, 422])
+@pytest.mark.parametrize("page", [1, 3])
+def test_a_single_odd_status_is_requested_again(status: int, page: int) -> None:
+    asked: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        asked.append(request.page)
+        if request.page == page and asked.count(page) == 1:
+            return Reply(status)
+        return page_reply([{"id": number} for number in range(9)], request.page, size=2)
+
+    with ScriptedServer(answer) as server:
+        rows, reading = read(make_client(server.url))
+
+    assert [row["id"] for row in rows] == list(range(9))
+    assert dict(reading.errors) == {f"http_{status}": 1}
+
+
+def test_an_odd_status_that_stays_while_other_pages_are_answered_gives_no_advice_about_the_address() -> None:
+    def answer(request: Request) -> Reply:
+        if request.page == 3:
+            return Reply(403)
+        return page_reply([{"id": number} for number in range(9)], request.page, size=2)
+
+    with ScriptedServer(answer) as server, pytest.raises(SourceContractBroken) as caught:
+        read(make_client(server.url))
+
+    assert caught.value.reason == "answered 403 Forbidden 3 times while it answered other pages"
+
+
+def test_a_source_that_answers_again_within_the_patience_is_read() -> None:
+    clock = Ticks()
+
+    def answer(_: Request) -> Reply:
+        return Reply(503) if clock.now < 590 else GOOD
+
+    with ScriptedServer(answer) as server:
+        rows, reading = read(make_client(server.url, sleep=clock.sleep, clock=clock))
+
+    assert rows == ROWS
+    assert reading.retries > 10
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_source_that_does_not_answer_within_the_patience_is_unavailable(status: int) -> None:
+    clock = Ticks()
+    with ScriptedServer([Reply(status)]) as server, pytest.raises(SourceUnavailable) as caught:
+        read(make_client(server.url, sleep=clock.sleep, clock=clock, patience=60))
+
+    assert caught.value.kind == f"http_{status}"
+    assert 30 < clock.now <= 60
+
+
+def test_the_lists_of_a_run_share_its_patience() -> None:
+    clock = Ticks()
+    with ScriptedServer([Reply(503)]) as server:
+        client = make_client(server.url, sleep=clock.sleep, clock=clock, patience=60)
+        with pytest.raises(SourceUnavailable):
+            read(client)
+        first = clock.now
+        with pytest.raises(SourceUnavailable, match="failed 3 times"):
+            read(client, "/users")
+
+    assert clock.now - first < 5
+
+
+def test_limited_requests_are_no_failed_attempts_and_use_fewer_connections() -> None:
+    clock = Ticks()
+    in_window: list[float] = []
+    limited: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        in_window[:] = [at for at in in_window if at > clock.now - 1]
+        if len(in_window) >= 3:
+            limited.append(request.page)
+            return Reply(429, headers={"Retry-After": "1"})
+        in_window.append(clock.now)
+        return page_reply([{"id": number} for number in range(100)], request.page, size=2)
+
+    with ScriptedServer(answer) as server:
+        client = make_client(server.url, connections=8, attempts=2, sleep=clock.sleep, clock=clock)
+        rows, reading = read(client)
+
+    assert [row["id"] for row in rows] == list(range(100))
+    assert dict(reading.errors) == {"http_429": len(limited)}
+    # Without the limit nearly every page would be requested in vain by each of the eight connections.
+    assert len(limited) < reading.requests / 2
 
 
 def test_a_422_says_that_page_or_size_were_rejected() -> None:
@@ -328,7 +416,7 @@ def test_the_token_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> 
         with pytest.raises(SourceContractBroken) as caught:
             read(client)
 
-    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {TOKEN}"] * 2
+    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {TOKEN}"] * 4
     assert TOKEN not in f"{client!r} {caught.value!r} {caught.value}" + caplog.text
     assert "hidden" not in f"{client!r} {caught.value!r} {caught.value}"
     assert caught.value.__cause__ is None

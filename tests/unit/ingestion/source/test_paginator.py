@@ -80,9 +80,11 @@ def test_an_unchanged_list_is_read_once_and_its_anchors_twice() -> None:
 
     assert ids == list(range(60))
     assert (reading.total, reading.received, reading.pages) == (60, 60, 30)
-    assert (reading.requests, reading.retries, reading.shifts, reading.stable) == (38, 0, 0, True)
+    assert (reading.requests, reading.retries, reading.shifts, reading.stable) == (39, 0, 0, True)
     anchors = [1, 5, 9, 13, 17, 21, 25, 30]
-    assert catalogue.pages[:8] == catalogue.pages[30:] == anchors
+    assert catalogue.pages[:8] == catalogue.pages[30:38] == anchors
+    # The last page is full: the next one might not be empty.
+    assert catalogue.pages[38:] == [31]
     assert catalogue.pages[8:30] == [page for page in range(1, 31) if page not in anchors]
 
 
@@ -93,8 +95,8 @@ def test_an_empty_list_is_read_completely() -> None:
     assert (reading.total, reading.received, reading.requests, reading.stable) == (0, 0, 1, True)
 
 
-def test_a_list_of_one_page_takes_one_request() -> None:
-    ids, reading = read_catalogue(Catalogue(range(2)))
+def test_a_list_of_one_page_that_is_not_full_takes_one_request() -> None:
+    ids, reading = read_catalogue(Catalogue(range(2), size=3))
 
     assert ids == [0, 1]
     assert (reading.pages, reading.requests) == (1, 1)
@@ -183,7 +185,7 @@ def test_after_a_shift_only_pages_behind_the_last_unmoved_anchor_are_read_again(
     assert ids == [*range(110), *range(111, 120), 99]
     assert reading.shifts == 1
     # The pages between two anchors (51 is the last unmoved of 60), and all anchors a third time.
-    assert catalogue.pages[68:] == [*range(52, 60), 1, 9, 17, 26, 34, 43, 51, 60]
+    assert catalogue.pages[68:] == [*range(52, 60), 1, 9, 17, 26, 34, 43, 51, 60, 61]
 
 
 def test_a_list_that_shrinks_empties_the_pages_that_no_longer_exist() -> None:
@@ -257,7 +259,70 @@ def test_a_wrong_total_is_read_once_more_and_reported() -> None:
 
     assert ids == list(range(10))
     assert (reading.total, reading.received, reading.stable, reading.shifts) == (11, 10, True, 0)
-    assert reading.requests == 6
+    assert reading.requests == 7
+
+
+@pytest.mark.parametrize("refusal", [None, 404])
+@pytest.mark.parametrize("pages", [30, 10_000])
+def test_a_total_that_is_far_too_high_costs_few_requests(refusal: int | None, pages: int) -> None:
+    rows = [{"id": number} for number in range(25)]
+
+    def answer(request: Request) -> Reply:
+        if request.page > 3 and refusal == 404:
+            return Reply(404)
+        return page_reply(rows, request.page, size=10, total=pages * 10, pages=pages)
+
+    with ScriptedServer(answer) as server:
+        ids, reading = read(server.url)
+
+    assert ids == list(range(25))
+    assert (reading.total, reading.received, reading.pages, reading.stable) == (pages * 10, 25, 3, True)
+    assert reading.requests < 70
+
+
+@pytest.mark.parametrize("length", [4, 7, 40])
+@pytest.mark.parametrize("refusal", [None, 404, 422, 500])
+def test_rows_behind_a_total_that_is_too_low_are_read(length: int, refusal: int | None) -> None:
+    rows = [{"id": number} for number in range(length)]
+
+    def answer(request: Request) -> Reply:
+        if refusal and (request.page - 1) * 2 >= length:
+            return Reply(refusal)
+        return page_reply(rows, request.page, size=2, total=4, pages=2)
+
+    with ScriptedServer(answer) as server:
+        ids, reading = read(server.url)
+
+    assert ids == list(range(length))
+    assert (reading.total, reading.received, reading.stable) == (4, length, True)
+
+
+def test_empty_pages_between_filled_ones_do_not_end_a_list() -> None:
+    rows = [{"id": number} for number in range(100)]
+
+    def answer(request: Request) -> Reply:
+        hidden: dict[str, Any] = {"items": []} if 10 <= request.page <= 20 else {}
+        return page_reply(rows, request.page, size=2, **hidden)
+
+    with ScriptedServer(answer) as server:
+        ids, reading = read(server.url)
+
+    assert ids == [number for number in range(100) if not 18 <= number < 40]
+    assert (reading.total, reading.received) == (100, 78)
+
+
+def test_a_list_that_shrinks_at_a_source_that_answers_404_past_the_end_is_read_whole() -> None:
+    catalogue = Catalogue(range(40), changes={20: [lambda ids: ids.__delitem__(slice(10, None))]})
+
+    def answer(request: Request) -> Reply:
+        reply = catalogue(request)
+        return Reply(404) if (request.page - 1) * 2 >= len(catalogue.ids) else reply
+
+    with ScriptedServer(answer) as server:
+        ids, reading = read(server.url)
+
+    assert ids == list(range(10))
+    assert (reading.total, reading.received, reading.pages, reading.stable) == (10, 10, 5, True)
 
 
 def test_a_total_that_was_only_late_is_corrected() -> None:
