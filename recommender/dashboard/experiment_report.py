@@ -384,8 +384,8 @@ def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
 
 def _describe_guardrail(rail: GuardrailDifference) -> str:
     return (
-        f"{rail.name}: {rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)}), "
-        f"{rail.challengers} listeners with the challenger, {rail.champions} with the champion"
+        f"{rail.name}: {rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)}); "
+        f"listeners: {rail.challengers} with the challenger, {rail.champions} with the champion"
     )
 
 

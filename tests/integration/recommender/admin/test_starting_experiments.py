@@ -99,7 +99,9 @@ def test_a_split_serves_both_arms_and_the_page_shows_their_engagement(
     assert Counter(Exposure.objects.values_list("arm", flat=True)) == arms
     text = staff.get(reverse("admin:recommender_experiment_change", args=[experiment.pk])).content.decode()
     assert "Engaged songs a list: +2.00 (" in text
-    assert f"{arms['challenger']} against {arms['champion']} listeners" in text
+    assert (
+        f"listeners: {arms['challenger']} with the challenger, {arms['champion']} with the champion" in text
+    )
     quarter = "25\N{NARROW NO-BREAK SPACE}%"
     assert f"{quarter} of the listeners get the challenger alone, {quarter} the champion alone" in text
 
