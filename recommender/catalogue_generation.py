@@ -23,7 +23,6 @@ def last_reset_at() -> datetime | None:
 
 
 def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The versions that were trained on the current catalogue."""
     return versions.filter(created_at__gt=_last_reset_or_epoch())
 
 
@@ -33,7 +32,6 @@ def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
-    """The feedback on songs of the current catalogue."""
     return feedback.filter(received_at__gt=_last_reset_or_epoch())
 
 

@@ -117,7 +117,6 @@ def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
 
 
 def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
-    """The listener's profile; None for an unknown listener."""
     return read_profiles([listener_id], now).get(listener_id)
 
 

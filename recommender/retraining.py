@@ -161,12 +161,10 @@ def run_cycle_now(**options: Any) -> CycleResult:
 
 
 def run_daily_review_now() -> list[JudgedExperiment]:
-    """Run `run_daily_review` with the current settings and time."""
     return run_daily_review(timezone.now(), verify_artifact)
 
 
 def check_drift_now() -> tuple[list[DriftReport], bool]:
-    """Run `run_drift_review` with the current settings and time."""
     return run_drift_review(settings.MODEL_STORAGE, timezone.now())
 
 

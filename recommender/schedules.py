@@ -43,7 +43,6 @@ CRONTAB_ENTRIES: Final = (
 
 
 def sync_timetable(time_zone: str = "UTC") -> None:
-    """Create the Beat entries that do not exist yet."""
     every = find_or_create_schedule(
         IntervalSchedule, every=CANDIDATES_EVERY_MINUTES, period=IntervalSchedule.MINUTES
     )

@@ -16,7 +16,6 @@ from recommender.serving.list_limits import ServingOptions
 
 
 def serving_options() -> ServingOptions:
-    """The options that all requests share, from the settings."""
     return ServingOptions(storage=settings.MODEL_STORAGE)
 
 

@@ -24,7 +24,6 @@ def prepare_candidate_lists() -> int:
 
 @shared_task(name="recommender.tasks.retrain_by_hand")
 def train_on_request() -> str:
-    """Train one version now, as requested in the admin."""
     try:
         run = retrain_now(trigger=TrainingRun.Trigger.ADMIN)
     except AlreadyTraining as busy:
@@ -34,7 +33,6 @@ def train_on_request() -> str:
 
 @shared_task(name="recommender.tasks.learn_weekly")
 def train_weekly() -> str:
-    """Train on new data, validate the version and propose an experiment."""
     try:
         return run_cycle_now(trigger=TrainingRun.Trigger.SCHEDULE).sentence
     except AlreadyTraining as busy:
@@ -43,7 +41,6 @@ def train_weekly() -> str:
 
 @shared_task(name="recommender.tasks.look_daily")
 def review_daily() -> str:
-    """Count engagement, judge the experiments and check engagement, cohesion and audio features."""
     judged = run_daily_review_now()
     reasons = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
     return " ".join(reasons) or "No experiment is running."

@@ -59,7 +59,6 @@ def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verif
 
 
 def failure_reasons(gates: dict[str, Any]) -> str:
-    """The sentences of the gates that failed."""
     return " ".join(gate["sentence"] for gate in gates["gates"] if gate["passed"] is False)
 
 

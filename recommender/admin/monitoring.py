@@ -109,7 +109,6 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
 
 def drift_report_context(report: DriftReport) -> dict[str, Any]:
-    """Template context of the page of a drift report."""
     return {
         "headline": _headline(report),
         "comparison": COMPARISON_TEXTS[report.kind],

@@ -12,7 +12,6 @@ from recommender.services import current_model, serving_label
 
 
 def songs_in_cluster(songs: QuerySet[Song], number: int) -> QuerySet[Song]:
-    """The songs in a cluster of the serving model; none if the model has no such cluster."""
     model = current_model().model
     if model is None or number not in model.label_by_number:
         return songs.none()

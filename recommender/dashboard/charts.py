@@ -224,7 +224,6 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
 
 
 def map_plot(version: ModelVersion | None) -> Plot:
-    """A map of the champion's clusters in two dimensions."""
     clusters = list(version.clusters.order_by("-size")) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)

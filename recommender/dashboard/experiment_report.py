@@ -133,7 +133,6 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
 
 
 def outcome_label(outcome: str) -> str:
-    """The outcome of a decision or an experiment, capitalized."""
     return OUTCOME_LABELS.get(outcome, outcome.capitalize())
 
 
@@ -143,7 +142,6 @@ def format_bound(value: float) -> str:
 
 
 def describe_unchecked(experiment: Experiment) -> str:
-    """The headline of an experiment without a decision."""
     return f"Not checked yet. {NO_DECISION_HINTS.get(ExperimentStatus(experiment.status), '')}".rstrip()
 
 

@@ -46,7 +46,6 @@ class Plot:
 
     @property
     def id(self) -> str:
-        """HTML id of the chart's card."""
         return f"plot-{slugify(self.title)}"
 
     @property
@@ -75,7 +74,6 @@ def chart_series(label: str, values: Sequence[float | None], colour: str, **styl
 
 
 def limit_series(label: str, limit: float, length: int) -> dict[str, Any]:
-    """A series that draws a dashed horizontal line."""
     return chart_series(label, [limit] * length, LIMIT_COLOUR, borderDash=[6, 4], pointRadius=0)
 
 

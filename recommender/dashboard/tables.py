@@ -82,7 +82,6 @@ class PromotionEntry:
 
 
 def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float | None:
-    """One stored metric; None if it was not measured."""
     value = (version.metrics.get(model) or {}).get(name)
     return float(value) if isinstance(value, int | float) else None
 
@@ -134,7 +133,6 @@ def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
 
 
 def latest_promotions() -> list[Promotion]:
-    """The latest promotions with their versions and decisions, newest first."""
     return list(Promotion.objects.select_related("promoted", "replaced", "decision")[:MAX_PROMOTIONS])
 
 

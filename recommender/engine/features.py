@@ -62,7 +62,6 @@ class FeatureSpace:
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
 
     def join_features(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Build the rows of `transform` from the results of `metadata` and `sound`."""
         directions = unit_rows(np.asarray(metadata @ self.axes, dtype=np.float32))
         return np.hstack([directions, sound / np.float32(self.length or 1)])
 
@@ -138,7 +137,6 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
 
 
 def numeric_columns(catalogue: Catalogue) -> dict[str, NDArray[np.float64]]:
-    """The release year, the logarithm of the duration, and the audio features, by name."""
     durations = np.where(catalogue.durations > 0, catalogue.durations, np.nan)
     audio = {name: np.asarray(column, dtype=np.float64) for name, column in catalogue.audio.items()}
     return {"year": catalogue.release_years, "duration": np.log(durations), **audio}

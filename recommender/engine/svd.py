@@ -79,6 +79,5 @@ def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows scaled to length 1. Zero rows stay zero."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 1e-9, lengths, 1), dtype=np.float32)

@@ -79,7 +79,6 @@ class RunningExperiments:
         return self._experiments
 
     def invalidate(self) -> None:
-        """Make the next call of `current` read the experiments again."""
         self._next_reload = -1.0
 
 

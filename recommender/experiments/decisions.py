@@ -102,7 +102,6 @@ def canonical_json(verdict: Mapping[str, Any]) -> bytes:
 
 @lru_cache(maxsize=1)
 def decision_code_digest() -> str:
-    """SHA-256 of the source files that contain the decision rules."""
     digest = sha256()
     for module in DECISION_MODULES:
         digest.update(Path(str(module.__file__)).read_bytes())

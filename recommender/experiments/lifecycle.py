@@ -164,7 +164,6 @@ def renew_holdback(now: datetime) -> Experiment | None:
 
 
 def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """Judge every running experiment and apply its verdict."""
     running = list(Experiment.objects.filter(status=ExperimentStatus.RUNNING).order_by("pk"))
     judged = [_judge_experiment(experiment, now, verify) for experiment in running]
     renew_holdback(now)

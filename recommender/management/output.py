@@ -56,7 +56,6 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def clusters_text(version: ModelVersion) -> str:
-    """The largest clusters with names and sizes."""
     clusters = list(version.clusters.order_by("-size", "number"))
     lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:MAX_CLUSTERS]]
     left = len(clusters) - MAX_CLUSTERS

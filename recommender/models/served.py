@@ -142,7 +142,6 @@ class ServedList(models.Model):
 
     @cached_property
     def cards(self) -> dict[int, SongCard]:
-        """Cards of the list's songs, by song id."""
         return read_song_cards(item["song"] for item in self.items)
 
 

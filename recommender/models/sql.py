@@ -118,7 +118,6 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
 
 
 def json_array_length(field: str) -> Any:
-    """Expression for the number of items in a field's JSON array."""
     name = "jsonb_array_length" if _is_postgresql() else "json_array_length"
     return Func(F(field), function=name, output_field=IntegerField())
 

@@ -92,7 +92,6 @@ def _read_new_songs(model: ServingModel, week: date) -> list[Song]:
 def _find_causes(
     model: ServingModel, by_cluster: PopulationShift, by_distance: PopulationShift
 ) -> list[dict[str, Any]]:
-    """The clusters whose share of new songs differs most from their share of known songs."""
     largest = np.argsort(-np.abs(by_cluster.shares))[:MAX_NAMED].tolist()
     causes: list[dict[str, Any]] = [
         {

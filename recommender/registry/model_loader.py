@@ -65,7 +65,6 @@ class ServingModel:
 
     @cached_property
     def cluster_numbers(self) -> NDArray[np.int32]:
-        """Persistent cluster numbers by label, shape (n_clusters,)."""
         return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
@@ -97,7 +96,6 @@ class ServingModel:
         return {cluster.number: cluster.name for cluster in self.clusters}
 
     def cluster_of(self, song_id: int) -> NamedCluster | None:
-        """The song's cluster; None if the model does not know the song."""
         column = self.column_of(song_id)
         return None if column is None else self.clusters[int(self.scorer.labels[column])]
 

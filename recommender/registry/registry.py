@@ -182,7 +182,6 @@ def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_can
 
 
 def champion_at(moment: datetime) -> ModelVersion | None:
-    """The champion at that time, according to the promotions."""
     last = Promotion.objects.filter(at__lte=moment).select_related("promoted").order_by("-id").first()
     return last.promoted if last else None
 
@@ -198,7 +197,6 @@ def role_lock() -> Iterator[None]:
 
 
 def _champion_of_any_generation() -> ModelVersion | None:
-    """The version with the champion's role, even if it was trained on an earlier catalogue."""
     return ModelVersion.objects.filter(role=Role.CHAMPION).first()
 
 

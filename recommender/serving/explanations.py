@@ -85,7 +85,7 @@ class ReasonContext:
 
 
 def cluster_reason(name: str, affinity: float) -> str:
-    """The reason for a song from a cluster; `affinity` is the listener's share of plays, 0 to 1."""
+    """The reason for a song from a cluster; `affinity` is the share of plays in the cluster, 0 to 1."""
     if affinity < MIN_SHOWN_SHARE:
         return f"From {name}: new to you, close to what you listen to"
     return f"From {name}: {100 * affinity:.0f} % of your listening"
@@ -107,7 +107,6 @@ def last_played_reason(played_at: float, now: datetime) -> str:
 
 
 def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[int, str]:
-    """Cluster names by number, from the version that made a candidate list."""
     if version_id is None:
         return {}
     if loaded.model is not None and loaded.model.version.pk == version_id:

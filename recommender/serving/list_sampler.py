@@ -150,7 +150,6 @@ class ListSampler:
         return eligible
 
     def describe_picks(self, picks: list[sampler.Pick]) -> list[PickedSong]:
-        """The picks with the cluster, affinity and flags of their songs."""
         candidates = self._candidates
         places = [pick.index for pick in picks]
         columns = (
@@ -208,7 +207,6 @@ class InterleavedSampler:
         return [self._describe_place(place) for place in places]
 
     def undo_last(self, count: int) -> None:
-        """Undo the draw of the last `count` songs."""
         del self._placed[len(self._placed) - count :]
 
     def _describe_place(self, place: InterleavedPick) -> PickedSong:

@@ -74,7 +74,6 @@ def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) 
 
 
 def parse_genres(text: str) -> frozenset[str]:
-    """The genres of a comma-separated text, case-folded."""
     return frozenset(word for part in text.split(",") if (word := part.strip().casefold()))
 
 

@@ -62,7 +62,6 @@ def draw_list(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """Draw a list's first page without storing it."""
     drawn_from, interleaved_with = candidates, None
     if challenger is not None and challenger.candidates is not None:
         if challenger.is_interleaved:

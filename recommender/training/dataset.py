@@ -53,7 +53,6 @@ class TrainingData:
 
     @property
     def n_active_listeners(self) -> int:
-        """Number of listeners with at least one play."""
         return len(np.unique(self.plays.listeners))
 
     def up_to(self, instant: float) -> "TrainingData":
@@ -109,7 +108,6 @@ def read_training_data(
 
 
 def read_catalogue() -> Catalogue:
-    """All songs, ordered by id."""
     names = ("pk", "artist", "album", "songwriters", "genres", "release_year", "duration", "unavailable_at")
     rows = Song.objects.order_by("pk").values_list(*names).iterator(chunk_size=FETCH_SIZE)
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]

@@ -72,7 +72,6 @@ class TrainingEvaluation:
 
     @property
     def chosen_configuration(self) -> dict[str, Any]:
-        """Hyperparameters that the evaluation chose for the final fit."""
         return {"n_clusters": self.n_clusters_choice.n_clusters} if self.n_clusters_choice else {}
 
     @property

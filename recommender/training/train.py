@@ -102,7 +102,6 @@ class TrainingOptions:
 
     @property
     def is_warm_start(self) -> bool:
-        """Whether to continue the champion's clusters, if there is a champion."""
         return not (self.full or self.n_clusters)
 
     @property

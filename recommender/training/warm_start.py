@@ -66,12 +66,10 @@ class WarmStart:
 
     @property
     def parent(self) -> ModelVersion | None:
-        """The champion, if its clusters are continued."""
         return self.champion_clusters.version if self.champion_clusters and self.carried_clusters else None
 
     @cached_property
     def content_features(self) -> ContentFeatures | None:
-        """The songs' content features, built on first use."""
         return self.build_content_features()
 
     def artifact_arrays(self) -> dict[str, NDArray[Any]]:

@@ -79,7 +79,6 @@ def slice_profiles(profiles: Profiles, start: int, stop: int) -> Profiles:
 
 
 def all_plays(training: TrainingSet) -> csr_array:
-    """The sum of the training plays and the plays held out for tuning."""
     plays = csr_array(training.plays, dtype=np.float32)
     return plays if training.tuning is None else csr_array(plays + training.tuning, dtype=np.float32)
 

@@ -52,7 +52,6 @@ class Clusters:
         return len(self.centers)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.int32]:
-        """The cluster with the nearest center for each point, shape (n_points,)."""
         return assign_nearest(points, self.centers)[0]
 
 

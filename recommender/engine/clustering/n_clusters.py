@@ -62,7 +62,6 @@ class ClusterCountChoice:
     songs: int = 0  # number of songs that the centers were fitted on
 
     def facts(self) -> dict[str, Any]:
-        """The choice as JSON types, with floats rounded to five digits."""
         return {
             "n_clusters": self.n_clusters, "rule": self.rule, "listeners": self.listeners,
             "songs": self.songs, "scores": [_round_floats(asdict(score)) for score in self.scores],

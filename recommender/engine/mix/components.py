@@ -52,7 +52,6 @@ class MixComponents:
         return len(self.cluster_starts) - 1
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All arrays by artifact name. A sparse matrix is stored as three arrays."""
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
@@ -62,7 +61,6 @@ class MixComponents:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Build the components from artifact arrays without copying them."""
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         arrays = {name: np.asarray(array) for name, array in arrays.items()}
         n_songs, n_words = len(arrays["labels"]), len(arrays["genre_idf"])

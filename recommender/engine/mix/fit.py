@@ -90,7 +90,6 @@ def fit_with_weights(
 
 
 def content_features_of(model: MixModel) -> ContentFeatures:
-    """The model's content features, for another model on the same catalogue."""
     components = model.components
     return ContentFeatures(
         components.content, components.artists, model.words, components.genres, components.available
@@ -111,7 +110,6 @@ def _fit_on_all_plays(
 
 
 def start_weights() -> NDArray[np.float64]:
-    """START_WEIGHTS in the order of TERM_NAMES, shape (n_terms,)."""
     return np.array([START_WEIGHTS[name] for name in TERM_NAMES])
 
 

@@ -49,7 +49,6 @@ class TuningPool:
     sizes: NDArray[np.int64]  # shape (n,), number of held-out plays, in the pool or not
 
     def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The songs' scores with these weights, shape (n, m)."""
         return np.asarray(self.base + np.tensordot(weights.astype(np.float32), self.terms, axes=1))
 
     def select_listeners(self, chosen: NDArray[np.int64]) -> Self:
