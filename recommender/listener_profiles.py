@@ -283,7 +283,7 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    """The cluster that a list named for a song, by list and song, for lists with wrong-style feedback."""
+    """The cluster of each song in the lists that got wrong-style feedback, by list and song."""
     lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
     if not lists:
         return {}

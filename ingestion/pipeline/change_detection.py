@@ -260,7 +260,7 @@ class ChangeDetector:
         return sum(map(len, skip.values()))
 
     def _sessions_sharing(self, repeated: set[int]) -> Iterator[tuple[Key, int, int, int]]:
-        """Source key, content hash, page and place of each accepted session under one of these keys."""
+        """Yield the valid sessions under repeated keys: source key, content hash, page number, row index."""
         width = self.table.schema.source_key_length
         for number in sorted(self.pages):
             if repeated.isdisjoint(self.pages[number].keys):

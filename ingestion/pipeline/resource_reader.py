@@ -188,7 +188,7 @@ class ResourceReader:
         )
 
     def count_rows(self, name: str) -> int:
-        """A count of `PageResult`, summed over all pages."""
+        """Sum the count `name` of `PageResult` over all pages."""
         return sum(getattr(page, name) for page in self.detector.pages.values())
 
     def unknown_fields(self) -> dict[str, int]:

@@ -29,10 +29,10 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Commit time - max(created_at, updated_at), over the rows written.
+    """Median, 95th percentile and maximum of the rows' latency: commit time minus newest time.
 
     Args:
-        newest: max(created_at, updated_at) of each row, in seconds since 1970.
+        newest: max(created_at, updated_at) of each written row, in seconds since 1970.
     """
     waits = sorted(committed_at.timestamp() - moment for moment in newest)
     if not waits:

@@ -12,13 +12,13 @@ from ingestion.source.errors import AttemptFailed
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a body, tolerating lone surrogates, NaN and invalid UTF-8 inside strings.
+    """Parse a JSON body that may have lone surrogates, NaN or invalid UTF-8 inside strings.
 
-    They make one row of a page invalid, which validation rejects alone. orjson would reject the whole page,
-    so the standard library parses those.
+    orjson would reject the whole page because of one such value. The standard library parses the body
+    instead, and validation rejects only the rows with such values.
 
     Raises:
-        ValueError: not JSON.
+        ValueError: the body is not JSON.
     """
     try:
         return orjson.loads(body)

@@ -101,7 +101,10 @@ def size_in_bytes(folder: Path) -> int:
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove folders that crashed writers left and return their number. Hold the training lock."""
+    """Remove folders that crashed writers left and return their number.
+
+    The caller must hold the training lock.
+    """
     leftovers = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

@@ -157,7 +157,7 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
 
 
 class ClusterOffers:
-    """Each cluster's best remaining song and the weight of this offer in the draw."""
+    """The offers of the draw: each cluster's best remaining song, and its weight."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
