@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "moovitamix.time_zone.bounded_time_zone_middleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "moovitamix.api.rendering.api_response_middleware",
 ]
@@ -182,6 +183,7 @@ BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), requi
 SOURCE_CA_FILE = env.ca_certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
 SOURCE_TIME_ZONE = env.time_zone("SOURCE_TIME_ZONE", "UTC")
+SOURCE_MAX_RESPONSE_MB = env.integer("SOURCE_MAX_RESPONSE_MB", 32, minimum=1, maximum=2048)
 SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
 SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
 SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)

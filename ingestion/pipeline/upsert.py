@@ -141,7 +141,7 @@ def existing_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
     """Those of `ids` that name a row, available or not."""
     return {
         known
-        for batch in in_batches(ids, BATCH)
+        for batch in in_batches(ids, _keys_per_query(1))
         for known in model._default_manager.filter(pk__in=batch).values_list("pk", flat=True)
     }
 
@@ -365,7 +365,8 @@ def mark_missing(
         expired: primary keys of sessions that the source no longer keeps; they stay in use.
     """
     unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
-    for batch in in_batches(unseen, BATCH):
+    # Some parameters are the statement's own.
+    for batch in in_batches(unseen, max(1, _keys_per_query(1) - 10)):
         rows = table.model._default_manager.filter(pk__in=batch)
         with transaction.atomic():
             guard()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingestion.demo.server import DemoServer
-from tests.support.builders.source_rows import make_session, make_track
+from tests.support.builders.source_rows import make_session, make_track, make_user
 from tests.support.project import Project
 from tests.support.servers.list_source import ListSource
 
@@ -136,3 +136,61 @@ def test_a_field_that_becomes_empty_in_most_rows_is_not_written(source: Misleadi
     assert (emptied["status"], emptied["error_kind"]) == ("partial", "form_changed")
     assert "album became empty in 30 of 30 known rows; no songs were written" in emptied["error"]
     assert emptied["resources"]["songs"]["written"] == 0
+
+
+def test_a_null_in_an_unimportant_field_costs_no_row(source: MisleadingSource) -> None:
+    source.rows.tracks[::3] = [make_track(pk, album=None, duration=None) for pk in range(1, 31, 3)]
+    source.rows.users[::2] = [make_user(pk, gender=None, updated_at=None) for pk in range(1, 11, 2)]
+    source.rows.sessions[0] = make_session(1, []) | {"items": [1, "x", "2", None]}
+
+    first, second = source.run(), source.run()
+
+    songs, users, history = (first["resources"][name] for name in ("songs", "users", "listening_history"))
+    assert (first["status"], songs["new"], users["new"], history["new"]) == ("succeeded", 30, 10, 10)
+    assert songs["corrections"] == {"album left empty": 10, "duration left empty": 10}
+    assert users["corrections"] == {"gender left empty": 5, "updated_at taken from created_at": 5}
+    assert history["corrections"] == {"items cleaned of unreadable parts": 1}
+    assert source.stored_sessions()[0][2] == [1, 2]
+    assert [one["written"] for one in second["resources"].values()] == [0, 0, 0]
+
+
+def test_ids_that_become_text_are_the_same_ids(source: MisleadingSource) -> None:
+    source.run()
+    source.rows.tracks = [row | {"id": str(row["id"])} for row in source.rows.tracks]
+    source.rows.sessions = [row | {"user_id": str(row["user_id"])} for row in source.rows.sessions]
+
+    second = source.run()
+
+    assert second["status"] == "succeeded"
+    assert second["resources"]["songs"]["unchanged"] == 30
+    assert second["resources"]["songs"]["corrections"] == {"id read from text": 30}
+    assert second["resources"]["listening_history"]["corrections"] == {"user_id read from text": 10}
+
+
+def test_names_that_no_database_can_hold_neither_end_a_run_nor_come_back(source: MisleadingSource) -> None:
+    source.rows.tracks[0] |= {"x\0y": 1, "k" * 5_000: 1}
+    source.rows.tracks[1] |= {"audio_features": {"e\0": 1.0, "tempo": 120.0}}
+
+    runs = [source.run(), source.run()]
+
+    assert [(run["status"], run["resources"]["songs"]["resumed"]) for run in runs] == [
+        ("succeeded", False)
+    ] * 2
+
+
+LOOK_UP = """
+import sqlite3
+from django.db import connection
+from ingestion.models import Song
+from ingestion.pipeline.upsert import SONG_TABLE, existing_ids, read_stored
+connection.ensure_connection()
+if connection.vendor == "sqlite":
+    connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 7)
+print(len(read_stored(SONG_TABLE, [(pk,) for pk in range(1, 31)])), len(existing_ids(Song, range(1, 31))))
+"""
+
+
+def test_look_ups_keep_to_the_engine_s_number_of_parameters(source: MisleadingSource) -> None:
+    source.run()
+
+    assert source.project.shell(LOOK_UP) == "30 30"

@@ -1,6 +1,6 @@
 """Old data is told of where somebody expects it to be young."""
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -133,6 +133,26 @@ def test_listening_that_stopped_at_the_source_is_a_warning_after_three_times_the
     sync_timetable(time(2), "UTC")
     first, second = run_on(0), run_on(1)
     listen(end_of(first) - HOUR)
+    listen(end_of(second) - HOUR)
+    for day in range(2, 6):
+        last = run_on(day, new=0)
+
+    data_fresh(end_of(second) + 76 * HOUR)
+    early = found()
+    data_fresh(end_of(last) + HOUR)
+
+    assert early == {}
+    assert found() == {"data_stale:listening_history": "warning"}
+    facts = Incident.objects.get().facts
+    assert facts["newest_at"] == "2026-09-02T01:01:00+00:00"
+    assert facts["limit_hours"] == 78.0
+
+
+def test_a_session_from_the_future_does_not_hide_that_listening_stopped() -> None:
+    sync_timetable(time(2), "UTC")
+    first, second = run_on(0), run_on(1)
+    listen(end_of(first) - HOUR)
+    listen(datetime(2999, 1, 1, tzinfo=UTC))
     listen(end_of(second) - HOUR)
     for day in range(2, 6):
         last = run_on(day, new=0)
