@@ -1,4 +1,4 @@
-"""Shows times in TIME_ZONE, including the first and last hours of the calendar, which only UTC can express."""
+"""Shows times in TIME_ZONE, also the first and last hours of the calendar, which only UTC can express."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
