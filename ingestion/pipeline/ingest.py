@@ -207,7 +207,8 @@ class _IngestionJob:
         result = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
         if self.failures and not result.is_refusal:
             result = mark_incomplete(result, {name: str(error) for name, error in self.failures.items()})
-        if result.status != Status.SUCCEEDED or result.new_catalogue:
+        if result.status != Status.SUCCEEDED or self.options.accept_reset:
+            # Who accepts a reset says that the missing sessions were taken back.
             self.readers[-1].expired = set()
         if self.options.dry_run:
             self._report_changes()
