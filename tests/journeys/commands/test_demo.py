@@ -106,7 +106,7 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=600)
 
-    password = re.search(r"admin / (\S+)", said)
+    password = re.search(r"user admin with the password (\S+),", said)
     assert password is not None
     code = (
         "from django.contrib.auth import authenticate; print(authenticate(username='admin', password='%s'))"

@@ -208,7 +208,7 @@ def test_run_tests_passes_its_arguments_to_pytest(installed: Path, place: Projec
 def test_run_tests_outside_a_checkout_says_where_to_run_it(installed: Path, place: Project) -> None:
     done = run(place, str(installed / "run-tests"))
 
-    assert (done.returncode, "change to a folder that has tests/" in done.stderr) == (1, True)
+    assert (done.returncode, "change to a folder with tests/" in done.stderr) == (1, True)
 
 
 def test_the_web_pages_find_their_templates_and_static_files(installed: Path, place: Project) -> None:
