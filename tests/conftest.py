@@ -5,6 +5,7 @@ this one import models.
 """
 
 import atexit
+import gc
 import os
 import re
 import shutil
@@ -61,6 +62,8 @@ os.environ.update(
     VAR_DIR=str(FOLDER / "var"),
 )
 django.setup()
+# Most tests log somebody in. The real hasher takes half a second of CPU; the journeys log in with it.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
 
 
 @OPEN_RESOURCES.callback
@@ -90,6 +93,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.durations is None:
         config.option.durations = 10
         config.option.durations_min = 1.0
+
+
+def pytest_collection_finish() -> None:
+    # Modules, models and tests stay until the end: collections need not visit them again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
