@@ -103,7 +103,7 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _baseline_gate(version: ModelVersion) -> GateResult:
-    """Passed unless the version is significantly worse than popularity and chance on the latest week.
+    """Passes unless the version is significantly worse than popularity and chance on the latest week.
 
     The version was not trained on that week.
     """
@@ -132,7 +132,7 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
 
 
 def _champion_gate(version: ModelVersion) -> GateResult:
-    """Passed unless the version is significantly worse than the champion on the same week."""
+    """Passes unless the version is significantly worse than the champion on the same week."""
     pair = version.metrics.get("against_champion")
     if not pair:
         return GateResult(

@@ -21,14 +21,14 @@ def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.f
     if rank_limit < 1 or not matrix.data.any():
         return np.zeros((matrix.shape[1], 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
     decompose = _lanczos_svd if max(matrix.shape) <= EXACT_SVD_LIMIT else _randomized_svd
-    # One thread: the same bits in every process, and on busy machines waiting threads cost more.
+    # One thread gives the same bits in every process, and waiting threads cost time on busy machines.
     with threadpool_limits(1):
         vectors, values = decompose(matrix, rank_limit, np.random.default_rng(seed))
     order = np.argsort(-values, kind="stable")
     order = order[values[order] > values.max() * 1e-6]
     chosen = vectors[:, order]
     signs = np.sign(chosen[np.argmax(np.abs(chosen), axis=0), np.arange(len(order))])
-    # C order: a request reads whole rows.
+    # C order, because a request reads whole rows.
     return np.ascontiguousarray(chosen * signs, dtype=np.float32), values[order].astype(np.float32)
 
 

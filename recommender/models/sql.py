@@ -40,7 +40,7 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
 
     Returns:
         The values of CANDIDATE_LIST_COLUMNS, whether the list includes the newest session and feedback,
-            and whether it was generated or checked after the newest finished ingestion run.
+        and whether it was generated or checked after the newest finished ingestion run.
     """
     if version_id is None:
         return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=" AND version_id IS NULL"), [listener_id])

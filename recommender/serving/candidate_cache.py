@@ -83,7 +83,7 @@ def load_for_challenger(
 
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
-    """The listener's newest candidates by the loaded model, if no feedback or session is newer."""
+    """The listener's newest candidates by the loaded model, if they include all feedback and sessions."""
     row, knows_all = find_newest(listener_id, loaded.version_id) or (None, False)
     if row is None or not knows_all or not _is_current(row, loaded, now):
         return None
@@ -92,7 +92,7 @@ def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> Servi
 
 
 def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
-    """The listener's newest candidate list by a version, and whether no feedback or session is newer."""
+    """The listener's newest candidate list by a version, and whether it has all feedback and sessions."""
     # It takes one query, or three the first time after an ingestion run. With `version_id` None it finds a
     # list that was made without a model.
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
@@ -186,7 +186,7 @@ def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandida
 
 
 def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None:
-    """The row as a candidate list, and whether no feedback or session is newer."""
+    """The row as a candidate list, and whether the list includes all feedback and sessions."""
     if found is None:
         return None
     *columns, knows_newest, is_of_newest_run = found

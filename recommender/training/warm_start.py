@@ -172,7 +172,7 @@ def describe_lineage(
     Returns:
         How many cluster numbers were kept, and which were born, retired and split. `churn_songs` and
             `churn_plays` are the shares of songs and plays whose cluster changed, among songs that the
-            champion knew.
+        champion knew.
     """
     known = champion_clusters.labels != UNASSIGNED
     before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]

@@ -29,7 +29,7 @@ class ClassicModel:
     labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
     artists: NDArray[np.int32]  # shape (n_songs,), equal for equal artists
     available: NDArray[np.bool_]
-    plays: NDArray[np.float64]  # shape (n_clusters,), everybody's shares, for cold-start listeners
+    plays: NDArray[np.float64]  # shape (n_clusters,), all listeners' shares of plays, for cold starts
     words: list[str]  # known genre words
     # Shape (n_words, n_clusters), share of each cluster's songs that have the word.
     genre_shares: NDArray[np.float32]

@@ -19,7 +19,7 @@ NEIGHBOURS_PER_SONG = 200  # measured on two data sets: 100 loses up to 1 %, 400
 BLOCK_PRODUCTS = 4_000_000  # multiplications per block of rows: at most about 100 MB
 MOST_SONGS_PER_LISTENER = 1_000  # a single listener of 100 000 songs would cost 10^10 multiplications
 PARTITION_CELLS = 100_000  # values per np.partition call: fits into a core's cache
-MOST_EASE_SONGS = 20_000  # its dense matrix takes 1.6 GB there
+MOST_EASE_SONGS = 20_000  # the dense matrix of EASE then takes 1.6 GB
 
 
 class TooManySongs(EngineError):
@@ -224,7 +224,7 @@ def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
     data = np.concatenate([block.data for block in blocks])
     indices = np.concatenate([block.indices.astype(np.int32, copy=False) for block in blocks])
     widths = np.concatenate([np.diff(block.indptr) for block in blocks])
-    # The same integer width as the indices, which would be copied otherwise.
+    # Use the integer width of the indices, which scipy would copy otherwise.
     indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
     return csr_array((data, indices, indptr), shape=shape)
 

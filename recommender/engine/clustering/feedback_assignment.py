@@ -43,7 +43,7 @@ class FeedbackAssignment:
     best: NDArray[np.int64]  # the cluster with the highest posterior
     log_odds: NDArray[np.float64]  # ln of the best posterior over that of the current cluster
     margin: NDArray[np.float64]  # best posterior minus second best
-    posterior: NDArray[np.float64]  # of the current cluster
+    posterior: NDArray[np.float64]  # posterior of the current cluster
     listeners: NDArray[np.int64]  # number of listeners who voted
     # Whether the song moves: at least five listeners, a margin above .8, and another cluster.
     moves: NDArray[np.bool_]

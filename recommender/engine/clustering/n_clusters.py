@@ -18,8 +18,8 @@ SAMPLE_SIZE: Final = 10_000
 MOST_CLUSTERS: Final = 64
 GRID_RATIO: Final = math.sqrt(2)
 LEAST_STABILITY: Final = 0.6
-# Share of everybody's plays in a listener's cluster probabilities. Without it a single play in a cluster the
-# listener never touched would outweigh all other plays.
+# Share of all listeners' plays in a listener's cluster probabilities. Without it a single play in a cluster
+# that the listener had not played would outweigh all other plays.
 POPULARITY_WEIGHT: Final = 0.5
 UNPLAYED_PSEUDOCOUNT: Final = 0.5  # added to each song's listeners, so that an unplayed song is possible
 
@@ -118,9 +118,9 @@ def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
 
 def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
     """Each listener's mean log-probability of the songs played after the split time, shape (n,)."""
-    # A song's probability is that of its cluster (half the listener's affinity, half everybody's plays) times
-    # its share of listeners among the cluster's songs that the listener had not played. More clusters pay off
-    # only if they separate listeners better than they dilute each listener's history.
+    # A song's probability is that of its cluster (half the listener's affinity, half all listeners' plays)
+    # times the song's share of listeners among the cluster's songs that the listener had not played. More
+    # clusters pay off only if they separate listeners better than they dilute each listener's history.
     weights = np.asarray(holdout.listeners, dtype=np.float64) + UNPLAYED_PSEUDOCOUNT
     masses = np.bincount(labels, weights=weights, minlength=n_clusters)
     own = cluster_affinities(holdout.recent, labels, n_clusters, holdout.skips)

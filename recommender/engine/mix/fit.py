@@ -32,7 +32,7 @@ from recommender.engine.mix.tuning import (
 )
 from recommender.engine.parallel import two_workers
 
-# Weights before tuning; terms computed from the same similarities or features share a source's weight.
+# Weights before tuning. Terms from the same similarities or features share the weight of their source.
 START_WEIGHTS = {
     "ease": 0.5, "ease_weighted": 0.5, "rp3": 0.4, "rp3_weighted": 0.2, "rp3_root": 0.2, "knn": 0.3,
     "taste": 0.3, "taste_short": 0.2, "hybrid_low": 0.5, "hybrid": 0.5, "artist": 0.5, "affinity": 0.2,
@@ -40,7 +40,7 @@ START_WEIGHTS = {
 }  # fmt: skip
 TUNING_LISTENERS = 4_000  # measured: with 2 000 the sample changes the test NDCG by 1 %
 TUNING_LISTENERS_OF_MANY_SONGS = 1_500  # above MOST_BATCH_SONGS each listener takes 4 ms
-FEWEST_LISTENERS = 30  # with fewer, tuned weights are noise: the start weights stay
+FEWEST_LISTENERS = 30  # with fewer listeners tuned weights are noise, so the start weights stay
 
 ContentBuilder = Callable[[], ContentFeatures | None]
 
@@ -68,7 +68,7 @@ def fit_mix(
     weights = tune_mix_weights(model, without_tuning, tuning, rows)
     if not refit:
         return replace(model, weights=weights)
-    # Clustering takes half of the time: the clusters from nine tenths of the plays are kept.
+    # Clustering takes half of the time, so the clusters from nine tenths of the plays are kept.
     return _fit_on_all_plays(training, weights, lambda: content_features_of(model), labels=model.labels)
 
 

@@ -27,8 +27,8 @@ from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixCompone
 from recommender.engine.parallel import Submit
 from recommender.engine.svd import truncated_svd, unit_rows, weighted_unit_rows
 
-EASE_ENTRIES_PER_ROW = 400  # instead of all: no loss on one data set, + 2.5 % on another, 5 % of the size
-KNN_NEIGHBOURS = 200  # kept per song: a popular song is similar to more songs than a request can score
+EASE_ENTRIES_PER_ROW = 400  # not all: no loss on one data set, + 2.5 % on another, and 5 % of the size
+KNN_NEIGHBOURS = 200  # kept per song, since a popular song is similar to more songs than a request can score
 CO_LISTENING_AXES = 64  # 32 lose .5 %, 128 gain nothing lasting
 TASTE_AXES = 128
 SOUND_WEIGHT = 0.5  # weight of sound if metadata has weight 1

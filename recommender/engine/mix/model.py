@@ -25,10 +25,10 @@ from recommender.engine.mix.scoring import (
 from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_scores, build_listener_features
 
 BATCH_SCORE_CELLS = 4_000_000  # scores per block: 16 MB, and as much for each step of a term
-PRESELECTED_SHARE = 0.12  # of the catalogue: measured on two data sets, no loss
+PRESELECTED_SHARE = 0.12  # share of the catalogue; measured on two data sets: no loss
 FEWEST_PRESELECTED = 1_000  # preselecting fewer saves no time
 MOST_PRESELECTED = 2_000  # with more a request takes over 3 ms
-# Name of the cold-start term in explanations: popularity among favourite genres, in place of plays.
+# Name of the cold-start term in explanations: popularity among favourite genres.
 COLD_START_TERM: Final = "while little is known"
 
 
