@@ -12,7 +12,7 @@ from ingestion.models import Incident, IngestionRun, Notification, Rejection, Ta
 
 logger = logging.getLogger(__name__)
 
-# Small, because nothing else can write to SQLite while it deletes.
+# Small, because no other process can write to SQLite during a deletion.
 BATCH: Final = 500
 FINAL_STATES: Final = (Notification.State.SENT, Notification.State.FAILED)
 OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
@@ -38,7 +38,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 
 
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
-    """Without those about an incident's start and end, which are deleted with the incident."""
+    """Leaves out notifications about an incident's start and end, which are deleted with the incident."""
     kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
     return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
 
@@ -49,7 +49,7 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
-    """Without runs with open rejections or incidents, and without the last success, which dates the data."""
+    """Leaves out runs with open rejections or incidents, and the last success, which dates the data."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
     newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(
@@ -61,7 +61,7 @@ def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """Returns how many, without rows deleted by cascade."""
+    """Returns how many rows were deleted, without those deleted by cascade."""
     return sum(
         rows.model._default_manager.filter(pk__in=keys).delete()[1].get(rows.model._meta.label, 0)
         for keys in _batches(rows)

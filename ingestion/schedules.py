@@ -1,9 +1,9 @@
-"""When a run is due: the daily Beat entry, its slots and the catch-up of a missed one.
+"""When runs are due: the daily Beat entry, its slots, and the catch-up of a missed slot.
 
-The entry is a row of django-celery-beat and can be edited in the admin. `SCHEDULED_TIME` creates it and, when
-it changes, moves it, unless a person has edited it. A slot is one day of the entry. It has one run,
-even if Beat, the broker, the catch-up and the foreground scheduler all start it; only a run that crashed or
-failed is started again.
+The entry is a row of django-celery-beat, which admins can edit. `SCHEDULED_TIME` creates it and, when that
+setting changes, moves it, unless a person has edited it. A slot is one day of the entry. It has one run, even
+if Beat, the broker, the catch-up and the foreground scheduler all start it; only a run that crashed or failed
+is started again.
 """
 
 import json
@@ -98,8 +98,7 @@ def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
     """Run the slot that is due, for the first time or again; None if there is none.
 
     Args:
-        ingest: runs a slot, given its name.
-        now: an aware time.
+        ingest: runs the slot with the given name.
     """
     slot = due_slot(now)
     if slot is None:
@@ -144,7 +143,7 @@ def _next_attempt_at(due: DueSlot) -> datetime | None:
 def last_due_slot(now: datetime) -> DueSlot | None:
     """The last slot that was due up to now.
 
-    None while the entry is disabled, and if nothing was due since it was created or moved.
+    None if the entry is disabled, or nothing was due since it was created or moved.
     """
     entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
     at = None if entry is None or entry.crontab is None else latest_due_at(entry.crontab, now)
@@ -157,8 +156,8 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
     """The last time up to now at which a daily run was due, in UTC.
 
-    A day has one run, at its first matching minute. If daylight saving time skips that minute, the run is due
-    an hour later (02:00 becomes 03:00); if the minute occurs twice, at the first.
+    A day has one run, at its first matching minute. If daylight saving time skips that minute, the run is
+    due an hour later (03:00 for 02:00); if the minute occurs twice, the first one counts.
     """
     zone = ZoneInfo(str(crontab.timezone))
     today = now.astimezone(zone).date()
@@ -187,7 +186,6 @@ def next_due(now: datetime) -> datetime | None:
 
 
 def is_daily_entry_disabled() -> bool:
-    """Whether a person has disabled the daily entry."""
     return bool(PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=False).exists())
 
 
@@ -197,14 +195,14 @@ def run_scheduler(
     clock: Callable[[], datetime] = timezone.now,
     on_tick: OnTick = lambda now: None,
 ) -> None:
-    """The foreground scheduler: start due slots until `stop` is set; no exception ends it.
+    """Foreground scheduler: start due slots until `stop` is set; no exception ends it.
 
     Args:
         on_tick: called after every poll.
     """
     while not stop.is_set():
         try:
-            # Otherwise a connection that the server has closed would be used for ever.
+            # Otherwise the thread would keep a connection that the server has closed.
             close_old_connections()
             record_heartbeat(Heartbeat.Part.SCHEDULER, clock())
             run_due_slot(ingest, clock())
@@ -216,7 +214,7 @@ def run_scheduler(
 
 @lru_cache(maxsize=8)
 def _log_missed(slot: str, due: datetime) -> None:
-    """Log it once per process, not at every poll."""
+    """Log the slot once per process, not at every poll."""
     logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
 
 
@@ -234,7 +232,7 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
 
 
 def _create_fixed_entries(time_zone: str) -> None:
-    """Create the entries that no setting moves, if they do not exist."""
+    """Create the entries that do not depend on settings, if they are missing."""
     every = find_or_create_schedule(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
     for name, task, description in MINUTELY_ENTRIES:
         # A task that waited for a minute is dropped: the next one replaces it.
@@ -260,7 +258,7 @@ def _create_fixed_entries(time_zone: str) -> None:
 
 
 def find_or_create_schedule(schedule: Any, **fields: Any) -> Any:
-    """The first schedule with these fields; `get_or_create` would fail if a person created it twice."""
+    """The first schedule with these fields; `get_or_create` fails if a person has created it twice."""
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 
@@ -270,7 +268,7 @@ def _entry_description(says: str) -> str:
 
 
 def _describe_schedule(entry: PeriodicTask) -> str:
-    """The entry's time as HH:MM and zone, or its whole crontab if it is not a daily time."""
+    """HH:MM and time zone of a daily entry, else its whole crontab."""
     crontab = entry.crontab
     if crontab is None:
         return "another kind of schedule"

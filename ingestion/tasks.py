@@ -47,7 +47,7 @@ def record_worker_heartbeat() -> None:
 @shared_task(name="ingestion.tasks.watch", ignore_result=True)
 def check_health() -> None:
     now = timezone.now()
-    # A worker runs this task, even if it comes before the first heartbeat task.
+    # This task may run before the first heartbeat task, and shows as well that a worker is alive.
     record_heartbeat(Heartbeat.Part.WORKER, now)
     run_watchdog(now)
 

@@ -1,7 +1,7 @@
 """Typed readers of environment variables and `.env`.
 
-Every reader takes the variable's name and a default. A malformed value raises `ImproperlyConfigured` with the
-name, the value and what is expected; parts that may hold a password are masked.
+A reader takes the variable's name and a default. An invalid value raises `ImproperlyConfigured` with
+the name, the value and what is expected; parts of the value that may hold a password are masked.
 """
 
 import os
@@ -28,7 +28,7 @@ LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def find_home(checkout: Path) -> Path:
-    """The folder for relative paths: the checkout or, if installed as a package, the current folder."""
+    """Base of relative paths: the checkout or, for an installed package, the current folder."""
     return checkout if (checkout / "manage.py").exists() else Path.cwd()
 
 
@@ -49,7 +49,7 @@ class Environment:
         return os.environ.get(name, default).strip()
 
     def misspelled_variables(self) -> dict[str, str]:
-        """Unknown variables that resemble a setting, with the name of that setting."""
+        """Unknown variables that resemble a setting, each with that setting's name."""
         found = {}
         for name in sorted(set(os.environ) - self._asked):
             meant = get_close_matches(name, self._asked - set(os.environ), n=1, cutoff=SIMILARITY_CUTOFF)
@@ -58,7 +58,7 @@ class Environment:
         return found
 
     def string_list(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
-        """Comma-separated values; empty ones are dropped."""
+        """Comma-separated values, without empty ones."""
         return [word.strip() for word in self.text(name, ",".join(default)).split(",") if word.strip()]
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -74,7 +74,6 @@ class Environment:
         return self._number(name, default, float, minimum, maximum, "a number")
 
     def share(self, name: str, default: float) -> float:
-        """A share between 0 and 1."""
         return self._number(name, default, float, 0.0, 1.0, "a share")
 
     def _number(
@@ -97,7 +96,6 @@ class Environment:
         return number
 
     def time_of_day(self, name: str, default: str) -> time:
-        """A time of day written HH:MM."""
         value = self.text(name, default)
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)
         if match is None:
@@ -133,7 +131,7 @@ class Environment:
         return value
 
     def url(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
-        """A URL with one of the `schemes`; may be empty unless `required`."""
+        """A URL with one of the `schemes`; it may be empty unless `required`."""
         value = self.text(name, default)
         if not value and not required:
             return ""
@@ -144,14 +142,14 @@ class Environment:
         return value.rstrip("/") if schemes[0] == "http" else value
 
     def path(self, name: str, default: str) -> Path:
-        """An absolute path; a relative value starts from `home`."""
+        """An absolute path; a relative value is relative to `home`."""
         value = self.text(name, default)
         if not value or "\0" in value:
             raise malformed_value_error(name, value, "a path")
         return (self.home / Path(value).expanduser()).resolve()
 
     def ca_certificates(self) -> str:
-        """The path in `REQUESTS_CA_BUNDLE`, else in `SSL_CERT_FILE`; empty for the default authorities."""
+        """`REQUESTS_CA_BUNDLE`, else `SSL_CERT_FILE`; empty for the default certificate authorities."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             value = self.text(name)
             if value and not Path(value).exists():
@@ -181,7 +179,7 @@ class Environment:
         return config
 
     def email_settings(self) -> dict[str, Any]:
-        """Django's `EMAIL_...` settings from `EMAIL_URL`; by default mails are printed."""
+        """Django's `EMAIL_...` settings from `EMAIL_URL`; by default, mails are printed."""
         url = self.text("EMAIL_URL", "consolemail://")
         try:
             return dict(environ.Env.email_url_config(url))
@@ -205,7 +203,7 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _masked(url: str) -> str:
-    """Only the scheme and host of a URL, valid or not: the rest may hold a password or a token."""
+    """Only the scheme and host, because the rest of a URL may hold a password or a token."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     _, at, location = rest.rpartition("@")
     host = re.split(r"[/?#]", location, maxsplit=1)[0]

@@ -43,7 +43,7 @@ def liveness(request: HttpRequest) -> JsonResponse:
 
 
 def readiness(request: HttpRequest) -> JsonResponse:
-    """503 if requests can't be served; status `degraded` if only some can."""
+    """Answers 503 if requests can't be served, and status `degraded` if only some can."""
     required = {"database": _check_database()}
     if required["database"] == OK:
         required["migrations"] = _run_check(_check_migrations)

@@ -55,7 +55,6 @@ def can_see_personal_data(request: HttpRequest) -> bool:
 
 
 def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
-    """A link to the run's page; empty without a run."""
     if run is None:
         return ""
     return format_html(

@@ -92,8 +92,6 @@ class EmailChannel:
 
 @dataclass(frozen=True)
 class SlackChannel:
-    """Sends to a Slack webhook, whose URL is a secret."""
-
     url: str = field(repr=False)
     name: str = "slack"
 
@@ -119,8 +117,6 @@ class SlackChannel:
 
 @dataclass(frozen=True)
 class AppriseChannel:
-    """Sends to a service that Apprise supports; its URL is a secret."""
-
     url: str = field(repr=False)
     name: str
 
@@ -192,7 +188,7 @@ def redact_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def secret_parts(url: str) -> list[str]:
-    """The URL and its longer parts, also percent-decoded."""
+    """The URL and its longer parts, each of which could be secret, also percent-decoded."""
     _, _, rest = url.partition("://")
     parts = [url, rest, *re.split(r"[/@:?&=#]", rest)]
     parts += [unquote(part) for part in parts]
@@ -237,7 +233,7 @@ def _mail_error_text(error: Exception) -> str:
 
 
 def _retry_after_seconds(header: str) -> float:
-    """0 if the header is missing, a date or invalid."""
+    """Returns 0 if the header is missing, a date or invalid."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 
 

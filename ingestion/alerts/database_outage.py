@@ -61,7 +61,6 @@ class DatabaseOutage:
         draft.replace(file)
 
     def as_incident(self, now: datetime) -> Incident:
-        """An unsaved incident, to render the messages from."""
         return Incident(
             key=KEY, kind=KEY, severity=Incident.Severity.CRITICAL, opened_at=self.since, seen_at=now,
             facts={"error": self.error}, told_at=self.told_at,
@@ -74,7 +73,7 @@ def database_unavailable(
 ) -> int:  # fmt: skip
     """Record the outage and, after `GRACE`, send alerts; returns how many were sent.
 
-    The next call tries a channel that failed again.
+    If a channel fails, the next call tries it again.
     """
     with _file_lock(file):
         outage = DatabaseOutage.load(file) or DatabaseOutage(now, error)
@@ -131,7 +130,7 @@ def _send(
 
 
 def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
-    """Safe to repeat if a process died before it deleted the file."""
+    """Can be repeated, in case the process dies before it deletes the file."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
         defaults={"kind": KEY, "severity": Incident.Severity.CRITICAL, "facts": {"error": outage.error},

@@ -95,20 +95,20 @@ def sync_scope(
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
-    """Stop reminders; False if the incident is resolved or was acknowledged before."""
+    """Stop reminders of an incident; returns False if it is resolved or was acknowledged before."""
     unacknowledged = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
     return bool(unacknowledged.update(acknowledged_at=now, acknowledged_by=by))
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Stop notifications for this incident's key until then; False if the incident is resolved."""
+    """Stop notifications for this incident's key until then; returns False if the incident is resolved."""
     if until <= now:
         raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))
 
 
 def open_incidents() -> QuerySet[Incident]:
-    """Critical incidents first, then by age, oldest first."""
+    """Open incidents: critical ones first, then the oldest first."""
     # "critical" sorts before "warning".
     return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
 
@@ -118,7 +118,7 @@ def _find_open(key: str) -> Incident | None:
 
 
 def _update_open(condition: Condition, now: datetime) -> Incident | None:
-    """None if no incident with this key is open."""
+    """Returns None if no incident with this key is open."""
     incident = _find_open(condition.key)
     if incident is None:
         return None
@@ -144,7 +144,7 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _create(condition: Condition, now: datetime) -> Incident | None:
-    """None if another process has just opened it."""
+    """Returns None if another process has just opened the incident."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(
@@ -160,7 +160,7 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _muted_until(key: str, now: datetime) -> datetime | None:
-    """Until when an earlier incident muted this key; None if that time is over."""
+    """The end of a mute that an earlier incident set for this key; None if it is over."""
     # Muting a problem that comes and goes applies to its next incidents too.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()
     return muted.muted_until if muted else None

@@ -87,7 +87,7 @@ def read_request(stream: BufferedReader) -> Request | None:
 
 
 def http_date(moment: float | None = None) -> str:
-    """Now, or a time in seconds since 1970, in HTTP's format."""
+    """The time (seconds since 1970, by default now) in HTTP's format."""
     return formatdate(time.time() if moment is None else moment, usegmt=True)
 
 

@@ -1,4 +1,4 @@
-"""Scenario of a simulation: events from a file, and a source that carries them out."""
+"""Events of a simulation's scenario file, and a demo source that carries them out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

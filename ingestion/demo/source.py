@@ -23,8 +23,6 @@ class Snapshot(NamedTuple):
 
 
 class Source(Protocol):
-    """A source that `DemoServer` can serve."""
-
     def snapshot(self) -> Snapshot:
         """The current rows; called for every page, so it must be cheap."""
 
@@ -33,12 +31,12 @@ class Source(Protocol):
 
 
 def row_key(resource: str, row: Row) -> tuple[Any, ...]:
-    """A row's id, or listener and start time of a session."""
+    """A row's id; for a session, its listener and start time."""
     return (row["user_id"], row["created_at"]) if resource == LISTEN_HISTORY else (row["id"],)
 
 
 def format_timestamp(moment: datetime) -> str:
-    """The source's format: always six decimals, never a time zone."""
+    """The time in the source's format: always six decimals, never a time zone."""
     return moment.isoformat(timespec="microseconds")
 
 

@@ -21,7 +21,7 @@ def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
 
 
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
-    """Whether this process runs the next round of a periodic check: True in one process once in `every`.
+    """Returns True in only one process per interval `every`: that process runs the check's next round.
 
     A heartbeat in the future, which remains after a clock was set back, does not block the next round.
     """
@@ -56,7 +56,7 @@ def _update(rows: QuerySet[Heartbeat], now: datetime, **values: Any) -> bool:
 
 
 def _create(part: str, now: datetime, facts: dict[str, Any]) -> bool:
-    """False if another process created the row first."""
+    """Returns False if another process created the row first."""
     try:
         with transaction.atomic():
             Heartbeat.objects.create(

@@ -25,7 +25,7 @@ LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", defaul
 
 
 class LockLost(Exception):
-    """Another job marked this job abandoned, so this job must not write any more."""
+    """Raised if another job marked this job abandoned; this job must then stop writing."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def lock_owner() -> dict[str, Any]:
 
 
 def find_running(model: type[models.Model]) -> Any:
-    """The row that holds the lock."""
+    """The row of the running job, if any."""
     return model._default_manager.filter(status=RUNNING).first()
 
 
@@ -93,7 +93,7 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """ "Type: first line of the message".
+    """The error as "Type: first line of its message".
 
     In the other lines PostgreSQL quotes the row, which may hold a listener's e-mail address.
     """
@@ -117,7 +117,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """True also for a process on another host, which can't be checked."""
+    """Returns True also for a process on another host, because it can't be checked."""
     if run.host != socket.gethostname():
         return True
     try:

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from ingestion.source.schemas import Resource
 
-# The public API and the tables call listeners "users"; people read this name.
+# The public API and the tables call listeners "users"; pages show these names.
 RESOURCES = [
     (Resource.SONGS.value, "songs"),
     (Resource.USERS.value, "listeners"),

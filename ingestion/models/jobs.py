@@ -29,7 +29,7 @@ class JobRun(models.Model):
 
 
 def job_constraints(prefix: str) -> list[BaseConstraint]:
-    """The constraints of a job's table; at most one row is running. `prefix` begins their names."""
+    """Constraints of a job's table, with names that begin with `prefix`; at most one row is running."""
     return [
         models.CheckConstraint(
             name=f"{prefix}_finished_iff_not_running",

@@ -267,7 +267,7 @@ class AnomalyCheck(models.Model):
 
 
 class BaselineReset(models.Model):
-    """An operator's decision that a metric's expected range is learned anew from the run `since`."""
+    """An operator's decision to compute a metric's expected range only from the run `since` on."""
 
     measure = models.CharField("metric", max_length=40)
     resource = models.CharField(max_length=17, choices=RESOURCES, blank=True)

@@ -54,7 +54,7 @@ LONG_GAP_FACTOR: Final = 1.5
 
 
 class ExpectedRange(NamedTuple):
-    """`low` and `high` belong to the range; `n` is the sample size."""
+    """The expected range in the metric's unit, including `low` and `high`; `n` is the sample size."""
 
     median: float
     mad: float
@@ -279,7 +279,7 @@ def _is_recent(one: RunMetrics, current: RunMetrics) -> bool:
 
 
 def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
-    """Only the newest `MAX_RUNS`, from the last run on that accepted a new catalogue."""
+    """The newest `MAX_RUNS` runs, starting at the last one that accepted a new catalogue."""
     kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]

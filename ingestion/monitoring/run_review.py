@@ -47,7 +47,7 @@ def sync_history_window(now: datetime, *, is_promised: bool) -> None:
     """Report a source that keeps only recent sessions.
 
     Args:
-        is_promised: HISTORY_RETENTION says how long the source keeps sessions, so it is no news.
+        is_promised: HISTORY_RETENTION states this limit, so no incident is opened.
     """
     if is_promised:
         incidents.resolve(HISTORY_WINDOW_FOUND, now)
@@ -132,7 +132,7 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """A failure stays open until a run imports data."""
+    """Open or resolve the run's incident; a failure stays open until a run imports data."""
     if run.status not in APPLIED_STATUSES:
         kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
             Status(run.status), "run_abandoned"
@@ -159,7 +159,7 @@ def _sync_anomaly_incident(run: IngestionRun, one: AnomalyResult, now: datetime)
 
 
 def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
-    """Facts for the run's incident, without empty ones."""
+    """The facts of the run's incident, without empty ones."""
     due = next_due(now)
     facts = {
         "run": run.pk,

@@ -140,7 +140,7 @@ def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
 
 
 def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
-    """Empty without a check."""
+    """The expected range as text; empty without a check."""
     if check is None:
         return ""
     if check.low is None or check.high is None:
@@ -157,7 +157,7 @@ def describe_formulas(measures: Sequence[str]) -> str:
 
 
 def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
-    """Window, number of runs, and time of the newest one."""
+    """The chart's time window, number of runs, and time of the newest run."""
     if not runs:
         return f"{window}, no runs yet"
     last = runs[-1]

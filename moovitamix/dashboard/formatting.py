@@ -37,7 +37,7 @@ def format_measure(value: float | None, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Thousands separated, at most one decimal: 1 012, 12.5."""
+    """Separates thousands and shows at most one decimal: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
     return text.replace(",", THIN_SPACE)
 
@@ -51,7 +51,7 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """In powers of 1 000: 168 MB."""
+    """Bytes in powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -60,7 +60,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    """Such as 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
     if 0 < abs(seconds) < 0.1:
         return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """1 second, 4 minutes, 6 hours."""
+    """Such as 1 second, 4 minutes, 6 hours."""
     unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
     return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
@@ -108,12 +108,12 @@ def _format_datetime(moment: datetime, zone: tzinfo) -> str:
 
 
 def format_count(n: int, noun: str) -> str:
-    """1 run, 2 runs."""
+    """Such as 1 run, 2 runs."""
     return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def format_interval(seconds: float) -> str:
-    """Every minute, every 15 minutes, every 90 seconds."""
+    """Such as every minute, every 15 minutes, every 90 seconds."""
     for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)

@@ -162,7 +162,7 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
 
 
 def list_open_incidents(now: datetime) -> list[IncidentSummary]:
-    """Critical ones first; one more than the page lists shows that there are more."""
+    """Open incidents, critical first; one more than the page shows, if there are more."""
     found = incidents.open_incidents()[: MAX_LISTED_INCIDENTS + 1]
     return [summarize_incident(incident, now) for incident in found]
 
@@ -184,12 +184,12 @@ def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
 
 
 def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
-    """The next daily ingestion; None while it is disabled."""
+    """When the daily ingestion is due next; None while it is disabled."""
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 
 def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
-    """The components that ever sent a heartbeat."""
+    """The last heartbeat of each component that ever sent one."""
     return [
         ServiceHeartbeat(
             heartbeat.part,
@@ -218,7 +218,7 @@ def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
 
 
 def _next_daily_run(crontab: Any, now: datetime) -> datetime | None:
-    """Follows `latest_due_at`, which decides what happens when the clocks change."""
+    """The next due time, from `latest_due_at`, which decides what happens when the clocks change."""
     # Due times are more than half a day apart, so that no step skips one; 366 days hold one of every crontab.
     candidates = (latest_due_at(crontab, now + step * HALF_A_DAY) for step in range(1, 733))
     return next((due for due in candidates if due is not None and due > now), None)

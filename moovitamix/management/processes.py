@@ -20,7 +20,7 @@ from django.core.management.base import CommandError
 OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 # The file that `simulate` leaves in its folder when all weeks are done.
 COMPLETION_MARKER: Final = "rehearsed"
-START_TIMEOUT: Final = 60.0  # seconds; on a small busy machine the first page takes some
+START_TIMEOUT: Final = 60.0  # seconds; the first page takes several seconds on a small busy machine
 POLL_INTERVAL: Final = 0.2
 
 
@@ -54,7 +54,7 @@ def web_server_command(port: int) -> list[str]:
 
 
 def find_free_port(preferred: int) -> int:
-    """`preferred`, or another port if that is in use."""
+    """The preferred port, or another one if it is in use."""
     for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -19,7 +19,7 @@ Status = TrainingRun.Status
 
 
 def champion_metrics(now: datetime) -> Iterator[Metric]:
-    """Without a champion, only `moovitamix_champion` and the age limit."""
+    """Yields only `moovitamix_champion` and the age limit if there is no champion."""
     version = current_champion()
     yield Gauge("moovitamix_champion", "1 if there is a champion.", 1 if version else 0)
     yield Gauge(

@@ -45,7 +45,7 @@ def notification_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
-    """A component that was never started has no value."""
+    """Last heartbeats; a component that was never started has no value."""
     heartbeats = Gauge(
         "moovitamix_part_seen_timestamp_seconds", "Last heartbeat of this part.", labels=["part"]
     )
@@ -55,7 +55,7 @@ def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def queue_metrics(now: datetime) -> Iterator[Metric]:
-    """Left out if the broker is unavailable, so that the scrape still succeeds."""
+    """Length of the task queue; left out if the broker is unavailable, so that the scrape still succeeds."""
     length: int | None
     try:
         length = queue_length()

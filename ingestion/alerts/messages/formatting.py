@@ -97,7 +97,7 @@ def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
 
 
 def format_time(at: datetime) -> str:
-    """To the minute, in TIME_ZONE, with the zone's name."""
+    """The time to the minute, in TIME_ZONE, with the zone's name."""
     return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
 
 
@@ -140,7 +140,7 @@ def format_amount(unit: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Up to three decimals for small numbers, none for large ones."""
+    """Shows up to three decimals of small numbers and none of large ones."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 

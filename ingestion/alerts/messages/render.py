@@ -83,7 +83,7 @@ def render_incident(incident: Incident, language: str) -> IncidentText:
 
 
 def render_subject(incident: Incident, language: str) -> str:
-    """Only the subject, for lists; cheaper than `render_incident`."""
+    """The subject without the rest, for lists: cheaper than `render_incident`."""
     template, facts = message_templates().get(incident.kind, FALLBACK_MESSAGE), _facts(incident)
     with translation.override(language):
         return [*_fill_sentences(template.subject, facts), *_fill_sentences(FALLBACK_MESSAGE.subject, facts)][
@@ -132,7 +132,6 @@ def render_message(incident: Incident, event: str, link: str, language: str) -> 
 
 
 def render_test_message(channel: str, link: str, language: str) -> tuple[str, MessageContent]:
-    """Subject and content for `testalert`."""
     with translation.override(language):
         headline = gettext("Test: alerts arrive on this channel")
         content: MessageContent = {
@@ -155,7 +154,6 @@ def _facts(incident: Incident) -> dict[str, Any]:
 
 
 def _fill_sentences(sentences: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
-    """Leaves out sentences with missing facts."""
     words = {
         name: format_fact(name, value, facts) for name, value in facts.items() if value not in (None, "")
     }

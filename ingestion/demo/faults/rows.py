@@ -47,7 +47,7 @@ def _with_nul(name: str) -> RowBreaker:
     return lambda row: {**row, name: f"{row[name]}\x00"}
 
 
-# Every one spoils a field that identifies the row: other fields are left empty, and the row is kept.
+# Each breaks a field that identifies the row: a run keeps a row in which only another field is invalid.
 ROW_BREAKERS: Final[dict[str, tuple[RowBreaker, ...]]] = {
     TRACKS: (
         _set("id", "seven"), _without("name"), _with_nul("name"), _set("id", None), _set("artist", None),
@@ -93,7 +93,7 @@ def _with_unknown_id(row: Row, rule: FaultRule, unknown: int) -> Row:
 
 
 def _draw_fraction(resource: str, row: Any, rule: FaultRule, seed: int) -> float:
-    """From 0 to 1; below the rule's rate the fault is injected. Already broken rows get 1."""
+    """A number from 0 to 1; the fault is injected if it is below the rule's rate. Broken rows get 1."""
     try:
         return hash_fraction(seed, rule.name, resource, row_key(resource, row))
     except (KeyError, TypeError):
@@ -107,8 +107,7 @@ SHIFTED_ROWS: Final = 3
 class FaultySource:
     """Wraps a source and injects row faults, events such as a reset, and wrong totals.
 
-    Computes each version of the tables once; without row faults and shifts it returns the source's
-    tables.
+    Computes each version of the tables once. Without row faults and shifts it returns the source's tables.
     """
 
     def __init__(self, source: Source, faults: FaultSpec) -> None:

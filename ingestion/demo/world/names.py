@@ -94,7 +94,6 @@ def draw_unused_name(draw: Callable[[], str], taken: set[str]) -> str:
 
 
 def random_artist_name(style: Style, random: Random) -> str:
-    """An artist's name that suits the style's kind of artist."""
     first, last = random_person_name(random)
     adjective, noun = random.choice(style.adjectives.split()), random.choice(style.nouns.split())
     place = random.choice(style.places.split(";")).removeprefix("the ").title()

@@ -29,7 +29,7 @@ def rng_for_day(seed: int, day: int) -> np.random.Generator:
 
 
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """Today's visitors with the time of each visit as a share of the day, ascending."""
+    """Today's visitors with the time of each visit, as a share of the day (0 to 1), ascending."""
     listeners = [row["id"] for row in world.rows("users")]
     who = [listener for listener in listeners if rng.random() < VISIT_SHARE]
     return list(zip(rng.permutation(who).tolist(), np.sort(rng.random(len(who))).tolist(), strict=True))
@@ -59,7 +59,7 @@ def draw_reactions(
 def _relative_popularity(
     world: World, songs: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """From 0 to 1; 0.5 for a song of median popularity."""
+    """Popularity from 0 to 1; a song of median popularity has 0.5."""
     weights = np.array([world.popularity_of(song) for song in songs])
     usual = float(np.median([world.popularity_of(row["id"]) for row in world.rows("tracks")]))
     fame: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = weights / (weights + usual)

@@ -126,9 +126,8 @@ class SongCatalogue:
         return ids, styles, weights
 
     def _styles(self, artists: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """A style per artist; every style has an artist."""
         drawn = rng.choice(len(STYLES), size=artists, p=[style.share for style in STYLES])
-        drawn[: len(STYLES)] = np.arange(len(STYLES))
+        drawn[: len(STYLES)] = np.arange(len(STYLES))  # every style has an artist
         return rng.permutation(drawn)
 
     def _add_artist(
@@ -203,13 +202,13 @@ def add_name(names: str, name: str) -> str:
 
 
 def format_duration(seconds: int) -> str:
-    """MM:SS, from 5 seconds to 59:59."""
+    """The duration as MM:SS, limited to between 5 seconds and 59:59."""
     minutes, rest = divmod(min(max(seconds, 5), 3599), 60)
     return f"{minutes:02}:{rest:02}"
 
 
 def drop_some_features(values: list[float], random: Random) -> dict[str, float | None] | None:
-    """Features by name; sometimes None, or with one value missing."""
+    """Features by name; sometimes one value is missing, or all are (None)."""
     luck = random.random()
     if luck < NO_FEATURES_SHARE:
         return None

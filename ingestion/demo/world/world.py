@@ -81,7 +81,6 @@ class World:
 
     @property
     def day_number(self) -> int:
-        """The last simulated day, counted from 0."""
         return self._days - 1
 
     @property
@@ -184,7 +183,7 @@ class World:
         self._publish()
 
     def _change_rows(self, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """New songs and listeners take part from the next day on."""
+        """Change the tables; new songs and listeners take part from the next day on."""
         random = Random(int(rng.integers(2**63)))
         self._delete_rows(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
@@ -268,5 +267,5 @@ def share_at_least_one(share: float, rows: int) -> int:
 
 
 def share_on_average(share: float, rows: int, random: Random) -> int:
-    """`share * rows` rounded up or down at random, so that it is the mean."""
+    """`share * rows`, rounded up or down at random so that the mean is exact."""
     return math.floor(share * rows + random.random())

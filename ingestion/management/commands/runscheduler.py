@@ -63,6 +63,6 @@ class Command(GuidedCommand):
             f"Run {run.pk} {run.get_status_display().lower()}: {run.summary} {run.error}".rstrip()
         )
         self.stdout.flush()
-        # Without Beat no other process does this.
+        # Without Beat, no other process deletes expired rows.
         delete_expired_rows(timezone.now())
         return run

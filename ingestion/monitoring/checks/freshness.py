@@ -38,7 +38,7 @@ def data_fresh(now: datetime) -> None:
 
 
 def last_import_times() -> dict[str, datetime]:
-    """End of the last run that imported each resource."""
+    """The end of the last run that imported each resource."""
     reports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
@@ -86,7 +86,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """True also for a source that sent no new sessions after the first run."""
+    """Returns True also if the source sent no new sessions after the first run."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")

@@ -45,7 +45,7 @@ def beat_alive(now: datetime) -> None:
 
 
 def workers_alive(now: datetime) -> None:
-    """Report that no worker runs tasks; unknown while Beat, which sends the workers' tasks, is silent.
+    """Report that no worker runs tasks. While Beat is silent, this is unknown: Beat sends the tasks.
 
     A worker whose processes are all busy with long tasks records no heartbeat but answers a ping.
     """
@@ -67,7 +67,7 @@ def workers_alive(now: datetime) -> None:
 def queue_growing(now: datetime) -> None:
     """Report a queue longer than MAX_QUEUE_LENGTH, or one that only grew for ten minutes.
 
-    Without a worker, `workers_alive` reports the cause and this check nothing.
+    If there is no worker, only `workers_alive` reports it.
     """
     length, limit = queue_length(), settings.MAX_QUEUE_LENGTH
     watchdog = latest_heartbeats().get(Heartbeat.Part.WATCHDOG)
@@ -96,7 +96,7 @@ def disk_room(now: datetime) -> None:
 
 
 def is_worker_responding() -> bool:
-    """False also if the broker is unavailable."""
+    """Returns False also if the broker is unavailable."""
     try:
         return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
@@ -106,7 +106,7 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """Number of waiting tasks: messages in Redis, or files without Redis."""
+    """The number of waiting tasks: messages in Redis, or files without Redis."""
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
             return int(client.llen(CELERY_QUEUE))
@@ -126,7 +126,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def _is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """A foreground scheduler sends no heartbeats during an ingestion; the run itself sends them."""
+    """A foreground scheduler sends no heartbeats during an ingestion, so its running run counts too."""
     run = lock.find_running(IngestionRun)
     if scheduler is None or run is None:
         return not is_silent(scheduler, now)

@@ -78,7 +78,7 @@ def _run_for_slot(due: DueSlot) -> IngestionRun | None:
 
 
 def _earliest_possible_start(due: DueSlot, heartbeats: dict[str, Heartbeat], now: datetime) -> datetime:
-    """When no run held the lock, and Beat or a scheduler was running."""
+    """The first time at which no run held the lock and Beat or a scheduler was running."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
     # Only live ones count: a scheduler that started late and died again is no excuse.

@@ -27,7 +27,7 @@ from moovitamix.management.processes import (
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
 MAX_WEEKS: Final = 104  # the limit of `simulate` too
-UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, where nobody answers
+UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, which no server uses
 ADMIN_USERNAME: Final = "admin"
 FIND_LISTENER_SCRIPT: Final = """
 from ingestion.models import ListeningHistory

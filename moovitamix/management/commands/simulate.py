@@ -35,7 +35,7 @@ DEFAULT_SCENARIO: Final = Path(__file__).resolve().parents[2] / "scenarios" / "u
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
 EXAMPLE_WEEKS: Final = 12
-OUTCOME_WIDTH: Final = 56  # letters: the whole table fits a terminal of 130
+OUTCOME_WIDTH: Final = 56  # characters, so that the table fits a terminal with 130 columns
 DATABASE, LOG = "rehearsal.db", "rehearsal.log"
 SIMULATION_FILES: Final = (
     DATABASE,

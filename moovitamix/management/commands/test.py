@@ -28,7 +28,7 @@ Every check that a change must pass, these tests among them: bash .ci/run
 """
 
 
-# Each process has about 400 MB and a Valkey.
+# Each process needs about 400 MB and starts its own Valkey.
 MAX_WORKERS = 16
 
 
@@ -37,17 +37,17 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
-        # Past Django's own parser, which would refuse pytest's options.
+        # Bypasses Django's own parser, which would reject pytest's options.
         if {"-h", "--help"} & set(argv[2:]):
             sys.stdout.write(HELP)
             return
-        # The tests bring their own settings, and refuse to run when somebody else's come first.
+        # The tests have their own settings and refuse to run with others.
         environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         command = [sys.executable, "-m", "pytest", *parallel_options(argv[2:]), *argv[2:]]
         os.chdir(settings.CHECKOUT)
         if os.name == "nt":
             sys.exit(subprocess.call(command, env=environment))  # noqa: S603
-        # Not a child: Ctrl-C must leave pytest the time to stop the servers.
+        # Not a child process: after Ctrl-C, pytest needs time to stop its servers.
         os.execve(sys.executable, command, environment)  # noqa: S606
 
 
@@ -56,7 +56,6 @@ def parallel_options(arguments: list[str]) -> list[str]:
     decided = ("-n", "--numprocesses", "--dist", "--pdb", "--version", "--collect-only", "--co", "--fixtures")
     if any(argument.startswith(decided) or ".py" in argument for argument in arguments):
         return []
-    # Many tests wait for processes, so two a core. A file is run by one process, in the order of collection,
-    # which begins with the long files.
+    # Two per core, because many tests wait for processes. Each process runs whole files; long files come first.
     workers = min(2 * (os.cpu_count() or 1), MAX_WORKERS)
     return [f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder"]
