@@ -56,6 +56,6 @@ def parallel_options(arguments: list[str]) -> list[str]:
     decided = ("-n", "--numprocesses", "--dist", "--pdb", "--version", "--collect-only", "--co", "--fixtures")
     if any(argument.startswith(decided) or ".py" in argument for argument in arguments):
         return []
-    # Two per core, because many tests wait for processes. Each process runs whole files; long files come first.
+    # Two per core, because many tests wait for processes. Each process runs whole files, long ones first.
     workers = min(2 * (os.cpu_count() or 1), MAX_WORKERS)
     return [f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder"]
