@@ -178,5 +178,5 @@ def test_the_dashboard_has_a_row_for_each_question() -> None:
 
     assert rows == [
         "Now", "Runs", "Volumes", "Errors", "Latency and age", "Resources", "Incidents and delivery",
-        "Queue and signs of life", "Model and serving",
+        "Queue and heartbeats", "Model and serving",
     ]  # fmt: skip
