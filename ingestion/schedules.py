@@ -232,7 +232,6 @@ def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
 
 
 def _create_fixed_entries(time_zone: str) -> None:
-    """Create the entries that do not depend on settings, if they are missing."""
     every = find_or_create_schedule(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
     for name, task, description in MINUTELY_ENTRIES:
         # A task that waited for a minute is dropped: the next one replaces it.

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 
 def source_client(base_url: str = "") -> SourceClient:
-    """A client for BASE_URL, or for another address with the same settings."""
     return SourceClient(
         base_url or settings.BASE_URL,
         token=settings.SOURCE_TOKEN or None,
@@ -159,7 +158,6 @@ def alert_on_database_outage(now: datetime) -> Iterator[None]:
 
 
 def report_database_outage(now: datetime, error: Exception) -> None:
-    """Send an alert once the database has been unavailable for some minutes."""
     database_outage.database_unavailable(
         now, _outage_file(), describe_error(error), alert_channels(), link=settings.SITE_URL + HEALTH_PATH,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,

@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="ingestion.tasks.ingest_due", ignore_result=True)
 def ingest_due() -> int | None:
-    """Run the slot that is due, if any."""
     run = run_due_slot(
         lambda slot: ingest_now(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot), timezone.now()
     )
@@ -31,7 +30,6 @@ def ingest_due() -> int | None:
 
 @shared_task(name="ingestion.tasks.ingest_by_hand")
 def ingest_on_request() -> str:
-    """Run one ingestion that a user requested in the admin."""
     try:
         run = ingest_now(trigger=IngestionRun.Trigger.ADMIN)
     except AlreadyRunning as busy:

@@ -31,8 +31,7 @@ class DatabaseOutage:
     """An outage as stored in the file.
 
     Attributes:
-        since: when it was first noticed.
-        told_at: when the last notification was sent; None before the first.
+        told_at: time of the last notification; None before the first.
         channels: those that have sent the first notification.
     """
 
@@ -55,7 +54,6 @@ class DatabaseOutage:
             return None
 
     def save(self, file: Path) -> None:
-        """Write the file atomically."""
         draft = file.with_suffix(".new")
         draft.write_text(json.dumps(asdict(self), default=datetime.isoformat))
         draft.replace(file)

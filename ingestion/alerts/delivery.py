@@ -167,7 +167,7 @@ def _schedule_retry(notification: Notification, error: NotSent, at: datetime) ->
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    """1, 2, 4 ... 60 minutes, randomly 20 % shorter or longer, so that retries do not coincide."""
+    """1, 2, 4 ... 60 minutes, varied by up to 20 % so that retries do not coincide."""
     doubled = timedelta(minutes=2.0 ** min(attempts - 1, 10))
     return min(doubled, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 

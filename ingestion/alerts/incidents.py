@@ -56,11 +56,9 @@ def open_or_update(condition: Condition, now: datetime) -> Incident:
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """Resolve the open incident with this key; None if none is open.
+    """Resolve the open incident with this key; returns None if none is open.
 
-    Args:
-        run_id: the run that resolved it.
-        facts: values for the message about the resolution.
+    `facts` are values for the message about the resolution.
     """
     incident = _find_open(key)
     if incident is None:

@@ -20,8 +20,6 @@ FIRST_UPDATE: Final = datetime(2026, 1, 1)  # noqa: DTZ001
 
 
 class FormulaTable(Sequence[Row]):
-    """Rows that are computed when they are read."""
-
     def __init__(self, length: int, make: Callable[[int], Row]) -> None:
         self._length = length
         self._make = make

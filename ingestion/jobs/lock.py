@@ -30,7 +30,6 @@ class LockLost(Exception):
 
 @contextmanager
 def add_log_context(**names: object) -> Iterator[None]:
-    """Add these names to every log line of the block."""
     before = LOG_CONTEXT.set({**LOG_CONTEXT.get(), **names})
     try:
         yield
@@ -48,7 +47,6 @@ def lock_owner() -> dict[str, Any]:
 
 
 def find_running(model: type[models.Model]) -> Any:
-    """The row of the running job, if any."""
     return model._default_manager.filter(status=RUNNING).first()
 
 

@@ -229,7 +229,6 @@ def _median_gap(past: Sequence[RunMetrics]) -> float:
 def _project_to_today(
     rule: AnomalyRule, current: RunMetrics, history: Sequence[tuple[RunMetrics, MetricPoint]]
 ) -> list[float]:
-    """Adjust past values by the time since the previous run, or along the trend."""
     values = [point.value for _, point in history]
     if rule.scales_with_gap and current.gap_seconds is not None:
         return [value * current.gap_seconds / (one.gap_seconds or current.gap_seconds)

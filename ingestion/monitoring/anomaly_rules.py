@@ -122,7 +122,7 @@ ANOMALY_RULES: Final = (
         min_tolerance_rows=8.0,
         skip_resumed_runs=True,
     ),
-    # A busy machine takes some seconds longer; a run that takes twice as long harms nobody.
+    # A busy machine takes some seconds longer; a run that takes twice as long does no harm.
     AnomalyRule(
         "duration",
         RUN_ONLY,

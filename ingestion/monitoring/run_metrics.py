@@ -110,7 +110,6 @@ class RunMetrics:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether this is a complete, successful import from the source."""
         is_real = not self.dry_run and self.trigger != IngestionRun.Trigger.LEGACY
         return is_real and self.status == Status.SUCCEEDED
 
@@ -126,13 +125,7 @@ def load_run_metrics(
     n: int | None = None,
     statuses: Sequence[str] = APPLIED_STATUSES,
 ) -> list[RunMetrics]:
-    """Metrics of the latest runs, oldest first, without dry runs and legacy imports; two queries.
-
-    Args:
-        until_run: id of the newest run to include.
-        since: earliest start.
-        n: at most this many, the newest.
-    """
+    """The metrics of the newest runs, oldest first, without dry runs and legacy imports; two queries."""
     runs = IngestionRun.objects.filter(status__in=statuses, dry_run=False, finished_at__isnull=False)
     runs = runs.exclude(trigger=IngestionRun.Trigger.LEGACY)
     if until_run is not None:

@@ -68,9 +68,7 @@ def reset_baseline(
 ) -> BaselineReset:
     """Compare a metric only with runs from `run` on, and resolve its incident.
 
-    Args:
-        resource: empty for a metric of the whole run.
-        by: the user who decided it.
+    `resource` is empty for a metric of the whole run.
     """
     with transaction.atomic():
         reset = BaselineReset.objects.create(
@@ -159,7 +157,6 @@ def _sync_anomaly_incident(run: IngestionRun, one: AnomalyResult, now: datetime)
 
 
 def _run_facts(run: IngestionRun, now: datetime) -> dict[str, Any]:
-    """The facts of the run's incident, without empty ones."""
     due = next_due(now)
     facts = {
         "run": run.pk,

@@ -31,7 +31,7 @@ RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
 
 
 class CardFact(NamedTuple):
-    """A number of the newest run, with a link to the rows that it counts."""
+    """A number of the newest run, linked to the rows that it counts."""
 
     text: str
     url: str

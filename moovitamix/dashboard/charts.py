@@ -37,8 +37,6 @@ COUNT_UNITS: Final = {"rows", "requests"}
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One metric of the whole run or of one resource."""
-
     name: str
     measure: str
     resource: str = WHOLE_RUN

@@ -81,7 +81,7 @@ def _unreported_problem(
     """A problem without an open incident; empty if there is none."""
     silent = next((one for one in heartbeats if one.part == Heartbeat.Part.WATCHDOG and one.is_silent), None)
     if silent is not None:
-        # The watchdog opens the incidents of all other parts, and nobody opens its own.
+        # The watchdog opens the incidents of all other components, but cannot open its own.
         return f"The watchdog is not running: its last heartbeat was {silent.last_seen}"
     if data is None or _data_end(data) < stale_before:
         return "The data is stale: no recent run has updated it"

@@ -25,7 +25,7 @@ from moovitamix.dashboard.formatting import (
 WINDOW_CHOICES: Final = (7, 30, 90)  # days
 DEFAULT_WINDOW: Final = 30
 MAX_LISTED_RUNS: Final = 8
-# More points cannot be told apart at the charts' size; hourly runs of 90 days would be 2 160.
+# More points are indistinguishable at the charts' size; hourly runs of 90 days would be 2 160.
 MAX_CHART_RUNS: Final = 200
 MAX_LISTED_INCIDENTS: Final = 10
 FINISHED_STATUSES: Final = [
@@ -128,8 +128,6 @@ class ScheduledEntry(NamedTuple):
 
 
 class ServiceHeartbeat(NamedTuple):
-    """A component of the service with the age of its last heartbeat."""
-
     part: str
     name: str
     last_seen: str
@@ -189,7 +187,6 @@ def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
 
 
 def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
-    """The last heartbeat of each component that ever sent one."""
     return [
         ServiceHeartbeat(
             heartbeat.part,

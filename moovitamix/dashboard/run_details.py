@@ -109,7 +109,7 @@ class CheckedMeasure:
     Attributes:
         summary: value, verdict and expected range in one sentence.
         basis: number of runs behind the expected range and the chart.
-        url: the admin's list in which an operator resets the expected range.
+        url: the admin's list in which an operator resets the range.
     """
 
     panel: ChartPanel
@@ -213,7 +213,6 @@ def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
 
 
 def list_checked_measures(run: IngestionRun) -> list[CheckedMeasure]:
-    """Each metric that was compared with earlier runs."""
     runs = load_run_metrics(until_run=run.pk, n=MAX_DRAWN_RUNS)
     if not runs or runs[-1].run != run.pk:
         return []

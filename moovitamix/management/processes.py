@@ -44,7 +44,6 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
 
 
 def management_command(*arguments: str) -> list[str]:
-    """A management command's command line, with this Python."""
     return [sys.executable, "-m", "django", *arguments]
 
 
@@ -54,7 +53,6 @@ def web_server_command(port: int) -> list[str]:
 
 
 def find_free_port(preferred: int) -> int:
-    """The preferred port, or another one if it is in use."""
     for port in (preferred, 0):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -164,5 +164,4 @@ def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
 
 
 def midnight(day: date) -> datetime:
-    """Midnight UTC at the start of the day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

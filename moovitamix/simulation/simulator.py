@@ -165,7 +165,6 @@ class Simulation:
             self.scenario_source.restore_features()
 
     def _set_subject(self, kind: str, subject: str) -> None:
-        """Set the version to which the last event of this kind applies."""
         for index, one in reversed(list(enumerate(self.planted))):
             if one.kind == kind and not one.subject:
                 self.planted[index] = PlantedEvent(one.kind, one.description, one.since, one.until, subject)

@@ -92,7 +92,6 @@ def render_subject(incident: Incident, language: str) -> str:
 
 
 def render_resolution(incident: Incident, language: str) -> IncidentText:
-    """A resolved incident as text: how long it lasted and which run resolved it."""
     subject = render_subject(incident, language)
     ended = incident.resolved_at or incident.seen_at
     with translation.override(language):
@@ -109,7 +108,7 @@ def render_resolution(incident: Incident, language: str) -> IncidentText:
 
 
 def render_message(incident: Incident, event: str, link: str, language: str) -> tuple[str, MessageContent]:
-    """Subject and content of a notification; `event` is opened, reminder or resolved."""
+    """Subject and content; `event` is opened, reminder or resolved."""
     text = (
         render_resolution(incident, language)
         if event == Event.RESOLVED

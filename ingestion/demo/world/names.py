@@ -67,7 +67,6 @@ def random_person_name(random: Random) -> tuple[str, str]:
 
 
 def email_address(first: str, last: str, number: int) -> str:
-    """An address in example.org, which never receives mail."""
     plain = unicodedata.normalize("NFKD", f"{first}.{last}").encode("ascii", "ignore").decode().lower()
     return f"{plain}{number}@example.org"
 

@@ -18,7 +18,6 @@ class Style(NamedTuple):
         genres: possible second genres of its songs.
         centre: mean of each of FEATURES; loudness in dB, tempo in beats per minute.
         year: mean year of an artist's first album.
-        seconds: mean duration of a song.
     """
 
     name: str

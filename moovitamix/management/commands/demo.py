@@ -218,7 +218,6 @@ class Command(GuidedCommand):
         return key
 
     def _command_output(self, environment: dict[str, str], *arguments: str) -> str:
-        """The last word that the command prints."""
         done = subprocess.run(  # noqa: S603
             management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
             stdout=subprocess.PIPE,
