@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from requests.utils import get_environ_proxies, select_proxy
 
 from ingestion import retention
 from ingestion.alerts import database_outage
@@ -29,6 +31,8 @@ from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, inges
 from ingestion.pipeline.quality_gate import QualityLimits
 from ingestion.source.client import SourceClient
 
+LOOPBACK_HOSTS: Final = {"localhost", "::1"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +48,19 @@ def source_client(base_url: str = "") -> SourceClient:
         max_response_bytes=settings.SOURCE_MAX_RESPONSE_MB * 2**20,
         max_requests_per_second=settings.MAX_REQUESTS_PER_SECOND or None,
         ca_file=settings.SOURCE_CA_FILE,
+        proxy=proxy_for(base_url or settings.BASE_URL),
     )
+
+
+def proxy_for(url: str) -> str:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name for this address; empty if none.
+
+    NO_PROXY excludes addresses, as in curl and pip. An address of this machine never needs a proxy.
+    """
+    host = urlsplit(url).hostname or ""
+    if host in LOOPBACK_HOSTS or host.startswith("127."):
+        return ""
+    return select_proxy(url, get_environ_proxies(url)) or ""
 
 
 def ingestion_options(**options: Any) -> IngestionOptions:

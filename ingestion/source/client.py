@@ -31,6 +31,7 @@ class SourceClient:
         max_requests_per_second: float | None = None,
         max_response_bytes: int = 32 * 2**20,
         ca_file: str = "",
+        proxy: str = "",
         sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -45,6 +46,7 @@ class SourceClient:
         patience: seconds to wait for a source that does not answer, for all lists together.
         max_response_bytes: of one body, decompressed.
         ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder of them.
+        proxy: address of an HTTP proxy to connect through; may hold a user and password.
         sleep: replaces the built-in wait, which ends at once if the paginator is closed.
 
         Raises:
@@ -57,6 +59,7 @@ class SourceClient:
         self._connections = connections
         self._limits = ResponseLimits(connect_timeout, read_timeout, max_response_bytes)
         self._ca_file = ca_file
+        self._proxy = proxy
         self._policy = RetryPolicy(attempts=attempts, rng=rng or random.Random())
         self._patience = Patience(patience)
         self._connection_limit = ConnectionLimit(connections)
@@ -98,7 +101,7 @@ class SourceClient:
             clock=self._clock,
         )
         connections = [
-            SourceConnection(self._limits, self._headers, self._clock, self._ca_file)
+            SourceConnection(self._limits, self._headers, self._clock, self._ca_file, self._proxy)
             for _ in range(self._connections)
         ]
         return Paginator(fetcher, connections, key=key, stop=stop, clock=self._clock, on_wait=on_wait)

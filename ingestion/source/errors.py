@@ -4,7 +4,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, SSLError
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError, SSLError
 
 # The only query parameters whose values a message may show; any other could be a secret.
 _PUBLIC_PARAMETERS = frozenset({"page", "size"})
@@ -89,6 +89,7 @@ class FetchCancelled(Exception):
 
 # The first match counts: subclasses come before their bases.
 _ERROR_KINDS: tuple[tuple[type[Exception], str, str], ...] = (
+    (ProxyError, "proxy", "no connection through the proxy"),
     (requests.ConnectTimeout, "timeout", "no connection in time"),
     (requests.Timeout, "timeout", "no answer in time"),
     (SSLError, "tls", "the TLS connection failed"),

@@ -525,3 +525,23 @@ def test_an_invalid_address_is_rejected_without_showing_its_password() -> None:
 def test_invalid_options_are_rejected_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|no HTTP header"):
         SourceClient("http://source", **options)
+
+
+def test_a_source_behind_a_proxy_is_read_through_it() -> None:
+    with ScriptedServer([GOOD]) as proxy:
+        rows, _ = read(make_client("http://source.internal", proxy=proxy.url.replace("//", "//ann:s3cret@")))
+
+    assert rows == ROWS
+    assert proxy.requests[0].headers["host"] == "source.internal"
+    assert proxy.requests[0].headers["proxy-authorization"] == "Basic YW5uOnMzY3JldA=="
+
+
+def test_a_proxy_that_is_down_is_named_without_its_password() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    with pytest.raises(SourceUnavailable, match="no connection through the proxy") as caught:
+        read(make_client("http://source.internal", proxy=f"http://ann:s3cret@127.0.0.1:{port}", attempts=1))
+
+    assert caught.value.kind == "proxy"
+    assert "s3cret" not in str(caught.value)
