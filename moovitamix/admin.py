@@ -118,7 +118,7 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
 
 @admin.register(Song)
 class SongWithFeedbackAdmin(SongAdmin):
-    """A song with its clusters according to listeners' feedback."""
+    """Shows a song also with the clusters that listeners' feedback gives it."""
 
     change_form_after_template = "recommender/song.html"
 

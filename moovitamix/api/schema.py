@@ -84,7 +84,7 @@ class ApiRootView(APIView):
 
 @extend_schema(exclude=True)
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI, without files from other sites."""
+    """Serves Swagger UI without files from other sites."""
 
     url_name = "api-schema"
 

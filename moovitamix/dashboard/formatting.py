@@ -51,7 +51,7 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Bytes in powers of 1 000: 168 MB."""
+    """Uses powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -60,7 +60,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Such as 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    """Uses the unit that suits the size: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
     if 0 < abs(seconds) < 0.1:
         return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Such as 1 second, 4 minutes, 6 hours."""
+    """Uses whole units in words: 1 second, 4 minutes, 6 hours."""
     unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
     return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
@@ -85,7 +85,7 @@ def format_time_until(moment: datetime, now: datetime) -> str:
 
 
 def format_clock(moment: datetime, now: datetime) -> str:
-    """The time in TIME_ZONE, with the date unless it is today."""
+    """Shows the time in TIME_ZONE, and the date unless it is today."""
     local = timezone.localtime(moment)
     is_today = local.date() == timezone.localtime(now).date()
     return f"{local:%H:%M}" if is_today else f"{local:%Y-%m-%d %H:%M}"
@@ -108,12 +108,12 @@ def _format_datetime(moment: datetime, zone: tzinfo) -> str:
 
 
 def format_count(n: int, noun: str) -> str:
-    """Such as 1 run, 2 runs."""
+    """Adds the plural s: 1 run, 2 runs."""
     return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def format_interval(seconds: float) -> str:
-    """Such as every minute, every 15 minutes, every 90 seconds."""
+    """Describes a repetition: every minute, every 15 minutes, every 90 seconds."""
     for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)

@@ -151,7 +151,7 @@ def load_run_window(days: int, now: datetime) -> RunWindow:
 
 
 def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
-    """Anomaly checks of these runs, whose ids must ascend."""
+    """Load the anomaly checks of these runs; the ids in `runs` must ascend."""
     if not runs:
         return {}
     rows = AnomalyCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECK_COLUMNS)

@@ -36,7 +36,7 @@ def run_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def last_run_metrics(now: datetime) -> Iterator[Metric]:
-    """The running run and the last finished one."""
+    """Metrics of the running run and of the last finished one."""
     newest = list(_real_runs()[:2])
     running = newest[0] if newest and newest[0].status == Status.RUNNING else None
     yield from _running_run_metrics(running)
@@ -52,7 +52,7 @@ def last_run_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def data_age_metrics(now: datetime) -> Iterator[Metric]:
-    """End of the last run that imported each resource, and the age limit."""
+    """When the last run that imported each resource ended, and the age limit."""
     ends = Gauge(
         "moovitamix_data_read_timestamp_seconds",
         "End of the last run that imported this resource.",

@@ -45,7 +45,7 @@ def notification_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
-    """Last heartbeats; a component that was never started has no value."""
+    """Time of each component's last heartbeat; a component that was never started has no value."""
     heartbeats = Gauge(
         "moovitamix_part_seen_timestamp_seconds", "Last heartbeat of this part.", labels=["part"]
     )
