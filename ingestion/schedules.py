@@ -1,24 +1,25 @@
-"""When runs are due: the daily Beat entry, its slots, and the catch-up of a missed slot.
+"""When runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
 
 The entry is a row of django-celery-beat, which admins can edit. `SCHEDULED_TIME` creates it and, when that
-setting changes, moves it, unless a person has edited it. A slot is one day of the entry. It has one run, even
-if Beat, the broker, the catch-up and the foreground scheduler all start it; only a run that crashed or failed
-is started again.
+setting changes, moves it, unless a person has edited it. A slot is one due time of the entry: one a day, or
+several if a person chose another crontab or an interval. It has one run, even if Beat, the broker, the
+catch-up and the foreground scheduler all start it; only a run that crashed or failed is started again.
 """
 
 import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from threading import Event
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from django.db import close_old_connections, transaction
+from django.db.models import Q
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
+from ingestion import due_times
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
@@ -40,10 +41,19 @@ OnTick = Callable[[datetime], object]
 
 
 class DueSlot(NamedTuple):
-    """A slot's name and when it was due, in UTC."""
+    """A slot's name and when it was due, in UTC.
+
+    Attributes:
+        old_slot: its name in earlier releases, which had one slot a day.
+    """
 
     slot: str
     at: datetime
+    old_slot: str
+
+    def runs(self) -> Q:
+        """Selects the runs of this slot."""
+        return Q(slot=self.slot) | Q(slot=self.old_slot, started_at__gte=self.at)
 
 
 # Beat entries that run every minute: name (stored, so never renamed), task, description.
@@ -54,6 +64,8 @@ MINUTELY_ENTRIES: Final = (
     ("Look after the service every minute", "ingestion.tasks.watch",
      "The watchdog: runs the health checks and sends the alerts."),
 )  # fmt: skip
+# The watchdog reports a stopped worker if these do not run for five minutes.
+HEARTBEAT_ENTRIES: Final = ("Give a sign of life every minute", "Look after the service every minute")
 CLEANUP_ENTRY: Final = "Forget what is old every day"
 # After the daily run at its default time, and before the weekly training.
 CLEANUP_TIME: Final = ("3", "30")
@@ -127,7 +139,7 @@ def due_slot(now: datetime) -> str | None:
 
 def _next_attempt_at(due: DueSlot) -> datetime | None:
     """When the slot may run next; None if it has had its run or was tried often enough."""
-    runs = list(IngestionRun.objects.filter(slot=due.slot).order_by("pk"))
+    runs = list(IngestionRun.objects.filter(due.runs()).order_by("pk"))
     if not runs:
         return due.at
     last = runs[-1]
@@ -145,44 +157,36 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 
     None if the entry is disabled, or nothing was due since it was created or moved.
     """
-    entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
-    at = None if entry is None or entry.crontab is None else latest_due_at(entry.crontab, now)
-    if entry is None or at is None or (entry.start_time and at < entry.start_time):
+    entry = _enabled_entry()
+    at = None if entry is None else due_times.last_due_at(entry, now)
+    if entry is None or at is None:
         return None
-    day = at.astimezone(ZoneInfo(str(entry.crontab.timezone)))
-    return DueSlot(f"daily {day:%Y-%m-%d}", at)
-
-
-def latest_due_at(crontab: Any, now: datetime) -> datetime | None:
-    """The last time up to now at which a daily run was due, in UTC.
-
-    A day has one run, at its first matching minute. If daylight saving time skips that minute, the run is
-    due an hour later (03:00 for 02:00); if the minute occurs twice, the first one counts.
-    """
-    zone = ZoneInfo(str(crontab.timezone))
-    today = now.astimezone(zone).date()
-    for days_ago in range(367):
-        due = _due_on(crontab.schedule, today - timedelta(days=days_ago), zone)
-        if due is not None and due <= now:
-            return due
-    return None
+    return DueSlot(due_times.slot_name(entry, at), at, due_times.old_slot_name(entry, at))
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the next scheduled run is due, in UTC: the daily one, or a failed one again.
+    """When the next run is due, in UTC: that of the next slot, or a failed one again.
 
-    None while the entry is disabled.
+    None while the entry is disabled or never due.
     """
-    entry = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True).select_related("crontab").first()
-    if entry is None or entry.crontab is None:
+    entry = _enabled_entry()
+    if entry is None:
         return None
-    zone = ZoneInfo(str(entry.crontab.timezone))
-    today = now.astimezone(zone).date()
-    days = (_due_on(entry.crontab.schedule, today + timedelta(days=ahead), zone) for ahead in range(367))
-    daily = next((due for due in days if due is not None and due > now), None)
     last = last_due_slot(now)
-    again = _next_attempt_at(last) if last else None
-    return min((due for due in (daily, again) if due is not None and due > now), default=None)
+    times = (due_times.next_due_at(entry, now), _next_attempt_at(last) if last else None)
+    return min((due for due in times if due is not None and due > now), default=None)
+
+
+def start_new_slots(now: datetime, **schedule: Any) -> None:
+    """Count the ingestion's slots from now on, because its schedule has been edited.
+
+    Otherwise the new schedule's last time before the edit would be caught up.
+
+    Args:
+        schedule: what was edited, as `crontab=`, `interval=` or the entry's `pk=`. Other entries are ignored.
+    """
+    if PeriodicTask.objects.filter(name=DAILY_ENTRY, **schedule).update(start_time=now):
+        PeriodicTasks.update_changed()
 
 
 def is_daily_entry_disabled() -> bool:
@@ -218,17 +222,10 @@ def _log_missed(slot: str, due: datetime) -> None:
     logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
 
 
-def _due_on(schedule: Any, day: date, zone: ZoneInfo) -> datetime | None:
-    matches = (
-        day.isoweekday() % 7 in schedule.day_of_week
-        and day.day in schedule.day_of_month
-        and day.month in schedule.month_of_year
-    )
-    if not matches:
-        return None
-    local = datetime.combine(day, time(min(schedule.hour), min(schedule.minute)), zone)
-    # In UTC, because local times in a repeated hour do not compare with other zones (PEP 495).
-    return local.astimezone(UTC)
+def _enabled_entry() -> PeriodicTask | None:
+    entries = PeriodicTask.objects.filter(name=DAILY_ENTRY, enabled=True)
+    entry: PeriodicTask | None = entries.select_related("crontab", "interval").first()
+    return entry
 
 
 def _create_fixed_entries(time_zone: str) -> None:
@@ -267,10 +264,10 @@ def _entry_description(says: str) -> str:
 
 
 def _describe_schedule(entry: PeriodicTask) -> str:
-    """HH:MM and time zone of a daily entry, else its whole crontab."""
+    """HH:MM and time zone of a daily entry, else its whole schedule."""
     crontab = entry.crontab
     if crontab is None:
-        return "another kind of schedule"
+        return str(entry.scheduler)
     rest = (crontab.day_of_week, crontab.day_of_month, crontab.month_of_year)
     if crontab.hour.isdigit() and crontab.minute.isdigit() and rest == ("*", "*", "*"):
         return f"{int(crontab.hour):02}:{int(crontab.minute):02} {crontab.timezone}"

@@ -1,6 +1,8 @@
-"""Admin pages of third-party models in Unfold's style, and the song page with data from both apps."""
+"""Admin pages of schedules and other third-party models, and the song page with data from both apps."""
 
-from typing import Any
+import json
+from datetime import timedelta
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django import forms
@@ -11,9 +13,11 @@ from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.utils import timezone
 from django_celery_beat.admin import ClockedScheduleAdmin as PlainClockedScheduleAdmin
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as PlainPeriodicTaskAdmin
+from django_celery_beat.admin import PeriodicTaskForm as PlainPeriodicTaskForm
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -30,9 +34,16 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin
 from ingestion.admin.catalogue import SongAdmin
+from ingestion.due_times import PROBLEMS, find_problem, interval_length
 from ingestion.models import Song
+from ingestion.schedules import DAILY_ENTRY, HEARTBEAT_ENTRIES, start_new_slots
 from moovitamix.dashboard.queries import SCHEDULE_TITLES
 from recommender.admin.monitoring import song_evidence_for
+
+SCHEDULE_FIELDS: Final = ("interval", "crontab", "solar", "clocked")
+MIN_INGESTION_INTERVAL: Final = timedelta(minutes=1)
+# Well below the five minutes of silence after which a worker counts as stopped.
+MAX_HEARTBEAT_INTERVAL: Final = timedelta(minutes=2)
 
 admin.site.index_title = "Overview"
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
@@ -53,8 +64,69 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
     pass
 
 
+class ScheduledTaskForm(PlainPeriodicTaskForm):
+    """Refuses a schedule that would never come due, and edits that would stop one of our own tasks."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean()
+        for field, message in _edit_problems(self.initial, data).items():
+            self.add_error(field, message)
+        return data
+
+
+def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    """The problems of an edited entry, as field and message."""
+    name = before.get("name") or after.get("name", "")
+    is_ours, problems = name in SCHEDULE_TITLES, {}
+    if is_ours:
+        problems = {
+            field: f"MoovitaMix finds this task by its {label}: leave {before[field]}."
+            for field, label in (("name", "name"), ("task", "task name"))
+            if field in before and field in after and after[field] != before[field]
+        }
+        problems |= {
+            field: "This task takes no arguments."
+            for field in ("args", "kwargs")
+            if field in after and json.loads(after[field])
+        }
+    chosen = [field for field in SCHEDULE_FIELDS if after.get(field) is not None]
+    # None or several: the model itself refuses them.
+    if len(chosen) == 1 and after.get("enabled"):
+        fields = (*SCHEDULE_FIELDS, "start_time", "expires", "one_off")
+        entry = PeriodicTask(name=name, **{field: after[field] for field in fields if field in after})
+        message = _schedule_problem(entry)
+        problems |= {chosen[0]: message} if message else {}
+    return problems
+
+
+def _schedule_problem(entry: PeriodicTask) -> str:
+    """Why the entry's schedule can't be obeyed; empty if it can."""
+    problem = find_problem(entry, timezone.now(), must_repeat=entry.name in SCHEDULE_TITLES)
+    if problem:
+        return PROBLEMS[problem]
+    length = interval_length(entry.interval) if entry.interval is not None else None
+    if entry.name == DAILY_ENTRY and length and length < MIN_INGESTION_INTERVAL:
+        return "An ingestion can't run more often than once a minute."
+    if entry.name in HEARTBEAT_ENTRIES and (length is None or length > MAX_HEARTBEAT_INTERVAL):
+        return "Choose an interval of at most 2 minutes: otherwise alerts report a stopped worker."
+    return ""
+
+
+class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Admin of schedules or of their tasks: our own tasks can be disabled, but not deleted."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        objects, counts, permissions, protected = super().get_deleted_objects(objs, request)
+        for entry in PeriodicTask.objects.filter(name__in=SCHEDULE_TITLES):
+            if any(one in (entry, entry.scheduler) for one in objs):
+                title = SCHEDULE_TITLES[entry.name]
+                protected.append(f"Scheduled task: {title}. Disable it instead of deleting it.")
+        return objects, counts, permissions, protected
+
+
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
+class PeriodicTaskAdmin(KeepsOwnTasks, PlainPeriodicTaskAdmin, ModelAdmin):
+    form = ScheduledTaskForm
     list_before_template = "admin/about_schedules.html"
     list_display = ("title", "enabled", "scheduler", "description", "last_run_at")
     date_hierarchy = None
@@ -63,9 +135,44 @@ class PeriodicTaskAdmin(PlainPeriodicTaskAdmin, ModelAdmin):
     def title(self, entry: Any) -> str:
         return str(SCHEDULE_TITLES.get(entry.name, entry.name))
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if set(form.changed_data) & set(SCHEDULE_FIELDS) and "start_time" not in form.changed_data:
+            start_new_slots(timezone.now(), pk=obj.pk)
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Refuses a schedule that a task which uses it can't obey."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return data
+        kind = self._meta.model.__name__.removesuffix("Schedule").lower()
+        edited = self._meta.model(**data)
+        users = PeriodicTask.objects.filter(**{kind: self.instance}, enabled=True) if self.instance.pk else []
+        for entry in [*users, PeriodicTask()]:
+            setattr(entry, kind, edited)
+            message = _schedule_problem(entry)
+            if message:
+                task = SCHEDULE_TITLES.get(entry.name, entry.name)
+                raise ValidationError(f"{task}: {message}" if task else message)
+        return data
+
+
+class ScheduleAdmin(KeepsOwnTasks):
+    """Admin of a kind of schedule; an edit counts from the moment it is saved."""
+
+    form = ScheduleForm
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            start_new_slots(timezone.now(), **{type(obj).__name__.removesuffix("Schedule").lower(): obj})
+
 
 @admin.register(IntervalSchedule)
-class IntervalScheduleAdmin(ModelAdmin):
+class IntervalScheduleAdmin(ScheduleAdmin, ModelAdmin):
     pass
 
 
@@ -87,7 +194,7 @@ class TimeZoneNameField(forms.CharField):
 
 
 @admin.register(CrontabSchedule)
-class CrontabScheduleAdmin(PlainCrontabScheduleAdmin, ModelAdmin):
+class CrontabScheduleAdmin(ScheduleAdmin, PlainCrontabScheduleAdmin, ModelAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name != "timezone":
             return super().formfield_for_dbfield(db_field, request, **options)

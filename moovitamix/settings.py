@@ -249,6 +249,7 @@ SONG_LIST_FILTERS = ["recommender.api.song_filters.CLUSTER_FILTER"]
 WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.runs.runs_finished",
     "ingestion.monitoring.checks.runs.runs_started",
+    "ingestion.monitoring.checks.schedules.schedules_come_due",
     "ingestion.monitoring.checks.infrastructure.beat_alive",
     "ingestion.monitoring.checks.infrastructure.workers_alive",
     "ingestion.monitoring.checks.infrastructure.queue_growing",

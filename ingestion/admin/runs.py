@@ -57,7 +57,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
                     "rejected", "missing", "short_error")  # fmt: skip
     list_filter = ("status", "trigger", "dry_run", "started_at")
     search_fields = ("=id", "slot", "error")
-    search_help_text = "Run number, schedule slot (such as daily 2026-11-23) or part of the error"
+    search_help_text = "Run number, schedule slot (such as 2026-11-23 02:00 UTC) or part of the error"
     when_empty = "Start the first run with “Run now” above, or with: python manage.py runingest"
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]

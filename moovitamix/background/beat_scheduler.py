@@ -4,10 +4,11 @@ import logging
 import time
 from typing import Any, Final
 
+from celery.schedules import schedstate
 from django.conf import settings
 from django.db import Error
 from django.utils import timezone
-from django_celery_beat.schedulers import DatabaseScheduler
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from ingestion import schedules as ingestion_schedules
 from ingestion.jobs.heartbeats import record_heartbeat
@@ -19,11 +20,32 @@ logger = logging.getLogger(__name__)
 
 # Far shorter than the silence that the watchdog reports; writing one row each time costs nothing.
 HEARTBEAT_INTERVAL: Final = 30.0  # seconds
+# An entry without a next date is tried again after this time.
+RETRY_INTERVAL: Final = 300.0  # seconds
+
+
+class TimetableEntry(ModelEntry):
+    """An entry that can't stop Beat: without a next date it is skipped, and the watchdog reports it."""
+
+    def __init__(self, model: Any, app: Any = None) -> None:
+        try:
+            super().__init__(model, app)
+        except OverflowError as error:
+            # An interval of millions of days; the scheduler skips entries that raise ValueError.
+            raise ValueError(str(error)) from error
+
+    def is_due(self) -> Any:
+        try:
+            return super().is_due()
+        except (RuntimeError, ValueError, OverflowError) as error:
+            logger.warning("entry_skipped entry=%r reason=%r", self.name, str(error))
+            return schedstate(is_due=False, next=RETRY_INTERVAL)
 
 
 class TimetableScheduler(DatabaseScheduler):
     """django-celery-beat's scheduler; also creates our entries and records heartbeats."""
 
+    Entry = TimetableEntry
     _last_heartbeat = 0.0
 
     def setup_schedule(self) -> None:

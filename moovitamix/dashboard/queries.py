@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
@@ -11,9 +11,10 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion.alerts import incidents
 from ingestion.alerts.messages.render import render_incident
+from ingestion.due_times import find_problem, next_due_at
 from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, RunMetrics, load_run_metrics
-from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY, latest_due_at
+from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY
 from moovitamix.dashboard.formatting import (
     capitalize_first,
     format_age,
@@ -33,7 +34,6 @@ FINISHED_STATUSES: Final = [
 ]
 # Every part sends a heartbeat at least once a minute.
 HEARTBEAT_TIMEOUT: Final = timedelta(minutes=5)
-HALF_A_DAY: Final = timedelta(hours=12)
 
 # Titles of Beat's entries on the page; their stored names keep the words of earlier releases.
 SCHEDULE_TITLES: Final = {
@@ -176,7 +176,9 @@ def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
 
 def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
     """Enabled Beat entries: those with a due time, soonest first, then those with an interval, by name."""
-    entries = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval")
+    entries = PeriodicTask.objects.filter(enabled=True).select_related(
+        "crontab", "interval", "solar", "clocked"
+    )
     scheduled = [_scheduled_entry(entry, now) for entry in entries]
     return sorted(scheduled, key=lambda entry: (entry.at is None, entry.at or now, entry.title))
 
@@ -201,21 +203,12 @@ def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
 def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
     url = reverse("admin:django_celery_beat_periodictask_change", args=[entry.pk])
     title = SCHEDULE_TITLES.get(entry.name, entry.name)
-    if entry.crontab is None:
+    if find_problem(entry, now):
+        return ScheduledEntry(entry.name, title, None, "never", url)
+    if entry.crontab is None and (entry.name != DAILY_ENTRY or entry.interval is None):
         timing = (
             format_interval(entry.schedule.run_every.total_seconds()) if entry.interval else "at set times"
         )
         return ScheduledEntry(entry.name, title, None, timing, url)
-    if entry.name == DAILY_ENTRY:
-        at = _next_daily_run(entry.crontab, now)
-    else:
-        begin, wait, _ = entry.crontab.schedule.remaining_delta(now)
-        at = (begin + wait).astimezone(UTC)
+    at = next_due_at(entry, now)
     return ScheduledEntry(entry.name, title, at, format_time_until(at, now) if at else "never", url)
-
-
-def _next_daily_run(crontab: Any, now: datetime) -> datetime | None:
-    """The next due time, from `latest_due_at`, which decides what happens when the clocks change."""
-    # Due times are more than half a day apart, so that no step skips one; 366 days hold one of every crontab.
-    candidates = (latest_due_at(crontab, now + step * HALF_A_DAY) for step in range(1, 733))
-    return next((due for due in candidates if due is not None and due > now), None)

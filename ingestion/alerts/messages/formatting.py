@@ -48,6 +48,12 @@ WORDS: Final = {
     "scheduler_dead": _("start-pipeline has stopped"),
     "process_gone": _("its process is gone"), "too_long": _("it takes too long"),
     "silent": _("it has stopped sending heartbeats"),
+    "no_schedule": _("it has no schedule"), "entry_missing": _("its entry has been deleted or renamed"),
+    "solar_schedule": _("solar schedules are not supported"),
+    "never_matches": _("no date in the next nine years matches its crontab"),
+    "interval_too_long": _("its interval is longer than 366 days"),
+    "expired": _("it has expired, or it expires before it is due"),
+    "runs_once": _("its schedule runs once only"),
     "warning": _("Warning"), "critical": _("Critical"),
 }  # fmt: skip
 # Labels of the facts listed below a message; translated in the context "number".
@@ -67,7 +73,7 @@ LABELS: Final = {
     "from_version": _("Withdrawn"), "to_version": _("Serving"),
     "experiment": _("Experiment"), "causes": _("Causes"), "days": _("Days"),
     "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
-    "status": _("Status"), "feature": _("Feature"),
+    "status": _("Status"), "feature": _("Feature"), "entry": _("Task"),
 }  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from ingestion.services import delete_expired_rows, ingest_now, run_watchdog
 from ingestion.source.errors import without_secrets
 
 HELP = """Run the ingestion every day at SCHEDULED_TIME, in the foreground, until Ctrl-C. Each day runs once;
-a missed day is caught up if it is less than 12 hours late. The watchdog runs every minute too.
+a missed day is caught up if it is less than 12 hours late. The watchdog runs every minute too. If the
+schedule was edited in the admin, that one is followed instead.
 
 example:
   SCHEDULED_TIME=03:30 TIME_ZONE=Europe/Paris python manage.py runscheduler
@@ -46,7 +47,7 @@ class Command(GuidedCommand):
     def _next_run(self) -> str:
         due = next_due(timezone.now())
         if due is None:
-            return "no run is scheduled, because the entry is disabled in the admin"
+            return "no run is scheduled: its entry in the admin is disabled or never comes due"
         return f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
 
     def _print(self, text: str) -> None:

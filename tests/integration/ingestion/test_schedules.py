@@ -15,13 +15,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from ingestion.due_times import latest_due_at
 from ingestion.jobs.lock import finish_job
 from ingestion.models import IngestionRun
 from ingestion.pipeline import run_lifecycle
 from ingestion.schedules import (
     DAILY_ENTRY,
     due_slot,
-    latest_due_at,
     next_due,
     run_due_slot,
     run_scheduler,
@@ -99,9 +99,9 @@ def test_a_year_of_ticks_runs_every_day_once() -> None:
         run_due_slot(ingest, now + timedelta(minutes=15 * tick))
 
     # From the 19th, of which the first look is less than twelve hours late... it is 22 hours late.
-    assert started == [f"daily 2026-03-{day:02}" for day in range(20, 32)] + [
-        f"daily 2026-04-{day:02}" for day in range(1, 6)
-    ]
+    winter = [f"2026-03-{day} 02:00 CET" for day in range(20, 29)]
+    summer = ["2026-03-29 03:00 CEST", *(f"2026-03-{day} 02:00 CEST" for day in (30, 31))]
+    assert started == [*winter, *summer, *(f"2026-04-{day:02} 02:00 CEST" for day in range(1, 6))]
 
 
 def test_a_weekly_entry_is_due_on_its_day() -> None:
@@ -114,9 +114,9 @@ def test_a_weekly_entry_is_due_on_its_day() -> None:
 def test_a_slot_that_had_its_run_is_not_due_again(status: str) -> None:
     schedule()
     now = datetime(2026, 11, 23, 3, tzinfo=UTC)
-    assert due_slot(now) == "daily 2026-11-23"
+    assert due_slot(now) == "2026-11-23 02:00 UTC"
 
-    finished("daily 2026-11-23", status)
+    finished("2026-11-23 02:00 UTC", status)
 
     assert due_slot(now) is None
 
@@ -130,7 +130,7 @@ def fail(slot: str, at: datetime, status: str = "failed", error_kind: str = "con
 @pytest.mark.parametrize(("status", "kind"), [("failed", "connection"), ("partial", "source_incomplete")])
 def test_a_failed_slot_is_due_again_with_growing_pauses(status: str, kind: str) -> None:
     schedule()
-    slot, ended = "daily 2026-11-23", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+    slot, ended = "2026-11-23 02:00 UTC", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
 
     for pause in (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=3)):
         fail(slot, ended, status, kind)
@@ -146,7 +146,7 @@ def test_a_failed_slot_is_due_again_with_growing_pauses(status: str, kind: str) 
 
 def test_a_failed_slot_that_succeeds_in_the_end_is_not_due_again() -> None:
     schedule()
-    slot, ended = "daily 2026-11-23", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
+    slot, ended = "2026-11-23 02:00 UTC", datetime(2026, 11, 23, 2, 10, tzinfo=UTC)
     fail(slot, ended)
     finished(slot)
 
@@ -157,9 +157,23 @@ def test_a_failed_slot_that_succeeds_in_the_end_is_not_due_again() -> None:
 
 def test_a_failed_slot_is_not_repeated_more_than_twelve_hours_late() -> None:
     schedule()
-    fail("daily 2026-11-23", datetime(2026, 11, 23, 13, 50, tzinfo=UTC))
+    fail("2026-11-23 02:00 UTC", datetime(2026, 11, 23, 13, 50, tzinfo=UTC))
 
     assert due_slot(datetime(2026, 11, 23, 14, 5, tzinfo=UTC)) is None
+
+
+def test_a_slot_that_an_earlier_release_ran_is_not_due_again() -> None:
+    schedule()
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    run = finished("daily 2026-11-23")
+    IngestionRun.objects.filter(pk=run.pk).update(started_at=now - timedelta(hours=1))
+    ran = due_slot(now)
+    # Moved to three o'clock after the update: that is another slot.
+    sync_timetable(time(3), "UTC")
+    PeriodicTask.objects.filter(name=DAILY_ENTRY).update(start_time=now - timedelta(minutes=1))
+
+    assert ran is None
+    assert due_slot(now) == "2026-11-23 03:00 UTC"
 
 
 def test_a_dead_run_s_slot_is_due_again_but_not_for_ever() -> None:
@@ -169,9 +183,9 @@ def test_a_dead_run_s_slot_is_due_again_but_not_for_ever() -> None:
 
     for _ in range(4):
         slots.append(due_slot(now))
-        finished("daily 2026-11-23", "abandoned")
+        finished("2026-11-23 02:00 UTC", "abandoned")
 
-    assert slots == ["daily 2026-11-23"] * 3 + [None]
+    assert slots == ["2026-11-23 02:00 UTC"] * 3 + [None]
 
 
 def test_a_missed_slot_is_caught_up_within_twelve_hours_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -180,8 +194,8 @@ def test_a_missed_slot_is_caught_up_within_twelve_hours_only(caplog: pytest.LogC
     in_time = due_slot(datetime(2026, 11, 23, 13, 59, tzinfo=UTC))
     too_late = due_slot(datetime(2026, 11, 23, 14, 1, tzinfo=UTC))
 
-    assert (in_time, too_late) == ("daily 2026-11-23", None)
-    assert "slot_missed slot=daily 2026-11-23" in caplog.text
+    assert (in_time, too_late) == ("2026-11-23 02:00 UTC", None)
+    assert "slot_missed slot=2026-11-23 02:00 UTC" in caplog.text
 
 
 def test_what_was_due_before_the_entry_was_made_was_not_missed() -> None:
@@ -264,7 +278,7 @@ def test_an_exception_in_a_run_never_ends_the_scheduler(caplog: pytest.LogCaptur
     stop = Hurry()
     run_scheduler(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
 
-    assert looks == ["daily 2026-11-23"] * 2
+    assert looks == ["2026-11-23 02:00 UTC"] * 2
     assert caplog.text.count("ZeroDivisionError: a bad day") == 2
 
 
@@ -283,7 +297,7 @@ def test_a_lost_connection_is_made_again_at_the_next_look() -> None:
 
     run_scheduler(ingest, stop, lambda: datetime(2026, 11, 23, 3, tzinfo=UTC))
 
-    assert slots == ["daily 2026-11-23"]
+    assert slots == ["2026-11-23 02:00 UTC"]
 
 
 def test_schedules_that_somebody_made_twice_are_no_obstacle() -> None:

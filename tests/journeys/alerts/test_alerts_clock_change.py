@@ -10,8 +10,14 @@ from tests.support.project import Project
 from tests.support.servers.alert_receivers import AlertRecipients
 
 # Where clocks jump over half past two, that is at half past three; where it comes twice, at the first.
-SPRING = ("2026-03-29", "daily 2026-03-28 at 02:30", "daily 2026-03-29 at 03:30", "daily 2026-03-30 at 02:30")
-AUTUMN = ("2026-10-25", "daily 2026-10-24 at 02:30", "daily 2026-10-25 at 02:30", "daily 2026-10-26 at 02:30")
+SPRING = (
+    "2026-03-29", "2026-03-28 02:30 CET at 02:30", "2026-03-29 03:30 CEST at 03:30",
+    "2026-03-30 02:30 CEST at 02:30",
+)  # fmt: skip
+AUTUMN = (
+    "2026-10-25", "2026-10-24 02:30 CEST at 02:30", "2026-10-25 02:30 CEST at 02:30",
+    "2026-10-26 02:30 CET at 02:30",
+)  # fmt: skip
 
 
 def live(project: Project, people: AlertRecipients, world: World, day: str, starts_at: int) -> list[str]:
@@ -47,8 +53,8 @@ def test_a_day_on_which_the_clocks_change_runs_once_and_nobody_is_told(
 @pytest.mark.parametrize(
     ("day", "due", "late"),
     [
-        ("2026-03-29", "2026-03-29 03:30 CEST", "daily 2026-03-29 at 04:00"),
-        ("2026-10-25", "2026-10-25 02:30 CEST", "daily 2026-10-25 at 03:00"),
+        ("2026-03-29", "2026-03-29 03:30 CEST", "2026-03-29 03:30 CEST at 04:00"),
+        ("2026-10-25", "2026-10-25 02:30 CEST", "2026-10-25 02:30 CEST at 03:00"),
     ],
     ids=["spring", "autumn"],
 )

@@ -41,7 +41,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "run_not_started": (
         "run_not_started",
-        {"due_at": "2026-11-23T02:00:00+00:00", "slot": "daily 2026-11-23", "reason": "beat_dead"},
+        {"due_at": "2026-11-23T02:00:00+00:00", "slot": "2026-11-23 02:00 UTC", "reason": "beat_dead"},
+    ),
+    "schedule_never_due": (
+        "schedule_never_due:1", {"entry": "Ingest the source every day", "reason": "never_matches"},
     ),
     "run_not_finished": ("run_not_finished", {"running_seconds": 11_000, "limit_minutes": 180.0}),
     "beat_dead": ("beat_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),

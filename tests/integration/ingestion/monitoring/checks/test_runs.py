@@ -69,7 +69,7 @@ def test_a_run_that_did_not_start_is_critical_and_says_what_was_due() -> None:
     assert (incident.key, incident.severity) == ("run_not_started", "critical")
     assert incident.facts == {
         "due_at": "2026-11-23T02:00:00+00:00",
-        "slot": "daily 2026-11-23",
+        "slot": "2026-11-23 02:00 UTC",
         "reason": "beat_dead",
         "limit_minutes": 15.0,
         "next_due_at": "2026-11-24T02:00:00+00:00",
@@ -106,7 +106,7 @@ def test_a_slot_that_had_its_run_has_started_however_it_ended(status: str) -> No
     ended: dict[str, Any] = (
         {} if status == "succeeded" else {"status": status, "error": "x", "error_kind": "x"}
     )
-    make_run(DUE + MINUTE, slot="daily 2026-11-23", **ended)
+    make_run(DUE + MINUTE, slot="2026-11-23 02:00 UTC", **ended)
 
     runs_started(DUE + GRACE)
 
@@ -116,7 +116,7 @@ def test_a_slot_that_had_its_run_has_started_however_it_ended(status: str) -> No
 def test_the_run_that_catches_up_ends_the_incident_and_is_named() -> None:
     schedule()
     runs_started(DUE + GRACE)
-    run = make_run(DUE + HOUR, slot="daily 2026-11-23")
+    run = make_run(DUE + HOUR, slot="2026-11-23 02:00 UTC")
 
     runs_started(DUE + 2 * HOUR)
 
