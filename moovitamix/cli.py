@@ -3,8 +3,11 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
@@ -13,16 +16,17 @@ from django.core.management import call_command, execute_from_command_line
 from ingestion.source.errors import without_secrets
 from moovitamix.console_errors import errors_as_sentences
 
+DEFAULT_PORT: Final = 8001
 INFO = """MoovitaMix imports songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history). A run succeeds only if every page was read,
 every row was validated and the data did not change while it was read.
 
-  start-server      serve a demo source at http://127.0.0.1:8001
+  start-server      serve a demo source at the port of BASE_URL
   start-pipeline    import every day at SCHEDULED_TIME, in the foreground
   run-tests         run the tests of a checkout
 
-To import now: python -m django runingest --settings moovitamix.settings
-More: start-pipeline --help-config"""
+To import now: start-pipeline --test
+"""
 
 CONFIG_HELP = """Settings are environment variables, or lines of the file .env in the current folder.
 
@@ -38,11 +42,19 @@ CONFIG_HELP = """Settings are environment variables, or lines of the file .env i
 .env.example lists all settings with their defaults."""
 
 
+ORIGINAL_DATABASE_FOUND = """{file} is a database of the original project. It stays as it is.
+MoovitaMix keeps its data in {new} instead.
+To begin with the old data, before the first run: start-pipeline --import-original
+"""
+
+
 def start_server() -> None:
-    """Serve the demo source; takes the arguments of `demosource`."""
+    """Serve the demo source on the port of BASE_URL; takes the arguments of `demosource`."""
     with errors_as_sentences():
         django.setup()
-        execute_from_command_line(["start-server", "demosource", *sys.argv[1:]])
+        # The last one counts, so that --port on the command line wins.
+        port = f"--port={urlsplit(settings.BASE_URL).port or DEFAULT_PORT}"
+        execute_from_command_line(["start-server", "demosource", port, *sys.argv[1:]])
 
 
 def start_pipeline() -> None:
@@ -56,15 +68,28 @@ def start_pipeline() -> None:
 def _run_pipeline(options: Namespace) -> None:
     if options.info:
         _print(INFO)
-    elif options.help_config:
+    if options.info or options.help_config or options.test:
         _print(_config_help())
-    elif options.test:
-        _print(_config_help())
-        call_command("migrate", verbosity=0)
+    if (options.info or options.help_config) and not (options.test or options.import_original):
+        return
+    _prepare_database(options)
+    if options.test:
         call_command("runingest")
-    else:
-        call_command("migrate", verbosity=0)
+    elif not options.import_original:
         call_command("runscheduler")
+
+
+def _prepare_database(options: Namespace) -> None:
+    original = settings.ORIGINAL_DATABASE
+    if options.import_original and original is None:
+        sys.exit(f"{settings.DATABASES['default']['NAME']} is not a database of the original project. "
+                 "Import another file with: python -m django importlegacy FILE")  # fmt: skip
+    if original is not None and not options.import_original:
+        new = Path(settings.DATABASES["default"]["NAME"]).name
+        _print(ORIGINAL_DATABASE_FOUND.format(file=original.name, new=new))
+    call_command("migrate", verbosity=0)
+    if options.import_original:
+        call_command("importlegacy", original)
 
 
 def run_tests() -> None:
@@ -85,10 +110,11 @@ def _pipeline_options() -> Namespace:
         epilog="With Celery instead: celery -A moovitamix worker -B",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    one = parser.add_mutually_exclusive_group()
-    one.add_argument("--test", action="store_true", help="show the configuration and import once, now")
-    one.add_argument("--info", action="store_true", help="say what this is and list the commands")
-    one.add_argument("--help-config", action="store_true", help="list the settings and their values")
+    flag = partial(parser.add_argument, action="store_true")
+    flag("--test", help="show the configuration and import once, now")
+    flag("--info", help="say what this is, list the commands and show the configuration")
+    flag("--help-config", help="list the settings and their values")
+    flag("--import-original", help="import the original project's music_data.db into the new database, once")
     return parser.parse_args()
 
 

@@ -6,7 +6,9 @@ the name, the value and what is expected; parts of the value that may hold a pas
 
 import os
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import time, timedelta
 from difflib import get_close_matches
 from io import StringIO
@@ -186,6 +188,24 @@ class Environment:
         except (KeyError, ValueError, environ.ImproperlyConfigured):
             expected = "a URL such as smtp+tls://user:password@host:587, or consolemail://"
             raise malformed_value_error("EMAIL_URL", _masked(url), expected) from None
+
+
+def is_original_project_file(file: Path) -> bool:
+    """Whether this is a SQLite file of the original project, whose tables have the names of ours."""
+    if not file.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            columns = {row[1] for row in database.execute("PRAGMA table_info(songs)")}
+    except sqlite3.Error:
+        return False
+    # Our own table of songs has this column from the first migration on.
+    return bool(columns) and "unavailable_at" not in columns
+
+
+def new_database_beside(file: Path) -> Path:
+    """The file that is used instead of one of the original project: music_data.moovitamix.db."""
+    return file.with_name(f"{file.stem}.moovitamix{file.suffix}")
 
 
 def malformed_value_error(name: str, value: str, expected: str) -> ImproperlyConfigured:

@@ -7,7 +7,13 @@ from typing import Any
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from moovitamix.environment import LOOPBACK_HOSTS, Environment, find_home
+from moovitamix.environment import (
+    LOOPBACK_HOSTS,
+    Environment,
+    find_home,
+    is_original_project_file,
+    new_database_beside,
+)
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE_DIR.parent
@@ -158,7 +164,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {**env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 }
+# A database of the original project is never written: ours is a new file beside it, which stays in use if
+# the old one is removed.
+ORIGINAL_DATABASE: Path | None = None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    _named = Path(DATABASES["default"]["NAME"])
+    if is_original_project_file(_named):
+        ORIGINAL_DATABASE = _named
+    if ORIGINAL_DATABASE or (not _named.exists() and new_database_beside(_named).exists()):
+        DATABASES["default"]["NAME"] = str(new_database_beside(_named))
     # WAL and IMMEDIATE: concurrent writers got no "database is locked" in 8 s; with the defaults, 2 923.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -173,6 +187,7 @@ MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
 # --- Time and language -----------------------------------------------------------------------------
 USE_TZ = True
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
+IS_TIME_ZONE_SET = bool(env.text("TIME_ZONE"))
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
 FORMAT_MODULE_PATH = ["moovitamix.formats"]
 SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")

@@ -38,6 +38,7 @@ class Command(GuidedCommand):
         try:
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
             source = without_secrets(settings.BASE_URL)
+            self._print(self._time_zone())
             self._print(f"Scheduler started: {self._next_run()}, from {source}. Ctrl-C stops.")
             run_scheduler(self._ingest, stop, on_tick=run_watchdog)
         except KeyboardInterrupt:
@@ -49,6 +50,15 @@ class Command(GuidedCommand):
         if due is None:
             return "no run is scheduled: its entry in the admin is disabled or never comes due"
         return f"next run {timezone.localtime(due):%Y-%m-%d %H:%M %Z}"
+
+    def _time_zone(self) -> str:
+        said = f"SCHEDULED_TIME {settings.SCHEDULED_TIME:%H:%M} is a time in {settings.TIME_ZONE} (TIME_ZONE)"
+        if settings.IS_TIME_ZONE_SET:
+            return f"{said}."
+        return (
+            f"{said}, not this machine's local time, which the original project used. "
+            "For local time set, for example: TIME_ZONE=Europe/Paris"
+        )
 
     def _print(self, text: str) -> None:
         self.stdout.write(text)

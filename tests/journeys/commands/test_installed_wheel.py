@@ -1,19 +1,23 @@
-"""The seed's commands, from an installed wheel: nothing of the checkout is there to help."""
+"""The original project's commands from an installed wheel, in a user's folder without the checkout."""
 
 import os
 import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import venv
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
+from tests.support.builders.original_database import make_original_database
 from tests.support.project import ROOT, Project, build_environment, wait_for_line
 
 
@@ -141,6 +145,8 @@ def test_a_env_file_where_the_command_runs_is_read(installed: Path, place: Proje
     ("arguments", "said"),
     [
         (["--info"], "start-pipeline    import every day at SCHEDULED_TIME"),
+        (["--info"], "SCHEDULED_TIME    when to run each day, HH:MM (now 02:00)"),
+        (["--info", "--help-config"], "DATABASE_NAME     the SQLite file"),
         (["--help-config"], "DATABASE_NAME     the SQLite file"),
         (["-h"], "--help-config"),
     ],
@@ -162,6 +168,7 @@ def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, pl
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=600)[0]
 
+    assert "SCHEDULED_TIME 02:00 is a time in UTC (TIME_ZONE), not this machine's local time" in said
     assert "next run" in said
     assert "from http://127.0.0.1:8001. Ctrl-C stops." in said
     assert "s3cret" not in said + rest
@@ -169,13 +176,82 @@ def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, pl
     assert process.returncode == 0
 
 
+SMALL_SOURCE = ("--songs=20", "--listeners=5", "--days=2")
+
+
+def move_into_the_original_project(place: Project, base_url: str) -> Path:
+    """The files that a user of the original project has in the folder; returns the database."""
+    (place.folder / ".env").write_text(
+        f"BASE_URL={base_url}\nSCHEDULED_TIME=10:27\nDATABASE_NAME=music_data.db\n"
+    )
+    for name in ("src/moovitamix_fastapi/main.py", "test/test_pipeline.py", "requirements.txt", "README.md"):
+        (place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.folder / name).write_text("")
+    for name in ("BASE_URL", "SCHEDULED_TIME", "DATABASE_NAME", "DATABASE_URL"):
+        place.environment.pop(name, None)
+    return make_original_database(place.folder / "music_data.db")
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+def count_songs(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as database:
+        return int(database.execute("SELECT COUNT(*) FROM songs").fetchone()[0])
+
+
+def test_the_original_project_s_readme_works_in_its_own_folder(installed: Path, place: Project) -> None:
+    port = free_port()
+    old = move_into_the_original_project(place, f"http://127.0.0.1:{port}")
+    before = old.read_bytes()
+    server = place.start(str(installed / "start-server"), *SMALL_SOURCE, cwd=place.folder)
+    said = wait_for_line(server, "Ctrl-C stops.")
+
+    done = run(place, str(installed / "start-pipeline"), "--info", "--test")
+    again = run(place, str(installed / "start-pipeline"), "--test")
+
+    assert f"http://127.0.0.1:{port}:" in said
+    assert (done.returncode, again.returncode) == (0, 0), done.stderr + again.stderr
+    assert "when to run each day, HH:MM (now 10:27)" in done.stdout
+    assert "music_data.db is a database of the original project. It stays as it is." in done.stdout
+    assert "start-pipeline --import-original" in done.stdout
+    assert "20 songs: 20 new" in done.stdout
+    assert "20 songs: 0 new" in again.stdout
+    assert old.read_bytes() == before
+    assert count_songs(place.folder / "music_data.moovitamix.db") == 20
+    # The new file stays in use when the old one is gone.
+    old.unlink()
+    later = run(place, str(installed / "start-pipeline"), "--test")
+    assert "20 songs: 0 new" in later.stdout
+    assert not old.exists()
+
+
+def test_the_original_project_s_data_is_imported_into_the_new_database(
+    installed: Path, place: Project
+) -> None:
+    old = move_into_the_original_project(place, "http://127.0.0.1:9")
+    before = old.read_bytes()
+
+    done = run(place, str(installed / "start-pipeline"), "--import-original")
+    after = old.read_bytes()
+    old.unlink()
+    without = run(place, str(installed / "start-pipeline"), "--import-original")
+
+    # Partial: one session's list holds a text.
+    assert done.returncode == 2, done.stderr
+    assert "4 duplicate rows were repaired." in done.stdout
+    assert count_songs(place.folder / "music_data.moovitamix.db") == 10
+    assert after == before
+    assert (without.returncode, "is not a database of the original project" in without.stderr) == (1, True)
+
+
 def test_start_server_serves_the_demo_source(installed: Path, place: Project) -> None:
     process = place.start(
         str(installed / "start-server"),
         "--port=0",
-        "--songs=20",
-        "--listeners=5",
-        "--days=2",
+        *SMALL_SOURCE,
         cwd=place.folder,
     )
 

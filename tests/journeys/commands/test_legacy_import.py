@@ -1,11 +1,11 @@
-"""A database of the seed is taken in, with what it doubled repaired."""
+"""A database of the original project is imported, and its doubled rows are repaired."""
 
-import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.builders.original_database import make_original_database
 from tests.support.project import ROOT, Project, wait_for_line
 
 FOUND = (
@@ -17,32 +17,7 @@ FOUND = (
 
 @pytest.fixture
 def legacy(tmp_path: Path) -> Path:
-    """What three daily runs of the seed left behind."""
-    file = tmp_path / "seed.db"
-    when = "2026-01-01T10:00:00.000001"
-    with sqlite3.connect(file) as database:
-        database.executescript(
-            """
-            CREATE TABLE songs (id INTEGER PRIMARY KEY, name TEXT, artist TEXT, songwriters TEXT,
-                                duration TEXT, genres TEXT, album TEXT, created_at TEXT, updated_at TEXT);
-            CREATE TABLE users (id INTEGER PRIMARY KEY, first_name TEXT, last_name TEXT, email TEXT,
-                                gender TEXT, favorite_genres TEXT, created_at TEXT, updated_at TEXT);
-            CREATE TABLE listening_history (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id INTEGER,
-                                            items TEXT, created_at TEXT, updated_at TEXT);
-            """
-        )
-        songs = [(pk, f"Song {pk}", "A", "W", "03:20", "Rock", "B", when, when) for pk in range(1, 11)]
-        database.executemany("INSERT INTO songs VALUES (?,?,?,?,?,?,?,?,?)", songs)
-        users = [(pk, "Ada", "E", f"u{pk}@example.org", "F", "Rock", when, when) for pk in (1, 2, 3)]
-        database.executemany("INSERT INTO users VALUES (?,?,?,?,?,?,?,?)", users)
-        items = {1: "[1, 2, 3]", 2: "4,5", 3: "['6', 7]"}
-        for _ in range(3):
-            database.executemany(
-                "INSERT INTO listening_history (user_id, items, created_at, updated_at) VALUES (?,?,?,?)",
-                [(user, text, when, when) for user, text in items.items()],
-            )
-    database.close()
-    return file
+    return make_original_database(tmp_path / "seed.db")
 
 
 def test_a_database_of_the_seed_is_taken_in_and_repaired(project: Project, legacy: Path) -> None:
