@@ -73,7 +73,7 @@ class AnchorTracker:
         self.size = answer.size
         if answer.number in self._anchors:
             self._reported_pages[answer.number] = answer.pages
-            self._anchor_keys[answer.number] = self._keys_of(answer)
+            self._anchor_keys[answer.number] = self.keys_of(answer)
 
     def resize(self, pages: int) -> list[int]:
         """Choose anchors for a list of this many pages; returns the recorded pages beyond its end, ascending.
@@ -101,6 +101,14 @@ class AnchorTracker:
         """The pages with a higher number than `after` that are not anchors, ascending."""
         return (number for number in range(after + 1, self.pages + 1) if number not in self._anchors)
 
+    def anchor_keys(self) -> set[Hashable]:
+        """The keys of all rows on anchors."""
+        return {key for keys in self._anchor_keys.values() for key in keys}
+
+    def keys_of(self, answer: PageResponse) -> list[Hashable]:
+        """The keys of the rows on a page, in order."""
+        return [self._key_of(row) for row in answer.rows]
+
     def compare(self, answer: PageResponse) -> tuple[bool, bool]:
         """Compare a second answer for an anchor with the first one.
 
@@ -108,16 +116,15 @@ class AnchorTracker:
             Whether all remembered rows are still in the same places, and whether the page is identical. They
             differ on the last page, to which new rows can be appended.
         """
-        before, after = self._anchor_keys[answer.number], self._keys_of(answer)
+        before, after = self._anchor_keys[answer.number], self.keys_of(answer)
         overlap = after[: len(before)] if answer.number == self.pages else after
         return overlap == before, after == before
 
-    def _keys_of(self, answer: PageResponse) -> list[Hashable]:
-        return [self._key_of(row) for row in answer.rows]
-
     def _key_of(self, row: Any) -> Hashable:
         try:
-            return self._key(row)
+            key = self._key(row)
+            hash(key)
         except Exception:
             # Validation rejects a row without a key later; until then its text identifies it.
             return repr(row)
+        return key

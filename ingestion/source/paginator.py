@@ -40,6 +40,8 @@ MAX_ROUNDS = 3
 EMPTY_PAGES_AT_END = 3
 # A list with more reported pages is checked for an end far before the reported one.
 PAGES_OF_LONG_LIST = 500
+# Rows behind a total that is too low are read up to this many pages; a list may have no end.
+MAX_PAGES_PAST_END = 10_000
 # Pages requested at once while the end of a list is looked for.
 PAGES_PER_STEP = 8
 
@@ -242,27 +244,38 @@ class Paginator:
         yield from self._read_anchors(self._anchors.unread_anchors())
 
     def _read_past_end(self) -> Iterator[SourcePage]:
-        """Request the page after the last one if that is full: a total that is too low hides rows."""
+        """Read the pages after the last one if that is full: a total that is too low hides rows.
+
+        The first page without a row that was not seen before is the end: a source that ignores the page
+        number, or answers with the last page, would have none.
+        """
         last = self._anchors.pages
         if not self.stable or self._last_page is not None or not self._anchors.is_full(last):
             return
-        for answer in self._fetch([last + 1]):
-            if answer.rows:
+        seen = self._anchors.anchor_keys()
+        first, step = last + 1, 1
+        while first <= last + MAX_PAGES_PAST_END:
+            answers = sorted(self._fetch(range(first, first + step)), key=lambda answer: answer.number)
+            for answer in answers:
+                keys = self._anchors.keys_of(answer)
+                if seen.issuperset(keys):
+                    return
+                seen.update(keys)
                 yield self._accept(answer)
-                yield from self._read_until_empty(last + 2)
+            first, step = first + step, PAGES_PER_STEP
 
-    def _read_until_empty(self, first: int, end: int | None = None) -> Iterator[SourcePage]:
-        """Read pages from `first` on until several in a row are empty, or up to `end`."""
+    def _read_until_empty(self, first: int, end: int) -> Iterator[SourcePage]:
+        """Read pages from `first` on until several in a row are empty, at most up to `end`."""
         empty = 0
-        while empty < EMPTY_PAGES_AT_END and (end is None or first <= end):
-            step = range(first, min(first + PAGES_PER_STEP, end + 1 if end else first + PAGES_PER_STEP))
-            rows = {}
+        while empty < EMPTY_PAGES_AT_END and first <= end:
+            step = range(first, min(first + PAGES_PER_STEP, end + 1))
+            filled = set()
             for answer in self._fetch(step):
-                rows[answer.number] = len(answer.rows)
                 if answer.rows:
+                    filled.add(answer.number)
                     yield self._accept(answer)
             for number in step:
-                empty = 0 if rows[number] else empty + 1
+                empty = 0 if number in filled else empty + 1
             first += PAGES_PER_STEP
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:

@@ -297,6 +297,22 @@ def test_rows_behind_a_total_that_is_too_low_are_read(length: int, refusal: int 
     assert (reading.total, reading.received, reading.stable) == (4, length, True)
 
 
+@pytest.mark.parametrize("answered_page", [1, 3])
+def test_a_source_that_repeats_a_page_past_the_end_does_not_go_on_for_ever(answered_page: int) -> None:
+    rows = [{"id": number} for number in range(6)]
+
+    def answer(request: Request) -> Reply:
+        if request.page <= 3 and answered_page == 3:
+            return page_reply(rows, request.page, size=2)
+        shown = rows[answered_page * 2 - 2 : answered_page * 2]
+        return page_reply(rows, request.page, size=2, items=shown)
+
+    with ScriptedServer(answer) as server:
+        _, reading = read(server.url)
+
+    assert (reading.total, reading.received, reading.pages) == (6, 6, 3)
+
+
 def test_empty_pages_between_filled_ones_do_not_end_a_list() -> None:
     rows = [{"id": number} for number in range(100)]
 
