@@ -25,6 +25,7 @@ from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
 from ingestion.monitoring.run_review import follow_up_all, sync_history_window
 from ingestion.monitoring.watchdog import WatchdogResult, run_checks
+from ingestion.personal_data import erase_missing_listeners
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.healthchecks_ping import PingingProgress, ping_run_finished, send_ping
 from ingestion.pipeline.ingest import IngestionOptions, IngestionProgress, ingest
@@ -181,11 +182,19 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    return retention.delete_expired(
+    """Delete rows past their retention time, and personal data of listeners who have left the source.
+
+    Returns the number of deleted rows by table, and of listeners whose personal data was erased.
+    """
+    deleted = retention.delete_expired(
         now,
         runs=timedelta(days=settings.KEEP_RUNS_DAYS),
         settled=timedelta(days=settings.KEEP_SETTLED_DAYS),
     )
+    erased = 0
+    if settings.FORGET_LISTENERS_DAYS:
+        erased = erase_missing_listeners(now - timedelta(days=settings.FORGET_LISTENERS_DAYS))
+    return deleted | {"erased_listeners": erased}
 
 
 def _outage_file() -> Path:

@@ -1,0 +1,66 @@
+"""Delete everything that is stored about a listener."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db import transaction
+
+from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.models import Listener
+from ingestion.personal_data import forget_listener
+from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
+
+HELP = """Delete a listener with all that is stored about them: name, e-mail address, gender, listening
+sessions, rejected rows, recommendation lists and feedback. This can't be undone.
+
+Erase the listener at the source first: the next run imports a listener whom the source still sends.
+Listeners whom the source no longer sends lose their personal data by themselves after
+FORGET_LISTENERS_DAYS days.
+
+examples:
+  python manage.py forgetlistener 17
+  python manage.py forgetlistener 17 23 42
+
+next:
+  python manage.py retrain              trains a model that knows nothing of the listener
+
+exit codes:
+  0  deleted
+  1  no listener has this ID; nothing was deleted
+  3  an ingestion run is in progress; nothing was deleted
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
+    requires_system_checks = ("settings",)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("user_id", type=int, nargs="+", help="the listener's ID at the source")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        require_migrations()
+        found = Listener.objects.in_bulk(options["user_id"])
+        unknown = [str(pk) for pk in options["user_id"] if pk not in found]
+        if unknown:
+            raise CommandError(f"No listener has the ID {', '.join(unknown)}. Nothing was deleted.")
+        try:
+            with transaction.atomic():
+                require_idle()
+                for listener in found.values():
+                    self._forget(listener)
+        except AlreadyRunning as busy:
+            raise CommandError(str(busy), returncode=LOCKED_EXIT_CODE) from busy
+
+    def _forget(self, listener: Listener) -> None:
+        number, is_sent = listener.pk, listener.missing_since_id is None and listener.unavailable_at is None
+        deleted = forget_listener(listener)
+        rows = ", ".join(f"{name}: {count}" for name, count in deleted.items())
+        self.stdout.write(f"Listener {number} was deleted with everything about them. Rows: {rows}.")
+        if is_sent:
+            self.stderr.write(
+                f"The last run still received listener {number} from the source: unless they are erased "
+                "there, the next run imports them again."
+            )

@@ -1,0 +1,88 @@
+"""Erases personal data of listeners: on request, and when the source has not sent them for some time."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Final
+
+from django.apps import apps
+from django.db import transaction
+from django.db.models import Q
+
+from ingestion.models import Listener, ListeningHistory, Rejection
+from ingestion.pipeline.upsert import in_batches
+from ingestion.source.schemas import Resource
+
+logger = logging.getLogger(__name__)
+
+PERSONAL_FIELDS: Final = ("first_name", "last_name", "email", "gender", "favorite_genres")
+# The field of a source row that names the listener.
+LISTENER_FIELDS: Final = {Resource.USERS: "id", Resource.LISTENING_HISTORY: "user_id"}
+# Below SQLite's limit of variables in a statement, and short enough for its one write lock.
+BATCH: Final = 500
+
+
+def forget_listener(listener: Listener) -> dict[str, int]:
+    """Delete a listener with all that is stored about them; returns the number of deleted rows by table.
+
+    The source may send the listener again, and the next run then imports them again.
+    """
+    with transaction.atomic():
+        rejections = [pk for pk, _ in _rejections_of({listener.pk}, LISTENER_FIELDS)]
+        deleted = Counter(Rejection.objects.filter(pk__in=rejections).delete()[1])
+        # Sessions are protected from a deletion by mistake.
+        deleted.update(ListeningHistory.objects.filter(user=listener).delete()[1])
+        # Feedback, lists and experiment data of the recommender go by cascade.
+        deleted.update(listener.delete()[1])
+    logger.info("listener_forgotten rows=%s", deleted.total())
+    return {
+        str(apps.get_model(label)._meta.verbose_name_plural): count
+        for label, count in deleted.items()
+        if count
+    }
+
+
+def erase_missing_listeners(before: datetime) -> int:
+    """Erase the personal data of listeners who became unavailable by then; returns how many.
+
+    Their sessions and feedback stay, under a number that leads to no person any more.
+    """
+    has_data = Q()
+    for name in PERSONAL_FIELDS:
+        has_data |= ~Q(**{name: ""})
+    missing = Listener.objects.filter(has_data, unavailable_at__lte=before).order_by("pk")
+    erased = 0
+    while ids := list(missing.values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            rejections = [pk for pk, _ in _rejections_of(set(ids), (Resource.USERS,))]
+            for batch in in_batches(rejections, BATCH):
+                Rejection.objects.filter(pk__in=batch).delete()
+            erased += Listener.objects.filter(pk__in=ids, unavailable_at__lte=before).update(
+                **dict.fromkeys(PERSONAL_FIELDS, "")
+            )
+    if erased:
+        logger.info("personal_data_erased listeners=%s", erased)
+    return erased
+
+
+def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Iterator[tuple[int, int]]:
+    """Rejections, open or resolved, whose stored row belongs to one of these listeners, with the listener."""
+    wanted = {str(one): one for one in ids}
+    rows = Rejection.objects.filter(resource__in=resources).values_list("pk", "resource", "payload")
+    if len(ids) == 1:
+        rows = rows.filter(payload__contains=next(iter(wanted)))
+    for pk, resource, payload in rows.iterator():
+        listener = wanted.get(_listener_in(payload, LISTENER_FIELDS[Resource(resource)]))
+        if listener is not None:
+            yield pk, listener
+
+
+def _listener_in(payload: str, name: str) -> str:
+    """The listener's ID in a rejected row, which may be text in the row; empty if it can't be read."""
+    try:
+        row = json.loads(payload)
+    except (ValueError, RecursionError):
+        return ""
+    return str(row.get(name, "")).strip() if isinstance(row, dict) else ""
