@@ -36,6 +36,7 @@ MAX_CRASHES_PER_SLOT: Final = 3
 RETRY_PAUSES: Final = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=3))
 POLL_INTERVAL: Final = 30.0  # seconds
 
+Status = IngestionRun.Status
 IngestSlot = Callable[[str], IngestionRun]
 OnTick = Callable[[datetime], object]
 
@@ -143,8 +144,9 @@ def _next_attempt_at(due: DueSlot) -> datetime | None:
     if not runs:
         return due.at
     last = runs[-1]
-    crashes = sum(run.status == IngestionRun.Status.ABANDONED for run in runs)
-    if last.status in {IngestionRun.Status.ABANDONED, IngestionRun.Status.RUNNING}:
+    crashes = sum(run.status == Status.ABANDONED for run in runs)
+    # A stop is a person's or a deployment's decision and no sign of a fault, so stops are not counted.
+    if last.status in {Status.ABANDONED, Status.RUNNING, Status.STOPPED}:
         return due.at if crashes < MAX_CRASHES_PER_SLOT else None
     failures = sum(run.may_be_repeated for run in runs)
     if not last.may_be_repeated or last.finished_at is None or failures > len(RETRY_PAUSES):

@@ -4,14 +4,22 @@ Beat's tables and waiting messages store a task's `name`, so it stays when the f
 """
 
 import logging
+import os
+import signal
+import socket
 from threading import Thread
+from typing import Any
 
+import psutil
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from ingestion.jobs.heartbeats import record_heartbeat
+from ingestion.jobs.lock import find_running
+from ingestion.jobs.stop_signals import stop_jobs_of_threads
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.schedules import run_due_slot
@@ -70,5 +78,27 @@ def _ingest_in_thread() -> None:
         ingest_on_request()
     except Exception:
         logger.exception("run_raised trigger=admin")
+    finally:
+        connection.close()
+
+
+@worker_shutting_down.connect
+def stop_ingestion(**_: Any) -> None:
+    """Stop this worker's ingestion when the worker is asked to shut down; it is recorded as stopped.
+
+    Celery itself would wait for its end, until the service manager loses patience and kills both.
+    """
+    stop_jobs_of_threads()
+    # In a thread, because Celery calls this inside its signal handler, perhaps in the middle of a query.
+    Thread(target=_stop_ingestion_of_child, name="stop_ingestion", daemon=True).start()
+
+
+def _stop_ingestion_of_child() -> None:
+    try:
+        run = find_running(IngestionRun)
+        if run and run.host == socket.gethostname() and psutil.Process(run.pid).ppid() == os.getpid():
+            os.kill(run.pid, signal.SIGTERM)
+    except Exception:
+        logger.exception("stop_failed reason='the worker waits for the end of the ingestion'")
     finally:
         connection.close()

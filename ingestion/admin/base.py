@@ -23,6 +23,7 @@ STATUS_COLOURS = {
     "failed": "danger",
     "refused": "danger",
     "abandoned": "warning",
+    "stopped": "warning",
 }
 
 # One and a half screens; each row adds a twentieth to the rendering time of an empty page.

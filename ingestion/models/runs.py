@@ -41,6 +41,7 @@ class IngestionRun(JobRun):
         FAILED = "failed"
         REFUSED = "refused"
         ABANDONED = "abandoned"
+        STOPPED = "stopped"
 
     trigger = models.CharField(max_length=8, choices=Trigger.choices)
     slot = models.CharField(

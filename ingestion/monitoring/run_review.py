@@ -130,7 +130,12 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """Open or resolve the run's incident; a failure stays open until a run imports data."""
+    """Open or resolve the run's incident; a failure stays open until a run imports data.
+
+    A stopped run changes nothing.
+    """
+    if run.status == Status.STOPPED:
+        return
     if run.status not in APPLIED_STATUSES:
         kind = {Status.FAILED: "run_failed", Status.REFUSED: "run_refused"}.get(
             Status(run.status), "run_abandoned"

@@ -1,4 +1,4 @@
-"""Tells a service such as healthchecks.io of each run's start and end: it alerts when it hears nothing."""
+"""Pings a service such as healthchecks.io at each run's start and end; it alerts if no ping comes."""
 
 import logging
 from typing import Final, Literal
@@ -21,7 +21,7 @@ PingEvent = Literal["start", "success", "fail"]
 
 
 def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
-    """Whether the service took it; whatever goes wrong is logged, without the address, which is a secret."""
+    """Whether the service accepted the ping; errors are logged without the address, which is a secret."""
     if not url:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
@@ -36,15 +36,15 @@ def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
 
 
 def ping_run_finished(url: str, run: IngestionRun) -> None:
-    """Success also where only what is sure was taken in: alerts tell of that."""
+    """Ping the outcome: success for a partial run, which has its own alert; nothing for a stopped one."""
     bad = {IngestionRun.Status.FAILED, IngestionRun.Status.REFUSED, IngestionRun.Status.ABANDONED}
     event: PingEvent = "fail" if run.status in bad else "success"
-    if not run.dry_run:
+    if not run.dry_run and run.status != IngestionRun.Status.STOPPED:
         send_ping(url, event, f"Run {run.pk} {run.status}. {run.summary} {run.error}".strip())
 
 
 class PingingProgress(IngestionProgress):
-    """Another watch, and a ping when the run has the lock and begins."""
+    """Calls another progress callback, and pings when the run has the lock and begins."""
 
     def __init__(self, url: str, callback: IngestionProgress) -> None:
         self._url, self._callback, self._has_pinged = url, callback, False

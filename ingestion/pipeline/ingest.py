@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from ingestion.jobs.lock import JobHeartbeat, LockLost, add_log_context, describe_error, finish_job
 from ingestion.jobs.resource_usage import ResourceMonitor
+from ingestion.jobs.stop_signals import StopRequested, StopSignals, describe_stop
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.change_detection import UNKNOWN_USER, KnownIds, RowChange, hash_key
@@ -56,7 +57,9 @@ logger = logging.getLogger(__name__)
 
 # Songs and listeners first: sessions point to both.
 IMPORT_ORDER: Final = (SONG_TABLE, LISTENER_TABLE, HISTORY_TABLE)
-EXIT_CODES: Final = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, Status.REFUSED: 4}
+EXIT_CODES: Final = {
+    Status.SUCCEEDED: 0, Status.FAILED: 1, Status.PARTIAL: 2, Status.REFUSED: 4, Status.STOPPED: 5,
+}  # fmt: skip
 LOCKED_EXIT_CODE: Final = 3
 DISK_ERRORS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 STAGING_ADVICE: Final = (
@@ -107,32 +110,36 @@ def ingest(
     """Import songs, listeners and listening histories from the source.
 
     Returns:
-        The finished run: succeeded, partial, refused, or failed because of the source.
+        The finished run: succeeded, partial, refused, failed because of the source, or stopped by a signal.
 
     Raises:
         AlreadyRunning: another run is in progress.
         SlotTaken: the slot already has a run.
         Exception: any other error; the run's row says that it failed.
     """
-    run = run_lifecycle.start_run(
-        trigger=options.trigger, slot=options.slot, dry_run=options.dry_run, accept_reset=options.accept_reset
-    )
-    with add_log_context(run=run.pk):
-        logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
-        job = _IngestionJob(run, options, callback or IngestionProgress())
-        with job.record_end():
-            job.read_source(client)
-            job.check_and_apply()
-        run.refresh_from_db()
-        logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
+    with StopSignals().installed() as stop:
+        run = run_lifecycle.start_run(
+            trigger=options.trigger, slot=options.slot,
+            dry_run=options.dry_run, accept_reset=options.accept_reset,
+        )  # fmt: skip
+        with add_log_context(run=run.pk):
+            logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
+            job = _IngestionJob(run, options, callback or IngestionProgress(), stop)
+            with job.record_end():
+                job.read_source(client)
+                job.check_and_apply()
+            run.refresh_from_db()
+            logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
     return run
 
 
 class _IngestionJob:
     """One run in progress."""
 
-    def __init__(self, run: IngestionRun, options: IngestionOptions, callback: IngestionProgress) -> None:
-        self.run, self.options, self.callback = run, options, callback
+    def __init__(
+        self, run: IngestionRun, options: IngestionOptions, callback: IngestionProgress, stop: StopSignals
+    ) -> None:
+        self.run, self.options, self.callback, self.stop = run, options, callback, stop
         self.monitor = ResourceMonitor()
         self.heartbeat = JobHeartbeat(run, HEARTBEAT_COLUMNS)
         self.timeline = StageTimeline(run)
@@ -147,7 +154,8 @@ class _IngestionJob:
     def record_end(self) -> Iterator[None]:
         """Record in the run's row how the block ended; only a killed process leaves its pages behind."""
         try:
-            yield
+            with self.stop.interruptible():
+                yield
         except LockLost:
             raise
         except SourceError as error:
@@ -160,7 +168,7 @@ class _IngestionJob:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
             self._finish(_failure_result(error))
-            if not _is_disk_error(error):
+            if not _is_disk_error(error) and not isinstance(error, StopRequested):
                 raise
         else:
             self._discard_pages()
@@ -220,6 +228,7 @@ class _IngestionJob:
                 end_expired(self._guard)
             self._stage("replaying refused rows")
             rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
+        self.stop.hold()
         self._finish(result)
 
     def _find_expired(self) -> None:
@@ -333,10 +342,12 @@ class _IngestionJob:
         self.callback.on_progress(done, total)
 
     def _tick(self) -> None:
+        self.stop.check()
         self.heartbeat.send_if_due()
         self.monitor.sample()
 
     def _guard(self) -> None:
+        self.stop.check()
         self.heartbeat.send()
 
 
@@ -345,6 +356,11 @@ def _is_disk_error(error: BaseException) -> bool:
 
 
 def _failure_result(error: BaseException) -> QualityGateResult:
+    if isinstance(error, StopRequested):
+        return QualityGateResult(Status.STOPPED, error.kind, str(error))
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        kind = type(error).__name__
+        return QualityGateResult(Status.STOPPED, kind, describe_stop(kind))
     if _is_disk_error(error):
         return QualityGateResult(Status.FAILED, "staging", f"{error}. {STAGING_ADVICE}")
     return QualityGateResult(Status.FAILED, type(error).__name__, describe_error(error))

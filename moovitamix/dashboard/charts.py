@@ -227,6 +227,6 @@ def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
     """Numbers of runs that did not succeed, by status, worst first."""
     counted = [
         (status, sum(run.status == status for run in runs))
-        for status in ("failed", "refused", "abandoned", "partial")
+        for status in ("failed", "refused", "abandoned", "stopped", "partial")
     ]
     return ", ".join(f"{n} {status}" for status, n in counted if n)

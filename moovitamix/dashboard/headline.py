@@ -24,6 +24,7 @@ OUTCOME_PHRASES: Final = {
     "failed": "failed; the catalogue is unchanged",
     "refused": "was refused: the source looks like a different catalogue",
     "abandoned": "stopped before it finished; the next run continues from there",
+    "stopped": "was stopped by a person or a shutdown",
 }
 
 
@@ -58,7 +59,7 @@ def build_headline(
         return StatusHeadline("critical", _incident_title(critical, incidents), detail)
     if last is None:
         return StatusHeadline("empty", "No data has been imported yet", detail)
-    if last.status not in APPLIED_STATUSES:
+    if last.status not in (*APPLIED_STATUSES, IngestionRun.Status.STOPPED):
         return StatusHeadline("critical", f"Run {last.pk} {OUTCOME_PHRASES[last.status]}", detail)
     warning = (
         _incident_title(incidents, incidents)
@@ -85,7 +86,8 @@ def _unreported_problem(
         return f"The watchdog is not running: its last heartbeat was {silent.last_seen}"
     if data is None or _data_end(data) < stale_before:
         return "The data is stale: no recent run has updated it"
-    return f"Run {last.pk} {OUTCOME_PHRASES['partial']}" if last.status == IngestionRun.Status.PARTIAL else ""
+    is_incomplete = last.status in {IngestionRun.Status.PARTIAL, IngestionRun.Status.STOPPED}
+    return f"Run {last.pk} {OUTCOME_PHRASES[last.status]}" if is_incomplete else ""
 
 
 def _incident_title(most_severe: Sequence[IncidentSummary], incidents: Sequence[IncidentSummary]) -> str:

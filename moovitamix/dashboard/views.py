@@ -164,7 +164,7 @@ def _run_facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
         ("Bytes received", format_measure(run.bytes, "bytes")),
         ("Throughput", format_measure(run.rows_per_second, "rows/s")),
     ]
-    # Measured at the end of a run: a running or abandoned one has no values yet.
+    # Measured at the end of a run: a running or abandoned run has no values yet.
     return [(name, value) for name, value in [*facts, *(cost if run.peak_memory else [])] if value]
 
 

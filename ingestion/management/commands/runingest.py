@@ -45,6 +45,7 @@ exit codes:
   2  partial: too many rejections, a wrong total or pages that kept moving; the valid part was written
   3  another run is in progress
   4  refused: the source looks like a different catalogue; nothing was written (see --accept-reset)
+  5  stopped: by Ctrl-C, SIGTERM or SIGHUP; complete rows may have been written, the next run does the rest
 """
 
 

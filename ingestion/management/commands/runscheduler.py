@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from ingestion.jobs.stop_signals import SIGNAL_NAMES as STOP_SIGNALS
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import IngestionProgressBar
 from ingestion.models import IngestionRun
@@ -34,15 +35,15 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         require_migrations()
         stop = Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        try:
-            sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-            source = without_secrets(settings.BASE_URL)
-            self._print(self._time_zone())
-            self._print(f"Scheduler started: {self._next_run()}, from {source}. Ctrl-C stops.")
-            run_scheduler(self._ingest, stop, on_tick=run_watchdog)
-        except KeyboardInterrupt:
-            stop.set()
+        # A run in progress handles the signal first: it ends as stopped. `nohup` ignores SIGHUP.
+        for number in (getattr(signal, name) for name in STOP_SIGNALS):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: stop.set())
+        sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
+        source = without_secrets(settings.BASE_URL)
+        self._print(self._time_zone())
+        self._print(f"Scheduler started: {self._next_run()}, from {source}. Ctrl-C stops.")
+        run_scheduler(self._ingest, stop, on_tick=run_watchdog)
         self._print("Scheduler stopped.")
 
     def _next_run(self) -> str:

@@ -188,6 +188,18 @@ def test_a_dead_run_s_slot_is_due_again_but_not_for_ever() -> None:
     assert slots == ["2026-11-23 02:00 UTC"] * 3 + [None]
 
 
+def test_the_slot_of_a_stopped_run_is_due_again_however_often_it_is_stopped() -> None:
+    schedule()
+    now = datetime(2026, 11, 23, 3, tzinfo=UTC)
+    slots = []
+
+    for _ in range(5):
+        slots.append(due_slot(now))
+        finished("daily 2026-11-23", "stopped")
+
+    assert slots == ["daily 2026-11-23"] * 5
+
+
 def test_a_missed_slot_is_caught_up_within_twelve_hours_only(caplog: pytest.LogCaptureFixture) -> None:
     schedule()
 

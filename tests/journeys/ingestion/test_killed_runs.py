@@ -99,19 +99,3 @@ def test_of_two_runs_at_once_the_second_ends_with_3_and_says_who_holds_the_lock(
     assert f"process {first.pid}" in facts["error"]
     assert "since 20" in facts["error"]
     assert first.returncode == 0
-
-
-def test_ctrl_c_ends_a_run_as_failed_and_leaves_the_catalogue(
-    sqlite_project: Project, big_world: World
-) -> None:
-    with DemoServer(big_world, latency=0.3) as slow:
-        process = sqlite_project.start(
-            sys.executable, str(ROOT / "manage.py"), "runingest", BASE_URL=slow.url
-        )
-        wait_for_line(process, "reading songs")
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=600)[0]
-
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert json.loads(sqlite_project.shell(COUNT))["runs"] == ["failed"]

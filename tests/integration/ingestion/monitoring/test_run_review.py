@@ -73,6 +73,19 @@ def test_a_partial_run_ends_a_failure_and_is_a_warning_of_its_own() -> None:
     assert Incident.objects.get(key="run_partial").severity == "warning"
 
 
+def test_a_stopped_run_opens_no_incident_and_ends_none() -> None:
+    stopped = {"status": "stopped", "error_kind": "SIGTERM", "error": "Stopped by SIGTERM."}
+    first = make_finished_run(0, **stopped)
+    follow_up_all(after(first))
+    before = open_keys()
+    follow_up_all(after(make_finished_run(1, **FAILED)))
+
+    follow_up_all(after(make_finished_run(2, **stopped)))
+
+    assert before == []
+    assert open_keys() == ["run"]
+
+
 def test_runs_are_followed_up_in_order_so_that_an_old_failure_does_not_stay() -> None:
     make_finished_run(0, **FAILED | {"status": "abandoned"})
     well = make_finished_run(1)

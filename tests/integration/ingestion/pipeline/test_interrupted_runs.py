@@ -16,9 +16,12 @@ def report(run: IngestionRun, resource: str) -> ResourceReport:
     return run.reports.get(resource=resource)
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
-def test_an_exception_while_a_page_is_compared_marks_the_run_as_failed(
-    run: Run, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+@pytest.mark.parametrize(
+    ("interruption", "status"),
+    [(KeyboardInterrupt, "stopped"), (SystemExit, "stopped"), (RuntimeError, "failed")],
+)
+def test_an_exception_while_a_page_is_compared_marks_the_run_as_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException], status: str
 ) -> None:
     def broken(*_: object) -> None:
         raise interruption
@@ -30,7 +33,7 @@ def test_an_exception_while_a_page_is_compared_marks_the_run_as_failed(
         run()
 
     ended = IngestionRun.objects.get()
-    assert (ended.status, ended.error_kind) == ("failed", interruption.__name__)
+    assert (ended.status, ended.error_kind) == (status, interruption.__name__)
 
 
 @pytest.mark.django_db(transaction=True)

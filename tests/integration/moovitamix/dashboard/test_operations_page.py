@@ -101,6 +101,7 @@ def test_a_critical_incident_is_the_headline_and_the_others_are_counted(staff: C
         ("refused", "was refused: the source looks like a different catalogue"),
         ("abandoned", "stopped before it finished; the next run continues from there"),
         ("partial", "imported only part of the data"),
+        ("stopped", "was stopped by a person or a shutdown"),
     ],
 )
 def test_a_failed_run_is_the_headline_before_any_incident_is_open(

@@ -1,0 +1,135 @@
+"""Ends a job in good order on Ctrl-C, SIGTERM, SIGHUP, or when the process of its thread shuts down."""
+
+import getpass
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+SIGNAL_NAMES: Final = {
+    name: label
+    for name, label in (("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"))
+    if hasattr(signal, name)
+}
+SHUTDOWN: Final = "shutdown"
+_process_stops = threading.Event()
+# `timeout` and some shells send a signal to the process and to its group: this is one request, not two.
+SAME_REQUEST_SECONDS: Final = 2.0
+
+
+def stop_jobs_of_threads() -> None:
+    """Stop the jobs in this process's threads at their next heartbeat; threads get no signals."""
+    _process_stops.set()
+
+
+class StopRequested(KeyboardInterrupt):
+    """The job was asked to stop; `kind` names the signal.
+
+    A KeyboardInterrupt, because psycopg then cancels the running query and the connection stays usable.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(describe_stop(kind))
+        self.kind = kind
+
+
+class StopSignals:
+    """Turns signals into `StopRequested` while a job can be interrupted.
+
+    A signal that comes earlier is kept until then. A second one, two seconds after the first, has its usual
+    effect: the process ends at once.
+    """
+
+    def __init__(self) -> None:
+        self._is_interruptible = False
+        self._requested = ""
+        self._requested_at = 0.0
+        self._number = 0
+        self._previous: dict[int, Any] = {}
+
+    @contextmanager
+    def installed(self) -> Iterator["StopSignals"]:
+        """Handle the signals in this block; in a thread, which gets none, only `check` works.
+
+        After the block a signal that came has the effect that the program gave it, if any.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNAL_NAMES:
+                number = getattr(signal, name)
+                # An ignored signal (nohup, a Celery worker's Ctrl-C) stays ignored.
+                if signal.getsignal(number) not in {signal.SIG_IGN, None}:
+                    self._previous[number] = signal.signal(number, self._handle)
+        try:
+            yield self
+        finally:
+            previous = self._previous.get(self._number)
+            self._restore()
+            # Such as a Celery worker that runs the job itself, or the foreground scheduler.
+            if callable(previous) and previous is not signal.default_int_handler:
+                previous(self._number, None)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Raise `StopRequested` in this block, at once if a signal came before it."""
+        self._is_interruptible = True
+        try:
+            if self._requested:
+                self._raise()
+            yield
+        finally:
+            self._is_interruptible = False
+
+    def hold(self) -> None:
+        """The job is about to write its result: from here on a signal does not interrupt it."""
+        self._is_interruptible = False
+
+    def check(self) -> None:
+        """Stop a job in a thread whose process is shutting down.
+
+        Raises:
+            StopRequested: `stop_jobs_of_threads` was called, or the main thread has ended.
+        """
+        is_stopping = _process_stops.is_set() or not threading.main_thread().is_alive()
+        if self._is_interruptible and is_stopping:
+            self._requested = SHUTDOWN
+            self._raise()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._requested:
+            if time.monotonic() - self._requested_at >= SAME_REQUEST_SECONDS:
+                self._restore()
+                signal.raise_signal(number)
+            return
+        self._number, self._requested_at = number, time.monotonic()
+        self._requested = signal.Signals(number).name
+        if self._is_interruptible:
+            self._raise()
+
+    def _raise(self) -> None:
+        self._is_interruptible = False
+        raise StopRequested(self._requested)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+
+def describe_stop(kind: str) -> str:
+    """Who stopped a job, such as "Stopped by SIGTERM (process 7 of user moovi on web-1)."."""
+    cause = SIGNAL_NAMES.get(kind) or (
+        "the shutdown of its process" if kind in {SHUTDOWN, "SystemExit"} else "Ctrl-C"
+    )
+    return f"Stopped by {cause} (process {os.getpid()} of user {_user()} on {socket.gethostname()})."
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
