@@ -4,13 +4,9 @@ Beat's tables and waiting messages store a task's `name`, so it stays when the f
 """
 
 import logging
-import os
-import signal
-import socket
 from threading import Thread
 from typing import Any
 
-import psutil
 from celery import shared_task
 from celery.signals import worker_shutting_down
 from django.conf import settings
@@ -18,8 +14,7 @@ from django.db import connection
 from django.utils import timezone
 
 from ingestion.jobs.heartbeats import record_heartbeat
-from ingestion.jobs.lock import find_running
-from ingestion.jobs.stop_signals import stop_jobs_of_threads
+from ingestion.jobs.stop_signals import begin_shutdown, is_shutting_down
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.schedules import run_due_slot
@@ -30,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 @shared_task(name="ingestion.tasks.ingest_due", ignore_result=True)
 def ingest_due() -> int | None:
+    if is_shutting_down():
+        return None
     run = run_due_slot(
         lambda slot: ingest_now(trigger=IngestionRun.Trigger.SCHEDULE, slot=slot), timezone.now()
     )
@@ -88,17 +85,4 @@ def stop_ingestion(**_: Any) -> None:
 
     Celery itself would wait for its end, until the service manager loses patience and kills both.
     """
-    stop_jobs_of_threads()
-    # In a thread, because Celery calls this inside its signal handler, perhaps in the middle of a query.
-    Thread(target=_stop_ingestion_of_child, name="stop_ingestion", daemon=True).start()
-
-
-def _stop_ingestion_of_child() -> None:
-    try:
-        run = find_running(IngestionRun)
-        if run and run.host == socket.gethostname() and psutil.Process(run.pid).ppid() == os.getpid():
-            os.kill(run.pid, signal.SIGTERM)
-    except Exception:
-        logger.exception("stop_failed reason='the worker waits for the end of the ingestion'")
-    finally:
-        connection.close()
+    begin_shutdown()

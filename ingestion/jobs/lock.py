@@ -4,6 +4,7 @@ Works for every subclass of `JobRun`, whose partial UNIQUE constraint allows one
 job that needs the lock marks a row abandoned if its process has ended or is silent for `LOCK_TIMEOUT`.
 """
 
+import logging
 import os
 import socket
 import time
@@ -14,8 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psutil
-from django.db import models
+from django.db import InterfaceError, OperationalError, connection, models
 from django.utils import timezone
+
+from ingestion.jobs.database_patience import first_line, is_passing
+
+logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT: Final = timedelta(minutes=5)
 HEARTBEAT_INTERVAL: Final = 5.0  # seconds
@@ -61,7 +66,22 @@ class JobHeartbeat:
     def send_if_due(self) -> None:
         """Send a heartbeat if the last one is `HEARTBEAT_INTERVAL` old; raises like `send`."""
         if time.monotonic() - self._last_sent >= HEARTBEAT_INTERVAL:
+            self.try_send()
+
+    def try_send(self) -> None:
+        """Send a heartbeat now; if the database is locked or away, the next one replaces it.
+
+        Raises:
+            LockLost: the job was marked abandoned.
+        """
+        try:
             self.send()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or not is_passing(error):
+                raise
+            logger.warning("job_heartbeat_failed reason=%r", first_line(error))
+            connection.close_if_unusable_or_obsolete()
+            self._last_sent = time.monotonic()
 
     def send(self) -> None:
         """Send a heartbeat. In a transaction it also locks the row, so that nobody can abandon the job.
@@ -95,8 +115,7 @@ def describe_error(error: BaseException) -> str:
 
     In the other lines PostgreSQL quotes the row, which may hold a listener's e-mail address.
     """
-    message = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {message}".removesuffix(": ")
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def abandon_dead_job(model: type[models.Model], now: datetime) -> None:

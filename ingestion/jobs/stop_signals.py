@@ -1,6 +1,7 @@
 """Ends a job in good order on Ctrl-C, SIGTERM, SIGHUP, or when the process of its thread shuts down."""
 
 import getpass
+import mmap
 import os
 import signal
 import socket
@@ -17,14 +18,21 @@ SIGNAL_NAMES: Final = {
     if hasattr(signal, name)
 }
 SHUTDOWN: Final = "shutdown"
-_process_stops = threading.Event()
 # `timeout` and some shells send a signal to the process and to its group: this is one request, not two.
 SAME_REQUEST_SECONDS: Final = 2.0
 
 
-def stop_jobs_of_threads() -> None:
-    """Stop the jobs in this process's threads at their next heartbeat; threads get no signals."""
-    _process_stops.set()
+# One byte of memory that forked processes share, such as a Celery worker and its children.
+_shutdown_flag = mmap.mmap(-1, 1)
+
+
+def begin_shutdown() -> None:
+    """Stop the jobs of this process, its threads and its forked children at their next heartbeat."""
+    _shutdown_flag[0] = 1
+
+
+def is_shutting_down() -> bool:
+    return bool(_shutdown_flag[0]) or not threading.main_thread().is_alive()
 
 
 class StopRequested(KeyboardInterrupt):
@@ -89,13 +97,12 @@ class StopSignals:
         self._is_interruptible = False
 
     def check(self) -> None:
-        """Stop a job in a thread whose process is shutting down.
+        """Stop a job whose process is shutting down.
 
         Raises:
-            StopRequested: `stop_jobs_of_threads` was called, or the main thread has ended.
+            StopRequested: `begin_shutdown` was called, or the main thread has ended.
         """
-        is_stopping = _process_stops.is_set() or not threading.main_thread().is_alive()
-        if self._is_interruptible and is_stopping:
+        if self._is_interruptible and is_shutting_down():
             self._requested = SHUTDOWN
             self._raise()
 

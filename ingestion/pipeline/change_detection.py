@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 from django.utils import timezone
 
+from ingestion.jobs.database_patience import with_patience
 from ingestion.models import Listener, Song
 from ingestion.pipeline.staging import FrameKind, Spool
 from ingestion.pipeline.upsert import (
@@ -113,7 +114,7 @@ class ChangeDetector:
         self.same_key = 0
         self._known = known
         # Into an empty table everything is new: nothing need be looked up.
-        self.into_empty = not table.model._default_manager.exists()
+        self.into_empty = not with_patience(table.model._default_manager.exists)
         self._asked = table.schema.source_key_length
         self._created = table.schema.column_index("created_at")
         self._updated = table.schema.column_index("updated_at")

@@ -16,6 +16,7 @@ from typing import Final
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from ingestion.jobs.database_patience import with_patience
 from ingestion.jobs.lock import JobHeartbeat, LockLost, add_log_context, describe_error, finish_job
 from ingestion.jobs.resource_usage import ResourceMonitor
 from ingestion.jobs.stop_signals import StopRequested, StopSignals, describe_stop
@@ -128,7 +129,7 @@ def ingest(
             with job.record_end():
                 job.read_source(client)
                 job.check_and_apply()
-            run.refresh_from_db()
+            with_patience(run.refresh_from_db)
             logger.info("run_finished run=%s status=%s rows=%s", run.pk, run.status, run.received)
     return run
 
@@ -210,8 +211,8 @@ class _IngestionJob:
 
     def check_and_apply(self) -> None:
         self._stage("judging")
-        self._find_expired()
-        assessments = [reader.assess() for reader in self._complete_readers()]
+        with_patience(self._find_expired)
+        assessments = [with_patience(reader.assess) for reader in self._complete_readers()]
         result = check_quality(assessments, self.options.limits, accept_reset=self.options.accept_reset)
         if self.failures and not result.is_refusal:
             result = mark_incomplete(result, {name: str(error) for name, error in self.failures.items()})
@@ -227,7 +228,9 @@ class _IngestionJob:
             if result.new_catalogue:
                 end_expired(self._guard)
             self._stage("replaying refused rows")
-            rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
+            with_patience(
+                lambda: rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
+            )
         self.stop.hold()
         self._finish(result)
 
@@ -257,6 +260,10 @@ class _IngestionJob:
         written.rows = upsert(reader.table, records, self._guard, into_empty=reader.detector.into_empty)
         newest = (moment for page in reader.detector.pages.values() for moment in page.newest_times)
         written.latency = compute_latency(newest, timezone.now())
+        with_patience(lambda: self._apply_rejections_and_gaps(reader, whole=whole))
+
+    def _apply_rejections_and_gaps(self, reader: ResourceReader, *, whole: bool) -> None:
+        resource = reader.table.schema.resource
         rejections.save_rejected_rows(self.run, resource, reader.detector.read_rejected_rows(), self._guard)
         if whole:
             rejections.close_unsent(self.run, resource)
@@ -291,9 +298,12 @@ class _IngestionJob:
                     self.callback.on_missing(resource, key)
 
     def _finish(self, result: QualityGateResult) -> None:
-        """Save the reports and the run's end together."""
+        """Save the reports and the run's end together; waits for a database that is away."""
         self.monitor.sample()
         self.timeline.end_stage()
+        with_patience(lambda: self._write_end(result))
+
+    def _write_end(self, result: QualityGateResult) -> None:
         reports = [self._report(reader) for reader in self.readers]
         try:
             self._save_end(result, reports)
@@ -334,7 +344,7 @@ class _IngestionJob:
     def _stage(self, name: str, reader: ResourceReader | None = None) -> None:
         resource = reader.table.schema.resource if reader else ""
         self.timeline.begin_stage(f"{name} {resource.replace('_', ' ')}".rstrip(), resource)
-        self.heartbeat.send()
+        self.heartbeat.try_send()
         self.callback.on_stage(self.run, self.run.stage)
 
     def _progress(self, done: int, total: int) -> None:

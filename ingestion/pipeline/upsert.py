@@ -7,6 +7,7 @@ by its content: only a row that differs, or that had gone missing, is written.
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -14,6 +15,7 @@ import orjson
 from django.db import connection, models, transaction
 from django.utils import timezone
 
+from ingestion.jobs.database_patience import patient, with_patience
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 from ingestion.source.schemas import (
     LISTENING_HISTORY_SCHEMA,
@@ -98,17 +100,28 @@ def upsert(
     for batch in in_batches(records, BATCH):
         # PostgreSQL refuses to touch one row twice in a statement; SQLite does not say so.
         newest = {record[: table.schema.key_length]: record for record in batch}
-        with transaction.atomic():
-            guard()
-            written += write(table, list(newest.values()))
+        written += with_patience(partial(_write_batch, write, table, list(newest.values()), guard))
     return written
 
 
+def _write_batch(
+    write: Callable[[MirroredTable, Sequence[Record]], int],
+    table: MirroredTable,
+    records: Sequence[Record],
+    guard: Callable[[], None],
+) -> int:
+    with transaction.atomic():
+        guard()
+        return write(table, records)
+
+
+@patient
 def read_stored(table: MirroredTable, keys: Sequence[Key]) -> dict[Key, StoredRow]:
     """The rows of these keys, each under its key; keys of no row are left out."""
     return {row.record[: table.schema.key_length]: row for row in _read_rows(table, keys)}
 
 
+@patient
 def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict[Key, list[StoredRow]]:
     """The rows of each of these keys of the source, in order of their occurrence."""
     groups: dict[Key, list[StoredRow]] = {}
@@ -137,7 +150,8 @@ def normalize_json(table: MirroredTable, row: Record) -> Record:
     )
 
 
-def existing_ids(model: type[models.Model], ids: Iterable[int]) -> set[int]:
+@patient
+def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
     """Those of `ids` that name a row, available or not."""
     return {
         known
@@ -161,13 +175,18 @@ def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
     )
     last = -(2**63)
     while True:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [last])
-            rows = cursor.fetchall()
+        rows = _fetch_all(sql, [last])
         yield from ((row[0], tuple(row[1:])) for row in rows)
         if len(rows) < BATCH:
             return
         last = rows[-1][0]
+
+
+@patient
+def _fetch_all(sql: str, parameters: Sequence[Any]) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,0 +1,74 @@
+"""Waits for a database that is locked, full or away, so that a short outage does not end a job."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# A restart of a database server takes half a minute; one that stays away longer needs a person.
+PATIENCE: Final = 120.0  # seconds
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 5.0
+# Classes of SQLSTATE codes: connection lost, no resources (full disk), server restarts.
+PASSING_CLASSES: Final = ("08", "53", "57P")
+# Lock not available, deadlock, serialization failure.
+PASSING_CODES: Final = {"55P03", "40P01", "40001"}
+PASSING_SQLITE_CODES: Final = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}  # fmt: skip
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the statement may succeed later: the database was locked, full or away."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    cause: Any = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        # The lowest byte is the primary code.
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE_CODES
+    # Without a code, no answer came from the server.
+    code = getattr(cause, "sqlstate", None)
+    return code is None or code in PASSING_CODES or code.startswith(PASSING_CLASSES)
+
+
+def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
+    """Call `work`, again and again for `patience` seconds while the database is locked, full or away.
+
+    `work` must be safe to repeat. In a transaction it is called once: the transaction is lost with the error.
+    """
+    deadline, pause = time.monotonic() + patience, FIRST_PAUSE
+    while True:
+        try:
+            return work()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or not is_passing(error) or time.monotonic() + pause > deadline:
+                raise
+            logger.warning("database_unavailable waiting=%.2fs reason=%r", pause, first_line(error))
+        connection.close_if_unusable_or_obsolete()
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def patient(query: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: the query waits for a database that is locked or away."""
+
+    @wraps(query)
+    def wait(*args: P.args, **kwargs: P.kwargs) -> R:
+        return with_patience(lambda: query(*args, **kwargs))
+
+    return wait
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error; below it PostgreSQL quotes the row, which may hold personal data."""
+    return str(error).partition("\n")[0]
