@@ -1,10 +1,11 @@
 """Shows errors of settings, the database and the terminal as one sentence without a traceback."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -26,13 +27,20 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
+        _exit_with(str(error))
     except (OperationalError, InterfaceError) as error:
-        sys.exit(_describe_database_error(error))
+        _exit_with(_describe_database_error(error))
     except BrokenPipeError:
         # `runingest --dry-run | head`: Python would raise again when it flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE_EXIT_CODE)
+
+
+def _exit_with(sentence: str) -> NoReturn:
+    """Exit with 1 and the sentence; with --json also as the one object on standard output."""
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"status": "failed", "exit_code": 1, "error": sentence}) + "\n")
+    sys.exit(sentence)
 
 
 def _describe_database_error(error: Exception) -> str:

@@ -51,7 +51,12 @@ class DryRunDiff(IngestionProgressBar):
     def __init__(self, *, show_personal: bool) -> None:
         super().__init__()
         self.changes: list[dict[str, Any]] = []
+        self.run: IngestionRun | None = None  # once the run has begun
         self._show_personal = show_personal
+
+    def on_stage(self, run: IngestionRun, name: str) -> None:
+        self.run = run
+        super().on_stage(run, name)
 
     def on_change(self, resource: Resource, change: RowChange) -> None:
         schema = schema_for(resource)

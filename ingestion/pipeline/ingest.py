@@ -228,9 +228,7 @@ class _IngestionJob:
             if result.new_catalogue:
                 end_expired(self._guard)
             self._stage("replaying refused rows")
-            with_patience(
-                lambda: rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER)
-            )
+            with_patience(lambda: rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER))
         self.stop.hold()
         self._finish(result)
 

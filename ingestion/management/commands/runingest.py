@@ -7,7 +7,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+from django.db.models import QuerySet
+from django.utils import timezone
 
+from ingestion.jobs.lock import describe_error, lock_owner
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import DryRunDiff, format_change
 from ingestion.models import IngestionRun
@@ -16,6 +21,9 @@ from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import ingest_now
 from ingestion.source.errors import without_secrets
 
+logger = logging.getLogger(__name__)
+
+Status = IngestionRun.Status
 REPORT_FIELDS = ("received", "new", "changed", "unchanged", "rejected", "missing", "duplicates", "returned",
             "pages", "requests", "retries", "shifts", "written", "resumed", "read_at", "unknown_songs",
             "incoherent_times", "same_key", "expired", "rejection_reasons", "corrections", "future_times",
@@ -71,10 +79,28 @@ class Command(GuidedCommand):
             help="show names, e-mail addresses and genders in the changes of a dry run",
         )
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        if not options.get("json"):
+            return super().execute(*args, **options)
+        self._has_printed, self._started_at = False, timezone.now()
+        self._progress: DryRunDiff | None = None
+        try:
+            return super().execute(*args, **options)
+        except SystemExit as end:
+            if not self._has_printed:
+                self._print_failure(end)
+            raise
+        except BrokenPipeError:
+            raise
+        except BaseException as error:
+            if self._has_printed:
+                raise
+            sys.exit(self._print_failure(error))
+
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
         logging.captureWarnings(True)
-        progress = DryRunDiff(show_personal=options["show_personal_data"])
+        progress = self._progress = DryRunDiff(show_personal=options["show_personal_data"])
         try:
             run = ingest_now(progress, dry_run=options["dry_run"], accept_reset=options["accept_reset"])
         except AlreadyRunning as busy:
@@ -83,16 +109,39 @@ class Command(GuidedCommand):
         finally:
             progress.close()
         if options["json"]:
-            self.stdout.write(
-                json.dumps(
-                    run_as_dict(run) | ({"changes": progress.changes} if run.dry_run else {}), default=str
-                )
-            )
+            self._print_json(run_as_dict(run) | ({"changes": progress.changes} if run.dry_run else {}))
         else:
             self._print_run(run, progress)
         code = EXIT_CODES[IngestionRun.Status(run.status)]
         if code:
             sys.exit(code)
+
+    def _print_json(self, facts: dict[str, Any]) -> None:
+        self._has_printed = True
+        self.stdout.write(json.dumps(facts, default=str))
+
+    def _runs_of_this_call(self) -> QuerySet[IngestionRun]:
+        return IngestionRun.objects.filter(started_at__gte=self._started_at, **lock_owner())
+
+    def _print_failure(self, error: BaseException) -> int:
+        """Print the object of a run that raised or did not start; returns its exit code."""
+        run = self._progress.run if self._progress else None
+        try:
+            # The run of this process, also if it ended before its first stage.
+            run = self._runs_of_this_call().order_by("-pk").first() or run
+            if run is not None and run.finished_at:
+                self._print_json(run_as_dict(run))
+                return EXIT_CODES[Status(run.status)]
+        except DatabaseError:
+            logger.warning("run_not_readable run=%s", run and run.pk)
+        finally:
+            if isinstance(error, Exception) and not isinstance(error, CommandError | DatabaseError):
+                logger.error("run_raised", exc_info=error)
+        status = Status.STOPPED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+        message = str(error) if isinstance(error, CommandError) else describe_error(error)
+        facts = {"run": run and run.pk, "status": status, "exit_code": EXIT_CODES[status], "error": message}
+        self._print_json(facts | {"error_kind": type(error).__name__, "resources": {}})
+        return EXIT_CODES[status]
 
     def _print_run(self, run: IngestionRun, progress: DryRunDiff) -> None:
         for change in progress.changes:
@@ -114,7 +163,7 @@ class Command(GuidedCommand):
                 "exit_code": LOCKED_EXIT_CODE,
                 "error": str(busy),
             }
-            self.stdout.write(json.dumps(facts))
+            self._print_json(facts)
         else:
             self.stderr.write(str(busy))
 

@@ -1,7 +1,9 @@
 """What is at fault and is not the program is told in a sentence, by whichever command meets it."""
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,18 @@ def test_an_empty_address_of_the_source_is_refused_at_the_start(sqlite_project: 
 
     assert done.returncode == 1
     assert done.stderr == "BASE_URL='' can't be read: expected a URL that starts with http:// or https://.\n"
+
+
+@pytest.mark.parametrize("variable", [{"BASE_URL": ""}, {"DATABASE_URL": NOWHERE}])
+def test_with_json_an_error_before_the_command_is_one_object(
+    sqlite_project: Project, variable: dict[str, Any]
+) -> None:
+    done = sqlite_project.manage("runingest", "--json", check=False, **variable)
+
+    facts = json.loads(done.stdout)
+    assert done.returncode == facts["exit_code"] == 1
+    assert facts["status"] == "failed"
+    assert "very-secret" not in facts["error"]
 
 
 def test_a_rate_that_can_not_be_read_is_named(sqlite_project: Project) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_sigterm_stops_the_foreground_scheduler_with_its_run_and_the_day_runs_ag
 ) -> None:
     due = sqlite_project.shell(MAKE_DUE)
     command = (sys.executable, str(ROOT / "manage.py"), "runscheduler")
-    variables = {"BASE_URL": slow_server.url, "SCHEDULED_TIME": due}
+    variables: dict[str, Any] = {"BASE_URL": slow_server.url, "SCHEDULED_TIME": due}
     scheduler = sqlite_project.start(*command, **variables)
     wait_for_line(scheduler, "reading songs")
     scheduler.send_signal(signal.SIGTERM)

@@ -74,7 +74,7 @@ def test_a_partial_run_ends_a_failure_and_is_a_warning_of_its_own() -> None:
 
 
 def test_a_stopped_run_opens_no_incident_and_ends_none() -> None:
-    stopped = {"status": "stopped", "error_kind": "SIGTERM", "error": "Stopped by SIGTERM."}
+    stopped: dict[str, Any] = {"status": "stopped", "error_kind": "SIGTERM", "error": "Stopped by SIGTERM."}
     first = make_finished_run(0, **stopped)
     follow_up_all(after(first))
     before = open_keys()
