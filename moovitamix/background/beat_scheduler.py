@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any, Final
 
+from celery.exceptions import ImproperlyConfigured
 from celery.schedules import schedstate
 from django.conf import settings
 from django.db import Error
@@ -30,8 +31,8 @@ class TimetableEntry(ModelEntry):
     def __init__(self, model: Any, app: Any = None) -> None:
         try:
             super().__init__(model, app)
-        except OverflowError as error:
-            # An interval of millions of days; the scheduler skips entries that raise ValueError.
+        except (OverflowError, ImproperlyConfigured) as error:
+            # An interval of millions of days, or a solar schedule; entries that raise ValueError are skipped.
             raise ValueError(str(error)) from error
 
     def is_due(self) -> Any:
