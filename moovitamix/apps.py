@@ -5,7 +5,12 @@ from typing import Final
 from django.apps import AppConfig
 from django.core import checks
 
-from moovitamix.checks import check_alert_channels, check_misspelled_settings, check_public_exposure
+from moovitamix.checks import (
+    check_alert_channels,
+    check_misspelled_settings,
+    check_original_database,
+    check_public_exposure,
+)
 
 SETTINGS_TAG: Final = "settings"
 
@@ -19,3 +24,4 @@ class MoovitaMixConfig(AppConfig):
         checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_misspelled_settings, SETTINGS_TAG)
         checks.register(check_alert_channels, SETTINGS_TAG)
+        checks.register(check_original_database, SETTINGS_TAG)

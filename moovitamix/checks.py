@@ -121,3 +121,19 @@ def check_misspelled_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
         )
         for name, meant in settings.MISSPELT.items()
     ]
+
+
+def check_original_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """A warning if `DATABASE_NAME` is a database of the original project, which is not written."""
+    if settings.ORIGINAL_DATABASE is None:
+        return []
+    new = settings.DATABASES["default"]["NAME"]
+    return [
+        CheckWarning(
+            f"{settings.ORIGINAL_DATABASE} is a database of the original project and stays as it is. "
+            f"The data is kept in {new}.",
+            hint=f"Set DATABASE_NAME={new}. To begin with the old data, import it with importlegacy before "
+            "the first run.",
+            id="moovitamix.W007",
+        )
+    ]

@@ -1,9 +1,12 @@
 """System checks: what is safe on one machine and wrong where others can reach it."""
 
+from pathlib import Path
+
 import pytest
 from django.core import checks
 from pytest_django import Settings
 
+from tests.support.builders.original_database import make_original_database
 from tests.support.project import Project
 
 SECRET = "a-key-that-nobody-else-knows-4b1c8f0e7a5d2936-4b1c8f0e7a5d"
@@ -72,3 +75,17 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(sqlite_project
     assert "SHEDULED_TIME is not a setting and is ignored." in done.stderr
     assert "Did you mean SCHEDULED_TIME?" in done.stderr
     assert "TERM_PROGRAM" not in done.stderr
+
+
+def test_a_database_of_the_original_project_is_a_warning_and_is_not_written(
+    sqlite_project: Project, tmp_path: Path
+) -> None:
+    old = make_original_database(tmp_path / "old.db")
+    before = old.read_bytes()
+
+    done = sqlite_project.manage("migrate", "--verbosity=0", DATABASE_NAME=str(old))
+
+    assert "(moovitamix.W007)" in done.stderr
+    assert f"The data is kept in {tmp_path / 'old.moovitamix.db'}." in done.stderr
+    assert old.read_bytes() == before
+    assert (tmp_path / "old.moovitamix.db").is_file()
