@@ -11,7 +11,14 @@ from ingestion.models.catalogue import (
 from ingestion.models.heartbeats import Heartbeat, TaskUsage
 from ingestion.models.incidents import Incident, Notification
 from ingestion.models.jobs import JobRun
-from ingestion.models.runs import AnomalyCheck, BaselineReset, IngestionRun, Rejection, ResourceReport
+from ingestion.models.runs import (
+    AnomalyCheck,
+    BaselineReset,
+    IngestionRun,
+    Rejection,
+    ResourceReport,
+    RunLogLine,
+)
 
 __all__ = [
            "RESOURCES",
@@ -27,6 +34,7 @@ __all__ = [
            "Notification",
            "Rejection",
            "ResourceReport",
+           "RunLogLine",
            "Song",
            "TaskUsage",
            "numeric_features",

@@ -169,6 +169,10 @@ class ResourceReport(models.Model):
     unknown_fields = models.JSONField(
         default=dict, blank=True, help_text="Unknown field names with the number of rows that have them."
     )
+    is_backfill = models.BooleanField(
+        "first load", default=False, db_default=False,
+        help_text="Rows as old as the source: their latency says nothing about the service.",
+    )  # fmt: skip
     latency_p50 = models.FloatField("median latency in seconds", null=True, blank=True)
     latency_p95 = models.FloatField("95th percentile of latency in seconds", null=True, blank=True)
     latency_max = models.FloatField("longest latency in seconds", null=True, blank=True)
@@ -194,6 +198,21 @@ class ResourceReport(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_resource_display()} of run {self.run_id}"
+
+
+class RunLogLine(models.Model):
+    """One line that a run wrote to its log."""
+
+    run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="log_lines")
+    at = models.DateTimeField()
+    level = models.CharField(max_length=8)
+    text = models.TextField()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.level} of run {self.run_id}"
 
 
 class Rejection(models.Model):

@@ -164,7 +164,16 @@ def _run_metrics(row: dict[str, Any]) -> RunMetrics:
 
 
 def _add_reports(runs: dict[int, RunMetrics], reports: "QuerySet[ResourceReport]") -> None:
-    names = {*SUMMED_FIELDS, *LATENCY_FIELDS, "run_id", "resource", "seconds", "errors", "resumed"}
+    names = {
+        *SUMMED_FIELDS,
+        *LATENCY_FIELDS,
+        "run_id",
+        "resource",
+        "seconds",
+        "errors",
+        "resumed",
+        "is_backfill",
+    }
     failed: dict[int, list[float]] = {}
     for row in reports.values(*names):
         run = runs.get(row["run_id"])
@@ -193,7 +202,8 @@ def _add_resource(run: RunMetrics, row: dict[str, Any], failures: float) -> None
     if row["seconds"] is not None:
         values["duration", resource] = row["seconds"]
     for name in LATENCY_FIELDS:
-        if row[name] is not None:
+        # The latency of a first load is the age of the source's rows.
+        if row[name] is not None and not row["is_backfill"]:
             values[name, resource] = row[name]
             values[name, WHOLE_RUN] = max(values.get((name, WHOLE_RUN), row[name]), row[name])
 

@@ -32,6 +32,7 @@ from ingestion.pipeline.quality_gate import (
     mark_incomplete,
 )
 from ingestion.pipeline.resource_reader import DataSource, ResourceReader
+from ingestion.pipeline.run_log import RunLog
 from ingestion.pipeline.run_report import (
     HEARTBEAT_COLUMNS,
     StageTimeline,
@@ -123,9 +124,9 @@ def ingest(
             trigger=options.trigger, slot=options.slot,
             dry_run=options.dry_run, accept_reset=options.accept_reset,
         )  # fmt: skip
-        with add_log_context(run=run.pk):
+        with add_log_context(run=run.pk), RunLog(run).collecting() as log:
             logger.info("run_started run=%s trigger=%s slot=%s", run.pk, run.trigger, run.slot or "-")
-            job = _IngestionJob(run, options, callback or IngestionProgress(), stop)
+            job = _IngestionJob(run, options, callback or IngestionProgress(), stop, log)
             with job.record_end():
                 job.read_source(client)
                 job.check_and_apply()
@@ -138,9 +139,14 @@ class _IngestionJob:
     """One run in progress."""
 
     def __init__(
-        self, run: IngestionRun, options: IngestionOptions, callback: IngestionProgress, stop: StopSignals
+        self,
+        run: IngestionRun,
+        options: IngestionOptions,
+        callback: IngestionProgress,
+        stop: StopSignals,
+        log: RunLog,
     ) -> None:
-        self.run, self.options, self.callback, self.stop = run, options, callback, stop
+        self.run, self.options, self.callback, self.stop, self.log = run, options, callback, stop, log
         self.monitor = ResourceMonitor()
         self.heartbeat = JobHeartbeat(run, HEARTBEAT_COLUMNS)
         self.timeline = StageTimeline(run)
@@ -352,6 +358,7 @@ class _IngestionJob:
     def _tick(self) -> None:
         self.stop.check()
         self.heartbeat.send_if_due()
+        self.log.save_if_due()
         self.monitor.sample()
 
     def _guard(self) -> None:

@@ -83,6 +83,7 @@ def build_report(
         unknown_fields=reader.unknown_fields(), latency_p50=written.latency.p50,
         latency_p95=written.latency.p95, latency_max=written.latency.longest, seconds=seconds,
         sample=written.sample, same_key=reader.detector.same_key,
+        is_backfill=_is_first_load(run, reader.table.schema.resource),
         read_at=datetime.fromisoformat(reader.stats.read_at) if reader.stats.read_at else None,
         corrections=reader.corrections(), future_times=reader.count_rows("future_times"),
         rejection_reasons=[
@@ -95,6 +96,12 @@ def build_report(
     for name, largest in LARGEST_COUNTS.items():
         setattr(report, name, min(getattr(report, name), largest))
     return report
+
+
+def _is_first_load(run: IngestionRun, resource: str) -> bool:
+    """Whether no run has imported the resource before, or the operator accepted another catalogue."""
+    earlier = IngestionRun.objects.applied().filter(pk__lt=run.pk, reports__resource=resource)
+    return run.accept_reset or not earlier.exists()
 
 
 def sample_changes(

@@ -163,6 +163,8 @@ def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -
             *((name, [_count_cell(run, report, field) for report in reports]) for field, name in COUNT_ROWS),
             *((name, [TableCell(format_measure(getattr(report, field), "seconds")) for report in reports])
               for field, name in TIME_ROWS),
+            ("First load (latency = age of the source's rows)",
+             [TableCell("yes" if report.is_backfill else "no") for report in reports]),
             ("Bytes received", [TableCell(format_measure(report.bytes, "bytes")) for report in reports]),
             ("Failed requests by kind", [TableCell(_error_counts(report.errors)) for report in reports]),
         ],

@@ -103,6 +103,8 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "anomalies": [metric for metric in checked if metric.is_anomaly],
         "normal_metrics": [metric for metric in checked if not metric.is_anomaly],
         "run_incidents": run_details.list_run_incidents(run, now),
+        "log_lines": [(format_clock(line.at, now), line) for line in run.log_lines.all()],
+        "can_start_run": request.user.has_perm(START_RUN_PERMISSION),
         "expected_range": EXPECTED_RANGE,
         "time_zone": settings.TIME_ZONE,
         "max_drawn_runs": run_details.MAX_DRAWN_RUNS,

@@ -130,7 +130,7 @@ def _last_run_resources(run: IngestionRun) -> Iterator[Metric]:
         failed.add_metric([report.resource], sum(report.errors.values()))
         for name, quantile in LATENCY_QUANTILES.items():
             value = getattr(report, name)
-            if value is not None:
+            if value is not None and not report.is_backfill:
                 latency.add_metric([report.resource, quantile], value)
     yield from (rows, requests, failed, latency)
 

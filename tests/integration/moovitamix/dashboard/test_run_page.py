@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import AnomalyCheck, IngestionRun, Rejection, ResourceReport
+from ingestion.models import AnomalyCheck, IngestionRun, Rejection, ResourceReport, RunLogLine
 from tests.support.builders.daily_runs import make_daily_runs
 
 pytestmark = pytest.mark.django_db
@@ -50,6 +50,32 @@ def reject(run: IngestionRun, resource: str, row: Any, field: str, reason: str, 
 
 def test_a_run_that_is_not_there_is_not_found(staff: Client, run: IngestionRun) -> None:
     assert staff.get(f"/runs/{run.pk + 1}/").status_code == 404
+
+
+def test_it_shows_the_log_lines_of_this_run_only(staff: Client, run: IngestionRun) -> None:
+    other = IngestionRun.objects.get(pk=run.pk - 1)
+    for one, text in ((run, "page_retried page=7"), (other, "page_retried page=8")):
+        RunLogLine.objects.create(run=one, at=run.started_at, level="WARNING", text=text)
+
+    text = read(page_of(staff, run))
+
+    assert "WARNING page_retried page=7" in text
+    assert "page=8" not in text
+
+
+def test_run_again_needs_the_permission_to_start_runs(
+    client: Client, django_user_model: Any, run: IngestionRun
+) -> None:
+    person = django_user_model.objects.create_user("eve", is_staff=True)
+    client.force_login(person)
+    without = read(page_of(client, run))
+
+    person.user_permissions.add(Permission.objects.get(codename="add_ingestionrun"))
+
+    assert "Run again" not in without
+    assert "Run again" in read(page_of(client, run))
+    IngestionRun.objects.filter(pk=run.pk).update(status="running", finished_at=None)
+    assert "Run again" not in read(page_of(client, run))
 
 
 def test_it_links_to_the_previous_and_the_next_run(staff: Client, run: IngestionRun) -> None:
