@@ -190,7 +190,7 @@ def test_a_run_that_is_killed(telling: Project, people: AlertRecipients, world: 
         killed = telling.start(
             sys.executable, "-m", "tests.support.processes.killed_run", "4", BASE_URL=server.url
         )
-        assert killed.wait(60) == -signal.SIGKILL
+        assert killed.wait(600) == -signal.SIGKILL
         before = people.new_subjects()
         telling.manage("watchdog", check=False)
         told, why = people.new_subjects(), people.last_mail_text()

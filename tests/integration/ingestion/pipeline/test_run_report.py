@@ -46,7 +46,7 @@ def test_a_failed_run_shows_in_which_stage_it_ended(run: Run, serve: Any) -> Non
     failed = run(serve("500:1"))
 
     assert failed.status == "failed"
-    assert [stage["name"] for stage in failed.stages] == ["reading songs"]
+    assert [stage["name"] for stage in failed.stages] == ["reading songs", "reading users"]
     assert failed.stages[0]["seconds"] is not None
 
 
