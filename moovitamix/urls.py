@@ -9,7 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 from moovitamix.api.exceptions import unknown_route
 from moovitamix.api.schema import ApiRootView, DocsView
 from moovitamix.api.status import StatusView
-from moovitamix.dashboard.views import operations_page, run_detail, run_progress
+from moovitamix.dashboard.views import operations_page, run_detail, run_log, run_progress
 from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
 from recommender.dashboard.views import listener_page, models_page
@@ -25,6 +25,7 @@ urlpatterns = [
     path("", operations_page, name="home"),
     path("operations/live/", run_progress, name="live"),
     path("runs/<int:pk>/", run_detail, name="run"),
+    path("runs/<int:pk>/log/", run_log, name="run_log"),
     path("admin/", admin.site.urls),
     path("listen/", listener_page, name="listen"),
     path("models/", models_page, name="models"),

@@ -103,7 +103,6 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "anomalies": [metric for metric in checked if metric.is_anomaly],
         "normal_metrics": [metric for metric in checked if not metric.is_anomaly],
         "run_incidents": run_details.list_run_incidents(run, now),
-        "log_lines": [(format_clock(line.at, now), line) for line in run.log_lines.all()],
         "can_start_run": request.user.has_perm(START_RUN_PERMISSION),
         "expected_range": EXPECTED_RANGE,
         "time_zone": settings.TIME_ZONE,
@@ -111,6 +110,15 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
         **_progress_context(run, now),
     }
     return render(request, "operations/run.html", {**admin.site.each_context(request), **context})
+
+
+@staff_member_required
+def run_log(request: HttpRequest, pk: int) -> HttpResponse:
+    """The stored log lines of a run, which its page loads."""
+    run = get_object_or_404(IngestionRun, pk=pk)
+    now = timezone.now()
+    lines = [(format_clock(line.at, now), line) for line in run.log_lines.all()]
+    return render(request, "operations/run_log.html", {"run": run, "log_lines": lines})
 
 
 def _window_days(request: HttpRequest) -> int:

@@ -194,10 +194,11 @@ def test_the_slot_of_a_stopped_run_is_due_again_however_often_it_is_stopped() ->
     slots = []
 
     for _ in range(5):
-        slots.append(due_slot(now))
-        finished("daily 2026-11-23", "stopped")
+        slot = due_slot(now)
+        slots.append(slot)
+        finished(slot or "", "stopped")
 
-    assert slots == ["daily 2026-11-23"] * 5
+    assert slots == ["2026-11-23 02:00 UTC"] * 5
 
 
 def test_a_missed_slot_is_caught_up_within_twelve_hours_only(caplog: pytest.LogCaptureFixture) -> None:

@@ -99,7 +99,7 @@ def test_a_watchdog_whose_last_round_lies_in_the_future_looks_all_the_same() -> 
 def test_every_check_of_the_settings_can_be_called() -> None:
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
 
-    assert len({check.__name__ for check in checks}) == len(checks) == 11
+    assert len({check.__name__ for check in checks}) == len(checks) == 12
 
 
 def test_nothing_alarms_where_nothing_was_set_up() -> None:

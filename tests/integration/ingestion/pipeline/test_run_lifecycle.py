@@ -79,9 +79,16 @@ def begin_after_abandoning(run: IngestionRun) -> IngestionRun:
     return begin()
 
 
-def test_a_slot_is_run_once_whatever_the_end() -> None:
-    first = begin(slot="daily 2026-11-23")
-    finish_job(first, IngestionRun.Status.FAILED, error_kind="x", error="x")
+def test_a_slot_whose_run_failed_can_be_run_again() -> None:
+    failed = begin(slot="daily 2026-11-23")
+    finish_job(failed, IngestionRun.Status.FAILED, error_kind="x", error="x")
+
+    assert begin(slot="daily 2026-11-23").status == "running"
+
+
+@pytest.mark.parametrize("end", [IngestionRun.Status.SUCCEEDED, IngestionRun.Status.REFUSED])
+def test_a_slot_that_succeeded_or_was_refused_is_not_run_again(end: IngestionRun.Status) -> None:
+    finish_job(begin(slot="daily 2026-11-23"), end)
 
     with pytest.raises(SlotTaken, match="Slot daily 2026-11-23 was run"):
         begin(slot="daily 2026-11-23")

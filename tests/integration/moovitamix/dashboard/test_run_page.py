@@ -57,10 +57,13 @@ def test_it_shows_the_log_lines_of_this_run_only(staff: Client, run: IngestionRu
     for one, text in ((run, "page_retried page=7"), (other, "page_retried page=8")):
         RunLogLine.objects.create(run=one, at=run.started_at, level="WARNING", text=text)
 
-    text = read(page_of(staff, run))
+    log = f"/runs/{run.pk}/log/"
+    text = read(staff.get(log).content.decode())
 
+    assert f'hx-get="{log}"' in page_of(staff, run)
     assert "WARNING page_retried page=7" in text
     assert "page=8" not in text
+    assert staff.get(f"/runs/{run.pk + 1}/log/").status_code == 404
 
 
 def test_run_again_needs_the_permission_to_start_runs(
