@@ -198,14 +198,13 @@ BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), requi
 SOURCE_CA_FILE = env.ca_certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
 SOURCE_TIME_ZONE = env.time_zone("SOURCE_TIME_ZONE", "UTC")
-SOURCE_MAX_RESPONSE_MB = env.integer("SOURCE_MAX_RESPONSE_MB", 32, minimum=1, maximum=2048)
+SOURCE_MAX_RESPONSE_MB = env.integer("SOURCE_MAX_RESPONSE_MB", 32, minimum=1, maximum=4096)
 SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
 SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
 SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)
 # 0: no limit but SOURCE_PATIENCE.
 SOURCE_ATTEMPTS = env.integer("SOURCE_ATTEMPTS", 0, minimum=0, maximum=1000)
 SOURCE_PATIENCE = env.number("SOURCE_PATIENCE", 600, minimum=0, maximum=86_400)
-SOURCE_MAX_RESPONSE_MB = env.integer("SOURCE_MAX_RESPONSE_MB", 32, minimum=1, maximum=4096)
 HISTORY_RETENTION = env.retention("HISTORY_RETENTION")
 # 0: no limit.
 MAX_REQUESTS_PER_SECOND = env.number("MAX_REQUESTS_PER_SECOND", 0)
