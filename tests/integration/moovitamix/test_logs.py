@@ -67,7 +67,7 @@ def test_each_line_of_a_run_names_it_also_those_of_the_threads_that_fetch(sqlite
 def test_each_line_of_a_task_names_it_in_the_worker_and_in_its_pool(sqlite_project: Project) -> None:
     worker = sqlite_project.start(
         sys.executable, "-m", "celery", "-q", "-A", "moovitamix", "worker", "-c", "1", "-l", "info",
-        LOG_FORMAT="json",
+        LOG_FORMAT="json", SOURCE_PATIENCE="0.1",
     )  # fmt: skip
     said = wait_for_line(worker, "ready.")
     task = sqlite_project.shell(
