@@ -119,7 +119,7 @@ def test_rows_hidden_by_ties_in_the_order_are_partial_every_day_and_not_missing(
     assert Song.objects.filter(missing_since=None).count() == 30
 
 
-@pytest.mark.parametrize("broken", [{"duration": "broken"}, {"name": 5}])
+@pytest.mark.parametrize("broken", [{"name": ""}, {"name": None}])
 def test_rejected_rows_that_came_twice_count_once(run: Run, broken: dict[str, Any]) -> None:
     source = MisleadingSource()
     source.tracks[20] = source.tracks[4] = make_track(5, **broken)
@@ -132,7 +132,7 @@ def test_rejected_rows_that_came_twice_count_once(run: Run, broken: dict[str, An
 
 def test_rejected_sessions_of_one_time_are_different_rows(run: Run) -> None:
     source = MisleadingSource(size=4)
-    source.sessions[:2] = [make_session(1, [song], updated_at="broken") for song in (1, 2)]
+    source.sessions[:2] = [{**make_session(1, [song]), "user_id": "broken"} for song in (1, 2)]
     with ScriptedServer(source) as server:
         whole = run(server.url, limits=QualityLimits(rejected=1.0))
         source.sessions[1] = dict(source.sessions[0])
