@@ -115,6 +115,8 @@ def test_the_keyboard_reaches_every_link_and_shows_where_it_is(
     page: Page, visit: Open, run: IngestionRun, path: str
 ) -> None:
     visit(path.format(run=run.pk))
+    # A run's page loads its log, in place of a link.
+    page.wait_for_load_state("networkidle")
     wanted = page.evaluate(
         "() => [...document.querySelectorAll('.mm-page a, .mm-page summary')]"
         ".filter((one) => one.checkVisibility()).length"
