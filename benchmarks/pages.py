@@ -51,7 +51,7 @@ def plan_from_arguments(chosen: Any) -> Plan:
 
 
 def _measure_pages(workspace: Workspace, plan: Plan) -> list[Figures]:
-    """In a process of its own, which prints its progress."""
+    """Fill the database and time the pages in a child process, which prints its progress."""
     sizes = (plan.songs, plan.listeners, plan.runs, plan.rounds)
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.processes.page_timing", *map(str, sizes)],

@@ -162,7 +162,7 @@ def _evaluate_lists(listening: ListeningDataset, lists: NDArray[np.int32]) -> di
 
 
 def _run_in_process(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
-    """Each model in a process of its own: peak memory includes everything before."""
+    """Evaluate each model in a separate process, because peak memory counts all earlier work."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_fit_and_recommend, (run, folder))
 
