@@ -1,4 +1,4 @@
-"""When a Beat entry is due, by its crontab or interval, and why an entry would never be."""
+"""Computes when a Celery Beat entry is due, and why an entry would never be due."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
@@ -9,7 +9,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 # A crontab for 29 February is due within eight years, or never (2096 to 2104).
 HORIZON_DAYS: Final = 9 * 366
 MAX_INTERVAL: Final = timedelta(days=366)
-# The intervals of an entry without a start time are counted from here.
+# Start of the intervals of an entry that has no start time.
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Why an entry would never run: stored as the reason of an incident, so never renamed.
@@ -24,10 +24,10 @@ PROBLEMS: Final = {
 
 
 def find_problem(entry: PeriodicTask, now: datetime, *, must_repeat: bool = False) -> str:
-    """Why the entry would never run, as a key of `PROBLEMS`; empty if it will.
+    """Why the entry would never run, as a key of `PROBLEMS`; empty if it will run.
 
     Args:
-        must_repeat: whether a schedule that runs once is a problem too.
+        must_repeat: a schedule that runs only once is a problem, too.
     """
     if must_repeat and (entry.one_off or entry.clocked is not None):
         return "runs_once"
@@ -44,7 +44,7 @@ def find_problem(entry: PeriodicTask, now: datetime, *, must_repeat: bool = Fals
 
 
 def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
-    """The last time up to now at which the entry was due, in UTC; None if it was not due since its start."""
+    """The last time up to now at which the entry was due, in UTC; None if not since its start."""
     if entry.crontab is not None:
         at = latest_due_at(entry.crontab, now)
     else:
@@ -56,7 +56,7 @@ def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
 
 def next_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
     """The first time after now at which the entry is due, in UTC; None if it never is."""
-    # The start itself is the first time that counts.
+    # The start time itself counts as a due time.
     start = max(now, entry.start_time - timedelta(microseconds=1)) if entry.start_time else now
     if entry.crontab is not None:
         at = next_match(entry.crontab, start)
@@ -68,8 +68,8 @@ def next_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
 def latest_due_at(crontab: CrontabSchedule, now: datetime) -> datetime | None:
     """The last time up to now that the crontab matches, in UTC.
 
-    If daylight saving time skips a time, it is due an hour later (02:00 becomes 03:00). If a time occurs
-    twice, it is due at the first, unless the crontab runs at every hour: then at both.
+    A time that daylight saving time skips is due an hour later (02:00 becomes 03:00). A time that occurs
+    twice is due at the first, but at both if the crontab runs every hour.
     """
     schedule, zone = _read_crontab(crontab), _zone(crontab)
     today = now.astimezone(zone).date()
@@ -92,7 +92,6 @@ def next_match(crontab: CrontabSchedule, now: datetime) -> datetime | None:
 
 
 def interval_length(interval: IntervalSchedule) -> timedelta | None:
-    """The interval's length; None if it is longer than `MAX_INTERVAL`."""
     try:
         length = timedelta(**{interval.period: interval.every})
     except OverflowError:
@@ -101,7 +100,7 @@ def interval_length(interval: IntervalSchedule) -> timedelta | None:
 
 
 def slot_name(entry: PeriodicTask, at: datetime) -> str:
-    """The name of the entry's slot that is due at this time: the local time with its zone."""
+    """Name of the entry's slot due at this time: the local time with its zone."""
     zone = UTC if entry.crontab is None else _zone(entry.crontab)
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
@@ -113,7 +112,7 @@ def old_slot_name(entry: PeriodicTask, at: datetime) -> str:
 
 
 def _read_crontab(crontab: CrontabSchedule) -> Any:
-    """Celery's schedule; None if it refuses a date that no calendar has, such as 30 February."""
+    """Celery's schedule object; None if Celery rejects an impossible date, such as 30 February."""
     try:
         return crontab.schedule
     except ValueError:
@@ -144,7 +143,7 @@ def _matches_on(schedule: Any, day: date, zone: ZoneInfo) -> list[datetime]:
 
 
 def _interval_time(entry: PeriodicTask, now: datetime, *, steps_ahead: int) -> datetime | None:
-    """The interval's last time up to now, or the first after it; the start itself is the first of all."""
+    """The interval's last due time up to now (`steps_ahead` 0) or the first one after it (1)."""
     length = interval_length(entry.interval) if entry.interval is not None else None
     if not length:
         return None

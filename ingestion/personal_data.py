@@ -25,16 +25,16 @@ BATCH: Final = 500
 
 
 def forget_listener(listener: Listener) -> dict[str, int]:
-    """Delete a listener with all that is stored about them; returns the number of deleted rows by table.
+    """Delete a listener with all stored data about them; return the number of deleted rows by table.
 
-    The source may send the listener again, and the next run then imports them again.
+    If the source still sends the listener, the next run imports them again.
     """
     with transaction.atomic():
         rejections = [pk for pk, _ in _rejections_of({listener.pk}, LISTENER_FIELDS)]
         deleted = Counter(Rejection.objects.filter(pk__in=rejections).delete()[1])
-        # Sessions are protected from a deletion by mistake.
+        # Sessions have no cascade, as a protection against deletion by mistake.
         deleted.update(ListeningHistory.objects.filter(user=listener).delete()[1])
-        # Feedback, lists and experiment data of the recommender go by cascade.
+        # The cascade deletes feedback, lists and experiment data of the recommender.
         deleted.update(listener.delete()[1])
     logger.info("listener_forgotten rows=%s", deleted.total())
     return {
@@ -45,9 +45,9 @@ def forget_listener(listener: Listener) -> dict[str, int]:
 
 
 def erase_missing_listeners(before: datetime) -> int:
-    """Erase the personal data of listeners who became unavailable by then; returns how many.
+    """Erase the personal data of listeners who became unavailable before this time; return how many.
 
-    Their sessions and feedback stay, under a number that leads to no person any more.
+    Their sessions and feedback stay, under an ID that can't be linked to a person.
     """
     has_data = Q()
     for name in PERSONAL_FIELDS:
@@ -68,7 +68,7 @@ def erase_missing_listeners(before: datetime) -> int:
 
 
 def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Iterator[tuple[int, int]]:
-    """Rejections, open or resolved, whose stored row belongs to one of these listeners, with the listener."""
+    """Yield (rejection, listener) of open and resolved rejections with a row of one of these listeners."""
     wanted = {str(one): one for one in ids}
     rows = Rejection.objects.filter(resource__in=resources).values_list("pk", "resource", "payload")
     if len(ids) == 1:
@@ -80,7 +80,7 @@ def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Ite
 
 
 def _listener_in(payload: str, name: str) -> str:
-    """The listener's ID in a rejected row, which may be text in the row; empty if it can't be read."""
+    """The listener's ID in a rejected row, which may be text in the row; empty if unreadable."""
     try:
         row = json.loads(payload)
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
 
 
 def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, int]:
-    """Delete expired rows in batches; returns how many by table.
+    """Delete expired rows in batches; return how many by table.
 
     Args:
         runs: age limit of runs, with their reports and anomaly checks, and of task usage.
@@ -38,7 +38,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 
 
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
-    """Leaves out notifications about an incident's start and end, which are deleted with the incident."""
+    """Finished notifications, except those of an incident's start and end, which are deleted with it."""
     kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
     return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
 
@@ -49,7 +49,7 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
-    """Leaves out runs with open rejections or incidents, and the last success, which dates the data."""
+    """Old runs, except those with open rejections or incidents, and the last successful run."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
     newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(
@@ -61,7 +61,7 @@ def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """Returns how many rows were deleted, without those deleted by cascade."""
+    """Delete the rows in batches; return how many, without those deleted by cascade."""
     return sum(
         rows.model._default_manager.filter(pk__in=keys).delete()[1].get(rows.model._meta.label, 0)
         for keys in _batches(rows)

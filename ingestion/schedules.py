@@ -1,9 +1,9 @@
 """When runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
 
-The entry is a row of django-celery-beat, which admins can edit. `SCHEDULED_TIME` creates it and, when that
-setting changes, moves it, unless a person has edited it. A slot is one due time of the entry: one a day, or
-several if a person chose another crontab or an interval. It has one run, even if Beat, the broker, the
-catch-up and the foreground scheduler all start it; only a run that crashed or failed is started again.
+The entry is a row of django-celery-beat, which admins can edit. `SCHEDULED_TIME` creates it, and moves it
+when the setting changes, unless a person has edited the entry. A slot is one due time of the entry: one a
+day, or several if a person chose another crontab or an interval. Each slot gets one run, even if Beat, the
+broker, the catch-up and the foreground scheduler all start it; only a crashed or failed run is repeated.
 """
 
 import json
@@ -30,9 +30,9 @@ DAILY_ENTRY: Final = "Ingest the source every day"
 CATCH_UP_ENTRY: Final = "Catch up on a missed ingestion"
 INGEST_TASK: Final = "ingestion.tasks.ingest_due"
 CATCH_UP_WITHIN: Final = timedelta(hours=12)
-# A crashed run is started again at once, but not for ever.
+# A crashed run is restarted at once, but only this often.
 MAX_CRASHES_PER_SLOT: Final = 3
-# A failed run is started again after these pauses, counted from the end of each failure.
+# A failed run is restarted after these pauses, counted from the end of each failure.
 RETRY_PAUSES: Final = (timedelta(minutes=15), timedelta(hours=1), timedelta(hours=3))
 POLL_INTERVAL: Final = 30.0  # seconds
 
@@ -53,7 +53,6 @@ class DueSlot(NamedTuple):
     old_slot: str
 
     def runs(self) -> Q:
-        """Selects the runs of this slot."""
         return Q(slot=self.slot) | Q(slot=self.old_slot, started_at__gte=self.at)
 
 
@@ -124,7 +123,7 @@ def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
 
 
 def due_slot(now: datetime) -> str | None:
-    """The name of the slot that should run now, for the first time or again; None if there is none."""
+    """Name of the slot that should run now, for the first time or again; None if there is none."""
     due = last_due_slot(now)
     if due is None:
         return None
@@ -145,7 +144,7 @@ def _next_attempt_at(due: DueSlot) -> datetime | None:
         return due.at
     last = runs[-1]
     crashes = sum(run.status == Status.ABANDONED for run in runs)
-    # A stop is a person's or a deployment's decision and no sign of a fault, so stops are not counted.
+    # Stops are not counted, because a person or a deployment stopped the run; it had no fault.
     if last.status in {Status.ABANDONED, Status.RUNNING, Status.STOPPED}:
         return due.at if crashes < MAX_CRASHES_PER_SLOT else None
     failures = sum(run.may_be_repeated for run in runs)
@@ -167,9 +166,9 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the next run is due, in UTC: that of the next slot, or a failed one again.
+    """When the next run is due, in UTC: a new slot or the retry of a failed one.
 
-    None while the entry is disabled or never due.
+    None if the entry is disabled or never due.
     """
     entry = _enabled_entry()
     if entry is None:
@@ -182,7 +181,7 @@ def next_due(now: datetime) -> datetime | None:
 def start_new_slots(now: datetime, **schedule: Any) -> None:
     """Count the ingestion's slots from now on, because its schedule has been edited.
 
-    Otherwise the new schedule's last time before the edit would be caught up.
+    Otherwise the last due time of the new schedule, which lies before the edit, would count as missed.
 
     Args:
         schedule: what was edited, as `crontab=`, `interval=` or the entry's `pk=`. Other entries are ignored.
@@ -220,7 +219,6 @@ def run_scheduler(
 
 @lru_cache(maxsize=8)
 def _log_missed(slot: str, due: datetime) -> None:
-    """Log the slot once per process, not at every poll."""
     logger.warning("slot_missed slot=%s due=%s late_hours_allowed=12", slot, due.isoformat())
 
 
@@ -233,7 +231,7 @@ def _enabled_entry() -> PeriodicTask | None:
 def _create_fixed_entries(time_zone: str) -> None:
     every = find_or_create_schedule(IntervalSchedule, every=1, period=IntervalSchedule.MINUTES)
     for name, task, description in MINUTELY_ENTRIES:
-        # A task that waited for a minute is dropped: the next one replaces it.
+        # A task that waited for a minute is dropped, because the next one replaces it.
         PeriodicTask.objects.get_or_create(
             name=name,
             defaults={

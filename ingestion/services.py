@@ -54,7 +54,7 @@ def source_client(base_url: str = "") -> SourceClient:
 
 
 def proxy_for(url: str) -> str:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY name for this address; empty if none.
+    """The proxy for this address from HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; empty if none.
 
     NO_PROXY excludes addresses, as in curl and pip. An address of this machine never needs a proxy.
     """
@@ -182,7 +182,7 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    """Delete rows past their retention time, and personal data of listeners who have left the source.
+    """Delete rows past their retention time, and the personal data of listeners who have left the source.
 
     Returns the number of deleted rows by table, and of listeners whose personal data was erased.
     """

@@ -81,8 +81,8 @@ def _ingest_in_thread() -> None:
 
 @worker_shutting_down.connect
 def stop_ingestion(**_: Any) -> None:
-    """Stop this worker's ingestion when the worker is asked to shut down; it is recorded as stopped.
+    """Stop this worker's ingestion, and record it as stopped, when the worker is asked to shut down.
 
-    Celery itself would wait for its end, until the service manager loses patience and kills both.
+    Celery would wait until it ends, and the service manager would kill both after its timeout.
     """
     begin_shutdown()

@@ -26,14 +26,14 @@ STATUS_COLOURS = {
     "stopped": "warning",
 }
 
-# One and a half screens; each row adds a twentieth to the rendering time of an empty page.
+# One and a half screens; each row takes a twentieth of the rendering time of an empty page.
 ROWS_PER_PAGE = 25
 
 
 class ReadOnlyAdmin(ModelAdmin):
     """Lists and pages without add, change and delete. Rows are not counted, so that large tables open fast.
 
-    `when_empty` is the text of an empty list: how its rows arise, or what to do first.
+    `when_empty` is the text of an empty list: when rows appear there, or what to do first.
     """
 
     paginator = InfinitePaginator
@@ -82,7 +82,7 @@ def confirm_first(
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Decorator for an action: GET shows a page with `text` and a button, POST performs the action.
 
-    Browsers and crawlers request links by themselves, so a GET must change nothing.
+    Browsers and crawlers may request any link, so a GET must change nothing.
     """
 
     def decorate(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -21,7 +21,7 @@ from django.core.mail.backends.console import EmailBackend as PrintedMail
 from django.template.loader import render_to_string
 
 MessageContent = dict[str, Any]
-# For the connection and for the next byte: a dead service delays the other channels by no more than this.
+# Seconds to connect and between bytes; a dead service delays the other channels by no more than this.
 TIMEOUT: Final = (5.0, 10.0)
 # Apprise's services have timeouts of 4 s each; some send several requests.
 APPRISE_TIMEOUT: Final = 20.0
@@ -36,7 +36,7 @@ logging.getLogger("apprise").propagate = False
 
 
 class NotSent(Exception):
-    """Raised if a message could not be sent.
+    """A message could not be sent.
 
     Attributes:
         down: the channel itself fails, so other messages must wait for the next round.
@@ -233,7 +233,7 @@ def _mail_error_text(error: Exception) -> str:
 
 
 def _retry_after_seconds(header: str) -> float:
-    """Returns 0 if the header is missing, a date or invalid."""
+    """Value of a Retry-After header; 0 if it is missing, a date or invalid."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 
 
@@ -242,5 +242,5 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def _escaped(text: str) -> str:
-    """Escape as Slack requires, so that the text can't create a link, a command or a mention."""
+    """Escape as Slack requires, so that the text cannot create a link, a command or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

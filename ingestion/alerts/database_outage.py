@@ -1,6 +1,6 @@
 """Alerts while the database is unavailable; a file stores the incident meanwhile.
 
-The processes of a machine share the file, so each machine sends one alert.
+All processes of a machine share the file, so each machine sends one alert.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ class DatabaseOutage:
 
     Attributes:
         told_at: time of the last notification; None before the first.
-        channels: those that have sent the first notification.
+        channels: channels that have sent the first notification.
     """
 
     since: datetime
@@ -69,9 +69,9 @@ def database_unavailable(
     now: datetime, file: Path, error: str, channels: Sequence[Channel], *, remind_after: timedelta,
     link: str, language: str,
 ) -> int:  # fmt: skip
-    """Record the outage and, after `GRACE`, send alerts; returns how many were sent.
+    """Record the outage and, after `GRACE`, send alerts; return how many were sent.
 
-    If a channel fails, the next call tries it again.
+    If a channel fails, the next call retries it.
     """
     with _file_lock(file):
         outage = DatabaseOutage.load(file) or DatabaseOutage(now, error)
@@ -128,7 +128,7 @@ def _send(
 
 
 def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
-    """Can be repeated, in case the process dies before it deletes the file."""
+    """Save the outage as an incident; safe to repeat if the process dies before it deletes the file."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
         defaults={"kind": KEY, "severity": Incident.Severity.CRITICAL, "facts": {"error": outage.error},

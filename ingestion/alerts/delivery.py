@@ -33,7 +33,7 @@ FAILING_FOR: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """Numbers of sent notifications, failed attempts, and waiting notifications in one round."""
+    """Counts of one round: sent notifications, failed attempts, notifications that still wait."""
 
     sent: int = 0
     failed: int = 0
@@ -81,7 +81,7 @@ def send_test_message(now: datetime, channel: Channel, subject: str, content: Me
 
 
 def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, int]:
-    """Returns how many notifications were sent and how many attempts failed."""
+    """Send the due notifications of one channel; return how many were sent and how many attempts failed."""
     sent = failed = 0
     until = clock() + timedelta(seconds=ROUND_SECONDS)
     for pk in list(_due(channel.name, clock()).values_list("pk", flat=True)):
@@ -114,7 +114,7 @@ def _ready(at: datetime) -> Q:
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
-    """Returns None if another process claimed the notification first."""
+    """Reserve a notification for this process; None if another process was first."""
     claim = str(uuid4())
     claimed = Notification.objects.filter(_ready(at), pk=pk).update(
         state=State.SENDING, claim=claim, claimed_at=at, attempts=F("attempts") + 1
@@ -173,7 +173,7 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
-    """Waits for `GIVE_UP_AFTER`, because the channel may be configured again."""
+    """Fail notifications of removed channels after `GIVE_UP_AFTER`; a channel may be configured again."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
     ).update(state=State.FAILED, error="The channel is no longer configured")
@@ -184,7 +184,7 @@ def _failing_channels(at: datetime, names: Sequence[str]) -> list[Condition]:
 
 
 def _failing_channel(at: datetime, name: str) -> Condition | None:
-    """Returns a condition if the channel has failed too often, or for too long, since its last success."""
+    """A condition if the channel has failed too often, or for too long, since its last success."""
     notifications = Notification.objects.filter(channel=name)
     last = notifications.filter(state=State.SENT).aggregate(at=Max("sent_at"))["at"]
     tried = notifications.exclude(state=State.SENT).exclude(error="")

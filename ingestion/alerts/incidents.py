@@ -26,8 +26,7 @@ class Condition:
     """A problem that a check has found.
 
     Attributes:
-        key: the problem and its subject, such as `data_stale:songs`; each key has at most one open
-            incident.
+        key: the problem and its subject, such as `data_stale:songs`; each key has at most one open incident.
         kind: selects the alert text.
         facts: numbers and words for that text; never personal data.
         link: path of the page with details; empty for the incident's own page.
@@ -56,7 +55,7 @@ def open_or_update(condition: Condition, now: datetime) -> Incident:
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """Resolve the open incident with this key; returns None if none is open.
+    """Resolve the open incident with this key; None if none is open.
 
     `facts` are values for the message about the resolution.
     """
@@ -93,13 +92,13 @@ def sync_scope(
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
-    """Stop reminders of an incident; returns False if it is resolved or was acknowledged before."""
+    """Stop the reminders of an incident; False if it is resolved or already acknowledged."""
     unacknowledged = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
     return bool(unacknowledged.update(acknowledged_at=now, acknowledged_by=by))
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Stop notifications for this incident's key until then; returns False if the incident is resolved."""
+    """Stop notifications for this incident's key up to the time `until`; False if it is resolved."""
     if until <= now:
         raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))
@@ -116,7 +115,7 @@ def _find_open(key: str) -> Incident | None:
 
 
 def _update_open(condition: Condition, now: datetime) -> Incident | None:
-    """Returns None if no incident with this key is open."""
+    """Update the open incident with this key; None if there is none."""
     incident = _find_open(condition.key)
     if incident is None:
         return None
@@ -142,7 +141,7 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _create(condition: Condition, now: datetime) -> Incident | None:
-    """Returns None if another process has just opened the incident."""
+    """Open a new incident; None if another process has just opened it."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(
@@ -158,7 +157,7 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _muted_until(key: str, now: datetime) -> datetime | None:
-    """The end of a mute that an earlier incident set for this key; None if it is over."""
-    # Muting a problem that comes and goes applies to its next incidents too.
+    """End of the mute that an earlier incident set for this key; None if it is over."""
+    # Muting a recurring problem also applies to its next incidents.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()
     return muted.muted_until if muted else None

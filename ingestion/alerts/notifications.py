@@ -21,7 +21,7 @@ OPENED_NOTIFICATIONS: Final = Notification.objects.filter(incident=OuterRef("pk"
 def create_notifications(
     now: datetime, channels: Sequence[str], *, remind_after: timedelta, site_url: str, language: str
 ) -> int:
-    """Create notifications of new incidents, reminders and resolutions; returns how many.
+    """Create notifications of new incidents, reminders and resolutions; return how many.
 
     Acknowledged and muted incidents cause no reminder. A resolution goes to the channels that announced the
     incident. Without channels no incident is marked as notified, so the first channel added later announces

@@ -1,4 +1,4 @@
-"""HTTP caching: answers 304 while the data behind a response has not changed."""
+"""HTTP caching: responds with 304 while the data behind a response has not changed."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -19,7 +19,7 @@ class CacheValidator(NamedTuple):
 
     Attributes:
         etag_source: text that differs whenever the data differs.
-        changed_at: when the data last changed; None if unknown, then no Last-Modified is sent.
+        changed_at: when the data last changed; None if unknown: no Last-Modified is sent.
     """
 
     etag_source: str
@@ -31,7 +31,7 @@ class CacheValidator(NamedTuple):
 
 
 def catalogue_validator() -> CacheValidator | None:
-    """The catalogue's validator, in two short queries; None before the first run ends and during a run.
+    """The catalogue's validator, from two short queries; None before the first run ends and during a run.
 
     Only runs and replayed rejections change the catalogue.
     """

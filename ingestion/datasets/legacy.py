@@ -1,6 +1,6 @@
 """Reads a SQLite database of the original project (the seed) as rows in the source's format.
 
-The seed stored times, durations and lists as text, and every session again in each run.
+The seed stored times, durations and lists as text, and stored every session again in each run.
 """
 
 import ast
@@ -45,10 +45,10 @@ class LegacyTableReader:
     errors: dict[str, int] = field(default_factory=dict)
 
     def request_first_page(self) -> None:
-        """Does nothing: a file is available at once."""
+        """Do nothing: a file is available at once."""
 
     def close(self) -> None:
-        """Does nothing: each iteration closes the file."""
+        """Do nothing: each iteration closes the file."""
 
     def __iter__(self) -> Iterator[LegacyPage]:
         with closing(_open(self.file)) as database:
@@ -111,7 +111,7 @@ def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(text: Any) -> Any:
-    """The seed stored lists as JSON, as Python literals, or as numbers separated by commas."""
+    """A list that the seed stored as JSON, as a Python literal, or as numbers separated by commas."""
     if not isinstance(text, str):
         return text
     bare = text.strip()

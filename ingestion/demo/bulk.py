@@ -7,7 +7,7 @@ from typing import Final, overload
 from ingestion.demo.source import LISTEN_HISTORY, TRACKS, USERS, Row, Snapshot, format_timestamp
 from ingestion.demo.world.styles import FEATURES, STYLES
 
-# A prime, so that n * ID_MULTIPLIER modulo it is different for each n below it.
+# A prime, so that n * ID_MULTIPLIER % ID_MODULUS differs for each n below it.
 ID_MODULUS: Final = 2_147_483_647
 ID_MULTIPLIER: Final = 742_938_285
 TITLES: Final = tuple(f"{word} {noun}" for style in STYLES for word in style.adjectives.split()
@@ -37,7 +37,7 @@ class FormulaTable(Sequence[Row]):
 
 
 class BulkSource:
-    """Rows that follow the source's contract but are not realistic; they take no time to start and no memory.
+    """Rows that follow the source's contract but are not realistic; they need no start-up time and no memory.
 
     Args:
         histories: rows of /listen_history, with five songs each.
@@ -57,7 +57,7 @@ class BulkSource:
 
     @property
     def changed_share(self) -> float:
-        """Share of songs and users, 0 to 1, that the next read finds changed."""
+        """Share of songs and users, 0 to 1, that are changed in the next read."""
         return self._updated
 
     @changed_share.setter
@@ -110,7 +110,7 @@ class BulkSource:
 
     def _history(self, n: int) -> Row:
         songs, users = max(1, self._lengths[TRACKS]), max(1, self._lengths[USERS])
-        # A user's sessions are one second apart: (user_id, created_at) identifies a row.
+        # A user's sessions are one second apart, because (user_id, created_at) identifies a row.
         at = datetime(2025, 6, 1, microsecond=n % users % 1_000_000) + timedelta(seconds=n // users)  # noqa: DTZ001
         return {
             "user_id": row_id(n % users),

@@ -25,8 +25,6 @@ class BadRequest(Exception):
 
 
 class Request(NamedTuple):
-    """An HTTP request; header names are in lower case."""
-
     method: str
     target: str
     headers: Mapping[str, str]
@@ -42,7 +40,7 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
     def render_head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
-        """Status line and headers; a negative `length` leaves Content-Length out."""
+        """Status line and headers; a negative `length` omits Content-Length."""
         length = len(self.body) if length is None else length
         lines = [
             f"HTTP/1.1 {self.status} {REASON_PHRASES.get(self.status, '')}",

@@ -14,7 +14,7 @@ from ingestion.demo.source import RESOURCES
 
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 100
-# About 30 KB each: a repeated read is served from the cache, and its memory stays limited (about 120 MB).
+# About 30 KB each, so the cache takes at most 120 MB and can serve a repeated read.
 MAX_CACHED_PAGES: Final = 4096
 # The real source's framework validates with the same library, so the error texts are the same.
 QUERY_PARAMETERS: Final[dict[str, TypeAdapter[int]]] = {
@@ -46,7 +46,7 @@ def render_page(rows: Sequence[Any], query: PageQuery, total: int) -> bytes:
     """A page as JSON, with keys in the real source's order."""
     first = (query.page - 1) * query.size
     items = orjson.dumps(rows[first : first + query.size])
-    # Not with orjson, which cannot write a page number of more than 64 bits.
+    # Not orjson: it cannot write a page number of more than 64 bits.
     numbers = (total, query.page, query.size, -(-total // query.size))
     return b'{"items":%b,"total":%d,"page":%d,"size":%d,"pages":%d}' % (items, *numbers)
 

@@ -105,7 +105,6 @@ class ScenarioEvent:
         return day == self.first_day
 
     def ends_on(self, day: int) -> bool:
-        """Whether this is the first day after the event."""
         return self.days > 0 and day == self.first_day + self.days
 
     @property

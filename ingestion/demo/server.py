@@ -1,4 +1,4 @@
-"""HTTP server of the demo source, light enough to run beside a client under test."""
+"""HTTP server of the demo source; it needs little CPU, because it runs beside the client under test."""
 
 import contextlib
 import hmac
@@ -17,7 +17,7 @@ from ingestion.demo.pagination import PageCache, PageQuery, parse_target, render
 from ingestion.demo.source import RESOURCES, Source
 
 BACKLOG: Final = 512
-# Requests are recorded for tests of clients; a server that runs for weeks drops the oldest ones.
+# Requests are recorded for tests of clients; a server that runs for weeks drops the oldest.
 MAX_RECORDED_REQUESTS: Final = 100_000
 MAX_CACHED_TARGETS: Final = 4096
 
@@ -144,7 +144,7 @@ class DemoServer:
         if fault is not None:
             return self._answer_with_fault(connection, request, query, answer, fault)
         self.answer_counts["200"] += 1
-        # Before the response is sent: the client's next request must already see the event.
+        # Before the response is sent, so that the client's next request sees the event.
         self._source.after_page(query.resource, query.page)
         connection.sendall(answer.render_head(keep_alive=request.keep_alive) + answer.body)
         return True

@@ -44,7 +44,7 @@ class RecordedSource:
     """Rows of the recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
 
     Raises:
-        ValueError: a resource has no page there.
+        ValueError: the folder has no page of a resource.
     """
 
     def __init__(self, folder: Path) -> None:

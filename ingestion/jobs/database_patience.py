@@ -1,4 +1,4 @@
-"""Waits for a database that is locked, full or away, so that a short outage does not end a job."""
+"""Retries while the database is locked, full or unreachable, so that a short outage does not end a job."""
 
 import logging
 import sqlite3
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A restart of a database server takes half a minute; one that stays away longer needs a person.
+# A database server restarts within half a minute; a longer outage needs a person.
 PATIENCE: Final = 120.0  # seconds
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
@@ -29,22 +29,23 @@ PASSING_SQLITE_CODES: Final = {
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the statement may succeed later: the database was locked, full or away."""
+    """Whether a retry may succeed: the database was locked, full or unreachable."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     cause: Any = error.__cause__
     if isinstance(cause, sqlite3.Error):
         # The lowest byte is the primary code.
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in PASSING_SQLITE_CODES
-    # Without a code, no answer came from the server.
+    # An error without a code means that the server did not answer.
     code = getattr(cause, "sqlstate", None)
     return code is None or code in PASSING_CODES or code.startswith(PASSING_CLASSES)
 
 
 def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
-    """Call `work`, again and again for `patience` seconds while the database is locked, full or away.
+    """Call `work`, and retry it for `patience` seconds while the database is locked, full or unreachable.
 
-    `work` must be safe to repeat. In a transaction it is called once: the transaction is lost with the error.
+    `work` must be safe to repeat. Within a transaction it is called once, because the error ends the
+    transaction.
     """
     deadline, pause = time.monotonic() + patience, FIRST_PAUSE
     while True:
@@ -60,7 +61,7 @@ def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
 
 
 def patient(query: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: the query waits for a database that is locked or away."""
+    """Decorator: retry a query while the database is locked, full or unreachable."""
 
     @wraps(query)
     def wait(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -70,5 +71,5 @@ def patient(query: Callable[P, R]) -> Callable[P, R]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error; below it PostgreSQL quotes the row, which may hold personal data."""
+    """First line of an error; PostgreSQL quotes the row in the others, which may hold personal data."""
     return str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Heartbeats of the service's components (Beat, workers, watchdog) and turns of periodic checks."""
+"""Heartbeats of the service's components (Beat, workers, watchdog), and turns of periodic checks."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from ingestion.models import Heartbeat
 
-# Beat and a worker send one every minute, and come back within a minute of a restart.
+# Beat and the workers send a heartbeat every minute, and are back within a minute after a restart.
 SILENT_AFTER: Final = timedelta(minutes=5)
 
 
@@ -21,9 +21,9 @@ def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
 
 
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
-    """Returns True in only one process per interval `every`: that process runs the check's next round.
+    """Whether this process may run the check now; True for one process per interval `every`.
 
-    A heartbeat in the future, which remains after a clock was set back, does not block the next round.
+    A heartbeat in the future, left after a clock was set back, does not block the next turn.
     """
     is_due = Q(at__lte=now - every) | Q(at__gt=now + every)
     if _update(Heartbeat.objects.filter(is_due, part=part), now):
@@ -40,7 +40,6 @@ def add_facts(part: str, **facts: Any) -> None:
 
 
 def latest_heartbeats() -> dict[str, Heartbeat]:
-    """The last heartbeat of each component that ever sent one."""
     return {heartbeat.part: heartbeat for heartbeat in Heartbeat.objects.all()}
 
 
@@ -50,13 +49,13 @@ def is_silent(heartbeat: Heartbeat | None, now: datetime) -> bool:
 
 def _update(rows: QuerySet[Heartbeat], now: datetime, **values: Any) -> bool:
     host, pid = socket.gethostname(), os.getpid()
-    # `since` is when the process sent its first heartbeat: it changes only with the process.
+    # `since` is the time of the process's first heartbeat.
     since = Case(When(host=host, pid=pid, then=F("since")), default=Value(now))
     return bool(rows.update(since=since, at=now, host=host, pid=pid, **values))
 
 
 def _create(part: str, now: datetime, facts: dict[str, Any]) -> bool:
-    """Returns False if another process created the row first."""
+    """Insert the row; False if another process did so first."""
     try:
         with transaction.atomic():
             Heartbeat.objects.create(

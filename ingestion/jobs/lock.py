@@ -1,7 +1,7 @@
-"""Job lock: only one process at a time runs a job. The row of the running job is the lock.
+"""Job lock: the row of the running job is the lock, so only one process at a time runs a job.
 
-Works for every subclass of `JobRun`, whose partial UNIQUE constraint allows one running row. The next
-job that needs the lock marks a row abandoned if its process has ended or is silent for `LOCK_TIMEOUT`.
+Works for every subclass of `JobRun`, whose partial UNIQUE constraint allows one running row. The next job
+that needs the lock marks a row as abandoned if its process has ended or is silent for `LOCK_TIMEOUT`.
 """
 
 import logging
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 LOCK_TIMEOUT: Final = timedelta(minutes=5)
 HEARTBEAT_INTERVAL: Final = 5.0  # seconds
 RUNNING: Final = "running"
-# The job that this thread works on, such as {"run": 7}: the log formatter adds it to every line.
+# The job of this thread, such as {"run": 7}; the log formatter adds it to every line.
 LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", default={})  # noqa: B039
 
 
 class LockLost(Exception):
-    """Raised if another job marked this job abandoned; this job must then stop writing."""
+    """Another job marked this job as abandoned; this job must stop writing."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def add_log_context(**names: object) -> Iterator[None]:
 
 
 def lock_owner() -> dict[str, Any]:
-    """Values of the columns that identify this process as the lock's owner."""
+    """Column values that identify this process as the owner of the lock."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -69,7 +69,7 @@ class JobHeartbeat:
             self.try_send()
 
     def try_send(self) -> None:
-        """Send a heartbeat now; if the database is locked or away, the next one replaces it.
+        """Send a heartbeat, but ignore a database that is locked or unreachable.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -84,7 +84,7 @@ class JobHeartbeat:
             self._last_sent = time.monotonic()
 
     def send(self) -> None:
-        """Send a heartbeat. In a transaction it also locks the row, so that nobody can abandon the job.
+        """Send a heartbeat. In a transaction this also locks the row, so that no other job can abandon it.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -97,7 +97,7 @@ class JobHeartbeat:
 
 
 def finish_job(run: Any, status: str, **fields: Any) -> None:
-    """Write the final status and `fields`, and release the lock.
+    """Write the final status and `fields`, which releases the lock.
 
     Raises:
         LockLost: the job was marked abandoned; nothing was written.
@@ -113,13 +113,13 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 def describe_error(error: BaseException) -> str:
     """The error as "Type: first line of its message".
 
-    In the other lines PostgreSQL quotes the row, which may hold a listener's e-mail address.
+    PostgreSQL quotes the row in the other lines, which may hold a listener's e-mail address.
     """
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
-    """Release the lock if its owner has died. Must run in a transaction."""
+    """Release the lock if its owner is dead. Must run in a transaction."""
     running: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
     if running is None or (running.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(running)):
         return
@@ -134,7 +134,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """Returns True also for a process on another host, because it can't be checked."""
+    """Whether the job's process is alive; True on another host, because it cannot be checked."""
     if run.host != socket.gethostname():
         return True
     try:

@@ -15,16 +15,16 @@ from ingestion.jobs.lock import JobHeartbeat, LockLost
 
 logger = logging.getLogger(__name__)
 
-# A sample costs 30 us; a matrix that decides the peak lives longer than this.
+# A sample costs 30 us, and the large matrices that cause the peak exist for longer than this interval.
 SAMPLE_SECONDS: Final = 0.1
-# Far below the lock's timeout of five minutes: one stage of a training may take minutes.
+# Far below the lock's timeout of five minutes; one stage of a training may take minutes.
 HEARTBEAT_SECONDS: Final = 20.0
 
 
 class ResourceMonitor:
-    """Measures this process with all its threads, from the monitor's creation on.
+    """Measures this process with all its threads, from the creation of the monitor.
 
-    `peak_memory` (bytes) is the largest sample, so a shorter peak between two samples is missed.
+    `peak_memory` (bytes) is the largest sample; a shorter peak between two samples is missed.
     """
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class ResourceMonitor:
 
     @contextmanager
     def sample_in_background(self, heartbeat: JobHeartbeat | None = None) -> Iterator[None]:
-        """Sample memory in a thread until the block ends, and send heartbeats of the job if given.
+        """Sample memory in a thread until the block ends, and send `heartbeat`, if given, regularly.
 
         For work that cannot do so itself, such as one long call into numpy.
         """
         ended = Event()
-        # In a copy of this thread's context, so that the thread's log lines name the job.
+        # A copy of this thread's context, so that the thread's log lines name the job.
         thread = Thread(
             target=copy_context().run,
             args=(self._run_loop, heartbeat, ended),
@@ -84,7 +84,7 @@ def _send_heartbeat(heartbeat: JobHeartbeat) -> None:
     try:
         heartbeat.send()
     except (LockLost, DatabaseError) as error:
-        # The job itself meets the same error when it sends its own heartbeat, and ends.
+        # The job gets the same error from its own next heartbeat, and ends.
         logger.warning("job_heartbeat_failed reason=%r", str(error))
     finally:
         # Each thread has its own connection.

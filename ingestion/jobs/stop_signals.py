@@ -1,4 +1,4 @@
-"""Ends a job in good order on Ctrl-C, SIGTERM, SIGHUP, or when the process of its thread shuts down."""
+"""Stops a job cleanly on Ctrl-C, SIGTERM, SIGHUP, or when its process shuts down."""
 
 import getpass
 import mmap
@@ -18,11 +18,11 @@ SIGNAL_NAMES: Final = {
     if hasattr(signal, name)
 }
 SHUTDOWN: Final = "shutdown"
-# `timeout` and some shells send a signal to the process and to its group: this is one request, not two.
+# `timeout` and some shells signal the process and its group; the two signals are one request.
 SAME_REQUEST_SECONDS: Final = 2.0
 
 
-# One byte of memory that forked processes share, such as a Celery worker and its children.
+# One byte of memory that a Celery worker and its forked children share.
 _shutdown_flag = mmap.mmap(-1, 1)
 
 
@@ -38,7 +38,7 @@ def is_shutting_down() -> bool:
 class StopRequested(KeyboardInterrupt):
     """The job was asked to stop; `kind` names the signal.
 
-    A KeyboardInterrupt, because psycopg then cancels the running query and the connection stays usable.
+    A KeyboardInterrupt, because psycopg reacts by cancelling the query, and the connection stays usable.
     """
 
     def __init__(self, kind: str) -> None:
@@ -49,8 +49,8 @@ class StopRequested(KeyboardInterrupt):
 class StopSignals:
     """Turns signals into `StopRequested` while a job can be interrupted.
 
-    A signal that comes earlier is kept until then. A second one, two seconds after the first, has its usual
-    effect: the process ends at once.
+    An earlier signal is kept until the job can be interrupted. A second one, at least two seconds later, has
+    its usual effect: the process ends at once.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class StopSignals:
     def installed(self) -> Iterator["StopSignals"]:
         """Handle the signals in this block; in a thread, which gets none, only `check` works.
 
-        After the block a signal that came has the effect that the program gave it, if any.
+        After the block, a signal that arrived has the effect that the program had set, if any.
         """
         if threading.current_thread() is threading.main_thread():
             for name in SIGNAL_NAMES:
@@ -77,13 +77,13 @@ class StopSignals:
         finally:
             previous = self._previous.get(self._number)
             self._restore()
-            # Such as a Celery worker that runs the job itself, or the foreground scheduler.
+            # For example, of a Celery worker that runs the job itself, or of the foreground scheduler.
             if callable(previous) and previous is not signal.default_int_handler:
                 previous(self._number, None)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Raise `StopRequested` in this block, at once if a signal came before it."""
+        """Raise `StopRequested` in this block; at once if a signal came before it."""
         self._is_interruptible = True
         try:
             if self._requested:
@@ -93,7 +93,7 @@ class StopSignals:
             self._is_interruptible = False
 
     def hold(self) -> None:
-        """The job is about to write its result: from here on a signal does not interrupt it."""
+        """Ignore signals from now on, because the job is about to write its result."""
         self._is_interruptible = False
 
     def check(self) -> None:

@@ -13,7 +13,7 @@ from ingestion.source.schemas import Resource, schema_for
 
 logger = logging.getLogger(__name__)
 
-# Shown only when asked for: this output may end up in a log or a mail.
+# Shown only on request, because this output may end up in a log or a mail.
 PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
 
 
@@ -46,7 +46,7 @@ class IngestionProgressBar(IngestionProgress):
 
 
 class DryRunDiff(IngestionProgressBar):
-    """Also collects the changes that a dry run would write, as text lines or as rows for JSON."""
+    """Progress bar that also collects the changes of a dry run, as text lines or as rows for JSON."""
 
     def __init__(self, *, show_personal: bool) -> None:
         super().__init__()

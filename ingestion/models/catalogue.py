@@ -33,7 +33,7 @@ class Mirrored(models.Model):
 
     class Meta:
         abstract = True
-        # Partial: nearly all rows are available, and cost nothing in these indexes.
+        # Partial indexes: nearly all rows are available, and these indexes leave them out.
         indexes: ClassVar = [
             models.Index(
                 fields=["missing_since"], name="%(class)s_missing", condition=Q(missing_since__isnull=False)
@@ -70,7 +70,7 @@ class Song(Mirrored):
 
 
 def numeric_features(features: object) -> dict[str, float]:
-    """The numbers in a song's `audio_features`: sources also send text, booleans or null."""
+    """The numbers in a song's `audio_features`; sources also send text, booleans or null."""
     if not isinstance(features, dict):
         return {}
     return {
@@ -96,7 +96,7 @@ class Listener(Mirrored):
         ]
 
     def __str__(self) -> str:
-        # Without the name: this text appears in logs and error pages.
+        # Without the name, because this text appears in logs and error pages.
         return f"Listener {self.pk}"
 
 
@@ -121,7 +121,7 @@ class ListeningHistory(Mirrored):
         ordering: ClassVar = ["id"]
         verbose_name = "listening session"
         verbose_name_plural = "listening history"
-        # The source gives sessions no ID, and different ones share listener and time if its times are coarse.
+        # Sessions have no ID at the source; if its times are coarse, different ones share listener and time.
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["user", "created_at", "occurrence"],

@@ -14,11 +14,11 @@ SOURCE_INCOMPLETE = "source_incomplete"
 
 class IngestionRunQuerySet(models.QuerySet["IngestionRun"]):
     def succeeded(self) -> Self:
-        """Runs that imported everything; dry runs are left out."""
+        """Runs that imported everything, without dry runs."""
         return self.filter(status=IngestionRun.Status.SUCCEEDED, dry_run=False)
 
     def applied(self) -> Self:
-        """Runs that wrote the catalogue, succeeded or partial; dry runs are left out."""
+        """Runs that wrote the catalogue, succeeded or partial, without dry runs."""
         return self.filter(
             status__in=(IngestionRun.Status.SUCCEEDED, IngestionRun.Status.PARTIAL), dry_run=False
         )
@@ -91,7 +91,7 @@ class IngestionRun(JobRun):
         ]
         constraints: ClassVar = [
             *job_constraints("ingestion_run"),
-            # A schedule may fire twice for one day; only after a crash or a failure may its slot run again.
+            # A schedule may fire twice for one slot; a slot may run again only after a crash or a failure.
             models.UniqueConstraint(
                 name="ingestion_run_slot_once",
                 fields=["slot"],
@@ -104,7 +104,7 @@ class IngestionRun(JobRun):
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether a scheduled run is started again the same day: the source could not be read."""
+        """Whether a scheduled run is retried the same day, because the source could not be read."""
         is_incomplete = self.status == self.Status.PARTIAL and self.error_kind == SOURCE_INCOMPLETE
         return self.status == self.Status.FAILED or is_incomplete
 
@@ -218,7 +218,7 @@ class RunLogLine(models.Model):
 class Rejection(models.Model):
     """A row that failed validation, stored with the reason so that it can be replayed.
 
-    One open rejection per distinct row: `run` rejected it first, `last_run` last.
+    One open rejection per distinct row; `run` is the first run that rejected it, `last_run` the last one.
     """
 
     run = models.ForeignKey(
@@ -228,7 +228,7 @@ class Rejection(models.Model):
         IngestionRun, models.CASCADE, verbose_name="last rejected in", related_name="+"
     )
     resource = models.CharField(max_length=17, choices=RESOURCES)
-    # Text: jsonb does not store NUL characters and lone surrogates, which rejected rows may contain.
+    # Text, because jsonb cannot store NUL characters and lone surrogates, which rejected rows may contain.
     payload = models.TextField(help_text="The row as JSON.")
     fingerprint = models.CharField(max_length=32, editable=False, help_text="BLAKE2b hash of the payload.")
     field = models.CharField(max_length=100, blank=True)
@@ -249,7 +249,7 @@ class Rejection(models.Model):
 
 
 class AnomalyCheck(models.Model):
-    """One metric of one run compared with its expected range from earlier runs."""
+    """One metric of one run, compared with its expected range from earlier runs."""
 
     class Verdict(models.TextChoices):
         LEARNING = "learning", "too few runs to judge"

@@ -1,9 +1,9 @@
 """Anomaly detection: compares each metric of a run with its expected range, computed from earlier runs.
 
-The range is the median of those runs +- k robust standard deviations, on a scale on which the metric's
-normal variation is constant, and never narrower than that variation (`anomaly_rules`). `python -m
-benchmarks bands` simulates years of runs and counts false alarms and detected faults;
-docs/benchmarks.md shows the result.
+The range is the median of those runs +- k robust standard deviations. It is computed on a scale on which
+the metric's normal variation is constant, and is never narrower than that variation (`anomaly_rules`).
+`python -m benchmarks bands` simulates years of runs and counts false alarms and detected faults; see
+docs/benchmarks.md.
 """
 
 import math
@@ -26,22 +26,22 @@ from ingestion.monitoring.run_metrics import MetricPoint, RunMetrics
 
 Verdict = AnomalyCheck.Verdict
 K: Final = 4.5
-# Widens the range for few runs: the MAD of eight values is itself wrong by a third.
+# Widens the range after few runs: the MAD of eight values has an error of a third.
 SMALL_SAMPLE_WIDENING: Final = 2.0
 MIN_RUNS: Final = 8
 MIN_HISTORY: Final = timedelta(days=7)
-# Six of each weekday; older runs belong to another season.
+# Six runs of each weekday; older runs belong to another season.
 HISTORY_WINDOW: Final = timedelta(days=42)
-# A total grows along a curve; over this long it is nearly a straight line.
+# The growth of a total is nearly linear over this time.
 TREND_WINDOW: Final = timedelta(days=21)
 MAX_RUNS: Final = 400
-# The slope uses only the newest runs, because the number of pairs grows with the square.
+# The slope uses the newest runs only, because the number of pairs grows quadratically.
 MAX_TREND_RUNS: Final = 60
 # Weekdays are compared separately once each has this many values, and only a weekday whose median differs by
 # this many deviations: by chance, the median of four values differs by 2 in 1 of 700 cases.
 MIN_RUNS_PER_WEEKDAY: Final = 4
 MIN_WEEKDAY_EFFECT: Final = 2.0
-# New albums come on Fridays: until the weekday effects are known, the highest value so far may return.
+# New albums come on Fridays: until the weekday effects are known, the highest value may recur.
 BURST_FACTOR: Final = 1.5
 # If every earlier run had new rows, and a typical one many, a run without any is unusual.
 LESS_THAN_ONE_ROW: Final = 0.5
@@ -122,7 +122,7 @@ def compute_expected_range(
     Args:
         values: adjusted for the trend and the time since the last run.
         tolerance: least distance of the limits from the median, in the metric's unit.
-        weekday_effects: of each value, on the rule's scale, and then today's; empty if unknown.
+        weekday_effects: of each value, on the rule's scale, followed by today's; empty if unknown.
     """
     scaled = [rule.scale.transform(value) for value in values]
     if weekday_effects:
@@ -216,7 +216,7 @@ def _has_enough_rows(rule: AnomalyRule, resource: str, current: RunMetrics) -> b
 
 
 def _with_comparable_gaps(past: Sequence[RunMetrics]) -> list[RunMetrics]:
-    """Leave out the very first run and those that started soon after another."""
+    """The runs without the very first one and those that started soon after another."""
     least = max(MIN_GAP_SHARE * _median_gap(past), 1.0)
     return [one for one in past if one.gap_seconds is not None and one.gap_seconds >= least]
 
@@ -278,7 +278,7 @@ def _is_recent(one: RunMetrics, current: RunMetrics) -> bool:
 
 
 def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
-    """The newest `MAX_RUNS` runs, starting at the last one that accepted a new catalogue."""
+    """The newest `MAX_RUNS` runs, from the last accepted new catalogue on."""
     kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]

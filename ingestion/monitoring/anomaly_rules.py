@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-# From this median on, chance alone never makes six times as many rows (5 -> 30: 1 in 10^13) ...
+# Chance alone does not make six times as many rows as a median of at least this (5 -> 30: 1 in 10^13),
 MIN_MEDIAN_FOR_CAP: Final = 5.0
-# ... or none (10 -> 0: 1 in 20 000).
+# and hardly ever none at a median of at least this (10 -> 0: 1 in 20 000).
 MIN_MEDIAN_FOR_NONZERO: Final = 10.0
 
 
@@ -26,7 +26,7 @@ COUNT_SCALE: Final = ComparisonScale(
     lambda x: 2 / _ROOT * math.asinh(math.sqrt(DISPERSION * (x + 0.375))),
     lambda y: max(math.sinh(max(y, 0.0) * _ROOT / 2) ** 2 / DISPERSION - 0.375, 0.0),
 )
-# Zero has no logarithm, so values below a millisecond count as one.
+# Zero has no logarithm, so smaller values count as a millisecond.
 LOG_SCALE: Final = ComparisonScale(lambda x: math.log(max(x, 0.001)), math.exp)
 LINEAR_SCALE: Final = ComparisonScale(lambda x: x, lambda y: max(y, 0.0))
 
@@ -96,8 +96,8 @@ ANOMALY_RULES: Final = (
     AnomalyRule(
         "changed", ALL_RESOURCES, COUNT_SCALE, 1.0, min_factor=4.0, min_tolerance=10.0, scales_with_gap=True
     ),
-    # Sources clean up: losing 3 % of the rows, or ten of a small catalogue, is normal. A quarter at once is
-    # an anomaly at any time; above half, the quality gate refuses the run.
+    # Sources delete old rows: 3 % of the rows, or ten of a small catalogue, are normal. A quarter at once is
+    # always an anomaly; above half, the quality gate refuses the run.
     AnomalyRule(
         "missing",
         (SONGS, USERS),
@@ -107,12 +107,12 @@ ANOMALY_RULES: Final = (
         min_tolerance_share=0.03,
         certain_share=0.25,
     ),
-    # A removed listener takes all sessions along: the most active of 80 had 5 % of them.
+    # A removed listener removes all their sessions: the most active of 80 had 5 % of them.
     AnomalyRule("missing", (HISTORY,), COUNT_SCALE, 1.0, min_tolerance=10.0, min_tolerance_share=0.1),
     AnomalyRule(
         "rejected_share", ALL_RESOURCES, LINEAR_SCALE, 0.002, min_tolerance=0.01, min_tolerance_rows=10.0
     ),
-    # Each failed attempt succeeded when repeated, or the run would have failed: a bad night has 4 %.
+    # Each failed attempt succeeded when repeated, or the run would have failed. A bad night has 4 %.
     AnomalyRule(
         "error_share",
         RUN_ONLY,

@@ -17,14 +17,6 @@ WHOLE_RUN: Final = ""  # in place of a resource name: the run as a whole
 
 @dataclass(frozen=True)
 class MetricDefinition:
-    """A metric that runs record.
-
-    Attributes:
-        unit: rows, seconds, bytes, share (0 to 1), rows/s or empty.
-        formula: how it is computed; shown next to its chart.
-        scope: "run" (only the whole run), "resource" or "both".
-    """
-
     name: str
     label: str
     unit: str
@@ -94,7 +86,8 @@ class RunMetrics:
 
     Attributes:
         values: by metric and resource; without metrics that were not recorded.
-        gap_seconds: time since the previous run that changed the catalogue started; None for the first run.
+        gap_seconds: time between the start of the previous run that changed the catalogue and this start;
+            None for the first run.
         resumed: the run reused pages of a dead run, so its duration is not comparable.
     """
 
@@ -125,7 +118,7 @@ def load_run_metrics(
     n: int | None = None,
     statuses: Sequence[str] = APPLIED_STATUSES,
 ) -> list[RunMetrics]:
-    """The metrics of the newest runs, oldest first, without dry runs and legacy imports; two queries."""
+    """Metrics of the newest runs, oldest first, without dry runs and legacy imports; two queries."""
     runs = IngestionRun.objects.filter(status__in=statuses, dry_run=False, finished_at__isnull=False)
     runs = runs.exclude(trigger=IngestionRun.Trigger.LEGACY)
     if until_run is not None:

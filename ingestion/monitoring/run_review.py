@@ -33,7 +33,7 @@ COVERED_BY_PARTIAL: Final = {"rejected_share", "missing"}
 
 
 def follow_up_all(now: datetime) -> int:
-    """Review all finished runs that need it; returns how many.
+    """Review all finished runs that need it; return how many.
 
     The watchdog uses it as a check, so its name is part of an incident key and must stay.
     """
@@ -44,7 +44,7 @@ def follow_up_all(now: datetime) -> int:
 
 
 def sync_history_window(now: datetime, *, is_promised: bool) -> None:
-    """Report a source that keeps only recent sessions.
+    """Open or resolve the incident about a source that keeps only recent sessions.
 
     Args:
         is_promised: HISTORY_RETENTION states this limit, so no incident is opened.
@@ -86,7 +86,7 @@ def _review_next(now: datetime) -> bool:
     """Review the oldest waiting run; False if none is waiting."""
     waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
     with transaction.atomic():
-        # Locked, so that no other process reviews a later run first.
+        # Locked, so that no other process reviews a later run before this one.
         run = waiting.select_for_update().order_by("pk").first()
         if run is None:
             return False

@@ -22,8 +22,6 @@ MIN_INTERVAL: Final = timedelta(seconds=50)
 
 @dataclass(frozen=True)
 class WatchdogResult:
-    """Names of the checks that succeeded and of those that raised an error."""
-
     succeeded: tuple[str, ...]
     failed: tuple[str, ...]
 

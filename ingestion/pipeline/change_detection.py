@@ -1,7 +1,7 @@
-"""A page lands: its rows are validated and compared with the catalogue, and what differs is staged.
+"""Compares the rows of each page with the catalogue and stages what is new or changed.
 
-Nothing is written to the catalogue here. Counts are kept page by page, since a page that is read again
-replaces itself.
+The catalogue itself is not written here. Counts are kept for each page, because a page may be read
+again.
 """
 
 from array import array
@@ -36,17 +36,17 @@ from ingestion.pipeline.upsert import (
 from ingestion.source.response import dump_json, parse_json
 from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedRow, RowValidator
 
-# Stored as the reason of rejections, which are found again by it.
+# Stored as the reason of a rejection; the replay of rejections searches for this text.
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
 SAMPLED_KEYS: Final = 5
-# How a record says that a field is empty.
+# Values of a record that mean an empty field.
 EMPTY_VALUES: Final = (None, "", 0, "[]")
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @dataclass
 class PageResult:
-    """What one page held; counts of rows."""
+    """Counts of the rows on one page."""
 
     received: int = 0
     new: int = 0
@@ -60,18 +60,18 @@ class PageResult:
     incoherent_times: int = 0
     unknown_songs: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
-    # What was read in another form or left empty, in rows.
+    # Rows by repair, such as a time that was converted or a field that was emptied.
     corrections: Counter[str] = field(default_factory=Counter)
     future_times: int = 0
     rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     # Fields that became empty in rows that are available in the catalogue.
     emptied: Counter[str] = field(default_factory=Counter)
-    # One number a row for each key: of accepted rows, and of refused rows that say whose they are.
+    # Hashes of keys: of the accepted rows, and of the rejected rows whose key can be read.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     rejected_keys: "array[int]" = field(default_factory=lambda: array("q"))
-    # One number for each rejected row, equal for rows that the source cannot mean as two.
+    # A hash for each rejected row; copies of one row have the same hash.
     rejected_identities: "array[int]" = field(default_factory=lambda: array("q"))
-    # Those of the refused keys that name an available row of the catalogue.
+    # The rejected keys that belong to an available row of the catalogue.
     rejected_known_keys: "array[int]" = field(default_factory=lambda: array("q"))
     # Seconds since 1970 of the newest time of each new or changed row, for its latency.
     newest_times: "array[float]" = field(default_factory=lambda: array("d"))
@@ -79,14 +79,14 @@ class PageResult:
 
 @dataclass(frozen=True)
 class RowChange:
-    """A row that the catalogue must take in; `before` is None for a new one."""
+    """A new or changed row; `before` is None for a new one."""
 
     record: Record
     before: Record | None
 
 
 class KnownIds:
-    """Ids that a session may name: those of this run's rows and those in the catalogue."""
+    """The ids that a session may refer to: those in this run's rows and those in the catalogue."""
 
     def __init__(self) -> None:
         self.users: set[int] = set()
@@ -102,24 +102,24 @@ class KnownIds:
 
 
 class ChangeDetector:
-    """Takes in the pages of one resource."""
+    """Validates the pages of one resource, compares them with the catalogue and stages the changes."""
 
     def __init__(self, table: MirroredTable, spool: Spool, known: KnownIds, zone: tzinfo) -> None:
         self.table = table
         self.spool = spool
         self.pages: dict[int, PageResult] = {}
-        # Some keys of songs or listeners that came more than once.
+        # A few examples of keys of songs or listeners that the source sent more than once.
         self.doubled_keys: tuple[int, ...] = ()
-        # Different sessions that share their listener and time with another.
+        # Number of different sessions that share their listener and time with another one.
         self.same_key = 0
         self._known = known
-        # Into an empty table everything is new: nothing need be looked up.
+        # If the table is empty, every row is new and no row has to be looked up.
         self.into_empty = not with_patience(table.model._default_manager.exists)
         self._asked = table.schema.source_key_length
         self._created = table.schema.column_index("created_at")
         self._updated = table.schema.column_index("updated_at")
         self._validator = RowValidator(table.schema, zone)
-        # In the form of a record. A time after now says nothing about how fresh a row is.
+        # As text, like the times of a record. Times in the future are left out of the latency.
         self._now = timezone.now().replace(tzinfo=None).isoformat(" ")
 
     def process_page(
@@ -132,8 +132,9 @@ class ChangeDetector:
         """Validate the rows of a page and compare them with the catalogue.
 
         Args:
-            skip: places of rows that are duplicates of other rows.
-            occurrences: place to number among different rows that share the source's key; 0 if left out.
+            skip: indices of rows that are duplicates of other rows.
+            occurrences: index of a row to its number among different rows that share the source's key; 0 if
+                left out.
         """
         landed = PageResult(received=len(rows), duplicates=len(skip))
         landed.unknown_fields = self._validator.unknown_fields(rows)
@@ -153,12 +154,12 @@ class ChangeDetector:
         )
         self._count_rejected(refusals, landed)
         self._stage(number, changes, refusals)
-        # Last: a page that landed half would make counts that do not add up.
+        # Last, so that an error in the middle of a page leaves no half-filled counts.
         self.pages[number] = landed
         return landed
 
     def drop_after(self, last: int) -> None:
-        """Forget the pages past `last`: the list got shorter while it was read."""
+        """Forget the pages after `last`, because the list got shorter while it was read."""
         for number in [number for number in self.pages if number > last]:
             del self.pages[number]
         self.spool.drop_after(FrameKind.PAGE, last)
@@ -167,8 +168,8 @@ class ChangeDetector:
     def resolve_duplicates(self) -> int:
         """Keep one row of each key and return how many were dropped.
 
-        The newest row of a song or listener is kept. Of listening sessions that share listener and time only
-        copies are dropped: sessions with other content are different ones, and are numbered.
+        The newest row of a song or listener is kept. Sessions with the same listener and time are dropped
+        only if their content is equal, too; different ones are numbered.
         """
         repeated = self._repeated_keys()
         if self.table.schema.has_weak_key:
@@ -182,19 +183,19 @@ class ChangeDetector:
         return sum(map(len, losers.values()))
 
     def count_seen_again(self) -> int:
-        """How many of the catalogue's available rows were sent, whole or broken."""
+        """Number of available catalogue rows that the source sent again, accepted or rejected."""
         accepted = sum(landed.known for landed in self.pages.values())
         broken = {key for landed in self.pages.values() for key in landed.rejected_known_keys}
         if not broken:
             return accepted
-        # A key may come twice: once whole and once broken, or broken both times.
+        # A key may come twice: once valid and once rejected, or rejected both times.
         return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
 
     def count_distinct(self) -> int:
-        """How many different rows the source sent.
+        """Number of different rows that the source sent.
 
-        A row counts by its key. A rejected row without a usable key, and a rejected session, whose key other
-        sessions may share, counts by its content.
+        A row is identified by its key. Rejected rows without a usable key and all rejected sessions are
+        identified by their content, because several sessions may share a key.
         """
         pages = self.pages.values()
         accepted = sum(page.received - page.rejected - page.duplicates for page in pages)
@@ -204,19 +205,19 @@ class ChangeDetector:
         return accepted + len(rejected)
 
     def sent_keys(self) -> set[int]:
-        """The keys of every row that was sent, refused or not."""
+        """Key hashes of all rows that were sent, accepted or rejected."""
         keys = {key for landed in self.pages.values() for key in landed.keys}
         keys.update(key for landed in self.pages.values() for key in landed.rejected_keys)
         return keys
 
     def read_changes(self) -> Iterator[RowChange]:
-        """What was staged, in page order."""
+        """The staged changes in page order."""
         for staged in self._staged():
             for record, before in staged["changes"]:
                 yield RowChange(tuple(record), None if before is None else tuple(before))
 
     def read_rejected_rows(self) -> Iterator[RejectedRow]:
-        """The refused rows, each as JSON text."""
+        """The rejected rows, each as JSON text."""
         for staged in self._staged():
             yield from (RejectedRow(*refusal) for refusal in staged["refusals"])
 
@@ -224,7 +225,7 @@ class ChangeDetector:
         return (orjson.loads(body) for _, body in self.spool.read_bodies(FrameKind.CHANGES))
 
     def _stage(self, number: int, changes: list[RowChange], refusals: list[RejectedRow]) -> None:
-        # An empty frame is written only over a fuller one, which a page read before may have left.
+        # Without changes a frame is written only to replace that of an earlier reading of the page.
         if changes or refusals or self.spool.has_frame(FrameKind.CHANGES, number):
             refused = [(dump_json(refusal.row), refusal.field, refusal.reason) for refusal in refusals]
             pairs = [(change.record, change.before) for change in changes]
@@ -245,7 +246,7 @@ class ChangeDetector:
         return repeated
 
     def _number_sessions(self, repeated: set[int]) -> int:
-        """Number different sessions of one listener and time; returns how many copies were dropped."""
+        """Number the different sessions of one listener and time; return how many copies were dropped."""
         if not self.into_empty:
             sent = {key for landed in self.pages.values() for key in landed.keys}
             repeated |= sent & {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
@@ -297,7 +298,7 @@ class ChangeDetector:
         return result if isinstance(result, RejectedRow) else with_occurrence(result, occurrence)
 
     def _losers(self, repeated: set[int]) -> dict[int, list[int]]:
-        """Page to the places of its rows that a newer copy replaces."""
+        """For each page, the indices of the rows that a newer copy replaces."""
         best: dict[int, tuple[str, int, int]] = {}
         losers: defaultdict[int, list[int]] = defaultdict(list)
         for number in sorted(self.pages):
@@ -321,7 +322,7 @@ class ChangeDetector:
     def _reject_unknown_users(
         self, results: list[tuple[Any, Record | RejectedRow]], landed: PageResult
     ) -> list[tuple[Any, Record | RejectedRow]]:
-        """Refuse sessions of unknown users, and count the songs that nobody knows."""
+        """Reject sessions of unknown users, and count played songs that are unknown."""
         records = [result for _, result in results if not isinstance(result, RejectedRow)]
         strangers = self._known.unknown_users(record[0] for record in records)
         items = self.table.schema.column_index("items")
@@ -339,7 +340,7 @@ class ChangeDetector:
 
     def _compare(self, records: list[Record], landed: PageResult) -> list[RowChange]:
         width = self.table.schema.key_length
-        # Whole groups of one source key: comparing two columns in SQL is faster than three.
+        # By the source's key alone: SQL compares two columns faster than three.
         asked = {} if self.into_empty else dict.fromkeys(record[: self._asked] for record in records)
         held = read_stored(self.table, list(asked))
         landed.keys.extend(hash_key(record[:width]) for record in records)
@@ -353,7 +354,7 @@ class ChangeDetector:
         return [change for change in changes if change is not None]
 
     def _change(self, record: Record, row: StoredRow | None, landed: PageResult) -> RowChange | None:
-        """What the catalogue must take in of this record; None where it holds just this."""
+        """The change that this record makes to the catalogue; None if the stored row is the same."""
         if row is None:
             landed.new += 1
             self._add_newest_time(record, landed)
@@ -387,7 +388,7 @@ class ChangeDetector:
         keys = [key for refusal in refusals if (key := self._validator.read_key(refusal.row)) is not None]
         held = [row for group in read_stored_groups(self.table, keys).values() for row in group]
         width = self.table.schema.key_length
-        # A rejected session may be any of those stored under its listener and time.
+        # A rejected session counts for every stored session of its listener and time.
         landed.rejected_keys.extend(hash_key(key) for key in keys if len(key) == width)
         landed.rejected_keys.extend(hash_key(row.record[:width]) for row in held)
         landed.rejected_known_keys.extend(hash_key(row.record[:width]) for row in held if not row.unavailable)
@@ -403,22 +404,22 @@ def _hash_content(row: Any) -> int:
 
 
 def root_field(name: str) -> str:
-    """The field of a row that a reason names: "items" for the third of the items."""
+    """Name of the row's field in which a validation error lies: "items" for an error in its third item."""
     return name.partition(".")[0]
 
 
 def number_occurrences(
     contents: Iterable[int], stored: Mapping[int, int], kept: Collection[int] = ()
 ) -> dict[int, int]:
-    """A number for each of the different contents that share one key of the source.
+    """Number the different contents that share one key of the source.
 
-    Content that is stored keeps its number, so that the order in which rows arrive does not matter. Other
-    content replaces stored content that did not arrive, as a changed row does, and then takes new numbers.
+    Stored content keeps its number, so the order in which rows arrive does not matter. New content first
+    takes the numbers of stored content that did not arrive, as a changed row does, and then new numbers.
 
     Args:
-        contents: hashes of what arrived, all different.
-        stored: number to content hash of what the table holds.
-        kept: stored numbers that must not be replaced.
+        contents: different content hashes that arrived.
+        stored: number to content hash of the stored rows.
+        kept: stored numbers that must not be reused.
     """
     contents = list(contents)
     arrived = set(contents)
@@ -436,25 +437,24 @@ def number_occurrences(
 
 
 def content_hash(table: MirroredTable, record: Record) -> int:
-    """64 bits for the content of a session, the same in every process."""
+    """64-bit hash of a session's content, the same in every process."""
     content = "\0".join(record[table.schema.key_length :])
     return int.from_bytes(blake2b(content.encode(), digest_size=8).digest(), signed=True)
 
 
 def stored_contents(table: MirroredTable, rows: Iterable[StoredRow]) -> dict[int, int]:
-    """Occurrence to content hash of the stored rows of one source key."""
+    """Occurrence number to content hash of the stored rows of one source key."""
     place = table.schema.source_key_length
     return {row.record[place]: content_hash(table, normalize_json(table, row.record)) for row in rows}
 
 
 def with_occurrence(record: Record, occurrence: int) -> Record:
-    """The session with this number among those of its listener and time."""
     return (*record[:2], occurrence, *record[3:])
 
 
 def hash_key(key: Key) -> int:
-    """64 bits for a key, equal for equal keys within this process: 8 bytes a row where a tuple takes 200.
+    """64-bit hash of a key, valid in this process only; it takes 8 bytes a row instead of 200 for a tuple.
 
-    Two different pairs of 1 000 000 share one by chance in 3 cases of 100 000 000.
+    Two of 1 000 000 different pairs have the same hash with probability 3e-8.
     """
     return int(key[0]) if len(key) == 1 else hash(key)

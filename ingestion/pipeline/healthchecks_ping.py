@@ -1,4 +1,4 @@
-"""Pings a service such as healthchecks.io at each run's start and end; it alerts if no ping comes."""
+"""Pings a service such as healthchecks.io when a run starts and ends; it alerts if a ping is missing."""
 
 import logging
 from typing import Final, Literal
@@ -12,16 +12,16 @@ from ingestion.source.schemas import Resource
 
 logger = logging.getLogger(__name__)
 
-# To connect, and until the next byte: a run waits for it twice at most.
+# Seconds to connect, and between bytes. A run sends at most two pings.
 TIMEOUT: Final = (3.0, 5.0)
-# It keeps the first 100 kB; a person needs a few lines.
+# The service accepts 100 kB; a few lines are enough for a person.
 MAX_BODY_CHARS: Final = 2_000
 
 PingEvent = Literal["start", "success", "fail"]
 
 
 def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
-    """Whether the service accepted the ping; errors are logged without the address, which is a secret."""
+    """Whether the service accepted the ping; the log omits the address, because it is a secret."""
     if not url:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
@@ -44,7 +44,7 @@ def ping_run_finished(url: str, run: IngestionRun) -> None:
 
 
 class PingingProgress(IngestionProgress):
-    """Calls another progress callback, and pings when the run has the lock and begins."""
+    """Sends the start ping once the run has the lock, and passes all calls on to another callback."""
 
     def __init__(self, url: str, callback: IngestionProgress) -> None:
         self._url, self._callback, self._has_pinged = url, callback, False

@@ -1,7 +1,8 @@
-"""Finds sessions that the source no longer keeps, as opposed to sessions that it took back.
+"""Distinguishes sessions that are too old for the source to keep from sessions that it deleted.
 
-Many sources keep only recent listening. A session that leaves at the far end of such a window has happened
-all the same: it is noted as expired and stays in use. A session that disappears from the middle was deleted.
+Many sources keep only recent listening. Sessions at the old end of this window are marked as expired
+and stay in use, because the listening did happen. A session that disappears from the middle was
+deleted.
 """
 
 from array import array
@@ -11,11 +12,11 @@ from typing import Any, Final
 
 Key = tuple[Any, ...]
 
-# HISTORY_RETENTION: the source promises to keep every session.
+# Value of HISTORY_RETENTION for a source that promises to keep every session.
 FOREVER: Final = timedelta.max
-# A few wrong times must not hide where the window begins: so many of the sent rows may lie before it.
+# Share of the sent rows that may lie before the window, so that a few wrong times do not hide its start.
 OUTLIERS: Final = 0.005
-# The two oldest of n sessions are the two that somebody deletes in one of n² / 2 cases.
+# A person who deletes two of n sessions picks the two oldest with probability 2 / n² only.
 FEWEST_EXPIRED: Final = 2
 
 
@@ -28,15 +29,15 @@ def find_expired(
     is_window_known: bool,
     now: datetime,
 ) -> set[int]:
-    """Primary keys of the unsent sessions that expired at the source.
+    """Primary keys of the unsent sessions that the source no longer keeps because of their age.
 
-    With a promised retention these are the unsent sessions that are older. Without one they are those at the
-    far end, by time or by the order in which they were first read, if nearly all unsent sessions lie there.
-    Sessions of a listener who is not sent either were taken back together with the listener.
+    With a promised retention, these are the unsent sessions that are older. Without one, they are those at
+    the old end, by time or by the order of their import, provided that nearly all unsent sessions lie
+    there. Sessions of a listener who was not sent either count as deleted.
 
     Args:
         rows: primary key and key of each available session, in order of the primary key.
-        is_window_known: sessions have expired before, so that a single one is enough.
+        is_window_known: sessions have expired before; one session is now enough.
     """
     if retention == FOREVER:
         return set()
@@ -57,7 +58,7 @@ def find_expired(
         return {pk for pk, moment in unsent if moment < oldest}
     if not sent_keys:
         return set()
-    # Lists are read in the source's order, newest last or newest first.
+    # Primary keys follow the order of the source's list: newest last or newest first.
     by_time = _far_end(sent_times)
     by_order = sent_keys[int(len(sent_keys) * OUTLIERS)]
     expired = {pk for pk, moment in unsent if moment < by_time} or {pk for pk, _ in unsent if pk < by_order}

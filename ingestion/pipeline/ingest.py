@@ -1,7 +1,7 @@
-"""ingest(): reads the source, validates, checks the quality, and writes what changed.
+"""One ingestion run: reads the source, validates, checks the quality, and writes what changed.
 
-Nothing is written to the catalogue before the quality gate has accepted the run. Every transaction checks
-that the run still holds the lock. However a run ends, its row says so.
+The catalogue is written only after the quality gate has accepted the run. Every transaction checks that
+the run still holds the lock. The run's row records every outcome.
 """
 
 import errno
@@ -74,7 +74,7 @@ class IngestionOptions:
     """Options of one run.
 
     Attributes:
-        staging: folder that holds the pages until the quality gate has checked them.
+        staging: folder for the pages until the quality gate has checked them.
         slot: the schedule and the due day; empty for a run by hand.
         history_retention: how long the source promises to keep a session; None if it promises nothing.
         zone: time zone of source times that have none.
@@ -154,12 +154,12 @@ class _IngestionJob:
         self.known_ids = KnownIds()
         self.readers: list[ResourceReader] = []
         self.written: dict[Resource, WriteResult] = {}
-        # Lists that could not be read.
+        # Error of each list that could not be read.
         self.failures: dict[Resource, SourceError] = {}
 
     @contextmanager
     def record_end(self) -> Iterator[None]:
-        """Record in the run's row how the block ended; only a killed process leaves its pages behind."""
+        """Record how the block ended in the run's row, and delete the staged pages."""
         try:
             with self.stop.interruptible():
                 yield
@@ -169,9 +169,9 @@ class _IngestionJob:
             self._discard_pages()
             self._finish(QualityGateResult(Status.FAILED, error.kind, str(error)))
         except BaseException as error:
-            # Before the end is recorded: pages that broke the run must not break the next one.
+            # Before the end is recorded: pages that made this run fail must not make the next one fail.
             self._discard_pages()
-            # A broken connection may be what ended the run; recording it needs a new one.
+            # The run may have ended because the connection broke; recording that needs a new one.
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
             self._finish(_failure_result(error))
@@ -202,7 +202,7 @@ class _IngestionJob:
             reader.start(client)
         for reader in self.readers:
             if self.failures and reader.table is HISTORY_TABLE:
-                # Sessions point to songs and listeners, and only these show that the source was reset.
+                # Sessions need all songs and listeners, and only these two lists show a reset of the source.
                 break
             self._stage("reading", reader)
             try:
@@ -223,7 +223,7 @@ class _IngestionJob:
         if self.failures and not result.is_refusal:
             result = mark_incomplete(result, {name: str(error) for name, error in self.failures.items()})
         if result.status != Status.SUCCEEDED or self.options.accept_reset:
-            # Who accepts a reset says that the missing sessions were taken back.
+            # An incomplete run expires nothing. After --accept-reset, missing sessions count as deleted.
             self.readers[-1].expired = set()
         if self.options.dry_run:
             self._report_changes()
@@ -302,7 +302,7 @@ class _IngestionJob:
                     self.callback.on_missing(resource, key)
 
     def _finish(self, result: QualityGateResult) -> None:
-        """Save the reports and the run's end together; waits for a database that is away."""
+        """Save the reports and the end of the run together; retry while the database is unreachable."""
         self.monitor.sample()
         self.timeline.end_stage()
         with_patience(lambda: self._write_end(result))
@@ -312,7 +312,7 @@ class _IngestionJob:
         try:
             self._save_end(result, reports)
         except (DataError, IntegrityError, ValueError, OverflowError) as error:
-            # Whatever the data holds, the run ends, and says what is not known of it.
+            # The run's end must be saved even if its report cannot be.
             logger.exception("report_not_saved run=%s", self.run.pk)
             status = Status.PARTIAL if result.status == Status.SUCCEEDED else result.status
             reason = f"{result.reason} The report could not be saved ({type(error).__name__}).".strip()
@@ -333,7 +333,7 @@ class _IngestionJob:
                 summary=summarize_reports(reports)
                 if totals["received"] or result.status != Status.FAILED
                 else "",
-                # A run that wrote nothing changed no catalogue.
+                # A run that wrote nothing left the catalogue as it was.
                 new_catalogue=result.new_catalogue and any(one.rows for one in self.written.values()),
                 cpu_seconds=self.monitor.cpu_seconds,
                 peak_memory=self.monitor.peak_memory,

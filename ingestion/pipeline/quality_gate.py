@@ -1,4 +1,4 @@
-"""Decides whether what was read may be written: is it the same source, and is it complete?"""
+"""Decides whether a run's data may be written: is it still the same catalogue, and is it complete?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,13 +15,13 @@ Status = IngestionRun.Status
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """From which share on a run is no plain success; all are shares of rows.
+    """Limits of the quality gate, as shares of rows from 0 to 1.
 
     Attributes:
-        rejected: above it the run is partial.
-        missing: above it, of the known rows of a resource, the source was reset.
-        reidentified: above it, of the rows seen again, rows mean something else: the source was reset. Above
-            it too, a field that became empty is a change of form.
+        rejected: with more rejected rows the run is partial.
+        missing: if more of a resource's known rows are missing, the source counts as reset.
+        reidentified: if more of the rows seen again mean another song or listener, the source counts as
+            reset; also the limit for a field that became empty.
     """
 
     rejected: float = 0.05
@@ -31,23 +31,23 @@ class QualityLimits:
 
 @dataclass(frozen=True)
 class ResourceAssessment:
-    """What was read of one resource; counts of rows.
+    """What the run read of one resource; all counts are rows.
 
     Attributes:
-        available: rows the catalogue held before, available ones only.
-        seen_again: those of them that were sent again.
-        reidentified: rows sent again under a known id with another identity.
+        available: rows that the catalogue had before.
+        seen_again: available rows that were sent again.
+        reidentified: rows sent again whose id now means another song or listener.
         distinct: different rows that were sent; a key that came twice counts once.
-        doubled_keys: some keys that came more than once.
-        one_answer: all rows came in one answer of the source, so that a row sent twice hides no other.
-        is_usually_short: the source sends fewer rows than it reports every day, and the known ones came.
-        has_identity: whether the source gives these rows ids that could be re-used.
-        explained: unsent rows that left a window which the source is known to keep.
-        unrecognised: rejected rows that name no available row.
-        reasons: field, reason and rows of the most frequent rejections.
-        emptied: rows seen again in which a field became empty, by field.
-        unknown_fields: rows by name of a field that is not part of the contract.
-        corrections: rows by what was read in another form or left empty.
+        doubled_keys: examples of keys that came more than once.
+        one_answer: all rows came in one response, so a row sent twice cannot hide another one.
+        is_usually_short: fewer rows than reported are normal for this source, and no more are missing.
+        has_identity: whether the rows have ids that a reset source would reuse.
+        explained: unsent sessions that are too old for the source to keep.
+        unrecognised: rejected rows that belong to no available row.
+        reasons: field, reason and number of rows of the most frequent rejections.
+        emptied: field to the number of rows seen again in which it became empty.
+        unknown_fields: field that is not part of the contract, to its number of rows.
+        corrections: repair, such as a converted time or an emptied field, to its number of rows.
     """
 
     resource: str
@@ -78,10 +78,10 @@ class ResourceAssessment:
 
 @dataclass(frozen=True)
 class QualityGateResult:
-    """How a run ends: `kind` is the first reason's machine word, `reason` all of them in sentences.
+    """How the run ends: `kind` is the code of the first reason, `reason` holds all reasons as sentences.
 
     Attributes:
-        new_catalogue: the source was reset, and a person accepted that.
+        new_catalogue: the source was reset, and an operator accepted it.
         held: resources of which nothing may be written.
     """
 
@@ -115,11 +115,12 @@ HISTORY_ADVICE: Final = (
 def check_quality(
     assessments: list[ResourceAssessment], limits: QualityLimits, *, accept_reset: bool = False
 ) -> QualityGateResult:
-    """Whether what was read may be written, and which status the run gets.
+    """The status that the run gets, and whether its data may be written.
 
-    A reset source is refused, unless a person accepted it. Pages that kept moving, a wrong total, too many
-    rejected rows, a changed form and a history that is gone make a run partial: what is certain is written,
-    and nothing counts as missing.
+    If the source was reset, the run is refused, unless the operator accepts the reset. The run is partial
+    if rows moved between pages, totals do not match, too many rows are rejected, most rows have a field in
+    another format, or many known sessions are missing. A partial run writes the valid rows but marks no row
+    as missing.
     """
     resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
     changed_forms = [reason for one in assessments for reason in _changed_forms(one, limits)]
@@ -139,7 +140,7 @@ def check_quality(
 
 
 def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
-    """The result of a run in which these lists could not be read: partial, with the error of each."""
+    """The result of a run that could not read these lists: partial, with the error of each list."""
     errors = [
         f"The {resource.replace('_', ' ')} could not be read: {error}."
         for resource, error in failures.items()
@@ -159,7 +160,7 @@ def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]
         return []
     signs = []
     gone = one.available - one.seen_again
-    # Rows whose id cannot be read are not gone: their form changed.
+    # A rejected row that matches no known row may be one whose id has a new format; it is not missing.
     if gone - one.unrecognised > limits.missing * one.available:
         signs.append(
             f"{gone:,} of {one.available:,} known {one.label} are gone ({gone / one.available:.0%}, "
@@ -174,7 +175,7 @@ def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]
 
 
 def _doubled_rows(one: ResourceAssessment) -> str:
-    # A page that is sent twice, or rows without a strict order, hide as many other rows as they double.
+    # If a page comes twice, or rows have no strict order, each doubled row takes the place of another.
     keys = f" (such as {', '.join(map(str, one.doubled_keys))})" if one.doubled_keys else ""
     return (
         f"The source reports {one.total:,} {one.label} and sent {one.distinct:,} different ones: "
@@ -209,7 +210,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """Sessions name no id that could be re-used: what is gone is doubtful, but no other catalogue."""
+    """The reason if too many known sessions are missing; sessions have no ids that could prove a reset."""
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:
@@ -222,7 +223,7 @@ def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[
 
 
 def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
-    """Sentences about fields that most rows write in another form than the one that was agreed."""
+    """One message for each field whose format, in most rows, differs from the agreed one."""
     sentences = [
         f"The form of {one.label} changed: {field} {why} in {rows:,} of {one.received:,} rows."
         for field, why, rows in one.reasons
@@ -235,7 +236,7 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
     ]
     fresh = [name for name, rows in one.unknown_fields.items() if rows > limits.missing * one.received]
     if fresh and not one.available:
-        # A first reading has nothing to compare with: a field may have got another name.
+        # The first import has no earlier rows to compare with; an absent field may have been renamed.
         sentences += [
             f"{what} in {rows:,} of {one.received:,} rows of {one.label}."
             for what, rows in one.corrections.items()
@@ -247,5 +248,5 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
 
 
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    """Fields that lost their value in so many known rows that writing it would lose data."""
+    """Fields that became empty in so many known rows that writing them would lose data."""
     return {field: rows for field, rows in one.emptied.items() if rows > limits.reidentified * one.seen_again}

@@ -1,4 +1,4 @@
-"""Refused rows: kept whole with the reason, and taken in when the reason is gone."""
+"""Stores rejected rows with their reason, and imports them once they are valid."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
@@ -47,7 +47,7 @@ def save_rejected_rows(
     refusals: Iterable[RejectedRow],
     guard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Keep refused rows, whose `row` is JSON text; a row that is open already is not kept twice."""
+    """Store rejected rows, whose `row` is JSON text; a row with an open rejection is not stored again."""
     for batch in in_batches(refusals, 1_000):
         rejections = {fingerprint(refusal.row): refusal for refusal in batch}
         still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
@@ -66,7 +66,7 @@ def save_rejected_rows(
 
 
 def close_unsent(run: IngestionRun, resource: str) -> int:
-    """Close what a whole reading did not send any more; rows that wait for their user stay open."""
+    """Close rejections of rows that a complete run no longer received; rows of unknown users stay open."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
     return _resolve(gone.exclude(reason=UNKNOWN_USER), NOT_SENT)
 
@@ -74,15 +74,15 @@ def close_unsent(run: IngestionRun, resource: str) -> int:
 def replay_open(
     zone: tzinfo, guard: Callable[[], None] = lambda: None, *, reason: str = ""
 ) -> dict[str, int]:
-    """Try the open rejections again, oldest first, and take in those that are right by now.
+    """Validate the open rejections again, oldest first, and import the rows that are valid now.
 
     Args:
-        zone: the zone of times that name none.
+        zone: zone of times that have none.
         guard: called first in every transaction.
-        reason: only those that were refused for this reason.
+        reason: replay only rows that were rejected for this reason.
 
     Returns:
-        How many rows were taken in, by resource.
+        Number of imported rows by resource.
     """
     taken = {}
     for resource in Resource:
@@ -120,7 +120,7 @@ def _replay(
 
 
 def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
-    """1 000 at a time, each list read to its end: SQLite writes nothing while a SELECT is open."""
+    """Batches of 1 000, each read completely, because SQLite cannot write while a SELECT is open."""
     last = 0
     while batch := list(rejections.filter(pk__gt=last)[:1_000]):
         yield batch
@@ -128,7 +128,7 @@ def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
 
 
 def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Those of which the catalogue holds nothing as new, each key's newest last: they may have waited."""
+    """Records that are not stored or newer than the stored row, in order of `updated_at`."""
     if table.schema.has_weak_key:
         return _sessions_not_stored(table, records)
     width, updated = table.schema.key_length, table.schema.column_index("updated_at")
@@ -142,10 +142,9 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
 
 
 def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Sessions to write, numbered among those of their listener and time.
+    """Sessions to write, numbered among those of the same listener and time.
 
-    If the catalogue holds a session of that listener and time which is as new, the waiting one is an older
-    copy of it. Otherwise different sessions are different sessions.
+    A session that is not newer than a stored one of that listener and time is an older copy, and left out.
     """
     width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
     stored = read_stored_groups(table, list({record[:width] for record in records}))

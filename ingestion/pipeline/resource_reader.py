@@ -19,9 +19,9 @@ from ingestion.source.schemas import Resource, limit_names
 OnProgress = Callable[[int, int], None]
 
 
-# A source that sent fewer rows than it reported in this many runs is expected to do so again.
+# After this many runs with fewer rows than reported, a short list counts as normal for the source.
 USUAL_AFTER_RUNS: Final = 3
-# As many as a person reads in a message.
+# More would make the message too long to read.
 MAX_REASONS: Final = 5
 
 
@@ -37,7 +37,7 @@ class RawPage(Protocol):
 
 
 class PageReader(Protocol):
-    """One pass over a list, with counters that are valid at any time."""
+    """Iterates once over the pages of a list; the counters are valid at any time."""
 
     @property
     def total(self) -> int: ...
@@ -74,7 +74,7 @@ class DataSource(Protocol):
 
 @dataclass
 class ReadStats:
-    """Counters of a reading; staged with the pages.
+    """Counters of reading one list; staged with the pages.
 
     `read_at` is when the last page arrived, as ISO 8601; empty until then.
     """
@@ -99,10 +99,10 @@ class ReadStats:
 
 
 class ResourceReader:
-    """Reads one resource.
+    """Reads one resource: pages, comparison with the catalogue, counts.
 
     Args:
-        tick: called at least once a second; an exception from it ends the reading.
+        tick: called at least once a second; an exception from it stops the read.
         progress: called with the number of rows read so far and the total that the source reports.
     """
 
@@ -121,7 +121,7 @@ class ResourceReader:
         self.available = available_rows(table).count()
         self._spool, self._known, self._tick, self._progress = spool, known, tick, progress
         self._reading: PageReader | None = None
-        # Primary keys of unsent sessions that the source no longer keeps.
+        # Primary keys of sessions that are too old for the source to keep.
         self.expired: set[int] = set()
         self.is_window_known = False
         self.is_read = False
@@ -130,7 +130,7 @@ class ResourceReader:
     def start(self, source: DataSource) -> None:
         """Use the staged pages of a crashed run if they are complete and recent, else request the first page.
 
-        Called for every resource before any is read, so that the round trips of the first pages overlap.
+        Call it for all resources before reading any, so that the requests for the first pages overlap.
         """
         staged = self._spool.completed_stats
         if staged and staged["source"] == source.base_url and can_resume(staged["read_at"], timezone.now()):
@@ -144,12 +144,12 @@ class ResourceReader:
         self._reading.request_first_page()
 
     def close(self) -> None:
-        """Stop a reading that was started and not finished."""
+        """Stop a read that was started and not finished."""
         if self._reading is not None:
             self._reading.close()
 
     def read_pages(self) -> None:
-        """Read and compare every page.
+        """Read every page and compare its rows with the catalogue.
 
         Raises:
             SourceError: the source could not be read.
@@ -188,7 +188,6 @@ class ResourceReader:
         )
 
     def count_rows(self, name: str) -> int:
-        """Sum the count `name` of `PageResult` over all pages."""
         return sum(getattr(page, name) for page in self.detector.pages.values())
 
     def unknown_fields(self) -> dict[str, int]:
@@ -198,41 +197,38 @@ class ResourceReader:
         return dict(fields)
 
     def corrections(self) -> dict[str, int]:
-        """What was read in another form or left empty, with how many rows each."""
+        """Number of rows by repair, such as a time that was converted or a field that was emptied."""
         corrections: Counter[str] = Counter()
         for page in self.detector.pages.values():
             corrections.update(page.corrections)
         return dict(corrections)
 
     def rejection_reasons(self) -> list[tuple[str, str, int]]:
-        """The most frequent fields and reasons of rejections, with how many rows each has."""
+        """Field, reason and number of rows of the most frequent rejections."""
         reasons: Counter[tuple[str, str]] = Counter()
         for page in self.detector.pages.values():
             reasons.update(page.rejection_reasons)
         return [(*reason, rows) for reason, rows in reasons.most_common(MAX_REASONS)]
 
     def emptied(self) -> dict[str, int]:
-        """Fields that became empty in rows that the catalogue holds, with how many rows each."""
+        """Number of known rows by field that became empty in them."""
         fields: Counter[str] = Counter()
         for page in self.detector.pages.values():
             fields.update(page.emptied)
         return dict(fields)
 
     def _count_unrecognised(self) -> int:
-        """Rejected rows that name no available row: their id may be unreadable."""
+        """Number of rejected rows that match no available row; their id may be unreadable."""
         known = {key for page in self.detector.pages.values() for key in page.rejected_known_keys}
         return max(self.count_rows("rejected") - len(known), 0)
 
     @property
     def missing(self) -> int:
-        """Available rows that the source did not send; 0 until every page was read."""
+        """Number of available rows that the source did not send; 0 until every page was read."""
         return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
-        """Whether this source sends fewer rows than it reports every day, so that a short list is no sign.
-
-        Then the known rows prove a reading: all of them came, or the list is no shorter than usual.
-        """
+        """Whether fewer rows than reported are normal for this source, and no more are missing than usual."""
         short = self.stats.total - self._distinct
         reports = ResourceReport.objects.filter(
             resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()

@@ -1,7 +1,7 @@
 """Starts a run: its row is the lock that lets one run work at a time.
 
-A partial UNIQUE constraint allows one running row. A run whose process is gone, or whose heartbeat is too
-old, is marked abandoned by the next one.
+A partial UNIQUE constraint allows one running row. If the process of a run has ended, or its heartbeat
+is too old, the next run marks it as abandoned.
 """
 
 from django.db import IntegrityError, transaction
@@ -12,8 +12,6 @@ from ingestion.models import IngestionRun
 
 
 class AlreadyRunning(Exception):
-    """Another run is in progress."""
-
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(
             f"Run {run.pk} holds the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
@@ -24,8 +22,6 @@ class AlreadyRunning(Exception):
 
 
 class SlotTaken(Exception):
-    """The slot already has a run."""
-
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(f"Slot {run.slot} was run {run.pk}, which {run.get_status_display()}.")
         self.run = run
@@ -60,7 +56,7 @@ def start_run(
 
 
 def require_idle() -> None:
-    """Check that no run is in progress; for transactions outside a run that write the catalogue.
+    """Check that no run is in progress, before a transaction outside a run writes the catalogue.
 
     Raises:
         AlreadyRunning: a run is in progress.
@@ -74,7 +70,7 @@ def require_idle() -> None:
 def find_crashed_attempt(run: IngestionRun) -> IngestionRun | None:
     """The run just before this one if it belongs to the same slot and crashed; None for a run by hand.
 
-    A run in between may have written a newer state of the source than the crashed run had read.
+    Only the run just before: after any other run, the crashed run's pages may be older than the catalogue.
     """
     last = IngestionRun.objects.filter(pk__lt=run.pk, dry_run=False).order_by("-pk").first()
     if last is None or not run.slot or last.slot != run.slot:

@@ -14,13 +14,13 @@ from ingestion.jobs.database_patience import first_line
 from ingestion.jobs.lock import HEARTBEAT_INTERVAL, LOG_CONTEXT
 from ingestion.models import IngestionRun, RunLogLine
 
-# A source that fails at every page writes thousands of lines; the first ones say why.
+# A source that fails on every page causes thousands of lines; the first ones show the reason.
 MAX_LINES: Final = 500
 MAX_CHARS: Final = 1_000
 
 
 class RunLog(logging.Handler):
-    """Keeps the lines that name the run in their context, and saves them from time to time."""
+    """Keeps the log lines whose context names the run, and saves them from time to time."""
 
     def __init__(self, run: IngestionRun) -> None:
         super().__init__()
@@ -31,7 +31,6 @@ class RunLog(logging.Handler):
 
     @contextmanager
     def collecting(self) -> Iterator["RunLog"]:
-        """Collect lines in this block and save them at its end."""
         logging.getLogger().addHandler(self)
         try:
             yield self
@@ -43,7 +42,7 @@ class RunLog(logging.Handler):
         if LOG_CONTEXT.get().get("run") != self._run.pk or self._kept > MAX_LINES:
             return
         self._kept += 1
-        # One line: below the first, PostgreSQL quotes the row, which may hold personal data.
+        # Only the first line: PostgreSQL quotes the row in the next ones, which may hold personal data.
         text = record.getMessage().partition("\n")[0][:MAX_CHARS]
         if record.exc_info and record.exc_info[1]:
             text += f" {type(record.exc_info[1]).__name__}: {first_line(record.exc_info[1])}"[:MAX_CHARS]
@@ -58,7 +57,7 @@ class RunLog(logging.Handler):
             self.save()
 
     def save(self) -> None:
-        """Save the lines that wait; they wait on if the database can't take them."""
+        """Save the waiting lines; they are kept if the database cannot store them now."""
         self._saved_at = time.monotonic()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not lines or connection.needs_rollback:

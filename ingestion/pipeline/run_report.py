@@ -18,7 +18,7 @@ from ingestion.source.schemas import Record, Resource
 
 
 class Latency(NamedTuple):
-    """Seconds from a row's newest time at the source to its commit here."""
+    """Seconds from a row's newest time at the source until its commit here."""
 
     p50: float | None
     p95: float | None
@@ -29,7 +29,7 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Median, 95th percentile and maximum of the rows' latency: commit time minus newest time.
+    """Median, 95th percentile and maximum of the rows' latency.
 
     Args:
         newest: max(created_at, updated_at) of each written row, in seconds since 1970.
@@ -41,7 +41,7 @@ def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
     return Latency(waits[last // 2], waits[int(last * 0.95)], waits[last])
 
 
-# A dry run prints every change; a report shows as many as a person reads.
+# A report shows a few examples; a dry run prints every change.
 SAMPLED_ROWS: Final = 20
 # A session may hold thousands of songs.
 LONGEST_VALUE: Final = 200
@@ -60,14 +60,12 @@ READ_STAT_FIELDS: Final = (
 )
 
 
-# A source may claim any total.
+# The largest values of the columns: a source may report any total.
 LARGEST_COUNTS: Final = {"total": 2**63 - 1, "bytes": 2**63 - 1, "pages": 2**31 - 1, "shifts": 2**31 - 1}
 
 
 @dataclass
 class WriteResult:
-    """What a run wrote of one resource."""
-
     rows: int = 0
     latency: Latency = NO_LATENCY
     sample: list[dict[str, Any]] = field(default_factory=list)
@@ -76,7 +74,7 @@ class WriteResult:
 def build_report(
     run: IngestionRun, reader: ResourceReader, written: WriteResult, seconds: float | None
 ) -> ResourceReport:
-    """The report of one resource, not saved yet; whatever the source claims, the database can hold it."""
+    """The unsaved report of one resource; values that exceed a column's range are cut to it."""
     report = ResourceReport(
         run=run, resource=reader.table.schema.resource, written=written.rows,
         missing=reader.missing - len(reader.expired), expired=len(reader.expired),
@@ -120,7 +118,6 @@ def sample_changes(
 
 
 def summarize_reports(reports: list[ResourceReport]) -> str:
-    """What a run read and found, in one sentence."""
     return "; ".join(", ".join((_summarize_counts(one), *_notes(one))) for one in reports)
 
 
@@ -134,7 +131,7 @@ def _summarize_counts(one: ResourceReport) -> str:
 
 
 def _notes(one: ResourceReport) -> Iterator[str]:
-    """What else a reader of the run should know about a resource; nothing on most days."""
+    """Remarks on a resource that a reader of the run should know; empty on most days."""
     if one.duplicates:
         yield f"{_format_count(one.duplicates)} sent more than once"
     if one.total != one.received:
@@ -153,14 +150,14 @@ def _notes(one: ResourceReport) -> Iterator[str]:
 
 
 def describe_reasons(reasons: list[dict[str, Any]]) -> str:
-    """Fields and reasons of rejections in words, each with how many rows."""
+    """The rejections' fields and reasons as text, each with its number of rows."""
     return "; ".join(
         f"{one['field']} {one['reason']} ({_format_count(one['rows'])})".strip() for one in reasons
     )
 
 
 def describe_rejections(run: IngestionRun) -> str:
-    """Why rows of a run were rejected, by resource; empty if none was."""
+    """Why rows of a run were rejected, by resource; empty if none were."""
     return ". ".join(
         f"{one.get_resource_display()}: {describe_reasons(one.rejection_reasons)}"
         for one in run.reports.all()
@@ -199,7 +196,7 @@ def _format_count(count: int) -> str:
     return f"{count:,}".replace(",", " ")
 
 
-# The columns that every heartbeat writes besides its time.
+# Columns that each heartbeat saves besides its time.
 HEARTBEAT_COLUMNS: Final = ("stage", "stage_done", "stage_total", "stages")
 
 
@@ -213,7 +210,7 @@ class StageTimeline:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def begin_stage(self, name: str, resource: str = "") -> None:
-        """End the current stage and begin this one; `resource` is empty if it works on none."""
+        """End the current stage and begin this one; `resource` is empty if the stage concerns none."""
         self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0
@@ -232,9 +229,8 @@ class StageTimeline:
         self._seconds[self._resource] += seconds
 
     def set_progress(self, done: int, total: int) -> None:
-        """Rows processed in this stage, and the number expected."""
         self._run.stage_done, self._run.stage_total = done, total
 
     def seconds_of(self, resource: str) -> float | None:
-        """Seconds of the ended stages of a resource; None if there are none."""
+        """Total seconds of a resource's finished stages; None if there are none."""
         return self._seconds.get(resource)

@@ -1,7 +1,7 @@
 """Stores the source's pages on disk until the quality gate has checked the run; each page has a checksum.
 
-A run has one folder with a file of frames for each resource. A page that is read again is appended again,
-and its last frame counts. `open_staging` says which pages a later run may reuse.
+A run has one folder, with a file of frames for each resource. A page that is read again is appended,
+and its last frame counts. `open_staging` decides which pages a later run may reuse.
 """
 
 import shutil
@@ -25,8 +25,6 @@ HEADER: Final = struct.Struct("<BII16s")
 
 
 class FrameKind(IntEnum):
-    """Content of a frame."""
-
     PAGE = 1  # a page's body as sent
     CHANGES = 2  # the page's new and changed records, and its rejected rows
     END = 3  # counters of the reading; written once all pages are stored
@@ -41,7 +39,7 @@ class Spool:
     _file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Index the complete frames and cut off everything from the first damaged one on."""
+        """Index the complete frames; cut the file off at the first damaged one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         whole = self._scan()
@@ -66,7 +64,7 @@ class Spool:
         self._frames[kind, number] = (offset + HEADER.size, len(body))
 
     def mark_complete(self, measured: dict[str, Any]) -> None:
-        """Record that every page is stored, with the counters of the reading."""
+        """Record that every page is stored, with the counters of the read."""
         self.append_frame(FrameKind.END, 0, orjson.dumps(measured))
         self._opened.flush()
 
@@ -82,7 +80,6 @@ class Spool:
         return (kind, number) in self._frames
 
     def page_numbers(self, kind: FrameKind) -> list[int]:
-        """Numbers of the pages that have a frame of this kind, ascending."""
         return sorted(number for of_kind, number in self._frames if of_kind is kind)
 
     def read_frame(self, kind: FrameKind, number: int) -> bytes:
@@ -95,7 +92,7 @@ class Spool:
             yield number, self.read_frame(kind, number)
 
     def drop_after(self, kind: FrameKind, last: int) -> None:
-        """Drop the pages after `last`, which no longer exist because the list got shorter."""
+        """Drop the pages after `last`, because the list got shorter."""
         for number in self.page_numbers(kind):
             if number > last:
                 del self._frames[kind, number]
@@ -149,28 +146,28 @@ def _checksum(kind: int, number: int, body: bytes) -> bytes:
     return digest.digest()
 
 
-# A crashed run is started again within a minute. Older pages would import an old state of the source.
+# A crashed run is restarted within a minute. Older pages would import an old state of the source.
 RESUME_WITHIN: Final = timedelta(minutes=10)
 
 
 def can_resume(read_at: str, now: datetime) -> bool:
-    """Whether a resource that was completely read at this time (ISO 8601) may be reused now."""
+    """Whether a list whose last page arrived at this time (ISO 8601) is recent enough to reuse."""
     return bool(read_at) and timedelta() <= now - datetime.fromisoformat(read_at) <= RESUME_WITHIN
 
 
 def open_staging(run: IngestionRun, base: Path) -> Staging:
-    """The run's folder, with the pages of the run before it if that one crashed in the same slot.
+    """The run's folder, with the pages of the previous run if that one crashed in the same slot.
 
-    A run started by hand reads everything itself, as does a run after one that failed: its pages may be the
-    reason. The reader decides by `can_resume` which resources are recent enough.
+    A run started by hand, or after a failed run, gets no pages, because they may be the cause of the
+    failure.
 
-    Each database has its own folder: two databases on one machine may number their runs alike.
+    Each database has its own folder, because two databases on one machine may use the same run numbers.
     """
     settings = connection.settings_dict
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))
     database_folder = base / blake2b(database.encode(), digest_size=6).hexdigest()
     staging = Staging(database_folder / f"run-{run.pk}")
-    # A folder with this name was left by an earlier database of the same address.
+    # An earlier database with the same address left this folder.
     staging.discard()
     if run.dry_run:
         return staging
@@ -178,7 +175,7 @@ def open_staging(run: IngestionRun, base: Path) -> Staging:
     if crashed is not None:
         left = database_folder / f"run-{crashed.pk}"
         if left.exists():
-            # A copy: a process that was only suspended may still append to its own files.
+            # A copy, because the earlier process may only be suspended and still append to its files.
             shutil.copytree(left, staging.folder)
     for folder in database_folder.glob("run-*"):
         if folder != staging.folder:

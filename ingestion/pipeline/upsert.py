@@ -1,7 +1,6 @@
-"""Records to rows, by the fastest way of each database: twice changes nothing.
+"""Writes records to the database by the fastest way of each database; writing twice changes nothing.
 
-Records are compared and written in the form that `source/schemas.py` describes. What a row holds is decided
-by its content: only a row that differs, or that had gone missing, is written.
+Only rows whose content differs, or that were marked as missing, are written.
 """
 
 import sqlite3
@@ -27,23 +26,23 @@ from ingestion.source.schemas import (
     to_json,
 )
 
-# SQLite gives its one write lock to whoever asks first: longer transactions starve the web pages.
+# SQLite has one write lock without a queue: longer transactions would block the web pages.
 BATCH: Final = 5_000
 T = TypeVar("T")
 Key = tuple[Any, ...]
 
 
 class StoredRow(NamedTuple):
-    """A row as the database holds it; its JSON may be spelt otherwise than a record's: see `spelt_alike`."""
+    """A row as stored; its JSON may be formatted unlike a record's, see `spelt_alike`."""
 
     record: Record
-    missing: bool  # a run did not see it, or it expired at the source
-    unavailable: bool  # two did not
+    missing: bool  # a run did not receive it, or it expired at the source
+    unavailable: bool  # two runs did not receive it
 
 
 @dataclass(frozen=True)
 class MirroredTable:
-    """One mirrored table: its records' shape and what its columns are made of."""
+    """A table that mirrors one resource of the source: the layout of its records and columns."""
 
     schema: ResourceSchema[Any]
     model: type[Song] | type[Listener] | type[ListeningHistory]
@@ -82,15 +81,15 @@ def upsert(
     *,
     into_empty: bool = False,
 ) -> int:
-    """Write the records whose content the table does not hold yet; the last copy of a key wins.
+    """Write the records that differ from the stored rows; the last copy of a key wins.
 
     Args:
-        guard: called first in every transaction; what it raises undoes that transaction.
-        into_empty: the table was empty, and no key comes twice: nothing can be in the way. If something is,
-            PostgreSQL refuses the batch.
+        guard: called first in every transaction; an exception from it rolls that transaction back.
+        into_empty: the table was empty and no key comes twice, so a faster plain insert is used; on
+            PostgreSQL a conflict fails the batch.
 
     Returns:
-        How many rows were written.
+        Number of rows written.
     """
     write = _execute_many
     if connection.vendor == "postgresql":
@@ -117,13 +116,12 @@ def _write_batch(
 
 @patient
 def read_stored(table: MirroredTable, keys: Sequence[Key]) -> dict[Key, StoredRow]:
-    """The rows of these keys, each under its key; keys of no row are left out."""
     return {row.record[: table.schema.key_length]: row for row in _read_rows(table, keys)}
 
 
 @patient
 def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict[Key, list[StoredRow]]:
-    """The rows of each of these keys of the source, in order of their occurrence."""
+    """The rows of each of these source keys, in order of their occurrence."""
     groups: dict[Key, list[StoredRow]] = {}
     for row in sorted(_read_rows(table, source_keys), key=lambda row: row.record[: table.schema.key_length]):
         groups.setdefault(row.record[: table.schema.source_key_length], []).append(row)
@@ -131,7 +129,7 @@ def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict
 
 
 def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
-    """Keys of the source under which several rows are stored."""
+    """Source keys under which several rows are stored."""
     names = table.columns[: table.schema.source_key_length]
     columns = ", ".join(_readable(table, name) for name in names)
     sql = f"SELECT DISTINCT {columns} FROM {table.name} WHERE occurrence > 0"  # noqa: S608
@@ -141,7 +139,7 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
-    """The row with its JSON texts written as records write them, whoever wrote them."""
+    """The row with its JSON texts formatted as in a record."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField
@@ -152,7 +150,7 @@ def normalize_json(table: MirroredTable, row: Record) -> Record:
 
 @patient
 def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
-    """Those of `ids` that name a row, available or not."""
+    """Those of `ids` that exist as rows, available or not."""
     return {
         known
         for batch in in_batches(ids, _keys_per_query(1))
@@ -161,13 +159,12 @@ def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
 
 
 def available_rows(table: MirroredTable) -> "models.QuerySet[Any]":
-    """The rows that the source is expected to send."""
     expected = {"unavailable_at": None} | ({"expired_at": None} if table.can_expire else {})
     return table.model._default_manager.filter(**expected)
 
 
 def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
-    """Every available row's primary key and key, in order of the primary key, in bounded memory."""
+    """Primary key and source key of every available row, by primary key, in bounded memory."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
         f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608
@@ -218,7 +215,7 @@ def _copy(table: MirroredTable, records: Sequence[Record]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} ({types}) ON COMMIT DELETE ROWS")
         if connection.savepoint_ids:
-            # Inside somebody's transaction the rows of an earlier call are there still.
+            # Within one outer transaction the rows of an earlier call still exist.
             cursor.execute(f"TRUNCATE {incoming}")
         with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
             for record in records:
@@ -236,7 +233,7 @@ def _copy_into_empty(table: MirroredTable, records: Sequence[Record]) -> int:
         place for place, name in enumerate(table.columns) if table.field_type(name) is models.DurationField
     ]
     with connection.cursor() as cursor:
-        # Django's connections speak UTC: a time without a zone is read as one.
+        # Django sets the connection's zone to UTC, so times without a zone are read as UTC.
         with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
             for record in records:
                 copy.write_row(_with_units(record, spans) if spans else record)
@@ -272,7 +269,7 @@ def _is_unavailable_sql(table: MirroredTable) -> str:
 
 
 def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]:
-    """The rows whose first columns equal one of the keys, which all have the same length."""
+    """The rows whose first columns equal one of the keys; all keys must have the same length."""
     if not keys:
         return
     read = _read_stored_postgres if connection.vendor == "postgresql" else _read_stored_sqlite
@@ -282,7 +279,7 @@ def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]
 
 
 def _keys_per_query(width: int) -> int:
-    """How many keys fit one statement: on SQLite each part of a key is a parameter of its own."""
+    """Maximum number of keys in one statement; on SQLite each part of a key takes one parameter."""
     if connection.vendor == "postgresql":
         return BATCH
     connection.ensure_connection()
@@ -328,7 +325,7 @@ def _select_stored(table: MirroredTable, width: int) -> str:
 
 
 def _readable(table: MirroredTable, column: str) -> str:
-    """SQL that gives a column in the form of a record."""
+    """SQL expression of a column in the format of a record."""
     kind, name = table.field_type(column), f"{table.name}.{column}"
     if connection.vendor != "postgresql":
         # A cast hides the column's type, for which Django would parse each value into a datetime.
@@ -341,7 +338,7 @@ def _readable(table: MirroredTable, column: str) -> str:
 
 
 def _incoming_type(table: MirroredTable, column: str) -> str:
-    """The PostgreSQL type in which a record's value arrives."""
+    """PostgreSQL type in which a record's value is sent."""
     types = {
         models.DateTimeField: "timestamp",
         models.TextField: "text",
@@ -374,17 +371,17 @@ def mark_missing(
     at_once: bool,
     expired: Collection[int] = (),
 ) -> None:
-    """Note the available rows that were not seen; those that two successful runs did not see end.
+    """Mark the available rows that were not received; two successful runs in a row make them unavailable.
 
-    A mark names the run that set it, and only a run that succeeded counts: a run that dies half-way and is
-    done again does not count a row missing twice.
+    A mark names the run that set it, and only successful runs count: if a run crashes half-way and is
+    repeated, no row counts as missing twice.
 
     Args:
-        at_once: the source was reset, and a person said so: nothing of the old catalogue is waited for.
-        expired: primary keys of sessions that the source no longer keeps; they stay in use.
+        at_once: the operator accepted a reset, so old rows become unavailable at once.
+        expired: primary keys of sessions that are too old for the source to keep; they stay in use.
     """
     unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
-    # Some parameters are the statement's own.
+    # The statement itself needs some parameters.
     for batch in in_batches(unseen, max(1, _keys_per_query(1) - 10)):
         rows = table.model._default_manager.filter(pk__in=batch)
         with transaction.atomic():
@@ -403,7 +400,7 @@ def mark_missing(
 
 
 def end_expired(guard: Callable[[], None]) -> None:
-    """Make expired sessions unavailable: those of an old catalogue name songs that now mean others."""
+    """Make expired sessions unavailable: after a reset their song ids mean other songs."""
     with transaction.atomic():
         guard()
         ListeningHistory.objects.filter(expired_at__isnull=False, unavailable_at=None).update(

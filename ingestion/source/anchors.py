@@ -1,4 +1,4 @@
-"""Anchors: pages that the paginator reads first and again last, to notice rows that moved in between.
+"""Anchor pages, which the paginator reads at the start and again at the end to notice moved rows.
 
 `paginator.py` explains why this finds every shift that matters.
 """
@@ -8,8 +8,8 @@ from typing import Any
 
 from ingestion.source.response import PageResponse
 
-# With fewer anchors a shift in a long list would force many pages to be read again; with more, the
-# second reading of the anchors would cost more than these 3 % of all requests.
+# With fewer anchors, a shift in a long list would force many pages to be read again. At this distance
+# the second reading of the anchors costs 3 % of all requests.
 PAGES_PER_ANCHOR = 32
 MIN_ANCHORS = 8
 
@@ -25,7 +25,7 @@ def choose_anchors(pages: int) -> list[int]:
 class AnchorTracker:
     """Remembers how many rows each page had, and which rows each anchor had.
 
-    The latest answer for a page number replaces earlier ones.
+    The latest response for a page replaces earlier ones.
 
     Args:
         key: identifies a row, with an equal value each time the row is read.
@@ -47,7 +47,6 @@ class AnchorTracker:
 
     @property
     def received(self) -> int:
-        """Rows on all pages."""
         return sum(self._row_counts.values())
 
     @property
@@ -56,11 +55,10 @@ class AnchorTracker:
         return max((number for number, rows in self._row_counts.items() if rows), default=1)
 
     def row_count(self, number: int) -> int:
-        """Rows on a page; 0 if it was not read."""
         return self._row_counts.get(number, 0)
 
     def has_empty_end(self) -> bool:
-        """Whether the last page is empty though its answer reports at least as many pages."""
+        """Whether the last page is empty though its response reports at least as many pages."""
         is_empty = self.pages > 1 and self._row_counts.get(self.pages) == 0
         return is_empty and self._reported_pages.get(self.pages, 0) >= self.pages
 
@@ -76,9 +74,9 @@ class AnchorTracker:
             self._anchor_keys[answer.number] = self.keys_of(answer)
 
     def resize(self, pages: int) -> list[int]:
-        """Choose anchors for a list of this many pages; returns the recorded pages beyond its end, ascending.
+        """Choose anchors for a list of this many pages; return the recorded pages beyond its end, ascending.
 
-        Existing anchors stay anchors: later readings are compared with the rows remembered for them.
+        Existing anchors stay anchors, so that their second reading can be compared with the first.
         """
         added = {number for number in choose_anchors(pages) if number > max(self._anchors)}
         removed = [number for number in self._row_counts if number > pages]
@@ -90,31 +88,28 @@ class AnchorTracker:
         return sorted(removed)
 
     def anchors(self, *, after: int = 0) -> list[int]:
-        """The anchors with a higher number than `after`, ascending."""
         return sorted(number for number in self._anchors if number > after)
 
     def unread_anchors(self) -> list[int]:
-        """Anchors that were not read since they became anchors, ascending."""
+        """Anchors that have not been read since they became anchors, ascending."""
         return sorted(self._anchors - self._anchor_keys.keys())
 
     def pages_between_anchors(self, *, after: int) -> Iterable[int]:
-        """The pages with a higher number than `after` that are not anchors, ascending."""
+        """Pages after `after` that are not anchors, ascending."""
         return (number for number in range(after + 1, self.pages + 1) if number not in self._anchors)
 
     def anchor_keys(self) -> set[Hashable]:
-        """The keys of all rows on anchors."""
         return {key for keys in self._anchor_keys.values() for key in keys}
 
     def keys_of(self, answer: PageResponse) -> list[Hashable]:
-        """The keys of the rows on a page, in order."""
         return [self._key_of(row) for row in answer.rows]
 
     def compare(self, answer: PageResponse) -> tuple[bool, bool]:
-        """Compare a second answer for an anchor with the first one.
+        """Compare a second response for an anchor with the first one.
 
         Returns:
             Whether all remembered rows are still in the same places, and whether the page is identical. They
-            differ on the last page, to which new rows can be appended.
+            differ only on the last page, to which new rows can be appended.
         """
         before, after = self._anchor_keys[answer.number], self.keys_of(answer)
         overlap = after[: len(before)] if answer.number == self.pages else after
@@ -125,6 +120,6 @@ class AnchorTracker:
             key = self._key(row)
             hash(key)
         except Exception:
-            # Validation rejects a row without a key later; until then its text identifies it.
+            # A row without a key is rejected later by the validation; here its text identifies it.
             return repr(row)
         return key

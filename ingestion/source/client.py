@@ -40,13 +40,13 @@ class SourceClient:
         base_url: http or https; a user and password in it are sent as basic authentication, unless
             there is a token.
         token: sent as a bearer token, to this host only; never logged.
-        read_timeout: seconds without a byte; a whole answer may take four times as long.
+        read_timeout: seconds without a byte; a whole response may take four times as long.
         attempts: failed requests for one page before giving up, at least 1; None for as many as the
-            patience allows. An answer 429 is not a failed request.
-        patience: seconds to wait for a source that does not answer, for all lists together.
+            patience allows. A response 429 is not a failed request.
+        patience: seconds to wait for an unreachable source, for all lists together.
         max_response_bytes: of one body, decompressed.
         ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder of them.
-        proxy: address of an HTTP proxy to connect through; may hold a user and password.
+        proxy: address of an HTTP proxy; may hold a user and password.
         sleep: replaces the built-in wait, which ends at once if the paginator is closed.
 
         Raises:
@@ -78,7 +78,7 @@ class SourceClient:
     def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
     ) -> Paginator:
-        """A paginator over the whole list at this path; pages come in the order in which they arrive.
+        """A paginator over the whole list at this path; pages come in order of arrival.
 
         Args:
             key: identifies a row, with an equal value each time the row is read.
@@ -86,7 +86,7 @@ class SourceClient:
                 an exception from it ends the iteration.
 
         Raises:
-            SourceUnavailable: while iterating; the source did not give a page in time.
+            SourceUnavailable: while iterating; the source did not send a page in time.
             SourceContractBroken: while iterating; the source does not keep to its API, a person must act.
         """
         stop = threading.Event()

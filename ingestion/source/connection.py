@@ -22,13 +22,13 @@ from ingestion.source.errors import (
 
 MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# A page of 30 KB comes in one chunk, and an answer that is too large is noticed early.
+# A page of 30 KB fits in one chunk, and a response that is too large is noticed early.
 CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class ResponseLimits:
-    """Limits of one answer, in seconds and bytes."""
+    """Limits of one response, in seconds and bytes."""
 
     connect_timeout: float
     read_timeout: float
@@ -36,14 +36,12 @@ class ResponseLimits:
 
     @property
     def deadline(self) -> float:
-        """Seconds for a whole answer; one that arrives byte by byte would never meet the read timeout."""
+        """Seconds for a whole response: bytes that arrive one by one never exceed the read timeout."""
         return self.connect_timeout + 4 * self.read_timeout
 
 
 @dataclass(frozen=True, slots=True)
 class SourceResponse:
-    """`body` is decompressed."""
-
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -70,7 +68,7 @@ class _TrackedHTTPS(HTTPSConnection):
 
 
 class _TrackingAdapter(HTTPAdapter):
-    """Reports each opened socket, so that another thread can end a read that hangs."""
+    """Reports each opened socket, so that another thread can abort a request that hangs."""
 
     def __init__(self, on_connect: Callable[[Any], None]) -> None:
         self._on_connect = on_connect
@@ -111,14 +109,14 @@ class SourceConnection:
         self._stopped = False
 
     def get(self, url: str, on_request: Callable[[], None]) -> SourceResponse:
-        """The answer, after at most three redirects on the same host.
+        """The response, after at most three redirects on the same host.
 
         Args:
             on_request: called once for every request sent.
 
         Raises:
-            AttemptFailed: no complete answer came.
-            SourceContractBroken: a redirect to another host, too many redirects, or too large an answer.
+            AttemptFailed: no complete response arrived.
+            SourceContractBroken: a redirect to another host, too many redirects, or too large a response.
         """
         address = url
         for _ in range(MAX_REDIRECTS + 1):
@@ -131,12 +129,12 @@ class SourceConnection:
         raise SourceContractBroken(url, f"redirected more than {MAX_REDIRECTS} times", "redirect")
 
     def abort(self) -> None:
-        """End the current request, if any; the connection cannot be used afterwards."""
+        """Abort the current request, if any; the connection cannot be used afterwards."""
         self._stopped = True
         self._shut_down_socket()
 
     def abort_if_overdue(self) -> None:
-        """End the current request if it has passed its deadline."""
+        """Abort the current request if it has passed its deadline."""
         due = self._due
         if due is not None and self._clock() > due:
             self._overdue = True
@@ -161,11 +159,11 @@ class SourceConnection:
             response = self._send(url)
         except (requests.RequestException, OSError) as error:
             self._check_aborted()
-            # Not "from error": its text holds the address with its secrets.
+            # Not "from error": the text of that error holds the address with its secrets.
             raise translate_error(error) from None
         finally:
             self._due = None
-        # Without a Content-Length an aborted answer looks complete.
+        # Without a Content-Length an aborted response looks complete.
         self._check_aborted()
         return response
 

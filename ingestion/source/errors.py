@@ -1,4 +1,4 @@
-"""Errors of the source client, one class for each reaction of the caller, with texts that hold no secrets."""
+"""Errors of the source client, one class for each reaction of the caller; messages contain no secrets."""
 
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -62,7 +62,7 @@ class AttemptFailed(Exception):
 
     Attributes:
         retry_after: the wait in seconds that the source asked for.
-        status: of the answer; 0 if none came.
+        status: of the response; 0 if none came.
         is_odd: the status is one that another attempt rarely changes.
     """
 
@@ -99,7 +99,7 @@ _ERROR_KINDS: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 def translate_error(error: Exception) -> AttemptFailed:
-    """A transport error as a failed attempt with kind and reason."""
+    """Convert a transport error to a failed attempt with kind and reason."""
     chain = _cause_chain(error)
     for family, kind, reason in _ERROR_KINDS:
         if isinstance(error, family):
@@ -111,7 +111,7 @@ def translate_error(error: Exception) -> AttemptFailed:
 
 
 def status_text(status: int) -> str:
-    """Such as "404 Not Found": the phrase of the HTTP standard, not the server's."""
+    """Status with the phrase of the HTTP standard, such as "404 Not Found"."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -127,6 +127,6 @@ def _cause_chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _cause_text(root: BaseException) -> str:
-    """The operating system's message, or the error's class; other messages may hold the address."""
+    """The operating system's message, or the error's class, because other messages may hold the address."""
     message = root.strerror if isinstance(root, OSError) else None
     return message or type(root).__name__

@@ -23,18 +23,18 @@ from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, Retry
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
-# A page that is answered with an odd status, such as 403, is requested again this often.
+# Retries after a status that a retry rarely changes, such as 403.
 ODD_STATUS_RETRIES = 2
-# An answer in another form is requested again, because a proxy may have spoilt it, but waiting does not help.
+# Retries after a response without a valid envelope: a proxy may have damaged it, but waiting does not help.
 MAX_ENVELOPE_ERRORS = 5
-# Without patience left, a page is still requested this often: the next list may be well.
+# Attempts for a page when no patience is left, because this list may be readable though another was not.
 MIN_ATTEMPTS = 3
-# A page with fewer rows than its place allows is requested again this often. Then it is accepted, and the
+# Retries of a page that is not full though it is not the last. After them the page is accepted, and the
 # quality gate compares the totals.
 SHORT_PAGE_RETRIES = 2
-# A list with this many short pages has short pages as a rule; further ones are not requested again.
+# After this many short pages, short pages count as normal for the list and are not requested again.
 MAX_RETRIED_SHORT_PAGES = 5
-# A list in which this many pages do not exist ends before its reported end.
+# After this many pages that do not exist, the list counts as shorter than reported.
 MAX_RETRIED_MISSING_PAGES = 5
 END_OF_LIST = 404
 EMPTY_PAGE_BODY = b'{"items":[]}'
@@ -49,7 +49,7 @@ _ADVICE = {
 
 @dataclass
 class RequestStats:
-    """Counters of one pass over a list, shared by its threads."""
+    """Counters for one list, shared by its threads."""
 
     requests: int = 0
     retries: int = 0
@@ -76,7 +76,7 @@ class RequestStats:
 
 @dataclass
 class _PageFailures:
-    """What failed so far for one page."""
+    """The failed attempts for one page."""
 
     counted: int = 0
     odd: int = 0
@@ -93,7 +93,7 @@ class _PageFailures:
 
 
 class PageFetcher:
-    """Fetches pages of one list; used by several threads at once."""
+    """Fetches pages of one list; several threads may use it at once."""
 
     def __init__(
         self,
@@ -126,12 +126,12 @@ class PageFetcher:
         self._missing_pages = 0
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """Fetch a page, again and again until the attempts or the patience are used up.
+        """Fetch a page; retry until the attempts or the patience are used up.
 
         A page past the end is an empty page, whether the source answers with no rows or with 404.
 
         Raises:
-            SourceUnavailable: the source did not give this page in time.
+            SourceUnavailable: the source did not send this page in time.
             SourceContractBroken: no further attempt would help.
             FetchCancelled: the paginator was closed.
         """
@@ -178,14 +178,14 @@ class PageFetcher:
         return answer
 
     def _is_past_end(self, number: int, latest: PageResponse, failed: AttemptFailed) -> bool:
-        """Whether a refusal of this page is the end of the list, so that no further attempt is needed."""
+        """Whether a failed request for this page means the end of the list."""
         if failed.status == END_OF_LIST and self._missing_pages >= MAX_RETRIED_MISSING_PAGES:
             return number > 1
-        # The source itself has said that the list is shorter.
+        # The source itself has reported fewer pages.
         return number > latest.pages and failed.kind != "http_429"
 
     def _retries_short_page(self, failures: _PageFailures) -> bool:
-        # The last attempt accepts a short page: it alone must not fail the run.
+        # The last attempt accepts a short page, because a short page alone must not fail the run.
         limit = min(SHORT_PAGE_RETRIES, (self._policy.attempts or SHORT_PAGE_RETRIES + 1) - 1)
         return failures.counted < limit and self._short_pages < MAX_RETRIED_SHORT_PAGES
 
@@ -193,7 +193,7 @@ class PageFetcher:
         answers = self._patience.answers
         is_limited = failed.kind == "http_429"
         if not failures.total or (is_limited and failures.answers != answers):
-            # A source that limits requests and answers others is not an outage.
+            # If other pages were answered meanwhile, the rate limit is not an outage.
             failures.began, failures.waited, failures.answers = self._clock(), 0.0, answers
         if is_limited:
             failures.limited += 1
@@ -226,7 +226,7 @@ class PageFetcher:
     ) -> None:
         seconds = self._wait_seconds(failures, failed)
         if patience_left > 0:
-            # So that the last attempt comes when the patience ends, not up to 30 seconds before.
+            # The last attempt should come when the patience ends, not up to 30 seconds before.
             seconds = min(seconds, patience_left)
         if failed.retry_after is not None:
             self._rate_limiter.pause(failed.retry_after)
@@ -251,7 +251,7 @@ class PageFetcher:
         if failed.kind == ENVELOPE_ERROR:
             return SourceContractBroken(url, failed.reason, failed.kind)
         if failed.is_odd:
-            # The advice for a wrong address or token misleads if other pages are answered.
+            # If other pages are answered, the advice about a wrong address or token would mislead.
             others = f" {failures.odd} times while it answered other pages"
             advice = others if self._patience.answers else _ADVICE.get(failed.status, "")
             return SourceContractBroken(url, failed.reason + advice, failed.kind)

@@ -1,8 +1,8 @@
 """Read a paged list while the source changes it, without missing a row that stays in the list.
 
-The problem: pages are requested by number. If a row is inserted or deleted at position d while the list is
-read, every later row moves by one place. A row may move from a page not read yet to one already read, and
-would be missed.
+The problem: pages are requested by number. If a row is inserted or deleted at position d while the list
+is read, every later row moves by one place. A row may move from a page not read yet to one already
+read, and would be missed.
 
 The method: some pages are anchors (`anchors.py`).
 
@@ -10,16 +10,16 @@ The method: some pages are anchors (`anchors.py`).
 2. Read the pages between them.
 3. Read each anchor again once all pages below it are read, and compare it with its first reading.
 
-Why it works: rows keep their relative order, so a change at d shifts every later row, and permanently. An
+Why it works: rows keep their relative order, so a change at d shifts every later row permanently. An
 anchor with the same keys in the same places saw no net shift between its two readings. So if no anchor
 behind d moved, the change came either before the first reading of all of them (then every page was read
-after the change) or after their second one (then every page was read before it). Both times the pages fit
-together. Only changes that cancel each other out between the same two anchors, such as one delete and one
-insert, can hide; the next run finds those.
+after the change) or after their second one (then every page was read before it). Both times the pages
+fit together. Only changes that cancel each other out between the same two anchors, such as one delete
+and one insert, can hide; the next run finds those.
 
-If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors are
-compared again, also the unmoved ones, because they may have moved meanwhile. After more than `MAX_ROUNDS`
-shifts the paginator stops and reports the list as not `stable`.
+If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors
+are compared again, because unmoved ones may have moved meanwhile. After more than `MAX_ROUNDS` shifts
+the paginator stops and reports the list as not `stable`.
 """
 
 from collections import Counter, deque
@@ -36,19 +36,19 @@ from ingestion.source.response import PageResponse
 from ingestion.source.thread_pool import FetchPool
 
 MAX_ROUNDS = 3
-# Pages without rows, one behind the other, after which a list is taken to end before its reported end.
+# After this many empty pages in a row, the list ends before its reported end.
 EMPTY_PAGES_AT_END = 3
-# A list with more reported pages is checked for an end far before the reported one.
+# If more pages are reported, the paginator checks whether the list ends far earlier.
 PAGES_OF_LONG_LIST = 500
-# Rows behind a total that is too low are read up to this many pages; a list may have no end.
+# Limit for pages after a reported total that is too low, because a list may have no end.
 MAX_PAGES_PAST_END = 10_000
-# Pages requested at once while the end of a list is looked for.
+# Pages requested at once during the search for the end of a list.
 PAGES_PER_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """One page, parsed and as sent. It replaces an earlier page with the same number.
+    """One page, parsed and as sent; it replaces an earlier page with the same number.
 
     A page without rows may mean that the list got shorter and the page no longer exists.
     """
@@ -59,7 +59,7 @@ class SourcePage:
 
 
 class AnchorChecks:
-    """For each anchor, whether its second reading agreed with its first; and the list's length then."""
+    """For each anchor, whether its two readings agree; and the reported length of the list."""
 
     def __init__(self) -> None:
         self.unchanged: dict[int, bool] = {}
@@ -67,7 +67,7 @@ class AnchorChecks:
         self.pages = 1
 
     def add(self, answer: PageResponse, pages: int, *, unchanged: bool) -> None:
-        # The highest page reports the length of the list: it is the one that can grow.
+        # The last page's response is used for the length, because new rows are appended there.
         if answer.number >= max(self.unchanged, default=1):
             self.total, self.pages = answer.total, pages
         self.unchanged[answer.number] = unchanged
@@ -110,7 +110,7 @@ class Paginator:
         self._pool = FetchPool(fetcher.fetch_page, connections, stop=stop, on_wait=on_wait, clock=clock)
         self._connection_limit = fetcher.connection_limit
         self._max_in_flight = 2 * len(connections)
-        # The last page with rows, if it is before the end that the source reports.
+        # The last page with rows, if the list ends before its reported end.
         self._last_page: int | None = None
         self._max_rounds = max_rounds
         self._extensions = 0
@@ -120,7 +120,7 @@ class Paginator:
 
     @property
     def total(self) -> int:
-        """Length of the list in rows, from the source's latest answer."""
+        """Length of the list in rows, from the source's latest response."""
         return self._anchors.total
 
     @property
@@ -130,12 +130,11 @@ class Paginator:
 
     @property
     def pages(self) -> int:
-        """Number of final pages."""
         return self._anchors.page_count
 
     @property
     def one_answer(self) -> bool:
-        """Whether all rows came in one answer."""
+        """Whether all rows came in one response."""
         return self._anchors.page_count <= 1
 
     @property
@@ -150,12 +149,11 @@ class Paginator:
 
     @property
     def bytes(self) -> int:
-        """Length of all received bodies, decompressed."""
+        """Total length of the received bodies, decompressed."""
         return self._stats.bytes
 
     @property
     def errors(self) -> Counter[str]:
-        """Failed attempts by kind."""
         return self._stats.errors
 
     def request_first_page(self) -> None:
@@ -171,7 +169,7 @@ class Paginator:
         if self._iterated:
             raise RuntimeError("a paginator can be iterated only once")
         self._iterated = True
-        # Not stored on self: then leaving the loop early deletes the generator, which closes it at once.
+        # Not stored on self, so that leaving the loop early deletes the generator and closes it at once.
         return self._walk()
 
     def __enter__(self) -> Self:
@@ -183,7 +181,6 @@ class Paginator:
         self.close()
 
     def close(self) -> None:
-        """Stop fetching; the counters stay readable."""
         self._pool.close()
 
     def _walk(self) -> Generator[SourcePage]:
@@ -209,7 +206,7 @@ class Paginator:
             self._pool.close()
 
     def _read_anchors(self, numbers: Iterable[int]) -> Iterator[SourcePage]:
-        """Read these anchors for the first time; the very first page also gives the list's length."""
+        """Read these anchors for the first time; the first page also gives the list's length."""
         for answer in self._fetch(numbers):
             is_first = not self._anchors.page_count
             yield self._accept(answer)
@@ -219,7 +216,7 @@ class Paginator:
                 self._anchors.resize(self._last_page or answer.pages)
 
     def _check_long_list(self, pages: int) -> Iterator[SourcePage]:
-        """Find the end of a list whose last page is empty, before anchors are spread over all its pages."""
+        """If the last page is empty, find the list's end before anchors are spread over all its pages."""
         if pages <= PAGES_OF_LONG_LIST:
             return
         for last in self._fetch([pages]):
@@ -230,7 +227,7 @@ class Paginator:
     def _cut_empty_end(self) -> Iterator[SourcePage]:
         """Find the last page with rows if the last page is empty, and drop the pages after it.
 
-        A total that is far too high would cost a request for each page that does not exist.
+        Otherwise a total that is far too high would cost a request for each page that does not exist.
         """
         if not self._anchors.has_empty_end():
             return
@@ -244,10 +241,10 @@ class Paginator:
         yield from self._read_anchors(self._anchors.unread_anchors())
 
     def _read_past_end(self) -> Iterator[SourcePage]:
-        """Read the pages after the last one if that is full: a total that is too low hides rows.
+        """Read the pages after the last one if that is full, because a total that is too low hides rows.
 
-        The first page without a row that was not seen before is the end: a source that ignores the page
-        number, or answers with the last page, would have none.
+        The first page without new rows is the end. A source that ignores the page number, or answers with the
+        last page, would otherwise have no end.
         """
         last = self._anchors.pages
         if not self.stable or self._last_page is not None or not self._anchors.is_full(last):
@@ -265,7 +262,7 @@ class Paginator:
             first, step = first + step, PAGES_PER_STEP
 
     def _read_until_empty(self, first: int, end: int) -> Iterator[SourcePage]:
-        """Read pages from `first` on until several in a row are empty, at most up to `end`."""
+        """Read pages from `first` to at most `end`, until several in a row are empty."""
         empty = 0
         while empty < EMPTY_PAGES_AT_END and first <= end:
             step = range(first, min(first + PAGES_PER_STEP, end + 1))
@@ -281,7 +278,7 @@ class Paginator:
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
         """Read the pages between the anchors behind `start`, and every anchor for the second time.
 
-        A list of one page needs no second reading: one answer is always consistent.
+        A list of one page needs no second reading, because one response is always consistent.
         """
         anchors = self._anchors.anchors() if self._anchors.pages > 1 else []
         rechecked = set(anchors)
@@ -296,14 +293,14 @@ class Paginator:
             yield from self._check(answer, checks)
 
     def _check(self, answer: PageResponse, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Compare an anchor with its first reading; a different answer replaces the first one."""
+        """Compare an anchor with its first reading; a different response replaces the first one."""
         unmoved, identical = self._anchors.compare(answer)
         checks.add(answer, min(answer.pages, self._last_page or answer.pages), unchanged=unmoved)
         if not identical:
             yield self._accept(answer)
 
     def _next_start(self, checks: AnchorChecks) -> Generator[SourcePage, None, int | None]:
-        """The page behind which to read again; None if the reading is complete or gave up."""
+        """The page behind which to read again; None if the list is complete or the paginator gives up."""
         if not checks.unchanged:
             return None
         self._anchors.total = checks.total
@@ -322,8 +319,8 @@ class Paginator:
     def _restart_for_growth(self, checks: AnchorChecks) -> int | None:
         """The page behind which a longer list continues; None if the list grew too often.
 
-        Reading a list that grows faster than it can be read would never end. The next run reads the rest,
-        and `total` above `received` shows that there is more.
+        A list that grows faster than it can be read would never end. The next run reads the rest, and `total`
+        above `received` shows that there is more.
         """
         self._extensions += 1
         if self._extensions > self._max_rounds:
@@ -332,13 +329,13 @@ class Paginator:
         return checks.last_before(checks.pages)
 
     def _should_recheck_total(self) -> bool:
-        """Whether `total` and `received` disagree for the first time: then both ends are read once more."""
+        """Whether `total` and `received` disagree for the first time, so that both ends are read again."""
         is_doubtful = self.stable and not self._total_rechecked and self.total != self.received
         self._total_rechecked = self._total_rechecked or is_doubtful
         return is_doubtful
 
     def _in_flight_limit(self) -> int:
-        # Twice the connections keep all threads busy; a source that limits requests gets no such queue.
+        # Twice the number of connections keeps all threads busy; a source that limits requests gets no queue.
         limit = self._connection_limit
         return limit.current if limit.is_lowered else self._max_in_flight
 
@@ -349,11 +346,11 @@ class Paginator:
     def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[PageResponse]:
         """Fetch pages in parallel, in order of arrival.
 
-        First `numbers`, then `anchors`, each of these only once every page below it has arrived.
+        First `numbers`, then `anchors`, each anchor only after every page below it has arrived.
         """
         pages, anchor_queue = iter(numbers), deque(anchors)
         pending_pages: set[int] = set()
-        # `request_first_page` has submitted the very first page already.
+        # `request_first_page` has already submitted the first page.
         in_flight = 0 if self._anchors.page_count else 1
         while True:
             while in_flight < self._in_flight_limit():

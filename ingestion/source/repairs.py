@@ -1,7 +1,7 @@
-"""Reads values that are written in another form than the contract's, and empties what cannot be read.
+"""Converts values that are not in the contract's format, and empties values that cannot be read.
 
-Applied only to rows that fail validation as they are. A field that identifies the row is never emptied: such
-a row stays rejected.
+Applied only to rows that fail validation. A field that identifies the row is never emptied, so such a
+row stays rejected.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 MICROSECONDS: Final = 1_000_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Below: a small number or a date such as 20261120, whose meaning would be a guess.
+# Smaller numbers may be a date such as 20261120; their meaning would be a guess.
 SMALLEST_EPOCH: Final = 10**8
-# Numbers from here on count milliseconds, microseconds, and nothing that can be read.
+# Numbers from these limits on count milliseconds, microseconds, and something unreadable.
 EPOCH_UNITS: Final = ((10**11, MICROSECONDS), (10**14, 1_000), (10**17, 1))
 CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]\d(?:\.\d{1,9})?)")
 ISO_DURATION: Final = re.compile(
@@ -27,7 +27,7 @@ Repair = tuple[Any, str]
 
 
 def read_duration(value: object) -> int | None:
-    """Microseconds of "MM:SS", "H:MM:SS", ISO 8601 such as PT3M20S, or seconds; None if unreadable."""
+    """Microseconds from "MM:SS", "H:MM:SS", ISO 8601 such as PT3M20S, or seconds; None if unreadable."""
     if isinstance(value, str):
         text = value.strip()
         if match := CLOCK.fullmatch(text):
@@ -42,7 +42,7 @@ def read_duration(value: object) -> int | None:
 
 
 def read_time(value: object) -> datetime | None:
-    """A time as ISO 8601, or as seconds, milliseconds or microseconds since 1970; None if unreadable."""
+    """A time from ISO 8601, or seconds, milliseconds or microseconds since 1970; None if unreadable."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)
@@ -73,11 +73,11 @@ def repair_row(
     identifying: Collection[str],
     is_representable: Callable[[datetime], bool],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The row in the contract's form as far as it can be read, and what was done, one text a field.
+    """The row with its values in the contract's format if possible, and one text for each repair.
 
     Args:
         fields: names of the contract's fields.
-        identifying: those that must not be emptied.
+        identifying: fields that must not be emptied.
         is_representable: whether a time can be stored.
     """
     repaired, notes = dict(row), []
@@ -115,7 +115,7 @@ def _text(value: object) -> Repair:
 
 
 def _required_text(value: object) -> Repair:
-    """Text that identifies a row is read from numbers and lists, and not cleaned: it would name another."""
+    """Text of an identifying field, also from numbers and lists; not cleaned, which would alter it."""
     repaired = _text(value)
     return repaired if repaired[1] in {FROM_NUMBER, FROM_LIST} else (value, "")
 
@@ -128,7 +128,7 @@ def _id(value: object) -> Repair:
 
 
 def _duration(value: object) -> Repair:
-    # Songs without a length have length 0; training treats it as unknown.
+    # A song without a duration gets duration 0, which the training treats as unknown.
     return (value, "") if read_duration(value) is not None else ("00:00", EMPTIED)
 
 
@@ -183,7 +183,7 @@ def _repair_times(
     identifying: Collection[str],
     is_representable: Callable[[datetime], bool],
 ) -> list[str]:
-    """A row with one readable time has both."""
+    """Fill a missing or unreadable time of the row from its other one."""
     readable = {}
     for name in ("created_at", "updated_at"):
         moment = read_time(row.get(name))

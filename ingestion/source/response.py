@@ -1,4 +1,4 @@
-"""Parses the source's answers: JSON, and the envelope around a page of rows."""
+"""Parses the source's responses: JSON, and the envelope around a page of rows."""
 
 import codecs
 import json
@@ -14,8 +14,8 @@ from ingestion.source.errors import AttemptFailed
 def parse_json(body: bytes) -> Any:
     """Parse a JSON body that may have lone surrogates, NaN or invalid UTF-8 inside strings.
 
-    orjson would reject the whole page because of one such value. The standard library parses the body
-    instead, and validation rejects only the rows with such values.
+    orjson would reject the whole page because of one bad value. The standard library parses the body
+    instead, and validation rejects only the rows with bad values.
 
     Raises:
         ValueError: the body is not JSON.
@@ -31,9 +31,9 @@ def parse_json(body: bytes) -> Any:
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:
-    """The body in UTF-8, read in the charset that the answer declares.
+    """The body in UTF-8, decoded with the charset that the response declares.
 
-    A charset that does not exist or does not fit the body is ignored: JSON is UTF-8 by its standard.
+    A charset that does not exist or does not fit is ignored, because JSON is UTF-8 by its standard.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -51,7 +51,7 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-# Kind of a failed attempt. If every attempt fails like this, the source breaks its contract.
+# Kind of failed attempt that breaks the source's contract if no attempt succeeds.
 ENVELOPE_ERROR = "envelope"
 
 

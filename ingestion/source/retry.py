@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# A run that waits longer looks stuck to its operators; it tries again sooner than the source asked.
+# Seconds. A run that waits longer looks stuck to its operators, so it retries sooner than asked.
 MAX_RETRY_AFTER = 120.0
 
 
@@ -34,9 +34,10 @@ class RetryPolicy:
 
 
 class Patience:
-    """How many seconds one run waits for a source that does not answer; shared by its lists and threads.
+    """The seconds that one run waits for an unreachable source; shared by its lists and threads.
 
-    A page that is answered in the end costs nothing: outages of several pages at once would count twice.
+    Waiting for a page that is answered in the end costs nothing: threads that wait for the same outage
+    would each count it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,13 +50,13 @@ class Patience:
             self.answers += 1
 
     def spend(self, seconds: float) -> None:
-        """A page was given up after this time."""
+        """Subtract the time spent on a page that was given up."""
         with self._lock:
             self.seconds_left = max(0.0, self.seconds_left - seconds)
 
 
 class ConnectionLimit:
-    """How many requests may run at once: half as many after each 429, slowly more after good answers.
+    """How many requests may run at once: halved after each 429, slowly increased after good responses.
 
     Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in
     Computer Networks", 1989 (additive increase, multiplicative decrease).
@@ -112,7 +113,7 @@ def _seconds_until(date: str, now: datetime) -> float:
 
 
 class RateLimiter:
-    """Spaces requests of all threads evenly, and holds them back while the source asked for a pause."""
+    """Spaces the requests of all threads evenly, and holds them back during a pause."""
 
     def __init__(self, max_requests_per_second: float | None, clock: Callable[[], float]) -> None:
         if max_requests_per_second is not None and not max_requests_per_second > 0:
@@ -126,13 +127,12 @@ class RateLimiter:
     def wait_for_turn(self, sleep: Callable[[float], None]) -> None:
         """Block until the caller may send one request."""
         turn = self._take(sleep)
-        # A pause that began during the sleep moves this turn behind it. The loop does not read the clock
-        # again: a sleep that returns early must not turn it into a busy loop.
+        # A pause that began during the sleep delays this turn. The clock is not read again, so that a sleep
+        # that returns early cannot make this a busy loop.
         while turn < self._paused_until:
             turn = self._take(sleep)
 
     def pause(self, seconds: float) -> None:
-        """Hold back all requests for this many seconds from now."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)
             self._next = max(self._next, self._paused_until)

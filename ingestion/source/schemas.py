@@ -1,8 +1,9 @@
 """Validates the source's rows: each raw row becomes a record or a rejected row with the reason.
 
-A record is a tuple in the order of `ResourceSchema.columns`, in the form in which it is compared with the
-database and written to it: ids are ints, durations are microseconds, times are UTC text without zone
-(`2026-11-22 18:02:58.788203`, no fraction if it is zero), `items` and `audio_features` are JSON text.
+A record is a tuple in the order of `ResourceSchema.columns`, in the format in which it is compared with
+the database and written to it: ids are ints, durations are microseconds, times are UTC text without
+zone (`2026-11-22 18:02:58.788203`, no fraction if it is zero), `items` and `audio_features` are JSON
+text.
 """
 
 import unicodedata
@@ -31,7 +32,7 @@ Record = tuple[Any, ...]
 
 
 class Resource(StrEnum):
-    """The lists that the source offers, named as in this product."""
+    """The lists that the source offers, by their names in this product."""
 
     SONGS = "songs"
     USERS = "users"
@@ -52,7 +53,7 @@ def _instant(value: object) -> datetime:
     return read
 
 
-# What both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
+# Values that both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Id = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
 Microseconds = Annotated[int, BeforeValidator(_microseconds)]
@@ -105,11 +106,11 @@ class ListenerRow(SourceRow):
 
 class ListeningHistoryRow(SourceRow):
     user_id: Id
-    # The source's API allows null: a session without songs.
+    # The source's API allows null for a session without songs.
     items: list[Id] | None
 
     def to_record(self, utc: Callable[[datetime], str]) -> Record:
-        # Occurrence 0: which of several sessions of one time this is shows only once all pages were read.
+        # Occurrence 0: sessions with the same time are numbered only after all pages were read.
         return (self.user_id, utc(self.created_at), 0, utc(self.updated_at), to_json(self.items or []))
 
 
@@ -125,32 +126,30 @@ def to_json(value: object) -> str:
 
 
 class RejectedRow(NamedTuple):
-    """A row that cannot be imported, and why."""
-
     row: Any
     field: str
     reason: str
 
 
-# A name that a source makes up for each row must not fill the report.
+# Limits for unknown field names; a source could invent one for each row and fill the report.
 LONGEST_NAME: Final = 100
 MAX_NAMES: Final = 50
 OTHER_NAMES: Final = "(other fields)"
 
 
 def clean_text(text: object) -> str:
-    """A text that every database can store: NUL characters and lone surrogates are escaped."""
+    """Text that every database can store: NUL characters and lone surrogates are escaped."""
     return str(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def clean_name(name: object) -> str:
-    """A field's name for a report."""
+    """A field's name for a report, cut to `LONGEST_NAME` characters."""
     text = clean_text(name)
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
 
 def limit_names(names: Counter[str]) -> Counter[str]:
-    """The most frequent names, and the rest under one name."""
+    """The counts of the most frequent names, with the others added up under one name."""
     if len(names) <= MAX_NAMES:
         return names
     kept = Counter(dict(names.most_common(MAX_NAMES)))
@@ -159,7 +158,7 @@ def limit_names(names: Counter[str]) -> Counter[str]:
 
 
 def fold_text(value: object) -> str:
-    """A value for comparison: letters and digits alone, without case and accents."""
+    """A value's letters and digits without case and accents, for comparison."""
     text = unicodedata.normalize("NFKD", str(value if value is not None else "")).casefold()
     return "".join(letter for letter in text if letter.isalnum())
 
@@ -174,11 +173,11 @@ class ResourceSchema(Generic[R]):
     Attributes:
         path: at the source.
         columns: in the order of a record.
-        key_length: how many leading columns form the key in the table.
-        identifying: fields without which a row means nothing; all others may be empty.
+        key_length: number of leading columns that form the key in the table.
+        identifying: fields that a row must have; all others may be empty.
         identity: indices of columns that tell whether an id still means the same song or listener.
-        source_key_length: how many leading columns the source gives to identify a row. Shorter than
-            `key_length` if different rows may share it; the last key column then numbers these rows.
+        source_key_length: number of leading columns that form the source's key. Shorter than `key_length`
+            if different rows may share it; the last key column then numbers these rows.
     """
 
     resource: Resource
@@ -193,8 +192,8 @@ class ResourceSchema(Generic[R]):
     def is_reidentified(self, before: Record, after: Record) -> bool:
         """Whether an id means another song or listener now.
 
-        One field alone may be edited or written in another form. So at least half of the identifying fields
-        that have a value must differ, and at least two, compared without case, accents and punctuation.
+        One field alone may be edited or reformatted. So at least half of the identifying fields that have a
+        value must differ, and at least two, compared without case, accents and punctuation.
         """
         pairs = [(fold_text(before[place]), fold_text(after[place])) for place in self.identity]
         filled = [(old, new) for old, new in pairs if old or new]
@@ -206,7 +205,7 @@ class ResourceSchema(Generic[R]):
         return self.source_key_length < self.key_length
 
     def row_key(self, row: Any) -> Hashable:
-        """Identifies a raw row; works for any JSON value, also an invalid row."""
+        """Key of a raw row; any JSON value has one, also an invalid row."""
         if isinstance(row, dict):
             names = ("id",) if self.source_key_length == 1 else ("user_id", "created_at")
             values = tuple(row.get(name) for name in names)
@@ -262,7 +261,7 @@ class RowValidator:
         """One record or rejected row for each row, in order.
 
         Args:
-            corrections: counts what was read in another form or left empty, in rows.
+            corrections: updated with the number of rows by repair.
         """
         try:
             return [valid.to_record(self._utc) for valid in self._list_adapter.validate_python(rows)]
@@ -271,7 +270,7 @@ class RowValidator:
             return [self._validate_row(row, noted) for row in rows]
 
     def unknown_fields(self, rows: Iterable[Any]) -> Counter[str]:
-        """Fields that the schema does not have, with the number of rows that carry each."""
+        """Number of rows by field that the schema does not have."""
         unknown: Counter[str] = Counter()
         for row in rows:
             if isinstance(row, dict) and not row.keys() <= self._known_fields:
@@ -279,7 +278,7 @@ class RowValidator:
         return limit_names(unknown)
 
     def read_key(self, row: Any) -> tuple[Any, ...] | None:
-        """The source's key of a raw row, valid or not; None if it has no valid key."""
+        """The source's key of a raw row, valid or not; None if the row has no valid key."""
         if not isinstance(row, dict):
             return None
         if self._schema.source_key_length == 1:
@@ -329,7 +328,7 @@ class RowValidator:
         return moment.isoformat(" ")
 
 
-# In the words of the contract instead of pydantic's.
+# Reasons in the terms of the contract, by pydantic's error type.
 REASONS: Final = {
     "string_pattern_mismatch": "contains a NUL character",
     "missing": "is missing",

@@ -1,4 +1,4 @@
-"""Threads that fetch pages, with a callback to the consumer while it waits for one."""
+"""Threads that fetch pages; the consumer gets a callback while it waits for the next page."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from threading import Event
 from ingestion.source.connection import SourceConnection
 from ingestion.source.response import PageResponse
 
-# `on_wait` is promised once a second; half of that leaves room for a slow call.
+# `on_wait` must be called once a second; half a second leaves time for a slow call.
 TICK_SECONDS = 0.5
-# A thread may open a socket just after all were aborted: `close` aborts again until every thread ended.
+# A thread may open a socket just after all were aborted, so `close` aborts again until all threads ended.
 ABORT_RETRY_SECONDS = 0.02
 
 
@@ -40,7 +40,7 @@ class FetchPool:
         self._pool = ThreadPoolExecutor(len(connections), thread_name_prefix="source")
 
     def submit(self, number: int) -> None:
-        # In a copy of the caller's context, so that the thread's log lines name the run.
+        # A copy of the caller's context, so that the thread's log lines name the run.
         future = self._pool.submit(copy_context().run, self._fetch_on_free_connection, number)
         self._running.add(future)
         future.add_done_callback(self._done.put)
@@ -62,7 +62,7 @@ class FetchPool:
         """End all waits, join all threads and close all sockets; may be called twice."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # Futures cancelled before they ran count as done; `wait` on them would never return.
+        # A future cancelled before it ran is done, but `wait` on it would never return.
         while unfinished := [future for future in self._running if not future.done()]:
             for connection in self._connections:
                 connection.abort()

@@ -83,7 +83,7 @@ def fact_label(name: str) -> str:
 
 
 def translate_word(value: str) -> str:
-    """The readable form of a stored value; unknown values stay as they are."""
+    """The readable text of a stored value; an unknown value itself."""
     word = WORDS.get(value)
     return pgettext("fact", word) if word else value
 
@@ -103,7 +103,6 @@ def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
 
 
 def format_time(at: datetime) -> str:
-    """The time to the minute, in TIME_ZONE, with the zone's name."""
     return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
 
 
@@ -137,7 +136,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def format_amount(unit: str, value: float) -> str:
-    """A number with its unit; a `unit` other than seconds to days, bytes or share (0 to 1) is not shown."""
+    """A number with its unit (seconds to days, bytes or share); any other unit is not shown."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":
@@ -146,7 +145,7 @@ def format_amount(unit: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Shows up to three decimals of small numbers and none of large ones."""
+    """Up to three decimals for small numbers, none for large ones."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 
@@ -167,8 +166,7 @@ def _two_units(large: int, unit: str, small: int, rest: str) -> str:
 class MessageTemplate:
     """The texts of one incident kind.
 
-    A message uses the first subject whose facts all exist, and leaves out other sentences with missing
-    facts.
+    A message uses the first subject whose facts all exist, and omits other sentences with missing facts.
     """
 
     subject: tuple[str, ...]

@@ -17,12 +17,12 @@ ENDLESS_CHUNK: Final = b'{"id":1,"name":"for ever"},' * 2400
 
 
 class FaultContext(NamedTuple):
-    """What a fault function needs.
+    """Arguments of a fault function.
 
     Attributes:
         answer: the correct response.
         fraction: a number in [0, 1) that selects a variant.
-        closing: set when the server closes; a fault that waits must end then.
+        closing: set when the server closes; a waiting fault must end at once.
     """
 
     connection: socket.socket

@@ -1,4 +1,4 @@
-"""Faults in rows; a row's key decides, so every read finds the same faults."""
+"""Faults in rows; they depend on a row's key, so every read finds the same faults."""
 
 import math
 from collections import Counter
@@ -47,7 +47,7 @@ def _with_nul(name: str) -> RowBreaker:
     return lambda row: {**row, name: f"{row[name]}\x00"}
 
 
-# Each breaks a field that identifies the row: a run keeps a row in which only another field is invalid.
+# Each breaks an identifying field, because a run keeps a row in which only another field is invalid.
 ROW_BREAKERS: Final[dict[str, tuple[RowBreaker, ...]]] = {
     TRACKS: (
         _set("id", "seven"), _without("name"), _with_nul("name"), _set("id", None), _set("artist", None),
@@ -93,14 +93,14 @@ def _with_unknown_id(row: Row, rule: FaultRule, unknown: int) -> Row:
 
 
 def _draw_fraction(resource: str, row: Any, rule: FaultRule, seed: int) -> float:
-    """A number from 0 to 1; the fault is injected if it is below the rule's rate. Broken rows get 1."""
+    """A number from 0 to 1; below the rule's rate the fault is injected. Broken rows get 1."""
     try:
         return hash_fraction(seed, rule.name, resource, row_key(resource, row))
     except (KeyError, TypeError):
         return 1.0
 
 
-# How many rows disappear and how many appear with one shift.
+# One shift removes this many rows and adds as many.
 SHIFTED_ROWS: Final = 3
 
 

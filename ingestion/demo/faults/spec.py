@@ -1,4 +1,4 @@
-"""Faults of the demo source, parsed from the command line, and when to inject them."""
+"""Parses the demo source's faults from the command line, and decides when to inject them."""
 
 import re
 from collections import Counter
@@ -65,7 +65,6 @@ class FaultRule:
 
     @property
     def is_certain(self) -> bool:
-        """False for a fault that is injected at random."""
         return self.page is not None or self.rate >= 1
 
 
@@ -130,7 +129,7 @@ def _parse_rule(word: str) -> FaultRule:
     return FaultRule(match["name"], rate, *numbers)
 
 
-# A client with five attempts always succeeds in spite of random faults.
+# So few that a client with five attempts always succeeds in spite of random faults.
 MAX_CONSECUTIVE_FAULTS: Final = 2
 
 
@@ -143,8 +142,8 @@ def hash_fraction(*parts: Hashable) -> float:
 class ResponseFaultSampler:
     """Decides for each request which fault to inject, if any.
 
-    The decision depends on the seed, the page and how often it was requested, not on the order of
-    threads. Random faults affect a page at most twice in a row.
+    The decision depends on the seed, the page and its number of requests, not on the order of threads.
+    Random faults affect a page at most twice in a row.
     """
 
     def __init__(self, faults: FaultSpec) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic listeners with a hidden taste, and the sessions that follow from it."""
+"""Synthetic listeners with hidden tastes, and the listening sessions that follow from these."""
 
 from datetime import datetime, timedelta
 from random import Random
@@ -14,12 +14,12 @@ from ingestion.demo.world.styles import STYLES
 
 # Sum of the Dirichlet weights: most listeners prefer one to three styles.
 TASTE_CONCENTRATION: Final = 2.0
-# A second favourite genre is listed if it makes up at least this share of the taste.
+# A style with at least this share of the taste is listed as a second favourite genre.
 SECOND_GENRE_THRESHOLD: Final = 0.3
-# The median listener has a session every other day; nobody has more than five a day on average.
+# The median listener has a session every other day; the maximum is five a day on average.
 MEDIAN_SESSIONS_PER_DAY: Final = 0.5
 MAX_SESSIONS_PER_DAY: Final = 5.0
-# Repeats are chosen among this number of latest plays.
+# A repeated song is one of this many latest plays.
 MAX_REMEMBERED_PLAYS: Final = 200
 
 
@@ -98,7 +98,7 @@ def draw_session_times(sessions: int, day: datetime, rng: np.random.Generator) -
     return [day + timedelta(microseconds=int(micro)) for micro in micros]
 
 
-# Share of plays that follow overall popularity and not the listener's taste.
+# Share of plays that depend on overall popularity and not on the listener's taste.
 CHART_SHARE: Final = 0.05
 # Share of plays that repeat an earlier play of the listener.
 REPEAT_SHARE: Final = 0.25
@@ -182,7 +182,7 @@ def _draw_new_plays(
 
 
 def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a column per row; `running` holds cumulative sums along each row."""
+    """Draw a column for each row; `running` holds cumulative sums along each row."""
     thresholds = rng.random((len(running), 1)) * running[:, -1:]
     picked: NDArray[np.int64] = (running <= thresholds).sum(axis=1)
     return picked
@@ -191,7 +191,7 @@ def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDA
 def _with_repeats(
     played: list[int], heard: list[int], catalogue: SongCatalogue, rng: np.random.Generator
 ) -> list[int]:
-    """Replace a share of the songs by songs from the listener's past, and remove duplicates."""
+    """Replace some of the songs by songs from the listener's past, and remove duplicates."""
     again = rng.random(len(played)) < REPEAT_SHARE
     remembered = rng.integers(max(1, len(heard)), size=len(played))
     songs = [
@@ -203,7 +203,7 @@ def _with_repeats(
 
 def _session_row(listener: int, songs: list[int], at: datetime, catalogue: SongCatalogue) -> Row:
     length = sum(_parse_duration(catalogue.rows[song]["duration"]) for song in songs)
-    # A session is stored when it ends, and all rows of a day must exist when the day ends.
+    # A session is stored when it ends, and must be stored by the end of the day.
     end = min(at + timedelta(seconds=length), at.replace(hour=23, minute=59, second=59, microsecond=999_999))
     return {
         "user_id": listener,

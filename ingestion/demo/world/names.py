@@ -58,7 +58,7 @@ GENDERS: Final = (
     "Female", "Male", "Non-binary", "Agender", "Bigender", "Genderfluid", "Genderqueer",
     "Gender nonconforming", "Gender questioning",
 )  # fmt: skip
-# If this many draws are all taken, the last one gets a number: a style has about 2 000 titles.
+# A style has about 2 000 titles. If this many drawn names are all in use, the last one gets a number.
 MAX_NAME_DRAWS: Final = 20
 
 

@@ -1,4 +1,4 @@
-"""Visits of listeners, and their reactions to recommended songs, from hidden tastes."""
+"""Listeners' visits and their reactions to recommended songs, drawn from their hidden tastes."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -9,8 +9,8 @@ from ingestion.demo.world.world import World
 
 # Share of listeners who open the app on a day.
 VISIT_SHARE: Final = 0.65
-# Probability of a reaction to a very popular song of the only style that a listener likes. The tastes of this
-# world give reactions to about three of twenty songs.
+# Probability of a reaction to a very popular song of the only style that a listener likes. With the
+# tastes of this world, a listener reacts to about three of twenty songs.
 MAX_REACTION_PROBABILITY: Final = 0.5
 LIKE_SHARE: Final = 0.35  # share of these reactions that are likes; the others are listens
 SKIP_SHARE: Final = 0.05  # share of skips among songs without such a reaction

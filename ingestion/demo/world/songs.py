@@ -1,4 +1,4 @@
-"""Synthetic songs: an artist keeps to a style, an album to a year."""
+"""Synthetic songs: an artist has one style, an album one year."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ class SongCatalogue:
         random = Random(int(rng.integers(2**63)))
         ranks = rng.permutation(max(len(STYLES), songs // SONGS_PER_ARTIST)) + 1.0
         output = ranks**-OUTPUT_EXPONENT
-        # One song for each artist first, so that no artist has none.
+        # Each artist first gets one song, so that no artist has none.
         counts = (
             np.ones(len(ranks), dtype=np.int64) if songs >= len(ranks) else np.zeros(len(ranks), np.int64)
         )
@@ -191,7 +191,7 @@ class SongCatalogue:
             }
 
     def _shuffle(self, random: Random) -> None:
-        """Mix the artists, as in the real source's pages."""
+        """Shuffle the artists, as in the real source's pages."""
         rows = list(self.rows.values())
         random.shuffle(rows)
         self.rows = {row["id"]: row for row in rows}

@@ -6,7 +6,7 @@ FEATURES: Final = (
     "danceability", "energy", "valence", "acousticness", "instrumentalness", "liveness", "speechiness",
     "loudness", "tempo",
 )  # fmt: skip
-# Standard deviation within a style, in the units of FEATURES: wide enough that similar styles overlap.
+# Standard deviation within a style, in the units of FEATURES; large enough that similar styles overlap.
 FEATURE_SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
 
 

@@ -20,7 +20,7 @@ HISTORY_SPAN: Final = timedelta(days=730)
 NEW_SONGS, CHANGED_SONGS, DELETED_SONGS = 0.003, 0.003, 0.001
 NEW_LISTENERS, CHANGED_LISTENERS, DELETED_LISTENERS = 0.006, 0.005, 0.001
 DELETED_SESSIONS: Final = 0.0002
-# Nothing is deleted from a smaller table: a very small world must not become empty.
+# Nothing is deleted from a smaller table, so that a small world does not become empty.
 MIN_ROWS_FOR_DELETION: Final = 20
 
 
@@ -85,7 +85,6 @@ class World:
 
     @property
     def today(self) -> date:
-        """The last simulated day."""
         return self.start + timedelta(days=self.day_number)
 
     def snapshot(self) -> Snapshot:
@@ -140,7 +139,6 @@ class World:
         return STYLES[self._catalogue.style[song]].name
 
     def popularity_of(self, song: int) -> float:
-        """The song's weight within its style."""
         return self._catalogue.weight[song]
 
     def taste_of(self, listener: int) -> NDArray[np.float64]:
@@ -183,7 +181,7 @@ class World:
         self._publish()
 
     def _change_rows(self, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Change the tables; new songs and listeners take part from the next day on."""
+        """Add, change and delete rows; new songs and listeners take part from the next day on."""
         random = Random(int(rng.integers(2**63)))
         self._delete_rows(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)

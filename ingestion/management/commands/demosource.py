@@ -38,7 +38,7 @@ NAME@3x2 (on page 3, twice):
 
 class Command(GuidedCommand):
     help = HELP
-    # Serves from memory: no database is needed.
+    # Serves from memory, without a database.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:

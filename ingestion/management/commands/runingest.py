@@ -124,10 +124,10 @@ class Command(GuidedCommand):
         return IngestionRun.objects.filter(started_at__gte=self._started_at, **lock_owner())
 
     def _print_failure(self, error: BaseException) -> int:
-        """Print the object of a run that raised or did not start; returns its exit code."""
+        """Print the JSON object of a failed run or of one that did not start, and return the exit code."""
         run = self._progress.run if self._progress else None
         try:
-            # The run of this process, also if it ended before its first stage.
+            # The run of this process, even if it ended before its first stage.
             run = self._runs_of_this_call().order_by("-pk").first() or run
             if run is not None and run.finished_at:
                 self._print_json(run_as_dict(run))
@@ -169,7 +169,7 @@ class Command(GuidedCommand):
 
 
 def run_as_dict(run: IngestionRun) -> dict[str, Any]:
-    """A finished run as the object that --json prints."""
+    """A finished run as the JSON object that --json prints."""
     reports = {report.resource: report for report in run.reports.all()}
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else 0.0
     return {

@@ -35,7 +35,7 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         require_migrations()
         stop = Event()
-        # A run in progress handles the signal first: it ends as stopped. `nohup` ignores SIGHUP.
+        # A run in progress handles the signal first and ends as stopped. `nohup` ignores SIGHUP.
         for number in (getattr(signal, name) for name in STOP_SIGNALS):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: stop.set())

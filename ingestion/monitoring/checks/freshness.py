@@ -38,7 +38,7 @@ def data_fresh(now: datetime) -> None:
 
 
 def last_import_times() -> dict[str, datetime]:
-    """The end of the last run that imported each resource."""
+    """End of the last run that imported each resource."""
     reports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 
@@ -86,7 +86,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Returns True also if the source sent no new sessions after the first run."""
+    """Whether new sessions came since then; also True if only the first run ever brought any."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")
@@ -95,7 +95,7 @@ def _received_new_since(moment: datetime) -> bool:
 
 
 def _newest_listening(now: datetime) -> datetime | None:
-    # Scans the whole table (0.1 s per million rows), so it runs only if nothing new arrived for days.
+    # Scans the whole table (0.1 s per million rows), so run only if nothing new arrived for days.
     sessions = ListeningHistory.objects.annotate(newest=Greatest("created_at", "updated_at"))
     newest: datetime | None = sessions.filter(newest__lte=now).aggregate(at=Max("newest"))["at"]
     return newest

@@ -19,7 +19,7 @@ from ingestion.models import Heartbeat, IngestionRun
 logger = logging.getLogger(__name__)
 
 BEAT, WORKER, QUEUE, DISK = "beat_dead", "worker_gone", "queue_growing", "disk_nearly_full"
-# A queue that only grew for this long, by this share of its limit, will not shrink by itself.
+# A queue that grew for this long, by this share of its limit, will not shrink by itself.
 GROWING_FOR: Final = timedelta(minutes=10)
 GROWING_SHARE: Final = 0.25
 # This much free space is enough on any disk: the pages of a million rows take 2 GB.
@@ -45,7 +45,7 @@ def beat_alive(now: datetime) -> None:
 
 
 def workers_alive(now: datetime) -> None:
-    """Report that no worker runs tasks. While Beat is silent, this is unknown: Beat sends the tasks.
+    """Report that no worker runs tasks. While Beat is silent this is unknown, because Beat sends the tasks.
 
     A worker whose processes are all busy with long tasks records no heartbeat but answers a ping.
     """
@@ -96,17 +96,17 @@ def disk_room(now: datetime) -> None:
 
 
 def is_worker_responding() -> bool:
-    """Returns False also if the broker is unavailable."""
+    """Whether a worker answers a ping; False also if the broker is unavailable."""
     try:
         return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
-        # Broker libraries raise whatever their connection raised.
+        # Broker libraries raise any exception of their connection.
         logger.warning("worker_ping_failed reason=%s", type(error).__name__)
         return False
 
 
 def queue_length() -> int:
-    """The number of waiting tasks: messages in Redis, or files without Redis."""
+    """Number of waiting tasks: messages in Redis, or files without Redis."""
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
             return int(client.llen(CELERY_QUEUE))
@@ -115,7 +115,7 @@ def queue_length() -> int:
 
 
 def data_folders() -> dict[str, Path]:
-    """Folders that this machine writes to, by content; a database server's disk is not checked."""
+    """Folders that this machine writes to, by content; the disk of a database server is not checked."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -126,7 +126,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def _is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """A foreground scheduler sends no heartbeats during an ingestion, so its running run counts too."""
+    """Whether the foreground scheduler is alive; its running ingestion counts, which sends no heartbeats."""
     run = lock.find_running(IngestionRun)
     if scheduler is None or run is None:
         return not is_silent(scheduler, now)
@@ -139,7 +139,6 @@ def _silence_facts(heartbeat: Heartbeat, now: datetime) -> dict[str, Any]:
 
 
 def _only_grew(past: list[list[Any]], now: datetime, by: float) -> bool:
-    """Whether the queue never shrank during `GROWING_FOR` and grew by at least `by`."""
     old = [n for at, n in past if datetime.fromisoformat(at) <= now - GROWING_FOR]
     new = [n for at, n in past if datetime.fromisoformat(at) > now - GROWING_FOR]
     if not old:

@@ -81,7 +81,7 @@ def _earliest_possible_start(due: DueSlot, heartbeats: dict[str, Heartbeat], now
     """The first time at which no run held the lock and Beat or a scheduler was running."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
-    # Only live ones count: a scheduler that started late and died again is no excuse.
+    # Only live schedulers count; one that started late and died again does not excuse the missing run.
     started = [heartbeats[part].since for part in STARTERS if not is_silent(heartbeats.get(part), now)]
     moments += [min(started)] if started else []
     return max(moments)

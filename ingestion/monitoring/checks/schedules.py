@@ -1,4 +1,4 @@
-"""Watchdog check of Beat's entries: can each one come due?"""
+"""Watchdog check of Beat's entries: will each one ever be due?"""
 
 from datetime import datetime
 from typing import Any, Final
