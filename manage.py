@@ -2,7 +2,7 @@
 """Run a management command; without Django, first create .venv beside this file.
 
 If Django can't be imported, the locked packages are installed into .venv, with their hashes, and the command
-runs there. This file uses only the standard library and old syntax, so that an old Python gets as far as the
+runs there. This file uses only the standard library and old syntax, so that an old Python can print the
 message that it is too old.
 """
 
@@ -100,7 +100,6 @@ def install(lock: str) -> None:
 
 
 def create_empty() -> None:
-    """Create .venv with only pip."""
     try:
         import ensurepip
         import venv

@@ -65,7 +65,7 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
 
 
 class ScheduledTaskForm(PlainPeriodicTaskForm):
-    """Refuses a schedule that would never come due, and edits that would stop one of our own tasks."""
+    """Rejects schedules that would never be due, and edits that would stop one of the product's own tasks."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()
@@ -75,7 +75,7 @@ class ScheduledTaskForm(PlainPeriodicTaskForm):
 
 
 def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """The problems of an edited entry, as field and message."""
+    """The problems of an edited entry, by field."""
     name = before.get("name") or after.get("name", "")
     is_ours, problems = name in SCHEDULE_TITLES, {}
     if is_ours:
@@ -90,7 +90,7 @@ def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, s
             if field in after and json.loads(after[field])
         }
     chosen = [field for field in SCHEDULE_FIELDS if after.get(field) is not None]
-    # None or several: the model itself refuses them.
+    # The model itself rejects none or several.
     if len(chosen) == 1 and after.get("enabled"):
         fields = (*SCHEDULE_FIELDS, "start_time", "expires", "one_off")
         entry = PeriodicTask(name=name, **{field: after[field] for field in fields if field in after})
@@ -100,7 +100,7 @@ def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, s
 
 
 def _schedule_problem(entry: PeriodicTask) -> str:
-    """Why the entry's schedule can't be obeyed; empty if it can."""
+    """Why the schedule of the entry would never run; empty if it will."""
     problem = find_problem(entry, timezone.now(), must_repeat=entry.name in SCHEDULE_TITLES)
     if problem:
         return PROBLEMS[problem]
@@ -113,7 +113,7 @@ def _schedule_problem(entry: PeriodicTask) -> str:
 
 
 class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Admin of schedules or of their tasks: our own tasks can be disabled, but not deleted."""
+    """Admin of schedules or their tasks: the product's own tasks can be disabled, but not deleted."""
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         objects, counts, permissions, protected = super().get_deleted_objects(objs, request)
@@ -142,7 +142,7 @@ class PeriodicTaskAdmin(KeepsOwnTasks, PlainPeriodicTaskAdmin, ModelAdmin):
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Refuses a schedule that a task which uses it can't obey."""
+    """Rejects a schedule on which a task that uses it would never run."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -161,7 +161,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class ScheduleAdmin(KeepsOwnTasks):
-    """Admin of a kind of schedule; an edit counts from the moment it is saved."""
+    """Admin of a kind of schedule; due times before an edit do not count as missed."""
 
     form = ScheduleForm
 
@@ -177,7 +177,7 @@ class IntervalScheduleAdmin(ScheduleAdmin, ModelAdmin):
 
 
 class TimeZoneNameField(forms.CharField):
-    """A time zone as a text field: a select of all 600 zones made the page three times slower."""
+    """A time zone as a text field, because a select of all 600 zones made the page three times slower."""
 
     widget = UnfoldAdminTextInputWidget
 
@@ -213,7 +213,7 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
-    """Results of Celery tasks; thousands arrive every month, so the list neither counts nor groups them."""
+    """Results of Celery tasks. Thousands arrive every month, so the list neither counts nor groups them."""
 
     date_hierarchy = None  # type: ignore[assignment]
     list_filter = (  # type: ignore[assignment]
@@ -225,7 +225,7 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
 
 @admin.register(Song)
 class SongWithFeedbackAdmin(SongAdmin):
-    """Shows a song also with the clusters that listeners' feedback gives it."""
+    """Admin of songs that also shows in which clusters listeners' feedback puts a song."""
 
     change_form_after_template = "recommender/song.html"
 

@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 
 
 class MoovitaMixCelery(Celery):
-    """Creates the broker's folders if Redis is not configured."""
+    """Celery app that creates the broker's folders if Redis is not configured."""
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Connection:
         self._create_folders()

@@ -19,8 +19,8 @@ from moovitamix.environment import LOOPBACK_HOSTS
 def check_alert_channels(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """A warning for each alert channel that can't work.
 
-    An address may be a secret, so a warning names only its position. These are not errors, because
-    ingestion must start even without alerts.
+    An address may be a secret, so a warning gives only its position. These are not errors, because ingestion
+    must start even without alerts.
     """
     emails, slack, others = settings.ALERT_EMAILS, settings.SLACK_WEBHOOK_URL, settings.ALERT_URLS
     problems = []
@@ -58,7 +58,7 @@ def _is_email(address: str) -> bool:
 
 
 def _may_be_slack(url: str) -> bool:
-    """Only slack.com has a known URL format; compatible services may use any URL."""
+    """Whether the URL may be a Slack webhook; compatible services on other hosts may use any URL."""
     parts = urlsplit(url)
     if parts.hostname != "hooks.slack.com":
         return True
@@ -124,7 +124,7 @@ def check_misspelled_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 
 def check_original_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """A warning if `DATABASE_NAME` is a database of the original project, which is not written."""
+    """A warning if `DATABASE_NAME` is a database of the original project, which stays unchanged."""
     if settings.ORIGINAL_DATABASE is None:
         return []
     new = settings.DATABASES["default"]["NAME"]

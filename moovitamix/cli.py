@@ -52,7 +52,7 @@ def start_server() -> None:
     """Serve the demo source on the port of BASE_URL; takes the arguments of `demosource`."""
     with errors_as_sentences():
         django.setup()
-        # The last one counts, so that --port on the command line wins.
+        # Before the arguments, because the last --port counts.
         port = f"--port={urlsplit(settings.BASE_URL).port or DEFAULT_PORT}"
         execute_from_command_line(["start-server", "demosource", port, *sys.argv[1:]])
 

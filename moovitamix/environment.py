@@ -24,7 +24,7 @@ Number = TypeVar("Number", int, float)
 
 TRUE_WORDS: Final = {"1", "true", "yes", "on"}
 FALSE_WORDS: Final = {"0", "false", "no", "off", ""}
-# Finds one missing, doubled or exchanged letter in a short name; PATH or TERM resemble no setting.
+# Finds one missing, doubled or swapped letter in a short name; does not match PATH or TERM.
 SIMILARITY_CUTOFF: Final = 0.85
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -47,7 +47,7 @@ class Environment:
 
     def text(self, name: str, default: str = "") -> str:
         self._asked.add(name)
-        # Not environ.Env.str, which takes a SECRET_KEY that begins with $ for the name of another variable.
+        # Not environ.Env.str, which reads a SECRET_KEY that begins with $ as the name of another variable.
         return os.environ.get(name, default).strip()
 
     def misspelled_variables(self) -> dict[str, str]:
@@ -105,7 +105,7 @@ class Environment:
         return time(int(match[1]), int(match[2]))
 
     def retention(self, name: str) -> timedelta | None:
-        """How long something is kept: 30, 30d, 36h or forever; None if nothing is set."""
+        """How long rows are kept, from text such as 30, 30d, 36h or forever; None if nothing is set."""
         value = self.text(name).lower()
         if not value:
             return None
@@ -191,7 +191,7 @@ class Environment:
 
 
 def is_original_project_file(file: Path) -> bool:
-    """Whether this is a SQLite file of the original project, whose tables have the names of ours."""
+    """Whether this is a SQLite file of the original project, whose tables have the same names as ours."""
     if not file.is_file():
         return False
     try:
@@ -235,6 +235,6 @@ def _read_dotenv(file: Path) -> None:
         # Some editors write a byte order mark, which would become part of the first name.
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        # Without the file, the defaults would apply: another database, for example.
+        # Without the file the defaults would apply, for example another database.
         raise ImproperlyConfigured(f"{file} can't be read: {error}") from None
     environ.Env.read_env(StringIO(text))

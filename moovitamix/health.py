@@ -28,7 +28,7 @@ BROKER_TIMEOUT: Final = 2.0
 
 
 def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Answers health requests before Django checks the Host header, because probes use IP addresses."""
+    """Answer health requests before Django checks the Host header, because probes use IP addresses."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         view = HEALTH_VIEWS.get(request.path)
@@ -38,12 +38,12 @@ def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Ca
 
 
 def liveness(request: HttpRequest) -> JsonResponse:
-    """Answers if the process runs; checks nothing else."""
+    """Respond with 200 while the process runs, without any check."""
     return JsonResponse({"status": OK})
 
 
 def readiness(request: HttpRequest) -> JsonResponse:
-    """Answers 503 if requests can't be served, and status `degraded` if only some can."""
+    """Respond with 503 if requests can't be served, and with status `degraded` if only some can."""
     required = {"database": _check_database()}
     if required["database"] == OK:
         required["migrations"] = _run_check(_check_migrations)
@@ -88,14 +88,14 @@ def _check_migrations() -> str:
     missing = _count_missing_migrations()
     if not missing:
         return OK
-    # Not cached: the next request may come after `migrate`.
+    # Not cached, because the next request may come after `migrate`.
     _count_missing_migrations.cache_clear()
     return f"{missing} are missing: python manage.py migrate"
 
 
 @lru_cache(maxsize=1)
 def _count_missing_migrations() -> int:
-    # Reads a hundred files, so a complete result is cached: the code of a process does not change.
+    # Reads a hundred files; a complete result is cached, because the code of a process does not change.
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
@@ -118,12 +118,12 @@ def _check_broker() -> str:
 
 
 def _check_artifact() -> str:
-    # Public, so without details; the log and `status/` have them.
+    # Without details, because the response is public; the log and `status/` have them.
     return OK if current_model().degraded is None else "another model, or none, serves instead"
 
 
 def _check_data_age() -> str:
-    """Ignores tables that were never imported: without data there is no model, so `artifact` fails."""
+    """Check the tables that were ever imported; without any data there is no model, and `artifact` fails."""
     now, limit = timezone.now(), timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     old = sorted(name for name, at in last_import_times().items() if now - at > limit)
     return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK

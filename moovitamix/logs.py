@@ -29,7 +29,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%d %H:%M:%S}"
-        # Line ends in data must not start a forged log line.
+        # Otherwise line ends in data could forge a log line.
         message = record_message(record).translate(_LINE_ENDS)
         context = " ".join(f"{name}={value}" for name, value in record_context(record).items())
         line = f"{at} {record.levelname} {record.name} {message}" + (f" [{context}]" if context else "")
@@ -89,7 +89,6 @@ def strip_row_details(text: str) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """An error's type and message, without database rows."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     message = strip_row_details(str(error))
@@ -100,7 +99,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
-    """Adds a request id, the proxy's or a new one, to log entries and the response."""
+    """Add a request id, the proxy's or a new one, to log entries and the response."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         sent = request.headers.get(REQUEST_ID_HEADER, "")

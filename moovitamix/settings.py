@@ -61,7 +61,7 @@ INSTALLED_APPS = [
 LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
     "moovitamix.logs.request_id_middleware",
-    # Before any middleware that checks the host: load balancers send an IP address.
+    # Before any middleware that checks the host, because load balancers send an IP address.
     "moovitamix.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -164,7 +164,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {**env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 }
-# A database of the original project is never written: ours is a new file beside it, which stays in use if
+# A database of the original project is never written. Ours is a new file beside it, and stays in use if
 # the old one is removed.
 ORIGINAL_DATABASE: Path | None = None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
@@ -194,7 +194,7 @@ SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
 BASE_URL = env.url("BASE_URL", "http://127.0.0.1:8001", ("http", "https"), required=True)
-# Only with TLS: the variables may name files that do not exist on a machine that never needs them.
+# Only for HTTPS, because the variables may name files that do not exist.
 SOURCE_CA_FILE = env.ca_certificates() if BASE_URL.startswith("https://") else ""
 SOURCE_TOKEN = env.text("SOURCE_TOKEN")
 SOURCE_TIME_ZONE = env.time_zone("SOURCE_TIME_ZONE", "UTC")
@@ -202,7 +202,7 @@ SOURCE_MAX_RESPONSE_MB = env.integer("SOURCE_MAX_RESPONSE_MB", 32, minimum=1, ma
 SOURCE_CONNECTIONS = env.integer("SOURCE_CONNECTIONS", 8, minimum=1, maximum=64)
 SOURCE_CONNECT_TIMEOUT = env.number("SOURCE_CONNECT_TIMEOUT", 5, minimum=0.1, maximum=600)
 SOURCE_READ_TIMEOUT = env.number("SOURCE_READ_TIMEOUT", 30, minimum=0.1, maximum=3600)
-# 0: no limit but SOURCE_PATIENCE.
+# 0: limited only by SOURCE_PATIENCE.
 SOURCE_ATTEMPTS = env.integer("SOURCE_ATTEMPTS", 0, minimum=0, maximum=1000)
 SOURCE_PATIENCE = env.number("SOURCE_PATIENCE", 600, minimum=0, maximum=86_400)
 HISTORY_RETENTION = env.retention("HISTORY_RETENTION")
@@ -323,5 +323,5 @@ LOGGING = {
         },
     },
 }  # fmt: skip
-# Last, when every setting has been read. `manage.py check` reports them.
+# Last, because every setting must have been read. `manage.py check` reports them.
 MISSPELT = env.misspelled_variables()

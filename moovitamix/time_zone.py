@@ -1,4 +1,4 @@
-"""Shows times in TIME_ZONE, also the first and last hours of the calendar, which only UTC can express."""
+"""Shows times in TIME_ZONE, also those near the ends of the calendar, which only UTC can express."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
@@ -8,9 +8,9 @@ from django.utils import timezone
 
 
 class BoundedZone(tzinfo):
-    """A time zone that keeps the clock of UTC if its own would leave the years 1 to 9999.
+    """A time zone that switches to UTC for times outside its range, years 1 to 9999.
 
-    Sources send such times to say "never" or "unknown"; a page that shows one must not fail.
+    Sources send such times for "never" or "unknown"; a page that shows one must not fail.
     """
 
     def __init__(self, zone: tzinfo) -> None:

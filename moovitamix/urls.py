@@ -14,7 +14,7 @@ from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
 from recommender.dashboard.views import listener_page, models_page
 
-# Not when the apps start, so that commands do not load the code of every page.
+# Here and not when the apps start, so that commands do not load the code of every page.
 admin.autodiscover()
 
 handler400 = "moovitamix.api.exceptions.bad_request_page"
@@ -33,7 +33,7 @@ urlpatterns = [
     path("health/ready/", readiness, name="health-ready"),
     # Prometheus requests this path without a trailing slash.
     path("metrics", metrics_view, name="metrics"),
-    # Browsers request it for pages that link no icon.
+    # Browsers request it for pages without an icon link.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}logo.svg"), name="favicon"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", DocsView.as_view(), name="api-docs"),

@@ -8,7 +8,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 application = get_wsgi_application()
 
-# Imported only now, because it needs the models.
+# Imported after the app registry is ready, because it needs the models.
 from moovitamix.background import watchdog_thread  # noqa: E402
 
 if settings.WATCHDOG_IN_WEB:

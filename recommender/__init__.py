@@ -1,1 +1,1 @@
-"""App 2: train models on listening history, serve recommendations, and test new models on feedback."""
+"""Trains models on listening history, serves recommendations, and tests new models on feedback."""

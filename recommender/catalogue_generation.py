@@ -1,4 +1,4 @@
-"""Catalogue generations: after a source reset, ids mean other songs and older models are invalid."""
+"""Catalogue generations: after a reset of the source, ids mean other songs and older models are invalid."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -18,7 +18,7 @@ class CatalogueReplaced(EngineError):
 
 
 def last_reset_at() -> datetime | None:
-    """When a person last accepted a new catalogue from the source; None: never."""
+    """When an operator last accepted a new catalogue from the source; None: never."""
     return _reset_runs().values_list("finished_at", flat=True).first()
 
 
@@ -27,7 +27,7 @@ def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The versions that were trained on an earlier catalogue, in which the same ids meant other songs."""
+    """The versions trained on an earlier catalogue, in which the same ids meant other songs."""
     return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 

@@ -77,7 +77,7 @@ class ListenerProfile:
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
-        """When each song was last played, in seconds since 1970. Unplayed songs are left out."""
+        """When each song was last played, in seconds since 1970, without unplayed songs."""
         places = np.flatnonzero(np.isin(self.songs, songs))
         return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
 
@@ -100,7 +100,7 @@ class ListenerProfile:
 def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The column of each song in `song_ids` (ascending), and whether the song is there.
 
-    The column of a song that is not there has no meaning.
+    The column of a missing song has no meaning.
     """
     if not len(song_ids):
         return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
@@ -123,7 +123,7 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """Profiles by listener id, without unknown ids. Takes four queries, or five after wrong-style feedback.
+    """Profiles by listener id, without unknown ids; four queries, or five after wrong-style feedback.
 
     Args:
         now: recency and the month after a skip are counted back from this time.
@@ -162,7 +162,7 @@ def newest_finished_run() -> int:
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """A text that changes with the history: with late, longer, withdrawn or returned sessions.
+    """Text that changes whenever the history does: by late, longer, withdrawn or returned sessions.
 
     Args:
         newest: id of the newest session.

@@ -1,7 +1,7 @@
 """Automatic retraining: the weekly cycle, the daily review and the weekly drift review.
 
-The weekly cycle trains a version, validates it and proposes an experiment against the champion. If
-a step fails, the champion keeps serving.
+The weekly cycle trains a version, validates it and proposes an experiment against the champion. If a step
+fails, the champion keeps serving.
 """
 
 import logging
@@ -87,7 +87,7 @@ def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleR
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """The given training, or the newest automatic training without an experiment if it found nothing new."""
+    """This training, or, if it found nothing new, the newest automatic one without an experiment."""
     # A cycle that was killed between training and proposal leaves such a version. No later training would
     # replace the version, because nothing is new. A version that failed validation fails again.
     if training.error_kind != NothingNew.__name__:
@@ -100,7 +100,7 @@ def _resume_untested(training: TrainingRun) -> TrainingRun:
 
 
 def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """Close due lists, count engagement, judge the experiments, and open incidents for problems."""
+    """Close due lists, count engagement, decide experiments, and open incidents for problems."""
     interleaving_scores.close_due_lists(now)
     engagement.update_engagement(now)
     judged = lifecycle.judge_experiments(now, verify)
@@ -124,7 +124,7 @@ def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], b
     except ArtifactError:
         logger.exception("drift_not_checked version=%s", champion.label)
         return [], False
-    # Check this first: songs with broken audio features look like drift.
+    # First, because songs with broken audio features look like drift.
     alerts.check_feed(now)
     reports = alerts.check_drift(model, now)
     kinds = {report.kind for report in reports if report.alarm} & set(RETRAIN_DRIFT_KINDS)
@@ -144,12 +144,12 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
-    """Train one version into `MODEL_STORAGE`. Takes the options of `TrainingOptions`; see `retrain`."""
+    """Train one version into `MODEL_STORAGE`; takes the options of `TrainingOptions`, see `retrain`."""
     return retrain(TrainingOptions(storage=settings.MODEL_STORAGE, **options), progress)
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
-    """Run `run_cycle` on new data into `MODEL_STORAGE`. Takes the options of `TrainingOptions`.
+    """Run `run_cycle` on new data into `MODEL_STORAGE`; takes the options of `TrainingOptions`.
 
     Raises:
         AlreadyTraining: another training holds the job lock.

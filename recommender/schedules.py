@@ -7,7 +7,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from ingestion.schedules import find_or_create_schedule
 
-# Candidate lists become stale after an ingestion, a promotion or feedback. Otherwise the task does nothing.
+# Candidate lists become stale after an ingestion, a promotion or feedback; else the task does nothing.
 CANDIDATES_EVERY_MINUTES: Final = 15  # minutes
 DAY: Final = 86_400  # seconds
 
@@ -36,7 +36,7 @@ CRONTAB_ENTRIES: Final = (
     ScheduleEntry(
         "Look for drift every week", "recommender.tasks.check_drift",
         "Compares last week with the eight weeks before; runs a full retrain if listening or songs drifted.",
-        # The compared weeks end in UTC: in time zones east of UTC, early Monday is still Sunday there.
+        # In UTC, because the compared weeks end in UTC; east of it, Monday begins before the UTC week ends.
         6, "1", "UTC",
     ),
 )  # fmt: skip

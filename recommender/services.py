@@ -74,7 +74,7 @@ def judge_experiments() -> list[JudgedExperiment]:
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """Start an A/A test of the champion against itself. A difference reveals a bug in serving or counting.
+    """Start an A/A test of the champion against itself; a difference reveals a bug in serving or counting.
 
     Raises:
         ExperimentNotAllowed: there is no champion.
@@ -93,8 +93,7 @@ def start_experiment(
     """Validate a version, and propose an experiment against the champion.
 
     Raises:
-        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation
-            failed.
+        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation failed.
         RegistryError: the version does not exist.
     """
     version, champion_row = registry.find_version(label), registry.current_champion()

@@ -1,7 +1,6 @@
-"""Celery tasks of the recommender. Each calls one function of the domain.
+"""Celery tasks of the recommender; each calls one function of the domain.
 
-A task's `name` is stored in Beat's tables and in waiting messages of the broker. So it stays the
-same when the function is renamed.
+Beat's tables and waiting messages store a task's `name`, so it stays when the function is renamed.
 """
 
 from celery import shared_task
@@ -17,7 +16,7 @@ from recommender.training.train import AlreadyTraining
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Generate missing and stale candidate lists of active listeners. Returns the number generated."""
+    """Generate missing and stale candidate lists of active listeners; return how many."""
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
     return candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
 

@@ -32,7 +32,7 @@ Arm = ServedList.Arm
 
 @dataclass(frozen=True)
 class GateResult:
-    """The result of one gate, with a sentence and numbers for people."""
+    """Result of one gate, with a sentence and numbers for people."""
 
     name: str
     passed: bool | None  # None if there is too little data for the gate
@@ -41,7 +41,7 @@ class GateResult:
 
 
 def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verify) -> dict[str, Any]:
-    """Run every gate and return the results as JSON types. `passed` is False if any gate failed.
+    """Run every gate and return the results as JSON types; `passed` is False if any gate failed.
 
     If the version's files are damaged, the other gates are not run.
     """
@@ -103,10 +103,7 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _baseline_gate(version: ModelVersion) -> GateResult:
-    """Passes unless the version is significantly worse than popularity and chance on the latest week.
-
-    The version was not trained on that week.
-    """
+    """Pass unless the version is significantly worse than popularity and chance on the held-out week."""
     own = version.metrics.get(version.method, {})
     if own.get("ndcg") is None:
         return GateResult(
@@ -132,7 +129,7 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
 
 
 def _champion_gate(version: ModelVersion) -> GateResult:
-    """Passes unless the version is significantly worse than the champion on the same week."""
+    """Pass unless the version is significantly worse than the champion on the same week."""
     pair = version.metrics.get("against_champion")
     if not pair:
         return GateResult(
@@ -154,8 +151,7 @@ def _too_few_listeners(listeners: int) -> str:
 def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
     """Off-policy estimate from the songs that the champion ranked first.
 
-    It rejects the model only if the model is clearly much worse, and never counts in the model's
-    favour.
+    It rejects the model only if the model is clearly much worse, and never counts in the model's favour.
     """
     rows = _read_logged_rewards(model, now)
     if not rows:

@@ -1,7 +1,7 @@
 """Error responses of the API, all in one format.
 
-Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation
-errors by field name and is empty for other errors.
+Every error is `{"error": {"code": ..., "message": ..., "fields": {...}}}`; `fields` holds validation errors
+by field name and is empty for other errors.
 """
 
 import logging
@@ -83,7 +83,7 @@ def server_error_page(request: HttpRequest) -> HttpResponseBase:
 
 @csrf_exempt
 def unknown_route(request: HttpRequest) -> HttpResponseBase:
-    """Last route under /api/: redirects `songs` to `songs/`; any other path is a 404 in the API's format."""
+    """Redirect `songs` to `songs/`; any other unknown path under /api/ gets a 404 in the API's format."""
     slashed = _path_with_slash(request)
     if slashed and request.method in {"GET", "HEAD"}:
         query = request.META.get("QUERY_STRING", "")

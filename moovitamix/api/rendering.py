@@ -44,7 +44,7 @@ class OrjsonParser(JSONParser):
 def api_response_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """Makes API responses use UTC and forbids shared proxies to cache them."""
+    """Use UTC in API responses and forbid shared proxies to cache them."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(API_PREFIX):
@@ -60,5 +60,5 @@ def api_response_middleware(
 
 
 def _serialize_unknown(value: Any) -> Any:
-    """Handles types that orjson does not know: lazy texts, decimals, durations."""
+    """Serialize types that orjson does not know: lazy texts, decimals, durations."""
     return str(value)

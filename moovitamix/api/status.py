@@ -14,7 +14,7 @@ from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from recommender.models import ModelVersion
 from recommender.services import current_model
 
-# Name, time of the last update, and the run or version that made it.
+# Name, time of the last update, and the run or version behind it.
 LastUpdate = tuple[str, datetime | None, str | None]
 AGE_SERIALIZER: Final = inline_serializer(
     "Age",

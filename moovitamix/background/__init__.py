@@ -1,1 +1,1 @@
-"""Background components: Beat's scheduler, the measured Celery task, the watchdog in web processes."""
+"""Background components: Beat's scheduler, the Celery task class, the watchdog thread of web processes."""

@@ -19,14 +19,14 @@ from recommender import schedules as recommender_schedules
 
 logger = logging.getLogger(__name__)
 
-# Far shorter than the silence that the watchdog reports; writing one row each time costs nothing.
+# Far shorter than the silence that the watchdog reports; one row each time costs almost nothing.
 HEARTBEAT_INTERVAL: Final = 30.0  # seconds
-# An entry without a next date is tried again after this time.
+# An entry without a next due time is checked again after this time.
 RETRY_INTERVAL: Final = 300.0  # seconds
 
 
 class TimetableEntry(ModelEntry):
-    """An entry that can't stop Beat: without a next date it is skipped, and the watchdog reports it."""
+    """A Beat entry that is skipped if its next due time can't be computed, so that it can't stop Beat."""
 
     def __init__(self, model: Any, app: Any = None) -> None:
         try:
@@ -44,7 +44,7 @@ class TimetableEntry(ModelEntry):
 
 
 class TimetableScheduler(DatabaseScheduler):
-    """django-celery-beat's scheduler; also creates our entries and records heartbeats."""
+    """django-celery-beat's scheduler; also creates the product's entries and records heartbeats."""
 
     Entry = TimetableEntry
     _last_heartbeat = 0.0

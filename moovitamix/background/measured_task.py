@@ -14,15 +14,15 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 
 logger = logging.getLogger(__name__)
 
-# Some thousand periodic checks a day find nothing to do and take less; their rows would say nothing.
+# Shorter tasks, thousands of periodic checks a day, had nothing to do.
 MIN_RECORDED_SECONDS: Final = 1.0
 
 
 class MeasuredTask(Task):  # type: ignore[type-arg]
-    """Writes a `TaskUsage` row for each task that took long or failed.
+    """Celery task that stores duration, CPU time and memory in a `TaskUsage` row if it took long or failed.
 
     The figures are exact if a worker process runs one task at a time, as in the default pool. In a thread
-    pool, each task's figures include all tasks that ran at the same time.
+    pool, they include all tasks that ran at the same time.
     """
 
     abstract = True

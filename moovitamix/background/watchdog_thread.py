@@ -13,7 +13,7 @@ from ingestion.services import run_watchdog
 
 logger = logging.getLogger(__name__)
 
-# After a restart of the machine, Beat and the workers have sent their first heartbeats by then.
+# Long enough for the first heartbeats of Beat and the workers after a restart of the machine.
 FIRST_DELAY: Final = 120.0  # seconds
 INTERVAL: Final = 60.0
 
@@ -46,5 +46,5 @@ def _run_rounds(run_round: WatchdogRound, first_delay: float, interval: float, s
         except Exception:
             logger.exception("watchdog_round_raised")
         finally:
-            # Not kept until the next round: the number of connections is limited.
+            # Not kept until the next round, because the number of connections is limited.
             connections.close_all()

@@ -31,8 +31,6 @@ RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
 
 
 class CardFact(NamedTuple):
-    """A number of the newest run, linked to the rows that it counts."""
-
     text: str
     url: str
 
@@ -58,7 +56,7 @@ class MetricCard:
 
 
 class CardSpec(NamedTuple):
-    """A card's chart titles with their lines; the table, but no chart, shows `table_only` lines."""
+    """Titles of a card's charts with their lines; `table_only` lines appear in the table but in no chart."""
 
     key: str
     title: str

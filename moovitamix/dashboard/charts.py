@@ -31,7 +31,7 @@ RESOURCE_NAMES: Final = {
 }
 # Axes of these units start at zero, so that small changes do not look large.
 ZERO_BASED_UNITS: Final = {"share", "seconds"}
-# Whole numbers, so that the whole numbers inside an expected range describe it.
+# Units of whole numbers; their expected range is shown in whole numbers.
 COUNT_UNITS: Final = {"rows", "requests"}
 
 
@@ -52,8 +52,7 @@ class ChartPanel:
     Attributes:
         value: with its unit; `url` leads to its run.
         expected_range: empty if the metric was not checked.
-        verdict: result of the anomaly check: usual, low, high or learning; empty if the metric was not
-            checked.
+        verdict: result of the anomaly check: usual, low, high or learning; empty if not checked.
         chart: the data that operations.js draws.
         description: the chart in one sentence, for screen readers.
     """
@@ -76,8 +75,6 @@ class ChartTableRow(NamedTuple):
 
 
 class ChartTable(NamedTuple):
-    """A chart's numbers, newest run first."""
-
     headings: list[str]
     rows: list[ChartTableRow]
 

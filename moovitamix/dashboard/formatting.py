@@ -1,6 +1,6 @@
-"""Formats of numbers, durations and times on the operations pages.
+"""Formats numbers, durations and times on the operations pages.
 
-Always English, whatever LANGUAGE_CODE is: only alerts are translated.
+Always in English, even if LANGUAGE_CODE is French, because only alerts are translated.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 
 from django.utils import timezone
 
-# Name, seconds, and the count from which the next larger unit is used: 89 s, but 1.5 min.
+# Name, seconds, and the count at which the next larger unit begins: 89 s, but 1.5 min.
 DURATION_UNITS: Final = (
     ("s", 1.0, 90.0),
     ("min", 60.0, 90.0),
@@ -37,13 +37,13 @@ def format_measure(value: float | None, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Separates thousands and shows at most one decimal: 1 012, 12.5."""
+    """A number with separated thousands and at most one decimal: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
     return text.replace(",", THIN_SPACE)
 
 
 def format_percent(share: float) -> str:
-    """0.125 becomes 12.5 %; a share above zero never becomes 0 %."""
+    """A share as a percentage: 0.125 gives 12.5 %; a share above zero never gives 0 %."""
     if 0 < share < 0.001:
         return f"< 0.1{THIN_SPACE}%"
     text = f"{100 * share:.1f}".removesuffix(".0")
@@ -51,7 +51,7 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Uses powers of 1 000: 168 MB."""
+    """A size in powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -60,7 +60,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Uses the unit that suits the size: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
+    """A duration in the unit that suits its size: 21 ms, 0.42 s, 12.5 s, 3.2 min, 5 h."""
     if 0 < abs(seconds) < 0.1:
         return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
@@ -70,7 +70,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Uses whole units in words: 1 second, 4 minutes, 6 hours."""
+    """A duration in whole units as words: 1 second, 4 minutes, 6 hours."""
     unit, length, _ = _duration_unit(max(seconds, 0.0))
     count = int(max(seconds, 0.0) / length)
     return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
@@ -85,7 +85,7 @@ def format_time_until(moment: datetime, now: datetime) -> str:
 
 
 def format_clock(moment: datetime, now: datetime) -> str:
-    """Shows the time in TIME_ZONE, and the date unless it is today."""
+    """The time in TIME_ZONE, with the date unless it is today."""
     local = timezone.localtime(moment)
     is_today = local.date() == timezone.localtime(now).date()
     return f"{local:%H:%M}" if is_today else f"{local:%Y-%m-%d %H:%M}"
@@ -108,12 +108,12 @@ def _format_datetime(moment: datetime, zone: tzinfo) -> str:
 
 
 def format_count(n: int, noun: str) -> str:
-    """Adds the plural s: 1 run, 2 runs."""
+    """A count with its noun, in the plural if needed: 1 run, 2 runs."""
     return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
 
 
 def format_interval(seconds: float) -> str:
-    """Describes a repetition: every minute, every 15 minutes, every 90 seconds."""
+    """A repetition in words: every minute, every 15 minutes, every 90 seconds."""
     for unit, length, _ in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)

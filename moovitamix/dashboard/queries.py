@@ -52,8 +52,6 @@ CHECK_COLUMNS: Final = ("pk", "run", "measure", "resource", "value", "median", "
 
 
 class AnomalyCheckRow(NamedTuple):
-    """An `AnomalyCheck` as a tuple, because a page reads thousands of them."""
-
     pk: int
     run: int
     measure: str
@@ -94,7 +92,6 @@ class RunWindow:
 
     @property
     def last_applied(self) -> RunMetrics | None:
-        """The newest run that updated the catalogue, if any in this window."""
         return next((account for account in reversed(self.runs) if account.status in APPLIED_STATUSES), None)
 
     @property
@@ -135,7 +132,7 @@ class ServiceHeartbeat(NamedTuple):
 
 
 def load_run_window(days: int, now: datetime) -> RunWindow:
-    """Load the window's runs with their metrics and anomaly checks, in four queries."""
+    """The window's runs with their metrics and anomaly checks, in four queries."""
     begin = now - timedelta(days=days)
     newest = IngestionRun.objects.order_by("-pk").values("pk")[:MAX_LISTED_RUNS]
     rows = list(
@@ -151,7 +148,7 @@ def load_run_window(days: int, now: datetime) -> RunWindow:
 
 
 def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
-    """Load the anomaly checks of these runs; the ids in `runs` must ascend."""
+    """The anomaly checks of these runs; the ids in `runs` must ascend."""
     if not runs:
         return {}
     rows = AnomalyCheck.objects.filter(run_id__gte=runs[0], run_id__lte=runs[-1]).values_list(*CHECK_COLUMNS)
@@ -160,7 +157,7 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
 
 
 def list_open_incidents(now: datetime) -> list[IncidentSummary]:
-    """Open incidents, critical first; one more than the page shows, if there are more."""
+    """Open incidents, critical first; at most one more than the page shows."""
     found = incidents.open_incidents()[: MAX_LISTED_INCIDENTS + 1]
     return [summarize_incident(incident, now) for incident in found]
 
@@ -175,7 +172,7 @@ def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
 
 
 def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
-    """Enabled Beat entries: those with a due time, soonest first, then those with an interval, by name."""
+    """Enabled Beat entries: those with a due time, soonest first, followed by intervals, by name."""
     entries = PeriodicTask.objects.filter(enabled=True).select_related(
         "crontab", "interval", "solar", "clocked"
     )
@@ -184,7 +181,7 @@ def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
 
 
 def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
-    """When the daily ingestion is due next; None while it is disabled."""
+    """When the daily ingestion is due next; None if it is disabled."""
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 

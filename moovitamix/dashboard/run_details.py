@@ -43,7 +43,7 @@ from moovitamix.dashboard.queries import (
 MAX_DRAWN_RUNS: Final = 60
 MAX_REASONS: Final = 20
 MAX_EXAMPLE_CHARS: Final = 120
-# Stored names of stages that are called differently on pages.
+# Page names of stages whose stored names use older words.
 STAGE_NAMES: Final = {
     "reading users": "reading listeners",
     "writing users": "writing listeners",
@@ -104,7 +104,7 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedMeasure:
-    """A metric of this run compared with its expected range.
+    """A metric of this run, compared with its expected range.
 
     Attributes:
         summary: value, verdict and expected range in one sentence.
@@ -135,7 +135,7 @@ def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
         started_at = parse_datetime(stage["started_at"]) or run.started_at
         is_unfinished = stage["seconds"] is None
         seconds = (end - started_at).total_seconds() if is_unfinished else stage["seconds"]
-        # At least half a percent wide: a thinner bar cannot be seen.
+        # At least half a percent wide, because a narrower bar is invisible.
         left = min(max((started_at - run.started_at).total_seconds() / run_seconds, 0.0), 0.995)
         width = min(max(seconds / run_seconds, 0.005), 1 - left)
         duration = format_measure(seconds, "seconds") + (", unfinished" if is_unfinished else "")
@@ -156,7 +156,7 @@ def format_stage(name: str) -> str:
 
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
-    """Counts and durations as rows, resources as columns."""
+    """Table of counts and durations (rows) by resource (columns)."""
     return {
         "headings": [RESOURCE_NAMES[report.resource] for report in reports],
         "rows": [
@@ -326,12 +326,12 @@ def _row_url(resource: str, key: Any) -> str:
 
 
 def _changed_values(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Name, old and new value; if both are JSON objects (audio features), one for each changed key."""
+    """Name, old and new value; of two JSON objects (audio features), one entry for each changed key."""
     name, old, new = entry["field"].replace("_", " "), entry.get("old"), entry.get("new")
     before, after = _json_object(old), _json_object(new)
     if before is None or after is None:
         return [(name, old, new)]
-    # A long value is stored without its end and is no JSON then.
+    # A long value is stored without its end, so it is not JSON.
     keys = [key for key in before | after if before.get(key) != after.get(key)]
     return [(f"{name}: {key.replace('_', ' ')}", before.get(key), after.get(key)) for key in keys]
 

@@ -73,7 +73,7 @@ def run_progress(request: HttpRequest) -> HttpResponse:
     The request contains the run state that the page shows; if it has changed, the whole page is reloaded.
     """
     if not admin.site.has_permission(request):
-        # htmx would insert the login page that a redirect leads to into the middle of the page.
+        # After a redirect, htmx would insert the login page into the middle of the page.
         return HttpResponse(status=204, headers={"HX-Refresh": "true"})
     newest = IngestionRun.objects.order_by("-pk").first()
     context = _progress_context(newest, timezone.now())
@@ -122,7 +122,7 @@ def run_log(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _window_days(request: HttpRequest) -> int:
-    """The requested number of days, if it is one of the choices."""
+    """The requested number of days if it is one of the choices, else the default."""
     requested = request.GET.get("days", "")
     return next((days for days in WINDOW_CHOICES if str(days) == requested), DEFAULT_WINDOW)
 

@@ -13,13 +13,13 @@ from recommender.models import CandidateList, Feedback, ServedList, TrainingRun
 from recommender.registry.registry import current_champion
 
 HOUR: Final = timedelta(hours=1)
-# Feedback has an index on its id only, so at most this many of the newest events are counted.
+# Feedback has an index only on its id, so at most this many of the newest events are counted.
 MAX_COUNTED_EVENTS: Final = 200_000
 Status = TrainingRun.Status
 
 
 def champion_metrics(now: datetime) -> Iterator[Metric]:
-    """Yields only `moovitamix_champion` and the age limit if there is no champion."""
+    """Metrics of the champion; without one, only `moovitamix_champion` and the age limit."""
     version = current_champion()
     yield Gauge("moovitamix_champion", "1 if there is a champion.", 1 if version else 0)
     yield Gauge(

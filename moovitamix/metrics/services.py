@@ -55,7 +55,7 @@ def heartbeat_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def queue_metrics(now: datetime) -> Iterator[Metric]:
-    """Length of the task queue; left out if the broker is unavailable, so that the scrape still succeeds."""
+    """Length of the task queue; omitted if the broker is unavailable, so that the scrape succeeds."""
     length: int | None
     try:
         length = queue_length()

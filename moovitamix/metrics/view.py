@@ -1,7 +1,7 @@
 """The `/metrics` endpoint for Prometheus; each scrape reads the values from the database.
 
-Therefore all processes return the same values, which survive restarts. No label contains a listener, a
-song or text from outside.
+So all processes return the same values, which survive restarts. No label contains a listener, a song or
+text from outside.
 """
 
 import logging
@@ -61,7 +61,7 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
     try:
         body = encode(registry)
     except Error:
-        # A partial answer would look like a service without runs.
+        # A partial response would look like a service without runs.
         logger.exception("metrics_not_read")
         return _text_response("The database does not answer.\n", 503)
     return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})

@@ -11,7 +11,7 @@ from ingestion.models import Incident, IngestionRun
 from recommender.models import DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
 
 DAY: Final = timedelta(days=1)
-# The weekly drift check must find a drift at its second run at the latest; its weeks end on Sundays.
+# The weekly drift check must find a drift by its second run; its weeks end on Sundays.
 MAX_DRIFT_DELAY: Final = timedelta(days=22)
 RunStatus: Final = IngestionRun.Status
 

@@ -1,4 +1,4 @@
-"""Steps of a simulated day: a settable clock, daily and weekly tasks, and a corrupted version."""
+"""Steps of a simulated day: a clock that can be set, daily and weekly tasks, and a corrupted version."""
 
 import logging
 import time
@@ -31,7 +31,7 @@ SPOILED_ARRAYS: Final = ("taste", "content", "company", "listeners")
 
 
 class SimulatedClock:
-    """A clock that can be moved forward and then runs at normal speed."""
+    """A clock that can be moved forward and otherwise runs at normal speed."""
 
     def __init__(self, start: datetime) -> None:
         self._moment = start

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 # Listeners visit between 07:00, when the day's tasks are done, and 23:00.
 OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
-# Time from a list to its feedback, and to the plays it leads to.
+# Time from a served list to the listener's feedback and plays.
 REACTION_DELAY: Final = timedelta(minutes=10)
 PLAY_DELAY: Final = timedelta(minutes=12)
 FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
@@ -45,8 +45,6 @@ ProgressCallback = Callable[[date], object]
 
 
 class QuietRequestHandler(WSGIRequestHandler):
-    """Logs no requests: a simulation sends thousands."""
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         return
 
@@ -112,7 +110,7 @@ class Simulation:
         self.world.advance()
 
     def _run_morning(self, number: int) -> None:
-        """Begin and end events, run the ingestion, then the day's tasks."""
+        """Begin and end events, run the ingestion and the day's tasks."""
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
         for event in self.events:
@@ -185,8 +183,6 @@ class Simulation:
 
 @dataclass(frozen=True)
 class MusicAppClient:
-    """Calls the API as the music app does."""
-
     address: tuple[str, int]
     key: str
 

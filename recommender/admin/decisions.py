@@ -81,7 +81,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
 
 def decision_facts(decision: Decision) -> list[DecisionFact]:
-    """The numbers behind the decision, each with the rule that was in force."""
+    """The numbers behind the decision, each with the rule in force at that time."""
     evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     rounds = f"{format_count(evidence.wins)} : {format_count(evidence.losses)}"
     return [

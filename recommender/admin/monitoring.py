@@ -297,7 +297,7 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """The song's evidence in its latest versions, newest first. Sets `explanation` on each."""
+    """The song's evidence in its latest versions, newest first; sets `explanation` on each."""
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:
@@ -306,7 +306,7 @@ def song_evidence_for(song: int) -> list[SongEvidence]:
 
 
 def explain_assignment(evidence: SongEvidence) -> str:
-    """An explanation such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
+    """Text such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
     people = f"{evidence.listeners} listener{'' if evidence.listeners == 1 else 's'}"
     ratio = format_evidence_ratio(abs(evidence.log_odds))
     if evidence.before != evidence.after:

@@ -35,9 +35,9 @@ class ReasonedActionMixin:
 
         Args:
             form: bound if the request is a POST.
-            act: gets the reason and the user name; returns a message and the URL of the next page. Its
-                errors in `REFUSALS` become a message on `cancel_url`.
-            text: says in a sentence or two what the action will do.
+            act: gets the reason and the user name; returns a message and the URL of the next page. Its errors
+                in `REFUSALS` become a message on `cancel_url`.
+            text: what the action will do, in a sentence or two.
         """
         if request.method == "POST" and form.is_valid():
             try:

@@ -65,7 +65,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
 
 def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """Create a key. Returns its row, and the key itself, which is not stored."""
+    """Create a key; returns its row, and the key itself, which is not stored."""
     secret = secrets.token_hex(KEY_BYTES)
     row = ApiKey.objects.create(
         name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at
@@ -74,7 +74,7 @@ def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> t
 
 
 def revoke_key(key: ApiKey, *, at: datetime) -> bool:
-    """Revoke a key. Returns False if it was already revoked."""
+    """Revoke a key; False if it was already revoked."""
     return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
 
 
@@ -90,7 +90,7 @@ def digest_key(secret: str) -> str:
 
 
 def _why_invalid(key: ApiKey, now: datetime) -> str:
-    """A text that says why the key is invalid and what to do; "" if it is valid."""
+    """Why the key is invalid and what to do, as text; "" if it is valid."""
     if key.revoked_at:
         return f"was revoked on {key.revoked_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if key.expires_at and key.expires_at <= now:

@@ -70,7 +70,7 @@ class FeedbackThrottle(KeyThrottle):
 
 @lru_cache(maxsize=16)
 def parse_rate(text: str, name: str = "API_RATE") -> Rate:
-    """Parse a rate such as 600/min. The period is second, minute, hour, day or an abbreviation.
+    """Parse a rate such as 600/min; the period is second, minute, hour, day or an abbreviation.
 
     Raises:
         ImproperlyConfigured: the text is not a rate; the message names the setting `name`.
@@ -104,12 +104,12 @@ def _decrement(name: str) -> None:
 
 
 def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
-    """Time until one more request is allowed, in periods.
+    """Waiting time until one more request is allowed, in periods of the rate.
 
     Args:
-        before: requests in the last period.
-        count: requests in this period so far.
-        passed: the elapsed part of this period, 0 to 1.
+        before: requests in the preceding period.
+        count: requests in the current period so far.
+        passed: the elapsed part of the current period, 0 to 1.
     """
     # It is the smallest t with before (1 - passed - t) + count + 1 <= allowed. If this period is full, t
     # lies in the next period, in which `count` takes the place of `before`.

@@ -85,7 +85,7 @@ POPULAR_PARAMETERS: Final = (
 
 
 class ServingView(APIView):
-    """Answers 404 if the user, the song or the list is unknown."""
+    """Responds with 404 if the user, the song or the list is unknown."""
 
     def handle_exception(self, error: Exception) -> Response:
         unknown = (recommendations.UnknownListener, recommendations.UnknownSong, recommendations.UnknownList)

@@ -272,7 +272,7 @@ def build_headline(
     drift: Sequence[DriftReport],
     now: datetime,
 ) -> str:
-    """A sentence about the state of the models: champion, experiment, failed training, drift."""
+    """Sentence about the state of the models: champion, experiment, failed training, drift."""
     champion = versions.champion
     if champion is None:
         return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"

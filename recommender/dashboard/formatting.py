@@ -1,4 +1,4 @@
-"""Format numbers for the recommender's pages."""
+"""Formats numbers for the recommender's pages."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Parts that all charts on the models and experiment pages share: colours, series, captions, table."""
+"""Parts of all charts on the models and experiment pages: colours, series, captions, table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Plot:
 
     @property
     def table(self) -> SafeString:
-        """The rows as an HTML table. Template loops took a third of the page's rendering time."""
+        """The rows as an HTML table, because template loops took a third of the page's rendering time."""
         lines = []
         for place, row in enumerate(self.rows):
             first, *rest = map(escape, row)
@@ -61,7 +61,7 @@ class Plot:
 
 
 def chart_series(label: str, values: Sequence[float | None], colour: str, **style: Any) -> dict[str, Any]:
-    """One series of a chart. A value of None leaves out a point, and the line continues."""
+    """One series of a chart; a value of None leaves out a point, and the line continues."""
     data = [None if value is None else round(value, 4) for value in values]
     return {
         "label": label,

@@ -104,7 +104,7 @@ def metrics_table(version: ModelVersion) -> SafeString:
 
 
 def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
-    """Compare versions: one row per metric or fact, one cell per version."""
+    """Comparison of versions: one row per metric or fact, one cell per version."""
     measured = [
         _metric_row(heading, [read_metric(version, version.method, name) for version in versions])
         for name, (heading, _) in METRIC_HEADINGS.items()

@@ -121,7 +121,7 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
     if listener is None:
         return {"unknown": True, "examples": _example_listeners()}
     options = serving_options()
-    # The seed is the same at every discovery level, so that the slider shows only the effect of discovery.
+    # The same seed at every discovery level, so that the slider shows only the effect of discovery.
     preview = recommendations.preview_list(
         listener_id, n=n, discovery=discovery, options=options, seed="preview"
     )

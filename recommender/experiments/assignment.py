@@ -16,7 +16,7 @@ Arm = ServedList.Arm
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which model or models draw a list."""
+    """The model or models that draw a list."""
 
     arm: Arm  # champion, challenger (alone) or interleaved
     experiment: Experiment | None = None  # the experiment that the list belongs to, if any
@@ -34,10 +34,10 @@ def hash_to_share(*words: object) -> float:
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger
-    if the listener's hash is below `split_share` / 2, and the champion (the control) if it is below
-    `split_share`. For other listeners each day belongs to the experiment, to the holdback or to
-    neither, with probabilities given by `list_share`.
+    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger if
+    the listener's hash is below `split_share` / 2, the champion (the control) if it is below `split_share`.
+    For other listeners, each day belongs to the experiment, to the holdback or to neither, with
+    probabilities given by `list_share`.
     """
     for experiment in experiments:
         if experiment.split_share:
@@ -47,7 +47,7 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
                 return Assignment(arm, experiment)
     position, assigned = hash_to_share(listener_id, day.isoformat()), 0.0
     for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
-        # The holdback takes the top of the range, so that a starting experiment takes no lists from it.
+        # The holdback takes the top of the range, so that a new experiment does not take its lists.
         share = experiment.list_share
         if experiment.kind == Experiment.Kind.ANCHOR:
             if position >= 1 - share:

@@ -26,7 +26,7 @@ DECISION_MODULES: Final = (interleaving_credit, sequential, decision_rules)
 
 @dataclass(frozen=True)
 class DecisionReplay:
-    """A stored verdict, and the verdict that its evidence and rules give now."""
+    """A stored verdict, and the verdict from the same evidence and rules by today's code."""
 
     same: bool  # whether both verdicts are the same, byte for byte
     code_changed: bool  # whether a module with decision rules has changed since the decision

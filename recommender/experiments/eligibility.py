@@ -12,7 +12,7 @@ AUTOMATIC_ACTOR: Final = "the loop"
 
 
 def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
-    """A sentence that says why an experiment can no longer decide anything; empty if it can."""
+    """Sentence that says why an experiment can no longer reach a decision; empty if it can."""
     challenger = experiment.challenger
     if experiment.kind != ExperimentKind.ANCHOR:
         return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
@@ -22,7 +22,7 @@ def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
 
 
 def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
-    """Whether the champion changed while an automatic candidate waited, which makes the candidate useless."""
+    """Whether the champion changed while an automatic candidate waited, so the candidate is obsolete."""
     # A warm start continues the former champion's clusters. It would be tested as a change and block other
     # experiments for up to two months, while the next retraining continues the new champion's clusters. A
     # full retrain after drift and an experiment that a person started stay useful.
@@ -38,12 +38,12 @@ TESTABLE_ROLES: Final = (Role.CANDIDATE, Role.RETIRED)
 
 
 def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
-    """REFRESH if the version continues the champion's clusters, else CHANGE, which must win clearly."""
+    """REFRESH if the version continues the champion's clusters, else CHANGE, which must be clearly better."""
     return ExperimentKind.REFRESH if version.parent_id == champion.pk else ExperimentKind.CHANGE
 
 
 def why_not_testable(version: ModelVersion) -> str:
-    """A sentence that says why a version can't be tested now; empty if it can."""
+    """Sentence that says why a version can't be tested now; empty if it can."""
     if unended := version.challenges.exclude(status=Experiment.Status.ENDED).first():
         return f"{unended} is under way: stop it first."
     if version.role not in TESTABLE_ROLES:
@@ -55,11 +55,11 @@ def why_not_testable(version: ModelVersion) -> str:
 
 def current_split_share() -> float:
     """Share of listeners in the A/B split of automatic experiments; 0 until staff set a share."""
-    # On a small site a split only takes lists away from interleaving, which decides experiments.
+    # On a small site a split only leaves fewer lists for interleaving, which decides experiments.
     newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0
 
 
 def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
-    """Set the A/B split of automatic experiments that start from now on. Running ones keep their share."""
+    """Set the A/B split of automatic experiments that start from now on; running ones keep theirs."""
     return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

@@ -1,7 +1,7 @@
 """Scores of interleaved lists: opened when a list is served, and closed after a later ingestion.
 
-Only a listener's first list of a UTC day counts. Its score is closed after the first successful
-ingestion that begins 48 hours or more after the list was served. A closed score never changes.
+Only a listener's first list of a UTC day counts. Its score is closed after the first successful ingestion
+that begins at least 48 hours after the list was served, and never changes after that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Score and close every list whose 48 hours are over and imported. Returns the number closed."""
+    """Score and close every list whose 48 hours are over and imported; return how many."""
     ingested_at = last_ingestion_at(now)
     if ingested_at is None:
         return 0
@@ -59,10 +59,9 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
 
 
 def read_closed_scores(experiment: Experiment, until: datetime | None = None) -> list[ListCredit]:
-    """The closed scores by day and listener. Days count from the experiment's start.
+    """The closed scores by day and listener; days count from the experiment's start.
 
-    Wins are the challenger's. In a holdback experiment, which tests the champion, they are the
-    champion's.
+    Wins are the challenger's. In a holdback experiment, which tests the champion, they are the champion's.
 
     Args:
         until: only scores that were closed by this time.
@@ -80,7 +79,7 @@ def read_closed_scores(experiment: Experiment, until: datetime | None = None) ->
 
 
 def hash_scores(scores: Iterable[ListCredit]) -> str:
-    """SHA-256 of the scores in order. It shows later whether a decision's data has changed."""
+    """SHA-256 of the scores in order; a different value shows that a decision's data has changed."""
     digest = sha256()
     for score in scores:
         digest.update(f"{score.listener},{score.day},{score.credit.wins},{score.credit.losses};".encode())

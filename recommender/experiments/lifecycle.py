@@ -1,4 +1,4 @@
-"""Life cycle of experiments: propose, start, judge daily and end. Only this module sets their status."""
+"""Life cycle of experiments: propose, start, check daily, end. Only this module sets their status."""
 
 import logging
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class ExperimentNotAllowed(Exception):
 
 @dataclass(frozen=True)
 class JudgedExperiment:
-    """Result of judging a running experiment."""
+    """Result of the daily check of a running experiment."""
 
     experiment: Experiment
     decision: Decision | None = None  # None if the experiment was void before anything was counted
@@ -49,14 +49,14 @@ def propose_experiment(
     split_share: float = 0.0,
     purpose: str = "",
 ) -> Experiment:
-    """Queue an experiment of a version against the champion. It starts at once if no other one is running.
+    """Queue an experiment of a version against the champion; it starts at once if no other one is running.
 
-    A newer candidate replaces a waiting one, but never one in a running experiment. If the version has
-    an open experiment already, that experiment is returned.
+    A newer candidate replaces a waiting one, but never one in a running experiment. If the version already
+    has an open experiment, that one is returned.
 
     Raises:
-        ExperimentNotAllowed: there is no champion to test against.
-        NotPromotable: the version is champion, or was withdrawn.
+        ExperimentNotAllowed: there is no champion to compare with.
+        NotPromotable: the version is already champion, or was withdrawn.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -136,8 +136,8 @@ def running_experiment() -> Experiment | None:
 def renew_holdback(now: datetime) -> Experiment | None:
     """Return the running holdback; replace it after 28 days, and not at promotions.
 
-    The new holdback compares the champion with the champion of 28 days ago. Returns None if that
-    version does not exist, is still champion or can't serve.
+    The new holdback compares the champion with the champion of 28 days ago. Returns None if that version does
+    not exist, is still champion or can't serve.
     """
     with registry.role_lock():
         current = Experiment.objects.filter(
@@ -172,7 +172,7 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """End an experiment without a verdict. The challenger becomes a candidate again.
+    """End an experiment without a verdict; the challenger becomes a candidate again.
 
     Raises:
         ExperimentNotAllowed: the experiment has ended, or the reason is empty.
@@ -211,7 +211,7 @@ def decide_manually(
 
 
 def void_obsolete_experiments(now: datetime) -> int:
-    """End the running experiments that can no longer decide anything. Returns their number."""
+    """End the running experiments that can no longer reach a decision; return how many."""
     closed = 0
     with registry.role_lock():
         champion = registry.current_champion()
@@ -223,7 +223,7 @@ def void_obsolete_experiments(now: datetime) -> int:
 
 
 def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> JudgedExperiment:
-    # Judging the experiment before this one may have changed the champion.
+    # The check of the previous experiment may have changed the champion.
     void_obsolete_experiments(now)
     experiment.refresh_from_db()
     if experiment.status == ExperimentStatus.ENDED:
@@ -272,7 +272,7 @@ def _apply_verdict(
 
 
 def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Promotion:
-    """Promote the holdback's former champion. If it can't serve any more, roll back instead."""
+    """Promote the holdback's former champion, or roll back if that version can't serve."""
     try:
         return registry.restore_champion(holdback, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
     except (ArtifactError, registry.NotPromotable) as error:

@@ -1,4 +1,4 @@
-"""Power of experiments: how many days a difference takes to detect with the current traffic."""
+"""Power of experiments: how many days it takes to detect a difference with the current traffic."""
 
 import math
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ class DetectableChanges:
 
     @property
     def sentence(self) -> str:
-        """A sentence that says how many days each difference takes to detect."""
+        """Sentence that says how many days each difference takes to detect."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [
@@ -58,7 +58,7 @@ class DetectableChanges:
 
     @property
     def refresh_sentence(self) -> str:
-        """A sentence about the power of a refresh, which lasts a fixed number of days."""
+        """Sentence about the power of a refresh, which lasts a fixed number of days."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [
@@ -108,7 +108,7 @@ def detectable_changes(
 
 
 def describe_power(experiment: Experiment, now: datetime, closed_days_and_rounds: tuple[int, int]) -> str:
-    """A sentence about the differences that an experiment can detect with the current traffic."""
+    """Sentence about the differences that an experiment can detect with the current traffic."""
     recent = EngagementDay.objects.filter(final=True, day__lte=now.date()).order_by("-day")[
         :MAX_ENGAGEMENT_ROWS
     ]
@@ -151,7 +151,7 @@ def days_to_decision(rounds_per_day: float, points: float) -> int | None:
 
 
 def _lists_per_day(now: datetime) -> float:
-    """Number of lists per day that count (one per listener and day), from the last week."""
+    """Lists per day that count (one per listener and day), from the last week."""
     # The share of lists that are a listener's first of the day is estimated from the last 24 hours. So an
     # index answers the query without reading the lists, which have kilobytes each.
     last_day = Q(generated_at__gte=now - DAY)

@@ -32,7 +32,7 @@ def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) 
 
 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
-    """A sentence that says why the challenger must stop at once; empty if it may go on."""
+    """Sentence that says why the challenger must stop at once; empty if it may go on."""
     artifact_error = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
         .order_by("-id")
@@ -54,7 +54,7 @@ def is_unservable(version: ModelVersion) -> bool:
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
-    """Why the challenger's files can't be loaded, checked now because a promotion would notice too late."""
+    """Why the challenger's files can't be loaded; checked before the promotion, which needs them."""
     # The holdback's files are verified when it is restored, since another version can then replace it.
     if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
         return ""

@@ -1,4 +1,4 @@
-"""The evidence on an experiment from the database: wins, losses, allocation checks and guardrails."""
+"""Evidence on an experiment from the database: wins, losses, allocation checks and guardrails."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final

@@ -1,9 +1,9 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a
-list is engaged if, within a window after the list was served, the listener liked it, listened to it
-for at least `MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither
-skipped nor disliked it. An event counts for the latest list before it that contained the song.
+Daily engagement, interleaving scores and the off-policy gate use this definition. A song of a list is
+engaged if, within a window after the list was served, the listener liked it, listened to it for at least
+`MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither skipped nor disliked
+it. An event counts for the latest list before it that contained the song.
 """
 
 from bisect import bisect_left, bisect_right
@@ -26,13 +26,13 @@ FeedbackKind = Feedback.Kind
 POSITIVE_KINDS: Final = (FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value)
 NEGATIVE_KINDS: Final = (FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value)
 ATTRIBUTION_WINDOW: Final = timedelta(days=7)
-# Engagement within one day is known two days after a day began, so alarms can compare days early.
+# Engagement within one day is complete two days after a day began, so alarms can compare days early.
 EARLY_WINDOW: Final = timedelta(days=1)
 BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at once
 
 
 class AttributableList(NamedTuple):
-    """The fields of a served list that attribution reads."""
+    """The fields of a served list that the attribution reads."""
 
     pk: UUID
     listener: int
@@ -87,7 +87,7 @@ class ListEngagement:
 def attribute(
     lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
 ) -> list[ListEngagement]:
-    """Attribute each song of each event to the latest earlier list with the song. One result per list.
+    """Attribute each song of each event to the latest earlier list with the song; one result per list.
 
     Args:
         lists: all lists that compete for the events.
@@ -119,7 +119,7 @@ def _lists_before(outcomes: list[ListEngagement], at: datetime, window: timedelt
 
 
 def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dict[UUID, ListEngagement]:
-    """The engagement with these lists by list id. All other lists of the listeners compete for events."""
+    """The engagement with these lists by list id; all other lists of the listeners compete for events."""
     listeners = {one.listener_id for one in served}
     since = min(one.generated_at for one in served)
     until = max(one.generated_at for one in served) + window
@@ -130,15 +130,15 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 
 def last_ingestion_at(now: datetime) -> datetime | None:
-    """Start of the last successful ingestion. The listening history is complete up to this time."""
+    """Start of the last successful ingestion; the listening history is complete up to this time."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
 
 def update_engagement(now: datetime) -> int:
-    """Store the engagement with every list that is not final yet. Returns the number of lists.
+    """Store the engagement with every list that is not final yet; return how many.
 
-    A list is final after the first successful ingestion that begins 7 days or more after it was served.
+    A list is final after the first successful ingestion that begins at least 7 days after it was served.
     Running twice changes nothing.
     """
     ingested_at = last_ingestion_at(now)
@@ -212,7 +212,7 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
 
 
 def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> set[tuple[int, date]]:
-    """Write the rows of these lists. Returns their versions and UTC days."""
+    """Write the rows of these lists; return their versions and UTC days."""
     rows = [_engaged_list_row(outcome, ingested_at) for outcome in outcomes]
     plays = [
         AttributedListen(served_list_id=outcome.served.pk, song_id=song, at=at)
@@ -229,7 +229,7 @@ def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> 
 
 
 def _aggregate_day(version: int, day: date) -> None:
-    """Store one day's engagement with a version's lists. Each listener counts as one value."""
+    """Store one day's engagement with a version's lists; each listener counts as one value."""
     # An interleaved list counts for the champion of its time: nearly all lists belong to an experiment, and
     # engagement must be known for every day.
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)

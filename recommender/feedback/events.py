@@ -43,7 +43,7 @@ class UnknownIds(ValueError):
 
 
 def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
-    """Insert the new events in one statement. Returns one result per event, in order.
+    """Insert the new events in one statement; return one result per event, in order.
 
     If two events have the same id, the first one is kept.
 

@@ -1,4 +1,4 @@
-"""Options and reporting that the commands `promote` and `rollback` share."""
+"""Options and reporting shared by the commands `promote` and `rollback`."""
 
 import json
 from argparse import ArgumentParser

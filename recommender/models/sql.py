@@ -1,8 +1,7 @@
-"""All SQL of the recommender: statements that are too slow or impossible with the ORM.
+"""All raw SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three of these statements. The ORM takes four to ten times as long to build
-each, which is longer than the draw of the list takes. Only this module distinguishes PostgreSQL and
-SQLite.
+Serving a list runs three of these statements. The ORM takes four to ten times as long to build each, which
+is longer than the draw of the list takes. Only this module distinguishes PostgreSQL and SQLite.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +64,7 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
 
 
 def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[Row]:
-    """Id, plays, artist and genres of the most played available songs. The lower id wins ties.
+    """Id, plays, artist and genres of the most played available songs; the lower id wins ties.
 
     Args:
         between: count only sessions of this period; None: all sessions.
@@ -99,7 +98,7 @@ def insert_row(row: models.Model) -> None:
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
-    """Pairs of id and JSON text, by id. The caller parses with orjson, four times as fast as Django."""
+    """Pairs of id and JSON text, by id; the caller parses with orjson, four times as fast as Django."""
     cast = "::text" if _is_postgresql() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
@@ -108,7 +107,7 @@ def json_column(model: type[models.Model], column: str, batch_size: int) -> Iter
 
 
 def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
-    """Subquery with any number of ids, since SQLite allows only 32 766 parameters."""
+    """Subquery with any number of ids, because SQLite allows only 32 766 parameters."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()

@@ -71,7 +71,7 @@ def check_engagement(now: datetime) -> list[Incident]:
 
 
 def read_daily_engagement(since: date) -> list[DailyEngagement]:
-    """Complete days, oldest first. A version counts from the day on which it first became champion."""
+    """Complete days, oldest first; a version counts from the day on which it first became champion."""
     promoted_at = dict(Promotion.objects.values_list("promoted").annotate(Min("at")))
     rows = EngagementDay.objects.filter(early__isnull=False, lists__gt=0, day__gte=since)
     days: dict[date, list[EngagementDay]] = {}
@@ -130,8 +130,8 @@ def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Conditio
 def check_cohesion(now: datetime) -> list[Incident]:
     """Keep an incident open while the newest version's silhouette is far below that of earlier versions.
 
-    It is far below if it is lower than the mean of earlier versions with the same method by more than
-    three standard deviations and by more than a tenth.
+    Far below means lower than the mean of earlier versions with the same method by more than three standard
+    deviations and by more than a tenth.
     """
     return incidents.sync_scope("cohesion_deviates", list(_cohesion_deviations()), now)
 
@@ -158,7 +158,7 @@ def _cohesion_deviations() -> Iterable[Condition]:
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Report last week's drift of songs, listening and feedback. Each alarm opens an incident."""
+    """Report last week's drift of songs, listening and feedback; each alarm opens an incident."""
     songs = catalogue_drift.check_new_songs(model, last_full_week(now), now, seed=seed)
     reports = listening_drift.check_week(model, now, seed=seed)
     if songs is not None:
@@ -244,7 +244,7 @@ def was_feed_faulty(now: datetime) -> bool:
 
 
 def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[float | None]) -> str:
-    """A phrase that says what is wrong with a feature's new values; "" if nothing is wrong.
+    """Phrase that says what is wrong with a feature's new values; "" if nothing is wrong.
 
     Args:
         new_values: values of songs that were added or changed in the last week; None if missing.

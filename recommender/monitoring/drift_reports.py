@@ -20,7 +20,7 @@ def week_start(week: date) -> datetime:
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """The report of the week before, for any version, since most weeks bring a new version."""
+    """The report of the week before, for any version, because most weeks bring a new version."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 
@@ -32,7 +32,7 @@ def save_report(
     change: ListeningChange | PopulationShift,
     **measured: Any,
 ) -> DriftReport:
-    """Store a week's report. It replaces an earlier report of the same version, kind and week.
+    """Store a week's report, in place of an earlier one of the same version, kind and week.
 
     Args:
         measured: the fields that depend on the kind of change.

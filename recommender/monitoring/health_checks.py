@@ -33,7 +33,7 @@ TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
 MIN_REGULAR_VERSIONS: Final = 3
 # Training on a million sessions takes a quarter of an hour.
 MAX_TRAINING_TIME: Final = timedelta(hours=6)
-# Each host runs the watchdog within this time. The incident of a host that has not is resolved.
+# A host that did not run the watchdog within this time is gone; its incident is resolved.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 TrainingStatus = TrainingRun.Status
 
@@ -41,9 +41,9 @@ TrainingStatus = TrainingRun.Status
 def model_stale(now: datetime) -> None:
     """Open an incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
 
-    A training has a result if it made a version or found no new data. The champion itself may be older,
-    if every newer version is worse. There is no incident without a champion, or without a schedule and
-    with few versions.
+    A training has a result if it made a version or found no new data. The champion itself may be older, if
+    every newer version is worse. There is no incident without a champion, or without a schedule and with few
+    versions.
     """
     champion = registry.current_champion()
     trained_at = _last_trained_at()
@@ -61,7 +61,7 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Open an incident if this host can't serve the champion. If there never was a champion, do nothing.
+    """Open an incident if this host can't serve the champion; nothing if there never was a champion.
 
     First the check withdraws versions from a catalogue that the source has replaced, and ends their
     experiments.
@@ -111,10 +111,9 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
 
 
 def training_failed(now: datetime) -> None:
-    """Open an incident if the last training failed, died or runs too long. The next success resolves it.
+    """Open an incident if the last training failed, died or runs too long; the next success resolves it.
 
-    A dead training is marked as abandoned. A refused training, such as one without new data, is
-    ignored.
+    A dead training is marked as abandoned. A refused training, such as one without new data, is ignored.
     """
     with transaction.atomic():
         lock.abandon_dead_job(TrainingRun, now)
@@ -132,7 +131,7 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """Judge experiments immediately if a challenger fails or is far too slow, before the daily review."""
+    """Decide experiments immediately if a challenger fails or is far too slow, before the daily review."""
     # The check does not verify the challenger's files: a process that can't load them records a serving
     # error.
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)

@@ -122,7 +122,7 @@ def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.in
 def _change_a_year_ago(
     model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """How the same week of last year changed, in the champion's clusters; {} if it has too few plays."""
+    """Change of the same week last year against its eight weeks before; {} with too few plays."""
     plays = _read_plays(week - YEAR, seed)
     clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
@@ -161,7 +161,7 @@ def _read_plays(week: date, seed: int) -> WeeklyPlays:
 
 
 def _period(week: date) -> tuple[datetime, datetime]:
-    """From the start of the first compared week to the end of the checked week."""
+    """Start of the first compared week and end of the checked week."""
     until = week_start(week) + WEEK
     return until - WEEKS_NEEDED * WEEK, until
 

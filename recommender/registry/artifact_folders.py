@@ -28,15 +28,15 @@ def next_free_label(storage: Path, now: datetime) -> str:
 
 
 def training_signature(run: TrainingRun) -> str:
-    """A text that identifies a training among all databases that share the storage."""
+    """Text that identifies a training among all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
 def prepare_storage(storage: Path) -> None:
     """Create the storage folder, and remove artifacts of trainings that ended without storing a version.
 
-    Only files from trainings of this database are removed, since another database may share the
-    storage. The caller must hold the training lock.
+    Only files from trainings of this database are removed, because another database may share the storage.
+    The caller must hold the training lock.
 
     Raises:
         OSError: the storage is not writable; better noticed here than after minutes of training.

@@ -1,4 +1,4 @@
-"""Load the serving model once per process, verify its files, and replace it after a promotion."""
+"""Loads the serving model once per process, verifies its files, and replaces it after a promotion."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ from recommender.registry import registry
 
 logger = logging.getLogger(__name__)
 
-# A promotion takes effect within five seconds: three until the next check and two to hash the files.
+# Seconds. A promotion takes effect within five: three until the next check and two to hash the files.
 CHECK_EVERY: Final = 3.0  # seconds
 # A damaged artifact is tried again at every check, then with doubling pauses: hashing takes a second.
 MAX_RETRY_PAUSE: Final = 300.0  # seconds
@@ -50,7 +50,7 @@ class NamedCluster:
 
 @dataclass(frozen=True)
 class ServingModel:
-    """A version ready to serve. Its arrays are memory-mapped from the artifact's files."""
+    """A version ready to serve; its arrays are memory-mapped from the artifact's files."""
 
     version: ModelVersion
     scorer: ServableModel
@@ -113,8 +113,6 @@ class ServingModel:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The model that serves a request."""
-
     model: ServingModel | None  # None if there is no usable model, so that popular songs are served
     degraded: str | None  # says why the model is not the champion; None if it is
 
@@ -124,7 +122,7 @@ class LoadedModel:
 
 
 class ModelLoader:
-    """Keeps the serving model of one storage folder. Thread-safe.
+    """Keeps the serving model of one storage folder; thread-safe.
 
     A `LoadedModel` stays usable after another one has replaced it for later requests.
     """
@@ -142,7 +140,7 @@ class ModelLoader:
         self._retry_pause = CHECK_EVERY
 
     def current_model(self) -> LoadedModel:
-        """The model that serves now. At most every CHECK_EVERY seconds it checks for another champion."""
+        """The model that serves now; checks for another champion every CHECK_EVERY seconds at most."""
         loaded = self._loaded
         if loaded is not None and self._clock() < self._next_check_at:
             return loaded
@@ -180,13 +178,12 @@ class ModelLoader:
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Raise immediately for unchanged files that failed verification, because hashing takes a second."""
+        """Raise at once for unchanged files that failed verification, because hashing takes a second."""
         signature, why = self._broken_files.get(version.pk, ((), ""))
         if why and signature == file_signature(self._storage / version.label):
             raise artifact.ArtifactDamaged(why)
 
     def reload(self) -> LoadedModel:
-        """Check the champion and its files now."""
         with self._lock:
             return self._check_champion()
 

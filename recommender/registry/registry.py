@@ -48,7 +48,7 @@ def current_champion() -> ModelVersion | None:
 
 
 def why_no_champion() -> str:
-    """A text that says why there is no champion, and what to do."""
+    """Why there is no champion, and what to do, as text."""
     since = catalogue_generation.last_reset_at()
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL
@@ -59,7 +59,7 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """Retired champions, the latest first. They serve if the champion's files are damaged."""
+    """Retired champions, the latest first; one of them serves if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -92,12 +92,12 @@ def promote(
     Simultaneous promotions are done one after the other.
 
     Args:
-        only_if_no_champion: refuse to replace a champion.
+        only_if_no_champion: do not replace a champion.
 
     Raises:
-        NotPromotable: `version` is champion, was withdrawn, or was trained on an earlier catalogue.
+        NotPromotable: `version` is already champion, was withdrawn, or was trained on an earlier catalogue.
         ReasonMissing: the reason is empty.
-        ChampionChanged: there is a champion, against `only_if_no_champion`.
+        ChampionChanged: there is a champion, but `only_if_no_champion` is set.
         Exception: any error that `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
@@ -114,12 +114,12 @@ def promote(
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
     """Withdraw the champion for good, and restore the latest former champion with an intact artifact.
 
-    A second rollback goes further back, since a withdrawn version never returns.
+    A second rollback goes further back, because a withdrawn version never returns.
 
     Raises:
         NothingToRollBack: there is no champion, or no earlier champion with an intact artifact.
         ReasonMissing: the reason is empty.
-        ChampionChanged: another promotion came first.
+        ChampionChanged: another process promoted a version at the same time.
     """
     _require_reason(reason)
     champion = current_champion()
@@ -129,7 +129,7 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
     with role_lock():
         current = current_champion()
         if current != champion:
-            # The caller decided about the former champion, and not about this one.
+            # The caller's decision concerned the former champion, not this one.
             raise ChampionChanged(f"The champion is {current} by now, no longer {champion}.")
         return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
@@ -151,7 +151,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Withdraw for good all versions that were trained before the latest catalogue reset. Returns them."""
+    """Withdraw for good all versions that were trained before the latest catalogue reset, and return them."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))
@@ -163,13 +163,13 @@ def make_challenger(version: ModelVersion) -> None:
     """Make a version the challenger of an experiment.
 
     Raises:
-        NotPromotable: the version is champion, or was withdrawn.
+        NotPromotable: the version is already champion, or was withdrawn.
     """
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
 def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_candidate: bool = False) -> None:
-    """Retire a challenger after its experiment. A version that has become champion keeps its role.
+    """Retire a challenger after its experiment; a version that has become champion keeps its role.
 
     Args:
         withdrawn: withdraw the challenger for good instead.
@@ -188,7 +188,7 @@ def champion_at(moment: datetime) -> ModelVersion | None:
 
 @contextmanager
 def role_lock() -> Iterator[None]:
-    """Transaction in which no other process changes a version's role or an experiment."""
+    """Transaction in which no other process can change a version's role or an experiment."""
     # It locks the row of the oldest version, which exists before any promotion and never changes. The
     # champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
     with transaction.atomic():

@@ -1,1 +1,1 @@
-"""Answer requests for recommendations: candidates, draw, explanation and stored list."""
+"""Serves recommendations: candidates, draw, explanation and stored list."""

@@ -41,7 +41,7 @@ class ServingCandidates:
     candidates: candidate_codec.CandidateArrays
     loaded: LoadedModel  # the model that serves this request, even if another version is promoted meanwhile
     stale: bool = False  # True if the listener or the model has changed and the list could not be renewed
-    # The listener's profile if this request had to read it; None: the cached list was fresh.
+    # The listener's profile if this request had to read it; None if the cached list was fresh.
     profile: ListenerProfile | None = None
 
 
@@ -132,7 +132,7 @@ def prepare_lists(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Generate a candidate list for each listener and prune replaced lists. Returns the number generated.
+    """Generate a candidate list for each listener and prune replaced lists; return how many were generated.
 
     Args:
         on_progress: called after each batch with the number of listeners in the batch.
@@ -151,7 +151,7 @@ def prepare_lists(
 
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
-    """Delete candidate lists that were replaced long enough ago and never served. Returns their number."""
+    """Delete candidate lists that were replaced long enough ago and never served; return how many."""
     newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
@@ -246,7 +246,7 @@ def _decode(row: CandidateList) -> candidate_codec.CandidateArrays | None:
 
 
 def _is_current(row: CandidateList, loaded: LoadedModel, now: datetime) -> bool:
-    """Whether the serving version made the list. A list without a model stays current for a day."""
+    """Whether the serving version made the list; a list without a model stays current for a day."""
     if row.version_id != loaded.version_id:
         return False
     return row.version_id is not None or now - row.made_at <= POPULARITY_MAX_AGE

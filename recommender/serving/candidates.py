@@ -86,8 +86,8 @@ def rerecommended_songs(
 ) -> tuple[Columns, Scores]:
     """Songs to recommend again, and their scores: the most played of those not played for sixty days.
 
-    Skipped and excluded songs are left out. The model scores the songs as if the listener had never
-    played them.
+    Skipped and excluded songs are left out. The model scores the songs as if the listener had never played
+    them.
     """
     is_long_ago = profile.last_played_at < (now - RERECOMMEND_AFTER).timestamp()
     unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])

@@ -23,9 +23,10 @@ Arm = ServedList.Arm
 
 
 def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) -> ChallengerPart | None:
-    """The experiment that this list belongs to, with the challenger's candidates; None without experiment.
+    """The experiment that the listener's list belongs to, with the challenger's candidates.
 
-    If the challenger fails, the champion serves alone, and the error is recorded for the experiment.
+    None if the list belongs to no experiment. If the challenger fails, the champion serves alone, and the
+    error is recorded for the experiment.
     """
     listener_id, loaded = champion.row.listener_id, champion.loaded
     if loaded.model is None or loaded.degraded is not None:
@@ -67,7 +68,7 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
 
 
 def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:
-    """Whether the experiment tests the serving champion. A holdback is compared with every champion."""
+    """Whether the experiment tests the serving champion; a holdback is compared with every champion."""
     if experiment.kind == Experiment.Kind.ANCHOR:
         return experiment.challenger_id != loaded.version_id
     return experiment.champion_id == loaded.version_id

@@ -1,4 +1,4 @@
-"""The cold-start rule: what a listener without plays is recommended, or anybody without a model."""
+"""The cold-start rule: what to recommend to a listener without plays, or to everyone without a model."""
 
 from datetime import datetime
 from typing import Final
@@ -14,7 +14,7 @@ from recommender.serving.list_limits import MAX_CANDIDATES, MAX_PER_ARTIST, firs
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, NO_CLUSTER
 from recommender.serving.popular_and_similar_songs import most_played_then_new_songs, shared_genre
 
-# The logarithm of the plays is scaled to 0..1: any song of a favourite genre comes before all others.
+# The logarithm of the plays is scaled to 0..1, so songs of a favourite genre come before all others.
 FAVORITE_GENRE_BONUS: Final = 1.0
 MAX_RECENT_SONGS: Final = 1_000
 
@@ -24,8 +24,8 @@ def cold_start_candidates(
 ) -> CandidateArrays:
     """The cold-start rule: popular songs, with the listener's favourite genres first.
 
-    The rule applies if there is no model, or if the model has no songs for a listener without plays.
-    Songs that the model knows get the model's cluster; other songs have no cluster.
+    Applies if there is no model, or if the model has no songs for a listener without plays. Songs that the
+    model knows get the model's cluster; other songs have no cluster.
     """
     closed = profile.excluded | profile.excluded_clusters.keys() | set(profile.songs.tolist())
     rows = [row for row in most_played_then_new_songs(now) if row.song not in closed]

@@ -32,7 +32,7 @@ def build_items(
     names: Mapping[int, str],
     context: "ReasonContext",
 ) -> list[dict[str, Any]]:
-    """The picks in order, as `ServedList.items` stores them. `names` has the cluster names by number."""
+    """The picks in order, as `ServedList.items` stores them; `names` has the cluster names by number."""
     items = []
     for pick in picks:
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
@@ -99,7 +99,7 @@ def popularity_reason(genre: str) -> str:
 def last_played_reason(played_at: float, now: datetime) -> str:
     """The reason for a song that is recommended again; `played_at` is in seconds since 1970.
 
-    The reason names the year only if it is not the current year.
+    The year is given only if it is not the current one.
     """
     month = datetime.fromtimestamp(played_at, UTC)
     year = "" if month.year == now.year else f" {month.year}"
@@ -167,8 +167,8 @@ def explain_scores(
 ) -> dict[int, dict[str, float]]:
     """Contribution of each model term to a song's current score, by song id and term name.
 
-    A song's contributions add up to its score. Songs that the model does not know and contributions of
-    about 0 are left out. The listener's profile may have changed since a list was served.
+    A song's contributions add up to its score. Songs that the model does not know and contributions of about
+    0 are left out. The listener's profile may have changed since a list was served.
     """
     ids = np.array(sorted(songs), dtype=np.int64)
     columns, there = find_columns(model.song_ids, ids)

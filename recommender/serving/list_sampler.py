@@ -1,4 +1,4 @@
-"""Draw the songs of a list page by page, from one model's candidates or from two models' in turn."""
+"""Draws the songs of a list page by page, from one model's candidates or from two models' in turn."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ class PickedSong(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """Options of the draw. With `artist_cap` None, any number of songs may be by one artist."""
+    """Options of the draw; `artist_cap` None allows any number of songs by one artist."""
 
     seed: str
     discovery: float
@@ -76,7 +76,7 @@ class DrawOptions:
 
 
 class ListSampler:
-    """Draws a list from one model's candidates. Each page continues after the last page."""
+    """Draws a list from one model's candidates; each page continues the one before."""
 
     def __init__(self, candidates: CandidateArrays, options: DrawOptions) -> None:
         self._candidates = candidates
@@ -103,7 +103,7 @@ class ListSampler:
         return self.describe_picks(picks)
 
     def build_pool(self, page: ListPage) -> sampler.CandidatePool:
-        """The pool that this page is drawn from, including the songs that were drawn before."""
+        """The pool for this page, including the songs that were already drawn."""
         eligible = self._eligible(page)
         values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
         return sampler.CandidatePool(
@@ -117,7 +117,6 @@ class ListSampler:
         )
 
     def undo_last(self, count: int) -> None:
-        """Undo the draw of the last `count` songs."""
         del self._placed[len(self._placed) - count :]
 
     def _prefer_cluster(

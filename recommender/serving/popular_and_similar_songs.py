@@ -24,20 +24,18 @@ class PopularSong(NamedTuple):
 
 
 class SimilarSong(NamedTuple):
-    """A song and its similarity to the requested song."""
-
     song: int
     score: float  # higher is more similar; only scores for the same song can be compared
     cluster: NamedCluster | None
 
 
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
-    """The available songs with the most plays, at most MAX_POPULAR_SONGS, cached. The lower id wins ties.
+    """The available songs with the most plays, at most MAX_POPULAR_SONGS, cached; the lower id wins ties.
 
     Args:
         days: count only sessions of the last `days` days; None: all sessions.
     """
-    # Plain tuples: a pickled class could not be read any more once it is moved or renamed.
+    # Plain tuples, because a pickled class can't be read after it is moved or renamed.
     key = f"recommender.popular_songs.{days}"
     rows: list[sql.Row] | None = cache.get(key)
     if rows is None:
@@ -54,7 +52,7 @@ def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
         return played
     played_ids = {row.song for row in played}
     newest_first = Song.objects.filter(unavailable_at=None).order_by("-created_at", "id")
-    # As many more as may be among the played ones.
+    # Some of the new songs may be among the played ones.
     limit = MAX_POPULAR_SONGS + len(played_ids)
     rows = newest_first.values_list("id", "artist", "genres")[:limit]
     new = [PopularSong(song, 0, artist, genres) for song, artist, genres in rows if song not in played_ids]
@@ -93,7 +91,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    """Songs by the same artist or with a shared genre. The more popular song wins ties."""
+    """Songs by the same artist or with a shared genre; the more popular song wins ties."""
     own_genres = parse_genres(genres)
     rows = []
     for row in most_played_then_new_songs(now):

@@ -32,24 +32,18 @@ SPARE_SONGS: Final = 20
 
 
 class UnknownListener(LookupError):
-    """No listener has this id."""
-
     def __init__(self, listener_id: int) -> None:
         super().__init__(f"There is no user {listener_id}.")
         self.listener_id = listener_id
 
 
 class UnknownSong(LookupError):
-    """No song has this id."""
-
     def __init__(self, song_id: int) -> None:
         super().__init__(f"There is no song {song_id}.")
         self.song_id = song_id
 
 
 class UnknownList(LookupError):
-    """No list was served under this id."""
-
     def __init__(self, list_id: UUID) -> None:
         super().__init__(f"There is no list {list_id}.")
         self.list_id = list_id
@@ -67,7 +61,7 @@ class ClusterAffinity:
 
 @dataclass(frozen=True)
 class ReplayedPick:
-    """The part of a list item that the draw decides. The item's reason follows from it."""
+    """The fields of a list item that the draw determines; the reason follows from them."""
 
     song: int
     cluster: int | None
@@ -119,7 +113,7 @@ def preview_list(
     discovery: float = DISCOVERY,
     seed: str | None = None,
 ) -> ServedList:
-    """Draw the list that `recommend` would draw without an experiment, but do not store it.
+    """The list that `recommend` would draw outside experiments, without storing it.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -130,7 +124,7 @@ def preview_list(
 
 
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
-    """Extend a list to at least `upto` songs, if enough are eligible. Songs served before stay.
+    """Extend a list to at least `upto` songs, if enough are eligible; songs served before stay.
 
     Two requests for the same page get the same page.
 
@@ -138,7 +132,7 @@ def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> Serve
         UnknownList: no list was served under this id.
     """
     with transaction.atomic():
-        # Locked: of two requests for the same page, the second finds it drawn.
+        # Locked, so that the second of two requests for the same page finds the page drawn.
         served = ServedList.objects.select_for_update().filter(pk=list_id).first()
         if served is None:
             raise UnknownList(list_id)
@@ -158,7 +152,7 @@ def next_song(
 ) -> ServedList:
     """Draw a list of one song, preferably from the cluster of the song `after`.
 
-    Songs that this function gave to the listener within the last two hours are left out.
+    Songs that this function returned for the listener within the last two hours are left out.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -172,7 +166,7 @@ def next_song(
 
 
 def replay_list(list_id: UUID) -> ListReplay:
-    """Draw a served list again from its stored candidates. Later events do not change the result.
+    """Draw a served list again from its stored candidates; later events do not change the result.
 
     Raises:
         UnknownList: no list was served under this id.
@@ -249,7 +243,7 @@ def popular_songs(
     """The most played songs with rank and number of plays; `days` limits the count to the last days."""
     rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
-    # The counts are up to ten minutes old: a song may have become unavailable since.
+    # The counts are up to ten minutes old, and a song may have become unavailable since.
     available = [row for row in rows if row.song in cards and cards[row.song].is_available]
     return [
         {"rank": rank, "song": serialize_song(cards[row.song]), "plays": row.plays}

@@ -1,4 +1,4 @@
-"""Draw, store, continue and replay served lists."""
+"""Draws, stores, continues and replays served lists."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ def draw_and_store(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """Draw a list's first page and store it with one insert. Lists of an experiment are timed."""
+    """Draw a list's first page and store it with one insert; lists of an experiment are timed."""
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:
@@ -124,13 +124,13 @@ def redraw_list(served: ServedList) -> list[PickedSong]:
 
 
 def restrict_to_candidates(candidates: CandidateArrays, songs: Iterable[int]) -> tuple[int, ...]:
-    """The songs that are candidates, ascending. A replay needs only these as stored exclusions."""
+    """The songs that are candidates, ascending; a replay needs only these as stored exclusions."""
     wanted = set(songs)
     return tuple(sorted(wanted.intersection(candidates.songs.tolist()))) if wanted else ()
 
 
 def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
-    """The candidates that the list was drawn from. In an interleaved list the champion's come first."""
+    """The candidates that the list was drawn from; in an interleaved list, the champion's come first."""
     rows = (served.candidate_list, served.challenger_candidate_list)
     return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
 
@@ -151,7 +151,7 @@ def _all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
 
 
 def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[int, str]:
-    """Names by cluster number. If two versions name a cluster differently, the first version counts."""
+    """Names by cluster number; if two versions name a cluster differently, the first version counts."""
     return {
         number: name
         for loaded, version_id in reversed(sources)
@@ -170,13 +170,12 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays]
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """Draw the page from available songs."""
     # If a pick is unavailable, all unavailable candidates are excluded and the page is drawn again.
     picks = sampler.draw_page(page)
     cards = _available_cards(pick.song for pick in picks)
     if len(cards) == len(picks):
         return page, picks, cards
-    # If one song is unavailable, others may be too: one query for all candidates replaces one per draw.
+    # If one song is unavailable, others may be, too; one query for all candidates replaces one per draw.
     sampler.undo_last(len(picks))
     songs = _all_songs(arrays)
     cards = _available_cards(songs)

@@ -1,1 +1,1 @@
-"""Train and evaluate model versions on the database's songs, listeners and events."""
+"""Trains and evaluates model versions on the database's songs, listeners and events."""

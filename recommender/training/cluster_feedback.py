@@ -1,4 +1,4 @@
-"""Move songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
+"""Moves songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -81,7 +81,7 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One entry per listener and song. Likes and listens of at least MIN_LISTEN_SECONDS are positive."""
+    """One vote per listener and song; likes and listens of at least MIN_LISTEN_SECONDS are positive."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     rows = catalogue_generation.feedback_on_current(
         Feedback.objects.exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)

@@ -49,7 +49,7 @@ def summarize_clusters(
     """The model's clusters, in the order of its labels.
 
     Args:
-        champion: its cluster numbers are kept by new clusters that hold most songs of the same cluster.
+        champion: a new cluster that holds most songs of one of its clusters keeps that cluster's number.
         carried_names: number and name of each cluster that a warm start continued, in the order of the
             labels; empty if the clusters are new.
     """
@@ -95,7 +95,7 @@ def _map_positions(model: MixModel | ClassicModel) -> list[tuple[float, float]]:
     axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
     plane = np.zeros((len(centers), 2))
     plane[:, : len(axes)] = centred @ axes.T
-    # The sign of an axis is arbitrary: make its largest coordinate positive, so that maps can be compared.
+    # The sign of an axis is arbitrary; its largest coordinate is made positive, so that maps are comparable.
     plane *= np.where(plane[np.abs(plane).argmax(axis=0), [0, 1]] < 0, -1, 1)
     return [(round(float(x), 4), round(float(y), 4)) for x, y in plane]
 

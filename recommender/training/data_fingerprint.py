@@ -1,4 +1,4 @@
-"""Fingerprint of all data that a training reads, to tell whether the newest version used equal data."""
+"""Fingerprint of all training data, which shows whether the newest version used the same data."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -43,7 +43,7 @@ def require_new_data(
     if newest is None or newest.configuration.get("n_clusters") != n_clusters:
         return
     if full and newest.parent_id:
-        # The newest version was a warm start; a full training on the same data gives another model.
+        # The newest version was a warm start; a full training on the same data gives a different model.
         return
     if _was_trained_on(newest, data):
         raise NothingNew(

@@ -1,4 +1,4 @@
-"""Read the database tables into the arrays of a training set."""
+"""Reads the database tables into the arrays of a training set."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -83,9 +83,9 @@ def read_training_data(
 ) -> TrainingData:
     """Read songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
-    Unavailable songs are kept and marked, since their plays show the listener's taste. Plays of unknown
-    songs and sessions that the source withdrew are left out. Future times count as now, because recency
-    and the latest week are measured back from the newest play.
+    Unavailable songs are kept and marked, because their plays show the listener's taste. Plays of unknown
+    songs and sessions that the source withdrew are left out. Future times count as now, because recency and
+    the latest week are measured back from the newest play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()
@@ -134,7 +134,7 @@ def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
 def _match_to_ids(
     ids: Sequence[int], rows: Iterable[tuple[int, str | None]]
 ) -> Iterator[tuple[int, str | None]]:
-    """Yield the index of each row's id, and skip songs that were added after the ids were read."""
+    """Yield the index of each row's id, without songs that were added after the ids were read."""
     place = 0
     for pk, text in rows:
         while place < len(ids) and ids[place] < pk:
@@ -238,7 +238,7 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
     ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)
-    # Few plays share listener and song with one in `others`: only these are looked up in the set.
+    # Few plays share listener and song with one in `others`, so only these are looked up in the set.
     for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
         kept[place] = (int(ours[place]), float(plays.at[place])) not in known
     return replace(
@@ -248,8 +248,7 @@ def _exclude(plays: Interactions, others: Interactions) -> Interactions:
 
 
 def _clip_future_times(plays: Interactions, now: float) -> Interactions:
-    """Replace times after `now` by `now`."""
-    # If most times are after `now`, nothing changes, since this machine's clock is wrong.
+    # If most times are after `now`, this machine's clock is wrong, and nothing changes.
     future = plays.at > now
     if not future.any() or future.mean() > MAX_FUTURE_SHARE:
         return plays

@@ -43,7 +43,7 @@ from recommender.training.stored_version import StoredVersion
 from recommender.training.warm_start import ReferenceModel, WarmStart
 
 WEEK_SECONDS: Final = 7 * 86_400.0
-# Listeners x songs that are scored: 1 000 listeners for 60 000 songs. More change only the third digit.
+# Listeners x songs to score: 1 000 listeners for 60 000 songs. More would change only the third digit.
 MAX_SCORED_CELLS: Final = 60_000_000
 MAX_LISTENERS: Final = 2_000
 CELLS_PER_BATCH: Final = 8_000_000  # scored at once: 32 MB, and the same again while a term is computed
@@ -223,7 +223,7 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
 def _recommend_for_week(
     week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.int32]:
-    """The model's lists, as columns of today's catalogue. Column j of the model is song `song_ids[j]`."""
+    """The model's lists as columns of today's catalogue; the model's column j is song `song_ids[j]`."""
     columns, known = find_columns(week.past.catalogue.ids, song_ids)
     # All ids are known, since songs are never deleted.
     columns = columns[known]
@@ -248,8 +248,8 @@ def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr
 def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
     """Hold out the week before the newest play; None if no listener can be evaluated on it.
 
-    A listener needs plays before the week and new songs in the week. At most `MAX_LISTENERS` listeners
-    are drawn with `seed`, fewer for a large catalogue.
+    A listener needs plays before the week and new songs in the week. At most `MAX_LISTENERS` listeners are
+    drawn with `seed`, fewer for a large catalogue.
     """
     if not data.n_plays:
         return None

@@ -1,4 +1,4 @@
-"""Start a training outside this process, so that a web worker never loads the training code."""
+"""Starts a training outside this process, so that a web worker never loads the training code."""
 
 import os
 import subprocess

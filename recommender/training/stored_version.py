@@ -1,4 +1,4 @@
-"""Read a version's artifact for a training: its model, and the clusters to continue."""
+"""Reads a version's artifact for a training: its model, and the clusters to continue."""
 
 from dataclasses import dataclass
 from functools import cached_property

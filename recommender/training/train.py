@@ -1,4 +1,4 @@
-"""Train one version: read the tables, fit, evaluate on the latest week, describe the clusters, store.
+"""Trains one version: reads the tables, fits, evaluates on the latest week, describes the clusters, stores.
 
 Only the last step changes what is served. It writes the artifact's files, and then all rows in one
 transaction.
@@ -70,8 +70,6 @@ STAGES: Final = ("reading songs", "reading listeners", "reading sessions and fee
 
 
 class AlreadyTraining(Exception):
-    """Another training holds the job lock."""
-
     def __init__(self, run: TrainingRun) -> None:
         super().__init__(
             f"Training {run.pk} has held the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
@@ -106,12 +104,12 @@ class TrainingOptions:
 
     @property
     def selects_n_clusters(self) -> bool:
-        """Whether the latest week's plays choose the number of clusters. A person's choice has priority."""
+        """Whether the latest week's plays choose the number of clusters; a person's choice has priority."""
         return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
 class TrainingProgress:
-    """Callback for the stages of a training. This default ignores them."""
+    """Callback for the stages of a training; this class ignores them."""
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
         """The stage `name` begins; it is number `step` of `steps`, counted from 1."""
@@ -141,7 +139,7 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
 
 
 def _create_run(options: TrainingOptions) -> TrainingRun:
-    """Insert the running row, which is the job lock: the database allows only one."""
+    """Insert the running row, which is the job lock, because the database allows only one."""
     now = timezone.now()
     try:
         with transaction.atomic():
@@ -303,7 +301,7 @@ class _TrainingJob:
         )  # fmt: skip
 
     def _promote_if_wanted(self, version: ModelVersion, evaluation: TrainingEvaluation) -> str:
-        """Promote the first good version, or any version on request. Returns the run's summary.
+        """Promote the first good version, or any version on request, and return the run's summary.
 
         A version that can't be promoted stays a candidate, and the summary says why.
         """

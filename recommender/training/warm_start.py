@@ -50,7 +50,7 @@ class ChampionClusters:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The parts of the champion that a training reuses. By default it reuses nothing."""
+    """The parts of the champion that a training reuses; by default none."""
 
     # Builds the songs' content features, in the champion's space on a warm start.
     build_content_features: ContentBuilder = no_builder
@@ -90,7 +90,7 @@ def build_warm_start(
     """Collect the parts of the champion that a training reuses.
 
     Args:
-        carries_clusters: whether to continue the champion's clusters, if it has the same method.
+        carries_clusters: continue the champion's clusters if it has the same method.
     """
     before = _match_to_catalogue(champion, catalogue.ids, method) if champion else None
     known = WarmStart(
@@ -171,8 +171,8 @@ def describe_lineage(
 
     Returns:
         How many cluster numbers were kept, and which were born, retired and split. `churn_songs` and
-            `churn_plays` are the shares of songs and plays whose cluster changed, among songs that the
-        champion knew.
+        `churn_plays` are the shares of songs and plays whose cluster changed, among songs that the champion
+        knew.
     """
     known = champion_clusters.labels != UNASSIGNED
     before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]
@@ -194,7 +194,7 @@ def describe_lineage(
 
 
 def _find_split_clusters(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Old clusters whose songs are now in two or more new clusters, each with a large part of them."""
+    """Old clusters of which two or more new clusters each hold a large part."""
     splits = []
     for number in np.unique(before).tolist():
         parts, sizes = np.unique(after[before == number], return_counts=True)
@@ -212,7 +212,7 @@ def describe_n_clusters(
     requested: int | None,
     full: bool,
 ) -> dict[str, Any]:
-    """The number of clusters and the rule that decided, for the version's configuration."""
+    """The number of clusters and the rule that chose it, for the version's configuration."""
     if choice is not None:
         return choice.facts()
     if requested:

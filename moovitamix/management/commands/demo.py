@@ -158,7 +158,7 @@ class Command(GuidedCommand):
         )
 
     def _simulate(self, folder: Path, weeks: int) -> None:
-        """Does nothing if the folder already holds as many simulated weeks."""
+        """Simulate `weeks` weeks, unless the folder already holds as many."""
         weeks_file = folder / "weeks-lived"
         if weeks_file.exists() and weeks_file.read_text() == str(weeks):
             self._print("     They have been simulated before.")
@@ -173,7 +173,7 @@ class Command(GuidedCommand):
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
     ) -> str:
-        """Returns the server's address once it answers."""
+        """Start the web server and return its address once it answers."""
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child_process(web_server_command(port), environment, log))
@@ -191,7 +191,7 @@ class Command(GuidedCommand):
         return self._make_key(environment, folder)
 
     def _make_admin(self, environment: dict[str, str], folder: Path) -> str | None:
-        """The password of a new admin user, shown once and not stored; None if the user existed."""
+        """Password of a new admin user, shown once and not stored; None if the user exists."""
         made = folder / "admin-made"
         if made.exists():
             return None
@@ -203,7 +203,7 @@ class Command(GuidedCommand):
             f"     Created the admin user {ADMIN_USERNAME} with the password {password}, "
             "which is stored nowhere."
         )
-        # Last: if interrupted earlier, the user has not seen the password and gets a new one next time.
+        # Last, so that a person who interrupted the demo before seeing the password gets a new one next time.
         made.touch()
         return password
 
@@ -232,7 +232,6 @@ class Command(GuidedCommand):
             raise CommandError(f"`manage.py {arguments[0]}` failed; see its output above.")
 
     def _request(self, environment: dict[str, str], web: str, key: str | None) -> str:
-        """A curl command that requests 20 recommendations for a listener."""
         listener = self._command_output(environment, "shell", "--no-imports", "-c", FIND_LISTENER_SCRIPT)
         path = f"/api/v1/users/{listener}/recommendations/?n=20"
         return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"

@@ -1,4 +1,4 @@
-"""Simulate weeks of operation in minutes and judge the reaction to every injected event."""
+"""Simulate weeks of operation in minutes, and check the reaction to every injected event."""
 
 import shutil
 import signal
@@ -31,7 +31,7 @@ from moovitamix.simulation.report import EventFinding, judge_events
 from moovitamix.simulation.simulator import Simulation
 
 DEFAULT_SCENARIO: Final = Path(__file__).resolve().parents[2] / "scenarios" / "usual.json"
-# The drift check needs eight weeks, and the first training is evaluated on a ninth.
+# The drift check needs eight weeks, and the first training a ninth for its evaluation.
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
 EXAMPLE_WEEKS: Final = 12
@@ -83,7 +83,7 @@ class Command(GuidedCommand):
         parser.add_argument(
             "--songs", type=int, default=600, help="songs nine weeks before the start (default: 600)"
         )
-        # They grow by 1 in 170 each day: 60 at the start of the simulation, 85 after twelve weeks.
+        # The number grows by 1 in 170 each day: 60 at the start of the simulation, 85 after twelve weeks.
         parser.add_argument(
             "--listeners", type=int, default=45, help="listeners nine weeks before the start (default: 45)"
         )
@@ -215,7 +215,7 @@ def _simulation_environment(folder: Path) -> dict[str, str]:
         "DATABASE_NAME": str(folder / DATABASE),
         # A day's requests come within seconds.
         "API_RATE": "1000000/sec", "API_FEEDBACK_RATE": "1000000/sec",
-        # Waiting is real time: do not wait long for a source that is down.
+        # Waiting takes real time, so the simulation does not wait long for a source that is down.
         "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
     }  # fmt: skip
     return {**build_demo_environment(folder, source), **ours}
