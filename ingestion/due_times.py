@@ -112,7 +112,6 @@ def old_slot_name(entry: PeriodicTask, at: datetime) -> str:
 
 
 def _read_crontab(crontab: CrontabSchedule) -> Any:
-    """Celery's schedule object; None if Celery rejects an impossible date, such as 30 February."""
     try:
         return crontab.schedule
     except ValueError:

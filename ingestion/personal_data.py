@@ -80,7 +80,6 @@ def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Ite
 
 
 def _listener_in(payload: str, name: str) -> str:
-    """The listener's ID in a rejected row, which may be text in the row; empty if unreadable."""
     try:
         row = json.loads(payload)
     except (ValueError, RecursionError):

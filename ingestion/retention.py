@@ -61,7 +61,6 @@ def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """Delete the rows in batches; return how many, without those deleted by cascade."""
     return sum(
         rows.model._default_manager.filter(pk__in=keys).delete()[1].get(rows.model._meta.label, 0)
         for keys in _batches(rows)

@@ -264,7 +264,6 @@ def _entry_description(says: str) -> str:
 
 
 def _describe_schedule(entry: PeriodicTask) -> str:
-    """HH:MM and time zone of a daily entry, else its whole schedule."""
     crontab = entry.crontab
     if crontab is None:
         return str(entry.scheduler)

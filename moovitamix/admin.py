@@ -75,7 +75,6 @@ class ScheduledTaskForm(PlainPeriodicTaskForm):
 
 
 def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """The problems of an edited entry, by field."""
     name = before.get("name") or after.get("name", "")
     is_ours, problems = name in SCHEDULE_TITLES, {}
     if is_ours:
@@ -100,7 +99,6 @@ def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, s
 
 
 def _schedule_problem(entry: PeriodicTask) -> str:
-    """Why the schedule of the entry would never run; empty if it will."""
     problem = find_problem(entry, timezone.now(), must_repeat=entry.name in SCHEDULE_TITLES)
     if problem:
         return PROBLEMS[problem]

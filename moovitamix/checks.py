@@ -44,7 +44,6 @@ def _warning(number: int, message: str, expected: str) -> CheckMessage:
 
 
 def _wrong_positions(addresses: Sequence[str], right: Sequence[bool]) -> str:
-    """Positions as text, such as "Address 2 of 3"; empty if all are right."""
     wrong = [str(position) for position, is_right in enumerate(right, 1) if not is_right]
     return f"Address {' and '.join(wrong)} of {len(addresses)}" if wrong else ""
 

@@ -60,7 +60,6 @@ class Environment:
         return found
 
     def string_list(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
-        """Comma-separated values, without empty ones."""
         return [word.strip() for word in self.text(name, ",".join(default)).split(",") if word.strip()]
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -144,7 +143,6 @@ class Environment:
         return value.rstrip("/") if schemes[0] == "http" else value
 
     def path(self, name: str, default: str) -> Path:
-        """An absolute path; a relative value is relative to `home`."""
         value = self.text(name, default)
         if not value or "\0" in value:
             raise malformed_value_error(name, value, "a path")
@@ -204,7 +202,6 @@ def is_original_project_file(file: Path) -> bool:
 
 
 def new_database_beside(file: Path) -> Path:
-    """The file that is used instead of one of the original project: music_data.moovitamix.db."""
     return file.with_name(f"{file.stem}.moovitamix{file.suffix}")
 
 

@@ -41,8 +41,6 @@ SCHEDULED_TRIGGERS: Final = (TrainingRun.Trigger.SCHEDULE, TrainingRun.Trigger.D
 
 @dataclass(frozen=True)
 class CycleResult:
-    """The outcome of a weekly cycle."""
-
     training: TrainingRun
     validation: dict[str, Any]  # the results of `validation.run_gates`; {} if there was nothing to validate
     experiment: Experiment | None = None  # None if the version failed validation or is the first champion

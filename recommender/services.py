@@ -58,11 +58,6 @@ def roll_back_champion(*, reason: str, by: str) -> Promotion:
 
 
 def verify_artifact(version: ModelVersion) -> None:
-    """Compare a version's files with their hashes.
-
-    Raises:
-        ArtifactError: files are missing or damaged.
-    """
     artifact.verify_files(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
 
 

@@ -193,7 +193,6 @@ def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float
 
 
 def _logged_propensity(item: dict[str, Any]) -> float:
-    """Probability of the list's first song, averaged over both models in an interleaved list."""
     if "p_champion" in item:
         return float((item["p_champion"] + item["p_challenger"]) / 2)
     return float(item["propensity"])

@@ -237,7 +237,6 @@ def incident_state(incident: Incident) -> str:
 
 
 def _description_rows(incident: Incident, text: IncidentText) -> list[tuple[str, str, str]]:
-    """Name, text and link of each row; the link may be empty."""
     rows = [
         ("Problem", text.what, ""),
         ("Since", text.since, ""),

@@ -162,7 +162,6 @@ class RejectionAdmin(ReadOnlyAdmin):
     readonly_fields = ("row", "hidden_row")
 
     def get_fields(self, request: HttpRequest, obj: Rejection | None = None) -> Any:
-        """Shows the rejected row; a listener's row only with the permission for personal data."""
         personal = obj is not None and obj.resource == "users" and not can_see_personal_data(request)
         hidden = "row" if personal else "hidden_row"
         return [name for name in super().get_fields(request, obj) if name != hidden]

@@ -50,7 +50,7 @@ class NotSent(Exception):
 
 
 class Channel(Protocol):
-    """A notification channel; its `name` is stored with each notification."""
+    """`name` is stored with each notification."""
 
     @property
     def name(self) -> str: ...
@@ -143,7 +143,6 @@ def is_apprise_url(url: str) -> bool:
 def build_channels(
     emails: Sequence[str], sender: str, mail_password: str, slack_url: str, apprise_urls: Sequence[str]
 ) -> list[Channel]:
-    """The configured channels, in the order in which they are tried."""
     channels: list[Channel] = []
     if emails:
         channels.append(EmailChannel(tuple(emails), sender, (mail_password,)))
@@ -233,7 +232,6 @@ def _mail_error_text(error: Exception) -> str:
 
 
 def _retry_after_seconds(header: str) -> float:
-    """Value of a Retry-After header; 0 if it is missing, a date or invalid."""
     return float(header) if re.fullmatch(r"\d{1,5}", header) else 0.0
 
 

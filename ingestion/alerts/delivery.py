@@ -81,7 +81,7 @@ def send_test_message(now: datetime, channel: Channel, subject: str, content: Me
 
 
 def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, int]:
-    """Send the due notifications of one channel; return how many were sent and how many attempts failed."""
+    """Send the due notifications of one channel; return the numbers of sent ones and failed attempts."""
     sent = failed = 0
     until = clock() + timedelta(seconds=ROUND_SECONDS)
     for pk in list(_due(channel.name, clock()).values_list("pk", flat=True)):
@@ -102,7 +102,6 @@ def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, i
 
 
 def _due(channel: str, at: datetime) -> QuerySet[Notification]:
-    """Due notifications, oldest first; only the oldest unsent one of each incident."""
     earlier = Notification.objects.filter(
         incident=OuterRef("incident"), channel=OuterRef("channel"), state__in=UNSENT, pk__lt=OuterRef("pk")
     )
@@ -184,7 +183,6 @@ def _failing_channels(at: datetime, names: Sequence[str]) -> list[Condition]:
 
 
 def _failing_channel(at: datetime, name: str) -> Condition | None:
-    """A condition if the channel has failed too often, or for too long, since its last success."""
     notifications = Notification.objects.filter(channel=name)
     last = notifications.filter(state=State.SENT).aggregate(at=Max("sent_at"))["at"]
     tried = notifications.exclude(state=State.SENT).exclude(error="")

@@ -115,7 +115,6 @@ def _find_open(key: str) -> Incident | None:
 
 
 def _update_open(condition: Condition, now: datetime) -> Incident | None:
-    """Update the open incident with this key; None if there is none."""
     incident = _find_open(condition.key)
     if incident is None:
         return None
@@ -157,7 +156,6 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _muted_until(key: str, now: datetime) -> datetime | None:
-    """End of the mute that an earlier incident set for this key; None if it is over."""
     # Muting a recurring problem also applies to its next incidents.
     muted = Incident.objects.filter(key=key, muted_until__gt=now).order_by("-muted_until").first()
     return muted.muted_until if muted else None

@@ -41,7 +41,6 @@ def create_notifications(
 
 
 def _incidents_to_notify(now: datetime, remind_after: timedelta) -> QuerySet[Incident]:
-    """Open incidents that were never notified or need a reminder."""
     reminder_due = Q(severity="critical", told_at__lte=now - remind_after) | Q(
         severity="warning", told_at__lte=now - WARNING_REMINDER_INTERVAL
     )

@@ -16,7 +16,7 @@ COUNT_FIELDS: tuple[str, ...] = (
 
 
 class AvailableField(serializers.BooleanField):
-    """True if the source still sends the row."""
+    """Whether the source still sends the row."""
 
     def __init__(self, **options: Any) -> None:
         options = {

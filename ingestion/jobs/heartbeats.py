@@ -55,7 +55,6 @@ def _update(rows: QuerySet[Heartbeat], now: datetime, **values: Any) -> bool:
 
 
 def _create(part: str, now: datetime, facts: dict[str, Any]) -> bool:
-    """Insert the row; False if another process did so first."""
     try:
         with transaction.atomic():
             Heartbeat.objects.create(

@@ -64,7 +64,6 @@ class JobHeartbeat:
         self._last_sent = time.monotonic()
 
     def send_if_due(self) -> None:
-        """Send a heartbeat if the last one is `HEARTBEAT_INTERVAL` old; raises like `send`."""
         if time.monotonic() - self._last_sent >= HEARTBEAT_INTERVAL:
             self.try_send()
 

@@ -216,7 +216,6 @@ def _has_enough_rows(rule: AnomalyRule, resource: str, current: RunMetrics) -> b
 
 
 def _with_comparable_gaps(past: Sequence[RunMetrics]) -> list[RunMetrics]:
-    """The runs without the very first one and those that started soon after another."""
     least = max(MIN_GAP_SHARE * _median_gap(past), 1.0)
     return [one for one in past if one.gap_seconds is not None and one.gap_seconds >= least]
 
@@ -278,7 +277,6 @@ def _is_recent(one: RunMetrics, current: RunMetrics) -> bool:
 
 
 def _since_reset(past: Iterable[RunMetrics]) -> list[RunMetrics]:
-    """The newest `MAX_RUNS` runs, from the last accepted new catalogue on."""
     kept: list[RunMetrics] = []
     for one in past:
         kept = [one] if one.accept_reset else [*kept, one]

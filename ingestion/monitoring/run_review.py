@@ -83,7 +83,6 @@ def anomaly_key(measure: str, resource: str) -> str:
 
 
 def _review_next(now: datetime) -> bool:
-    """Review the oldest waiting run; False if none is waiting."""
     waiting = IngestionRun.objects.filter(followed_up_at=None).exclude(status=Status.RUNNING)
     with transaction.atomic():
         # Locked, so that no other process reviews a later run before this one.

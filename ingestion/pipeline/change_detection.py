@@ -205,19 +205,16 @@ class ChangeDetector:
         return accepted + len(rejected)
 
     def sent_keys(self) -> set[int]:
-        """Key hashes of all rows that were sent, accepted or rejected."""
         keys = {key for landed in self.pages.values() for key in landed.keys}
         keys.update(key for landed in self.pages.values() for key in landed.rejected_keys)
         return keys
 
     def read_changes(self) -> Iterator[RowChange]:
-        """The staged changes in page order."""
         for staged in self._staged():
             for record, before in staged["changes"]:
                 yield RowChange(tuple(record), None if before is None else tuple(before))
 
     def read_rejected_rows(self) -> Iterator[RejectedRow]:
-        """The rejected rows, each as JSON text."""
         for staged in self._staged():
             yield from (RejectedRow(*refusal) for refusal in staged["refusals"])
 
@@ -298,7 +295,6 @@ class ChangeDetector:
         return result if isinstance(result, RejectedRow) else with_occurrence(result, occurrence)
 
     def _losers(self, repeated: set[int]) -> dict[int, list[int]]:
-        """For each page, the indices of the rows that a newer copy replaces."""
         best: dict[int, tuple[str, int, int]] = {}
         losers: defaultdict[int, list[int]] = defaultdict(list)
         for number in sorted(self.pages):
@@ -322,7 +318,6 @@ class ChangeDetector:
     def _reject_unknown_users(
         self, results: list[tuple[Any, Record | RejectedRow]], landed: PageResult
     ) -> list[tuple[Any, Record | RejectedRow]]:
-        """Reject sessions of unknown users, and count played songs that are unknown."""
         records = [result for _, result in results if not isinstance(result, RejectedRow)]
         strangers = self._known.unknown_users(record[0] for record in records)
         items = self.table.schema.column_index("items")

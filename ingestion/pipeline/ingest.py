@@ -136,8 +136,6 @@ def ingest(
 
 
 class _IngestionJob:
-    """One run in progress."""
-
     def __init__(
         self,
         run: IngestionRun,
@@ -239,7 +237,6 @@ class _IngestionJob:
         self._finish(result)
 
     def _find_expired(self) -> None:
-        """Find the unsent sessions that the source no longer keeps."""
         _, listeners, history = self.readers
         if not history.missing:
             return

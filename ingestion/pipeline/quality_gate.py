@@ -184,7 +184,6 @@ def _doubled_rows(one: ResourceAssessment) -> str:
 
 
 def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: bool) -> list[tuple[str, str]]:
-    """Kind and sentence of each reason why this resource may be incomplete."""
     doubts = []
     if not one.stable:
         doubts.append(
@@ -248,5 +247,4 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
 
 
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    """Fields that became empty in so many known rows that writing them would lose data."""
     return {field: rows for field, rows in one.emptied.items() if rows > limits.reidentified * one.seen_again}

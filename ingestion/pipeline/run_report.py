@@ -97,7 +97,6 @@ def build_report(
 
 
 def _is_first_load(run: IngestionRun, resource: str) -> bool:
-    """Whether no run has imported the resource before, or the operator accepted another catalogue."""
     earlier = IngestionRun.objects.applied().filter(pk__lt=run.pk, reports__resource=resource)
     return run.accept_reset or not earlier.exists()
 
@@ -157,7 +156,6 @@ def describe_reasons(reasons: list[dict[str, Any]]) -> str:
 
 
 def describe_rejections(run: IngestionRun) -> str:
-    """Why rows of a run were rejected, by resource; empty if none were."""
     return ". ".join(
         f"{one.get_resource_display()}: {describe_reasons(one.rejection_reasons)}"
         for one in run.reports.all()
@@ -188,7 +186,6 @@ def _format_value(table: MirroredTable, column: str, value: Any) -> str | None:
 
 
 def _as_of(report: ResourceReport) -> str:
-    """When the source was in this state, if that was before the run."""
     return f" as of {report.read_at:%Y-%m-%d %H:%M} UTC" if report.resumed and report.read_at else ""
 
 
@@ -232,5 +229,4 @@ class StageTimeline:
         self._run.stage_done, self._run.stage_total = done, total
 
     def seconds_of(self, resource: str) -> float | None:
-        """Total seconds of a resource's finished stages; None if there are none."""
         return self._seconds.get(resource)

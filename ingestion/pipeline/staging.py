@@ -64,7 +64,6 @@ class Spool:
         self._frames[kind, number] = (offset + HEADER.size, len(body))
 
     def mark_complete(self, measured: dict[str, Any]) -> None:
-        """Record that every page is stored, with the counters of the read."""
         self.append_frame(FrameKind.END, 0, orjson.dumps(measured))
         self._opened.flush()
 
@@ -117,8 +116,6 @@ class Spool:
 
 
 class Staging:
-    """The folder of one run, with a spool for each resource."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._spools: dict[str, Spool] = {}

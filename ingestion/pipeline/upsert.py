@@ -129,7 +129,6 @@ def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict
 
 
 def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
-    """Source keys under which several rows are stored."""
     names = table.columns[: table.schema.source_key_length]
     columns = ", ".join(_readable(table, name) for name in names)
     sql = f"SELECT DISTINCT {columns} FROM {table.name} WHERE occurrence > 0"  # noqa: S608
@@ -269,7 +268,6 @@ def _is_unavailable_sql(table: MirroredTable) -> str:
 
 
 def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]:
-    """The rows whose first columns equal one of the keys; all keys must have the same length."""
     if not keys:
         return
     read = _read_stored_postgres if connection.vendor == "postgresql" else _read_stored_sqlite
@@ -325,7 +323,6 @@ def _select_stored(table: MirroredTable, width: int) -> str:
 
 
 def _readable(table: MirroredTable, column: str) -> str:
-    """SQL expression of a column in the format of a record."""
     kind, name = table.field_type(column), f"{table.name}.{column}"
     if connection.vendor != "postgresql":
         # A cast hides the column's type, for which Django would parse each value into a datetime.
@@ -338,7 +335,6 @@ def _readable(table: MirroredTable, column: str) -> str:
 
 
 def _incoming_type(table: MirroredTable, column: str) -> str:
-    """PostgreSQL type in which a record's value is sent."""
     types = {
         models.DateTimeField: "timestamp",
         models.TextField: "text",

@@ -63,7 +63,6 @@ class AnchorTracker:
         return is_empty and self._reported_pages.get(self.pages, 0) >= self.pages
 
     def is_full(self, number: int) -> bool:
-        """Whether a page has as many rows as the source sends on one page."""
         return 0 < self.size <= self.row_count(number)
 
     def record_page(self, answer: PageResponse) -> None:
@@ -91,11 +90,9 @@ class AnchorTracker:
         return sorted(number for number in self._anchors if number > after)
 
     def unread_anchors(self) -> list[int]:
-        """Anchors that have not been read since they became anchors, ascending."""
         return sorted(self._anchors - self._anchor_keys.keys())
 
     def pages_between_anchors(self, *, after: int) -> Iterable[int]:
-        """Pages after `after` that are not anchors, ascending."""
         return (number for number in range(after + 1, self.pages + 1) if number not in self._anchors)
 
     def anchor_keys(self) -> set[Hashable]:

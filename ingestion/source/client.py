@@ -69,7 +69,6 @@ class SourceClient:
 
     @property
     def base_url(self) -> str:
-        """The address without user, password and query values."""
         return without_secrets(self._address.geturl())
 
     def __repr__(self) -> str:

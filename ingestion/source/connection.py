@@ -28,8 +28,6 @@ CHUNK_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class ResponseLimits:
-    """Limits of one response, in seconds and bytes."""
-
     connect_timeout: float
     read_timeout: float
     max_response_bytes: int
@@ -134,7 +132,6 @@ class SourceConnection:
         self._shut_down_socket()
 
     def abort_if_overdue(self) -> None:
-        """Abort the current request if it has passed its deadline."""
         due = self._due
         if due is not None and self._clock() > due:
             self._overdue = True

@@ -30,8 +30,6 @@ class SourceError(Exception):
 
 
 class SourceUnavailable(SourceError):
-    """Every attempt for a page failed; the next run may succeed."""
-
     def __init__(self, url: str, attempts: int, reason: str, kind: str) -> None:
         self.url = without_secrets(url)
         # Exception needs all arguments to be picklable with them.

@@ -76,8 +76,6 @@ class RequestStats:
 
 @dataclass
 class _PageFailures:
-    """The failed attempts for one page."""
-
     counted: int = 0
     odd: int = 0
     short: int = 0
@@ -178,7 +176,6 @@ class PageFetcher:
         return answer
 
     def _is_past_end(self, number: int, latest: PageResponse, failed: AttemptFailed) -> bool:
-        """Whether a failed request for this page means the end of the list."""
         if failed.status == END_OF_LIST and self._missing_pages >= MAX_RETRIED_MISSING_PAGES:
             return number > 1
         # The source itself has reported fewer pages.

@@ -74,11 +74,9 @@ class AnchorChecks:
 
     @property
     def first_moved(self) -> int | None:
-        """The lowest anchor that moved; None if none did."""
         return min((number for number, unchanged in self.unchanged.items() if not unchanged), default=None)
 
     def last_before(self, page: int) -> int:
-        """The last checked anchor before this page; 0 if there is none."""
         return max((number for number in self.unchanged if number < page), default=0)
 
 
@@ -134,7 +132,6 @@ class Paginator:
 
     @property
     def one_answer(self) -> bool:
-        """Whether all rows came in one response."""
         return self._anchors.page_count <= 1
 
     @property
@@ -262,7 +259,6 @@ class Paginator:
             first, step = first + step, PAGES_PER_STEP
 
     def _read_until_empty(self, first: int, end: int) -> Iterator[SourcePage]:
-        """Read pages from `first` to at most `end`, until several in a row are empty."""
         empty = 0
         while empty < EMPTY_PAGES_AT_END and first <= end:
             step = range(first, min(first + PAGES_PER_STEP, end + 1))

@@ -183,7 +183,6 @@ def _repair_times(
     identifying: Collection[str],
     is_representable: Callable[[datetime], bool],
 ) -> list[str]:
-    """Fill a missing or unreadable time of the row from its other one."""
     readable = {}
     for name in ("created_at", "updated_at"):
         moment = read_time(row.get(name))

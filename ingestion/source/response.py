@@ -47,7 +47,6 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def dump_json(value: Any) -> str:
-    """ASCII JSON of any value that `parse_json` returns, keys sorted."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

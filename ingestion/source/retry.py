@@ -50,7 +50,6 @@ class Patience:
             self.answers += 1
 
     def spend(self, seconds: float) -> None:
-        """Subtract the time spent on a page that was given up."""
         with self._lock:
             self.seconds_left = max(0.0, self.seconds_left - seconds)
 

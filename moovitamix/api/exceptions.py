@@ -129,7 +129,6 @@ def _flatten(detail: Any, name: str, into: dict[str, list[str]]) -> None:
 
 
 def _path_with_slash(request: HttpRequest) -> str:
-    """The path with a trailing slash, or "" if that is not a route."""
     path: str = request.path_info
     if path.endswith("/"):
         return ""

@@ -57,7 +57,6 @@ class StatusView(APIView):
 
 
 def _resource_updates() -> list[LastUpdate]:
-    """Each table with the end and id of the last run that imported it."""
     imports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     updates: list[LastUpdate] = []
     for resource, _ in RESOURCES:

@@ -120,7 +120,6 @@ def build_table(lines: Sequence[ChartLine], runs: Sequence[RunMetrics]) -> Chart
 
 
 def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
-    """One bar per run, coloured by status."""
     succeeded = sum(run.status == "succeeded" for run in runs)
     chart = _run_axis(runs) | {"kind": "status", "statuses": [run.status for run in runs]}
     description = f"{succeeded} of {format_count(len(runs), 'run')} succeeded."
@@ -135,7 +134,6 @@ def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
 
 
 def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
-    """The expected range as text; empty without a check."""
     if check is None:
         return ""
     if check.low is None or check.high is None:
@@ -152,7 +150,6 @@ def describe_formulas(measures: Sequence[str]) -> str:
 
 
 def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
-    """The chart's time window, number of runs, and time of the newest run."""
     if not runs:
         return f"{window}, no runs yet"
     last = runs[-1]
@@ -221,7 +218,6 @@ def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterabl
 
 
 def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
-    """Numbers of runs that did not succeed, by status, worst first."""
     counted = [
         (status, sum(run.status == status for run in runs))
         for status in ("failed", "refused", "abandoned", "stopped", "partial")

@@ -79,7 +79,6 @@ def _unreported_problem(
     heartbeats: Sequence[ServiceHeartbeat],
     stale_before: datetime,
 ) -> str:
-    """A problem that has no open incident yet; empty if there is none."""
     silent = next((one for one in heartbeats if one.part == Heartbeat.Part.WATCHDOG and one.is_silent), None)
     if silent is not None:
         # The watchdog opens the incidents of all other components, but cannot open its own.
@@ -98,7 +97,6 @@ def _incident_title(most_severe: Sequence[IncidentSummary], incidents: Sequence[
 def _state_sentence(
     last: IngestionRun | None, data: RunMetrics | None, next_due: datetime | None, now: datetime
 ) -> str:
-    """The last run, the age of the data and the next run in one sentence."""
     parts = []
     if last is not None:
         parts.append(f"last run {format_clock(last.started_at, now)}{_read_summary(last, data)}")

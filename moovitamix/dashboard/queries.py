@@ -96,7 +96,6 @@ class RunWindow:
 
     @property
     def last_finished(self) -> IngestionRun | None:
-        """The newest finished run, without dry runs."""
         return next((run for run in self.newest if run.status != "running" and not run.dry_run), None)
 
     @property

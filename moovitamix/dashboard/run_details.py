@@ -80,8 +80,6 @@ class TableCell(NamedTuple):
 
 
 class RejectionReason(NamedTuple):
-    """Number of rows rejected for one reason, with an example."""
-
     resource: str
     field: str
     reason: str
@@ -172,7 +170,6 @@ def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -
 
 
 def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[RejectionReason]:
-    """The reasons for rejections in this run, most frequent first."""
     if not run.rejected:
         return []
     # The "+ 0" makes SQLite use the index of `last_run`: few rows were rejected again since a recent run, but
@@ -233,7 +230,6 @@ def list_run_incidents(run: IngestionRun, now: datetime) -> dict[str, list[Incid
 
 
 def runs_with_neighbours() -> "QuerySet[IngestionRun, Any]":
-    """Runs annotated with the ids of the previous and the next run."""
     previous = IngestionRun.objects.filter(pk__lt=OuterRef("pk")).order_by("-pk").values("pk")[:1]
     following = IngestionRun.objects.filter(pk__gt=OuterRef("pk")).order_by("pk").values("pk")[:1]
     return IngestionRun.objects.annotate(previous_run=Subquery(previous), next_run=Subquery(following))
@@ -326,7 +322,6 @@ def _row_url(resource: str, key: Any) -> str:
 
 
 def _changed_values(entry: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Name, old and new value; of two JSON objects (audio features), one entry for each changed key."""
     name, old, new = entry["field"].replace("_", " "), entry.get("old"), entry.get("new")
     before, after = _json_object(old), _json_object(new)
     if before is None or after is None:

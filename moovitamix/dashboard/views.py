@@ -114,7 +114,6 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @staff_member_required
 def run_log(request: HttpRequest, pk: int) -> HttpResponse:
-    """The stored log lines of a run, which its page loads."""
     run = get_object_or_404(IngestionRun, pk=pk)
     now = timezone.now()
     lines = [(format_clock(line.at, now), line) for line in run.log_lines.all()]
@@ -122,7 +121,6 @@ def run_log(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _window_days(request: HttpRequest) -> int:
-    """The requested number of days if it is one of the choices, else the default."""
     requested = request.GET.get("days", "")
     return next((days for days in WINDOW_CHOICES if str(days) == requested), DEFAULT_WINDOW)
 

@@ -36,7 +36,6 @@ def run_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def last_run_metrics(now: datetime) -> Iterator[Metric]:
-    """Metrics of the running run and of the last finished one."""
     newest = list(_real_runs()[:2])
     running = newest[0] if newest and newest[0].status == Status.RUNNING else None
     yield from _running_run_metrics(running)
@@ -52,7 +51,6 @@ def last_run_metrics(now: datetime) -> Iterator[Metric]:
 
 
 def data_age_metrics(now: datetime) -> Iterator[Metric]:
-    """When the last run that imported each resource ended, and the age limit."""
     ends = Gauge(
         "moovitamix_data_read_timestamp_seconds",
         "End of the last run that imported this resource.",

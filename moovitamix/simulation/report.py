@@ -79,7 +79,6 @@ def _judge_runs(planted: PlantedEvent, wanted: str, word: str) -> JudgedReaction
 
 
 def _judge_feed_fault(planted: PlantedEvent) -> JudgedReaction:
-    """Right if an incident was opened and resolved, and no full retrain started."""
     until = planted.until + DAY
     incidents = Incident.objects.filter(
         key=f"feed_fault:{planted.subject}", opened_at__gte=planted.since, opened_at__lt=until
@@ -98,7 +97,6 @@ def _judge_feed_fault(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
-    """Right if the drift was detected in time and started a full retrain."""
     found = DriftReport.objects.filter(
         alarm=True, at__gte=planted.since, kind=DriftReport.Kind.LISTENING
     ).order_by("at")
@@ -121,7 +119,6 @@ def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
-    """Right if the gates rejected the version or it lost its experiment, and it never became champion."""
     version = ModelVersion.objects.filter(label=planted.subject).first()
     if version is None:
         return NO_REACTION
@@ -135,7 +132,6 @@ def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_better_method(planted: PlantedEvent) -> JudgedReaction:
-    """Right if a challenger won an experiment against the first champion, trained by the classic method."""
     experiments = Experiment.objects.filter(champion__label=planted.subject, kind=Experiment.Kind.CHANGE)
     experiments = experiments.exclude(outcome=Experiment.Outcome.VOID).order_by("pk")
     won = experiments.filter(outcome=Experiment.Outcome.PROMOTE).first()

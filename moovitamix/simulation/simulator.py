@@ -110,7 +110,6 @@ class Simulation:
         self.world.advance()
 
     def _run_morning(self, number: int) -> None:
-        """Begin and end events, run the ingestion and the day's tasks."""
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
         for event in self.events:

@@ -202,7 +202,6 @@ def _split_percent() -> int:
 
 
 def _has_ended(request: HttpRequest, object_id: int | str | None) -> bool:
-    """Whether the experiment has ended. One query per request answers this for all buttons."""
     if object_id is None:
         return False
     known: dict[int | str, bool] = request.__dict__.setdefault("ended_experiments", {})

@@ -49,13 +49,11 @@ def recent_versions() -> VersionHistory:
 
 
 def recent_drift_reports() -> list[DriftReport]:
-    """Drift reports of at least the last 90 days, oldest first."""
     newest = DriftReport.objects.select_related("version").order_by("-week")[: 4 * MAX_CHART_DAYS // 7]
     return list(newest)[::-1]
 
 
 def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
-    """NDCG of each version and of the popularity baseline, on the week after the training data."""
     quality = [read_metric(version, version.method) for version in versions]
     baseline = [read_metric(version, "popularity") for version in versions]
     counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
@@ -93,7 +91,6 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
 
 
 def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
-    """Silhouette and R2 of each version whose clusters were measured."""
     versions = [version for version in newest if version.cohesion]
     silhouette = [version.cohesion.get("silhouette_macro") for version in versions]
     explained = [version.cohesion.get("r2") for version in versions]

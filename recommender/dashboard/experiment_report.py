@@ -206,7 +206,6 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
 
 
 def _metric_value(kind: str, decision: Decision) -> float:
-    """The deciding number at one check: z, or the logarithm of the e-value."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     if kind == ExperimentKind.REFRESH:
         return float(max(-MAX_SHOWN_Z, min(MAX_SHOWN_Z, decision.evidence["z"])))

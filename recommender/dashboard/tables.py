@@ -137,7 +137,6 @@ def latest_promotions() -> list[Promotion]:
 
 
 def experiments_without_promotion() -> QuerySet[Experiment]:
-    """Experiments that ended without promoting their challenger, newest first."""
     found = Experiment.objects.filter(outcome__in=OUTCOME_SENTENCES).exclude(kind=ExperimentKind.ANCHOR)
     # An A/A test without a difference is the expected end and changes nothing.
     return found.exclude(kind=ExperimentKind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)[:MAX_PROMOTIONS]
@@ -146,7 +145,6 @@ def experiments_without_promotion() -> QuerySet[Experiment]:
 def promotion_entries(
     promotions: Sequence[Promotion], without_promotion: Iterable[Experiment]
 ) -> list[PromotionEntry]:
-    """Promotions and experiments without promotion in one list, newest first."""
     entries = [
         PromotionEntry(
             one.at,

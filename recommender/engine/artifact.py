@@ -1,7 +1,7 @@
-"""Write, verify and memory-map model artifacts: .npy files and a manifest with their checksums.
+"""Writes, verifies and memory-maps model artifacts: .npy files and a manifest with their checksums.
 
-An artifact's folder is either complete or absent: files are flushed under a temporary name, which
-is then renamed. Loading an artifact executes no code, because pickle is not used.
+An artifact's folder is either complete or absent: files are flushed under a temporary name, which is
+renamed at the end. Loading an artifact executes no code, because pickle is not used.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ def size_in_bytes(folder: Path) -> int:
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove folders that crashed writers left and return their number.
+    """Remove folders that crashed writers left, and return their number.
 
     The caller must hold the training lock.
     """
@@ -148,8 +148,8 @@ def _load(path: Path) -> NDArray[Any]:
         empty: NDArray[Any] = np.load(path, allow_pickle=False)
         return empty
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    # Read one byte of each page while hashing has them cached (16 ms for 450 MB): all worker processes then
-    # share every page.
+    # Read one byte of each page while they are cached by the hashing (16 ms for 450 MB), so that all worker
+    # processes share every page.
     array.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].max()
     return array
 

@@ -1,4 +1,4 @@
-"""Data structures of the engine. In every matrix listeners are rows and songs are columns."""
+"""Data structures of the engine; in every matrix, listeners are rows and songs are columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class TooFewPlays(EngineError):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All songs. Entry j of every column describes song j."""
+    """All songs; entry j of every column describes song j."""
 
     ids: NDArray[np.int64]  # shape (n_songs,), strictly ascending
     artists: list[str]  # '' if unknown, like the other texts
@@ -40,7 +40,7 @@ class Catalogue:
         return len(self.ids)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """One code per artist. A song without an artist has a code of its own."""
+        """One code per artist; a song without an artist has a code of its own."""
         codes: dict[str, int] = {}
         return np.array(
             [
@@ -53,7 +53,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Plays in coordinate form. Entry i of every column describes play i."""
+    """Plays in coordinate form; entry i of every column describes play i."""
 
     n_listeners: int
     n_songs: int
@@ -90,8 +90,6 @@ class Profiles:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All data that a model is fitted on."""
-
     catalogue: Catalogue
     plays: csr_array  # shape (n_listeners, n_songs), counts
     recent: csr_array | None = None  # the same, weighted by recency; None: use `plays`

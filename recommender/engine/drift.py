@@ -96,7 +96,7 @@ def measure_population_shift(
 
 
 def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.float64]:
-    """Inner edges of n bins that hold equally many distances; fewer edges if many distances are equal."""
+    """Inner edges of n bins with equally many distances; fewer edges if many distances are equal."""
     if not len(distances):
         return np.empty(0)
     edges = np.quantile(np.asarray(distances, dtype=np.float64), np.arange(1, n) / n)
@@ -105,13 +105,12 @@ def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.f
 
 
 def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The number of distances in each bin, shape (len(edges) + 1,)."""
     bins = np.searchsorted(edges, distances, side="right")
     return np.bincount(bins, minlength=len(edges) + 1)
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """Each cluster's group number: each of the largest clusters is a group, all others share the last."""
+    """Each cluster's group number: the largest clusters are a group each, all others share the last."""
     by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))
@@ -119,14 +118,14 @@ def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -
 
 
 def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
-    """Select the weeks that `measure_listening_change` compares: eight reference weeks and the last.
+    """The weeks that `measure_listening_change` compares: eight reference weeks and the last week.
 
     Args:
         weeks: shape (n_listeners, WEEKS_NEEDED, n_groups), the last week at the end.
-        after_drift: whether the week before the last has drifted without a reaction.
+        after_drift: the week before the last has drifted without a reaction.
     """
-    # If the week before the last has drifted, it is left out and the eight weeks before it are the
-    # reference. As a reference week it would hide the same drift in the last week.
+    # A drifted week before the last is left out, and the eight weeks before it are the reference. As a
+    # reference week it would hide the same drift in the last week.
     chosen = [*range(REFERENCE_WEEKS), WEEKS_NEEDED - 1] if after_drift else list(range(1, WEEKS_NEEDED))
     compared: NDArray[np.float64] = weeks[:, chosen]
     return compared
@@ -162,7 +161,6 @@ def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> Liste
 
 
 def worst_shift(shifts: Sequence[PopulationShift]) -> PopulationShift:
-    """The shift whose psi is largest in relation to its critical value."""
     return max(shifts, key=lambda shift: shift.psi / max(shift.critical, 1e-9))
 
 
@@ -170,7 +168,7 @@ def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool)
     """Whether to act: after drift in two consecutive weeks, or after a single large drift.
 
     Args:
-        drifted_before: whether the week before had drifted too.
+        drifted_before: the week before had drifted, too.
     """
     return change.is_large or (change.is_drift and drifted_before)
 
@@ -198,16 +196,16 @@ def _sampled(weeks: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _split(
     weeks: NDArray[np.float64], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Plays by group in each listener's chosen week, and in the other weeks.
+    """Plays by group in each listener's drawn week, and in all other weeks.
 
-    `chosen` has shape (n_draws, n_listeners).
+    `chosen` has shape (n_draws, n_listeners): the index of the week drawn for each listener.
     """
     current = weeks[np.arange(len(weeks)), chosen].sum(axis=1)
     return current, weeks.sum(axis=(0, 1)) - current
 
 
 def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """JSD of n permutations. Each takes a random week of every listener, among the weeks with plays."""
+    """JSD of n permutations; each takes a random week of every listener, among the weeks with plays."""
     played = weeks.sum(axis=2) > 0
     played_first = np.argsort(~played, axis=1, kind="stable")
     n_played = np.maximum(played.sum(axis=1), 1)

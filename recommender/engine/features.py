@@ -124,7 +124,7 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
         artist_name, album_name = _normalise_text(artist), _normalise_text(album)
         tokens = [f"artist:{artist_name}"] if artist_name else []
         if album_name:
-            # With the artist: many albums are called "Greatest Hits".
+            # With the artist, because many albums are called "Greatest Hits".
             tokens.append(f"album:{artist_name}/{album_name}")
         tokens += [f"songwriter:{writer}" for writer in _split_values(writers)]
         for genre in _split_values(genres):
@@ -154,7 +154,7 @@ def _median_and_scale(known: NDArray[np.float64]) -> tuple[float, float]:
     if not len(known):
         return 0.0, 0.0
     low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
-    # If more than half the songs share one value the IQR is 0, but the column still says something.
+    # If more than half the songs share one value the IQR is 0, but the column is still informative.
     scale = (high - low) / IQR_OF_NORMAL or float(known.std())
     # The standard deviation of equal values can be a rounding error above 0.
     return float(median), scale if scale > 1e-9 * max(1e-300, float(np.abs(known).max())) else 0.0
@@ -169,7 +169,7 @@ def _normalise_text(text: str) -> str:
 
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
-    """The most frequent genre words, the most frequent first. Ties are in alphabetical order."""
+    """The most frequent genre words, the most frequent first; ties are in alphabetical order."""
     counts = Counter(word for text in texts for word in genre_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
@@ -198,7 +198,7 @@ def genre_idf(genres: csr_array) -> NDArray[np.float32]:
 
 
 def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """The space as artifact arrays. Words are stored as UTF-8 bytes and their end offsets."""
+    """The space as artifact arrays; words are stored as UTF-8 bytes and their end offsets."""
     arrays = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]

@@ -1,7 +1,7 @@
-"""Run a training on two threads with bit-identical results.
+"""Runs a training on two threads with bit-identical results.
 
-Each work item runs on one thread, and results keep the order of the items. So scheduling can't
-change a result.
+Each work item runs on one thread, and results keep the order of the items, so scheduling can't change a
+result.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,18 +16,18 @@ WorkItem = Callable[[], T]
 
 
 class Submit(Protocol):
-    """Starts work items. An item must not wait for another item."""
+    """Starts work items; an item must not wait for another item."""
 
     def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """Start the items. Returns a function, to be called once, that gives the results in order."""
+        """Start the items; the returned function, to be called once, gives the results in order."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """Yield a `Submit` with a second thread. The caller's thread runs items that have not started."""
-    # BLAS gets one thread per item: sums split over threads differ in the last bit from run to run, and
-    # threads that wait for each other on a busy machine cost more than they gain. numpy, scipy and BLAS
-    # release Python's lock while they compute.
+    """Yield a `Submit` with a second thread; the caller's thread runs items that have not started."""
+    # BLAS gets one thread per item, because sums split over threads differ in the last bit from run to
+    # run, and threads that wait for each other on a busy machine cost more than they gain. numpy, scipy
+    # and BLAS release Python's lock while they compute.
     with threadpool_limits(1), ThreadPoolExecutor(1, "training_worker") as worker:
 
         def submit(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
@@ -46,6 +46,6 @@ def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
 
 
 def _collect_results(submitted: list[tuple[Future[T], WorkItem[T]]]) -> list[T]:
-    # An item that can still be cancelled has not started: this thread runs it instead of waiting.
+    # An item that can be cancelled has not started, so this thread runs it instead of waiting.
     own = {place: item() for place, (future, item) in enumerate(submitted) if future.cancel()}
     return [own[place] if place in own else future.result() for place, (future, _) in enumerate(submitted)]

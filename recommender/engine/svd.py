@@ -52,7 +52,7 @@ def _randomized_svd(
     if wide.shape[0] > wide.shape[1]:
         wide = csr_array(wide.T)
     across = csr_array(wide.T)
-    # The shorter side is orthogonalised. Only the last few axes deviate, whose singular values hardly differ.
+    # The shorter side is orthogonalised. Only the last few axes deviate; their singular values hardly differ.
     basis = draw.standard_normal((wide.shape[0], k + OVERSAMPLING)).astype(np.float32)
     for _ in range(POWER_ITERATIONS):
         basis = orthonormal_basis(wide @ (across @ basis))
@@ -73,7 +73,7 @@ def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1, after each axis is multiplied by the square root of its singular value."""
-    # Measured: weighting by the values themselves, which leaves only the first axes, loses 1 % on a data set
+    # Measured: weighting by the values themselves emphasises the first axes, and loses 1 % on a data set
     # with rich metadata.
     return unit_rows(vectors * np.sqrt(values))
 

@@ -108,7 +108,6 @@ def detectable_changes(
 
 
 def describe_power(experiment: Experiment, now: datetime, closed_days_and_rounds: tuple[int, int]) -> str:
-    """Sentence about the differences that an experiment can detect with the current traffic."""
     recent = EngagementDay.objects.filter(final=True, day__lte=now.date()).order_by("-day")[
         :MAX_ENGAGEMENT_ROWS
     ]
@@ -151,7 +150,6 @@ def days_to_decision(rounds_per_day: float, points: float) -> int | None:
 
 
 def _lists_per_day(now: datetime) -> float:
-    """Lists per day that count (one per listener and day), from the last week."""
     # The share of lists that are a listener's first of the day is estimated from the last 24 hours. So an
     # index answers the query without reading the lists, which have kilobytes each.
     last_day = Q(generated_at__gte=now - DAY)

@@ -48,7 +48,6 @@ def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> 
 
 
 def is_unservable(version: ModelVersion) -> bool:
-    """Whether a version was withdrawn, or could not be loaded in an experiment."""
     errors = ServingError.objects.filter(experiment__challenger=version, kind=ServingError.Kind.ARTIFACT)
     return version.role == ModelVersion.Role.WITHDRAWN or errors.exists()
 
@@ -66,7 +65,6 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """Why too many requests failed in any 15-minute window since the start of the experiment."""
     error_times = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR
     ).values_list("at", flat=True)

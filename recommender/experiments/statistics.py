@@ -72,7 +72,6 @@ def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationC
 
 
 def crossover_share(experiment: Experiment) -> float:
-    """Share of the A/B split's listeners who got lists from both arms."""
     exposures = Exposure.objects.filter(experiment=experiment)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
     total = listeners.count()
@@ -115,7 +114,6 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
 
 
 def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
-    """Number of listener-days with a list of this experiment, and number without one."""
     # A person may decide a waiting experiment, which has no lists.
     since = experiment.started_at or now
     served = ServedList.objects.filter(

@@ -212,7 +212,6 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
 
 
 def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> set[tuple[int, date]]:
-    """Write the rows of these lists; return their versions and UTC days."""
     rows = [_engaged_list_row(outcome, ingested_at) for outcome in outcomes]
     plays = [
         AttributedListen(served_list_id=outcome.served.pk, song_id=song, at=at)
@@ -266,7 +265,6 @@ def _listener_means(values: Iterable[tuple[int, int]]) -> list[float]:
 
 
 def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
-    """The day's organic and recommended plays by listeners with a recent list from this version."""
     ends = begins + timedelta(days=1)
     listeners = EngagedList.objects.filter(
         version_id=version, at__gte=begins - ATTRIBUTION_WINDOW, at__lt=ends

@@ -11,8 +11,6 @@ from recommender.models.versions import ModelVersion, Promotion
 
 
 class Experiment(models.Model):
-    """An experiment that compares one version, the challenger, with the champion."""
-
     class Kind(models.TextChoices):
         REFRESH = "refresh", "refresh"
         CHANGE = "change", "change"

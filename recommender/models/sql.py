@@ -48,12 +48,10 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
 
 
 def newest_candidate_list_of_any_version(listener_id: int) -> Row | None:
-    """A listener's newest candidate list by any version, in the format of `newest_candidate_list`."""
     return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=""), [listener_id])
 
 
 def song_cards(song_ids: Sequence[int]) -> list[Row]:
-    """Id, name, artist, album, genres, duration in whole seconds, and availability of each song."""
     if not song_ids:
         return []
     # SQLite stores a duration as microseconds.

@@ -269,7 +269,6 @@ def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[
 
 
 def _read_feature_values(now: datetime) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Each feature's values in songs of the last week, and in all other songs; None if missing."""
     new: list[dict[str, float]] = []
     old: list[dict[str, float]] = []
     names: set[str] = set()

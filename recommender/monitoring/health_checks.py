@@ -149,7 +149,6 @@ def _report_failed_training(training: TrainingRun, error: str, now: datetime) ->
 
 
 def _last_trained_at() -> datetime | None:
-    """When a training last made a version or found no new data; None: never."""
     newest = ModelVersion.objects.aggregate(at=Max("created_at"))["at"]
     without_news = TrainingRun.objects.filter(status=TrainingStatus.REFUSED, error_kind="NothingNew")
     nothing_new = without_news.aggregate(at=Max("finished_at"))["at"]

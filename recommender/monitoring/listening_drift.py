@@ -114,7 +114,6 @@ def _save_change(
 
 
 def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.int64]:
-    """Each play's cluster; -1 for songs that the model was not trained on."""
     columns, known = find_columns(model.song_ids, plays.songs)
     return np.where(known, model.scorer.labels[columns], -1).astype(np.int64)
 
@@ -161,7 +160,6 @@ def _read_plays(week: date, seed: int) -> WeeklyPlays:
 
 
 def _period(week: date) -> tuple[datetime, datetime]:
-    """Start of the first compared week and end of the checked week."""
     until = week_start(week) + WEEK
     return until - WEEKS_NEEDED * WEEK, until
 
@@ -204,7 +202,6 @@ def _find_causes(
     plays: WeeklyPlays,
     part: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
-    """The groups of clusters that contribute most, each with last week's most played songs."""
     last_week = part & (plays.weeks == WEEKS_NEEDED - 1)
     causes = []
     for group in np.argsort(-change.parts)[:MAX_NAMED].tolist():

@@ -55,7 +55,6 @@ def prepare_storage(storage: Path) -> None:
 
 
 def _read_training_signature(folder: Path) -> str | None:
-    """The signature of the training that wrote the folder; None if the manifest is unreadable."""
     try:
         manifest = json.loads((folder / artifact.MANIFEST).read_bytes())
         return str(manifest["facts"]["training"])

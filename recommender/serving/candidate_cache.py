@@ -186,7 +186,6 @@ def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandida
 
 
 def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None:
-    """The row as a candidate list, and whether the list includes all feedback and sessions."""
     if found is None:
         return None
     *columns, knows_newest, is_of_newest_run = found
@@ -195,7 +194,6 @@ def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None
 
 
 def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
-    """Ids of the lists whose listener's history did not change in the newest ingestion run."""
     # These lists are marked with the run, so that their histories are not compared again before the next
     # run.
     run_id = listener_profiles.newest_finished_run()
@@ -208,7 +206,6 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
 def _try_generate(
     profile: ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
 ) -> ServingCandidates | None:
-    """New candidates, not stored yet; None if the model fails for this listener."""
     try:
         return _generate(profile, loaded, now, live=live)
     except DatabaseError:

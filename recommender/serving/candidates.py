@@ -105,7 +105,6 @@ def rerecommended_songs(
 def _in_excluded_cluster(
     profile: ListenerProfile, model: ServingModel, columns: Columns
 ) -> NDArray[np.bool_]:
-    """True for songs that, according to the listener, do not belong to their current cluster."""
     excluded = np.zeros(len(columns), dtype=np.bool_)
     if profile.excluded_clusters:
         numbers = model.cluster_numbers[model.scorer.labels[columns]].tolist()

@@ -27,8 +27,6 @@ MAX_PER_ARTIST: Final = 10
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """Options that are the same for all requests."""
-
     storage: Path  # the folder of the models' artifacts
     artist_cap: int | None = ARTIST_CAP  # songs by one artist in a list; None: any number
 

@@ -26,8 +26,6 @@ NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 @dataclass(frozen=True)
 class ListPage:
-    """The options of one page of a list."""
-
     n: int  # number of songs
     excluded: tuple[int, ...] = ()  # song ids that must not be drawn
     # The number of a cluster whose songs are drawn first; None: no preference.
@@ -53,8 +51,6 @@ class PairedPropensities(NamedTuple):
 
 
 class PickedSong(NamedTuple):
-    """One song of a list."""
-
     song: int
     cluster: int | None
     affinity: float  # the cluster's share of the listener's plays, 0 to 1; 0 without plays
@@ -179,8 +175,6 @@ def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
 
 
 class PageSampler(Protocol):
-    """Draws a list page by page."""
-
     def draw_page(self, page: ListPage) -> list[PickedSong]: ...
 
     def undo_last(self, count: int) -> None: ...

@@ -51,8 +51,6 @@ class UnknownList(LookupError):
 
 @dataclass(frozen=True)
 class ClusterAffinity:
-    """A listener's affinity for one cluster."""
-
     cluster_id: int
     name: str
     affinity: float  # the cluster's share of the listener's plays, weighted by recency; 0 to 1
@@ -266,7 +264,6 @@ def _draw_and_store(
     options: ServingOptions,
     now: datetime,
 ) -> ServedList:
-    """Draw and store a list, with the challenger's part if an experiment includes the listener."""
     part = challenger.challenger_for(candidates, options.storage, now)
     excluded = set(served_lists.restrict_to_candidates(candidates.candidates, page.excluded))
     if part is not None and part.candidates is not None:
@@ -284,14 +281,12 @@ def _draw_options(options: ServingOptions, discovery: float, seed: str | None) -
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:
-    """Songs that `next_song` gave within NO_REPEAT_WITHIN: the songs of one-song lists."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
     return {items[0]["song"] for items in lists if len(items) == 1}
 
 
 def _preferred_cluster(after: int | None, loaded: LoadedModel) -> int | None:
-    """The number of a song's cluster; None if the model does not know the song."""
     if after is None:
         return None
     cluster = loaded.model.cluster_of(after) if loaded.model else None

@@ -118,7 +118,6 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
 
 
 def redraw_list(served: ServedList) -> list[PickedSong]:
-    """Draw every page again from the stored candidate lists."""
     sampler = _sampler_for(_stored_candidates(served), _stored_draw_options(served))
     return [pick for page in served.pages for pick in sampler.draw_page(ListPage.from_json(page))]
 
@@ -130,7 +129,6 @@ def restrict_to_candidates(candidates: CandidateArrays, songs: Iterable[int]) ->
 
 
 def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
-    """The candidates that the list was drawn from; in an interleaved list, the champion's come first."""
     rows = (served.candidate_list, served.challenger_candidate_list)
     return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
 
@@ -151,7 +149,6 @@ def _all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
 
 
 def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[int, str]:
-    """Names by cluster number; if two versions name a cluster differently, the first version counts."""
     return {
         number: name
         for loaded, version_id in reversed(sources)

@@ -21,8 +21,6 @@ from recommender.training.stored_version import StoredVersion
 
 @dataclass(frozen=True)
 class ClusterSummary:
-    """One cluster, as it is stored and shown."""
-
     position: int  # the cluster's label in this model, 0 to n_clusters - 1
     number: int  # persistent number across versions, never reused
     naming: ClusterName

@@ -121,7 +121,6 @@ def read_catalogue() -> Catalogue:
 
 
 def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """One column per audio feature, by name; NaN for songs without a value."""
     columns: dict[str, NDArray[np.float64]] = {}
     for place, features in _match_to_ids(ids, sql.json_column(Song, "audio_features", FETCH_SIZE)):
         for name, value in numeric_features(orjson.loads(features) if features else None).items():
@@ -134,7 +133,6 @@ def _audio_columns(ids: Sequence[int]) -> dict[str, NDArray[np.float64]]:
 def _match_to_ids(
     ids: Sequence[int], rows: Iterable[tuple[int, str | None]]
 ) -> Iterator[tuple[int, str | None]]:
-    """Yield the index of each row's id, without songs that were added after the ids were read."""
     place = 0
     for pk, text in rows:
         while place < len(ids) and ids[place] < pk:

@@ -153,7 +153,6 @@ def _fit_on_past(
 
 
 def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) -> HoldoutWeek | None:
-    """The week's plays after `cut_off` (seconds since 1970); None if too few days remain."""
     if cut_off <= week.start_seconds:
         return week
     if cut_off > week.start_seconds + MAX_CHAMPION_OVERLAP_SECONDS:

@@ -267,7 +267,6 @@ class _TrainingJob:
         return _TrainedModel(data, model, clusters, votes, warm_start, evaluation, row_fields)
 
     def _store(self, trained: _TrainedModel) -> None:
-        """Write the artifact; then store the version, its clusters and the outcome in one transaction."""
         # The files come first, so that no row names missing files. The transaction matters because a
         # version without a finished run would belong to no training, and `only_if_new` would refuse to
         # train on its data again.

@@ -118,7 +118,6 @@ def build_warm_start(
 def _match_to_catalogue(
     champion: StoredVersion, song_ids: NDArray[np.int64], method: str
 ) -> ChampionClusters | None:
-    """The champion's clusters; None if it has another method or knows none of these songs."""
     if champion.version.method != method:
         return None
     columns, known = find_columns(np.asarray(champion.song_ids), song_ids)

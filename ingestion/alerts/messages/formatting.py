@@ -145,7 +145,6 @@ def format_amount(unit: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    """Up to three decimals for small numbers, none for large ones."""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 

@@ -46,7 +46,7 @@ class IncidentText:
     Attributes:
         subject: one line, without the severity.
         what, since, how_bad: whole sentences; how_bad is empty for a resolved incident.
-        what_to_do: one line per step, so that a command at the end of a line can be copied.
+        what_to_do: one line per step, so that a command at the end can be copied.
         lines: the facts as (label, formatted value).
     """
 

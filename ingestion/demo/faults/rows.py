@@ -93,7 +93,6 @@ def _with_unknown_id(row: Row, rule: FaultRule, unknown: int) -> Row:
 
 
 def _draw_fraction(resource: str, row: Any, rule: FaultRule, seed: int) -> float:
-    """A number from 0 to 1; below the rule's rate the fault is injected. Broken rows get 1."""
     try:
         return hash_fraction(seed, rule.name, resource, row_key(resource, row))
     except (KeyError, TypeError):

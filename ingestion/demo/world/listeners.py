@@ -182,7 +182,6 @@ def _draw_new_plays(
 
 
 def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a column for each row; `running` holds cumulative sums along each row."""
     thresholds = rng.random((len(running), 1)) * running[:, -1:]
     picked: NDArray[np.int64] = (running <= thresholds).sum(axis=1)
     return picked
@@ -191,7 +190,6 @@ def _draw_columns(running: NDArray[np.float64], rng: np.random.Generator) -> NDA
 def _with_repeats(
     played: list[int], heard: list[int], catalogue: SongCatalogue, rng: np.random.Generator
 ) -> list[int]:
-    """Replace some of the songs by songs from the listener's past, and remove duplicates."""
     again = rng.random(len(played)) < REPEAT_SHARE
     remembered = rng.integers(max(1, len(heard)), size=len(played))
     songs = [

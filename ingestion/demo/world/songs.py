@@ -191,7 +191,6 @@ class SongCatalogue:
             }
 
     def _shuffle(self, random: Random) -> None:
-        """Shuffle the artists, as in the real source's pages."""
         rows = list(self.rows.values())
         random.shuffle(rows)
         self.rows = {row["id"]: row for row in rows}

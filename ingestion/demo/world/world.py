@@ -181,7 +181,6 @@ class World:
         self._publish()
 
     def _change_rows(self, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Add, change and delete rows; new songs and listeners take part from the next day on."""
         random = Random(int(rng.integers(2**63)))
         self._delete_rows(random)
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)

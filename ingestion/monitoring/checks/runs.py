@@ -72,7 +72,6 @@ def runs_finished(now: datetime) -> None:
 
 
 def _run_for_slot(due: DueSlot) -> IngestionRun | None:
-    """The run for this slot, else the first run after it was due."""
     runs = IngestionRun.objects.filter(DAILY_RUNS & Q(started_at__gte=due.at) | due.runs())
     return runs.order_by("pk").first()
 

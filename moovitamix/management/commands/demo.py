@@ -173,7 +173,6 @@ class Command(GuidedCommand):
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
     ) -> str:
-        """Start the web server and return its address once it answers."""
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
         server = running.enter_context(child_process(web_server_command(port), environment, log))
@@ -181,7 +180,6 @@ class Command(GuidedCommand):
         return web
 
     def _train(self, environment: dict[str, str], folder: Path) -> str | None:
-        """Train and promote a model, prepare candidate lists and return a new API key."""
         self._print(
             "4/6  Training: fit on all but the latest week, evaluate on that week, fit on everything."
         )
@@ -208,7 +206,6 @@ class Command(GuidedCommand):
         return password
 
     def _make_key(self, environment: dict[str, str], folder: Path) -> str | None:
-        """A new API key, shown once and not stored; None if one was shown before."""
         made = folder / "key-made"
         if made.exists():
             return None

@@ -118,7 +118,6 @@ class Command(GuidedCommand):
         return [event for event in events if event.first_day < 7 * options["weeks"]]
 
     def _start_inside(self, folder: Path, options: dict[str, Any]) -> int:
-        """Run this command in a child process with the simulation's settings and clock."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         folder.mkdir(parents=True, exist_ok=True)
         for name in SIMULATION_FILES:

@@ -15,7 +15,7 @@ BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Score a block of listeners at a time and return the `top_n` of every listener."""
+    """The `top_n` of every listener, computed for a block of listeners at a time."""
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]
@@ -23,13 +23,13 @@ def recommend_in_blocks(
 
 
 def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
-    """Each row's n best allowed songs, best first, shape (rows, n). The lower column wins ties.
+    """Each row's n best allowed songs, best first, shape (rows, n); the lower column wins ties.
 
     NaN scores rank last. A row ends in -1 if fewer than n songs are allowed.
     """
     rows, songs = scores.shape
     ranked = np.full((rows, n), -1, dtype=np.int32)
-    # -inf is a valid score, so the mask says what is excluded, and not the score.
+    # Excluded songs are known by the mask, because -inf is also a valid score.
     scores = np.where(excluded | np.isnan(scores), -np.inf, scores)
     kept = min(n, songs)
     if kept == 0:
@@ -84,12 +84,11 @@ def all_plays(training: TrainingSet) -> csr_array:
 
 
 def count_listeners(plays: csr_array) -> NDArray[np.float32]:
-    """The number of listeners of each song, shape (n_songs,)."""
+    """Number of listeners of each song, shape (n_songs,)."""
     return np.bincount(binary_plays(plays).indices, minlength=plays.shape[1]).astype(np.float32)
 
 
 def log_plays(plays: csr_array) -> csr_array:
-    """The matrix with log(1 + count) in place of each play count."""
     scaled = csr_array(plays, dtype=np.float32, copy=True)
     scaled.data = np.log1p(np.maximum(scaled.data, 0))
     return scaled

@@ -1,4 +1,4 @@
-"""Simple recommenders (baselines) that every trained model is compared with."""
+"""Simple recommenders (baselines) with which every trained model is compared."""
 
 from dataclasses import replace
 from typing import Self
@@ -19,8 +19,6 @@ from recommender.engine.data import Profiles, TrainingSet
 
 
 class Popularity:
-    """Recommends the songs that have the most listeners."""
-
     name = "popularity"
 
     def __init__(self, listeners: NDArray[np.float32], available: NDArray[np.bool_]) -> None:
@@ -39,8 +37,6 @@ class Popularity:
 
 
 class Random:
-    """Recommends songs that are drawn uniformly at random."""
-
     name = "random"
 
     def __init__(self, available: NDArray[np.bool_]) -> None:
@@ -51,7 +47,7 @@ class Random:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """Draw songs that depend only on the listener's key and the seed."""
+        """Random songs that depend only on the listener's key and the seed."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
         return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
@@ -65,8 +61,6 @@ class Random:
 
 
 class ItemToItem:
-    """Scores each song by its similarity to the songs that the listener played."""
-
     name = ""
 
     def __init__(
@@ -107,7 +101,7 @@ class ItemKNN(ItemToItem):
     def fit(
         cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
     ) -> Self:
-        """Fit the similarities. With `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
+        """Fit the similarities; with `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
         plays = all_plays(training)
         weights = knn_weights(log_plays(plays) if logarithmic else binary_plays(plays), shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)

@@ -1,6 +1,6 @@
 """`classic`, the plain K-means recommender.
 
-It draws a cluster by the listener's affinity, then a random song of the cluster.
+It draws a cluster by the listener's affinity, and a random song of the cluster.
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,6 @@ class ClassicModel:
         return np.zeros(len(songs), dtype=np.float32)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The listener's affinity for each song's cluster."""
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
@@ -116,7 +115,7 @@ class ClassicModel:
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """Draw songs without replacement. Clusters with affinity 0 follow when all others are used up."""
+        """Draw songs without replacement; clusters with affinity 0 follow when all others are used up."""
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked

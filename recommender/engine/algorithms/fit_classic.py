@@ -24,7 +24,7 @@ def fit_classic(training: TrainingSet, *, n_clusters: int | None = None) -> Clas
     clusters = fit_clusters(points, n_clusters=wanted, seed=training.seed)
     labels, number = clusters.labels, clusters.n_clusters
     listeners = count_listeners(all_plays(training))
-    # Above 0, so that a cluster nobody has played can still be drawn when all others are used up.
+    # Above 0, so that an unplayed cluster can be drawn when all others are used up.
     engaged = np.bincount(labels, weights=listeners, minlength=number) + 1e-9
     words = genre_vocabulary(catalogue.genres)
     return ClassicModel(

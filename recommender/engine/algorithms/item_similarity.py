@@ -39,7 +39,7 @@ def binary_plays(plays: csr_array) -> csr_array:
 
 
 def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
-    """Keep each listener's `most` most played songs. The lower column wins ties."""
+    """Keep each listener's `most` most played songs; the lower column wins ties."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
     return keep_best(plays, most, by=lambda data: data)
@@ -48,7 +48,7 @@ def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_ar
 def keep_best(
     matrix: csr_array, k: int, by: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.abs
 ) -> csr_array:
-    """Keep the k largest entries of each row. The lower column wins ties."""
+    """Keep the k largest entries of each row; the lower column wins ties."""
     values, starts = by(matrix.data), matrix.indptr
     thresholds = np.repeat(_kth_largest(values, starts, k), np.diff(starts))
     kept = values > thresholds
@@ -99,7 +99,7 @@ def rp3_weights(
 def submit_rp3_weights(
     plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
-    """Start computing `rp3_weights` through `submit`; call the returned function to get the weights."""
+    """Start to compute `rp3_weights` through `submit`; the returned function gives the weights."""
     ones = binary_plays(limit_songs(plays))
     listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
@@ -118,7 +118,7 @@ def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_a
 def submit_knn_weights(
     plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
-    """Start computing `knn_weights` through `submit`; call the returned function to get the weights."""
+    """Start to compute `knn_weights` through `submit`; the returned function gives the weights."""
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
@@ -158,7 +158,7 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace the matrix by its inverse, since memory might not hold a second copy."""
+    """Replace the matrix by its inverse, because memory might not hold a second copy."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or singular:
@@ -204,8 +204,6 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
 def _best_products(
     left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
 ) -> Callable[[], csr_array]:
-    """Compute `weigh(left @ right)` without its diagonal and keep the k largest entries of each row."""
-
     def multiply_block(start: int, stop: int) -> csr_array:
         block = csr_array(left[start:stop] @ right)
         block.sort_indices()

@@ -14,7 +14,7 @@ SECONDS_PER_DAY: Final = 86_400.0
 def cluster_affinities(
     plays: csr_array, labels: NDArray[np.int32], n_clusters: int, skips: csr_array | None = None
 ) -> NDArray[np.float32]:
-    """Affinities, shape (n_listeners, n_clusters). Each row sums to 1; without engagement it is uniform.
+    """Affinities, shape (n_listeners, n_clusters); each row sums to 1, without engagement it is uniform.
 
     Args:
         skips: number of skips and dislikes, subtracted from the song's cluster, but not below 0.
@@ -39,7 +39,6 @@ def recency_weights(
 
 
 def sum_by_cluster(matrix: csr_array, labels: NDArray[np.int32], n_clusters: int) -> NDArray[np.float64]:
-    """Sum each listener's values by cluster; shape (n_listeners, n_clusters)."""
     n = matrix.shape[0]
     rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
     cells = rows * n_clusters + labels[matrix.indices]

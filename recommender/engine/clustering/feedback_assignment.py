@@ -1,4 +1,4 @@
-"""Move songs between clusters by listeners' feedback.
+"""Moves songs between clusters by listeners' feedback.
 
 Songs without votes stay in their K-means cluster, so deleting the feedback undoes every move.
 """

@@ -40,8 +40,6 @@ MULTI_CLUSTER_MEASURES: Final = (
 
 @dataclass(frozen=True)
 class Clusters:
-    """Fitted clusters and the cluster of each song."""
-
     centers: NDArray[np.float32]  # shape (n_clusters, n_features)
     inertia: float  # sum of squared distances of the songs to their centers
     labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
@@ -65,13 +63,12 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """Cluster by k-means++ and Lloyd's iterations. The same input and seed give identical bits.
+    """Cluster by k-means++ and Lloyd's iterations; the same input and seed give identical bits.
 
     Args:
-        points: shape (n_points, d); scale the columns, since the widest one dominates distances.
+        points: shape (n_points, d); scale the columns, because the widest one dominates distances.
         n_clusters: upper limit; there are never more clusters than distinct points.
-        start_labels: an earlier model's cluster of each point; above the sample size they replace
-            seeding.
+        start_labels: an earlier model's cluster of each point; above the sample size they replace seeding.
 
     Raises:
         TooFewSongs: there are no points.
@@ -83,7 +80,7 @@ def fit_clusters(
         raise TooFewSongs("There are no songs to cluster.")
     # Adding 0 turns -0 into 0: equal for k-means, but different bytes for _count_distinct.
     points = np.ascontiguousarray(points, dtype=np.float32) + np.float32(0)
-    # One thread: sums split over threads differ in the last bit from run to run.
+    # One thread, because sums split over threads differ in the last bit from run to run.
     with threadpool_limits(1):
         centers = _fit_centers(points, n_clusters, seed, start_labels)
         labels, squared = assign_nearest(points, centers)
@@ -124,7 +121,7 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each point's nearest center and the squared distance to it. The first center wins ties."""
+    """Each point's nearest center and the squared distance to it; the first center wins ties."""
     labels = _nearest_labels(points, centers)
     return labels, squared_distances(points, centers, labels)
 
@@ -132,7 +129,6 @@ def assign_nearest(
 def squared_distances(
     points: NDArray[np.float32], centers: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """Squared distance of each point to its cluster's center, shape (n_points,)."""
     squared = np.empty(len(points), dtype=np.float32)
     for start in range(0, len(points), BLOCK_POINTS):
         block = slice(start, start + BLOCK_POINTS)
@@ -144,7 +140,7 @@ def squared_distances(
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The clusters' means, shape (n_clusters, d), and sizes. The mean of an empty cluster is 0."""
+    """The clusters' means, shape (n_clusters, d), and sizes; the mean of an empty cluster is 0."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
         block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
@@ -156,7 +152,7 @@ def cluster_means(
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """Quality measures of a clustering. With a single cluster, undefined measures are None.
+    """Quality measures of a clustering; with a single cluster, undefined measures are None.
 
     Raises:
         TooFewSongs: there are no points.
@@ -232,7 +228,6 @@ def match_cluster_ids(
 
 
 def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
-    """Count the distinct points, but stop at `enough`."""
     seen: set[bytes] = set()
     for point in points:
         seen.add(point.tobytes())
@@ -242,7 +237,7 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Do one Lloyd iteration. A center without points keeps its position."""
+    """Do one Lloyd iteration; a center without points keeps its position."""
     means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 

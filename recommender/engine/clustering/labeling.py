@@ -1,7 +1,7 @@
 """Readable cluster names such as "Rock, energetic, 1990s".
 
-A name consists of genres, moods, decades or artists that are more frequent in the cluster than in
-the catalogue.
+A name consists of genres, moods, decades or artists that are more frequent in the cluster than in the
+catalogue.
 """
 
 import math
@@ -38,8 +38,6 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True)
 class ClusterName:
-    """A cluster's name and the facts behind the name."""
-
     name: str
     size: int  # number of songs
     # Over-represented genres and their share of the cluster's songs, most informative first.
@@ -91,7 +89,6 @@ def _name_words(
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    """Whether two genres have a common word, such as "rock" and "indie rock"."""
     return bool(set(one.split()) & set(other.split()))
 
 
@@ -170,7 +167,7 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decade(years: NDArray[np.float64]) -> str:
-    """The decade, such as "1990s", of at least half of the songs; "" if there is no such decade."""
+    """The decade, such as "1990s", of at least half of the songs; "" if there is none."""
     known = years[np.isfinite(years)]
     if not len(known):
         return ""

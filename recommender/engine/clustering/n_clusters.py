@@ -38,8 +38,6 @@ class HoldoutPlays:
 
 @dataclass(frozen=True)
 class ClusterCountScore:
-    """Quality measures of one number of clusters."""
-
     n_clusters: int
     # Mean over listeners of their mean log-probability of the songs played after the split; None: too few
     # listeners.
@@ -166,7 +164,7 @@ def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer])
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The chosen number of clusters, and a sentence that states the rule that decided."""
+    """The chosen number of clusters, and a sentence that states the deciding rule."""
     if listeners < FEWEST_LISTENERS:
         return _choose_without_likelihood(scores, default, listeners)
     near = _within_standard_error(scores)

@@ -31,10 +31,10 @@ def warm_start_clusters(
     current = labels.astype(np.int32)
     if not (current != UNASSIGNED).any():
         raise ValueError("A warm start needs at least one song that the earlier model has clustered.")
-    # One thread: sums split over threads differ in the last bit from run to run.
+    # One thread, because sums split over threads differ in the last bit from run to run.
     with threadpool_limits(1):
         for _ in range(WARM_START_STEPS):
-            # From the labels, since the axes of the feature space change with every training.
+            # From the labels, because the axes of the feature space change with every training.
             centers, non_empty = _cluster_centers(points, current, n_clusters)
             current = _reassign(points, centers, non_empty, current)
         centers, _ = _cluster_centers(points, current, n_clusters)
@@ -46,7 +46,7 @@ def _cluster_centers(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     assigned = labels != UNASSIGNED
-    # Not `cluster_means`: its sums differ in the last bit, and stored models must stay reproducible.
+    # Not `cluster_means`, whose sums differ in the last bit; stored models must stay reproducible.
     sums = np.zeros((n_clusters, points.shape[1]), dtype=np.float64)
     np.add.at(sums, labels[assigned], points[assigned])
     sizes = np.bincount(labels[assigned], minlength=n_clusters)

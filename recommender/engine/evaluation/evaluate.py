@@ -1,4 +1,4 @@
-"""Evaluate a model offline on plays after the end of its training data."""
+"""Evaluates a model offline on plays after the end of its training data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BOOTSTRAP_SEED: Final = 7
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics averaged over listeners. `ndcg_each` has one value per listener, in profile order."""
+    """Metrics averaged over listeners; `ndcg_each` has one value per listener, in profile order."""
 
     ndcg: float
     recall: float
@@ -28,7 +28,7 @@ class Evaluation:
     ndcg_each: NDArray[np.float64]
 
     def summary(self) -> dict[str, float | int | None]:
-        """The metrics to store; None for a metric that no listener has a value for."""
+        """The metrics to store; None for a metric without a value for any listener."""
         values = {name: getattr(self, name) for name in ("ndcg", "recall", "coverage", "diversity")}
         return {
             **{name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()},
@@ -74,7 +74,7 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
     """Mean of ours minus theirs, paired by listener, with a 95 % bootstrap interval, as JSON types.
 
     Args:
-        ours, theirs: shape (n_listeners,). Listeners with NaN (no test play) are left out.
+        ours, theirs: shape (n_listeners,); listeners with NaN (no test play) are left out.
     """
     differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
     random = np.random.default_rng(BOOTSTRAP_SEED)

@@ -25,8 +25,8 @@ def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
 def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
     """Normalised discounted cumulative gain with gains of 0 or 1, shape (n_listeners,).
 
-    The value is NaN for a listener without a test play. DCG is the sum of 1 / log2(rank + 1) over hits,
-    with ranks from 1. The ideal list starts with min(n, number of test songs) hits.
+    NaN for a listener without a test play. DCG is the sum of 1 / log2(rank + 1) over hits, with ranks from 1.
+    The ideal list starts with min(n, number of test songs) hits.
 
     Source:
         Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
@@ -43,7 +43,7 @@ def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
 
 
 def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
-    """Share of all songs that are in at least one list; 0 if the catalogue is empty."""
+    """Share of all songs that are in at least one list; 0 for an empty catalogue."""
     return len(np.unique(lists[lists >= 0])) / n_songs if n_songs else 0.0
 
 

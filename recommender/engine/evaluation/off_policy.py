@@ -1,7 +1,6 @@
-"""Off-policy evaluation: estimate from logged lists how a model that never served would have done.
+"""Off-policy evaluation: estimates from logged lists how a model that never served would have done.
 
-The rewards of each list's first song are weighted by the ratio of both models' propensities for
-that song.
+The reward of each list's first song is weighted by the ratio of both models' propensities for that song.
 """
 
 from dataclasses import dataclass

@@ -31,8 +31,8 @@ class DecisionOutcome(StrEnum):
 class ExperimentKind(StrEnum):
     """What an experiment compares with the champion.
 
-    A refresh has the champion's features and clusters; a change differs in them. An A/A test compares
-    the champion with itself, and a holdback compares it with the champion of 28 days ago.
+    A refresh has the champion's features and clusters; a change differs in them. An A/A test compares the
+    champion with itself, and a holdback compares it with the champion of 28 days ago.
     """
 
     REFRESH = "refresh"
@@ -121,8 +121,6 @@ class ExperimentEvidence:
 
 @dataclass(frozen=True)
 class ExperimentVerdict:
-    """An action, the reason in a sentence, and the numbers behind it."""
-
     outcome: DecisionOutcome
     reason: str
     numbers: dict[str, float] = field(default_factory=dict)

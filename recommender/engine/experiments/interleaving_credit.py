@@ -1,8 +1,8 @@
 """Interleaving credit: which model's songs did the listeners of interleaved lists engage with?
 
-The songs at positions 1 and 2 of a list are compared, then those at 3 and 4, and so on. Such a pair
-is called a round. A round is decisive if the listener engaged with exactly one of its songs; the
-model that drew this song wins the round.
+The songs at positions 1 and 2 of a list are compared, then those at 3 and 4, and so on. Such a pair is
+called a round. A round is decisive if the listener engaged with exactly one of its songs; the model that
+drew this song wins the round.
 """
 
 from collections import defaultdict
@@ -20,8 +20,6 @@ MOST_DECISIVE_ROUNDS: Final = 3
 
 @dataclass(frozen=True)
 class InterleavingCredit:
-    """Numbers of decisive rounds that the challenger won and lost."""
-
     wins: int = 0
     losses: int = 0
 
@@ -58,8 +56,6 @@ def credit_list(
 
 
 class ListCredit(NamedTuple):
-    """The credit of a closed list, its listener, and its day since the experiment's start (from 0)."""
-
     listener: int
     day: int
     credit: InterleavingCredit
@@ -67,7 +63,7 @@ class ListCredit(NamedTuple):
 
 @dataclass(frozen=True)
 class InterleavingTotals:
-    """Totals of an experiment's lists. The fields have the meaning of those in `ExperimentEvidence`."""
+    """Totals of an experiment's lists; the fields mean the same as in `ExperimentEvidence`."""
 
     wins: int
     losses: int
@@ -83,7 +79,7 @@ def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) 
     Args:
         day: current day since the start, from 0; the `late_days` days before it count as late.
     """
-    # Lists of one listener are not independent. So z is computed from one balance (wins minus losses) per
+    # Lists of one listener are not independent, so z is computed from one balance (wins minus losses) per
     # listener with a decisive round.
     total, late = InterleavingCredit(), InterleavingCredit()
     balances: defaultdict[int, int] = defaultdict(int)

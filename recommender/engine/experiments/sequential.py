@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betainc, betaln
 
-# The beta prior weighs as much as 40 observations: strongest for shares about .1 away from the planned one.
+# The beta prior weighs as much as 40 observations; the test is strongest for shares about .1 off the plan.
 PRIOR_COUNT: Final = 20.0
 ALPHA: Final = 0.05
 LARGEST_Z: Final = 1e9
@@ -58,13 +58,16 @@ def log_e_value_of_losing(wins: float, losses: float) -> float:
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Confidence interval of the share of rounds won, valid at all times with 1 - alpha."""
+    """Confidence interval, at level 1 - alpha, for the share of rounds that the challenger wins.
+
+    It is valid however often it is checked.
+    """
     # The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside exactly
     # when `log_e_value_of_difference` rejects.
     if not wins + losses:
         return 0.0, 1.0
     limit = -math.log(alpha)
-    # The observed share is never refuted: no mixture over shares has a higher likelihood.
+    # The observed share is never rejected, because no mixture over shares has a higher likelihood.
     likeliest = min(max(wins / (wins + losses), SHARE_EDGE), 1 - SHARE_EDGE)
 
     def bound(edge: float) -> float:
@@ -106,8 +109,7 @@ def confidence_sequence(
         planned: the number of listeners at which the interval is tightest, fixed at the start.
 
     Source:
-        Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences",
-            Annals
+        Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences", Annals
         of Statistics 2024 (arXiv 2103.06476); Welch's standard error.
     """
     if min(len(treated), len(others)) < 2:
@@ -127,8 +129,7 @@ def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.floa
     The mean does not change. Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X).
 
     Source:
-        Deng et al., "Improving the sensitivity of online controlled experiments by utilizing
-            pre-experiment
+        Deng et al., "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
         data", WSDM 2013.
     """
     spread = pre_experiment.var() if len(pre_experiment) else 0.0
@@ -142,7 +143,7 @@ def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.floa
 def listener_z_score(balances: NDArray[np.float64]) -> float:
     """Mean balance (wins minus losses) over its standard error; 0 for fewer than two listeners.
 
-    If all balances are equal and not 0, z is plus or minus `LARGEST_Z`, since JSON has no infinity.
+    If all balances are equal and not 0, z is plus or minus `LARGEST_Z`, because JSON has no infinity.
     """
     if len(balances) < 2:
         return 0.0

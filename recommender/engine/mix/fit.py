@@ -1,4 +1,4 @@
-"""Fit `mix`: the components from plays, and the term weights from held-out plays."""
+"""Fits `mix`: the components from plays, and the term weights from held-out plays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -79,7 +79,7 @@ def fit_with_weights(
     build_content: ContentBuilder = no_builder,
     start_labels: NDArray[np.int32] | None = None,
 ) -> MixModel:
-    """Fit on all plays with the given weights. If they are None, tune them.
+    """Fit on all plays with the given weights; None: tune them first.
 
     Args:
         start_labels: see `fit_clusters`.

@@ -1,4 +1,4 @@
-"""Fit the components of `mix` from plays and content."""
+"""Fits the components of `mix` from plays and content."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ class ContentFeatures:
 
 @dataclass(frozen=True)
 class ListeningFutures:
-    """Song features from plays. Calling a field waits for its result."""
+    """Song features from plays; a call to a field waits for its result."""
 
     listeners: NDArray[np.float32]  # shape (n_songs,), how many listeners have played each song
     co_listening: Callable[[], NDArray[np.float32]]  # shape (n_songs, d), see `MixComponents.company`
@@ -64,7 +64,7 @@ class ListeningFutures:
 def build_content_features(
     catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None
 ) -> ContentFeatures:
-    """Compute content features in the given space. If it is None, fit a new space."""
+    """Content features in the given space, or in a new one if it is None."""
     words = genre_vocabulary(catalogue.genres)
     if space is None:
         space, rows = fit_transform(catalogue, seed=seed)
@@ -79,16 +79,16 @@ def build_content_features(
 def weight_content(
     catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Join metadata and sound; sound has half the weight."""
+    """Metadata and sound columns side by side; sound has half the weight of metadata."""
     axes = space.axes.shape[1]
-    # Without audio features sound is only year and duration, which say less than the decade in the metadata.
+    # Without audio features, sound is only year and duration, and the decade is already in the metadata.
     if catalogue.audio:
         return unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
     return np.ascontiguousarray(rows[:, :axes])
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
-    """Start computing features from plays. The features that clustering needs come first."""
+    """Start computing features from plays; those that clustering needs come first."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -125,7 +125,7 @@ def assemble_components(
     n_clusters: int | None,
     seed: int,
 ) -> MixComponents:
-    """Join all components. The clusters are `labels` if given, else warm-started, else new."""
+    """Join all components; the clusters are `labels` if given, else warm-started, else new."""
     content, co_listening = features.content, listening.co_listening()
     if labels is None:
         points = clustering_points(content, co_listening)
@@ -161,7 +161,7 @@ def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """The matrix as float32 and int32, since scipy copies memory-mapped indices of other widths."""
+    """The matrix as float32 and int32, because scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 
@@ -207,7 +207,6 @@ def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clu
 def _sort_by_group(
     groups: NDArray[np.int32], listeners: NDArray[np.float32], n_groups: int = 0
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Songs sorted by group and descending number of listeners, and the start index of each group."""
     order = np.lexsort((-listeners, groups)).astype(np.int32)
     sizes = np.bincount(groups, minlength=max(n_groups, int(groups.max(initial=0)) + 1))
     return order, np.concatenate([[0], np.cumsum(sizes)])

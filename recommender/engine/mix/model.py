@@ -1,7 +1,6 @@
 """`mix`, the default model: a weighted sum of terms with tuned weights.
 
-`MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one
-request.
+`MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one request.
 """
 
 from collections.abc import Mapping
@@ -34,7 +33,7 @@ COLD_START_TERM: Final = "while little is known"
 
 @dataclass(frozen=True)
 class MixModel:
-    """The fitted model. It scores all songs for batches of listeners."""
+    """The fitted model; it scores all songs for batches of listeners."""
 
     components: MixComponents
     weights: NDArray[np.float64]  # shape (n_terms,), in the order of TERM_NAMES
@@ -134,7 +133,7 @@ class OnlineMixModel:
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """Each term's contribution to the scores. The contributions add up to `score`."""
+        """Each term's contribution to the scores; the contributions add up to `score`."""
         features = self.mix.listener_features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])

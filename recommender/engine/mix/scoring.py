@@ -1,4 +1,4 @@
-"""Compute the terms of `mix`.
+"""Computes the terms of `mix`.
 
 Batch scoring computes them for all songs, online scoring for the preselected songs of one request.
 """
@@ -153,7 +153,7 @@ def preselect_songs(
     votes: NeighbourVotes,
     budget: int,
 ) -> NDArray[np.int64]:
-    """About `budget` songs that are likely to score well, in ascending order.
+    """About `budget` songs that are likely to score well, ascending.
 
     The preselection joins the songs with the most votes, the most played songs of the best clusters and
     favourite artists, and a few of every cluster.
@@ -210,7 +210,7 @@ def _first_of_groups(
 
 
 def top_places(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
-    """Indices of the n largest scores, largest first. The lower index wins ties."""
+    """Indices of the n largest scores, largest first; the lower index wins ties."""
     if n <= 0 or n >= len(scores):
         return np.argsort(-scores, kind="stable")[: max(n, 0)]
     # Sorts only scores that reach the n-th largest: a third of the time for 400 of 2 000.
@@ -260,7 +260,7 @@ def _online_linear_terms(
     for name, vector in features.directions.vectors().items():
         space, width = name.removesuffix("_short"), vector.shape[1]
         direction, of_played = vector[0], played[name][0].astype(np.float64)
-        # A linear score s = V p has the mean mean(V) p and the mean square p' (V'V / n) p. So the moments
+        # A linear score s = V p has the mean mean(V) p and the mean square p' (V'V / n) p, so the moments
         # need no scores of all songs.
         mean = components.centres[space][:width] @ direction
         mean_square = direction @ components.products[space][:width, :width] @ direction

@@ -103,8 +103,6 @@ def blend_scores(
 
 @dataclass(frozen=True)
 class ProfileWeights:
-    """The weight of each song that a listener played."""
-
     plain: csr_array  # shape (n, n_songs), 1 for each song used
     # The same songs in the same order, log(1 + recent plays), scaled to a mean of 1 per row.
     weighted: csr_array
@@ -128,8 +126,6 @@ def build_profile_weights(profiles: Profiles) -> ProfileWeights:
 
 
 class ListenerDirections(NamedTuple):
-    """Each listener's mean song vector in each space."""
-
     taste: NDArray[np.float32]  # shape (n, k)
     # Per HYBRID_CONTENT_WEIGHTS, shape (n, d), multiplied by the square of the weight.
     content: list[NDArray[np.float32]]
@@ -206,7 +202,7 @@ class TermMoments(NamedTuple):
 def term_moments(
     total: NDArray[np.float64], squares: NDArray[np.float64], count: NDArray[np.int64]
 ) -> TermMoments:
-    """Compute moments from sums over the unplayed songs. A constant term's deviation is exactly 0."""
+    """Moments from sums over the unplayed songs; a constant term's deviation is exactly 0."""
     number = np.maximum(count, 1)
     mean = total / number
     variance = squares / number - mean**2
@@ -225,7 +221,7 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 def favourite_genre_weights(
     components: MixComponents, words: list[str], genres: list[str] | None, n: int
 ) -> csr_array:
-    """IDF weights of the favourite genres, shape (n, n_words). Each row sums to 1 or is empty."""
+    """IDF weights of the favourite genres, shape (n, n_words); each row sums to 1 or is empty."""
     texts = [""] * n if genres is None else genres
     matrix = genre_matrix(texts, words)
     weights = components.genre_idf[matrix.indices].astype(np.float64)
@@ -236,7 +232,7 @@ def favourite_genre_weights(
 
 
 def artist_shares(components: MixComponents, weighted: csr_array) -> csr_array:
-    """Each artist's share of a listener's plays, shape (n, n_artists). Each row sums to 1 or is empty."""
+    """Each artist's share of a listener's plays, shape (n, n_artists); each row sums to 1 or is empty."""
     sums = np.asarray(weighted.sum(axis=1), dtype=np.float64).ravel()
     rows = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     values = (weighted.data / np.where(sums > 0, sums, 1)[rows]).astype(np.float32)
@@ -253,7 +249,7 @@ def affinities_with_genre_prior(
     profiles: Profiles,
     favourite_genres: csr_array,
 ) -> NDArray[np.float32]:
-    """Affinities with the favourite genres as a prior, shape (n, n_clusters). Each row sums to 1."""
+    """Affinities with the favourite genres as a prior, shape (n, n_clusters); each row sums to 1."""
     base = profiles.plays if profiles.recent is None else profiles.recent
     own = cluster_affinities(base, components.labels, components.n_clusters, profiles.skips)
     expected = np.asarray(favourite_genres @ genre_means, dtype=np.float32)

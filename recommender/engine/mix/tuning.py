@@ -1,4 +1,4 @@
-"""Find the term weights of `mix` that rank held-out plays best."""
+"""Finds the term weights of `mix` that rank held-out plays best."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -78,8 +78,8 @@ class TuningPool:
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The term weights with the best NDCG, shape (n_terms,).
 
-    Each half of the listeners is tuned from several starts. The result is the mean of all tuned
-    weights, or one of `starts` if it ranks the pool better.
+    Each half of the listeners is tuned from several starts. The result is the mean of all tuned weights, or
+    one of `starts` if it ranks the pool better.
     """
     scales = pool.term_scales()
     halves = [
@@ -90,8 +90,8 @@ def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDA
         ascents = [partial(_ascend, half, start, starts[0]) for half in halves for start in (*starts, None)]
         results = submit(ascents)()
         scaled = [weights / max(float((np.abs(weights) * scales).sum()), 1e-12) for weights in results]
-        # NDCG has many local maxima that fit noise: the mean of the ascents ranks other plays better than the
-        # highest of them (measured: + .9 % and + .6 % on two test sets).
+        # NDCG has many local maxima that fit noise, so the mean of the ascents ranks other plays better than
+        # the highest of them (measured: + .9 % and + .6 % on two test sets).
         return max([np.mean(scaled, axis=0), *starts], key=lambda weights: pool.ndcg(pool.scores(weights)))
 
 
@@ -104,7 +104,7 @@ def _ascend(
 
 
 def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Change one weight at a time while NDCG rises. Returns the weights and their NDCG."""
+    """Change one weight at a time while NDCG rises; return the weights and their NDCG."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
     for step in STEP_SIZES:
@@ -120,7 +120,7 @@ def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDA
 def _try_steps(
     pool: TuningPool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
 ) -> tuple[float, NDArray[np.float32], float]:
-    """Try a step up and a step down. Returns the best weight with its scores and NDCG."""
+    """Try a step up and a step down; return the best weight with its scores and NDCG."""
     size = step * max(abs(weight), LEAST_STEP)
     chosen = (weight, scores, best)
     for change in (size, -size):
@@ -132,7 +132,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit a softmax regression of held-out plays on the terms. Returns `start` if the pool has no hits."""
+    """Weights from a softmax regression of held-out plays on the terms; `start` if the pool has no hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -185,7 +185,7 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """Build the pool of the listeners `rows`. `weights` decide which songs are kept (SONGS_PER_RANKING)."""
+    """The pool of the listeners `rows`; `weights` decide which songs are kept (SONGS_PER_RANKING)."""
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 

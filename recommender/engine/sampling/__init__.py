@@ -1,1 +1,1 @@
-"""Draw lists from scored candidates, interleave two models, and encode candidate lists."""
+"""Draws lists from scored candidates, interleaves two models, and encodes candidate lists."""

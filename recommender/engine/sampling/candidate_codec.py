@@ -30,7 +30,7 @@ class CandidateListDamaged(ValueError):
 
 @dataclass(frozen=True)
 class CandidateArrays:
-    """One listener's candidates, best first. Entry i of every array describes the same song."""
+    """One listener's candidates, best first; entry i of every array describes the same song."""
 
     songs: NDArray[np.int64]  # the source's song ids
     values: NDArray[np.float32]  # scaled scores, see `sampler.scale_scores`

@@ -1,8 +1,8 @@
 """Team-draft interleaving: champion and challenger fill one list in turn, with exact propensities.
 
-A list is divided into rounds of two positions. In each round a fair random number decides which
-model picks first; the other model picks second. Before each pick, songs already in the list and
-artists at their cap are removed from both models' pools.
+A list is divided into rounds of two positions. In each round a fair random number decides which model
+picks first; the other model picks second. Before each pick, songs already in the list and artists at their
+cap are removed from both models' pools.
 """
 
 from collections.abc import Sequence
@@ -50,15 +50,14 @@ def interleave(
 ) -> list[InterleavedPick]:
     """Pick the next n songs after `placed`; fewer only if neither model has a song left.
 
-    A model without a song left gives its position to the other model. Random numbers depend only on the
-    seed and the position, so the first 20 songs of a list of 40 equal the list of 20.
+    A model without a song left gives its position to the other model. Random numbers depend only on the seed
+    and the position, so the first 20 songs of a list of 40 equal the list of 20.
 
     Args:
         champion, challenger: pools with the same song ids and artist codes.
 
     Source:
-        Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team
-            draft).
+        Radlinski et al., "How does clickthrough data reflect retrieval quality?", CIKM 2008 (team draft).
     """
     teams = (
         _Team(champion, temperature, artist_cap, floor),
@@ -79,7 +78,7 @@ def interleave(
         song = teams[turn].song_of_pick(pick)
         artist = teams[turn].artist_of(song)
         propensities = [team.propensity(song) for team in teams]
-        # Reuse the drawn pick's value: adding the same weights in another order may change the last bit.
+        # The drawn pick keeps its value, because adding the weights in another order may change the last bit.
         propensities[turn] = pick.propensity
         picks.append(InterleavedPick(song, turn, pick.index, *propensities))
         for team in teams:

@@ -37,13 +37,13 @@ PROPENSITY_FLOOR: Final = 0.02
 MOST_TEMPERATURE: Final = 5.0  # here values no longer matter
 NEUTRAL_DISCOVERY: Final = 0.3  # here new artists get neither a bonus nor a penalty
 NEW_ARTIST_TILT: Final = 2.0
-# Doubles lose digits below 1e-308: smaller sums of weights are rescaled to the best offer.
+# Smaller sums of weights are rescaled to the best offer, because doubles lose digits below 1e-308.
 LEAST_WEIGHT_SUM: Final = 1e-200
 
 
 @dataclass(frozen=True, slots=True)
 class DrawFormula:
-    """The constants of the draw that changed between versions. A replay uses those of the original list."""
+    """The constants of the draw that changed between versions; a replay uses those of the original list."""
 
     # Weight that all clusters share evenly at temperature 0, as a multiple of the sum of the affinities.
     even: float
@@ -71,7 +71,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The songs to draw from. Entry i of every array describes the same song."""
+    """The songs to draw from; entry i of every array describes the same song."""
 
     songs: NDArray[np.int64]  # ids or columns; the draw does not read them
     values: NDArray[np.float64]  # higher is better; see `scale_scores`
@@ -94,9 +94,9 @@ def draw_picks(
 ) -> list[Pick]:
     """Draw the next n picks after `placed`; fewer only if no more songs are eligible.
 
-    The random number of a position depends only on the seed and the position. So the first 20 songs of
-    a list of 40 equal the list of 20, in every process. At temperature 0 the song with the best value
-    is picked (the lower index wins ties), with a propensity of 1.
+    The random number of a position depends only on the seed and the position, so the first 20 songs of a list
+    of 40 equal the list of 20, in every process. At temperature 0 the song with the best value is picked (the
+    lower index wins ties), with a propensity of 1.
     """
     offers = ClusterOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
@@ -118,15 +118,15 @@ def seeded_uniform(seed: str, place: int) -> float:
 
 
 def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray[np.float64]:
-    """Scale scores to 1 for the second best song and 0 for the n-th best (or the last of fewer)."""
+    """Scores with the second best song at 1 and the n-th best (or the last of fewer) at 0."""
     low, spread = score_scale(scores, n)
     return (np.asarray(scores, dtype=np.float64) - low) / spread
 
 
 def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[float, float]:
     """Offset and divisor of `scale_scores`; (0, 1) without scores."""
-    # The scale starts at the second best score: one song far above all others would leave the others almost
-    # equal. The divisor is 1 if the best n scores are equal.
+    # The scale starts at the second best score, because one song far above all others would leave the
+    # others almost equal. The divisor is 1 if the best n scores are equal.
     if not len(scores):
         return 0.0, 1.0
     best = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
@@ -182,7 +182,7 @@ class ClusterOffers:
 
     @property
     def clusters(self) -> dict[int, list[int]]:
-        """Queue of each cluster with eligible songs left. The last song of a queue is the offer."""
+        """Queue of each cluster with eligible songs left; the last song of a queue is the offer."""
         return self._queues
 
     def best_pick(self) -> Pick:
@@ -238,7 +238,6 @@ class ClusterOffers:
                 self._refresh_offer(cluster)
 
     def _build_queues(self, pool: CandidatePool) -> dict[int, list[int]]:
-        """Each cluster's eligible songs, the worst first. Clusters are in ascending order."""
         worst_first = np.argsort(-pool.values, kind="stable")[::-1]
         if pool.eligible is not None:
             worst_first = worst_first[pool.eligible[worst_first]]
