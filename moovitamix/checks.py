@@ -101,7 +101,7 @@ def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
     elif public and len(settings.SECRET_KEY) < MIN_SECRET_KEY_LENGTH:
         problems.append(
             CheckWarning(
-                f"SECRET_KEY has only {len(settings.SECRET_KEY)} characters: whoever guesses it can forge "
+                f"SECRET_KEY has only {len(settings.SECRET_KEY)} characters: who guesses it can forge "
                 "the session of any user.",
                 hint=f"Set SECRET_KEY to 50 random characters: {MAKE_KEY_COMMAND}",
                 id="moovitamix.W001",

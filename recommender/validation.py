@@ -66,8 +66,8 @@ def _artifact_gate(version: ModelVersion, verify: Verify) -> GateResult:
     try:
         verify(version)
     except ArtifactError as error:
-        return GateResult("artifact", False, f"Its files are not as they were written: {error}")
-    return GateResult("artifact", True, "Every file is as it was written.")
+        return GateResult("artifact", False, f"Its files have changed since the training: {error}")
+    return GateResult("artifact", True, "All files are unchanged since the training.")
 
 
 def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
@@ -88,11 +88,11 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
             )
             picks = ListSampler(content, terms).draw_page(ListPage(LIST_LENGTH))
         except Exception as error:  # any error: listeners must not get this model
-            return GateResult("smoke", False, f"It breaks on a listener: {type(error).__name__}: {error}")
+            return GateResult("smoke", False, f"It fails for a listener: {type(error).__name__}: {error}")
         took.append(1_000 * (time.perf_counter() - begun))
         short += len(picks) < min(wanted, len(content.songs))
     if not took:
-        return GateResult("smoke", None, "Nobody has listened of late: there is nobody to try it on.")
+        return GateResult("smoke", None, "No listener was active lately, so the version could not be tried.")
     p95 = float(np.quantile(took, 0.95))
     passed = not short and p95 <= MAX_P95_MILLISECONDS
     said = f"{len(took)} listeners got a list each, 95 % of them within {p95:.1f} ms"
@@ -107,7 +107,7 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
     own = version.metrics.get(version.method, {})
     if own.get("ndcg") is None:
         return GateResult(
-            "baselines", None, "Nobody played a new song in the latest week: it can't be measured."
+            "baselines", None, "Not measured: no listener played a new song in the latest week."
         )
     floors = {
         name: version.metrics[name]["ndcg"]
@@ -133,7 +133,7 @@ def _champion_gate(version: ModelVersion) -> GateResult:
     pair = version.metrics.get("against_champion")
     if not pair:
         return GateResult(
-            "champion", None, "The champion has seen the latest week, or there is none: no fair match."
+            "champion", None, "Not compared: there is no champion, or it was trained on the latest week."
         )
     said = (
         f"NDCG@20 {pair['difference']:+.4f} against {pair['champion']} on the same week "
@@ -145,7 +145,7 @@ def _champion_gate(version: ModelVersion) -> GateResult:
 
 
 def _too_few_listeners(listeners: int) -> str:
-    return f"{listeners} listeners are too few to say so: chance alone does as much."
+    return f"{listeners} listeners are too few to decide: chance alone makes such differences."
 
 
 def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
@@ -155,24 +155,25 @@ def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
     """
     rows = _read_logged_rewards(model, now)
     if not rows:
-        return GateResult("logs", None, "No list was served since its data end: the logs say nothing.")
+        return GateResult(
+            "logs", None, "Not estimated: no list was served since the end of its training data."
+        )
     rewards, old, new, listeners = (np.array(column) for column in zip(*rows, strict=True))
     found = estimate_off_policy(rewards, old, new, listeners, seed=BOOTSTRAP_SEED)
     numbers = {name: round(value, 5) for name, value in asdict(found).items()}
     said = (
-        f"First places by logs: {found.new:.3f} against {found.old:.3f} ({found.low:+.3f} to "
-        f"{found.high:+.3f}), support {found.support:.2f}, effective {found.effective:.0%} "
+        f"Estimated reward of the first songs: {found.new:.3f} against {found.old:.3f} ({found.low:+.3f} to "
+        f"{found.high:+.3f}), support {found.support:.2f}, effective sample {found.effective:.0%} "
         f"of {len(rows)} lists"
     )
     if not found.is_reliable:
-        return GateResult("logs", None, f"{said}: too little to say anything.", numbers)
+        return GateResult("logs", None, f"{said}: too few for a decision.", numbers)
     return GateResult("logs", not found.is_gross_harm, f"{said}.", numbers)
 
 
 def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float, float, float, int]]:
     """Logged lists' first songs: reward (1 if engaged), both models' propensities, and listener."""
-    # Only lists after the version's training data count. So there are few lists if the version was trained
-    # today.
+    # Only lists after the version's training data count, which are few if it was trained today.
     lists = ServedList.objects.filter(
         arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,
         generated_at__lte=now, discovery__gt=0, engagement__isnull=False,

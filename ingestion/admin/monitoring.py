@@ -67,7 +67,7 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
         return check.verdict, check.get_verdict_display()
 
     @admin.action(
-        description="Reset the expected range: learn it anew from this run on", permissions=["handle"]
+        description="Reset the expected range: learn it again from this run on", permissions=["handle"]
     )
     def reset_expected_range(self, request: HttpRequest, selected: "QuerySet[AnomalyCheck]") -> None:
         reason, by = request.POST.get("reason", "").strip(), request.user.get_username()
@@ -75,7 +75,7 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
             reset_baseline(check.measure, check.resource, check.run, by, reason, timezone.now())
         self.message_user(
             request,
-            f"{len(selected)} expected ranges are learned anew from the selected runs on; "
+            f"{len(selected)} expected ranges are learned again from the selected runs on; "
             "their incidents are resolved.",
             messages.SUCCESS,
         )

@@ -47,7 +47,7 @@ METRICS: Final = {
         ),
         MetricDefinition(
             "latency_p95",
-            "95th percentile of latency",
+            "95th percentile of data latency",
             "seconds",
             "95 % of the new and changed rows were faster",
         ),

@@ -103,7 +103,7 @@ HOW_TO_GO_ON: Final = (
     "Nothing was written. If the source really has a new catalogue, run again with --accept-reset."
 )
 FIX_THE_FORM_FIRST: Final = (
-    "Nothing was written. The form of the rows changed too: ask the source's operator about that before "
+    "Nothing was written. The format of the rows changed, too: ask the source's operator about that before "
     "anything else."
 )
 HISTORY_ADVICE: Final = (
@@ -200,7 +200,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
     doubts += [(FORM_CHANGED, reason) for reason in _changed_forms(one, limits)]
     if one.rejected > limits.rejected * one.received:
         share = f"{one.rejected / one.received:.1%}, limit {limits.rejected:.0%}"
-        reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were refused ({share})."
+        reason = f"{one.rejected:,} of {one.received:,} rows of {one.label} were rejected ({share})."
         causes = "; ".join(f"{field} {why} ({rows:,})".strip() for field, why, rows in one.reasons)
         doubts.append(("too_many_rejected", f"{reason} Reasons: {causes}." if causes else reason))
     if not one.has_identity and not accept_reset:
@@ -215,7 +215,7 @@ def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[
     if gone - one.unrecognised <= limits.missing * expected:
         return []
     reason = (
-        f"{gone:,} of {expected:,} known sessions of the {one.label} did not come ({gone / expected:.0%}, "
+        f"{gone:,} of {expected:,} known sessions of the {one.label} were not sent ({gone / expected:.0%}, "
         f"limit {limits.missing:.0%}). {HISTORY_ADVICE}"
     )
     return [(HISTORY_GONE, reason)]
@@ -224,12 +224,12 @@ def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[
 def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
     """One message for each field whose format, in most rows, differs from the agreed one."""
     sentences = [
-        f"The form of {one.label} changed: {field} {why} in {rows:,} of {one.received:,} rows."
+        f"The format of {one.label} changed: {field} {why} in {rows:,} of {one.received:,} rows."
         for field, why, rows in one.reasons
         if field and rows > limits.missing * one.received and why != UNKNOWN_USER
     ]
     sentences += [
-        f"The form of {one.label} changed: {field} became empty in {rows:,} of {one.seen_again:,} known "
+        f"The format of {one.label} changed: {field} became empty in {rows:,} of {one.seen_again:,} known "
         f"rows; no {one.label} were written."
         for field, rows in _emptied_fields(one, limits).items()
     ]

@@ -58,8 +58,8 @@ COUNT_ROWS: Final = (
     ("incoherent_times", "Updated before created"),
 )  # fmt: skip
 TIME_ROWS: Final = (
-    ("latency_p50", "Median latency"), ("latency_p95", "95th percentile of latency"),
-    ("latency_max", "Longest latency"), ("seconds", "Time spent reading and writing"),
+    ("latency_p50", "Median data latency"), ("latency_p95", "95th percentile of data latency"),
+    ("latency_max", "Longest data latency"), ("seconds", "Time spent reading and writing"),
 )  # fmt: skip
 ADMIN_MODEL_NAMES: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
 

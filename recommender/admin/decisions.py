@@ -146,22 +146,28 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
         return [
             DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),
                          f"at least {rules.fewest_listeners}"),
-            DecisionFact("z (by how many standard errors the challenger is ahead)", f"{evidence.z:+.2f}",
+            DecisionFact("z: lead of the challenger, in standard errors", f"{evidence.z:+.2f}",
                          f"rejected below {rules.refresh_z:g}"),
         ]  # fmt: skip
     if evidence.kind == ExperimentKind.HOLDBACK:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
         e_value = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
         return [
-            DecisionFact("E-value (champion is worse)", e_value, f"rolled back from {rules.anchor:g} : 1")
+            DecisionFact(
+                "Evidence that the champion is worse (e-value)",
+                e_value,
+                f"rolled back from {rules.anchor:g} : 1",
+            )
         ]
     e_value = format_evidence_ratio(log_e_value_of_difference(evidence.wins, evidence.losses))
     if evidence.kind == ExperimentKind.AA_TEST:
         rule = f"invalid from {rules.better:g} : 1"
-        return [DecisionFact("E-value (the copies differ)", e_value, rule)]
+        return [DecisionFact("Evidence that the copies differ (e-value)", e_value, rule)]
     late = f"{format_count(evidence.late_wins)} : {format_count(evidence.late_losses)}"
     return [
-        DecisionFact("E-value (the models differ)", e_value, f"decided from {rules.better:g} : 1"),
+        DecisionFact(
+            "Evidence that the models differ (e-value)", e_value, f"decided from {rules.better:g} : 1"
+        ),
         DecisionFact(f"Rounds won in the last {rules.late_days} days", late, "promoted only if not behind"),
     ]
 

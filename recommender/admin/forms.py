@@ -17,7 +17,7 @@ class ReasonForm(forms.Form):
         label="Reason",
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="Stored with your user name, for example: “Listeners complained about repeated songs.”",
+        help_text="For example: “Listeners complained about repeated songs.” Your user name is stored, too.",
     )
 
 

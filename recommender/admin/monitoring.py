@@ -31,7 +31,7 @@ FORMULA_TEXTS: Final = {
     "songs": "Effect: population stability index. Limit: exceeded by chance in one week of a hundred.",
     "listening": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
     "recommended": f"{EFFECT_FORMULA} between the shares of the version's clusters.",
-    "feedback": f"{EFFECT_FORMULA} between the shares of the kinds of feedback.",
+    "feedback": f"{EFFECT_FORMULA} between the shares of likes, listens, skips and dislikes.",
     "feed": "",
 }
 ALARM_WITH_RETRAIN: Final = (
@@ -41,10 +41,10 @@ ALARM_WITH_RETRAIN: Final = (
 CONSEQUENCE_TEXTS: Final = {
     "songs": ALARM_WITH_RETRAIN,
     "listening": ALARM_WITH_RETRAIN,
-    "recommended": "An alarm opens an incident. It starts no retrain, because recommendations caused the "
-    "change.",
-    "feedback": "An alarm opens an incident. It starts no retrain.",
-    "feed": "An alarm opens an incident, because the source is faulty. It starts no retrain.",
+    "recommended": "An alarm opens an incident. It does not start a retraining, because "
+    "recommendations caused the change.",
+    "feedback": "An alarm opens an incident. It does not start a retraining.",
+    "feed": "An alarm opens an incident, because the source is faulty. It does not start a retraining.",
 }
 
 
@@ -172,7 +172,7 @@ def _headline(report: DriftReport) -> str:
             else f"{_limit_percent(report)} of the limit"
         )
         return f"{what}: no drift ({reached})."
-    alarm = "Alarm." if report.alarm else "One such week raises no alarm."
+    alarm = "Alarm." if report.alarm else "A single week above the limit raises no alarm; two in a row do."
     return f"{what}: drift, {share:.1f} times the limit. {alarm}"
 
 

@@ -32,7 +32,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_filter = ("arm", "stale", "generated_at")
     search_fields = ("=id", "=listener__id")
     search_help_text = "List ID or listener ID"
-    when_empty = "Apps ask for lists with an API key: GET /api/v1/users/{id}/recommendations/"
+    when_empty = "Apps request lists with an API key: GET /api/v1/users/{id}/recommendations/"
     list_select_related = ("version",)
     exclude = ("items", "pages", "candidate_list")
     readonly_fields = ("items_as_served", "requested_pages")

@@ -179,7 +179,7 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         )  # fmt: skip
     if kind == ExperimentKind.ANCHOR:
         return DecisionMetric(
-            "E-value (champion is worse)",
+            "Evidence that the champion is worse (e-value)",
             "How strongly the rounds say that the champion is worse than the version that was champion 28 "
             f"days ago. At {rules.anchor:g} : 1 or more, the older version becomes champion again. The "
             "e-value stays valid although it is checked every day.",
@@ -196,7 +196,7 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         f"{rules.late_days} days."
     )
     return DecisionMetric(
-        "E-value (the models differ)",
+        "Evidence that the models differ (e-value)",
         "How strongly the rounds say that one model is better: how many times more probable they are than "
         f"if both models were equally good. The reasons of decisions call this number “odds”. {consequence} "
         "The e-value stays valid although it is checked every day.",
@@ -258,8 +258,8 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
         chart_json(_date_labels(with_rounds), series),
         caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The shaded area contains the "
         f"true share with 95 % confidence, however often it is checked. {ROUND_TEXT}",
-        formula="The shaded area contains every share that the rounds do not refute, with an e-value below "
-        "20.",
+        formula="The shaded area is the confidence sequence at level 95 %: all shares against which the "
+        "e-value of the rounds is below 20.",
         window=_describe_window(decisions),
         sample=_describe_sample(evidence),
         rows=[

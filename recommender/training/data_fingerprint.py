@@ -47,7 +47,7 @@ def require_new_data(
         return
     if _was_trained_on(newest, data):
         raise NothingNew(
-            f"Nothing has come in since {newest.label}, which was trained on data up to "
+            f"There is no new data since {newest.label}, which was trained on data up to "
             f"{newest.cut_off:%Y-%m-%d %H:%M} UTC. To train again anyway, leave out --if-new."
         )
 

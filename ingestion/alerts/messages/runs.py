@@ -43,7 +43,7 @@ RUN_MESSAGES: Final = {
     "run_abandoned": MessageTemplate(
         subject=(_("The ingestion run stopped before it finished"),),
         what=(
-            _("The run's process is gone: it was killed, or its machine stopped."),
+            _("The run's process no longer exists: it was killed, or its machine stopped."),
             _("Last heartbeat: {heartbeat_at}."),
             _("Stage it had reached: {stage}."),
             _("Reason: {error}"),
@@ -66,7 +66,7 @@ RUN_MESSAGES: Final = {
         ),
         what_to_do=(
             _("Review the rejections on the run's page."),
-            _("If the form of a field changed, ask the source's operator; --accept-reset does not help."),
+            _("If the format of a field changed, ask the source's operator; --accept-reset does not help."),
             _("If only this run is partial, the next one may import the rest."),
             _("If every run is partial, contact the source's operator."),
         ),

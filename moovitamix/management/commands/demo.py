@@ -161,7 +161,7 @@ class Command(GuidedCommand):
         """Simulate `weeks` weeks, unless the folder already holds as many."""
         weeks_file = folder / "weeks-lived"
         if weeks_file.exists() and weeks_file.read_text() == str(weeks):
-            self._print("     They have been simulated before.")
+            self._print("     These weeks were simulated earlier.")
             return
         for made in ("weeks-lived", "admin-made"):
             (folder / made).unlink(missing_ok=True)

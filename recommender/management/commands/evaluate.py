@@ -54,6 +54,6 @@ class Command(GuidedCommand):
         self.stdout.write(f"Version {evaluation.label}:\n{metrics_table(evaluation.metrics)}")
         if evaluation.trained_on_the_week:
             self.stdout.write(
-                "The numbers of this version are too high: it was trained on that week. `retrain` measured "
+                "These numbers are too high, because the version was trained on that week. Its evaluation "
                 f"before it trained on it:\n{metrics_table(evaluation.training_metrics)}"
             )

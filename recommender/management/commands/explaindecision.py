@@ -102,10 +102,10 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
         f"  recomputed {replayed.found.decode()}"
     )
     if replayed.code_changed:
-        lines.append("The code that decides has changed since.")
+        lines.append("The code of the decision rules has changed since then.")
     if replayed.data_changed:
         lines.append(
-            "Some of the counted lists are gone, for example because a listener was deleted. They can't be "
-            "counted again; the decision keeps the totals above."
+            "Some of the counted lists no longer exist, for example because a listener was deleted. They can't "
+            "be counted again; the decision keeps the totals above."
         )
     return "\n".join(lines)

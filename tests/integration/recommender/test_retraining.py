@@ -73,7 +73,7 @@ def test_without_new_data_nothing_is_trained(storage: Path) -> None:
 
     assert cycled.training.status == TrainingRun.Status.REFUSED
     assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
-    assert cycled.sentence.startswith("Nothing has come in since")
+    assert cycled.sentence.startswith("There is no new data since")
 
 
 def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) -> None:
@@ -120,7 +120,7 @@ def test_with_few_listeners_the_measuring_gates_have_no_opinion(storage: Path) -
     told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
     assert found["passed"]
     assert (told["baselines"][0], told["champion"][0]) == (None, None)
-    assert "29 listeners are too few to say so" in told["champion"][1]
+    assert "29 listeners are too few to decide" in told["champion"][1]
 
 
 def test_a_version_with_damaged_files_fails_the_gates(storage: Path) -> None:

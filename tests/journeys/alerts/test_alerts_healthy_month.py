@@ -59,9 +59,9 @@ def test_thirty_healthy_days_open_no_incident_and_planted_faults_do_at_once(
         "Resolved: Unusual run: rows received, songs",
         "Resolved: Unusual run: missing rows, songs",
         "Warning: Unusual run: new rows, listening history",
-        "Warning: Unusual run: 95th percentile of latency, listening history",
+        "Warning: Unusual run: 95th percentile of data latency, listening history",
         "Resolved: Unusual run: new rows, listening history",
-        "Resolved: Unusual run: 95th percentile of latency, listening history",
+        "Resolved: Unusual run: 95th percentile of data latency, listening history",
         "Warning: Unusual run: rows received, listening history",
         "Warning: Unusual run: new rows, listening history",
     ]

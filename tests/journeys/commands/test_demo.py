@@ -159,7 +159,7 @@ def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
         models = session.get(address(second, "models"), timeout=120)
 
     assert "planted event" in first
-    assert "They have been simulated before." in second
+    assert "These weeks were simulated earlier." in second
     assert models.status_code == 200
     assert "mix" in models.text
 

@@ -78,7 +78,9 @@ def test_a_history_that_is_suddenly_gone_makes_the_run_partial_and_stays_in_use(
     source.rows.sessions = sessions
 
     assert [(day["exit_code"], day["error_kind"]) for day in days] == [(2, "history_gone")] * 2
-    assert "9 of 10 known sessions of the listening history did not come (90%, limit 50%)" in days[0]["error"]
+    assert (
+        "9 of 10 known sessions of the listening history were not sent (90%, limit 50%)" in days[0]["error"]
+    )
     assert len(stored) == 10
     assert source.run()["status"] == "succeeded"
 

@@ -89,13 +89,13 @@ def decided(kind: str, **evidence: Any) -> Decision:
     ("kind", "evidence", "grounds"),
     [
         ("change", {"wins": 471, "losses": 226, "late_wins": 289, "late_losses": 142},
-         ("Rounds won, challenger : champion 471 : 226 - E-value (the models differ) over 1,000,000 : 1 "
-         "decided from 20 : 1 Rounds won in the last 14 days 289 : 142 promoted only if not behind")),
+         ("Rounds won, challenger : champion 471 : 226 - Evidence that the models differ (e-value) "
+         "over 1,000,000 : 1 decided from 20 : 1 Rounds won in the last 14 days 289 : 142 promoted only if not behind")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
-         ("Listeners with a decisive round 41 at least 20 z (by how many standard errors the challenger is "
-         "ahead) -8.38 rejected below -0.84")),
+         ("Listeners with a decisive round 41 at least 20 z: lead of the challenger, in standard "
+         "errors -8.38 rejected below -0.84")),
         ("anchor", {"wins": 206, "losses": 161},
-         ("Rounds won, champion : holdback 206 : 161 - E-value (champion is worse) 1 : 10 "
+         ("Rounds won, champion : holdback 206 : 161 - Evidence that the champion is worse (e-value) 1 : 10 "
          "rolled back from 10 : 1")),
     ],
 )  # fmt: skip
@@ -178,7 +178,7 @@ EMPTY = {
     "modelversion": "python manage.py retrain",
     "trainingrun": "python manage.py retrain",
     "promotion": "The first version that passes the offline gates becomes champion",
-    "servedlist": "Apps ask for lists with an API key",
+    "servedlist": "Apps request lists with an API key",
     "feedback": "POST /api/v1/feedback/",
 }
 

@@ -114,7 +114,7 @@ def test_a_version_that_fails_a_gate_gets_no_experiment_and_the_page_says_why(
 
     text = ask(staff, "modelversion", "start_experiment", challenger.pk, lists=70, split=0)
 
-    assert "did not pass: Its files are not as they were written" in text
+    assert "did not pass: Its files have changed since the training" in text
     assert not Experiment.objects.exists()
 
 

@@ -96,7 +96,9 @@ def test_a_refused_training_leaves_everything_as_it_was_and_says_why(storage: Pa
     run = ask(storage, promote=True)
 
     assert run.version is None
-    assert run.error.startswith(f"Nothing has come in since {before[0][0]}, which was trained on data up to ")
+    assert run.error.startswith(
+        f"There is no new data since {before[0][0]}, which was trained on data up to "
+    )
     assert list(ModelVersion.objects.values_list("label", "role", "artifact_sha256")) == before
     assert sorted(path for path in storage.rglob("*")) == files
 

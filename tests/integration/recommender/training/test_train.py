@@ -315,7 +315,7 @@ def test_only_if_new_refuses_what_the_newest_version_knows_and_takes_what_is_new
 
     assert (again.status, again.error_kind, again.version) == ("refused", "NothingNew", None)
     assert again.error.startswith(
-        f"Nothing has come in since {first.label}, which was trained on data up to 2026-10-22"
+        f"There is no new data since {first.label}, which was trained on data up to 2026-10-22"
     )
     assert [run.status for run in (fewer, other, fresh)] == ["succeeded"] * 3
 

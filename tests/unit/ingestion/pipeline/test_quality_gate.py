@@ -26,7 +26,7 @@ def test_rejections_up_to_the_limit_leave_a_success_and_above_it_are_partial() -
 
     assert at_the_limit.status == "succeeded"
     assert (above.status, above.kind) == ("partial", "too_many_rejected")
-    assert above.reason == "6 of 100 rows of songs were refused (6.0%, limit 5%)."
+    assert above.reason == "6 of 100 rows of songs were rejected (6.0%, limit 5%)."
 
 
 @pytest.mark.parametrize("total", [101, 99])
@@ -137,7 +137,7 @@ def test_every_reason_for_partial_is_reported() -> None:
 
     assert verdict.kind == "lying_total"
     assert "sent 100." in verdict.reason
-    assert "rows of users were refused" in verdict.reason
+    assert "rows of users were rejected" in verdict.reason
 
 
 def test_rows_that_came_twice_in_place_of_others_are_partial() -> None:
