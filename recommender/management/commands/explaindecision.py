@@ -105,7 +105,7 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
         lines.append("The code of the decision rules has changed since then.")
     if replayed.data_changed:
         lines.append(
-            "Some of the counted lists no longer exist, for example because a listener was deleted. They can't "
-            "be counted again; the decision keeps the totals above."
+            "Some of the counted lists no longer exist, for example because a listener was deleted. They "
+            "can't be counted again; the decision keeps the totals above."
         )
     return "\n".join(lines)
