@@ -59,8 +59,10 @@ def test_progress_stands_on_the_row_while_a_run_runs(
 
     run(callback=follower)
 
-    # The third page of a hundred has landed and is not told yet.
-    assert follower.seen["reading songs"] == (200, 250, 1)
+    # Two of the pages of 100, 100 and 50 have landed, in any order; the last one is not told yet.
+    done, total, stages = follower.seen["reading songs"]
+    assert done in (150, 200)
+    assert (total, stages) == (250, 1)
     assert follower.seen["reading listening history"] == (0, 0, 3)
 
 
