@@ -1,4 +1,4 @@
-"""Live three nights around a change of the clocks, from evening to morning, in ten-minute steps.
+"""Live three nights around a change of the clocks, from evening to morning, in steps of 15 minutes.
 
 Usage: python -m tests.support.processes.clock_change DAY HOUR. In the night to DAY nobody starts what is
 due before
@@ -23,7 +23,7 @@ from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import run_due_slot, sync_timetable
 from ingestion.services import ingest_now, run_watchdog
 
-STEP = timedelta(minutes=10)
+STEP = timedelta(minutes=15)
 EVENING, MORNING = timedelta(hours=-3), timedelta(hours=7)
 REAL_NOW = timezone.now
 

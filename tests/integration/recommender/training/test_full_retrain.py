@@ -19,19 +19,6 @@ from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.small_world import fill_tables, update_tables
 
 
-def world(day: date, days: int) -> World:
-    return World.ending_on(day, songs=600, listeners=120, days=days)
-
-
-@pytest.fixture
-def week_later(tmp_path: Path, db: None) -> Path:
-    """A champion of the end of October, and a week more of songs and listening."""
-    fill_tables(world(date(2026, 10, 31), 40))
-    retrain(TrainingOptions(storage=tmp_path))
-    update_tables(world(date(2026, 11, 7), 47))
-    return tmp_path
-
-
 def learn(storage: Path, **wanted: object) -> ModelVersion:
     run = retrain(TrainingOptions(storage=storage, **wanted))  # type: ignore[arg-type]
     assert run.version is not None, run.error

@@ -1,12 +1,10 @@
 """A week later: a refresh carries the champion's groups on, a full training begins afresh."""
 
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ingestion.demo.world.world import World
 from recommender.engine import artifact
 from recommender.engine.clustering.warm_start import UNASSIGNED
 from recommender.engine.features import space_from_arrays
@@ -15,20 +13,6 @@ from recommender.registry import registry
 from recommender.registry.model_loader import ServingModel, open_serving_model
 from recommender.training.train import TrainingOptions, retrain
 from recommender.training.warm_start import ChampionClusters, describe_lineage
-from tests.support.builders.small_world import fill_tables, update_tables
-
-
-def world(day: date, days: int) -> World:
-    return World.ending_on(day, songs=600, listeners=120, days=days)
-
-
-@pytest.fixture
-def week_later(tmp_path: Path, db: None) -> Path:
-    """A champion of the end of October, and a week more of songs and listening."""
-    fill_tables(world(date(2026, 10, 31), 40))
-    retrain(TrainingOptions(storage=tmp_path))
-    update_tables(world(date(2026, 11, 7), 47))
-    return tmp_path
 
 
 def learn(storage: Path, **wanted: object) -> ModelVersion:
