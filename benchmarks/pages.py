@@ -46,7 +46,7 @@ def measure(plan: Plan) -> Report:
 
 def plan_from_arguments(chosen: Any) -> Plan:
     if chosen.quick:
-        return Plan(songs=3_000, listeners=600, runs=60, rounds=3, postgresql=chosen.postgresql)
+        return Plan(songs=400, listeners=80, runs=60, rounds=1, postgresql=chosen.postgresql)
     return Plan(chosen.songs, chosen.listeners, chosen.runs, postgresql=chosen.postgresql)
 
 

@@ -118,7 +118,7 @@ def serious_faults(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", DESK), ("light", PHONE)])
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
 def test_pages_are_accessible_and_fit_the_screen(
     staff: Page, live_server: LiveServer, experiment: Experiment, scheme: Any, size: ViewportSize
 ) -> None:
