@@ -16,7 +16,7 @@ from recommender.registry import registry
 from recommender.registry.model_loader import ServingModel, open_serving_model
 from recommender.training import evaluation
 from recommender.training.train import TrainingOptions, retrain
-from tests.support.builders.small_world import fill_tables, update_tables
+from tests.support.builders.small_world import fill_tables
 
 
 def learn(storage: Path, **wanted: object) -> ModelVersion:
