@@ -282,6 +282,6 @@ class TestTimetable:
 
     @pytest.mark.usefixtures("db")
     def test_the_tasks_do_their_work(self) -> None:
-        assert "is tested against" in tasks.train_weekly() or "Nothing has come in" in tasks.train_weekly()
+        assert "is tested against" in tasks.train_weekly() or "There is no new data" in tasks.train_weekly()
         assert tasks.check_drift_weekly() == "4 reports, 0 alarms."
         assert tasks.review_daily()

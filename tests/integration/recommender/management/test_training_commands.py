@@ -220,7 +220,7 @@ def test_evaluate_shows_the_baselines_and_says_if_the_version_was_trained_on_the
 
     facts = json.loads(capsys.readouterr().out)
     assert text.startswith(f"Version {labels()[0]}:\nmodel ")
-    assert "it was trained on that week" in text
+    assert "the version was trained on that week" in text
     assert set(facts["metrics"]) == {method, "popularity", "random", "rp3beta"}
     assert facts["has_seen_the_week"] is True
 

@@ -1,12 +1,10 @@
 """`retrain --full`: how many clusters there are is chosen by what was played afterwards, or by hand."""
 
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ingestion.demo.world.world import World
 from ingestion.models import Listener
 from recommender import listener_profiles
 from recommender.dashboard.tables import metrics_table
@@ -16,7 +14,6 @@ from recommender.registry import registry
 from recommender.registry.model_loader import ServingModel, open_serving_model
 from recommender.training import evaluation
 from recommender.training.train import TrainingOptions, retrain
-from tests.support.builders.small_world import fill_tables
 
 
 def learn(storage: Path, **wanted: object) -> ModelVersion:
@@ -100,20 +97,6 @@ def test_a_first_training_and_a_refresh_choose_nothing_and_say_where_the_number_
     assert version.configuration["clusters"] == {
         "n_clusters": 31, "rule": f"Continued from {champion().label}."
     }  # fmt: skip
-
-
-def test_without_a_week_of_new_songs_a_full_training_says_that_it_had_nothing_to_choose_by(
-    tmp_path: Path, db: None
-) -> None:
-    fill_tables(World.ending_on(date(2026, 10, 31), songs=200, listeners=5, days=3))
-
-    version = learn(tmp_path, full=True)
-
-    assert version.configuration["clusters"] == {
-        "n_clusters": 10,
-        "rule": "The default for a catalogue of this size. "
-        "There was no week of new plays to choose the number by.",
-    }
 
 
 @pytest.mark.slow
