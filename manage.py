@@ -116,7 +116,6 @@ def create_empty() -> None:
 
 
 def read_stamps() -> "list[str]":
-    """The installed lock files, each as `stamp_of` writes it."""
     try:
         with open(STAMP) as stamp:
             return stamp.read().splitlines()

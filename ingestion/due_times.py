@@ -81,7 +81,6 @@ def latest_due_at(crontab: CrontabSchedule, now: datetime) -> datetime | None:
 
 
 def next_match(crontab: CrontabSchedule, now: datetime) -> datetime | None:
-    """The first time after now that the crontab matches, in UTC; see `latest_due_at`."""
     schedule, zone = _read_crontab(crontab), _zone(crontab)
     today = now.astimezone(zone).date()
     for ahead in range(HORIZON_DAYS):
@@ -100,7 +99,6 @@ def interval_length(interval: IntervalSchedule) -> timedelta | None:
 
 
 def slot_name(entry: PeriodicTask, at: datetime) -> str:
-    """Name of the entry's slot due at this time: the local time with its zone."""
     zone = UTC if entry.crontab is None else _zone(entry.crontab)
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 

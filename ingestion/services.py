@@ -130,7 +130,6 @@ def alert_channels() -> list[Channel]:
 
 
 def send_alerts(now: datetime) -> DeliveryResult:
-    """Create the notifications that are due and send all that wait."""
     channels = alert_channels()
     create_notifications(
         now,

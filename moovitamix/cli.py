@@ -93,7 +93,6 @@ def _prepare_database(options: Namespace) -> None:
 
 
 def run_tests() -> None:
-    """Run pytest in a checkout; takes pytest's arguments."""
     if not (Path.cwd() / "tests").is_dir():
         sys.exit("run-tests runs the tests of a checkout: change to a folder with tests/ first.")
     if find_spec("pytest") is None:

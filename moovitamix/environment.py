@@ -132,7 +132,6 @@ class Environment:
         return value
 
     def url(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
-        """A URL with one of the `schemes`; it may be empty unless `required`."""
         value = self.text(name, default)
         if not value and not required:
             return ""

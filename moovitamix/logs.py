@@ -114,7 +114,6 @@ def request_id_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -
 
 
 def _chained_tracebacks(error: BaseException) -> Iterator[str]:
-    """The error's traceback, then that of its cause, and so on."""
     seen: set[int] = set()
     link = ""
     current: BaseException | None = error

@@ -42,8 +42,6 @@ class BoundedZone(tzinfo):
 def bounded_time_zone_middleware(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Render every page in a `BoundedZone`."""
-
     def middleware(request: HttpRequest) -> HttpResponseBase:
         with timezone.override(BoundedZone(timezone.get_default_timezone())):
             return get_response(request)

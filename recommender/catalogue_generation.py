@@ -36,11 +36,6 @@ def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
 
 
 def require_no_reset(since: datetime) -> None:
-    """Check that the catalogue was not reset after `since`.
-
-    Raises:
-        CatalogueReplaced: the catalogue was reset.
-    """
     at = last_reset_at()
     if at is not None and at > since:
         raise CatalogueReplaced(

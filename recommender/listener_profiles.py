@@ -40,8 +40,6 @@ class ListeningSession(NamedTuple):
 
 
 class FeedbackRow(NamedTuple):
-    """One feedback event of a listener."""
-
     pk: int
     song: int
     kind: str
@@ -71,7 +69,6 @@ class ListenerProfile:
     run_id: int = 0  # newest ingestion run that finished before the sessions were read; 0 for none
 
     def without_songs(self, songs: Ids) -> "ListenerProfile":
-        """The profile as if the listener had never played these songs."""
         kept = ~np.isin(self.songs, songs)
         columns = {name: getattr(self, name)[kept] for name in ("songs", "plays", "recent", "last_played_at")}
         return replace(self, **columns)
@@ -156,7 +153,6 @@ def read_profiles(
 
 
 def newest_finished_run() -> int:
-    """Id of the newest ingestion run that has finished; 0 if there is none."""
     finished = IngestionRun.objects.filter(finished_at__isnull=False).order_by("-pk")
     return finished.values_list("pk", flat=True).first() or 0
 

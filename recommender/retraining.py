@@ -168,8 +168,6 @@ def check_drift_now() -> tuple[list[DriftReport], bool]:
 
 @dataclass(frozen=True)
 class VersionEvaluation:
-    """Metrics of a version and of the baselines on the latest week."""
-
     label: str
     metrics: dict[str, dict[str, Any]]  # metrics by model name; {} if nothing could be measured
     # Whether the version was trained on that week; its metrics are then too good.

@@ -14,8 +14,6 @@ DAY: Final = 86_400  # seconds
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """One Beat entry."""
-
     name: str  # stored name, by which entries of older installations are found
     task: str
     description: str

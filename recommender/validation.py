@@ -32,8 +32,6 @@ Arm = ServedList.Arm
 
 @dataclass(frozen=True)
 class GateResult:
-    """Result of one gate, with a sentence and numbers for people."""
-
     name: str
     passed: bool | None  # None if there is too little data for the gate
     sentence: str

@@ -50,8 +50,6 @@ class NotSent(Exception):
 
 
 class Channel(Protocol):
-    """`name` is stored with each notification."""
-
     @property
     def name(self) -> str: ...
 
@@ -180,7 +178,6 @@ def slack_message(subject: str, content: MessageContent) -> dict[str, Any]:
 
 
 def redact_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text on one line, with each secret replaced by ***."""
     for secret in sorted({secret for secret in secrets if secret}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return " ".join(text.split())

@@ -42,7 +42,6 @@ class DatabaseOutage:
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
-        """The stored outage; None if the file is missing or damaged."""
         try:
             stored = json.loads(file.read_text())
             told_at = stored["told_at"]

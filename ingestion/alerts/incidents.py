@@ -105,7 +105,6 @@ def mute(incident: Incident, until: datetime, now: datetime) -> bool:
 
 
 def open_incidents() -> QuerySet[Incident]:
-    """Open incidents: critical ones first, then the oldest first."""
     # "critical" sorts before "warning".
     return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
 

@@ -118,8 +118,6 @@ def boolean_type() -> ParameterType:
 
 
 def datetime_type() -> ParameterType:
-    """A date or a time; UTC if it has no time zone."""
-
     def parse(raw: str) -> datetime:
         try:
             # A "+" that the client did not escape arrives as a space: "10:00:00 02:00" means +02:00.

@@ -32,8 +32,6 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An HTTP response; `headers` are the additional ones."""
-
     status: int
     body: bytes
     content_type: str = JSON_CONTENT_TYPE

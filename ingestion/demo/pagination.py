@@ -43,7 +43,6 @@ def parse_target(target: str, host: str) -> PageQuery | Response:
 
 
 def render_page(rows: Sequence[Any], query: PageQuery, total: int) -> bytes:
-    """A page as JSON, with keys in the real source's order."""
     first = (query.page - 1) * query.size
     items = orjson.dumps(rows[first : first + query.size])
     # Not orjson: it cannot write a page number of more than 64 bits.
@@ -52,8 +51,6 @@ def render_page(rows: Sequence[Any], query: PageQuery, total: int) -> bytes:
 
 
 class PageCache:
-    """The latest response bodies, by page and version of the rows."""
-
     def __init__(self, max_pages: int = MAX_CACHED_PAGES) -> None:
         self._bodies: OrderedDict[Hashable, bytes] = OrderedDict()
         self._most = max_pages

@@ -65,7 +65,6 @@ class DemoServer:
         return f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Raises OSError if the port is in use."""
         self._listener = socket.create_server(self._address, backlog=BACKLOG)
         self._acceptor = Thread(target=self._accept, name="demo-source", daemon=True)
         self._acceptor.start()

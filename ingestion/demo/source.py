@@ -31,7 +31,6 @@ class Source(Protocol):
 
 
 def row_key(resource: str, row: Row) -> tuple[Any, ...]:
-    """A row's id; for a session, its listener and start time."""
     return (row["user_id"], row["created_at"]) if resource == LISTEN_HISTORY else (row["id"],)
 
 
@@ -57,7 +56,6 @@ class RecordedSource:
         return Snapshot(self._version, self._tables)
 
     def new_catalogue(self) -> None:
-        """Give each row the id of another one."""
         self._tables = {
             resource: _swap_ids(rows, "user_id" if resource == LISTEN_HISTORY else "id")
             for resource, rows in self._tables.items()

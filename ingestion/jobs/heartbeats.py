@@ -32,7 +32,6 @@ def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
 
 
 def add_facts(part: str, **facts: Any) -> None:
-    """Add facts to a component's last heartbeat; does nothing if it never sent one."""
     with transaction.atomic():
         heartbeat = Heartbeat.objects.select_for_update().filter(part=part).first()
         if heartbeat is not None:

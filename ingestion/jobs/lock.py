@@ -118,7 +118,6 @@ def describe_error(error: BaseException) -> str:
 
 
 def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
-    """Release the lock if its owner is dead. Must run in a transaction."""
     running: Any = model._default_manager.select_for_update().filter(status=RUNNING).first()
     if running is None or (running.heartbeat_at > now - LOCK_TIMEOUT and is_process_alive(running)):
         return

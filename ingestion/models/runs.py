@@ -110,8 +110,6 @@ class IngestionRun(JobRun):
 
 
 class ResourceReport(models.Model):
-    """Counts, durations and errors of one resource in one run."""
-
     run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="reports")
     resource = models.CharField(max_length=17, choices=RESOURCES)
     total = models.PositiveBigIntegerField("total reported by the source", default=0)
@@ -201,8 +199,6 @@ class ResourceReport(models.Model):
 
 
 class RunLogLine(models.Model):
-    """One line that a run wrote to its log."""
-
     run = models.ForeignKey(IngestionRun, models.CASCADE, related_name="log_lines")
     at = models.DateTimeField()
     level = models.CharField(max_length=8)

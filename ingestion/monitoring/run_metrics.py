@@ -129,7 +129,6 @@ def load_run_metrics(
 
 
 def metric_points(runs: Iterable[RunMetrics], measure: str, resource: str = WHOLE_RUN) -> list[MetricPoint]:
-    """One metric as a time series, without runs that did not record it."""
     found = (run.point(measure, resource) for run in runs)
     return [point for point in found if point is not None]
 

@@ -46,8 +46,6 @@ NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
 @dataclass
 class PageResult:
-    """Counts of the rows on one page."""
-
     received: int = 0
     new: int = 0
     changed: int = 0
@@ -349,7 +347,6 @@ class ChangeDetector:
         return [change for change in changes if change is not None]
 
     def _change(self, record: Record, row: StoredRow | None, landed: PageResult) -> RowChange | None:
-        """The change that this record makes to the catalogue; None if the stored row is the same."""
         if row is None:
             landed.new += 1
             self._add_newest_time(record, landed)
@@ -438,7 +435,6 @@ def content_hash(table: MirroredTable, record: Record) -> int:
 
 
 def stored_contents(table: MirroredTable, rows: Iterable[StoredRow]) -> dict[int, int]:
-    """Occurrence number to content hash of the stored rows of one source key."""
     place = table.schema.source_key_length
     return {row.record[place]: content_hash(table, normalize_json(table, row.record)) for row in rows}
 

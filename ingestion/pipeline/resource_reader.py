@@ -63,8 +63,6 @@ class PageReader(Protocol):
 
 
 class DataSource(Protocol):
-    """A source of lists: the API or a legacy database."""
-
     @property
     def base_url(self) -> str: ...
     def read_pages(
@@ -144,7 +142,6 @@ class ResourceReader:
         self._reading.request_first_page()
 
     def close(self) -> None:
-        """Stop a read that was started and not finished."""
         if self._reading is not None:
             self._reading.close()
 
@@ -204,14 +201,12 @@ class ResourceReader:
         return dict(corrections)
 
     def rejection_reasons(self) -> list[tuple[str, str, int]]:
-        """Field, reason and number of rows of the most frequent rejections."""
         reasons: Counter[tuple[str, str]] = Counter()
         for page in self.detector.pages.values():
             reasons.update(page.rejection_reasons)
         return [(*reason, rows) for reason, rows in reasons.most_common(MAX_REASONS)]
 
     def emptied(self) -> dict[str, int]:
-        """Number of known rows by field that became empty in them."""
         fields: Counter[str] = Counter()
         for page in self.detector.pages.values():
             fields.update(page.emptied)

@@ -149,7 +149,6 @@ def _notes(one: ResourceReport) -> Iterator[str]:
 
 
 def describe_reasons(reasons: list[dict[str, Any]]) -> str:
-    """The rejections' fields and reasons as text, each with its number of rows."""
     return "; ".join(
         f"{one['field']} {one['reason']} ({_format_count(one['rows'])})".strip() for one in reasons
     )

@@ -91,7 +91,6 @@ class Spool:
             yield number, self.read_frame(kind, number)
 
     def drop_after(self, kind: FrameKind, last: int) -> None:
-        """Drop the pages after `last`, because the list got shorter."""
         for number in self.page_numbers(kind):
             if number > last:
                 del self._frames[kind, number]

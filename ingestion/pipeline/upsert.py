@@ -121,7 +121,6 @@ def read_stored(table: MirroredTable, keys: Sequence[Key]) -> dict[Key, StoredRo
 
 @patient
 def read_stored_groups(table: MirroredTable, source_keys: Sequence[Key]) -> dict[Key, list[StoredRow]]:
-    """The rows of each of these source keys, in order of their occurrence."""
     groups: dict[Key, list[StoredRow]] = {}
     for row in sorted(_read_rows(table, source_keys), key=lambda row: row.record[: table.schema.key_length]):
         groups.setdefault(row.record[: table.schema.source_key_length], []).append(row)
@@ -138,7 +137,6 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
-    """The row with its JSON texts formatted as in a record."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField
@@ -149,7 +147,6 @@ def normalize_json(table: MirroredTable, row: Record) -> Record:
 
 @patient
 def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
-    """Those of `ids` that exist as rows, available or not."""
     return {
         known
         for batch in in_batches(ids, _keys_per_query(1))

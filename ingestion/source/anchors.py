@@ -51,7 +51,6 @@ class AnchorTracker:
 
     @property
     def last_filled_page(self) -> int:
-        """The highest page with rows, at least 1."""
         return max((number for number, rows in self._row_counts.items() if rows), default=1)
 
     def row_count(self, number: int) -> int:

@@ -97,7 +97,6 @@ _ERROR_KINDS: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 def translate_error(error: Exception) -> AttemptFailed:
-    """Convert a transport error to a failed attempt with kind and reason."""
     chain = _cause_chain(error)
     for family, kind, reason in _ERROR_KINDS:
         if isinstance(error, family):

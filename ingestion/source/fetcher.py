@@ -49,8 +49,6 @@ _ADVICE = {
 
 @dataclass
 class RequestStats:
-    """Counters for one list, shared by its threads."""
-
     requests: int = 0
     retries: int = 0
     bytes: int = 0

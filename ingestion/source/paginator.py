@@ -123,7 +123,6 @@ class Paginator:
 
     @property
     def received(self) -> int:
-        """Rows on the final pages."""
         return self._anchors.received
 
     @property
@@ -141,7 +140,6 @@ class Paginator:
 
     @property
     def retries(self) -> int:
-        """Attempts after the first one of each page."""
         return self._stats.retries
 
     @property

@@ -115,13 +115,11 @@ class ListeningHistoryRow(SourceRow):
 
 
 def features_json(features: dict[str, float | None]) -> str:
-    """Canonical JSON of audio features, with all numbers as floats."""
     # 0.0 + x turns -0.0 into 0.0: PostgreSQL stores no negative zero, so the row would differ in every run.
     return to_json({name: None if value is None else 0.0 + value for name, value in features.items()})
 
 
 def to_json(value: object) -> str:
-    """Canonical JSON: keys sorted, no spaces."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -270,7 +268,6 @@ class RowValidator:
             return [self._validate_row(row, noted) for row in rows]
 
     def unknown_fields(self, rows: Iterable[Any]) -> Counter[str]:
-        """Number of rows by field that the schema does not have."""
         unknown: Counter[str] = Counter()
         for row in rows:
             if isinstance(row, dict) and not row.keys() <= self._known_fields:

@@ -46,7 +46,6 @@ class FetchPool:
         future.add_done_callback(self._done.put)
 
     def next_page(self) -> PageResponse:
-        """The next page to arrive; raises the error of its fetch, if any."""
         if self._clock() - self._last_tick >= TICK_SECONDS:
             self._tick()
         while True:

@@ -37,7 +37,6 @@ def format_measure(value: float | None, unit: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """A number with separated thousands and at most one decimal: 1 012, 12.5."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
     return text.replace(",", THIN_SPACE)
 
@@ -51,7 +50,6 @@ def format_percent(share: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """A size in powers of 1 000: 168 MB."""
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
             return f"{format_number(count)}{THIN_SPACE}{unit}"
@@ -92,7 +90,6 @@ def format_clock(moment: datetime, now: datetime) -> str:
 
 
 def format_datetime(moment: datetime) -> str:
-    """Date and time in TIME_ZONE."""
     return _format_datetime(moment, timezone.get_current_timezone())
 
 

@@ -131,7 +131,6 @@ class ServiceHeartbeat(NamedTuple):
 
 
 def load_run_window(days: int, now: datetime) -> RunWindow:
-    """The window's runs with their metrics and anomaly checks, in four queries."""
     begin = now - timedelta(days=days)
     newest = IngestionRun.objects.order_by("-pk").values("pk")[:MAX_LISTED_RUNS]
     rows = list(
@@ -180,7 +179,6 @@ def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
 
 
 def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
-    """When the daily ingestion is due next; None if it is disabled."""
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 

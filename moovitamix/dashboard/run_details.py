@@ -154,7 +154,6 @@ def format_stage(name: str) -> str:
 
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
-    """Table of counts and durations (rows) by resource (columns)."""
     return {
         "headings": [RESOURCE_NAMES[report.resource] for report in reports],
         "rows": [

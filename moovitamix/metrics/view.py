@@ -37,8 +37,6 @@ HOW_TO_AUTHENTICATE: Final = (
 
 
 class DatabaseCollector(Collector):
-    """Collects all metrics at one point in time."""
-
     def __init__(self, now: datetime) -> None:
         self._now = now
 

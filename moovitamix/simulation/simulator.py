@@ -186,7 +186,6 @@ class MusicAppClient:
     key: str
 
     def get_recommendations(self, listener: int) -> dict[str, Any] | None:
-        """A new list; None if the listener is not imported yet."""
         status, body = self._send_request("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}")
         if status == http.client.NOT_FOUND:
             return None

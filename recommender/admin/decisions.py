@@ -37,8 +37,6 @@ OUTCOME_COLOURS: Final = {
 
 
 class DecisionFact(NamedTuple):
-    """A measured number of a decision, and the rule that applied to it."""
-
     name: str
     value: str
     rule: str

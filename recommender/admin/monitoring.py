@@ -143,7 +143,6 @@ def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
 
 
 def format_points(cause: dict[str, Any]) -> str:
-    """The change of a share in percentage points, such as "+16.0 points"."""
     return f"{100 * cause['change']:+.1f} points"
 
 

@@ -43,16 +43,12 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class StaffSession(SessionAuthentication):
-    """Authenticates staff by the admin's session, for the API's browsable pages."""
-
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         found: tuple[User, None] | None = super().authenticate(request)
         return found if found is not None and found[0].is_staff else None
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Describes key authentication in the OpenAPI schema."""
-
     target_class = KeyAuthentication
     name = "key"
 

@@ -257,5 +257,4 @@ class RecordedSerializer(serializers.Serializer):
 
 
 def build_event(checked: dict[str, Any]) -> FeedbackEvent:
-    """The event for data that `EventSerializer` has validated."""
     return FeedbackEvent(**{**checked, "kind": Feedback.Kind(checked["kind"])})

@@ -21,8 +21,6 @@ class Rate(NamedTuple):
 
 
 class KeyThrottle(BaseThrottle):
-    """Limits the requests of one key in a sliding window of one period."""
-
     # The count of the last period is weighted by the part of that period that is still in the window. So
     # two counters in the cache suffice at any rate. REST framework's throttle keeps a list of times: at 600
     # requests a minute it reads and writes 5 KB with each request.

@@ -32,8 +32,6 @@ NO_MEASURE_HINT: Final = "No version has been measured yet; the next training me
 
 @dataclass(frozen=True)
 class VersionHistory:
-    """The newest model versions and the champion, for the models page."""
-
     newest: list[ModelVersion]  # oldest first, at most `MAX_VERSIONS`
     champion: ModelVersion | None  # may be older than all of `newest`
     last_training_status: str  # status of the newest training run; empty if there was no training

@@ -80,8 +80,6 @@ class DecisionMetric(NamedTuple):
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """The content of an experiment's page."""
-
     title: str
     headline: str  # the experiment's state in a sentence; `title` says it in a few words
     sides: tuple[str, str]  # names of the tested model and of the model that it is compared with
@@ -104,7 +102,6 @@ class ExperimentReport:
 
 
 def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
-    """The experiment's state, from the evidence of its last check."""
     # The report reads the stored evidence, on which the decision is based. Computing it again would take
     # seconds with many listeners.
     decisions = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]

@@ -7,7 +7,6 @@ NOT_MEASURED: Final = "not measured"
 
 
 def format_count(count: int) -> str:
-    """A number with separated thousands, such as "1 234"."""
     return f"{count:,}".replace(",", THIN_SPACE)
 
 
@@ -21,5 +20,4 @@ def format_percent(share: float) -> str:
 
 
 def format_ratio(ratio: float | None) -> str:
-    """A ratio as a multiple, such as "4.80 times"."""
     return NOT_MEASURED if ratio is None else f"{ratio:.2f}{THIN_SPACE}\N{MULTIPLICATION SIGN}"

@@ -67,7 +67,6 @@ class FeatureSpace:
 
 
 def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDArray[np.float32]]:
-    """Fit a space to the catalogue and return it with the catalogue's feature rows."""
     tokens, idf, metadata = _fit_tfidf(catalogue)
     columns = numeric_columns(catalogue)
     centres, scales = _medians_and_scales(columns)
@@ -182,7 +181,6 @@ def genre_words(text: str) -> list[str]:
 
 
 def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
-    """Matrix with 1 if the text has the genre word, shape (n_texts, n_words)."""
     columns = {word: column for column, word in enumerate(words)}
     rows = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
@@ -209,7 +207,6 @@ def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
 
 
 def space_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> FeatureSpace | None:
-    """The space from artifact arrays; None if the arrays hold no space."""
     if f"{SPACE_PREFIX}length" not in arrays:
         return None
     numeric = {name: np.asarray(arrays[f"{SPACE_PREFIX}{name}"]) for name in SPACE_NUMERIC_ARRAYS}

@@ -16,8 +16,6 @@ Arm = ServedList.Arm
 
 @dataclass(frozen=True)
 class Assignment:
-    """The model or models that draw a list."""
-
     arm: Arm  # champion, challenger (alone) or interleaved
     experiment: Experiment | None = None  # the experiment that the list belongs to, if any
 

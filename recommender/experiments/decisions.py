@@ -64,7 +64,6 @@ def store_decision(
 
 
 def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
-    """Mark the decision as the one that ended its experiment, and link its promotion."""
     decision.final, decision.promotion = True, promotion
     decision.save(update_fields=["final", "promotion"])
 

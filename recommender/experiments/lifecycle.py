@@ -31,8 +31,6 @@ class ExperimentNotAllowed(Exception):
 
 @dataclass(frozen=True)
 class JudgedExperiment:
-    """Result of the daily check of a running experiment."""
-
     experiment: Experiment
     decision: Decision | None = None  # None if the experiment was void before anything was counted
     promotion: Promotion | None = None  # set if the champion changed

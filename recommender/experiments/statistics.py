@@ -28,7 +28,6 @@ Arm = ServedList.Arm
 def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = ""
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The evidence on an experiment so far, and the closed lists behind it."""
     started = experiment.started_at or experiment.created_at
     scores = interleaving_scores.read_closed_scores(experiment)
     # The clock may have been set back since the start, but durations must not be negative.
@@ -79,7 +78,6 @@ def crossover_share(experiment: Experiment) -> float:
 
 
 def count_leaked_lists(experiment: Experiment) -> int:
-    """Number of lists from an arm whose planned share is 0."""
     served = ServedList.objects.filter(experiment=experiment)
     leaks = Q(pk__in=[])
     if not experiment.split_share:

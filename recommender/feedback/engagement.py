@@ -32,8 +32,6 @@ BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at onc
 
 
 class AttributableList(NamedTuple):
-    """The fields of a served list that the attribution reads."""
-
     pk: UUID
     listener: int
     version: int  # a fallback list has none: 0
@@ -52,8 +50,6 @@ class ListenerEvent(NamedTuple):
 
 @dataclass
 class ListEngagement:
-    """The events that count for one list."""
-
     served: AttributableList
     # Kind of event: each song's first event.
     feedback: dict[str, dict[int, datetime]] = field(default_factory=lambda: defaultdict(dict))

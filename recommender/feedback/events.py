@@ -14,8 +14,6 @@ from recommender.models import Feedback, ServedList
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    """One feedback event, with the API's field names."""
-
     event_id: str  # chosen by the app; an id that is sent again is ignored
     user_id: int
     song_id: int

@@ -14,8 +14,6 @@ from recommender.models.versions import ModelVersion
 
 
 class SongCard(NamedTuple):
-    """The fields of a song that a list shows."""
-
     id: int
     name: str
     artist: str
@@ -26,7 +24,6 @@ class SongCard(NamedTuple):
 
 
 def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
-    """Song cards by song id, in one query. Unknown ids are left out."""
     return {row[0]: SongCard(*row) for row in sql.song_cards(list(songs))}
 
 

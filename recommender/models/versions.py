@@ -106,8 +106,6 @@ class Cluster(models.Model):
 
 
 class TrainingRun(JobRun):
-    """One training run, stored from the moment at which it gets the job lock."""
-
     class Trigger(models.TextChoices):
         COMMAND = "command"
         SCHEDULE = "schedule"

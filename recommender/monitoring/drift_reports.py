@@ -10,7 +10,6 @@ WEEK: Final = timedelta(days=7)
 
 
 def last_full_week(now: datetime) -> date:
-    """The Monday of the last complete week, in UTC."""
     today = now.astimezone(UTC).date()
     return today - timedelta(days=today.weekday() + 7)
 

@@ -174,7 +174,6 @@ def _sample_listeners(listeners: list[int], seed: int) -> list[int]:
 def _count_plays_per_week(
     plays: WeeklyPlays, part: NDArray[np.bool_], groups: NDArray[np.int64], n_groups: int
 ) -> NDArray[np.float64]:
-    """Number of plays by listener, week and group, shape (n_listeners, WEEKS_NEEDED, n_groups)."""
     _, rows = np.unique(plays.listeners, return_inverse=True)
     counts = np.zeros((int(rows.max(initial=-1)) + 1, WEEKS_NEEDED, n_groups))
     np.add.at(counts, (rows[part], plays.weeks[part], groups[part]), 1)

@@ -42,8 +42,6 @@ FileSignature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class NamedCluster:
-    """A cluster's persistent number and its name."""
-
     number: int
     name: str
 
@@ -85,7 +83,6 @@ class ServingModel:
         return dict(zip(self.cluster_numbers[played].tolist(), shares[played].tolist(), strict=True))
 
     def cluster_numbers_of(self, song_ids: NDArray[np.int64], default: int) -> NDArray[np.int32]:
-        """The songs' cluster numbers; `default` for songs that the model does not know."""
         columns, there = find_columns(self.song_ids, song_ids)
         numbers = np.full(len(song_ids), default, dtype=np.int32)
         numbers[there] = self.cluster_numbers[self.scorer.labels[columns[there]]]
@@ -100,7 +97,6 @@ class ServingModel:
         return None if column is None else self.clusters[int(self.scorer.labels[column])]
 
     def column_of(self, song_id: int) -> int | None:
-        """The song's column in the model's arrays; None if the model does not know the song."""
         if not -(2**63) <= song_id < 2**63:
             return None
         column = int(np.searchsorted(self.song_ids, song_id))

@@ -48,7 +48,6 @@ def current_champion() -> ModelVersion | None:
 
 
 def why_no_champion() -> str:
-    """Why there is no champion, and what to do, as text."""
     since = catalogue_generation.last_reset_at()
     if since is None or not ModelVersion.objects.exists():
         return NO_MODEL

@@ -35,8 +35,6 @@ PRUNE_GRACE: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class ServingCandidates:
-    """A listener's candidates for one request."""
-
     row: CandidateList  # the stored candidate list; its columns may be deferred
     candidates: candidate_codec.CandidateArrays
     loaded: LoadedModel  # the model that serves this request, even if another version is promoted meanwhile
@@ -92,14 +90,12 @@ def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> Servi
 
 
 def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
-    """The listener's newest candidate list by a version, and whether it has all feedback and sessions."""
     # It takes one query, or three the first time after an ingestion run. With `version_id` None it finds a
     # list that was made without a model.
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
 def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
-    """Ids of the active listeners without a fresh candidate list, ascending."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )

@@ -52,7 +52,6 @@ def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) ->
 
 
 def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> None:
-    """Record that a list belongs to an experiment: as a list to score, or as an A/B split exposure."""
     if challenger is None:
         return
     if challenger.is_interleaved:

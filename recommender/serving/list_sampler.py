@@ -89,7 +89,6 @@ class ListSampler:
         self._values = self._apply_discovery(candidates.values.astype(np.float64))
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """Draw `page.n` more songs, or fewer if no more are eligible."""
         options = self._options
         picks = sampler.draw_picks(
             self.build_pool(page), n=page.n, temperature=options.temperature, seed=options.seed,
@@ -181,8 +180,6 @@ class PageSampler(Protocol):
 
 
 class InterleavedSampler:
-    """Draws a list from the champion's and the challenger's candidates in turn."""
-
     def __init__(self, champion: CandidateArrays, challenger: CandidateArrays, options: DrawOptions) -> None:
         self._options = options
         self._sides = (ListSampler(champion, options), ListSampler(challenger, options))

@@ -46,7 +46,6 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
 
 
 def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
-    """The most played songs, followed by songs without plays, newest first."""
     played = most_played_songs(now)
     if len(played) >= MAX_POPULAR_SONGS:
         return played
@@ -91,7 +90,6 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    """Songs by the same artist or with a shared genre; the more popular song wins ties."""
     own_genres = parse_genres(genres)
     rows = []
     for row in most_played_then_new_songs(now):

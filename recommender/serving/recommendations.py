@@ -70,8 +70,6 @@ class ReplayedPick:
 
 @dataclass(frozen=True)
 class ListReplay:
-    """A stored list and the same list drawn again."""
-
     same: bool  # whether every pick and its propensity agree to the last bit
     stored: list[ReplayedPick]
     drawn: list[ReplayedPick]

@@ -25,8 +25,6 @@ from recommender.serving.list_sampler import (
 
 @dataclass(frozen=True)
 class ChallengerPart:
-    """The challenger's contribution to a list that belongs to an experiment."""
-
     experiment: Experiment
     arm: ServedList.Arm  # interleaved, or the challenger or the champion alone
     candidates: ServingCandidates | None = None  # the challenger's; None if the champion serves alone

@@ -31,8 +31,6 @@ MAX_UNCERTAIN_SONGS: Final = 200
 
 @dataclass(frozen=True)
 class AppliedVotes:
-    """A model after feedback was applied to its clusters."""
-
     model: MixModel
     # Each song's cluster before feedback, shape (n_songs,). The next warm start continues these clusters, so
     # that deleting votes restores every assignment.
@@ -44,7 +42,6 @@ class AppliedVotes:
     def evidence_rows(
         self, version: ModelVersion, song_ids: NDArray[np.int64], clusters: list[ClusterSummary]
     ) -> list[SongEvidence]:
-        """Rows for the songs that moved and for the least certain songs."""
         assignment = self.assignment
         if assignment is None:
             return []

@@ -74,7 +74,6 @@ def summarize_clusters(
 def _assign_numbers(
     song_ids: NDArray[np.int64], labels: NDArray[np.int32], n_clusters: int, champion: StoredVersion | None
 ) -> NDArray[np.int32]:
-    """Each new cluster's number: the champion's for a matching cluster, else a new one."""
     next_id = (Cluster.objects.aggregate(Max("number"))["number__max"] or 0) + 1
     if champion is None:
         return np.arange(next_id, next_id + n_clusters, dtype=np.int32)

@@ -35,8 +35,6 @@ StageCallback = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Songs, listeners and interactions up to a given time."""
-
     catalogue: Catalogue
     listener_ids: NDArray[np.int64]  # shape (n_listeners,), ascending; row i of every matrix is listener i
     genres: list[str]  # each listener's favourite genres, as sent by the source
@@ -56,7 +54,6 @@ class TrainingData:
         return len(np.unique(self.plays.listeners))
 
     def up_to(self, instant: float) -> "TrainingData":
-        """The data before `instant`, in seconds since 1970."""
         return replace(
             self, plays=_before(self.plays, instant), skips=_before(self.skips, instant),
             organic=_before(self.organic, instant),
@@ -170,7 +167,6 @@ class _InteractionReader:
         )
 
     def read_feedback(self) -> tuple[Interactions, Interactions]:
-        """The feedback that counts as plays, and the feedback that counts as skips."""
         rows = catalogue_generation.feedback_on_current(
             Feedback.objects.filter(**self._feedback_until)
         ).order_by("pk")
@@ -232,7 +228,6 @@ def _concatenate(one: Interactions, other: Interactions) -> Interactions:
 
 
 def _exclude(plays: Interactions, others: Interactions) -> Interactions:
-    """The plays that are not in `others`, compared by listener, song and time."""
     ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)

@@ -57,8 +57,6 @@ NOT_MEASURED: Final = "Not measured: no listener with earlier plays played a new
 
 @dataclass(frozen=True)
 class TrainingEvaluation:
-    """The result of an evaluation, and the parts that the final fit reuses."""
-
     # `Evaluation.summary` by model name; {} if nothing could be measured.
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     # Tuned weights of the model's terms; None if they were not tuned or the model has none.

@@ -17,8 +17,6 @@ from recommender.registry import registry
 
 @dataclass(frozen=True)
 class StoredVersion:
-    """A version with the arrays and facts of its artifact."""
-
     version: ModelVersion
     arrays: dict[str, NDArray[Any]]
     facts: dict[str, Any]
@@ -49,7 +47,6 @@ def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
 
 
 def read_champion(storage: Path) -> StoredVersion | None:
-    """The current champion; None if there is no champion or its files can't be read."""
     champion = registry.current_champion()
     if champion is None:
         return None

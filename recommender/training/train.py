@@ -80,8 +80,6 @@ class AlreadyTraining(Exception):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train a version, and whether to promote it."""
-
     storage: Path  # the folder that holds one folder per version
     trigger: str = TrainingRun.Trigger.COMMAND
     method: str = ModelVersion.Method.MIX  # "mix" or "classic"
@@ -186,7 +184,6 @@ class _TrainingJob:
 
     @contextmanager
     def recording_outcome(self) -> Iterator[None]:
-        """Record an exception of the block as the outcome in the run's row."""
         try:
             yield
         except LockLost:

@@ -28,8 +28,6 @@ LABELS_WITHOUT_FEEDBACK: Final = "labels_by_sound"
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """The champion as a model that the new model is compared with."""
-
     label: str
     model: RecommenderModel
     song_ids: NDArray[np.int64]
@@ -38,8 +36,6 @@ class ReferenceModel:
 
 @dataclass(frozen=True)
 class ChampionClusters:
-    """The champion's clusters of the songs in today's catalogue."""
-
     version: ModelVersion
     # Each song's cluster, shape (n_songs,); UNASSIGNED for songs that the champion was not trained on.
     labels: NDArray[np.int32]
@@ -73,7 +69,6 @@ class WarmStart:
         return self.build_content_features()
 
     def artifact_arrays(self) -> dict[str, NDArray[Any]]:
-        """The feature space as artifact arrays, for the next warm start."""
         features = self.content_features
         return space_to_arrays(features.space) if features and features.space else {}
 
@@ -211,7 +206,6 @@ def describe_n_clusters(
     requested: int | None,
     full: bool,
 ) -> dict[str, Any]:
-    """The number of clusters and the rule that chose it, for the version's configuration."""
     if choice is not None:
         return choice.facts()
     if requested:

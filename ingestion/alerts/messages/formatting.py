@@ -83,7 +83,6 @@ def fact_label(name: str) -> str:
 
 
 def translate_word(value: str) -> str:
-    """The readable text of a stored value; an unknown value itself."""
     word = WORDS.get(value)
     return pgettext("fact", word) if word else value
 

@@ -68,7 +68,6 @@ def message_templates() -> dict[str, MessageTemplate]:
 
 
 def render_incident(incident: Incident, language: str) -> IncidentText:
-    """An open incident as text; `language` is en or fr."""
     template = message_templates().get(incident.kind, FALLBACK_MESSAGE)
     facts = _facts(incident)
     with translation.override(language):

@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 
 
 class FaultKind(NamedTuple):
-    """A fault and the server layer that injects it."""
-
     layer: str
     default_rule: str
     description: str

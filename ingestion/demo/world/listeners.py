@@ -133,7 +133,6 @@ class SongSampler:
         return mixed
 
     def song_probabilities(self, taste: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability of each song in a new play; the probabilities sum to 1."""
         in_style = self.weights / (self.shares[self.styles] * self.weights.sum())
         result: NDArray[np.float64] = self.style_probabilities(taste)[self.styles] * in_style
         return result
@@ -147,7 +146,6 @@ class SongSampler:
 def generate_sessions(
     listeners: ListenerPopulation, catalogue: SongCatalogue, day: datetime, rng: np.random.Generator
 ) -> list[Row]:
-    """Generate one day's sessions, by start time, and record their plays."""
     if not listeners.rows or not catalogue.rows:
         return []
     ids = np.fromiter(listeners.rows, np.int64, len(listeners.rows))

@@ -201,7 +201,6 @@ def add_name(names: str, name: str) -> str:
 
 
 def format_duration(seconds: int) -> str:
-    """The duration as MM:SS, limited to between 5 seconds and 59:59."""
     minutes, rest = divmod(min(max(seconds, 5), 3599), 60)
     return f"{minutes:02}:{rest:02}"
 

@@ -146,7 +146,6 @@ class World:
         return self._listeners.taste[listener].copy()
 
     def play_probabilities(self, listener: int) -> dict[int, float]:
-        """Probability of each song in the next new play; the probabilities sum to 1."""
         jukebox = self._current_sampler()
         chances = jukebox.song_probabilities(self._listeners.taste[listener])
         return dict(zip(jukebox.songs.tolist(), chances.tolist(), strict=True))

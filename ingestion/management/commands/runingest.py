@@ -169,7 +169,6 @@ class Command(GuidedCommand):
 
 
 def run_as_dict(run: IngestionRun) -> dict[str, Any]:
-    """A finished run as the JSON object that --json prints."""
     reports = {report.resource: report for report in run.reports.all()}
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else 0.0
     return {

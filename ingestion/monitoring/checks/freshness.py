@@ -38,7 +38,6 @@ def data_fresh(now: datetime) -> None:
 
 
 def last_import_times() -> dict[str, datetime]:
-    """End of the last run that imported each resource."""
     reports = ResourceReport.objects.filter(run__in=IngestionRun.objects.applied())
     return dict(reports.order_by().values_list("resource").annotate(at=Max("run__finished_at")))
 

@@ -158,7 +158,6 @@ class Command(GuidedCommand):
         )
 
     def _simulate(self, folder: Path, weeks: int) -> None:
-        """Simulate `weeks` weeks, unless the folder already holds as many."""
         weeks_file = folder / "weeks-lived"
         if weeks_file.exists() and weeks_file.read_text() == str(weeks):
             self._print("     These weeks were simulated earlier.")

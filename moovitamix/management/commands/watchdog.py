@@ -107,7 +107,6 @@ def _format_text(
 
 
 def _missing_parts() -> list[str]:
-    """Components that are not set up yet, with the command that sets each one up."""
     missing = []
     if not IngestionRun.objects.exists():
         missing.append("no data has been imported (python manage.py runingest).")

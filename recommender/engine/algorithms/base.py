@@ -84,7 +84,6 @@ def all_plays(training: TrainingSet) -> csr_array:
 
 
 def count_listeners(plays: csr_array) -> NDArray[np.float32]:
-    """Number of listeners of each song, shape (n_songs,)."""
     return np.bincount(binary_plays(plays).indices, minlength=plays.shape[1]).astype(np.float32)
 
 

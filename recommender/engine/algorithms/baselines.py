@@ -80,8 +80,6 @@ class ItemToItem:
 
 
 class RP3beta(ItemToItem):
-    """Item-to-item recommender on random-walk similarities; see `rp3_weights`."""
-
     name = "rp3beta"
 
     @classmethod
@@ -93,8 +91,6 @@ class RP3beta(ItemToItem):
 
 
 class ItemKNN(ItemToItem):
-    """Item-to-item recommender on cosine similarities; see `knn_weights`."""
-
     name = "itemknn"
 
     @classmethod
@@ -108,8 +104,6 @@ class ItemKNN(ItemToItem):
 
 
 class EASE(ItemToItem):
-    """Item-to-item recommender on ridge-regression weights; see `ease_weights`."""
-
     name = "ease"
 
     @classmethod

@@ -49,7 +49,6 @@ def sum_by_cluster(matrix: csr_array, labels: NDArray[np.int32], n_clusters: int
 def genre_shares_by_cluster(
     genres: csr_array, labels: NDArray[np.int32], n_clusters: int
 ) -> NDArray[np.float32]:
-    """Share of each cluster's songs that have the genre word, shape (n_words, n_clusters)."""
     n_songs = len(labels)
     one_hot = csr_array(
         (np.ones(n_songs, np.float32), (np.arange(n_songs), labels)), shape=(n_songs, n_clusters)

@@ -40,8 +40,6 @@ MANY_SONGS = (
 
 @dataclass(frozen=True)
 class ContentFeatures:
-    """Song features that do not depend on plays."""
-
     # Shape (n_songs, d), metadata and, with half the weight, sound; rows of length 1, or 0.
     content: NDArray[np.float32]
     artists: NDArray[np.int32]  # shape (n_songs,), artist codes
@@ -64,7 +62,6 @@ class ListeningFutures:
 def build_content_features(
     catalogue: Catalogue, *, seed: int, space: FeatureSpace | None = None
 ) -> ContentFeatures:
-    """Content features in the given space, or in a new one if it is None."""
     words = genre_vocabulary(catalogue.genres)
     if space is None:
         space, rows = fit_transform(catalogue, seed=seed)

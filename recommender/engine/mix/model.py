@@ -33,8 +33,6 @@ COLD_START_TERM: Final = "while little is known"
 
 @dataclass(frozen=True)
 class MixModel:
-    """The fitted model; it scores all songs for batches of listeners."""
-
     components: MixComponents
     weights: NDArray[np.float64]  # shape (n_terms,), in the order of TERM_NAMES
     words: list[str]  # known genre words

@@ -191,7 +191,6 @@ def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: 
 def _best_clusters(
     components: MixComponents, features: ListenerFeatures, votes: NeighbourVotes, songs: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """The best clusters by affinity and votes, and how many songs to take from each."""
     shares = features.affinities[0].astype(np.float64)
     if "rp3" in votes.sums and votes.sums["rp3"].any():
         sums, labels = votes.sums["rp3"], components.labels[votes.songs]
@@ -225,7 +224,6 @@ def online_terms(
     votes: NeighbourVotes,
     songs: NDArray[np.integer[Any]],
 ) -> NDArray[np.float32]:
-    """The terms of the given m songs, shape (n_terms, m)."""
     terms = np.zeros((len(TERM_NAMES), len(songs)), dtype=np.float32)
     for name, raw, moments in [
         *_online_vote_terms(votes, songs),

@@ -56,8 +56,6 @@ TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS)
 
 @dataclass(frozen=True)
 class ListenerFeatures:
-    """The data about n listeners that scoring needs."""
-
     profile_weights: "ProfileWeights"
     directions: "ListenerDirections"
     favourite_genres: csr_array  # shape (n, n_words), see `favourite_genre_weights`
@@ -173,7 +171,6 @@ def _weighted_sums(
 def linear_terms(
     components: MixComponents, directions: ListenerDirections, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """The direction terms before they are standardised, shape (n, n_asked) each."""
     taste, content, co_listening = (
         _take_rows(space, songs) for space in (components.taste, components.content, components.company)
     )

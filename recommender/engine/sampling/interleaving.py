@@ -22,8 +22,6 @@ FIRST_PICK_SEED: Final = "coin"
 
 @dataclass(frozen=True, slots=True)
 class InterleavedPick:
-    """One position of an interleaved list."""
-
     song: int  # song id
     by_challenger: bool  # whether the challenger drew the song; otherwise the champion did
     index: int  # the song's index in the pool of the model that drew it
@@ -33,7 +31,6 @@ class InterleavedPick:
 
     @property
     def propensity(self) -> float:
-        """The probability of the pick under the model that drew the song."""
         return self.p_challenger if self.by_challenger else self.p_champion
 
 
@@ -96,8 +93,6 @@ def _is_challenger_turn(seed: str, place: int) -> bool:
 
 
 class _Team:
-    """One model's offers by song id."""
-
     def __init__(self, pool: CandidatePool, temperature: float, artist_cap: int | None, floor: float) -> None:
         self._offers = ClusterOffers(pool, temperature, artist_cap, ())
         self._temperature, self._floor = temperature, floor

@@ -191,7 +191,6 @@ def format_row(rank: object, song: str, artist: str, cluster: str, chance: str, 
 
 
 def format_scores(terms: dict[str, float]) -> list[str]:
-    """A line with the terms of a score, largest first; no line if the song has no terms."""
     if not terms:
         return []
     largest = sorted(terms.items(), key=lambda term: -abs(term[1]))
