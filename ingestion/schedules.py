@@ -42,15 +42,11 @@ OnTick = Callable[[datetime], object]
 
 
 class DueSlot(NamedTuple):
-    """A slot's name and when it was due, in UTC.
-
-    Attributes:
-        old_slot: its name in earlier releases, which had one slot a day.
-    """
+    """A slot's name and when it was due, in UTC."""
 
     slot: str
     at: datetime
-    old_slot: str
+    old_slot: str  # its name in earlier releases, which had one slot a day
 
     def runs(self) -> Q:
         return Q(slot=self.slot) | Q(slot=self.old_slot, started_at__gte=self.at)

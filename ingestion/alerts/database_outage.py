@@ -28,17 +28,12 @@ Event = Notification.Event
 
 @dataclass
 class DatabaseOutage:
-    """An outage as stored in the file.
-
-    Attributes:
-        told_at: time of the last notification; None before the first.
-        channels: channels that have sent the first notification.
-    """
+    """An outage as stored in the file."""
 
     since: datetime
     error: str
-    told_at: datetime | None = None
-    channels: list[str] = field(default_factory=list)
+    told_at: datetime | None = None  # time of the last notification; None before the first
+    channels: list[str] = field(default_factory=list)  # channels that have sent the first notification
 
     @classmethod
     def load(cls, file: Path) -> Self | None:

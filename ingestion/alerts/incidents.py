@@ -23,21 +23,16 @@ MAX_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Condition:
-    """A problem that a check has found.
+    """A problem that a check has found."""
 
-    Attributes:
-        key: the problem and its subject, such as `data_stale:songs`; each key has at most one open incident.
-        kind: selects the alert text.
-        facts: numbers and words for that text; never personal data.
-        link: path of the page with details; empty for the incident's own page.
-    """
-
+    # The problem and its subject, such as `data_stale:songs`; each key has at most one open incident.
     key: str
-    kind: str
+    kind: str  # selects the alert text
     severity: str
+    # Numbers and words for that text; never personal data.
     facts: dict[str, Any] = field(default_factory=dict)
     run_id: int | None = None
-    link: str = ""
+    link: str = ""  # path of the page with details; empty for the incident's own page
 
 
 def open_or_update(condition: Condition, now: datetime) -> Incident:

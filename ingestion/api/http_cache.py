@@ -15,15 +15,10 @@ from ingestion.models import IngestionRun, Rejection
 
 
 class CacheValidator(NamedTuple):
-    """Version of the data behind a response.
+    """Version of the data behind a response."""
 
-    Attributes:
-        etag_source: text that differs whenever the data differs.
-        changed_at: when the data last changed; None if unknown: no Last-Modified is sent.
-    """
-
-    etag_source: str
-    changed_at: datetime | None
+    etag_source: str  # text that differs whenever the data differs
+    changed_at: datetime | None  # when the data last changed; None if unknown: no Last-Modified is sent
 
     def with_etag_part(self, state: str) -> "CacheValidator":
         """A validator that also depends on `state`, which may return to an earlier value."""

@@ -17,15 +17,10 @@ ALLOWED_YEARS: Final = range(1900, 9000)
 
 
 class ParameterType(NamedTuple):
-    """A type of query parameter.
+    """A type of query parameter."""
 
-    Attributes:
-        parse: raises ValueError with a description of valid values.
-        schema: JSON schema of the value.
-    """
-
-    parse: Callable[[str], Any]
-    schema: dict[str, Any]
+    parse: Callable[[str], Any]  # raises ValueError with a description of valid values
+    schema: dict[str, Any]  # JSON schema of the value
 
 
 @dataclass(frozen=True)

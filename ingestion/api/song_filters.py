@@ -14,16 +14,11 @@ from ingestion.models import Song
 
 @dataclass(frozen=True)
 class SongFilter:
-    """A query parameter of `songs/` with its filter.
+    """A query parameter of `songs/` with its filter."""
 
-    Attributes:
-        parameter: its default is None; any other value applies the filter.
-        apply: returns the songs that match the value.
-        state: version of the data that the filter uses besides the catalogue; part of the ETag.
-    """
-
-    parameter: QueryParameter
-    apply: Callable[[QuerySet[Song], Any], QuerySet[Song]]
+    parameter: QueryParameter  # its default is None; any other value applies the filter
+    apply: Callable[[QuerySet[Song], Any], QuerySet[Song]]  # returns the songs that match the value
+    # Version of the data that the filter uses besides the catalogue; part of the ETag.
     state: Callable[[], str]
 
 

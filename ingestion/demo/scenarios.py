@@ -89,16 +89,11 @@ EVENT_DESCRIPTIONS: Final = {
 
 @dataclass(frozen=True)
 class ScenarioEvent:
-    """An event of a scenario.
-
-    Attributes:
-        first_day: 0 is the simulation's first day, a Monday.
-        days: duration; 0 for an event that happens once.
-    """
+    """An event of a scenario."""
 
     kind: str
-    first_day: int
-    days: int = 0
+    first_day: int  # 0 is the simulation's first day, a Monday
+    days: int = 0  # duration; 0 for an event that happens once
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def begins_on(self, day: int) -> bool:

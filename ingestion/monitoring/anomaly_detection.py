@@ -65,20 +65,15 @@ class ExpectedRange(NamedTuple):
 
 @dataclass(frozen=True)
 class AnomalyResult:
-    """The check of one metric of one run.
-
-    Attributes:
-        expected: None while there are too few runs.
-        is_anomaly: whether it opens an incident.
-    """
+    """The check of one metric of one run."""
 
     measure: str
     resource: str
     value: float
-    expected: ExpectedRange | None
+    expected: ExpectedRange | None  # None while there are too few runs
     n: int
     verdict: str
-    is_anomaly: bool
+    is_anomaly: bool  # whether it opens an incident
 
 
 def detect_anomalies(

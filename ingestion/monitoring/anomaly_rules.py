@@ -33,40 +33,27 @@ LINEAR_SCALE: Final = ComparisonScale(lambda x: x, lambda y: max(y, 0.0))
 
 @dataclass(frozen=True)
 class AnomalyRule:
-    """How one metric is compared with its expected range.
-
-    Attributes:
-        min_std: least standard deviation, on the scale.
-        min_relative_std: least standard deviation as a share of the median (linear scale only).
-        min_factor: the range reaches at least from median / min_factor to median * min_factor.
-        max_factor: the upper limit is at most this times a median of at least `MIN_MEDIAN_FOR_CAP`.
-        min_tolerance: least distance of the limits from the median, in the metric's unit.
-        min_tolerance_share: the same, as a share of the rows received.
-        min_tolerance_rows: the same for a share, as a number of rows or requests.
-        alert_low, alert_high: whether a value beyond that limit opens an incident.
-        has_trend: the metric is a running total, or depends on one.
-        scales_with_gap: the metric grows with the time since the previous run.
-        skip_resumed_runs: ignore runs that reused pages of a dead run.
-        min_rows: with fewer new and changed rows the metric is not checked.
-        certain_share: above this share of the known rows, the value is an anomaly even without a history.
-    """
+    """How one metric is compared with its expected range."""
 
     measure: str
     resources: tuple[str, ...]
     scale: ComparisonScale
-    min_std: float
-    min_relative_std: float = 0.0
-    min_factor: float = 1.0
+    min_std: float  # least standard deviation, on the scale
+    min_relative_std: float = 0.0  # least standard deviation as a share of the median (linear scale only)
+    min_factor: float = 1.0  # the range reaches at least from median / min_factor to median * min_factor
+    # The upper limit is at most this times a median of at least `MIN_MEDIAN_FOR_CAP`.
     max_factor: float = math.inf
-    min_tolerance: float = 0.0
-    min_tolerance_share: float = 0.0
-    min_tolerance_rows: float = 0.0
+    min_tolerance: float = 0.0  # least distance of the limits from the median, in the metric's unit
+    min_tolerance_share: float = 0.0  # the same, as a share of the rows received
+    min_tolerance_rows: float = 0.0  # the same for a share, as a number of rows or requests
+    # alert_low, alert_high: whether a value beyond that limit opens an incident.
     alert_low: bool = False
     alert_high: bool = True
-    has_trend: bool = False
-    scales_with_gap: bool = False
-    skip_resumed_runs: bool = False
-    min_rows: int = 0
+    has_trend: bool = False  # the metric is a running total, or depends on one
+    scales_with_gap: bool = False  # the metric grows with the time since the previous run
+    skip_resumed_runs: bool = False  # ignore runs that reused pages of a dead run
+    min_rows: int = 0  # with fewer new and changed rows the metric is not checked
+    # Above this share of the known rows, the value is an anomaly even without a history.
     certain_share: float = math.inf
 
 

@@ -82,14 +82,7 @@ class MetricPoint(NamedTuple):
 
 @dataclass
 class RunMetrics:
-    """All metrics of one run.
-
-    Attributes:
-        values: by metric and resource; without metrics that were not recorded.
-        gap_seconds: time between the start of the previous run that changed the catalogue and this start;
-            None for the first run.
-        resumed: the run reused pages of a dead run, so its duration is not comparable.
-    """
+    """All metrics of one run."""
 
     run: int
     status: str
@@ -97,9 +90,12 @@ class RunMetrics:
     dry_run: bool
     accept_reset: bool
     trigger: str
+    # By metric and resource; without metrics that were not recorded.
     values: dict[tuple[str, str], float] = field(default_factory=dict)
+    # Time between the start of the previous run that changed the catalogue and this start; None for the first
+    # run.
     gap_seconds: float | None = None
-    resumed: bool = False
+    resumed: bool = False  # the run reused pages of a dead run, so its duration is not comparable
 
     @property
     def is_comparable(self) -> bool:

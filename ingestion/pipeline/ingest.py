@@ -71,23 +71,17 @@ STAGING_ADVICE: Final = (
 
 @dataclass(frozen=True)
 class IngestionOptions:
-    """Options of one run.
+    """Options of one run."""
 
-    Attributes:
-        staging: folder for the pages until the quality gate has checked them.
-        slot: the schedule and the due day; empty for a run by hand.
-        history_retention: how long the source promises to keep a session; None if it promises nothing.
-        zone: time zone of source times that have none.
-    """
-
-    staging: Path
+    staging: Path  # folder for the pages until the quality gate has checked them
     trigger: str = IngestionRun.Trigger.COMMAND
-    slot: str = ""
+    slot: str = ""  # the schedule and the due day; empty for a run by hand
     dry_run: bool = False
     accept_reset: bool = False
+    # How long the source promises to keep a session; None if it promises nothing.
     history_retention: timedelta | None = None
     limits: QualityLimits = field(default_factory=QualityLimits)
-    zone: tzinfo = UTC
+    zone: tzinfo = UTC  # time zone of source times that have none
 
 
 class IngestionProgress:

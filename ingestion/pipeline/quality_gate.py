@@ -15,40 +15,18 @@ Status = IngestionRun.Status
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """Limits of the quality gate, as shares of rows from 0 to 1.
+    """Limits of the quality gate, as shares of rows from 0 to 1."""
 
-    Attributes:
-        rejected: with more rejected rows the run is partial.
-        missing: if more of a resource's known rows are missing, the source counts as reset.
-        reidentified: if more of the rows seen again mean another song or listener, the source counts as
-            reset; also the limit for a field that became empty.
-    """
-
-    rejected: float = 0.05
-    missing: float = 0.5
+    rejected: float = 0.05  # with more rejected rows the run is partial
+    missing: float = 0.5  # if more of a resource's known rows are missing, the source counts as reset
+    # If more of the rows seen again mean another song or listener, the source counts as reset; also the limit
+    # for a field that became empty.
     reidentified: float = 0.2
 
 
 @dataclass(frozen=True)
 class ResourceAssessment:
-    """What the run read of one resource; all counts are rows.
-
-    Attributes:
-        available: rows that the catalogue had before.
-        seen_again: available rows that were sent again.
-        reidentified: rows sent again whose id now means another song or listener.
-        distinct: different rows that were sent; a key that came twice counts once.
-        doubled_keys: examples of keys that came more than once.
-        one_answer: all rows came in one response, so a row sent twice cannot hide another one.
-        is_usually_short: fewer rows than reported are normal for this source, and no more are missing.
-        has_identity: whether the rows have ids that a reset source would reuse.
-        explained: unsent sessions that are too old for the source to keep.
-        unrecognised: rejected rows that belong to no available row.
-        reasons: field, reason and number of rows of the most frequent rejections.
-        emptied: field to the number of rows seen again in which it became empty.
-        unknown_fields: field that is not part of the contract, to its number of rows.
-        corrections: repair, such as a converted time or an emptied field, to its number of rows.
-    """
+    """What the run read of one resource; all counts are rows."""
 
     resource: str
     received: int
@@ -56,19 +34,23 @@ class ResourceAssessment:
     rejected: int
     stable: bool
     shifts: int
-    available: int
-    seen_again: int
-    reidentified: int
-    distinct: int
-    is_usually_short: bool
-    has_identity: bool
-    one_answer: bool = False
-    doubled_keys: tuple[int, ...] = ()
-    explained: int = 0
-    unrecognised: int = 0
+    available: int  # rows that the catalogue had before
+    seen_again: int  # available rows that were sent again
+    reidentified: int  # rows sent again whose id now means another song or listener
+    distinct: int  # different rows that were sent; a key that came twice counts once
+    is_usually_short: bool  # fewer rows than reported are normal for this source, and no more are missing
+    has_identity: bool  # whether the rows have ids that a reset source would reuse
+    one_answer: bool = False  # all rows came in one response, so a row sent twice cannot hide another one
+    doubled_keys: tuple[int, ...] = ()  # examples of keys that came more than once
+    explained: int = 0  # unsent sessions that are too old for the source to keep
+    unrecognised: int = 0  # rejected rows that belong to no available row
+    # Field, reason and number of rows of the most frequent rejections.
     reasons: tuple[tuple[str, str, int], ...] = ()
+    # Field to the number of rows seen again in which it became empty.
     emptied: Mapping[str, int] = field(default_factory=dict)
+    # Field that is not part of the contract, to its number of rows.
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    # Repair, such as a converted time or an emptied field, to its number of rows.
     corrections: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -78,18 +60,13 @@ class ResourceAssessment:
 
 @dataclass(frozen=True)
 class QualityGateResult:
-    """How the run ends: `kind` is the code of the first reason, `reason` holds all reasons as sentences.
-
-    Attributes:
-        new_catalogue: the source was reset, and an operator accepted it.
-        held: resources of which nothing may be written.
-    """
+    """How the run ends: `kind` is the code of the first reason, `reason` holds all reasons as sentences."""
 
     status: str
     kind: str = ""
     reason: str = ""
-    new_catalogue: bool = False
-    held: frozenset[str] = frozenset()
+    new_catalogue: bool = False  # the source was reset, and an operator accepted it
+    held: frozenset[str] = frozenset()  # resources of which nothing may be written
 
     @property
     def is_refusal(self) -> bool:

@@ -16,12 +16,10 @@ MAX_RETRY_AFTER = 120.0
 class RetryPolicy:
     """Exponential backoff with full jitter, so that connections that failed together retry apart.
 
-    Attributes:
-        attempts: failed requests for one page before giving up; None for as many as the patience allows.
-
     Source: Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
+    # Failed requests for one page before giving up; None for as many as the patience allows.
     attempts: int | None = None
     base: float = 0.5
     cap: float = 30.0

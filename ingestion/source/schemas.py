@@ -166,26 +166,19 @@ R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 @dataclass(frozen=True)
 class ResourceSchema(Generic[R]):
-    """How one resource is read and stored.
-
-    Attributes:
-        path: at the source.
-        columns: in the order of a record.
-        key_length: number of leading columns that form the key in the table.
-        identifying: fields that a row must have; all others may be empty.
-        identity: indices of columns that tell whether an id still means the same song or listener.
-        source_key_length: number of leading columns that form the source's key. Shorter than `key_length`
-            if different rows may share it; the last key column then numbers these rows.
-    """
+    """How one resource is read and stored."""
 
     resource: Resource
-    path: str
+    path: str  # at the source
     model: type[R]
-    columns: tuple[str, ...]
-    key_length: int
+    columns: tuple[str, ...]  # in the order of a record
+    key_length: int  # number of leading columns that form the key in the table
+    # Indices of columns that tell whether an id still means the same song or listener.
     identity: tuple[int, ...]
+    # Number of leading columns that form the source's key. Shorter than `key_length` if different rows may
+    # share it; the last key column then numbers these rows.
     source_key_length: int
-    identifying: frozenset[str]
+    identifying: frozenset[str]  # fields that a row must have; all others may be empty
 
     def is_reidentified(self, before: Record, after: Record) -> bool:
         """Whether an id means another song or listener now.

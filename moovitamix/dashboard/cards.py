@@ -37,21 +37,15 @@ class CardFact(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricCard:
-    """A card with its charts.
-
-    Attributes:
-        caption: what the card shows, in one sentence.
-        formula: how its numbers are computed.
-        basis: time window, number of runs and time of the newest one.
-    """
+    """A card with its charts."""
 
     key: str
     title: str
-    caption: str
+    caption: str  # what the card shows, in one sentence
     panels: list[ChartPanel]
     facts: list[CardFact]
-    formula: str
-    basis: str
+    formula: str  # how its numbers are computed
+    basis: str  # time window, number of runs and time of the newest one
     table: ChartTable
 
 

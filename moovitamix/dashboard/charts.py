@@ -47,24 +47,16 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """The newest value of a metric, with its chart.
-
-    Attributes:
-        value: with its unit; `url` leads to its run.
-        expected_range: empty if the metric was not checked.
-        verdict: result of the anomaly check: usual, low, high or learning; empty if not checked.
-        chart: the data that operations.js draws.
-        description: the chart in one sentence, for screen readers.
-    """
+    """The newest value of a metric, with its chart."""
 
     key: str
     title: str
-    value: str
+    value: str  # with its unit; `url` leads to its run
     url: str
-    expected_range: str
-    verdict: str
-    chart: dict[str, Any]
-    description: str
+    expected_range: str  # empty if the metric was not checked
+    verdict: str  # result of the anomaly check: usual, low, high or learning; empty if not checked
+    chart: dict[str, Any]  # the data that operations.js draws
+    description: str  # the chart in one sentence, for screen readers
 
 
 class ChartTableRow(NamedTuple):

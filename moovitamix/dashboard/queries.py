@@ -69,21 +69,15 @@ ChecksByMeasure = dict[tuple[int, str, str], AnomalyCheckRow]
 
 @dataclass
 class RunWindow:
-    """The runs of the last `days` days.
-
-    Attributes:
-        runs: finished runs with any status, oldest first, at most `MAX_CHART_RUNS`.
-        newest: newest first, including running and dry runs, at most `MAX_LISTED_RUNS`.
-        with_errors: runs that ended with an error, newest first.
-        checks: anomaly checks by run, metric and resource.
-    """
+    """The runs of the last `days` days."""
 
     days: int
     since: datetime
-    runs: list[RunMetrics]
-    newest: list[IngestionRun]
+    runs: list[RunMetrics]  # finished runs with any status, oldest first, at most `MAX_CHART_RUNS`
+    newest: list[IngestionRun]  # newest first, including running and dry runs, at most `MAX_LISTED_RUNS`
+    # Runs that ended with an error, newest first.
     with_errors: list[IngestionRun] = field(default_factory=list)
-    checks: ChecksByMeasure = field(default_factory=dict)
+    checks: ChecksByMeasure = field(default_factory=dict)  # anomaly checks by run, metric and resource
 
     @property
     def applied(self) -> list[RunMetrics]:

@@ -102,21 +102,15 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedMeasure:
-    """A metric of this run, compared with its expected range.
-
-    Attributes:
-        summary: value, verdict and expected range in one sentence.
-        basis: number of runs behind the expected range and the chart.
-        url: the admin's list in which an operator resets the range.
-    """
+    """A metric of this run, compared with its expected range."""
 
     panel: ChartPanel
     title: str
     verdict: str
-    summary: str
+    summary: str  # value, verdict and expected range in one sentence
     formula: str
-    basis: str
-    url: str
+    basis: str  # number of runs behind the expected range and the chart
+    url: str  # the admin's list in which an operator resets the range
     table: ChartTable
 
     @property

@@ -18,33 +18,23 @@ RunStatus: Final = IngestionRun.Status
 
 @dataclass(frozen=True)
 class PlantedEvent:
-    """An event that the simulation has injected.
-
-    Attributes:
-        until: its end; equal to `since` for an event without a duration.
-        subject: a version's label or an audio feature.
-    """
+    """An event that the simulation has injected."""
 
     kind: str
     description: str
     since: datetime
-    until: datetime
-    subject: str = ""
+    until: datetime  # its end; equal to `since` for an event without a duration
+    subject: str = ""  # a version's label or an audio feature
 
 
 @dataclass(frozen=True)
 class EventFinding:
-    """The system's reaction to an event.
-
-    Attributes:
-        at: when it first reacted; None if it did not.
-        is_right: whether it reacted as it should; None if the simulation ended too early.
-    """
+    """The system's reaction to an event."""
 
     event: PlantedEvent
     reaction: str
-    at: datetime | None
-    is_right: bool | None
+    at: datetime | None  # when it first reacted; None if it did not
+    is_right: bool | None  # whether it reacted as it should; None if the simulation ended too early
 
 
 JudgedReaction = tuple[str, datetime | None, bool | None]

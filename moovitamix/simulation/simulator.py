@@ -51,21 +51,16 @@ class QuietRequestHandler(WSGIRequestHandler):
 
 @dataclass
 class Simulation:
-    """Consecutive days of a synthetic world.
-
-    Attributes:
-        first_day: a Monday.
-        planted: the events injected so far.
-        counts: served lists, reactions by kind, and requests of listeners that are not imported yet.
-    """
+    """Consecutive days of a synthetic world."""
 
     world: World
     events: list[ScenarioEvent]
-    first_day: date
+    first_day: date  # a Monday
     storage: Path
     source_address: tuple[str, int]
     seed: int
-    planted: list[PlantedEvent] = field(default_factory=list)
+    planted: list[PlantedEvent] = field(default_factory=list)  # the events injected so far
+    # Served lists, reactions by kind, and requests of listeners that are not imported yet.
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:

@@ -41,21 +41,15 @@ SUBJECTS: Final = {
 
 @dataclass(frozen=True)
 class IncidentText:
-    """One incident as text in one language.
+    """One incident as text in one language."""
 
-    Attributes:
-        subject: one line, without the severity.
-        what, since, how_bad: whole sentences; how_bad is empty for a resolved incident.
-        what_to_do: one line per step, so that a command at the end can be copied.
-        lines: the facts as (label, formatted value).
-    """
-
-    subject: str
+    subject: str  # one line, without the severity
+    # what, since, how_bad: whole sentences; how_bad is empty for a resolved incident.
     what: str
     since: str
     how_bad: str
-    what_to_do: str
-    lines: tuple[tuple[str, str], ...] = ()
+    what_to_do: str  # one line per step, so that a command at the end can be copied
+    lines: tuple[tuple[str, str], ...] = ()  # the facts as (label, formatted value)
 
 
 @cache

@@ -17,20 +17,14 @@ ENDLESS_CHUNK: Final = b'{"id":1,"name":"for ever"},' * 2400
 
 
 class FaultContext(NamedTuple):
-    """Arguments of a fault function.
-
-    Attributes:
-        answer: the correct response.
-        fraction: a number in [0, 1) that selects a variant.
-        closing: set when the server closes; a waiting fault must end at once.
-    """
+    """Arguments of a fault function."""
 
     connection: socket.socket
-    answer: Response
+    answer: Response  # the correct response
     target: str
-    fraction: float
+    fraction: float  # a number in [0, 1) that selects a variant
     faults: FaultSpec
-    closing: Event
+    closing: Event  # set when the server closes; a waiting fault must end at once
 
 
 def _send_answer(stage: FaultContext, answer: Response) -> bool:

@@ -48,18 +48,12 @@ RULE_PATTERN: Final = re.compile(
 
 @dataclass(frozen=True)
 class FaultRule:
-    """When to inject a fault.
-
-    Attributes:
-        rate: probability per response or row, or share by which a total is too large; 0 to 1.
-        page: only on this page of each resource; 0: before the first request.
-        times: at most this often per page; None: no limit, but an event happens once.
-    """
+    """When to inject a fault."""
 
     name: str
-    rate: float = 1.0
-    page: int | None = None
-    times: int | None = None
+    rate: float = 1.0  # probability per response or row, or share by which a total is too large; 0 to 1
+    page: int | None = None  # only on this page of each resource; 0: before the first request
+    times: int | None = None  # at most this often per page; None: no limit, but an event happens once
 
     @property
     def is_certain(self) -> bool:
@@ -68,21 +62,14 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """All fault rules of one server; the same seed gives the same faults.
-
-    Attributes:
-        slow_seconds: delay of a slow response.
-        retry_after: seconds in the Retry-After header of a 429.
-        retry_as: format of that header: "seconds", "date", or "either" at random.
-        redirect_to: target of a redirect; path and query are appended.
-    """
+    """All fault rules of one server; the same seed gives the same faults."""
 
     rules: tuple[FaultRule, ...] = ()
     seed: int = 0
-    slow_seconds: float = 2.0
-    retry_after: int = 1
-    retry_as: str = "either"
-    redirect_to: str = "http://elsewhere.invalid"
+    slow_seconds: float = 2.0  # delay of a slow response
+    retry_after: int = 1  # seconds in the Retry-After header of a 429
+    retry_as: str = "either"  # format of that header: "seconds", "date", or "either" at random
+    redirect_to: str = "http://elsewhere.invalid"  # target of a redirect; path and query are appended
 
     def rules_for(self, layer: str) -> tuple[FaultRule, ...]:
         return tuple(rule for rule in self.rules if FAULT_KINDS[rule.name].layer == layer)

@@ -11,20 +11,13 @@ FEATURE_SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
 
 
 class Style(NamedTuple):
-    """One musical style.
-
-    Attributes:
-        share: of all artists; all shares sum to 1.
-        genres: possible second genres of its songs.
-        centre: mean of each of FEATURES; loudness in dB, tempo in beats per minute.
-        year: mean year of an artist's first album.
-    """
+    """One musical style."""
 
     name: str
-    share: float
-    genres: tuple[str, ...]
-    centre: tuple[float, ...]
-    year: int
+    share: float  # of all artists; all shares sum to 1
+    genres: tuple[str, ...]  # possible second genres of its songs
+    centre: tuple[float, ...]  # mean of each of FEATURES; loudness in dB, tempo in beats per minute
+    year: int  # mean year of an artist's first album
     seconds: int
     artist_kind: str
     adjectives: str
