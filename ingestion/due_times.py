@@ -68,8 +68,8 @@ def next_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
 def latest_due_at(crontab: CrontabSchedule, now: datetime) -> datetime | None:
     """The last time up to now that the crontab matches, in UTC.
 
-    A time that daylight saving time skips is due an hour later (02:00 becomes 03:00). A time that occurs
-    twice is due at the first, but at both if the crontab runs every hour.
+    A time that daylight saving time skips is due an hour later. A time that occurs twice is due at the first,
+    but at both if the crontab runs every hour.
     """
     schedule, zone = _read_crontab(crontab), _zone(crontab)
     today = now.astimezone(zone).date()

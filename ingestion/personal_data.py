@@ -25,7 +25,7 @@ BATCH: Final = 500
 
 
 def forget_listener(listener: Listener) -> dict[str, int]:
-    """Delete a listener with all stored data about them; return the number of deleted rows by table.
+    """Delete a listener with all stored data; return the number of deleted rows by table.
 
     If the source still sends the listener, the next run imports them again.
     """

@@ -1,9 +1,8 @@
 """When runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
 
-The entry is a row of django-celery-beat, which admins can edit. `SCHEDULED_TIME` creates it, and moves it
-when the setting changes, unless a person has edited the entry. A slot is one due time of the entry: one a
-day, or several if a person chose another crontab or an interval. Each slot gets one run, even if Beat, the
-broker, the catch-up and the foreground scheduler all start it; only a crashed or failed run is repeated.
+`SCHEDULED_TIME` creates the entry and moves it when the setting changes, unless a person has edited it.
+A slot is one due time of the entry. Each slot gets one run, even if Beat, the broker, the catch-up and the
+foreground scheduler all start it; only a crashed or failed run is repeated.
 """
 
 import json
@@ -103,11 +102,7 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
 
 
 def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
-    """Run the slot that is due, for the first time or again; None if there is none.
-
-    Args:
-        ingest: runs the slot with the given name.
-    """
+    """Run the slot that is due, if any; `ingest` runs the slot with the given name."""
     slot = due_slot(now)
     if slot is None:
         return None
@@ -177,7 +172,7 @@ def next_due(now: datetime) -> datetime | None:
 def start_new_slots(now: datetime, **schedule: Any) -> None:
     """Count the ingestion's slots from now on, because its schedule has been edited.
 
-    Otherwise the last due time of the new schedule, which lies before the edit, would count as missed.
+    Otherwise the new schedule's last due time before the edit would count as missed.
 
     Args:
         schedule: what was edited, as `crontab=`, `interval=` or the entry's `pk=`. Other entries are ignored.

@@ -54,9 +54,9 @@ def source_client(base_url: str = "") -> SourceClient:
 
 
 def proxy_for(url: str) -> str:
-    """The proxy for this address from HTTPS_PROXY, HTTP_PROXY or ALL_PROXY; empty if none.
+    """The proxy for this address from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; empty if none.
 
-    NO_PROXY excludes addresses, as in curl and pip. An address of this machine never needs a proxy.
+    An address of this machine never needs a proxy.
     """
     host = urlsplit(url).hostname or ""
     if host in LOOPBACK_HOSTS or host.startswith("127."):

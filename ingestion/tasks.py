@@ -83,6 +83,6 @@ def _ingest_in_thread() -> None:
 def stop_ingestion(**_: Any) -> None:
     """Stop this worker's ingestion, and record it as stopped, when the worker is asked to shut down.
 
-    Celery would wait until it ends, and the service manager would kill both after its timeout.
+    Celery would wait until it ends, and the service manager would kill both.
     """
     begin_shutdown()

@@ -43,8 +43,7 @@ class DeliveryResult:
 def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> DeliveryResult:
     """Send the due notifications by channel, oldest first; safe to run in several processes.
 
-    If a process dies between sending and saving, the notification is sent again with the same Message-ID. A
-    channel that keeps failing opens an incident.
+    If a process dies between sending and saving, the notification is sent again with the same Message-ID.
     """
     _fail_unconfigured_channels(now, [channel.name for channel in channels])
     began = time.monotonic()

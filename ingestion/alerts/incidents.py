@@ -70,10 +70,9 @@ def resolve(
 def sync_scope(
     scope: str, conditions: Iterable[Condition], now: datetime, *, run_id: int | None = None
 ) -> list[Incident]:
-    """Open or update an incident for each condition, and resolve all other incidents of the scope.
+    """Open or update an incident for each condition, resolve all others of the scope, return the open ones.
 
-    `scope` is a key or the part before its colon: `data_stale` covers `data_stale:songs`, but not
-    `data_stale_too`. Returns the open incidents.
+    `scope` is a key or the part before its colon: `data_stale` covers `data_stale:songs`.
     """
     reported = [open_or_update(condition, now) for condition in conditions]
     keys = {incident.key for incident in reported}

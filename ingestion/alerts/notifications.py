@@ -24,8 +24,7 @@ def create_notifications(
     """Create notifications of new incidents, reminders and resolutions; return how many.
 
     Acknowledged and muted incidents cause no reminder. A resolution goes to the channels that announced the
-    incident. Without channels no incident is marked as notified, so the first channel added later announces
-    all open incidents.
+    incident. Without channels no incident counts as notified, so a channel added later announces it.
     """
     if not channels:
         return 0

@@ -44,8 +44,7 @@ def is_passing(error: BaseException) -> bool:
 def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
     """Call `work`, and retry it for `patience` seconds while the database is locked, full or unreachable.
 
-    `work` must be safe to repeat. Within a transaction it is called once, because the error ends the
-    transaction.
+    `work` must be safe to repeat. Within a transaction it is called only once.
     """
     deadline, pause = time.monotonic() + patience, FIRST_PAUSE
     while True:
@@ -61,8 +60,6 @@ def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
 
 
 def patient(query: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: retry a query while the database is locked, full or unreachable."""
-
     @wraps(query)
     def wait(*args: P.args, **kwargs: P.kwargs) -> R:
         return with_patience(lambda: query(*args, **kwargs))

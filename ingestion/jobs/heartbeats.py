@@ -15,7 +15,6 @@ SILENT_AFTER: Final = timedelta(minutes=5)
 
 
 def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
-    """Save a component's heartbeat; `facts` replace those of its last one."""
     if not _update(Heartbeat.objects.filter(part=part), now, facts=facts):
         _create(part, now, facts)
 
@@ -23,7 +22,7 @@ def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
     """Whether this process may run the check now; True for one process per interval `every`.
 
-    A heartbeat in the future, left after a clock was set back, does not block the next turn.
+    A heartbeat in the future, left by a wrong clock, does not block the next turn.
     """
     is_due = Q(at__lte=now - every) | Q(at__gt=now + every)
     if _update(Heartbeat.objects.filter(is_due, part=part), now):

@@ -83,7 +83,7 @@ class JobHeartbeat:
             self._last_sent = time.monotonic()
 
     def send(self) -> None:
-        """Send a heartbeat. In a transaction this also locks the row, so that no other job can abandon it.
+        """Send a heartbeat; in a transaction this also locks the row, so that no other job can abandon it.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -110,10 +110,7 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """The error as "Type: first line of its message".
-
-    PostgreSQL quotes the row in the other lines, which may hold a listener's e-mail address.
-    """
+    """The error as "Type: first line of its message"; the others may hold a listener's e-mail address."""
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 

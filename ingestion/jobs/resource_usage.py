@@ -22,9 +22,9 @@ HEARTBEAT_SECONDS: Final = 20.0
 
 
 class ResourceMonitor:
-    """Measures this process with all its threads, from the creation of the monitor.
+    """Measures this process with all its threads, from its creation on.
 
-    `peak_memory` (bytes) is the largest sample; a shorter peak between two samples is missed.
+    `peak_memory` (bytes) is the largest sample; a shorter peak is missed.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,7 @@ class ResourceMonitor:
 
     @contextmanager
     def sample_in_background(self, heartbeat: JobHeartbeat | None = None) -> Iterator[None]:
-        """Sample memory in a thread until the block ends, and send `heartbeat`, if given, regularly.
-
-        For work that cannot do so itself, such as one long call into numpy.
-        """
+        """Sample memory in a thread until the block ends, and send `heartbeat`, if given, regularly."""
         ended = Event()
         # A copy of this thread's context, so that the thread's log lines name the job.
         thread = Thread(

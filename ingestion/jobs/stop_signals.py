@@ -64,7 +64,7 @@ class StopSignals:
     def installed(self) -> Iterator["StopSignals"]:
         """Handle the signals in this block; in a thread, which gets none, only `check` works.
 
-        After the block, a signal that arrived has the effect that the program had set, if any.
+        After the block, a signal that arrived has the effect that the program had set.
         """
         if threading.current_thread() is threading.main_thread():
             for name in SIGNAL_NAMES:

@@ -1,7 +1,6 @@
 """Compares the rows of each page with the catalogue and stages what is new or changed.
 
-The catalogue itself is not written here. Counts are kept for each page, because a page may be read
-again.
+Counts are kept for each page, because a page may be read again.
 """
 
 from array import array
@@ -77,8 +76,6 @@ class PageResult:
 
 @dataclass(frozen=True)
 class RowChange:
-    """A new or changed row; `before` is None for a new one."""
-
     record: Record
     before: Record | None
 
@@ -157,7 +154,6 @@ class ChangeDetector:
         return landed
 
     def drop_after(self, last: int) -> None:
-        """Forget the pages after `last`, because the list got shorter while it was read."""
         for number in [number for number in self.pages if number > last]:
             del self.pages[number]
         self.spool.drop_after(FrameKind.PAGE, last)
@@ -192,8 +188,7 @@ class ChangeDetector:
     def count_distinct(self) -> int:
         """Number of different rows that the source sent.
 
-        A row is identified by its key. Rejected rows without a usable key and all rejected sessions are
-        identified by their content, because several sessions may share a key.
+        Rejected rows without a usable key, and all rejected sessions, are compared by their content.
         """
         pages = self.pages.values()
         accepted = sum(page.received - page.rejected - page.duplicates for page in pages)
@@ -259,7 +254,6 @@ class ChangeDetector:
         return sum(map(len, skip.values()))
 
     def _sessions_sharing(self, repeated: set[int]) -> Iterator[tuple[Key, int, int, int]]:
-        """Yield the valid sessions under repeated keys: source key, content hash, page number, row index."""
         width = self.table.schema.source_key_length
         for number in sorted(self.pages):
             if repeated.isdisjoint(self.pages[number].keys):
@@ -405,8 +399,8 @@ def number_occurrences(
 ) -> dict[int, int]:
     """Number the different contents that share one key of the source.
 
-    Stored content keeps its number, so the order in which rows arrive does not matter. New content first
-    takes the numbers of stored content that did not arrive, as a changed row does, and then new numbers.
+    Stored content keeps its number, whatever the order of the rows. New content first takes the numbers of
+    stored content that did not arrive, as a changed row does.
 
     Args:
         contents: different content hashes that arrived.

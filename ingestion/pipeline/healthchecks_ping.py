@@ -44,8 +44,6 @@ def ping_run_finished(url: str, run: IngestionRun) -> None:
 
 
 class PingingProgress(IngestionProgress):
-    """Sends the start ping once the run has the lock, and passes all calls on to another callback."""
-
     def __init__(self, url: str, callback: IngestionProgress) -> None:
         self._url, self._callback, self._has_pinged = url, callback, False
 

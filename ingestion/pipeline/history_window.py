@@ -1,8 +1,7 @@
 """Distinguishes sessions that are too old for the source to keep from sessions that it deleted.
 
-Many sources keep only recent listening. Sessions at the old end of this window are marked as expired
-and stay in use, because the listening did happen. A session that disappears from the middle was
-deleted.
+Sessions at the old end of the listening history expire but stay in use, because the listening did happen.
+A session that disappears from the middle was deleted.
 """
 
 from array import array
@@ -31,9 +30,8 @@ def find_expired(
 ) -> set[int]:
     """Primary keys of the unsent sessions that the source no longer keeps because of their age.
 
-    With a promised retention, these are the unsent sessions that are older. Without one, they are those at
-    the old end, by time or by the order of their import, provided that nearly all unsent sessions lie
-    there. Sessions of a listener who was not sent either count as deleted.
+    Without a promised retention, these are the sessions at the old end, by time or by the order of import, if
+    nearly all unsent sessions lie there. Sessions of an unsent listener count as deleted.
 
     Args:
         rows: primary key and key of each available session, in order of the primary key.

@@ -126,9 +126,9 @@ class ResourceReader:
         self._distinct = 0
 
     def start(self, source: DataSource) -> None:
-        """Use the staged pages of a crashed run if they are complete and recent, else request the first page.
+        """Use the staged pages of a crashed run if complete and recent, else request the first page.
 
-        Call it for all resources before reading any, so that the requests for the first pages overlap.
+        Call it for all resources before reading any, so that these requests overlap.
         """
         staged = self._spool.completed_stats
         if staged and staged["source"] == source.base_url and can_resume(staged["read_at"], timezone.now()):
@@ -213,7 +213,6 @@ class ResourceReader:
         return dict(fields)
 
     def _count_unrecognised(self) -> int:
-        """Number of rejected rows that match no available row; their id may be unreadable."""
         known = {key for page in self.detector.pages.values() for key in page.rejected_known_keys}
         return max(self.count_rows("rejected") - len(known), 0)
 

@@ -56,7 +56,7 @@ def start_run(
 
 
 def require_idle() -> None:
-    """Check that no run is in progress, before a transaction outside a run writes the catalogue.
+    """Check that no run is in progress.
 
     Raises:
         AlreadyRunning: a run is in progress.
@@ -68,9 +68,9 @@ def require_idle() -> None:
 
 
 def find_crashed_attempt(run: IngestionRun) -> IngestionRun | None:
-    """The run just before this one if it belongs to the same slot and crashed; None for a run by hand.
+    """The run just before this one if it belongs to the same slot and crashed; else None.
 
-    Only the run just before: after any other run, the crashed run's pages may be older than the catalogue.
+    After any other run, the crashed run's pages may be older than the catalogue.
     """
     last = IngestionRun.objects.filter(pk__lt=run.pk, dry_run=False).order_by("-pk").first()
     if last is None or not run.slot or last.slot != run.slot:

@@ -1,7 +1,6 @@
 """Stores the source's pages on disk until the quality gate has checked the run; each page has a checksum.
 
-A run has one folder, with a file of frames for each resource. A page that is read again is appended,
-and its last frame counts. `open_staging` decides which pages a later run may reuse.
+A run has one file of frames for each resource. A page that is read again is appended; its last frame counts.
 """
 
 import shutil
@@ -154,10 +153,7 @@ def can_resume(read_at: str, now: datetime) -> bool:
 def open_staging(run: IngestionRun, base: Path) -> Staging:
     """The run's folder, with the pages of the previous run if that one crashed in the same slot.
 
-    A run started by hand, or after a failed run, gets no pages, because they may be the cause of the
-    failure.
-
-    Each database has its own folder, because two databases on one machine may use the same run numbers.
+    A run by hand or after a failed run gets no pages, because they may be the cause of the failure.
     """
     settings = connection.settings_dict
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))

@@ -42,7 +42,7 @@ class StoredRow(NamedTuple):
 
 @dataclass(frozen=True)
 class MirroredTable:
-    """A table that mirrors one resource of the source: the layout of its records and columns."""
+    """Layout of a table that mirrors one resource of the source."""
 
     schema: ResourceSchema[Any]
     model: type[Song] | type[Listener] | type[ListeningHistory]
@@ -366,8 +366,7 @@ def mark_missing(
 ) -> None:
     """Mark the available rows that were not received; two successful runs in a row make them unavailable.
 
-    A mark names the run that set it, and only successful runs count: if a run crashes half-way and is
-    repeated, no row counts as missing twice.
+    A mark names the run that set it, so a run that crashes and is repeated counts once.
 
     Args:
         at_once: the operator accepted a reset, so old rows become unavailable at once.

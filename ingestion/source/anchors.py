@@ -23,9 +23,7 @@ def choose_anchors(pages: int) -> list[int]:
 
 
 class AnchorTracker:
-    """Remembers how many rows each page had, and which rows each anchor had.
-
-    The latest response for a page replaces earlier ones.
+    """Remembers how many rows each page had, and which rows each anchor had; the latest response counts.
 
     Args:
         key: identifies a row, with an equal value each time the row is read.
@@ -74,7 +72,7 @@ class AnchorTracker:
     def resize(self, pages: int) -> list[int]:
         """Choose anchors for a list of this many pages; return the recorded pages beyond its end, ascending.
 
-        Existing anchors stay anchors, so that their second reading can be compared with the first.
+        Existing anchors stay anchors, so that their readings can be compared.
         """
         added = {number for number in choose_anchors(pages) if number > max(self._anchors)}
         removed = [number for number in self._row_counts if number > pages]

@@ -41,11 +41,11 @@ class SourceClient:
             there is a token.
         token: sent as a bearer token, to this host only; never logged.
         read_timeout: seconds without a byte; a whole response may take four times as long.
-        attempts: failed requests for one page before giving up, at least 1; None for as many as the
-            patience allows. A response 429 is not a failed request.
+        attempts: failed requests for one page before giving up; None: as many as the patience allows.
+            A response 429 is not a failed request.
         patience: seconds to wait for an unreachable source, for all lists together.
         max_response_bytes: of one body, decompressed.
-        ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder of them.
+        ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder.
         proxy: address of an HTTP proxy; may hold a user and password.
         sleep: replaces the built-in wait, which ends at once if the paginator is closed.
 
@@ -81,8 +81,8 @@ class SourceClient:
 
         Args:
             key: identifies a row, with an equal value each time the row is read.
-            on_wait: called in the caller's thread at least once a second while it waits for the source;
-                an exception from it ends the iteration.
+            on_wait: called at least once a second in the caller's thread; an exception from it ends the
+                iteration.
 
         Raises:
             SourceUnavailable: while iterating; the source did not send a page in time.

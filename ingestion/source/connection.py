@@ -127,7 +127,6 @@ class SourceConnection:
         raise SourceContractBroken(url, f"redirected more than {MAX_REDIRECTS} times", "redirect")
 
     def abort(self) -> None:
-        """Abort the current request, if any; the connection cannot be used afterwards."""
         self._stopped = True
         self._shut_down_socket()
 

@@ -108,7 +108,6 @@ def translate_error(error: Exception) -> AttemptFailed:
 
 
 def status_text(status: int) -> str:
-    """Status with the phrase of the HTTP standard, such as "404 Not Found"."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

@@ -122,9 +122,7 @@ class PageFetcher:
         self._missing_pages = 0
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """Fetch a page; retry until the attempts or the patience are used up.
-
-        A page past the end is an empty page, whether the source answers with no rows or with 404.
+        """Fetch a page, with retries; a page past the end is empty, also if the source answers 404.
 
         Raises:
             SourceUnavailable: the source did not send this page in time.

@@ -83,7 +83,7 @@ class AnchorChecks:
 class Paginator:
     """One pass over a list: iterate once to get its pages, then read the counters.
 
-    Threads and sockets end with the loop, also if the caller leaves it early or an error ends it.
+    Threads and sockets end with the loop, however it ends.
 
     Attributes:
         shifts: how many times rows moved while the list was read.
@@ -152,10 +152,7 @@ class Paginator:
         return self._stats.errors
 
     def request_first_page(self) -> None:
-        """Request the first page now, so that it has arrived when the iteration starts.
-
-        A caller that never iterates afterwards must call `close`.
-        """
+        """Request the first page in advance; a caller that never iterates must call `close`."""
         if not self._first_page_requested:
             self._first_page_requested = True
             self._pool.submit(1)
@@ -220,10 +217,7 @@ class Paginator:
                 self._last_page = self._anchors.last_filled_page
 
     def _cut_empty_end(self) -> Iterator[SourcePage]:
-        """Find the last page with rows if the last page is empty, and drop the pages after it.
-
-        Otherwise a total that is far too high would cost a request for each page that does not exist.
-        """
+        """Find the last page with rows, so that a total that is far too high costs few requests."""
         if not self._anchors.has_empty_end():
             return
         filled = max(
@@ -236,10 +230,9 @@ class Paginator:
         yield from self._read_anchors(self._anchors.unread_anchors())
 
     def _read_past_end(self) -> Iterator[SourcePage]:
-        """Read the pages after the last one if that is full, because a total that is too low hides rows.
+        """Read the pages after a full last page, because a total that is too low hides rows.
 
-        The first page without new rows is the end. A source that ignores the page number, or answers with the
-        last page, would otherwise have no end.
+        The first page without new rows is the end, also for a source that repeats its last page for ever.
         """
         last = self._anchors.pages
         if not self.stable or self._last_page is not None or not self._anchors.is_full(last):
@@ -270,10 +263,7 @@ class Paginator:
             first += PAGES_PER_STEP
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Read the pages between the anchors behind `start`, and every anchor for the second time.
-
-        A list of one page needs no second reading, because one response is always consistent.
-        """
+        """Read the pages between the anchors behind `start`, and every anchor for the second time."""
         anchors = self._anchors.anchors() if self._anchors.pages > 1 else []
         rechecked = set(anchors)
         for answer in self._fetch(self._anchors.pages_between_anchors(after=start), anchors):
@@ -287,7 +277,6 @@ class Paginator:
             yield from self._check(answer, checks)
 
     def _check(self, answer: PageResponse, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Compare an anchor with its first reading; a different response replaces the first one."""
         unmoved, identical = self._anchors.compare(answer)
         checks.add(answer, min(answer.pages, self._last_page or answer.pages), unchanged=unmoved)
         if not identical:
@@ -313,8 +302,7 @@ class Paginator:
     def _restart_for_growth(self, checks: AnchorChecks) -> int | None:
         """The page behind which a longer list continues; None if the list grew too often.
 
-        A list that grows faster than it can be read would never end. The next run reads the rest, and `total`
-        above `received` shows that there is more.
+        The next run reads the rest of a list that grows faster than it can be read.
         """
         self._extensions += 1
         if self._extensions > self._max_rounds:

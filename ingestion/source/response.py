@@ -14,8 +14,7 @@ from ingestion.source.errors import AttemptFailed
 def parse_json(body: bytes) -> Any:
     """Parse a JSON body that may have lone surrogates, NaN or invalid UTF-8 inside strings.
 
-    orjson would reject the whole page because of one bad value. The standard library parses the body
-    instead, and validation rejects only the rows with bad values.
+    orjson would reject the whole page; here the validation rejects only the rows with bad values.
 
     Raises:
         ValueError: the body is not JSON.

@@ -34,8 +34,7 @@ class RetryPolicy:
 class Patience:
     """The seconds that one run waits for an unreachable source; shared by its lists and threads.
 
-    Waiting for a page that is answered in the end costs nothing: threads that wait for the same outage
-    would each count it.
+    Only pages that are given up count, because several threads wait for the same outage.
     """
 
     def __init__(self, seconds: float) -> None:

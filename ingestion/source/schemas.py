@@ -141,7 +141,6 @@ def clean_text(text: object) -> str:
 
 
 def clean_name(name: object) -> str:
-    """A field's name for a report, cut to `LONGEST_NAME` characters."""
     text = clean_text(name)
     return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
 
@@ -183,8 +182,8 @@ class ResourceSchema(Generic[R]):
     def is_reidentified(self, before: Record, after: Record) -> bool:
         """Whether an id means another song or listener now.
 
-        One field alone may be edited or reformatted. So at least half of the identifying fields that have a
-        value must differ, and at least two, compared without case, accents and punctuation.
+        At least half of the identifying fields that have a value must differ, and at least two, compared
+        without case, accents and punctuation, because a single field may be edited.
         """
         pairs = [(fold_text(before[place]), fold_text(after[place])) for place in self.identity]
         filled = [(old, new) for old, new in pairs if old or new]
@@ -196,7 +195,6 @@ class ResourceSchema(Generic[R]):
         return self.source_key_length < self.key_length
 
     def row_key(self, row: Any) -> Hashable:
-        """Key of a raw row; any JSON value has one, also an invalid row."""
         if isinstance(row, dict):
             names = ("id",) if self.source_key_length == 1 else ("user_id", "created_at")
             values = tuple(row.get(name) for name in names)

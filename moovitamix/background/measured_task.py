@@ -21,8 +21,7 @@ MIN_RECORDED_SECONDS: Final = 1.0
 class MeasuredTask(Task):  # type: ignore[type-arg]
     """Celery task that stores duration, CPU time and memory in a `TaskUsage` row if it took long or failed.
 
-    The figures are exact if a worker process runs one task at a time, as in the default pool. In a thread
-    pool, they include all tasks that ran at the same time.
+    In a thread pool, the figures include all tasks that ran at the same time.
     """
 
     abstract = True

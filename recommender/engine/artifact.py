@@ -1,7 +1,6 @@
 """Writes, verifies and memory-maps model artifacts: .npy files and a manifest with their checksums.
 
-An artifact's folder is either complete or absent: files are flushed under a temporary name, which is
-renamed at the end. Loading an artifact executes no code, because pickle is not used.
+An artifact's folder is either complete or absent. Loading executes no code, because pickle is not used.
 """
 
 import hashlib

@@ -29,8 +29,6 @@ BATCH_CELLS: Final = 4_000_000  # array elements in memory at once
 
 @dataclass(frozen=True)
 class PopulationShift:
-    """Difference between new songs and the songs that the model was trained on."""
-
     psi: float  # population stability index, sum of (p - q) ln(p / q)
     critical: float  # the psi that chance exceeds with probability `alpha`
     shares: NDArray[np.float64]  # shape (n_bins,), current share minus reference share
@@ -52,8 +50,6 @@ class PopulationShift:
 
 @dataclass(frozen=True)
 class ListeningChange:
-    """Difference between a week's listening and the weeks before."""
-
     p: float  # p-value: share of permutations whose JSD is at least as large
     effect: float  # sqrt(max(0, JSD - mean JSD of the permutations)), natural logarithm
     limit: float  # the effect that counts as drift: .1, or the largest effect among the reference weeks

@@ -49,8 +49,7 @@ def propose_experiment(
 ) -> Experiment:
     """Queue an experiment of a version against the champion; it starts at once if no other one is running.
 
-    A newer candidate replaces a waiting one, but never one in a running experiment. If the version already
-    has an open experiment, that one is returned.
+    A newer candidate replaces a waiting one. If the version has an open experiment, that one is returned.
 
     Raises:
         ExperimentNotAllowed: there is no champion to compare with.
@@ -132,10 +131,9 @@ def running_experiment() -> Experiment | None:
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """Return the running holdback; replace it after 28 days, and not at promotions.
+    """Return the running holdback; after 28 days, replace it by the champion of 28 days ago.
 
-    The new holdback compares the champion with the champion of 28 days ago. Returns None if that version does
-    not exist, is still champion or can't serve.
+    None if that version does not exist, is still champion or can't serve.
     """
     with registry.role_lock():
         current = Experiment.objects.filter(

@@ -134,10 +134,6 @@ def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
 def _mean_engagement(
     experiment: Experiment, arm: str, now: datetime
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each exposed listener's engaged songs per list since the start, and in the 28 days before.
-
-    A listener without lists in a period has 0.
-    """
     exposed = Exposure.objects.filter(experiment=experiment, arm=arm)
     listeners = list(exposed.order_by("listener_id").values_list("listener_id", flat=True))
     started: Any = experiment.started_at

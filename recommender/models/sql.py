@@ -1,7 +1,7 @@
 """All raw SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three of these statements. The ORM takes four to ten times as long to build each, which
-is longer than the draw of the list takes. Only this module distinguishes PostgreSQL and SQLite.
+Serving a list runs three of these statements; the ORM takes four to ten times as long to build each, which
+is longer than the draw of the list.
 """
 
 from collections.abc import Iterator, Sequence

@@ -41,9 +41,8 @@ TrainingStatus = TrainingRun.Status
 def model_stale(now: datetime) -> None:
     """Open an incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
 
-    A training has a result if it made a version or found no new data. The champion itself may be older, if
-    every newer version is worse. There is no incident without a champion, or without a schedule and with few
-    versions.
+    A result is a version or the finding that there is no new data. There is no incident without a champion,
+    or without a schedule and with few versions.
     """
     champion = registry.current_champion()
     trained_at = _last_trained_at()

@@ -35,8 +35,7 @@ def training_signature(run: TrainingRun) -> str:
 def prepare_storage(storage: Path) -> None:
     """Create the storage folder, and remove artifacts of trainings that ended without storing a version.
 
-    Only files from trainings of this database are removed, because another database may share the storage.
-    The caller must hold the training lock.
+    Files from trainings of other databases stay. The caller must hold the training lock.
 
     Raises:
         OSError: the storage is not writable; better noticed here than after minutes of training.

@@ -167,8 +167,7 @@ def explain_scores(
 ) -> dict[int, dict[str, float]]:
     """Contribution of each model term to a song's current score, by song id and term name.
 
-    A song's contributions add up to its score. Songs that the model does not know and contributions of about
-    0 are left out. The listener's profile may have changed since a list was served.
+    The contributions add up to the score. Unknown songs and contributions of about 0 are left out.
     """
     ids = np.array(sorted(songs), dtype=np.int64)
     columns, there = find_columns(model.song_ids, ids)

@@ -80,9 +80,9 @@ def read_training_data(
 ) -> TrainingData:
     """Read songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
-    Unavailable songs are kept and marked, because their plays show the listener's taste. Plays of unknown
-    songs and sessions that the source withdrew are left out. Future times count as now, because recency and
-    the latest week are measured back from the newest play.
+    Unavailable songs are kept and marked. Plays of unknown songs and sessions that the source withdrew are
+    left out. Future times count as now, because recency and the latest week are measured from the newest
+    play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()

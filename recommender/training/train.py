@@ -1,7 +1,6 @@
 """Trains one version: reads the tables, fits, evaluates on the latest week, describes the clusters, stores.
 
-Only the last step changes what is served. It writes the artifact's files, and then all rows in one
-transaction.
+Only the last step, which writes files and then all rows in one transaction, changes what is served.
 """
 
 import logging

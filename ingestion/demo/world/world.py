@@ -27,13 +27,13 @@ MIN_ROWS_FOR_DELETION: Final = 20
 class World:
     """Songs, listeners and sessions; the same arguments give the same rows in every process.
 
-    Each day adds sessions, and adds, changes and deletes a few rows. The n-th day is the same whether the
-    constructor or `advance` simulated it. Reading is thread-safe; only one thread may change the world.
+    Each day adds sessions, and adds, changes and deletes a few rows. Reading is thread-safe; only one thread
+    may change the world.
 
     Args:
         days: how many days to simulate at once, from `start` on.
-        proportional_changes: change as many rows as their share says on average, which is none on most
-            days of a small world; otherwise at least one row of each kind changes every day.
+        proportional_changes: change as many rows as their share says on average; otherwise at least one row
+            of each kind changes every day.
     """
 
     styles: Final = tuple(style.name for style in STYLES)

@@ -22,11 +22,10 @@ DAILY_RUNS: Final = Q(dry_run=False) & ~Q(trigger=IngestionRun.Trigger.LEGACY)
 
 
 def runs_started(now: datetime) -> None:
-    """Report a run that has not started START_GRACE_MINUTES after it was due.
+    """Report a run that has not started START_GRACE_MINUTES after it was due; any later run resolves this.
 
-    Any later run resolves the incident, also a manual one. Nothing is due if the daily entry is missing or
-    disabled. If another run held the lock, or the machine was off, the grace period begins when the run
-    could have started.
+    If another run held the lock, or the machine was off, the grace period begins when the run could have
+    started.
     """
     grace = timedelta(minutes=settings.START_GRACE_MINUTES)
     due = last_due_slot(now - grace)

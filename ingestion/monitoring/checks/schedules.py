@@ -17,8 +17,7 @@ NEVER_DUE: Final = "schedule_never_due"
 def schedules_come_due(now: datetime) -> None:
     """Report each enabled entry that will never run, and a missing ingestion entry; critical for that one.
 
-    The admin refuses such schedules, but an entry can expire, or be edited outside the admin. Nothing is
-    reported before a scheduler has created the entries.
+    Nothing is reported before a scheduler has created the entries.
     """
     entries = PeriodicTask.objects.select_related("crontab", "interval", "solar", "clocked")
     conditions = [

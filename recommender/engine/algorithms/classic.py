@@ -24,8 +24,6 @@ ARRAY_NAMES: Final = (
 
 @dataclass(frozen=True)
 class ClassicModel:
-    """The fitted model: K-means clusters of songs by metadata and sound."""
-
     labels: NDArray[np.int32]  # shape (n_songs,), each song's cluster
     artists: NDArray[np.int32]  # shape (n_songs,), equal for equal artists
     available: NDArray[np.bool_]
@@ -60,10 +58,7 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """See `RecommenderModel.recommend`.
-
-        A listener's draw changes only with that listener's plays and skips.
-        """
+        """See `RecommenderModel.recommend`; a draw changes only with the listener's own plays and skips."""
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):

@@ -118,7 +118,6 @@ def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_a
 def submit_knn_weights(
     plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
 ) -> Callable[[], csr_array]:
-    """Start to compute `knn_weights` through `submit`; the returned function gives the weights."""
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)

@@ -30,7 +30,6 @@ class FeedbackVotes:
     plays: NDArray[np.float64]  # shape (n,), at least `likes`
 
     def capped(self) -> "FeedbackVotes":
-        """A copy that counts at most five plays per entry and keeps each entry's like rate."""
         share = np.minimum(1.0, MOST_VOTES / np.maximum(self.plays, 1e-9))
         return FeedbackVotes(self.listeners, self.songs, self.likes * share, self.plays * share)
 

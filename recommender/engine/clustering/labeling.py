@@ -1,8 +1,4 @@
-"""Readable cluster names such as "Rock, energetic, 1990s".
-
-A name consists of genres, moods, decades or artists that are more frequent in the cluster than in the
-catalogue.
-"""
+"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented in the cluster."""
 
 import math
 from collections import Counter
@@ -93,7 +89,6 @@ def _share_a_word(one: str, other: str) -> bool:
 
 
 def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
-    """Join up to three words per cluster, or more if two clusters would have the same name."""
     lengths = [min(3, len(cluster_words)) for cluster_words in words]
     while True:
         names = [

@@ -51,8 +51,6 @@ class ClusterCountScore:
 
 @dataclass(frozen=True)
 class ClusterCountChoice:
-    """The chosen number of clusters, the rule that decided, and the scores of all candidates."""
-
     n_clusters: int
     rule: str
     scores: tuple[ClusterCountScore, ...] = ()

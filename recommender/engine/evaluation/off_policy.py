@@ -59,14 +59,12 @@ def estimate_off_policy(
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
 
     Args:
-        rewards: reward of each list's first song, 0 to 1; shape (n_lists,).
-        old: probability with which the old model drew that song, above 0; shape (n_lists,).
-        new: probability with which the new model would have drawn that song; shape (n_lists,).
-        listeners: each list's listener; shape (n_lists,).
+        rewards: reward of each list's first song, 0 to 1; shape (n_lists,), like all arguments.
+        old, new: probability with which each model draws that song; `old` above 0.
+        listeners: each list's listener.
 
     Source:
-        Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS
-            2015.
+        Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.
     """
     # Only the first song of each list counts: at later positions, songs that the old model would never have
     # offered bias the estimate upwards.

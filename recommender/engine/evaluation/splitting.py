@@ -1,7 +1,6 @@
-"""Temporal split of plays into training and test data.
+"""Temporal split of plays into training and test data, at one time for all listeners.
 
-One split time holds for all listeners. Holding out each listener's own last plays instead would
-leak plays of other listeners from after the test plays into the training data.
+A split by each listener's own last plays would leak later plays of others into the training data.
 """
 
 from dataclasses import replace

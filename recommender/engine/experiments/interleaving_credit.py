@@ -1,8 +1,7 @@
 """Interleaving credit: which model's songs did the listeners of interleaved lists engage with?
 
-The songs at positions 1 and 2 of a list are compared, then those at 3 and 4, and so on. Such a pair is
-called a round. A round is decisive if the listener engaged with exactly one of its songs; the model that
-drew this song wins the round.
+The songs at positions 1 and 2, 3 and 4, and so on, are a round. A round is decisive if the listener engaged
+with exactly one of its songs; the model that drew this song wins it.
 """
 
 from collections import defaultdict

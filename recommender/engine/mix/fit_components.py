@@ -122,7 +122,6 @@ def assemble_components(
     n_clusters: int | None,
     seed: int,
 ) -> MixComponents:
-    """Join all components; the clusters are `labels` if given, else warm-started, else new."""
     content, co_listening = features.content, listening.co_listening()
     if labels is None:
         points = clustering_points(content, co_listening)

@@ -78,8 +78,8 @@ class TuningPool:
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The term weights with the best NDCG, shape (n_terms,).
 
-    Each half of the listeners is tuned from several starts. The result is the mean of all tuned weights, or
-    one of `starts` if it ranks the pool better.
+    Each half of the listeners is tuned from several starts; the result is the mean, or one of `starts` if it
+    ranks the pool better.
     """
     scales = pool.term_scales()
     halves = [

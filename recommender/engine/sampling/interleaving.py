@@ -48,7 +48,7 @@ def interleave(
     """Pick the next n songs after `placed`; fewer only if neither model has a song left.
 
     A model without a song left gives its position to the other model. Random numbers depend only on the seed
-    and the position, so the first 20 songs of a list of 40 equal the list of 20.
+    and the position, so a longer list begins with the same songs.
 
     Args:
         champion, challenger: pools with the same song ids and artist codes.

@@ -94,9 +94,9 @@ def draw_picks(
 ) -> list[Pick]:
     """Draw the next n picks after `placed`; fewer only if no more songs are eligible.
 
-    The random number of a position depends only on the seed and the position, so the first 20 songs of a list
-    of 40 equal the list of 20, in every process. At temperature 0 the song with the best value is picked (the
-    lower index wins ties), with a propensity of 1.
+    Random numbers depend only on the seed and the position, so a longer list begins with the same songs, in
+    every process. At temperature 0 the song with the best value is picked (the lower index wins ties), with a
+    propensity of 1.
     """
     offers = ClusterOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
