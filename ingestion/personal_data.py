@@ -68,7 +68,6 @@ def erase_missing_listeners(before: datetime) -> int:
 
 
 def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Iterator[tuple[int, int]]:
-    """Yield (rejection, listener) of open and resolved rejections with a row of one of these listeners."""
     wanted = {str(one): one for one in ids}
     rows = Rejection.objects.filter(resource__in=resources).values_list("pk", "resource", "payload")
     if len(ids) == 1:

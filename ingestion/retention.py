@@ -38,7 +38,6 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 
 
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
-    """Finished notifications, except those of an incident's start and end, which are deleted with it."""
     kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
     return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
 
@@ -49,7 +48,6 @@ def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:
-    """Old runs, except those with open rejections or incidents, and the last successful run."""
     ended = IngestionRun.objects.exclude(status=IngestionRun.Status.RUNNING)
     newest = IngestionRun.objects.succeeded().order_by("-pk")
     return ended.filter(

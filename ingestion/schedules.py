@@ -129,7 +129,6 @@ def due_slot(now: datetime) -> str | None:
 
 
 def _next_attempt_at(due: DueSlot) -> datetime | None:
-    """When the slot may run next; None if it has had its run or was tried often enough."""
     runs = list(IngestionRun.objects.filter(due.runs()).order_by("pk"))
     if not runs:
         return due.at

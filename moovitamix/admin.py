@@ -140,8 +140,6 @@ class PeriodicTaskAdmin(KeepsOwnTasks, PlainPeriodicTaskAdmin, ModelAdmin):
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Rejects a schedule on which a task that uses it would never run."""
-
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if self.errors:
@@ -159,8 +157,6 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class ScheduleAdmin(KeepsOwnTasks):
-    """Admin of a kind of schedule; due times before an edit do not count as missed."""
-
     form = ScheduleForm
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

@@ -57,7 +57,6 @@ def _is_email(address: str) -> bool:
 
 
 def _may_be_slack(url: str) -> bool:
-    """Whether the URL may be a Slack webhook; compatible services on other hosts may use any URL."""
     parts = urlsplit(url)
     if parts.hostname != "hooks.slack.com":
         return True
@@ -111,7 +110,6 @@ def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 
 def check_misspelled_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """A warning for each environment variable that looks like a misspelt setting."""
     return [
         CheckWarning(
             f"{name} is not a setting and is ignored.",

@@ -37,7 +37,6 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def _exit_with(sentence: str) -> NoReturn:
-    """Exit with code 1 and the sentence; with --json also print it as the one object on standard output."""
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"status": "failed", "exit_code": 1, "error": sentence}) + "\n")
     sys.exit(sentence)

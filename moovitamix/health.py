@@ -123,7 +123,6 @@ def _check_artifact() -> str:
 
 
 def _check_data_age() -> str:
-    """Check the tables that were ever imported; without any data there is no model, and `artifact` fails."""
     now, limit = timezone.now(), timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     old = sorted(name for name, at in last_import_times().items() if now - at > limit)
     return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK

@@ -248,7 +248,6 @@ def _worth_in_plays(feedback: FeedbackRow) -> float:
 def _aggregate_plays(
     sessions: Sequence[ListeningSession], feedback: Sequence[FeedbackRow], now: datetime
 ) -> tuple[Ids, Values, Values, NDArray[np.float64]]:
-    """Song ids (ascending), their plays, their plays weighted by recency, and their last play times."""
     positive = [one for one in feedback if _worth_in_plays(one)]
     counts = [len(session.items) for session in sessions]
     items = chain(chain.from_iterable(session.items for session in sessions), (one.song for one in positive))
@@ -279,7 +278,6 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    """The cluster of each song in the lists that got wrong-style feedback, by list and song."""
     lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
     if not lists:
         return {}

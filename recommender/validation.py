@@ -101,7 +101,6 @@ def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _baseline_gate(version: ModelVersion) -> GateResult:
-    """Pass unless the version is significantly worse than popularity and chance on the held-out week."""
     own = version.metrics.get(version.method, {})
     if own.get("ndcg") is None:
         return GateResult(
@@ -127,7 +126,6 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
 
 
 def _champion_gate(version: ModelVersion) -> GateResult:
-    """Pass unless the version is significantly worse than the champion on the same week."""
     pair = version.metrics.get("against_champion")
     if not pair:
         return GateResult(
@@ -170,7 +168,6 @@ def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
 
 
 def _read_logged_rewards(model: ServingModel, now: datetime) -> list[tuple[float, float, float, int]]:
-    """Logged lists' first songs: reward (1 if engaged), both models' propensities, and listener."""
     # Only lists after the version's training data count, which are few if it was trained today.
     lists = ServedList.objects.filter(
         arm__in=(Arm.CHAMPION, Arm.INTERLEAVED), generated_at__gt=model.version.cut_off,

@@ -122,7 +122,6 @@ def _send(
 
 
 def _save_incident(outage: DatabaseOutage, now: datetime, link: str, language: str) -> Incident:
-    """Save the outage as an incident; safe to repeat if the process dies before it deletes the file."""
     incident, is_new = Incident.objects.get_or_create(
         key=KEY, opened_at=outage.since,
         defaults={"kind": KEY, "severity": Incident.Severity.CRITICAL, "facts": {"error": outage.error},

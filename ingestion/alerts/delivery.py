@@ -80,7 +80,6 @@ def send_test_message(now: datetime, channel: Channel, subject: str, content: Me
 
 
 def _deliver_by(channel: Channel, clock: Callable[[], datetime]) -> tuple[int, int]:
-    """Send the due notifications of one channel; return the numbers of sent ones and failed attempts."""
     sent = failed = 0
     until = clock() + timedelta(seconds=ROUND_SECONDS)
     for pk in list(_due(channel.name, clock()).values_list("pk", flat=True)):
@@ -131,7 +130,6 @@ def _send(channel: Channel, notification: Notification) -> None:
 
 
 def _message_ids(notification: Notification) -> dict[str, str]:
-    """Message-IDs, by which mail programs detect duplicates and group the messages of an incident."""
     # The time distinguishes installations, whose primary keys all start at 1.
     ids = {"id": f"<message-{notification.pk}-{notification.created_at:%Y%m%d%H%M%S%f}@moovitamix>"}
     if notification.incident is not None:

@@ -133,7 +133,6 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
 
 
 def _create(condition: Condition, now: datetime) -> Incident | None:
-    """Open a new incident; None if another process has just opened it."""
     try:
         with transaction.atomic():
             incident = Incident.objects.create(

@@ -100,7 +100,6 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
-    """Parse lists; remove a session's row id, which the source does not have."""
     if "items" in row:
         row["items"] = _as_list(row["items"])
     if "user_id" in row:
@@ -111,7 +110,6 @@ def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_list(text: Any) -> Any:
-    """A list that the seed stored as JSON, as a Python literal, or as numbers separated by commas."""
     if not isinstance(text, str):
         return text
     bare = text.strip()

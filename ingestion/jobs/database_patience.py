@@ -29,7 +29,6 @@ PASSING_SQLITE_CODES: Final = {
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a retry may succeed: the database was locked, full or unreachable."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     cause: Any = error.__cause__

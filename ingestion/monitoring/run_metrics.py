@@ -204,7 +204,6 @@ def _set_share(
 
 
 def _add_gaps(runs: Sequence[RunMetrics]) -> None:
-    """Set the time since the previous import, in which each run's new rows accumulated."""
     before: RunMetrics | None = None
     for run in runs:
         if before is not None:

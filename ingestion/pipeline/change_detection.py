@@ -236,7 +236,6 @@ class ChangeDetector:
         return repeated
 
     def _number_sessions(self, repeated: set[int]) -> int:
-        """Number the different sessions of one listener and time; return how many copies were dropped."""
         if not self.into_empty:
             sent = {key for landed in self.pages.values() for key in landed.keys}
             repeated |= sent & {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
@@ -423,7 +422,6 @@ def number_occurrences(
 
 
 def content_hash(table: MirroredTable, record: Record) -> int:
-    """64-bit hash of a session's content, the same in every process."""
     content = "\0".join(record[table.schema.key_length :])
     return int.from_bytes(blake2b(content.encode(), digest_size=8).digest(), signed=True)
 

@@ -293,7 +293,6 @@ class _IngestionJob:
                     self.callback.on_missing(resource, key)
 
     def _finish(self, result: QualityGateResult) -> None:
-        """Save the reports and the end of the run together; retry while the database is unreachable."""
         self.monitor.sample()
         self.timeline.end_stage()
         with_patience(lambda: self._write_end(result))

@@ -142,7 +142,7 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
 
 
 def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Sessions to write, numbered, without those not newer than a stored one of the same listener and time."""
+    """Sessions to write, numbered, without those not newer than a stored one of the listener and time."""
     width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
     stored = read_stored_groups(table, list({record[:width] for record in records}))
     wanted: dict[Key, dict[int, Record]] = {}

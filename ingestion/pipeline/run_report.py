@@ -130,7 +130,6 @@ def _summarize_counts(one: ResourceReport) -> str:
 
 
 def _notes(one: ResourceReport) -> Iterator[str]:
-    """Remarks on a resource that a reader of the run should know; empty on most days."""
     if one.duplicates:
         yield f"{_format_count(one.duplicates)} sent more than once"
     if one.total != one.received:

@@ -274,7 +274,6 @@ def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]
 
 
 def _keys_per_query(width: int) -> int:
-    """Maximum number of keys in one statement; on SQLite each part of a key takes one parameter."""
     if connection.vendor == "postgresql":
         return BATCH
     connection.ensure_connection()
@@ -373,7 +372,7 @@ def mark_missing(
         expired: primary keys of sessions that are too old for the source to keep; they stay in use.
     """
     unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
-    # The statement itself needs some parameters.
+    # The statement itself needs some of SQLite's parameters.
     for batch in in_batches(unseen, max(1, _keys_per_query(1) - 10)):
         rows = table.model._default_manager.filter(pk__in=batch)
         with transaction.atomic():

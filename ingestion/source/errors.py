@@ -43,8 +43,6 @@ class SourceUnavailable(SourceError):
 
 
 class SourceContractBroken(SourceError):
-    """The source does not keep to its API, and retrying does not help; a person must act."""
-
     def __init__(self, url: str, reason: str, kind: str) -> None:
         self.url = without_secrets(url)
         super().__init__(self.url, reason, kind)

@@ -59,8 +59,6 @@ class SourcePage:
 
 
 class AnchorChecks:
-    """For each anchor, whether its two readings agree; and the reported length of the list."""
-
     def __init__(self) -> None:
         self.unchanged: dict[int, bool] = {}
         self.total = 0
@@ -198,7 +196,6 @@ class Paginator:
             self._pool.close()
 
     def _read_anchors(self, numbers: Iterable[int]) -> Iterator[SourcePage]:
-        """Read these anchors for the first time; the first page also gives the list's length."""
         for answer in self._fetch(numbers):
             is_first = not self._anchors.page_count
             yield self._accept(answer)
@@ -283,7 +280,6 @@ class Paginator:
             yield self._accept(answer)
 
     def _next_start(self, checks: AnchorChecks) -> Generator[SourcePage, None, int | None]:
-        """The page behind which to read again; None if the list is complete or the paginator gives up."""
         if not checks.unchanged:
             return None
         self._anchors.total = checks.total

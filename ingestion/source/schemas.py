@@ -266,7 +266,6 @@ class RowValidator:
         return limit_names(unknown)
 
     def read_key(self, row: Any) -> tuple[Any, ...] | None:
-        """The source's key of a raw row, valid or not; None if the row has no valid key."""
         if not isinstance(row, dict):
             return None
         if self._schema.source_key_length == 1:
@@ -331,7 +330,6 @@ REASONS: Final = {
 
 
 def _reason(kind: str, message: str) -> str:
-    """A short reason without the rejected value, which may be personal data."""
     if kind in REASONS:
         return REASONS[kind]
     return message.removeprefix("Input ").removeprefix("Value error, ")

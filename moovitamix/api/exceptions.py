@@ -36,7 +36,6 @@ class PayloadTooLarge(exceptions.APIException):
 
 
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
-    """The response to an error that a view raised; 500 if it is not an API error."""
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
     answer = exception_handler(error, context)

@@ -60,5 +60,4 @@ def api_response_middleware(
 
 
 def _serialize_unknown(value: Any) -> Any:
-    """Serialize types that orjson does not know: lazy texts, decimals, durations."""
     return str(value)

@@ -50,7 +50,6 @@ SIDEBAR_SECTIONS = {
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The index page's context, with the latest runs, the last run's reports and the next due time."""
     runs = list(IngestionRun.objects.all()[:8])
     last = runs[0] if runs else None
     context.update(

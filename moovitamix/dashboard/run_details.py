@@ -65,8 +65,6 @@ ADMIN_MODEL_NAMES: Final = {"songs": "song", "users": "listener", "listening_his
 
 
 class StageBar(NamedTuple):
-    """One stage; `left` and `width` are percentages of the run's duration."""
-
     name: str
     started: str
     duration: str
@@ -89,8 +87,6 @@ class RejectionReason(NamedTuple):
 
 
 class FieldChange(NamedTuple):
-    """One changed field; `is_hidden` if its values are personal data."""
-
     resource: str
     key: str
     url: str

@@ -85,7 +85,6 @@ def run_progress(request: HttpRequest) -> HttpResponse:
 
 @staff_member_required
 def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    """One run: stages, results by resource, rejections, changed fields, incidents and anomaly checks."""
     now = timezone.now()
     run = get_object_or_404(run_details.runs_with_neighbours(), pk=pk)
     reports, checked = list(run.reports.all()), run_details.list_checked_measures(run)
@@ -181,7 +180,6 @@ def _run_seconds(run: IngestionRun, now: datetime) -> float:
 
 
 def _model_context(now: datetime) -> dict[str, Any]:
-    """The serving model's version, age, size and offline quality, or why there is none."""
     serving = current_model()
     # The message is also an API field, in which commands stand between backticks.
     degraded = (serving.degraded or "").replace("`", "")

@@ -54,7 +54,6 @@ def _judge_catalogue_reset(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_runs(planted: PlantedEvent, wanted: str, word: str) -> JudgedReaction:
-    """Right if each run during the event ended as expected and the next run resolved the incident."""
     during = _between(IngestionRun.objects.order_by("pk"), "started_at", planted)
     count = during.filter(status=wanted).count()
     incident = _between(Incident.objects.filter(key="run"), "opened_at", planted).first()

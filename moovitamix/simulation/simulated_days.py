@@ -120,7 +120,6 @@ def clear_process_caches(storage: Path) -> None:
 
 
 def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
-    """Copy the champion, with each song's values replaced by those of another song."""
     parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)

@@ -70,7 +70,6 @@ def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> t
 
 
 def revoke_key(key: ApiKey, *, at: datetime) -> bool:
-    """Revoke a key; False if it was already revoked."""
     return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
 
 
@@ -86,7 +85,6 @@ def digest_key(secret: str) -> str:
 
 
 def _why_invalid(key: ApiKey, now: datetime) -> str:
-    """Why the key is invalid and what to do, as text; "" if it is valid."""
     if key.revoked_at:
         return f"was revoked on {key.revoked_at:%Y-%m-%d}. {NEW_KEY_HINT}"
     if key.expires_at and key.expires_at <= now:

@@ -120,14 +120,12 @@ def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
 
 
 def recent_engagement_days(now: datetime) -> list[EngagementDay]:
-    """One row per version and day on which it served lists, for the last 90 days, oldest first."""
     since = (now - timedelta(days=MAX_CHART_DAYS)).date()
     rows = EngagementDay.objects.filter(day__gte=since, lists__gt=0)
     return list(rows.select_related("version").order_by("day"))
 
 
 def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
-    """Engaged songs per list by day, with one line for each version that was champion."""
     days = sorted({row.day for row in rows})
     labels = sorted({row.version.label for row in rows})
     found = {(row.version.label, row.day): row.engaged for row in rows}

@@ -69,8 +69,6 @@ E_VALUE_FORMULA: Final = "E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B
 
 
 class DecisionMetric(NamedTuple):
-    """The number that decides experiments of one kind, and its limit by the rules in force."""
-
     name: str
     caption: str
     formula: str

@@ -30,8 +30,6 @@ SERIES_COLOURS: Final = (
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart with its explanation; `recommender/plot.html` renders it."""
-
     title: str
     kind: str  # Chart.js type: line, bar or bubble
     data: str  # data of Chart.js as JSON; "" if there is nothing to draw yet, so that the page shows `empty`

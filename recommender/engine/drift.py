@@ -78,8 +78,7 @@ def measure_population_shift(
     """Compare two histograms over the same bins: clusters, or quantiles of the distance to the center.
 
     Source:
-        Yurdakul, "Statistical properties of population stability index", Western Michigan University
-            2018.
+        Yurdakul, "Statistical properties of population stability index", Western Michigan University 2018.
     """
     # Each count is increased by .5, because an empty bin would make the index infinite. The critical value
     # depends on the sample sizes: a fixed .1 reports drift in three of four samples of 50 songs that have
@@ -176,7 +175,6 @@ def change_similarity(change: ListeningChange, other: ListeningChange) -> float:
 
 
 def _capped(weeks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scale weeks with more than 50 plays of a listener down to 50."""
     totals = weeks.sum(axis=2, keepdims=True, dtype=np.float64)
     capped: NDArray[np.float64] = weeks * np.minimum(1.0, MOST_PLAYS_PER_WEEK / np.maximum(totals, 1e-9))
     return capped
@@ -201,7 +199,6 @@ def _split(
 
 
 def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """JSD of n permutations; each takes a random week of every listener, among the weeks with plays."""
     played = weeks.sum(axis=2) > 0
     played_first = np.argsort(~played, axis=1, kind="stable")
     n_played = np.maximum(played.sum(axis=1), 1)
@@ -233,7 +230,6 @@ def _effect(observed: float, chance: NDArray[np.float64]) -> float:
 
 
 def _jsd_parts(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each group's part of the Jensen-Shannon divergence (natural logarithm), shape (n, n_groups)."""
     p, q = _shares(first), _shares(second)
     middle = (p + q) / 2
     return (_kl_terms(p, middle) + _kl_terms(q, middle)) / 2

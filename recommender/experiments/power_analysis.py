@@ -46,7 +46,6 @@ class DetectableChanges:
 
     @property
     def sentence(self) -> str:
-        """Sentence that says how many days each difference takes to detect."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [
@@ -58,7 +57,6 @@ class DetectableChanges:
 
     @property
     def refresh_sentence(self) -> str:
-        """Sentence about the power of a refresh, which lasts a fixed number of days."""
         if not self.rounds_per_day:
             return NO_TRAFFIC
         found = [

@@ -53,7 +53,6 @@ def is_unservable(version: ModelVersion) -> bool:
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
-    """Why the challenger's files can't be loaded; checked before the promotion, which needs them."""
     # The holdback's files are verified when it is restored, since another version can then replace it.
     if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
         return ""

@@ -224,7 +224,6 @@ def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> 
 
 
 def _aggregate_day(version: int, day: date) -> None:
-    """Store one day's engagement with a version's lists; each listener counts as one value."""
     # An interleaved list counts for the champion of its time: nearly all lists belong to an experiment, and
     # engagement must be known for every day.
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -87,7 +87,6 @@ def model_degraded(now: datetime) -> None:
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:
-    """Roll back a champion with damaged files, after two consecutive checks found the same reason."""
     # Files that are missing, perhaps only on this host, do not cause a rollback.
     champion = registry.current_champion()
     if champion is None:

@@ -247,7 +247,6 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
 
 
 def file_signature(folder: Path) -> FileSignature:
-    """Name, inode, size and modification time of each file; () if the folder does not exist."""
     try:
         files = sorted(folder.iterdir())
         states = [(file.name, file.stat()) for file in files]

@@ -239,7 +239,6 @@ def _decode(row: CandidateList) -> candidate_codec.CandidateArrays | None:
 
 
 def _is_current(row: CandidateList, loaded: LoadedModel, now: datetime) -> bool:
-    """Whether the serving version made the list; a list without a model stays current for a day."""
     if row.version_id != loaded.version_id:
         return False
     return row.version_id is not None or now - row.made_at <= POPULARITY_MAX_AGE

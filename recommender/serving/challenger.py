@@ -67,7 +67,6 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
 
 
 def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:
-    """Whether the experiment tests the serving champion; a holdback is compared with every champion."""
     if experiment.kind == Experiment.Kind.ANCHOR:
         return experiment.challenger_id != loaded.version_id
     return experiment.champion_id == loaded.version_id

@@ -164,7 +164,6 @@ class ListSampler:
 
 
 def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
-    """The draw formula of the candidates' storage format, so that a replay gives the same list."""
     if candidates.format == 1:
         return sampler.FORMULA_V1
     # The constant `even` helps high-ranked songs in clusters that the listener does not play. If all songs

@@ -59,8 +59,6 @@ class ClusterAffinity:
 
 @dataclass(frozen=True)
 class ReplayedPick:
-    """The fields of a list item that the draw determines; the reason follows from them."""
-
     song: int
     cluster: int | None
     affinity: float

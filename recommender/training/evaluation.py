@@ -94,8 +94,6 @@ class TrainingEvaluation:
 
 @dataclass(frozen=True)
 class HoldoutWeek:
-    """The held-out plays of some listeners in the latest week, and all data before that week."""
-
     past: TrainingData  # the data up to the start of the week
     rows: NDArray[np.int64]  # shape (n,), the listeners' rows in `past`, ascending
     profiles: Profiles  # the listeners' profiles from `past`, in the same order
@@ -163,7 +161,6 @@ def _without_seen_days(data: TrainingData, week: HoldoutWeek, cut_off: float) ->
 def _compare_with_champion(
     week: HoldoutWeek, model: RecommenderModel, reference: ReferenceModel
 ) -> dict[str, Any]:
-    """The model's NDCG minus the champion's, paired by listener, with a 95 % bootstrap interval."""
     artists = week.past.catalogue.artist_codes()
     own_lists = model.recommend(week.profiles, LIST_LENGTH)
     champion_lists = _recommend_for_week(week, reference.model, reference.song_ids, CHAMPION_DRAW_SEED)
@@ -220,7 +217,6 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
 def _recommend_for_week(
     week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.int32]:
-    """The model's lists as columns of today's catalogue; the model's column j is song `song_ids[j]`."""
     columns, known = find_columns(week.past.catalogue.ids, song_ids)
     # All ids are known, since songs are never deleted.
     columns = columns[known]

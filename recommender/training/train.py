@@ -136,7 +136,6 @@ def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) 
 
 
 def _create_run(options: TrainingOptions) -> TrainingRun:
-    """Insert the running row, which is the job lock, because the database allows only one."""
     now = timezone.now()
     try:
         with transaction.atomic():

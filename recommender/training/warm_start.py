@@ -188,7 +188,6 @@ def describe_lineage(
 
 
 def _find_split_clusters(before: NDArray[np.integer], after: NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Old clusters of which two or more new clusters each hold a large part."""
     splits = []
     for number in np.unique(before).tolist():
         parts, sizes = np.unique(after[before == number], return_counts=True)

@@ -65,7 +65,6 @@ ROW_BREAKERS: Final[dict[str, tuple[RowBreaker, ...]]] = {
 
 
 def apply_row_faults(resource: str, rows: Table, rules: tuple[FaultRule, ...], seed: int) -> Table:
-    """The rows after all rules; the same object if none applies to the resource."""
     for rule in rules:
         if rule.name in {"badrow", "duplicate"} or resource == LISTEN_HISTORY:
             rows = [

@@ -59,7 +59,6 @@ def draw_reactions(
 def _relative_popularity(
     world: World, songs: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Popularity from 0 to 1; a song of median popularity has 0.5."""
     weights = np.array([world.popularity_of(song) for song in songs])
     usual = float(np.median([world.popularity_of(row["id"]) for row in world.rows("tracks")]))
     fame: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = weights / (weights + usual)

@@ -91,7 +91,6 @@ class World:
         return self._snapshot
 
     def rows(self, resource: str) -> Table:
-        """Rows of "tracks", "users" or "listen_history", in the order of the source's pages."""
         return self._snapshot.tables[resource]
 
     def advance(self, days: int = 1) -> None:

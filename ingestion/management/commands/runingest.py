@@ -124,7 +124,6 @@ class Command(GuidedCommand):
         return IngestionRun.objects.filter(started_at__gte=self._started_at, **lock_owner())
 
     def _print_failure(self, error: BaseException) -> int:
-        """Print the JSON object of a failed run or of one that did not start, and return the exit code."""
         run = self._progress.run if self._progress else None
         try:
             # The run of this process, even if it ended before its first stage.

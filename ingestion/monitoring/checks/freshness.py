@@ -84,7 +84,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Whether new sessions came since then; also True if only the first run ever brought any."""
+    """Whether new sessions came after `moment`; also True if only the first run ever brought any."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")

@@ -76,7 +76,6 @@ def _run_for_slot(due: DueSlot) -> IngestionRun | None:
 
 
 def _earliest_possible_start(due: DueSlot, heartbeats: dict[str, Heartbeat], now: datetime) -> datetime:
-    """The first time at which no run held the lock and Beat or a scheduler was running."""
     held = IngestionRun.objects.filter(started_at__lt=due.at, finished_at__gt=due.at)
     moments: list[datetime] = [due.at, held.aggregate(at=Max("finished_at"))["at"] or due.at]
     # Only live schedulers count; one that started late and died again does not excuse the missing run.

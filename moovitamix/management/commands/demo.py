@@ -260,7 +260,6 @@ class Command(GuidedCommand):
 
 
 def _by_hand_hint(folder: Path, database: str) -> str:
-    """How to run commands on the demo's database and not the user's own."""
     words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
     return f"  by hand      {words} checkdrift   (or any other command)\n"
 

@@ -80,7 +80,6 @@ class Command(GuidedCommand):
             stop.wait(every)
 
     def _run_round(self, now: datetime, *, as_json: bool) -> int:
-        """Run the checks, print the open incidents, and return how many are critical."""
         result = run_watchdog(now)
         incidents = list(open_incidents())
         texts = [(incident, render_incident(incident, settings.LANGUAGE_CODE)) for incident in incidents]

@@ -78,7 +78,6 @@ class ClassicModel:
         return ScoredSongs(songs, np.zeros(len(songs), dtype=np.float32))
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """All scores are 0, because every song of a cluster is equally likely."""
         return np.zeros(len(songs), dtype=np.float32)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:

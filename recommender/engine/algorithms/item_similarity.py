@@ -157,7 +157,6 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Replace the matrix by its inverse, because memory might not hold a second copy."""
     factor, failed = lapack.spotrf(gram, lower=1, clean=0, overwrite_a=1)
     inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed or singular:

@@ -149,7 +149,6 @@ def _vote_log_likelihoods(
     song_rows: NDArray[np.integer],
     n_songs: int,
 ) -> NDArray[np.float64]:
-    """Log-likelihood of each vote if its song were in each cluster, shape (n_votes, n_clusters)."""
     rate = np.clip(votes.likes.sum() / max(float(votes.plays.sum()), 1e-9), RATE_EPSILON, 1 - RATE_EPSILON)
     _, listener_rows = np.unique(votes.listeners, return_inverse=True)
     own = labels[votes.songs]

@@ -237,7 +237,6 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Do one Lloyd iteration; a center without points keeps its position."""
     means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
 
@@ -254,7 +253,6 @@ def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -
 
 
 def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:
-    """Simplified silhouette of each point, shape (n_points,); needs at least two clusters."""
     result = np.empty(len(points))
     center_norms = (clusters.centers**2).sum(axis=1)
     for start in range(0, len(points), BLOCK_POINTS):

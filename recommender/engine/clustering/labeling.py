@@ -72,7 +72,6 @@ def name_clusters(
 def _name_words(
     genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
 ) -> list[str]:
-    """Words for the name, most informative first; `_distinct_names` takes as many as it needs."""
     named = list(genres)[:2]
     if len(named) == 2 and (
         genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
@@ -162,7 +161,6 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decade(years: NDArray[np.float64]) -> str:
-    """The decade, such as "1990s", of at least half of the songs; "" if there is none."""
     known = years[np.isfinite(years)]
     if not len(known):
         return ""

@@ -28,7 +28,6 @@ class Evaluation:
     ndcg_each: NDArray[np.float64]
 
     def summary(self) -> dict[str, float | int | None]:
-        """The metrics to store; None for a metric without a value for any listener."""
         values = {name: getattr(self, name) for name in ("ndcg", "recall", "coverage", "diversity")}
         return {
             **{name: round(value, 6) if np.isfinite(value) else None for name, value in values.items()},

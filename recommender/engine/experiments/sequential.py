@@ -85,7 +85,7 @@ def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> t
 
 @dataclass(frozen=True)
 class DifferenceInterval:
-    """A difference of means with a confidence interval that is valid at all times."""
+    """A difference of means with a confidence interval that is valid however often it is checked."""
 
     difference: float  # mean of the treated minus mean of the others
     half_width: float  # infinite if there are fewer than two values on a side
@@ -102,7 +102,7 @@ class DifferenceInterval:
 def confidence_sequence(
     treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
 ) -> DifferenceInterval:
-    """Confidence interval of a difference of means, asymptotically valid at all times with 1 - alpha.
+    """Confidence interval, at level 1 - alpha, for a difference of means; asymptotically valid at any time.
 
     Args:
         treated, others: one value per listener; shapes (n,) and (m,).

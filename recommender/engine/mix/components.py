@@ -19,8 +19,6 @@ DENSE_ARRAYS = (
 
 @dataclass(frozen=True)
 class MixComponents:
-    """All fitted data of `mix` about the songs; field names are names of stored arrays."""
-
     neighbours: Mapping[str, csr_array]  # song-to-song weights by name; "ease" only for at most 20 000 songs
     # Shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
     taste: NDArray[np.float32]

@@ -34,8 +34,6 @@ SHARE_FLOOR = 0.02  # in log(share + .02): a song of an unknown artist is far, b
 
 
 class VoteTerm(NamedTuple):
-    """The matrix of a vote term, whether plays are weighted, and whether the sum's root is taken."""
-
     matrix: str
     weighted: bool
     root: bool
@@ -161,7 +159,6 @@ def build_directions(components: MixComponents, profile_weights: ProfileWeights)
 def _weighted_sums(
     plays: csr_array, weights: NDArray[np.float32], rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Sum the rows of the songs that each listener played, without reading other rows."""
     if plays.shape[0] == 1:
         return np.asarray(weights @ rows[plays.indices], dtype=np.float32)[np.newaxis, :]
     weighted_plays = csr_array((weights, plays.indices, plays.indptr), shape=plays.shape)

@@ -120,7 +120,6 @@ def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDA
 def _try_steps(
     pool: TuningPool, term: int, weight: float, step: float, scores: NDArray[np.float32], best: float
 ) -> tuple[float, NDArray[np.float32], float]:
-    """Try a step up and a step down; return the best weight with its scores and NDCG."""
     size = step * max(abs(weight), LEAST_STEP)
     chosen = (weight, scores, best)
     for change in (size, -size):

@@ -222,7 +222,6 @@ class ClusterOffers:
         return (1 - floor) * weights[cluster] / total + floor / len(weights)
 
     def place_song(self, index: int) -> None:
-        """Remove a picked song from the offers, and replace offers that become ineligible."""
         self._placed.add(index)
         if self._queues.get(self._clusters[index]):
             self._refresh_offer(self._clusters[index])
@@ -261,7 +260,6 @@ class ClusterOffers:
             self._weights[cluster] = self._affinities[cluster] * math.exp(min(power, 700.0))
 
     def _rescaled_weights(self) -> dict[int, float]:
-        """Weights relative to the best offer, if their sum underflows; ignores affinities that are all 0."""
         offers = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
         affinities = {cluster: self._affinities[cluster] for cluster in offers}
         if not any(affinities.values()):
