@@ -6,10 +6,10 @@ from ingestion.api.views import HistoryList, RunDetail, RunList, SongDetail, Son
 
 urlpatterns = [
     path("songs/", SongList.as_view(), name="api-songs"),
-    path("songs/<int:pk>/", SongDetail.as_view(), name="api-song"),
+    path("songs/<id:pk>/", SongDetail.as_view(), name="api-song"),
     path("users/", UserList.as_view(), name="api-users"),
-    path("users/<int:pk>/", UserDetail.as_view(), name="api-user"),
+    path("users/<id:pk>/", UserDetail.as_view(), name="api-user"),
     path("listening-history/", HistoryList.as_view(), name="api-listening-history"),
     path("runs/", RunList.as_view(), name="api-runs"),
-    path("runs/<int:pk>/", RunDetail.as_view(), name="api-run"),
+    path("runs/<id:pk>/", RunDetail.as_view(), name="api-run"),
 ]

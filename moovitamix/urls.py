@@ -24,8 +24,8 @@ handler500 = "moovitamix.api.exceptions.server_error_page"
 urlpatterns = [
     path("", operations_page, name="home"),
     path("operations/live/", run_progress, name="live"),
-    path("runs/<int:pk>/", run_detail, name="run"),
-    path("runs/<int:pk>/log/", run_log, name="run_log"),
+    path("runs/<id:pk>/", run_detail, name="run"),
+    path("runs/<id:pk>/log/", run_log, name="run_log"),
     path("admin/", admin.site.urls),
     path("listen/", listener_page, name="listen"),
     path("models/", models_page, name="models"),

@@ -1,17 +1,24 @@
-"""Query parameters: one declaration validates them strictly and documents them in OpenAPI."""
+"""Query parameters and ids of the API: one declaration validates and documents a parameter."""
 
-import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from django.http import QueryDict
+from django.urls import register_converter
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 
-# The largest value of a BigIntegerField, and so of an id.
+# The limits of a BigIntegerField, and so of an id. Sources may number their rows below 0.
+SMALLEST_ID: Final = -(2**63)
 LARGEST_ID: Final = 2**63 - 1
+# float() alone accepts "0_1", " 0.1", "nan" and the digits of other scripts.
+DECIMAL_NUMBER: Final = re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+# REST framework reads this parameter itself: `format=json` instead of the browsable page.
+FORMAT_PARAMETER: Final = "format"
 # Far enough from the ends of the calendar to convert to every time zone.
 ALLOWED_YEARS: Final = range(1900, 9000)
 
@@ -29,6 +36,38 @@ class QueryParameter:
     type: ParameterType
     description: str
     default: Any = None
+    repeats: bool = False  # whether it may be sent several times; commas then join its values
+
+
+class IdConverter:
+    """Path converter of ids: any 64-bit number. A path with another number matches no route: 404."""
+
+    regex = "-?[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        number = int(value)
+        if not SMALLEST_ID <= number <= LARGEST_ID:
+            raise ValueError(f"{value} has more than 64 bits.")
+        return number
+
+    def to_url(self, value: int) -> str:
+        return str(value)
+
+
+register_converter(IdConverter, "id")
+
+
+def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
+    """Check that every parameter of a request is known.
+
+    Raises:
+        ValidationError: names every unknown parameter and lists the known ones.
+    """
+    names = sorted(known)
+    unknown = sorted(set(query).difference(names, {FORMAT_PARAMETER}))
+    if unknown:
+        hint = f"Known parameters: {', '.join(names)}." if names else "This endpoint has no parameters."
+        raise ValidationError({name: [f"Unknown parameter. {hint}"] for name in unknown})
 
 
 def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:
@@ -39,14 +78,23 @@ def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) 
     """
     values, mistakes = {}, {}
     for parameter in parameters:
-        raw = query.get(parameter.name, "")
         try:
+            raw = _sent_value(query, parameter)
             values[parameter.name] = parameter.type.parse(raw) if raw else parameter.default
         except ValueError as error:
             mistakes[parameter.name] = [str(error)]
     if mistakes:
         raise ValidationError(mistakes)
     return values
+
+
+def _sent_value(query: Mapping[str, str], parameter: QueryParameter) -> str:
+    sent = query.getlist(parameter.name) if isinstance(query, QueryDict) else [query.get(parameter.name, "")]
+    if parameter.repeats:
+        return ",".join(sent)
+    if len(sent) > 1:
+        raise ValueError("Send this parameter only once.")
+    return sent[0] if sent else ""
 
 
 def openapi_parameters(parameters: Iterable[QueryParameter]) -> list[OpenApiParameter]:
@@ -71,15 +119,17 @@ def integer_type(least: int = 0, most: int = LARGEST_ID) -> ParameterType:
     return ParameterType(parse, {"type": "integer", "minimum": least, "maximum": most})
 
 
+def id_type() -> ParameterType:
+    return integer_type(SMALLEST_ID, LARGEST_ID)
+
+
 def number_type(least: float, most: float) -> ParameterType:
+    """A decimal number, such as 0.3, .3 or 3e-1."""
+
     def parse(raw: str) -> float:
-        try:
-            value = float(raw)
-        except ValueError:
-            value = math.nan
-        if not least <= value <= most:
+        if not DECIMAL_NUMBER.fullmatch(raw) or not least <= float(raw) <= most:
             raise ValueError(f"Expected a number from {least:g} to {most:g}.")
-        return value
+        return float(raw)
 
     return ParameterType(parse, {"type": "number", "minimum": least, "maximum": most})
 
@@ -127,7 +177,7 @@ def datetime_type() -> ParameterType:
 
 
 def id_list_type(most: int) -> ParameterType:
-    one = integer_type()
+    one = id_type()
 
     def parse(raw: str) -> list[int]:
         parts = [part for part in raw.split(",") if part.strip()]
@@ -139,7 +189,7 @@ def id_list_type(most: int) -> ParameterType:
             raise ValueError(f"Expected at most {most} ids.")
         return found
 
-    return ParameterType(parse, {"type": "string", "pattern": r"^\d+(,\d+)*$", "example": "12,7"})
+    return ParameterType(parse, {"type": "string", "pattern": r"^-?\d+(,-?\d+)*$", "example": "12,7"})
 
 
 def uuid_type() -> ParameterType:

@@ -17,7 +17,7 @@ from ingestion.api.query_params import (
     boolean_type,
     choice_type,
     datetime_type,
-    integer_type,
+    id_type,
     openapi_parameters,
     parse_query,
     text_type,
@@ -30,6 +30,7 @@ from ingestion.api.serializers import (
     UserSerializer,
 )
 from ingestion.api.song_filters import added_song_filters
+from ingestion.api.strict_view import StrictView
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
 PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
@@ -46,7 +47,7 @@ ADDED_SONG_FILTERS: Final = added_song_filters()
 SONG_PARAMETERS: Final = (*SONG_FILTERS, *(added.parameter for added in ADDED_SONG_FILTERS))
 USER_FILTERS: Final = (AVAILABLE_FILTER,)
 HISTORY_FILTERS: Final = (
-    QueryParameter("user", integer_type(), "Only sessions of the user with this id."),
+    QueryParameter("user", id_type(), "Only sessions of the user with this id."),
     QueryParameter("since", datetime_type(), "Only sessions from this time on; UTC if it has no time zone."),
     QueryParameter("until", datetime_type(), "Only sessions before this time; UTC if it has no time zone."),
 )
@@ -57,7 +58,7 @@ COMMA: Final = Value(",", output_field=TextField())
 COMMA_SPACE: Final = Value(", ", output_field=TextField())
 
 
-class DetailView(RetrieveAPIView):
+class DetailView(StrictView, RetrieveAPIView):
     """One row by its id or by another unique field, `key`."""
 
     noun: str
@@ -77,7 +78,8 @@ class DetailView(RetrieveAPIView):
     "`If-None-Match`; the API answers 304 if nothing has changed.",
     parameters=openapi_parameters(SONG_PARAMETERS),
 )
-class SongList(ListAPIView):
+class SongList(StrictView, ListAPIView):
+    query_parameters = SONG_PARAMETERS
     queryset = Song.objects.order_by("id")
     serializer_class = SongSerializer
 
@@ -135,7 +137,8 @@ class PersonalDataMixin:
     parameters=openapi_parameters(USER_FILTERS),
     responses=PersonalUserSerializer(many=True),
 )
-class UserList(PersonalDataMixin, ListAPIView):
+class UserList(PersonalDataMixin, StrictView, ListAPIView):
+    query_parameters = USER_FILTERS
     queryset = Listener.objects.order_by("id")
 
     def get_queryset(self) -> QuerySet[Listener]:
@@ -155,7 +158,8 @@ class UserDetail(PersonalDataMixin, DetailView):
     "import.",
     parameters=openapi_parameters(HISTORY_FILTERS),
 )
-class HistoryList(ListAPIView):
+class HistoryList(StrictView, ListAPIView):
+    query_parameters = HISTORY_FILTERS
     queryset = ListeningHistory.objects.all()
     serializer_class = ListeningHistorySerializer
 
@@ -174,7 +178,8 @@ class HistoryList(ListAPIView):
 
 
 @extend_schema(summary="List ingestion runs, newest first", parameters=openapi_parameters(RUN_FILTERS))
-class RunList(ListAPIView):
+class RunList(StrictView, ListAPIView):
+    query_parameters = RUN_FILTERS
     queryset = IngestionRun.objects.order_by("-id").prefetch_related("reports")
     serializer_class = RunSerializer
 

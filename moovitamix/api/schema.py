@@ -8,7 +8,8 @@ from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
+
+from ingestion.api.strict_view import StrictView
 
 # No scripts from other sites and no inline scripts; Swagger UI needs inline styles and data images.
 CONTENT_SECURITY_POLICY: Final = (
@@ -69,7 +70,7 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-class ApiRootView(APIView):
+class ApiRootView(StrictView):
     """The endpoints of the API; see the documentation for their parameters."""
 
     @extend_schema(summary="URLs of all endpoints", responses=OpenApiTypes.OBJECT)

@@ -8,8 +8,8 @@ from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
+from ingestion.api.strict_view import StrictView
 from ingestion.models import RESOURCES, IngestionRun, ResourceReport
 from recommender.models import ModelVersion
 from recommender.services import current_model
@@ -30,7 +30,7 @@ AGE_SERIALIZER: Final = inline_serializer(
 )
 
 
-class StatusView(APIView):
+class StatusView(StrictView):
     """The age of each table and of the model, oldest first; those that never existed come first."""
 
     @extend_schema(

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.http import QueryDict
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
@@ -16,10 +17,12 @@ from ingestion.api.query_params import (
     choice_type,
     datetime_type,
     id_list_type,
+    id_type,
     integer_type,
     number_type,
     openapi_parameters,
     parse_query,
+    refuse_unknown,
     text_type,
     uuid_type,
 )
@@ -44,6 +47,9 @@ KINDS = [
         (integer_type(), "9223372036854775807", 9223372036854775807),
         (number_type(0, 1), "0.30", 0.3),
         (number_type(0, 1), "1e-1", 0.1),
+        (number_type(0, 1), ".5", 0.5),
+        (number_type(0, 1), "1.", 1.0),
+        (id_type(), "-9223372036854775808", -9223372036854775808),
         (text_type(5), "café", "café"),
         (choice_type("a", "b"), "b", "b"),
         (boolean_type(), "TRUE", True),
@@ -53,6 +59,7 @@ KINDS = [
         (datetime_type(), "2026-11-01T10:00 02:00",
          datetime(2026, 11, 1, 10, tzinfo=timezone(timedelta(hours=2)))),
         (id_list_type(3), "12, 7,12", [12, 7, 12]),
+        (id_list_type(3), "-12,7", [-12, 7]),
         (id_list_type(3), ",", []),
         (uuid_type(), "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11",
          UUID("0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11")),
@@ -71,6 +78,11 @@ def test_a_value_is_parsed_to_its_type(kind: ParameterType, raw: str, value: Any
         (integer_type(1, 100), "9" * 5_000, "Expected a whole number from 1 to 100."),
         (number_type(0, 1), "nan", "Expected a number from 0 to 1."),
         (number_type(0, 1), "-0.1", "Expected a number from 0 to 1."),
+        (number_type(0, 1), "0_1", "Expected a number from 0 to 1."),
+        (number_type(0, 1), " 0.1", "Expected a number from 0 to 1."),
+        (number_type(0, 1), "+0.1", "Expected a number from 0 to 1."),
+        (number_type(0, 1), "\u0660.\u0661", "Expected a number from 0 to 1."),
+        (number_type(0, 1), ".", "Expected a number from 0 to 1."),
         (text_type(5), "a\0", "Expected a text of at most 5 characters, all of them valid Unicode."),
         (text_type(5), "\ud800", "Expected a text of at most 5 characters, all of them valid Unicode."),
         (choice_type("a", "b"), "c", "Expected one of a, b."),
@@ -111,6 +123,25 @@ def test_a_missing_or_empty_parameter_has_its_default() -> None:
     parameters = [QueryParameter("n", integer_type(1, 9), "", 5), QueryParameter("on", boolean_type(), "")]
 
     assert parse_query({"n": ""}, parameters) == {"n": 5, "on": None}
+
+
+def test_only_a_parameter_that_repeats_may_be_sent_several_times() -> None:
+    parameters = [
+        QueryParameter("ids", id_list_type(9), "", repeats=True), QueryParameter("n", integer_type(), ""),
+    ]  # fmt: skip
+
+    assert parse_query(QueryDict("ids=1,2&ids=-3&n=5"), parameters) == {"ids": [1, 2, -3], "n": 5}
+    with pytest.raises(ValidationError) as caught:
+        parse_query(QueryDict("n=5&n=6"), parameters)
+    assert caught.value.detail == {"n": ["Send this parameter only once."]}
+
+
+def test_an_unknown_parameter_is_answered_with_the_known_ones() -> None:
+    refuse_unknown(QueryDict("n=1&format=json"), ["page", "n"])
+
+    with pytest.raises(ValidationError) as caught:
+        refuse_unknown(QueryDict("disocvery=1&n=2"), ["page", "n"])
+    assert caught.value.detail == {"disocvery": ["Unknown parameter. Known parameters: n, page."]}
 
 
 def test_the_openapi_schema_has_ranges_and_defaults() -> None:

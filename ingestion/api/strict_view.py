@@ -1,0 +1,27 @@
+"""Base class of the API's views: a query parameter that the endpoint does not have is refused."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from ingestion.api.query_params import QueryParameter, refuse_unknown
+
+
+class StrictView(APIView):
+    """Refuses unknown query parameters: a misspelt `disocvery` must not give an unwanted list."""
+
+    query_parameters: ClassVar[tuple[QueryParameter, ...]] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # After authentication: without a key the answer is 401, whatever the parameters.
+        super().initial(request, *args, **kwargs)
+        refuse_unknown(request.query_params, self._known_names())
+
+    def _known_names(self) -> Iterable[str]:
+        yield from (parameter.name for parameter in self.query_parameters)
+        if isinstance(self, ListAPIView) and self.paginator is not None:
+            yield self.paginator.cursor_query_param
+            yield self.paginator.page_size_query_param
