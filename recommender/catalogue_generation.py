@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from django.db.models import QuerySet, Subquery, Value
+from django.db.models import Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from ingestion.models import IngestionRun
@@ -32,7 +32,12 @@ def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
-    return feedback.filter(received_at__gt=_last_reset_or_epoch())
+    return feedback.filter(is_on_current())
+
+
+def is_on_current() -> Q:
+    """Condition on feedback: it is about a song of the current catalogue."""
+    return Q(received_at__gt=_last_reset_or_epoch())
 
 
 def require_no_reset(since: datetime) -> None:

@@ -8,26 +8,34 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, Q, Sum
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ingestion.models import IngestionRun, Listener, ListeningHistory
+from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Profiles
+from recommender.engine.feedback_state import (
+    HEARD_SECONDS,
+    EventKind,
+    FeedbackState,
+    heard_threshold,
+    reported_twice,
+)
 from recommender.models import Feedback, ServedList, sql
 
 # Taste drifts over months.
 PLAY_HALF_LIFE: Final = timedelta(days=90)
 # A skip means "not now": it excludes the song for a month, and reduces the cluster's affinity for good.
 SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
-# The music industry counts a stream from 30 seconds on.
-MIN_LISTEN_SECONDS: Final = 30.0
 # A like weighs more than one play, and less than the plays of a favourite song.
 LIKE_WEIGHT: Final = 2.0  # plays
 DISLIKE_WEIGHT: Final = 2.0  # skips
+EVENT_CODES: Final = {kind.value: EventKind[kind.name] for kind in Feedback.Kind}
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
+# Attributes of a profile with one entry per played song.
+PLAY_COLUMNS: Final = ("songs", "plays", "recent", "play_counts", "last_played_at")
 Ids = NDArray[np.int64]
 Values = NDArray[np.float32]
 
@@ -44,8 +52,23 @@ class FeedbackRow(NamedTuple):
     song: int
     kind: str
     seconds: float | None
-    at: datetime
+    at: float  # seconds since 1970
     served_list: Any  # id of the list that the feedback is about; None: no list
+    stands: bool  # False: withdrawn, or about a song of an earlier catalogue
+
+
+@dataclass(frozen=True)
+class _Events:
+    """One listener's feedback as columns, and which of it counts."""
+
+    songs: Ids
+    kinds: NDArray[np.int8]
+    at: NDArray[np.float64]
+    state: FeedbackState
+
+    def counting(self, kind: EventKind) -> NDArray[np.intp]:
+        """Indices of the events of this kind that count."""
+        return np.flatnonzero(self.state.counts & (self.kinds == kind))
 
 
 @dataclass(frozen=True)
@@ -54,12 +77,14 @@ class ListenerProfile:
 
     listener_id: int
     genres: str  # favourite genres, comma-separated
-    songs: Ids  # ids of the played songs, ascending; the next three arrays have one entry per song
-    plays: Values  # plays and likes, in plays
+    songs: Ids  # ids of the played songs, ascending; the next four arrays have one entry per song
+    plays: Values  # plays and likes, in plays; a like counts LIKE_WEIGHT
     recent: Values  # plays and likes, weighted by recency
-    last_played_at: NDArray[np.float64]  # seconds since 1970
+    play_counts: Values  # plays alone
+    last_played_at: NDArray[np.float64]  # time of the last play or like, in seconds since 1970
     skipped: Ids  # ids of the skipped and disliked songs, ascending
-    skips: Values  # number of skips of each song in `skipped`; a dislike counts DISLIKE_WEIGHT
+    # Skips of each song in `skipped`, weighted by recency; a dislike counts DISLIKE_WEIGHT.
+    skips: Values
     excluded: frozenset[int]  # disliked songs, and songs skipped within the last month
     # Songs that the listener reported as wrong for their cluster: the cluster's number; None: any cluster.
     excluded_clusters: dict[int, int | None]
@@ -70,7 +95,7 @@ class ListenerProfile:
 
     def without_songs(self, songs: Ids) -> "ListenerProfile":
         kept = ~np.isin(self.songs, songs)
-        columns = {name: getattr(self, name)[kept] for name in ("songs", "plays", "recent", "last_played_at")}
+        columns = {name: getattr(self, name)[kept] for name in PLAY_COLUMNS}
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
@@ -120,7 +145,9 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """Profiles by listener id, without unknown ids; four queries, or five after wrong-style feedback.
+    """Profiles by listener id, without unknown ids.
+
+    Takes four queries, one more after wrong-style feedback and one more after short listens.
 
     Args:
         now: recency and the month after a skip are counted back from this time.
@@ -131,22 +158,25 @@ def read_profiles(
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     sessions: dict[int, list[ListeningSession]] = defaultdict(list)
     rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
-    feedback = catalogue_generation.feedback_on_current(
-        Feedback.objects.filter(listener_id__in=listener_ids)
-    ).order_by("pk")
+    feedback = Feedback.objects.filter(listener_id__in=listener_ids).order_by()
     if until is not None:
         rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
     session_columns = ("user_id", "created_at", "items", "pk", "updated_at")
     for listener, *session in rows.values_list(*session_columns).iterator():
         sessions[listener].append(ListeningSession(*session))
     events: dict[int, list[FeedbackRow]] = defaultdict(list)
-    event_columns = ("listener_id", "pk", "song_id", "kind", "seconds", "at", "served_list_id")
-    for listener, *event in feedback.values_list(*event_columns):
+    # All rows and not only those that stand, since a candidate list must know the newest id.
+    stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
+    event_columns = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "served_list_id", "stands")
+    annotated = feedback.annotate(epoch=sql.epoch_seconds("at"), stands=stands)
+    for listener, *event in annotated.values_list(*event_columns).iterator():
         events[listener].append(FeedbackRow(*event))
     clusters = _wrong_style_clusters(chain.from_iterable(events.values()))
+    durations = _durations_of_short_listens(chain.from_iterable(events.values()))
     return {
         listener: replace(
-            _build_profile(listener, text, sessions[listener], events[listener], clusters, now), run_id=run_id
+            _build_profile(listener, text, sessions[listener], events[listener], clusters, durations, now),
+            run_id=run_id,
         )
         for listener, text in genres.items()
     }
@@ -194,7 +224,8 @@ def excluded_since(listener_id: int, history_at: datetime | None, feedback_id: i
     if history_at is not None:
         sessions = sessions.filter(created_at__gt=history_at)
     played = set(chain.from_iterable(sessions.values_list("items", flat=True)))
-    feedback = Feedback.objects.filter(listener_id=listener_id, pk__gt=feedback_id)
+    feedback = Feedback.objects.standing().filter(listener_id=listener_id, pk__gt=feedback_id)
+    feedback = feedback.exclude(kind=Feedback.Kind.CLEAR)
     return played | set(feedback.values_list("song_id", flat=True))
 
 
@@ -204,24 +235,27 @@ def _build_profile(
     sessions: Sequence[ListeningSession],
     feedback: Sequence[FeedbackRow],
     clusters: dict[tuple[Any, int], int],
+    durations: dict[int, float],
     now: datetime,
 ) -> ListenerProfile:
-    songs, plays, recent, last_played_at = _aggregate_plays(sessions, feedback, now)
-    skipped, skips = _aggregate_skips(feedback)
+    standing = [row for row in feedback if row.stands]
+    events = _build_events(standing, durations)
+    skipped, skips = _aggregate_skips(events, now)
+    songs, plays, recent, play_counts, last_played_at = _aggregate_plays(sessions, events, now)
     return ListenerProfile(
         listener_id=listener_id,
         genres=genres,
         songs=songs,
         plays=plays,
         recent=recent,
+        play_counts=play_counts,
         last_played_at=last_played_at,
         skipped=skipped,
         skips=skips,
-        excluded=frozenset(one.song for one in feedback if _excludes_song(one, now)),
+        excluded=_excluded_songs(events, now),
         excluded_clusters={
-            one.song: clusters.get((one.served_list, one.song))
-            for one in feedback
-            if one.kind == Feedback.Kind.WRONG_STYLE
+            row.song: clusters.get((row.served_list, row.song))
+            for row in (standing[place] for place in events.counting(EventKind.WRONG_STYLE))
         },
         history_at=max((session.at for session in sessions), default=None),
         feedback_id=max((one.pk for one in feedback), default=0),
@@ -234,43 +268,66 @@ def _build_profile(
     )
 
 
-def _excludes_song(feedback: FeedbackRow, now: datetime) -> bool:
-    recently_skipped = feedback.kind == Feedback.Kind.SKIP and now - feedback.at < SKIP_EXCLUDES_FOR
-    return recently_skipped or feedback.kind == Feedback.Kind.DISLIKE
+def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _Events:
+    ids, songs, kinds, seconds, at = zip(*(row[:5] for row in rows), strict=True) if rows else [()] * 5
+    codes = np.fromiter((EVENT_CODES[kind] for kind in kinds), np.int8, len(rows))
+    short = [
+        place for place in np.flatnonzero(codes == EventKind.LISTEN).tolist()
+        if seconds[place] < HEARD_SECONDS
+    ]  # fmt: skip
+    needed = heard_threshold(np.array([durations.get(songs[place], 0.0) for place in short]))
+    for place, threshold in zip(short, needed.tolist(), strict=True):
+        if seconds[place] < threshold:
+            codes[place] = EventKind.NOT_HEARD
+    song_ids, times = np.array(songs, dtype=np.int64), np.array(at, dtype=np.float64)
+    state = FeedbackState(song_ids, codes, times, np.array(ids, dtype=np.int64))
+    return _Events(song_ids, codes, times, state)
 
 
-def _worth_in_plays(feedback: FeedbackRow) -> float:
-    if feedback.kind == Feedback.Kind.LIKE:
-        return LIKE_WEIGHT
-    return float(feedback.kind == Feedback.Kind.LISTEN and (feedback.seconds or 0.0) >= MIN_LISTEN_SECONDS)
+def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
+    """Disliked songs, and songs that were skipped lately, if that is the listener's last word."""
+    lately = events.at > (now - SKIP_EXCLUDES_FOR).timestamp()
+    excludes = events.state.excludes & (lately | (events.kinds == EventKind.DISLIKE))
+    return frozenset(events.songs[excludes].tolist())
 
 
 def _aggregate_plays(
-    sessions: Sequence[ListeningSession], feedback: Sequence[FeedbackRow], now: datetime
-) -> tuple[Ids, Values, Values, NDArray[np.float64]]:
-    positive = [one for one in feedback if _worth_in_plays(one)]
+    sessions: Sequence[ListeningSession], events: _Events, now: datetime
+) -> tuple[Ids, Values, Values, Values, NDArray[np.float64]]:
+    """The PLAY_COLUMNS. A play that the app and a session report counts once."""
     counts = [len(session.items) for session in sessions]
-    items = chain(chain.from_iterable(session.items for session in sessions), (one.song for one in positive))
-    songs = np.fromiter(items, dtype=np.int64, count=sum(counts) + len(positive))
-    at = np.concatenate(
-        [
-            np.repeat([session.at.timestamp() for session in sessions], counts),
-            [one.at.timestamp() for one in positive],
-        ]
+    in_sessions = np.fromiter(
+        chain.from_iterable(session.items for session in sessions), dtype=np.int64, count=sum(counts)
     )
-    worth = np.concatenate([np.ones(sum(counts)), [_worth_in_plays(one) for one in positive]])
+    sessions_at = np.repeat(np.array([session.at.timestamp() for session in sessions]), counts)
+    listens = events.counting(EventKind.LISTEN)
+    twice = reported_twice(events.songs[listens], events.at[listens], in_sessions, sessions_at)
+    listens, likes = listens[~twice], events.counting(EventKind.LIKE)
+    songs = np.concatenate([in_sessions, events.songs[listens], events.songs[likes]])
+    at = np.concatenate([sessions_at, events.at[listens], events.at[likes]])
+    n_plays = len(songs) - len(likes)
+    worth = np.where(np.arange(len(songs)) < n_plays, 1.0, LIKE_WEIGHT)
     played, places = np.unique(songs, return_inverse=True)
     recent = worth * recency_weights(at, now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
     last = np.zeros(len(played))
     np.maximum.at(last, places, at)
-    return played, _sums(places, worth, len(played)), _sums(places, recent, len(played)), last
+    return (
+        played,
+        _sums(places, worth, len(played)),
+        _sums(places, recent, len(played)),
+        _sums(places[:n_plays], worth[:n_plays], len(played)),
+        last,
+    )
 
 
-def _aggregate_skips(feedback: Sequence[FeedbackRow]) -> tuple[Ids, Values]:
-    weights = {Feedback.Kind.SKIP.value: 1.0, Feedback.Kind.DISLIKE.value: DISLIKE_WEIGHT}
-    negative = [one for one in feedback if one.kind in weights]
-    skipped, places = np.unique(np.array([one.song for one in negative], dtype=np.int64), return_inverse=True)
-    return skipped, _sums(places, np.array([weights[one.kind] for one in negative]), len(skipped))
+def _aggregate_skips(events: _Events, now: datetime) -> tuple[Ids, Values]:
+    """Song ids (ascending), and their skips and dislikes weighted by recency: skips fade like plays."""
+    dislikes = events.counting(EventKind.DISLIKE)
+    negative = np.concatenate([events.counting(EventKind.SKIP), dislikes])
+    worth = np.where(events.kinds[negative] == EventKind.DISLIKE, DISLIKE_WEIGHT, 1.0)
+    recent = worth * recency_weights(events.at[negative], now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
+    skipped, places = np.unique(events.songs[negative], return_inverse=True)
+    return skipped, _sums(places, recent, len(skipped))
 
 
 def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -> Values:
@@ -278,8 +335,19 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
 
 
 def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    lists = {one.served_list for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE and one.served_list}
+    wrong_style = Feedback.Kind.WRONG_STYLE.value
+    lists = {one.served_list for one in feedback if one.kind == wrong_style and one.served_list}
     if not lists:
         return {}
     served = ServedList.objects.filter(pk__in=lists).values_list("pk", "items")
     return {(pk, item["song"]): item["cluster"] for pk, items in served for item in items}
+
+
+def _durations_of_short_listens(feedback: Iterable[FeedbackRow]) -> dict[int, float]:
+    """Durations in seconds of the songs with a listen that counts only if the song is short."""
+    listen = Feedback.Kind.LISTEN.value
+    songs = {one.song for one in feedback if one.kind == listen and (one.seconds or 0.0) < HEARD_SECONDS}
+    if not songs:
+        return {}
+    rows = Song.objects.filter(pk__in=sql.ids_as_one_parameter(sorted(songs))).values_list("pk", "duration")
+    return {song: duration.total_seconds() for song, duration in rows}

@@ -102,9 +102,11 @@ def served_list_metrics(now: datetime) -> Iterator[Metric]:
 
 def feedback_metrics(now: datetime) -> Iterator[Metric]:
     newest = Subquery(Feedback.objects.order_by("-pk").values("pk")[:1])
-    recent = Feedback.objects.filter(
-        pk__gt=newest - MAX_COUNTED_EVENTS, received_at__gt=now - HOUR
-    ).order_by()
+    recent = (
+        Feedback.objects.standing()
+        .filter(pk__gt=newest - MAX_COUNTED_EVENTS, received_at__gt=now - HOUR)
+        .order_by()
+    )
     found = _index_by("kind", recent.values("kind").annotate(n=Count("pk")))
     events = Gauge(
         "moovitamix_feedback_last_hour", "Feedback events received in the last hour.", labels=["kind"]

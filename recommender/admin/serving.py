@@ -53,7 +53,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
 
 @admin.register(Feedback)
 class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
-    list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at")
+    list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at", "withdrawn_at")
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")
     search_help_text = "Listener ID, song ID or event ID"

@@ -1,13 +1,13 @@
 """Serializers of the recommender's endpoints; the help texts describe the fields in the OpenAPI schema."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.utils import timezone
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from ingestion.api.query_params import LARGEST_ID
+from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
 
@@ -38,7 +38,10 @@ class ExperimentSerializer(serializers.ModelSerializer):
 
 # One day: no song is longer, so more is a mistake of the app.
 MAX_LISTEN_SECONDS: Final = 86_400.0
-EARLIEST_EVENT: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# A clock may be ahead by some hours, if the device has the wrong time zone; such times are set to now.
+MOST_AHEAD: Final = timedelta(days=1)
+# A device whose clock was reset sends 1970, 1980, 2000 or 2015. After five years a play has lost its weight.
+MOST_BEHIND: Final = timedelta(days=5 * 365)
 RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "recommendation_id": "0d3c1f1e-3f0e-4d8a-9a53-0f2f2b1d9c11",
     "user_id": 1,
@@ -170,7 +173,8 @@ class SimilarSerializer(serializers.Serializer):
 class PopularSongSerializer(serializers.Serializer):
     rank = serializers.IntegerField(min_value=1)
     song = ListedSongSerializer()
-    plays = serializers.IntegerField()
+    listeners = serializers.IntegerField(help_text="Number of users who played the song in that time.")
+    plays = serializers.IntegerField(help_text="Their plays; they do not decide the order.")
 
 
 class PopularSerializer(serializers.Serializer):
@@ -209,11 +213,17 @@ class EventSerializer(serializers.Serializer):
     """One feedback event of a user."""
 
     event_id = serializers.CharField(
-        max_length=64, help_text="An id that your app chooses; an event sent twice counts once."
+        max_length=64,
+        help_text="An id that your app chooses, unique among the events of its key; an event sent twice "
+        "counts once.",
     )
-    user_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID)
-    song_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID)
-    kind = serializers.ChoiceField(Feedback.Kind.choices)
+    user_id = serializers.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
+    song_id = serializers.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
+    kind = serializers.ChoiceField(
+        Feedback.Kind.choices,
+        help_text="The last word counts: a like overrules an earlier dislike or skip of the song, and "
+        "`clear` takes back all likes, dislikes, skips and wrong styles.",
+    )
     seconds = serializers.FloatField(
         min_value=0, max_value=MAX_LISTEN_SECONDS, required=False, allow_null=True,
         help_text="How long the user listened. Required for a listen, not allowed for other kinds.",
@@ -222,13 +232,19 @@ class EventSerializer(serializers.Serializer):
         required=False, allow_null=True, help_text="The list that the user found the song in, if any."
     )
     at = serializers.DateTimeField(
-        required=False, allow_null=True, help_text="When it happened; the default is now."
+        required=False,
+        allow_null=True,
+        help_text="When it happened; the default is now. A time in the future "
+        "counts as now; one more than a day ahead or five years ago is refused.",
     )
 
     def validate_at(self, at: datetime | None) -> datetime | None:
-        # A phone's clock may be ahead, and its time zone wrong; more than a day is a mistake.
-        if at is not None and not EARLIEST_EVENT <= at <= timezone.now() + timedelta(days=1):
-            raise serializers.ValidationError("Expected a time between 1970 and now.")
+        now = timezone.now()
+        if at is not None and not now - MOST_BEHIND <= at <= now + MOST_AHEAD:
+            raise serializers.ValidationError(
+                f"{at.isoformat()} is more than {MOST_AHEAD.days} day ahead or {MOST_BEHIND.days} days "
+                "ago, so the device's clock is probably wrong. Leave `at` out to use the time of the request."
+            )
         return at
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

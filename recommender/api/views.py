@@ -5,23 +5,24 @@ from typing import Any, Final
 from django.http import HttpResponseBase
 from django.utils import timezone
 from django.utils.encoding import iri_to_uri
-from drf_spectacular.utils import OpenApiExample, extend_schema
-from rest_framework.exceptions import NotFound, ValidationError
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from ingestion.api.http_cache import CacheValidator, conditional_response
 from ingestion.api.query_params import (
     QueryParameter,
     id_list_type,
+    id_type,
     integer_type,
     number_type,
     openapi_parameters,
     parse_query,
     uuid_type,
 )
+from ingestion.api.strict_view import StrictView
 from ingestion.api.views import DetailView
 from recommender.api import serializers
 from recommender.api.serializers import ExperimentSerializer
@@ -35,7 +36,7 @@ from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDAT
 
 
 @extend_schema(summary="List experiments, newest first")
-class ExperimentList(ListAPIView):
+class ExperimentList(StrictView, ListAPIView):
     queryset = Experiment.objects.select_related("champion", "challenger").order_by("-id")
     serializer_class = ExperimentSerializer
 
@@ -45,6 +46,11 @@ class ExperimentDetail(DetailView):
     queryset = Experiment.objects.select_related("champion", "challenger")
     serializer_class = ExperimentSerializer
     noun = "experiment"
+
+
+class Conflict(APIException):
+    status_code = 409
+    default_code = "conflict"
 
 
 MAX_EVENTS: Final = 1_000
@@ -59,7 +65,10 @@ LIST_PARAMETERS: Final = (
     N_PARAMETER,
     DISCOVERY_PARAMETER,
     QueryParameter(
-        "exclude", id_list_type(500), "Ids of songs that the list must not contain, separated by commas."
+        "exclude",
+        id_list_type(500),
+        "Ids of songs that the list must not contain, separated by commas. May be sent several times.",
+        repeats=True,
     ),
     QueryParameter(
         "list",
@@ -73,18 +82,18 @@ LIST_PARAMETERS: Final = (
 NEXT_PARAMETERS: Final = (
     QueryParameter(
         "after",
-        integer_type(),
+        id_type(),
         "Id of the song that plays now; the next one is from its cluster if possible.",
     ),
     DISCOVERY_PARAMETER,
 )
 POPULAR_PARAMETERS: Final = (
     N_PARAMETER,
-    QueryParameter("days", integer_type(1, 36_500), "Count only the plays of the last so many days."),
+    QueryParameter("days", integer_type(1, 36_500), "Count only the listeners of the last so many days."),
 )
 
 
-class ServingView(APIView):
+class ServingView(StrictView):
     """Responds with 404 if the user, the song or the list is unknown."""
 
     def handle_exception(self, error: Exception) -> Response:
@@ -95,6 +104,8 @@ class ServingView(APIView):
 
 
 class RecommendationsView(ServingView):
+    query_parameters = LIST_PARAMETERS
+
     @extend_schema(
         summary="Recommend songs to a user",
         description="Draws a new list and stores it. `next` is the URL of the list's next page; the songs "
@@ -125,6 +136,8 @@ class RecommendationsView(ServingView):
 
 
 class NextSongView(ServingView):
+    query_parameters = NEXT_PARAMETERS
+
     @extend_schema(
         summary="Get the next song for a user",
         description="A list of one song. Songs that this endpoint gave to the user within the last two hours "
@@ -159,6 +172,8 @@ class AffinitiesView(ServingView):
 
 
 class SimilarSongsView(ServingView):
+    query_parameters = (N_PARAMETER,)
+
     @extend_schema(
         summary="List songs similar to a song, most similar first",
         parameters=openapi_parameters((N_PARAMETER,)),
@@ -170,9 +185,13 @@ class SimilarSongsView(ServingView):
         return Response({"song_id": pk, "model_version": serving_label(), "results": results})
 
 
-class PopularSongsView(APIView):
+class PopularSongsView(StrictView):
+    query_parameters = POPULAR_PARAMETERS
+
     @extend_schema(
-        summary="List the most played songs",
+        summary="List the songs with the most listeners",
+        description="Without `days`, all plays count, and a user counts half once their last play of the "
+        "song is 90 days old.",
         parameters=openapi_parameters(POPULAR_PARAMETERS),
         responses=serializers.PopularSerializer,
     )
@@ -186,7 +205,7 @@ class PopularSongsView(APIView):
         )
 
 
-class ClusterList(APIView):
+class ClusterList(StrictView):
     @extend_schema(
         operation_id="clusters_list",
         summary="List the clusters of the serving model, by id",
@@ -209,7 +228,7 @@ class ClusterList(APIView):
 
 
 @extend_schema(summary="Get one cluster of the serving model", responses=serializers.ClusterSerializer)
-class ClusterDetail(APIView):
+class ClusterDetail(StrictView):
     def get(self, request: Request, pk: int) -> Response:
         version = serving_version()
         row = Cluster.objects.filter(version=version, number=pk).first() if version else None
@@ -219,7 +238,7 @@ class ClusterDetail(APIView):
 
 
 @extend_schema(summary="List models, newest first")
-class ModelList(ListAPIView):
+class ModelList(StrictView, ListAPIView):
     queryset = ModelVersion.objects.order_by("-id")
     serializer_class = serializers.ModelSerializer
 
@@ -236,31 +255,59 @@ class ModelDetail(DetailView):
     key = "label"
 
 
-class FeedbackView(APIView):
+class FeedbackView(StrictView):
     throttle_classes = (FeedbackThrottle,)
 
     @extend_schema(
         summary="Report feedback",
         description=f"Send one event, or a list of at most {MAX_EVENTS}; either all are recorded or none. An "
-        "event that is sent twice counts once. The status is 201 if an event was new, otherwise 200.",
+        "event that is sent twice counts once. The status is 201 if an event was new, otherwise 200. A "
+        "second event with the `event_id` of another one is a 409.",
         request=serializers.EVENTS_SCHEMA,
         responses={
             200: serializers.RecordedSerializer,
             201: serializers.RecordedSerializer,
+            409: OpenApiResponse(
+                description="An `event_id` was used before, for an event with other content."
+            ),
         },
         examples=[OpenApiExample("A listen", value=[serializers.EVENT_EXAMPLE], request_only=True)],
     )
     def post(self, request: Request) -> Response:
         received = _parse_events(request.data)
         try:
-            recorded = events.record_events(received, received_at=timezone.now())
+            recorded = events.record_events(received, received_at=timezone.now(), key_id=_key_id(request))
         except events.UnknownIds as unknown:
             raise ValidationError(
                 {name: [f"Unknown: {value}." for value in values] for name, values in unknown.fields.items()}
             ) from None
+        except events.ConflictingEvents as conflict:
+            raise Conflict(str(conflict)) from None
         results = [{"event_id": one.event_id, "created": one.created} for one in recorded]
         created = sum(one.created for one in recorded)
         return Response({"created": created, "results": results}, status=201 if created else 200)
+
+
+class FeedbackEventView(StrictView):
+    throttle_classes = (FeedbackThrottle,)
+
+    @extend_schema(
+        operation_id="feedback_destroy",
+        summary="Take feedback back",
+        description="Removes an event that your key has sent, as if it had never been sent. To undo all "
+        "feedback on a song but its plays, send an event of kind `clear`.",
+        responses={204: OpenApiResponse(description="The event no longer counts.")},
+    )
+    def delete(self, request: Request, event_id: str) -> Response:
+        try:
+            events.withdraw_event(event_id, now=timezone.now(), key_id=_key_id(request))
+        except events.UnknownEvent as unknown:
+            raise NotFound(str(unknown)) from None
+        return Response(status=204)
+
+
+def _key_id(request: Request) -> int:
+    return request.auth.pk if request.auth else events.NO_KEY
 
 
 def _parse_events(body: Any) -> list[events.FeedbackEvent]:

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
@@ -91,7 +92,9 @@ def _shown_experiments() -> "QuerySet[Experiment, Any]":
 
 
 class ListenerPageForm(forms.Form):
-    user = forms.IntegerField(label="Listener ID", min_value=0, required=False)
+    user = forms.IntegerField(
+        label="Listener ID", min_value=SMALLEST_ID, max_value=LARGEST_ID, required=False
+    )
     discovery = forms.FloatField(label="Discovery", min_value=0, max_value=1, required=False)
     n = forms.IntegerField(label="Number of songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
 
@@ -136,7 +139,9 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
         ],
         "preview": serialize_list(preview),
         "sessions": _recent_sessions(listener),
-        "feedback": Feedback.objects.filter(listener=listener).select_related("song")[:MAX_FEEDBACK],
+        "feedback": Feedback.objects.standing()
+        .filter(listener=listener)
+        .select_related("song")[:MAX_FEEDBACK],
     }
 
 

@@ -1,9 +1,9 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-Daily engagement, interleaving scores and the off-policy gate use this definition. A song of a list is
-engaged if, within a window after the list was served, the listener liked it, listened to it for at least
-`MIN_LISTEN_SECONDS` or played it in a session of the listening history, and neither skipped nor disliked
-it. An event counts for the latest list before it that contained the song.
+Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a
+list is engaged if, within a window after the list was served, the listener liked it, heard it or
+played it in a session of the listening history, and the last word on it was neither a skip nor a
+dislike. An event counts for the latest list before it that contained the song.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,12 +19,16 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from ingestion.models import IngestionRun, ListeningHistory
-from recommender.listener_profiles import MIN_LISTEN_SECONDS
 from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList
 
 FeedbackKind = Feedback.Kind
-POSITIVE_KINDS: Final = (FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value)
-NEGATIVE_KINDS: Final = (FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value)
+LIKE, LISTEN = FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value
+SKIP, DISLIKE, CLEAR = FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value, FeedbackKind.CLEAR.value
+# What an event of a kind says about its song, and which earlier events on the song it overrules. The rules
+# are those of `FeedbackState`, and a song that was heard after a skip is no longer skipped.
+OVERRULES: Final = {
+    LIKE: {SKIP, DISLIKE}, DISLIKE: {LIKE}, SKIP: set(), LISTEN: {SKIP}, CLEAR: {LIKE, SKIP, DISLIKE},
+}  # fmt: skip
 ATTRIBUTION_WINDOW: Final = timedelta(days=7)
 # Engagement within one day is complete two days after a day began, so alarms can compare days early.
 EARLY_WINDOW: Final = timedelta(days=1)
@@ -51,19 +55,35 @@ class ListenerEvent(NamedTuple):
 @dataclass
 class ListEngagement:
     served: AttributableList
-    # Kind of event: each song's first event.
-    feedback: dict[str, dict[int, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    # Each song's feedback in order of time.
+    feedback: dict[int, list[tuple[datetime, str]]] = field(default_factory=lambda: defaultdict(list))
     # Each song's first play in the listening history.
     played: dict[int, datetime] = field(default_factory=dict)
     # The listener's first session after the list, even if it contained none of the list's songs.
     first_session_at: datetime | None = None
 
-    @property
-    def listened(self) -> set[int]:
-        return set(self.feedback[FeedbackKind.LISTEN]) | set(self.played)
+    def add_event(self, song: int, event: ListenerEvent) -> None:
+        if event.kind is None:
+            self.played.setdefault(song, event.at)
+        else:
+            self.feedback[song].append((event.at, event.kind))
+
+    def songs_by_kind(self, within: timedelta) -> dict[str, set[int]]:
+        """The songs with feedback that counts at the end of the window, by kind of feedback."""
+        until = self.served.at + within
+        found: dict[str, set[int]] = {kind: set() for kind in OVERRULES}
+        for song, events in self.feedback.items():
+            standing: set[str] = set()
+            for at, kind in events:
+                if at <= until:
+                    standing -= OVERRULES[kind]
+                    standing.add(kind)
+            for kind in standing:
+                found[kind].add(song)
+        return found
 
     def engaged(self, within: timedelta, *, first_session_only: bool = False) -> set[int]:
-        """Songs with a positive event and without a negative one.
+        """Songs with a positive event, and without a negative one that counts.
 
         Args:
             within: time since the list was served; later events do not count.
@@ -74,10 +94,8 @@ class ListEngagement:
             song for song, at in self.played.items()
             if at <= until and (not first_session_only or at == self.first_session_at)
         }  # fmt: skip
-        return (played | self._songs_until(until, POSITIVE_KINDS)) - self._songs_until(until, NEGATIVE_KINDS)
-
-    def _songs_until(self, until: datetime, kinds: Iterable[str]) -> set[int]:
-        return {song for kind in kinds for song, at in self.feedback[kind].items() if at <= until}
+        songs = self.songs_by_kind(within)
+        return (played | songs[LIKE] | songs[LISTEN]) - songs[SKIP] - songs[DISLIKE]
 
 
 def attribute(
@@ -87,7 +105,7 @@ def attribute(
 
     Args:
         lists: all lists that compete for the events.
-        events: events of the same kind must be in order of time.
+        events: sessions must be in order of time, and so must feedback.
         window: how long after a list an event can count for it.
     """
     outcomes = [ListEngagement(served) for served in sorted(lists, key=lambda served: served.at)]
@@ -102,8 +120,7 @@ def attribute(
         for song in event.songs:
             for outcome in latest_first:
                 if song in outcome.served.songs:
-                    times = outcome.played if event.kind is None else outcome.feedback[event.kind]
-                    times.setdefault(song, event.at)
+                    outcome.add_event(song, event)
                     break
     return outcomes
 
@@ -174,9 +191,8 @@ def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
 
 
 def _read_events(listeners: Collection[int], since: datetime, until: datetime) -> Iterator[ListenerEvent]:
-    feedback = Feedback.objects.filter(
-        listener_id__in=listeners, at__range=(since, until), kind__in=(*POSITIVE_KINDS, *NEGATIVE_KINDS)
-    ).exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)
+    standing = Feedback.objects.standing().without_short_listens()
+    feedback = standing.filter(listener_id__in=listeners, at__range=(since, until), kind__in=OVERRULES)
     for listener, at, song, kind in feedback.order_by("at", "pk").values_list(
         "listener_id", "at", "song_id", "kind"
     ):
@@ -190,6 +206,7 @@ def _read_events(listeners: Collection[int], since: datetime, until: datetime) -
 
 def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> EngagedList:
     served = outcome.served
+    songs = outcome.songs_by_kind(ATTRIBUTION_WINDOW)
     age = ingested_at - served.at if ingested_at is not None else timedelta()
     return EngagedList(
         served_list_id=served.pk,
@@ -198,10 +215,10 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
         at=served.at,
         songs=len(served.songs),
         engaged=len(outcome.engaged(ATTRIBUTION_WINDOW)),
-        likes=len(outcome.feedback[FeedbackKind.LIKE]),
-        listens=len(outcome.listened),
-        skips=len(outcome.feedback[FeedbackKind.SKIP]),
-        dislikes=len(outcome.feedback[FeedbackKind.DISLIKE]),
+        likes=len(songs[LIKE]),
+        listens=len(songs[LISTEN] | outcome.played.keys()),
+        skips=len(songs[SKIP]),
+        dislikes=len(songs[DISLIKE]),
         final=age >= ATTRIBUTION_WINDOW,
         early=len(outcome.engaged(EARLY_WINDOW)) if age >= EARLY_WINDOW else None,
     )

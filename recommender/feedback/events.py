@@ -1,20 +1,25 @@
-"""Record feedback events: likes, listens, skips and dislikes. An event sent twice is stored once."""
+"""Record and withdraw feedback events: likes, listens, skips, ... An event sent twice is stored once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import models
+from django.db import IntegrityError, models, transaction
+from django.db.models import F, Q, QuerySet
 
 from ingestion.models import Listener, Song
 from recommender.models import Feedback, ServedList
 
+NO_KEY: Final = 0  # stands for all senders without an API key: staff, and code
+# Databases store microseconds, and SQLite rounds them.
+SAME_TIME: Final = timedelta(milliseconds=1)
+
 
 @dataclass(frozen=True)
 class FeedbackEvent:
-    event_id: str  # chosen by the app; an id that is sent again is ignored
+    event_id: str  # chosen by the app and unique among the events of its API key
     user_id: int
     song_id: int
     kind: Feedback.Kind
@@ -25,7 +30,7 @@ class FeedbackEvent:
 
 class RecordedEvent(NamedTuple):
     event_id: str
-    created: bool  # False: the id was stored before; the stored event is unchanged
+    created: bool  # False: the same event was stored before
 
 
 class UnknownIds(ValueError):
@@ -40,32 +45,118 @@ class UnknownIds(ValueError):
         self.fields = fields
 
 
-def record_events(events: Sequence[FeedbackEvent], *, received_at: datetime) -> list[RecordedEvent]:
-    """Insert the new events in one statement; return one result per event, in order.
+class ConflictingEvents(ValueError):
+    """Some ids belong to other events of the same key. Nothing was recorded. `event_ids` is ascending."""
 
-    If two events have the same id, the first one is kept.
+    def __init__(self, event_ids: Iterable[str]) -> None:
+        self.event_ids = sorted(event_ids)
+        super().__init__(
+            f"Already recorded with other content: {', '.join(self.event_ids)}. Each event needs its own id."
+        )
+
+
+class UnknownEvent(LookupError):
+    """The key has sent no event with this id."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"This key has sent no event {event_id}.")
+
+
+def record_events(
+    events: Sequence[FeedbackEvent], *, received_at: datetime, key_id: int = NO_KEY
+) -> list[RecordedEvent]:
+    """Insert the new events in one statement. Returns one result per event, in order.
+
+    An event that equals a stored one is not stored again, even if the stored one was withdrawn.
+
+    Args:
+        key_id: the sender's API key; ids of events are unique among the events of one key.
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
+        ConflictingEvents: an id was used before, by the same key for another event.
     """
     _require_known(events)
-    stored = _existing_values(Feedback, "event_id", {event.event_id for event in events})
-    new: dict[str, FeedbackEvent] = {}
+    known = _stored_events({event.event_id for event in events}, key_id)
+    new: list[Feedback] = []
+    conflicts: set[str] = set()
     results = []
     for event in events:
-        created = event.event_id not in stored and event.event_id not in new
-        if created:
-            new[event.event_id] = event
-        results.append(RecordedEvent(event.event_id, created))
-    rows = [_feedback_row(event, received_at) for event in new.values()]
-    # Another request may insert the same id at the same moment.
-    Feedback.objects.bulk_create(rows, ignore_conflicts=True)
+        earlier = known.get(event.event_id)
+        is_same = earlier is not None and _is_same(event, earlier)
+        if not is_same:
+            # An event of an earlier release, which stored no key, may be another app's.
+            if earlier is not None and earlier.key_id is not None:
+                conflicts.add(event.event_id)
+            known[event.event_id] = _feedback_row(event, received_at, key_id)
+            new.append(known[event.event_id])
+        results.append(RecordedEvent(event.event_id, created=not is_same))
+    if conflicts:
+        raise ConflictingEvents(conflicts)
+    if new and not _insert(new, key_id):
+        # Another request has inserted some of the ids since they were read.
+        return record_events(events, received_at=received_at, key_id=key_id)
     return results
 
 
-def _feedback_row(event: FeedbackEvent, received_at: datetime) -> Feedback:
+def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
+    """Insert all rows; False and none if an id is there already."""
+    try:
+        with transaction.atomic():
+            Feedback.objects.bulk_create(rows)
+    except IntegrityError:
+        if not Feedback.objects.filter(key_id=key_id, event_id__in=[row.event_id for row in rows]).exists():
+            raise
+        return False
+    return True
+
+
+def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> None:
+    """Take an event back, as if it had never been sent. Doing so again changes nothing.
+
+    Raises:
+        UnknownEvent: the key has sent no event with this id.
+    """
+    with transaction.atomic():
+        row = _events_of_key(key_id).select_for_update().filter(event_id=event_id).first()
+        if row is None:
+            raise UnknownEvent(event_id)
+        if row.withdrawn_at is None:
+            # A new row with a higher id: candidate lists are stale if there is feedback that they don't know.
+            Feedback.objects.filter(pk=row.pk).delete()
+            row.pk, row.withdrawn_at = None, now
+            row.save(force_insert=True)
+
+
+def _events_of_key(key_id: int) -> QuerySet[Feedback]:
+    """The key's events, and after them those of earlier releases, which did not store the key."""
+    return Feedback.objects.filter(Q(key_id=key_id) | Q(key_id=None)).order_by(
+        F("key_id").asc(nulls_last=True)
+    )
+
+
+def _stored_events(event_ids: Collection[str], key_id: int) -> dict[str, Feedback]:
+    if not event_ids:
+        return {}
+    found: dict[str, Feedback] = {}
+    for row in _events_of_key(key_id).filter(event_id__in=event_ids):
+        found.setdefault(row.event_id, row)
+    return found
+
+
+def _is_same(event: FeedbackEvent, row: Feedback) -> bool:
+    sent = _feedback_row(event, row.received_at, row.key_id)
+    # An event without a time got the time at which it was first received, and a list may have been deleted.
+    same_time = event.at is None or abs(sent.at - row.at) < SAME_TIME
+    same_list = row.served_list_id in {None, sent.served_list_id}
+    names = ("listener_id", "song_id", "kind", "seconds")
+    return same_time and same_list and all(getattr(sent, name) == getattr(row, name) for name in names)
+
+
+def _feedback_row(event: FeedbackEvent, received_at: datetime, key_id: int | None) -> Feedback:
     return Feedback(
         event_id=event.event_id,
+        key_id=key_id,
         listener_id=event.user_id,
         song_id=event.song_id,
         kind=event.kind,

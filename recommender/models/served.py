@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from datetime import timedelta
+from typing import ClassVar, NamedTuple, Self
 
 from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property
 
 from ingestion.models import Listener, Song
+from recommender.engine.feedback_state import HEARD_SECONDS, HEARD_SHARE
 from recommender.models import sql
 from recommender.models.versions import ModelVersion
 
@@ -142,8 +144,21 @@ class ServedList(models.Model):
         return read_song_cards(item["song"] for item in self.items)
 
 
+class FeedbackQuerySet(models.QuerySet["Feedback"]):
+    def standing(self) -> Self:
+        """Events that were not withdrawn. Later events may still overrule them."""
+        return self.filter(withdrawn_at=None)
+
+    def without_short_listens(self) -> Self:
+        """Leaves out listens in which the song was not heard, see `feedback_state.heard_threshold`."""
+        played_out = Q(
+            song__duration__gt=timedelta(0), seconds__gte=HEARD_SHARE * sql.total_seconds("song__duration")
+        )
+        return self.filter(~Q(kind="listen") | Q(seconds__gte=HEARD_SECONDS) | played_out)
+
+
 class Feedback(models.Model):
-    """A like, dislike, skip, listen or wrong style that the app reported."""
+    """A like, dislike, skip, listen, wrong style or clear that the app reported."""
 
     class Kind(models.TextChoices):
         LIKE = "like"
@@ -151,12 +166,19 @@ class Feedback(models.Model):
         SKIP = "skip"
         LISTEN = "listen"
         WRONG_STYLE = "wrong_style", "wrong style"
+        CLEAR = "clear"
 
     event_id = models.CharField(
         "event ID",
         max_length=64,
-        unique=True,
         help_text="Chosen by the app; an event sent twice counts once.",
+    )
+    # Not a foreign key: the number must stay if a key is deleted, so that ids remain unique.
+    key_id = models.BigIntegerField(
+        "API key ID",
+        null=True,
+        blank=True,
+        help_text="The key that the app used; 0 for staff, empty for events of earlier releases.",
     )
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="feedback", db_index=False)
     song = models.ForeignKey(Song, models.CASCADE, related_name="feedback")
@@ -167,16 +189,22 @@ class Feedback(models.Model):
     )
     at = models.DateTimeField("happened at")
     received_at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the app deleted the event; it no longer counts."
+    )
+
+    objects = FeedbackQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "feedback"
         ordering: ClassVar = ["-id"]
         indexes: ClassVar = [models.Index(fields=["listener", "-id"], name="feedback_newest_of_listener")]
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["event_id", "key_id"], name="feedback_event_id_of_key"),
             models.CheckConstraint(
                 name="feedback_seconds_iff_listen",
                 condition=Q(kind="listen", seconds__gte=0) | (~Q(kind="listen") & Q(seconds=None)),
-            )
+            ),
         ]
 
     def __str__(self) -> str:

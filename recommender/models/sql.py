@@ -5,13 +5,13 @@ is longer than the draw of the list.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 from django.db import connection, models
-from django.db.models import DateTimeField, F, Field, Func, IntegerField, JSONField, UUIDField
+from django.db.models import DateTimeField, F, Field, FloatField, Func, IntegerField, JSONField, UUIDField
 from django.db.models.expressions import RawSQL
 
 Row = tuple[Any, ...]
@@ -56,16 +56,22 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
         return []
     # SQLite stores a duration as microseconds.
     seconds = "EXTRACT(EPOCH FROM duration)::bigint" if _is_postgresql() else "duration / 1000000"
-    columns = f"id, name, artist, album, genres, {seconds}, unavailable_at IS NULL"
+    columns = f"id, name, artist, album, genres, {seconds}, {_is_servable('songs')}"
     marks = ", ".join(["%s"] * len(song_ids))
     return _fetch_all(f"SELECT {columns} FROM songs WHERE id IN ({marks})", song_ids)  # noqa: S608
 
 
-def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[Row]:
-    """Id, plays, artist and genres of the most played available songs; the lower id wins ties.
+def count_listeners(
+    now: datetime, between: tuple[datetime, datetime] | None, half_life: timedelta | None, limit: int
+) -> list[Row]:
+    """Id, score, listeners, plays, artist and genres of the most popular songs that may be served.
+
+    The score is the number of listeners, each weighted by the age of their last play. Among equal scores the
+    song with more plays comes first, then the lower id.
 
     Args:
         between: count only sessions of this period; None: all sessions.
+        half_life: after this time a listener counts half; None: all listeners count alike.
     """
     # Counting in Python takes ten times as long.
     item, items = (
@@ -73,18 +79,34 @@ def count_plays(between: tuple[datetime, datetime] | None, limit: int) -> list[R
         if _is_postgresql()
         else ("item.value", "json_each(h.items) AS item")
     )
+    age, round_score = (
+        ("EXTRACT(EPOCH FROM %s - last_at)", "ROUND(SUM({weight})::numeric, 6)::double precision")
+        if _is_postgresql()
+        else ("(JULIANDAY(%s) - JULIANDAY(last_at)) * 86400.0", "ROUND(SUM({weight}), 6)")
+    )
+    # A time in the future says nothing about the age: it counts half, and does not lead the charts for years.
+    weight = f"POWER(0.5, CASE WHEN last_at > %s THEN 1 ELSE {age} / %s END)" if half_life else "1.0"
+    # Rounded: sums of the same numbers in another order differ in the last digit, and equal scores must tie.
     query = f"""
-        SELECT s.id, p.plays, s.artist, s.genres
+        SELECT s.id, p.score, p.listeners, p.plays, s.artist, s.genres
         FROM (
-            SELECT {item} AS song, count(*) AS plays
-            FROM listening_history h CROSS JOIN {items}
-            WHERE h.unavailable_at IS NULL {"AND h.created_at BETWEEN %s AND %s" if between else ""}
-            GROUP BY 1
+            SELECT song, {round_score.format(weight=weight)} AS score, COUNT(*) AS listeners,
+                SUM(plays) AS plays
+            FROM (
+                SELECT {item} AS song, COUNT(*) AS plays, MAX(h.created_at) AS last_at
+                FROM listening_history h CROSS JOIN {items}
+                WHERE h.unavailable_at IS NULL {"AND h.created_at BETWEEN %s AND %s" if between else ""}
+                GROUP BY h.user_id, 1
+            ) by_listener GROUP BY song
         ) p JOIN songs s ON s.id = p.song
-        WHERE s.unavailable_at IS NULL
-        ORDER BY p.plays DESC, s.id LIMIT {limit}
+        WHERE {_is_servable("s")}
+        ORDER BY p.score DESC, p.plays DESC, s.id LIMIT {limit}
     """  # noqa: S608
-    return _fetch_all(query, [connection.ops.adapt_datetimefield_value(at) for at in between or ()])
+    at = connection.ops.adapt_datetimefield_value
+    ages = [at(now), at(now), half_life.total_seconds()] if half_life else []
+    rows = _fetch_all(query, [*ages, *map(at, between or ())])
+    # PostgreSQL sums integers as decimals.
+    return [(song, score, listeners, int(plays), *texts) for song, score, listeners, plays, *texts in rows]
 
 
 def insert_row(row: models.Model) -> None:
@@ -114,9 +136,38 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
     return RawSQL(rows, [orjson.dumps(ids).decode()])  # noqa: S611
 
 
+def epoch_seconds(field: str) -> Any:
+    """A time column as seconds since 1970, which costs a tenth of a datetime; SQLite rounds to 1 ms."""
+    template = (
+        "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
+        if _is_postgresql()
+        else "ROUND((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0, 3)"
+    )
+    return Func(F(field), template=template, output_field=FloatField())
+
+
+def total_seconds(field: str) -> Any:
+    """A duration column in seconds."""
+    # SQLite stores a duration as microseconds.
+    template = (
+        "EXTRACT(EPOCH FROM %(expressions)s)::double precision" if _is_postgresql()
+        else "%(expressions)s / 1000000.0"
+    )  # fmt: skip
+    return Func(F(field), template=template, output_field=FloatField())
+
+
 def json_array_length(field: str) -> Any:
     name = "jsonb_array_length" if _is_postgresql() else "json_array_length"
     return Func(F(field), function=name, output_field=IntegerField())
+
+
+def _is_servable(table: str) -> str:
+    """Condition: the source still sends the song, and the song has a name and an artist to show."""
+    blank = (
+        "' ' || CHR(9) || CHR(10) || CHR(13) || CHR(160)" if _is_postgresql() else "CHAR(32, 9, 10, 13, 160)"
+    )
+    named = " AND ".join(f"TRIM({table}.{column}, {blank}) <> ''" for column in ("name", "artist"))
+    return f"({table}.unavailable_at IS NULL AND {named})"
 
 
 def _is_postgresql() -> bool:

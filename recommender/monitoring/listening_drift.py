@@ -182,7 +182,8 @@ def _count_plays_per_week(
 
 def _count_reactions_per_week(week: date, seed: int) -> NDArray[np.float64]:
     since, until = _period(week)
-    events = Feedback.objects.filter(at__gte=since, at__lt=until).exclude(kind=Feedback.Kind.WRONG_STYLE)
+    no_reactions = (Feedback.Kind.WRONG_STYLE, Feedback.Kind.CLEAR)
+    events = Feedback.objects.standing().filter(at__gte=since, at__lt=until).exclude(kind__in=no_reactions)
     active = sorted(set(events.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
     chosen = {listener: row for row, listener in enumerate(_sample_listeners(active, seed))}
     counts = np.zeros((len(chosen), WEEKS_NEEDED, len(REACTIONS)))

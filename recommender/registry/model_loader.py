@@ -75,9 +75,6 @@ class ServingModel:
             return {}
         base = profile.plays if profile.recent is None else profile.recent
         shares = cluster_affinities(base, self.scorer.labels, len(self.clusters), profile.skips)[0]
-        if profile.skips is not None and profile.skips.nnz and len(shares) > 1 and np.ptp(shares) == 0:
-            # All clusters have equal shares: the listener skipped every song that they played.
-            return {}
         order = np.lexsort((self.cluster_numbers, -shares))
         played = order[shares[order] > 0]
         return dict(zip(self.cluster_numbers[played].tolist(), shares[played].tolist(), strict=True))

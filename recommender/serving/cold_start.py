@@ -14,7 +14,7 @@ from recommender.serving.list_limits import MAX_CANDIDATES, MAX_PER_ARTIST, firs
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, NO_CLUSTER
 from recommender.serving.popular_and_similar_songs import most_played_then_new_songs, shared_genre
 
-# The logarithm of the plays is scaled to 0..1, so songs of a favourite genre come before all others.
+# The logarithm of the listeners is scaled to 0..1, so songs of a favourite genre come before all others.
 FAVORITE_GENRE_BONUS: Final = 1.0
 MAX_RECENT_SONGS: Final = 1_000
 
@@ -29,7 +29,7 @@ def cold_start_candidates(
     """
     closed = profile.excluded | profile.excluded_clusters.keys() | set(profile.songs.tolist())
     rows = [row for row in most_played_then_new_songs(now) if row.song not in closed]
-    popularity = np.log1p([row.plays for row in rows])
+    popularity = np.log1p([row.score for row in rows])
     in_favorite_genre = np.array(
         [bool(shared_genre(row.genres, profile.genres)) for row in rows],
         dtype=np.float64,

@@ -199,7 +199,8 @@ def listener_affinities(
     if model is None or row is None or not row.plays.nnz:
         return []
     labels = model.scorer.labels[row.plays.indices]
-    plays = np.bincount(labels, row.plays.data, len(model.clusters))
+    counts = listener_profiles.build_sparse_row(model.song_ids, profile.songs, profile.play_counts)
+    plays = np.bincount(labels, counts.data, len(model.clusters))
     return [
         ClusterAffinity(
             number, model.cluster_names[number], round(share, 4), round(plays[model.label_by_number[number]])
@@ -234,13 +235,22 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
 def popular_songs(
     *, n: int = LIST_LENGTH, days: int | None = None, now: datetime | None = None
 ) -> list[dict[str, Any]]:
-    """The most played songs with rank and number of plays; `days` limits the count to the last days."""
+    """The songs with the most listeners, with rank, listeners and plays.
+
+    Args:
+        days: limits the count to the last days; None: listeners count less the older their last play is.
+    """
     rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
     # The counts are up to ten minutes old, and a song may have become unavailable since.
     available = [row for row in rows if row.song in cards and cards[row.song].is_available]
     return [
-        {"rank": rank, "song": serialize_song(cards[row.song]), "plays": row.plays}
+        {
+            "rank": rank,
+            "song": serialize_song(cards[row.song]),
+            "listeners": row.listeners,
+            "plays": row.plays,
+        }
         for rank, row in enumerate(available[:n], 1)
     ]
 

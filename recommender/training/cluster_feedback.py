@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender import catalogue_generation
 from recommender.engine.clustering.feedback_assignment import (
     FeedbackAssignment,
     FeedbackVotes,
@@ -16,15 +15,15 @@ from recommender.engine.clustering.feedback_assignment import (
     held_out_gain,
 )
 from recommender.engine.clustering.kmeans import cluster_means
+from recommender.engine.feedback_state import EventKind
 from recommender.engine.mix.fit import with_clusters
 from recommender.engine.mix.model import MixModel
-from recommender.feedback.engagement import POSITIVE_KINDS
-from recommender.listener_profiles import MIN_LISTEN_SECONDS, find_columns
-from recommender.models import Feedback, ModelVersion, SongEvidence
+from recommender.listener_profiles import find_columns
+from recommender.models import ModelVersion, SongEvidence
 from recommender.training.clusters import ClusterSummary, cluster_points
-from recommender.training.dataset import TrainingData
+from recommender.training.dataset import TrainingData, read_events
 
-FeedbackKind = Feedback.Kind
+POSITIVE_KINDS: Final = (EventKind.LIKE, EventKind.LISTEN)
 # Evidence is also stored for this many songs that do not move, those with the least certain assignment.
 MAX_UNCERTAIN_SONGS: Final = 200
 
@@ -78,12 +77,11 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One vote per listener and song; likes and listens of at least MIN_LISTEN_SECONDS are positive."""
+    """One entry per listener and song, from events that count. Likes and heard listens are positive."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
-    rows = catalogue_generation.feedback_on_current(
-        Feedback.objects.exclude(kind=FeedbackKind.LISTEN, seconds__lt=MIN_LISTEN_SECONDS)
-    )
-    for listener, song, kind in rows.values_list("listener_id", "song_id", "kind").iterator():
+    events = read_events(data.catalogue.durations, data.catalogue.ids)
+    counting = (column[events.counts].tolist() for column in (events.listeners, events.songs, events.kinds))
+    for listener, song, kind in zip(*counting, strict=True):
         entry = counts[listener, song]
         entry[0] += kind in POSITIVE_KINDS
         entry[1] += 1.0

@@ -15,16 +15,16 @@ from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 from recommender.engine.evaluation.splitting import split_at, split_latest
+from recommender.engine.feedback_state import EventKind, FeedbackState, heard_threshold, reported_twice
 from recommender.listener_profiles import (
     DISLIKE_WEIGHT,
+    EVENT_CODES,
     LIKE_WEIGHT,
-    MIN_LISTEN_SECONDS,
     PLAY_HALF_LIFE,
     find_columns,
 )
 from recommender.models import AttributedListen, Feedback, sql
 
-FeedbackKind = Feedback.Kind
 # Rows fetched at once: a few megabytes for any size of table.
 FETCH_SIZE: Final = 5_000
 TUNING_SHARE: Final = 0.1  # share of the latest plays
@@ -65,7 +65,7 @@ class TrainingData:
         now = float(self.plays.at.max(initial=0.0))
         return TrainingSet(
             catalogue=self.catalogue, plays=early.matrix(), recent=weight_by_recency(early, now),
-            skips=self.skips.matrix(), genres=self.genres, tuning=late.matrix(), seed=seed,
+            skips=weight_by_recency(self.skips, now), genres=self.genres, tuning=late.matrix(), seed=seed,
             configuration=configuration,
         )  # fmt: skip
 
@@ -93,7 +93,7 @@ def read_training_data(
     on_stage("reading sessions and feedback")
     reader = _InteractionReader(ids, catalogue.ids, cut_off)
     sessions = reader.read_sessions()
-    played, skipped = reader.read_feedback()
+    played, skipped = reader.read_feedback(sessions, catalogue.durations)
     now = datetime.now(UTC).timestamp()
     organic = _clip_future_times(_exclude(sessions, reader.read_recommended_plays()), now)
     plays, skipped = _clip_future_times(_concatenate(sessions, played), now), _clip_future_times(skipped, now)
@@ -104,16 +104,62 @@ def read_training_data(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class FeedbackEvents:
+    """Feedback events as columns, in no particular order."""
+
+    listeners: NDArray[np.int64]  # ids, like `songs`
+    songs: NDArray[np.int64]
+    kinds: NDArray[np.int8]  # see EventKind
+    at: NDArray[np.float64]  # seconds since 1970
+    counts: NDArray[np.bool_]  # whether the event counts after the listener's later words
+
+
+def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **until: Any) -> FeedbackEvents:
+    """The events on the current catalogue that were not withdrawn.
+
+    Args:
+        durations: of the songs `song_ids` (ascending), in seconds; they decide which listens count.
+        until: a filter of the events, such as `at__lte`.
+    """
+    standing = catalogue_generation.feedback_on_current(Feedback.objects.standing().filter(**until))
+    rows = standing.order_by().annotate(epoch=sql.epoch_seconds("at"))
+    names = ("pk", "listener_id", "song_id", "kind", "seconds", "epoch")
+    columns: list[Sequence[Any]] = list(
+        zip(*rows.values_list(*names).iterator(chunk_size=FETCH_SIZE), strict=True)
+    ) or [()] * len(names)
+    ids, listeners, songs = (np.array(column, dtype=np.int64) for column in columns[:3])
+    kinds = np.fromiter((EVENT_CODES[kind] for kind in columns[3]), np.int8, len(ids))
+    seconds, at = (np.array(column, dtype=np.float64) for column in columns[4:])
+    places, known = find_columns(song_ids, songs)
+    lengths = np.zeros(len(ids))
+    lengths[known] = durations[places[known]]
+    kinds[(kinds == EventKind.LISTEN) & (seconds < heard_threshold(lengths))] = EventKind.NOT_HEARD
+    # Listener and song as one number: ids have 64 bits, so places stand in for them.
+    _, rows_of = np.unique(listeners, return_inverse=True)
+    distinct, columns_of = np.unique(songs, return_inverse=True)
+    state = FeedbackState(rows_of * len(distinct) + columns_of, kinds, at, ids)
+    return FeedbackEvents(listeners, songs, kinds, at, state.counts)
+
+
 def read_catalogue() -> Catalogue:
-    names = ("pk", "artist", "album", "songwriters", "genres", "release_year", "duration", "unavailable_at")
+    names = (
+        "pk", "artist", "album", "songwriters", "genres", "release_year", "duration", "unavailable_at",
+        "name",
+    )  # fmt: skip
     rows = Song.objects.order_by("pk").values_list(*names).iterator(chunk_size=FETCH_SIZE)
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in names]
-    ids, artists, albums, writers, genres, years, durations, gone = columns
+    ids, artists, albums, writers, genres, years, durations, gone, titles = columns
+    # A song that a list can't show is not recommended.
+    servable = [
+        moment is None and bool(name.strip()) and bool(artist.strip())
+        for moment, name, artist in zip(gone, titles, artists, strict=True)
+    ]
     return Catalogue(
         ids=np.array(ids, dtype=np.int64), artists=artists, albums=albums, songwriters=writers, genres=genres,
         release_years=np.array([np.nan if year is None else year for year in years], dtype=np.float64),
         durations=np.array([duration.total_seconds() for duration in durations], dtype=np.float64),
-        audio=_audio_columns(ids), available=np.array([moment is None for moment in gone], dtype=np.bool_),
+        audio=_audio_columns(ids), available=np.array(servable, dtype=np.bool_),
     )  # fmt: skip
 
 
@@ -166,22 +212,27 @@ class _InteractionReader:
             np.ones(int(repeats.sum()), dtype=np.float32),
         )
 
-    def read_feedback(self) -> tuple[Interactions, Interactions]:
-        rows = catalogue_generation.feedback_on_current(
-            Feedback.objects.filter(**self._feedback_until)
-        ).order_by("pk")
-        played, skipped = [], []
-        columns = rows.values_list("listener_id", "song_id", "at", "kind", "seconds")
-        for listener, song, at, kind, seconds in columns.iterator(chunk_size=FETCH_SIZE):
-            if kind == FeedbackKind.LIKE:
-                played.append((listener, song, at.timestamp(), LIKE_WEIGHT))
-            elif kind == FeedbackKind.LISTEN and (seconds or 0.0) >= MIN_LISTEN_SECONDS:
-                played.append((listener, song, at.timestamp(), 1.0))
-            elif kind in {FeedbackKind.SKIP, FeedbackKind.DISLIKE}:
-                skipped.append(
-                    (listener, song, at.timestamp(), DISLIKE_WEIGHT if kind == FeedbackKind.DISLIKE else 1.0)
-                )
-        return self._from_rows(played), self._from_rows(skipped)
+    def read_feedback(
+        self, sessions: Interactions, durations: NDArray[np.float64]
+    ) -> tuple[Interactions, Interactions]:
+        """The feedback that counts as plays and is not among `sessions`, and that which counts as skips.
+
+        The rules are those of a listener's profile: the last word counts, see `FeedbackState`.
+        """
+        events = read_events(durations, self._song_ids, **self._feedback_until)
+        is_like, is_dislike = events.kinds == EventKind.LIKE, events.kinds == EventKind.DISLIKE
+        worth = np.select([is_like, is_dislike], [LIKE_WEIGHT, DISLIKE_WEIGHT], 1.0).astype(np.float32)
+        skipped = is_dislike | (events.kinds == EventKind.SKIP)
+
+        def interactions(chosen: NDArray[np.bool_]) -> Interactions:
+            return self._build_interactions(
+                events.listeners[chosen], events.songs[chosen], events.at[chosen], worth[chosen]
+            )
+
+        listens = interactions(events.counts & (events.kinds == EventKind.LISTEN))
+        twice = reported_twice(_pairs(listens), listens.at, _pairs(sessions), sessions.at)
+        played = _concatenate(_select(listens, ~twice), interactions(events.counts & is_like))
+        return played, interactions(events.counts & skipped)
 
     def read_recommended_plays(self) -> Interactions:
         """Plays of songs that an earlier list had recommended to the listener."""
@@ -228,16 +279,25 @@ def _concatenate(one: Interactions, other: Interactions) -> Interactions:
 
 
 def _exclude(plays: Interactions, others: Interactions) -> Interactions:
-    ours, theirs = (part.listeners.astype(np.int64) * part.n_songs + part.songs for part in (plays, others))
+    ours, theirs = _pairs(plays), _pairs(others)
     known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)
     # Few plays share listener and song with one in `others`, so only these are looked up in the set.
     for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
         kept[place] = (int(ours[place]), float(plays.at[place])) not in known
+    return _select(plays, kept)
+
+
+def _select(plays: Interactions, kept: NDArray[np.bool_]) -> Interactions:
     return replace(
         plays, listeners=plays.listeners[kept], songs=plays.songs[kept], at=plays.at[kept],
         count=plays.count[kept],
     )  # fmt: skip
+
+
+def _pairs(plays: Interactions) -> NDArray[np.int64]:
+    """One number for each pair of listener and song."""
+    return plays.listeners.astype(np.int64) * plays.n_songs + plays.songs
 
 
 def _clip_future_times(plays: Interactions, now: float) -> Interactions:

@@ -261,6 +261,6 @@ def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
 
 def _build_profiles(past: TrainingData, plays: csr_array, rows: NDArray[np.int64], now: float) -> Profiles:
     return Profiles(
-        plays[rows], weight_by_recency(past.plays, now)[rows], past.skips.matrix()[rows],
+        plays[rows], weight_by_recency(past.plays, now)[rows], weight_by_recency(past.skips, now)[rows],
         [past.genres[row] for row in rows], past.listener_ids[rows],
     )  # fmt: skip

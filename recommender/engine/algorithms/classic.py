@@ -163,6 +163,7 @@ def _smallest(values: NDArray[np.float64], n: int) -> NDArray[np.intp]:
 
 def _seeded_generator(profile: Profiles, seed: int, row: int) -> np.random.Generator:
     key = row if profile.keys is None else int(profile.keys[0])
-    events = [round(float(matrix.sum())) for matrix in (profile.plays, profile.skips) if matrix is not None]
+    # Not the sum of the skips: they fade, and the draw must not change without an event.
+    events = [round(float(profile.plays.sum()))] + ([profile.skips.nnz] if profile.skips is not None else [])
     digest = blake2b(f"classic:{seed}:{key}:{events}".encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))

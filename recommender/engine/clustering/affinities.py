@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 HALF_LIFE_DAYS: Final = 90.0
-SKIP_WEIGHT: Final = 1.0  # a skip cancels one play
+SKIP_WEIGHT: Final = 1.0  # as many skips as plays halve a cluster's engagement
+LEAST_ENGAGEMENT: Final = 1e-300  # divides 0 by something
 SECONDS_PER_DAY: Final = 86_400.0
 
 
@@ -17,11 +18,14 @@ def cluster_affinities(
     """Affinities, shape (n_listeners, n_clusters); each row sums to 1, without engagement it is uniform.
 
     Args:
-        skips: number of skips and dislikes, subtracted from the song's cluster, but not below 0.
+        skips: number of skips and dislikes, weighted like `plays`. A cluster's plays count by their share
+            of its plays and skips.
     """
     engaged = sum_by_cluster(plays, labels, n_clusters)
     if skips is not None:
-        engaged = np.maximum(engaged - SKIP_WEIGHT * sum_by_cluster(skips, labels, n_clusters), 0)
+        # A share and not a difference: 25 disliked songs must not erase the listener's favourite genre.
+        skipped = SKIP_WEIGHT * sum_by_cluster(skips, labels, n_clusters)
+        engaged = engaged * engaged / np.maximum(engaged + skipped, LEAST_ENGAGEMENT)
     sums = engaged.sum(axis=1, keepdims=True)
     uniform = 1 / max(1, n_clusters)
     return np.where(sums > 0, engaged / np.where(sums > 0, sums, 1), uniform).astype(np.float32)

@@ -13,6 +13,7 @@ from recommender.models import CandidateList, Feedback, ServedList
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+DURATIONS = {20: timedelta(seconds=20)}
 MODEL_SONGS = np.array([10, 12, 13, 20], dtype=np.int64)
 
 
@@ -22,7 +23,14 @@ def _two_listeners() -> None:
         Listener(id=pk, favorite_genres="Rock, Jazz", created_at=NOW, updated_at=NOW) for pk in (1, 2)
     )
     Song.objects.bulk_create(
-        Song(id=pk, name="", artist="A", duration=timedelta(0), created_at=NOW, updated_at=NOW)
+        Song(
+            id=pk,
+            name="",
+            artist="A",
+            duration=DURATIONS.get(pk, timedelta(0)),
+            created_at=NOW,
+            updated_at=NOW,
+        )
         for pk in range(10, 21)
     )
 
@@ -70,6 +78,64 @@ def test_a_listen_counts_from_thirty_seconds_on_and_a_like_counts_twice() -> Non
     assert dense(known().model_profile(MODEL_SONGS).plays) == [[0, 1, 2, 0]]
 
 
+def test_a_short_song_is_heard_after_half_of_its_length() -> None:
+    said("listen", 20, days_ago=1, seconds=9.9)
+    assert known().songs.tolist() == []
+
+    said("listen", 20, days_ago=2, seconds=10)
+    assert known().play_counts.tolist() == [1]
+
+
+def test_likes_are_a_state_and_no_plays() -> None:
+    played([10])
+    for days_ago in range(30):
+        said("like", 10, days_ago=days_ago)
+    said("dislike", 12, days_ago=2)
+    said("like", 12, days_ago=1)
+    said("skip", 13, days_ago=2)
+    said("like", 13, days_ago=1)
+    said("like", 20, days_ago=2)
+    said("clear", 20, days_ago=1)
+
+    found = known()
+
+    assert found.songs.tolist() == [10, 12, 13]
+    assert found.plays.tolist() == [3, 2, 2]
+    assert found.play_counts.tolist() == [1, 0, 0]
+    assert (found.excluded, found.skipped.tolist()) == (frozenset(), [])
+
+
+def test_a_withdrawn_event_is_as_if_it_had_never_been_sent() -> None:
+    said("dislike", 10, days_ago=2)
+    newest = said("like", 10, days_ago=1, withdrawn_at=NOW)
+
+    found = known()
+
+    assert (found.songs.tolist(), found.excluded) == ([], frozenset({10}))
+    # A candidate list that knows it is fresh.
+    assert found.feedback_id == newest.pk
+
+
+def test_a_play_that_the_app_and_the_source_report_counts_once() -> None:
+    played([10, 12], days_ago=2)
+    said("listen", 10, days_ago=2 - 1 / 24, seconds=100)  # an hour later: the same play
+    said("listen", 12, days_ago=1, seconds=100)  # a day later: another play
+    said("listen", 13, days_ago=2, seconds=100)
+
+    assert dict(zip(known().songs.tolist(), known().play_counts.tolist(), strict=True)) == {
+        10: 1,
+        12: 2,
+        13: 1,
+    }
+
+
+def test_skips_fade_like_plays() -> None:
+    said("skip", 10, days_ago=90)
+    said("dislike", 12, days_ago=180)
+
+    assert dense(known().model_profile(MODEL_SONGS).skips) == [[0.5, 0.5, 0, 0]]
+
+
 def test_a_disliked_song_is_excluded_for_good_and_a_skipped_one_for_a_month() -> None:
     said("dislike", 10, days_ago=5000)
     said("skip", 12, days_ago=29)
@@ -80,7 +146,7 @@ def test_a_disliked_song_is_excluded_for_good_and_a_skipped_one_for_a_month() ->
     assert row.excluded is not None
     assert row.skips is not None
     assert dense(row.excluded) == [[1, 1, 0, 0]]
-    assert dense(row.skips) == [[2, 1, 1, 0]]
+    assert dense(row.skips) == [[0, 0.7998, 0.7876, 0]]
 
 
 def test_a_wrong_style_excludes_the_song_from_the_cluster_it_was_served_in() -> None:

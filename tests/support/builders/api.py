@@ -26,6 +26,9 @@ class ApiCaller:
     def get(self, path: str, **headers: str) -> Any:
         return self.client.get(API_V1 + path, headers={**self.headers, **headers})
 
+    def delete(self, path: str) -> Any:
+        return self.client.delete(API_V1 + path, headers=self.headers)
+
     def post(self, path: str, body: Any, **options: Any) -> Any:
         options = {"content_type": "application/json"} | options
         return self.client.post(API_V1 + path, json.dumps(body), headers=self.headers, **options)

@@ -103,6 +103,47 @@ def test_an_unknown_id_is_a_404_in_the_one_shape(filled: None, path: str) -> Non
     assert answer.json()["error"]["code"] == "not_found"
 
 
+@pytest.mark.parametrize("path", [path for path, _ in READ if "{id}" in path])
+@pytest.mark.parametrize("far", [2**63, -(2**63) - 1, 10**40])
+def test_an_id_beyond_64_bits_is_a_404(filled: None, path: str, far: int) -> None:
+    answer = make_api_caller().get(at(path, str(far)))
+
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+def test_negative_ids_work_everywhere(filled: None) -> None:
+    make_listener(-4)
+    make_song(-7)
+    make_session(-4, [-7])
+    caller = make_api_caller()
+    paths = [
+        "/users/-4/", "/songs/-7/", "/songs/-7/similar/", "/users/-4/affinities/",
+        "/users/-4/recommendations/",
+        "/users/-4/recommendations/?exclude=-1", "/users/-4/next/?after=-7", "/listening-history/?user=-4",
+    ]  # fmt: skip
+    event = {"event_id": "e", "user_id": -4, "song_id": -7, "kind": "like"}
+
+    answers = {path: caller.get(path) for path in paths}
+
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(paths, 200)
+    assert len(answers["/listening-history/?user=-4"].json()["results"]) == 1
+    assert caller.post("/feedback/", event).status_code == 201
+
+
+@pytest.mark.parametrize(("path", "names"), READ)
+def test_an_unknown_parameter_is_a_400_with_the_known_ones(filled: None, path: str, names: list[str]) -> None:
+    answer = make_api_caller().get(f"{at(path)}?disocvery=1")
+
+    [says] = answer.json()["error"]["fields"]["disocvery"]
+    known = f"Known parameters: {', '.join(sorted(names))}." if names else "This endpoint has no parameters."
+    assert (answer.status_code, says) == (400, f"Unknown parameter. {known}")
+
+
+def test_an_unknown_parameter_of_a_post_is_a_400(filled: None) -> None:
+    assert make_api_caller().post("/feedback/?dry_run=1", {}).json()["error"]["fields"].keys() == {"dry_run"}
+
+
 @pytest.mark.parametrize("path", [path for path, _ in READ if "{" in path])
 def test_nonsense_for_an_id_breaks_nothing(filled: None, path: str) -> None:
     caller = make_api_caller()

@@ -1,5 +1,6 @@
 """Feedback through the API: recorded once, or refused with the reason."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -40,7 +41,7 @@ def make_list(listener: int) -> ServedList:
     )
 
 
-@pytest.mark.parametrize("kind", ["like", "dislike", "skip", "wrong_style"])
+@pytest.mark.parametrize("kind", ["like", "dislike", "skip", "wrong_style", "clear"])
 def test_an_event_is_recorded(caller: ApiCaller, kind: str) -> None:
     answer = caller.post("/feedback/", event(kind=kind))
 
@@ -75,6 +76,60 @@ def test_an_event_sent_twice_counts_once(caller: ApiCaller) -> None:
     ]
     assert (answer.status_code, third.status_code) == (201, 200)
     assert Feedback.objects.count() == 2
+
+
+def test_an_id_that_belongs_to_another_event_of_the_key_is_a_conflict(caller: ApiCaller) -> None:
+    caller.post("/feedback/", event())
+
+    answer = caller.post("/feedback/", [event(event_id="e2"), event(kind="dislike")])
+    other_app = make_api_caller("other").post("/feedback/", event(kind="dislike"))
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert answer.json()["error"]["message"] == (
+        "Already recorded with other content: e1. Each event needs its own id."
+    )
+    assert other_app.status_code == 201
+    assert sorted(Feedback.objects.values_list("event_id", "kind")) == [("e1", "dislike"), ("e1", "like")]
+
+
+def test_an_event_can_be_taken_back_by_the_app_that_sent_it(caller: ApiCaller) -> None:
+    caller.post("/feedback/", [event(), event(event_id="odd/id é")])
+
+    foreign = make_api_caller("other").delete("/feedback/e1/")
+    answers = [
+        caller.delete(path) for path in ("/feedback/e1/", "/feedback/e1/", "/feedback/odd%2Fid%20%C3%A9/")
+    ]
+    unknown = caller.delete("/feedback/e9/")
+
+    assert [answer.status_code for answer in answers] == [204, 204, 204]
+    assert [foreign.status_code, unknown.status_code] == [404, 404]
+    assert unknown.json()["error"]["message"] == "This key has sent no event e9."
+    assert not Feedback.objects.standing().exists()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status"),
+    [
+        (timedelta(hours=23), 201), (timedelta(days=2), 400), (timedelta(days=-4 * 365), 201),
+        (timedelta(days=-6 * 365), 400),
+    ],
+)  # fmt: skip
+def test_the_time_of_a_broken_clock_is_refused_with_the_reason(
+    caller: ApiCaller, ahead: timedelta, status: int
+) -> None:
+    at = (timezone.now() + ahead).replace(microsecond=0)
+
+    answer = caller.post("/feedback/", event(at=at.isoformat()))
+
+    assert answer.status_code == status
+    if status == 400:
+        [says] = answer.json()["error"]["fields"]["at"]
+        assert says == (
+            f"{at.isoformat()} is more than 1 day ahead or 1825 days ago, so the device's clock is probably "
+            "wrong. Leave `at` out to use the time of the request."
+        )
+    else:
+        assert Feedback.objects.get().at <= timezone.now()
 
 
 def test_unknown_ids_are_named_and_nothing_is_recorded(caller: ApiCaller) -> None:
@@ -118,12 +173,14 @@ def test_another_users_list_is_unknown(caller: ApiCaller) -> None:
         (event(event_id={"a": 1}), ["event_id"]),
         (event(user_id="one"), ["user_id"]),
         (event(user_id=2**63), ["user_id"]),
+        (event(user_id=-(2**63) - 1), ["user_id"]),
         (event(song_id=-1), ["song_id"]),
         (event(song_id=None), ["song_id"]),
         (event(recommendation_id="7"), ["recommendation_id"]),
         (event(at="tomorrow"), ["at"]),
         (event(at="9999-01-01T00:00:00Z"), ["at"]),
         (event(at="0001-01-01T00:00:00+14:00"), ["at"]),
+        (event(at="1970-01-01T00:00:00Z"), ["at"]),
         ([event(), event(kind="love")], ["1.kind"]),
         ([], ["body"]),
         ([[]], ["0"]),

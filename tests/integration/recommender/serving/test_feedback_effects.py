@@ -6,6 +6,9 @@ import pytest
 from django.db.models import F
 
 from ingestion.models import ListeningHistory, Song
+from recommender.engine.sampling.candidate_codec import decode_candidates
+from recommender.feedback import events
+from recommender.models import Feedback
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import (
@@ -130,3 +133,32 @@ def test_page_two_leaves_out_songs_disliked_or_unavailable_since(options: Servin
     assert len(second.items) == 40
     assert not {coming[0], coming[1]} & set(song_ids(second))
     assert recommendations.replay_list(first.pk).same
+
+
+@pytest.mark.parametrize("kind", ["clear", "like"])
+def test_a_later_word_brings_a_disliked_song_back_within_reach(options: ServingOptions, kind: str) -> None:
+    song = song_ids(recommend_list(options, discovery=0))[0]
+    record_feedback("dislike", song)
+    without = recommend_list(options, discovery=0).candidate_list
+
+    record_feedback(kind, song)
+    again = recommend_list(options, discovery=0)
+
+    candidates = [decode_candidates(bytes(row.candidates)).songs for row in (without, again.candidate_list)]
+    assert song not in candidates[0]
+    # A liked song is known: it is not new to the listener, and comes back when it has rested.
+    assert (song in song_ids(again)) == (kind == "clear")
+
+
+def test_a_withdrawn_dislike_brings_the_song_back(options: ServingOptions) -> None:
+    song = song_ids(recommend_list(options, discovery=0))[0]
+    record_feedback("dislike", song)
+    without = recommend_list(options, discovery=0)
+
+    events.withdraw_event(Feedback.objects.get().event_id, now=RECOMMENDED_AT)
+    again = recommend_list(options, discovery=0)
+    fresh = recommend_list(options, discovery=0)
+
+    assert song not in song_ids(without)
+    assert song_ids(again)[0] == song
+    assert fresh.candidate_list_id == again.candidate_list_id

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
+from recommender import listener_profiles
 from recommender.models import AttributedListen, CandidateList, Feedback, ServedList, sql
-from recommender.training.dataset import read_training_data
+from recommender.training.cluster_feedback import read_votes
+from recommender.training.dataset import read_training_data, weight_by_recency
 from recommender.training.evaluation import latest_week
 from tests.support.builders.experiments import make_version
 
@@ -87,3 +91,37 @@ def test_what_a_list_had_offered_is_learnt_from_and_not_measured_by() -> None:
     assert sorted(organic) == [(0, 10), (0, 20), (0, 20), (1, 10), (1, 20), (1, 20), (1, 30)]
     assert week is not None
     assert [ids[row].tolist() for row in (week.test[[0]].indices, week.test[[1]].indices)] == [[20], [20, 30]]
+
+
+def test_training_and_serving_see_the_same_state_of_feedback() -> None:
+    now = timezone.now()
+    random = Random(1)
+    for pk, seconds in ((10, 200), (11, 20), (12, 0)):
+        add(pk, energy=0.5)
+        Song.objects.filter(pk=pk).update(duration=timedelta(seconds=seconds))
+    for pk in (1, 2):
+        Listener.objects.create(pk=pk, created_at=now, updated_at=now)
+        at = now - timedelta(days=5)
+        ListeningHistory.objects.create(user_id=pk, items=[10, 10, 11], created_at=at, updated_at=at)
+    for number in range(120):
+        kind = random.choice(Feedback.Kind.values)
+        Feedback.objects.create(
+            event_id=str(number), listener_id=random.choice([1, 2]), song_id=random.choice([10, 11, 12]),
+            kind=kind, seconds=random.choice([5, 15, 100]) if kind == "listen" else None,
+            at=now - timedelta(hours=random.randrange(240)), received_at=now,
+            withdrawn_at=random.choice([None, None, now]),
+        )  # fmt: skip
+
+    data = read_training_data()
+    votes = read_votes(data)
+
+    profiles = listener_profiles.read_profiles([1, 2], now)
+    rows = [profiles[pk].model_profile(data.catalogue.ids) for pk in (1, 2)]
+    skips = weight_by_recency(data.skips, now.timestamp()).toarray()
+    assert data.plays.matrix().toarray().tolist() == [row.plays.toarray()[0].tolist() for row in rows]
+    skipped = [row.skips is not None and row.skips.toarray()[0].tolist() for row in rows]
+    assert skips == pytest.approx(np.array(skipped), rel=1e-4)
+    assert np.count_nonzero(skips) > 0
+    assert set(zip(votes.listeners.tolist(), votes.songs.tolist(), strict=True)) <= {
+        (listener, song) for listener in (1, 2) for song in range(3)
+    }

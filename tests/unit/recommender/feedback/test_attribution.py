@@ -65,3 +65,21 @@ def test_a_first_session_without_any_song_of_the_list_is_still_the_first() -> No
     (found,) = attribute([make_list(1, [10])], events, WINDOW)
 
     assert found.engaged(WINDOW, first_session_only=True) == set()
+
+
+def test_the_last_word_decides_whether_a_song_is_engaged() -> None:
+    words = {
+        10: ("dislike", "like"), 11: ("like", "dislike"), 12: ("skip", "like"), 13: ("like", "clear"),
+        14: ("skip", "listen"), 15: ("dislike", "listen"), 16: ("like", "like"), 17: ("like", "skip"),
+    }  # fmt: skip
+    events = [
+        ListenerEvent(1, START + place * HOUR, (song,), kinds[place])
+        for place in (0, 1)
+        for song, kinds in words.items()
+    ]
+
+    (found,) = attribute([make_list(1, list(words))], events, WINDOW)
+
+    assert found.engaged(WINDOW) == {10, 12, 14, 16}
+    assert found.songs_by_kind(WINDOW)["like"] == {10, 12, 16, 17}
+    assert found.engaged(timedelta()) == {11, 13, 16, 17}

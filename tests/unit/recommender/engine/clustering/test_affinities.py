@@ -1,4 +1,4 @@
-"""Affinities: shares of engagement; recent plays weigh more, skips are subtracted."""
+"""Affinities: shares of engagement; recent plays weigh more, skips lower their cluster."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,30 @@ def test_affinities_are_shares_of_plays() -> None:
     assert found.tolist() == [[0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]
 
 
-def test_skips_are_subtracted_down_to_zero() -> None:
-    found = cluster_affinities(rows([2, 0, 2, 0]), LABELS, 3, rows([1, 0, 5, 0]))
+def test_plays_count_by_the_share_of_plays_among_plays_and_skips() -> None:
+    found = cluster_affinities(rows([2, 0, 2, 0]), LABELS, 3, rows([0, 0, 6, 1]))
 
-    assert found.tolist() == [[1.0, 0.0, 0.0]]
+    # 2 and 2 * 2 / 8; the third cluster was skipped and never played.
+    assert found.tolist() == [pytest.approx([0.8, 0.2, 0.0])]
+
+
+def test_25_dislikes_do_not_outweigh_a_favourite_genre() -> None:
+    found = cluster_affinities(rows([60, 0, 20, 0]), LABELS, 3, rows([50, 0, 0, 0]))
+
+    assert found[0, 0] == pytest.approx(0.62, abs=0.01)
+
+
+def test_plays_and_skips_that_fade_together_leave_the_affinities_as_they_were() -> None:
+    plays, skips = rows([95, 0, 5, 0]), rows([40, 0, 0, 0])
+
+    before, later = (cluster_affinities(plays * weight, LABELS, 3, skips * weight) for weight in (1, 0.1))
+
+    assert later == pytest.approx(before)
+    assert before[0, 0] > 0.9
 
 
 def test_a_listener_without_engagement_has_uniform_affinities() -> None:
-    found = cluster_affinities(rows([0, 0, 0, 0], [1, 0, 0, 0]), LABELS, 3, rows([0, 0, 0, 0], [4, 0, 0, 0]))
+    found = cluster_affinities(rows([0, 0, 0, 0], [0, 0, 0, 0]), LABELS, 3, rows([0, 0, 0, 0], [4, 0, 0, 0]))
 
     assert found == pytest.approx(1 / 3)
 

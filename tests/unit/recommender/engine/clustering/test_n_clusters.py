@@ -97,7 +97,7 @@ def test_skips_lower_a_cluster_s_probability() -> None:
         for skips in (None, rows([0, 0, 0, 2]))
     ]
 
-    assert found == pytest.approx([math.log(0.5), math.log(0.75)])
+    assert found == pytest.approx([math.log(0.5), math.log((2 / 3 + 1 / 2) / 2)])
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 30])

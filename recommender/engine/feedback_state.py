@@ -1,0 +1,124 @@
+"""The state of feedback: which events still count after a listener's later words.
+
+- A like, a dislike and a `clear` are opinions of a song: only the last one counts, and it counts once. A
+  `clear` takes back the earlier opinions, skips and wrong styles.
+- A skip counts unless the listener liked or cleared the song later. It also stops to exclude the song if
+  the listener heard it later.
+- A listen counts if the song was heard, see `heard`. Plays are never taken back.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The music industry counts a stream from 30 seconds on. Of a song shorter than a minute, half is enough.
+HEARD_SECONDS: Final = 30.0
+HEARD_SHARE: Final = 0.5
+# An app reports when a song was played, the source when its session began or ended, so both times differ by
+# up to the length of a session. Within six hours at most one of them counts. A shorter window would count
+# songs of a long evening twice; a longer one would hide a song that is played every day.
+SAME_PLAY_HOURS: Final = 6.0
+SAME_PLAY_SECONDS: Final = SAME_PLAY_HOURS * 3_600
+# Any time far before the first event.
+NEVER: Final = -1
+
+
+class EventKind(IntEnum):
+    """Kinds of events as small numbers, for arrays."""
+
+    LIKE = 0
+    DISLIKE = 1
+    SKIP = 2
+    LISTEN = 3  # of a song that was heard
+    WRONG_STYLE = 4
+    CLEAR = 5
+    NOT_HEARD = 6  # a listen that was too short
+
+
+def heard_threshold(duration: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds from which on a listen counts, by the song's duration in seconds (0 or NaN: unknown)."""
+    known = np.nan_to_num(duration) > 0
+    return np.where(known, np.minimum(HEARD_SHARE * np.nan_to_num(duration), HEARD_SECONDS), HEARD_SECONDS)
+
+
+class FeedbackState:
+    """Which events count; entry i of every array is event i.
+
+    Attributes:
+        counts: True for events that count.
+        excludes: True for the dislike or skip that is the listener's last word on its song. A dislike
+            excludes the song for good, a skip only for a while.
+    """
+
+    def __init__(
+        self,
+        pairs: NDArray[np.int64],
+        kinds: NDArray[np.int8],
+        at: NDArray[np.float64],
+        ids: NDArray[np.int64],
+    ) -> None:
+        """
+        Args:
+            pairs: one number for each pair of listener and song.
+            kinds: see EventKind.
+            at: times; among equal times the order of `ids` decides.
+        """
+        order = np.lexsort((ids, at))
+        _, groups = np.unique(pairs, return_inverse=True)
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        n_groups = int(groups.max(initial=-1)) + 1
+
+        def last(kind: EventKind) -> NDArray[np.int64]:
+            """For each event: the place of the last event of this kind on the same song."""
+            places = np.full(n_groups, NEVER, dtype=np.int64)
+            chosen = kinds == kind
+            np.maximum.at(places, groups[chosen], place[chosen])
+            return places[groups]
+
+        like, dislike, clear = last(EventKind.LIKE), last(EventKind.DISLIKE), last(EventKind.CLEAR)
+        listen, skip, wrong = last(EventKind.LISTEN), last(EventKind.SKIP), last(EventKind.WRONG_STYLE)
+        is_like = (place == like) & (like > np.maximum(dislike, clear))
+        is_dislike = (place == dislike) & (dislike > np.maximum(like, clear))
+        is_skip = (kinds == EventKind.SKIP) & (place > np.maximum(like, clear))
+        is_wrong = (place == wrong) & (wrong > clear)
+        self.counts: NDArray[np.bool_] = (
+            is_like | is_dislike | is_skip | is_wrong | (kinds == EventKind.LISTEN)
+        )
+        self.excludes: NDArray[np.bool_] = is_dislike | (is_skip & (place == skip) & (skip > listen))
+
+
+def reported_twice(
+    listen_pairs: NDArray[np.int64],
+    listen_at: NDArray[np.float64],
+    session_pairs: NDArray[np.int64],
+    session_at: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """True for each listen that a session of the source reports too, shape (n_listens,).
+
+    Each play of a session matches at most one listen of the same pair of listener and song, at most
+    SAME_PLAY_HOURS before or after it.
+    """
+    twice = np.zeros(len(listen_pairs), dtype=np.bool_)
+    # Most songs are reported by one side alone; the loop sees only those of both.
+    listens = np.flatnonzero(np.isin(listen_pairs, session_pairs))
+    if not len(listens):
+        return twice
+    sessions = np.flatnonzero(np.isin(session_pairs, listen_pairs[listens]))
+    listens = listens[np.lexsort((listen_at[listens], listen_pairs[listens]))]
+    sessions = sessions[np.lexsort((session_at[sessions], session_pairs[sessions]))]
+    plays = list(zip(session_pairs[sessions].tolist(), session_at[sessions].tolist(), strict=True))
+    reported = zip(listens.tolist(), listen_pairs[listens].tolist(), listen_at[listens].tolist(), strict=True)
+    next_play = 0
+    for index, pair, at in reported:
+        # Plays too early for this listen are too early for all later listens.
+        while next_play < len(plays) and plays[next_play] < (pair, at - SAME_PLAY_SECONDS):
+            next_play += 1
+        if next_play == len(plays):
+            break
+        if plays[next_play] <= (pair, at + SAME_PLAY_SECONDS):
+            twice[index] = True
+            next_play += 1
+    return twice
