@@ -104,7 +104,6 @@ def slot_name(entry: PeriodicTask, at: datetime) -> str:
 
 
 def old_slot_name(entry: PeriodicTask, at: datetime) -> str:
-    """The slot's name in earlier releases, which had one slot a day."""
     zone = UTC if entry.crontab is None else _zone(entry.crontab)
     return f"daily {at.astimezone(zone):%Y-%m-%d}"
 

@@ -47,7 +47,6 @@ def review_daily() -> str:
 
 @shared_task(name="recommender.tasks.check_drift")
 def check_drift_weekly() -> str:
-    """Report last week's drift; run a full retrain if it is due."""
     reports, is_due = check_drift_now()
     if not is_due:
         return f"{len(reports)} reports, {sum(report.alarm for report in reports)} alarms."

@@ -20,8 +20,6 @@ VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "hi
 
 
 class ReasonForm(ActionForm):
-    """Adds a text field for the reason to the admin's action menu."""
-
     reason = forms.CharField(
         required=False,
         max_length=500,

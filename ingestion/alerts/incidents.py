@@ -23,8 +23,6 @@ MAX_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Condition:
-    """A problem that a check has found."""
-
     # The problem and its subject, such as `data_stale:songs`; each key has at most one open incident.
     key: str
     kind: str  # selects the alert text

@@ -24,8 +24,6 @@ ALLOWED_YEARS: Final = range(1900, 9000)
 
 
 class ParameterType(NamedTuple):
-    """A type of query parameter."""
-
     parse: Callable[[str], Any]  # raises ValueError with a description of valid values
     schema: dict[str, Any]  # JSON schema of the value
 

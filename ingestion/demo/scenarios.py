@@ -89,8 +89,6 @@ EVENT_DESCRIPTIONS: Final = {
 
 @dataclass(frozen=True)
 class ScenarioEvent:
-    """An event of a scenario."""
-
     kind: str
     first_day: int  # 0 is the simulation's first day, a Monday
     days: int = 0  # duration; 0 for an event that happens once

@@ -10,8 +10,6 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """Keeps the lines of `help` and leaves out Django's common options."""
-
     def _reordered_actions(self, actions: Iterable[Action]) -> list[Action]:
         return [action for action in actions if not self.show_last & set(action.option_strings)]
 

@@ -65,8 +65,6 @@ class ExpectedRange(NamedTuple):
 
 @dataclass(frozen=True)
 class AnomalyResult:
-    """The check of one metric of one run."""
-
     measure: str
     resource: str
     value: float

@@ -33,8 +33,6 @@ LINEAR_SCALE: Final = ComparisonScale(lambda x: x, lambda y: max(y, 0.0))
 
 @dataclass(frozen=True)
 class AnomalyRule:
-    """How one metric is compared with its expected range."""
-
     measure: str
     resources: tuple[str, ...]
     scale: ComparisonScale

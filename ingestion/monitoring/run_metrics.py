@@ -82,8 +82,6 @@ class MetricPoint(NamedTuple):
 
 @dataclass
 class RunMetrics:
-    """All metrics of one run."""
-
     run: int
     status: str
     started_at: datetime

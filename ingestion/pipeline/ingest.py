@@ -71,8 +71,6 @@ STAGING_ADVICE: Final = (
 
 @dataclass(frozen=True)
 class IngestionOptions:
-    """Options of one run."""
-
     staging: Path  # folder for the pages until the quality gate has checked them
     trigger: str = IngestionRun.Trigger.COMMAND
     slot: str = ""  # the schedule and the due day; empty for a run by hand

@@ -56,11 +56,6 @@ def start_run(
 
 
 def require_idle() -> None:
-    """Check that no run is in progress.
-
-    Raises:
-        AlreadyRunning: a run is in progress.
-    """
     abandon_dead_job(IngestionRun, timezone.now())
     at_work = find_running(IngestionRun)
     if at_work is not None:

@@ -33,7 +33,7 @@ Key = tuple[Any, ...]
 
 
 class StoredRow(NamedTuple):
-    """A row as stored; its JSON may be formatted unlike a record's, see `spelt_alike`."""
+    """A row as stored; its JSON may be formatted unlike a record's, see `normalize_json`."""
 
     record: Record
     missing: bool  # a run did not receive it, or it expired at the source
@@ -42,8 +42,6 @@ class StoredRow(NamedTuple):
 
 @dataclass(frozen=True)
 class MirroredTable:
-    """Layout of a table that mirrors one resource of the source."""
-
     schema: ResourceSchema[Any]
     model: type[Song] | type[Listener] | type[ListeningHistory]
 
@@ -137,6 +135,7 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
+    """The row with its JSON texts formatted as in a record."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField

@@ -121,7 +121,6 @@ class RateLimiter:
         self._paused_until = -math.inf
 
     def wait_for_turn(self, sleep: Callable[[float], None]) -> None:
-        """Block until the caller may send one request."""
         turn = self._take(sleep)
         # A pause that began during the sleep delays this turn. The clock is not read again, so that a sleep
         # that returns early cannot make this a busy loop.

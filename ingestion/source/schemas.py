@@ -165,8 +165,6 @@ R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 @dataclass(frozen=True)
 class ResourceSchema(Generic[R]):
-    """How one resource is read and stored."""
-
     resource: Resource
     path: str  # at the source
     model: type[R]

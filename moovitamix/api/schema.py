@@ -85,8 +85,6 @@ class ApiRootView(StrictView):
 
 @extend_schema(exclude=True)
 class DocsView(SpectacularSwaggerSplitView):
-    """Serves Swagger UI without files from other sites."""
-
     url_name = "api-schema"
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -37,8 +37,6 @@ class CardFact(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricCard:
-    """A card with its charts."""
-
     key: str
     title: str
     caption: str  # what the card shows, in one sentence

@@ -47,8 +47,6 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class ChartPanel:
-    """The newest value of a metric, with its chart."""
-
     key: str
     title: str
     value: str  # with its unit; `url` leads to its run

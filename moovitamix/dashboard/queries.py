@@ -69,8 +69,6 @@ ChecksByMeasure = dict[tuple[int, str, str], AnomalyCheckRow]
 
 @dataclass
 class RunWindow:
-    """The runs of the last `days` days."""
-
     days: int
     since: datetime
     runs: list[RunMetrics]  # finished runs with any status, oldest first, at most `MAX_CHART_RUNS`

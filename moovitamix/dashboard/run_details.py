@@ -98,8 +98,6 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedMeasure:
-    """A metric of this run, compared with its expected range."""
-
     panel: ChartPanel
     title: str
     verdict: str

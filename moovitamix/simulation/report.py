@@ -18,8 +18,6 @@ RunStatus: Final = IngestionRun.Status
 
 @dataclass(frozen=True)
 class PlantedEvent:
-    """An event that the simulation has injected."""
-
     kind: str
     description: str
     since: datetime
@@ -29,8 +27,6 @@ class PlantedEvent:
 
 @dataclass(frozen=True)
 class EventFinding:
-    """The system's reaction to an event."""
-
     event: PlantedEvent
     reaction: str
     at: datetime | None  # when it first reacted; None if it did not

@@ -108,8 +108,6 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class WarmStartClusters:
-    """Clusters of an earlier model, from which K-means starts."""
-
     labels: NDArray[np.int32]  # shape (n_songs,), each song's earlier cluster; -1 for a new song
     n_clusters: int  # includes clusters that have no song left
 

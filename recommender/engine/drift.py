@@ -44,7 +44,6 @@ class PopulationShift:
 
     @property
     def is_large(self) -> bool:
-        """Whether this shift alone is a reason to act, without a second week."""
         return self.is_drift and self.psi >= 2 * self.critical
 
 

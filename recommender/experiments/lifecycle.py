@@ -268,7 +268,6 @@ def _apply_verdict(
 
 
 def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Promotion:
-    """Promote the holdback's former champion, or roll back if that version can't serve."""
     try:
         return registry.restore_champion(holdback, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
     except (ArtifactError, registry.NotPromotable) as error:

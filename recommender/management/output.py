@@ -38,7 +38,6 @@ class TerminalProgress(TrainingProgress):
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line per model, best NDCG first."""
     if not metrics:
         return NOT_MEASURED
     # Other entries are differences between models.

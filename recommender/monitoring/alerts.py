@@ -55,8 +55,6 @@ class DailyEngagement:
 
 @dataclass(frozen=True)
 class EngagementRange:
-    """Expected engaged songs per list, from `low` to `high`, computed from `n` earlier days."""
-
     center: float
     low: float
     high: float

@@ -218,7 +218,6 @@ class ModelLoader:
 
 
 def current_model(storage: Path) -> LoadedModel:
-    """The model from this storage folder that serves now in this process."""
     return loader_for(storage).current_model()
 
 

@@ -185,7 +185,6 @@ class InterleavedSampler:
         self._placed: list[InterleavedPick] = []
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        """Draw `page.n` more songs, or fewer if neither model has an eligible song."""
         champion, challenger = (side.build_pool(page) for side in self._sides)
         options = self._options
         places = interleave(

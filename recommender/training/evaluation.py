@@ -74,7 +74,6 @@ class TrainingEvaluation:
 
     @property
     def sentence(self) -> str:
-        """The result in one sentence, for a promotion's reason or a terminal."""
         ours, floor = (self.metrics.get(name, {}).get("ndcg") for name in (self.model_name, "popularity"))
         if ours is None:
             return NOT_MEASURED

@@ -41,8 +41,6 @@ SUBJECTS: Final = {
 
 @dataclass(frozen=True)
 class IncidentText:
-    """One incident as text in one language."""
-
     subject: str  # one line, without the severity
     # what, since, how_bad: whole sentences; how_bad is empty for a resolved incident.
     what: str

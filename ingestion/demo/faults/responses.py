@@ -17,8 +17,6 @@ ENDLESS_CHUNK: Final = b'{"id":1,"name":"for ever"},' * 2400
 
 
 class FaultContext(NamedTuple):
-    """Arguments of a fault function."""
-
     connection: socket.socket
     answer: Response  # the correct response
     target: str

@@ -48,8 +48,6 @@ RULE_PATTERN: Final = re.compile(
 
 @dataclass(frozen=True)
 class FaultRule:
-    """When to inject a fault."""
-
     name: str
     rate: float = 1.0  # probability per response or row, or share by which a total is too large; 0 to 1
     page: int | None = None  # only on this page of each resource; 0: before the first request

@@ -11,8 +11,6 @@ FEATURE_SPREAD: Final = (0.08, 0.09, 0.12, 0.09, 0.07, 0.07, 0.03, 1.6, 12.0)
 
 
 class Style(NamedTuple):
-    """One musical style."""
-
     name: str
     share: float  # of all artists; all shares sum to 1
     genres: tuple[str, ...]  # possible second genres of its songs

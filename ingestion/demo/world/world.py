@@ -141,7 +141,6 @@ class World:
         return self._catalogue.weight[song]
 
     def taste_of(self, listener: int) -> NDArray[np.float64]:
-        """Share of each of `styles`; the shares sum to 1."""
         return self._listeners.taste[listener].copy()
 
     def play_probabilities(self, listener: int) -> dict[int, float]:

@@ -170,7 +170,6 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
-    """Keep the k entries of each row that have the largest absolute values."""
     rows, indptr, n_entries = [], [0], 0
     for row in np.ascontiguousarray(dense):
         columns = _largest_columns(np.abs(row), k)

@@ -162,7 +162,6 @@ def _genre_means(components: MixComponents) -> NDArray[np.float32]:
 def tune_mix_weights(
     model: MixModel, training: TrainingSet, tuning: csr_array, rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The term weights that best rank the plays in `tuning`, shape (n_terms,)."""
     pool = build_pool(model.components, model.weights, model.listener_features, training, tuning, rows)
     single_terms = [np.array([float(name == only) for name in TERM_NAMES]) for only in ("rp3", "ease")]
     return tune_weights(pool, [start_weights(), *single_terms])

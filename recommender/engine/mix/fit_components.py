@@ -146,7 +146,6 @@ def assemble_components(
 
 
 def clustering_points(content: NDArray[np.float32], co_listening: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The songs' unit rows for k-means, shape (n_songs, d)."""
     return unit_rows(np.hstack([CONTENT_WEIGHT * content, co_listening]))
 
 
@@ -195,7 +194,6 @@ def _fit_labels(
 
 
 def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clusters: int) -> MixComponents:
-    """A copy of the components with other clusters, some of which may be empty."""
     by_cluster, starts = _sort_by_group(labels, components.listeners, n_clusters)
     return replace(components, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
