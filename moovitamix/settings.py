@@ -250,7 +250,7 @@ EMAIL_FROM = DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "moovita
 SLACK_WEBHOOK_URL = env.url("SLACK_WEBHOOK_URL", "", ("https", "http"))
 ALERT_URLS = env.string_list("ALERT_URLS")
 HEALTHCHECKS_URL = env.url("HEALTHCHECKS_URL", "", ("http", "https"))
-# A critical incident that nobody has acknowledged is sent again after this many hours, a warning after a day.
+# Reminders: an unacknowledged critical incident is sent again after this many hours, a warning after a day.
 ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, minimum=0.1, maximum=720)
 # Where people reach the pages; links in alerts start with it.
 SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))

@@ -165,7 +165,7 @@ def read_profiles(
     for listener, *session in rows.values_list(*session_columns).iterator():
         sessions[listener].append(ListeningSession(*session))
     events: dict[int, list[FeedbackRow]] = defaultdict(list)
-    # All rows and not only those that stand, since a candidate list must know the newest id.
+    # All rows and not only those that count, because a candidate list must know the newest id.
     stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
     event_columns = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "served_list_id", "stands")
     annotated = feedback.annotate(epoch=sql.epoch_seconds("at"), stands=stands)

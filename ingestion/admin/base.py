@@ -68,7 +68,7 @@ def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
     @wraps(field)
     def cached(self: Any, row: Any) -> Any:
-        # The row lives as long as the request.
+        # The row object exists only during the request.
         values = row.__dict__.setdefault("_computed_fields", {})
         if field.__name__ not in values:
             values[field.__name__] = field(self, row)

@@ -27,7 +27,7 @@ TIMEOUT: Final = (5.0, 10.0)
 APPRISE_TIMEOUT: Final = 20.0
 # Slack rejects a message that exceeds any of its limits.
 SLACK_HEADER, SLACK_TEXT, SLACK_FIELDS = 150, 2900, 10
-# Shorter parts of a URL are words such as "api", which are no secret.
+# Shorter parts of a URL are words such as "api", which are not secret.
 SHORTEST_SECRET = 6
 
 # Apprise returns its warnings with the result; in a log they could show parts of a secret URL.

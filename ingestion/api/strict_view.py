@@ -1,4 +1,4 @@
-"""Base class of the API's views: a query parameter that the endpoint does not have is refused."""
+"""Base class of the API's views, which rejects query parameters that the endpoint does not have."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -11,12 +11,12 @@ from ingestion.api.query_params import QueryParameter, refuse_unknown
 
 
 class StrictView(APIView):
-    """Refuses unknown query parameters: a misspelt `disocvery` must not give an unwanted list."""
+    """Rejects unknown query parameters, so that a misspelt `disocvery` does not return an unwanted list."""
 
     query_parameters: ClassVar[tuple[QueryParameter, ...]] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # After authentication: without a key the answer is 401, whatever the parameters.
+        # After authentication, so that any request without a key is answered with 401.
         super().initial(request, *args, **kwargs)
         refuse_unknown(request.query_params, self._known_names())
 

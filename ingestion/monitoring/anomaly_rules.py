@@ -67,7 +67,7 @@ ANOMALY_RULES: Final = (
     AnomalyRule(
         "new", (SONGS, USERS), COUNT_SCALE, 1.0, min_factor=4.0, max_factor=6.0, scales_with_gap=True
     ),
-    # Somebody listens every day.
+    # On every day some listeners have sessions.
     AnomalyRule(
         "new",
         (HISTORY,),

@@ -215,7 +215,7 @@ class ChangeDetector:
         return (orjson.loads(body) for _, body in self.spool.read_bodies(FrameKind.CHANGES))
 
     def _stage(self, number: int, changes: list[RowChange], refusals: list[RejectedRow]) -> None:
-        # Without changes a frame is written only to replace that of an earlier reading of the page.
+        # Without changes a frame is written only to replace one from an earlier read of the page.
         if changes or refusals or self.spool.has_frame(FrameKind.CHANGES, number):
             refused = [(dump_json(refusal.row), refusal.field, refusal.reason) for refusal in refusals]
             pairs = [(change.record, change.before) for change in changes]
@@ -398,8 +398,8 @@ def number_occurrences(
 ) -> dict[int, int]:
     """Number the different contents that share one key of the source.
 
-    Stored content keeps its number, whatever the order of the rows. New content first takes the numbers of
-    stored content that did not arrive, as a changed row does.
+    Stored content keeps its number, so the order of the rows does not matter. New content first takes the
+    numbers of stored content that did not arrive, as a changed row does.
 
     Args:
         contents: different content hashes that arrived.

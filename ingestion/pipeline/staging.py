@@ -26,7 +26,7 @@ HEADER: Final = struct.Struct("<BII16s")
 class FrameKind(IntEnum):
     PAGE = 1  # a page's body as sent
     CHANGES = 2  # the page's new and changed records, and its rejected rows
-    END = 3  # counters of the reading; written once all pages are stored
+    END = 3  # counters of the read; written once all pages are stored
 
 
 @dataclass

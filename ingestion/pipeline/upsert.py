@@ -95,7 +95,7 @@ def upsert(
         write = _copy_into_empty if into_empty else _copy
     written = 0
     for batch in in_batches(records, BATCH):
-        # PostgreSQL refuses to touch one row twice in a statement; SQLite does not say so.
+        # PostgreSQL rejects a statement that changes a row twice; SQLite does not report this.
         newest = {record[: table.schema.key_length]: record for record in batch}
         written += with_patience(partial(_write_batch, write, table, list(newest.values()), guard))
     return written

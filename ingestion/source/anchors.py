@@ -8,8 +8,8 @@ from typing import Any
 
 from ingestion.source.response import PageResponse
 
-# With fewer anchors, a shift in a long list would force many pages to be read again. At this distance
-# the second reading of the anchors costs 3 % of all requests.
+# With fewer anchors, a shift in a long list would force many pages to be read again. At this distance,
+# the second requests for the anchors are 3 % of all requests.
 PAGES_PER_ANCHOR = 32
 MIN_ANCHORS = 8
 
@@ -72,7 +72,7 @@ class AnchorTracker:
     def resize(self, pages: int) -> list[int]:
         """Choose anchors for a list of this many pages; return the recorded pages beyond its end, ascending.
 
-        Existing anchors stay anchors, so that their readings can be compared.
+        Existing anchors stay anchors, so that their rows can be compared.
         """
         added = {number for number in choose_anchors(pages) if number > max(self._anchors)}
         removed = [number for number in self._row_counts if number > pages]

@@ -1,25 +1,25 @@
 """Read a paged list while the source changes it, without missing a row that stays in the list.
 
-The problem: pages are requested by number. If a row is inserted or deleted at position d while the list
-is read, every later row moves by one place. A row may move from a page not read yet to one already
-read, and would be missed.
+The problem: pages are requested by number. If a row is inserted or deleted at position d while the list is
+read, every later row moves by one place. A row may move from a page not read yet to one already read, and
+would be missed.
 
 The method: some pages are anchors (`anchors.py`).
 
 1. Read all anchors.
 2. Read the pages between them.
-3. Read each anchor again once all pages below it are read, and compare it with its first reading.
+3. Read each anchor again once all pages below it are read, and compare its rows with those of the first time.
 
 Why it works: rows keep their relative order, so a change at d shifts every later row permanently. An
-anchor with the same keys in the same places saw no net shift between its two readings. So if no anchor
-behind d moved, the change came either before the first reading of all of them (then every page was read
-after the change) or after their second one (then every page was read before it). Both times the pages
-fit together. Only changes that cancel each other out between the same two anchors, such as one delete
-and one insert, can hide; the next run finds those.
+anchor with the same keys in the same places saw no net shift between the two times. So if no anchor behind d
+moved, the change came either before all of them were read first (then every page was read after the change)
+or after all of them were read again (then every page was read before it). Both times the pages fit together.
+Only changes that cancel each other out between the same two anchors, such as one delete and one insert, can
+hide; the next run finds those.
 
-If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors
-are compared again, because unmoved ones may have moved meanwhile. After more than `MAX_ROUNDS` shifts
-the paginator stops and reports the list as not `stable`.
+If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors are
+compared again, because unmoved ones may have moved meanwhile. After more than `MAX_ROUNDS` shifts the
+paginator stops and reports the list as not `stable`.
 """
 
 from collections import Counter, deque
@@ -133,7 +133,7 @@ class Paginator:
 
     @property
     def requests(self) -> int:
-        """Requests sent, with retries, second readings of anchors and redirects."""
+        """Requests sent, with retries, second requests for anchors and redirects."""
         return self._stats.requests
 
     @property

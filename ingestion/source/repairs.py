@@ -14,7 +14,7 @@ MICROSECONDS: Final = 1_000_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Smaller numbers may be a date such as 20261120; their meaning would be a guess.
 SMALLEST_EPOCH: Final = 10**8
-# Numbers from these limits on count milliseconds, microseconds, and something unreadable.
+# From these limits on, numbers are milliseconds, microseconds, or unreadable.
 EPOCH_UNITS: Final = ((10**11, MICROSECONDS), (10**14, 1_000), (10**17, 1))
 CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):([0-5]\d(?:\.\d{1,9})?)")
 ISO_DURATION: Final = re.compile(

@@ -181,7 +181,7 @@ def _run_seconds(run: IngestionRun, now: datetime) -> float:
 
 def _model_context(now: datetime) -> dict[str, Any]:
     serving = current_model()
-    # The message is also an API field, in which commands stand between backticks.
+    # The message is also an API field, with backticks around commands.
     degraded = (serving.degraded or "").replace("`", "")
     if serving.model is None:
         return {"degraded": degraded}

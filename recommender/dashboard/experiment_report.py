@@ -64,7 +64,7 @@ ROUND_TEXT: Final = (
     "A round compares one song of each model in the same list; the model whose song the listener liked or "
     "played wins it."
 )
-# W and L are explained where it is used.
+# The formulas that include this text explain W and L.
 E_VALUE_FORMULA: Final = "E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B is the beta function."
 
 

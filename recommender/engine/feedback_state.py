@@ -1,10 +1,10 @@
-"""The state of feedback: which events still count after a listener's later words.
+"""Which feedback events still count after later events of the same listener on the same song.
 
-- A like, a dislike and a `clear` are opinions of a song: only the last one counts, and it counts once. A
-  `clear` takes back the earlier opinions, skips and wrong styles.
-- A skip counts unless the listener liked or cleared the song later. It also stops to exclude the song if
-  the listener heard it later.
-- A listen counts if the song was heard, see `heard`. Plays are never taken back.
+- Of the likes, dislikes and clears of a song only the latest one counts, and it counts once. A `clear` also
+  cancels the earlier skips and wrong styles.
+- A skip counts unless the listener liked or cleared the song later. It no longer excludes the song if the
+  listener played it later.
+- A listen counts if it was long enough, see `heard_threshold`. Plays are never cancelled.
 """
 
 from enum import IntEnum
@@ -31,14 +31,14 @@ class EventKind(IntEnum):
     LIKE = 0
     DISLIKE = 1
     SKIP = 2
-    LISTEN = 3  # of a song that was heard
+    LISTEN = 3  # long enough to count
     WRONG_STYLE = 4
     CLEAR = 5
     NOT_HEARD = 6  # a listen that was too short
 
 
 def heard_threshold(duration: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Seconds from which on a listen counts, by the song's duration in seconds (0 or NaN: unknown)."""
+    """Seconds from which a listen counts, by the song's duration in seconds (0 or NaN: unknown)."""
     known = np.nan_to_num(duration) > 0
     return np.where(known, np.minimum(HEARD_SHARE * np.nan_to_num(duration), HEARD_SECONDS), HEARD_SECONDS)
 
@@ -48,8 +48,8 @@ class FeedbackState:
 
     Attributes:
         counts: True for events that count.
-        excludes: True for the dislike or skip that is the listener's last word on its song. A dislike
-            excludes the song for good, a skip only for a while.
+        excludes: True for the dislike or skip that is the listener's latest opinion of the song. A dislike
+            excludes the song permanently, a skip for a month.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ def reported_twice(
     session_pairs: NDArray[np.int64],
     session_at: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """True for each listen that a session of the source reports too, shape (n_listens,).
+    """True for each listen that is also a play in a session of the source, shape (n_listens,).
 
-    Each play of a session matches at most one listen of the same pair of listener and song, at most
-    SAME_PLAY_HOURS before or after it.
+    Each play in a session matches at most one listen of the same listener and song, at most SAME_PLAY_HOURS
+    before or after it.
     """
     twice = np.zeros(len(listen_pairs), dtype=np.bool_)
     # Most songs are reported by one side alone; the loop sees only those of both.

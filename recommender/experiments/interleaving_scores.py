@@ -1,7 +1,7 @@
 """Scores of interleaved lists: opened when a list is served, and closed after a later ingestion.
 
-Only a listener's first list of a UTC day counts. Its score is closed, for good, after the first successful
-ingestion that begins at least 48 hours after the list was served.
+Only a listener's first list of a UTC day counts. Its score is closed after the first successful ingestion
+that begins at least 48 hours after the list was served, and is final.
 """
 
 from collections.abc import Iterable, Sequence

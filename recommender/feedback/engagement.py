@@ -1,8 +1,8 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a
-list is engaged if, within a window after the list was served, the listener liked it, heard it or
-played it in a session of the listening history, and the last word on it was neither a skip nor a
+Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a list is
+engaged if, within a window after the list was served, the listener liked it, listened to it long enough or
+played it in a session of the listening history, and the latest event on it was neither a skip nor a
 dislike. An event counts for the latest list before it that contained the song.
 """
 
@@ -24,8 +24,8 @@ from recommender.models import AttributedListen, EngagedList, EngagementDay, Fee
 FeedbackKind = Feedback.Kind
 LIKE, LISTEN = FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value
 SKIP, DISLIKE, CLEAR = FeedbackKind.SKIP.value, FeedbackKind.DISLIKE.value, FeedbackKind.CLEAR.value
-# What an event of a kind says about its song, and which earlier events on the song it overrules. The rules
-# are those of `FeedbackState`, and a song that was heard after a skip is no longer skipped.
+# Which earlier events on the same song an event of a kind cancels. The rules are those of
+# `FeedbackState`; also, a song that was played after a skip is no longer skipped.
 OVERRULES: Final = {
     LIKE: {SKIP, DISLIKE}, DISLIKE: {LIKE}, SKIP: set(), LISTEN: {SKIP}, CLEAR: {LIKE, SKIP, DISLIKE},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Record and withdraw feedback events: likes, listens, skips, ... An event sent twice is stored once."""
+"""Records and withdraws feedback events such as likes, listens and skips; a repeated event is stored once."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet
 from ingestion.models import Listener, Song
 from recommender.models import Feedback, ServedList
 
-NO_KEY: Final = 0  # stands for all senders without an API key: staff, and code
+NO_KEY: Final = 0  # key id of senders without an API key: staff and code
 # Databases store microseconds, and SQLite rounds them.
 SAME_TIME: Final = timedelta(milliseconds=1)
 
@@ -65,7 +65,7 @@ class UnknownEvent(LookupError):
 def record_events(
     events: Sequence[FeedbackEvent], *, received_at: datetime, key_id: int = NO_KEY
 ) -> list[RecordedEvent]:
-    """Insert the new events in one statement. Returns one result per event, in order.
+    """Insert the new events in one statement; return one result per event, in order.
 
     An event that equals a stored one is not stored again, even if the stored one was withdrawn.
 
@@ -74,7 +74,7 @@ def record_events(
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
-        ConflictingEvents: an id was used before, by the same key for another event.
+        ConflictingEvents: the same key used an id before, for another event.
     """
     _require_known(events)
     known = _stored_events({event.event_id for event in events}, key_id)
@@ -100,7 +100,7 @@ def record_events(
 
 
 def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
-    """Insert all rows; False and none if an id is there already."""
+    """Insert all rows; if an id exists already, insert none and return False."""
     try:
         with transaction.atomic():
             Feedback.objects.bulk_create(rows)
@@ -112,7 +112,7 @@ def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
 
 
 def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> None:
-    """Take an event back, as if it had never been sent. Doing so again changes nothing.
+    """Treat an event as if it had never been sent; repeating this changes nothing.
 
     Raises:
         UnknownEvent: the key has sent no event with this id.
@@ -129,7 +129,7 @@ def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> Non
 
 
 def _events_of_key(key_id: int) -> QuerySet[Feedback]:
-    """The key's events, and after them those of earlier releases, which did not store the key."""
+    """The key's events, followed by those of earlier releases, which did not store the key."""
     return Feedback.objects.filter(Q(key_id=key_id) | Q(key_id=None)).order_by(
         F("key_id").asc(nulls_last=True)
     )

@@ -27,7 +27,7 @@ from recommender.registry.model_loader import ServingModel
 MAX_REFERENCE_SONGS: Final = 20_000  # more songs give the same quantiles
 MAX_NAMED: Final = 5
 CONTENT_ARRAY: Final = "content"
-NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are no audio features
+NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are not audio features
 
 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:

@@ -33,7 +33,7 @@ TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
 MIN_REGULAR_VERSIONS: Final = 3
 # Training on a million sessions takes a quarter of an hour.
 MAX_TRAINING_TIME: Final = timedelta(hours=6)
-# A host that did not run the watchdog within this time is gone; its incident is resolved.
+# A host that did not run the watchdog within this time no longer exists; its incident is resolved.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 TrainingStatus = TrainingRun.Status
 

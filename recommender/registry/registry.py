@@ -111,7 +111,7 @@ def promote(
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and restore the latest former champion with an intact artifact.
+    """Permanently withdraw the champion, and restore the latest former champion with an intact artifact.
 
     A second rollback goes further back, because a withdrawn version never returns.
 
@@ -134,10 +134,10 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
-    """Withdraw the champion for good, and restore the given former champion.
+    """Permanently withdraw the champion, and restore the given former champion.
 
     Raises:
-        NotPromotable: `version` is champion, or was withdrawn.
+        NotPromotable: `version` is already champion, or was withdrawn.
         ReasonMissing: the reason is empty.
         Exception: any error that `verify` raises for a damaged artifact.
     """
@@ -150,7 +150,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Withdraw for good all versions that were trained before the latest catalogue reset, and return them."""
+    """Permanently withdraw all versions trained before the latest catalogue reset, and return them."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))
@@ -171,7 +171,7 @@ def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_can
     """Retire a challenger after its experiment; a version that has become champion keeps its role.
 
     Args:
-        withdrawn: withdraw the challenger for good instead.
+        withdrawn: permanently withdraw the challenger instead.
         as_candidate: make the challenger a candidate again instead, for another experiment.
     """
     role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if as_candidate else Role.RETIRED

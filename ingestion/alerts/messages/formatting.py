@@ -29,7 +29,7 @@ FORMATTED_LIKE: Final = {
     "rejected_share": "rejected_share", "error_share": "error_share", "bytes": "read_bytes",
     "peak_memory": "memory_bytes",
 }  # fmt: skip
-# Stored values and their readable form; translated in the context "fact".
+# Stored values and their readable text; translated in the context "fact".
 WORDS: Final = {
     "songs": _("songs"), "users": _("listeners"), "listening_history": _("listening history"),
     "received": _("rows received"), "new": _("new rows"), "changed": _("changed rows"),

@@ -31,7 +31,7 @@ from ingestion.demo.source import (
 RowBreaker = Callable[[Row], Any]
 # Larger than every id of the demo source.
 UNKNOWN_ID: Final = 900_000_000_000
-# `@3` in a row rule means the third page of this size, whatever size the client requests.
+# `@3` in a row rule means the third page of this size, even if the client requests another size.
 RULE_PAGE_SIZE: Final = 100
 
 

@@ -101,7 +101,7 @@ def _find_or_create_user(name: str, *, create: bool) -> User:
             f"There is no user {name!r}. Add --create-user to create one who can use the API only, "
             "or name another user."
         )
-    # Nobody can log in as a user without a password.
+    # A user without a password cannot log in.
     user = user or User.objects.create_user(name)
     if not user.is_active:
         raise CommandError(f"User {name!r} is not active: the API would refuse the key.")
