@@ -1,8 +1,9 @@
 """How well models rank what listeners play next, measured on data sets of real listening.
 
-A data set is a folder with train, valid and test.csv.gz (user, song, count) and songs.csv.gz (song, name,
-artist, album, genres, release_year, duration; empty = unknown). Settings are chosen on valid. Each model is
-then fitted on train + valid and evaluated once on test: 20 unplayed songs per listener.
+A data set is a folder with train, valid and test.csv.gz (user, song, count and, if known, day: days since
+1970 of the last play) and songs.csv.gz (song, name, artist, album, genres, release_year, duration; empty =
+unknown). Settings are chosen on valid. Each model is then fitted on train + valid and evaluated once on test:
+20 unplayed songs per listener.
 """
 
 import csv
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +23,30 @@ from scipy.sparse import csr_array
 
 from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
+from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.algorithms.item_similarity import MOST_EASE_SONGS
-from recommender.engine.data import Catalogue, Profiles, RecommenderModel, TrainingSet
+from recommender.engine.clustering.affinities import SECONDS_PER_DAY, recency_weights
+from recommender.engine.data import (
+    Catalogue,
+    Interactions,
+    Profiles,
+    RecommenderModel,
+    SongActivity,
+    TrainingSet,
+)
 from recommender.engine.evaluation.evaluate import evaluate_lists
 from recommender.engine.evaluation.metrics import ndcg
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel
 from recommender.engine.mix.tuning import split_tuning_plays, tuning_listeners
 from recommender.engine.sampling.sampler import CandidatePool, draw_picks, scale_scores
+from recommender.engine.song_activity import measure_song_activity
 
 LIST_LENGTH: Final = 20
+UNDATED_COLUMNS: Final = 3  # user, song, count
 CANDIDATES: Final = 400
 CLASSIC_CLUSTERS: Final = (50, 200)
 TEMPERATURES: Final = {"mix": 0.0, "mix_t01": 0.1, "mix_t02": 0.2}
@@ -50,18 +63,45 @@ class ListeningDataset:
     """A data set; matrices have shape (n_listeners, n_songs)."""
 
     catalogue: Catalogue
-    train: csr_array
-    valid: csr_array
+    train_plays: Interactions
+    valid_plays: Interactions
     test: csr_array
+
+    @cached_property
+    def train(self) -> csr_array:
+        return self.train_plays.matrix()
+
+    @cached_property
+    def valid(self) -> csr_array:
+        return self.valid_plays.matrix()
+
+    @cached_property
+    def plays_before_test(self) -> Interactions:
+        return _concatenate(self.train_plays, self.valid_plays)
+
+    @cached_property
+    def known_plays(self) -> csr_array:
+        return self.plays_before_test.matrix()
+
+    @property
+    def is_dated(self) -> bool:
+        return bool(self.train_plays.at.any())
 
     @property
     def training(self) -> TrainingSet:
         """To fit on train, tune on valid and refit on both."""
-        return TrainingSet(self.catalogue, self.train, tuning=self.valid)
+        return TrainingSet(
+            self.catalogue, self.train, tuning=self.valid, recent=_weigh_by_recency(self.train_plays),
+            activity=_measure_activity(self.train_plays),
+            latest_activity=_measure_activity(self.plays_before_test),
+        )  # fmt: skip
 
     @property
-    def known_plays(self) -> csr_array:
-        return csr_array(self.train + self.valid)
+    def test_profiles(self) -> Profiles:
+        """The test listeners' plays before the test."""
+        recent = _weigh_by_recency(self.plays_before_test)
+        rows = self.test_listeners
+        return Profiles(self.known_plays[rows], None if recent is None else recent[rows], keys=rows)
 
     @property
     def test_listeners(self) -> NDArray[np.int64]:
@@ -88,16 +128,8 @@ def read_dataset(folder: Path) -> ListeningDataset:
         songs = list(csv.DictReader(file))
     parts = [_read_plays(folder / f"{part}.csv.gz") for part in ("train", "valid", "test")]
     n_listeners = 1 + max(int(part[:, 0].max(initial=-1)) for part in parts)
-    matrices = [
-        csr_array(
-            (part[:, 2].astype(np.float32), (part[:, 0].astype(int), part[:, 1].astype(int))),
-            shape=(n_listeners, len(songs)),
-        )
-        for part in parts
-    ]
-    for matrix in matrices:
-        matrix.sum_duplicates()
-    return ListeningDataset(_build_catalogue(songs), *matrices)
+    train, valid, test = (_as_interactions(part, n_listeners, len(songs)) for part in parts)
+    return ListeningDataset(_build_catalogue(songs), train, valid, test.matrix())
 
 
 def measure(folder: Path, dump: Path | None) -> Report:
@@ -173,7 +205,7 @@ def _fit_and_recommend(run: Callable[[ListeningDataset], Any], folder: Path) -> 
     model = run(listening)
     seconds = time.perf_counter() - before
     peak = peak_memory()
-    profiles = Profiles(listening.known_plays[listening.test_listeners], keys=listening.test_listeners)
+    profiles = listening.test_profiles
     if isinstance(model, MixModel):
         return ModelResult(draw_mix_lists(model, profiles), seconds, peak)
     return ModelResult({model.name: model.recommend(profiles, LIST_LENGTH)}, seconds, peak)
@@ -185,8 +217,7 @@ def draw_mix_lists(model: MixModel, profiles: Profiles) -> dict[str, NDArray[np.
     lists = {name: np.full((profiles.n, LIST_LENGTH), -1, dtype=np.int32) for name in TEMPERATURES}
     size = max(1, 4_000_000 // max(1, model.n_songs))
     for start in range(0, profiles.n, size):
-        rows = slice(start, start + size)
-        block = Profiles(profiles.plays[rows])
+        block = slice_profiles(profiles, start, start + size)
         scores, shares = model.scores(block), model.affinities(block)
         for row in range(block.n):
             songs = candidates[start + row]
@@ -267,9 +298,37 @@ MODELS: Final[dict[str, Callable[[ListeningDataset], Any]]] = {
 def _read_plays(path: Path) -> NDArray[np.float64]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
-        next(rows)
+        width = len(next(rows))
         found = [[float(cell) for cell in row] for row in rows]
-    return np.array(found, dtype=np.float64).reshape(-1, 3)
+    table = np.array(found, dtype=np.float64).reshape(-1, width)
+    return table if width > UNDATED_COLUMNS else np.hstack([table, np.zeros((len(table), 1))])
+
+
+def _as_interactions(table: NDArray[np.float64], n_listeners: int, n_songs: int) -> Interactions:
+    users, songs, counts, days = table.T
+    return Interactions(
+        n_listeners, n_songs, users.astype(np.int32), songs.astype(np.int32), days * SECONDS_PER_DAY,
+        counts.astype(np.float32),
+    )  # fmt: skip
+
+
+def _concatenate(one: Interactions, other: Interactions) -> Interactions:
+    columns = {
+        name: np.concatenate([getattr(one, name), getattr(other, name)])
+        for name in ("listeners", "songs", "at", "count")
+    }
+    return replace(one, **columns)
+
+
+def _measure_activity(plays: Interactions) -> SongActivity | None:
+    return measure_song_activity(plays, float(plays.at.max(initial=0.0)))
+
+
+def _weigh_by_recency(plays: Interactions) -> csr_array | None:
+    """Plays weighted by their age at the newest play; None if they have no times."""
+    if not plays.at.any():
+        return None
+    return plays.matrix(recency_weights(plays.at, float(plays.at.max())))
 
 
 def _build_catalogue(songs: list[dict[str, str]]) -> Catalogue:

@@ -72,6 +72,17 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class SongActivity:
+    """When each song is played, at one moment; shape (n_songs,) each. See `measure_song_activity`."""
+
+    # Listeners, each weighted by the age of their last play of the song: halved every 90 and 30 days.
+    listeners_this_quarter: NDArray[np.float32]
+    listeners_this_month: NDArray[np.float32]
+    days_since_first_play: NDArray[np.float32]  # 0 for a song without plays, like the next field
+    days_since_last_play: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Profiles:
     """Histories of the listeners who get recommendations, one row each."""
 
@@ -98,6 +109,8 @@ class TrainingSet:
     # Shape (n_listeners, n_songs), held-out plays for tuning weights (the latest tenth), not in `plays`.
     # None: a seeded tenth of `plays` is held out instead.
     tuning: csr_array | None = None
+    activity: SongActivity | None = None  # of `plays`, at their end; None: the plays have no times
+    latest_activity: SongActivity | None = None  # of `plays` and `tuning`, at their end; None: use `activity`
     seed: int = 7
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)  # may set `n_clusters`
     warm_start: "WarmStartClusters | None" = None  # clusters to start from; None: cluster from scratch

@@ -16,6 +16,7 @@ from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 from recommender.engine.evaluation.splitting import split_at, split_latest
 from recommender.engine.feedback_state import EventKind, FeedbackState, heard_threshold, reported_twice
+from recommender.engine.song_activity import measure_song_activity
 from recommender.listener_profiles import (
     DISLIKE_WEIGHT,
     EVENT_CODES,
@@ -67,6 +68,8 @@ class TrainingData:
             catalogue=self.catalogue, plays=early.matrix(), recent=weight_by_recency(early, now),
             skips=weight_by_recency(self.skips, now), genres=self.genres, tuning=late.matrix(), seed=seed,
             configuration=configuration,
+            activity=measure_song_activity(early, float(early.at.max(initial=0.0))),
+            latest_activity=measure_song_activity(self.plays, now),
         )  # fmt: skip
 
 

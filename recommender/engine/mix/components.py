@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommender.engine.data import SongActivity
+
 HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content in the two hybrid spaces; co-listening has 1
 NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
 SPARSE_ARRAYS = ("data", "indices", "indptr")
@@ -15,6 +17,7 @@ DENSE_ARRAYS = (
     "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
     "by_cluster", "cluster_starts", "by_artist", "artist_starts",
 )  # fmt: skip
+ACTIVITY_PREFIX = "activity_"
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,11 @@ class MixComponents:
     available: NDArray[np.bool_]
     genres: csr_array  # shape (n_songs, n_words), 1 if the song has the genre word
     genre_idf: NDArray[np.float32]  # shape (n_words,)
-    by_cluster: NDArray[np.int32]  # songs sorted by cluster, most played first within each
+    by_cluster: NDArray[np.int32]  # songs sorted by cluster, by `current_listeners` within each
     cluster_starts: NDArray[np.int64]  # shape (n_clusters + 1,), where each cluster starts in `by_cluster`
-    by_artist: NDArray[np.int32]  # songs sorted by artist, most played first within each
+    by_artist: NDArray[np.int32]  # songs sorted by artist, in the same order within each
     artist_starts: NDArray[np.int64]  # shape (n_artists + 1,)
+    activity: SongActivity | None = None  # None if the plays have no times, or in artifacts before 2026w49
 
     @property
     def n_songs(self) -> int:
@@ -49,12 +53,19 @@ class MixComponents:
     def n_clusters(self) -> int:
         return len(self.cluster_starts) - 1
 
+    @property
+    def current_listeners(self) -> NDArray[np.float32]:
+        """How many listeners each song has these days: old plays count less if the plays have times."""
+        return self.listeners if self.activity is None else self.activity.listeners_this_quarter
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in DENSE_ARRAYS}
         for name, matrix in {**self.neighbours, "genres": self.genres}.items():
             arrays |= {f"{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
         for name, centre in self.centres.items():
             arrays |= {f"{name}_centre": centre, f"{name}_products": self.products[name]}
+        if self.activity is not None:
+            arrays |= {f"{ACTIVITY_PREFIX}{name}": array for name, array in vars(self.activity).items()}
         return arrays
 
     @classmethod
@@ -72,8 +83,18 @@ class MixComponents:
             centres={name: arrays[f"{name}_centre"] for name in spaces},
             products={name: arrays[f"{name}_products"] for name in spaces},
             genres=_sparse_matrix(arrays, "genres", (n_songs, n_words)),
+            activity=_activity_from_arrays(arrays),
             **{name: arrays[name] for name in DENSE_ARRAYS},
         )
+
+
+def _activity_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> SongActivity | None:
+    columns = {
+        name.removeprefix(ACTIVITY_PREFIX): array
+        for name, array in arrays.items()
+        if name.startswith(ACTIVITY_PREFIX)
+    }
+    return SongActivity(**columns) if columns else None
 
 
 def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:

@@ -21,7 +21,7 @@ from recommender.engine.algorithms.item_similarity import (
 )
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.warm_start import warm_start_clusters
-from recommender.engine.data import Catalogue, WarmStartClusters
+from recommender.engine.data import Catalogue, SongActivity, WarmStartClusters
 from recommender.engine.features import FeatureSpace, fit_transform, genre_idf, genre_matrix, genre_vocabulary
 from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixComponents, popularity_damping
 from recommender.engine.parallel import Submit
@@ -120,6 +120,7 @@ def assemble_components(
     start_labels: NDArray[np.int32] | None = None,
     warm_start: WarmStartClusters | None = None,
     n_clusters: int | None,
+    activity: SongActivity | None = None,
     seed: int,
 ) -> MixComponents:
     content, co_listening = features.content, listening.co_listening()
@@ -132,8 +133,9 @@ def assemble_components(
     norms = np.stack(
         [_hybrid_norms(weight, content, co_listening) for weight in HYBRID_CONTENT_WEIGHTS], axis=1
     )
-    by_cluster, cluster_starts = _sort_by_group(labels, listening.listeners)
-    by_artist, artist_starts = _sort_by_group(features.artists, listening.listeners)
+    listeners = listening.listeners if activity is None else activity.listeners_this_quarter
+    by_cluster, cluster_starts = _sort_by_group(labels, listeners)
+    by_artist, artist_starts = _sort_by_group(features.artists, listeners)
     taste = listening.taste()
     centres, products = _space_moments(taste, content, co_listening, norms)
     return MixComponents(
@@ -141,7 +143,7 @@ def assemble_components(
         content=content, company=co_listening, norms=norms, centres=centres, products=products, labels=labels,
         artists=features.artists, listeners=listening.listeners, available=features.available,
         genres=features.genres, genre_idf=genre_idf(features.genres), by_cluster=by_cluster,
-        cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts,
+        cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts, activity=activity,
     )  # fmt: skip
 
 
@@ -194,7 +196,7 @@ def _fit_labels(
 
 
 def replace_clusters(components: MixComponents, labels: NDArray[np.int32], n_clusters: int) -> MixComponents:
-    by_cluster, starts = _sort_by_group(labels, components.listeners, n_clusters)
+    by_cluster, starts = _sort_by_group(labels, components.current_listeners, n_clusters)
     return replace(components, labels=labels, by_cluster=by_cluster, cluster_starts=starts)
 
 

@@ -83,8 +83,12 @@ class MixModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
+        # Artifacts of earlier releases have weights of the terms that they knew, which come first.
+        weights = arrays["weights"]
+        if len(weights) < len(TERM_NAMES):
+            weights = np.append(weights, np.zeros(len(TERM_NAMES) - len(weights)))
         return cls(
-            MixComponents.from_arrays(arrays), arrays["weights"], list(facts["words"]), arrays["genre_means"]
+            MixComponents.from_arrays(arrays), weights, list(facts["words"]), arrays["genre_means"]
         )
 
 

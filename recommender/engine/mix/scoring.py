@@ -18,12 +18,14 @@ from recommender.engine.mix.terms import (
     DIRECTION_TERMS,
     SHARE_FLOOR,
     TERM_NAMES,
+    TIME_TERMS,
     VOTE_TERMS,
     ListenerFeatures,
     TermMoments,
     linear_terms,
     standardise_term,
     term_moments,
+    time_terms,
 )
 
 PRESELECTED_CLUSTERS = 40  # best clusters, each with its most played songs
@@ -46,6 +48,9 @@ def batch_terms(
             yield TERM_NAMES.index(name), _standardise_over_unplayed(raw, played)
     for name, values in _batch_share_terms(components, features, wanted):
         yield TERM_NAMES.index(name), values
+    if wanted & set(TIME_TERMS):
+        for name, values in time_terms(components, slice(None)).items():
+            yield TERM_NAMES.index(name), np.broadcast_to(values, (profiles.n, components.n_songs))
 
 
 def _batch_vote_terms(
@@ -231,6 +236,8 @@ def online_terms(
     ]:
         terms[TERM_NAMES.index(name)] = standardise_term(raw, moments)[0]
     for name, values in _online_share_terms(components, features, songs).items():
+        terms[TERM_NAMES.index(name)] = values
+    for name, values in time_terms(components, songs).items():
         terms[TERM_NAMES.index(name)] = values
     return terms
 

@@ -1,11 +1,12 @@
 """The terms of `mix`'s score and the cold-start rule.
 
 A song's score is the weighted sum of its terms, blended with the cold-start score (`blend_scores`).
-There are three kinds of terms:
+There are four kinds of terms:
 
 - votes: similarities summed over the songs played (VOTE_TERMS)
 - directions: dot products with the listener's mean song vector (DIRECTION_TERMS)
 - shares: artist, cluster, popularity and genres (SHARE_TERMS)
+- times: how much the song is played lately, and since when (TIME_TERMS)
 
 Votes and directions are standardised over the unplayed songs, so that the same weights fit short
 and long histories.
@@ -49,7 +50,9 @@ VOTE_TERMS: Mapping[str, VoteTerm] = {
 }
 DIRECTION_TERMS = ("taste", "taste_short", "hybrid_low", "hybrid")
 SHARE_TERMS = ("artist", "affinity", "popularity", "genre")
-TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS)
+TIME_TERMS = ("trend", "trend_month", "age", "rest")
+# Stored weights have this order: add new terms at the end only.
+TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS, *TIME_TERMS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def blend_scores(
 ) -> NDArray[np.float32]:
     """Weighted terms blended with popularity among the favourite genres, shape (n, n_asked)."""
     cold = features.cold_start_weight[:, np.newaxis]
-    popularity = np.log(components.listeners[songs] + np.float32(0.5))
+    popularity = np.log(components.current_listeners[songs] + np.float32(0.5))
     return np.asarray(
         (1 - cold) * weighted + cold * (popularity + COLD_START_GENRE_WEIGHT * genres), dtype=np.float32
     )
@@ -252,3 +255,18 @@ def affinities_with_genre_prior(
     n_played = np.diff(profiles.plays.indptr).astype(np.float32)[:, np.newaxis]
     prior_weight = np.where(sums > 0, GENRE_PRIOR_SONGS / (GENRE_PRIOR_SONGS + n_played), 0)
     return np.asarray((1 - prior_weight) * own + prior_weight * expected, dtype=np.float32)
+
+
+def time_terms(
+    components: MixComponents, songs: NDArray[np.integer[Any]] | slice
+) -> dict[str, NDArray[np.float32]]:
+    """The terms that depend on when the songs are played, shape (n_asked,) each; {} without times."""
+    activity = components.activity
+    if activity is None:
+        return {}
+    return {
+        "trend": np.log(activity.listeners_this_quarter[songs] + np.float32(0.5)),
+        "trend_month": np.log(activity.listeners_this_month[songs] + np.float32(0.5)),
+        "age": -np.log1p(activity.days_since_first_play[songs]),
+        "rest": -np.log1p(activity.days_since_last_play[songs]),
+    }

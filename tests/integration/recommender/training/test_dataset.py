@@ -84,11 +84,14 @@ def test_what_a_list_had_offered_is_learnt_from_and_not_measured_by() -> None:
 
     data = read_training_data()
     week = latest_week(data, seed=7)
+    activity = data.to_training(seed=7, configuration={}).latest_activity
 
     ids = data.catalogue.ids
     organic = list(zip(data.organic.listeners.tolist(), ids[data.organic.songs].tolist(), strict=True))
     assert data.n_plays == 9
     assert sorted(organic) == [(0, 10), (0, 20), (0, 20), (1, 10), (1, 20), (1, 20), (1, 30)]
+    assert activity is not None
+    assert activity.days_since_first_play.tolist() == pytest.approx([10, 3, 1])
     assert week is not None
     assert [ids[row].tolist() for row in (week.test[[0]].indices, week.test[[1]].indices)] == [[20], [20, 30]]
 

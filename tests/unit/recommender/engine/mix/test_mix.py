@@ -7,7 +7,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from recommender.engine import svd as factors_module
 from recommender.engine.algorithms.baselines import Popularity
-from recommender.engine.data import Catalogue, Profiles, TrainingSet
+from recommender.engine.data import Catalogue, Profiles, SongActivity, TrainingSet
 from recommender.engine.evaluation.metrics import ndcg
 from recommender.engine.features import genre_words
 from recommender.engine.mix.components import MixComponents
@@ -44,6 +44,14 @@ def make_training(songs: int = 120, listeners: int = 160, seed: int = 1) -> Trai
 @pytest.fixture(scope="module")
 def mix() -> MixModel:
     return fit_mix(make_training())
+
+
+def with_activity(training: TrainingSet, listeners: np.ndarray) -> TrainingSet:
+    """The training with times: `listeners` have played each song lately, and all songs are equally old."""
+    days = np.full(len(listeners), 400, dtype=np.float32)
+    return replace(
+        training, activity=SongActivity(listeners.astype(np.float32), listeners.astype(np.float32), days, days)
+    )
 
 
 def empty(genres: str, songs: int = 120) -> Profiles:
@@ -117,6 +125,63 @@ def test_the_final_fit_includes_held_out_plays() -> None:
     model = fit_mix(replace(training, tuning=csr_array(later)))
 
     assert model.components.listeners[119] == 160
+
+
+def test_a_song_that_is_played_lately_ranks_above_equal_songs() -> None:
+    training = make_training()
+    lately = np.zeros(120)
+    lately[101] = 150
+    weights = start_weights()
+    weights[TERM_NAMES.index("trend")] = 1.0
+
+    before, after = (
+        fit_with_weights(one, weights).scores(training.profiles())[:, 101]
+        for one in (with_activity(training, np.zeros(120)), with_activity(training, lately))
+    )
+
+    expected = np.log(150.5 / 0.5) * training.plays.shape[0]
+    assert (after - before)[np.diff(training.plays.indptr) > 0].sum() == pytest.approx(expected, rel=0.1)
+
+
+def test_tuning_learns_that_what_is_played_lately_will_be_played() -> None:
+    training = make_training()
+    lately = np.where(np.arange(120) >= 100, 80.0, 0.0)
+    later = np.zeros(training.plays.shape, dtype=np.float32)
+    later[:, 100:] = np.random.default_rng(3).random((160, 20)) < 0.2
+
+    model = fit_mix(replace(with_activity(training, lately), tuning=csr_array(later)), refit=False)
+
+    assert model.weights[TERM_NAMES.index("trend")] > 0.1
+
+
+def test_the_final_fit_knows_the_activity_up_to_the_newest_play() -> None:
+    training = make_training()
+    early = with_activity(training, np.zeros(120))
+    late = with_activity(training, np.arange(120)).activity
+
+    for refit in (True, False):
+        model = fit_mix(replace(early, latest_activity=late, tuning=csr_array(training.plays)), refit=refit)
+
+        assert model.components.activity is late
+
+
+def test_a_cold_start_gets_what_is_played_lately() -> None:
+    model = fit_mix(with_activity(make_training(), np.arange(120)))
+
+    assert model.recommend(empty(""), 4)[0].tolist() == [119, 118, 117, 116]
+    assert model.recommend(empty("Jazz"), 3)[0].tolist() == [117, 113, 109]
+
+
+def test_an_artifact_of_a_release_without_times_ranks_as_before(mix: MixModel) -> None:
+    arrays = {name: array for name, array in mix.arrays().items() if not name.startswith("activity_")}
+    known = mix.weights.copy()
+    known[14:] = 0
+
+    old = MixModel.from_parts({**arrays, "weights": mix.weights[:14]}, mix.facts())
+
+    np.testing.assert_array_equal(
+        old.scores(make_training().profiles()), replace(mix, weights=known).scores(make_training().profiles())
+    )
 
 
 def test_with_few_listeners_the_start_weights_stay() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.data import Catalogue, Profiles, TrainingSet
+from recommender.engine.data import Catalogue, Profiles, SongActivity, TrainingSet
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel, OnlineMixModel
 from recommender.engine.mix.scoring import top_places
@@ -31,7 +31,11 @@ def training() -> TrainingSet:
         available=np.arange(SONGS) % 100 != 7,
     )
     genres = [f"style {style}" for style in tastes]
-    return TrainingSet(catalogue, csr_array(plays.astype(np.float32)), genres=genres)
+    lately, days = draw.integers(0, 90, (2, SONGS)).astype(np.float32), draw.random((2, SONGS)) * 300
+    return TrainingSet(
+        catalogue, csr_array(plays.astype(np.float32)), genres=genres,
+        activity=SongActivity(*lately, *days.astype(np.float32)),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
