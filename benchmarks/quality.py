@@ -11,11 +11,11 @@ import gzip
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, R
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.algorithms.item_similarity import MOST_EASE_SONGS
+from recommender.engine.algorithms.listener_similarity import UserKNN
 from recommender.engine.clustering.affinities import SECONDS_PER_DAY, recency_weights
 from recommender.engine.data import (
     Catalogue,
@@ -45,16 +46,23 @@ from recommender.engine.mix.tuning import split_tuning_plays, tuning_listeners
 from recommender.engine.sampling.sampler import CandidatePool, draw_picks, scale_scores
 from recommender.engine.song_activity import measure_song_activity
 
+S = TypeVar("S")  # the settings of a model
+M = TypeVar("M", bound=RecommenderModel)
 LIST_LENGTH: Final = 20
 UNDATED_COLUMNS: Final = 3  # user, song, count
 CANDIDATES: Final = 400
 CLASSIC_CLUSTERS: Final = (50, 200)
 TEMPERATURES: Final = {"mix": 0.0, "mix_t01": 0.1, "mix_t02": 0.2}
-BASELINES: Final = ("random", "popularity", "itemknn", "rp3beta", "ease")
-TABLE_ORDER: Final = (*BASELINES, "classic", *TEMPERATURES)
+BASELINES: Final = ("random", "popularity", "trending", "itemknn", "rp3beta", "userknn", "ease")
+# `mix` without the times of plays, to show what they bring.
+UNDATED_MIX: Final = "mix_undated"
+DATED_ONLY: Final = ("trending", UNDATED_MIX)
+TABLE_ORDER: Final = (*BASELINES, "classic", UNDATED_MIX, *TEMPERATURES)
+GAIN_BY_TIMES: Final = 1.35
 # k, shrink, logarithmic: each the best on one of two measured data sets.
 KNN_SETTINGS: Final = ((50, 10.0, False), (200, 30.0, True))
-KNN_TUNING_LISTENERS: Final = 2_000
+RP3_BETAS: Final = (0.4, 0.2, 0.6)  # of equally good ones the first
+BASELINE_TUNING_LISTENERS: Final = 2_000
 TUNING_LISTENERS: Final = 1_000  # that choose between two settings
 
 
@@ -87,11 +95,18 @@ class ListeningDataset:
     def is_dated(self) -> bool:
         return bool(self.train_plays.at.any())
 
+    def without_times(self) -> "ListeningDataset":
+        train, valid = (
+            replace(plays, at=np.zeros_like(plays.at)) for plays in (self.train_plays, self.valid_plays)
+        )
+        return replace(self, train_plays=train, valid_plays=valid)
+
     @property
     def training(self) -> TrainingSet:
         """To fit on train, tune on valid and refit on both."""
         return TrainingSet(
             self.catalogue, self.train, tuning=self.valid, recent=_weigh_by_recency(self.train_plays),
+            keys=np.arange(self.train.shape[0]),
             activity=_measure_activity(self.train_plays),
             latest_activity=_measure_activity(self.plays_before_test),
         )  # fmt: skip
@@ -139,12 +154,14 @@ def measure(folder: Path, dump: Path | None) -> Report:
     report = Report({"data": folder.name, "songs": listening.catalogue.n_songs, "listeners": len(listeners)})
     lists: dict[str, NDArray[np.int32]] = {}
     rows: dict[str, dict[str, Any]] = {}
-    for name, run in MODELS.items():
+    for name in MODELS:
+        if name in DATED_ONLY and not listening.is_dated:
+            continue
         if name == "ease" and listening.catalogue.n_songs > MOST_EASE_SONGS:
             report.notes.append(f"Skipped: EASE takes at most {MOST_EASE_SONGS} songs.")
             continue
         sys.stderr.write(f"quality: {name} ...\n")
-        outcome = _run_in_process(run, folder)
+        outcome = _run_in_process(name, folder)
         for list_name, model_lists in outcome.lists.items():
             lists[list_name] = model_lists
             rows[list_name] = {"seconds": outcome.seconds, "peak": outcome.peak_memory} | _evaluate_lists(
@@ -177,6 +194,11 @@ def build_findings(rows: dict[str, dict[str, Any]], name: str) -> list[Finding]:
         _ratio_finding(f"{name}: {mix} / {best}, NDCG@20", rows[mix]["ndcg"], rows[best]["ndcg"], 1.0)
         for mix in TEMPERATURES
     ]
+    if UNDATED_MIX in rows:
+        ours, undated = rows["mix"]["ndcg"], rows[UNDATED_MIX]["ndcg"]
+        found.append(
+            _ratio_finding(f"{name}: mix / mix without times, NDCG@20", ours, undated, GAIN_BY_TIMES)
+        )
     if "ease" in rows:
         ours, ease = rows["mix_t01"]["coverage"], rows["ease"]["coverage"]
         found.append(_ratio_finding(f"{name}: mix_t01 / ease, coverage", ours, ease, 1.2))
@@ -193,22 +215,24 @@ def _evaluate_lists(listening: ListeningDataset, lists: NDArray[np.int32]) -> di
     return evaluate_lists(lists, test, artists=listening.catalogue.artist_codes()).summary()
 
 
-def _run_in_process(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
+def _run_in_process(name: str, folder: Path) -> ModelResult:
     """Evaluate each model in a separate process, because peak memory counts all earlier work."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_fit_and_recommend, (run, folder))
+        return pool.apply(_fit_and_recommend, (name, folder))
 
 
-def _fit_and_recommend(run: Callable[[ListeningDataset], Any], folder: Path) -> ModelResult:
+def _fit_and_recommend(name: str, folder: Path) -> ModelResult:
     listening = read_dataset(folder)
+    if name == UNDATED_MIX:
+        listening = listening.without_times()
     before = time.perf_counter()
-    model = run(listening)
+    model = MODELS[name](listening)
     seconds = time.perf_counter() - before
     peak = peak_memory()
     profiles = listening.test_profiles
-    if isinstance(model, MixModel):
+    if name == "mix":
         return ModelResult(draw_mix_lists(model, profiles), seconds, peak)
-    return ModelResult({model.name: model.recommend(profiles, LIST_LENGTH)}, seconds, peak)
+    return ModelResult({name: model.recommend(profiles, LIST_LENGTH)}, seconds, peak)
 
 
 def draw_mix_lists(model: MixModel, profiles: Profiles) -> dict[str, NDArray[np.int32]]:
@@ -249,20 +273,31 @@ def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
 
 def fit_best_knn(training: TrainingSet) -> ItemKNN:
     """ItemKNN with the settings that rank held-out plays better, fitted on all plays."""
+
+    def fit(training: TrainingSet, settings: tuple[int, float, bool]) -> ItemKNN:
+        k, shrink, logarithmic = settings
+        return ItemKNN.fit(training, k=k, shrink=shrink, logarithmic=logarithmic)
+
+    return _fit_best(training, KNN_SETTINGS, fit)
+
+
+def fit_best_rp3beta(training: TrainingSet) -> RP3beta:
+    """RP3beta with the damping of popular songs that ranks held-out plays best, fitted on all plays."""
+    return _fit_best(training, RP3_BETAS, lambda training, beta: RP3beta.fit(training, beta=beta))
+
+
+def _fit_best(training: TrainingSet, settings: Sequence[S], fit: Callable[[TrainingSet, S], M]) -> M:
+    """The model with the settings that rank held-out plays best, fitted on all plays."""
     plays, tuning = split_tuning_plays(training)
-    rows = tuning_listeners(plays, tuning, most=KNN_TUNING_LISTENERS, seed=training.seed)
+    rows = tuning_listeners(plays, tuning, most=BASELINE_TUNING_LISTENERS, seed=training.seed)
     early = replace(training, plays=plays, tuning=None)
     whole = replace(training, plays=csr_array(plays + tuning), tuning=None)
-    if not len(rows):
-        return ItemKNN.fit(whole)
 
-    def value(settings: tuple[int, float, bool]) -> float:
-        k, shrink, logarithmic = settings
-        model = ItemKNN.fit(early, k=k, shrink=shrink, logarithmic=logarithmic)
-        return float(ndcg(model.recommend(Profiles(plays[rows]), LIST_LENGTH), tuning[rows]).mean())
+    def value(one: S) -> float:
+        lists = fit(early, one).recommend(Profiles(plays[rows], keys=rows), LIST_LENGTH)
+        return float(ndcg(lists, tuning[rows]).mean())
 
-    k, shrink, logarithmic = max(KNN_SETTINGS, key=value)
-    return ItemKNN.fit(whole, k=k, shrink=shrink, logarithmic=logarithmic)
+    return fit(whole, max(settings, key=value) if len(rows) else settings[0])
 
 
 def _fit_random(listening: ListeningDataset) -> RecommenderModel:
@@ -278,7 +313,20 @@ def _fit_itemknn(listening: ListeningDataset) -> RecommenderModel:
 
 
 def _fit_rp3beta(listening: ListeningDataset) -> RecommenderModel:
-    return RP3beta.fit(listening.training)
+    return fit_best_rp3beta(listening.training)
+
+
+def _fit_userknn(listening: ListeningDataset) -> RecommenderModel:
+    return UserKNN.fit(listening.training)
+
+
+def _fit_trending(listening: ListeningDataset) -> RecommenderModel:
+    """A chart in which a listener counts half 90 days after the last play."""
+    activity = listening.training.latest_activity
+    model = Popularity.fit(listening.training)
+    if activity is not None:
+        model.listeners = activity.listeners_this_quarter
+    return model
 
 
 def _fit_ease(listening: ListeningDataset) -> RecommenderModel:
@@ -290,8 +338,9 @@ def _fit_mix(listening: ListeningDataset) -> RecommenderModel:
 
 
 MODELS: Final[dict[str, Callable[[ListeningDataset], Any]]] = {
-    "random": _fit_random, "popularity": _fit_popularity, "itemknn": _fit_itemknn, "rp3beta": _fit_rp3beta,
-    "ease": _fit_ease, "classic": fit_best_classic, "mix": _fit_mix,
+    "random": _fit_random, "popularity": _fit_popularity, "trending": _fit_trending, "itemknn": _fit_itemknn,
+    "rp3beta": _fit_rp3beta, "userknn": _fit_userknn, "ease": _fit_ease, "classic": fit_best_classic,
+    UNDATED_MIX: _fit_mix, "mix": _fit_mix,
 }  # fmt: skip
 
 
@@ -313,11 +362,11 @@ def _as_interactions(table: NDArray[np.float64], n_listeners: int, n_songs: int)
 
 
 def _concatenate(one: Interactions, other: Interactions) -> Interactions:
-    columns = {
-        name: np.concatenate([getattr(one, name), getattr(other, name)])
-        for name in ("listeners", "songs", "at", "count")
-    }
-    return replace(one, **columns)
+    return Interactions(
+        one.n_listeners, one.n_songs,
+        np.concatenate([one.listeners, other.listeners]), np.concatenate([one.songs, other.songs]),
+        np.concatenate([one.at, other.at]), np.concatenate([one.count, other.count]),
+    )  # fmt: skip
 
 
 def _measure_activity(plays: Interactions) -> SongActivity | None:

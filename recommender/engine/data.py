@@ -1,6 +1,6 @@
 """Data structures of the engine; in every matrix, listeners are rows and songs are columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -40,15 +40,25 @@ class Catalogue:
         return len(self.ids)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """One code per artist; a song without an artist has a code of its own."""
-        codes: dict[str, int] = {}
-        return np.array(
-            [
-                codes.setdefault(artist.casefold().strip() or f"\0{index}", len(codes))
-                for index, artist in enumerate(self.artists)
-            ],
-            dtype=np.int32,
+        """One code per artist. A song without an artist has a code of its own."""
+        return _codes([artist.casefold().strip() for artist in self.artists])
+
+    def album_codes(self) -> NDArray[np.int32]:
+        """One code per album of an artist. A song without an album has a code of its own."""
+        names = (
+            (album.casefold().strip(), artist.casefold().strip())
+            for album, artist in zip(self.albums, self.artists, strict=True)
         )
+        return _codes([f"{artist}\0{album}" if album else "" for album, artist in names])
+
+
+def _codes(names: Sequence[str]) -> NDArray[np.int32]:
+    """One code per name, by first appearance. An entry without a name has a code of its own."""
+    codes: dict[str, int] = {}
+    return np.array(
+        [codes.setdefault(name or f"\0{index}", len(codes)) for index, name in enumerate(names)],
+        dtype=np.int32,
+    )
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,10 @@ class TrainingSet:
     seed: int = 7
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)  # may set `n_clusters`
     warm_start: "WarmStartClusters | None" = None  # clusters to start from; None: cluster from scratch
+    keys: NDArray[np.int64] | None = None  # listener ids, so that nobody is their own neighbour
 
     def profiles(self) -> Profiles:
-        return Profiles(self.plays, self.recent, self.skips, self.genres)
+        return Profiles(self.plays, self.recent, self.skips, self.genres, self.keys)
 
 
 @dataclass(frozen=True)

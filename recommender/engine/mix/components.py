@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
 from recommender.engine.data import SongActivity
 
 HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content in the two hybrid spaces; co-listening has 1
@@ -17,7 +19,11 @@ DENSE_ARRAYS = (
     "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
     "by_cluster", "cluster_starts", "by_artist", "artist_starts",
 )  # fmt: skip
+# Later additions, which artifacts of earlier releases do not have.
 ACTIVITY_PREFIX = "activity_"
+NEIGHBOURHOOD_PREFIX = "neighbourhood_"
+NEIGHBOURHOOD_MATRICES = ("histories", "audiences")
+NEIGHBOURHOOD_ARRAYS = ("keys", "idf", "damping")
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,10 @@ class MixComponents:
     cluster_starts: NDArray[np.int64]  # shape (n_clusters + 1,), where each cluster starts in `by_cluster`
     by_artist: NDArray[np.int32]  # songs sorted by artist, in the same order within each
     artist_starts: NDArray[np.int64]  # shape (n_artists + 1,)
-    activity: SongActivity | None = None  # None if the plays have no times, or in artifacts before 2026w49
+    # The next three are None in artifacts of earlier releases.
+    activity: SongActivity | None = None  # None if the plays have no times
+    neighbourhood: ListenerNeighbourhood | None = None
+    albums: NDArray[np.int32] | None = None  # shape (n_songs,), each song's album code
 
     @property
     def n_songs(self) -> int:
@@ -52,6 +61,14 @@ class MixComponents:
     @property
     def n_clusters(self) -> int:
         return len(self.cluster_starts) - 1
+
+    @property
+    def n_artists(self) -> int:
+        return len(self.artist_starts) - 1
+
+    @cached_property
+    def n_albums(self) -> int:
+        return 0 if self.albums is None else int(self.albums.max(initial=-1)) + 1
 
     @property
     def current_listeners(self) -> NDArray[np.float32]:
@@ -66,6 +83,10 @@ class MixComponents:
             arrays |= {f"{name}_centre": centre, f"{name}_products": self.products[name]}
         if self.activity is not None:
             arrays |= {f"{ACTIVITY_PREFIX}{name}": array for name, array in vars(self.activity).items()}
+        if self.neighbourhood is not None:
+            arrays |= _neighbourhood_arrays(self.neighbourhood)
+        if self.albums is not None:
+            arrays["albums"] = self.albums
         return arrays
 
     @classmethod
@@ -84,6 +105,8 @@ class MixComponents:
             products={name: arrays[f"{name}_products"] for name in spaces},
             genres=_sparse_matrix(arrays, "genres", (n_songs, n_words)),
             activity=_activity_from_arrays(arrays),
+            neighbourhood=_neighbourhood_from_arrays(arrays, n_songs),
+            albums=arrays.get("albums"),
             **{name: arrays[name] for name in DENSE_ARRAYS},
         )
 
@@ -95,6 +118,29 @@ def _activity_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> SongActivity | 
         if name.startswith(ACTIVITY_PREFIX)
     }
     return SongActivity(**columns) if columns else None
+
+
+def _neighbourhood_arrays(neighbourhood: ListenerNeighbourhood) -> dict[str, NDArray[np.generic]]:
+    prefix = NEIGHBOURHOOD_PREFIX
+    arrays = {f"{prefix}{name}": getattr(neighbourhood, name) for name in NEIGHBOURHOOD_ARRAYS}
+    for name in NEIGHBOURHOOD_MATRICES:
+        matrix = getattr(neighbourhood, name)
+        arrays |= {f"{prefix}{name}_{part}": getattr(matrix, part) for part in SPARSE_ARRAYS}
+    return arrays
+
+
+def _neighbourhood_from_arrays(
+    arrays: Mapping[str, NDArray[Any]], n_songs: int
+) -> ListenerNeighbourhood | None:
+    prefix = NEIGHBOURHOOD_PREFIX
+    if f"{prefix}keys" not in arrays:
+        return None
+    n_listeners = len(arrays[f"{prefix}keys"])
+    return ListenerNeighbourhood(
+        histories=_sparse_matrix(arrays, f"{prefix}histories", (n_listeners, n_songs)),
+        audiences=_sparse_matrix(arrays, f"{prefix}audiences", (n_songs, n_listeners)),
+        **{name: arrays[f"{prefix}{name}"] for name in NEIGHBOURHOOD_ARRAYS},
+    )
 
 
 def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, int]) -> csr_array:

@@ -19,6 +19,7 @@ from recommender.engine.algorithms.item_similarity import (
     submit_knn_weights,
     submit_rp3_weights,
 )
+from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.warm_start import warm_start_clusters
 from recommender.engine.data import Catalogue, SongActivity, WarmStartClusters
@@ -46,6 +47,7 @@ class ContentFeatures:
     words: list[str]  # known genre words
     genres: csr_array  # shape (n_songs, n_words), 1 if the song has the genre word
     available: NDArray[np.bool_]  # shape (n_songs,), songs that may be recommended
+    albums: NDArray[np.int32] | None  # shape (n_songs,), album codes; None from an artifact without them
     space: FeatureSpace | None = None  # the transformation behind `content`; None if it is not needed later
 
 
@@ -69,7 +71,8 @@ def build_content_features(
         rows = space.transform(catalogue)
     return ContentFeatures(
         content=weight_content(catalogue, space, rows), artists=catalogue.artist_codes(), words=words,
-        genres=genre_matrix(catalogue.genres, words), available=catalogue.available, space=space,
+        genres=genre_matrix(catalogue.genres, words), available=catalogue.available,
+        albums=catalogue.album_codes(), space=space,
     )  # fmt: skip
 
 
@@ -121,6 +124,7 @@ def assemble_components(
     warm_start: WarmStartClusters | None = None,
     n_clusters: int | None,
     activity: SongActivity | None = None,
+    neighbourhood: ListenerNeighbourhood | None = None,
     seed: int,
 ) -> MixComponents:
     content, co_listening = features.content, listening.co_listening()
@@ -144,6 +148,7 @@ def assemble_components(
         artists=features.artists, listeners=listening.listeners, available=features.available,
         genres=features.genres, genre_idf=genre_idf(features.genres), by_cluster=by_cluster,
         cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts, activity=activity,
+        neighbourhood=neighbourhood, albums=features.albums,
     )  # fmt: skip
 
 

@@ -87,9 +87,7 @@ class MixModel:
         weights = arrays["weights"]
         if len(weights) < len(TERM_NAMES):
             weights = np.append(weights, np.zeros(len(TERM_NAMES) - len(weights)))
-        return cls(
-            MixComponents.from_arrays(arrays), weights, list(facts["words"]), arrays["genre_means"]
-        )
+        return cls(MixComponents.from_arrays(arrays), weights, list(facts["words"]), arrays["genre_means"])
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ def batch_terms(
     if wanted & set(DIRECTION_TERMS):
         for name, raw in linear_terms(components, features.directions, slice(None)).items():
             yield TERM_NAMES.index(name), _standardise_over_unplayed(raw, played)
+    if "user_knn" in wanted and components.neighbourhood is not None:
+        votes = components.neighbourhood.votes(features.profile_weights.weighted, features.keys)
+        raw = np.asarray(votes.toarray(), dtype=np.float32)
+        yield TERM_NAMES.index("user_knn"), _standardise_over_unplayed(raw, played)
     for name, values in _batch_share_terms(components, features, wanted):
         yield TERM_NAMES.index(name), values
     if wanted & set(TIME_TERMS):
@@ -79,6 +83,8 @@ def _batch_share_terms(
     n = len(features.cold_start_weight)
     if "artist" in wanted:
         yield "artist", np.log(features.artists.toarray() + np.float32(SHARE_FLOOR))[:, components.artists]
+    if "album" in wanted and components.albums is not None and features.albums is not None:
+        yield "album", np.log(features.albums.toarray() + np.float32(SHARE_FLOOR))[:, components.albums]
     if "affinity" in wanted:
         yield "affinity", np.log(features.affinities + np.float32(SHARE_FLOOR))[:, components.labels]
     if "popularity" in wanted:
@@ -112,6 +118,11 @@ def sum_neighbour_votes(
     mask = np.zeros(components.n_songs, dtype=np.bool_)
     for entries in reached.values():
         mask[entries.columns] = True
+    by_listeners = None
+    if components.neighbourhood is not None:
+        key = None if features.keys is None else int(features.keys[0])
+        by_listeners = components.neighbourhood.votes_of_one(weighted, key)
+        mask[by_listeners[0]] = True
     mask[profile.plays.indices] = False
     songs = np.flatnonzero(mask)
     # Uninitialised: only the entries of reached and played songs are written and read.
@@ -123,18 +134,24 @@ def sum_neighbour_votes(
         if vote.matrix in reached:
             entries = reached[vote.matrix]
             play_weights = np.repeat((weighted if vote.weighted else plain).data, entries.widths)
-            values = entries.values * play_weights
-            # Played songs share the last array element, which is cut off.
-            raw: NDArray[Any] = np.bincount(place[entries.columns], weights=values, minlength=len(songs) + 1)[
-                : len(songs)
-            ]
+            raw = _sum_by_place(place[entries.columns], entries.values * play_weights, len(songs))
             sums[name] = np.sqrt(np.maximum(raw, 0)) if vote.root else raw
+    if by_listeners is not None:
+        sums["user_knn"] = _sum_by_place(place[by_listeners[0]], by_listeners[1], len(songs))
     n_unplayed = np.array([components.n_songs - profile.plays.nnz])
     moments = {
         name: term_moments(np.array([raw.sum()]), np.array([(raw**2).sum()]), n_unplayed)
         for name, raw in sums.items()
     }
     return NeighbourVotes(songs, sums, moments)
+
+
+def _sum_by_place(
+    places: NDArray[np.int32], values: NDArray[np.float32], n_songs: int
+) -> NDArray[np.float64]:
+    # Played songs share the last array element, which is cut off.
+    sums: NDArray[Any] = np.bincount(places, weights=values, minlength=n_songs + 1)
+    return sums[:n_songs]
 
 
 class _SparseRows(NamedTuple):
@@ -291,16 +308,26 @@ def _genre_matches(
 def _online_share_terms(
     components: MixComponents, features: ListenerFeatures, songs: NDArray[np.integer[Any]]
 ) -> dict[str, NDArray[np.float32]]:
-    codes, shares = features.artists.indices, features.artists.data
-    artist_share = np.zeros(len(songs), dtype=np.float32)
-    if len(codes):
-        artists = components.artists[songs]
-        places = np.minimum(np.searchsorted(codes, artists), len(codes) - 1)
-        artist_share = np.where(codes[places] == artists, shares[places], 0)
     affinity = features.affinities[0][components.labels[songs]]
+    shares = (
+        {}
+        if components.albums is None or features.albums is None
+        else {"album": _log_shares(features.albums, components.albums[songs])}
+    )
     return {
-        "artist": np.log(artist_share + np.float32(SHARE_FLOOR)),
+        **shares,
+        "artist": _log_shares(features.artists, components.artists[songs]),
         "affinity": np.log(affinity + np.float32(SHARE_FLOOR)),
         "popularity": np.log(components.listeners[songs] + np.float32(0.5)),
         "genre": _genre_matches(components, features, songs),
     }
+
+
+def _log_shares(shares: csr_array, groups: NDArray[np.int32]) -> NDArray[np.float32]:
+    """log(share + .02) of each song's group, for one listener."""
+    codes = shares.indices
+    share = np.zeros(len(groups), dtype=np.float32)
+    if len(codes):
+        places = np.minimum(np.searchsorted(codes, groups), len(codes) - 1)
+        share = np.where(codes[places] == groups, shares.data[places], 0)
+    return np.asarray(np.log(share + np.float32(SHARE_FLOOR)))

@@ -3,9 +3,9 @@
 A song's score is the weighted sum of its terms, blended with the cold-start score (`blend_scores`).
 There are four kinds of terms:
 
-- votes: similarities summed over the songs played (VOTE_TERMS)
+- votes: similarities summed over the songs played (VOTE_TERMS), or over similar listeners (user_knn)
 - directions: dot products with the listener's mean song vector (DIRECTION_TERMS)
-- shares: artist, cluster, popularity and genres (SHARE_TERMS)
+- shares: artist, cluster, popularity, genres (SHARE_TERMS) and album
 - times: how much the song is played lately, and since when (TIME_TERMS)
 
 Votes and directions are standardised over the unplayed songs, so that the same weights fit short
@@ -52,7 +52,7 @@ DIRECTION_TERMS = ("taste", "taste_short", "hybrid_low", "hybrid")
 SHARE_TERMS = ("artist", "affinity", "popularity", "genre")
 TIME_TERMS = ("trend", "trend_month", "age", "rest")
 # Stored weights have this order: add new terms at the end only.
-TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS, *TIME_TERMS)
+TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS, *TIME_TERMS, "user_knn", "album")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ class ListenerFeatures:
     directions: "ListenerDirections"
     favourite_genres: csr_array  # shape (n, n_words), see `favourite_genre_weights`
     affinities: NDArray[np.float32]  # shape (n, n_clusters), rows sum to 1
-    artists: csr_array  # shape (n, n_artists), see `artist_shares`
+    artists: csr_array  # shape (n, n_artists), see `group_shares`
+    albums: csr_array | None  # shape (n, n_albums), see `group_shares`; None if albums are not known
     cold_start_weight: NDArray[np.float32]  # shape (n,), see `cold_start_weights`
+    keys: NDArray[np.int64] | None  # listener ids; None: unknown
 
 
 def build_listener_features(
@@ -75,7 +77,9 @@ def build_listener_features(
         directions=build_directions(components, profile_weights),
         favourite_genres=favourite_genres,
         affinities=affinities_with_genre_prior(components, genre_means, profiles, favourite_genres),
-        artists=artist_shares(components, profile_weights.weighted),
+        artists=group_shares(components.artists, components.n_artists, profile_weights.weighted),
+        albums=_album_shares(components, profile_weights.weighted),
+        keys=profiles.keys,
         cold_start_weight=cold_start_weights(profile_weights.n_played),
     )
 
@@ -228,14 +232,23 @@ def favourite_genre_weights(
     return matrix
 
 
-def artist_shares(components: MixComponents, weighted: csr_array) -> csr_array:
-    """Each artist's share of a listener's plays, shape (n, n_artists); each row sums to 1 or is empty."""
+def _album_shares(components: MixComponents, weighted: csr_array) -> csr_array | None:
+    albums = components.albums
+    return None if albums is None else group_shares(albums, components.n_albums, weighted)
+
+
+def group_shares(groups: NDArray[np.int32], n_groups: int, weighted: csr_array) -> csr_array:
+    """Each group's share of a listener's plays, shape (n, n_groups). Each row sums to 1 or is empty.
+
+    Args:
+        groups: each song's artist or album code.
+    """
     sums = np.asarray(weighted.sum(axis=1), dtype=np.float64).ravel()
     rows = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
     values = (weighted.data / np.where(sums > 0, sums, 1)[rows]).astype(np.float32)
-    shape = (weighted.shape[0], len(components.artist_starts) - 1)
+    shape = (weighted.shape[0], n_groups)
     # A copy of indptr: sum_duplicates changes it in place, and `weighted` must keep its own.
-    shares = csr_array((values, components.artists[weighted.indices], weighted.indptr.copy()), shape=shape)
+    shares = csr_array((values, groups[weighted.indices], weighted.indptr.copy()), shape=shape)
     shares.sum_duplicates()
     return shares
 

@@ -32,7 +32,8 @@ POOL_BLOCK_CELLS = 4_000_000  # listeners x songs in memory at a time: 14 terms 
 LISTENERS_PER_WORK_ITEM = 100
 SONGS_PER_RANKING = 50  # kept in the pool: the best songs by the start weights and by each of POOLED_TERMS
 POOLED_TERMS = (
-    "ease", "ease_weighted", "rp3", "rp3_weighted", "knn", "taste", "hybrid_low", "hybrid", "popularity", "trend",
+    "ease", "ease_weighted", "rp3", "rp3_weighted", "knn", "taste", "hybrid_low", "hybrid", "popularity",
+    "trend", "user_knn",
 )  # fmt: skip
 BuildFeatures = Callable[[Profiles], ListenerFeatures]
 # One listener's songs, their terms (n_terms, m), and the cold-start part of their scores (m,).

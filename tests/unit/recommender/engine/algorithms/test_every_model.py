@@ -14,13 +14,14 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.algorithms.fit_classic import fit_classic
+from recommender.engine.algorithms.listener_similarity import UserKNN
 from recommender.engine.data import Catalogue, Profiles, RecommenderModel, TrainingSet
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel
 
 FIT: dict[str, Callable[[TrainingSet], Any]] = {
     "random": Random.fit, "popularity": Popularity.fit, "itemknn": ItemKNN.fit, "rp3beta": RP3beta.fit,
-    "ease": EASE.fit, "classic": fit_classic, "mix": fit_mix,
+    "userknn": UserKNN.fit, "ease": EASE.fit, "classic": fit_classic, "mix": fit_mix,
 }  # fmt: skip
 SERVABLE: dict[str, type[ClassicModel | MixModel]] = {"classic": ClassicModel, "mix": MixModel}
 STYLES = ("rock", "jazz", "techno")
@@ -178,7 +179,7 @@ def test_a_catalogue_of_equal_songs_can_be_fitted(name: str) -> None:
     assert (lists >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["popularity", "rp3beta", "itemknn", "ease", "classic", "mix"])
+@pytest.mark.parametrize("name", ["popularity", "rp3beta", "itemknn", "userknn", "ease", "classic", "mix"])
 def test_a_listener_with_very_many_plays_gets_a_list(name: str) -> None:
     training = make_training()
     plays = training.plays.toarray()

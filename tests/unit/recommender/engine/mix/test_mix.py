@@ -50,7 +50,8 @@ def with_activity(training: TrainingSet, listeners: np.ndarray) -> TrainingSet:
     """The training with times: `listeners` have played each song lately, and all songs are equally old."""
     days = np.full(len(listeners), 400, dtype=np.float32)
     return replace(
-        training, activity=SongActivity(listeners.astype(np.float32), listeners.astype(np.float32), days, days)
+        training,
+        activity=SongActivity(listeners.astype(np.float32), listeners.astype(np.float32), days, days),
     )
 
 
