@@ -88,8 +88,7 @@ class SongActivity:
     # Listeners, each weighted by the age of their last play of the song: halved every 90 and 30 days.
     listeners_this_quarter: NDArray[np.float32]
     listeners_this_month: NDArray[np.float32]
-    days_since_first_play: NDArray[np.float32]  # 0 for a song without plays, like the next field
-    days_since_last_play: NDArray[np.float32]
+    days_since_first_play: NDArray[np.float32]  # 0 for a song without plays
 
 
 @dataclass(frozen=True)

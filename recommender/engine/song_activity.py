@@ -1,4 +1,4 @@
-"""When songs are played: their listeners weighted by recency, and the days since the first and last play."""
+"""When songs are played: their listeners weighted by recency, and the days since the first play."""
 
 from typing import Final
 
@@ -27,10 +27,7 @@ def measure_song_activity(plays: Interactions, now: float) -> SongActivity | Non
     )
     first_at = np.full(plays.n_songs, now)
     np.minimum.at(first_at, plays.songs, at)
-    last_at = np.full(plays.n_songs, -np.inf)
-    np.maximum.at(last_at, plays.songs, at)
-    last_at[np.isneginf(last_at)] = now
-    return SongActivity(quarter, month, _days(first_at, now), _days(last_at, now))
+    return SongActivity(quarter, month, np.asarray((now - first_at) / SECONDS_PER_DAY, dtype=np.float32))
 
 
 def _last_plays(plays: Interactions, at: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -39,7 +36,3 @@ def _last_plays(plays: Interactions, at: NDArray[np.float64]) -> NDArray[np.intp
     order = np.lexsort((at, cells))
     is_last = np.append(np.diff(cells[order]) > 0, True) if len(order) else np.zeros(0, dtype=np.bool_)
     return np.asarray(order[is_last], dtype=np.intp)
-
-
-def _days(at: NDArray[np.float64], now: float) -> NDArray[np.float32]:
-    return np.asarray((now - at) / SECONDS_PER_DAY, dtype=np.float32)

@@ -68,7 +68,7 @@ class TrainingData:
             catalogue=self.catalogue, plays=early.matrix(), recent=weight_by_recency(early, now),
             skips=weight_by_recency(self.skips, now), genres=self.genres, tuning=late.matrix(), seed=seed,
             configuration=configuration,
-            activity=measure_song_activity(early, float(early.at.max(initial=0.0))),
+            keys=self.listener_ids, activity=measure_song_activity(early, float(early.at.max(initial=0.0))),
             latest_activity=measure_song_activity(self.plays, now),
         )  # fmt: skip
 

@@ -37,7 +37,7 @@ from recommender.engine.parallel import two_workers
 START_WEIGHTS = {
     "ease": 0.5, "ease_weighted": 0.5, "rp3": 0.4, "rp3_weighted": 0.2, "rp3_root": 0.2, "knn": 0.3,
     "taste": 0.3, "taste_short": 0.2, "hybrid_low": 0.5, "hybrid": 0.5, "artist": 0.5, "affinity": 0.2,
-    "popularity": 0.1, "genre": 0.5, "trend": 0.1, "trend_month": 0.0, "age": 0.0, "rest": 0.0,
+    "popularity": 0.1, "genre": 0.5, "trend": 0.1, "trend_month": 0.0, "age": 0.0,
     "user_knn": 0.2, "album": 0.2,
 }  # fmt: skip
 TUNING_LISTENERS = 4_000  # measured: with 2 000 the sample changes the test NDCG by 1 %

@@ -50,7 +50,7 @@ VOTE_TERMS: Mapping[str, VoteTerm] = {
 }
 DIRECTION_TERMS = ("taste", "taste_short", "hybrid_low", "hybrid")
 SHARE_TERMS = ("artist", "affinity", "popularity", "genre")
-TIME_TERMS = ("trend", "trend_month", "age", "rest")
+TIME_TERMS = ("trend", "trend_month", "age")
 # Stored weights have this order: add new terms at the end only.
 TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS, *TIME_TERMS, "user_knn", "album")
 
@@ -281,5 +281,4 @@ def time_terms(
         "trend": np.log(activity.listeners_this_quarter[songs] + np.float32(0.5)),
         "trend_month": np.log(activity.listeners_this_month[songs] + np.float32(0.5)),
         "age": -np.log1p(activity.days_since_first_play[songs]),
-        "rest": -np.log1p(activity.days_since_last_play[songs]),
     }

@@ -51,7 +51,7 @@ def with_activity(training: TrainingSet, listeners: np.ndarray) -> TrainingSet:
     days = np.full(len(listeners), 400, dtype=np.float32)
     return replace(
         training,
-        activity=SongActivity(listeners.astype(np.float32), listeners.astype(np.float32), days, days),
+        activity=SongActivity(listeners.astype(np.float32), listeners.astype(np.float32), days),
     )
 
 

@@ -31,10 +31,10 @@ def training() -> TrainingSet:
         available=np.arange(SONGS) % 100 != 7,
     )
     genres = [f"style {style}" for style in tastes]
-    lately, days = draw.integers(0, 90, (2, SONGS)).astype(np.float32), draw.random((2, SONGS)) * 300
+    activity = draw.integers(0, 90, (3, SONGS)).astype(np.float32)
     return TrainingSet(
         catalogue, csr_array(plays.astype(np.float32)), genres=genres,
-        activity=SongActivity(*lately, *days.astype(np.float32)),
+        activity=SongActivity(*activity), keys=np.arange(300),
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def mix(training: TrainingSet) -> MixModel:
 
 def listener(training: TrainingSet, row: int) -> Profiles:
     assert training.genres is not None
-    return Profiles(training.plays[[row]], genres=[training.genres[row]])
+    return Profiles(training.plays[[row]], genres=[training.genres[row]], keys=np.array([row]))
 
 
 @pytest.mark.slow
