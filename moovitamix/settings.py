@@ -257,7 +257,10 @@ SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
 # --- Songs endpoint --------------------------------------------------------------------------------
 # Dotted names of SongFilter objects: query parameters that other apps add to the ingestion app's endpoint.
-SONG_LIST_FILTERS = ["recommender.api.song_filters.CLUSTER_FILTER"]
+SONG_LIST_FILTERS = [
+    "recommender.api.song_filters.GENRE_FILTER",
+    "recommender.api.song_filters.CLUSTER_FILTER",
+]
 
 # --- Watchdog --------------------------------------------------------------------------------------
 # Dotted paths of functions that take the time; each app brings its own. Their names are in incident keys.

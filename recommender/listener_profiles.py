@@ -24,6 +24,7 @@ from recommender.engine.feedback_state import (
     reported_twice,
 )
 from recommender.models import Feedback, ServedList, sql
+from recommender.models.naming import read_genre_names
 
 # Taste drifts over months.
 PLAY_HALF_LIFE: Final = timedelta(days=90)
@@ -76,7 +77,7 @@ class ListenerProfile:
     """Plays, skips and exclusions of one listener, from listening history and feedback."""
 
     listener_id: int
-    genres: str  # favourite genres, comma-separated
+    genres: str  # favourite genres, normalised
     songs: Ids  # ids of the played songs, ascending; the next four arrays have one entry per song
     plays: Values  # plays and likes, in plays; a like counts LIKE_WEIGHT
     recent: Values  # plays and likes, weighted by recency
@@ -147,7 +148,7 @@ def read_profiles(
 ) -> dict[int, ListenerProfile]:
     """Profiles by listener id, without unknown ids.
 
-    Takes four queries, one more after wrong-style feedback and one more after short listens.
+    Takes five queries, one more after wrong-style feedback and one more after short listens.
 
     Args:
         now: recency and the month after a skip are counted back from this time.
@@ -156,6 +157,7 @@ def read_profiles(
     # Read before the sessions: if a run ends in between, the history is compared once more than necessary.
     run_id = newest_finished_run()
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
+    names = read_genre_names()
     sessions: dict[int, list[ListeningSession]] = defaultdict(list)
     rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
     feedback = Feedback.objects.filter(listener_id__in=listener_ids).order_by()
@@ -178,7 +180,7 @@ def read_profiles(
             _build_profile(listener, text, sessions[listener], events[listener], clusters, durations, now),
             run_id=run_id,
         )
-        for listener, text in genres.items()
+        for listener, text in zip(genres, names.normalise_all(genres.values()), strict=True)
     }
 
 

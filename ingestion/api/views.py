@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from django.db.models import F, Q, QuerySet, TextField, Value
-from django.db.models.functions import Concat, Replace
+from django.db.models import Q, QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -38,7 +37,6 @@ AVAILABLE_FILTER: Final = QueryParameter(
     "available", boolean_type(), "true: only rows that the source still sends; false: only the others."
 )
 SONG_FILTERS: Final = (
-    QueryParameter("genre", text_type(), "One of the song's genres: the whole name, in any case."),
     QueryParameter("artist", text_type(), "The artist's whole name, in any case."),
     QueryParameter("q", text_type(), "Part of the song's name, artist or album, in any case."),
     AVAILABLE_FILTER,
@@ -54,8 +52,6 @@ HISTORY_FILTERS: Final = (
 RUN_FILTERS: Final = (
     QueryParameter("status", choice_type(*IngestionRun.Status.values), "Only runs with this status."),
 )
-COMMA: Final = Value(",", output_field=TextField())
-COMMA_SPACE: Final = Value(", ", output_field=TextField())
 
 
 class DetailView(StrictView, RetrieveAPIView):
@@ -96,10 +92,6 @@ class SongList(StrictView, ListAPIView):
     def get_queryset(self) -> QuerySet[Song]:
         wanted = parse_query(self.request.query_params, SONG_PARAMETERS)
         songs = _by_availability(super().get_queryset(), wanted["available"])
-        if wanted["genre"]:
-            # Commas at both ends match whole genres only: "rock" must not match "punk rock".
-            listed = Concat(COMMA, Replace(F("genres"), COMMA_SPACE, COMMA), COMMA)
-            songs = songs.alias(listed=listed).filter(listed__icontains=f",{wanted['genre'].strip()},")
         if wanted["artist"]:
             songs = songs.filter(artist__iexact=wanted["artist"])
         if wanted["q"]:

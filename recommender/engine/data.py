@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+
+from recommender.engine.identity.credits import ArtistCredits, artist_key
 
 
 class EngineError(Exception):
@@ -29,24 +32,30 @@ class Catalogue:
     artists: list[str]  # '' if unknown, like the other texts
     albums: list[str]
     songwriters: list[str]  # comma-separated
-    genres: list[str]  # comma-separated, as the source sends them
+    genres: list[str]  # comma-separated, as `GenreNames.normalise` writes them
     release_years: NDArray[np.float64]  # NaN if unknown
     durations: NDArray[np.float64]  # seconds, NaN if unknown
     audio: Mapping[str, NDArray[np.float64]]  # one column per feature name, NaN if unknown; may be empty
     available: NDArray[np.bool_]  # songs that may be recommended
+    titles: list[str] = field(default_factory=list)  # empty if nothing needs them
 
     @property
     def n_songs(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def credits(self) -> ArtistCredits:
+        """Splits the songs' artist texts into artists."""
+        return ArtistCredits(self.artists)
+
     def artist_codes(self) -> NDArray[np.int32]:
-        """One code per artist. A song without an artist has a code of its own."""
-        return _codes([artist.casefold().strip() for artist in self.artists])
+        """One code per lead artist; a song without an artist has a code of its own."""
+        return _codes([artist_key(self.credits.lead(artist)) for artist in self.artists])
 
     def album_codes(self) -> NDArray[np.int32]:
-        """One code per album of an artist. A song without an album has a code of its own."""
+        """One code per album of a lead artist. A song without an album has a code of its own."""
         names = (
-            (album.casefold().strip(), artist.casefold().strip())
+            (album.casefold().strip(), artist_key(self.credits.lead(artist)))
             for album, artist in zip(self.albums, self.artists, strict=True)
         )
         return _codes([f"{artist}\0{album}" if album else "" for album, artist in names])

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.data import Catalogue
+from recommender.engine.identity.credits import artist_key
+from recommender.engine.identity.genres import genre_words, split_genres, words_of_genre
+from recommender.engine.identity.text import fold_key
 from recommender.engine.svd import truncated_svd, unit_rows
 
 METADATA_AXES: Final = 64
@@ -18,6 +21,10 @@ FEWEST_SONGS_PER_TOKEN: Final = 2  # a token of a single song says nothing about
 MOST_DEVIATIONS: Final = 4.0  # values are clipped to this, so that one typo does not dominate
 IQR_OF_NORMAL: Final = 1.349  # interquartile range of a normal distribution, in standard deviations
 MOST_GENRE_WORDS: Final = 5_000  # the most frequent ones; a source of random words must not fill the memory
+# How the values of these kinds of tokens are folded.
+TOKEN_KEYS: Final[Mapping[str, Callable[[str], str]]] = {
+    "artist": artist_key, "genre": fold_key, "word": fold_key,
+}  # fmt: skip
 SPACE_PREFIX: Final = "space_"
 SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
@@ -36,7 +43,9 @@ class FeatureSpace:
 
     def metadata(self, catalogue: Catalogue) -> csr_array:
         """L2-normalised TF-IDF rows, shape (n_songs, n_tokens); a zero row if no token is known."""
-        columns = {token: column for column, token in enumerate(self.tokens)}
+        columns: dict[str, int] = {}
+        for column, token in enumerate(self.tokens):
+            columns.setdefault(_fold_token(token), column)
         rows = [
             [columns[token] for token in tokens if token in columns] for tokens in _song_tokens(catalogue)
         ]
@@ -120,19 +129,25 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
         catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
         catalogue.release_years.tolist(), strict=True,
     ):  # fmt: skip
-        artist_name, album_name = _normalise_text(artist), _normalise_text(album)
-        tokens = [f"artist:{artist_name}"] if artist_name else []
+        album_name = _normalise_text(album)
+        tokens = [f"artist:{key}" for key in catalogue.credits.keys(artist)]
         if album_name:
             # With the artist, because many albums are called "Greatest Hits".
-            tokens.append(f"album:{artist_name}/{album_name}")
+            tokens.append(f"album:{_normalise_text(artist)}/{album_name}")
         tokens += [f"songwriter:{writer}" for writer in _split_values(writers)]
-        for genre in _split_values(genres):
-            tokens.append(f"genre:{genre}")
-            if " " in genre:
-                tokens += [f"word:{word}" for word in genre.split(" ")]
+        for genre in split_genres(genres):
+            tokens.append(f"genre:{fold_key(genre)}")
+            tokens += [f"word:{word}" for word in words_of_genre(genre)]
         if math.isfinite(year):
             tokens.append(f"decade:{int(year) // 10 * 10}")
         yield list(dict.fromkeys(tokens))
+
+
+def _fold_token(token: str) -> str:
+    """A token as `_song_tokens` writes it; spaces of older releases hold other spellings."""
+    kind, _, value = token.partition(":")
+    fold = TOKEN_KEYS.get(kind)
+    return f"{kind}:{fold(value)}" if fold else token
 
 
 def numeric_columns(catalogue: Catalogue) -> dict[str, NDArray[np.float64]]:
@@ -173,20 +188,20 @@ def genre_vocabulary(texts: Sequence[str]) -> list[str]:
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
-def genre_words(text: str) -> list[str]:
-    """Genres and their words: 'Indie Rock, Pop' gives 'indie rock', 'pop', 'indie' and 'rock'."""
-    genres = _split_values(text)
-    words = [word for genre in genres if " " in genre for word in genre.split(" ")]
-    return list(dict.fromkeys([*genres, *words]))
-
-
 def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
-    columns = {word: column for column, word in enumerate(words)}
+    columns: dict[str, int] = {}
+    for column, word in enumerate(words):
+        columns.setdefault(word, column)
     rows = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     indices = np.array([column for row in rows for column in row], dtype=np.int32)
     ones = np.ones(len(indices), dtype=np.float32)
     return csr_array((ones, indices, indptr), shape=(len(texts), len(words)))
+
+
+def fold_stored_words(words: Sequence[str]) -> list[str]:
+    """The genre words of an artifact as `genre_words` writes them; older releases wrote "hip hop"."""
+    return [fold_key(word) for word in words]
 
 
 def genre_idf(genres: csr_array) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from recommender.models.monitoring import (
     EngagementDay,
     SongEvidence,
 )
+from recommender.models.naming import ClusterNameRule, GenreAlias, NameWord
 from recommender.models.served import CandidateList, Feedback, ServedList, ServingError
 from recommender.models.versions import Cluster, ImmutableRow, ModelVersion, Promotion, TrainingRun
 
@@ -17,6 +18,7 @@ __all__ = [
     "AttributedListen",
     "CandidateList",
     "Cluster",
+    "ClusterNameRule",
     "Decision",
     "DriftReport",
     "EngagedList",
@@ -24,8 +26,10 @@ __all__ = [
     "Experiment",
     "Exposure",
     "Feedback",
+    "GenreAlias",
     "ImmutableRow",
     "ModelVersion",
+    "NameWord",
     "Promotion",
     "ScoredList",
     "ServedList",

@@ -156,6 +156,16 @@ def total_seconds(field: str) -> Any:
     return Func(F(field), template=template, output_field=FloatField())
 
 
+def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
+    """Subquery with any number of texts."""
+    rows = (
+        "SELECT jsonb_array_elements_text(%s::jsonb)"
+        if _is_postgresql()
+        else "SELECT value FROM json_each(%s)"
+    )
+    return RawSQL(rows, [orjson.dumps(texts).decode()])  # noqa: S611
+
+
 def json_array_length(field: str) -> Any:
     name = "jsonb_array_length" if _is_postgresql() else "json_array_length"
     return Func(F(field), function=name, output_field=IntegerField())

@@ -86,12 +86,13 @@ class Cluster(models.Model):
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="clusters")
     number = models.PositiveIntegerField(help_text="The API calls it the cluster's id.")
     position = models.PositiveIntegerField(help_text="Row of its center in the version's artifact.")
-    name = models.CharField(max_length=120)
+    name = models.CharField(max_length=120, blank=True, help_text="Empty if nothing tells it apart.")
     size = models.PositiveIntegerField("songs")
     plays = models.PositiveBigIntegerField(default=0)
     facts = models.JSONField(
         default=dict,
-        help_text="Over-represented genres, decade, moods, example songs, and the place on the map.",
+        help_text="Over-represented genres, decade, moods, example songs, the place on the map, the family "
+        "of similar clusters, and the name before changes by staff.",
     )
 
     class Meta:
@@ -102,7 +103,17 @@ class Cluster(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.number})"
+        return f"{self.name or 'Cluster'} ({self.number})"
+
+    @property
+    def shown_name(self) -> str:
+        """The name on pages and in the API, also for a cluster without a name."""
+        return self.name or f"Cluster {self.number}"
+
+    @property
+    def automatic_name(self) -> str:
+        """The name that training found, whatever staff decided."""
+        return str(self.facts.get("automatic_name", self.name))
 
 
 class TrainingRun(JobRun):

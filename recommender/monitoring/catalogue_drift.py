@@ -21,6 +21,7 @@ from recommender.engine.drift import (
 from recommender.engine.features import space_from_arrays
 from recommender.engine.mix.fit_components import weight_content
 from recommender.models import DriftReport
+from recommender.models.naming import read_genre_names
 from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel
 
@@ -71,7 +72,8 @@ def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalo
     return Catalogue(
         ids=np.array([song.pk for song in songs], dtype=np.int64),
         artists=[song.artist for song in songs], albums=[song.album for song in songs],
-        songwriters=[song.songwriters for song in songs], genres=[song.genres for song in songs],
+        songwriters=[song.songwriters for song in songs],
+        genres=read_genre_names().normalise_all(song.genres for song in songs),
         release_years=np.array(years, dtype=np.float64),
         durations=np.array([song.duration.total_seconds() for song in songs], dtype=np.float64),
         audio={name: _feature_column(audio, name) for name in audio_names},

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from ingestion.models import Listener
 from recommender import listener_profiles
+from recommender.engine.identity.genres import GenreNames
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.models import Cluster, ServedList
+from recommender.models.naming import read_genre_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.list_sampler import PickedSong
@@ -61,18 +64,23 @@ class ReasonContext:
         self._last_played_at = {song: at for one in candidates for song, at in one.last_played_at.items()}
         self._favorite_genres: str | None = profile.genres if profile else None
 
+    @cached_property
+    def _genre_names(self) -> GenreNames:
+        return read_genre_names()
+
     def reason_for(self, pick: PickedSong, genres: str, cluster_name: str) -> str:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is not None:
             return last_played_reason(played_at, self._now)
         if pick.cold_start:
-            return popularity_reason(shared_genre(genres, self._favorites()))
+            return popularity_reason(shared_genre(self._genre_names.normalise(genres), self._favorites()))
         return cluster_reason(cluster_name, pick.affinity)
 
     def _favorites(self) -> str:
         if self._favorite_genres is None:
             listener = Listener.objects.filter(pk=self._listener_id)
-            self._favorite_genres = listener.values_list("favorite_genres", flat=True).get()
+            text = listener.values_list("favorite_genres", flat=True).get()
+            self._favorite_genres = self._genre_names.normalise(text)
         return self._favorite_genres
 
     def _last_played(self, song: int) -> float | None:

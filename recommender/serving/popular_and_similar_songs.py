@@ -1,12 +1,17 @@
 """The most played songs, and songs similar to a given song: the same for every listener."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from django.core.cache import cache
 
 from ingestion.models import Song
+from recommender.engine.identity.credits import artist_key
+from recommender.engine.identity.genres import genre_keys, split_genres
+from recommender.engine.identity.text import fold_key
 from recommender.models import sql
+from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
 
 # Enough for a listener who has played the thousand most popular songs.
@@ -26,6 +31,9 @@ class PopularSong(NamedTuple):
     plays: int
     artist: str
     genres: str
+
+
+GENRES_COLUMN: Final = PopularSong._fields.index("genres")
 
 
 class SimilarSong(NamedTuple):
@@ -50,7 +58,7 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
         between, half_life = (
             (None, CHART_HALF_LIFE) if days is None else ((now - timedelta(days=days), now), None)
         )
-        rows = sql.count_listeners(now, between, half_life, MAX_POPULAR_SONGS)
+        rows = _with_normalised_genres(sql.count_listeners(now, between, half_life, MAX_POPULAR_SONGS))
         cache.set(key, rows, CACHE_SECONDS)
     return [PopularSong(*row) for row in rows]
 
@@ -65,12 +73,13 @@ def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
     # Some of the new songs may be among the played ones.
     limit = MAX_POPULAR_SONGS + len(played_ids)
     rows = newest_first.values_list("id", "artist", "genres")[:limit]
-    new = [
-        PopularSong(song, 0.0, 0, 0, artist, genres)
-        for song, artist, genres in rows
-        if song not in played_ids
-    ]
-    return [*played, *new][:MAX_POPULAR_SONGS]
+    new = [(song, 0.0, 0, 0, *texts) for song, *texts in rows if song not in played_ids]
+    return [*played, *(PopularSong(*row) for row in _with_normalised_genres(new))][:MAX_POPULAR_SONGS]
+
+
+def _with_normalised_genres(rows: Sequence[sql.Row]) -> list[sql.Row]:
+    genres = read_genre_names().normalise_all(row[GENRES_COLUMN] for row in rows)
+    return [(*row[:GENRES_COLUMN], text, *row[GENRES_COLUMN + 1 :]) for row, text in zip(rows, genres, strict=True)]
 
 
 def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:
@@ -85,15 +94,13 @@ def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) 
     return None if song is None else _similar_by_metadata(song_id, *song, now)
 
 
-def parse_genres(text: str) -> frozenset[str]:
-    return frozenset(word for part in text.split(",") if (word := part.strip().casefold()))
-
-
 def shared_genre(genres: str, favorites: str) -> str:
-    """The first favourite genre that the song has, case-folded; '' if it has none."""
-    song_genres = parse_genres(genres)
-    favorite_genres = (part.strip().casefold() for part in favorites.split(","))
-    return next((genre for genre in favorite_genres if genre in song_genres), "")
+    """The first favourite genre that the song has, as the field writes it; '' if it has none.
+
+    Both texts are normalised.
+    """
+    song_genres = set(genre_keys(genres))
+    return next((genre for genre in split_genres(favorites) if fold_key(genre) in song_genres), "")
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
@@ -105,12 +112,13 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    own_genres = parse_genres(genres)
+    """Songs by the same artist or with a shared genre. The more popular song wins ties."""
+    own_genres, own_artist = set(genre_keys(read_genre_names().normalise(genres))), artist_key(artist)
     rows = []
     for row in most_played_then_new_songs(now):
-        other_genres = parse_genres(row.genres)
+        other_genres = set(genre_keys(row.genres))
         shared = len(own_genres & other_genres) / max(1, len(own_genres | other_genres))
-        score = shared + (row.artist.casefold() == artist.casefold())
+        score = shared + (artist_key(row.artist) == own_artist)
         if score and row.song != song_id:
             rows.append(SimilarSong(row.song, score, None))
     return sorted(rows, key=lambda row: -row.score)[:MAX_SIMILAR_SONGS]

@@ -25,6 +25,7 @@ from recommender.listener_profiles import (
     find_columns,
 )
 from recommender.models import AttributedListen, Feedback, sql
+from recommender.models.naming import read_genre_names
 
 # Rows fetched at once: a few megabytes for any size of table.
 FETCH_SIZE: Final = 5_000
@@ -38,7 +39,7 @@ StageCallback = Callable[[str], None]
 class TrainingData:
     catalogue: Catalogue
     listener_ids: NDArray[np.int64]  # shape (n_listeners,), ascending; row i of every matrix is listener i
-    genres: list[str]  # each listener's favourite genres, as sent by the source
+    genres: list[str]  # each listener's favourite genres, normalised
     plays: Interactions  # sessions, listens and likes; a like weighs more than a play
     skips: Interactions  # skips and dislikes
     cut_off: datetime | None  # time of the newest session or feedback that was read; None without any
@@ -101,8 +102,9 @@ def read_training_data(
     organic = _clip_future_times(_exclude(sessions, reader.read_recommended_plays()), now)
     plays, skipped = _clip_future_times(_concatenate(sessions, played), now), _clip_future_times(skipped, now)
     newest = max((float(part.at.max(initial=0.0)) for part in (plays, skipped)), default=0.0)
+    genres = read_genre_names().normalise_all(favourites for _, favourites in listeners)
     return TrainingData(
-        catalogue, ids, [genres for _, genres in listeners], plays, skipped,
+        catalogue, ids, genres, plays, skipped,
         datetime.fromtimestamp(newest, UTC) if newest else None, organic,
     )  # fmt: skip
 
@@ -159,7 +161,8 @@ def read_catalogue() -> Catalogue:
         for moment, name, artist in zip(gone, titles, artists, strict=True)
     ]
     return Catalogue(
-        ids=np.array(ids, dtype=np.int64), artists=artists, albums=albums, songwriters=writers, genres=genres,
+        ids=np.array(ids, dtype=np.int64), artists=artists, albums=albums, songwriters=writers,
+        genres=read_genre_names().normalise_all(genres), titles=titles,
         release_years=np.array([np.nan if year is None else year for year in years], dtype=np.float64),
         durations=np.array([duration.total_seconds() for duration in durations], dtype=np.float64),
         audio=_audio_columns(ids), available=np.array(servable, dtype=np.bool_),

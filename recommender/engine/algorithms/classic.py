@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recommender.engine.algorithms.base import expand_ranges, slice_profiles
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.data import Profiles, ScoredSongs
-from recommender.engine.features import genre_matrix
+from recommender.engine.features import fold_stored_words, genre_matrix
 
 ARRAY_NAMES: Final = (
     "labels", "artists", "available", "plays", "genre_shares", "points", "centers", "by_cluster",
@@ -150,7 +150,7 @@ class ClassicModel:
         # Plain views: indexing a memory map makes another memory map, at ten times the cost.
         # Worker processes share the pages of read-only memory maps.
         views: dict[str, Any] = {name: np.asarray(arrays[name]) for name in ARRAY_NAMES}
-        return cls(words=list(facts["words"]), **views)
+        return cls(words=fold_stored_words(facts["words"]), **views)
 
 
 def _smallest(values: NDArray[np.float64], n: int) -> NDArray[np.intp]:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import recommend_in_blocks, slice_profiles
 from recommender.engine.data import Profiles, ScoredSongs
+from recommender.engine.features import fold_stored_words
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.scoring import (
     batch_terms,
@@ -87,7 +88,12 @@ class MixModel:
         weights = arrays["weights"]
         if len(weights) < len(TERM_NAMES):
             weights = np.append(weights, np.zeros(len(TERM_NAMES) - len(weights)))
-        return cls(MixComponents.from_arrays(arrays), weights, list(facts["words"]), arrays["genre_means"])
+        return cls(
+            MixComponents.from_arrays(arrays),
+            weights,
+            fold_stored_words(facts["words"]),
+            arrays["genre_means"],
+        )
 
 
 @dataclass(frozen=True)

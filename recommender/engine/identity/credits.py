@@ -1,0 +1,134 @@
+"""Artist credits: split "A feat. B" and "A & B" into artists without breaking the names of groups.
+
+The rule: words such as "feat." always separate. Other separators ("&", "and", "/", ",", "x", "vs.") separate
+only if the parts are artists of the catalogue themselves: they have a credit of their own, or occur in
+another credit. So "Simon & Garfunkel" and "AC/DC" stay whole. An act with a backing group ("Nick Cave & The
+Bad Seeds") is split if the first part is an artist of its own and has several words, or if the backing group
+starts with an article.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from recommender.engine.identity.text import fold_key
+
+# Brackets around it are dropped: "A (feat. B)".
+FEATURING: Final = re.compile(r"(?:\s+|\s*[(\[]\s*)(?:(?:feat(?:uring)?|ft)\b\.?|f/)\s*(?=\S)", re.IGNORECASE)
+OTHER_SEPARATORS: Final = re.compile(
+    r"\s*[;/|]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|\+|and|und|et|y|e|x|\u00d7|with|vs\.?|versus)\s+",
+    re.IGNORECASE,
+)
+ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
+# Groups whose parts may also be names of other artists.
+WHOLE_NAMES: Final = frozenset(
+    fold_key(name)
+    for name in (
+        "Simon & Garfunkel", "Earth, Wind & Fire", "AC/DC", "Hall & Oates", "Belle and Sebastian",
+        "Iron & Wine",
+        "Crosby, Stills & Nash", "Crosby, Stills, Nash & Young", "Emerson, Lake & Palmer",
+        "Peter, Paul and Mary",
+        "Brooks & Dunn", "Mumford & Sons", "Blood, Sweat & Tears", "Tegan and Sara", "Angus & Julia Stone",
+        "Sam & Dave", "Ike & Tina Turner", "Sonny & Cher", "Matt and Kim", "She & Him", "Of Mice & Men",
+        "Angels & Airwaves", "Above & Beyond", "Chase & Status", "Dan + Shay", "Salt-N-Pepa",
+        "Peaches & Herb",
+        "Love and Rockets", "Florence and the Machine", "Kool & The Gang", "Echo & The Bunnymen",
+        "Tyler, the Creator", "Coheed and Cambria", "Ashford & Simpson", "Captain & Tennille",
+        "Seals & Crofts",
+    )
+)  # fmt: skip
+
+
+def artist_key(artist: str) -> str:
+    """Key that is equal for the spellings of one artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
+    name = " ".join(artist.split())
+    without_article = name[4:] if name[:4].casefold() == "the " else name
+    return fold_key(without_article or name)
+
+
+class ArtistCredits:
+    """Splits the credits of one catalogue."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """`texts`: every artist text of the catalogue; repetitions do not matter."""
+        self._split: dict[str, tuple[str, ...]] = {}
+        sections = [section for credit in set(texts) for section in _split_featuring(credit)]
+        named = {artist_key(section) for section in sections}
+        parts = Counter(
+            key
+            for section in {artist_key(section): section for section in sections}.values()
+            for key in {artist_key(part) for part in _split_others(section)}
+        )
+        self._known = named | {key for key, count in parts.items() if count > 1}
+
+    def artists(self, credit: str) -> tuple[str, ...]:
+        """The artists of a credit, the lead artist first, each once; () for an empty credit."""
+        if credit not in self._split:
+            found: dict[str, str] = {}
+            for section in _split_featuring(credit):
+                for artist in self._split_section(section):
+                    found.setdefault(artist_key(artist), artist)
+            self._split[credit] = tuple(found.values())
+        return self._split[credit]
+
+    def keys(self, credit: str) -> list[str]:
+        """The keys of `artists`."""
+        return [artist_key(artist) for artist in self.artists(credit)]
+
+    def lead(self, credit: str) -> str:
+        """The lead artist; '' for an empty credit."""
+        return next(iter(self.artists(credit)), "")
+
+    def _split_section(self, section: str) -> Sequence[str]:
+        if artist_key(section) in WHOLE_NAMES:
+            return [section]
+        parts = _split_others(section)
+        if len(parts) < 2:
+            return [section]
+        known = [artist_key(part) in self._known for part in parts]
+        if all(known):
+            return parts
+        is_act_with_group = len(parts[0].split()) > 1 or any(ARTICLE.match(part) for part in parts[1:2])
+        if known[0] and is_act_with_group:
+            return [
+                parts[0],
+                *(part for part, is_known in zip(parts[1:], known[1:], strict=True) if is_known),
+            ]
+        return [section]
+
+
+def _split_featuring(credit: str) -> list[str]:
+    """The parts between words such as "feat."; the first one is the lead's."""
+    parts = [part.strip(" \t,;-&") for part in FEATURING.split(credit)]
+    # The bracket that opened before "feat." ends with the featured artists.
+    closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part
+              for at, part in enumerate(parts)]  # fmt: skip
+    return [" ".join(part.split()) for part in closed if part]
+
+
+def _split_others(section: str) -> list[str]:
+    return [part for part in (part.strip() for part in OTHER_SEPARATORS.split(section)) if part]
+
+
+def possible_artists(credit: str) -> dict[str, str]:
+    """Key and text of everything in a credit that could be an artist, the most complete text first."""
+    sections = _split_featuring(credit)
+    texts = [
+        *([credit] if credit.strip() else []),
+        *sections,
+        *(p for s in sections for p in _split_others(s)),
+    ]
+    found: dict[str, str] = {}
+    for text in texts:
+        found.setdefault(artist_key(text), text)
+    return found
+
+
+def shared_artist(credit: str, other: str) -> str:
+    """The artist that both credits name, as the first one writes it; '' if there is none.
+
+    It splits without regard to the catalogue, so it is only for credits that are known to share an artist.
+    """
+    theirs = possible_artists(other)
+    return next((text for key, text in possible_artists(credit).items() if key in theirs), "")

@@ -1,0 +1,137 @@
+"""Genres: split a genre text, compare spellings, and write a genre as the field writes it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from recommender.engine.identity.text import fold_key, fold_words
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SEPARATORS: Final = re.compile(
+    r"[,;/|\n\t\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001]+"
+)
+# Spelling by the field. A genre that is not listed is written as the source writes it, in lower case.
+WRITTEN: Final[Mapping[str, str]] = {
+    fold_key(name): name
+    for name in (
+        "R&B", "contemporary R&B", "alternative R&B", "EDM", "IDM", "EBM", "UK garage", "UK drill", "AOR",
+        "NWOBHM", "MPB", "hip-hop", "trip-hop", "alternative hip-hop", "underground hip-hop", "K-pop",
+        "J-pop",
+        "C-pop", "J-rock", "K-rock", "lo-fi", "post-punk", "post-rock", "post-hardcore", "synth-pop",
+        "nu metal", "nu-disco", "neo-soul", "drum & bass", "rock & roll", "singer-songwriter", "Britpop",
+        "Italo disco", "DJ", "OPM", "Christian", "Eurodance", "Europop", "Latin", "Latin pop", "Latin jazz",
+        "Afrobeat", "Afrobeats", "Americana", "Celtic", "Motown", "Dixieland", "Krautrock", "Madchester",
+        "New Age", "G-funk", "big band", "a cappella", "8-bit", "2-step",
+    )
+}  # fmt: skip
+# Other names of a genre. Staff add more in the admin.
+BUILT_IN_ALIASES: Final[Mapping[str, str]] = {
+    "rhythm and blues": "R&B", "electronic dance music": "EDM", "d&b": "drum & bass",
+    "alt rock": "alternative rock", "alt country": "alternative country",
+    "electronic music": "electronic", "electronica": "electronic", "classical music": "classical",
+    "japanese pop": "J-pop", "korean pop": "K-pop", "soundtracks": "soundtrack", "score": "soundtrack",
+    "female vocalist": "female vocalists", "male vocalist": "male vocalists",
+}  # fmt: skip
+# Adjectives that English writes with a capital letter.
+CAPITALISED: Final = _words(
+    "african american arabic argentinian asian australian austrian belgian brazilian british "
+    "bulgarian canadian caribbean celtic chilean chinese christian colombian cuban czech danish dutch "
+    "english european finnish french german greek hawaiian hungarian icelandic indian indonesian "
+    "iranian irish israeli italian jamaican japanese jewish korean latin mexican nordic norwegian "
+    "polish portuguese romanian russian scandinavian scottish serbian spanish swedish swiss turkish "
+    "ukrainian welsh"
+)
+# Short words that are no abbreviations, for a source that writes in capitals.
+SHORT_WORDS: Final = _words(
+    "acid art bass beat club dark deep doom drum dub emo fado folk funk goa hard jazz jive metal neo "
+    "new noir old pop post punk rai rap raga rock ska slow soft son soul surf teen tejo trap trip "
+    "wave"
+)
+# A word in capitals of at most this many letters is an abbreviation, such as "MPB".
+MAX_ABBREVIATION: Final = 4
+
+
+def split_genres(text: str) -> list[str]:
+    """The genres of a text as the source writes them, each once, in order.
+
+    They may be separated by commas, semicolons, slashes, bars or bullets.
+    """
+    parts = (" ".join(part.split()) for part in SEPARATORS.split(text))
+    return list({fold_key(part): part for part in reversed([*parts]) if part}.values())[::-1]
+
+
+class GenreNames:
+    """Normalises genres with an alias table."""
+
+    def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
+        """`aliases`: other name and genre, in any spelling; they take precedence over the built-in ones."""
+        table = {**BUILT_IN_ALIASES, **(aliases or {})}
+        self._genres = {fold_key(name): write_genre(genre) for name, genre in table.items() if genre.strip()}
+
+    def resolve(self, genre: str) -> str:
+        """One genre, with its alias replaced, as the field writes it."""
+        seen = {fold_key(genre)}
+        written = write_genre(genre)
+        # An alias may name another alias; a circle ends where it began.
+        while (following := self._genres.get(fold_key(written))) and fold_key(following) not in seen:
+            written = following
+            seen.add(fold_key(written))
+        return written
+
+    def normalise(self, text: str) -> str:
+        """All genres of a text, each once, as the field writes them, separated by ", "."""
+        genres = {fold_key(genre): genre for genre in map(self.resolve, reversed(split_genres(text)))}
+        return ", ".join(reversed(genres.values()))
+
+    def normalise_all(self, texts: Iterable[str]) -> list[str]:
+        """`normalise` of each text; equal texts are normalised once."""
+        known: dict[str, str] = {}
+        return [
+            known[text] if text in known else known.setdefault(text, self.normalise(text)) for text in texts
+        ]
+
+    def spellings(self, genre: str) -> set[str]:
+        """Keys of all spellings that mean this genre."""
+        wanted = fold_key(self.resolve(genre))
+        return {wanted, *(name for name in self._genres if fold_key(self.resolve(name)) == wanted)}
+
+
+def genre_keys(text: str) -> list[str]:
+    """The key of each genre of a text, in order."""
+    return [fold_key(genre) for genre in split_genres(text)]
+
+
+def genre_words(text: str) -> list[str]:
+    """Keys of the genres and their words: "Indie Rock, Pop" gives "indierock", "pop", "indie" and "rock"."""
+    genres = split_genres(text)
+    words = [word for genre in genres for word in words_of_genre(genre)]
+    return list(dict.fromkeys([*map(fold_key, genres), *words]))
+
+
+def words_of_genre(genre: str) -> list[str]:
+    """The words of a genre of several words; single letters, as in "K-pop", and "and" say nothing."""
+    words = fold_words(genre).split()
+    return [word for word in words if len(word) > 1] if len(words) > 1 else []
+
+
+def write_genre(genre: str) -> str:
+    """The genre as the field writes it within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
+    if known := WRITTEN.get(fold_key(genre)):
+        return known
+    return " ".join(_write_word(word) for word in genre.split())
+
+
+def _write_word(word: str) -> str:
+    lower = word.lower()
+    if word.isupper() and word.isalpha() and 1 < len(word) <= MAX_ABBREVIATION and lower not in SHORT_WORDS:
+        return word
+    return lower.capitalize() if lower in CAPITALISED else lower
+
+
+def capitalise(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]

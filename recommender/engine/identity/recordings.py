@@ -1,0 +1,91 @@
+"""Recordings: the copies of one recording under different titles.
+
+Remasters, radio edits, single and album versions, explicit and clean versions, bonus tracks and the copies on
+compilations are copies of one recording. Live versions, remixes, acoustic versions, demos, instrumentals and
+covers are recordings of their own: a listener who knows one does not know the other.
+"""
+
+import re
+from typing import Final
+
+from recommender.engine.identity.credits import FEATURING
+from recommender.engine.identity.text import fold_words
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Text in brackets, or after a dash with spaces around it.
+ANNOTATION: Final = re.compile(
+    r"[(\[{]([^()\[\]{}]*)[)\]}]"
+    r"|\s[-\u2013\u2014]\s([^-\u2013\u2014()\[\]{}]+)(?=\s[-\u2013\u2014]\s|\s*[(\[{]|\s*$)"
+)
+# Words of annotations that name a copy. An annotation of only such words is left out of the key.
+COPY_WORDS: Final = _words(
+    "remaster remastered remasterd remastering remasterizado remasterisé rimasterizzato digital "
+    "digitally album single lp ep cd version versions radio edit edited short full length explicit "
+    "clean amended censored uncensored dirty mono stereo deluxe bonus track tracks anniversary "
+    "edition expanded reissue re issue release original main standard commercial hd hq new the in "
+    "from of for a th st nd rd dolby atmos spatial audio master special collector collectors limited "
+    "us uk international itunes video"
+)
+# "Original mix" means the recording itself.
+COPY_PHRASES: Final = frozenset(
+    ["original mix", "stereo mix", "mono mix", "album mix", "single mix", "radio mix"]
+)
+# A copy needs one of these: "(The New)" and "(2)" name another song.
+DECISIVE_WORDS: Final = _words(
+    "remaster remastered remasterd remastering remasterizado remasterise rimasterizzato album single "
+    "lp ep version versions edit edited explicit clean amended censored uncensored dirty mono stereo "
+    "deluxe bonus anniversary edition expanded reissue release original"
+)
+YEAR: Final = re.compile(r"(?:19|20)\d\d|\d{1,2}(?:th|st|nd|rd)")
+# Titles that many albums share: they mean the same recording only on the same album.
+COMMON_TITLES: Final = _words(
+    "intro outro interlude prelude skit untitled overture reprise introduction opening ending theme "
+    "finale bonus track instrumental intermission segue prologue epilogue silence"
+)
+LIVE_ALBUM: Final = re.compile(r"\b(?:live (?:at|in|from|on)|in concert|unplugged)\b|[(\[]live[)\]]|^live$")
+
+
+def recording_key(title: str, lead_key: str, album: str = "") -> str:
+    """Key that is equal for the copies of one recording; '' without a title or an artist.
+
+    Args:
+        lead_key: `artist_key` of the lead artist.
+        album: tells live albums from studio albums, and separates titles such as "Intro".
+    """
+    if not title.strip() or not lead_key:
+        return ""
+    kept = [annotation for annotation in _annotations(title) if not _names_copy(annotation)]
+    name = fold_words(ANNOTATION.sub(" ", _without_featuring(title))) or fold_words(title) or title.casefold()
+    words = sorted({word for annotation in kept for word in fold_words(annotation).split()})
+    if LIVE_ALBUM.search(album.casefold()) and "live" not in words:
+        words.append("live")
+    is_numbered = name.split(" ", 1)[0] in COMMON_TITLES and name[-1:].isdigit()
+    if name in COMMON_TITLES or is_numbered:
+        words.append(fold_words(album))
+    return f"{lead_key}\0{name}\0{' '.join(words)}"
+
+
+def _annotations(title: str) -> list[str]:
+    return [in_brackets or after_dash for in_brackets, after_dash in ANNOTATION.findall(title)]
+
+
+def _names_copy(annotation: str) -> bool:
+    """Whether the annotation says only how this copy was published."""
+    if FEATURING.match(f"({annotation}"):
+        return True
+    text = fold_words(annotation)
+    if text in COPY_PHRASES:
+        return True
+    words = text.split()
+    is_copy_word = [word in COPY_WORDS or YEAR.fullmatch(word) is not None for word in words]
+    return all(is_copy_word) and not DECISIVE_WORDS.isdisjoint(words)
+
+
+def _without_featuring(title: str) -> str:
+    """The title without a featured artist outside brackets: "Song feat. B"."""
+    found = re.search(r"\s(?:feat\.?|ft\.|featuring)\s", title, re.IGNORECASE)
+    return title[: found.start()] if found and "(" not in title[: found.start()] else title

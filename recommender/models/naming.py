@@ -1,0 +1,111 @@
+"""What staff decide about names: other names of genres, words to keep out of names, names of clusters."""
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Q
+
+from recommender.engine.identity.genres import GenreNames
+from recommender.engine.identity.text import fold_key
+
+
+class FoldedNameModel(models.Model):
+    """A row with a text that is unique in any spelling."""
+
+    folded_field: ClassVar[str]
+    key = models.CharField(max_length=100, unique=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.key = fold_key(getattr(self, self.folded_field))
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        self.key = fold_key(getattr(self, self.folded_field))
+        others = type(self)._default_manager.filter(key=self.key).exclude(pk=self.pk)
+        if others.exists():
+            raise ValidationError({self.folded_field: "There is an entry for this name in another spelling."})
+
+
+class GenreAlias(FoldedNameModel):
+    """Another name of a genre. Lists use it at once, models from their next training on."""
+
+    folded_field = "alias"
+    alias = models.CharField(
+        max_length=100, help_text="The source's name, in any spelling, such as “electronic dance music”."
+    )
+    genre = models.CharField(max_length=100, help_text="The genre that it means, such as “EDM”.")
+
+    class Meta:
+        verbose_name = "genre alias"
+        verbose_name_plural = "genre aliases"
+        ordering: ClassVar = ["genre", "alias"]
+        constraints: ClassVar = [
+            models.CheckConstraint(name="genre_alias_names_two", condition=~Q(key="") & ~Q(genre=""))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alias} = {self.genre}"
+
+
+class NameWord(FoldedNameModel):
+    """A word or genre that cluster names must not contain, or may contain in spite of the built-in list."""
+
+    folded_field = "word"
+    word = models.CharField(
+        "word or genre", max_length=100, help_text="Such as “seen live”; in any spelling."
+    )
+    allowed = models.BooleanField(
+        default=False, help_text="Allow it in names although the built-in list keeps it out."
+    )
+
+    class Meta:
+        verbose_name = "word in cluster names"
+        verbose_name_plural = "words in cluster names"
+        ordering: ClassVar = ["word"]
+        constraints: ClassVar = [models.CheckConstraint(name="name_word_is_not_empty", condition=~Q(key=""))]
+
+    def __str__(self) -> str:
+        return f"{self.word}: {'allowed' if self.allowed else 'not allowed'}"
+
+
+class ClusterNameRule(models.Model):
+    """What staff decide about one cluster's name, in all versions that have the cluster."""
+
+    class Rule(models.TextChoices):
+        RENAME = "rename", "rename: show this name"
+        PIN = "pin", "pin: keep this name in later versions"
+        VETO = "veto", "veto: never show this name"
+
+    number = models.PositiveIntegerField("cluster ID", help_text="A cluster that persists keeps its ID.")
+    rule = models.CharField(max_length=6, choices=Rule.choices)
+    name = models.CharField(
+        max_length=40, blank=True, help_text="At most 40 characters. Empty for a veto: show no name at all."
+    )
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "cluster name"
+        ordering: ClassVar = ["number", "rule"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["number"], name="cluster_name_chosen_once", condition=~Q(rule="veto"),
+                violation_error_message="This cluster has a name by staff already.",
+            ),
+            models.UniqueConstraint(fields=["number", "rule", "name"], name="cluster_name_vetoed_once"),
+            models.CheckConstraint(
+                name="cluster_name_is_given", condition=Q(rule="veto") | ~Q(name=""),
+                violation_error_message="Enter the name to show.",
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"Cluster {self.number}: {self.rule} {self.name}"
+
+
+def read_genre_names() -> GenreNames:
+    """Normaliser of genres with the aliases of staff, in one query."""
+    return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))

@@ -1,0 +1,75 @@
+"""Artist credits: split into artists, without breaking the names of groups."""
+
+import pytest
+
+from recommender.engine.identity.credits import ArtistCredits, artist_key, shared_artist
+
+
+@pytest.mark.parametrize(("credit", "artists"), [
+    ("Usher featuring will.i.am", ("Usher", "will.i.am")),
+    ("Cassie Feat. Diddy & Yung Joc", ("Cassie", "Diddy & Yung Joc")),
+    ("Drake (feat. Rihanna)", ("Drake", "Rihanna")),
+    ("Drake [ft. Rihanna]", ("Drake", "Rihanna")),
+    ("Drake ft Rihanna", ("Drake", "Rihanna")),
+    ("Drake", ("Drake",)),
+    ("", ()),
+])  # fmt: skip
+def test_featured_artists_are_split_without_a_catalogue(credit: str, artists: tuple[str, ...]) -> None:
+    assert ArtistCredits([credit]).artists(credit) == artists
+
+
+@pytest.mark.parametrize("credit", [
+    "Daft Punk & Pharrell", "Daft Punk / Pharrell", "Daft Punk and Pharrell", "Daft Punk, Pharrell",
+    "Daft Punk x Pharrell", "Daft Punk \u00d7 Pharrell", "Daft Punk vs. Pharrell", "Daft Punk VS Pharrell",
+    "Daft Punk;Pharrell", "Daft Punk + Pharrell", "daft punk feat. Pharrell",
+])  # fmt: skip
+def test_credits_of_known_artists_are_split(credit: str) -> None:
+    split = ArtistCredits([credit, "Daft Punk", "PHARRELL"])
+
+    assert split.keys(credit) == ["daftpunk", "pharrell"]
+    assert artist_key(split.lead(credit)) == artist_key("Daft Punk")
+
+
+@pytest.mark.parametrize("name", [
+    "Simon & Garfunkel", "Earth, Wind & Fire", "AC/DC", "Belle and Sebastian", "Hall & Oates", "Iron & Wine",
+    "Crosby, Stills, Nash & Young", "The Good, the Bad & the Queen", "Above & Beyond",
+    "The Mamas & The Papas",
+    "Malcolm X", "X", "The XX", "Brave Fearless Feat", "Blood Sweat and Tears", "Matt and Kim",
+])  # fmt: skip
+def test_names_of_groups_stay_whole(name: str) -> None:
+    split = ArtistCredits([name, "Earth", "Fire", "Simon", "Wind", "Nash", "Iron", "Kim", "Queen"])
+
+    assert split.artists(name) == (name,)
+
+
+def test_the_names_of_famous_groups_stay_whole_if_their_parts_are_artists() -> None:
+    split = ArtistCredits(["Simon & Garfunkel", "Simon", "Garfunkel", "AC", "DC", "AC/DC"])
+
+    assert split.artists("Simon & Garfunkel") == ("Simon & Garfunkel",)
+    assert split.artists("AC/DC") == ("AC/DC",)
+
+
+def test_an_act_with_a_backing_group_is_led_by_the_act() -> None:
+    split = ArtistCredits(["Nick Cave", "Nick Cave & The Bad Seeds", "Prince", "Prince and the Revolution"])
+
+    assert split.artists("Nick Cave & The Bad Seeds") == ("Nick Cave",)
+    assert split.lead("Prince and the Revolution") == "Prince"
+
+
+def test_a_part_of_two_credits_is_an_artist() -> None:
+    split = ArtistCredits(["Kid Cudi / MGMT", "Kid Cudi / Ratatat", "MGMT"])
+
+    assert split.artists("Kid Cudi / MGMT") == ("Kid Cudi", "MGMT")
+
+
+def test_spellings_of_an_artist_have_one_key() -> None:
+    assert artist_key("The Beatles") == artist_key("beatles") == artist_key("BEATLES ")
+    assert artist_key("Beyonc\u00e9") == artist_key("Beyonce")
+    assert artist_key("AC/DC") == artist_key("ACDC")
+    assert len({artist_key(name) for name in ("The The", "!!!", "???", "P!nk", "Pink")}) == 5
+
+
+def test_the_shared_artist_of_two_credits_is_named_as_the_first_writes_it() -> None:
+    assert shared_artist("Rihanna & Drake", "Eminem feat. RIHANNA") == "Rihanna"
+    assert shared_artist("The Beatles", "Beatles") == "The Beatles"
+    assert shared_artist("Drake", "Muse") == ""

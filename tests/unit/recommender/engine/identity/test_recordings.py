@@ -1,0 +1,59 @@
+"""Which titles are copies of one recording."""
+
+import pytest
+
+from recommender.engine.identity.recordings import recording_key
+
+
+def key(title: str, album: str = "") -> str:
+    return recording_key(title, "muse", album)
+
+
+@pytest.mark.parametrize("title", [
+    "Starlight (Remastered)", "Starlight - 2011 Remaster", "Starlight - Remastered 2009",
+    "Starlight [Remaster]",
+    "Starlight (Album Version)", "Starlight (Radio Edit)", "Starlight - Radio Edit",
+    "Starlight (Single Version)",
+    "Starlight (2006 Remastered LP Version)", "Starlight (Explicit Album Version)", "STARLIGHT",
+    "Starlight (feat. Someone)",
+    "Starlight (Original Mix)", "Starlight (Bonus Track)", "Starlight (Deluxe Edition)", "Starlight - Mono",
+    "Starlight (20th Anniversary Edition)", "Starlight feat. Someone", "Starlight [feat. A] (Explicit)",
+    "Starlight (Edit)", "Starlight (1993 Digital Remaster)", "Starlight - Single Version - 2011 Remaster",
+])  # fmt: skip
+def test_copies_have_the_key_of_the_recording(title: str) -> None:
+    assert key(title, "Greatest Hits") == key("Starlight", "Black Holes")
+
+
+@pytest.mark.parametrize("title", [
+    "Starlight (Live)", "Starlight - Live at Wembley", "Starlight (Acoustic)", "Starlight (Someone Remix)",
+    "Starlight (Demo)", "Starlight (Instrumental)", "Starlight (Part 2)", "Starlight (Reprise)",
+    "Starlight II",
+    "Starlight (Extended Mix)", "Starlight (Manhattan Clique Remix Radio Edit)",
+    "Starlight (Karaoke Version)",
+    "Starlight (The New)", "Starlight (2)",
+])  # fmt: skip
+def test_other_recordings_have_other_keys(title: str) -> None:
+    assert key(title) != key("Starlight")
+
+
+def test_a_song_of_a_live_album_is_another_recording() -> None:
+    assert key("Starlight", "HAARP (Live at Wembley)") != key("Starlight", "Black Holes")
+    assert key("Starlight", "HAARP (Live at Wembley)") == key("Starlight (Live)", "HAARP")
+    assert key("Starlight", "Live It Up") == key("Starlight")
+
+
+def test_common_titles_mean_different_recordings_on_different_albums() -> None:
+    assert key("Intro", "One") != key("Intro", "Two")
+    assert key("Intro", "One") == key("Intro (Remastered)", "One")
+
+
+def test_brackets_are_part_of_a_title_if_they_do_not_name_a_copy() -> None:
+    assert key("(Sittin' On) The Dock of the Bay") == key(
+        "(Sittin\u2019 On) The Dock Of The Bay (Remastered)"
+    )
+    assert key("(I Can't Get No) Satisfaction") != key("Satisfaction")
+
+
+def test_without_a_title_or_an_artist_there_is_no_key() -> None:
+    assert recording_key("", "muse") == recording_key("Starlight", "") == ""
+    assert recording_key("!!!", "muse") != recording_key("???", "muse")
