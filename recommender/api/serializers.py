@@ -186,11 +186,14 @@ class ClusterSerializer(serializers.Serializer):
     id = serializers.IntegerField(
         source="number", help_text="A cluster that persists keeps its id in later models."
     )
-    name = serializers.CharField()
+    name = serializers.CharField(
+        source="shown_name", help_text="“Cluster” and its id if nothing tells the cluster apart."
+    )
     size = serializers.IntegerField(help_text="Number of songs.")
     plays = serializers.IntegerField(help_text="Plays of its songs in the training data.")
     facts = serializers.JSONField(
-        help_text="Over-represented genres, decade, moods, example songs, and the place on the map."
+        help_text="Over-represented genres, decade, moods, example songs, the place on the map, and the "
+        "style family: at most 30 groups of similar clusters."
     )
 
 

@@ -29,6 +29,7 @@ from recommender.api.serializers import ExperimentSerializer
 from recommender.api.throttling import FeedbackThrottle
 from recommender.feedback import events
 from recommender.models import Cluster, Experiment, ModelVersion, ServedList
+from recommender.registry.cluster_names import naming_state
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
@@ -214,7 +215,7 @@ class ClusterList(StrictView):
     def get(self, request: Request) -> HttpResponseBase:
         version = serving_version()
         # No Last-Modified, because after a rollback an older version serves.
-        edition = CacheValidator(version.label, None) if version else None
+        edition = CacheValidator(f"{version.label}.{naming_state()}", None) if version else None
         return conditional_response(request, edition, lambda: self._answer(version))
 
     def _answer(self, version: ModelVersion | None) -> Response:

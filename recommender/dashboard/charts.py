@@ -21,7 +21,15 @@ from recommender.dashboard.plots import (
     limit_series,
 )
 from recommender.dashboard.tables import read_metric
-from recommender.models import DriftReport, EngagementDay, Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.models import (
+    Cluster,
+    DriftReport,
+    EngagementDay,
+    Experiment,
+    ModelVersion,
+    Promotion,
+    TrainingRun,
+)
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
@@ -217,11 +225,11 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
 
 
 def map_plot(version: ModelVersion | None) -> Plot:
-    clusters = list(version.clusters.order_by("-size")) if version else []
+    clusters = sorted(version.clusters.order_by("-size"), key=_family_name) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)
     bubbles = [
-        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.name,
+        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.shown_name,
              r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
         for cluster in placed
     ]  # fmt: skip
@@ -241,10 +249,11 @@ def map_plot(version: ModelVersion | None) -> Plot:
         sample=f"{len(clusters)} clusters of {format_count(sum(cluster.size for cluster in clusters))} "
         "songs.",
         rows=[
-            ["Cluster", "Songs", "Plays", "Examples"],
+            ["Style family", "Cluster", "Songs", "Plays", "Examples"],
             *(
                 [
-                    cluster.name,
+                    _family_name(cluster),
+                    cluster.shown_name,
                     format_count(cluster.size),
                     format_count(cluster.plays),
                     "; ".join(
@@ -256,6 +265,10 @@ def map_plot(version: ModelVersion | None) -> Plot:
         ],
         empty="The champion has no map. The next training computes one." if version else NO_MODEL_HINT,
     )
+
+
+def _family_name(cluster: Cluster) -> str:
+    return str(cluster.facts.get("family", {}).get("name", ""))
 
 
 def build_headline(

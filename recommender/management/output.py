@@ -56,7 +56,7 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 def clusters_text(version: ModelVersion) -> str:
     clusters = list(version.clusters.order_by("-size", "number"))
-    lines = [f"{one.number:6}  {one.size:8} songs  {one.name}" for one in clusters[:MAX_CLUSTERS]]
+    lines = [f"{one.number:6}  {one.size:8} songs  {one.shown_name}" for one in clusters[:MAX_CLUSTERS]]
     left = len(clusters) - MAX_CLUSTERS
     return "\n".join(
         [f"{len(clusters)} clusters:", *lines, *([f"        and {left} more"] if left > 0 else [])]

@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from recommender.engine.mix.model import OnlineMixModel
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.registry import registry
+from recommender.registry.cluster_names import naming_state
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ FileSignature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class NamedCluster:
+    """A cluster's persistent number and its name; "Cluster 7" if nothing tells it apart."""
+
     number: int
     name: str
 
@@ -56,6 +59,7 @@ class ServingModel:
     clusters: tuple[NamedCluster, ...]  # by label: the model numbers its clusters from 0
     folder: Path
     signature: FileSignature
+    naming_state: str = ""  # changes whenever staff change a cluster's name
 
     def is_intact(self) -> bool:
         """Whether the files are unchanged; reading a truncated memory-mapped file kills the process."""
@@ -191,6 +195,8 @@ class ModelLoader:
             self._last_tried = wanted
             self._retry_pause = min(2 * self._retry_pause, MAX_RETRY_PAUSE) if is_retry else CHECK_EVERY
             self._next_retry_at = now + self._retry_pause
+        elif loaded.model is not None and loaded.model.naming_state != naming_state():
+            loaded = self._loaded = replace(loaded, model=_with_current_names(loaded.model))
         self._next_check_at = now + CHECK_EVERY
         return loaded
 
@@ -235,11 +241,24 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
     # Taken before the files are read, so that a change in between is noticed later.
     signature = file_signature(folder)
     arrays, facts = artifact.read_arrays(folder, version.artifact_sha256)
-    names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
-    numbers = arrays["cluster_ids"].tolist()
-    clusters = tuple(NamedCluster(number, names.get(number, f"Cluster {number}")) for number in numbers)
+    state = naming_state()
+    clusters = _read_clusters(version, arrays["cluster_ids"].tolist())
     scorer = SERVING_CLASSES[version.method].from_parts(arrays, facts)
-    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature)
+    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature, state)
+
+
+def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[NamedCluster, ...]:
+    names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
+    return tuple(NamedCluster(number, names.get(number) or f"Cluster {number}") for number in numbers)
+
+
+def _with_current_names(model: ServingModel) -> ServingModel:
+    state = naming_state()
+    return replace(
+        model,
+        clusters=_read_clusters(model.version, [one.number for one in model.clusters]),
+        naming_state=state,
+    )
 
 
 def file_signature(folder: Path) -> FileSignature:

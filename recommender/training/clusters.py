@@ -1,20 +1,25 @@
 """Cluster summaries of a version: names, sizes, map positions, and numbers that last across versions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from django.db.models import Max
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.clustering.families import group_clusters
 from recommender.engine.clustering.kmeans import Clusters, cluster_means, match_cluster_ids, measure_cohesion
 from recommender.engine.clustering.labeling import ClusterName, name_clusters
+from recommender.engine.data import Interactions
 from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
+from recommender.registry.cluster_names import read_name_rules, read_name_words
 from recommender.training.dataset import TrainingData
 from recommender.training.stored_version import StoredVersion
 
@@ -28,13 +33,17 @@ class ClusterSummary:
     examples: list[int]  # ids of the cluster's most played songs
     # x and y on the plane of the two principal axes of all cluster centers.
     map_position: tuple[float, float] = (0.0, 0.0)
+    name: str = ""  # the shown name: the automatic one, unless staff decided otherwise
+    family: tuple[int, str] = (0, "")  # id and name of the group of similar clusters
 
     def to_row(self, version: ModelVersion) -> Cluster:
         naming = self.naming
         return Cluster(
-            version=version, number=self.number, position=self.position, name=naming.name, size=naming.size,
+            version=version, number=self.number, position=self.position, name=self.name, size=naming.size,
             plays=self.plays, facts={"genres": naming.genres, "decade": naming.decade, "moods": naming.moods,
-                                     "examples": self.examples, "map": list(self.map_position)},
+                                     "examples": self.examples, "map": list(self.map_position),
+                                     "family": {"id": self.family[0], "name": self.family[1]},
+                                     "name_kind": naming.kind, "automatic_name": naming.name},
         )  # fmt: skip
 
 
@@ -47,28 +56,56 @@ def summarize_clusters(
     """The model's clusters, in the order of its labels.
 
     Args:
-        champion: a new cluster that holds most songs of one of its clusters keeps that cluster's number.
-        carried_names: number and name of each cluster that a warm start continued, in the order of the
-            labels; empty if the clusters are new.
+        champion: its cluster numbers are kept by new clusters that hold most songs of the same cluster.
+        carried_names: number and automatic name of each cluster that a warm start continued, in the order of
+            the labels; empty if the clusters are new.
     """
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
     n_clusters = _n_clusters(model)
-    names = name_clusters(catalogue, model.labels, n_clusters, played.astype(np.float32))
     if carried_names:
         numbers = np.array([*carried_names][:n_clusters], dtype=np.int32)
-        names = [
-            replace(one, name=carried_names[int(number)]) for one, number in zip(names, numbers, strict=True)
-        ]
     else:
         numbers = _assign_numbers(catalogue.ids, model.labels, n_clusters, champion)
+    rules, label_numbers = read_name_rules(), list(enumerate(numbers.tolist()))
+    naming = partial(
+        name_clusters, catalogue, plays=played.astype(np.float32), heard_by=_heard_by(data.plays),
+        words=read_name_words(),
+    )  # fmt: skip
+    names = naming(
+        model.labels, n_clusters,
+        kept={label: carried_names.get(number, "") for label, number in label_numbers},
+        vetoed={label: rules.vetoed.get(number, ()) for label, number in label_numbers},
+    )  # fmt: skip
     plays = np.bincount(model.labels, weights=played, minlength=n_clusters)
-    map_positions = _map_positions(model)
+    centers = cluster_means(cluster_points(model), model.labels, n_clusters)[0]
+    map_positions, families = _map_positions(centers), group_clusters(centers)
+    family_names = naming(families[model.labels], int(families.max()) + 1)
     return [
-        ClusterSummary(position, int(numbers[position]), naming, round(float(plays[position])),
-                       catalogue.ids[naming.examples].tolist(), map_positions[position])
-        for position, naming in enumerate(names)
+        ClusterSummary(
+            position, number, names[position], round(float(plays[position])),
+            catalogue.ids[names[position].examples].tolist(), map_positions[position],
+            rules.shown_name(number, names[position].name),
+            _describe_family(families, families[position], numbers, family_names),
+        )
+        for position, number in label_numbers
     ]  # fmt: skip
+
+
+def _describe_family(
+    families: NDArray[np.int32], family: int, numbers: NDArray[np.int32], names: Sequence[ClusterName]
+) -> tuple[int, str]:
+    """A family's id, which is its lowest cluster number, and its name."""
+    lowest = int(numbers[families == family].min())
+    return lowest, names[family].name or f"Style {lowest}"
+
+
+def _heard_by(plays: Interactions) -> csr_array:
+    """Matrix of shape (n_songs, n_listeners) with an entry for each listener of a song."""
+    ones = np.ones(len(plays.songs), dtype=np.int8)
+    heard = csr_array((ones, (plays.songs, plays.listeners)), shape=(plays.n_songs, plays.n_listeners))
+    heard.sum_duplicates()
+    return heard
 
 
 def _assign_numbers(
@@ -86,8 +123,7 @@ def _assign_numbers(
     return numbers
 
 
-def _map_positions(model: MixModel | ClassicModel) -> list[tuple[float, float]]:
-    centers = cluster_means(cluster_points(model), model.labels, _n_clusters(model))[0]
+def _map_positions(centers: NDArray[np.float64]) -> list[tuple[float, float]]:
     centred = centers - centers.mean(axis=0)
     axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
     plane = np.zeros((len(centers), 2))
@@ -118,6 +154,5 @@ def _n_clusters(model: MixModel | ClassicModel) -> int:
 
 def manifest_entries(clusters: list[ClusterSummary]) -> list[dict[str, Any]]:
     return [
-        {"number": cluster.number, "name": cluster.naming.name, "size": cluster.naming.size}
-        for cluster in clusters
+        {"number": cluster.number, "name": cluster.name, "size": cluster.naming.size} for cluster in clusters
     ]

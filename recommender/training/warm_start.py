@@ -40,7 +40,7 @@ class ChampionClusters:
     # Each song's cluster, shape (n_songs,); UNASSIGNED for songs that the champion was not trained on.
     labels: NDArray[np.int32]
     cluster_numbers: NDArray[np.int32]  # persistent number of each label, shape (n_clusters,)
-    cluster_names: dict[int, str]  # names by number
+    cluster_names: dict[int, str]  # names by number, before changes by staff
     space: FeatureSpace | None  # the champion's feature space; None if it was not stored
 
 
@@ -104,8 +104,7 @@ def build_warm_start(
         build_content_features=partial(build_content_features, catalogue, seed=seed, space=before.space),
         carried_clusters=WarmStartClusters(before.labels, len(before.cluster_numbers)),
         cluster_names={
-            number: before.cluster_names.get(number, f"Cluster {number}")
-            for number in before.cluster_numbers.tolist()
+            number: before.cluster_names.get(number, "") for number in before.cluster_numbers.tolist()
         },
     )
 
@@ -122,7 +121,7 @@ def _match_to_catalogue(
     labels = np.full(len(song_ids), UNASSIGNED, dtype=np.int32)
     # Labels without feedback, since every training applies the current votes again.
     labels[known] = arrays.get(LABELS_WITHOUT_FEEDBACK, arrays["labels"])[columns[known]]
-    names = dict(Cluster.objects.filter(version=champion.version).values_list("number", "name"))
+    names = {row.number: row.automatic_name for row in Cluster.objects.filter(version=champion.version)}
     return ChampionClusters(
         champion.version, labels, np.asarray(arrays["cluster_ids"]), names, space_from_arrays(arrays)
     )

@@ -1,22 +1,45 @@
-"""Readable cluster names such as "Rock, energetic, 1990s", from what is over-represented in the cluster."""
+"""Readable cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
+
+A name consists of genres, moods, decades or artists that are more frequent in the cluster than in
+the catalogue. A cluster that nothing tells apart has no name.
+"""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Catalogue
+from recommender.engine.identity.credits import artist_key
+from recommender.engine.identity.genres import WRITTEN, capitalise, split_genres, write_genre
+from recommender.engine.identity.text import fold_key
 
+MAX_NAME_LENGTH: Final = 40
+MAX_NAME_PARTS: Final = 3
 PSEUDO_COUNT: Final = 2.0  # shrinks the lift, so that a genre of two songs in a cluster of three does not win
-LEAST_SHARE: Final = 0.15  # a genre can be in the name if this share of the cluster's songs has it
+LEAST_SHARE: Final = 0.25  # a genre can be in the name if this share of the cluster's songs has it
 LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
+MAIN_SHARE: Final = 0.6  # a genre of this share is told even if it is as common in all songs
 SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
+# A genre needs this many artists, in a large catalogue one of 200 artists (at most 20): a joke that a few
+# people tagged on a dozen artists is no genre.
+MIN_GENRE_ARTISTS: Final = 3
+ARTISTS_PER_GENRE_ARTIST: Final = 200
+MAX_GENRE_ARTISTS: Final = 20
+MIN_LISTENERS: Final = 3  # who played the cluster's songs of the genre or artist
 LEAST_DECADE_SHARE: Final = 0.5
+YEARS: Final = (1900, 2100)  # other years are mistakes of the source
 LEAST_MOOD: Final = 0.5  # distance of the cluster's mean from that of all songs, in standard deviations
+LEAST_ARTIST_SHARE: Final = 0.05  # of the cluster's plays, for an artist of one song
+SINGLE_ARTIST_SHARE: Final = 0.5  # of the cluster's songs, for a name of one artist
+MAX_ARTIST_LENGTH: Final = 30
 MOST_EXAMPLES: Final = 5
 # Audio feature: the word for a high mean and for a low one; "" if most songs are low.
 MOODS: Final[Mapping[str, tuple[str, str]]] = {
@@ -30,117 +53,284 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "tempo": ("fast", "slow"),
     "loudness": ("loud", "quiet"),
 }
+NO_ARTISTS: Final = frozenset(
+    map(artist_key, ("Various Artists", "Various", "Unknown Artist", "Unknown", "[unknown]", "N/A", "VA"))
+)
+GENRES, ARTISTS, SOUND, KEPT, NO_NAME = "genres", "artists", "sound", "kept", "none"
 
 
 @dataclass(frozen=True)
 class ClusterName:
-    name: str
+    name: str  # '' if nothing is telling
     size: int  # number of songs
     # Over-represented genres and their share of the cluster's songs, most informative first.
     genres: dict[str, float] = field(default_factory=dict)
     decade: str = ""  # such as "1990s"; "" if no decade holds half the songs
     moods: list[str] = field(default_factory=list)  # at most two, most pronounced first
     examples: list[int] = field(default_factory=list)  # columns of the most played songs, at most five
+    kind: str = NO_NAME  # what the name consists of: genres, artists or sound; kept: from an earlier model
 
 
 def name_clusters(
-    catalogue: Catalogue, labels: NDArray[np.int32], n_clusters: int, plays: NDArray[np.float32] | None = None
+    catalogue: Catalogue,
+    labels: NDArray[np.int32],
+    n_clusters: int,
+    plays: NDArray[np.float32] | None = None,
+    *,
+    heard_by: csr_array | None = None,
+    words: NameWords | None = None,
+    kept: Mapping[int, str] | None = None,
+    vetoed: Mapping[int, Collection[str]] | None = None,
 ) -> list[ClusterName]:
-    """Give every cluster a different name.
+    """Name the clusters. No two names are equal; a cluster that nothing tells apart has the name ''.
 
     Args:
         plays: shape (n_songs,); the most played songs become the examples.
+        heard_by: shape (n_songs, n_listeners), an entry for each listener of a song; None: unknown.
+        kept: names of an earlier model by label, kept if they are still acceptable.
+        vetoed: names that a cluster must not have, by label.
     """
+    words = words or NameWords()
     order = np.argsort(-plays, kind="stable") if plays is not None else np.arange(catalogue.n_songs)
     members = [order[labels[order] == label] for label in range(n_clusters)]
-    genres = _over_represented([_split_genres(text) for text in catalogue.genres], members)
-    artists = _over_represented([[artist] if artist else [] for artist in catalogue.artists], members)
+    evidence = _Evidence(catalogue, plays, heard_by, words)
+    genres = [evidence.genres_of(songs) for songs in members]
     moods = _moods(catalogue, members)
-    decades = [_decade(catalogue.release_years[songs]) for songs in members]
-    words = [
-        _name_words(genres[label], artists[label], moods[label], decades[label])
-        for label in range(n_clusters)
-    ]
+    decades = _decades(catalogue.release_years, members)
+    names: dict[int, tuple[str, str]] = {}
+    used: set[str] = set()
+    for label, name in (kept or {}).items():
+        is_held = not _starts_with_other_genre(name, evidence.shares_in(members[label])) if name else False
+        if is_held and is_acceptable_name(name, words) and fold_key(name) not in used:
+            names[label] = (name, KEPT)
+            used.add(fold_key(name))
+    # The largest cluster chooses first.
+    for label in sorted(range(n_clusters), key=lambda one: (-len(members[one]), one)):
+        if label in names or not len(members[label]):
+            continue
+        barred = used | {fold_key(name) for name in (vetoed or {}).get(label, ())}
+        options = _name_options(list(genres[label]), evidence, members[label], moods[label], decades[label])
+        fitting = ((name, kind) for name, kind in options if len(name) <= MAX_NAME_LENGTH)
+        chosen = next(((name, kind) for name, kind in fitting if fold_key(name) not in barred), None)
+        if chosen is not None:
+            names[label] = chosen
+            used.add(fold_key(chosen[0]))
     return [
         ClusterName(
-            name, len(songs), genres[label], decades[label], moods[label][:2], songs[:MOST_EXAMPLES].tolist()
+            names.get(label, ("", NO_NAME))[0], len(songs), genres[label], decades[label], moods[label][:2],
+            songs[:MOST_EXAMPLES].tolist(), names.get(label, ("", NO_NAME))[1],
         )
-        for label, (name, songs) in enumerate(zip(_distinct_names(words), members, strict=True))
-    ]
+        for label, songs in enumerate(members)
+    ]  # fmt: skip
 
 
-def _name_words(
-    genres: dict[str, float], artists: dict[str, float], moods: list[str], decade: str
-) -> list[str]:
-    named = list(genres)[:2]
-    if len(named) == 2 and (
-        genres[named[1]] < SECOND_GENRE_RATIO * genres[named[0]] or _share_a_word(*named)
-    ):
-        named = named[:1]
-    head = " and ".join(named) or (f"{next(iter(artists))} and others" if artists else "mixed")
-    rest = [word for word in (*moods[:1], decade, *moods[1:2]) if word]
-    with_artists = [f"with {artist}" for artist in list(artists)[:2]]
-    return [head[:1].upper() + head[1:], *rest, *with_artists, *moods[2:], *list(genres)[len(named) : 4]]
+def is_acceptable_name(name: str, words: NameWords) -> bool:
+    """Whether a name of an earlier model or release follows today's rules."""
+    parts = [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
+    keys = [fold_key(part.removeprefix("with ")) for part in parts]
+    is_written = all(
+        key not in WRITTEN or part in {WRITTEN[key], capitalise(WRITTEN[key])}
+        for key, part in zip(keys, parts, strict=True)
+    )
+    return (
+        0 < len(name) <= MAX_NAME_LENGTH
+        and len(parts) <= MAX_NAME_PARTS
+        and len(set(keys)) == len(keys)
+        and is_written
+        and not name.startswith(("Mixed", "Cluster "))
+        and not name.endswith(")")
+        and not name.endswith(" and others")
+        and not any(words.has_bad_word(part) or part == "0s" for part in parts)
+    )
+
+
+def _starts_with_other_genre(name: str, shares: Mapping[str, float]) -> bool:
+    """Whether the name's first genre, if it is one, has become rare among the cluster's songs."""
+    first = fold_key(name.split(",", 1)[0].split(" and ", 1)[0])
+    return first in shares and shares[first] < LEAST_SHARE / 2
+
+
+def _name_options(
+    genres: list[str],
+    evidence: "_Evidence",
+    songs: NDArray[np.int64],
+    moods: list[str],
+    decade: str,
+) -> Iterator[tuple[str, str]]:
+    """Names for a cluster and their kinds, the most telling one first."""
+    extras = [word for word in (*moods[:1], decade, *moods[1:3]) if word]
+    if genres:
+        yield from ((name, GENRES) for name in _genre_options(genres, evidence.shares_in(songs), extras))
+    yield from ((name, ARTISTS) for name in _artist_options(evidence, songs))
+    if not genres and extras:
+        yield capitalise(", ".join(extras[:MAX_NAME_PARTS])), SOUND
+
+
+def _genre_options(genres: list[str], shares: Mapping[str, float], extras: list[str]) -> Iterator[str]:
+    first = genres[0]
+    least = SECOND_GENRE_RATIO * shares[fold_key(first)]
+    for second in genres[1:2]:
+        if shares[fold_key(second)] >= least and not _share_a_word(first, second):
+            yield _join(f"{first} and {second}", extras[: MAX_NAME_PARTS - 2])
+    yield _join(first, extras[: MAX_NAME_PARTS - 1])
+    for n in (2, 1):
+        yield from (_join(first, chosen) for chosen in combinations(extras, n))
+    yield from (f"{capitalise(first)} and {other}" for other in genres[1:] if not _share_a_word(first, other))
+
+
+def _artist_options(evidence: "_Evidence", songs: NDArray[np.int64]) -> Iterator[str]:
+    artists = evidence.artists_of(songs)
+    for n in (3, 2):
+        if len(artists) >= n:
+            yield f"{', '.join(artists[: n - 1])} and {artists[n - 1]}"
+    # If another cluster took the first two, or they are too long together.
+    yield from (f"{one} and {other}" for one, other in combinations(artists[:5], 2))
+    if artists and evidence.artist_share(artists[0], songs) >= SINGLE_ARTIST_SHARE:
+        yield artists[0]
+
+
+def _join(head: str, extras: Sequence[str]) -> str:
+    return ", ".join([capitalise(head), *(extra for extra in extras if fold_key(extra) != fold_key(head))])
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    return bool(set(one.split()) & set(other.split()))
+    """Whether two genres have a common word, such as "rock" and "indie rock", or are nearly the same."""
+    a, b = fold_key(one), fold_key(other)
+    return a in b or b in a or bool(set(one.casefold().split()) & set(other.casefold().split()))
 
 
-def _distinct_names(words: Sequence[Sequence[str]]) -> list[str]:
-    lengths = [min(3, len(cluster_words)) for cluster_words in words]
-    while True:
-        names = [
-            ", ".join(cluster_words[:length]) for cluster_words, length in zip(words, lengths, strict=True)
-        ]
-        shared = {name for name, count in Counter(names).items() if count > 1}
-        longer = [
-            length + (name in shared and length < len(cluster_words))
-            for name, length, cluster_words in zip(names, lengths, words, strict=True)
-        ]
-        if longer == lengths:
-            return _number_duplicates(names)
-        lengths = longer
+class _Evidence:
+    """Counts of genres and artists in the catalogue and in a cluster."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        plays: NDArray[np.float32] | None,
+        heard_by: csr_array | None,
+        words: NameWords,
+    ) -> None:
+        self._n_songs = max(1, catalogue.n_songs)
+        self._plays, self._heard_by = plays, heard_by
+        self._codes = catalogue.artist_codes()
+        self._genres, self._spellings = _genres_of_songs(catalogue.genres)
+        self._counts = Counter(key for keys in self._genres for key in keys)
+        self._leads, self._lead_texts = _leads_of_songs(catalogue)
+        self._lead_weights = self._weigh_leads(range(catalogue.n_songs))
+        self._telling = self._find_telling_genres(words)
+        self._words = words
+        # Fewer listeners than this are too few; without plays, nobody can be counted.
+        active = 0 if heard_by is None else len(np.unique(heard_by.indices))
+        self._min_listeners = min(MIN_LISTENERS, math.ceil(active / 10))
+
+    def genres_of(self, songs: NDArray[np.int64]) -> dict[str, float]:
+        """At most five telling genres and their shares of the songs, ranked by share x log(lift)."""
+        # Share x log(lift) is the genre's contribution to the Kullback-Leibler divergence between cluster
+        # and catalogue; the lift is shrunk towards 1.
+        counts = Counter(key for song in songs.tolist() for key in self._genres[song])
+        scored: dict[str, tuple[float, float]] = {}
+        for key, count in counts.items():
+            expected = self._counts[key] / self._n_songs
+            share = count / max(1, len(songs))
+            lift = (count + PSEUDO_COUNT * expected) / ((len(songs) + PSEUDO_COUNT) * expected)
+            # Of a catalogue of mostly pop, "Pop" still says what a cluster is.
+            is_common = lift < LEAST_LIFT and share < MAIN_SHARE
+            if key in self._telling and share >= LEAST_SHARE and count > 1 and not is_common:
+                scored[key] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)
+        ordered = sorted(scored, key=lambda key: (-scored[key][0], key))
+        found = {
+            self._spellings[key]: round(scored[key][1], 4)
+            for key in ordered[:10]
+            if self._is_broad(key, songs)
+        }
+        return dict(list(found.items())[:5])
+
+    def shares_in(self, songs: NDArray[np.int64]) -> dict[str, float]:
+        """The share of the songs with each genre, by key."""
+        counts = Counter(key for song in songs.tolist() for key in self._genres[song])
+        return {key: count / max(1, len(songs)) for key, count in counts.items()}
+
+    def artists_of(self, songs: NDArray[np.int64]) -> list[str]:
+        """At most six artists who are typical of the songs, the most typical first."""
+        here = self._weigh_leads(songs.tolist())
+        counts = Counter(self._leads[song] for song in songs.tolist())
+        total, is_played = sum(here.values()) or 1.0, self._plays is not None
+        typical = {
+            key: weight * weight / self._lead_weights[key]
+            for key, weight in here.items()
+            if key
+            and weight > 0
+            and (counts[key] > 1 or (is_played and weight / total >= LEAST_ARTIST_SHARE))
+        }
+        ordered = sorted(typical, key=lambda key: (-typical[key], key))[:12]
+        texts = [self._lead_texts[key] for key in ordered if self._is_artist_broad(key, songs)]
+        return [
+            text for text in texts if len(text) <= MAX_ARTIST_LENGTH and not self._words.has_bad_word(text)
+        ][:6]
+
+    def artist_share(self, artist: str, songs: NDArray[np.int64]) -> float:
+        key = artist_key(artist)
+        own = sum(self._leads[song] == key for song in songs.tolist())
+        return float(own / max(1, len(songs)))
+
+    def _weigh_leads(self, songs: Sequence[int]) -> dict[str, float]:
+        """Plays of each lead artist's songs, or the number of songs if plays are unknown."""
+        weights: dict[str, float] = defaultdict(float)
+        for song in songs:
+            weights[self._leads[song]] += 1.0 if self._plays is None else float(self._plays[song])
+        return weights
+
+    def _is_broad(self, key: str, songs: NDArray[np.int64]) -> bool:
+        own = np.array([song for song in songs.tolist() if key in self._genres[song]], dtype=np.int64)
+        is_by_several = len(np.unique(self._codes[own])) > 1 or len(np.unique(self._codes[songs])) == 1
+        return is_by_several and self._count_listeners(own) >= self._min_listeners
+
+    def _is_artist_broad(self, key: str, songs: NDArray[np.int64]) -> bool:
+        own = np.array([song for song in songs.tolist() if self._leads[song] == key], dtype=np.int64)
+        return self._count_listeners(own) >= self._min_listeners
+
+    def _count_listeners(self, songs: NDArray[np.int64]) -> int:
+        return 0 if self._heard_by is None else len(np.unique(self._heard_by[songs].indices))
+
+    def _find_telling_genres(self, words: NameWords) -> set[str]:
+        n_artists = len(np.unique(self._codes))
+        artists: dict[str, set[int]] = defaultdict(set)
+        for keys, code in zip(self._genres, self._codes.tolist(), strict=True):
+            for key in keys:
+                artists[key].add(code)
+        least = max(
+            min(MIN_GENRE_ARTISTS, math.ceil(n_artists / 4)),
+            min(MAX_GENRE_ARTISTS, n_artists // ARTISTS_PER_GENRE_ARTIST),
+        )
+        return {
+            key
+            for key, codes in artists.items()
+            if len(codes) >= least and words.allows(self._spellings[key])
+        }
 
 
-def _number_duplicates(names: Iterable[str]) -> list[str]:
-    used: Counter[str] = Counter()
-    numbered = []
-    for name in names:
-        used[name] += 1
-        numbered.append(f"{name} ({used[name]})" if used[name] > 1 else name)
-    return numbered
+def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:
+    """The genre keys of each text, and how each genre is written."""
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    known: dict[str, list[str]] = {}
+    for text in texts:
+        if text not in known:
+            known[text] = [fold_key(genre) for genre in split_genres(text)]
+        for genre in split_genres(text) if text else ():
+            spellings[fold_key(genre)][write_genre(genre)] += 1
+    written = {key: max(sorted(found), key=found.__getitem__) for key, found in spellings.items()}
+    return [known[text] for text in texts], written
 
 
-def _split_genres(text: str) -> list[str]:
-    return list(dict.fromkeys(" ".join(part.split()).casefold() for part in text.split(",") if part.strip()))
-
-
-def _over_represented(
-    values: Sequence[Sequence[str]], members: Sequence[NDArray[np.int64]]
-) -> list[dict[str, float]]:
-    """For each cluster at most five values with their shares, ranked by share x log(lift)."""
-    # Share x log(lift) is the value's contribution to the Kullback-Leibler divergence between cluster and
-    # catalogue; the lift is shrunk towards 1.
-    overall = Counter(value for song_values in values for value in song_values)
-    n_songs = max(1, len(values))
-    return [_over_represented_in(values, songs, overall, n_songs) for songs in members]
-
-
-def _over_represented_in(
-    values: Sequence[Sequence[str]], songs: NDArray[np.int64], overall: Counter[str], n_songs: int
-) -> dict[str, float]:
-    counts = Counter(value for song in songs.tolist() for value in values[song])
-    scored: dict[str, tuple[float, float]] = {}
-    for value, count in counts.items():
-        expected = overall[value] / n_songs
-        share = count / max(1, len(songs))
-        lift = (count + PSEUDO_COUNT * expected) / ((len(songs) + PSEUDO_COUNT) * expected)
-        is_common = lift < LEAST_LIFT and len(songs) < n_songs
-        if share >= LEAST_SHARE and count > 1 and not is_common:
-            scored[value] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)
-    ordered = sorted(scored, key=lambda value: (-scored[value][0], value))
-    return {value: round(scored[value][1], 4) for value in ordered[:5]}
+def _leads_of_songs(catalogue: Catalogue) -> tuple[list[str], dict[str, str]]:
+    """The key of each song's lead artist ('' if unknown), and how each artist is written."""
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    keys = []
+    for credit in catalogue.artists:
+        lead = catalogue.credits.lead(credit)
+        key = artist_key(lead) if lead else ""
+        keys.append("" if key in NO_ARTISTS else key)
+        spellings[key][" ".join(lead.split())] += 1
+    return keys, {key: max(sorted(found), key=found.__getitem__) for key, found in spellings.items()}
 
 
 def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[list[str]]:
@@ -160,10 +350,23 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
     return [[word for _, word in sorted(moods, key=lambda pair: (-pair[0], pair[1]))] for moods in strengths]
 
 
-def _decade(years: NDArray[np.float64]) -> str:
-    known = years[np.isfinite(years)]
+def _decades(years: NDArray[np.float64], members: Sequence[NDArray[np.int64]]) -> list[str]:
+    """Each cluster's decade, such as "1990s"; "" if none holds half its songs or sets it apart."""
+    overall = Counter((years[_is_year(years)] // 10 * 10).tolist())
+    return [_decade(years[songs], overall, len(years)) for songs in members]
+
+
+def _decade(years: NDArray[np.float64], overall: Mapping[float, int], n_songs: int) -> str:
+    known = years[_is_year(years)]
     if not len(known):
         return ""
     decades, counts = np.unique(known // 10 * 10, return_counts=True)
     best = int(counts.argmax())
-    return f"{int(decades[best])}s" if counts[best] >= LEAST_DECADE_SHARE * len(years) else ""
+    share, usual = counts[best] / len(years), overall[float(decades[best])] / n_songs
+    is_typical = share >= LEAST_LIFT * usual or len(years) == n_songs
+    return f"{int(decades[best])}s" if share >= LEAST_DECADE_SHARE and is_typical else ""
+
+
+def _is_year(years: NDArray[np.float64]) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        return np.asarray((years >= YEARS[0]) & (years < YEARS[1]))

@@ -3,8 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
+from scipy.sparse import csr_array
 
-from recommender.engine.clustering.labeling import name_clusters
+from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Catalogue
 
 
@@ -22,6 +25,11 @@ def halves(n: int = 20) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.repeat(np.arange(2, dtype=np.int32), n // 2)
 
 
+def names_of(catalogue: Catalogue, labels: Any = None, n_clusters: int = 2, **more: Any) -> list[str]:
+    labels = halves(catalogue.n_songs) if labels is None else np.asarray(labels, np.int32)
+    return [one.name for one in name_clusters(catalogue, labels, n_clusters, **more)]
+
+
 def test_a_name_has_genre_mood_and_decade() -> None:
     catalogue = make_catalogue(
         ["Rock"] * 10 + ["Jazz"] * 10, audio={"energy": np.array([0.9] * 10 + [0.2] * 10)},
@@ -31,15 +39,19 @@ def test_a_name_has_genre_mood_and_decade() -> None:
     found = name_clusters(catalogue, halves(), 2)
 
     assert [one.name for one in found] == ["Rock, energetic, 1990s", "Jazz, calm, 1950s"]
-    assert [one.size for one in found] == [10, 10]
+    assert [(one.size, one.kind) for one in found] == [(10, "genres"), (10, "genres")]
 
 
 def test_a_second_genre_is_named_if_it_differs_from_the_first() -> None:
     catalogue = make_catalogue(["Soul, Funk"] * 10 + ["Rock, Indie Rock"] * 10)
 
-    assert [one.name.split(",")[0] for one in name_clusters(catalogue, halves(), 2)] == [
-        "Funk and soul", "Indie rock",
-    ]  # fmt: skip
+    assert names_of(catalogue) == ["Funk and soul", "Indie rock"]
+
+
+def test_genres_are_written_as_the_field_writes_them() -> None:
+    catalogue = make_catalogue(["r&b"] * 10 + ["edm"] * 10 + ["K-Pop"] * 10 + ["Hip Hop, hip-hop"] * 10)
+
+    assert names_of(catalogue, np.repeat(np.arange(4), 10), 4) == ["R&B", "EDM", "K-pop", "Hip-hop"]
 
 
 def test_clusters_of_the_same_genre_get_another_word() -> None:
@@ -48,35 +60,134 @@ def test_clusters_of_the_same_genre_get_another_word() -> None:
         audio={"energy": np.array([0.9] * 10 + [0.2] * 10), "valence": np.array([0.2] * 10 + [0.9] * 10)},
     )
 
-    names = [one.name for one in name_clusters(catalogue, halves(), 2)]
+    names = names_of(catalogue)
 
     assert len(set(names)) == 2
     assert not any("(2)" in name for name in names)
 
 
-def test_clusters_without_a_difference_are_numbered() -> None:
-    catalogue = make_catalogue([""] * 4, artists=[""] * 4)
-
-    found = name_clusters(catalogue, np.array([0, 0, 1, 1], np.int32), 2)
-
-    assert [one.name for one in found] == ["Mixed", "Mixed (2)"]
+def test_clusters_that_nothing_tells_apart_have_no_name() -> None:
+    assert names_of(make_catalogue([""] * 4, artists=[""] * 4)) == ["", ""]
 
 
-def test_random_words_as_genres_give_short_names() -> None:
-    words = [f"word{place}" for place in range(40)]
-    catalogue = make_catalogue(words)
+def test_random_words_as_genres_give_no_names() -> None:
+    catalogue = make_catalogue([f"word{place}" for place in range(40)])
 
-    found = name_clusters(catalogue, np.arange(40, dtype=np.int32) % 4, 4)
-
-    assert len({one.name for one in found}) == 4
-    assert all(one.name.startswith("Mixed") for one in found)
+    assert names_of(catalogue, np.arange(40) % 4, 4) == ["", "", "", ""]
 
 
-def test_an_empty_cluster_has_a_name() -> None:
+def test_without_genres_two_or_three_artists_are_named() -> None:
+    artists = ["Muse", "Keane feat. X", "The Beatles", "Beatles", "Keane", "Muse"] * 2
+    artists += [
+        "Ada",
+        "Bob",
+        "Ada",
+        "Bob",
+        "A very long name of an orchestra",
+        "A very long name of an orchestra",
+    ]
+    plays = np.array([9.0, 2, 4, 4, 2, 9] * 2 + [5, 4, 5, 4, 1, 1], np.float32)
+    labels = np.repeat([0, 1], [12, 6])
+
+    found = name_clusters(make_catalogue([""] * 18, artists=artists), np.asarray(labels, np.int32), 2, plays)
+
+    assert [one.name for one in found] == ["Muse, Beatles and Keane", "Ada and Bob"]
+    assert [one.kind for one in found] == ["artists", "artists"]
+
+
+def test_an_artist_who_few_listeners_play_is_not_named() -> None:
+    catalogue = make_catalogue([""] * 8, artists=["Ada", "Ada", "Bob", "Bob", "Eve", "Eve", "Kim", "Kim"])
+    listeners = [(song, person) for song in range(4) for person in range(30)] + [(4, 0), (6, 0)]
+    heard_by = csr_array((np.ones(len(listeners)), tuple(zip(*listeners, strict=True))), shape=(8, 30))
+
+    assert names_of(catalogue, heard_by=heard_by) == ["Ada and Bob", ""]
+
+
+def test_a_joke_that_few_artists_are_tagged_with_is_no_name() -> None:
+    genres = ["Rock, zorb core"] * 13 + ["Rock"] * 30 + ["Pop"] * 4_000
+    labels = np.where(np.arange(len(genres)) < 20, 0, 1)
+
+    assert names_of(make_catalogue(genres), labels) == ["Rock", "Pop"]
+
+
+@pytest.mark.parametrize("tag", [
+    "seen live", "<3", "best song ever", "my favourites", "shitty music", "love", "sad", "beautiful",
+    "5 stars", "80s",
+    "better than lady gaga", "i like", "awesome", "albums i own", "overrated", "10/10", "FUCKING great",
+    "unknown",
+    "this is a sentence of many words that somebody wrote instead of a genre", "\U0001f525", "?",
+    "music", "9",
+])  # fmt: skip
+def test_opinions_emotions_ratings_and_profanity_are_no_names(tag: str) -> None:
+    catalogue = make_catalogue([f"{tag}, Rock"] * 10 + ["Jazz"] * 10)
+
+    assert names_of(catalogue) == ["Rock", "Jazz"]
+
+
+@pytest.mark.parametrize("genre", [
+    "dark ambient", "sad core", "love songs ballads", "K-pop", "R&B", "drum and bass", "\u6f14\u6b4c",
+    "gothic metal",
+    "new wave", "world music", "emo", "ska", "IDM", "lo-fi", "nu metal", "stoner rock", "grindcore",
+    "acid jazz",
+])  # fmt: skip
+def test_genres_of_the_field_are_allowed(genre: str) -> None:
+    assert NameWords().allows(genre)
+
+
+def test_staff_extend_the_word_list() -> None:
+    catalogue = make_catalogue(["Polka, Rock"] * 10 + ["Live, Jazz"] * 10)
+    words = NameWords.with_changes(blocked=["POLKA"], allowed=["live"])
+
+    assert names_of(catalogue, words=words) == ["Rock", "Jazz and live"]
+
+
+def test_a_name_has_at_most_three_parts_and_forty_characters() -> None:
+    genres = ["Progressive electronic, Psychedelic folk"] * 10 + [
+        "Contemporary R&B, Symphonic black metal"
+    ] * 10
+    audio = {"energy": np.array([0.9] * 10 + [0.2] * 10), "valence": np.array([0.9] * 10 + [0.2] * 10)}
+    catalogue = make_catalogue(genres, audio=audio, release_years=np.repeat([1994.0, 1950.0], 10))
+
+    for name in names_of(catalogue):
+        parts = name.replace(" and ", ", ").split(", ")
+        assert len(name) <= 40
+        assert len(parts) <= 3
+        assert len({part.casefold() for part in parts}) == len(parts)
+
+
+def test_years_that_no_record_has_give_no_decade() -> None:
+    catalogue = make_catalogue(["Rock"] * 10 + ["Jazz"] * 10, release_years=np.repeat([0.0, 1950.0], 10))
+
+    assert names_of(catalogue) == ["Rock", "Jazz, 1950s"]
+
+
+def test_acceptable_names_of_an_earlier_model_are_kept() -> None:
+    catalogue = make_catalogue(["Rock"] * 10 + ["Jazz"] * 10)
+
+    assert names_of(catalogue, kept={0: "Guitars and drums", 1: "Mixed (7)"}) == ["Guitars and drums", "Jazz"]
+    assert names_of(catalogue, kept={0: "Jazz, 1950s"}) == ["Jazz, 1950s", "Jazz"]
+
+
+def test_a_vetoed_name_gives_way_to_the_next_one() -> None:
+    catalogue = make_catalogue(["Soul, Funk"] * 10 + ["Jazz"] * 10)
+
+    assert names_of(catalogue, vetoed={0: ["funk and SOUL"]}) == ["Funk", "Jazz"]
+
+
+@pytest.mark.parametrize("name", [
+    "Mixed", "Mixed (2)", "Rock, 0s", "R&b", "Hip hop, hip-hop", "Ada, 1990s, with Ada",
+    "Rock, calm, sad, slow", "",
+    "x" * 41, "Seen live, rock", "Cluster 7", "Justin Bieber and others",
+])  # fmt: skip
+def test_names_that_break_the_rules_are_not_kept(name: str) -> None:
+    assert not is_acceptable_name(name, NameWords())
+
+
+def test_an_empty_cluster_has_no_name() -> None:
     found = name_clusters(make_catalogue(["Rock"] * 3), np.zeros(3, np.int32), 2)
 
     assert [one.size for one in found] == [3, 0]
-    assert found[0].name == "Rock"
+    assert [one.name for one in found] == ["Rock", ""]
 
 
 def test_the_examples_are_the_most_played_songs() -> None:

@@ -1,0 +1,56 @@
+"""Admin of genre aliases, of the words in cluster names, and of cluster names by staff."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from ingestion.admin import ROWS_PER_PAGE
+from recommender.models import ClusterNameRule, GenreAlias, NameWord
+from recommender.registry.cluster_names import apply_name_rules
+
+
+@admin.register(GenreAlias)
+class GenreAliasAdmin(ModelAdmin):
+    list_display = ("alias", "genre")
+    search_fields = ("alias", "genre")
+    list_per_page = ROWS_PER_PAGE
+    fields = ("alias", "genre")
+
+
+@admin.register(NameWord)
+class NameWordAdmin(ModelAdmin):
+    list_display = ("word", "allowed")
+    list_filter = ("allowed",)
+    search_fields = ("word",)
+    list_per_page = ROWS_PER_PAGE
+    fields = ("word", "allowed")
+
+
+@admin.register(ClusterNameRule)
+class ClusterNameRuleAdmin(ModelAdmin):
+    """Changes take effect at once, in every version that has the cluster."""
+
+    list_display = ("number", "rule", "name", "changed_at")
+    list_filter = ("rule",)
+    search_fields = ("=number", "name")
+    list_per_page = ROWS_PER_PAGE
+    fields = ("number", "rule", "name")
+
+    def save_model(self, request: HttpRequest, obj: ClusterNameRule, form: Any, change: bool) -> None:
+        before = form.initial.get("number")
+        super().save_model(request, obj, form, change)
+        for number in {obj.number, before or obj.number}:
+            apply_name_rules(number)
+
+    def delete_model(self, request: HttpRequest, obj: ClusterNameRule) -> None:
+        super().delete_model(request, obj)
+        apply_name_rules(obj.number)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ClusterNameRule]) -> None:
+        numbers = set(queryset.values_list("number", flat=True))
+        super().delete_queryset(request, queryset)
+        for number in numbers:
+            apply_name_rules(number)

@@ -1,0 +1,30 @@
+"""Style families: 12 to 30 groups of similar clusters, for pages that can't show hundreds of clusters."""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+MIN_FAMILIES: Final = 12
+MAX_FAMILIES: Final = 30
+
+
+def group_clusters(centers: NDArray[np.floating]) -> NDArray[np.int32]:
+    """Each cluster's family, shape (n_clusters,), numbered from 0. Every cluster is in one family.
+
+    At most MIN_FAMILIES clusters are families of their own.
+
+    Args:
+        centers: shape (n_clusters, d).
+
+    Source:
+        Ward, "Hierarchical grouping to optimize an objective function", JASA 1963.
+    """
+    n_clusters = len(centers)
+    wanted = min(MAX_FAMILIES, max(MIN_FAMILIES, round(math.sqrt(3 * n_clusters))))
+    if n_clusters <= wanted:
+        return np.arange(n_clusters, dtype=np.int32)
+    families = fcluster(linkage(centers, method="ward"), t=wanted, criterion="maxclust")
+    return np.unique(families, return_inverse=True)[1].astype(np.int32)

@@ -1,0 +1,94 @@
+"""Genres that may be part of a cluster's name: no profanity, opinions, emotions, ratings or private notes.
+
+Sources of free tags hold all of these: "seen live", "best song ever", "<3", "5 stars".
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from recommender.engine.identity.text import fold_key, fold_words
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MAX_GENRE_LENGTH: Final = 24
+MAX_GENRE_WORDS: Final = 3
+# A genre with one of these words is not allowed.
+WORDS: Final = _words(
+    # a person's note or opinion
+    "i im ive my me mine myself you your yours u ur we our they their who whom this that these those "
+    "what when why best worst favorite favorites favourite favourites fav favs fave faves favorit "
+    "favoriten awesome amazing awful terrible horrible perfect perfection overrated underrated "
+    "brilliant genius masterpiece legend legends legendary excellent superb fantastic wonderful "
+    "greatest ever never always loved lovely hate hated likes liked lol omg wtf xd sucks sucker "
+    "boring annoying crap ass arse tits cock dick balls damn gods seen listen listened listening "
+    "heard hear check checkout todo owned own wishlist discover discovered recommended "
+    "recommendations playlist playlists library spotify lastfm youtube itunes mp3 wav vinyl tag tags "
+    "rating ratings rated stars listeners scrobbled addicted addictive guilty pleasure pleasures "
+    "better than "
+    # no genre at all
+    "misc miscellaneous unknown unclassifiable various unsorted undefined null none nan na other "
+    "others genre untagged temp test"
+)
+# Beginnings of words that are profane in every continuation.
+PROFANE_STEMS: Final = (
+    "fuck", "shit", "cunt", "bitch", "nigg", "fagg", "whore", "slut", "wank", "asshol", "arsehol", "motherf",
+    "piss", "porn", "pussy", "rapist", "retard", "twat", "bollock", "dickhead",
+)  # fmt: skip
+# A genre of only these words is not allowed: emotions, uses and words that say nothing alone.
+WORDS_ALONE: Final = _words(
+    "love sad sadness happy happiness angry anger melancholy melancholic melancholia romantic "
+    "beautiful beauty cool good great bad nice sweet cute sexy hot fun funny epic emotional emotion "
+    "emotions depressing depressive depression dreamy relax relaxing relaxed calm calming sleep "
+    "sleepy chill mellow soothing uplifting upbeat catchy haunting intense powerful passionate "
+    "hypnotic nostalgic nostalgia sentimental bittersweet dark moody mood moods summer winter autumn "
+    "spring rain night morning party driving workout study sex drugs drink drunk music musica musik "
+    "musique song songs track tracks album albums artist artists band bands singer singers single "
+    "singles hit hits classic classics oldies old new live male female man woman men women boy girl "
+    "guy guys girls hottie love it like n the a an of to in on for with and at by from is are was be "
+    "yes no star gay lesbian god jesus evil death crazy insane weird strange random interesting "
+    "original talented talent voice vocals vocal lyrics instrument instruments sound sounds rhythm "
+    "melody melodic cover covers"
+)
+# "90s", "1990s", "90er": the decade is a part of its own.
+ERA: Final = re.compile(r"(?:19|20)?\d0'?(?:s|er|ies)?|(?:19|20)\d\d")
+TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
+
+
+@dataclass(frozen=True)
+class NameWords:
+    """The built-in word list with the changes of staff."""
+
+    blocked: frozenset[str] = frozenset()  # folded words or genres
+    allowed: frozenset[str] = frozenset()  # keys of genres that are allowed in any case
+
+    @classmethod
+    def with_changes(cls, *, blocked: Iterable[str] = (), allowed: Iterable[str] = ()) -> "NameWords":
+        return cls(frozenset(map(fold_words, blocked)), frozenset(map(fold_key, allowed)))
+
+    def allows(self, genre: str) -> bool:
+        """Whether the genre may be part of a name."""
+        if fold_key(genre) in self.allowed:
+            return True
+        words = fold_words(genre).split()
+        return (
+            len(genre) <= MAX_GENRE_LENGTH
+            and 1 <= len(words) <= MAX_GENRE_WORDS + words.count("n")
+            and TWO_LETTERS.search(genre) is not None
+            and not ERA.fullmatch(genre.casefold().strip())
+            and not self.has_bad_word(genre)
+            and not all(word in WORDS_ALONE for word in words)
+        )
+
+    def has_bad_word(self, text: str) -> bool:
+        """Whether the text has a profane or personal word, or one that staff keep out of names."""
+        folded = fold_words(text)
+        return (
+            any(word in WORDS or word.startswith(PROFANE_STEMS) for word in folded.split())
+            or fold_key(text) in {fold_key(word) for word in self.blocked}
+            or any(f" {word} " in f" {folded} " for word in self.blocked)
+        )

@@ -1,0 +1,65 @@
+"""Names of clusters by staff: rename, pin, veto. They hold in every version that has the cluster."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import Count, Max
+
+from recommender.engine.clustering.name_words import NameWords
+from recommender.engine.identity.text import fold_key
+from recommender.models import Cluster, ClusterNameRule, NameWord
+
+
+@dataclass(frozen=True)
+class NameRules:
+    """The rules by cluster number."""
+
+    chosen: Mapping[int, str]
+    vetoed: Mapping[int, frozenset[str]]  # folded names; '' stands for every name
+
+    def shown_name(self, number: int, automatic: str) -> str:
+        """The cluster's name, given the name that training found; '' for no name."""
+        if number in self.chosen:
+            return self.chosen[number]
+        barred = self.vetoed.get(number, frozenset())
+        return "" if "" in barred or fold_key(automatic) in barred else automatic
+
+
+def read_name_rules() -> NameRules:
+    chosen: dict[int, str] = {}
+    vetoed: dict[int, set[str]] = defaultdict(set)
+    for number, rule, name in ClusterNameRule.objects.values_list("number", "rule", "name"):
+        if rule == ClusterNameRule.Rule.VETO:
+            vetoed[number].add(fold_key(name))
+        else:
+            chosen[number] = name
+    return NameRules(chosen, {number: frozenset(names) for number, names in vetoed.items()})
+
+
+def read_name_words() -> NameWords:
+    """The word list with the changes of staff."""
+    rows = list(NameWord.objects.values_list("word", "allowed"))
+    return NameWords.with_changes(
+        blocked=[word for word, allowed in rows if not allowed],
+        allowed=[word for word, allowed in rows if allowed],
+    )
+
+
+@transaction.atomic
+def apply_name_rules(number: int) -> None:
+    """Write the name that the current rules give a cluster into all versions that have it."""
+    rules = read_name_rules()
+    rows = list(Cluster.objects.filter(number=number))
+    for row in rows:
+        automatic = row.automatic_name
+        row.facts = {**row.facts, "automatic_name": automatic}
+        row.name = rules.shown_name(number, automatic)
+    Cluster.objects.bulk_update(rows, ["name", "facts"])
+
+
+def naming_state() -> str:
+    """A text that changes whenever staff change a name."""
+    found = ClusterNameRule.objects.aggregate(n=Count("pk"), at=Max("changed_at"))
+    return f"{found['n']}.{found['at']}"
