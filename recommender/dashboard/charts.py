@@ -249,16 +249,16 @@ def map_plot(version: ModelVersion | None) -> Plot:
         sample=f"{len(clusters)} clusters of {format_count(sum(cluster.size for cluster in clusters))} "
         "songs.",
         rows=[
-            ["Style family", "Cluster", "Songs", "Plays", "Examples"],
+            ["Cluster", "Songs", "Plays", "Examples", "Style family"],
             *(
                 [
-                    _family_name(cluster),
                     cluster.shown_name,
                     format_count(cluster.size),
                     format_count(cluster.plays),
                     "; ".join(
                         songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs
                     ),
+                    _family_name(cluster),
                 ]
                 for cluster in clusters
             ),
