@@ -33,7 +33,7 @@ class PopularSong(NamedTuple):
     genres: str
 
 
-GENRES_COLUMN: Final = PopularSong._fields.index("genres")
+GENRES_COLUMN: Final = 5
 
 
 class SimilarSong(NamedTuple):
@@ -79,7 +79,10 @@ def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
 
 def _with_normalised_genres(rows: Sequence[sql.Row]) -> list[sql.Row]:
     genres = read_genre_names().normalise_all(row[GENRES_COLUMN] for row in rows)
-    return [(*row[:GENRES_COLUMN], text, *row[GENRES_COLUMN + 1 :]) for row, text in zip(rows, genres, strict=True)]
+    return [
+        (*row[:GENRES_COLUMN], text, *row[GENRES_COLUMN + 1 :])
+        for row, text in zip(rows, genres, strict=True)
+    ]
 
 
 def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0014_plain_labels'),
+        ('recommender', '0015_feedback_is_a_state'),
     ]
 
     operations = [
