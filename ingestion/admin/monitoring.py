@@ -92,7 +92,9 @@ class BaselineResetAdmin(ReadOnlyAdmin):
     list_filter = (("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("by", "reason")
     list_select_related = ("since",)
-    when_empty = "Filled when somebody chooses “Reset the expected range” in the list of anomaly checks."
+    when_empty = (
+        "A row appears when a person chooses “Reset the expected range” in the list of anomaly checks."
+    )
 
 
 @admin.register(TaskUsage)

@@ -91,7 +91,7 @@ class LegacyDatabase:
         except sqlite3.DatabaseError as error:
             wanted = ", ".join(TABLES_BY_PATH.values())
             raise NotLegacyDatabase(
-                f"{self._file} is no database with the tables {wanted}: {error}."
+                f"{self._file} is not a database with the tables {wanted}: {error}."
             ) from error
 
 

@@ -140,7 +140,7 @@ def _signs_of_reset(one: ResourceAssessment, limits: QualityLimits) -> list[str]
     # A rejected row that matches no known row may be one whose id has a new format; it is not missing.
     if gone - one.unrecognised > limits.missing * one.available:
         signs.append(
-            f"{gone:,} of {one.available:,} known {one.label} are gone ({gone / one.available:.0%}, "
+            f"{gone:,} of {one.available:,} known {one.label} are missing ({gone / one.available:.0%}, "
             f"limit {limits.missing:.0%})."
         )
     if one.reidentified > limits.reidentified * one.seen_again:

@@ -129,7 +129,7 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
         current = current_champion()
         if current != champion:
             # The caller's decision concerned the former champion, not this one.
-            raise ChampionChanged(f"The champion is {current} by now, no longer {champion}.")
+            raise ChampionChanged(f"The champion is now {current}, no longer {champion}.")
         return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 

@@ -9,7 +9,7 @@ from ingestion.models import Rejection
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
 
-HELP = """Validate the open rejections again and import the rows that are valid by now, such as a listening
+HELP = """Validate the open rejections again and import the rows that are valid now, such as a listening
 history whose user has been imported since, or a row that a newer version of MoovitaMix accepts.
 
 example:

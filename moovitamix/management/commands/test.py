@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 HELP = """usage: manage.py test [pytest arguments]
 
-Run every test with pytest, on a PostgreSQL and a Valkey that are started for them and thrown away.
+Run every test with pytest, on a PostgreSQL and a Valkey that are started for them and deleted afterwards.
 Arguments go to pytest as they are:
 
   manage.py test                              everything, on all cores

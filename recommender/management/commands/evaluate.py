@@ -12,7 +12,7 @@ from recommender.management.output import metrics_table
 from recommender.registry.registry import RegistryError
 from recommender.retraining import evaluate_version
 
-HELP = """Evaluate a version beside popularity, a random order and RP3beta, on the songs that listeners played
+HELP = """Compare a version with popularity, a random order and RP3beta, on the songs that listeners played
 for the first time in the latest week.
 
 A version that was trained on that week scores too high, and the command says so. `retrain` evaluates each

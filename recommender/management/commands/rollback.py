@@ -7,7 +7,7 @@ from ingestion.management.base import GuidedCommand
 from recommender.management.promotions import add_promotion_arguments, change_champion
 from recommender.services import roll_back_champion
 
-HELP = """Withdraw the champion for good and bring back the last good version before it.
+HELP = """Permanently withdraw the champion and bring back the last good version before it.
 
 Used twice, it goes further back: a withdrawn version never returns. Versions with damaged files are skipped.
 

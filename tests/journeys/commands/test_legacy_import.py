@@ -50,7 +50,7 @@ def test_a_file_that_is_no_database_of_the_seed_is_named(sqlite_project: Project
     text = sqlite_project.manage("importlegacy", str(tmp_path / "text.db"), check=False)
 
     assert "There is no file" in absent.stderr
-    assert "is no database with the tables songs, users, listening_history" in text.stderr
+    assert "is not a database with the tables songs, users, listening_history" in text.stderr
 
 
 def test_an_import_while_a_run_is_at_work_ends_with_three(sqlite_project: Project, legacy: Path) -> None:

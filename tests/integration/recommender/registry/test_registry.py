@@ -161,7 +161,7 @@ def test_a_rollback_does_not_withdraw_a_champion_promoted_during_its_verificatio
     def meanwhile(_: ModelVersion) -> None:
         promote(version("c"))
 
-    with pytest.raises(ChampionChanged, match="The champion is c by now, no longer b"):
+    with pytest.raises(ChampionChanged, match="The champion is now c, no longer b"):
         registry.roll_back(reason="bad", by="test", verify=meanwhile)
 
     assert roles() == {"a": "retired", "b": "retired", "c": "champion"}

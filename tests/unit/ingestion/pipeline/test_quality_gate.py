@@ -56,7 +56,7 @@ def test_more_than_half_of_the_catalogue_missing_is_a_reset() -> None:
 
     assert half.status == "succeeded"
     assert (more.status, more.kind) == ("refused", "source_reset")
-    assert more.reason.startswith("51 of 100 known songs are gone (51%, limit 50%).")
+    assert more.reason.startswith("51 of 100 known songs are missing (51%, limit 50%).")
     assert "--accept-reset" in more.reason
 
 
