@@ -146,9 +146,7 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """Profiles by listener id, without unknown ids.
-
-    Takes five queries, one more after wrong-style feedback and one more after short listens.
+    """Profiles by listener id, without unknown ids, from five to seven queries.
 
     Args:
         now: recency and the month after a skip are counted back from this time.

@@ -15,7 +15,7 @@ from recommender.models import GenreAlias, sql
 from recommender.models.naming import read_genre_names
 from recommender.services import current_model, serving_label
 
-# Reading the genre texts of a million songs takes a second; a client that reads all pages needs it once.
+# Cached, because reading the genre texts of a million songs takes a second for each page of a list.
 CACHE_SECONDS: Final = 600
 
 
@@ -28,12 +28,11 @@ def songs_in_cluster(songs: QuerySet[Song], number: int) -> QuerySet[Song]:
 
 
 def songs_of_genre(songs: QuerySet[Song], genre: str) -> QuerySet[Song]:
-    """Songs with this genre, in any spelling and by any of its names."""
+    """Songs with this genre, in any spelling and under any of its names."""
     return songs.filter(genres__in=sql.texts_as_one_parameter(_texts_with_genre(genre))) if genre else songs
 
 
 def _texts_with_genre(genre: str) -> list[str]:
-    """The genre texts of the catalogue that name the genre."""
     edition = catalogue_validator()
     wanted = read_genre_names().spellings(genre)
     key = f"recommender.genre_texts.{edition.etag_source if edition else ''}.{sorted(wanted)}"

@@ -37,7 +37,7 @@ class Catalogue:
     durations: NDArray[np.float64]  # seconds, NaN if unknown
     audio: Mapping[str, NDArray[np.float64]]  # one column per feature name, NaN if unknown; may be empty
     available: NDArray[np.bool_]  # songs that may be recommended
-    titles: list[str] = field(default_factory=list)  # empty if nothing needs them
+    titles: list[str] = field(default_factory=list)  # empty if not needed
 
     @property
     def n_songs(self) -> int:
@@ -45,7 +45,6 @@ class Catalogue:
 
     @cached_property
     def credits(self) -> ArtistCredits:
-        """Splits the songs' artist texts into artists."""
         return ArtistCredits(self.artists)
 
     def artist_codes(self) -> NDArray[np.int32]:
@@ -53,7 +52,7 @@ class Catalogue:
         return _codes([artist_key(self.credits.lead(artist)) for artist in self.artists])
 
     def album_codes(self) -> NDArray[np.int32]:
-        """One code per album of a lead artist. A song without an album has a code of its own."""
+        """One code per album of a lead artist; a song without an album has a code of its own."""
         names = (
             (album.casefold().strip(), artist_key(self.credits.lead(artist)))
             for album, artist in zip(self.albums, self.artists, strict=True)
@@ -62,7 +61,7 @@ class Catalogue:
 
 
 def _codes(names: Sequence[str]) -> NDArray[np.int32]:
-    """One code per name, by first appearance. An entry without a name has a code of its own."""
+    """One code per name, by first appearance; an entry without a name has a code of its own."""
     codes: dict[str, int] = {}
     return np.array(
         [codes.setdefault(name or f"\0{index}", len(codes)) for index, name in enumerate(names)],
@@ -92,7 +91,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class SongActivity:
-    """When each song is played, at one moment; shape (n_songs,) each. See `measure_song_activity`."""
+    """When each song is played, as of one moment; shape (n_songs,) each. See `measure_song_activity`."""
 
     # Listeners, each weighted by the age of their last play of the song: halved every 90 and 30 days.
     listeners_this_quarter: NDArray[np.float32]
@@ -132,7 +131,7 @@ class TrainingSet:
     seed: int = 7
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)  # may set `n_clusters`
     warm_start: "WarmStartClusters | None" = None  # clusters to start from; None: cluster from scratch
-    keys: NDArray[np.int64] | None = None  # listener ids, so that nobody is their own neighbour
+    keys: NDArray[np.int64] | None = None  # listener ids, so that no listener is their own neighbour
 
     def profiles(self) -> Profiles:
         return Profiles(self.plays, self.recent, self.skips, self.genres, self.keys)

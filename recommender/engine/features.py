@@ -144,7 +144,7 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
 
 
 def _fold_token(token: str) -> str:
-    """A token as `_song_tokens` writes it; spaces of older releases hold other spellings."""
+    """A token as `_song_tokens` writes it; feature spaces of older releases have other spellings."""
     kind, _, value = token.partition(":")
     fold = TOKEN_KEYS.get(kind)
     return f"{kind}:{fold(value)}" if fold else token

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from recommender.engine.clustering.affinities import SECONDS_PER_DAY, recency_weights
 from recommender.engine.data import Interactions, SongActivity
 
-# The first is the half-life of a listener's taste; the second finds what rises this month.
+# The first is the half-life of a listener's taste; the second shows songs that rise this month.
 HALF_LIVES: Final = (90.0, 30.0)  # days
 
 
@@ -31,7 +31,6 @@ def measure_song_activity(plays: Interactions, now: float) -> SongActivity | Non
 
 
 def _last_plays(plays: Interactions, at: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The index of each listener's last play of each song."""
     cells = plays.listeners.astype(np.int64) * plays.n_songs + plays.songs
     order = np.lexsort((at, cells))
     is_last = np.append(np.diff(cells[order]) > 0, True) if len(order) else np.zeros(0, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""What staff decide about names: other names of genres, words to keep out of names, names of clusters."""
+"""Names set by staff: aliases of genres, words to keep out of names, names of clusters."""
 
 from typing import Any, ClassVar
 
@@ -73,7 +73,7 @@ class NameWord(FoldedNameModel):
 
 
 class ClusterNameRule(models.Model):
-    """What staff decide about one cluster's name, in all versions that have the cluster."""
+    """A rule of staff about one cluster's name, in all versions that have the cluster."""
 
     class Rule(models.TextChoices):
         RENAME = "rename", "rename: show this name"

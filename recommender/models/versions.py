@@ -112,7 +112,7 @@ class Cluster(models.Model):
 
     @property
     def automatic_name(self) -> str:
-        """The name that training found, whatever staff decided."""
+        """The name from the training, without changes by staff."""
         return str(self.facts.get("automatic_name", self.name))
 
 

@@ -1,4 +1,4 @@
-"""Names of clusters by staff: rename, pin, veto. They hold in every version that has the cluster."""
+"""Cluster names set by staff (rename, pin, veto), for every version that has the cluster."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,13 +14,11 @@ from recommender.models import Cluster, ClusterNameRule, NameWord
 
 @dataclass(frozen=True)
 class NameRules:
-    """The rules by cluster number."""
-
     chosen: Mapping[int, str]
     vetoed: Mapping[int, frozenset[str]]  # folded names; '' stands for every name
 
     def shown_name(self, number: int, automatic: str) -> str:
-        """The cluster's name, given the name that training found; '' for no name."""
+        """The cluster's name, given the name from the training; '' for no name."""
         if number in self.chosen:
             return self.chosen[number]
         barred = self.vetoed.get(number, frozenset())
@@ -39,7 +37,6 @@ def read_name_rules() -> NameRules:
 
 
 def read_name_words() -> NameWords:
-    """The word list with the changes of staff."""
     rows = list(NameWord.objects.values_list("word", "allowed"))
     return NameWords.with_changes(
         blocked=[word for word, allowed in rows if not allowed],
@@ -60,6 +57,6 @@ def apply_name_rules(number: int) -> None:
 
 
 def naming_state() -> str:
-    """A text that changes whenever staff change a name."""
+    """Text that changes whenever staff change a name."""
     found = ClusterNameRule.objects.aggregate(n=Count("pk"), at=Max("changed_at"))
     return f"{found['n']}.{found['at']}"

@@ -43,7 +43,7 @@ FileSignature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class NamedCluster:
-    """A cluster's persistent number and its name; "Cluster 7" if nothing tells it apart."""
+    """A cluster's persistent number and its name; "Cluster 7" for a cluster without a name."""
 
     number: int
     name: str

@@ -98,9 +98,9 @@ def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) 
 
 
 def shared_genre(genres: str, favorites: str) -> str:
-    """The first favourite genre that the song has, as the field writes it; '' if it has none.
+    """The first favourite genre that the song has, in its usual spelling; '' if it has none.
 
-    Both texts are normalised.
+    Both texts must be normalised.
     """
     song_genres = set(genre_keys(genres))
     return next((genre for genre in split_genres(favorites) if fold_key(genre) in song_genres), "")
@@ -115,7 +115,6 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_metadata(song_id: int, artist: str, genres: str, now: datetime) -> list[SimilarSong]:
-    """Songs by the same artist or with a shared genre. The more popular song wins ties."""
     own_genres, own_artist = set(genre_keys(read_genre_names().normalise(genres))), artist_key(artist)
     rows = []
     for row in most_played_then_new_songs(now):

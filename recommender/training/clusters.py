@@ -56,7 +56,7 @@ def summarize_clusters(
     """The model's clusters, in the order of its labels.
 
     Args:
-        champion: its cluster numbers are kept by new clusters that hold most songs of the same cluster.
+        champion: a new cluster that holds most songs of one of its clusters keeps that cluster's number.
         carried_names: number and automatic name of each cluster that a warm start continued, in the order of
             the labels; empty if the clusters are new.
     """
@@ -95,13 +95,11 @@ def summarize_clusters(
 def _describe_family(
     families: NDArray[np.int32], family: int, numbers: NDArray[np.int32], names: Sequence[ClusterName]
 ) -> tuple[int, str]:
-    """A family's id, which is its lowest cluster number, and its name."""
     lowest = int(numbers[families == family].min())
     return lowest, names[family].name or f"Style {lowest}"
 
 
 def _heard_by(plays: Interactions) -> csr_array:
-    """Matrix of shape (n_songs, n_listeners) with an entry for each listener of a song."""
     ones = np.ones(len(plays.songs), dtype=np.int8)
     heard = csr_array((ones, (plays.songs, plays.listeners)), shape=(plays.n_songs, plays.n_listeners))
     heard.sum_duplicates()

@@ -1,7 +1,7 @@
 """User-based nearest neighbours (user-KNN): songs of the listeners with the most similar plays.
 
-Similarity is the cosine of log(1 + plays) times the song's inverse document frequency. A neighbour
-votes for each song played with their similarity; the votes are divided by listeners ** .2.
+Similarity is the cosine of log(1 + plays) times the song's inverse document frequency. A neighbour votes for
+each song played with their similarity; the votes are divided by listeners ** .2.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ from recommender.engine.data import Profiles, TrainingSet
 
 NEIGHBOURS: Final = 50
 POPULARITY_POWER: Final = 0.2
-MOST_LISTENERS: Final = 50_000  # a seeded sample of more: a request reads the listeners of each song played
+MOST_LISTENERS: Final = (
+    50_000  # of more listeners a seeded sample, because a request reads the listeners of each song played
+)
 BLOCK_CELLS: Final = 4_000_000  # similarities in memory at a time: 32 MB
 UNKNOWN_KEY: Final = -1  # of a listener whose key is not known
 
 
 @dataclass(frozen=True)
 class ListenerNeighbourhood:
-    """The plays of the training listeners, in both directions."""
-
     histories: csr_array  # shape (n_listeners, n_songs), 1 for each song played
     audiences: csr_array  # shape (n_songs, n_listeners), each listener's unit vector is a column
     keys: NDArray[np.int64]  # shape (n_listeners,), a listener is not their own neighbour
@@ -59,7 +59,7 @@ class ListenerNeighbourhood:
 
         Args:
             plays: weights of the songs played.
-            keys: one key a row, see `keys` of the class.
+            keys: one key for each row, see `keys` of the class.
         """
         vectors = _unit_vectors(plays, self.idf)
         size = max(1, BLOCK_CELLS // max(1, len(self.keys)))
@@ -83,7 +83,7 @@ class ListenerNeighbourhood:
     def votes_of_one(
         self, plays: csr_array, key: int | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The votes for one listener: songs, perhaps repeated, and what each adds to the song's votes."""
+        """The votes for one listener: song columns, which may repeat, and the vote that each adds."""
         weights = plays.data * self.idf[plays.indices]
         length = float(np.sqrt((weights.astype(np.float64) ** 2).sum())) or 1.0
         entries, widths = _entries_of_rows(self.audiences, plays.indices)
@@ -101,8 +101,6 @@ class ListenerNeighbourhood:
 
 
 class UserKNN:
-    """Recommends the songs of the listeners with the most similar plays."""
-
     name = "userknn"
 
     def __init__(self, neighbourhood: ListenerNeighbourhood, available: NDArray[np.bool_]) -> None:
@@ -140,7 +138,7 @@ def _entries_of_rows(
 
 
 def _largest(values: NDArray[np.float64], k: int) -> NDArray[np.intp]:
-    """Indices of the k largest positive values. The lower index wins ties."""
+    """Indices of the k largest positive values; the lower index wins ties."""
     positive = np.flatnonzero(values > 0)
     if len(positive) <= k:
         return positive

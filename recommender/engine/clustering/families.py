@@ -12,9 +12,9 @@ MAX_FAMILIES: Final = 30
 
 
 def group_clusters(centers: NDArray[np.floating]) -> NDArray[np.int32]:
-    """Each cluster's family, shape (n_clusters,), numbered from 0. Every cluster is in one family.
+    """Each cluster's family, shape (n_clusters,), numbered from 0.
 
-    At most MIN_FAMILIES clusters are families of their own.
+    If there are at most MIN_FAMILIES clusters, each is a family of its own.
 
     Args:
         centers: shape (n_clusters, d).

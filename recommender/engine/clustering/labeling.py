@@ -1,7 +1,7 @@
 """Readable cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
 
-A name consists of genres, moods, decades or artists that are more frequent in the cluster than in
-the catalogue. A cluster that nothing tells apart has no name.
+A name consists of genres, moods, decades or artists that are more frequent in the cluster than in the
+catalogue. A cluster without any such feature has no name.
 """
 
 import math
@@ -26,14 +26,14 @@ MAX_NAME_PARTS: Final = 3
 PSEUDO_COUNT: Final = 2.0  # shrinks the lift, so that a genre of two songs in a cluster of three does not win
 LEAST_SHARE: Final = 0.25  # a genre can be in the name if this share of the cluster's songs has it
 LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
-MAIN_SHARE: Final = 0.6  # a genre of this share is told even if it is as common in all songs
+MAIN_SHARE: Final = 0.6  # a genre of this share is used even if it is as common in all songs
 SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
-# A genre needs this many artists, in a large catalogue one of 200 artists (at most 20): a joke that a few
-# people tagged on a dozen artists is no genre.
+# A genre needs this many artists, in a large catalogue one of 200 (at most 20), so that a joke tag on a
+# dozen artists does not count as a genre.
 MIN_GENRE_ARTISTS: Final = 3
 ARTISTS_PER_GENRE_ARTIST: Final = 200
 MAX_GENRE_ARTISTS: Final = 20
-MIN_LISTENERS: Final = 3  # who played the cluster's songs of the genre or artist
+MIN_LISTENERS: Final = 3  # listeners who played the cluster's songs of the genre or artist
 LEAST_DECADE_SHARE: Final = 0.5
 YEARS: Final = (1900, 2100)  # other years are mistakes of the source
 LEAST_MOOD: Final = 0.5  # distance of the cluster's mean from that of all songs, in standard deviations
@@ -61,7 +61,7 @@ GENRES, ARTISTS, SOUND, KEPT, NO_NAME = "genres", "artists", "sound", "kept", "n
 
 @dataclass(frozen=True)
 class ClusterName:
-    name: str  # '' if nothing is telling
+    name: str  # '' if nothing is distinctive
     size: int  # number of songs
     # Over-represented genres and their share of the cluster's songs, most informative first.
     genres: dict[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def name_clusters(
     kept: Mapping[int, str] | None = None,
     vetoed: Mapping[int, Collection[str]] | None = None,
 ) -> list[ClusterName]:
-    """Name the clusters. No two names are equal; a cluster that nothing tells apart has the name ''.
+    """Name the clusters, each name once; '' for a cluster without distinctive features.
 
     Args:
         plays: shape (n_songs,); the most played songs become the examples.
@@ -125,7 +125,7 @@ def name_clusters(
 
 
 def is_acceptable_name(name: str, words: NameWords) -> bool:
-    """Whether a name of an earlier model or release follows today's rules."""
+    """Whether a name of an earlier model or release follows the current rules."""
     parts = [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
     keys = [fold_key(part.removeprefix("with ")) for part in parts]
     is_written = all(
@@ -157,7 +157,7 @@ def _name_options(
     moods: list[str],
     decade: str,
 ) -> Iterator[tuple[str, str]]:
-    """Names for a cluster and their kinds, the most telling one first."""
+    """Names for a cluster and their kinds, the most distinctive one first."""
     extras = [word for word in (*moods[:1], decade, *moods[1:3]) if word]
     if genres:
         yield from ((name, GENRES) for name in _genre_options(genres, evidence.shares_in(songs), extras))
@@ -200,8 +200,6 @@ def _share_a_word(one: str, other: str) -> bool:
 
 
 class _Evidence:
-    """Counts of genres and artists in the catalogue and in a cluster."""
-
     def __init__(
         self,
         catalogue: Catalogue,
@@ -223,7 +221,7 @@ class _Evidence:
         self._min_listeners = min(MIN_LISTENERS, math.ceil(active / 10))
 
     def genres_of(self, songs: NDArray[np.int64]) -> dict[str, float]:
-        """At most five telling genres and their shares of the songs, ranked by share x log(lift)."""
+        """At most five distinctive genres and their shares of the songs, ranked by share x log(lift)."""
         # Share x log(lift) is the genre's contribution to the Kullback-Leibler divergence between cluster
         # and catalogue; the lift is shrunk towards 1.
         counts = Counter(key for song in songs.tolist() for key in self._genres[song])
@@ -232,7 +230,7 @@ class _Evidence:
             expected = self._counts[key] / self._n_songs
             share = count / max(1, len(songs))
             lift = (count + PSEUDO_COUNT * expected) / ((len(songs) + PSEUDO_COUNT) * expected)
-            # Of a catalogue of mostly pop, "Pop" still says what a cluster is.
+            # In a catalogue of mostly pop, "Pop" still describes a cluster.
             is_common = lift < LEAST_LIFT and share < MAIN_SHARE
             if key in self._telling and share >= LEAST_SHARE and count > 1 and not is_common:
                 scored[key] = (share * math.log(max(lift, 1.0 + 1e-9)) + 1e-6 * share, share)
@@ -245,7 +243,6 @@ class _Evidence:
         return dict(list(found.items())[:5])
 
     def shares_in(self, songs: NDArray[np.int64]) -> dict[str, float]:
-        """The share of the songs with each genre, by key."""
         counts = Counter(key for song in songs.tolist() for key in self._genres[song])
         return {key: count / max(1, len(songs)) for key, count in counts.items()}
 

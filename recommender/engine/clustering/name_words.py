@@ -1,6 +1,6 @@
-"""Genres that may be part of a cluster's name: no profanity, opinions, emotions, ratings or private notes.
+"""Decides which genres may be part of a cluster's name: no profanity, opinions, emotions or private notes.
 
-Sources of free tags hold all of these: "seen live", "best song ever", "<3", "5 stars".
+Free tags contain all of these: "seen live", "best song ever", "<3", "5 stars".
 """
 
 import re
@@ -30,16 +30,16 @@ WORDS: Final = _words(
     "recommendations playlist playlists library spotify lastfm youtube itunes mp3 wav vinyl tag tags "
     "rating ratings rated stars listeners scrobbled addicted addictive guilty pleasure pleasures "
     "better than "
-    # no genre at all
+    # not a genre
     "misc miscellaneous unknown unclassifiable various unsorted undefined null none nan na other "
     "others genre untagged temp test"
 )
-# Beginnings of words that are profane in every continuation.
+# Word stems that are profane with any ending.
 PROFANE_STEMS: Final = (
     "fuck", "shit", "cunt", "bitch", "nigg", "fagg", "whore", "slut", "wank", "asshol", "arsehol", "motherf",
     "piss", "porn", "pussy", "rapist", "retard", "twat", "bollock", "dickhead",
 )  # fmt: skip
-# A genre of only these words is not allowed: emotions, uses and words that say nothing alone.
+# A genre of only these words is not allowed: emotions, uses and words without a meaning of their own.
 WORDS_ALONE: Final = _words(
     "love sad sadness happy happiness angry anger melancholy melancholic melancholia romantic "
     "beautiful beauty cool good great bad nice sweet cute sexy hot fun funny epic emotional emotion "
@@ -54,14 +54,14 @@ WORDS_ALONE: Final = _words(
     "original talented talent voice vocals vocal lyrics instrument instruments sound sounds rhythm "
     "melody melodic cover covers"
 )
-# "90s", "1990s", "90er": the decade is a part of its own.
+# "90s", "1990s", "90er"; a name shows its decade separately.
 ERA: Final = re.compile(r"(?:19|20)?\d0'?(?:s|er|ies)?|(?:19|20)\d\d")
 TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
 
 
 @dataclass(frozen=True)
 class NameWords:
-    """The built-in word list with the changes of staff."""
+    """The built-in word list with the changes made by staff."""
 
     blocked: frozenset[str] = frozenset()  # folded words or genres
     allowed: frozenset[str] = frozenset()  # keys of genres that are allowed in any case
@@ -85,7 +85,7 @@ class NameWords:
         )
 
     def has_bad_word(self, text: str) -> bool:
-        """Whether the text has a profane or personal word, or one that staff keep out of names."""
+        """Whether the text has a profane or personal word, or one that staff have blocked."""
         folded = fold_words(text)
         return (
             any(word in WORDS or word.startswith(PROFANE_STEMS) for word in folded.split())

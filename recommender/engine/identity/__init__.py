@@ -1,1 +1,1 @@
-"""When two texts mean the same genre, artist or recording."""
+"""Decides when two texts mean the same genre, artist or recording."""

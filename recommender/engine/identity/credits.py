@@ -1,10 +1,9 @@
 """Artist credits: split "A feat. B" and "A & B" into artists without breaking the names of groups.
 
-The rule: words such as "feat." always separate. Other separators ("&", "and", "/", ",", "x", "vs.") separate
-only if the parts are artists of the catalogue themselves: they have a credit of their own, or occur in
-another credit. So "Simon & Garfunkel" and "AC/DC" stay whole. An act with a backing group ("Nick Cave & The
-Bad Seeds") is split if the first part is an artist of its own and has several words, or if the backing group
-starts with an article.
+Words such as "feat." always separate. Other separators ("&", "and", "/", ",", "x", "vs.") separate only if
+the parts are artists of the catalogue, with a credit of their own or within another credit. So
+"Simon & Garfunkel" and "AC/DC" stay whole. An act with a backing group ("Nick Cave & The Bad Seeds") is split
+if the first part is a known artist of several words, or if the backing group starts with an article.
 """
 
 import re
@@ -21,7 +20,7 @@ OTHER_SEPARATORS: Final = re.compile(
     re.IGNORECASE,
 )
 ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
-# Groups whose parts may also be names of other artists.
+# Groups whose parts are also names of other artists.
 WHOLE_NAMES: Final = frozenset(
     fold_key(name)
     for name in (
@@ -41,15 +40,13 @@ WHOLE_NAMES: Final = frozenset(
 
 
 def artist_key(artist: str) -> str:
-    """Key that is equal for the spellings of one artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
+    """Key that is equal for all spellings of an artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
     name = " ".join(artist.split())
     without_article = name[4:] if name[:4].casefold() == "the " else name
     return fold_key(without_article or name)
 
 
 class ArtistCredits:
-    """Splits the credits of one catalogue."""
-
     def __init__(self, texts: Iterable[str]) -> None:
         """`texts`: every artist text of the catalogue; repetitions do not matter."""
         self._split: dict[str, tuple[str, ...]] = {}
@@ -73,11 +70,9 @@ class ArtistCredits:
         return self._split[credit]
 
     def keys(self, credit: str) -> list[str]:
-        """The keys of `artists`."""
         return [artist_key(artist) for artist in self.artists(credit)]
 
     def lead(self, credit: str) -> str:
-        """The lead artist; '' for an empty credit."""
         return next(iter(self.artists(credit)), "")
 
     def _split_section(self, section: str) -> Sequence[str]:
@@ -101,7 +96,7 @@ class ArtistCredits:
 def _split_featuring(credit: str) -> list[str]:
     """The parts between words such as "feat."; the first one is the lead's."""
     parts = [part.strip(" \t,;-&") for part in FEATURING.split(credit)]
-    # The bracket that opened before "feat." ends with the featured artists.
+    # A bracket that opened before "feat." closes after the featured artists.
     closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part
               for at, part in enumerate(parts)]  # fmt: skip
     return [" ".join(part.split()) for part in closed if part]
@@ -128,7 +123,7 @@ def possible_artists(credit: str) -> dict[str, str]:
 def shared_artist(credit: str, other: str) -> str:
     """The artist that both credits name, as the first one writes it; '' if there is none.
 
-    It splits without regard to the catalogue, so it is only for credits that are known to share an artist.
+    Splits without the catalogue, so use it only for credits that are known to share an artist.
     """
     theirs = possible_artists(other)
     return next((text for key, text in possible_artists(credit).items() if key in theirs), "")

@@ -1,4 +1,4 @@
-"""Genres: split a genre text, compare spellings, and write a genre as the field writes it."""
+"""Genres: splits a genre text, compares spellings, and writes a genre in its usual spelling."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ def _words(text: str) -> frozenset[str]:
 SEPARATORS: Final = re.compile(
     r"[,;/|\n\t\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001]+"
 )
-# Spelling by the field. A genre that is not listed is written as the source writes it, in lower case.
+# Usual spelling. Any other genre is written as the source writes it, in lower case.
 WRITTEN: Final[Mapping[str, str]] = {
     fold_key(name): name
     for name in (
@@ -45,7 +45,7 @@ CAPITALISED: Final = _words(
     "polish portuguese romanian russian scandinavian scottish serbian spanish swedish swiss turkish "
     "ukrainian welsh"
 )
-# Short words that are no abbreviations, for a source that writes in capitals.
+# Short words that are not abbreviations, for a source that writes in capitals.
 SHORT_WORDS: Final = _words(
     "acid art bass beat club dark deep doom drum dub emo fado folk funk goa hard jazz jive metal neo "
     "new noir old pop post punk rai rap raga rock ska slow soft son soul surf teen tejo trap trip "
@@ -65,25 +65,23 @@ def split_genres(text: str) -> list[str]:
 
 
 class GenreNames:
-    """Normalises genres with an alias table."""
-
     def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
         """`aliases`: other name and genre, in any spelling; they take precedence over the built-in ones."""
         table = {**BUILT_IN_ALIASES, **(aliases or {})}
         self._genres = {fold_key(name): write_genre(genre) for name, genre in table.items() if genre.strip()}
 
     def resolve(self, genre: str) -> str:
-        """One genre, with its alias replaced, as the field writes it."""
+        """One genre in its usual spelling, with its alias replaced."""
         seen = {fold_key(genre)}
         written = write_genre(genre)
-        # An alias may name another alias; a circle ends where it began.
+        # An alias may lead to another alias; a cycle ends where it began.
         while (following := self._genres.get(fold_key(written))) and fold_key(following) not in seen:
             written = following
             seen.add(fold_key(written))
         return written
 
     def normalise(self, text: str) -> str:
-        """All genres of a text, each once, as the field writes them, separated by ", "."""
+        """All genres of a text in their usual spelling, each once, separated by ", "."""
         genres = {fold_key(genre): genre for genre in map(self.resolve, reversed(split_genres(text)))}
         return ", ".join(reversed(genres.values()))
 
@@ -101,7 +99,6 @@ class GenreNames:
 
 
 def genre_keys(text: str) -> list[str]:
-    """The key of each genre of a text, in order."""
     return [fold_key(genre) for genre in split_genres(text)]
 
 
@@ -113,13 +110,13 @@ def genre_words(text: str) -> list[str]:
 
 
 def words_of_genre(genre: str) -> list[str]:
-    """The words of a genre of several words; single letters, as in "K-pop", and "and" say nothing."""
+    """The words of a genre of several words, without "and" and single letters, as in "K-pop"."""
     words = fold_words(genre).split()
     return [word for word in words if len(word) > 1] if len(words) > 1 else []
 
 
 def write_genre(genre: str) -> str:
-    """The genre as the field writes it within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
+    """The genre in its usual spelling within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
     if known := WRITTEN.get(fold_key(genre)):
         return known
     return " ".join(_write_word(word) for word in genre.split())
@@ -133,5 +130,4 @@ def _write_word(word: str) -> str:
 
 
 def capitalise(text: str) -> str:
-    """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

@@ -1,8 +1,8 @@
-"""Recordings: the copies of one recording under different titles.
+"""Recordings: finds the copies of one recording under different titles.
 
-Remasters, radio edits, single and album versions, explicit and clean versions, bonus tracks and the copies on
-compilations are copies of one recording. Live versions, remixes, acoustic versions, demos, instrumentals and
-covers are recordings of their own: a listener who knows one does not know the other.
+Remasters, radio edits, single and album versions, explicit and clean versions, bonus tracks and the songs of
+compilations are copies. Live versions, remixes, acoustic versions, demos, instrumentals and covers are other
+recordings, because a listener who knows one does not know the other.
 """
 
 import re
@@ -21,7 +21,7 @@ ANNOTATION: Final = re.compile(
     r"[(\[{]([^()\[\]{}]*)[)\]}]"
     r"|\s[-\u2013\u2014]\s([^-\u2013\u2014()\[\]{}]+)(?=\s[-\u2013\u2014]\s|\s*[(\[{]|\s*$)"
 )
-# Words of annotations that name a copy. An annotation of only such words is left out of the key.
+# Words that describe a copy. An annotation of only these words is left out of the key.
 COPY_WORDS: Final = _words(
     "remaster remastered remasterd remastering remasterizado remasterisé rimasterizzato digital "
     "digitally album single lp ep cd version versions radio edit edited short full length explicit "
@@ -34,14 +34,14 @@ COPY_WORDS: Final = _words(
 COPY_PHRASES: Final = frozenset(
     ["original mix", "stereo mix", "mono mix", "album mix", "single mix", "radio mix"]
 )
-# A copy needs one of these: "(The New)" and "(2)" name another song.
+# An annotation of a copy has one of these words; "(The New)" and "(2)" mean another song.
 DECISIVE_WORDS: Final = _words(
     "remaster remastered remasterd remastering remasterizado remasterise rimasterizzato album single "
     "lp ep version versions edit edited explicit clean amended censored uncensored dirty mono stereo "
     "deluxe bonus anniversary edition expanded reissue release original"
 )
 YEAR: Final = re.compile(r"(?:19|20)\d\d|\d{1,2}(?:th|st|nd|rd)")
-# Titles that many albums share: they mean the same recording only on the same album.
+# Titles that many albums use; they mean the same recording only on the same album.
 COMMON_TITLES: Final = _words(
     "intro outro interlude prelude skit untitled overture reprise introduction opening ending theme "
     "finale bonus track instrumental intermission segue prologue epilogue silence"
@@ -54,7 +54,7 @@ def recording_key(title: str, lead_key: str, album: str = "") -> str:
 
     Args:
         lead_key: `artist_key` of the lead artist.
-        album: tells live albums from studio albums, and separates titles such as "Intro".
+        album: distinguishes live albums from studio albums, and titles such as "Intro" from each other.
     """
     if not title.strip() or not lead_key:
         return ""
@@ -74,7 +74,7 @@ def _annotations(title: str) -> list[str]:
 
 
 def _names_copy(annotation: str) -> bool:
-    """Whether the annotation says only how this copy was published."""
+    """Whether the annotation only says how this copy was published."""
     if FEATURING.match(f"({annotation}"):
         return True
     text = fold_words(annotation)

@@ -1,11 +1,11 @@
-"""Folding: one key for the spellings of a name."""
+"""Folding: one key for all spellings of a name."""
 
 import unicodedata
 from functools import lru_cache
 from typing import Final
 
 APOSTROPHES: Final = frozenset("'\u2019\u2018\u02bc`\u00b4")
-# Letters that NFKD does not take apart.
+# Letters that NFKD does not decompose.
 UNDECOMPOSED: Final = str.maketrans(
     {"ø": "o", "đ": "d", "ł": "l", "ħ": "h", "\u0131": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"}
 )
@@ -18,7 +18,7 @@ def fold_words(text: str) -> str:
     Hyphens separate words. "&", "+" and "and" between words become the word "n".
     """
     plain = _without_marks(text).replace("&", " n ").replace("+", " n ")
-    # An apostrophe joins: "don't" is one word.
+    # An apostrophe is left out, so "don't" is one word.
     kept = "".join(char if char.isalnum() else "" if char in APOSTROPHES else " " for char in plain)
     words = kept.split()
     last = len(words) - 1

@@ -72,7 +72,7 @@ class MixComponents:
 
     @property
     def current_listeners(self) -> NDArray[np.float32]:
-        """How many listeners each song has these days: old plays count less if the plays have times."""
+        """Current number of listeners of each song: old plays count less, if the plays have times."""
         return self.listeners if self.activity is None else self.activity.listeners_this_quarter
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

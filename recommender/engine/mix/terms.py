@@ -51,7 +51,7 @@ VOTE_TERMS: Mapping[str, VoteTerm] = {
 DIRECTION_TERMS = ("taste", "taste_short", "hybrid_low", "hybrid")
 SHARE_TERMS = ("artist", "affinity", "popularity", "genre")
 TIME_TERMS = ("trend", "trend_month", "age")
-# Stored weights have this order: add new terms at the end only.
+# Stored weights have this order, so new terms are added at the end.
 TERM_NAMES = (*VOTE_TERMS, *DIRECTION_TERMS, *SHARE_TERMS, *TIME_TERMS, "user_knn", "album")
 
 
@@ -238,7 +238,7 @@ def _album_shares(components: MixComponents, weighted: csr_array) -> csr_array |
 
 
 def group_shares(groups: NDArray[np.int32], n_groups: int, weighted: csr_array) -> csr_array:
-    """Each group's share of a listener's plays, shape (n, n_groups). Each row sums to 1 or is empty.
+    """Each group's share of a listener's plays, shape (n, n_groups); each row sums to 1 or is empty.
 
     Args:
         groups: each song's artist or album code.
