@@ -285,7 +285,7 @@ def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _
 
 
 def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
-    """Disliked songs, and songs that were skipped lately, if that is the listener's last word."""
+    """Songs whose latest event is a dislike, or a recent skip."""
     lately = events.at > (now - SKIP_EXCLUDES_FOR).timestamp()
     excludes = events.state.excludes & (lately | (events.kinds == EventKind.DISLIKE))
     return frozenset(events.songs[excludes].tolist())

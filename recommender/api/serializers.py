@@ -124,7 +124,7 @@ class RecommendationSerializer(serializers.Serializer):
     )
     arm = serializers.ChoiceField(
         ServedList.Arm.choices,
-        help_text="The model that the list is by: the champion, an experiment's challenger, both in turn "
+        help_text="Which model drew the list: the champion, an experiment's challenger, both in turn "
         "(interleaved), or none (fallback).",
     )
     generated_at = serializers.DateTimeField()
@@ -187,7 +187,7 @@ class ClusterSerializer(serializers.Serializer):
         source="number", help_text="A cluster that persists keeps its id in later models."
     )
     name = serializers.CharField(
-        source="shown_name", help_text="“Cluster” and its id if nothing tells the cluster apart."
+        source="shown_name", help_text="“Cluster” and its id if it has no distinctive features."
     )
     size = serializers.IntegerField(help_text="Number of songs.")
     plays = serializers.IntegerField(help_text="Plays of its songs in the training data.")
@@ -224,8 +224,8 @@ class EventSerializer(serializers.Serializer):
     song_id = serializers.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
     kind = serializers.ChoiceField(
         Feedback.Kind.choices,
-        help_text="The last word counts: a like overrules an earlier dislike or skip of the song, and "
-        "`clear` takes back all likes, dislikes, skips and wrong styles.",
+        help_text="The latest event counts: a like cancels an earlier dislike or skip of the song, and "
+        "`clear` cancels all likes, dislikes, skips and wrong styles.",
     )
     seconds = serializers.FloatField(
         min_value=0, max_value=MAX_LISTEN_SECONDS, required=False, allow_null=True,
@@ -238,7 +238,7 @@ class EventSerializer(serializers.Serializer):
         required=False,
         allow_null=True,
         help_text="When it happened; the default is now. A time in the future "
-        "counts as now; one more than a day ahead or five years ago is refused.",
+        "counts as now; one more than a day ahead or five years ago is rejected.",
     )
 
     def validate_at(self, at: datetime | None) -> datetime | None:

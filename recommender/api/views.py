@@ -90,7 +90,7 @@ NEXT_PARAMETERS: Final = (
 )
 POPULAR_PARAMETERS: Final = (
     N_PARAMETER,
-    QueryParameter("days", integer_type(1, 36_500), "Count only the listeners of the last so many days."),
+    QueryParameter("days", integer_type(1, 36_500), "Count only listeners of this many latest days."),
 )
 
 
@@ -294,7 +294,7 @@ class FeedbackEventView(StrictView):
 
     @extend_schema(
         operation_id="feedback_destroy",
-        summary="Take feedback back",
+        summary="Withdraw feedback",
         description="Removes an event that your key has sent, as if it had never been sent. To undo all "
         "feedback on a song but its plays, send an event of kind `clear`.",
         responses={204: OpenApiResponse(description="The event no longer counts.")},

@@ -223,7 +223,7 @@ class _InteractionReader:
     ) -> tuple[Interactions, Interactions]:
         """The feedback that counts as plays and is not among `sessions`, and that which counts as skips.
 
-        The rules are those of a listener's profile: the last word counts, see `FeedbackState`.
+        The rules are those of a listener's profile: the latest event counts, see `FeedbackState`.
         """
         events = read_events(durations, self._song_ids, **self._feedback_until)
         is_like, is_dislike = events.kinds == EventKind.LIKE, events.kinds == EventKind.DISLIKE
