@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from ingestion.source.connection import ResponseLimits, SourceConnection
 from ingestion.source.errors import without_secrets
 from ingestion.source.fetcher import PageFetcher
-from ingestion.source.paginator import Paginator
+from ingestion.source.paginator import PAGE_SIZE, Paginator
 from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, RetryPolicy
 
 
@@ -91,6 +91,7 @@ class SourceClient:
         stop = threading.Event()
         fetcher = PageFetcher(
             self._url(path),
+            page_size=PAGE_SIZE,
             policy=self._policy,
             patience=self._patience,
             rate_limiter=self._rate_limiter,

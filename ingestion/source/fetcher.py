@@ -22,7 +22,6 @@ from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, Retry
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 100
 # Retries after a status that a retry rarely changes, such as 403.
 ODD_STATUS_RETRIES = 2
 # Retries after a response without a valid envelope: a proxy may have damaged it, but waiting does not help.
@@ -95,6 +94,7 @@ class PageFetcher:
         self,
         url: str,
         *,
+        page_size: int,
         policy: RetryPolicy,
         patience: Patience,
         rate_limiter: RateLimiter,
@@ -105,12 +105,14 @@ class PageFetcher:
     ) -> None:
         """Args:
         url: address of the list; page and size are added.
+        page_size: rows to request on each page.
         stop: set to end all waits.
         sleep: replaces the built-in wait on `stop`.
         """
         self.stats = RequestStats()
         self.connection_limit = connection_limit
         self._prefix = f"{url}{'&' if '?' in url else '?'}page="
+        self._suffix = f"&size={page_size}"
         self._policy = policy
         self._patience = patience
         self._rate_limiter = rate_limiter
@@ -129,7 +131,7 @@ class PageFetcher:
             SourceContractBroken: no further attempt would help.
             FetchCancelled: the paginator was closed.
         """
-        url = f"{self._prefix}{number}&size={PAGE_SIZE}"
+        url = f"{self._prefix}{number}{self._suffix}"
         failures = _PageFailures()
         while True:
             try:

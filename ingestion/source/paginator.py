@@ -35,6 +35,8 @@ from ingestion.source.fetcher import EMPTY_PAGE_BODY, PageFetcher
 from ingestion.source.response import PageResponse
 from ingestion.source.thread_pool import FetchPool
 
+# Rows requested on each page: the most that the source's API allows.
+PAGE_SIZE = 100
 MAX_ROUNDS = 3
 # After this many empty pages in a row, the list ends before its reported end.
 EMPTY_PAGES_AT_END = 3
