@@ -47,7 +47,7 @@ class IngestionRun(JobRun):
     slot = models.CharField(
         max_length=40,
         blank=True,
-        help_text="Schedule and day, such as daily 2026-11-23; empty for a run started by hand.",
+        help_text="Due time of the schedule, such as 2026-11-23 02:00 UTC; empty for a run started by hand.",
     )
     status = models.CharField(max_length=9, choices=Status.choices, default=Status.RUNNING)
     stage = models.CharField(max_length=40, blank=True, help_text="Current stage of a run in progress.")
