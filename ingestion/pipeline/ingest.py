@@ -22,7 +22,7 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 from ingestion.jobs.stop_signals import StopRequested, StopSignals, describe_stop
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
-from ingestion.pipeline.change_detection import UNKNOWN_USER, KnownIds, RowChange, hash_key
+from ingestion.pipeline.change_detection import KnownIds, RowChange, hash_key
 from ingestion.pipeline.history_window import find_expired
 from ingestion.pipeline.quality_gate import (
     QualityGateResult,
@@ -73,7 +73,7 @@ STAGING_ADVICE: Final = (
 class IngestionOptions:
     staging: Path  # folder for the pages until the quality gate has checked them
     trigger: str = IngestionRun.Trigger.COMMAND
-    slot: str = ""  # the schedule and the due day; empty for a run by hand
+    slot: str = ""  # the due time of the schedule; empty for a run by hand
     dry_run: bool = False
     accept_reset: bool = False
     # How long the source promises to keep a session; None if it promises nothing.
@@ -223,8 +223,6 @@ class _IngestionJob:
                     self._apply(reader, whole=result.status == Status.SUCCEEDED)
             if result.new_catalogue:
                 end_expired(self._guard)
-            self._stage("replaying refused rows")
-            with_patience(lambda: rejections.replay_open(self.options.zone, self._guard, reason=UNKNOWN_USER))
         self.stop.hold()
         self._finish(result)
 
@@ -259,6 +257,8 @@ class _IngestionJob:
         resource = reader.table.schema.resource
         rejections.save_rejected_rows(self.run, resource, reader.detector.read_rejected_rows(), self._guard)
         if whole:
+            if reader.table is HISTORY_TABLE:
+                rejections.settle_waiting(self.run, self.options.zone)
             rejections.close_unsent(self.run, resource)
             self._mark_missing(reader)
 

@@ -66,20 +66,39 @@ def save_rejected_rows(
 
 
 def close_unsent(run: IngestionRun, resource: str) -> int:
-    """Close rejections of rows that a complete run no longer received; rows of unknown users stay open."""
+    """Close rejections of rows that a complete run no longer received."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
-    return _resolve(gone.exclude(reason=UNKNOWN_USER), NOT_SENT)
+    return _resolve(gone, NOT_SENT)
 
 
-def replay_open(
-    zone: tzinfo, guard: Callable[[], None] = lambda: None, *, reason: str = ""
-) -> dict[str, int]:
+def settle_waiting(run: IngestionRun, zone: tzinfo) -> int:
+    """Close the sessions that waited for their user and came with this whole reading; returns how many.
+
+    A session that was not sent again is not imported: the source took it back, or sends other content.
+    """
+    waiting = Rejection.objects.filter(
+        resource=Resource.LISTENING_HISTORY, resolved_at=None, reason=UNKNOWN_USER
+    ).exclude(last_run=run)
+    table, validator = TABLES[Resource.LISTENING_HISTORY], RowValidator(LISTENING_HISTORY_SCHEMA, zone)
+    width, settled = table.schema.source_key_length, 0
+    for batch in _read_batches(waiting.order_by("pk")):
+        pairs = [pair for pair in _validated(batch, validator) if not isinstance(pair[1], RejectedRow)]
+        stored = read_stored_groups(table, list({record[:width] for _, record in pairs}))
+        brought = [
+            one.pk
+            for one, record in pairs
+            if content_hash(table, record) in stored_contents(table, stored.get(record[:width], [])).values()
+        ]
+        settled += _resolve(Rejection.objects.filter(pk__in=brought), IMPORTED)
+    return settled
+
+
+def replay_open(zone: tzinfo, guard: Callable[[], None] = lambda: None) -> dict[str, int]:
     """Validate the open rejections again, oldest first, and import the rows that are valid now.
 
     Args:
         zone: zone of times that have none.
         guard: called first in every transaction.
-        reason: replay only rows that were rejected for this reason.
 
     Returns:
         Number of imported rows by resource.
@@ -87,8 +106,6 @@ def replay_open(
     taken = {}
     for resource in Resource:
         rejections = Rejection.objects.filter(resource=resource, resolved_at=None).order_by("pk")
-        if reason:
-            rejections = rejections.filter(reason=reason)
         taken[resource.value] = _replay(resource, rejections, zone, guard)
     return taken
 
@@ -104,10 +121,9 @@ def _replay(
     validator = RowValidator(schema, zone)
     taken = 0
     for batch in _read_batches(rejections):
-        results = validator.validate_rows([parse_json(rejection.payload.encode()) for rejection in batch])
         pairs = [
             (one, record)
-            for one, record in zip(batch, results, strict=True)
+            for one, record in _validated(batch, validator)
             if not isinstance(record, RejectedRow)
         ]
         if schema is LISTENING_HISTORY_SCHEMA:
@@ -117,6 +133,13 @@ def _replay(
             upsert(TABLES[resource], _newer_than_stored(TABLES[resource], [record for _, record in pairs]))
             taken += _resolve(Rejection.objects.filter(pk__in=[one.pk for one, _ in pairs]), IMPORTED)
     return taken
+
+
+def _validated(
+    batch: list[Rejection], validator: RowValidator
+) -> Iterator[tuple[Rejection, Record | RejectedRow]]:
+    rows = [parse_json(rejection.payload.encode()) for rejection in batch]
+    return zip(batch, validator.validate_rows(rows), strict=True)
 
 
 def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:

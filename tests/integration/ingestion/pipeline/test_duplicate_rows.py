@@ -1,10 +1,12 @@
 """Rows that come more than once, or not at all: the different rows must be as many as the source reports."""
 
+from datetime import UTC
 from typing import Any
 
 import pytest
 
-from ingestion.models import IngestionRun, ListeningHistory, ResourceReport, Song
+from ingestion.models import IngestionRun, Listener, ListeningHistory, Rejection, ResourceReport, Song
+from ingestion.pipeline import rejections
 from ingestion.pipeline.quality_gate import QualityLimits
 from tests.integration.ingestion.conftest import Run
 from tests.support.builders.source_rows import make_session, make_track, make_user
@@ -74,10 +76,21 @@ def test_waiting_sessions_of_one_time_are_all_taken_in_once_their_listener_comes
 ) -> None:
     source.sessions += [make_session(500, [pk]) for pk in (1, 2, 3)]
     run(limits=QualityLimits(rejected=0.5))
-    source.sessions = source.sessions[:-3]
     source.users.append(make_user(500))
 
+    run()
+
+    assert ListeningHistory.objects.filter(user_id=500).count() == 3
+    assert set(Rejection.objects.values_list("resolution", flat=True)) == {"taken in"}
+
+
+def test_waiting_sessions_of_one_time_are_all_replayed(run: Run, source: ListSource) -> None:
+    source.sessions += [make_session(500, [pk]) for pk in (1, 2, 3)]
     run(limits=QualityLimits(rejected=0.5))
+    moment = "2026-11-01T00:00:00Z"
+    Listener.objects.create(pk=500, created_at=moment, updated_at=moment)
+
+    rejections.replay_open(UTC)
 
     assert ListeningHistory.objects.filter(user_id=500).count() == 3
 

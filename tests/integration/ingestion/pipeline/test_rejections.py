@@ -82,8 +82,6 @@ def test_a_session_waits_for_its_user_and_is_taken_in_when_it_has_come(run: Run,
     run(limits=QualityLimits(rejected=0.5))
     waiting = Rejection.objects.get()
     source.users.append(make_user(500))
-    # The source no longer sends the session: what was kept is all there is.
-    source.sessions.pop()
 
     run()
 
@@ -92,12 +90,38 @@ def test_a_session_waits_for_its_user_and_is_taken_in_when_it_has_come(run: Run,
     assert ListeningHistory.objects.get(user_id=500).items == [1, 2]
 
 
+def test_a_session_that_was_taken_back_while_it_waited_is_not_imported(run: Run, source: ListSource) -> None:
+    source.sessions.append(make_session(500, [1, 2]))
+    run(limits=QualityLimits(rejected=0.5))
+    source.users.append(make_user(500))
+    source.sessions.pop()
+
+    second = run()
+
+    assert second.status == "succeeded"
+    assert Rejection.objects.get().resolution == "the source no longer sends it in this form"
+    assert not ListeningHistory.objects.filter(user_id=500).exists()
+
+
+def test_a_session_that_changed_while_it_waited_is_stored_as_it_is_sent_now(
+    run: Run, source: ListSource
+) -> None:
+    source.sessions.append(make_session(500, [1, 2], updated_at="2026-11-09T10:00:00"))
+    run(limits=QualityLimits(rejected=0.5))
+    source.users.append(make_user(500))
+    source.sessions[-1] = make_session(500, [3], updated_at=None)
+
+    second = run()
+
+    assert second.status == "succeeded"
+    assert [one.items for one in ListeningHistory.objects.filter(user_id=500)] == [[3]]
+
+
 def test_a_session_still_waits_while_its_user_has_not_come(run: Run, source: ListSource) -> None:
     source.sessions.append(make_session(500, [1, 2]))
     run(limits=QualityLimits(rejected=0.5))
-    source.sessions.pop()
 
-    run()
+    run(limits=QualityLimits(rejected=0.5))
 
     assert Rejection.objects.get().resolved_at is None
 
