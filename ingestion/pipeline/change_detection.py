@@ -61,7 +61,7 @@ class PageResult:
     corrections: Counter[str] = field(default_factory=Counter)
     future_times: int = 0
     rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # Fields that became empty in rows that are available in the catalogue.
+    # Fields that became empty, and times that became equal, in rows that are available in the catalogue.
     emptied: Counter[str] = field(default_factory=Counter)
     # Hashes of keys: of the accepted rows, and of the rejected rows whose key can be read.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
@@ -359,6 +359,13 @@ class ChangeDetector:
                 for name, old, new in zip(self.table.columns, before, record, strict=True)
                 if new in EMPTY_VALUES and old not in EMPTY_VALUES
             )
+            if record[self._created] == record[self._updated]:
+                # A time that the source no longer sends is taken from the other one.
+                landed.emptied.update(
+                    self.table.columns[time]
+                    for time in (self._created, self._updated)
+                    if before[time] != record[time]
+                )
         return RowChange(record, before)
 
     def _add_newest_time(self, record: Record, landed: PageResult) -> None:

@@ -29,6 +29,7 @@ from ingestion.pipeline.quality_gate import (
     QualityLimits,
     Status,
     check_quality,
+    is_held,
     mark_incomplete,
 )
 from ingestion.pipeline.resource_reader import DataSource, ResourceReader
@@ -199,6 +200,10 @@ class _IngestionJob:
                 reader.read_pages()
             except SourceError as error:
                 self.failures[reader.table.schema.resource] = error
+            else:
+                if is_held(with_patience(reader.assess), self.options.limits):
+                    # Sessions must not name listeners that will not be written.
+                    reader.forget_known_ids()
         if not self._complete_readers():
             raise next(iter(self.failures.values()))
 

@@ -7,7 +7,7 @@ from typing import Final
 from ingestion.models import IngestionRun
 from ingestion.models.runs import SOURCE_INCOMPLETE
 from ingestion.pipeline.change_detection import UNKNOWN_USER
-from ingestion.source.repairs import ABSENT
+from ingestion.source.repairs import ABSENT, CLEANED, TAKEN_FROM, UNREADABLE
 from ingestion.source.schemas import Resource
 
 Status = IngestionRun.Status
@@ -73,6 +73,7 @@ class QualityGateResult:
         return self.status == Status.REFUSED
 
 
+TIMES: Final = {"created_at", "updated_at"}
 DOUBLED_ROWS: Final = "doubled_rows"
 FORM_CHANGED: Final = "form_changed"
 HISTORY_GONE: Final = "history_gone"
@@ -112,8 +113,13 @@ def check_quality(
         kind=doubts[0][0],
         reason=" ".join(reason for _, reason in doubts),
         new_catalogue=bool(resets),
-        held=frozenset(one.resource for one in assessments if _emptied_fields(one, limits)),
+        held=frozenset(one.resource for one in assessments if is_held(one, limits)),
     )
+
+
+def is_held(one: ResourceAssessment, limits: QualityLimits) -> bool:
+    """Whether nothing of this resource may be written, because its form changed."""
+    return bool(_emptied_fields(one, limits))
 
 
 def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
@@ -167,10 +173,11 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
             ("unstable_pages", f"Rows of {one.label} moved while they were read, {one.shifts} times over.")
         )
     doubled = one.received - one.distinct
-    expected = one.total - doubled if one.one_answer else one.total
-    if doubled and one.distinct < expected:
+    # The source may count a row that it sends twice once or twice. Several answers could hide others then.
+    is_whole = one.distinct == one.total or (one.one_answer and one.received == one.total)
+    if doubled and one.distinct < one.total and not is_whole:
         doubts.append((DOUBLED_ROWS, _doubled_rows(one)))
-    elif one.distinct != expected and not one.is_usually_short:
+    elif not is_whole and not one.is_usually_short:
         doubts.append(
             ("lying_total", f"The source reports {one.total:,} {one.label} and sent {one.distinct:,}.")
         )
@@ -211,17 +218,35 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
         for field, rows in _emptied_fields(one, limits).items()
     ]
     fresh = [name for name, rows in one.unknown_fields.items() if rows > limits.missing * one.received]
-    if fresh and not one.available:
-        # The first import has no earlier rows to compare with; an absent field may have been renamed.
+    if not one.available:
+        # The first import has no earlier rows to compare with.
         sentences += [
             f"{what} in {rows:,} of {one.received:,} rows of {one.label}."
             for what, rows in one.corrections.items()
-            if what.endswith(ABSENT) and rows > limits.missing * one.received
+            if rows > limits.missing * one.received and _is_doubtful_at_first(what, has_new_field=bool(fresh))
         ]
     if sentences and fresh:
         sentences.append(f"Most of these rows have the unknown field {' and '.join(sorted(fresh)[:3])}.")
     return sentences
 
 
+def _is_doubtful_at_first(correction: str, *, has_new_field: bool) -> bool:
+    """Whether a correction of most rows makes a first import doubtful."""
+    if UNREADABLE in correction or correction.endswith(CLEANED):
+        return True
+    # An absent field may have been renamed.
+    return has_new_field and (correction.endswith(ABSENT) or TAKEN_FROM in correction)
+
+
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    return {field: rows for field, rows in one.emptied.items() if rows > limits.reidentified * one.seen_again}
+    """Fields that lost their value in so many known rows that writing it would lose data."""
+    return {
+        field: rows
+        for field, rows in one.emptied.items()
+        if rows > limits.reidentified * one.seen_again and (field not in TIMES or _was_replaced(field, one))
+    }
+
+
+def _was_replaced(time: str, one: ResourceAssessment) -> bool:
+    """Whether rows took a time from their other time, because the source sends none that can be read."""
+    return any(what.startswith(time) and TAKEN_FROM in what for what in one.corrections)

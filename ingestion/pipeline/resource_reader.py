@@ -224,11 +224,13 @@ class ResourceReader:
     def _is_usually_short(self) -> bool:
         """Whether fewer rows than reported are normal for this source, and no more are missing than usual."""
         short = self.stats.total - self._distinct
+        if short <= 0:
+            return False
         reports = ResourceReport.objects.filter(
             resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()
         ).order_by("-run_id")
         past = [one.total - one.received for one in reports[:USUAL_AFTER_RUNS] if not one.duplicates]
-        is_usual = short > 0 and len(past) == USUAL_AFTER_RUNS and min(past) > 0
+        is_usual = len(past) == USUAL_AFTER_RUNS and min(past) > 0
         return is_usual and (self.missing == 0 or short <= min(past))
 
     def _process_pages(self, reading: PageReader) -> None:
@@ -253,9 +255,16 @@ class ResourceReader:
             self._progress(received, self.stats.total)
         self.detector.drop_after(self.stats.pages)
 
+    def forget_known_ids(self) -> None:
+        """Let sessions name only songs and listeners that are stored, because nothing of this is written."""
+        if (known := self._known_ids()) is not None:
+            known.clear()
+
     def _add_known_ids(self) -> None:
-        ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}
-        known = ids.get(self.table.schema.resource)
-        if known is not None:
+        if (known := self._known_ids()) is not None:
             for page in self.detector.pages.values():
                 known.update(page.keys)
+
+    def _known_ids(self) -> set[int] | None:
+        ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}
+        return ids.get(self.table.schema.resource)

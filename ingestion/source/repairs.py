@@ -21,24 +21,39 @@ ISO_DURATION: Final = re.compile(
     r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,9})?)S)?)?", re.IGNORECASE
 )
 SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
+# "3 min 20 s", "1h03m", "200 seconds", "200000 ms".
+WITH_UNITS: Final = re.compile(
+    r"(?:(\d+)\s*h(?:ours?|rs?)?\s*)?"
+    r"(?:(\d+)\s*m(?:in(?:ute)?s?)?\.?\s*)?"
+    r"(?:(\d+(?:\.\d{1,9})?)\s*s(?:ec(?:ond)?s?)?\.?)?",
+    re.IGNORECASE,
+)
+IN_MILLISECONDS: Final = re.compile(r"(\d{1,12})\s*(?:ms|milliseconds?)", re.IGNORECASE)
 LONGEST_DURATION: Final = 10_000 * 3600
 
 Repair = tuple[Any, str]
 
 
 def read_duration(value: object) -> int | None:
-    """Microseconds from "MM:SS", "H:MM:SS", ISO 8601 such as PT3M20S, or seconds; None if unreadable."""
+    """Microseconds from "MM:SS", "H:MM:SS", ISO 8601, seconds, or numbers with units; None if unreadable."""
     if isinstance(value, str):
-        text = value.strip()
-        if match := CLOCK.fullmatch(text):
-            hours, minutes, seconds = match.groups(default="0")
-            return _microseconds(0, hours, minutes, seconds)
-        if (match := ISO_DURATION.fullmatch(text)) and text.upper() not in {"P", "PT"}:
-            return _microseconds(*match.groups(default="0"))
-        return _microseconds(0, 0, 0, text) if SECONDS.fullmatch(text) else None
+        return _read_duration_text(value.strip())
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST_DURATION:
         return round(value * MICROSECONDS)
     return None
+
+
+def _read_duration_text(text: str) -> int | None:
+    if match := CLOCK.fullmatch(text):
+        hours, minutes, seconds = match.groups(default="0")
+        return _microseconds(0, hours, minutes, seconds)
+    if (match := ISO_DURATION.fullmatch(text)) and text.upper() not in {"P", "PT"}:
+        return _microseconds(*match.groups(default="0"))
+    if text and (match := WITH_UNITS.fullmatch(text)):
+        return _microseconds(0, *match.groups(default="0"))
+    if match := IN_MILLISECONDS.fullmatch(text):
+        return _microseconds(0, 0, 0, int(match[1]) / 1000)
+    return _microseconds(0, 0, 0, text) if SECONDS.fullmatch(text) else None
 
 
 def read_time(value: object) -> datetime | None:
@@ -89,6 +104,8 @@ def repair_row(
         if not note or (name in identifying and note == EMPTIED):
             continue
         repaired[name] = value
+        if note == EMPTIED and row.get(name) not in NOTHING:
+            note = f"{UNREADABLE}, {EMPTIED}"
         absent = note == EMPTIED and name not in row
         notes.append(f"{name} {ABSENT if absent else note}")
     notes += _repair_times(row, repaired, identifying, is_representable)
@@ -97,6 +114,10 @@ def repair_row(
 
 EMPTIED: Final = "left empty"
 ABSENT: Final = "absent, left empty"
+UNREADABLE: Final = "unreadable"
+TAKEN_FROM: Final = "taken from"
+# What a source writes for no value.
+NOTHING: Final = (None, "", [], {})
 FROM_TEXT: Final = "read from text"
 CLEANED: Final = "cleaned of unreadable parts"
 FROM_NUMBER: Final = "read from a number"
@@ -164,7 +185,7 @@ def _items(value: object) -> Repair:
     read = [read_id(item) for item in value]
     readable = [item for item in read if item is not None]
     if len(readable) < len(value):
-        return readable, CLEANED
+        return readable, CLEANED if readable else EMPTIED
     return readable, "" if all(type(item) is int for item in value) else FROM_TEXT
 
 
@@ -190,7 +211,8 @@ def _repair_times(
     for name, other in (("created_at", "updated_at"), ("updated_at", "created_at")):
         if not readable[name] and readable[other] and name not in identifying:
             repaired[name] = row[other]
-            return [f"{name} taken from {other}"]
+            why = "" if row.get(name) in NOTHING else f"{UNREADABLE}, "
+            return [f"{name} {why}{TAKEN_FROM} {other}"]
     return []
 
 

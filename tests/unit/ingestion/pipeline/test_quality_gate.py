@@ -167,3 +167,41 @@ def test_doubled_rows_of_one_answer_hide_no_others() -> None:
 
     assert check_quality([one_answer], QualityLimits()).status == "succeeded"
     assert check_quality([replace(one_answer, total=101)], QualityLimits()).status == "partial"
+
+
+def test_a_source_may_count_the_doubled_rows_of_one_answer_once() -> None:
+    one_answer = replace(FINE, total=98, distinct=98, one_answer=True)
+
+    assert check_quality([one_answer], QualityLimits()).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "correction",
+    [
+        "items unreadable, left empty",
+        "updated_at unreadable, taken from created_at",
+        "album cleaned of unreadable parts",
+    ],
+)
+def test_a_field_that_is_unreadable_in_most_rows_of_a_first_reading_is_a_change_of_form(
+    correction: str,
+) -> None:
+    first = replace(FINE, available=0, seen_again=0, corrections={correction: 51})
+
+    result = check_quality([first], QualityLimits())
+
+    assert (result.status, result.kind) == ("partial", "form_changed")
+    assert f"{correction} in 51 of 100 rows of songs." in result.reason
+    assert (
+        check_quality([replace(first, corrections={correction: 50})], QualityLimits()).status == "succeeded"
+    )
+    assert check_quality([replace(FINE, corrections={correction: 51})], QualityLimits()).status == "succeeded"
+
+
+def test_a_time_that_most_known_rows_lose_is_held_back() -> None:
+    renamed = replace(FINE, emptied={"updated_at": 30}, corrections={"updated_at taken from created_at": 100})
+
+    result = check_quality([renamed], QualityLimits())
+
+    assert (result.kind, list(result.held)) == ("form_changed", ["songs"])
+    assert check_quality([replace(renamed, corrections={})], QualityLimits()).status == "succeeded"

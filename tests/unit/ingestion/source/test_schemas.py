@@ -62,9 +62,14 @@ def test_a_session_with_null_items_has_no_songs() -> None:
         ("PT3M20S", 200_000_000),
         ("pt1h2m3s", 3_723_000_000),
         ("PT215S", 215_000_000),
+        ("3 min 20 s", 200_000_000),
+        ("1h03m", 3_780_000_000),
+        ("3 minutes 20 seconds", 200_000_000),
+        ("200.5s", 200_500_000),
+        ("200000 ms", 200_000_000),
     ],
 )
-def test_durations_are_clock_times_seconds_or_iso_8601(text: object, microseconds: int) -> None:
+def test_durations_are_clock_times_seconds_iso_8601_or_have_units(text: object, microseconds: int) -> None:
     record = record_of(SONG_SCHEMA, make_track(1, duration=text))
 
     assert record[4] == microseconds
@@ -128,8 +133,8 @@ def test_an_unreadable_field_that_identifies_nothing_becomes_empty_and_is_counte
         None, None,
     )  # fmt: skip
     assert corrections == dict.fromkeys(
-        ["album left empty", "duration left empty", "audio_features left empty", "release_year left empty",
-         "genres left empty", "songwriters absent, left empty"], 1,
+        ["album left empty", "duration unreadable, left empty", "audio_features unreadable, left empty",
+         "release_year unreadable, left empty", "genres left empty", "songwriters absent, left empty"], 1,
     )  # fmt: skip
 
 
