@@ -197,7 +197,8 @@ class SourceConnection:
             chunks.append(chunk)
             length += len(chunk)
             if length > self._limits.max_response_bytes:
-                reason = f"answered more than {self._limits.max_response_bytes} bytes"
+                limit = f"more than {self._limits.max_response_bytes} bytes"
+                reason = f"answered {limit}; SOURCE_MAX_RESPONSE_MB is the limit"
                 raise SourceContractBroken(url, reason, "too_large")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -4,11 +4,13 @@ import codecs
 import json
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from ingestion.source.errors import AttemptFailed
+
+MAX_DIGITS: Final = 1_000
 
 
 def parse_json(body: bytes) -> Any:
@@ -24,25 +26,43 @@ def parse_json(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(body.decode("utf-8-sig", "surrogateescape"))
+        return json.loads(body.decode("utf-8-sig", "surrogateescape"), parse_int=_read_integer)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def _read_integer(digits: str) -> int | float:
+    # Python refuses to read longer ones, which are no values of any field: they must not cost the page.
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:
     """The body in UTF-8, decoded with the charset that the response declares.
 
-    A charset that does not exist or does not fit is ignored, because JSON is UTF-8 by its standard.
+    A charset that does not exist or does not fit the body is ignored: JSON is UTF-8 by its standard. So is
+    one that is declared for UTF-8 text: servers and proxies often add ISO-8859-1 to whatever they send.
     """
     header = Message()
     header["Content-Type"] = content_type
     charset = header.get_content_charset("utf-8")
     try:
-        if codecs.lookup(charset).name == "utf-8":
+        if codecs.lookup(charset).name == "utf-8" or _is_utf8(body):
             return body
         return body.decode(charset).encode()
     except (LookupError, UnicodeError, ValueError):
         return body
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Whether a body can only be UTF-8: letters beyond ASCII in another charset are not valid UTF-8."""
+    # JSON holds no NUL; UTF-16 does.
+    if body.isascii() or b"\0" in body:
+        return False
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def dump_json(value: Any) -> str:

@@ -368,7 +368,7 @@ def test_a_body_that_is_too_large_is_rejected() -> None:
     ):
         read(make_client(server.url, max_response_bytes=5000))
 
-    assert caught.value.reason == "answered more than 5000 bytes"
+    assert caught.value.reason == "answered more than 5000 bytes; SOURCE_MAX_RESPONSE_MB is the limit"
     assert len(server.requests) == 1
 
 
@@ -399,7 +399,7 @@ def test_a_compressed_answer_that_cannot_be_decompressed_is_retried() -> None:
     assert dict(reading.errors) == {"truncated": 1}
 
 
-@pytest.mark.parametrize("odd", [b'"\\ud800"', b"NaN", b'"\xff"', b"123456789012345678901234567890"])
+@pytest.mark.parametrize("odd", [b'"\\ud800"', b"NaN", b'"\xff"', b"1" * 30, b"1" * 5000])
 def test_a_row_that_is_not_strict_json_does_not_spoil_its_page(odd: bytes) -> None:
     body = b'{"items":[{"id":1,"name":%s},{"id":2}],"total":2,"page":1,"size":100,"pages":1}' % odd
     with ScriptedServer([Reply(body=body)]) as server:
@@ -407,6 +407,33 @@ def test_a_row_that_is_not_strict_json_does_not_spoil_its_page(odd: bytes) -> No
 
     assert [row["id"] for row in rows] == [1, 2]
     assert reading.retries == 0
+
+
+@pytest.mark.parametrize(
+    ("encoded", "declared"),
+    [
+        ("iso-8859-1", "ISO-8859-1"),
+        ("windows-1252", "windows-1252"),
+        ("utf-16", "utf-16"),
+        ("utf-8", "iso-8859-1"),
+        ("utf-8", "x-unknown"),
+        ("utf-8", "us-ascii"),
+        ("utf-8-sig", "utf-8"),
+    ],
+)
+def test_a_body_is_read_in_its_declared_charset_unless_it_is_utf_8(encoded: str, declared: str) -> None:
+    body = (
+        page_reply([])
+        .body.replace(b"[]", b'[{"id": 1, "name": "NAME"}]')
+        .decode()
+        .replace("NAME", "Émile ÀÉ")
+    )
+    headers = {"Content-Type": f"application/json; charset={declared}"}
+
+    with ScriptedServer([Reply(body=body.encode(encoded), headers=headers)]) as server:
+        rows, _ = read(make_client(server.url))
+
+    assert rows == [{"id": 1, "name": "Émile ÀÉ"}]
 
 
 def test_the_token_is_sent_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
