@@ -93,3 +93,36 @@ def test_a_task_that_is_delivered_again_and_again_runs_its_slot_once(
         said = postgres_project.manage("shell", "--no-imports", "-c", code, BASE_URL=server.url).stdout
 
     assert said.strip() == "[1, None, None]"
+
+
+# The source is down at the first two attempts; the clock is put forward to each of them.
+RETRIES = """
+from datetime import time, timedelta
+from django.conf import settings
+from django.utils import timezone
+from ingestion.models import IngestionRun
+from ingestion.schedules import run_due_slot, sync_timetable
+from ingestion.services import ingest_now
+now = timezone.now()
+sync_timetable(time(now.hour, now.minute), "UTC")
+from django_celery_beat.models import PeriodicTask
+PeriodicTask.objects.update(start_time=now - timedelta(days=2))
+good_url, settings.BASE_URL = settings.BASE_URL, "http://127.0.0.1:9"
+ended = []
+for minutes in (1, 10, 16, 50, 80, 300):
+    if minutes == 80:
+        settings.BASE_URL = good_url
+    at = now + timedelta(minutes=minutes)
+    run = run_due_slot(lambda slot: ingest_now(slot=slot, trigger="schedule"), at)
+    ended.append(run.status if run else None)
+print(*ended, IngestionRun.objects.values("slot").distinct().count())
+"""
+
+
+def test_a_failed_slot_is_tried_again_until_it_succeeds(project: Project, world: World) -> None:
+    with DemoServer(world) as server:
+        done = project.manage(
+            "shell", "--no-imports", "-c", RETRIES, BASE_URL=server.url, SOURCE_ATTEMPTS="1"
+        )
+
+    assert done.stdout.strip() == "failed None failed None succeeded None 1"

@@ -67,3 +67,15 @@ def test_an_unwritable_staging_folder_fails_the_run_with_advice(
     assert (failed.status, failed.error_kind) == ("failed", "staging")
     assert "Not a directory" in failed.error
     assert "STAGING_DIR" in failed.error
+
+
+def test_a_run_whose_report_cannot_be_saved_ends_as_partial(run: Run) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE ingestion_resourcereport ADD CONSTRAINT small CHECK (received < 30)")
+
+    ended = run()
+
+    assert (ended.status, ended.error_kind) == ("partial", "report")
+    assert "The report could not be saved (IntegrityError)." in ended.error
+    assert ended.reports.count() == 0
+    assert Song.objects.count() == 30
