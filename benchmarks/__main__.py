@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bands, calibration, ingest, pages, quality, serve, train
+from benchmarks import bands, calibration, ingest, pages, proof, quality, serve, train
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
@@ -31,14 +31,15 @@ def build_parser() -> ArgumentParser:
     _add_calibration(commands)
     _add_bands(commands)
     _add_pages(commands)
+    _add_proof(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark and print its report; returns an exit code.
 
-    1 if a measurement failed, or if a full calibration misses a target, since then no decision can be
-    trusted. Other missed targets are results.
+    1 if a measurement failed, or if a full calibration or a proof misses a target, since then no decision and
+    no success can be trusted. Other missed targets are results.
     """
     chosen = build_parser().parse_args(arguments)
     report = BENCHMARKS[chosen.command](chosen)
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
     print(f"\nAll figures: {path}")
-    missed = chosen.command == "calibration" and not chosen.quick and not report.is_met
+    must_be_met = chosen.command == "proof" or (chosen.command == "calibration" and not chosen.quick)
+    missed = must_be_met and not report.is_met
     return 1 if report.is_broken or missed else 0
 
 
@@ -153,6 +155,23 @@ def _add_pages(commands: Any) -> None:
     _add_json(parser)
 
 
+def _add_proof(commands: Any) -> None:
+    parser = commands.add_parser(
+        "proof", help="random misleading sources and killed runs, against what \"succeeded\" promises",
+        description=proof.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--cases", type=int, default=2_000, help="random sources to import (default: 2000)")
+    parser.add_argument("--kills", type=int, default=100, help="rounds with a killed run (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, help="number of the first case (default: 1)")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="use a temporary PostgreSQL instead of SQLite"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="40 cases, 3 kills: checks that the benchmark works"
+    )
+    _add_json(parser)
+
+
 def _add_json(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file for all figures (default: in var/benchmarks/)"
@@ -203,6 +222,10 @@ def _pages(chosen: Namespace) -> Report:
     return pages.measure(pages.plan_from_arguments(chosen))
 
 
+def _proof(chosen: Namespace) -> Report:
+    return proof.measure(proof.plan_from_arguments(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -216,7 +239,7 @@ def _count(text: str) -> int:
 
 BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
-    "bands": _bands, "pages": _pages,
+    "bands": _bands, "pages": _pages, "proof": _proof,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Run the ingestion in this process and kill it, as `kill -9` does, at its n-th heartbeat or row of progress.
 
-Usage: python -m tests.support.processes.killed_run N. Prints "survived" when the run ended before the n-th.
+Usage: python -m tests.support.processes.killed_run N [SLOT]. Prints "survived" when the run ended before the
+n-th.
 """
 
 import os
@@ -18,7 +19,7 @@ from ingestion.pipeline.ingest import IngestionProgress
 from ingestion.services import ingest_now
 
 
-def main(last: int) -> None:
+def main(last: int, slot: str = "") -> None:
     left = [last]
 
     def count_down() -> None:
@@ -41,8 +42,8 @@ def main(last: int) -> None:
 
     # Every transaction begins with a heartbeat: killing there leaves it open, half-way.
     JobHeartbeat.send = beat_and_count  # type: ignore[method-assign, assignment]
-    ingest_now(Doom())
+    ingest_now(Doom(), slot=slot, trigger="schedule" if slot else "command")
     sys.stdout.write("survived\n")
 
 
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), *sys.argv[2:])
