@@ -46,7 +46,7 @@ class ResourceAssessment:
     unrecognised: int = 0  # rejected rows that belong to no available row
     # Field, reason and number of rows of the most frequent rejections.
     reasons: tuple[tuple[str, str, int], ...] = ()
-    # Field to the number of rows seen again in which it became empty.
+    # Field to the number of rows seen again in which it became empty, or for a time, equal to the other one.
     emptied: Mapping[str, int] = field(default_factory=dict)
     # Field that is not part of the contract, to its number of rows.
     unknown_fields: Mapping[str, int] = field(default_factory=dict)

@@ -1,12 +1,14 @@
 """kill -9 at any moment: what is committed is whole, and the next run finishes the work."""
 
 import json
+import random
 import signal
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.random_sources.kill_rounds import KillRounds
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, wait_for_line
@@ -67,6 +69,15 @@ def test_a_run_killed_at_any_step_is_finished_by_the_next(
     assert done["status"] == "succeeded"
     assert json.loads(project.shell(COUNT))["sessions"] == len(big_world.rows("listen_history"))
     assert sum(resource["written"] for resource in again["resources"].values()) == 0
+
+
+def test_killed_runs_of_a_changing_source_lose_double_and_keep_no_row(project: Project) -> None:
+    # A short form of `python -m benchmarks proof --kills 100`, which also kills by the clock.
+    summary = KillRounds(project, random.Random(5), by_clock=False).run(3)
+
+    assert summary.problems == []
+    assert summary.kills >= 2
+    assert summary.statuses["succeeded"] >= 1
 
 
 def test_a_run_by_hand_reads_everything_itself_after_a_killed_run(
