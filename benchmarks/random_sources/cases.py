@@ -192,7 +192,8 @@ def _is_harmless(source: DaySource) -> bool:
     """Whether the run must succeed in spite of all that the source does."""
     sessions = [freeze(SESSIONS, row)[0] for row in source.world.content.rows[SESSIONS]]
     return (
-        all(one.is_harmless for one in (*source.forms.values(), *source.pagings.values()))
+        all(form.is_harmless for form in source.forms.values())
+        and all(paging.is_harmless for paging in source.pagings.values())
         # Copies that a source really holds look like pages that were sent twice.
         and len(sessions) == len(set(sessions))
         # Sessions of a listener who comes or leaves meanwhile are refused.

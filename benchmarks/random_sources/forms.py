@@ -65,22 +65,33 @@ TEXT_FIELDS: Final = {
     SONGS: ("name", "artist", "songwriters", "genres", "album"),
     USERS: ("first_name", "last_name", "email", "gender", "favorite_genres"), SESSIONS: (),
 }  # fmt: skip
-EMPTY: Final = {"duration": 0, "audio_features": None, "release_year": None, "items": []}
+EMPTY: Final[dict[str, Any]] = {"duration": 0, "audio_features": None, "release_year": None, "items": []}
 ABSENT: Final = object()
 
 # Field: what is sent, and what is left of it. TEXT stands for a text that identifies nothing.
-TEXT_DAMAGE: Final = (
+TEXT_DAMAGE: Final[tuple[tuple[Any, Any], ...]] = (
     (None, ""), (True, ""), ([], ""), ({}, ""), ([1], ""), (ABSENT, ""), (12, "12"), (1.5, "1.5"),
     (["a", "b"], "a, b"), ("a\0b", "ab"), ("a\ud800b", "ab"),
 )  # fmt: skip
-NAME_DAMAGE: Final = (
+NAME_DAMAGE: Final[tuple[tuple[Any, Any], ...]] = (
     (None, REFUSED), (True, REFUSED), ([], REFUSED), ({}, REFUSED), (ABSENT, REFUSED), ("a\0b", REFUSED),
     ("a\ud800b", REFUSED), (12, "12"), (["a", "b"], "a, b"),
 )  # fmt: skip
 ID_DAMAGE: Final = tuple(
     (value, REFUSED) for value in (None, "abc", "", 1.5, True, [], {}, 2**63, "1.5", ABSENT)
 )
-TIME_DAMAGE: Final = (None, "yesterday", "", 12, True, {}, [], "2026-02-30T00:00:00", float("nan"), ABSENT)
+TIME_DAMAGE: Final[tuple[Any, ...]] = (
+    None,
+    "yesterday",
+    "",
+    12,
+    True,
+    {},
+    [],
+    "2026-02-30T00:00:00",
+    float("nan"),
+    ABSENT,
+)
 OTHER_DAMAGE: Final[dict[str, tuple[tuple[Any, Any], ...]]] = {
     "duration": (
         (None, 0), ("abc", 0), (-5, 0), (True, 0), ({}, 0), ("", 0), (float("inf"), 0), ("3:99", 0),
@@ -96,7 +107,7 @@ OTHER_DAMAGE: Final[dict[str, tuple[tuple[Any, Any], ...]]] = {
         ([2**63, 1], [1]),
     ),
 }  # fmt: skip
-NO_ROW: Final = (None, [], "text", 5, {}, [{"id": 1}], True)
+NO_ROW: Final[tuple[Any, ...]] = (None, [], "text", 5, {}, [{"id": 1}], True)
 
 
 @dataclass

@@ -117,7 +117,7 @@ ABSENT: Final = "absent, left empty"
 UNREADABLE: Final = "unreadable"
 TAKEN_FROM: Final = "taken from"
 # What a source writes for no value.
-NOTHING: Final = (None, "", [], {})
+NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 FROM_TEXT: Final = "read from text"
 CLEANED: Final = "cleaned of unreadable parts"
 FROM_NUMBER: Final = "read from a number"
