@@ -22,6 +22,7 @@ from recommender.serving import candidate_cache
 from recommender.serving.candidates import generate_candidates
 from recommender.serving.list_limits import ARTIST_CAP, DISCOVERY, LIST_LENGTH
 from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
+from recommender.serving.served_lists import stored_draw_options
 
 SMOKE_TEST_LISTENERS: Final = 50  # listeners
 MAX_P95_MILLISECONDS: Final = 300.0  # milliseconds
@@ -197,8 +198,9 @@ def _logged_propensity(item: dict[str, Any]) -> float:
 def _candidate_propensity(
     model: ServingModel, profile: listener_profiles.ListenerProfile, served: ServedList
 ) -> float:
-    terms = DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
-    pool = ListSampler(generate_candidates(profile, model, served.generated_at), terms).build_pool(
+    # Both models know what the listener had been shown when the list was served.
+    candidates = generate_candidates(profile, model, served.generated_at)
+    pool = ListSampler(candidates, stored_draw_options(served)).build_pool(
         ListPage.from_json(served.pages[0])
     )
     places = np.flatnonzero(pool.songs == served.items[0]["song"])

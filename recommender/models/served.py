@@ -89,6 +89,11 @@ class ServedList(models.Model):
     temperature = models.FloatField()
     artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: no limit.")
     seed = models.CharField(max_length=64)
+    impressions = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="How often the listener had been shown each candidate lately, by song ID, for a replay.",
+    )
     experiment = models.ForeignKey(
         "recommender.Experiment",
         models.SET_NULL,

@@ -1,7 +1,7 @@
 """Draws the songs of a list page by page, from one model's candidates or from two models' in turn."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.engine.sampling.impressions import lower_shown
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
 from recommender.engine.sampling.sampler import Pick
 
@@ -69,6 +70,8 @@ class DrawOptions:
     discovery: float
     temperature: float
     artist_cap: int | None
+    # By song id, see `impressions.sum_impressions`; songs that are missing were not shown lately.
+    impressions: Mapping[int, float] = field(default_factory=dict)
 
 
 class ListSampler:
@@ -86,7 +89,8 @@ class ListSampler:
         shares = [shares_by_number.get(number, 0.0) if shares_by_number else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
         self._formula = _formula_for(candidates)
-        self._values = self._apply_discovery(candidates.values.astype(np.float64))
+        values = self._apply_discovery(candidates.values.astype(np.float64))
+        self._values = lower_shown(values, candidates.songs, options.impressions)
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
         options = self._options

@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from ingestion.models import Song
 from recommender import listener_profiles
+from recommender.engine.sampling.impressions import WINDOW_DAYS, sum_impressions
 from recommender.engine.sampling.sampler import discovery_to_temperature
-from recommender.models import ServedList
+from recommender.models import ServedList, sql
 from recommender.models.served import read_song_cards
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
@@ -27,6 +28,8 @@ from recommender.serving.list_sampler import DrawOptions, ListPage
 # A player that requests one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
 MAX_RECENT_LISTS: Final = 100  # lists of one song
+# Lists that count as impressions. At one list a day this is all of the window.
+MAX_IMPRESSION_LISTS: Final = 100
 # This many more popular songs are read than needed, since some may have become unavailable.
 SPARE_SONGS: Final = 20
 
@@ -85,10 +88,12 @@ def recommend(
 ) -> ServedList:
     """Draw a list for a listener and store it; shorter than n if too few songs are eligible.
 
+    Songs that were in the listener's recent lists are less likely, see `engine.sampling.impressions`.
+
     Args:
         discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
         exclude: song ids that the list must not contain; unknown ids are ignored.
-        seed: fixes the draw; None: a random seed.
+        seed: fixes the random numbers of the draw; None: a random seed.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -96,7 +101,8 @@ def recommend(
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now)
     page = ListPage(n, tuple(exclude))
-    return _draw_and_store(candidates, _draw_options(options, discovery, seed), page, options, now)
+    draw_options = _draw_options(listener_id, options, discovery, seed, now)
+    return _draw_and_store(candidates, draw_options, page, options, now)
 
 
 def preview_list(
@@ -114,7 +120,8 @@ def preview_list(
     """
     now = timezone.now()
     candidates = _load_candidates(listener_id, options, now)
-    return served_lists.draw_list(candidates, _draw_options(options, discovery, seed), ListPage(n), now)
+    draw_options = _draw_options(listener_id, options, discovery, seed, now)
+    return served_lists.draw_list(candidates, draw_options, ListPage(n), now)
 
 
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
@@ -156,7 +163,8 @@ def next_song(
     candidates = _load_candidates(listener_id, options, now)
     excluded = _recently_given_songs(listener_id, now) | ({after} if after is not None else set())
     page = ListPage(1, tuple(excluded), _preferred_cluster(after, candidates.loaded))
-    return _draw_and_store(candidates, _draw_options(options, discovery, None), page, options, now)
+    draw_options = _draw_options(listener_id, options, discovery, None, now)
+    return _draw_and_store(candidates, draw_options, page, options, now)
 
 
 def replay_list(list_id: UUID) -> ListReplay:
@@ -280,10 +288,14 @@ def _draw_and_store(
     return served
 
 
-def _draw_options(options: ServingOptions, discovery: float, seed: str | None) -> DrawOptions:
+def _draw_options(
+    listener_id: int, options: ServingOptions, discovery: float, seed: str | None, now: datetime
+) -> DrawOptions:
+    shown = sql.recently_shown_songs(listener_id, now, WINDOW_DAYS, MAX_IMPRESSION_LISTS)
     return DrawOptions(
-        seed or secrets.token_hex(16), discovery, discovery_to_temperature(discovery), options.artist_cap
-    )
+        seed or secrets.token_hex(16), discovery, discovery_to_temperature(discovery), options.artist_cap,
+        sum_impressions(shown),
+    )  # fmt: skip
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recommender import listener_profiles
@@ -71,6 +71,9 @@ def draw_list(
     arrays = [one.candidates for one in sources]
     if drawn_from.stale:
         page = page.excluding(_excluded_since(drawn_from))
+    shown = options.impressions
+    shown_candidates = sorted(shown.keys() & set(_all_songs(arrays)))
+    options = replace(options, impressions={song: shown[song] for song in shown_candidates})
     page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
     names = _cluster_names([(one.loaded, one.row.version_id) for one in sources])
@@ -86,6 +89,7 @@ def draw_list(
         temperature=options.temperature,
         artist_cap=options.artist_cap,
         seed=options.seed,
+        impressions={str(song): count for song, count in options.impressions.items()},
         experiment=challenger.experiment if challenger else None,
         challenger_candidate_list=interleaved_with.row if interleaved_with else None,
         pages=[page.as_json()],
@@ -98,7 +102,7 @@ def draw_list(
 def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: datetime) -> None:
     """Draw and store `count` more songs, without songs played or rated since the first page."""
     arrays = _stored_candidates(served)
-    sampler = _sampler_for(arrays, _stored_draw_options(served))
+    sampler = _sampler_for(arrays, stored_draw_options(served))
     pages = [ListPage.from_json(page) for page in served.pages]
     for page in pages:
         sampler.draw_page(page)
@@ -116,7 +120,7 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
 
 
 def redraw_list(served: ServedList) -> list[PickedSong]:
-    sampler = _sampler_for(_stored_candidates(served), _stored_draw_options(served))
+    sampler = _sampler_for(_stored_candidates(served), stored_draw_options(served))
     return [pick for page in served.pages for pick in sampler.draw_page(ListPage.from_json(page))]
 
 
@@ -131,8 +135,10 @@ def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
     return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
 
 
-def _stored_draw_options(served: ServedList) -> DrawOptions:
-    return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap)
+def stored_draw_options(served: ServedList) -> DrawOptions:
+    """The options with which the list was drawn."""
+    impressions = {int(song): count for song, count in (served.impressions or {}).items()}
+    return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap, impressions)
 
 
 def _sampler_for(arrays: Sequence[CandidateArrays], options: DrawOptions) -> PageSampler:

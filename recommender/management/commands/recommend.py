@@ -78,7 +78,7 @@ class Command(GuidedCommand):
         parser.add_argument(
             "--exclude", type=parse_song_ids, default=[], metavar="IDS", help="song ids, such as 1,2,3"
         )
-        parser.add_argument("--seed", help="any text: the same seed draws the same list")
+        parser.add_argument("--seed", help="any text: fixes the random numbers of the draw")
         parser.add_argument(
             "--explain", action="store_true", help="also print affinities and the terms of each score"
         )

@@ -1,8 +1,10 @@
 """A listener of the small world, the lists they get, and what they say to them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+
+from django.db.models import F
 
 from ingestion.models import Listener, ListeningHistory
 from recommender.feedback import events
@@ -19,6 +21,11 @@ def recommend_list(options: ServingOptions, **asked: Any) -> ServedList:
     return recommendations.recommend(
         asked.pop("listener", LISTENER), options=options, now=RECOMMENDED_AT, **asked
     )
+
+
+def forget_lists() -> None:
+    """As if the lists so far had been served long ago, so that their songs do not count as shown."""
+    ServedList.objects.update(generated_at=F("generated_at") - timedelta(days=60))
 
 
 def song_ids(served: ServedList) -> list[int]:

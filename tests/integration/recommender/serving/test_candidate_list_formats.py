@@ -14,7 +14,7 @@ from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import RERECOMMENDED
-from tests.support.builders.recommendations import LISTENER, recommend_list, song_ids
+from tests.support.builders.recommendations import LISTENER, forget_lists, recommend_list, song_ids
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +26,7 @@ def _listener_played_long_ago(options: ServingOptions) -> None:
 
 
 def familiar_list(options: ServingOptions) -> ServedList:
+    forget_lists()
     return recommend_list(options, discovery=0, seed="fixed", n=50)
 
 

@@ -15,6 +15,7 @@ from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,
     affinity_of,
+    forget_lists,
     played_songs,
     recommend_list,
     record_feedback,
@@ -47,6 +48,7 @@ def test_a_like_raises_the_songs_cluster(options: ServingOptions) -> None:
     dear = affinity_of(options, cluster)
 
     record_feedback("like", liked, served=before)
+    forget_lists()
     after = recommend_list(options, discovery=0, n=60)
 
     assert affinity_of(options, cluster) > dear

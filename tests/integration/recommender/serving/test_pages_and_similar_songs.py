@@ -10,7 +10,13 @@ from ingestion.models import Song
 from recommender.registry import model_loader
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
-from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list, song_ids
+from tests.support.builders.recommendations import (
+    LISTENER,
+    RECOMMENDED_AT,
+    forget_lists,
+    recommend_list,
+    song_ids,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -20,6 +26,7 @@ EVERYTHING = 400
 
 def test_page_two_continues_the_list_and_is_the_same_for_every_request(options: ServingOptions) -> None:
     whole = recommend_list(options, n=40, seed="a")
+    forget_lists()
     first = recommend_list(options, n=20, seed="a")
 
     second = recommendations.continue_list(first.pk, upto=40, options=options)

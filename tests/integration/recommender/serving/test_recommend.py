@@ -1,6 +1,7 @@
 """New lists: which songs they contain, what they say and how many queries they cost."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,
+    forget_lists,
     make_new_listener,
     played_songs,
     recommend_list,
@@ -46,10 +48,10 @@ def test_a_list_is_stored_column_by_column_as_it_was_served(options: ServingOpti
 
 
 def test_the_seed_decides_the_list(options: ServingOptions) -> None:
-    first, again = (
-        recommend_list(options, seed="a", discovery=0.6),
-        recommend_list(options, seed="a", discovery=0.6),
-    )
+    first = recommend_list(options, seed="a", discovery=0.6)
+    forget_lists()
+    again = recommend_list(options, seed="a", discovery=0.6)
+    forget_lists()
     other = recommend_list(options, seed="b", discovery=0.6)
 
     assert first.items == again.items
@@ -58,7 +60,9 @@ def test_the_seed_decides_the_list(options: ServingOptions) -> None:
 
 
 def test_at_discovery_zero_the_list_is_the_ranking(options: ServingOptions) -> None:
-    first, again = recommend_list(options, discovery=0), recommend_list(options, discovery=0)
+    first = recommend_list(options, discovery=0)
+    forget_lists()
+    again = recommend_list(options, discovery=0)
 
     assert first.items == again.items
     assert {item["propensity"] for item in first.items} == {1.0}
@@ -173,20 +177,20 @@ def test_at_a_cold_start_without_genres_the_list_is_popular_with_all(options: Se
     assert {item["affinity"] for item in served.items} == {0.0}
 
 
-def test_a_list_from_cached_candidates_costs_three_queries(
+def test_a_list_from_cached_candidates_costs_four_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
 
-    with django_assert_num_queries(3) as queries:
+    with django_assert_num_queries(4) as queries:
         serialize_list(recommend_list(options))
 
-    # The shelf with what is newest, the songs with whether they are there, the list.
+    # The shelf with what is newest, what was shown, the songs with whether they are there, the list.
     verbs = [query["sql"].split()[0] for query in queries.captured_queries]
-    assert verbs == ["SELECT", "SELECT", "INSERT"]
+    assert verbs == ["SELECT", "SELECT", "SELECT", "INSERT"]
 
 
-def test_a_list_with_new_candidates_costs_eight_queries(
+def test_a_list_with_new_candidates_costs_nine_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
@@ -194,7 +198,7 @@ def test_a_list_with_new_candidates_costs_eight_queries(
         user_id=LISTENER, items=[1], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
     )
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         serialize_list(recommend_list(options))
 
 
@@ -208,3 +212,32 @@ def test_a_damaged_candidate_list_is_generated_again(options: ServingOptions) ->
 
     assert second.candidate_list_id != first.candidate_list_id
     assert len(second.items) == 20
+
+
+def test_songs_shown_yesterday_recede_and_songs_shown_long_ago_do_not(options: ServingOptions) -> None:
+    first = recommend_list(options, discovery=0)
+    next_day = RECOMMENDED_AT + timedelta(days=1)
+
+    second = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day)
+    much_later = recommendations.recommend(
+        LISTENER, options=options, discovery=0, now=RECOMMENDED_AT + timedelta(days=32)
+    )
+
+    assert len(set(song_ids(first)) & set(song_ids(second))) <= 12
+    assert {str(song) for song in song_ids(first)} == set(second.impressions or {})
+    assert song_ids(much_later) == song_ids(first)
+    assert much_later.impressions == {}
+
+
+def test_lists_of_other_listeners_do_not_count_as_shown(options: ServingOptions) -> None:
+    recommend_list(options, listener=559)
+
+    assert recommend_list(options).impressions == {}
+
+
+def test_a_preview_knows_what_was_shown_and_shows_nothing_itself(options: ServingOptions) -> None:
+    served = recommendations.recommend(LISTENER, options=options, discovery=0)
+
+    previews = [recommendations.preview_list(LISTENER, options=options, discovery=0) for _ in range(2)]
+
+    assert song_ids(previews[0]) == song_ids(previews[1]) != song_ids(served)

@@ -26,15 +26,18 @@ import json, sys
 from recommender.serving.list_sampler import ListSampler, ListPage, DrawOptions
 from recommender.engine.sampling.candidate_codec import decode_candidates
 asked = json.load(sys.stdin)
-drawing = ListSampler(decode_candidates(bytes.fromhex(asked["shelf"])), DrawOptions(*asked["terms"]))
+shown = {int(song): count for song, count in asked["impressions"].items()}
+drawing = ListSampler(decode_candidates(bytes.fromhex(asked["shelf"])), DrawOptions(*asked["terms"], shown))
 print(json.dumps([pick for page in asked["pages"] for pick in drawing.draw_page(ListPage.from_json(page))]))
 """
 
 
 @pytest.mark.parametrize("discovery", [0.0, 0.1, 0.3, 0.9, 1.0])
 def test_a_list_replays_bit_for_bit(options: ServingOptions, discovery: float) -> None:
+    earlier = recommend_list(options, discovery=discovery)
     served = recommend_list(options, discovery=discovery)
 
+    assert served.impressions == {str(item["song"]): 1.0 for item in earlier.items}
     replayed = recommendations.replay_list(served.pk)
 
     assert replayed.same
@@ -43,10 +46,12 @@ def test_a_list_replays_bit_for_bit(options: ServingOptions, discovery: float) -
 
 
 def test_another_process_draws_the_same_list(options: ServingOptions) -> None:
+    recommend_list(options)
     served = recommendations.continue_list(recommend_list(options).pk, upto=50, options=options)
     asked = {
         "shelf": bytes(served.candidate_list.candidates).hex(),
         "terms": [served.seed, served.discovery, served.temperature, served.artist_cap],
+        "impressions": served.impressions,
         "pages": served.pages,
     }
 

@@ -1,0 +1,57 @@
+"""Memory of what a listener was shown: songs that were left alone recede for some days and come back.
+
+A song has one impression for each recent list that contained it; each half-life halves its weight. The draw
+lowers the song's value before anything is drawn, so propensities stay exact. The cost depends on the
+impressions and the candidates alone, so a list that stores its impressions replays.
+
+Source:
+    Lee et al., "Modeling impression discounting in large-scale recommender systems", KDD 2014.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+HALF_LIFE_DAYS: Final = 4.0
+WINDOW_DAYS: Final = 30.0  # older lists do not count; their songs are as if never shown
+MIN_COUNT: Final = 0.01  # below this, impressions are forgotten
+# Lists of three days already cost the most. Without a limit, ten requests a day would lead to lists from the
+# end of the candidates.
+MAX_COUNT: Final = 2.5
+# An impression costs this share of the distance between the fifth and the fortieth best song: enough for two
+# thirds of a list to change from day to day, whatever the scale of the scores (docs/decisions/lists.md).
+COST_SHARE: Final = 0.5
+COST_RANKS: Final = (5, 40)
+# If all values are equal, impressions order the songs within a cluster and hardly weigh on the clusters.
+MIN_COST: Final = 1e-3
+
+
+def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, float]:
+    """Each song's impressions, from pairs of a list's age in days and its songs; rounded to 4 digits."""
+    counts: defaultdict[int, float] = defaultdict(float)
+    for age, songs in lists:
+        weight = 0.5 ** (max(0.0, age) / HALF_LIFE_DAYS)
+        for song in songs:
+            counts[song] += weight
+    return {song: round(count, 4) for song, count in counts.items() if count >= MIN_COUNT}
+
+
+def lower_shown(
+    values: NDArray[np.float64], songs: NDArray[np.int64], impressions: Mapping[int, float]
+) -> NDArray[np.float64]:
+    """The values, lower for songs with impressions; the same array if there are none."""
+    if not impressions or not len(songs):
+        return values
+    counts = np.array([impressions.get(song, 0.0) for song in songs.tolist()])
+    lowered: NDArray[np.float64] = values - impression_cost(values) * np.minimum(counts, MAX_COUNT)
+    return lowered
+
+
+def impression_cost(values: NDArray[np.float64]) -> float:
+    """By how much one impression lowers a value."""
+    best_first = np.sort(values)[::-1]
+    high, low = (best_first[min(rank, len(values)) - 1] for rank in COST_RANKS)
+    return max(MIN_COST, COST_SHARE * float(high - low))
