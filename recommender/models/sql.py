@@ -51,7 +51,9 @@ def newest_candidate_list_of_any_version(listener_id: int) -> Row | None:
     return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=""), [listener_id])
 
 
-def recently_shown_songs(listener_id: int, now: datetime, days: float, limit: int) -> list[tuple[float, list[int]]]:
+def recently_shown_songs(
+    listener_id: int, now: datetime, days: float, limit: int
+) -> list[tuple[float, list[int]]]:
     """Age in days and song ids of the listener's newest served lists of the last days, newest first."""
     # The database takes the ids from the items: reading 100 whole lists takes eight times as long.
     age, songs = (
@@ -69,9 +71,7 @@ def recently_shown_songs(listener_id: int, now: datetime, days: float, limit: in
         SELECT {age}, {songs} FROM recommender_servedlist
         WHERE listener_id = %s AND generated_at BETWEEN %s AND %s ORDER BY generated_at DESC LIMIT {limit}
     """  # noqa: S608
-    since, until = (
-        connection.ops.adapt_datetimefield_value(at) for at in (now - timedelta(days=days), now)
-    )
+    since, until = (connection.ops.adapt_datetimefield_value(at) for at in (now - timedelta(days=days), now))
     rows = _fetch_all(query, [until, listener_id, since, until])
     return [(age, orjson.loads(songs)) for age, songs in rows]
 

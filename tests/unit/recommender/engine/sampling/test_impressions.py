@@ -70,7 +70,7 @@ def test_equal_values_are_ordered_by_impressions_and_hardly_change_the_probabili
         np.arange(40), np.ones(40, dtype=np.float32), np.repeat([0, 1], 20).astype(np.int32),
         np.arange(40, dtype=np.int32), np.zeros(40, dtype=np.uint8), {0: 0.7, 1: 0.3},
     )  # fmt: skip
-    options = DrawOptions("s", 0.3, 0.1, 2, {song: 1.0 for song in (*range(19), *range(20, 39))})
+    options = DrawOptions("s", 0.3, 0.1, 2, dict.fromkeys((*range(19), *range(20, 39)), 1.0))
 
     drawn = ListSampler(equal, options).draw_page(ListPage(1))
 
