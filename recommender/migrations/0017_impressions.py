@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0014_plain_labels'),
+        ('recommender', '0016_names'),
     ]
 
     operations = [
