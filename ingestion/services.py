@@ -162,7 +162,7 @@ def run_watchdog(now: datetime) -> WatchdogResult | None:
 
 @contextmanager
 def alert_on_database_outage(now: datetime) -> Iterator[None]:
-    """Send an alert if the database fails in this block, and a resolution if it works again."""
+    """Send an alert if the database fails in this block, and a resolution once it works."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -181,7 +181,7 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    """Delete rows past their retention time, and the personal data of listeners who have left the source.
+    """Delete rows past their retention time, and personal data of listeners who left the source.
 
     Returns the number of deleted rows by table, and of listeners whose personal data was erased.
     """

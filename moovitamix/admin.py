@@ -65,7 +65,7 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):
 
 
 class ScheduledTaskForm(PlainPeriodicTaskForm):
-    """Rejects schedules that would never be due, and edits that would stop one of the product's own tasks."""
+    """Rejects schedules that would never be due, and edits that would stop an own task."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()
@@ -111,7 +111,7 @@ def _schedule_problem(entry: PeriodicTask) -> str:
 
 
 class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Admin of schedules or their tasks: the product's own tasks can be disabled, but not deleted."""
+    """Admin in which the product's own tasks can be disabled, but not deleted."""
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         objects, counts, permissions, protected = super().get_deleted_objects(objs, request)
@@ -207,7 +207,7 @@ class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
-    """Results of Celery tasks. Thousands arrive every month, so the list neither counts nor groups them."""
+    """Results of Celery tasks, too many to be counted or grouped."""
 
     date_hierarchy = None  # type: ignore[assignment]
     list_filter = (  # type: ignore[assignment]

@@ -17,7 +17,7 @@ BROKEN_PIPE_EXIT_CODE: Final = 141
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Exit with one sentence if a setting is invalid, the database fails or the output pipe is closed.
+    """Exit with one sentence if a setting is invalid, the database fails or the pipe is closed.
 
     With --traceback, raises these errors unchanged.
     """

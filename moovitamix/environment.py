@@ -188,7 +188,7 @@ class Environment:
 
 
 def is_original_project_file(file: Path) -> bool:
-    """Whether this is a SQLite file of the original project, whose tables have the same names as ours."""
+    """Whether this is a SQLite file of the original project, with the same table names."""
     if not file.is_file():
         return False
     try:

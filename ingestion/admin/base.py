@@ -64,7 +64,7 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Decorator for a read-only field with a query: Unfold calls each field five times per page."""
+    """Decorator for a read-only field with a query, because Unfold calls each field five times per page."""
 
     @wraps(field)
     def cached(self: Any, row: Any) -> Any:

@@ -87,7 +87,7 @@ def database_unavailable(
 
 
 def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
-    """Store the outage as a resolved incident, so that its end is notified; None if no alert was sent."""
+    """Store the outage as a resolved incident, so that its end is notified; None without an alert."""
     if not file.exists():
         return None
     with _file_lock(file):

@@ -26,7 +26,7 @@ class CacheValidator(NamedTuple):
 
 
 def catalogue_validator() -> CacheValidator | None:
-    """The catalogue's validator, from two short queries; None before the first run ends and during a run.
+    """The catalogue's validator; None before the first run ends and during a run.
 
     Only runs and replayed rejections change the catalogue.
     """

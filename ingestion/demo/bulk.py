@@ -37,7 +37,7 @@ class FormulaTable(Sequence[Row]):
 
 
 class BulkSource:
-    """Rows that follow the source's contract but are not realistic; they need no start-up time and no memory.
+    """Rows that follow the source's contract but are not realistic; they need no memory.
 
     Args:
         histories: rows of /listen_history, with five songs each.

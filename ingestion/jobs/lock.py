@@ -129,7 +129,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """Whether the job's process is alive; True on another host, because it cannot be checked."""
+    """Whether the job's process is alive; True on another host, which cannot be checked."""
     if run.host != socket.gethostname():
         return True
     try:

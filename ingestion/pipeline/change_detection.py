@@ -81,7 +81,7 @@ class RowChange:
 
 
 class KnownIds:
-    """The ids that a session may refer to: those in this run's rows and those in the catalogue."""
+    """The ids that a session may refer to: from this run and from the catalogue."""
 
     def __init__(self) -> None:
         self.users: set[int] = set()
@@ -97,7 +97,7 @@ class KnownIds:
 
 
 class ChangeDetector:
-    """Validates the pages of one resource, compares them with the catalogue and stages the changes."""
+    """Validates the pages of one resource, compares them with the catalogue, stages the changes."""
 
     def __init__(self, table: MirroredTable, spool: Spool, known: KnownIds, zone: tzinfo) -> None:
         self.table = table
@@ -443,7 +443,7 @@ def with_occurrence(record: Record, occurrence: int) -> Record:
 
 
 def hash_key(key: Key) -> int:
-    """64-bit hash of a key, valid in this process only; it takes 8 bytes a row instead of 200 for a tuple.
+    """64-bit hash of a key, valid in this process only.
 
     Two of 1 000 000 different pairs have the same hash with probability 3e-8.
     """

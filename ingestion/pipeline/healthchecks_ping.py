@@ -36,7 +36,7 @@ def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
 
 
 def ping_run_finished(url: str, run: IngestionRun) -> None:
-    """Ping the outcome: success for a partial run, which has its own alert; nothing for a stopped one."""
+    """Ping the outcome: success for a partial run, which has its own alert; none for a stopped one."""
     bad = {IngestionRun.Status.FAILED, IngestionRun.Status.REFUSED, IngestionRun.Status.ABANDONED}
     event: PingEvent = "fail" if run.status in bad else "success"
     if not run.dry_run and run.status != IngestionRun.Status.STOPPED:

@@ -60,7 +60,7 @@ class ResourceAssessment:
 
 @dataclass(frozen=True)
 class QualityGateResult:
-    """How the run ends: `kind` is the code of the first reason, `reason` holds all reasons as sentences."""
+    """How the run ends: `kind` is the code of the first reason, `reason` the text of all reasons."""
 
     status: str
     kind: str = ""
@@ -193,7 +193,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """The reason if too many known sessions are missing; sessions have no ids that could prove a reset."""
+    """The reason if too many known sessions are missing, which does not prove a reset."""
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:

@@ -47,7 +47,7 @@ def save_rejected_rows(
     refusals: Iterable[RejectedRow],
     guard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Store rejected rows, whose `row` is JSON text; a row with an open rejection is not stored again."""
+    """Store rejected rows, except those that have an open rejection; each `row` is JSON text."""
     for batch in in_batches(refusals, 1_000):
         rejections = {fingerprint(refusal.row): refusal for refusal in batch}
         still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
@@ -66,7 +66,7 @@ def save_rejected_rows(
 
 
 def close_unsent(run: IngestionRun, resource: str) -> int:
-    """Close rejections of rows that a complete run no longer received."""
+    """Close rejections of rows that a complete run did not receive, except rows of unknown users."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
     return _resolve(gone, NOT_SENT)
 

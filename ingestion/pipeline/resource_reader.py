@@ -194,7 +194,7 @@ class ResourceReader:
         return dict(fields)
 
     def corrections(self) -> dict[str, int]:
-        """Number of rows by repair, such as a time that was converted or a field that was emptied."""
+        """Number of rows by repair, such as an emptied field."""
         corrections: Counter[str] = Counter()
         for page in self.detector.pages.values():
             corrections.update(page.corrections)
@@ -222,7 +222,7 @@ class ResourceReader:
         return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
-        """Whether fewer rows than reported are normal for this source, and no more are missing than usual."""
+        """Whether fewer rows than reported are normal for this source."""
         short = self.stats.total - self._distinct
         if short <= 0:
             return False

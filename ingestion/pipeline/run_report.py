@@ -104,7 +104,7 @@ def _is_first_load(run: IngestionRun, resource: str) -> bool:
 def sample_changes(
     table: MirroredTable, changes: Iterator[RowChange], sample: list[dict[str, Any]]
 ) -> Iterator[RowChange]:
-    """Yield all changes; add the changed fields of the first changed rows to `sample`, one entry a field."""
+    """Yield all changes; add changed fields of the first rows to `sample`, one entry a field."""
     rows = 0
     for change in changes:
         if change.before is not None and change.before != change.record:
@@ -205,7 +205,7 @@ class StageTimeline:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def begin_stage(self, name: str, resource: str = "") -> None:
-        """End the current stage and begin this one; `resource` is empty if the stage concerns none."""
+        """End the current stage and begin this one; `resource` is empty if it concerns none."""
         self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0

@@ -159,7 +159,7 @@ def available_rows(table: MirroredTable) -> "models.QuerySet[Any]":
 
 
 def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
-    """Primary key and source key of every available row, by primary key, in bounded memory."""
+    """Primary key and source key of every available row, by primary key."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
         f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608

@@ -15,7 +15,7 @@ MIN_ANCHORS = 8
 
 
 def choose_anchors(pages: int) -> list[int]:
-    """Page numbers of the anchors, ascending: the first, the last, and evenly spaced ones between."""
+    """Page numbers of the anchors, ascending: the first, the last, and evenly spaced ones."""
     count = min(pages, max(MIN_ANCHORS, pages // PAGES_PER_ANCHOR))
     if count <= 1:
         return [1]

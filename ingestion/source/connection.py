@@ -34,7 +34,7 @@ class ResponseLimits:
 
     @property
     def deadline(self) -> float:
-        """Seconds for a whole response: bytes that arrive one by one never exceed the read timeout."""
+        """Seconds for a whole response, because single bytes never exceed the read timeout."""
         return self.connect_timeout + 4 * self.read_timeout
 
 

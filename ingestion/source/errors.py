@@ -11,7 +11,7 @@ _PUBLIC_PARAMETERS = frozenset({"page", "size"})
 
 
 def without_secrets(url: str) -> str:
-    """The address without user and password, and with all query values but page and size masked."""
+    """The address without user and password, with all query values but page and size masked."""
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -121,6 +121,6 @@ def _cause_chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _cause_text(root: BaseException) -> str:
-    """The operating system's message, or the error's class, because other messages may hold the address."""
+    """The operating system's message or the error's class; other messages may hold the address."""
     message = root.strerror if isinstance(root, OSError) else None
     return message or type(root).__name__

@@ -207,7 +207,7 @@ class Paginator:
                 self._anchors.resize(self._last_page or answer.pages)
 
     def _check_long_list(self, pages: int) -> Iterator[SourcePage]:
-        """If the last page is empty, find the list's end before anchors are spread over all its pages."""
+        """If the last page is empty, find the list's end before spreading anchors over it."""
         if pages <= PAGES_OF_LONG_LIST:
             return
         for last in self._fetch([pages]):
@@ -309,7 +309,7 @@ class Paginator:
         return checks.last_before(checks.pages)
 
     def _should_recheck_total(self) -> bool:
-        """Whether `total` and `received` disagree for the first time, so that both ends are read again."""
+        """Whether `total` and `received` disagree for the first time."""
         is_doubtful = self.stable and not self._total_rechecked and self.total != self.received
         self._total_rechecked = self._total_rechecked or is_doubtful
         return is_doubtful

@@ -75,7 +75,7 @@ ENVELOPE_ERROR = "envelope"
 
 @dataclass(frozen=True, slots=True)
 class PageResponse:
-    """One page as sent; `pages` is at least 1, because an empty list counts as one empty page."""
+    """One page as sent; `pages` is at least 1, also for an empty list."""
 
     number: int
     rows: list[Any]

@@ -52,7 +52,7 @@ class Patience:
 
 
 class ConnectionLimit:
-    """How many requests may run at once: halved after each 429, slowly increased after good responses.
+    """How many requests may run at once: halved after each 429, slowly increased afterwards.
 
     Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in
     Computer Networks", 1989 (additive increase, multiplicative decrease).

@@ -63,7 +63,7 @@ def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None)
 
 
 def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    """The response to a request that Django rejects before any view, such as one with an unknown host."""
+    """The response to a request that Django rejects before any view."""
     return _error_page(
         request, 400, "bad_request", "This request is malformed.", lambda: bad_request(request, exception)
     )
@@ -105,7 +105,7 @@ def _json_error(status: int, code: str, message: str) -> HttpResponse:
 
 
 def _validation_message(error: exceptions.ValidationError) -> tuple[str, dict[str, list[str]]]:
-    """A message, and the errors by field; `2.kind` is the field `kind` of the third event in a list."""
+    """A message, and the errors by field, such as `2.kind` for `kind` of the third event."""
     fields: dict[str, list[str]] = {}
     _flatten(error.detail, "", fields)
     shown = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in list(fields.items())[:5])

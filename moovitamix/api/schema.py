@@ -94,7 +94,7 @@ class DocsView(SpectacularSwaggerSplitView):
 
 
 def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular hook: documents 304 and the error responses of all operations that need an API key."""
+    """drf-spectacular hook: documents 304 and the error responses of operations with an API key."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     for path, operations in result["paths"].items():
         for operation in operations.values():

@@ -26,7 +26,7 @@ RETRY_INTERVAL: Final = 300.0  # seconds
 
 
 class TimetableEntry(ModelEntry):
-    """A Beat entry that is skipped if its next due time can't be computed, so that it can't stop Beat."""
+    """A Beat entry that is skipped if its next due time can't be computed."""
 
     def __init__(self, model: Any, app: Any = None) -> None:
         try:

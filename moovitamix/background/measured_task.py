@@ -19,7 +19,7 @@ MIN_RECORDED_SECONDS: Final = 1.0
 
 
 class MeasuredTask(Task):  # type: ignore[type-arg]
-    """Celery task that stores duration, CPU time and memory in a `TaskUsage` row if it took long or failed.
+    """Celery task that stores its cost in a `TaskUsage` row if it took long or failed.
 
     In a thread pool, the figures include all tasks that ran at the same time.
     """

@@ -48,7 +48,7 @@ class MetricCard:
 
 
 class CardSpec(NamedTuple):
-    """Titles of a card's charts with their lines; `table_only` lines appear in the table but in no chart."""
+    """A card's chart titles with their lines; `table_only` lines appear in no chart."""
 
     key: str
     title: str

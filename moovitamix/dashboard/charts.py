@@ -77,7 +77,7 @@ class ChartTable(NamedTuple):
 def build_panel(
     key: str, title: str, lines: Sequence[ChartLine], runs: Sequence[RunMetrics], checks: ChecksByMeasure
 ) -> ChartPanel:
-    """A chart of one metric, or of several with the same unit, over the runs that measured the first one.
+    """A chart of one metric, or of several with the same unit, over the runs that measured it.
 
     The panel's value and expected range are those of the first line.
     """

@@ -113,7 +113,7 @@ class CheckedMeasure:
 
 
 def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
-    """The stages on one time scale; an unfinished stage lasts until the run's end, or until now."""
+    """The stages on one time scale; an unfinished one lasts until the run's end or now."""
     end = run.finished_at or now
     run_seconds = max((end - run.started_at).total_seconds(), 0.001)
     bars = []
@@ -181,7 +181,7 @@ def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[Rej
 
 
 def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
-    """A stored sample of changed fields; of a field with several values only the changed ones."""
+    """A stored sample of changed fields, with only the changed values."""
     return [
         FieldChange(
             RESOURCE_NAMES[report.resource],

@@ -17,7 +17,7 @@ REFUSALS = (ExperimentNotAllowed, RegistryError, ArtifactError)
 
 
 class ReasonedActionMixin:
-    """For a ModelAdmin: GET shows a form that asks for a reason; POST acts and shows a message."""
+    """For a ModelAdmin: GET shows a form that asks for a reason; POST acts."""
 
     admin_site: AdminSite
 

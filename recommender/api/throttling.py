@@ -58,7 +58,7 @@ class KeyThrottle(BaseThrottle):
 
 
 class FeedbackThrottle(KeyThrottle):
-    """Counts feedback separately, so that an app that sends much feedback can still request lists."""
+    """Counts feedback separately from other requests."""
 
     scope = "feedback"
 

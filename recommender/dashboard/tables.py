@@ -87,7 +87,7 @@ def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float 
 
 
 def metrics_table(version: ModelVersion) -> SafeString:
-    """Table of the version's metrics and its baselines', and how the number of clusters was chosen.
+    """Table of the version's metrics and its baselines', and of the numbers of clusters tried.
 
     The best value of each column is bold.
     """

@@ -64,7 +64,7 @@ def _randomized_svd(
 
 
 def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Orthonormal columns that span those of a tall matrix, in a fifth of the time of a QR decomposition."""
+    """Orthonormal columns that span those of a tall matrix; five times faster than QR."""
     double = columns.astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(double.T @ double)
     kept = eigenvalues > eigenvalues[-1] * ROUNDING

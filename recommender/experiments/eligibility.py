@@ -38,7 +38,7 @@ TESTABLE_ROLES: Final = (Role.CANDIDATE, Role.RETIRED)
 
 
 def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
-    """REFRESH if the version continues the champion's clusters, else CHANGE, which must be clearly better."""
+    """REFRESH if the version continues the champion's clusters, else CHANGE."""
     return ExperimentKind.REFRESH if version.parent_id == champion.pk else ExperimentKind.CHANGE
 
 
@@ -61,5 +61,5 @@ def current_split_share() -> float:
 
 
 def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
-    """Set the A/B split of automatic experiments that start from now on; running ones keep theirs."""
+    """Set the A/B split of automatic experiments that start from now on."""
     return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

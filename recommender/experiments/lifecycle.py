@@ -47,7 +47,7 @@ def propose_experiment(
     split_share: float = 0.0,
     purpose: str = "",
 ) -> Experiment:
-    """Queue an experiment of a version against the champion; it starts at once if no other one is running.
+    """Queue an experiment of a version against the champion; start it if no other one is running.
 
     A newer candidate replaces a waiting one. If the version has an open experiment, that one is returned.
 

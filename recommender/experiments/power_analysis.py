@@ -88,7 +88,7 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """The differences that an experiment can detect, based on its own decisive rounds if it has any.
+    """The differences that an experiment can detect with its traffic.
 
     Args:
         list_share: share of all lists that belong to the experiment.
@@ -134,7 +134,7 @@ def rejection_probability(rounds_per_day: float, points: float) -> float:
 
 @lru_cache(maxsize=256)
 def days_to_decision(rounds_per_day: float, points: float) -> int | None:
-    """The day by which nine of ten experiments with this difference have reached the deciding e-value."""
+    """The day by which nine of ten experiments with this difference are decided."""
     if rounds_per_day <= 0:
         return None
     for day in range(1, MAX_DAYS + 1):

@@ -143,7 +143,7 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 
 def last_ingestion_at(now: datetime) -> datetime | None:
-    """Start of the last successful ingestion; the listening history is complete up to this time."""
+    """Start of the last successful ingestion, up to which the listening history is complete."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 

@@ -44,7 +44,7 @@ MAX_OUTLIER_SHARE: Final = 0.2
 
 @dataclass(frozen=True)
 class DailyEngagement:
-    """Engaged songs per list within 24 hours of a day's lists, over all versions that were champion."""
+    """Engaged songs per list within 24 hours of one day's lists, over all champions."""
 
     day: date
     versions: tuple[str, ...]  # version labels, most lists first
@@ -69,7 +69,7 @@ def check_engagement(now: datetime) -> list[Incident]:
 
 
 def read_daily_engagement(since: date) -> list[DailyEngagement]:
-    """Complete days, oldest first; a version counts from the day on which it first became champion."""
+    """Complete days, oldest first; a version counts from its first day as champion."""
     promoted_at = dict(Promotion.objects.values_list("promoted").annotate(Min("at")))
     rows = EngagementDay.objects.filter(early__isnull=False, lists__gt=0, day__gte=since)
     days: dict[date, list[EngagementDay]] = {}

@@ -60,7 +60,7 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Open an incident if this host can't serve the champion; nothing if there never was a champion.
+    """Open an incident if this host can't serve the champion.
 
     First the check withdraws versions from a catalogue that the source has replaced, and ends their
     experiments.
@@ -129,7 +129,7 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """Decide experiments immediately if a challenger fails or is far too slow, before the daily review."""
+    """Decide experiments at once if a challenger fails or is far too slow."""
     # The check does not verify the challenger's files: a process that can't load them records a serving
     # error.
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)

@@ -43,7 +43,7 @@ class ChampionChanged(RegistryError):
 
 
 def current_champion() -> ModelVersion | None:
-    """The champion; None if there is none, or if it was trained before the source's catalogue was reset."""
+    """The champion; None without one, or if it was trained before the latest catalogue reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
@@ -58,7 +58,7 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """Retired champions, the latest first; one of them serves if the champion's files are damaged."""
+    """Retired champions, the latest first; used if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -150,7 +150,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Permanently withdraw all versions trained before the latest catalogue reset, and return them."""
+    """Withdraw all versions trained before the latest catalogue reset, and return them."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))

@@ -46,7 +46,7 @@ class ServingCandidates:
 def load_fresh(
     listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
 ) -> ServingCandidates | None:
-    """The listener's cached candidates if they are fresh, else new ones; None for an unknown listener.
+    """The listener's cached candidates if fresh, else new ones; None for an unknown listener.
 
     If the model fails for this listener, an older list (marked as stale) or a cold-start list is used.
     """
@@ -128,7 +128,7 @@ def prepare_lists(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Generate a candidate list for each listener and prune replaced lists; return how many were generated.
+    """Generate a candidate list for each listener and prune replaced lists; return how many.
 
     Args:
         on_progress: called after each batch with the number of listeners in the batch.

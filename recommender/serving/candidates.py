@@ -84,7 +84,7 @@ def _with_rerecommended(
 def rerecommended_songs(
     profile: ListenerProfile, model: ServingModel, now: datetime
 ) -> tuple[Columns, Scores]:
-    """Songs to recommend again, and their scores: the most played of those not played for sixty days.
+    """The most played of the songs not played for sixty days, and their scores.
 
     Skipped and excluded songs are left out. The model scores the songs as if the listener had never played
     them.

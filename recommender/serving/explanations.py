@@ -93,7 +93,7 @@ class ReasonContext:
 
 
 def cluster_reason(name: str, affinity: float) -> str:
-    """The reason for a song from a cluster; `affinity` is the share of plays in the cluster, 0 to 1."""
+    """The reason for a song from a cluster; `affinity` is the cluster's share of plays."""
     if affinity < MIN_SHOWN_SHARE:
         return f"From {name}: new to you, close to what you listen to"
     return f"From {name}: {100 * affinity:.0f} % of your listening"

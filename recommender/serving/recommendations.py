@@ -218,7 +218,7 @@ def listener_affinities(
 
 
 def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
-    """Available songs similar to this song, best first, each with its rank, song, cluster and score.
+    """Available songs similar to this song, best first, with rank, song, cluster and score.
 
     Raises:
         UnknownSong: no song has this id.

@@ -59,7 +59,7 @@ class AppliedVotes:
 
 
 def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
-    """Move songs by feedback, if the moves from one half of the votes also fit the other half better."""
+    """Move songs by feedback, if moves from one half of the votes fit the other half better."""
     labels = model.labels
     votes = read_votes(data)
     if not len(votes.songs):

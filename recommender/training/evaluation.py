@@ -108,7 +108,7 @@ def evaluate_on_latest_week(
     on_stage: Callable[[str], None],
     warm_start: WarmStart,
 ) -> TrainingEvaluation:
-    """Train on all but the latest week, and compare with the baselines and the champion on that week.
+    """Train on all but the latest week, and compare with baselines and champion on that week.
 
     The champion is compared only on days that it was not trained on.
     """

@@ -135,7 +135,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def format_amount(unit: str, value: float) -> str:
-    """A number with its unit (seconds to days, bytes or share); any other unit is not shown."""
+    """A number with its unit: seconds to days, bytes or share."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":

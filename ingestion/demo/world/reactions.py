@@ -17,7 +17,7 @@ SKIP_SHARE: Final = 0.05  # share of skips among songs without such a reaction
 
 
 class Reaction(NamedTuple):
-    """A reaction to one song; `kind` is a feedback kind of the API, `seconds` the play time of a listen."""
+    """A reaction to one song; `seconds` is the play time of a listen."""
 
     song: int
     kind: str
@@ -29,7 +29,7 @@ def rng_for_day(seed: int, day: int) -> np.random.Generator:
 
 
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """Today's visitors with the time of each visit, as a share of the day (0 to 1), ascending."""
+    """Today's visitors with the time of each visit as a share of the day, ascending."""
     listeners = [row["id"] for row in world.rows("users")]
     who = [listener for listener in listeners if rng.random() < VISIT_SHARE]
     return list(zip(rng.permutation(who).tolist(), np.sort(rng.random(len(who))).tolist(), strict=True))

@@ -122,7 +122,7 @@ class World:
         return [song for song in songs if song in self._catalogue.rows]
 
     def shift_tastes(self, styles: Sequence[str], weight: float) -> None:
-        """Mix these styles in equal parts into each listener's taste; `weight` (0 to 1) is their new share.
+        """Mix these styles in equal parts into each listener's taste, with this weight (0 to 1).
 
         Raises:
             ValueError: a style is unknown, or the list is empty.

@@ -115,7 +115,7 @@ def queue_length() -> int:
 
 
 def data_folders() -> dict[str, Path]:
-    """Folders that this machine writes to, by content; the disk of a database server is not checked."""
+    """Folders that this machine writes to, by content."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):

@@ -91,7 +91,7 @@ class LikelihoodGain:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the gain exceeds two standard errors; chance alone does so in one of forty trials."""
+        """Whether the gain exceeds two standard errors; by chance in one of forty trials."""
         return self.mean > 2 * self.error
 
 

@@ -86,6 +86,6 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """The model's NDCG minus that of the better baseline (popularity or random), paired by listener."""
+    """The model's NDCG minus that of the better baseline (popularity or random), by listener."""
     floor = max(FLOOR_BASELINES, key=lambda baseline: each[baseline].summary()["ndcg"] or 0.0)
     return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

@@ -19,7 +19,7 @@ def split_at(interactions: Interactions, instant: float) -> tuple[Interactions, 
 
 
 def split_latest(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
-    """Split off about the latest `share` (0 to 1) of plays; plays with equal times stay together."""
+    """Split off about the latest `share` (0 to 1) of plays; equal times stay together."""
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))

@@ -132,7 +132,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights from a softmax regression of held-out plays on the terms; `start` if the pool has no hits."""
+    """Weights from a softmax regression of held-out plays; `start` if the pool has no hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -170,7 +170,7 @@ def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
 
 
 def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows of listeners with plays in both matrices, ascending; a seeded sample of at most `most`."""
+    """Rows of listeners with plays in both matrices, ascending; a seeded sample of `most`."""
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(tuning.indptr) > 0))
     if len(rows) <= most:
         return rows

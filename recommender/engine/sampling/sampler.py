@@ -43,7 +43,7 @@ LEAST_WEIGHT_SUM: Final = 1e-200
 
 @dataclass(frozen=True, slots=True)
 class DrawFormula:
-    """The constants of the draw that changed between versions; a replay uses those of the original list."""
+    """The constants of the draw that changed between versions; kept for replays."""
 
     # Weight that all clusters share evenly at temperature 0, as a multiple of the sum of the affinities.
     even: float
