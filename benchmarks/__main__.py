@@ -36,10 +36,10 @@ def build_parser() -> ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a benchmark and print its report; returns an exit code.
+    """Run a benchmark, print its report and return an exit code.
 
-    1 if a measurement failed, or if a full calibration or a proof misses a target, since then no decision and
-    no success can be trusted. Other missed targets are results.
+    1 if a measurement failed, or if a full calibration or a proof misses a target, because decisions and
+    successes can't be trusted then. Other missed targets are results.
     """
     chosen = build_parser().parse_args(arguments)
     report = BENCHMARKS[chosen.command](chosen)

@@ -32,8 +32,6 @@ PROGRESS_EVERY: Final = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """How many cases and kills, and on which database."""
-
     cases: int = 2_000
     kills: int = 100
     seed: int = 1
@@ -47,7 +45,6 @@ def plan_from_arguments(chosen: Any) -> Plan:
 
 
 def measure(plan: Plan) -> Report:
-    """Run the cases, then the kill rounds."""
     report = Report(asdict(plan))
     with temporary_workspace() as workspace:
         opener = open_postgres if plan.postgresql else open_sqlite

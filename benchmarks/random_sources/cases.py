@@ -61,8 +61,6 @@ EMPTIED: Final = (
 
 @dataclass
 class DayResult:
-    """How one day of a case ended."""
-
     status: str
     error_kind: str
     labels: list[str]
@@ -71,8 +69,6 @@ class DayResult:
 
 @dataclass
 class CaseResult:
-    """How a case ended; `seed` repeats it."""
-
     seed: int
     days: list[DayResult] = field(default_factory=list)
 
@@ -93,8 +89,6 @@ class CaseResult:
 
 
 class CaseRunner:
-    """Runs cases one after the other against one server."""
-
     def __init__(self, staging: Path) -> None:
         self._staging = staging
         self._source: Callable[[Request], Reply] | None = None
@@ -106,7 +100,7 @@ class CaseRunner:
             yield
 
     def run_case(self, seed: int) -> CaseResult:
-        """Empty the database, and live through the days of one source."""
+        """Empty the database, and import each day of one source."""
         empty_database()
         rng = random.Random(seed)
         wildness = rng.choice(WILDNESS)
@@ -170,7 +164,6 @@ class CaseRunner:
 
 
 def empty_database() -> None:
-    """Delete runs, rows and incidents."""
     with connection.cursor() as cursor:
         for model in EMPTIED:
             cursor.execute(f"DELETE FROM {model._meta.db_table}")  # noqa: S608
@@ -203,7 +196,6 @@ def _is_harmless(source: DaySource) -> bool:
 
 
 def read_stored(name: str) -> StoredRows:
-    """What the database holds of a list."""
     model: Any = MODELS[name]
     states = ["unavailable_at", "missing_since_id", *(["expired_at"] if name == SESSIONS else [])]
     stored: StoredRows = {}
@@ -230,7 +222,6 @@ def _plain(value: Any) -> Any:
 
 
 def read_facts(run: IngestionRun) -> RunFacts:
-    """What a run reported."""
     lists = {}
     for report in run.reports.all():
         lists[report.resource] = ListFacts(

@@ -39,8 +39,6 @@ class Habits:
 
 @dataclass
 class Content:
-    """The rows of the three lists, in order."""
-
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in LISTS})
 
     def copy(self) -> "Content":
@@ -66,7 +64,6 @@ class World:
                 self.append(name)
 
     def append(self, name: str, place: int | None = None) -> None:
-        """A new row, at the end of the list or at a place."""
         rows = self.content.rows[name]
         rows.insert(len(rows) if place is None else place, self.make_row(name))
 

@@ -1,6 +1,6 @@
-"""How a random source writes its rows: in other forms, and with damaged fields.
+"""How a random source writes its rows: in other formats, and with damaged fields.
 
-Each damage states what is left of the value, so that the reference needs no reading of its own.
+Each damage states what remains of the value, so that the reference need not parse anything.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from benchmarks.random_sources.content import SESSIONS, SONGS, USERS, Row
 
-# The row is refused: a field that identifies it cannot be read.
+# The row is rejected, because a field that identifies it cannot be read.
 REFUSED: Final = object()
 Writer = Callable[[Any], Any]
 
@@ -130,7 +130,6 @@ class ListForm:
     is_harmless: bool = True
 
     def write(self, row: Row) -> Any:
-        """The row as the source sends it."""
         broken = self.damage.get(identity(self.name, row))
         if broken and broken[0] == "row":
             return broken[1]
@@ -149,7 +148,7 @@ class ListForm:
         return sent | self.extras
 
     def expect(self, row: Row) -> Row | None:
-        """What must be stored of the row; None if it must be refused."""
+        """What must be stored of the row; None if it must be rejected."""
         expected = {name: value for name, value in row.items() if name != "uid"}
         for name in self.renamed:
             if name in IDENTIFYING[self.name]:

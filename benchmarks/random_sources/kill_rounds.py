@@ -71,8 +71,6 @@ print(json.dumps(dict(status=run.status, error=run.error, error_kind=run.error_k
 
 @dataclass
 class KillSummary:
-    """What all rounds came to."""
-
     rounds: int = 0
     kills: int = 0
     survived: int = 0

@@ -1,8 +1,7 @@
-"""What must hold after a run, derived from what the source held and from nothing of the product.
+"""What must hold after a run, derived only from what the source sent, without code of the product.
 
-A run that succeeded stored, for each list, exactly what the source held at some moment of the run, except
-for rows that it reports as rejected. Any other run says what is doubtful, invents nothing and takes nothing
-away.
+A successful run has stored, for each list, exactly the source's state at some moment of the run, except for
+rows that it reports as rejected. Any other run reports what is doubtful, invents nothing and deletes nothing.
 """
 
 from collections import Counter
@@ -31,8 +30,6 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class ListFacts:
-    """What a run reported about one list."""
-
     received: int = 0
     total: int = 0
     rejected: int = 0
@@ -46,8 +43,6 @@ class ListFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run reported."""
-
     status: str
     error: str
     error_kind: str
@@ -76,7 +71,7 @@ class DayRecord:
 
 
 def find_problems(day: DayRecord) -> list[str]:
-    """What does not hold, in sentences; empty if everything does."""
+    """Violations as sentences; empty if everything holds."""
     problems = list(_problems_of_any_run(day))
     run = day.run
     if run.status == "succeeded":
@@ -142,7 +137,7 @@ def _problems_of_doubt(day: DayRecord, incident: str) -> Iterator[str]:
 
 
 def _problems_of_success(day: DayRecord, name: str) -> list[str]:
-    """The fewest problems with any moment of the run."""
+    """The violations for the moment of the run with the fewest."""
     facts = day.run.lists.get(name)
     if facts is None:
         return [f"succeeded without a report of {name}"]

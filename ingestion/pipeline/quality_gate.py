@@ -46,7 +46,7 @@ class ResourceAssessment:
     unrecognised: int = 0  # rejected rows that belong to no available row
     # Field, reason and number of rows of the most frequent rejections.
     reasons: tuple[tuple[str, str, int], ...] = ()
-    # Field to the number of rows seen again in which it became empty, or for a time, equal to the other one.
+    # Field to the number of rows seen again in which it became empty or, for a time, equal to the other one.
     emptied: Mapping[str, int] = field(default_factory=dict)
     # Field that is not part of the contract, to its number of rows.
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def check_quality(
 
 
 def is_held(one: ResourceAssessment, limits: QualityLimits) -> bool:
-    """Whether nothing of this resource may be written, because its form changed."""
+    """Whether nothing of this resource may be written, because fields became empty in most known rows."""
     return bool(_emptied_fields(one, limits))
 
 
@@ -173,7 +173,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
             ("unstable_pages", f"Rows of {one.label} moved while they were read, {one.shifts} times over.")
         )
     doubled = one.received - one.distinct
-    # The source may count a row that it sends twice once or twice. Several answers could hide others then.
+    # The total may count a row that is sent twice once or twice. Among several responses it may hide another.
     is_whole = one.distinct == one.total or (one.one_answer and one.received == one.total)
     if doubled and one.distinct < one.total and not is_whole:
         doubts.append((DOUBLED_ROWS, _doubled_rows(one)))
@@ -239,7 +239,7 @@ def _is_doubtful_at_first(correction: str, *, has_new_field: bool) -> bool:
 
 
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    """Fields that lost their value in so many known rows that writing it would lose data."""
+    """Fields that became empty in so many known rows that writing them would lose data."""
     return {
         field: rows
         for field, rows in one.emptied.items()
@@ -248,5 +248,5 @@ def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str,
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:
-    """Whether rows took a time from their other time, because the source sends none that can be read."""
+    """Whether rows took this time from their other time, because the source sends no readable one."""
     return any(what.startswith(time) and TAKEN_FROM in what for what in one.corrections)

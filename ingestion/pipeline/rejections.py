@@ -72,9 +72,9 @@ def close_unsent(run: IngestionRun, resource: str) -> int:
 
 
 def settle_waiting(run: IngestionRun, zone: tzinfo) -> int:
-    """Close the sessions that waited for their user and came with this whole reading; returns how many.
+    """Close rejections of sessions that waited for their user and are now stored; return how many.
 
-    A session that was not sent again is not imported: the source took it back, or sends other content.
+    A session that was not sent again is not imported, because the source deleted or changed it.
     """
     waiting = Rejection.objects.filter(
         resource=Resource.LISTENING_HISTORY, resolved_at=None, reason=UNKNOWN_USER

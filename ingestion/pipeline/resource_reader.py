@@ -256,7 +256,7 @@ class ResourceReader:
         self.detector.drop_after(self.stats.pages)
 
     def forget_known_ids(self) -> None:
-        """Let sessions name only songs and listeners that are stored, because nothing of this is written."""
+        """Accept only sessions of stored songs and listeners, because nothing of this list is written."""
         if (known := self._known_ids()) is not None:
             known.clear()
 

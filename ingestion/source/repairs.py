@@ -116,7 +116,7 @@ EMPTIED: Final = "left empty"
 ABSENT: Final = "absent, left empty"
 UNREADABLE: Final = "unreadable"
 TAKEN_FROM: Final = "taken from"
-# What a source writes for no value.
+# Values that mean no value.
 NOTHING: Final[tuple[Any, ...]] = (None, "", [], {})
 FROM_TEXT: Final = "read from text"
 CLEANED: Final = "cleaned of unreadable parts"

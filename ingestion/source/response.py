@@ -32,15 +32,15 @@ def parse_json(body: bytes) -> Any:
 
 
 def _read_integer(digits: str) -> int | float:
-    # Python refuses to read longer ones, which are no values of any field: they must not cost the page.
+    # Python cannot read longer integers. No field has such values, and one of them must not lose the page.
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:
     """The body in UTF-8, decoded with the charset that the response declares.
 
-    A charset that does not exist or does not fit the body is ignored: JSON is UTF-8 by its standard. So is
-    one that is declared for UTF-8 text: servers and proxies often add ISO-8859-1 to whatever they send.
+    The charset is ignored if it does not exist or does not fit, because JSON is UTF-8 by its standard. It is
+    also ignored for UTF-8 text, because many servers and proxies add ISO-8859-1 to all responses.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -54,8 +54,8 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Whether a body can only be UTF-8: letters beyond ASCII in another charset are not valid UTF-8."""
-    # JSON holds no NUL; UTF-16 does.
+    """Whether a body can only be UTF-8, because letters beyond ASCII in another charset are not valid UTF-8."""
+    # Text with NUL is UTF-16, because JSON has none.
     if body.isascii() or b"\0" in body:
         return False
     try:

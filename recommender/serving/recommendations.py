@@ -28,7 +28,7 @@ from recommender.serving.list_sampler import DrawOptions, ListPage
 # A player that requests one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
 MAX_RECENT_LISTS: Final = 100  # lists of one song
-# Lists that count as impressions. At one list a day this is all of the window.
+# Number of lists that count as impressions; at one list a day more than the whole window.
 MAX_IMPRESSION_LISTS: Final = 100
 # This many more popular songs are read than needed, since some may have become unavailable.
 SPARE_SONGS: Final = 20

@@ -136,7 +136,6 @@ def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
 
 
 def stored_draw_options(served: ServedList) -> DrawOptions:
-    """The options with which the list was drawn."""
     impressions = {int(song): count for song, count in (served.impressions or {}).items()}
     return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap, impressions)
 

@@ -1,8 +1,8 @@
-"""Memory of what a listener was shown: songs that were left alone recede for some days and come back.
+"""Impressions: songs that a listener was shown but ignored are less likely for some days.
 
-A song has one impression for each recent list that contained it; each half-life halves its weight. The draw
-lowers the song's value before anything is drawn, so propensities stay exact. The cost depends on the
-impressions and the candidates alone, so a list that stores its impressions replays.
+A song has one impression for each recent list that contained it; its weight halves with each half-life. The
+draw lowers the song's value before it draws, so propensities stay exact. The cost depends only on the
+impressions and the candidates, so a list that stores its impressions can be replayed.
 
 Source:
     Lee et al., "Modeling impression discounting in large-scale recommender systems", KDD 2014.
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 HALF_LIFE_DAYS: Final = 4.0
-WINDOW_DAYS: Final = 30.0  # older lists do not count; their songs are as if never shown
-MIN_COUNT: Final = 0.01  # below this, impressions are forgotten
-# Lists of three days already cost the most. Without a limit, ten requests a day would lead to lists from the
-# end of the candidates.
+WINDOW_DAYS: Final = 30.0  # older lists do not count
+MIN_COUNT: Final = 0.01  # smaller impressions are left out
+# The maximum is reached after three days of lists. Without it, ten requests a day would lead to lists from
+# the end of the candidates.
 MAX_COUNT: Final = 2.5
 # An impression costs this share of the distance between the fifth and the fortieth best song: enough for two
 # thirds of a list to change from day to day, whatever the scale of the scores (docs/decisions/lists.md).
 COST_SHARE: Final = 0.5
 COST_RANKS: Final = (5, 40)
-# If all values are equal, impressions order the songs within a cluster and hardly weigh on the clusters.
+# If all values are equal, impressions order the songs within a cluster and hardly change the clusters.
 MIN_COST: Final = 1e-3
 
 
@@ -51,7 +51,7 @@ def lower_shown(
 
 
 def impression_cost(values: NDArray[np.float64]) -> float:
-    """By how much one impression lowers a value."""
+    """How much one impression lowers a value."""
     best_first = np.sort(values)[::-1]
     high, low = (best_first[min(rank, len(values)) - 1] for rank in COST_RANKS)
     return max(MIN_COST, COST_SHARE * float(high - low))
