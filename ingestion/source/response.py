@@ -54,7 +54,7 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Whether a body can only be UTF-8, because letters beyond ASCII in another charset are not valid UTF-8."""
+    """Whether a body can only be UTF-8: it has non-ASCII letters, which in another charset are not valid."""
     # Text with NUL is UTF-16, because JSON has none.
     if body.isascii() or b"\0" in body:
         return False
