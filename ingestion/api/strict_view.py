@@ -1,24 +1,30 @@
-"""Base class of the API's views, which rejects query parameters that the endpoint does not have."""
+"""Base class of the API's views, which rejects unknown query parameters and ids beyond 64 bits."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ingestion.api.query_params import QueryParameter, refuse_unknown
+from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID, QueryParameter, refuse_unknown
 
 
 class StrictView(APIView):
     """Rejects unknown query parameters, so that a misspelt `disocvery` does not return an unwanted list."""
 
     query_parameters: ClassVar[tuple[QueryParameter, ...]] = ()
+    noun: str = "object"  # what the id in the path is of
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # After authentication, so that any request without a key is answered with 401.
         super().initial(request, *args, **kwargs)
         refuse_unknown(request.query_params, self._known_names())
+        pk = kwargs.get("pk", 0)
+        if not SMALLEST_ID <= pk <= LARGEST_ID:
+            # SQLite fails at such a number, PostgreSQL finds nothing.
+            raise NotFound(f"There is no {self.noun} {pk}.")
 
     def _known_names(self) -> Iterable[str]:
         yield from (parameter.name for parameter in self.query_parameters)

@@ -57,7 +57,6 @@ RUN_FILTERS: Final = (
 class DetailView(StrictView, RetrieveAPIView):
     """One row by its id or by another unique field, `key`."""
 
-    noun: str
     key = "pk"
 
     def get_object(self) -> Any:

@@ -105,6 +105,7 @@ class ServingView(StrictView):
 
 
 class RecommendationsView(ServingView):
+    noun = "user"
     query_parameters = LIST_PARAMETERS
 
     @extend_schema(
@@ -137,6 +138,7 @@ class RecommendationsView(ServingView):
 
 
 class NextSongView(ServingView):
+    noun = "user"
     query_parameters = NEXT_PARAMETERS
 
     @extend_schema(
@@ -155,6 +157,8 @@ class NextSongView(ServingView):
 
 
 class AffinitiesView(ServingView):
+    noun = "user"
+
     @extend_schema(
         summary="List a user's affinities to clusters, highest first",
         responses=serializers.AffinitiesSerializer,
@@ -173,6 +177,7 @@ class AffinitiesView(ServingView):
 
 
 class SimilarSongsView(ServingView):
+    noun = "song"
     query_parameters = (N_PARAMETER,)
 
     @extend_schema(
@@ -230,6 +235,8 @@ class ClusterList(StrictView):
 
 @extend_schema(summary="Get one cluster of the serving model", responses=serializers.ClusterSerializer)
 class ClusterDetail(StrictView):
+    noun = "cluster"
+
     def get(self, request: Request, pk: int) -> Response:
         version = serving_version()
         row = Cluster.objects.filter(version=version, number=pk).first() if version else None

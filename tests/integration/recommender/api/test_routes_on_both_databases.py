@@ -53,6 +53,11 @@ print(json.dumps({
     "similar": len(caller.get(f"/songs/{song}/similar/?n=7").json()["results"]),
     "affinities": caller.get(f"/users/{user}/affinities/").status_code,
     "feedback": [caller.post("/feedback/", event).status_code for _ in range(2)],
+    "far ids": sorted({caller.get(path).status_code for path in [
+        f"/users/{2**63}/recommendations/", f"/users/{2**63}/next/", f"/users/{2**63}/affinities/",
+        f"/users/{2**63}/", f"/songs/{2**63}/similar/", f"/songs/{2**63}/", f"/clusters/{2**63}/",
+        f"/runs/{2**63}/", f"/users/{2**63}/recommendations/?list={listed['recommendation_id']}",
+    ]}),
     "runs": ids("/runs/?status=failed"),
     "models": len(caller.get("/models/").json()["results"]),
     "status": caller.get("/status/").json()["degraded"],
@@ -75,4 +80,5 @@ def test_both_databases_give_the_same_responses(sqlite_project: Project, postgre
     assert [name for name in ("genre", "artist", "part", "sessions", "popular") if not sqlite[name]] == []
     assert (sqlite["recommendations"], sqlite["page 2"], sqlite["next"]) == (5, 5, 1)
     assert sqlite["feedback"] == [201, 200]
+    assert sqlite["far ids"] == [404]
     assert (sqlite["cluster"], sqlite["ready"], sqlite["status"]) == (True, "ok", None)
