@@ -10,6 +10,7 @@ from rest_framework import serializers
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
+from recommender.serving.list_limits import Limit
 
 
 class LatestDecisionSerializer(serializers.ModelSerializer):
@@ -50,6 +51,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "generated_at": "2026-11-20T08:00:00+00:00",
     "stale": False,
     "discovery": {"asked": 0.3, "given": 1.0},
+    "relaxed": [],
     "items": [
         {
             "rank": 1,
@@ -112,6 +114,16 @@ class DiscoverySerializer(serializers.Serializer):
     )
 
 
+class RelaxedLimitSerializer(serializers.Serializer):
+    limit = serializers.ChoiceField(
+        [(limit.value, limit.value) for limit in Limit],
+        help_text="heard: songs that the user has heard, the one heard longest ago first; artist_cap: more "
+        "than two songs by one artist; repeated: songs that `next` gave in the last two hours.",
+    )
+    songs = serializers.IntegerField(min_value=1, help_text="Number of songs that break the limit.")
+    message = serializers.CharField(help_text="One sentence to show to the user.")
+
+
 class RecommendationSerializer(serializers.Serializer):
     recommendation_id = serializers.UUIDField(
         help_text="The list's id; send it with feedback on the list's songs."
@@ -132,6 +144,11 @@ class RecommendationSerializer(serializers.Serializer):
         help_text="True if the list does not take the user's newest listening and feedback into account."
     )
     discovery = DiscoverySerializer()
+    relaxed = RelaxedLimitSerializer(
+        many=True,
+        help_text="Limits that were relaxed, in this order, because the list would have ended early. It "
+        "counts the songs of all pages so far.",
+    )
     items = ItemSerializer(many=True)
 
 

@@ -4,8 +4,8 @@ Lists are prepared in batches, renewed on request and deleted after they are rep
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
@@ -31,6 +32,9 @@ POPULARITY_MAX_AGE: Final = timedelta(days=1)
 BATCH_SIZE: Final = 500
 # A request may have read a candidate list just before it was replaced, and store its served list later.
 PRUNE_GRACE: Final = timedelta(minutes=10)
+# Fingerprint and run of a candidate list that serves one request.
+ONE_REQUEST: Final = "one request"
+ONE_REQUEST_RUN: Final = -1
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,23 @@ def load_fresh(
         return older
     generated = generated or _generate(profile, LoadedModel(None, "The model fails."), now, live=True)
     generated.row.save()
+    return generated
+
+
+def generate_without(
+    candidates: ServingCandidates, excluded: Collection[int], now: datetime
+) -> ServingCandidates | None:
+    """New candidates without these songs, for one request; None if the model fails or does not serve."""
+    profile = candidates.profile or listener_profiles.read_profile(candidates.row.listener_id, now)
+    if profile is None or candidates.stale:
+        return None
+    ids = frozenset(song for song in excluded if SMALLEST_ID <= song <= LARGEST_ID)
+    rest = replace(profile, excluded=profile.excluded | ids)
+    generated = _try_generate(rest, candidates.loaded, now, live=True)
+    if generated is not None:
+        # No history has this fingerprint: the next request needs a list with all songs.
+        generated.row.history, generated.row.run_id = ONE_REQUEST, ONE_REQUEST_RUN
+        generated.row.save()
     return generated
 
 

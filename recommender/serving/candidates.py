@@ -12,8 +12,8 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.cold_start import cold_start_candidates
-from recommender.serving.list_limits import MAX_CANDIDATES, MAX_PER_ARTIST, first_per_group
-from recommender.serving.list_sampler import COLD_START, FAMILIAR, RERECOMMENDED
+from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates
+from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, RERECOMMENDED
 
 # Played songs that are recommended again; lists contain them only at a low discovery.
 MAX_RERECOMMENDED: Final = 50
@@ -30,10 +30,13 @@ def generate_candidates(
 ) -> CandidateArrays:
     """One listener's candidates, best first, without excluded songs.
 
-    Played songs are left out too, except for a few that were last played long ago.
+    Played songs are left out too, except for a few that were last played long ago. If few other songs
+    remain, played songs are added at the end, with the flag HEARD.
     """
     by_model = model_candidates(profile, model, now) if model else None
-    return by_model or cold_start_candidates(profile, model, now)
+    if by_model is not None and len(by_model.songs):
+        return by_model
+    return cold_start_candidates(profile, model, now)
 
 
 def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
@@ -44,7 +47,7 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
         return None
     allowed = ~_in_excluded_cluster(profile, model, found.songs)
     songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
-    best = np.flatnonzero(first_per_group(model.scorer.artists[songs], MAX_PER_ARTIST))[:MAX_CANDIDATES]
+    best = choose_candidates(model.scorer.artists[songs])
     return _with_rerecommended(profile, row, model, songs[best], scores[best], now)
 
 
@@ -64,21 +67,43 @@ def _with_rerecommended(
     # If the model gives all songs the same score, the old songs are spread evenly among the new songs.
     places = np.concatenate([np.arange(len(songs)), np.linspace(0, len(songs), len(old_songs))])
     order = np.lexsort((places, -values))[:MAX_CANDIDATES]
-    columns, is_old = columns[order], is_old[order]
+    columns, is_old, values = columns[order], is_old[order], values[order]
+    heard = _heard_songs(profile, model, columns)
+    columns, is_old = (
+        np.concatenate([columns, heard]),
+        np.concatenate([is_old, np.zeros(len(heard), np.bool_)]),
+    )
+    # Equal to the last value, so that they do not change whether all values are equal.
+    values = np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)])
+    is_heard = np.arange(len(columns)) >= len(order)
     scorer = model.scorer
     artists = scorer.artists[columns]
     played_artists = np.unique(scorer.artists[row.plays.indices])
     flags = np.where(np.isin(artists, played_artists), FAMILIAR, 0) | (RERECOMMENDED * is_old)
+    flags |= HEARD * is_heard
     song_ids = model.song_ids[columns]
     return CandidateArrays(
         songs=song_ids,
-        values=values[order].astype(np.float32),
+        values=values.astype(np.float32),
         clusters=model.cluster_numbers[scorer.labels[columns]],
         artists=artists,
         flags=(flags | (0 if row.plays.nnz else COLD_START)).astype(np.uint8),
         affinities=model.cluster_affinities(row),
-        last_played_at=profile.last_plays_of(song_ids[is_old]),
+        last_played_at=profile.last_plays_of(song_ids[is_old | is_heard]),
     )
+
+
+def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
+    """Played songs that fill up the candidates, the one played longest ago first."""
+    wanted = MAX_CANDIDATES - len(columns)
+    if wanted <= 0:
+        return np.empty(0, dtype=np.int32)
+    order = np.lexsort((profile.songs, profile.last_played_at))
+    found, there = find_columns(model.song_ids, profile.songs[order])
+    heard: Columns = found[there].astype(np.int32)
+    unwanted = np.isin(model.song_ids[heard], sorted(profile.excluded)) | np.isin(heard, columns)
+    allowed = model.scorer.available[heard] & ~unwanted & ~_in_excluded_cluster(profile, model, heard)
+    return heard[allowed][:wanted]
 
 
 def rerecommended_songs(

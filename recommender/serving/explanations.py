@@ -1,7 +1,8 @@
 """Reasons for recommended songs, the JSON of served lists, and score contributions of model terms."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from recommender.models import Cluster, ServedList
 from recommender.models.naming import read_genre_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
+from recommender.serving.list_limits import Limit
 from recommender.serving.list_sampler import PickedSong
 from recommender.serving.popular_and_similar_songs import shared_genre
 
@@ -23,6 +25,23 @@ from recommender.serving.popular_and_similar_songs import shared_genre
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
+# A song that was played less long ago is not one that the listener "has not heard since".
+HEARD_LATELY: Final = timedelta(days=60)
+# What a list says about a limit that was relaxed, for one song and for several.
+RELAXED_TEXTS: Final = {
+    Limit.HEARD: (
+        "1 song was heard before: too few others are left.",
+        "{n} songs were heard before: too few others are left.",
+    ),
+    Limit.ARTIST_CAP: (
+        "1 song exceeds the limit of songs by one artist: too few others are left.",
+        "{n} songs exceed the limit of songs by one artist: too few others are left.",
+    ),
+    Limit.REPEATED: (
+        "1 song was given in the last two hours: no others are left.",
+        "{n} songs were given in the last two hours: no others are left.",
+    ),
+}
 MONTH_NAMES: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
     "November", "December",
@@ -43,6 +62,7 @@ def build_items(
             "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
             "propensity": pick.propensity, "familiar": pick.familiar,
             "reason": context.reason_for(pick, cards[pick.song].genres, name),
+            **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
             **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
         })  # fmt: skip
     return items
@@ -110,6 +130,8 @@ def last_played_reason(played_at: float, now: datetime) -> str:
     The year is given only if it is not the current one.
     """
     month = datetime.fromtimestamp(played_at, UTC)
+    if now - month < HEARD_LATELY:
+        return f"You last heard it on {month.day} {MONTH_NAMES[month.month - 1]}"
     year = "" if month.year == now.year else f" {month.year}"
     return f"You have not heard it since {MONTH_NAMES[month.month - 1]}{year}"
 
@@ -135,6 +157,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
             "asked": served.discovery,
             "given": round(new / len(served.items), 4) if served.items else 0.0,
         },
+        "relaxed": relaxed_limits(served.items),
         "items": [
             {
                 "rank": rank,
@@ -148,6 +171,20 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
             for rank, item in enumerate(served.items, 1)
         ],
     }
+
+
+def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The limits that a list had to relax, each with its number of songs and a sentence."""
+    counts = Counter(limit for item in items for limit in item.get("relaxed", ()))
+    return [
+        {
+            "limit": str(limit),
+            "songs": counts[limit],
+            "message": (one if counts[limit] == 1 else several).format(n=counts[limit]),
+        }
+        for limit, (one, several) in RELAXED_TEXTS.items()
+        if counts[limit]
+    ]
 
 
 def version_labels(served: ServedList) -> str | None:

@@ -1,6 +1,7 @@
 """Defaults and limits of recommendation lists, for the API, pages, commands and checks."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +24,33 @@ MAX_CANDIDATES: Final = 400
 # Candidates by one artist. Without this cap the candidates of a listener of three artists are by three
 # artists, and at two songs by one artist a list has six songs.
 MAX_PER_ARTIST: Final = 10
+# With fewer candidates, that cap does not hold: a catalogue of three artists must fill a list too.
+MIN_CANDIDATES: Final = 200
+
+
+class Limit(StrEnum):
+    """Limits that a list breaks before it ends early, in this order."""
+
+    HEARD = "heard"  # songs that the listener has heard are left out
+    ARTIST_CAP = "artist_cap"  # at most so many songs by one artist
+    REPEATED = "repeated"  # the next song is none of those given lately
 
 
 @dataclass(frozen=True)
 class ServingOptions:
     storage: Path  # the folder of the models' artifacts
     artist_cap: int | None = ARTIST_CAP  # songs by one artist in a list; None: any number
+
+
+def choose_candidates(artists: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Places of at most MAX_CANDIDATES songs in order, with at most MAX_PER_ARTIST songs by one artist.
+
+    Songs beyond that cap are added if there are fewer than MIN_CANDIDATES.
+    """
+    within = first_per_group(artists, MAX_PER_ARTIST)
+    chosen = np.flatnonzero(within)[:MAX_CANDIDATES]
+    others = np.flatnonzero(~within)[: max(0, MIN_CANDIDATES - len(chosen))]
+    return np.sort(np.concatenate([chosen, others]))
 
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:

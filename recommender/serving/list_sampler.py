@@ -12,11 +12,13 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.impressions import lower_shown
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
 from recommender.engine.sampling.sampler import Pick
+from recommender.serving.list_limits import Limit
 
 # Bits of `CandidateArrays.flags`.
 FAMILIAR: Final = 1  # the listener has played the artist
 RERECOMMENDED: Final = 2  # the listener played the song, but long ago
 COLD_START: Final = 4  # a popular song, chosen without the listener's plays
+HEARD: Final = 8  # the listener has played the song; only for lists that would end early
 # At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
@@ -25,19 +27,54 @@ PREFERRED_CLUSTER_LEAD: Final = 0.2
 NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
+class DrawStep(NamedTuple):
+    """Which songs a step of the draw adds, if the steps before have not filled the page."""
+
+    heard: bool = False  # heard songs, the one heard longest ago first; otherwise songs never heard
+    is_capped: bool = True  # whether the artist cap applies
+    repeats: bool = False  # songs that the page should avoid, the one given longest ago first
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the order of the songs is fixed; otherwise they are drawn."""
+        return self.heard or self.repeats
+
+
+STRICT_STEP: Final = DrawStep()
+DRAW_STEPS: Final = (
+    STRICT_STEP,
+    DrawStep(heard=True),
+    DrawStep(is_capped=False),
+    DrawStep(heard=True, is_capped=False),
+    DrawStep(repeats=True, is_capped=False),
+)
+
+
 @dataclass(frozen=True)
 class ListPage:
     n: int  # number of songs
     excluded: tuple[int, ...] = ()  # song ids that must not be drawn
     # The number of a cluster whose songs are drawn first; None: no preference.
     preferred_cluster: int | None = None
+    # Song ids that are drawn only if no others are left, the first one first.
+    avoided: tuple[int, ...] = ()
+    # Whether limits are relaxed if too few songs are eligible; False for pages of earlier releases.
+    is_filled: bool = True
+
+    @property
+    def steps(self) -> tuple[DrawStep, ...]:
+        return DRAW_STEPS if self.is_filled else (STRICT_STEP,)
 
     def as_json(self) -> dict[str, Any]:
-        return {"n": self.n, "excluded": sorted(self.excluded), "near": self.preferred_cluster}
+        return {
+            "n": self.n, "excluded": sorted(self.excluded), "near": self.preferred_cluster,
+            "avoided": list(self.avoided), "filled": self.is_filled,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, page: dict[str, Any]) -> "ListPage":
-        return cls(page["n"], tuple(page["excluded"]), page.get("near"))
+        avoided, is_filled = tuple(page.get("avoided", ())), page.get("filled", False)
+        return cls(page["n"], tuple(page["excluded"]), page.get("near"), avoided, is_filled)
 
     def excluding(self, songs: Iterable[int]) -> "ListPage":
         return replace(self, excluded=tuple({*self.excluded, *songs}))
@@ -57,8 +94,9 @@ class PickedSong(NamedTuple):
     affinity: float  # the cluster's share of the listener's plays, 0 to 1; 0 without plays
     propensity: float  # the probability of this pick, given the picks before
     familiar: bool
-    rerecommended: bool  # True if the listener played the song long ago
+    rerecommended: bool  # True if the listener has played the song
     cold_start: bool
+    relaxed: tuple[Limit, ...] = ()  # the limits that had to be relaxed for this pick
     interleaved: PairedPropensities | None = None  # only for songs of an interleaved list
 
 
@@ -93,18 +131,25 @@ class ListSampler:
         self._values = lower_shown(values, candidates.songs, options.impressions)
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        options = self._options
-        picks = sampler.draw_picks(
-            self.build_pool(page), n=page.n, temperature=options.temperature, seed=options.seed,
-            artist_cap=options.artist_cap, placed=self._placed,
-        )  # fmt: skip
-        self._placed += picks
-        return self.describe_picks(picks)
+        described: list[PickedSong] = []
+        for step in page.steps:
+            if len(described) == page.n:
+                break
+            picks = sampler.draw_picks(
+                self.build_pool(page, step), n=page.n - len(described), seed=self._options.seed,
+                placed=self._placed, **step_options(self._options, step),
+            )  # fmt: skip
+            self._placed += picks
+            described += self.describe_picks(picks, step)
+        return described
 
-    def build_pool(self, page: ListPage) -> sampler.CandidatePool:
-        """The pool for this page, including the songs that were already drawn."""
-        eligible = self._eligible(page)
-        values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
+    def build_pool(self, page: ListPage, step: DrawStep = STRICT_STEP) -> sampler.CandidatePool:
+        """The pool for this step of a page, including the songs that were already drawn."""
+        eligible = self._eligible(page, step)
+        if step.is_ordered:
+            values, affinities = self._order_of(page, step), self._affinities
+        else:
+            values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
         return sampler.CandidatePool(
             songs=self._candidates.songs,
             values=values,
@@ -139,15 +184,30 @@ class ListSampler:
         raised: NDArray[np.float64] = values + bonus * unfamiliar
         return raised
 
-    def _eligible(self, page: ListPage) -> NDArray[np.bool_]:
-        eligible = np.ones(len(self._candidates.songs), dtype=np.bool_)
-        if page.excluded:
-            eligible = ~np.isin(self._candidates.songs, np.array(page.excluded, dtype=np.int64))
-        if self._options.discovery > MAX_DISCOVERY_TO_RERECOMMEND:
-            eligible &= self._candidates.flags & RERECOMMENDED == 0
-        return eligible
+    def _eligible(self, page: ListPage, step: DrawStep) -> NDArray[np.bool_]:
+        songs, flags = self._candidates.songs, self._candidates.flags
+        is_played = flags & (HEARD | RERECOMMENDED) != 0
+        if step.repeats:
+            eligible = _is_in(songs, page.avoided)
+        elif step.heard:
+            eligible = is_played & ~_is_in(songs, page.avoided)
+        else:
+            left_out = HEARD
+            if self._options.discovery > MAX_DISCOVERY_TO_RERECOMMEND:
+                left_out |= RERECOMMENDED
+            eligible = (flags & left_out == 0) & ~_is_in(songs, page.avoided)
+        return eligible & ~_is_in(songs, page.excluded)
 
-    def describe_picks(self, picks: list[sampler.Pick]) -> list[PickedSong]:
+    def _order_of(self, page: ListPage, step: DrawStep) -> NDArray[np.float64]:
+        """Values that are higher for songs given or heard longer ago."""
+        songs = self._candidates.songs.tolist()
+        if step.repeats:
+            place = {song: place for place, song in enumerate(page.avoided)}
+            return np.array([-place.get(song, 0) for song in songs], dtype=np.float64)
+        at = self._candidates.last_played_at
+        return np.array([-at.get(song, 0.0) for song in songs], dtype=np.float64)
+
+    def describe_picks(self, picks: list[sampler.Pick], step: DrawStep = STRICT_STEP) -> list[PickedSong]:
         candidates = self._candidates
         places = [pick.index for pick in picks]
         columns = (
@@ -159,12 +219,34 @@ class ListSampler:
                 cluster=None if cluster == NO_CLUSTER else cluster,
                 affinity=round(candidates.affinities.get(cluster, 0.0), 6),
                 propensity=pick.propensity,
-                familiar=bool(flags & (FAMILIAR | RERECOMMENDED)),
-                rerecommended=bool(flags & RERECOMMENDED),
+                familiar=bool(flags & (FAMILIAR | RERECOMMENDED | HEARD)),
+                rerecommended=bool(flags & (RERECOMMENDED | HEARD)),
                 cold_start=bool(flags & COLD_START),
+                relaxed=_relaxed_limits(flags, step),
             )
             for pick, song, cluster, flags in zip(picks, *columns, strict=True)
         ]
+
+
+def step_options(options: DrawOptions, step: DrawStep) -> dict[str, Any]:
+    """The temperature and artist cap of a step."""
+    return {
+        "temperature": 0.0 if step.is_ordered else options.temperature,
+        "artist_cap": options.artist_cap if step.is_capped else None,
+    }
+
+
+def _relaxed_limits(flags: int, step: DrawStep) -> tuple[Limit, ...]:
+    limits = (
+        (Limit.HEARD, step.is_ordered and bool(flags & (HEARD | RERECOMMENDED))),
+        (Limit.ARTIST_CAP, not step.is_capped and not step.repeats),
+        (Limit.REPEATED, step.repeats),
+    )
+    return tuple(limit for limit, is_relaxed in limits if is_relaxed)
+
+
+def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.isin(songs, np.array(wanted, dtype=np.int64)) if wanted else np.zeros(len(songs), np.bool_)
 
 
 def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
@@ -189,21 +271,25 @@ class InterleavedSampler:
         self._placed: list[InterleavedPick] = []
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
-        champion, challenger = (side.build_pool(page) for side in self._sides)
-        options = self._options
-        places = interleave(
-            champion, challenger, n=page.n, temperature=options.temperature, seed=options.seed,
-            artist_cap=options.artist_cap, placed=self._placed,
-        )  # fmt: skip
-        self._placed += places
-        return [self._describe_place(place) for place in places]
+        described: list[PickedSong] = []
+        for step in page.steps:
+            if len(described) == page.n:
+                break
+            champion, challenger = (side.build_pool(page, step) for side in self._sides)
+            places = interleave(
+                champion, challenger, n=page.n - len(described), seed=self._options.seed, placed=self._placed,
+                **step_options(self._options, step),
+            )  # fmt: skip
+            self._placed += places
+            described += [self._describe_place(place, step) for place in places]
+        return described
 
     def undo_last(self, count: int) -> None:
         del self._placed[len(self._placed) - count :]
 
-    def _describe_place(self, place: InterleavedPick) -> PickedSong:
+    def _describe_place(self, place: InterleavedPick, step: DrawStep) -> PickedSong:
         side = self._sides[place.by_challenger]
-        picked = side.describe_picks([Pick(place.index, place.propensity)])[0]
+        picked = side.describe_picks([Pick(place.index, place.propensity)], step)[0]
         return PickedSong(
             *picked[:-1],
             interleaved=PairedPropensities(place.by_challenger, place.p_champion, place.p_challenger),

@@ -22,7 +22,7 @@ from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache, challenger, popular_and_similar_songs, served_lists
 from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.explanations import serialize_song
-from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, ServingOptions
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
 
 # A player that requests one song after another gets no song twice within this time.
@@ -32,6 +32,9 @@ MAX_RECENT_LISTS: Final = 100  # lists of one song
 MAX_IMPRESSION_LISTS: Final = 100
 # This many more popular songs are read than needed, since some may have become unavailable.
 SPARE_SONGS: Final = 20
+# A list of n songs is drawn from at least so many times n candidates, if the catalogue has them: most are
+# kept out by the artist cap.
+CANDIDATES_PER_SONG: Final = 4
 
 
 class UnknownListener(LookupError):
@@ -86,7 +89,10 @@ def recommend(
     seed: str | None = None,
     now: datetime | None = None,
 ) -> ServedList:
-    """Draw a list for a listener and store it; shorter than n if too few songs are eligible.
+    """Draw a list for a listener and store it.
+
+    If too few songs are eligible, limits are relaxed, see `Limit`; the list is shorter than n only if the
+    catalogue has no more songs that the listener did not reject.
 
     Songs that were in the listener's recent lists are less likely, see `engine.sampling.impressions`.
 
@@ -101,6 +107,8 @@ def recommend(
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now)
     page = ListPage(n, tuple(exclude))
+    if exclude and _excludes_too_many(candidates, exclude, n):
+        candidates = candidate_cache.generate_without(candidates, exclude, now) or candidates
     draw_options = _draw_options(listener_id, options, discovery, seed, now)
     return _draw_and_store(candidates, draw_options, page, options, now)
 
@@ -153,7 +161,8 @@ def next_song(
 ) -> ServedList:
     """Draw a list of one song, preferably from the cluster of the song `after`.
 
-    Songs that this function returned for the listener within the last two hours are left out.
+    Songs that this function returned for the listener within the last two hours are left out while others
+    are left.
 
     Raises:
         UnknownListener: no listener has this id.
@@ -161,8 +170,10 @@ def next_song(
     """
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now)
-    excluded = _recently_given_songs(listener_id, now) | ({after} if after is not None else set())
-    page = ListPage(1, tuple(excluded), _preferred_cluster(after, candidates.loaded))
+    avoided = [song for song in _recently_given_songs(listener_id, now) if song != after]
+    if after is not None:
+        avoided.append(after)
+    page = ListPage(1, (), _preferred_cluster(after, candidates.loaded), tuple(avoided))
     draw_options = _draw_options(listener_id, options, discovery, None, now)
     return _draw_and_store(candidates, draw_options, page, options, now)
 
@@ -271,6 +282,14 @@ def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -
     return candidates
 
 
+def _excludes_too_many(candidates: ServingCandidates, exclude: Collection[int], n: int) -> bool:
+    """Whether a request excludes so many candidates that others must be found."""
+    songs = candidates.candidates.songs
+    left = len(songs) - len(set(songs.tolist()).intersection(exclude))
+    # A shorter candidate list has all songs of the catalogue already.
+    return left < min(CANDIDATES_PER_SONG * n, MAX_CANDIDATES // 2) and len(songs) == MAX_CANDIDATES
+
+
 def _draw_and_store(
     candidates: ServingCandidates,
     draw_options: DrawOptions,
@@ -279,10 +298,15 @@ def _draw_and_store(
     now: datetime,
 ) -> ServedList:
     part = challenger.challenger_for(candidates, options.storage, now)
-    excluded = set(served_lists.restrict_to_candidates(candidates.candidates, page.excluded))
+    arrays = [candidates.candidates]
     if part is not None and part.candidates is not None:
-        excluded |= set(served_lists.restrict_to_candidates(part.candidates.candidates, page.excluded))
-    page = replace(page, excluded=tuple(sorted(excluded)))
+        arrays.append(part.candidates.candidates)
+    known = set(served_lists.all_songs(arrays))
+    page = replace(
+        page,
+        excluded=tuple(sorted(known.intersection(page.excluded))),
+        avoided=tuple(song for song in page.avoided if song in known),
+    )
     served = served_lists.draw_and_store(candidates, draw_options, page, now, part)
     challenger.record_exposure(served, part)
     return served
@@ -298,10 +322,16 @@ def _draw_options(
     )  # fmt: skip
 
 
-def _recently_given_songs(listener_id: int, now: datetime) -> set[int]:
+def _recently_given_songs(listener_id: int, now: datetime) -> list[int]:
+    """Songs that `next_song` gave within NO_REPEAT_WITHIN, the one given longest ago first.
+
+    They are the songs of one-song lists.
+    """
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
-    return {items[0]["song"] for items in lists if len(items) == 1}
+    # Of a song that was given twice, the later time counts.
+    latest_first = dict.fromkeys(items[0]["song"] for items in lists if len(items) == 1)
+    return list(latest_first)[::-1]
 
 
 def _preferred_cluster(after: int | None, loaded: LoadedModel) -> int | None:

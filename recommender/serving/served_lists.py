@@ -72,7 +72,7 @@ def draw_list(
     if drawn_from.stale:
         page = page.excluding(_excluded_since(drawn_from))
     shown = options.impressions
-    shown_candidates = sorted(shown.keys() & set(_all_songs(arrays)))
+    shown_candidates = sorted(shown.keys() & set(all_songs(arrays)))
     options = replace(options, impressions={song: shown[song] for song in shown_candidates})
     page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
@@ -108,7 +108,7 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
         sampler.draw_page(page)
     row = served.candidate_list
     excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
-    page = ListPage(count, pages[0].excluded).excluding(excluded.intersection(_all_songs(arrays)))
+    page = ListPage(count, pages[0].excluded).excluding(excluded.intersection(all_songs(arrays)))
     page, picks, cards = _draw_available(sampler, page, arrays)
     if picks:
         rows = [one for one in (row, served.challenger_candidate_list) if one is not None]
@@ -147,7 +147,7 @@ def _sampler_for(arrays: Sequence[CandidateArrays], options: DrawOptions) -> Pag
     return InterleavedSampler(champion, challenger, options)
 
 
-def _all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
+def all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
     return sorted({song for one in arrays for song in one.songs.tolist()})
 
 
@@ -177,7 +177,7 @@ def _draw_available(
         return page, picks, cards
     # If one song is unavailable, others may be, too; one query for all candidates replaces one per draw.
     sampler.undo_last(len(picks))
-    songs = _all_songs(arrays)
+    songs = all_songs(arrays)
     cards = _available_cards(songs)
     page = page.excluding(set(songs).difference(cards))
     return page, sampler.draw_page(page), cards

@@ -133,6 +133,8 @@ class Command(GuidedCommand):
         self.stdout.write(
             f"{len(served.items)} songs for user {served.listener_id} by {version} ({served.arm}), {given}."
         )
+        for limit in facts["relaxed"]:
+            self.stdout.write(limit["message"])
         if "affinities" in facts:
             self._print_affinities(facts["affinities"])
         self.stdout.write("")

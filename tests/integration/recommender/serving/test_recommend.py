@@ -18,6 +18,7 @@ from tests.support.builders.recommendations import (
     make_new_listener,
     played_songs,
     recommend_list,
+    record_feedback,
     song_ids,
 )
 
@@ -190,7 +191,7 @@ def test_a_list_from_cached_candidates_costs_four_queries(
     assert verbs == ["SELECT", "SELECT", "SELECT", "INSERT"]
 
 
-def test_a_list_with_new_candidates_costs_nine_queries(
+def test_a_list_with_new_candidates_costs_ten_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
@@ -198,7 +199,7 @@ def test_a_list_with_new_candidates_costs_nine_queries(
         user_id=LISTENER, items=[1], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
     )
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         serialize_list(recommend_list(options))
 
 
@@ -214,30 +215,34 @@ def test_a_damaged_candidate_list_is_generated_again(options: ServingOptions) ->
     assert len(second.items) == 20
 
 
-def test_songs_shown_yesterday_recede_and_songs_shown_long_ago_do_not(options: ServingOptions) -> None:
-    first = recommend_list(options, discovery=0)
-    next_day = RECOMMENDED_AT + timedelta(days=1)
+def test_a_listener_who_has_heard_everything_gets_lists_pages_and_next_songs(options: ServingOptions) -> None:
+    everything = list(Song.objects.order_by("pk").values_list("pk", flat=True))
+    at = RECOMMENDED_AT - timedelta(days=100)
+    ListeningHistory.objects.create(user_id=LISTENER, items=everything, created_at=at, updated_at=at)
+    disliked = everything[0]
+    record_feedback("dislike", disliked)
 
-    second = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day)
-    much_later = recommendations.recommend(
-        LISTENER, options=options, discovery=0, now=RECOMMENDED_AT + timedelta(days=32)
-    )
+    first = recommend_list(options, seed="a")
+    whole = recommendations.continue_list(first.pk, upto=60, options=options)
+    following = [
+        song_ids(recommendations.next_song(LISTENER, options=options, now=RECOMMENDED_AT))[0]
+        for _ in range(5)
+    ]
 
-    assert len(set(song_ids(first)) & set(song_ids(second))) <= 12
-    assert {str(song) for song in song_ids(first)} == set(second.impressions or {})
-    assert song_ids(much_later) == song_ids(first)
-    assert much_later.impressions == {}
-
-
-def test_lists_of_other_listeners_do_not_count_as_shown(options: ServingOptions) -> None:
-    recommend_list(options, listener=559)
-
-    assert recommend_list(options).impressions == {}
+    assert (len(first.items), len(set(song_ids(whole))), len(set(following))) == (20, 60, 5)
+    assert disliked not in song_ids(whole)
+    assert {limit["limit"] for limit in serialize_list(whole)["relaxed"]} >= {"heard"}
+    artists = Counter(Song.objects.filter(pk__in=song_ids(first)).values_list("artist", flat=True))
+    assert max(artists.values()) == 2
+    assert recommendations.replay_list(first.pk).same
 
 
-def test_a_preview_knows_what_was_shown_and_shows_nothing_itself(options: ServingOptions) -> None:
-    served = recommendations.recommend(LISTENER, options=options, discovery=0)
+@pytest.mark.parametrize("field", ["name", "artist"])
+def test_a_song_without_name_or_artist_is_not_served(options: ServingOptions, field: str) -> None:
+    gone = song_ids(recommend_list(options, seed="a"))[:3]
+    Song.objects.filter(pk__in=gone).update(**{field: " "})
 
-    previews = [recommendations.preview_list(LISTENER, options=options, discovery=0) for _ in range(2)]
+    served = recommend_list(options, seed="a")
 
-    assert song_ids(previews[0]) == song_ids(previews[1]) != song_ids(served)
+    assert not set(gone) & set(song_ids(served))
+    assert len(served.items) == 20

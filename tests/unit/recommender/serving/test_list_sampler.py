@@ -5,7 +5,14 @@ import pytest
 
 from recommender.engine.sampling.candidate_codec import CandidateArrays, decode_candidates
 from recommender.engine.sampling.sampler import discovery_to_temperature
-from recommender.serving.list_sampler import FAMILIAR, DrawOptions, ListPage, ListSampler
+from recommender.serving.list_sampler import (
+    FAMILIAR,
+    HEARD,
+    DrawOptions,
+    InterleavedSampler,
+    ListPage,
+    ListSampler,
+)
 
 # Ten songs, as they were packed before shelves had a second format.
 OLD_SHELF = bytes.fromhex(
@@ -66,3 +73,69 @@ def test_more_discovery_never_gives_fewer_new_songs() -> None:
     assert all(more > less - 0.02 for less, more in zip(new, new[1:], strict=False))
     assert all(more > less for less, more in zip(new[:7], new[1:7], strict=False))
     assert new[-1] >= max(new) - 0.02
+
+
+def few_songs(*, artists: list[int], flags: list[int], heard_at: dict[int, float]) -> CandidateArrays:
+    n = len(artists)
+    return CandidateArrays(
+        np.arange(n), np.linspace(1, 0, n).astype(np.float32), np.zeros(n, np.int32),
+        np.array(artists, np.int32), np.array(flags, np.uint8), {0: 1.0}, last_played_at=heard_at,
+    )  # fmt: skip
+
+
+# Songs 0 to 3 are by one artist, 4 is by another; 5, 6 and 7 were heard, 6 longest ago.
+FEW = few_songs(
+    artists=[0, 0, 0, 0, 1, 2, 3, 3], flags=[0] * 5 + [HEARD] * 3, heard_at={5: 20.0, 6: 10.0, 7: 30.0}
+)
+GREEDY = DrawOptions("s", 0.0, 0.0, 2)
+
+
+def test_a_list_that_would_end_early_takes_heard_songs_and_then_exceeds_the_artist_cap() -> None:
+    drawn = ListSampler(FEW, GREEDY).draw_page(ListPage(8))
+
+    assert [pick.song for pick in drawn[:3]] == [0, 1, 4]
+    assert [pick.song for pick in drawn[3:6]] == [6, 5, 7]
+    assert [pick.song for pick in drawn[6:]] == [2, 3]
+    assert [pick.relaxed for pick in drawn] == [()] * 3 + [("heard",)] * 3 + [("artist_cap",)] * 2
+    assert {pick.propensity for pick in drawn} == {1.0}
+
+
+def test_a_list_that_is_long_enough_relaxes_nothing() -> None:
+    drawn = ListSampler(FEW, GREEDY).draw_page(ListPage(3))
+
+    assert [pick.relaxed for pick in drawn] == [()] * 3
+
+
+def test_excluded_songs_are_never_drawn_and_avoided_ones_only_if_no_others_are_left() -> None:
+    page = ListPage(8, excluded=(1, 5), avoided=(3, 6, 0))
+
+    drawn = ListSampler(FEW, GREEDY).draw_page(page)
+
+    assert [pick.song for pick in drawn] == [2, 4, 7, 3, 6, 0]
+    assert [pick.relaxed for pick in drawn[3:]] == [("repeated",), ("heard", "repeated"), ("repeated",)]
+
+
+def test_page_by_page_gives_the_same_list_as_at_once() -> None:
+    options = DrawOptions("seed", 0.3, 0.1, 2)
+    sampler = ListSampler(FEW, options)
+
+    pages = [pick for _ in range(4) for pick in sampler.draw_page(ListPage(2))]
+
+    assert pages == ListSampler(FEW, options).draw_page(ListPage(8))
+
+
+def test_a_page_stored_by_an_earlier_release_ends_as_early_as_then() -> None:
+    stored = ListPage.from_json({"n": 8, "excluded": [], "near": None})
+
+    drawn = ListSampler(FEW, GREEDY).draw_page(stored)
+
+    assert [pick.song for pick in drawn] == [0, 1, 4]
+    assert ListPage.from_json(ListPage(8, avoided=(2,)).as_json()) == ListPage(8, avoided=(2,))
+
+
+def test_an_interleaved_list_relaxes_the_same_limits() -> None:
+    drawn = InterleavedSampler(FEW, FEW, DrawOptions("s", 0.3, 0.1, 2)).draw_page(ListPage(8))
+
+    assert sorted(pick.song for pick in drawn) == list(range(8))
+    assert [pick.song for pick in drawn[3:6]] == [6, 5, 7]
+    assert [pick.relaxed for pick in drawn] == [()] * 3 + [("heard",)] * 3 + [("artist_cap",)] * 2
