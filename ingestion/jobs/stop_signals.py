@@ -93,7 +93,7 @@ class StopSignals:
             self._is_interruptible = False
 
     def hold(self) -> None:
-        """Ignore signals from now on, because the job is about to write its result."""
+        """Do not interrupt the job from now on, because it is about to write its result."""
         self._is_interruptible = False
 
     def check(self) -> None:

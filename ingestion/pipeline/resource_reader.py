@@ -222,7 +222,7 @@ class ResourceReader:
         return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
-        """Whether fewer rows than reported are normal for this source."""
+        """Whether a list this much shorter than reported is normal for this source."""
         short = self.stats.total - self._distinct
         if short <= 0:
             return False

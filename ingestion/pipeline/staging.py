@@ -153,7 +153,7 @@ def can_resume(read_at: str, now: datetime) -> bool:
 def open_staging(run: IngestionRun, base: Path) -> Staging:
     """The run's folder, with the pages of the previous run if that one crashed in the same slot.
 
-    A run by hand or after a failed run gets no pages, because they may be the cause of the failure.
+    After a failed run there are no pages to reuse, because they may be the cause of the failure.
     """
     settings = connection.settings_dict
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))

@@ -131,7 +131,7 @@ def running_experiment() -> Experiment | None:
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """Return the running holdback; after 28 days, replace it by the champion of 28 days ago.
+    """The running holdback experiment; after 28 days, a new one against the champion of 28 days ago.
 
     None if that version does not exist, is still champion or can't serve.
     """

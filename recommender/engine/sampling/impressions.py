@@ -1,4 +1,4 @@
-"""Impressions: songs that a listener was shown but ignored are less likely for some days.
+"""Impressions: songs from a listener's recent lists are less likely for some days.
 
 A song has one impression for each recent list that contained it; its weight halves with each half-life. The
 draw lowers the song's value before it draws, so propensities stay exact. The cost depends only on the
