@@ -25,7 +25,7 @@ class ScheduleEntry:
 CRONTAB_ENTRIES: Final = (
     ScheduleEntry(
         "Judge the tests between models every day", "recommender.tasks.look_daily",
-        "Counts engagement, judges the experiments and checks engagement, cohesion and audio features.", 5,
+        "Counts engagement, decides experiments, and checks engagement, cohesion and audio features.", 5,
     ),
     ScheduleEntry(
         "Learn a new model every week", "recommender.tasks.learn_weekly",

@@ -35,7 +35,7 @@ MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
 MAX_EXAMPLES: Final = 3
 NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
-NO_MEASURE_HINT: Final = "No version has been measured yet; the next training measures its own."
+NO_MEASURE_HINT: Final = "No version has been evaluated yet; the next training evaluates its version."
 
 
 @dataclass(frozen=True)
