@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from ingestion.jobs.database_patience import lift_statement_limits
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.jobs.stop_signals import begin_shutdown, is_shutting_down
 from ingestion.models import Heartbeat, IngestionRun
@@ -72,6 +73,7 @@ def start_ingestion() -> Thread | None:
 
 def _ingest_in_thread() -> None:
     try:
+        lift_statement_limits()
         ingest_on_request()
     except Exception:
         logger.exception("run_raised trigger=admin")

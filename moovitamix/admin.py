@@ -32,7 +32,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin
+from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
 from ingestion.admin.catalogue import SongAdmin
 from ingestion.due_times import PROBLEMS, find_problem, interval_length
 from ingestion.models import Song
@@ -52,7 +52,7 @@ for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, Sola
 
 
 @admin.register(User)
-class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(ListedLookups, PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     list_per_page = ROWS_PER_PAGE
     add_form = UserCreationForm
@@ -60,7 +60,7 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(PlainGroupAdmin, ModelAdmin):
+class GroupAdmin(ListedLookups, PlainGroupAdmin, ModelAdmin):
     pass
 
 
@@ -123,7 +123,7 @@ class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(KeepsOwnTasks, PlainPeriodicTaskAdmin, ModelAdmin):
+class PeriodicTaskAdmin(ListedLookups, KeepsOwnTasks, PlainPeriodicTaskAdmin, ModelAdmin):
     form = ScheduledTaskForm
     list_before_template = "admin/about_schedules.html"
     list_display = ("title", "enabled", "scheduler", "description", "last_run_at")
@@ -156,7 +156,9 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
 
-class ScheduleAdmin(KeepsOwnTasks):
+class ScheduleAdmin(ListedLookups, KeepsOwnTasks):
+    """Admin of a kind of schedule; an edit counts from the moment it is saved."""
+
     form = ScheduleForm
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -196,12 +198,12 @@ class CrontabScheduleAdmin(ScheduleAdmin, PlainCrontabScheduleAdmin, ModelAdmin)
 
 
 @admin.register(SolarSchedule)
-class SolarScheduleAdmin(ModelAdmin):
+class SolarScheduleAdmin(ListedLookups, ModelAdmin):
     pass
 
 
 @admin.register(ClockedSchedule)
-class ClockedScheduleAdmin(PlainClockedScheduleAdmin, ModelAdmin):
+class ClockedScheduleAdmin(ListedLookups, PlainClockedScheduleAdmin, ModelAdmin):
     pass
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.signals import beat_init, worker_init
+from django.core.exceptions import ImproperlyConfigured
 from kombu import Connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
@@ -30,3 +32,19 @@ class MoovitaMixCelery(Celery):
 app = MoovitaMixCelery("moovitamix", task_cls="moovitamix.background.measured_task:MeasuredTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_init.connect
+@beat_init.connect
+def prepare_process(**_: Any) -> None:
+    """Refuse unsafe settings as `manage.py` does, before the first task, and limit statements."""
+    # Imported only now: Django loads this module before it reads the settings.
+    from moovitamix.checks import require_safe_settings  # noqa: PLC0415
+    from moovitamix.database_limits import limit_task_statements  # noqa: PLC0415
+
+    try:
+        require_safe_settings()
+    except ImproperlyConfigured as error:
+        # Celery logs exceptions of signal handlers and goes on.
+        raise SystemExit(str(error)) from None
+    limit_task_statements()

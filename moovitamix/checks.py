@@ -7,9 +7,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import ERROR, CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 
 from ingestion.alerts.channels import is_apprise_url
@@ -107,6 +107,17 @@ def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
             )
         )
     return problems
+
+
+def require_safe_settings() -> None:
+    """For processes that run no system checks: web servers and Celery.
+
+    Raises:
+        ImproperlyConfigured: the settings are unsafe; names each problem and what to set.
+    """
+    errors = [problem for problem in check_public_exposure(None) if problem.level >= ERROR]
+    if errors:
+        raise ImproperlyConfigured("\n".join(f"{error.msg} {error.hint}" for error in errors))
 
 
 def check_misspelled_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:

@@ -106,7 +106,7 @@ def _pipeline_options() -> Namespace:
     parser = ArgumentParser(
         "start-pipeline",
         description="Import the source every day at SCHEDULED_TIME, in the foreground, until Ctrl-C.",
-        epilog="With Celery instead: celery -A moovitamix worker -B",
+        epilog="With Celery instead, in a checkout: python3 manage.py work",
         formatter_class=RawDescriptionHelpFormatter,
     )
     flag = partial(parser.add_argument, action="store_true")

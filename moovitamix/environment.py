@@ -96,6 +96,12 @@ class Environment:
             raise malformed_value_error(name, value, expected)
         return number
 
+    def octal(self, name: str, default: str) -> int:
+        value = self.text(name, default)
+        if not re.fullmatch(r"[0-7]{1,4}", value):
+            raise malformed_value_error(name, value, "an octal number such as 077")
+        return int(value, 8)
+
     def time_of_day(self, name: str, default: str) -> time:
         value = self.text(name, default)
         match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value)
@@ -130,6 +136,13 @@ class Environment:
         if value not in choices:
             raise malformed_value_error(name, value, f"one of {', '.join(choices)}")
         return value
+
+    def choices(self, name: str, choices: tuple[str, ...]) -> list[str]:
+        """Comma-separated values out of `choices`, by default all of them; an empty text is none."""
+        values = self.string_list(name, choices) if self.text(name, "-") else []
+        if unknown := [value for value in values if value not in choices]:
+            raise malformed_value_error(name, ",".join(unknown), f"some of {', '.join(choices)}")
+        return values
 
     def url(self, name: str, default: str, schemes: tuple[str, ...], *, required: bool = False) -> str:
         value = self.text(name, default)

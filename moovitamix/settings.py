@@ -1,11 +1,13 @@
 """Settings, read from the environment and `.env`; every default works in a fresh clone."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from kombu import Queue
 
 from moovitamix.environment import (
     LOOPBACK_HOSTS,
@@ -36,6 +38,17 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 # For a site behind an HTTPS proxy, which must set X-Forwarded-Proto: cookies are sent over HTTPS only.
 HTTPS = env.flag("HTTPS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# Half a year; browsers then use HTTPS even for the first request. Prometheus may scrape from this machine.
+SECURE_HSTS_SECONDS = 180 * 86_400 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other sites of the domain may not have TLS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = ["^metrics$"]
+SECURE_REFERRER_POLICY = "same-origin"
+# A working day, after which people log in again.
+SESSION_COOKIE_AGE = 10 * 3_600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "moovitamix.error_reports.AddressHidingFilter"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 INSTALLED_APPS = [
@@ -64,6 +77,7 @@ MIDDLEWARE = [
     # Before any middleware that checks the host, because load balancers send an IP address.
     "moovitamix.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
+    "moovitamix.security_headers.security_headers_middleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -88,14 +102,14 @@ TEMPLATES = [
         },
     }
 ]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 STATIC_URL = "static/"
 STATIC_ROOT = env.path("STATIC_ROOT", "") if env.text("STATIC_ROOT") else None
@@ -121,6 +135,10 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
+# Proxies in front of the site that add the client's address to X-Forwarded-For; addresses before them could
+# be invented by the client.
+PROXY_COUNT = env.integer("PROXY_COUNT", 1 if HTTPS else 0, minimum=0, maximum=10)
+
 # --- The API ---------------------------------------------------------------------------------------
 # Requests per second, minute, hour or day; counted per key, and separately for feedback.
 API_RATE = env.text("API_RATE", "600/min")
@@ -131,6 +149,7 @@ REST_FRAMEWORK: dict[str, Any] = {
         "recommender.api.authentication.StaffSession",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "NUM_PROXIES": PROXY_COUNT,
     "DEFAULT_THROTTLE_CLASSES": ["recommender.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": [
         "moovitamix.api.rendering.OrjsonRenderer",
@@ -163,9 +182,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 
 # --- The data --------------------------------------------------------------------------------------
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": {**env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+    "default": {"OPTIONS": {}, **env.database_settings(), "CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 }
-# A database of the original project is never written. Ours is a new file beside it, and stays in use if
+# A statement of a web request that takes longer is cancelled; applied by wsgi.py, on PostgreSQL only.
+WEB_STATEMENT_SECONDS = env.number("WEB_STATEMENT_SECONDS", 30, minimum=1, maximum=3_600)
+# A database of the original project is never written: ours is a new file beside it, which stays in use if
 # the old one is removed.
 ORIGINAL_DATABASE: Path | None = None
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
@@ -181,6 +202,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# Files and folders that MoovitaMix creates are for its own user alone: databases, models, messages.
+os.umask(env.octal("UMASK", "077"))
 VAR_DIR = env.path("VAR_DIR", "var")
 STAGING_DIR = env.path("STAGING_DIR", str(VAR_DIR / "staging"))
 MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
@@ -218,10 +241,60 @@ RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
 # --- Workers ---------------------------------------------------------------------------------------
 REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss"))
 if REDIS_URL:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+    CACHES = {
+        "default": {
+            "BACKEND": "moovitamix.redis_cache.FallbackRedisCache",
+            "LOCATION": REDIS_URL,
+            # Redis in the same network answers within milliseconds; each request waits for it once.
+            "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 1.0},
+        }
+    }
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-if not REDIS_URL:
+# Imports and trainings wait in queues of their own, so that workers can be dedicated to them: a training
+# needs 2 GB of memory. A worker that names no queue takes all of them.
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_QUEUES = [Queue(name) for name in ("default", "ingestion", "training")]
+CELERY_TASK_ROUTES = {
+    "ingestion.tasks.ingest_*": {"queue": "ingestion"},
+    "recommender.tasks.learn_weekly": {"queue": "training"},
+    "recommender.tasks.retrain_by_hand": {"queue": "training"},
+    "recommender.tasks.check_drift": {"queue": "training"},  # may run a full retrain
+}
+# A hung task is stopped. An exception ends it first, so that its row says why; a minute later, SIGKILL does.
+TASK_HOURS = {
+    # A due run is caught up for 12 hours; by then the next one is near.
+    "ingestion.tasks.ingest_due": 12,
+    "ingestion.tasks.ingest_by_hand": 12,
+    # 1 000 000 plays take a minute; a night is far more than any catalogue that fits into memory.
+    "recommender.tasks.learn_weekly": 8,
+    "recommender.tasks.retrain_by_hand": 8,
+    "recommender.tasks.check_drift": 8,
+    # Run every minute: a message waits at most for ten channels with a timeout of 10 s.
+    "ingestion.tasks.pulse": 1 / 60,
+    "ingestion.tasks.watch": 5 / 60,
+}
+# Candidate lists, the daily review and deletions: minutes, also for large tables.
+OTHER_TASK_HOURS = 2
+CELERY_TASK_SOFT_TIME_LIMIT = 3_600 * OTHER_TASK_HOURS
+CELERY_TASK_TIME_LIMIT = CELERY_TASK_SOFT_TIME_LIMIT + 60
+CELERY_TASK_ANNOTATIONS = {
+    name: {"soft_time_limit": round(3_600 * hours), "time_limit": round(3_600 * hours) + 60}
+    for name, hours in TASK_HOURS.items()
+}
+# A message is acknowledged when its task starts. A task that dies is not delivered again, but repeated by
+# what knows whether that is needed: the slot's ledger for imports, the timetable for everything else.
+CELERY_TASK_ACKS_LATE = False
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
+if REDIS_URL:
+    # Redis delivers a message again if nobody has acknowledged it after this time. One that waits behind the
+    # longest task must not be.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 3_600 * (round(max(TASK_HOURS.values())) + 1),
+        "socket_connect_timeout": 2.0,
+        "socket_keepalive": True,
+    }
+else:
     # Without Redis, messages are files. One folder for both directions, so that all processes see them.
     BROKER_DIR = env.path("BROKER_DIR", str(VAR_DIR / "broker"))
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -238,7 +311,13 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_ENABLE_UTC = True
 CELERY_TASK_TRACK_STARTED = True
+# A process reserves one message besides the one it works on: more would wait behind a long task while
+# other processes have nothing to do.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# One import, one training, and two for what runs every minute: the locks allow no second import or training.
+CELERY_WORKER_CONCURRENCY = 4
+# In KiB: a process that a training left with much memory is replaced after the task.
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 500_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
 
@@ -268,6 +347,7 @@ WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.runs.runs_finished",
     "ingestion.monitoring.checks.runs.runs_started",
     "ingestion.monitoring.checks.schedules.schedules_come_due",
+    "ingestion.monitoring.checks.infrastructure.watchdog_alive",
     "ingestion.monitoring.checks.infrastructure.beat_alive",
     "ingestion.monitoring.checks.infrastructure.workers_alive",
     "ingestion.monitoring.checks.infrastructure.queue_growing",
@@ -286,6 +366,8 @@ ALERT_MESSAGES = [
 ]
 # Web processes run the watchdog too, so that alerts are sent even if Beat and the workers are down.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
+# Parts that must run: one that never started is reported like one that stopped.
+EXPECTED_PARTS = env.choices("EXPECTED_PARTS", ("beat", "worker", "watchdog"))
 START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, minimum=1, maximum=720)
 MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, minimum=1, maximum=10_000)
 MAX_DATA_AGE_HOURS = env.number("MAX_DATA_AGE_HOURS", 26, minimum=1, maximum=10_000)

@@ -1,4 +1,4 @@
-"""The WSGI application; also starts the watchdog thread."""
+"""The WSGI application; refuses unsafe settings, limits statements and starts the watchdog thread."""
 
 import os
 
@@ -8,8 +8,12 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 application = get_wsgi_application()
 
-# Imported after the app registry is ready, because it needs the models.
+# Imported only now, because they need the models.
 from moovitamix.background import watchdog_thread  # noqa: E402
+from moovitamix.checks import require_safe_settings  # noqa: E402
+from moovitamix.database_limits import limit_web_statements  # noqa: E402
 
+require_safe_settings()
+limit_web_statements()
 if settings.WATCHDOG_IN_WEB:
     watchdog_thread.start_watchdog()

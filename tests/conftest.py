@@ -60,6 +60,8 @@ os.environ.update(
     DATABASE_URL=POSTGRES.url,
     REDIS_URL=VALKEY.url,
     VAR_DIR=str(FOLDER / "var"),
+    EXPECTED_PARTS="",  # no Beat and no worker run beside the tests
+    UMASK="022",  # PostgreSQL runs as another user where the tests run as root
 )
 django.setup()
 # Most tests log somebody in. The real hasher takes half a second of CPU; the journeys log in with it.

@@ -1,11 +1,19 @@
 """Admin of the ingestion app: catalogue, runs, rejections, incidents, notifications, anomaly checks."""
 
 from ingestion.admin import catalogue, incidents, monitoring, runs
-from ingestion.admin.base import ROWS_PER_PAGE, STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first
+from ingestion.admin.base import (
+    ROWS_PER_PAGE,
+    STATUS_COLOURS,
+    ListedLookups,
+    ReadOnlyAdmin,
+    computed_once,
+    confirm_first,
+)
 
 __all__ = [
     "ROWS_PER_PAGE",
     "STATUS_COLOURS",
+    "ListedLookups",
     "ReadOnlyAdmin",
     "catalogue",
     "computed_once",

@@ -158,6 +158,7 @@ class RejectionAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "reason", "field")
     search_help_text = "Rejection number, or part of the reason or field"
     when_empty = "No row of the source has failed validation yet."
+    link_lookups = ("run_id__lte", "last_run_id__gte")
     exclude = ("payload", "fingerprint")
     readonly_fields = ("row", "hidden_row")
 
@@ -165,10 +166,6 @@ class RejectionAdmin(ReadOnlyAdmin):
         personal = obj is not None and obj.resource == "users" and not can_see_personal_data(request)
         hidden = "row" if personal else "hidden_row"
         return [name for name in super().get_fields(request, obj) if name != hidden]
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        # Used by the link to the rejections of one run.
-        return lookup in {"run_id__lte", "last_run_id__gte"} or super().lookup_allowed(lookup, value, request)
 
     @display(description="First rejected in", ordering="run")
     def first_run(self, rejection: Rejection) -> SafeString | str:

@@ -1,6 +1,7 @@
 """Retries while the database is locked, full or unreachable, so that a short outage does not end a job."""
 
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ PASSING_SQLITE_CODES: Final = {
     sqlite3.SQLITE_CANTOPEN,
 }  # fmt: skip
 
+# Disk full, read-only transaction.
+UNWRITABLE_CODES: Final = {"53100", "25006"}
+UNWRITABLE_SQLITE_CODES: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}
+
 
 def is_passing(error: BaseException) -> bool:
     if not isinstance(error, OperationalError | InterfaceError):
@@ -38,6 +43,26 @@ def is_passing(error: BaseException) -> bool:
     # An error without a code means that the server did not answer.
     code = getattr(cause, "sqlstate", None)
     return code is None or code in PASSING_CODES or code.startswith(PASSING_CLASSES)
+
+
+def is_unwritable(error: BaseException) -> bool:
+    """Whether the database answers but stores nothing: its disk is full, or it is read-only."""
+    cause: Any = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNWRITABLE_SQLITE_CODES
+    return getattr(cause, "sqlstate", None) in UNWRITABLE_CODES
+
+
+def lift_statement_limits() -> None:
+    """Let the statements of this thread take as long as they need; those of web requests are limited."""
+    connection.close()
+    own = connection.settings_dict
+    given = own["OPTIONS"].get("options", "")
+    options = re.sub(r"-c (statement|lock)_timeout=\d+", "", given).strip()
+    connection.settings_dict = {
+        **own,
+        "OPTIONS": {**own["OPTIONS"], **({"options": options} if given else {})},
+    }
 
 
 def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
 from django.urls import Resolver404, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -26,6 +26,7 @@ HOW_TO_AUTHENTICATE: Final = (
     "Send a key with the request, as `Authorization: Bearer KEY`. "
     "A key is made in the admin, or with: python manage.py apikey NAME --user USER"
 )
+TOO_MANY_PARAMETERS: Final = "The request has too many parameters; at most 1000 are read."
 INTERNAL_ERROR_MESSAGE: Final = "An internal error occurred and was logged. Try again later."
 
 
@@ -38,6 +39,9 @@ class PayloadTooLarge(exceptions.APIException):
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
+    elif isinstance(error, SuspiciousOperation):
+        # Too many parameters, or a session that was forged: Django's pages answer 400 as well.
+        error = exceptions.ParseError(TOO_MANY_PARAMETERS if isinstance(error, TooManyFieldsSent) else None)
     answer = exception_handler(error, context)
     if answer is None:
         request = context["request"]

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.schedules import next_due
 from moovitamix.dashboard.formatting import capitalize_first, format_number
-from moovitamix.dashboard.headline import OUTCOME_PHRASES
+from moovitamix.service_state import RUN_PHRASES
 
 NO_RUN_HINT = "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
 SIDEBAR_SECTIONS = {
@@ -57,7 +57,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     last = runs[0] if runs else None
     context.update(
         last_run=last,
-        headline=f"Run {last.pk} {OUTCOME_PHRASES[last.status]}" if last else "No data has been imported yet",
+        headline=f"Run {last.pk} {RUN_PHRASES[last.status]}" if last else "No data has been imported yet",
         detail=_run_detail(last) if last else NO_RUN_HINT,
         reports=[_report_card(report) for report in last.reports.all()] if last else [],
         next_due=next_due(timezone.now()),

@@ -1,6 +1,6 @@
 """Queries of the operations page; no query counts a table that grows with the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -9,10 +9,11 @@ from django.db.models import Q
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
-from ingestion.alerts import incidents
 from ingestion.alerts.messages.render import render_incident
 from ingestion.due_times import find_problem, next_due_at
+from ingestion.jobs.heartbeats import is_silent, latest_heartbeats
 from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
+from ingestion.monitoring.parts import PartState
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, RunMetrics, load_run_metrics
 from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY
 from moovitamix.dashboard.formatting import (
@@ -32,8 +33,6 @@ MAX_LISTED_INCIDENTS: Final = 10
 FINISHED_STATUSES: Final = [
     status for status in IngestionRun.Status.values if status != IngestionRun.Status.RUNNING
 ]
-# Every part sends a heartbeat at least once a minute.
-HEARTBEAT_TIMEOUT: Final = timedelta(minutes=5)
 
 # Titles of Beat's entries on the page; their stored names keep the words of earlier releases.
 SCHEDULE_TITLES: Final = {
@@ -146,12 +145,6 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
     return {(check.run, check.measure, check.resource): check for check in checks}
 
 
-def list_open_incidents(now: datetime) -> list[IncidentSummary]:
-    """Open incidents, critical first; at most one more than the page shows."""
-    found = incidents.open_incidents()[: MAX_LISTED_INCIDENTS + 1]
-    return [summarize_incident(incident, now) for incident in found]
-
-
 def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
     text = render_incident(incident, "en")
     url = reverse("admin:ingestion_incident_change", args=[incident.pk])
@@ -174,16 +167,23 @@ def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 
-def list_heartbeats(now: datetime) -> list[ServiceHeartbeat]:
-    return [
+def list_heartbeats(states: Mapping[str, PartState], now: datetime) -> list[ServiceHeartbeat]:
+    """Each part that ever ran or must run, with its last heartbeat."""
+    found = [
         ServiceHeartbeat(
             heartbeat.part,
             capitalize_first(heartbeat.get_part_display()),
             format_time_ago(heartbeat.at, now),
-            heartbeat.at < now - HEARTBEAT_TIMEOUT,
+            is_silent(heartbeat, now),
         )
-        for heartbeat in Heartbeat.objects.all()
+        for heartbeat in latest_heartbeats().values()
     ]
+    missing = [
+        ServiceHeartbeat(part, capitalize_first(Heartbeat.Part(part).label), "never", state.is_problem)
+        for part, state in states.items()
+        if state.heartbeat is None
+    ]
+    return [*found, *missing]
 
 
 def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:

@@ -1,6 +1,6 @@
 """Views of the operations page and of a run's page, for staff."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
@@ -25,6 +25,7 @@ from moovitamix.dashboard.formatting import (
 )
 from moovitamix.dashboard.headline import build_headline
 from moovitamix.dashboard.queries import DEFAULT_WINDOW, MAX_LISTED_INCIDENTS, WINDOW_CHOICES
+from moovitamix.service_state import assess_service
 from recommender.dashboard.tables import read_metric
 from recommender.services import current_model
 
@@ -38,18 +39,16 @@ def operations_page(request: HttpRequest) -> HttpResponse:
     """The front page: headline, open incidents, metric charts, latest runs, schedule and current model."""
     now = timezone.now()
     window = queries.load_run_window(_window_days(request), now)
-    incidents = queries.list_open_incidents(now)
+    state = assess_service(now)
+    listed = state.incidents[:MAX_LISTED_INCIDENTS]
     schedule = queries.list_scheduled_entries(now)
-    heartbeats = queries.list_heartbeats(now)
-    headline = build_headline(
-        window, incidents, heartbeats, queries.next_ingestion_at(schedule), now,
-        max_data_age=timedelta(hours=settings.MAX_DATA_AGE_HOURS),
-    )  # fmt: skip
+    heartbeats = queries.list_heartbeats(state.parts, now)
+    headline = build_headline(state, window, queries.next_ingestion_at(schedule), now)
     context = {
         "title": "Operations",
         "headline": headline,
-        "incidents": incidents[:MAX_LISTED_INCIDENTS],
-        "has_more_incidents": len(incidents) > MAX_LISTED_INCIDENTS,
+        "incidents": [queries.summarize_incident(incident, now) for incident in listed],
+        "has_more_incidents": len(state.incidents) > MAX_LISTED_INCIDENTS,
         "cards": build_cards(window, now),
         "window": window,
         "window_choices": WINDOW_CHOICES,

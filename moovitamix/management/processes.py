@@ -6,10 +6,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -22,6 +22,10 @@ OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 COMPLETION_MARKER: Final = "rehearsed"
 START_TIMEOUT: Final = 60.0  # seconds; the first page takes several seconds on a small busy machine
 POLL_INTERVAL: Final = 0.2
+DEFAULT_THREADS: Final = 8
+THREAD_IDLE_SECONDS: Final = 600
+# A training page takes seconds; a request that is still running after this time is ended.
+STOP_SECONDS: Final = 30
 
 
 def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
@@ -38,7 +42,8 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
         "SECRET_KEY": secret.read_text(), "DEBUG": "false", "HTTPS": "false",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
         "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",
-        "HEALTHCHECKS_URL": "", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
+        "HEALTHCHECKS_URL": "", "EXPECTED_PARTS": "beat,worker,watchdog", "WATCHDOG_IN_WEB": "true",
+        "PROXY_COUNT": "0", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
     }  # fmt: skip
     return {**os.environ, **ours}
 
@@ -47,9 +52,39 @@ def management_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "django", *arguments]
 
 
-def web_server_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}",
-            "--workers=1", "--blocking-threads=4", "moovitamix.wsgi:application"]  # fmt: skip
+def web_server_command(
+    port: int, *, host: str = "127.0.0.1", workers: int = 1, threads: int = DEFAULT_THREADS
+) -> list[str]:
+    """The granian command of `serve`.
+
+    Threads are bounded, because each keeps a connection to the database. Idle ones end as late as granian
+    allows, so that their connections are kept.
+    """
+    return [
+        sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws", f"--host={host}",
+        f"--port={port}", f"--workers={workers}", f"--blocking-threads={threads}",
+        f"--blocking-threads-idle-timeout={THREAD_IDLE_SECONDS}",
+        "--respawn-failed-workers", "--respawn-interval=1", f"--workers-kill-timeout={STOP_SECONDS}",
+        "moovitamix.wsgi:application",
+    ]  # fmt: skip
+
+
+def worker_command(*, concurrency: int, queues: Sequence[str] = (), with_beat: bool = True) -> list[str]:
+    """The Celery command of `work`; limits and queues are settings."""
+    return [
+        sys.executable, "-m", "celery", "-A", "moovitamix", "worker", f"--concurrency={concurrency}",
+        f"--loglevel={settings.LOG_LEVEL}", *(["--beat"] if with_beat else []),
+        *([f"--queues={','.join(queues)}"] if queues else []),
+    ]  # fmt: skip
+
+
+def replace_process(command: list[str]) -> NoReturn:
+    """Continue as this command, in the folder of the project, which holds the modules and `.env`."""
+    os.chdir(settings.HOME)
+    if os.name == "nt":
+        sys.exit(subprocess.call(command))  # noqa: S603
+    # Not a child process: signals of the service manager reach the command itself.
+    os.execv(command[0], command)  # noqa: S606
 
 
 def find_free_port(preferred: int) -> int:

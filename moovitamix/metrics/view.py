@@ -5,6 +5,7 @@ text from outside.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from moovitamix.metrics import ingestion, recommender, services
 from recommender.api.authentication import KeyAuthentication
@@ -48,7 +49,11 @@ class DatabaseCollector(Collector):
 @require_safe
 def metrics_view(request: HttpRequest) -> HttpResponse:
     """All metrics as Prometheus text or OpenMetrics, depending on the Accept header."""
-    refusal = _refusal(request)
+    try:
+        refusal = _refusal(request)
+    except Throttled as throttled:
+        seconds = str(math.ceil(throttled.wait or 1))
+        return _text_response(f"{throttled.detail}\n", 429, **{"Retry-After": seconds})
     if refusal:
         return _text_response(
             f"{refusal}\n", 401, **{"WWW-Authenticate": 'Bearer realm="MoovitaMix metrics"'}

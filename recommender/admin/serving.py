@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from ingestion.admin import ROWS_PER_PAGE, ReadOnlyAdmin, computed_once
+from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, computed_once
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
@@ -62,7 +62,7 @@ class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):
+class ApiKeyAdmin(ListedLookups, ModelAdmin):
     list_display = ("name", "prefix", "user", "created_at", "expires_at", "revoked_at")
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix")

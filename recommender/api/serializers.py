@@ -50,6 +50,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "arm": "champion",
     "generated_at": "2026-11-20T08:00:00+00:00",
     "stale": False,
+    "stored": True,
     "discovery": {"asked": 0.3, "given": 1.0},
     "relaxed": [],
     "items": [
@@ -142,6 +143,10 @@ class RecommendationSerializer(serializers.Serializer):
     generated_at = serializers.DateTimeField()
     stale = serializers.BooleanField(
         help_text="True if the list does not take the user's newest listening and feedback into account."
+    )
+    stored = serializers.BooleanField(
+        help_text="False while nothing can be stored (full disk): the list has no next page, and feedback "
+        "can't name it."
     )
     discovery = DiscoverySerializer()
     relaxed = RelaxedLimitSerializer(

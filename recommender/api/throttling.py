@@ -3,15 +3,21 @@
 import re
 import time
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+# A person who mistypes a key needs a few attempts; an app with an old key is told why within the first one.
+MAX_FAILURES: Final = 20
+FAILURE_PERIOD: Final = 60  # seconds
+TOO_MANY_FAILURES: Final = "Too many requests with an invalid key came from this address."
 COUNT_TOLERANCE: Final = 1e-6  # requests
 
 
@@ -64,6 +70,38 @@ class FeedbackThrottle(KeyThrottle):
 
     def rate(self) -> Rate:
         return parse_rate(settings.API_FEEDBACK_RATE)
+
+
+class FailedAuthentications:
+    """Counts requests with invalid keys by address, so that many of them never reach the database.
+
+    Counted in periods of a minute. An IPv6 client has a whole /64 network, which counts as one address.
+    """
+
+    clock = staticmethod(time.time)
+
+    def __init__(self, request: Request) -> None:
+        self._left = FAILURE_PERIOD - self.clock() % FAILURE_PERIOD
+        window = int(self.clock() // FAILURE_PERIOD)
+        self._name = f"failed:{client_address(request)}:{window}"
+
+    def require_few(self) -> None:
+        """Raises Throttled if this address has sent too many invalid keys."""
+        if cache.get(self._name, 0) >= MAX_FAILURES:
+            raise Throttled(wait=self._left, detail=TOO_MANY_FAILURES)
+
+    def count(self) -> None:
+        _increment(self._name, 2 * FAILURE_PERIOD)
+
+
+def client_address(request: Any) -> str:
+    """The client's address behind PROXY_COUNT proxies; of an IPv6 address its network of 64 bits."""
+    text = str(BaseThrottle().get_ident(request) or "unknown")
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return text
+    return text if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 @lru_cache(maxsize=16)

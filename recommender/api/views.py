@@ -133,7 +133,8 @@ class RecommendationsView(ServingView):
             served = _continue_list(pk, asked)
         body = serialize_list(served)
         body["items"] = body["items"][(page - 1) * n : page * n]
-        body["next"] = _next_link(request, served, n, page) if len(body["items"]) == n else None
+        has_next = served.is_stored and len(body["items"]) == n
+        body["next"] = _next_link(request, served, n, page) if has_next else None
         return Response(body)
 
 

@@ -70,6 +70,9 @@ class ServedList(models.Model):
         INTERLEAVED = "interleaved"
         FALLBACK = "fallback"
 
+    # False for a list that was served while nothing could be stored, so that it can't be continued.
+    is_stored = True
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="served_lists", db_index=False)
     # RESTRICT and not PROTECT: deleting a listener also deletes their lists and candidate lists.

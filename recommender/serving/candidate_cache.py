@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
+from ingestion.jobs.database_patience import is_unwritable
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
@@ -65,7 +66,7 @@ def load_fresh(
     if generated is None and (older := _load_stale(profile, loaded)) is not None:
         return older
     generated = generated or _generate(profile, LoadedModel(None, "The model fails."), now, live=True)
-    generated.row.save()
+    _store(generated.row)
     return generated
 
 
@@ -97,7 +98,7 @@ def load_for_challenger(
     profile = champion.profile or listener_profiles.read_profile(listener_id, now)
     generated = _try_generate(profile, loaded, now, live=True) if profile is not None else None
     if generated is not None:
-        generated.row.save()
+        _store(generated.row)
     return generated
 
 
@@ -216,7 +217,12 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
     run_id = listener_profiles.newest_finished_run()
     fingerprints = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
     same = {row.pk for row in rows if row.history == fingerprints[row.listener_id]}
-    CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
+    try:
+        CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
+    except DatabaseError as error:
+        # The next request compares again.
+        if not is_unwritable(error):
+            raise
     return same
 
 
@@ -249,6 +255,19 @@ def _generate(
         candidates=candidate_codec.encode_candidates(candidates),
     )
     return ServingCandidates(row, candidates, loaded, profile=profile)
+
+
+def _store(row: CandidateList) -> None:
+    """Store a list; on a full disk it serves this request and has no primary key."""
+    try:
+        row.save()
+    except DatabaseError as error:
+        if not is_unwritable(error):
+            raise
+        logger.warning(
+            "candidate_list_not_stored listener=%s reason=%s", row.listener_id, type(error).__name__
+        )
+        row.pk = None
 
 
 def _decode(row: CandidateList) -> candidate_codec.CandidateArrays | None:

@@ -153,6 +153,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
         "arm": str(served.arm),
         "generated_at": served.generated_at.isoformat(),
         "stale": served.stale,
+        "stored": served.is_stored,
         "discovery": {
             "asked": served.discovery,
             "given": round(new / len(served.items), 4) if served.items else 0.0,

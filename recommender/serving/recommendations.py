@@ -95,6 +95,7 @@ def recommend(
     catalogue has no more songs that the listener did not reject.
 
     Songs that were in the listener's recent lists are less likely, see `engine.sampling.impressions`.
+    If the database's disk is full, the list is served and not stored: see `ServedList.is_stored`.
 
     Args:
         discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
@@ -297,7 +298,12 @@ def _draw_and_store(
     options: ServingOptions,
     now: datetime,
 ) -> ServedList:
-    part = challenger.challenger_for(candidates, options.storage, now)
+    """Draw and store a list, with the challenger's part if an experiment includes the listener.
+
+    If nothing can be stored, the list is served all the same, and belongs to no experiment.
+    """
+    can_store = candidates.row.pk is not None
+    part = challenger.challenger_for(candidates, options.storage, now) if can_store else None
     arrays = [candidates.candidates]
     if part is not None and part.candidates is not None:
         arrays.append(part.candidates.candidates)
@@ -308,7 +314,8 @@ def _draw_and_store(
         avoided=tuple(song for song in page.avoided if song in known),
     )
     served = served_lists.draw_and_store(candidates, draw_options, page, now, part)
-    challenger.record_exposure(served, part)
+    if served.is_stored:
+        challenger.record_exposure(served, part)
     return served
 
 

@@ -1,10 +1,14 @@
 """Draws, stores, continues and replays served lists."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from django.db import DatabaseError
+
+from ingestion.jobs.database_patience import is_unwritable
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
 from recommender.engine.sampling.candidate_codec import CandidateArrays
@@ -21,6 +25,8 @@ from recommender.serving.list_sampler import (
     PageSampler,
     PickedSong,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,31 @@ def draw_and_store(
     now: datetime,
     challenger: ChallengerPart | None = None,
 ) -> ServedList:
-    """Draw a list's first page and store it with one insert; lists of an experiment are timed."""
+    """Draw a list's first page and store it with one insert, if the disk is not full.
+
+    Lists of an experiment are timed.
+    """
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:
         took = time.perf_counter() - begun + challenger.seconds
         served.milliseconds = round(1_000 * took, 3)
         served.challenger_milliseconds = round(1_000 * challenger.seconds, 3)
-    sql.insert_row(served)
+    _store(served)
     return served
+
+
+def _store(served: ServedList) -> None:
+    rows = [served.candidate_list, served.challenger_candidate_list]
+    if all(row is None or row.pk is not None for row in rows):
+        try:
+            sql.insert_row(served)
+            return
+        except DatabaseError as error:
+            if not is_unwritable(error):
+                raise
+            logger.warning("list_not_stored listener=%s reason=%s", served.listener_id, type(error).__name__)
+    served.is_stored = False
 
 
 def draw_list(

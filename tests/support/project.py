@@ -103,6 +103,8 @@ def build_environment(folder: Path, **variables: Any) -> dict[str, str]:
         "HOME": str(folder),
         "ENV_FILE": "/dev/null",
         "VAR_DIR": str(folder / "var"),
+        # Most tests run one command, and no Beat or worker; the others name the parts.
+        "EXPECTED_PARTS": "",
         "PYTHONWARNINGS": "error::RuntimeWarning",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -23,15 +23,30 @@ SERVICE_MESSAGES: Final = {
         ),
     ),
     "beat_dead": MessageTemplate(
-        subject=(_("Celery Beat has stopped: no run starts automatically"),),
+        subject=(_("Celery Beat is not running: no run starts automatically"),),
         what=(
-            _("Celery Beat, which schedules the runs, has stopped sending heartbeats."),
+            _("Celery Beat, which schedules the runs, sends no heartbeats."),
             _("Last heartbeat: {last_seen_at}, {age_seconds} ago."),
         ),
-        how_bad=(_("No run, training or clean-up starts automatically until Celery Beat is back."),),
+        how_bad=(_("No run, training or clean-up starts automatically until Celery Beat runs."),),
         what_to_do=(
-            _("Start it again: celery -A moovitamix beat, or celery -A moovitamix worker -B"),
+            _("Start it: python manage.py work"),
             _("If it stops again, read its log and check the connection to the broker (REDIS_URL)."),
+            _("If runs are started in another way, leave it out of EXPECTED_PARTS."),
+        ),
+    ),
+    "watchdog_dead": MessageTemplate(
+        subject=(_("The watchdog is not running: nothing is checked and no alert is sent"),),
+        what=(
+            _("The watchdog, which checks the service and sends the alerts, sends no heartbeats."),
+            _("Last heartbeat: {last_seen_at}, {age_seconds} ago."),
+        ),
+        how_bad=(_("Problems stay unnoticed, and alerts wait until it runs."),),
+        what_to_do=(
+            _(
+                "Start what runs it: python manage.py work, or python manage.py serve with "
+"WATCHDOG_IN_WEB=true"
+            ),
         ),
     ),
     "worker_gone": MessageTemplate(
@@ -42,7 +57,7 @@ SERVICE_MESSAGES: Final = {
         ),
         how_bad=(_("Runs and trainings wait until a worker is back; none is lost."),),
         what_to_do=(
-            _("Start a worker: celery -A moovitamix worker"),
+            _("Start a worker: python manage.py work"),
             _("If it stops again, read its log; the system may have killed it for lack of memory."),
         ),
     ),
@@ -58,7 +73,7 @@ SERVICE_MESSAGES: Final = {
         how_bad=(_("Runs and trainings start late."),),
         what_to_do=(
             _("Check the task results for a task that hangs or keeps failing."),
-            _("If there is none, start another worker: celery -A moovitamix worker"),
+            _("If there is none, start another worker: python manage.py work --no-beat"),
         ),
     ),
     "data_stale": MessageTemplate(

@@ -96,7 +96,7 @@ RUN_MESSAGES: Final = {
             _("The next run is due at {next_due_at}."),
         ),
         what_to_do=(
-            _("Check that Celery Beat and a worker are running: celery -A moovitamix worker -B"),
+            _("Check that Celery Beat and a worker are running: python manage.py work"),
             _("Without Celery, check that start-pipeline is running."),
             _("To run now: python manage.py runingest"),
         ),

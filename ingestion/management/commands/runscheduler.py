@@ -24,7 +24,7 @@ example:
 
 next:
   python manage.py testalert            checks that alerts arrive
-  celery -A moovitamix worker -B        replaces this command; it trains models and sends alerts too
+  python manage.py work                 replaces this command; it trains models and sends alerts too
 """
 
 

@@ -12,14 +12,15 @@ from django.conf import settings
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from ingestion.jobs import lock
 from ingestion.jobs.heartbeats import SILENT_AFTER, add_facts, is_silent, latest_heartbeats
-from ingestion.models import Heartbeat, IngestionRun
+from ingestion.models import Heartbeat
+from ingestion.monitoring.parts import PartState, part_states
 
 logger = logging.getLogger(__name__)
 
-BEAT, WORKER, QUEUE, DISK = "beat_dead", "worker_gone", "queue_growing", "disk_nearly_full"
-# A queue that grew for this long, by this share of its limit, will not shrink by itself.
+BEAT, WORKER, WATCHDOG = "beat_dead", "worker_gone", "watchdog_dead"
+QUEUE, DISK = "queue_growing", "disk_nearly_full"
+# A queue that only grew for this long, by this share of its limit, will not shrink by itself.
 GROWING_FOR: Final = timedelta(minutes=10)
 GROWING_SHARE: Final = 0.25
 # This much free space is enough on any disk: the pages of a million rows take 2 GB.
@@ -27,21 +28,16 @@ ENOUGH_BYTES: Final = 20 * 10**9
 CRITICAL_SHARE: Final = 0.03
 # A worker on the same machine answers within 0.1 s.
 WORKER_PING_TIMEOUT: Final = 2.0
-CELERY_QUEUE: Final = "celery"
 
 
 def beat_alive(now: datetime) -> None:
-    """Report that Beat stopped, if it ever ran and no foreground scheduler replaced it."""
-    heartbeats = latest_heartbeats()
-    beat = heartbeats.get(Heartbeat.Part.BEAT)
-    if (
-        beat is None
-        or not is_silent(beat, now)
-        or _is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
-    ):
+    """Report that Beat stopped, or never started, if no foreground scheduler replaces it."""
+    beat = _part(Heartbeat.Part.BEAT, now)
+    if beat is None or not beat.is_problem:
         incidents.resolve(BEAT, now)
         return
-    incidents.open_or_update(Condition(BEAT, BEAT, Severity.CRITICAL, _silence_facts(beat, now)), now)
+    facts = _silence_facts(beat.heartbeat, now)
+    incidents.open_or_update(Condition(BEAT, BEAT, Severity.CRITICAL, facts), now)
 
 
 def workers_alive(now: datetime) -> None:
@@ -60,8 +56,21 @@ def workers_alive(now: datetime) -> None:
     if not is_silent(worker, now) or too_early or (not is_open and is_worker_responding()):
         incidents.resolve(WORKER, now)
         return
-    facts = _silence_facts(worker, now) if worker else {}
+    facts = _silence_facts(worker, now)
     incidents.open_or_update(Condition(WORKER, WORKER, Severity.CRITICAL, facts), now)
+
+
+def watchdog_alive(now: datetime) -> None:
+    """Report that the watchdog stopped or never started.
+
+    The watchdog resolves this incident; Beat and the readiness endpoint open it, because the watchdog can't.
+    """
+    watchdog = _part(Heartbeat.Part.WATCHDOG, now)
+    if watchdog is None or not watchdog.is_problem:
+        incidents.resolve(WATCHDOG, now)
+        return
+    facts = _silence_facts(watchdog.heartbeat, now)
+    incidents.open_or_update(Condition(WATCHDOG, WATCHDOG, Severity.CRITICAL, facts), now)
 
 
 def queue_growing(now: datetime) -> None:
@@ -106,12 +115,13 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """Number of waiting tasks: messages in Redis, or files without Redis."""
+    """The number of waiting tasks in all queues: messages in Redis, or files without Redis."""
+    names = [queue.name for queue in settings.CELERY_TASK_QUEUES]
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
-            return int(client.llen(CELERY_QUEUE))
+            return sum(int(client.llen(name)) for name in names)
     folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
-    return sum(1 for _ in folder.glob(f"*.{CELERY_QUEUE}.msg")) if folder.is_dir() else 0
+    return sum(1 for name in names for _ in folder.glob(f"*.{name}.msg")) if folder.is_dir() else 0
 
 
 def data_folders() -> dict[str, Path]:
@@ -125,15 +135,14 @@ def data_folders() -> dict[str, Path]:
     return folders
 
 
-def _is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """Whether the foreground scheduler is alive; its running ingestion counts, which sends no heartbeats."""
-    run = lock.find_running(IngestionRun)
-    if scheduler is None or run is None:
-        return not is_silent(scheduler, now)
-    return not is_silent(scheduler, now) or (run.host, run.pid) == (scheduler.host, scheduler.pid)
+def _part(part: str, now: datetime) -> PartState | None:
+    return part_states(settings.EXPECTED_PARTS, now).get(part)
 
 
-def _silence_facts(heartbeat: Heartbeat, now: datetime) -> dict[str, Any]:
+def _silence_facts(heartbeat: Heartbeat | None, now: datetime) -> dict[str, Any]:
+    """Empty if the part never ran."""
+    if heartbeat is None:
+        return {}
     age = (now - heartbeat.at).total_seconds()
     return {"last_seen_at": heartbeat.at.isoformat(), "age_seconds": age, "host": heartbeat.host}
 

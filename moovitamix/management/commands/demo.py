@@ -21,7 +21,6 @@ from moovitamix.management.processes import (
     find_free_port,
     management_command,
     wait_for_url,
-    web_server_command,
 )
 
 SOURCE_PORT: Final = 8001
@@ -129,8 +128,11 @@ class Command(GuidedCommand):
 
         key = self._train(environment, folder)
 
-        self._print(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
+        self._print(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}, and a worker.")
         web = self._start_web_server(running, environment, folder, web_port)
+        if not options["once"]:
+            log = running.enter_context((folder / "worker.log").open("ab"))
+            running.enter_context(child_process(management_command("work"), environment, log))
         self._print_summary(source, web, password, self._request(environment, web, key), folder)
 
     def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
@@ -138,11 +140,12 @@ class Command(GuidedCommand):
         folder.mkdir(parents=True, exist_ok=True)
         self._print(f"1/2  Simulating {options['lived']} weeks; twelve take some minutes.")
         self._simulate(folder, options["lived"])
-        # The source no longer runs, so nothing is imported and the watchdog stays off.
+        # The source no longer runs, so nothing is imported: there is no worker, and the watchdog stays off.
         environment = {
             **build_demo_environment(folder, UNREACHABLE_SOURCE),
             "DATABASE_NAME": str(folder / "rehearsal.db"),
             "WATCHDOG_IN_WEB": "false",
+            "EXPECTED_PARTS": "",
         }
         password = self._make_admin(environment, folder)
         self._print(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
@@ -174,7 +177,8 @@ class Command(GuidedCommand):
     ) -> str:
         web = f"http://127.0.0.1:{port}"
         log = running.enter_context((folder / "web.log").open("ab"))
-        server = running.enter_context(child_process(web_server_command(port), environment, log))
+        command = management_command("serve", f"--port={port}")
+        server = running.enter_context(child_process(command, environment, log))
         wait_for_url(f"{web}/admin/login/", server, folder / "web.log")
         return web
 

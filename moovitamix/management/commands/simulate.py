@@ -215,6 +215,7 @@ def _simulation_environment(folder: Path) -> dict[str, str]:
         # A day's requests come within seconds.
         "API_RATE": "1000000/sec", "API_FEEDBACK_RATE": "1000000/sec",
         # Waiting takes real time, so the simulation does not wait long for a source that is down.
-        "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
+        "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "EXPECTED_PARTS": "",
+        "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
     }  # fmt: skip
     return {**build_demo_environment(folder, source), **ours}

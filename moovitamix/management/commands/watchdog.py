@@ -110,9 +110,7 @@ def _missing_parts() -> list[str]:
     if not IngestionRun.objects.exists():
         missing.append("no data has been imported (python manage.py runingest).")
     if not Heartbeat.objects.filter(part__in=("beat", "scheduler")).exists():
-        missing.append(
-            "no runs are scheduled (celery -A moovitamix worker -B, or python manage.py runscheduler)."
-        )
+        missing.append("no runs are scheduled (python manage.py work, or python manage.py runscheduler).")
     if not alert_channels():
         missing.append("no alert channel is configured (python manage.py testalert explains how).")
     return missing

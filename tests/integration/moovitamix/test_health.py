@@ -9,6 +9,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from ingestion.alerts.incidents import Condition, open_incidents, open_or_update
+from ingestion.jobs.heartbeats import record_heartbeat
+from ingestion.models import Heartbeat, Incident, IngestionRun
+from ingestion.monitoring.checks.infrastructure import beat_alive, watchdog_alive
+from moovitamix import service_state
 from tests.support.builders.daily_runs import make_daily_runs
 from tests.support.project import Project
 
@@ -30,7 +35,8 @@ def test_a_fresh_service_is_degraded_for_want_of_a_model_alone() -> None:
 
     assert (status, body["status"]) == (200, "degraded")
     assert body["checks"] == {
-        "database": "ok", "migrations": "ok", "cache": "ok", "broker": "ok",
+        "database": "ok", "migrations": "ok", "incidents": "ok", "last_run": "ok", "parts": "ok",
+        "write": "ok", "broker": "ok", "cache": "ok",
         "artifact": "another model, or none, serves instead", "data_age": "ok",
     }  # fmt: skip
 
@@ -49,17 +55,66 @@ def test_old_data_is_degraded_and_not_dead(age: int, says: str) -> None:
 
 
 @pytest.mark.django_db
-def test_without_redis_the_service_is_unavailable_and_says_so_at_once(settings: Any) -> None:
-    # Every request with a key is counted there.
+def test_without_redis_the_service_is_degraded_and_says_so_at_once(settings: Any) -> None:
     settings.REDIS_URL = "redis://:secret@127.0.0.1:9/0"
 
     status, body = ready()
 
-    assert (status, body["status"]) == (503, "unavailable")
-    assert body["checks"] == {
-        "database": "ok", "migrations": "ok", "cache": "does not answer", "broker": "does not answer",
-    }  # fmt: skip
+    assert (status, body["status"]) == (200, "degraded")
+    assert (body["checks"]["cache"], body["checks"]["broker"]) == ("does not answer", "does not answer")
     assert "secret" not in json.dumps(body)
+
+
+@pytest.mark.django_db
+def test_parts_that_never_started_are_missing_on_the_page_in_health_and_as_incidents(
+    settings: Any, admin_client: Client
+) -> None:
+    settings.EXPECTED_PARTS = ["beat", "worker", "watchdog"]
+    now = timezone.now()
+    make_daily_runs(1, until=now - timedelta(minutes=4))
+    soon = ready()[1]["checks"]["parts"]
+    IngestionRun.objects.update(started_at=now - timedelta(minutes=26))
+
+    parts = ready()[1]["checks"]["parts"]
+    by_probe = set(open_incidents().values_list("key", flat=True))
+    page = admin_client.get("/").content.decode()
+    record_heartbeat(Heartbeat.Part.WATCHDOG, now)
+    watchdog_alive(now)
+    beat_alive(now)
+
+    assert soon == "ok"
+    assert parts == "beat has never started; worker has never started; watchdog has never started"
+    assert by_probe == {"watchdog_dead"}
+    assert "The watchdog is not running: nothing is checked and no alert is sent" in page
+    assert "All is well" not in page
+    # The watchdog itself runs now, and has found that Beat does not.
+    assert set(open_incidents().values_list("key", flat=True)) == {"beat_dead"}
+
+
+@pytest.mark.django_db
+def test_the_page_says_all_is_well_exactly_if_readiness_is_ok(
+    settings: Any, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_state, "_check_artifact", lambda: "ok")
+    now = timezone.now()
+    make_daily_runs(2, until=now - timedelta(minutes=5))
+    found = []
+    for prepare in (
+        lambda: None,
+        lambda: open_or_update(Condition("unusual", "unusual", "warning", {}), now),
+        lambda: Incident.objects.all().delete(),
+        lambda: IngestionRun.objects.update(status="partial"),
+        lambda: IngestionRun.objects.update(status="succeeded"),
+        lambda: setattr(settings, "MAX_DATA_AGE_HOURS", 0.01),
+    ):
+        prepare()
+        page = admin_client.get("/").content.decode()
+        found.append((ready()[1]["status"], "All is well" in page))
+
+    assert found == [
+        ("ok", True), ("degraded", False), ("ok", True), ("degraded", False), ("ok", True),
+        ("degraded", False),
+    ]  # fmt: skip
 
 
 @pytest.mark.django_db
@@ -77,7 +132,8 @@ def test_a_broker_folder_that_can_not_be_written_is_degraded(settings: Any, tmp_
 def test_a_process_that_has_seen_all_tables_asks_little(django_assert_max_num_queries: Any) -> None:
     ready()
 
-    with django_assert_max_num_queries(6):
+    # Database, incidents, last run, heartbeats, first run, champion, data: one each.
+    with django_assert_max_num_queries(8):
         ready()
 
 

@@ -1,5 +1,6 @@
 """System checks: what is safe on one machine and wrong where others can reach it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,18 @@ def test_a_database_of_the_original_project_is_a_warning_and_is_not_written(
     assert f"The data is kept in {tmp_path / 'old.moovitamix.db'}." in done.stderr
     assert old.read_bytes() == before
     assert (tmp_path / "old.moovitamix.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "command", [("-c", "import moovitamix.wsgi"), ("-m", "celery", "-A", "moovitamix", "worker")]
+)
+def test_web_servers_and_workers_refuse_unsafe_settings_too(
+    sqlite_project: Project, command: tuple[str, ...]
+) -> None:
+    process = sqlite_project.start(sys.executable, *command, ALLOWED_HOSTS="music.example.org")
+
+    said = process.communicate(timeout=600)[0]
+
+    assert process.returncode != 0
+    assert "SECRET_KEY is the default, which is public" in said
+    assert "secrets.token_urlsafe(50)" in said

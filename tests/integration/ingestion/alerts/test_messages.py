@@ -47,6 +47,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "schedule_never_due:1", {"entry": "Ingest the source every day", "reason": "never_matches"},
     ),
     "run_not_finished": ("run_not_finished", {"running_seconds": 11_000, "limit_minutes": 180.0}),
+    "watchdog_dead": ("watchdog_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
     "beat_dead": ("beat_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
     "worker_gone": ("worker_gone", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
     "queue_growing": ("queue_growing", {"length": 1200, "limit": 100}),
@@ -261,9 +262,9 @@ def test_messages_say_whether_an_incident_is_new_still_open_or_resolved() -> Non
     subjects = [render_message(incident, event, "", "en")[0] for event in ("opened", "reminder", "resolved")]
 
     assert subjects == [
-        "[MoovitaMix] Warning: Celery Beat has stopped: no run starts automatically",
-        "[MoovitaMix] Still open: Celery Beat has stopped: no run starts automatically",
-        "[MoovitaMix] Resolved: Celery Beat has stopped: no run starts automatically",
+        "[MoovitaMix] Warning: Celery Beat is not running: no run starts automatically",
+        "[MoovitaMix] Still open: Celery Beat is not running: no run starts automatically",
+        "[MoovitaMix] Resolved: Celery Beat is not running: no run starts automatically",
     ]
     assert (
         render_test_message("slack", "", "fr")[0]

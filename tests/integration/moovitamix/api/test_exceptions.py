@@ -165,3 +165,10 @@ def test_a_person_without_rights_in_the_admin_sees_no_personal_data() -> None:
     answer = staff.get("/api/v1/users/", headers={"Accept": "application/json"})
 
     assert answer.status_code == 200
+
+
+def test_too_many_parameters_are_a_bad_request() -> None:
+    answer = make_api_caller().get("/users/?" + "&".join(f"a{number}=1" for number in range(1_001)))
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "The request has too many parameters; at most 1000 are read."

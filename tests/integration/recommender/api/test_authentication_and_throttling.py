@@ -1,5 +1,6 @@
 """API keys: authentication, permissions, rate limits and the error messages."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 
@@ -7,12 +8,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from moovitamix.redis_cache import FallbackRedisCache
 from recommender.api.authentication import issue_key
-from recommender.api.throttling import KeyThrottle, Rate, parse_rate
+from recommender.api.throttling import (
+    MAX_FAILURES,
+    FailedAuthentications,
+    KeyThrottle,
+    Rate,
+    client_address,
+    parse_rate,
+)
 from recommender.models import ApiKey
 from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
 
@@ -35,6 +44,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     now = [1_200_000_000.0]
     monkeypatch.setattr(KeyThrottle, "clock", staticmethod(lambda: now[0]))
     return now
+
+
+@pytest.fixture
+def failure_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    now = [1_200_000_000.0]
+    monkeypatch.setattr(FailedAuthentications, "clock", staticmethod(lambda: now[0]))
+    return now
+
+
+@pytest.fixture(autouse=True)
+def _redis_is_up() -> Iterator[None]:
+    yield
+    FallbackRedisCache._down_until = None
 
 
 def test_only_a_keys_digest_is_stored(user: User) -> None:
@@ -241,3 +263,59 @@ def test_the_command_lists_and_revokes(user: User) -> None:
 def test_the_command_says_what_is_missing(user: User, arguments: dict[str, object], says: str) -> None:
     with pytest.raises(CommandError, match=says):
         call_command("apikey", **arguments)
+
+
+def test_many_invalid_keys_from_one_address_do_not_reach_the_database(
+    user: User, failure_clock: Clock, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    known = ApiCaller(issue_key("iOS app", user)[1])
+    known.get("/users/")
+    guesses = [ApiCaller(f"guess {number}").get("/users/").status_code for number in range(MAX_FAILURES)]
+
+    with django_assert_num_queries(0):
+        refused = ApiCaller("one more").get("/users/")
+
+    assert guesses == [401] * MAX_FAILURES
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "60"
+    assert known.get("/users/").status_code == 200
+    assert (
+        ApiCaller("another").client.get("/metrics", headers={"Authorization": "Bearer x"}).status_code == 429
+    )
+    other = ApiCaller("elsewhere")
+    assert (
+        other.client.get("/api/v1/users/", headers=other.headers, REMOTE_ADDR="10.0.0.9").status_code == 401
+    )
+    failure_clock[0] += 60
+    assert ApiCaller("next minute").get("/users/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "expected"),
+    [
+        (0, "10.9.9.9", "127.0.0.1"),  # a client can send this header itself
+        (1, "1.1.1.1, 10.9.9.9", "10.9.9.9"),
+        (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        (1, "not an address", "not an address"),
+    ],
+)
+def test_the_address_is_what_the_nearest_proxy_saw(
+    settings: Settings, proxies: int, forwarded: str, expected: str
+) -> None:
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded})
+
+    assert client_address(request) == expected
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0"])
+def test_requests_are_answered_and_counted_while_redis_is_gone(
+    settings: Settings, user: User, url: str
+) -> None:
+    settings.REDIS_URL, settings.API_RATE = url, "2/min"
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
+    caller = ApiCaller(issue_key("iOS app", user)[1])
+
+    statuses = [caller.get("/users/").status_code for _ in range(3)]
+
+    assert statuses == [200, 200, 429]

@@ -13,7 +13,13 @@ from ingestion.jobs.heartbeats import claim_turn, record_heartbeat
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks import infrastructure
-from ingestion.monitoring.checks.infrastructure import beat_alive, disk_room, queue_growing, workers_alive
+from ingestion.monitoring.checks.infrastructure import (
+    beat_alive,
+    disk_room,
+    queue_growing,
+    watchdog_alive,
+    workers_alive,
+)
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -54,6 +60,35 @@ def test_where_neither_beat_nor_a_worker_ever_was_nothing_is_missed() -> None:
     workers_alive(NOW)
 
     assert not Incident.objects.exists()
+
+
+def test_a_part_that_must_run_and_never_started_is_critical_until_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "EXPECTED_PARTS", ["beat", "worker", "watchdog"])
+    alive("watchdog", minutes_ago=0.5, since_minutes=4)
+    beat_alive(NOW)
+    early = open_keys()
+    alive("watchdog", minutes_ago=0.5, since_minutes=26)
+    Heartbeat.objects.filter(part="watchdog").update(since=NOW - 26 * MINUTE)
+
+    beat_alive(NOW)
+    late = open_keys()
+    record_heartbeat("beat", NOW)
+    beat_alive(NOW)
+
+    assert (early, late, open_keys()) == ([], ["beat_dead"], [])
+
+
+def test_a_watchdog_that_fell_silent_is_found_by_others_and_resolved_by_itself() -> None:
+    alive("watchdog", minutes_ago=20)
+    watchdog_alive(NOW)
+    found = open_keys()
+    record_heartbeat("watchdog", NOW)
+
+    watchdog_alive(NOW)
+
+    assert (found, open_keys()) == (["watchdog_dead"], [])
 
 
 def test_beat_that_fell_silent_is_critical_until_it_is_back() -> None:
@@ -208,7 +243,8 @@ def test_where_no_worker_is_there_the_queue_says_nothing_of_its_own(monkeypatch:
 
 def test_the_queue_in_redis_is_counted() -> None:
     with redis.Redis.from_url(settings.REDIS_URL) as client:
-        client.rpush("celery", "one", "two", "three")
+        client.rpush("ingestion", "one", "two")
+        client.rpush("default", "three")
 
     assert infrastructure.queue_length() == 3
 
@@ -219,7 +255,7 @@ def test_the_queue_in_files_is_counted_without_what_others_wait_for(tmp_path: Pa
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = options
     before = infrastructure.queue_length()
     (tmp_path / "messages").mkdir()
-    for name in ("1_a.celery.msg", "2_b.celery.msg", "3_c.celery@here.celery.pidbox.msg"):
+    for name in ("1_a.default.msg", "2_b.training.msg", "3_c.celery@here.celery.pidbox.msg"):
         (tmp_path / "messages" / name).touch()
 
     assert (before, infrastructure.queue_length()) == (0, 2)

@@ -1,0 +1,67 @@
+"""The parts of a running service (Beat, workers, the watchdog) and whether each of them runs."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from django.db.models import Min
+
+from ingestion.jobs import lock
+from ingestion.jobs.heartbeats import SILENT_AFTER, is_silent, latest_heartbeats
+from ingestion.models import Heartbeat, IngestionRun
+
+RUNNING: Final = "running"
+SILENT: Final = "silent"
+# The service has been in use for longer than a part needs to start, but this part never ran.
+MISSING: Final = "missing"
+NOT_YET: Final = "not started yet"
+# A foreground scheduler starts the runs itself, without Beat and workers.
+REPLACED_BY_SCHEDULER: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER)
+
+
+class PartState(NamedTuple):
+    """`heartbeat` is None if the part never ran."""
+
+    part: str
+    state: str
+    heartbeat: Heartbeat | None
+
+    @property
+    def is_problem(self) -> bool:
+        return self.state in {SILENT, MISSING}
+
+
+def part_states(expected: Collection[str], now: datetime) -> dict[str, PartState]:
+    """The state of each part that is expected or ever ran; without those that a scheduler replaces."""
+    heartbeats = latest_heartbeats()
+    in_use_since = _in_use_since(heartbeats)
+    is_established = in_use_since is not None and in_use_since <= now - SILENT_AFTER
+    replaced = is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
+    states = {}
+    for part in (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER, Heartbeat.Part.WATCHDOG):
+        heartbeat = heartbeats.get(part)
+        if replaced and part in REPLACED_BY_SCHEDULER:
+            continue
+        if heartbeat is not None:
+            state = SILENT if is_silent(heartbeat, now) else RUNNING
+        elif part in expected:
+            state = MISSING if is_established else NOT_YET
+        else:
+            continue
+        states[str(part)] = PartState(part, state, heartbeat)
+    return states
+
+
+def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
+    """A foreground scheduler sends no heartbeats during an ingestion, so its running run counts too."""
+    if scheduler is None or not is_silent(scheduler, now):
+        return scheduler is not None
+    run = lock.find_running(IngestionRun)
+    return run is not None and (run.host, run.pid) == (scheduler.host, scheduler.pid)
+
+
+def _in_use_since(heartbeats: dict[str, Heartbeat]) -> datetime | None:
+    """The first run, or when a part that runs started; None if neither is known."""
+    first_run = IngestionRun.objects.aggregate(at=Min("started_at"))["at"]
+    known = [heartbeat.since for heartbeat in heartbeats.values()] + ([first_run] if first_run else [])
+    return min(known, default=None)

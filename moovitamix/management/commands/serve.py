@@ -1,0 +1,72 @@
+"""Serve the web pages and the API with granian."""
+
+import socket
+from argparse import ArgumentParser
+from typing import Any, Final
+
+from django.core.management.base import CommandError
+
+from ingestion.management.base import GuidedCommand
+from moovitamix.management.processes import DEFAULT_THREADS, replace_process, web_server_command
+
+MIN_THREADS: Final = 8
+MAX_THREADS: Final = 16
+MAX_WORKERS: Final = 64
+
+HELP = """Serve the web pages and the API until Ctrl-C or SIGTERM; requests in progress are finished first.
+
+A worker process that dies is replaced. Each has 8 to 16 threads, and each thread keeps one connection to the
+database: workers times threads must stay below the database's limit (PostgreSQL: 100).
+
+examples:
+  python manage.py serve
+  python manage.py serve --workers 4 --port 8080
+  python manage.py serve --host 0.0.0.0           other machines can connect: see docs/operating.md first
+
+next:
+  python manage.py work                           imports, trainings and alerts
+"""
+
+
+class Command(GuidedCommand):
+    help = HELP
+    requires_system_checks = ("settings",)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+        parser.add_argument("--workers", type=int, default=1, help="number of processes (default: 1)")
+        parser.add_argument(
+            "--threads", type=int, default=DEFAULT_THREADS, help="threads per process, 8 to 16 (default: 8)"
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        host, port, workers, threads = (options[name] for name in ("host", "port", "workers", "threads"))
+        for name, value, low, high in (
+            ("port", port, 1, 65_535),
+            ("workers", workers, 1, MAX_WORKERS),
+            ("threads", threads, MIN_THREADS, MAX_THREADS),
+        ):
+            if not low <= value <= high:
+                raise CommandError(f"--{name} is from {low} to {high}.")
+        _require_free_port(host, port)
+        command = web_server_command(port, host=host, workers=workers, threads=threads)
+        replace_process(command)
+
+
+def _require_free_port(host: str, port: int) -> None:
+    """Refuse a port on which somebody listens: the server would share it, and answer every other request."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CommandError(f"--host {host} can't be resolved: {error}") from None
+    with socket.socket(family, kind, protocol) as probe:
+        # Connections of the last server that are still closing do not keep the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} of {host} can't be used: {error.strerror}. Stop the other server, or choose "
+                "another port: --port NUMBER"
+            ) from None

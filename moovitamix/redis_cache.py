@@ -1,0 +1,69 @@
+"""Django's Redis cache; while Redis does not answer, the memory of this process takes its place."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.cache.backends.redis import RedisCache
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+# Requests do not wait for a Redis that is gone: one of them tries again after this time.
+RETRY_AFTER: Final = 5.0  # seconds
+
+
+def _with_fallback(name: str) -> Callable[..., Any]:
+    from_redis, from_memory = getattr(RedisCache, name), getattr(LocMemCache, name)
+
+    def call(self: "FallbackRedisCache", *args: Any, **options: Any) -> Any:
+        if not self.is_down():
+            try:
+                result = from_redis(self, *args, **options)
+            except RedisError as error:
+                self.mark_down(error)
+            else:
+                self.mark_up()
+                return result
+        return from_memory(self.memory, *args, **options)
+
+    return call
+
+
+class FallbackRedisCache(RedisCache):
+    """Never raises because of Redis: rate limits then count per process, and cached values are lost."""
+
+    # Shared by the cache objects of all threads: monotonic time until which Redis is not asked.
+    _down_until: ClassVar[float | None] = None
+
+    def __init__(self, server: str, params: dict[str, Any]) -> None:
+        super().__init__(server, params)
+        self.memory = LocMemCache(f"instead-of-{server}", {**params, "OPTIONS": {}})
+
+    def is_down(self) -> bool:
+        until = FallbackRedisCache._down_until
+        return until is not None and time.monotonic() < until
+
+    def mark_down(self, error: RedisError) -> None:
+        if FallbackRedisCache._down_until is None:
+            logger.warning("redis_unavailable reason=%s", type(error).__name__)
+        FallbackRedisCache._down_until = time.monotonic() + RETRY_AFTER
+
+    def mark_up(self) -> None:
+        if FallbackRedisCache._down_until is not None:
+            logger.warning("redis_available_again")
+            FallbackRedisCache._down_until = None
+
+    add = _with_fallback("add")
+    get = _with_fallback("get")
+    set = _with_fallback("set")
+    touch = _with_fallback("touch")
+    delete = _with_fallback("delete")
+    get_many = _with_fallback("get_many")
+    set_many = _with_fallback("set_many")
+    delete_many = _with_fallback("delete_many")
+    has_key = _with_fallback("has_key")
+    incr = _with_fallback("incr")
+    clear = _with_fallback("clear")

@@ -1,0 +1,18 @@
+"""The lock files: what production installs is a part of what the tests run with."""
+
+import re
+
+from tests.support.project import ROOT
+
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, str]:
+    return dict(PINNED.findall((ROOT / name).read_text()))
+
+
+def test_the_development_lock_contains_every_package_of_the_runtime_lock() -> None:
+    runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
+
+    assert len(runtime) > 50
+    assert {name: development.get(name) for name in runtime} == runtime
