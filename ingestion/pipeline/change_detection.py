@@ -63,6 +63,8 @@ class PageResult:
     rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     # Fields that became empty, and times that became equal, in rows that are available in the catalogue.
     emptied: Counter[str] = field(default_factory=Counter)
+    # Known rows whose values show another format, by how they do.
+    rewritten: Counter[str] = field(default_factory=Counter)
     # Hashes of keys: of the accepted rows, and of the rejected rows whose key can be read.
     keys: "array[int]" = field(default_factory=lambda: array("q"))
     rejected_keys: "array[int]" = field(default_factory=lambda: array("q"))
@@ -353,7 +355,10 @@ class ChangeDetector:
         landed.changed += 1
         self._add_newest_time(record, landed)
         if not row.unavailable:
-            landed.reidentified += self.table.schema.is_reidentified(before, record)
+            if rewrite := self.table.schema.find_rewrite(before, record):
+                landed.rewritten[rewrite] += 1
+            else:
+                landed.reidentified += self.table.schema.is_reidentified(before, record)
             landed.emptied.update(
                 name
                 for name, old, new in zip(self.table.columns, before, record, strict=True)

@@ -48,6 +48,8 @@ class ResourceAssessment:
     reasons: tuple[tuple[str, str, int], ...] = ()
     # Field to the number of rows seen again in which it became empty or, for a time, equal to the other one.
     emptied: Mapping[str, int] = field(default_factory=dict)
+    # How the values of rows seen again show another format, to its number of rows.
+    rewritten: Mapping[str, int] = field(default_factory=dict)
     # Field that is not part of the contract, to its number of rows.
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
     # Repair, such as a converted time or an emptied field, to its number of rows.
@@ -84,6 +86,10 @@ FIX_THE_FORM_FIRST: Final = (
     "Nothing was written. The format of the rows changed, too: ask the source's operator about that before "
     "anything else."
 )
+ASK_ABOUT_EMPTY_LISTS: Final = (
+    "Nothing was written. An empty list is rather a fault of the source than a new catalogue: ask its "
+    "operator before anything else. With --accept-reset all these rows become unavailable."
+)
 HISTORY_ADVICE: Final = (
     "They stay in use. If the source keeps only recent sessions, set HISTORY_RETENTION; if it really deleted "
     "them, run again with --accept-reset."
@@ -103,7 +109,9 @@ def check_quality(
     resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
     changed_forms = [reason for one in assessments for reason in _changed_forms(one, limits)]
     if resets and not accept_reset:
-        advice = FIX_THE_FORM_FIRST if changed_forms else HOW_TO_GO_ON
+        is_empty = any(not one.received and _signs_of_reset(one, limits) for one in assessments)
+        advice = ASK_ABOUT_EMPTY_LISTS if is_empty else HOW_TO_GO_ON
+        advice = FIX_THE_FORM_FIRST if changed_forms else advice
         return QualityGateResult(Status.REFUSED, "source_reset", " ".join([*resets, *changed_forms, advice]))
     doubts = [doubt for one in assessments for doubt in _doubts(one, limits, accept_reset=accept_reset)]
     if not doubts:
@@ -118,8 +126,8 @@ def check_quality(
 
 
 def is_held(one: ResourceAssessment, limits: QualityLimits) -> bool:
-    """Whether nothing of this resource may be written, because fields became empty in most known rows."""
-    return bool(_emptied_fields(one, limits))
+    """Whether nothing of this resource may be written, because most known rows would lose their values."""
+    return bool(_emptied_fields(one, limits) or _rewrites(one, limits))
 
 
 def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
@@ -217,6 +225,11 @@ def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
         f"rows; no {one.label} were written."
         for field, rows in _emptied_fields(one, limits).items()
     ]
+    sentences += [
+        f"The format of {one.label} changed: {how} in {rows:,} of {one.seen_again:,} known rows; no "
+        f"{one.label} were written."
+        for how, rows in _rewrites(one, limits).items()
+    ]
     fresh = [name for name, rows in one.unknown_fields.items() if rows > limits.missing * one.received]
     if not one.available:
         # The first import has no earlier rows to compare with.
@@ -245,6 +258,10 @@ def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str,
         for field, rows in one.emptied.items()
         if rows > limits.reidentified * one.seen_again and (field not in TIMES or _was_replaced(field, one))
     }
+
+
+def _rewrites(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
+    return {how: rows for how, rows in one.rewritten.items() if rows > limits.reidentified * one.seen_again}
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:

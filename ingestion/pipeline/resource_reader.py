@@ -180,6 +180,7 @@ class ResourceReader:
             unrecognised=self._count_unrecognised(),
             reasons=tuple(self.rejection_reasons()),
             emptied=self.emptied(),
+            rewritten=self.rewritten(),
             unknown_fields=self.unknown_fields(),
             corrections=self.corrections(),
         )
@@ -211,6 +212,13 @@ class ResourceReader:
         for page in self.detector.pages.values():
             fields.update(page.emptied)
         return dict(fields)
+
+    def rewritten(self) -> dict[str, int]:
+        """Known rows whose values show another format, by how they do."""
+        ways: Counter[str] = Counter()
+        for page in self.detector.pages.values():
+            ways.update(page.rewritten)
+        return dict(ways)
 
     def _count_unrecognised(self) -> int:
         known = {key for page in self.detector.pages.values() for key in page.rejected_known_keys}

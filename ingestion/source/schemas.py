@@ -160,6 +160,9 @@ def fold_text(value: object) -> str:
     return "".join(letter for letter in text if letter.isalnum())
 
 
+# Of a duration in milliseconds, or in minutes, that is read in seconds.
+UNIT_FACTORS: Final = (1000, 60)
+
 R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
 
 
@@ -187,6 +190,20 @@ class ResourceSchema(Generic[R]):
         filled = [(old, new) for old, new in pairs if old or new]
         different = sum(old != new for old, new in filled)
         return different >= min(2, len(filled)) and 2 * different >= len(filled) > 0
+
+    def find_rewrite(self, before: Record, after: Record) -> str:
+        """How the values of a row show that it is written in another format; empty if they do not."""
+        old, new = ([fold_text(row[place]) for place in self.identity] for row in (before, after))
+        if old != new and sorted(old) == sorted(new):
+            return "identifying fields changed places"
+        if "duration" in self.columns:
+            place = self.column_index("duration")
+            shorter, longer = sorted((before[place], after[place]))
+            for factor in UNIT_FACTORS:
+                # Units are rounded: 200.4 seconds may have been 200.
+                if shorter and abs(longer / shorter - factor) <= 0.01 * factor:
+                    return f"duration changed by the factor {factor}"
+        return ""
 
     @property
     def has_weak_key(self) -> bool:

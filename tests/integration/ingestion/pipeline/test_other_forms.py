@@ -1,7 +1,10 @@
 """Rows that mean the same in another form, and rows whose form or time says that something is wrong."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
@@ -81,3 +84,35 @@ def test_sessions_of_new_listeners_wait_while_no_listeners_can_be_written(
     assert "no users were written" in held.error
     assert held.reports.get(resource="listening_history").new == 1
     assert (mended.status, ListeningHistory.objects.count()) == ("succeeded", 12)
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "how"),
+    [
+        (lambda row: {"name": row["artist"], "artist": row["name"]}, "identifying fields changed places"),
+        (lambda row: {"duration": 200_000}, "duration changed by the factor 1000"),
+    ],
+)
+def test_values_that_are_written_elsewhere_or_in_another_unit_are_a_change_of_form_and_no_reset(
+    run: Run, source: ListSource, rewrite: Callable[[dict[str, Any]], dict[str, Any]], how: str
+) -> None:
+    run()
+    source.tracks = [row | rewrite(row) for row in source.tracks]
+
+    second = run()
+
+    assert (second.status, second.error_kind) == ("partial", "form_changed")
+    assert f"{how} in 30 of 30 known rows; no songs were written" in second.error
+    assert "--accept-reset" not in second.error
+    assert Song.objects.get(pk=3).artist == "Artist 3"
+
+
+def test_an_empty_list_of_songs_is_refused_with_advice_to_ask_about_it(run: Run, source: ListSource) -> None:
+    run()
+    source.tracks = []
+
+    second = run()
+
+    assert (second.status, second.error_kind) == ("refused", "source_reset")
+    assert "An empty list is rather a fault of the source than a new catalogue" in second.error
+    assert "If the source really has a new catalogue" not in second.error
