@@ -30,8 +30,8 @@ def generate_candidates(
 ) -> CandidateArrays:
     """One listener's candidates, best first, without excluded songs.
 
-    Played songs are left out too, except for a few that were last played long ago. If few other songs
-    remain, played songs are added at the end, with the flag HEARD.
+    Played songs are left out too, except for a few that were last played long ago. If few other songs remain,
+    played songs are added at the end, with the flag HEARD.
     """
     by_model = model_candidates(profile, model, now) if model else None
     if by_model is not None and len(by_model.songs):
@@ -73,7 +73,7 @@ def _with_rerecommended(
         np.concatenate([columns, heard]),
         np.concatenate([is_old, np.zeros(len(heard), np.bool_)]),
     )
-    # Equal to the last value, so that they do not change whether all values are equal.
+    # The played songs get the last value, so that a list of equal values stays one.
     values = np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)])
     is_heard = np.arange(len(columns)) >= len(order)
     scorer = model.scorer
@@ -94,7 +94,7 @@ def _with_rerecommended(
 
 
 def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
-    """Played songs that fill up the candidates, the one played longest ago first."""
+    """Played songs to fill up the candidates, the one played longest ago first."""
     wanted = MAX_CANDIDATES - len(columns)
     if wanted <= 0:
         return np.empty(0, dtype=np.int32)

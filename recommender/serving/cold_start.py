@@ -73,7 +73,6 @@ def cold_start_candidates(
 
 
 def _artist_codes(rows: Sequence[PopularSong]) -> NDArray[np.int32]:
-    """One code per artist. A song without an artist has a code of its own."""
     codes: dict[str, int] = {}
     names = (row.artist.casefold().strip() or f"\0{row.song}" for row in rows)
     return np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)

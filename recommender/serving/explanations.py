@@ -25,7 +25,7 @@ from recommender.serving.popular_and_similar_songs import shared_genre
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
-# A song that was played less long ago is not one that the listener "has not heard since".
+# "You have not heard it since" is said only of songs that were last played longer ago.
 HEARD_LATELY: Final = timedelta(days=60)
 # What a list says about a limit that was relaxed, for one song and for several.
 RELAXED_TEXTS: Final = {
@@ -175,7 +175,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
 
 
 def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The limits that a list had to relax, each with its number of songs and a sentence."""
+    """The limits that a list relaxed, each with its number of songs and a sentence."""
     counts = Counter(limit for item in items for limit in item.get("relaxed", ()))
     return [
         {

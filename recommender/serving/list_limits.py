@@ -24,16 +24,16 @@ MAX_CANDIDATES: Final = 400
 # Candidates by one artist. Without this cap the candidates of a listener of three artists are by three
 # artists, and at two songs by one artist a list has six songs.
 MAX_PER_ARTIST: Final = 10
-# With fewer candidates, that cap does not hold: a catalogue of three artists must fill a list too.
+# With fewer candidates that cap is not applied, because a catalogue of three artists must fill a list, too.
 MIN_CANDIDATES: Final = 200
 
 
 class Limit(StrEnum):
-    """Limits that a list breaks before it ends early, in this order."""
+    """Limits that a list relaxes, in this order, rather than end early."""
 
-    HEARD = "heard"  # songs that the listener has heard are left out
+    HEARD = "heard"  # played songs are left out
     ARTIST_CAP = "artist_cap"  # at most so many songs by one artist
-    REPEATED = "repeated"  # the next song is none of those given lately
+    REPEATED = "repeated"  # the next song is not one of those given lately
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ServingOptions:
 
 
 def choose_candidates(artists: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Places of at most MAX_CANDIDATES songs in order, with at most MAX_PER_ARTIST songs by one artist.
+    """Indices of at most MAX_CANDIDATES songs, ascending, with at most MAX_PER_ARTIST songs by one artist.
 
     Songs beyond that cap are added if there are fewer than MIN_CANDIDATES.
     """

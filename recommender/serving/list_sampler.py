@@ -18,7 +18,7 @@ from recommender.serving.list_limits import Limit
 FAMILIAR: Final = 1  # the listener has played the artist
 RERECOMMENDED: Final = 2  # the listener played the song, but long ago
 COLD_START: Final = 4  # a popular song, chosen without the listener's plays
-HEARD: Final = 8  # the listener has played the song; only for lists that would end early
+HEARD: Final = 8  # the listener played the song; used only if a list would end early
 # At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
@@ -28,11 +28,11 @@ NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
 class DrawStep(NamedTuple):
-    """Which songs a step of the draw adds, if the steps before have not filled the page."""
+    """Which songs a step of the draw adds if the steps before it have not filled the page."""
 
-    heard: bool = False  # heard songs, the one heard longest ago first; otherwise songs never heard
+    heard: bool = False  # played songs, the one played longest ago first; otherwise unplayed songs
     is_capped: bool = True  # whether the artist cap applies
-    repeats: bool = False  # songs that the page should avoid, the one given longest ago first
+    repeats: bool = False  # songs that the page should avoid, the one served longest ago first
 
     @property
     def is_ordered(self) -> bool:
@@ -56,7 +56,7 @@ class ListPage:
     excluded: tuple[int, ...] = ()  # song ids that must not be drawn
     # The number of a cluster whose songs are drawn first; None: no preference.
     preferred_cluster: int | None = None
-    # Song ids that are drawn only if no others are left, the first one first.
+    # Song ids that are drawn only if no others are left, in this order.
     avoided: tuple[int, ...] = ()
     # Whether limits are relaxed if too few songs are eligible; False for pages of earlier releases.
     is_filled: bool = True
@@ -199,7 +199,7 @@ class ListSampler:
         return eligible & ~_is_in(songs, page.excluded)
 
     def _order_of(self, page: ListPage, step: DrawStep) -> NDArray[np.float64]:
-        """Values that are higher for songs given or heard longer ago."""
+        """Values that are higher for songs that were served or played longer ago."""
         songs = self._candidates.songs.tolist()
         if step.repeats:
             place = {song: place for place, song in enumerate(page.avoided)}

@@ -45,11 +45,11 @@ class SimilarSong(NamedTuple):
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
     """The songs with the most listeners, at most MAX_POPULAR_SONGS, cached.
 
-    Listeners count and not plays, so that one listener can't make a song popular.
+    Listeners are counted instead of plays, so that one listener can't make a song popular.
 
     Args:
-        days: count only sessions of the last `days` days, all listeners alike; None: count all sessions, and
-            listeners less the older their last play is.
+        days: count only sessions of the last `days` days; None: all sessions, and a listener counts less the
+            older their last play is.
     """
     # Plain tuples, because a pickled class can't be read after it is moved or renamed.
     key = f"recommender.charts.{days}"

@@ -91,11 +91,8 @@ def recommend(
 ) -> ServedList:
     """Draw a list for a listener and store it.
 
-    If too few songs are eligible, limits are relaxed, see `Limit`; the list is shorter than n only if the
-    catalogue has no more songs that the listener did not reject.
-
-    Songs that were in the listener's recent lists are less likely, see `engine.sampling.impressions`.
-    If the database's disk is full, the list is served and not stored: see `ServedList.is_stored`.
+    If too few songs are eligible, limits are relaxed, see `Limit`. Songs of the listener's recent lists are
+    less likely, see `engine.sampling.impressions`.
 
     Args:
         discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
@@ -258,7 +255,7 @@ def popular_songs(
     """The songs with the most listeners, with rank, listeners and plays.
 
     Args:
-        days: limits the count to the last days; None: listeners count less the older their last play is.
+        days: count only the last days; None: a listener counts less the older their last play is.
     """
     rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
@@ -284,7 +281,7 @@ def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -
 
 
 def _excludes_too_many(candidates: ServingCandidates, exclude: Collection[int], n: int) -> bool:
-    """Whether a request excludes so many candidates that others must be found."""
+    """Whether a request excludes so many candidates that new ones must be generated."""
     songs = candidates.candidates.songs
     left = len(songs) - len(set(songs.tolist()).intersection(exclude))
     # A shorter candidate list has all songs of the catalogue already.
@@ -330,10 +327,7 @@ def _draw_options(
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> list[int]:
-    """Songs that `next_song` gave within NO_REPEAT_WITHIN, the one given longest ago first.
-
-    They are the songs of one-song lists.
-    """
+    """Songs of one-song lists served within NO_REPEAT_WITHIN, the one served longest ago first."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
     # Of a song that was given twice, the later time counts.

@@ -77,7 +77,7 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One entry per listener and song, from events that count. Likes and heard listens are positive."""
+    """One vote per listener and song, from events that count; likes and listens are positive."""
     counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     events = read_events(data.catalogue.durations, data.catalogue.ids)
     counting = (column[events.counts].tolist() for column in (events.listeners, events.songs, events.kinds))

@@ -124,7 +124,7 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
     """The events on the current catalogue that were not withdrawn.
 
     Args:
-        durations: of the songs `song_ids` (ascending), in seconds; they decide which listens count.
+        durations: in seconds, of the songs `song_ids` (ascending); they decide which listens count.
         until: a filter of the events, such as `at__lte`.
     """
     standing = catalogue_generation.feedback_on_current(Feedback.objects.standing().filter(**until))
@@ -221,7 +221,7 @@ class _InteractionReader:
     def read_feedback(
         self, sessions: Interactions, durations: NDArray[np.float64]
     ) -> tuple[Interactions, Interactions]:
-        """The feedback that counts as plays and is not among `sessions`, and that which counts as skips.
+        """The feedback that counts as plays and is not in `sessions`, and the feedback that counts as skips.
 
         The rules are those of a listener's profile: the latest event counts, see `FeedbackState`.
         """
