@@ -157,7 +157,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class ScheduleAdmin(ListedLookups, KeepsOwnTasks):
-    """Admin of a kind of schedule; an edit counts from the moment it is saved."""
+    """Admin of a kind of schedule; due times before an edit do not count as missed."""
 
     form = ScheduleForm
 

@@ -37,14 +37,14 @@ app.autodiscover_tasks()
 @worker_init.connect
 @beat_init.connect
 def prepare_process(**_: Any) -> None:
-    """Refuse unsafe settings as `manage.py` does, before the first task, and limit statements."""
-    # Imported only now: Django loads this module before it reads the settings.
+    """Refuse unsafe settings before the first task, as `manage.py` does, and limit statements."""
+    # Imported here, because Django loads this module before it reads the settings.
     from moovitamix.checks import require_safe_settings  # noqa: PLC0415
     from moovitamix.database_limits import limit_task_statements  # noqa: PLC0415
 
     try:
         require_safe_settings()
     except ImproperlyConfigured as error:
-        # Celery logs exceptions of signal handlers and goes on.
+        # Celery would only log an exception of a signal handler.
         raise SystemExit(str(error)) from None
     limit_task_statements()

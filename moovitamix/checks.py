@@ -110,7 +110,7 @@ def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 
 def require_safe_settings() -> None:
-    """For processes that run no system checks: web servers and Celery.
+    """Check the settings of a process that runs no system checks: web servers and Celery.
 
     Raises:
         ImproperlyConfigured: the settings are unsafe; names each problem and what to set.

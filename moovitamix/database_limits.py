@@ -1,19 +1,19 @@
-"""Time limits of PostgreSQL statements, by kind of process; commands by hand have none."""
+"""Time limits of PostgreSQL statements by kind of process; commands have none."""
 
 from typing import Final
 
 from django.conf import settings
 from django.db import connections
 
-# A worker's longest statement writes or deletes a large table; its locks wait for a run at most this long,
-# after which the statement is tried again (ingestion/jobs/database_patience.py).
+# A worker's longest statement writes or deletes a large table. It waits for a lock at most this long, and is
+# then retried (ingestion/jobs/database_patience.py).
 TASK_STATEMENT_SECONDS: Final = 3_600
 TASK_LOCK_SECONDS: Final = 120
 WEB_LOCK_SECONDS: Final = 10
 
 
 def limit_web_statements() -> None:
-    """Let no request of this process hold a connection for longer than WEB_STATEMENT_SECONDS."""
+    """Limit the statements of this process to WEB_STATEMENT_SECONDS."""
     _limit_statements(settings.WEB_STATEMENT_SECONDS, min(WEB_LOCK_SECONDS, settings.WEB_STATEMENT_SECONDS))
 
 
@@ -22,7 +22,7 @@ def limit_task_statements() -> None:
 
 
 def _limit_statements(statement: float, lock: float) -> None:
-    """For connections that this process opens from now on, in any thread."""
+    """Set the limits for connections that this process opens from now on, in any thread."""
     database = connections.settings["default"]
     if database["ENGINE"].endswith("postgresql"):
         limits = f"-c statement_timeout={round(1_000 * statement)} -c lock_timeout={round(1_000 * lock)}"

@@ -138,7 +138,7 @@ class Environment:
         return value
 
     def choices(self, name: str, choices: tuple[str, ...]) -> list[str]:
-        """Comma-separated values out of `choices`, by default all of them; an empty text is none."""
+        """Comma-separated values out of `choices`, by default all of them; none for an empty text."""
         values = self.string_list(name, choices) if self.text(name, "-") else []
         if unknown := [value for value in values if value not in choices]:
             raise malformed_value_error(name, ",".join(unknown), f"some of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Error reports of Django: hides every setting that may hold a password or a token."""
+"""Error reports of Django, without settings that may hold a password or a token."""
 
 import re
 
@@ -6,7 +6,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class AddressHidingFilter(SafeExceptionReporterFilter):
-    """Also hides addresses: a URL of Redis, a mail server, a webhook or the source may contain a secret."""
+    """Also hides addresses, because a URL of Redis, mail server, webhook or source may hold a secret."""
 
     hidden_settings = re.compile(
         SafeExceptionReporterFilter.hidden_settings.pattern + "|URL|LOCATION|DATABASES|EMAIL|PROXY",

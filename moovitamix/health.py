@@ -25,7 +25,7 @@ def liveness(request: HttpRequest) -> JsonResponse:
 
 
 def readiness(request: HttpRequest) -> JsonResponse:
-    """Answers 503 if requests can't be served, and status `degraded` if anything is wrong."""
+    """Respond with 503 if requests can't be served, and with status `degraded` if anything is wrong."""
     state = assess_service(timezone.now())
     body = {"status": state.status, "checks": state.checks}
     return JsonResponse(body, status=503 if state.unavailable else 200)

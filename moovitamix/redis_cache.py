@@ -1,4 +1,4 @@
-"""Django's Redis cache; while Redis does not answer, the memory of this process takes its place."""
+"""Django's Redis cache, with the memory of this process instead while Redis does not answer."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
-# Requests do not wait for a Redis that is gone: one of them tries again after this time.
+# Requests do not wait for an unreachable Redis; one of them retries after this time.
 RETRY_AFTER: Final = 5.0  # seconds
 
 
@@ -33,9 +33,9 @@ def _with_fallback(name: str) -> Callable[..., Any]:
 
 
 class FallbackRedisCache(RedisCache):
-    """Never raises because of Redis: rate limits then count per process, and cached values are lost."""
+    """Never raises because of Redis: without it, rate limits count per process; cached values are lost."""
 
-    # Shared by the cache objects of all threads: monotonic time until which Redis is not asked.
+    # Monotonic time until which Redis is not used; shared by the cache objects of all threads.
     _down_until: ClassVar[float | None] = None
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:

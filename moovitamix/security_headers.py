@@ -18,7 +18,7 @@ PERMISSIONS_POLICY: Final = "camera=(), geolocation=(), microphone=(), payment=(
 def security_headers_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """Adds the policies; a view may set a stricter one of its own."""
+    """Add the policies; a view may set a stricter one of its own."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)

@@ -1,6 +1,6 @@
-"""The state of the whole service: one function for the operations page and the readiness endpoint.
+"""The state of the whole service, for both the operations page and the readiness endpoint.
 
-What makes the page's headline a problem makes readiness degraded, and the other way round.
+Readiness is degraded exactly if the page's headline shows a problem.
 """
 
 import logging
@@ -38,7 +38,7 @@ CRITICAL: Final = "critical"
 WARNING: Final = "warning"
 # Load balancers wait a few seconds at most; a broker in the same network answers within milliseconds.
 BROKER_TIMEOUT: Final = 2.0
-# Probes come every few seconds from several sides; a full disk need not be noticed earlier.
+# Probes come every few seconds from several machines; a full disk need not be noticed earlier.
 WRITE_CHECK_INTERVAL: Final = 10.0
 RUN_PHRASES: Final = {
     "running": "is in progress",
@@ -63,10 +63,10 @@ class Problem:
 
 @dataclass
 class ServiceState:
-    """The result of each check by name, and what is wrong, worst first.
+    """The result of each check by name, and the problems, worst first.
 
     Attributes:
-        checks: for everybody, so without details; `ok` or what is wrong.
+        checks: for the public, so without details; `ok` or what is wrong.
         unavailable: whether requests can't be answered at all.
         has_data: whether a run has ever finished.
         incidents: the open ones, critical first.
@@ -92,7 +92,7 @@ class ServiceState:
 
 
 def assess_service(now: datetime) -> ServiceState:
-    """Check everything; the database is asked first, and nothing else if it can't answer."""
+    """Check everything, the database first; the rest only if it answers."""
     state = ServiceState()
     state.add("database", _check_database(), "The database does not answer", CRITICAL)
     if state.problems:
@@ -110,7 +110,7 @@ def assess_service(now: datetime) -> ServiceState:
     _add_parts(state, now)
     state.add("write", _check_write(), "Nothing can be stored: lists are served and not kept", CRITICAL)
     state.add("broker", _run_check(_check_broker), "The task queue does not answer: no task starts")
-    # With Redis both are the same server, and waiting twice helps nobody.
+    # With Redis both are the same server, so one timeout is enough.
     is_redis_gone = settings.REDIS_URL and state.checks["broker"] != OK
     state.add(
         "cache",
@@ -119,7 +119,7 @@ def assess_service(now: datetime) -> ServiceState:
     )
     state.add("data_age", _data_age(now), "The data is stale: no recent run has updated it")
     state.add("artifact", _run_check(_check_artifact), "The best model does not serve")
-    # Sorting is stable: of equal problems the first one found comes first.
+    # The sort is stable, so of equal problems the first one found comes first.
     state.problems.sort(key=lambda problem: problem.severity != CRITICAL)
     return state
 
@@ -153,7 +153,7 @@ def _add_parts(state: ServiceState, now: datetime) -> None:
     states = state.parts = part_states(settings.EXPECTED_PARTS, now)
     watchdog = states.get(Heartbeat.Part.WATCHDOG)
     if watchdog is not None and watchdog.is_problem:
-        # It can't report itself. A full disk must not turn this into an error.
+        # The watchdog can't report itself. A full disk must not turn this into an error.
         with suppress(Error):
             watchdog_alive(now)
     wrong = [part for part in states.values() if _is_wrong(part)]
@@ -162,7 +162,7 @@ def _add_parts(state: ServiceState, now: datetime) -> None:
 
 
 def _is_wrong(part: PartState) -> bool:
-    # A worker whose processes are all busy is silent too: the watchdog pings it before it opens an incident.
+    # A worker whose processes are all busy is silent, too; the watchdog pings it before it opens an incident.
     return part.is_problem and (part.part, part.state) != (Heartbeat.Part.WORKER, SILENT)
 
 
@@ -217,7 +217,7 @@ def _count_missing_migrations() -> int:
 
 
 def _check_write() -> str:
-    """Whether a row can be stored; asked at most every ten seconds, by one of this process's requests."""
+    """Whether a row can be stored; at most one request of this process checks this every ten seconds."""
     if time.monotonic() >= _WRITE_RESULT.valid_until:
         _WRITE_RESULT.text = _run_check(_write_row)
         _WRITE_RESULT.valid_until = time.monotonic() + WRITE_CHECK_INTERVAL
@@ -234,7 +234,7 @@ _WRITE_RESULT: Final = _CachedResult()
 
 
 def _write_row() -> str:
-    """Insert a row and delete it in one transaction, so that nobody else sees it."""
+    """Insert and delete a row in one transaction, invisible to others."""
     try:
         with transaction.atomic():
             now = datetime.now().astimezone()
@@ -271,7 +271,7 @@ def _check_artifact() -> str:
 
 
 def _data_age(now: datetime) -> str:
-    """Ignores tables that were never imported: without data there is no model, so `artifact` fails."""
+    """The age of tables that were ever imported; without any data there is no model, and `artifact` fails."""
     limit = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     old: Sequence[str] = sorted(name for name, at in last_import_times().items() if now - at > limit)
     return f"older than {settings.MAX_DATA_AGE_HOURS:g} hours: {', '.join(old)}" if old else OK

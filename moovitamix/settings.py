@@ -135,8 +135,8 @@ UNFOLD: dict[str, Any] = {
     },
 }
 
-# Proxies in front of the site that add the client's address to X-Forwarded-For; addresses before them could
-# be invented by the client.
+# Number of proxies in front of the site that add the client's address to X-Forwarded-For. The client could
+# invent any addresses before those.
 PROXY_COUNT = env.integer("PROXY_COUNT", 1 if HTTPS else 0, minimum=0, maximum=10)
 
 # --- The API ---------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-# Files and folders that MoovitaMix creates are for its own user alone: databases, models, messages.
+# Only its own user can read the files that MoovitaMix creates: databases, models, messages.
 os.umask(env.octal("UMASK", "077"))
 VAR_DIR = env.path("VAR_DIR", "var")
 STAGING_DIR = env.path("STAGING_DIR", str(VAR_DIR / "staging"))
@@ -263,7 +263,7 @@ CELERY_TASK_ROUTES = {
 }
 # A hung task is stopped. An exception ends it first, so that its row says why; a minute later, SIGKILL does.
 TASK_HOURS = {
-    # A due run is caught up for 12 hours; by then the next one is near.
+    # A due run is caught up for 12 hours; after that, the next one is near.
     "ingestion.tasks.ingest_due": 12,
     "ingestion.tasks.ingest_by_hand": 12,
     # 1 000 000 plays take a minute; a night is far more than any catalogue that fits into memory.
@@ -282,13 +282,13 @@ CELERY_TASK_ANNOTATIONS = {
     name: {"soft_time_limit": round(3_600 * hours), "time_limit": round(3_600 * hours) + 60}
     for name, hours in TASK_HOURS.items()
 }
-# A message is acknowledged when its task starts. A task that dies is not delivered again, but repeated by
-# what knows whether that is needed: the slot's ledger for imports, the timetable for everything else.
+# A message is acknowledged when its task starts, so a task that dies is not delivered again. Imports are
+# repeated by their slots, everything else by the timetable.
 CELERY_TASK_ACKS_LATE = False
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
 if REDIS_URL:
-    # Redis delivers a message again if nobody has acknowledged it after this time. One that waits behind the
-    # longest task must not be.
+    # Redis delivers an unacknowledged message again after this time, which must be longer than the longest
+    # task, behind which a message may wait.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "visibility_timeout": 3_600 * (round(max(TASK_HOURS.values())) + 1),
         "socket_connect_timeout": 2.0,
@@ -311,12 +311,12 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_ENABLE_UTC = True
 CELERY_TASK_TRACK_STARTED = True
-# A process reserves one message besides the one it works on: more would wait behind a long task while
-# other processes have nothing to do.
+# A process reserves one further message. More would wait behind a long task while other processes are
+# idle.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # One import, one training, and two for what runs every minute: the locks allow no second import or training.
 CELERY_WORKER_CONCURRENCY = 4
-# In KiB: a process that a training left with much memory is replaced after the task.
+# In KiB; a process that keeps more memory after a training is replaced.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 500_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
@@ -366,7 +366,7 @@ ALERT_MESSAGES = [
 ]
 # Web processes run the watchdog too, so that alerts are sent even if Beat and the workers are down.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
-# Parts that must run: one that never started is reported like one that stopped.
+# Components that must run; one that never started is reported like one that stopped.
 EXPECTED_PARTS = env.choices("EXPECTED_PARTS", ("beat", "worker", "watchdog"))
 START_GRACE_MINUTES = env.number("START_GRACE_MINUTES", 15, minimum=1, maximum=720)
 MAX_RUN_MINUTES = env.number("MAX_RUN_MINUTES", 180, minimum=1, maximum=10_000)

@@ -26,7 +26,7 @@ STATUS_COLOURS = {
     "stopped": "warning",
 }
 
-# What Django's filters append to the name of a field: choices, dates, empty values, related rows.
+# Suffixes that Django's filters append to a field's name: choices, dates, empty values, related rows.
 FILTER_SUFFIXES = ("", "__exact", "__gte", "__lt", "__isnull", "__id__exact")
 
 # One and a half screens; each row adds a twentieth to the rendering time of an empty page.
@@ -34,13 +34,13 @@ ROWS_PER_PAGE = 25
 
 
 class ListedLookups:
-    """For a ModelAdmin: allows only the query parameters that the page's own filters and links use.
+    """For a ModelAdmin: allows only the query parameters of the page's own filters and links.
 
-    Django allows every lookup of the model's own fields: `?email__gte=` would read e-mail addresses letter by
-    letter, and `?email__regex=` can keep SQLite busy for hours.
+    Django allows every lookup of the model's own fields: `?email__gte=` could read e-mail addresses letter by
+    letter, and `?email__regex=` could keep SQLite busy for hours.
 
     Attributes:
-        link_lookups: lookups of links that other pages have to this list.
+        link_lookups: lookups in links from other pages to this list.
     """
 
     link_lookups: ClassVar[tuple[str, ...]] = ()

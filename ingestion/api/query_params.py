@@ -38,7 +38,7 @@ class QueryParameter:
 
 
 class IdConverter:
-    """Path converter of ids: any whole number. Views know no id beyond 64 bits."""
+    """Path converter of ids: any whole number; views answer 404 for ids beyond 64 bits."""
 
     regex = "-?[0-9]{1,100}"
 

@@ -15,7 +15,7 @@ class StrictView(APIView):
     """Rejects unknown query parameters, so that a misspelt `disocvery` does not return an unwanted list."""
 
     query_parameters: ClassVar[tuple[QueryParameter, ...]] = ()
-    noun: str = "object"  # what the id in the path is of
+    noun: str = "object"  # what the id in the path identifies
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # After authentication, so that any request without a key is answered with 401.
@@ -23,7 +23,7 @@ class StrictView(APIView):
         refuse_unknown(request.query_params, self._known_names())
         pk = kwargs.get("pk", 0)
         if not SMALLEST_ID <= pk <= LARGEST_ID:
-            # SQLite fails at such a number, PostgreSQL finds nothing.
+            # SQLite raises an error for such a number.
             raise NotFound(f"There is no {self.noun} {pk}.")
 
     def _known_names(self) -> Iterable[str]:

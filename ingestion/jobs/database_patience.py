@@ -46,7 +46,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_unwritable(error: BaseException) -> bool:
-    """Whether the database answers but stores nothing: its disk is full, or it is read-only."""
+    """Whether the database answers but cannot store anything, because its disk is full or it is read-only."""
     cause: Any = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNWRITABLE_SQLITE_CODES
@@ -54,7 +54,7 @@ def is_unwritable(error: BaseException) -> bool:
 
 
 def lift_statement_limits() -> None:
-    """Let the statements of this thread take as long as they need; those of web requests are limited."""
+    """Remove the time limit of web requests from the statements of this thread."""
     connection.close()
     own = connection.settings_dict
     given = own["OPTIONS"].get("options", "")

@@ -1,4 +1,4 @@
-"""The parts of a running service (Beat, workers, the watchdog) and whether each of them runs."""
+"""Components of a running service (Beat, workers, the watchdog), and whether each of them runs."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,15 +12,15 @@ from ingestion.models import Heartbeat, IngestionRun
 
 RUNNING: Final = "running"
 SILENT: Final = "silent"
-# The service has been in use for longer than a part needs to start, but this part never ran.
+# The component never ran, although the service has been in use for longer than a start takes.
 MISSING: Final = "missing"
 NOT_YET: Final = "not started yet"
-# A foreground scheduler starts the runs itself, without Beat and workers.
+# A foreground scheduler starts runs without Beat and workers.
 REPLACED_BY_SCHEDULER: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER)
 
 
 class PartState(NamedTuple):
-    """`heartbeat` is None if the part never ran."""
+    """`heartbeat` is None if the component never ran."""
 
     part: str
     state: str
@@ -32,7 +32,7 @@ class PartState(NamedTuple):
 
 
 def part_states(expected: Collection[str], now: datetime) -> dict[str, PartState]:
-    """The state of each part that is expected or ever ran; without those that a scheduler replaces."""
+    """State of each component that is expected or ever ran, without those that a scheduler replaces."""
     heartbeats = latest_heartbeats()
     in_use_since = _in_use_since(heartbeats)
     is_established = in_use_since is not None and in_use_since <= now - SILENT_AFTER
@@ -53,7 +53,7 @@ def part_states(expected: Collection[str], now: datetime) -> dict[str, PartState
 
 
 def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """A foreground scheduler sends no heartbeats during an ingestion, so its running run counts too."""
+    """Whether the foreground scheduler is alive; its running ingestion counts, which sends no heartbeats."""
     if scheduler is None or not is_silent(scheduler, now):
         return scheduler is not None
     run = lock.find_running(IngestionRun)
@@ -61,7 +61,7 @@ def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
 
 
 def _in_use_since(heartbeats: dict[str, Heartbeat]) -> datetime | None:
-    """The first run, or when a part that runs started; None if neither is known."""
+    """Time of the first run, or of the start of a component; None if neither is known."""
     first_run = IngestionRun.objects.aggregate(at=Min("started_at"))["at"]
     known = [heartbeat.since for heartbeat in heartbeats.values()] + ([first_run] if first_run else [])
     return min(known, default=None)

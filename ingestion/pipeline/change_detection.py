@@ -61,9 +61,9 @@ class PageResult:
     corrections: Counter[str] = field(default_factory=Counter)
     future_times: int = 0
     rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # Fields that became empty, and times that became equal, in rows that are available in the catalogue.
+    # Fields that became empty, and times that became equal, in available rows of the catalogue.
     emptied: Counter[str] = field(default_factory=Counter)
-    # Known rows whose values show another format, by how they do.
+    # Known rows whose values have changed format, by kind of change.
     rewritten: Counter[str] = field(default_factory=Counter)
     # Hashes of keys: of the accepted rows, and of the rejected rows whose key can be read.
     keys: "array[int]" = field(default_factory=lambda: array("q"))

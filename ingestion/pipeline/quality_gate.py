@@ -48,7 +48,7 @@ class ResourceAssessment:
     reasons: tuple[tuple[str, str, int], ...] = ()
     # Field to the number of rows seen again in which it became empty or, for a time, equal to the other one.
     emptied: Mapping[str, int] = field(default_factory=dict)
-    # How the values of rows seen again show another format, to its number of rows.
+    # Kind of format change of rows seen again, to its number of rows.
     rewritten: Mapping[str, int] = field(default_factory=dict)
     # Field that is not part of the contract, to its number of rows.
     unknown_fields: Mapping[str, int] = field(default_factory=dict)

@@ -214,7 +214,7 @@ class ResourceReader:
         return dict(fields)
 
     def rewritten(self) -> dict[str, int]:
-        """Known rows whose values show another format, by how they do."""
+        """Number of known rows by kind of format change."""
         ways: Counter[str] = Counter()
         for page in self.detector.pages.values():
             ways.update(page.rewritten)

@@ -160,7 +160,7 @@ def fold_text(value: object) -> str:
     return "".join(letter for letter in text if letter.isalnum())
 
 
-# Of a duration in milliseconds, or in minutes, that is read in seconds.
+# Factors between a duration in milliseconds or minutes and one in seconds.
 UNIT_FACTORS: Final = (1000, 60)
 
 R = TypeVar("R", SongRow, ListenerRow, ListeningHistoryRow)
@@ -192,7 +192,7 @@ class ResourceSchema(Generic[R]):
         return different >= min(2, len(filled)) and 2 * different >= len(filled) > 0
 
     def find_rewrite(self, before: Record, after: Record) -> str:
-        """How the values of a row show that it is written in another format; empty if they do not."""
+        """The kind of format change that a row's values show, such as another unit; empty if none."""
         old, new = ([fold_text(row[place]) for place in self.identity] for row in (before, after))
         if old != new and sorted(old) == sorted(new):
             return "identifying fields changed places"
@@ -200,7 +200,7 @@ class ResourceSchema(Generic[R]):
             place = self.column_index("duration")
             shorter, longer = sorted((before[place], after[place]))
             for factor in UNIT_FACTORS:
-                # Units are rounded: 200.4 seconds may have been 200.
+                # The values may be rounded: 200.4 seconds may have been 200.
                 if shorter and abs(longer / shorter - factor) <= 0.01 * factor:
                     return f"duration changed by the factor {factor}"
         return ""

@@ -28,7 +28,7 @@ class StatusHeadline:
 def build_headline(
     state: ServiceState, window: RunWindow, next_due: datetime | None, now: datetime
 ) -> StatusHeadline:
-    """Names the worst problem, or says that all is well; with the last run, data and next run."""
+    """The worst problem, or that all is well, with the last run, the data and the next run."""
     sentence = _state_sentence(window.last_finished, window.last_applied, next_due, now)
     detail = capitalize_first(sentence)
     worst = next(iter(state.problems), None)

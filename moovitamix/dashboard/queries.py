@@ -168,7 +168,7 @@ def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
 
 
 def list_heartbeats(states: Mapping[str, PartState], now: datetime) -> list[ServiceHeartbeat]:
-    """Each part that ever ran or must run, with its last heartbeat."""
+    """Each component that ever ran or must run, with its last heartbeat."""
     found = [
         ServiceHeartbeat(
             heartbeat.part,

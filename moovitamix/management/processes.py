@@ -57,8 +57,7 @@ def web_server_command(
 ) -> list[str]:
     """The granian command of `serve`.
 
-    Threads are bounded, because each keeps a connection to the database. Idle ones end as late as granian
-    allows, so that their connections are kept.
+    The number of threads is limited, because each keeps a database connection.
     """
     return [
         sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws", f"--host={host}",
@@ -79,11 +78,11 @@ def worker_command(*, concurrency: int, queues: Sequence[str] = (), with_beat: b
 
 
 def replace_process(command: list[str]) -> NoReturn:
-    """Continue as this command, in the folder of the project, which holds the modules and `.env`."""
+    """Replace this process by the command, in the project's folder, which holds the modules and `.env`."""
     os.chdir(settings.HOME)
     if os.name == "nt":
         sys.exit(subprocess.call(command))  # noqa: S603
-    # Not a child process: signals of the service manager reach the command itself.
+    # Not a child process, so that signals of the service manager reach the command itself.
     os.execv(command[0], command)  # noqa: S606
 
 

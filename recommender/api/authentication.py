@@ -32,7 +32,7 @@ class KeyAuthentication(BaseAuthentication):
         if scheme.lower() not in SCHEMES:
             return None
         digest = digest_key(sent.strip())
-        # A key that this process knows never waits because of others behind the same address.
+        # Known keys are not limited because of other clients with the same address.
         failures = None if digest in _KNOWN_DIGESTS else FailedAuthentications(request)
         if failures is not None:
             failures.require_few()
@@ -92,7 +92,6 @@ def digest_key(secret: str) -> str:
 
 
 def _why_invalid(key: ApiKey | None, now: datetime) -> str:
-    """A text that says why the key is invalid and what to do; "" if it is valid."""
     if key is None:
         return f"There is no such key. {NEW_KEY_HINT}"
     if key.revoked_at:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
-# A person who mistypes a key needs a few attempts; an app with an old key is told why within the first one.
+# A person who mistypes a key needs a few attempts; an app with an old key learns the reason from the first.
 MAX_FAILURES: Final = 20
 FAILURE_PERIOD: Final = 60  # seconds
 TOO_MANY_FAILURES: Final = "Too many requests with an invalid key came from this address."
@@ -73,9 +73,9 @@ class FeedbackThrottle(KeyThrottle):
 
 
 class FailedAuthentications:
-    """Counts requests with invalid keys by address, so that many of them never reach the database.
+    """Counts requests with invalid keys by address and minute, so that many of them never reach the database.
 
-    Counted in periods of a minute. An IPv6 client has a whole /64 network, which counts as one address.
+    An IPv6 client has a whole /64 network, which counts as one address.
     """
 
     clock = staticmethod(time.time)
@@ -95,7 +95,7 @@ class FailedAuthentications:
 
 
 def client_address(request: Any) -> str:
-    """The client's address behind PROXY_COUNT proxies; of an IPv6 address its network of 64 bits."""
+    """The client's address behind PROXY_COUNT proxies; of an IPv6 address its /64 network."""
     text = str(BaseThrottle().get_ident(request) or "unknown")
     try:
         address = ip_address(text)

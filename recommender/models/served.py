@@ -70,7 +70,7 @@ class ServedList(models.Model):
         INTERLEAVED = "interleaved"
         FALLBACK = "fallback"
 
-    # False for a list that was served while nothing could be stored, so that it can't be continued.
+    # False for a list served while nothing could be stored; it can't be continued.
     is_stored = True
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

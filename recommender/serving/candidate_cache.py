@@ -81,7 +81,7 @@ def generate_without(
     rest = replace(profile, excluded=profile.excluded | ids)
     generated = _try_generate(rest, candidates.loaded, now, live=True)
     if generated is not None:
-        # No history has this fingerprint: the next request needs a list with all songs.
+        # No history has this fingerprint, so the next request generates a list with all songs.
         generated.row.history, generated.row.run_id = ONE_REQUEST, ONE_REQUEST_RUN
         generated.row.save()
     return generated
@@ -220,7 +220,7 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
     try:
         CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
     except DatabaseError as error:
-        # The next request compares again.
+        # Not stored; the next request compares again.
         if not is_unwritable(error):
             raise
     return same
@@ -258,7 +258,7 @@ def _generate(
 
 
 def _store(row: CandidateList) -> None:
-    """Store a list; on a full disk it serves this request and has no primary key."""
+    """Store a list; on a full disk it serves only this request and has no primary key."""
     try:
         row.save()
     except DatabaseError as error:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 BEAT, WORKER, WATCHDOG = "beat_dead", "worker_gone", "watchdog_dead"
 QUEUE, DISK = "queue_growing", "disk_nearly_full"
-# A queue that only grew for this long, by this share of its limit, will not shrink by itself.
+# A queue that grew for this long, by this share of its limit, will not shrink by itself.
 GROWING_FOR: Final = timedelta(minutes=10)
 GROWING_SHARE: Final = 0.25
 # This much free space is enough on any disk: the pages of a million rows take 2 GB.
@@ -63,7 +63,8 @@ def workers_alive(now: datetime) -> None:
 def watchdog_alive(now: datetime) -> None:
     """Report that the watchdog stopped or never started.
 
-    The watchdog resolves this incident; Beat and the readiness endpoint open it, because the watchdog can't.
+    Beat and the readiness endpoint open this incident, because a stopped watchdog cannot; the watchdog
+    resolves it.
     """
     watchdog = _part(Heartbeat.Part.WATCHDOG, now)
     if watchdog is None or not watchdog.is_problem:
@@ -115,7 +116,7 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """The number of waiting tasks in all queues: messages in Redis, or files without Redis."""
+    """Number of waiting tasks in all queues: messages in Redis, or files without Redis."""
     names = [queue.name for queue in settings.CELERY_TASK_QUEUES]
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
@@ -140,7 +141,7 @@ def _part(part: str, now: datetime) -> PartState | None:
 
 
 def _silence_facts(heartbeat: Heartbeat | None, now: datetime) -> dict[str, Any]:
-    """Empty if the part never ran."""
+    """Facts about the silence of a component; empty if it never ran."""
     if heartbeat is None:
         return {}
     age = (now - heartbeat.at).total_seconds()

@@ -55,13 +55,13 @@ class Command(GuidedCommand):
 
 
 def _require_free_port(host: str, port: int) -> None:
-    """Refuse a port on which somebody listens: the server would share it, and answer every other request."""
+    """Check that the port is free, because the server would share it and get only some of the requests."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise CommandError(f"--host {host} can't be resolved: {error}") from None
     with socket.socket(family, kind, protocol) as probe:
-        # Connections of the last server that are still closing do not keep the port.
+        # Closing connections of an earlier server do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)

@@ -1,4 +1,4 @@
-"""Run a Celery worker, with Beat, that takes the tasks of all queues."""
+"""Run a Celery worker, with Beat, for the tasks of all queues."""
 
 from argparse import ArgumentParser
 from typing import Any, Final

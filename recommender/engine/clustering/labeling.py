@@ -35,7 +35,7 @@ ARTISTS_PER_GENRE_ARTIST: Final = 200
 MAX_GENRE_ARTISTS: Final = 20
 MIN_LISTENERS: Final = 3  # listeners who played the cluster's songs of the genre or artist
 LEAST_DECADE_SHARE: Final = 0.5
-YEARS: Final = (1900, 2100)  # other years are mistakes of the source
+YEARS: Final = (1900, 2100)  # other years are errors of the source
 LEAST_MOOD: Final = 0.5  # distance of the cluster's mean from that of all songs, in standard deviations
 LEAST_ARTIST_SHARE: Final = 0.05  # of the cluster's plays, for an artist of one song
 SINGLE_ARTIST_SHARE: Final = 0.5  # of the cluster's songs, for a name of one artist
@@ -183,7 +183,7 @@ def _artist_options(evidence: "_Evidence", songs: NDArray[np.int64]) -> Iterator
     for n in (3, 2):
         if len(artists) >= n:
             yield f"{', '.join(artists[: n - 1])} and {artists[n - 1]}"
-    # If another cluster took the first two, or they are too long together.
+    # If another cluster has taken the first two, or they are too long together.
     yield from (f"{one} and {other}" for one, other in combinations(artists[:5], 2))
     if artists and evidence.artist_share(artists[0], songs) >= SINGLE_ARTIST_SHARE:
         yield artists[0]
@@ -216,7 +216,7 @@ class _Evidence:
         self._lead_weights = self._weigh_leads(range(catalogue.n_songs))
         self._telling = self._find_telling_genres(words)
         self._words = words
-        # Fewer listeners than this are too few; without plays, nobody can be counted.
+        # Minimum number of listeners; without plays they cannot be counted.
         active = 0 if heard_by is None else len(np.unique(heard_by.indices))
         self._min_listeners = min(MIN_LISTENERS, math.ceil(active / 10))
 
