@@ -14,9 +14,12 @@ from django.urls import reverse
 EDITABLE = {
     "apikey",
     "clockedschedule",
+    "clusternamerule",
     "crontabschedule",
+    "genrealias",
     "group",
     "intervalschedule",
+    "nameword",
     "periodictask",
     "solarschedule",
     "user",
