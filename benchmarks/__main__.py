@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bands, calibration, ingest, pages, proof, quality, serve, train
+from benchmarks import bands, calibration, ingest, listener, pages, proof, quality, serve, train
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
@@ -32,6 +32,7 @@ def build_parser() -> ArgumentParser:
     _add_bands(commands)
     _add_pages(commands)
     _add_proof(commands)
+    _add_listener(commands)
     return top
 
 
@@ -172,6 +173,25 @@ def _add_proof(commands: Any) -> None:
     _add_json(parser)
 
 
+def _add_listener(commands: Any) -> None:
+    parser = commands.add_parser(
+        "listener", help="whether reasons, names and lists are as a listener should see them",
+        description=listener.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, action="append", metavar="DIR",
+        help="folder of a data set, in addition to the demo's world; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--listeners", type=int, default=100, help="who get lists (default: 100)")
+    parser.add_argument(
+        "--max-listeners", type=int, default=2_000, help="of a data set, to train on (default: 2000)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="4 listeners each: checks that the benchmark works"
+    )
+    _add_json(parser)
+
+
 def _add_json(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file for all figures (default: in var/benchmarks/)"
@@ -226,6 +246,13 @@ def _proof(chosen: Namespace) -> Report:
     return proof.measure(proof.plan_from_arguments(chosen))
 
 
+def _listener(chosen: Namespace) -> Report:
+    for folder in chosen.data or ():
+        if not (folder / "songs.csv.gz").is_file():
+            sys.exit(f"{folder} has no songs.csv.gz. `quality --help` describes the files of a data set.")
+    return listener.measure(listener.plan_from_arguments(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -239,7 +266,7 @@ def _count(text: str) -> int:
 
 BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
-    "bands": _bands, "pages": _pages, "proof": _proof,
+    "bands": _bands, "pages": _pages, "proof": _proof, "listener": _listener,
 }  # fmt: skip
 
 

@@ -94,6 +94,11 @@ class ListenerProfile:
     history_fingerprint: str = EMPTY_HISTORY  # see `fingerprint_history`
     run_id: int = 0  # newest ingestion run that finished before the sessions were read; 0 for none
 
+    @property
+    def has_likes(self) -> bool:
+        """Whether likes count beside plays."""
+        return bool((self.plays > self.play_counts).any())
+
     def without_songs(self, songs: Ids) -> "ListenerProfile":
         kept = ~np.isin(self.songs, songs)
         columns = {name: getattr(self, name)[kept] for name in PLAY_COLUMNS}

@@ -194,7 +194,7 @@ def _list(
     items = [
         {"song": 1 + (31 * n + 7 * rank) % songs, "cluster": rank, "cluster_name": "Rock, energetic",
          "affinity": 0.34, "propensity": 0.021, "familiar": False, "by_challenger": rank % 2 == 0,
-         "reason": "From Rock, energetic: 34 % of your listening"}
+         "reason": "From Rock, energetic: 34 % of what you play"}
         for rank in range(min(LIST_LENGTH, songs))
     ]  # fmt: skip
     return ServedList(

@@ -15,7 +15,7 @@ from recommender.models import Feedback
 # As large as a list of 20 recommendations.
 SONG_RESPONSE: dict[str, Any] = {
     "rank": 1, "affinity": 0.34, "propensity": 0.021, "familiar": False,
-    "reason": "From Rock, energetic: 34 % of your listening",
+    "reason": "From Rock, energetic: 34 % of what you play",
     "cluster": {"id": 1, "name": "Rock, calm"},
     "song": {"id": 1, "name": "Song", "artist": "Artist", "album": "Album", "genres": "rock",
              "duration": 180},

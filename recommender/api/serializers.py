@@ -64,7 +64,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
             "affinity": 0.34,
             "propensity": 0.021,
             "familiar": False,
-            "reason": "From Rock, energetic, 1990s: 34 % of your listening",
+            "reason": "From Rock, energetic, 1990s: 34 % of what you play",
         }
     ],
     "next": None,
@@ -104,7 +104,9 @@ class ItemSerializer(serializers.Serializer):
     propensity = serializers.FloatField(
         min_value=0, max_value=1, help_text="Probability of this pick, given the picks before it."
     )
-    familiar = serializers.BooleanField(help_text="True if the user has played the artist before.")
+    familiar = serializers.BooleanField(
+        help_text="True if the user has played one of the song's artists before, lead or credited."
+    )
     reason = serializers.CharField(help_text="One sentence to show to the user.")
 
 

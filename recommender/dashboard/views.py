@@ -14,13 +14,12 @@ from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
-from recommender.dashboard.formatting import format_percent
 from recommender.experiments.lifecycle import LIST_SHARE
 from recommender.experiments.power_analysis import detectable_changes
 from recommender.models import Decision, Experiment, Feedback, ScoredList
 from recommender.services import serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
+from recommender.serving.explanations import serialize_list, share_text
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
@@ -133,7 +132,7 @@ def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, A
     return {
         "listener": listener,
         "affinities": [
-            {"name": row.name, "percent": format_percent(row.affinity), "width": 100 * row.affinity / most}
+            {"name": row.name, "percent": share_text(row.affinity), "width": 100 * row.affinity / most}
             for row in affinities[:MAX_AFFINITIES]
             if row.affinity > 0
         ],

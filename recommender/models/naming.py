@@ -1,6 +1,8 @@
 """Names set by staff: aliases of genres, words to keep out of names, names of clusters."""
 
-from typing import Any, ClassVar
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -8,6 +10,8 @@ from django.db.models import Q
 
 from recommender.engine.identity.genres import GenreNames
 from recommender.engine.identity.text import fold_key
+
+GENRE_NAMES_SECONDS: Final = 60.0
 
 
 class FoldedNameModel(models.Model):
@@ -109,3 +113,20 @@ class ClusterNameRule(models.Model):
 def read_genre_names() -> GenreNames:
     """Normaliser of genres with the aliases of staff, in one query."""
     return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))
+
+
+def known_genre_names() -> GenreNames:
+    """The same, at most a minute old, for the reasons of lists."""
+    now = time.monotonic()
+    if _known.names is None or now >= _known.until:
+        _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS
+    return _known.names
+
+
+@dataclass
+class _KnownNames:
+    names: GenreNames | None = None
+    until: float = 0.0
+
+
+_known = _KnownNames()

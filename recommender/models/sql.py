@@ -89,7 +89,7 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
 def count_listeners(
     now: datetime, between: tuple[datetime, datetime] | None, half_life: timedelta | None, limit: int
 ) -> list[Row]:
-    """Id, score, listeners, plays, artist and genres of the most popular songs that may be served.
+    """Id, score, listeners, plays and texts of the most popular songs that may be served.
 
     The score is the number of listeners, each weighted by the age of their last play. Among equal scores the
     song with more plays comes first, then the lower id.
@@ -113,7 +113,7 @@ def count_listeners(
     weight = f"POWER(0.5, CASE WHEN last_at > %s THEN 1 ELSE {age} / %s END)" if half_life else "1.0"
     # Rounded: sums of the same numbers in another order differ in the last digit, and equal scores must tie.
     query = f"""
-        SELECT s.id, p.score, p.listeners, p.plays, s.artist, s.genres
+        SELECT s.id, p.score, p.listeners, p.plays, s.artist, s.genres, s.name, s.album
         FROM (
             SELECT song, {round_score.format(weight=weight)} AS score, COUNT(*) AS listeners,
                 SUM(plays) AS plays

@@ -17,6 +17,7 @@ from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.data import Profiles, ServableModel
 from recommender.engine.mix.model import OnlineMixModel
+from recommender.engine.song_identity import SongIdentity
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.registry import registry
@@ -59,6 +60,7 @@ class ServingModel:
     clusters: tuple[NamedCluster, ...]  # by label: the model numbers its clusters from 0
     folder: Path
     signature: FileSignature
+    identity: SongIdentity  # artists and recordings of the songs
     naming_state: str = ""  # changes whenever staff change a cluster's name
 
     def is_intact(self) -> bool:
@@ -88,6 +90,12 @@ class ServingModel:
         numbers = np.full(len(song_ids), default, dtype=np.int32)
         numbers[there] = self.cluster_numbers[self.scorer.labels[columns[there]]]
         return numbers
+
+    @cached_property
+    def has_copies(self) -> NDArray[np.bool_]:
+        """True for songs of which the catalogue has another copy, shape (n_songs,)."""
+        counts = np.unique(self.identity.recordings, return_inverse=True, return_counts=True)
+        return np.asarray(counts[2][counts[1]] > 1)
 
     @cached_property
     def cluster_names(self) -> dict[int, str]:
@@ -244,7 +252,8 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
     state = naming_state()
     clusters = _read_clusters(version, arrays["cluster_ids"].tolist())
     scorer = SERVING_CLASSES[version.method].from_parts(arrays, facts)
-    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature, state)
+    identity = SongIdentity.from_arrays(arrays, scorer.artists)
+    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature, identity, state)
 
 
 def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[NamedCluster, ...]:

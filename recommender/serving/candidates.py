@@ -12,8 +12,9 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.cold_start import cold_start_candidates
-from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates
-from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, RERECOMMENDED
+from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates, first_per_group
+from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, RERECOMMENDED
+from recommender.serving.played_songs import PlayedSongs
 
 # Played songs that are recommended again; lists contain them only at a low discovery.
 MAX_RERECOMMENDED: Final = 50
@@ -46,8 +47,10 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
     if not len(found.songs) and not row.plays.nnz:
         return None
     allowed = ~_in_excluded_cluster(profile, model, found.songs)
+    allowed &= ~np.isin(model.identity.recordings[found.songs], _closed_recordings(profile, model))
+    allowed &= first_per_group(model.identity.recordings[found.songs], 1)
     songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
-    best = choose_candidates(model.scorer.artists[songs])
+    best = choose_candidates(model.identity.leads(songs))
     return _with_rerecommended(profile, row, model, songs[best], scores[best], now)
 
 
@@ -76,21 +79,45 @@ def _with_rerecommended(
     # The played songs get the last value, so that a list of equal values stays one.
     values = np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)])
     is_heard = np.arange(len(columns)) >= len(order)
-    scorer = model.scorer
-    artists = scorer.artists[columns]
-    played_artists = np.unique(scorer.artists[row.plays.indices])
-    flags = np.where(np.isin(artists, played_artists), FAMILIAR, 0) | (RERECOMMENDED * is_old)
-    flags |= HEARD * is_heard
+    scorer, identity = model.scorer, model.identity
+    played_artists = identity.all_artists_of(row.plays.indices)
+    is_familiar = identity.have_artist(columns, played_artists)
+    flags = np.where(is_familiar, FAMILIAR, 0) | (RERECOMMENDED * is_old) | (HEARD * is_heard)
+    if profile.has_likes:
+        flags |= LIKES
+    played_songs = PlayedSongs(profile, model)
     song_ids = model.song_ids[columns]
     return CandidateArrays(
         songs=song_ids,
         values=values.astype(np.float32),
         clusters=model.cluster_numbers[scorer.labels[columns]],
-        artists=artists,
+        artists=identity.leads(columns),
         flags=(flags | (0 if row.plays.nnz else COLD_START)).astype(np.uint8),
         affinities=model.cluster_affinities(row),
         last_played_at=profile.last_plays_of(song_ids[is_old | is_heard]),
+        further_codes=_further_codes(model, columns),
+        played_by_artist=played_songs.by_artist_of(columns[is_familiar]),
+        played_in_cluster=played_songs.in_clusters(),
     )
+
+
+def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
+    """Codes of the songs' credited artists, and, negative, of the recordings that have copies."""
+    found = {}
+    has_copies = model.has_copies[columns].tolist()
+    for column, copied in zip(columns.tolist(), has_copies, strict=True):
+        credited = model.identity.artists_of(column)[1:]
+        recording = [-1 - int(model.identity.recordings[column])] if copied else []
+        if credited or recording:
+            found[int(model.song_ids[column])] = (*credited, *recording)
+    return found
+
+
+def _closed_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
+    """Recordings of which the listener played, disliked or skipped a copy."""
+    songs = np.concatenate([profile.songs, np.array(sorted(profile.excluded), dtype=np.int64)])
+    columns, there = find_columns(model.song_ids, songs)
+    return np.asarray(model.identity.recordings[columns[there]])
 
 
 def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
@@ -103,7 +130,8 @@ def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns
     heard: Columns = found[there].astype(np.int32)
     unwanted = np.isin(model.song_ids[heard], sorted(profile.excluded)) | np.isin(heard, columns)
     allowed = model.scorer.available[heard] & ~unwanted & ~_in_excluded_cluster(profile, model, heard)
-    return heard[allowed][:wanted]
+    heard = heard[allowed]
+    return heard[first_per_group(model.identity.recordings[heard], 1)][:wanted]
 
 
 def rerecommended_songs(
@@ -114,17 +142,29 @@ def rerecommended_songs(
     Skipped and excluded songs are left out. The model scores the songs as if the listener had never played
     them.
     """
-    is_long_ago = profile.last_played_at < (now - RERECOMMEND_AFTER).timestamp()
+    is_long_ago = _last_plays_of_recordings(profile, model) < (now - RERECOMMEND_AFTER).timestamp()
     unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])
     places = np.flatnonzero(is_long_ago & ~unwanted)
     places = places[np.lexsort((places, -profile.plays[places]))][:MAX_RERECOMMENDED]
     found, there = find_columns(model.song_ids, profile.songs[places])
-    columns: Columns = np.sort(found[there]).astype(np.int32)
+    found = found[there]
+    columns: Columns = np.sort(found[first_per_group(model.identity.recordings[found], 1)]).astype(np.int32)
     columns = columns[model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)]
     if not len(columns):
         return columns, np.empty(0)
     without = profile.without_songs(profile.songs[places]).model_profile(model.song_ids)
     return columns, model.scorer.score(without, columns).astype(np.float64)
+
+
+def _last_plays_of_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.float64]:
+    """When each song of the profile, or a copy of it, was last played."""
+    columns, there = find_columns(model.song_ids, profile.songs)
+    latest = profile.last_played_at.copy()
+    recordings, places = np.unique(model.identity.recordings[columns[there]], return_inverse=True)
+    by_recording = np.zeros(len(recordings))
+    np.maximum.at(by_recording, places, latest[there])
+    latest[there] = by_recording[places]
+    return latest
 
 
 def _in_excluded_cluster(

@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingestion.models import Song
+from recommender.engine.identity.credits import ArtistCredits, artist_key
+from recommender.engine.identity.recordings import recording_key
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.engine.song_identity import artist_code, recording_code
 from recommender.listener_profiles import ListenerProfile
+from recommender.models import sql
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates
-from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, NO_CLUSTER
+from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates, first_per_group
+from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, NO_CLUSTER, UNPLAYED
 from recommender.serving.popular_and_similar_songs import (
     PopularSong,
     most_played_then_new_songs,
@@ -36,10 +40,13 @@ def cold_start_candidates(
     closed = profile.excluded | profile.excluded_clusters.keys()
     played = profile.last_plays_of(profile.songs)
     allowed = [row for row in most_played_then_new_songs(now) if row.song not in closed]
-    rows = [row for row in allowed if row.song not in played]
+    known = _known_songs(profile)
+    split = ArtistCredits([*(row.artist for row in allowed), *(song.artist for song in known)])
+    rows = _without_copies([row for row in allowed if row.song not in played], split, known)
     # Played songs come last, the one played longest ago first; only lists that would end early have them.
-    heard = sorted(
-        (row for row in allowed if row.song in played), key=lambda row: (played[row.song], row.song)
+    heard = _without_copies(
+        sorted((row for row in allowed if row.song in played), key=lambda row: (played[row.song], row.song)),
+        split,
     )
     popularity = np.log1p([row.score for row in rows])
     in_favorite_genre = np.array(
@@ -49,13 +56,15 @@ def cold_start_candidates(
     scores = popularity / max(1e-9, popularity.max(initial=0.0)) + FAVORITE_GENRE_BONUS * in_favorite_genre
     order = np.lexsort((np.arange(len(rows)), -scores))
     ranked = [rows[place] for place in order]
-    places = choose_candidates(_artist_codes(ranked))
+    places = choose_candidates(_lead_codes(ranked, split))
     best, values = [ranked[place] for place in places], sampler.scale_scores(scores[order][places])
     heard = heard[: MAX_CANDIDATES - len(best)]
     chosen = [*best, *heard]
-    played_artists = _recently_played_artists(profile)
+    played_artists = {key for song in known if song.was_played for key in split.keys(song.artist)}
     is_heard = np.arange(len(chosen)) >= len(best)
-    familiar = np.array([row.artist in played_artists for row in chosen], dtype=np.bool_)
+    familiar = np.array([not played_artists.isdisjoint(split.keys(row.artist)) for row in chosen], np.bool_)
+    unplayed = np.array([row.listeners == 0 for row in chosen], np.bool_)
+    flags = COLD_START | (FAMILIAR * familiar) | (HEARD * is_heard) | (UNPLAYED * unplayed)
     songs = np.array([row.song for row in chosen], dtype=np.int64)
     no_clusters = np.full(len(songs), NO_CLUSTER, dtype=np.int32)
     return CandidateArrays(
@@ -65,19 +74,53 @@ def cold_start_candidates(
             np.float32
         ),
         clusters=model.cluster_numbers_of(songs, default=NO_CLUSTER) if model else no_clusters,
-        artists=_artist_codes(chosen),
-        flags=(COLD_START | (FAMILIAR * familiar) | (HEARD * is_heard)).astype(np.uint8),
+        artists=_lead_codes(chosen, split),
+        flags=flags.astype(np.uint8),
         affinities={},
         last_played_at={row.song: played[row.song] for row in heard},
+        further_codes={
+            row.song: tuple(map(artist_code, keys[1:]))
+            for row in chosen
+            if len(keys := split.keys(row.artist)) > 1
+        },
     )
 
 
-def _artist_codes(rows: Sequence[PopularSong]) -> NDArray[np.int32]:
-    codes: dict[str, int] = {}
-    names = (row.artist.casefold().strip() or f"\0{row.song}" for row in rows)
-    return np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)
+class _KnownSong(NamedTuple):
+    song: int
+    name: str
+    artist: str
+    album: str
+    was_played: bool  # False: only disliked or skipped
 
 
-def _recently_played_artists(profile: ListenerProfile) -> set[str]:
-    latest = profile.songs[np.argsort(-profile.last_played_at, kind="stable")][:MAX_RECENT_SONGS]
-    return set(Song.objects.filter(pk__in=latest.tolist()).values_list("artist", flat=True))
+def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
+    """The songs that the listener played lately, disliked or skipped."""
+    latest = profile.songs[np.argsort(-profile.last_played_at, kind="stable")][:MAX_RECENT_SONGS].tolist()
+    played = set(latest)
+    rows = Song.objects.filter(pk__in=sql.ids_as_one_parameter(sorted({*latest, *profile.excluded})))
+    return [
+        _KnownSong(*row, was_played=row[0] in played)
+        for row in rows.values_list("pk", "name", "artist", "album")
+    ]
+
+
+def _without_copies(
+    rows: Sequence[PopularSong], split: ArtistCredits, known: Sequence[_KnownSong] = ()
+) -> list[PopularSong]:
+    """The rows without copies of known songs, and the first copy of each recording."""
+    closed = [_recording(song, split) for song in known]
+    recordings = np.array([*closed, *(_recording(row, split) for row in rows)], dtype=np.int64)
+    is_first = first_per_group(recordings, 1)[len(closed) :].tolist()
+    return [row for row, first in zip(rows, is_first, strict=True) if first]
+
+
+def _lead_codes(rows: Sequence[PopularSong], split: ArtistCredits) -> NDArray[np.int32]:
+    """One code per lead artist. A song without an artist has a code of its own."""
+    keys = (next(iter(split.keys(row.artist)), f"\0{row.song}") for row in rows)
+    return np.array([artist_code(key) for key in keys], dtype=np.int32)
+
+
+def _recording(song: PopularSong | _KnownSong, split: ArtistCredits) -> int:
+    lead = artist_key(split.lead(song.artist))
+    return recording_code(recording_key(song.name, lead, song.album), song.song)

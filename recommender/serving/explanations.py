@@ -3,18 +3,19 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from ingestion.models import Listener
 from recommender import listener_profiles
-from recommender.engine.identity.genres import GenreNames
+from recommender.engine.identity.credits import ArtistCredits, artist_key, shared_artist
+from recommender.engine.identity.genres import genre_keys
+from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.models import Cluster, ServedList
-from recommender.models.naming import read_genre_names
+from recommender.models.naming import known_genre_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.list_limits import Limit
@@ -23,6 +24,7 @@ from recommender.serving.popular_and_similar_songs import shared_genre
 
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
+DIFFERENT: Final = "Something different to try"
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
 # "You have not heard it since" is said only of songs that were last played longer ago.
@@ -61,7 +63,7 @@ def build_items(
         items.append({
             "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
             "propensity": pick.propensity, "familiar": pick.familiar,
-            "reason": context.reason_for(pick, cards[pick.song].genres, name),
+            "reason": context.reason_for(pick, cards[pick.song], name),
             **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
             **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
         })  # fmt: skip
@@ -69,7 +71,11 @@ def build_items(
 
 
 class ReasonContext:
-    """Facts about the listener for the reasons of a list, read only if a reason needs them."""
+    """Facts about the listener for the reasons of a list, read only if a reason needs them.
+
+    A reason is given only if it is true of the song and of the listener: both have the genre that it names,
+    or the listener plays the artists that it names.
+    """
 
     def __init__(
         self,
@@ -82,25 +88,59 @@ class ReasonContext:
         self._now = now
         self._profile = profile
         self._last_played_at = {song: at for one in candidates for song, at in one.last_played_at.items()}
+        self._by_artist = {song: at for one in candidates for song, at in one.played_by_artist.items()}
+        self._in_cluster = {key: songs for one in candidates for key, songs in one.played_in_cluster.items()}
         self._favorite_genres: str | None = profile.genres if profile else None
+        self._played_cards: Mapping[int, SongCard] = {}
 
-    @cached_property
-    def _genre_names(self) -> GenreNames:
-        return read_genre_names()
+    def named_songs(self, picks: Sequence[PickedSong]) -> set[int]:
+        """The played songs whose artists the reasons of these picks may name."""
+        by_artist = {self._by_artist[pick.song] for pick in picks if pick.song in self._by_artist}
+        clusters = {pick.cluster for pick in picks if pick.cluster is not None}
+        return by_artist.union(*(self._in_cluster.get(cluster, ()) for cluster in clusters))
 
-    def reason_for(self, pick: PickedSong, genres: str, cluster_name: str) -> str:
+    def use_cards(self, cards: Mapping[int, SongCard]) -> None:
+        """Set the cards of `named_songs`."""
+        self._played_cards = cards
+
+    def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> str:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is not None:
             return last_played_reason(played_at, self._now)
         if pick.cold_start:
-            return popularity_reason(shared_genre(self._genre_names.normalise(genres), self._favorites()))
-        return cluster_reason(cluster_name, pick.affinity)
+            genres = known_genre_names().normalise(card.genres)
+            return popularity_reason(shared_genre(genres, self._favorites()), is_played=not pick.unplayed)
+        played = self._cards_in_cluster(pick)
+        if pick.affinity >= MIN_SHOWN_SHARE and self._shares_genre(card, cluster_name, played):
+            return cluster_reason(cluster_name, pick.affinity, counts_likes=pick.counts_likes)
+        artists = [artist] if (artist := self._played_artist(pick, card)) else lead_artists(played)
+        if artists and (pick.familiar or pick.affinity >= MIN_SHOWN_SHARE):
+            return artist_reason(artists)
+        return DIFFERENT
+
+    def _cards_in_cluster(self, pick: PickedSong) -> list[SongCard]:
+        songs = () if pick.cluster is None else self._in_cluster.get(pick.cluster, ())
+        return [self._played_cards[song] for song in songs if song in self._played_cards]
+
+    def _shares_genre(self, card: SongCard, cluster_name: str, played: Sequence[SongCard]) -> bool:
+        """Whether the name has a genre of the song and of what the listener plays in the cluster."""
+        names = known_genre_names()
+        shared = name_keys(cluster_name).intersection(genre_keys(names.normalise(card.genres)))
+        heard = {key for one in played for key in genre_keys(names.normalise(one.genres))}
+        # Candidate lists stored before format 4 do not say what the listener plays.
+        return bool(shared & heard) if played else bool(shared) and not self._in_cluster
+
+    def _played_artist(self, pick: PickedSong, card: SongCard) -> str:
+        """The artist of the song whom the listener plays; '' if there is none."""
+        song = self._by_artist.get(pick.song)
+        played = None if song is None else self._played_cards.get(song)
+        return shared_artist(card.artist, played.artist) if played else ""
 
     def _favorites(self) -> str:
         if self._favorite_genres is None:
             listener = Listener.objects.filter(pk=self._listener_id)
             text = listener.values_list("favorite_genres", flat=True).get()
-            self._favorite_genres = self._genre_names.normalise(text)
+            self._favorite_genres = known_genre_names().normalise(text)
         return self._favorite_genres
 
     def _last_played(self, song: int) -> float | None:
@@ -112,15 +152,36 @@ class ReasonContext:
         return self._last_played_at.get(song)
 
 
-def cluster_reason(name: str, affinity: float) -> str:
-    """The reason for a song from a cluster; `affinity` is the cluster's share of plays."""
-    if affinity < MIN_SHOWN_SHARE:
-        return f"From {name}: new to you, close to what you listen to"
-    return f"From {name}: {100 * affinity:.0f} % of your listening"
+def name_keys(cluster_name: str) -> set[str]:
+    """The keys of the parts of a cluster's name."""
+    return {fold_key(part) for chunk in cluster_name.split(", ") for part in chunk.split(" and ")}
 
 
-def popularity_reason(genre: str) -> str:
+def lead_artists(cards: Sequence[SongCard]) -> list[str]:
+    """The lead artist of each song, each once."""
+    leads = [ArtistCredits([card.artist]).lead(card.artist) for card in cards]
+    return list({artist_key(lead): lead for lead in leads if lead}.values())
+
+
+def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) -> str:
+    """The reason for a song from a cluster with a share of the listener's plays (and likes) of 0 to 1."""
+    return f"From {name}: {share_text(affinity)} of what you play{' and like' if counts_likes else ''}"
+
+
+def share_text(share: float) -> str:
+    """A share of a listener's engagement, the same on all pages: whole percent."""
+    return f"{100 * share:.0f} %" if share >= MIN_SHOWN_SHARE or share == 0 else "< 1 %"
+
+
+def artist_reason(artists: Sequence[str]) -> str:
+    """The reason that names one or two artists whom the listener plays."""
+    return f"Because you play {' and '.join(artists[:2])}"
+
+
+def popularity_reason(genre: str, *, is_played: bool = True) -> str:
     """The reason for a cold-start song; `genre` is a favourite genre of the listener, or ''."""
+    if not is_played:
+        return f"New in {genre}, one of your favourite genres" if genre else DIFFERENT
     return f"Popular in {genre}, one of your favourite genres" if genre else "Popular with all listeners"
 
 

@@ -19,6 +19,8 @@ FAMILIAR: Final = 1  # the listener has played the artist
 RERECOMMENDED: Final = 2  # the listener played the song, but long ago
 COLD_START: Final = 4  # a popular song, chosen without the listener's plays
 HEARD: Final = 8  # the listener played the song; used only if a list would end early
+UNPLAYED: Final = 32  # a cold-start song that no listener has played
+LIKES: Final = 64  # the affinities count likes beside plays
 # At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
@@ -96,6 +98,8 @@ class PickedSong(NamedTuple):
     familiar: bool
     rerecommended: bool  # True if the listener has played the song
     cold_start: bool
+    unplayed: bool = False  # whether no listener has played a cold-start song
+    counts_likes: bool = False  # whether the affinity counts likes beside plays
     relaxed: tuple[Limit, ...] = ()  # the limits that had to be relaxed for this pick
     interleaved: PairedPropensities | None = None  # only for songs of an interleaved list
 
@@ -127,6 +131,8 @@ class ListSampler:
         shares = [shares_by_number.get(number, 0.0) if shares_by_number else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
         self._formula = _formula_for(candidates)
+        index_of = dict(zip(candidates.songs.tolist(), range(len(candidates.songs)), strict=True))
+        self._further_codes = {index_of[song]: codes for song, codes in candidates.further_codes.items()}
         values = self._apply_discovery(candidates.values.astype(np.float64))
         self._values = lower_shown(values, candidates.songs, options.impressions)
 
@@ -158,6 +164,7 @@ class ListSampler:
             affinities=affinities,
             eligible=eligible,
             formula=self._formula,
+            further_codes=self._further_codes,
         )
 
     def undo_last(self, count: int) -> None:
@@ -222,6 +229,8 @@ class ListSampler:
                 familiar=bool(flags & (FAMILIAR | RERECOMMENDED | HEARD)),
                 rerecommended=bool(flags & (RERECOMMENDED | HEARD)),
                 cold_start=bool(flags & COLD_START),
+                unplayed=bool(flags & UNPLAYED),
+                counts_likes=bool(flags & LIKES),
                 relaxed=_relaxed_limits(flags, step),
             )
             for pick, song, cluster, flags in zip(picks, *columns, strict=True)

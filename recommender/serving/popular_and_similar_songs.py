@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+import numpy as np
 from django.core.cache import cache
 
 from ingestion.models import Song
@@ -13,6 +14,7 @@ from recommender.engine.identity.text import fold_key
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
+from recommender.serving.list_limits import first_per_group
 
 # Enough for a listener who has played the thousand most popular songs.
 MAX_POPULAR_SONGS: Final = 2_000
@@ -31,6 +33,8 @@ class PopularSong(NamedTuple):
     plays: int
     artist: str
     genres: str
+    name: str
+    album: str
 
 
 GENRES_COLUMN: Final = 5
@@ -52,7 +56,7 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
             older their last play is.
     """
     # Plain tuples, because a pickled class can't be read after it is moved or renamed.
-    key = f"recommender.charts.{days}"
+    key = f"recommender.charts_with_names.{days}"
     rows: list[sql.Row] | None = cache.get(key)
     if rows is None:
         between, half_life = (
@@ -72,7 +76,7 @@ def most_played_then_new_songs(now: datetime) -> list[PopularSong]:
     newest_first = newest_first.order_by("-created_at", "id")
     # Some of the new songs may be among the played ones.
     limit = MAX_POPULAR_SONGS + len(played_ids)
-    rows = newest_first.values_list("id", "artist", "genres")[:limit]
+    rows = newest_first.values_list("id", "artist", "genres", "name", "album")[:limit]
     new = [(song, 0.0, 0, 0, *texts) for song, *texts in rows if song not in played_ids]
     return [*played, *(PopularSong(*row) for row in _with_normalised_genres(new))][:MAX_POPULAR_SONGS]
 
@@ -108,9 +112,12 @@ def shared_genre(genres: str, favorites: str) -> str:
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
     found = model.scorer.similar(column, n=MAX_SIMILAR_SONGS)
+    recordings = model.identity.recordings
+    # The song itself comes first, so that its copies are left out.
+    is_first = first_per_group(recordings[np.r_[column, found.songs]], 1)[1:]
     return [
         SimilarSong(int(model.song_ids[other]), float(score), model.clusters[int(model.scorer.labels[other])])
-        for other, score in zip(found.songs, found.scores, strict=True)
+        for other, score in zip(found.songs[is_first], found.scores[is_first], strict=True)
     ]
 
 

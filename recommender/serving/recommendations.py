@@ -220,7 +220,7 @@ def listener_affinities(
     plays = np.bincount(labels, counts.data, len(model.clusters))
     return [
         ClusterAffinity(
-            number, model.cluster_names[number], round(share, 4), round(plays[model.label_by_number[number]])
+            number, model.cluster_names[number], round(share, 6), round(plays[model.label_by_number[number]])
         )
         for number, share in model.cluster_affinities(row).items()
     ]

@@ -96,10 +96,10 @@ def draw_list(
     shown = options.impressions
     shown_candidates = sorted(shown.keys() & set(all_songs(arrays)))
     options = replace(options, impressions={song: shown[song] for song in shown_candidates})
-    page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays)
+    context = ReasonContext(row.listener_id, now, arrays, candidates.profile)
+    page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays, context)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
     names = _cluster_names([(one.loaded, one.row.version_id) for one in sources])
-    context = ReasonContext(row.listener_id, now, arrays, candidates.profile)
     served = ServedList(
         listener_id=row.listener_id,
         candidate_list=row,
@@ -131,11 +131,11 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
     row = served.candidate_list
     excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
     page = ListPage(count, pages[0].excluded).excluding(excluded.intersection(all_songs(arrays)))
-    page, picks, cards = _draw_available(sampler, page, arrays)
+    context = ReasonContext(served.listener_id, now, arrays)
+    page, picks, cards = _draw_available(sampler, page, arrays, context)
     if picks:
         rows = [one for one in (row, served.challenger_candidate_list) if one is not None]
         names = _cluster_names([(loaded, one.version_id) for one in rows])
-        context = ReasonContext(served.listener_id, now, arrays)
         served.pages = [*served.pages, page.as_json()]
         served.items = [*served.items, *build_items(picks, cards, names, context)]
         served.save(update_fields=["pages", "items"])
@@ -190,23 +190,21 @@ def _arm(
 
 
 def _draw_available(
-    sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays]
+    sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays], context: ReasonContext
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    # If a pick is unavailable, all unavailable candidates are excluded and the page is drawn again.
+    """Draw the page from available songs, and read the cards of all songs that it and its reasons name."""
     picks = sampler.draw_page(page)
-    cards = _available_cards(pick.song for pick in picks)
-    if len(cards) == len(picks):
-        return page, picks, cards
-    # If one song is unavailable, others may be, too; one query for all candidates replaces one per draw.
-    sampler.undo_last(len(picks))
-    songs = all_songs(arrays)
-    cards = _available_cards(songs)
-    page = page.excluding(set(songs).difference(cards))
-    return page, sampler.draw_page(page), cards
-
-
-def _available_cards(songs: Iterable[int]) -> dict[int, SongCard]:
-    return {song: card for song, card in read_song_cards(songs).items() if card.is_available}
+    cards = read_song_cards({*(pick.song for pick in picks), *context.named_songs(picks)})
+    if not all(pick.song in cards and cards[pick.song].is_available for pick in picks):
+        # If one song is unavailable, others may be too: one query for all candidates replaces one per draw.
+        sampler.undo_last(len(picks))
+        songs = all_songs(arrays)
+        known = read_song_cards(songs)
+        page = page.excluding(song for song in songs if song not in known or not known[song].is_available)
+        picks = sampler.draw_page(page)
+        cards = known | read_song_cards(context.named_songs(picks))
+    context.use_cards(cards)
+    return page, picks, cards
 
 
 def _excluded_since(candidates: ServingCandidates) -> tuple[int, ...]:

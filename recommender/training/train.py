@@ -32,6 +32,7 @@ from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.data import EngineError, TooFewSongs
 from recommender.engine.mix.model import MixModel
+from recommender.engine.song_identity import identify_songs
 from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
 from recommender.registry import artifact_folders, registry
 from recommender.training.cluster_feedback import AppliedVotes, apply_votes
@@ -164,6 +165,7 @@ class _TrainedModel:
     def arrays(self) -> dict[str, NDArray[Any]]:
         numbers = np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
         arrays = {**self.model.arrays(), **self.warm_start.artifact_arrays(),
+                  **identify_songs(self.data.catalogue).to_arrays(),
                   "song_ids": self.data.catalogue.ids, "cluster_ids": numbers}  # fmt: skip
         if self.votes is not None:
             arrays[LABELS_WITHOUT_FEEDBACK] = self.votes.labels_without_feedback

@@ -5,16 +5,18 @@ The bytes do not depend on the machine.
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 # Format 1: lists are drawn by the first draw formula. Format 2: by the latest one. Format 3: like 2, and the
-# bytes may end with the times of last plays.
-CURRENT_FORMAT: Final = 3
-KNOWN_FORMATS: Final = (1, 2, CURRENT_FORMAT)
+# bytes may end with the times of last plays. Format 4: like 3, with further codes of songs, and with the
+# played songs that reasons name.
+CURRENT_FORMAT: Final = 4
+KNOWN_FORMATS: Final = (1, 2, 3, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
 HEADER: Final = struct.Struct("<BIII")
 SONG_DTYPE: Final = np.dtype(
@@ -22,6 +24,13 @@ SONG_DTYPE: Final = np.dtype(
 )
 AFFINITY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("share", "<f4")])
 LAST_PLAY_DTYPE: Final = np.dtype([("song", "<i8"), ("at", "<f8")])
+# number of last plays, of further codes, of related songs, of songs played in a cluster
+EXTENT: Final = struct.Struct("<IIII")
+CODE_DTYPE: Final = np.dtype([("song", "<i8"), ("code", "<i8")])
+RELATED_DTYPE: Final = np.dtype([("song", "<i8"), ("played", "<i8")])
+CLUSTER_PLAY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("song", "<i8")])
+SECTION_DTYPES: Final = (LAST_PLAY_DTYPE, CODE_DTYPE, RELATED_DTYPE, CLUSTER_PLAY_DTYPE)
+FIRST_WITH_EXTENT: Final = 4
 
 
 class CandidateListDamaged(ValueError):
@@ -43,6 +52,12 @@ class CandidateArrays:
     format: int = CURRENT_FORMAT
     # Song id: when a re-recommended song was last played, in seconds since 1970.
     last_played_at: dict[int, float] = field(default_factory=dict)
+    # Song id: codes of its other artists, which the artist cap also counts, and, negative, of its recording.
+    further_codes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    # Song id: the song by one of its artists that the listener plays most; only for familiar artists.
+    played_by_artist: dict[int, int] = field(default_factory=dict)
+    # Cluster number: the songs of the cluster that the listener plays most, each by another artist.
+    played_in_cluster: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
@@ -56,7 +71,18 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
         songs[name] = column
     affinities = np.array(sorted(candidates.affinities.items()), dtype=AFFINITY_DTYPE)
     last_plays = np.array(sorted(candidates.last_played_at.items()), dtype=LAST_PLAY_DTYPE)
-    body = songs.tobytes() + affinities.tobytes() + last_plays.tobytes()
+    sections = [last_plays]
+    if candidates.format >= FIRST_WITH_EXTENT:
+        related = np.array(sorted(candidates.played_by_artist.items()), dtype=RELATED_DTYPE)
+        codes, cluster_plays = (
+            np.array([(key, one) for key, several in sorted(by_key.items()) for one in several], dtype=dtype)
+            for by_key, dtype in (
+                (candidates.further_codes, CODE_DTYPE), (candidates.played_in_cluster, CLUSTER_PLAY_DTYPE),
+            )
+        )  # fmt: skip
+        sections += [codes, related, cluster_plays]
+    extent = EXTENT.pack(*map(len, sections)) if candidates.format >= FIRST_WITH_EXTENT else b""
+    body = songs.tobytes() + affinities.tobytes() + extent + b"".join(part.tobytes() for part in sections)
     checksum = _checksum(candidates.format, len(songs), len(affinities), body)
     return HEADER.pack(candidates.format, len(songs), len(affinities), checksum) + body
 
@@ -73,10 +99,8 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
         )
     version, n_songs, n_affinities, checksum = HEADER.unpack_from(encoded)
     body = encoded[HEADER.size :]
-    last_plays_start = n_songs * SONG_DTYPE.itemsize + n_affinities * AFFINITY_DTYPE.itemsize
-    rest = len(body) - last_plays_start
-    rest_fits = rest >= 0 and rest % LAST_PLAY_DTYPE.itemsize == 0 if version >= 3 else rest == 0
-    if version not in KNOWN_FORMATS or not rest_fits:
+    rest = n_songs * SONG_DTYPE.itemsize + n_affinities * AFFINITY_DTYPE.itemsize
+    if version not in KNOWN_FORMATS or not _rest_fits(version, body, rest):
         raise CandidateListDamaged(f"Not a candidate list: {len(encoded)} bytes, format {version}.")
     if _checksum(version, n_songs, n_affinities, body) != checksum:
         raise CandidateListDamaged("The candidate list's checksum does not match its bytes.")
@@ -84,12 +108,47 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
     affinities = np.frombuffer(
         body, dtype=AFFINITY_DTYPE, count=n_affinities, offset=n_songs * SONG_DTYPE.itemsize
     )
-    last_plays = np.frombuffer(body, dtype=LAST_PLAY_DTYPE, offset=last_plays_start)
+    sections = _decode_sections(version, body, rest)
+    last_plays, codes, related, cluster_plays = sections
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
-        version, dict(zip(last_plays["song"].tolist(), last_plays["at"].tolist(), strict=True)),
+        version, dict(last_plays.tolist()), _group(codes.tolist()), dict(related.tolist()),
+        _group(cluster_plays.tolist()),
     )  # fmt: skip
+
+
+def _rest_fits(version: int, body: bytes, start: int) -> bool:
+    """Whether the bytes after songs and affinities are whole entries."""
+    rest = len(body) - start
+    if version < FIRST_WITH_EXTENT:
+        return rest >= 0 and rest % LAST_PLAY_DTYPE.itemsize == 0 if version >= 3 else rest == 0
+    if rest < EXTENT.size:
+        return False
+    counts = EXTENT.unpack_from(body, start)
+    size = EXTENT.size
+    for count, dtype in zip(counts, SECTION_DTYPES, strict=True):
+        size += count * dtype.itemsize
+    return rest == size
+
+
+def _decode_sections(version: int, body: bytes, start: int) -> list[NDArray[Any]]:
+    if version < FIRST_WITH_EXTENT:
+        last_plays = np.frombuffer(body, dtype=LAST_PLAY_DTYPE, offset=start)
+        return [last_plays, *(np.empty(0, dtype=dtype) for dtype in SECTION_DTYPES[1:])]
+    counts, offset = EXTENT.unpack_from(body, start), start + EXTENT.size
+    sections = []
+    for count, dtype in zip(counts, SECTION_DTYPES, strict=True):
+        sections.append(np.frombuffer(body, dtype=dtype, count=count, offset=offset))
+        offset += count * dtype.itemsize
+    return sections
+
+
+def _group(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    grouped: dict[int, tuple[int, ...]] = {}
+    for key, value in pairs:
+        grouped[key] = (*grouped.get(key, ()), value)
+    return grouped
 
 
 def _checksum(version: int, n_songs: int, n_affinities: int, body: bytes) -> int:

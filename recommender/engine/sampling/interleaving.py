@@ -61,9 +61,9 @@ def interleave(
         _Team(challenger, temperature, artist_cap, floor),
     )
     for earlier in placed:
-        artist = teams[earlier.by_challenger].artist_of(earlier.song)
+        codes = teams[earlier.by_challenger].codes_of(earlier.song)
         for team in teams:
-            team.place_song(earlier.song, artist)
+            team.place_song(earlier.song, codes)
     picks: list[InterleavedPick] = []
     for place in range(len(placed), len(placed) + n):
         turn = _is_challenger_turn(seed, place)
@@ -73,13 +73,13 @@ def interleave(
             break
         pick = teams[turn].draw_pick(seeded_uniform(seed, place))
         song = teams[turn].song_of_pick(pick)
-        artist = teams[turn].artist_of(song)
+        codes = teams[turn].codes_of(song)
         propensities = [team.propensity(song) for team in teams]
         # The drawn pick keeps its value, because adding the weights in another order may change the last bit.
         propensities[turn] = pick.propensity
         picks.append(InterleavedPick(song, turn, pick.index, *propensities))
         for team in teams:
-            team.place_song(song, artist)
+            team.place_song(song, codes)
     return picks
 
 
@@ -97,7 +97,6 @@ class _Team:
         self._offers = ClusterOffers(pool, temperature, artist_cap, ())
         self._temperature, self._floor = temperature, floor
         self._songs: list[int] = pool.songs.tolist()
-        self._artists: list[int] = pool.artists.tolist()
         self._index_of = {song: index for index, song in enumerate(self._songs)}
 
     @property
@@ -112,16 +111,16 @@ class _Team:
     def song_of_pick(self, pick: Pick) -> int:
         return self._songs[pick.index]
 
-    def artist_of(self, song: int) -> int:
-        return self._artists[self._index_of[song]]
+    def codes_of(self, song: int) -> tuple[int, ...]:
+        return self._offers.codes_of(self._index_of[song])
 
     def propensity(self, song: int) -> float:
         index = self._index_of.get(song)
         return 0.0 if index is None else self._offers.propensity(index, self._floor)
 
-    def place_song(self, song: int, artist: int) -> None:
+    def place_song(self, song: int, codes: tuple[int, ...]) -> None:
         index = self._index_of.get(song)
         if index is None:
-            self._offers.count_artist(artist)
+            self._offers.count_codes(codes)
         else:
             self._offers.place_song(index)

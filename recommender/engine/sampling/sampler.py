@@ -23,8 +23,9 @@ Measurements behind each part: docs/decisions/lists.md.
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Final
@@ -32,6 +33,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+RECORDINGS_BELOW: Final = -(2**32)  # codes below it are recordings, all others artists
 SCALED_SONGS: Final = 20  # values run from 1 for the second best song to 0 for the twentieth
 PROPENSITY_FLOOR: Final = 0.02
 MOST_TEMPERATURE: Final = 5.0  # here values no longer matter
@@ -80,6 +82,9 @@ class CandidatePool:
     affinities: NDArray[np.float64]  # shape (n_clusters,), the listener's share of engagement in each cluster
     eligible: NDArray[np.bool_] | None = None  # False for excluded songs; None: no song is excluded
     formula: DrawFormula = LATEST_FORMULA  # constants of the draw
+    # Further codes of each song, by index: other artists, which count towards the cap like the first one, and
+    # recordings (codes below RECORDINGS_BELOW), of which a list has one copy.
+    further_codes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def draw_picks(
@@ -164,16 +169,17 @@ class ClusterOffers:
     ) -> None:
         self._values: list[float] = _stretch_negatives(pool.values, temperature, pool.formula.lag).tolist()
         self._clusters: list[int] = pool.clusters.tolist()
-        self._artists: list[int] = pool.artists.tolist()
+        self._codes: list[tuple[int, ...]] = [
+            (artist, *pool.further_codes.get(index, ())) for index, artist in enumerate(pool.artists.tolist())
+        ]
         even = pool.formula.even * math.exp(-temperature) / max(1, len(set(self._clusters)))
         self._affinities = [share + even for share in pool.affinities.tolist()]
         self._temperature = temperature
         self._cap = math.inf if artist_cap is None else artist_cap
         self._placed = {pick.index for pick in placed}
-        self._per_artist: dict[int, int] = {}
+        self._per_code: Counter[int] = Counter()
         for pick in placed:
-            artist = self._artists[pick.index]
-            self._per_artist[artist] = self._per_artist.get(artist, 0) + 1
+            self._per_code.update(self._codes[pick.index])
         self._queues = self._build_queues(pool)
         self._top = max(self._values, default=0.0)
         self._weights: dict[int, float] = {}
@@ -225,16 +231,25 @@ class ClusterOffers:
         self._placed.add(index)
         if self._queues.get(self._clusters[index]):
             self._refresh_offer(self._clusters[index])
-        self.count_artist(self._artists[index])
+        self.count_codes(self._codes[index])
 
-    def count_artist(self, artist: int) -> None:
-        """Count a picked song, from this pool or another one, towards its artist's cap."""
-        self._per_artist[artist] = self._per_artist.get(artist, 0) + 1
-        if self._per_artist[artist] >= self._cap:
-            artists = self._artists
-            stale = [cluster for cluster, queue in self._queues.items() if artists[queue[-1]] == artist]
+    def codes_of(self, index: int) -> tuple[int, ...]:
+        """The codes of the song's artists and of its recording."""
+        return self._codes[index]
+
+    def count_codes(self, codes: tuple[int, ...]) -> None:
+        """Count a picked song, from this pool or another one, towards the caps of its artists."""
+        self._per_code.update(codes)
+        if any(map(self._is_at_cap, codes)):
+            stale = [cluster for cluster, queue in self._queues.items() if self._is_capped(queue[-1])]
             for cluster in stale:
                 self._refresh_offer(cluster)
+
+    def _is_capped(self, index: int) -> bool:
+        return any(map(self._is_at_cap, self._codes[index]))
+
+    def _is_at_cap(self, code: int) -> bool:
+        return self._per_code[code] >= (1 if code < RECORDINGS_BELOW else self._cap)
 
     def _build_queues(self, pool: CandidatePool) -> dict[int, list[int]]:
         worst_first = np.argsort(-pool.values, kind="stable")[::-1]
@@ -248,9 +263,7 @@ class ClusterOffers:
 
     def _refresh_offer(self, cluster: int) -> None:
         queue = self._queues[cluster]
-        while queue and (
-            queue[-1] in self._placed or self._per_artist.get(self._artists[queue[-1]], 0) >= self._cap
-        ):
+        while queue and (queue[-1] in self._placed or self._is_capped(queue[-1])):
             queue.pop()
         if not queue:
             del self._queues[cluster]

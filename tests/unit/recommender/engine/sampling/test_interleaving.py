@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -157,3 +158,14 @@ def test_the_order_within_a_round_depends_on_the_seed_alone() -> None:
         challenger_picks_first("s", number) for number in range(6)
     ]
     assert {challenger_picks_first(f"{number}", 0) for number in range(20)} == {True, False}
+
+
+def test_a_recording_that_one_model_drew_is_not_drawn_by_the_other() -> None:
+    copy = sampler.RECORDINGS_BELOW - 1
+    one, other = pool(1, range(4)), pool(2, range(10, 14))
+    one, other = (replace(side, further_codes={0: (copy,), 1: (copy,)}) for side in (one, other))
+    copies = {*one.songs[:2].tolist(), *other.songs[:2].tolist()}
+
+    for number in range(20):
+        picks = interleave(one, other, n=8, temperature=0.3, seed=str(number))
+        assert len({pick.song for pick in picks} & copies) == 1

@@ -325,3 +325,23 @@ def test_a_random_number_is_below_1_and_depends_on_seed_and_place_alone() -> Non
     assert seeded_uniform("a", 0) == seeded_uniform("a", 0)
     assert seeded_uniform("a", 0) != seeded_uniform("a", 1)
     assert all(0 <= seeded_uniform("a", place) < 1 for place in range(200))
+
+
+def test_the_cap_counts_every_artist_of_a_song() -> None:
+    pool = make_pool([5, 4, 3, 2, 1], [0] * 5, [1.0], artists=[1, 2, 1, 3, 1])
+    credited = replace(pool, further_codes={1: (1,), 3: (1, 9)})
+
+    picks = draw_picks(credited, n=5, temperature=0.0, seed="s")
+
+    assert [pick.index for pick in picks] == [0, 1]
+
+
+def test_a_list_has_one_copy_of_a_recording() -> None:
+    recording = sampler.RECORDINGS_BELOW - 7
+    pool = make_pool([5, 4, 3, 2], [0, 1, 0, 1], [0.5, 0.5])
+    copies = replace(pool, further_codes={0: (recording,), 1: (recording,), 3: (recording,)})
+
+    for temperature in (0.0, 0.5):
+        picks = draw_picks(copies, n=4, temperature=temperature, seed="s")
+        assert len({pick.index for pick in picks} & {0, 1, 3}) == 1
+        assert len(picks) == 2

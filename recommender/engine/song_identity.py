@@ -1,0 +1,93 @@
+"""Codes of each song's artists and recording, equal in every version for the same artist or recording."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.engine.data import Catalogue
+from recommender.engine.identity.recordings import recording_key
+
+PREFIX: Final = "identity_"
+ARRAY_NAMES: Final = ("artists", "artist_starts", "recordings")
+
+
+@dataclass(frozen=True)
+class SongIdentity:
+    """Codes by song. Codes are hashes, so that two versions and the cold start agree on them."""
+
+    artists: NDArray[np.int32]  # flat: the artists of song 0, lead first, then those of song 1, ...
+    artist_starts: NDArray[np.int64]  # shape (n_songs + 1,)
+    recordings: NDArray[np.int64]  # shape (n_songs,), equal for the copies of a recording
+
+    def leads(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The code of each song's lead artist."""
+        return np.asarray(self.artists[self.artist_starts[songs]])
+
+    def artists_of(self, song: int) -> list[int]:
+        """The codes of the song's artists, the lead first."""
+        codes: list[int] = self.artists[self.artist_starts[song] : self.artist_starts[song + 1]].tolist()
+        return codes
+
+    def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether each song has one of the artists; same shape as `songs`."""
+        found, places = self._flat_artists(songs)
+        counts = np.bincount(places, weights=np.isin(found, codes), minlength=len(songs))
+        return np.asarray(counts > 0)
+
+    def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The codes of all artists of the songs, ascending, each once."""
+        return np.unique(self._flat_artists(songs)[0])
+
+    def _flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """The codes of the songs' artists, and the place in `songs` of each code."""
+        starts = self.artist_starts[songs]
+        widths = self.artist_starts[np.asarray(songs) + 1] - starts
+        places = np.repeat(np.arange(len(songs)), widths)
+        within = np.arange(len(places)) - np.repeat(np.cumsum(widths) - widths, widths)
+        return np.asarray(self.artists[starts[places] + within]), places
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        return {f"{PREFIX}{name}": getattr(self, name) for name in ARRAY_NAMES}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lead_codes: NDArray[np.int32]) -> Self:
+        """From an artifact's arrays. Older artifacts know only each song's artist text (`lead_codes`)."""
+        if f"{PREFIX}recordings" not in arrays:
+            n_songs = len(lead_codes)
+            return cls(np.asarray(lead_codes), np.arange(n_songs + 1), np.arange(n_songs))
+        return cls(**{name: np.asarray(arrays[f"{PREFIX}{name}"]) for name in ARRAY_NAMES})
+
+
+def identify_songs(catalogue: Catalogue) -> SongIdentity:
+    """The codes of all songs of a catalogue with titles."""
+    codes, starts, recordings = [], [0], []
+    keys_by_credit: dict[str, list[str]] = {}
+    titles = catalogue.titles or [""] * catalogue.n_songs
+    rows = zip(catalogue.ids.tolist(), catalogue.artists, titles, catalogue.albums, strict=True)
+    for song, credit, title, album in rows:
+        if credit not in keys_by_credit:
+            keys_by_credit[credit] = catalogue.credits.keys(credit)
+        keys = keys_by_credit[credit]
+        codes += [artist_code(key) for key in keys] or [artist_code(f"\0{song}")]
+        starts.append(len(codes))
+        recordings.append(recording_code(recording_key(title, keys[0] if keys else "", album), song))
+    return SongIdentity(
+        np.array(codes, dtype=np.int32),
+        np.array(starts, dtype=np.int64),
+        np.array(recordings, dtype=np.int64),
+    )
+
+
+def artist_code(key: str) -> int:
+    """A non-negative 31-bit code of an `artist_key`."""
+    return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") >> 1
+
+
+def recording_code(key: str, song: int) -> int:
+    """A 63-bit code of a `recording_key`; a code of the song alone without a key."""
+    text = key or f"\0song {song}"
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
