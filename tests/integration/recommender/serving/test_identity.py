@@ -65,7 +65,7 @@ def options(trained: Path, db: None) -> ServingOptions:
 
 def most_played() -> int:
     sessions = ListeningHistory.objects.filter(user=LISTENER).values_list("items", flat=True)
-    return Counter(song for items in sessions for song in items).most_common(1)[0][0]
+    return int(Counter(song for items in sessions for song in items).most_common(1)[0][0])
 
 
 def copies_of_the_favourite() -> set[int]:
