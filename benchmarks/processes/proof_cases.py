@@ -1,6 +1,7 @@
 """Import random sources and print one JSON object for each case.
 
-Usage: python -m benchmarks.processes.proof_cases FIRST_SEED CASES STAGING_FOLDER. Empties the database.
+Usage: python -m benchmarks.processes.proof_cases FIRST_SEED CASES STAGING_FOLDER [REVIEW_EVERY]. Empties the
+database. REVIEW_EVERY: the incidents of one case in so many are checked, too (default: 1).
 """
 
 import os
@@ -16,8 +17,8 @@ django.setup()
 from benchmarks.random_sources.cases import CaseRunner
 
 
-def main(first: str, cases: str, staging: str) -> None:
-    runner = CaseRunner(Path(staging))
+def main(first: str, cases: str, staging: str, review_every: str = "1") -> None:
+    runner = CaseRunner(Path(staging), int(review_every))
     with runner.serving():
         for seed in range(int(first), int(first) + int(cases)):
             result = runner.run_case(seed)

@@ -48,7 +48,7 @@ class RunFacts:
     error_kind: str
     summary: str
     lists: dict[str, ListFacts]
-    incidents: frozenset[str]
+    incidents: frozenset[str] | None  # kinds of the open ones; None if the run was not reviewed
 
 
 @dataclass
@@ -76,7 +76,8 @@ def find_problems(day: DayRecord) -> list[str]:
     run = day.run
     if run.status == "succeeded":
         problems += [problem for name in LISTS for problem in _problems_of_success(day, name)]
-        problems += [f"succeeded, but {kind} is open" for kind in run.incidents if kind.startswith("run")]
+        still_open = [kind for kind in run.incidents or () if kind.startswith("run")]
+        problems += [f"succeeded, but {kind} is open" for kind in still_open]
     elif run.status == "partial":
         problems += _problems_of_doubt(day, "run_partial")
     elif run.status in {"refused", "failed"}:
@@ -121,7 +122,7 @@ def _problems_of_doubt(day: DayRecord, incident: str) -> Iterator[str]:
     run = day.run
     if not run.error or not run.error_kind:
         yield f"{run.status} without a reason"
-    if incident not in run.incidents:
+    if run.incidents is not None and incident not in run.incidents:
         yield f"{run.status} without the incident {incident}"
     for name in LISTS:
         for key, row in day.before[name].items():

@@ -11,27 +11,29 @@ from benchmarks.random_sources.cases import CaseRunner
 from tests.support.project import Project
 
 # Enough for every kind of fault; the benchmark runs 2 000.
-POSTGRES_SEEDS = range(1, 26)
-SQLITE_CASES = 25
+POSTGRES_SEEDS = range(1, 16)
+SQLITE_CASES = 45
+# Incidents cost a quarter of a run's time.
+REVIEW_EVERY = 4
 
 
 @pytest.mark.django_db
 def test_random_sources_on_postgresql_are_imported_as_their_status_promises(tmp_path: Path) -> None:
-    runner = CaseRunner(tmp_path / "staging")
+    runner = CaseRunner(tmp_path / "staging", REVIEW_EVERY)
 
     with runner.serving():
         cases = [runner.run_case(seed) for seed in POSTGRES_SEEDS]
 
     assert [case.describe() for case in cases if case.problems] == []
     statuses = Counter(day.status for case in cases for day in case.days)
-    assert statuses["succeeded"] >= 15
-    assert statuses["partial"] >= 5
+    assert statuses["succeeded"] >= 8
+    assert statuses["partial"] >= 4
 
 
 def test_random_sources_on_sqlite_are_imported_as_their_status_promises(sqlite_project: Project) -> None:
     process = sqlite_project.start(
         sys.executable, "-m", "benchmarks.processes.proof_cases", "1000", str(SQLITE_CASES),
-        str(sqlite_project.folder / "staging"), LOG_LEVEL="ERROR",
+        str(sqlite_project.folder / "staging"), str(REVIEW_EVERY), LOG_LEVEL="ERROR",
     )  # fmt: skip
     said = process.communicate(timeout=600)[0]
 
