@@ -31,6 +31,8 @@ MIN_ATTEMPTS = 3
 # Retries of a page that is not full though it is not the last. After them the page is accepted, and the
 # quality gate compares the totals.
 SHORT_PAGE_RETRIES = 2
+# Retries of a page past the reported end that is answered with an error other than 404.
+PAST_END_RETRIES = 2
 # After this many short pages, short pages count as normal for the list and are not requested again.
 MAX_RETRIED_SHORT_PAGES = 5
 # After this many pages that do not exist, the list counts as shorter than reported.
@@ -139,7 +141,7 @@ class PageFetcher:
             except AttemptFailed as failed:
                 self.stats.count_failure(failed.kind)
                 latest = self._latest
-                if latest is not None and self._is_past_end(number, latest, failed):
+                if latest is not None and self._is_past_end(number, latest, failures, failed):
                     return _empty_page(number, latest)
                 self._count(failures, failed)
                 patience_left = self._patience.seconds_left - self._outage(failures)
@@ -173,11 +175,18 @@ class PageFetcher:
             self._short_pages += 1
         return answer
 
-    def _is_past_end(self, number: int, latest: PageResponse, failed: AttemptFailed) -> bool:
+    def _is_past_end(
+        self, number: int, latest: PageResponse, failures: _PageFailures, failed: AttemptFailed
+    ) -> bool:
         if failed.status == END_OF_LIST and self._missing_pages >= MAX_RETRIED_MISSING_PAGES:
             return number > 1
-        # The source itself has reported fewer pages.
-        return number > latest.pages and failed.kind != "http_429"
+        # The source itself has reported fewer pages. An error may pass: rows behind a total that is too low
+        # would be lost.
+        is_final = failed.status == END_OF_LIST or failures.counted >= self._past_end_retries()
+        return number > latest.pages and failed.kind != "http_429" and is_final
+
+    def _past_end_retries(self) -> int:
+        return min(PAST_END_RETRIES, (self._policy.attempts or PAST_END_RETRIES + 1) - 1)
 
     def _retries_short_page(self, failures: _PageFailures) -> bool:
         # The last attempt accepts a short page, because a short page alone must not fail the run.

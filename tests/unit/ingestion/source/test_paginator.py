@@ -291,10 +291,30 @@ def test_rows_behind_a_total_that_is_too_low_are_read(length: int, refusal: int 
         return page_reply(rows, request.page, size=2, total=4, pages=2)
 
     with ScriptedServer(answer) as server:
-        ids, reading = read(server.url)
+        ids, reading = read(server.url, attempts=1 if length == 7 else None)
 
     assert ids == list(range(length))
     assert (reading.total, reading.received, reading.stable) == (4, length, True)
+
+
+@pytest.mark.parametrize("attempts", [None, 3])
+@pytest.mark.parametrize("status", [500, 403])
+def test_a_passing_error_behind_a_total_that_is_too_low_is_not_the_end(
+    status: int, attempts: int | None
+) -> None:
+    rows = [{"id": number} for number in range(7)]
+    failures = {3: 2, 4: 1}
+
+    def answer(request: Request) -> Reply:
+        if failures.get(request.page):
+            failures[request.page] -= 1
+            return Reply(status)
+        return page_reply(rows, request.page, size=2, total=4, pages=2)
+
+    with ScriptedServer(answer) as server:
+        ids, _ = read(server.url, attempts=attempts)
+
+    assert ids == list(range(7))
 
 
 @pytest.mark.parametrize("answered_page", [1, 3])
