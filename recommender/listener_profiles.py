@@ -1,14 +1,14 @@
 """Listener profiles from history and feedback: plays, skips, excluded songs, history fingerprints."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, F, Max, Q, QuerySet, Sum, Window
+from django.db.models.functions import RowNumber
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -25,15 +25,20 @@ from recommender.engine.feedback_state import (
 )
 from recommender.models import Feedback, ServedList, sql
 from recommender.models.naming import read_genre_names
+from recommender.models.served import FeedbackQuerySet
 
 # Taste drifts over months.
 PLAY_HALF_LIFE: Final = timedelta(days=90)
-# A skip means "not now": it excludes the song for a month, and reduces the cluster's affinity for good.
+# A skip means "not now": it excludes the song for a month, and lowers the cluster's affinity while it fades.
 SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
 # A like weighs more than one play, and less than the plays of a favourite song.
 LIKE_WEIGHT: Final = 2.0  # plays
 DISLIKE_WEIGHT: Final = 2.0  # skips
 EVENT_CODES: Final = {kind.value: EventKind[kind.name] for kind in Feedback.Kind}
+# Of older sessions and feedback only sums by song are read, so that a listener with 100 000 events costs as
+# much as one with some thousands. A listener has 10 000 events after years.
+DETAILED_SESSIONS: Final = 2_000
+DETAILED_EVENTS: Final = 10_000
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
 # Attributes of a profile with one entry per played song.
 PLAY_COLUMNS: Final = ("songs", "plays", "recent", "play_counts", "last_played_at")
@@ -48,6 +53,14 @@ class ListeningSession(NamedTuple):
     changed_at: datetime
 
 
+class OlderPlays(NamedTuple):
+    """The plays of one song in all but the newest sessions."""
+
+    song: int
+    plays: int
+    at: float  # the last of them, in seconds since 1970
+
+
 class FeedbackRow(NamedTuple):
     pk: int
     song: int
@@ -56,6 +69,17 @@ class FeedbackRow(NamedTuple):
     at: float  # seconds since 1970
     served_list: Any  # id of the list that the feedback is about; None: no list
     stands: bool  # False: withdrawn, or about a song of an earlier catalogue
+    events: int = 1  # more if the row stands for all older events of a kind on a song; `at` is the last one's
+
+
+@dataclass
+class _History:
+    """One listener's sessions and feedback as they were read."""
+
+    sessions: list[ListeningSession] = field(default_factory=list)
+    older_plays: list[OlderPlays] = field(default_factory=list)
+    feedback: list[FeedbackRow] = field(default_factory=list)
+    fingerprint: str | None = None  # None: computed from `sessions`, which are all
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,7 @@ class _Events:
     songs: Ids
     kinds: NDArray[np.int8]
     at: NDArray[np.float64]
+    events: NDArray[np.float64]  # number of events that each entry stands for
     state: FeedbackState
 
     def counting(self, kind: EventKind) -> NDArray[np.intp]:
@@ -161,30 +186,65 @@ def read_profiles(
     run_id = newest_finished_run()
     genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
     names = read_genre_names()
-    sessions: dict[int, list[ListeningSession]] = defaultdict(list)
-    rows = ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None).order_by()
-    feedback = Feedback.objects.filter(listener_id__in=listener_ids).order_by()
+    histories: dict[int, _History] = {listener: _History() for listener in genres}
+    rows = ListeningHistory.objects.filter(user_id__in=genres, unavailable_at=None).order_by()
+    feedback = Feedback.objects.filter(listener_id__in=genres).order_by()
     if until is not None:
         rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
-    session_columns = ("user_id", "created_at", "items", "pk", "updated_at")
-    for listener, *session in rows.values_list(*session_columns).iterator():
-        sessions[listener].append(ListeningSession(*session))
-    events: dict[int, list[FeedbackRow]] = defaultdict(list)
-    # All rows and not only those that count, because a candidate list must know the newest id.
-    stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
-    event_columns = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "served_list_id", "stands")
-    annotated = feedback.annotate(epoch=sql.epoch_seconds("at"), stands=stands)
-    for listener, *event in annotated.values_list(*event_columns).iterator():
-        events[listener].append(FeedbackRow(*event))
-    clusters = _wrong_style_clusters(chain.from_iterable(events.values()))
-    durations = _durations_of_short_listens(chain.from_iterable(events.values()))
+    _read_sessions(rows, histories)
+    _read_feedback(feedback, histories)
+    all_feedback = [row for history in histories.values() for row in history.feedback]
+    clusters, durations = _wrong_style_clusters(all_feedback), _durations_of_short_listens(all_feedback)
     return {
         listener: replace(
-            _build_profile(listener, text, sessions[listener], events[listener], clusters, durations, now),
-            run_id=run_id,
+            _build_profile(listener, text, histories[listener], clusters, durations, now), run_id=run_id
         )
         for listener, text in zip(genres, names.normalise_all(genres.values()), strict=True)
     }
+
+
+def _read_sessions(rows: QuerySet[ListeningHistory], histories: dict[int, _History]) -> None:
+    names = ("user_id", "created_at", "items", "pk", "updated_at")
+    for listener, *session in _newest(rows, "user_id", DETAILED_SESSIONS).values_list(*names).iterator():
+        histories[listener].sessions.append(ListeningSession(*session))
+    for listener, history in histories.items():
+        if len(history.sessions) == DETAILED_SESSIONS:
+            first = min(session.pk for session in history.sessions)
+            older = rows.filter(user_id=listener, pk__lt=first)
+            history.older_plays = [OlderPlays(*row) for row in sql.count_songs(older)]
+            history.fingerprint = read_history_fingerprints([listener])[listener]
+
+
+def _read_feedback(rows: FeedbackQuerySet, histories: dict[int, _History]) -> None:
+    # All rows and not only those that count, because a candidate list must know the newest id.
+    stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
+    names = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "served_list_id", "stands")
+    newest = _newest(rows, "listener_id", DETAILED_EVENTS).annotate(
+        epoch=sql.epoch_seconds("at"), stands=stands
+    )
+    for listener, *event in newest.values_list(*names).iterator():
+        histories[listener].feedback.append(FeedbackRow(*event))
+    for listener, history in histories.items():
+        if len(history.feedback) == DETAILED_EVENTS:
+            first = min(row.pk for row in history.feedback)
+            older = rows.filter(stands, listener_id=listener, pk__lt=first)
+            history.feedback += _sum_feedback(older)
+
+
+def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
+    """Each listener's rows with the highest ids."""
+    place = Window(RowNumber(), partition_by=[F(listener)], order_by=F("pk").desc())
+    newest: QuerySet[Any] = rows.annotate(place=place).filter(place__lte=limit)
+    return newest
+
+
+def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
+    """One row per song and kind of feedback; listens only if the song was heard."""
+    sums = rows.without_short_listens().annotate(epoch=sql.epoch_seconds("at")).values_list("song_id", "kind")
+    return [
+        FeedbackRow(pk, song, kind, HEARD_SECONDS, at, None, True, events)
+        for song, kind, pk, at, events in sums.annotate(Max("pk"), Max("epoch"), Count("pk"))
+    ]
 
 
 def newest_finished_run() -> int:
@@ -237,16 +297,16 @@ def excluded_since(listener_id: int, history_at: datetime | None, feedback_id: i
 def _build_profile(
     listener_id: int,
     genres: str,
-    sessions: Sequence[ListeningSession],
-    feedback: Sequence[FeedbackRow],
+    history: _History,
     clusters: dict[tuple[Any, int], int],
     durations: dict[int, float],
     now: datetime,
 ) -> ListenerProfile:
+    sessions, feedback = history.sessions, history.feedback
     standing = [row for row in feedback if row.stands]
     events = _build_events(standing, durations)
     skipped, skips = _aggregate_skips(events, now)
-    songs, plays, recent, play_counts, last_played_at = _aggregate_plays(sessions, events, now)
+    songs, plays, recent, play_counts, last_played_at = _aggregate_plays(history, events, now)
     return ListenerProfile(
         listener_id=listener_id,
         genres=genres,
@@ -262,15 +322,25 @@ def _build_profile(
             row.song: clusters.get((row.served_list, row.song))
             for row in (standing[place] for place in events.counting(EventKind.WRONG_STYLE))
         },
-        history_at=max((session.at for session in sessions), default=None),
+        history_at=_newest_session_at(history),
         feedback_id=max((one.pk for one in feedback), default=0),
-        history_fingerprint=fingerprint_history(
+        history_fingerprint=history.fingerprint
+        or fingerprint_history(
             len(sessions),
             max((session.pk for session in sessions), default=0),
             max((session.changed_at for session in sessions), default=None),
             sum(len(session.items) for session in sessions),
         ),
     )
+
+
+def _newest_session_at(history: _History) -> datetime | None:
+    newest = max((session.at for session in history.sessions), default=None)
+    older = max((plays.at for plays in history.older_plays), default=None)
+    if newest is None or older is None:
+        return newest
+    # Rounded up, because a candidate list is stale if there is a newer session.
+    return max(newest, datetime.fromtimestamp(older, UTC) + timedelta(milliseconds=1))
 
 
 def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _Events:
@@ -286,7 +356,7 @@ def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _
             codes[place] = EventKind.NOT_HEARD
     song_ids, times = np.array(songs, dtype=np.int64), np.array(at, dtype=np.float64)
     state = FeedbackState(song_ids, codes, times, np.array(ids, dtype=np.int64))
-    return _Events(song_ids, codes, times, state)
+    return _Events(song_ids, codes, times, np.array([row.events for row in rows], dtype=np.float64), state)
 
 
 def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
@@ -297,21 +367,22 @@ def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
 
 
 def _aggregate_plays(
-    sessions: Sequence[ListeningSession], events: _Events, now: datetime
+    history: _History, events: _Events, now: datetime
 ) -> tuple[Ids, Values, Values, Values, NDArray[np.float64]]:
     """The PLAY_COLUMNS. A play that the app and a session report counts once."""
+    sessions, older = history.sessions, history.older_plays
     counts = [len(session.items) for session in sessions]
-    in_sessions = np.fromiter(
-        chain.from_iterable(session.items for session in sessions), dtype=np.int64, count=sum(counts)
-    )
-    sessions_at = np.repeat(np.array([session.at.timestamp() for session in sessions]), counts)
-    listens = events.counting(EventKind.LISTEN)
-    twice = reported_twice(events.songs[listens], events.at[listens], in_sessions, sessions_at)
-    listens, likes = listens[~twice], events.counting(EventKind.LIKE)
+    items = chain(chain.from_iterable(session.items for session in sessions), (row.song for row in older))
+    in_sessions = np.fromiter(items, dtype=np.int64, count=sum(counts) + len(older))
+    times = np.repeat(np.array([session.at.timestamp() for session in sessions]), counts)
+    sessions_at = np.concatenate([times, [row.at for row in older]])
+    in_each = np.concatenate([np.ones(len(times)), [row.plays for row in older]])
+    listens, likes = events.counting(EventKind.LISTEN), events.counting(EventKind.LIKE)
+    listened = _count_listens(events, listens, in_sessions, sessions_at, in_each)
     songs = np.concatenate([in_sessions, events.songs[listens], events.songs[likes]])
     at = np.concatenate([sessions_at, events.at[listens], events.at[likes]])
-    n_plays = len(songs) - len(likes)
-    worth = np.where(np.arange(len(songs)) < n_plays, 1.0, LIKE_WEIGHT)
+    plays = np.concatenate([in_each, listened, np.zeros(len(likes))])
+    worth = plays + LIKE_WEIGHT * (np.arange(len(songs)) >= len(songs) - len(likes))
     played, places = np.unique(songs, return_inverse=True)
     recent = worth * recency_weights(at, now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
     last = np.zeros(len(played))
@@ -320,16 +391,39 @@ def _aggregate_plays(
         played,
         _sums(places, worth, len(played)),
         _sums(places, recent, len(played)),
-        _sums(places[:n_plays], worth[:n_plays], len(played)),
+        _sums(places, plays, len(played)),
         last,
     )
+
+
+def _count_listens(
+    events: _Events,
+    listens: NDArray[np.intp],
+    songs: Ids,
+    at: NDArray[np.float64],
+    plays: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """How many plays each listen adds to those of the sessions, given by song, time and number."""
+    counts = events.events[listens].copy()
+    single = np.flatnonzero(counts == 1)
+    twice = reported_twice(events.songs[listens[single]], events.at[listens[single]], songs, at)
+    counts[single[twice]] = 0
+    sums = np.flatnonzero(counts > 1)
+    if len(sums):
+        # The times of summed listens are unknown: those beyond the plays of the sessions are additional.
+        known, places = np.unique(songs, return_inverse=True)
+        columns, there = find_columns(known, events.songs[listens[sums]])
+        in_sessions = np.bincount(places, plays, len(known) + 1)
+        counts[sums] = np.maximum(counts[sums] - np.where(there, in_sessions[columns], 0), 0)
+    return counts
 
 
 def _aggregate_skips(events: _Events, now: datetime) -> tuple[Ids, Values]:
     """Song ids (ascending), and their skips and dislikes weighted by recency: skips fade like plays."""
     dislikes = events.counting(EventKind.DISLIKE)
     negative = np.concatenate([events.counting(EventKind.SKIP), dislikes])
-    worth = np.where(events.kinds[negative] == EventKind.DISLIKE, DISLIKE_WEIGHT, 1.0)
+    is_dislike = events.kinds[negative] == EventKind.DISLIKE
+    worth = np.where(is_dislike, DISLIKE_WEIGHT, events.events[negative])
     recent = worth * recency_weights(events.at[negative], now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
     skipped, places = np.unique(events.songs[negative], return_inverse=True)
     return skipped, _sums(places, recent, len(skipped))

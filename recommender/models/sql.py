@@ -11,7 +11,17 @@ from typing import Any, Final
 
 import orjson
 from django.db import connection, models
-from django.db.models import DateTimeField, F, Field, FloatField, Func, IntegerField, JSONField, UUIDField
+from django.db.models import (
+    DateTimeField,
+    F,
+    Field,
+    FloatField,
+    Func,
+    IntegerField,
+    JSONField,
+    QuerySet,
+    UUIDField,
+)
 from django.db.models.expressions import RawSQL
 
 Row = tuple[Any, ...]
@@ -134,6 +144,19 @@ def count_listeners(
     return [(song, score, listeners, int(plays), *texts) for song, score, listeners, plays, *texts in rows]
 
 
+def count_songs(sessions: QuerySet[Any]) -> list[Row]:
+    """Id, plays and the time of the last play (in seconds since 1970) of each song in these sessions."""
+    item, items = (
+        ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
+        if _is_postgresql()
+        else ("item.value", "json_each(h.items) AS item")
+    )
+    columns = sessions.annotate(epoch=epoch_seconds("created_at")).values("items", "epoch")
+    query, parameters = columns.query.sql_with_params()
+    counted = f"SELECT {item}, COUNT(*), MAX(h.epoch) FROM ({query}) h CROSS JOIN {items} GROUP BY 1"  # noqa: S608
+    return _fetch_all(counted, parameters)
+
+
 def insert_row(row: models.Model) -> None:
     """Insert one row like `row.save(force_insert=True)`, but without signals."""
     fields, query = _insert_statement(type(row))
@@ -168,7 +191,8 @@ def epoch_seconds(field: str) -> Any:
         if _is_postgresql()
         else "ROUND((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0, 3)"
     )
-    return Func(F(field), template=template, output_field=FloatField())
+    # A plain Field: of a FloatField, Django would convert each value again.
+    return Func(F(field), template=template, output_field=Field())
 
 
 def total_seconds(field: str) -> Any:

@@ -210,3 +210,34 @@ def test_newer_plays_and_feedback_are_excluded_from_an_older_candidate_list() ->
     since = listener_profiles.excluded_since(1, NOW - timedelta(days=9), old.pk)
 
     assert since == {12, 13, 14}
+
+
+@pytest.mark.parametrize("detailed", [1, 3, 10_000])
+def test_sums_of_older_events_give_the_same_plays_and_words(
+    monkeypatch: pytest.MonkeyPatch, detailed: int
+) -> None:
+    for name in ("DETAILED_SESSIONS", "DETAILED_EVENTS"):
+        monkeypatch.setattr(listener_profiles, name, detailed)
+    said("dislike", 10, days_ago=9)
+    said("like", 12, days_ago=8)
+    for day in (8, 7, 6, 5):
+        said("listen", 13, days_ago=day, seconds=100)
+        played([20, 11], days_ago=day - 0.01)
+        said("listen", 20, days_ago=day, seconds=15)
+    said("listen", 13, days_ago=4, seconds=5)
+    said("skip", 14, days_ago=3)
+    said("skip", 14, days_ago=2)
+
+    found = known()
+
+    plays = dict(zip(found.songs.tolist(), found.play_counts.tolist(), strict=True))
+    # Song 20 was reported by the app and by the source.
+    assert plays == {11: 4, 12: 0, 13: 4, 20: 4}
+    assert found.plays[found.songs == 12].tolist() == [2]
+    assert found.skipped.tolist() == [10, 14]
+    assert found.skips.tolist() == pytest.approx([1.866, 1.961], abs=0.02)
+    assert found.excluded == {10, 14}
+    assert found.feedback_id == Feedback.objects.latest("pk").pk
+    assert found.history_fingerprint == listener_profiles.read_history_fingerprints([1])[1]
+    assert found.history_at is not None
+    assert timedelta() <= found.history_at - (NOW - timedelta(days=4.99)) <= timedelta(milliseconds=1)
