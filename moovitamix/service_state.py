@@ -108,7 +108,7 @@ def assess_service(now: datetime) -> ServiceState:
     _add_incidents(state)
     _add_last_run(state)
     _add_parts(state, now)
-    state.add("write", _check_write(), "Nothing can be stored: lists are served and not kept", CRITICAL)
+    state.add("write", _check_write(), "Nothing can be stored: lists are served but not saved", CRITICAL)
     state.add("broker", _run_check(_check_broker), "The task queue does not answer: no task starts")
     # With Redis both are the same server, so one timeout is enough.
     is_redis_gone = settings.REDIS_URL and state.checks["broker"] != OK
@@ -118,7 +118,7 @@ def assess_service(now: datetime) -> ServiceState:
         "The cache does not answer: each process counts requests for itself",
     )
     state.add("data_age", _data_age(now), "The data is stale: no recent run has updated it")
-    state.add("artifact", _run_check(_check_artifact), "The best model does not serve")
+    state.add("artifact", _run_check(_check_artifact), "The champion does not serve")
     # The sort is stable, so of equal problems the first one found comes first.
     state.problems.sort(key=lambda problem: problem.severity != CRITICAL)
     return state

@@ -44,7 +44,7 @@ SERVICE_MESSAGES: Final = {
         how_bad=(_("Problems stay unnoticed, and alerts wait until it runs."),),
         what_to_do=(
             _(
-                "Start what runs it: python manage.py work, or python manage.py serve with "
+                "Start a process that runs it: python manage.py work, or python manage.py serve with "
 "WATCHDOG_IN_WEB=true"
             ),
         ),

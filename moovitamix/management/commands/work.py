@@ -11,7 +11,7 @@ from moovitamix.management.processes import replace_process, worker_command
 
 MAX_CONCURRENCY: Final = 64
 
-HELP = """Run what happens in the background until Ctrl-C or SIGTERM: scheduled imports, trainings, alerts.
+HELP = """Run the background tasks until Ctrl-C or SIGTERM: scheduled imports, trainings, alerts.
 
 Starts a Celery worker and Beat, the scheduler. Run Beat once per installation: further workers get --no-beat.
 A signal stops a running import, which the next start continues; other tasks are finished first.
@@ -21,7 +21,7 @@ examples:
   python manage.py work --no-beat --queues training     a second machine, for trainings alone
 
 next:
-  python manage.py watchdog                             what is wrong now
+  python manage.py watchdog                             prints what is wrong now
 """
 
 
