@@ -12,7 +12,7 @@ from recommender import listener_profiles
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 from recommender.engine.evaluation.off_policy import estimate_off_policy
-from recommender.engine.sampling.sampler import PROPENSITY_FLOOR, ClusterOffers, discovery_to_temperature
+from recommender.engine.sampling.sampler import PROPENSITY_FLOOR, ListOffers, discovery_to_temperature
 from recommender.feedback.engagement import ATTRIBUTION_WINDOW, engagement_by_list
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
@@ -206,5 +206,5 @@ def _candidate_propensity(
     places = np.flatnonzero(pool.songs == served.items[0]["song"])
     if not len(places):
         return 0.0
-    offers = ClusterOffers(pool, served.temperature, served.artist_cap, ())
+    offers = ListOffers(pool, served.temperature, served.artist_cap, ())
     return offers.propensity(int(places[0]), PROPENSITY_FLOOR)

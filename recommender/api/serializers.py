@@ -51,7 +51,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "generated_at": "2026-11-20T08:00:00+00:00",
     "stale": False,
     "stored": True,
-    "discovery": {"asked": 0.3, "given": 1.0},
+    "discovery": {"asked": 0.3, "given": 1.0, "reason": None},
     "relaxed": [],
     "items": [
         {
@@ -114,6 +114,10 @@ class DiscoverySerializer(serializers.Serializer):
     asked = serializers.FloatField(min_value=0, max_value=1, help_text="The requested discovery.")
     given = serializers.FloatField(
         min_value=0, max_value=1, help_text="Share of the list's songs that are not familiar."
+    )
+    reason = serializers.CharField(
+        allow_null=True,
+        help_text="Why `given` is more than one song away from `asked`; null if it is not.",
     )
 
 

@@ -59,7 +59,8 @@ N_PARAMETER: Final = QueryParameter("n", integer_type(1, MAX_LIST_LENGTH), "Numb
 DISCOVERY_PARAMETER: Final = QueryParameter(
     "discovery",
     number_type(0, 1),
-    "From 0, the best-ranked songs without chance, to 1, as many unfamiliar songs as possible.",
+    "Share of the list that is by artists new to the user, from 0 (the best-ranked songs, without chance) "
+    "to 1 (only new artists).",
     DISCOVERY,
 )
 LIST_PARAMETERS: Final = (

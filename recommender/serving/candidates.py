@@ -50,7 +50,9 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
     allowed &= ~np.isin(model.identity.recordings[found.songs], _closed_recordings(profile, model))
     allowed &= first_per_group(model.identity.recordings[found.songs], 1)
     songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
-    best = choose_candidates(model.identity.leads(songs))
+    identity = model.identity
+    is_familiar = identity.have_artist(songs, identity.all_artists_of(row.plays.indices))
+    best = choose_candidates(identity.leads(songs), is_familiar)
     return _with_rerecommended(profile, row, model, songs[best], scores[best], now)
 
 

@@ -218,6 +218,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
         "discovery": {
             "asked": served.discovery,
             "given": round(new / len(served.items), 4) if served.items else 0.0,
+            "reason": _discovery_reason(served.discovery, new, len(served.items)),
         },
         "relaxed": relaxed_limits(served.items),
         "items": [
@@ -247,6 +248,16 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for limit, (one, several) in RELAXED_TEXTS.items()
         if counts[limit]
     ]
+
+
+def _discovery_reason(asked: float, new: int, songs: int) -> str | None:
+    """Why the share of new artists is more than one song away from what was asked; None if it is not."""
+    if abs(new - asked * songs) <= 1:
+        return None
+    too_few_new = new < asked * songs
+    artists = "artists that are new to the user" if too_few_new else "artists that the user has played"
+    found = new if too_few_new else songs - new
+    return f"{found or 'None'} of the {songs} songs by {artists}: no more of them could be recommended."
 
 
 def version_labels(served: ServedList) -> str | None:

@@ -26,6 +26,9 @@ MAX_CANDIDATES: Final = 400
 MAX_PER_ARTIST: Final = 10
 # With fewer candidates that cap is not applied, because a catalogue of three artists must fill a list, too.
 MIN_CANDIDATES: Final = 200
+# Without these a listener of many artists has no candidates by new ones for discovery 1, and a listener of a
+# new genre none by familiar ones for 0.
+MIN_PER_KIND: Final = 120
 
 
 class Limit(StrEnum):
@@ -42,15 +45,29 @@ class ServingOptions:
     artist_cap: int | None = ARTIST_CAP  # songs by one artist in a list; None: any number
 
 
-def choose_candidates(artists: NDArray[np.integer]) -> NDArray[np.intp]:
+def choose_candidates(
+    artists: NDArray[np.integer], is_familiar: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp]:
     """Indices of at most MAX_CANDIDATES songs, ascending, with at most MAX_PER_ARTIST songs by one artist.
 
     Songs beyond that cap are added if there are fewer than MIN_CANDIDATES.
+
+    Args:
+        is_familiar: familiar and other artists each get MIN_PER_KIND of the places, if there are so many.
     """
     within = first_per_group(artists, MAX_PER_ARTIST)
-    chosen = np.flatnonzero(within)[:MAX_CANDIDATES]
+    chosen = np.flatnonzero(within)
+    if is_familiar is not None:
+        chosen = _with_both_kinds(chosen, is_familiar[chosen])
+    chosen = chosen[:MAX_CANDIDATES]
     others = np.flatnonzero(~within)[: max(0, MIN_CANDIDATES - len(chosen))]
     return np.sort(np.concatenate([chosen, others]))
+
+
+def _with_both_kinds(places: NDArray[np.intp], is_familiar: NDArray[np.bool_]) -> NDArray[np.intp]:
+    reserved = first_per_group(is_familiar.astype(np.int8), MIN_PER_KIND)
+    rest = places[~reserved][: MAX_CANDIDATES - np.count_nonzero(reserved)]
+    return np.sort(np.concatenate([places[reserved], rest]))
 
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:

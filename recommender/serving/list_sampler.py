@@ -11,6 +11,7 @@ from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.impressions import lower_shown
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
+from recommender.engine.sampling.quotas import Quotas
 from recommender.engine.sampling.sampler import Pick
 from recommender.serving.list_limits import Limit
 
@@ -26,6 +27,8 @@ MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
 # default temperature of 0.1 it then wins seven draws of eight against one other song.
 PREFERRED_CLUSTER_LEAD: Final = 0.2
+# Kinds of songs, see `Quotas`: the share of NEW_ARTIST is the discovery.
+FAMILIAR_ARTIST, NEW_ARTIST = 0, 1
 NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
@@ -62,6 +65,9 @@ class ListPage:
     avoided: tuple[int, ...] = ()
     # Whether limits are relaxed if too few songs are eligible; False for pages of earlier releases.
     is_filled: bool = True
+    # Songs that the listener got one by one just before, and how many of them were by new artists. None: the
+    # page was drawn before discovery was a share of the list; then new artists get a bonus or a penalty.
+    given_before: tuple[int, int] | None = (0, 0)
 
     @property
     def steps(self) -> tuple[DrawStep, ...]:
@@ -71,12 +77,17 @@ class ListPage:
         return {
             "n": self.n, "excluded": sorted(self.excluded), "near": self.preferred_cluster,
             "avoided": list(self.avoided), "filled": self.is_filled,
+            "before": list(self.given_before) if self.given_before else None,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, page: dict[str, Any]) -> "ListPage":
         avoided, is_filled = tuple(page.get("avoided", ())), page.get("filled", False)
-        return cls(page["n"], tuple(page["excluded"]), page.get("near"), avoided, is_filled)
+        before = page.get("before")
+        return cls(
+            page["n"], tuple(page["excluded"]), page.get("near"), avoided, is_filled,
+            (before[0], before[1]) if before else None,
+        )  # fmt: skip
 
     def excluding(self, songs: Iterable[int]) -> "ListPage":
         return replace(self, excluded=tuple({*self.excluded, *songs}))
@@ -133,8 +144,11 @@ class ListSampler:
         self._formula = _formula_for(candidates)
         index_of = dict(zip(candidates.songs.tolist(), range(len(candidates.songs)), strict=True))
         self._further_codes = {index_of[song]: codes for song, codes in candidates.further_codes.items()}
-        values = self._apply_discovery(candidates.values.astype(np.float64))
-        self._values = lower_shown(values, candidates.songs, options.impressions)
+        is_unfamiliar = candidates.flags & (FAMILIAR | RERECOMMENDED | HEARD) == 0
+        self._kinds = np.where(is_unfamiliar, NEW_ARTIST, FAMILIAR_ARTIST).astype(np.int8)
+        self._values = lower_shown(
+            candidates.values.astype(np.float64), candidates.songs, options.impressions
+        )
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
         described: list[PickedSong] = []
@@ -153,9 +167,11 @@ class ListSampler:
         """The pool for this step of a page, including the songs that were already drawn."""
         eligible = self._eligible(page, step)
         if step.is_ordered:
-            values, affinities = self._order_of(page, step), self._affinities
+            values, affinities, quotas = self._order_of(page, step), self._affinities, None
         else:
-            values, affinities = self._prefer_cluster(page.preferred_cluster, eligible)
+            quotas = self._quotas(page, eligible)
+            values = self._values if page.given_before else self._add_new_artist_bonus(self._values)
+            values, affinities = self._prefer_cluster(page.preferred_cluster, values, eligible, quotas)
         return sampler.CandidatePool(
             songs=self._candidates.songs,
             values=values,
@@ -165,30 +181,45 @@ class ListSampler:
             eligible=eligible,
             formula=self._formula,
             further_codes=self._further_codes,
+            quotas=quotas,
         )
 
     def undo_last(self, count: int) -> None:
         del self._placed[len(self._placed) - count :]
 
     def _prefer_cluster(
-        self, number: int | None, eligible: NDArray[np.bool_]
+        self,
+        number: int | None,
+        values: NDArray[np.float64],
+        eligible: NDArray[np.bool_],
+        quotas: Quotas | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if number is None:
-            return self._values, self._affinities
         preferred = self._candidates.clusters == number
-        if not (preferred & eligible).any():
-            return self._values, self._affinities
-        lift = (
-            self._values[eligible].max() - self._values[preferred & eligible].max() + PREFERRED_CLUSTER_LEAD
-        )
+        if number is None or not (preferred & eligible).any():
+            return values, self._affinities
         affinities = np.where(self._numbers == number, self._affinities.max(), self._affinities)
-        return self._values + lift * preferred, affinities
+        raised = values.copy()
+        # Among songs of one kind, too, since a place may offer only songs of one kind.
+        kinds = self._kinds if quotas else np.zeros(len(values), dtype=np.int8)
+        for kind in np.unique(kinds[preferred & eligible]):
+            offered, wanted = eligible & (kinds == kind), preferred & eligible & (kinds == kind)
+            lift = values[offered].max() - values[wanted].max() + PREFERRED_CLUSTER_LEAD
+            raised[preferred & (kinds == kind)] += lift
+        return raised, affinities
 
-    def _apply_discovery(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        unfamiliar = self._candidates.flags & (FAMILIAR | RERECOMMENDED) == 0
+    def _quotas(self, page: ListPage, eligible: NDArray[np.bool_]) -> Quotas | None:
+        if page.given_before is None:
+            return None
+        preferred = eligible & (self._candidates.clusters == page.preferred_cluster)
+        if len(np.unique(self._kinds[preferred])) == 1:
+            return None  # the share would keep the preferred cluster from the page
+        discovery, (songs, new) = self._options.discovery, page.given_before
+        return Quotas(self._kinds, (1 - discovery, discovery), (songs - new, new))
+
+    def _add_new_artist_bonus(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         options = self._options
         bonus = sampler.new_artist_bonus(options.discovery, options.temperature, self._formula)
-        raised: NDArray[np.float64] = values + bonus * unfamiliar
+        raised: NDArray[np.float64] = values + bonus * (self._kinds == NEW_ARTIST)
         return raised
 
     def _eligible(self, page: ListPage, step: DrawStep) -> NDArray[np.bool_]:

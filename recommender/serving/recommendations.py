@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -168,10 +168,16 @@ def next_song(
     """
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now)
-    avoided = [song for song in _recently_given_songs(listener_id, now) if song != after]
+    given = _recently_given_songs(listener_id, now)
+    avoided = [song for song in given if song != after]
     if after is not None:
         avoided.append(after)
-    page = ListPage(1, (), _preferred_cluster(after, candidates.loaded), tuple(avoided))
+    # Songs given one by one keep the share of new artists together, as the places of a list do.
+    before = [one.is_new for one in given.values() if one.discovery == discovery]
+    page = ListPage(
+        1, (), _preferred_cluster(after, candidates.loaded), tuple(avoided),
+        given_before=(len(before), sum(before)),
+    )  # fmt: skip
     draw_options = _draw_options(listener_id, options, discovery, None, now)
     return _draw_and_store(candidates, draw_options, page, options, now)
 
@@ -326,13 +332,21 @@ def _draw_options(
     )  # fmt: skip
 
 
-def _recently_given_songs(listener_id: int, now: datetime) -> list[int]:
-    """Songs of one-song lists served within NO_REPEAT_WITHIN, the one served longest ago first."""
+class GivenSong(NamedTuple):
+    discovery: float  # as asked
+    is_new: bool  # whether its artist was new to the listener
+
+
+def _recently_given_songs(listener_id: int, now: datetime) -> dict[int, GivenSong]:
+    """By id, songs of one-song lists served within NO_REPEAT_WITHIN, the one served longest ago first."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
-    lists = recent.order_by("-generated_at").values_list("items", flat=True)[:MAX_RECENT_LISTS]
-    # Of a song that was given twice, the later time counts.
-    latest_first = dict.fromkeys(items[0]["song"] for items in lists if len(items) == 1)
-    return list(latest_first)[::-1]
+    lists = recent.order_by("-generated_at").values_list("items", "discovery")[:MAX_RECENT_LISTS]
+    given: dict[int, GivenSong] = {}
+    for items, discovery in lists:
+        if len(items) == 1:
+            # Of a song that was given twice, the later time counts.
+            given.setdefault(items[0]["song"], GivenSong(discovery, not items[0]["familiar"]))
+    return dict(reversed(given.items()))
 
 
 def _preferred_cluster(after: int | None, loaded: LoadedModel) -> int | None:

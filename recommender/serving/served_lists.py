@@ -130,7 +130,8 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
         sampler.draw_page(page)
     row = served.candidate_list
     excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
-    page = ListPage(count, pages[0].excluded).excluding(excluded.intersection(all_songs(arrays)))
+    page = ListPage(count, pages[0].excluded, given_before=pages[0].given_before)
+    page = page.excluding(excluded.intersection(all_songs(arrays)))
     context = ReasonContext(served.listener_id, now, arrays)
     page, picks, cards = _draw_available(sampler, page, arrays, context)
     if picks:

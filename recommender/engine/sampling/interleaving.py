@@ -12,7 +12,7 @@ from typing import Final
 from recommender.engine.sampling.sampler import (
     PROPENSITY_FLOOR,
     CandidatePool,
-    ClusterOffers,
+    ListOffers,
     Pick,
     seeded_uniform,
 )
@@ -64,6 +64,7 @@ def interleave(
         codes = teams[earlier.by_challenger].codes_of(earlier.song)
         for team in teams:
             team.place_song(earlier.song, codes)
+            team.count_kind(teams[earlier.by_challenger].kind_of(earlier.index))
     picks: list[InterleavedPick] = []
     for place in range(len(placed), len(placed) + n):
         turn = _is_challenger_turn(seed, place)
@@ -78,8 +79,10 @@ def interleave(
         # The drawn pick keeps its value, because adding the weights in another order may change the last bit.
         propensities[turn] = pick.propensity
         picks.append(InterleavedPick(song, turn, pick.index, *propensities))
+        kind = teams[turn].kind_of(pick.index)
         for team in teams:
             team.place_song(song, codes)
+            team.count_kind(kind)
     return picks
 
 
@@ -94,7 +97,7 @@ def _is_challenger_turn(seed: str, place: int) -> bool:
 
 class _Team:
     def __init__(self, pool: CandidatePool, temperature: float, artist_cap: int | None, floor: float) -> None:
-        self._offers = ClusterOffers(pool, temperature, artist_cap, ())
+        self._offers = ListOffers(pool, temperature, artist_cap, ())
         self._temperature, self._floor = temperature, floor
         self._songs: list[int] = pool.songs.tolist()
         self._index_of = {song: index for index, song in enumerate(self._songs)}
@@ -117,6 +120,12 @@ class _Team:
     def propensity(self, song: int) -> float:
         index = self._index_of.get(song)
         return 0.0 if index is None else self._offers.propensity(index, self._floor)
+
+    def kind_of(self, index: int) -> int:
+        return self._offers.kind_of(index)
+
+    def count_kind(self, kind: int) -> None:
+        self._offers.count_kind(kind)
 
     def place_song(self, song: int, codes: tuple[int, ...]) -> None:
         index = self._index_of.get(song)

@@ -24,14 +24,16 @@ Measurements behind each part: docs/decisions/lists.md.
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recommender.engine.sampling.quotas import Quotas, allowed_kinds
 
 RECORDINGS_BELOW: Final = -(2**32)  # codes below it are recordings, all others artists
 SCALED_SONGS: Final = 20  # values run from 1 for the second best song to 0 for the twentieth
@@ -85,6 +87,7 @@ class CandidatePool:
     # Further codes of each song, by index: other artists, which count towards the cap like the first one, and
     # recordings (codes below RECORDINGS_BELOW), of which a list has one copy.
     further_codes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    quotas: Quotas | None = None  # None: no kind of song has a fixed share of the list
 
 
 def draw_picks(
@@ -103,7 +106,7 @@ def draw_picks(
     every process. At temperature 0 the song with the best value is picked (the lower index wins ties), with a
     propensity of 1.
     """
-    offers = ClusterOffers(pool, temperature, artist_cap, placed)
+    offers = ListOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
     for place in range(len(placed), len(placed) + n):
         if not offers.clusters:
@@ -112,6 +115,7 @@ def draw_picks(
             offers.best_pick() if temperature <= 0 else offers.draw_pick(seeded_uniform(seed, place), floor)
         )
         offers.place_song(pick.index)
+        offers.count_kind(offers.kind_of(pick.index))
         picks.append(pick)
     return picks
 
@@ -283,3 +287,72 @@ class ClusterOffers:
             cluster: affinities[cluster] * math.exp(min((value - top) / self._temperature, 700.0))
             for cluster, value in offers.items()
         }
+
+
+class ListOffers:
+    """The offers of each place of a list: those of the kinds that may come next, see `Quotas`."""
+
+    def __init__(
+        self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
+    ) -> None:
+        quotas = pool.quotas or Quotas(np.zeros(len(pool.songs), dtype=np.int8), (1.0,), (0,))
+        self._pool, self._quotas = pool, quotas
+        self._rules = (temperature, artist_cap, placed)
+        self._kinds: list[int] = quotas.kinds.tolist()
+        self._every_kind = frozenset(range(len(quotas.shares)))
+        self._counts = list(quotas.counts)
+        for pick in placed:
+            self.count_kind(self.kind_of(pick.index))
+        # One set of offers for each set of kinds that was needed so far, and what happened to the first one.
+        self._offers: dict[frozenset[int], ClusterOffers] = {}
+        self._changes: list[Callable[[ClusterOffers], None]] = []
+
+    @property
+    def clusters(self) -> dict[int, list[int]]:
+        return self._current().clusters
+
+    def best_pick(self) -> Pick:
+        return self._current().best_pick()
+
+    def draw_pick(self, chance: float, floor: float) -> Pick:
+        return self._current().draw_pick(chance, floor)
+
+    def propensity(self, index: int, floor: float) -> float:
+        return self._current().propensity(index, floor)
+
+    def kind_of(self, index: int) -> int:
+        return self._kinds[index]
+
+    def count_kind(self, kind: int) -> None:
+        """Count a pick, from this pool or another one, towards the share of its kind."""
+        self._counts[kind] += 1
+
+    def place_song(self, index: int) -> None:
+        self._change(lambda offers: offers.place_song(index))
+
+    def codes_of(self, index: int) -> tuple[int, ...]:
+        return self._offers_of(self._every_kind).codes_of(index)
+
+    def count_codes(self, codes: tuple[int, ...]) -> None:
+        self._change(lambda offers: offers.count_codes(codes))
+
+    def _change(self, change: Callable[[ClusterOffers], None]) -> None:
+        self._changes.append(change)
+        for offers in self._offers.values():
+            change(offers)
+
+    def _current(self) -> ClusterOffers:
+        offers = self._offers_of(allowed_kinds(self._counts, self._quotas.shares))
+        # If no song of these kinds is left, songs of the other kinds fill the list.
+        return offers if offers.clusters else self._offers_of(self._every_kind)
+
+    def _offers_of(self, kinds: frozenset[int]) -> ClusterOffers:
+        if kinds not in self._offers:
+            pool = self._pool
+            if kinds != self._every_kind:
+                allowed = np.isin(self._quotas.kinds, sorted(kinds))
+                pool = replace(pool, eligible=allowed if pool.eligible is None else allowed & pool.eligible)
+            self._offers[kinds] = ClusterOffers(pool, *self._rules)
+            for change in self._changes:
+                change(self._offers[kinds])
+        return self._offers[kinds]

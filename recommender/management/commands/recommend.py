@@ -135,6 +135,8 @@ class Command(GuidedCommand):
         )
         for limit in facts["relaxed"]:
             self.stdout.write(limit["message"])
+        if facts["discovery"]["reason"]:
+            self.stdout.write(facts["discovery"]["reason"])
         if "affinities" in facts:
             self._print_affinities(facts["affinities"])
         self.stdout.write("")

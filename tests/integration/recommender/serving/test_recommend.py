@@ -128,7 +128,7 @@ def test_a_list_is_empty_if_no_song_is_eligible(options: ServingOptions) -> None
     served = recommend_list(options)
 
     assert served.items == []
-    assert serialize_list(served)["discovery"] == {"asked": 0.3, "given": 0.0}
+    assert serialize_list(served)["discovery"] == {"asked": 0.3, "given": 0.0, "reason": None}
 
 
 def test_an_unknown_listener_is_refused(options: ServingOptions) -> None:
@@ -246,3 +246,58 @@ def test_a_song_without_name_or_artist_is_not_served(options: ServingOptions, fi
 
     assert not set(gone) & set(song_ids(served))
     assert len(served.items) == 20
+
+
+@pytest.mark.parametrize("discovery", [0.0, 0.3, 0.7, 0.9, 1.0])
+def test_the_share_of_new_artists_is_as_asked_or_the_answer_says_why(
+    options: ServingOptions, discovery: float
+) -> None:
+    asked = serialize_list(recommend_list(options, listener=559, discovery=discovery))["discovery"]
+
+    new = round(20 * asked["given"])
+    assert (asked["reason"] is None) == (abs(new - 20 * discovery) <= 1)
+    if asked["reason"] is not None:
+        assert asked["reason"] == (
+            f"{20 - new} of the 20 songs by artists that the user has played: no more of them could be"
+            " recommended."
+        )
+
+
+def test_next_songs_keep_the_share_of_new_artists_together(options: ServingOptions) -> None:
+    given = [
+        recommendations.next_song(LISTENER, discovery=0.9, options=options, now=RECOMMENDED_AT)
+        for _ in range(10)
+    ]
+
+    assert sum(not served.items[0]["familiar"] for served in given) in {8, 9, 10}
+    assert given[-1].pages[0]["before"] == [9, sum(not served.items[0]["familiar"] for served in given[:9])]
+    assert recommendations.replay_list(given[-1].pk).same
+
+
+def test_songs_shown_yesterday_recede_and_songs_shown_long_ago_do_not(options: ServingOptions) -> None:
+    first = recommend_list(options, discovery=0)
+    next_day = RECOMMENDED_AT + timedelta(days=1)
+
+    second = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day)
+    much_later = recommendations.recommend(
+        LISTENER, options=options, discovery=0, now=RECOMMENDED_AT + timedelta(days=32)
+    )
+
+    assert len(set(song_ids(first)) & set(song_ids(second))) <= 12
+    assert {str(song) for song in song_ids(first)} == set(second.impressions or {})
+    assert song_ids(much_later) == song_ids(first)
+    assert much_later.impressions == {}
+
+
+def test_lists_of_other_listeners_do_not_count_as_shown(options: ServingOptions) -> None:
+    recommend_list(options, listener=559)
+
+    assert recommend_list(options).impressions == {}
+
+
+def test_a_preview_knows_what_was_shown_and_shows_nothing_itself(options: ServingOptions) -> None:
+    served = recommendations.recommend(LISTENER, options=options, discovery=0)
+
+    previews = [recommendations.preview_list(LISTENER, options=options, discovery=0) for _ in range(2)]
+
+    assert song_ids(previews[0]) == song_ids(previews[1]) != song_ids(served)

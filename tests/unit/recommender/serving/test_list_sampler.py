@@ -1,4 +1,7 @@
-"""Lists drawn from candidates: by the formula of their format, with more new songs at higher discovery."""
+"""Lists drawn from candidates: by the formula of their format, with the asked share of new artists."""
+
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,7 +41,7 @@ def test_a_list_from_format_1_candidates_is_drawn_bit_for_bit_as_before(
 ) -> None:
     drawing = ListSampler(decode_candidates(OLD_SHELF), DrawOptions("s", discovery, temperature, 2))
 
-    drawn = drawing.draw_page(ListPage(4))
+    drawn = drawing.draw_page(ListPage.from_json({"n": 4, "excluded": []}))
 
     assert [(pick.song, pick.propensity) for pick in drawn] == as_then
 
@@ -56,23 +59,76 @@ def listener(world: int) -> CandidateArrays:
     )  # fmt: skip
 
 
-def share_of_new(discovery: float) -> float:
-    terms = [
-        DrawOptions(f"{world}", discovery, discovery_to_temperature(discovery), 2) for world in range(100)
+def new_songs(discovery: float, n: int = 20, candidates: CandidateArrays | None = None) -> list[int]:
+    """The number of songs by new artists in the lists of 30 listeners."""
+    options = [DrawOptions(f"{one}", discovery, discovery_to_temperature(discovery), 2) for one in range(30)]
+    lists = [
+        ListSampler(candidates or listener(one), asked).draw_page(ListPage(n))
+        for one, asked in enumerate(options)
     ]
-    lists = [ListSampler(listener(world), asked).draw_page(ListPage(20)) for world, asked in enumerate(terms)]
-    return float(np.mean([not pick.familiar for picks in lists for pick in picks]))
+    return [sum(not pick.familiar for pick in picks) for picks in lists]
 
 
-def test_more_discovery_never_gives_fewer_new_songs() -> None:
-    asked = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+@pytest.mark.parametrize("n", [5, 20, 40])
+@pytest.mark.parametrize("discovery", [0, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 0.97, 1])
+def test_the_share_of_new_artists_is_within_one_song_of_what_was_asked(discovery: float, n: int) -> None:
+    assert all(abs(new - discovery * n) <= 1 for new in new_songs(discovery, n))
 
-    new = [share_of_new(discovery) for discovery in asked]
 
-    # Beyond .8 there is hardly more to be had; chance moves the mean of 2 000 songs by .01.
-    assert all(more > less - 0.02 for less, more in zip(new, new[1:], strict=False))
-    assert all(more > less for less, more in zip(new[:7], new[1:7], strict=False))
-    assert new[-1] >= max(new) - 0.02
+def test_within_the_share_the_ranking_decides_which_places_are_for_new_artists() -> None:
+    options = DrawOptions("s", 0.5, 0.0, 2)
+    candidates = listener(0)
+
+    drawn = ListSampler(candidates, options).draw_page(ListPage(20))
+
+    # Without a share the list is the ranking; the first song is so in any case.
+    assert drawn[0].song == 0
+    assert sum(not pick.familiar for pick in drawn) in {9, 10, 11}
+
+
+def test_a_listener_without_familiar_songs_gets_the_list_that_no_share_would_change() -> None:
+    unknown = replace(listener(0), flags=np.zeros(400, dtype=np.uint8))
+    options = DrawOptions("s", 0.3, 0.1, 2)
+
+    drawn = ListSampler(unknown, options).draw_page(ListPage(20))
+
+    free = ListSampler(unknown, options).draw_page(ListPage(20, given_before=None))
+    assert [(pick.song, pick.propensity) for pick in drawn] == [(pick.song, pick.propensity) for pick in free]
+
+
+def test_propensities_count_only_the_songs_that_the_share_allows() -> None:
+    candidates = listener(3)
+    options = DrawOptions("s", 0.0, 0.1, 2)
+
+    first = Counter(
+        ListSampler(candidates, replace(options, seed=str(seed))).draw_page(ListPage(1))[0]
+        for seed in range(2_000)
+    )
+
+    assert all(pick.familiar for pick in first)
+    assert sum(pick.propensity for pick in first) == pytest.approx(1, abs=0.02)
+    for pick, count in first.items():
+        assert count / 2_000 == pytest.approx(pick.propensity, abs=0.04)
+
+
+def test_both_models_of_an_interleaved_list_count_its_new_artists_together() -> None:
+    for discovery in (0.0, 0.3, 0.9):
+        options = DrawOptions("s", discovery, discovery_to_temperature(discovery), 2)
+        other = replace(listener(2), songs=np.arange(200, 600))
+
+        drawn = InterleavedSampler(listener(1), other, options).draw_page(ListPage(20))
+
+        assert abs(sum(not pick.familiar for pick in drawn) - 20 * discovery) <= 1
+
+
+def test_songs_given_one_by_one_keep_the_share_together() -> None:
+    for discovery in (0.0, 0.3, 0.7, 1.0):
+        given = new = 0
+        for seed in range(20):
+            options = DrawOptions(f"{seed}", discovery, discovery_to_temperature(discovery), 2)
+            (pick,) = ListSampler(listener(1), options).draw_page(ListPage(1, given_before=(given, new)))
+            given, new = given + 1, new + (not pick.familiar)
+        assert abs(new - 20 * discovery) <= 1
 
 
 def few_songs(*, artists: list[int], flags: list[int], heard_at: dict[int, float]) -> CandidateArrays:
