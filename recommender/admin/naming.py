@@ -7,13 +7,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from ingestion.admin import ROWS_PER_PAGE
+from ingestion.admin import ROWS_PER_PAGE, ListedLookups
 from recommender.models import ClusterNameRule, GenreAlias, NameWord
 from recommender.registry.cluster_names import apply_name_rules
 
 
 @admin.register(GenreAlias)
-class GenreAliasAdmin(ModelAdmin):
+class GenreAliasAdmin(ListedLookups, ModelAdmin):
     list_display = ("alias", "genre")
     search_fields = ("alias", "genre")
     list_per_page = ROWS_PER_PAGE
@@ -21,7 +21,7 @@ class GenreAliasAdmin(ModelAdmin):
 
 
 @admin.register(NameWord)
-class NameWordAdmin(ModelAdmin):
+class NameWordAdmin(ListedLookups, ModelAdmin):
     list_display = ("word", "allowed")
     list_filter = ("allowed",)
     search_fields = ("word",)
@@ -30,7 +30,7 @@ class NameWordAdmin(ModelAdmin):
 
 
 @admin.register(ClusterNameRule)
-class ClusterNameRuleAdmin(ModelAdmin):
+class ClusterNameRuleAdmin(ListedLookups, ModelAdmin):
     """Changes take effect at once, in every version that has the cluster."""
 
     list_display = ("number", "rule", "name", "changed_at")
