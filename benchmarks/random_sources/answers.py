@@ -30,6 +30,7 @@ class Paging:
         past_end: "empty", "404", "last" (the last page again).
         one_page: everything in one answer, whatever is requested.
         errors: page to the statuses that its first requests get.
+        echoed_size: rows a page as reported; 0 for the true number.
         charset: of the body: "ascii", "utf-8", "latin-1", "utf-16", "utf-8 as latin-1", "bom".
     """
 
@@ -46,6 +47,7 @@ class Paging:
     one_page: bool = False
     ignores_page: bool = False
     errors: dict[int, list[int]] = field(default_factory=dict)
+    echoed_size: int = 0
     charset: str = "ascii"
     labels: list[str] = field(default_factory=list)
     is_harmless: bool = True
@@ -66,12 +68,14 @@ class DaySource:
 
     Attributes:
         versions: every state of the content during the day.
+        is_upheaval: much of the content was replaced or deleted since the day before.
     """
 
     world: World
     forms: dict[str, ListForm]
     pagings: dict[str, Paging]
     events: list[Event]
+    is_upheaval: bool = False
     versions: list[Content] = field(default_factory=list)
     _requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LISTS, 0))
     _errors: dict[tuple[str, int], list[int]] = field(default_factory=dict)
@@ -125,7 +129,13 @@ class DaySource:
             else -(-len(rows) // size)
         )
         pages = min(pages, max(total, 1))
-        document = {"items": items, "total": total, "page": page, "size": size, "pages": pages}
+        document = {
+            "items": items,
+            "total": total,
+            "page": page,
+            "size": paging.echoed_size or size,
+            "pages": pages,
+        }
         body, content_type = _encode(document, paging.charset)
         return Reply(body=body, headers={"Content-Type": content_type})
 

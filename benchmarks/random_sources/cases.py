@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import connection
 from django.utils import timezone
 
-from benchmarks.random_sources.answers import DaySource, draw_events, draw_paging
+from benchmarks.random_sources.answers import DaySource, Paging, draw_events, draw_paging
 from benchmarks.random_sources.content import LISTS, SESSIONS, SONGS, USERS, World
 from benchmarks.random_sources.forms import draw_form
 from benchmarks.random_sources.reference import (
@@ -44,6 +44,9 @@ from tests.support.servers.scripted_server import Reply, Request, ScriptedServer
 
 # Every second case is of each kind; with a wildness of 0 every run must succeed.
 WILDNESS: Final = (0.0, 0.3, 0.3, 0.6, 0.6, 1.0)
+HABIT_SHARE: Final = 0.08
+# Three days teach that a list is short.
+DAYS_OF_HABIT: Final = 5
 FALSE_ALARM: Final = "false alarm"
 MODELS: Final = {SONGS: Song, USERS: Listener, SESSIONS: ListeningHistory}
 COLUMNS: Final = {
@@ -109,34 +112,12 @@ class CaseRunner:
         """Empty the database, and import each day of one source."""
         empty_database()
         self._is_reviewed = seed % self._review_every == 0
-        rng = random.Random(seed)
-        wildness = rng.choice(WILDNESS)
-        world = World(rng, songs=rng.randint(0, 60), users=rng.randint(1, 25), sessions=rng.randint(0, 70))
         result, history = CaseResult(seed), {name: set[Any]() for name in LISTS}
         must_succeed = True
-        for number in range(rng.choice((1, 2, 2, 3, 3))):
-            labels = []
-            if number:
-                world.next_day(rng.choice((0.0, 0.03, 0.1)))
-            if number and rng.random() < wildness / 8:
-                labels.append(_upheaval(rng, world))
-                must_succeed = False
-            source = self._draw_day(rng, world, wildness)
-            labels += [
-                f"{name}: {one}"
-                for name in LISTS
-                for one in (*source.forms[name].labels, *source.pagings[name].labels)
-            ]
-            labels += [f"{event.list}: change after {event.after} requests" for event in source.events]
+        for source, labels in draw_days(seed):
             must_succeed = must_succeed and _is_harmless(source)
             result.days.append(self._run_day(source, history, labels, must_succeed=must_succeed))
         return result
-
-    def _draw_day(self, rng: random.Random, world: World, wildness: float) -> DaySource:
-        rows = world.content.rows
-        forms = {name: draw_form(rng, name, rows[name], world.habits.resolution, wildness) for name in LISTS}
-        pagings = {name: draw_paging(rng, len(rows[name]), wildness) for name in LISTS}
-        return DaySource(world, forms, pagings, draw_events(rng, world, pagings, wildness))
 
     def _run_day(
         self, source: DaySource, history: dict[str, set[Any]], labels: list[str], *, must_succeed: bool
@@ -171,6 +152,46 @@ class CaseRunner:
         return self._source(request) if self._source else Reply(status=503)
 
 
+def draw_days(seed: int) -> Iterator[tuple[DaySource, list[str]]]:
+    """The days of one source, one after the other, each with what is unusual about it."""
+    rng = random.Random(seed)
+    wildness = rng.choice(WILDNESS)
+    world = World(rng, songs=rng.randint(0, 60), users=rng.randint(1, 25), sessions=rng.randint(0, 70))
+    # A source with a habit pages its lists in the same wrong way every day, so that it can be learnt.
+    habit = random.Random(f"habit {seed}")
+    habits = None
+    if habit.random() < HABIT_SHARE:
+        habits = {name: draw_paging(habit, len(world.content.rows[name]), 0.6) for name in LISTS}
+        wildness *= habit.choice((0, 1))
+    for number in range(DAYS_OF_HABIT if habits else rng.choice((1, 2, 2, 3, 3))):
+        labels = []
+        if number:
+            world.next_day(rng.choice((0.0, 0.03, 0.1)))
+        if number and rng.random() < wildness / 8:
+            labels.append(_upheaval(rng, world))
+        source = _draw_day(rng, world, wildness, habits)
+        source.is_upheaval = bool(labels)
+        if habit.random() < HABIT_SHARE:
+            # It ignores the requested size and reports it all the same.
+            source.pagings[habit.choice(LISTS)].echoed_size = 100
+        labels += [
+            f"{name}: {one}"
+            for name in LISTS
+            for one in (*source.forms[name].labels, *source.pagings[name].labels)
+        ]
+        labels += [f"{event.list}: change after {event.after} requests" for event in source.events]
+        yield source, labels
+
+
+def _draw_day(
+    rng: random.Random, world: World, wildness: float, habits: dict[str, Paging] | None
+) -> DaySource:
+    rows = world.content.rows
+    forms = {name: draw_form(rng, name, rows[name], world.habits.resolution, wildness) for name in LISTS}
+    pagings = habits or {name: draw_paging(rng, len(rows[name]), wildness) for name in LISTS}
+    return DaySource(world, forms, pagings, draw_events(rng, world, pagings, wildness))
+
+
 def empty_database() -> None:
     with connection.cursor() as cursor:
         for model in EMPTIED:
@@ -193,7 +214,8 @@ def _is_harmless(source: DaySource) -> bool:
     """Whether the run must succeed in spite of all that the source does."""
     sessions = [freeze(SESSIONS, row)[0] for row in source.world.content.rows[SESSIONS]]
     return (
-        all(form.is_harmless for form in source.forms.values())
+        not source.is_upheaval
+        and all(form.is_harmless for form in source.forms.values())
         and all(paging.is_harmless for paging in source.pagings.values())
         # Copies that a source really holds look like pages that were sent twice.
         and len(sessions) == len(set(sessions))
