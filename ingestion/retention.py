@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_celery_results.models import TaskResult
 
-from ingestion.models import Incident, IngestionRun, Notification, Rejection, TaskUsage
+from ingestion.models import AuditEntry, Incident, IngestionRun, Notification, Rejection, TaskUsage
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
     """Delete expired rows in batches; return how many by table.
 
     Args:
-        runs: age limit of runs, with their reports and anomaly checks, and of task usage.
+        runs: age limit of runs, with their reports and anomaly checks, of task usage and audit entries.
         settled: age limit of resolved rejections and incidents, finished notifications and task results.
     """
     deleted = {
@@ -32,6 +32,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
         "task_results": _delete(TaskResult.objects.filter(date_done__lt=now - settled)),
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
+        "audit_entries": _delete(AuditEntry.objects.filter(at__lt=now - runs)),
     }
     logger.info("rows_deleted %s", " ".join(f"{name}={count}" for name, count in deleted.items()))
     return deleted

@@ -33,6 +33,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
+from ingestion.admin.audit import AccountAuditMixin
 from ingestion.admin.catalogue import SongAdmin
 from ingestion.due_times import PROBLEMS, find_problem, interval_length
 from ingestion.models import Song
@@ -52,7 +53,7 @@ for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, Sola
 
 
 @admin.register(User)
-class UserAdmin(ListedLookups, PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(AccountAuditMixin, ListedLookups, PlainUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     list_per_page = ROWS_PER_PAGE
     add_form = UserCreationForm
@@ -60,7 +61,7 @@ class UserAdmin(ListedLookups, PlainUserAdmin, ModelAdmin):  # type: ignore[type
 
 
 @admin.register(Group)
-class GroupAdmin(ListedLookups, PlainGroupAdmin, ModelAdmin):
+class GroupAdmin(AccountAuditMixin, ListedLookups, PlainGroupAdmin, ModelAdmin):
     pass
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "axes",
     "django_celery_beat",
     "django_celery_results",
     "rest_framework",
@@ -87,6 +89,8 @@ MIDDLEWARE = [
     "moovitamix.time_zone.bounded_time_zone_middleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "moovitamix.api.rendering.api_response_middleware",
+    # Last, as its documentation asks: it answers for a login that is locked.
+    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -102,6 +106,19 @@ TEMPLATES = [
         },
     }
 ]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# A person who mistypes needs a few attempts; a password of 12 characters is not guessed at ten in 15 minutes.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "moovitamix.login_protection.login_address"
+AXES_ENABLE_ACCESS_FAILURE_LOG = True
+AXES_ENABLE_ADMIN = False  # the audit trail shows logins
+AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {
@@ -126,6 +143,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda _request: static("moovitamix.css")],
     "SHOW_VIEW_ON_SITE": False,
+    "LOGIN": {"form": "moovitamix.login_protection.AuditedLoginForm"},
     "SITE_URL": reverse_lazy("home"),
     "DASHBOARD_CALLBACK": "moovitamix.dashboard.navigation.admin_index",
     "SIDEBAR": {
@@ -148,7 +166,10 @@ REST_FRAMEWORK: dict[str, Any] = {
         "recommender.api.authentication.KeyAuthentication",
         "recommender.api.authentication.StaffSession",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "recommender.api.permissions.MayUseRoute",
+    ],
     "NUM_PROXIES": PROXY_COUNT,
     "DEFAULT_THROTTLE_CLASSES": ["recommender.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": [
@@ -353,6 +374,7 @@ WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.infrastructure.queue_growing",
     "ingestion.monitoring.checks.freshness.data_fresh",
     "ingestion.monitoring.checks.infrastructure.disk_room",
+    "moovitamix.login_protection.locked_logins",
     "recommender.monitoring.health_checks.model_stale",
     "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",

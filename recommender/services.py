@@ -3,14 +3,18 @@
 Actions that train are in retraining.py, because a web process must not load the training code.
 """
 
+from datetime import datetime
+
 from django.conf import settings
 from django.utils import timezone
 
+from ingestion.audit import Action, record_audit
 from recommender import validation
 from recommender.engine import artifact
 from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
-from recommender.models import Experiment, ModelVersion, Promotion
+from recommender.feedback import events
+from recommender.models import ApiKey, Experiment, ModelVersion, Promotion
 from recommender.registry import model_loader, registry
 from recommender.serving.list_limits import ServingOptions
 
@@ -42,6 +46,7 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
         ArtifactError: the version's files are missing or damaged.
     """
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
+    record_audit(Action.PROMOTED, by, f"{label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
     return promotion
 
@@ -53,6 +58,7 @@ def roll_back_champion(*, reason: str, by: str) -> Promotion:
         NothingToRollBack: there is no version to restore.
     """
     promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
+    record_audit(Action.ROLLED_BACK, by, f"{promotion.promoted.label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
     return promotion
 
@@ -117,3 +123,10 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
     return lifecycle.decide_manually(
         experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact
     )
+
+
+def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:
+    """Take back all feedback that was sent with a key, such as a leaked one. Returns the number of events."""
+    count = events.withdraw_key(key.pk, now=now)
+    record_audit(Action.FEEDBACK_UNDONE, by, f"{key}: {count} events")
+    return count

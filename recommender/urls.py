@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from recommender.api import views
+from recommender.api.token_view import TokensView
 
 urlpatterns = [
     path("songs/popular/", views.PopularSongsView.as_view(), name="api-popular"),
@@ -21,5 +22,6 @@ urlpatterns = [
         views.FeedbackEventView.as_view(),
         name="api-feedback-event",
     ),
+    path("tokens/", TokensView.as_view(), name="api-tokens"),
     path("feedback/", views.FeedbackView.as_view(), name="api-feedback"),
 ]

@@ -1,6 +1,6 @@
 """Admin of the ingestion app: catalogue, runs, rejections, incidents, notifications, anomaly checks."""
 
-from ingestion.admin import catalogue, incidents, monitoring, runs
+from ingestion.admin import audit, catalogue, incidents, monitoring, runs
 from ingestion.admin.base import (
     ROWS_PER_PAGE,
     STATUS_COLOURS,
@@ -15,6 +15,7 @@ __all__ = [
     "STATUS_COLOURS",
     "ListedLookups",
     "ReadOnlyAdmin",
+    "audit",
     "catalogue",
     "computed_once",
     "confirm_first",

@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
 from ingestion.api.views import PERSONAL_DATA_PERMISSION
+from ingestion.audit import record_personal_data_read
 
 STATUS_COLOURS = {
     "running": "info",
@@ -79,7 +80,10 @@ class ReadOnlyAdmin(ListedLookups, ModelAdmin):
 
 
 def can_see_personal_data(request: HttpRequest) -> bool:
-    return request.user.has_perm(PERSONAL_DATA_PERMISSION)
+    allowed = request.user.has_perm(PERSONAL_DATA_PERMISSION)
+    if allowed:
+        record_personal_data_read(request.user.get_username())
+    return allowed
 
 
 def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:

@@ -30,9 +30,11 @@ from ingestion.api.serializers import (
 )
 from ingestion.api.song_filters import added_song_filters
 from ingestion.api.strict_view import StrictView
+from ingestion.audit import record_personal_data_read
 from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 
 PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
+PERSONAL_DATA_SCOPE: Final = "personal-data"
 AVAILABLE_FILTER: Final = QueryParameter(
     "available", boolean_type(), "true: only rows that the source still sends; false: only the others."
 )
@@ -117,7 +119,12 @@ class PersonalDataMixin:
     request: Request
 
     def get_serializer_class(self) -> type[BaseSerializer]:
-        allowed = self.request.user.has_perm(PERSONAL_DATA_PERMISSION)
+        scopes = getattr(self.request.auth, "scopes", None)  # None for a staff session
+        allowed = self.request.user.has_perm(PERSONAL_DATA_PERMISSION) and (
+            scopes is None or PERSONAL_DATA_SCOPE in scopes
+        )
+        if allowed:
+            record_personal_data_read(str(self.request.auth or self.request.user))
         return PersonalUserSerializer if allowed else UserSerializer
 
 

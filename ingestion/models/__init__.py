@@ -1,5 +1,6 @@
 """Tables of the ingestion app: the catalogue, ingestion runs, incidents, notifications and heartbeats."""
 
+from ingestion.models.audit import AuditEntry
 from ingestion.models.catalogue import (
     RESOURCES,
     Listener,
@@ -23,6 +24,7 @@ from ingestion.models.runs import (
 __all__ = [
            "RESOURCES",
            "AnomalyCheck",
+           "AuditEntry",
            "BaselineReset",
            "Heartbeat",
            "Incident",

@@ -12,6 +12,7 @@ from django.db.models import Min
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
+from ingestion.audit import Action, record_audit
 from ingestion.models import AnomalyCheck, BaselineReset, IngestionRun, ListeningHistory, ResourceReport
 from ingestion.monitoring.anomaly_detection import (
     HISTORY_WINDOW,
@@ -75,6 +76,7 @@ def reset_baseline(
             measure=measure, resource=resource, since=run, at=now, by=by, reason=reason
         )
         incidents.resolve(anomaly_key(measure, resource), now, facts={"new_normal_by": by, "reason": reason})
+        record_audit(Action.RANGE_RESET, by, f"{anomaly_key(measure, resource)} from run {run.pk}: {reason}")
     return reset
 
 

@@ -1,6 +1,6 @@
 """The admin's sidebar menu and the context of its index page."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse, reverse_lazy
@@ -13,6 +13,12 @@ from ingestion.schedules import next_due
 from moovitamix.dashboard.formatting import capitalize_first, format_number
 from moovitamix.service_state import RUN_PHRASES
 
+VIEW_RUN_PERMISSION: Final = "ingestion.view_ingestionrun"
+PAGE_PERMISSIONS: Final = {
+    "home": VIEW_RUN_PERMISSION,
+    "models": "recommender.view_modelversion",
+    "listen": "ingestion.view_listener",
+}
 NO_RUN_HINT = "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
 SIDEBAR_SECTIONS = {
     "Ingestion": [
@@ -47,12 +53,17 @@ SIDEBAR_SECTIONS = {
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),
         ("API documentation", "api", "api-docs"),
+        ("Audit trail", "policy", "admin:ingestion_auditentry_changelist"),
         ("User accounts", "manage_accounts", "admin:auth_user_changelist"),
     ],
 }
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    if not request.user.has_perm(VIEW_RUN_PERMISSION):
+        context["headline"] = "You have no role yet"
+        context["detail"] = "Ask an owner to add you to the group viewer, operator or owner."
+        return context
     runs = list(IngestionRun.objects.all()[:8])
     last = runs[0] if runs else None
     context.update(
@@ -74,10 +85,21 @@ def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": title,
             "separator": n > 0,
-            "items": [_sidebar_entry(request, *entry) for entry in entries],
+            "items": items,
         }
         for n, (title, entries) in enumerate(SIDEBAR_SECTIONS.items())
+        if (items := [_sidebar_entry(request, *entry) for entry in entries if _may_open(request, entry[2])])
     ]
+
+
+def _may_open(request: HttpRequest, page: str) -> bool:
+    """Whether the page asks for a permission that the user has; lists of the admin ask for their model's."""
+    if page in PAGE_PERMISSIONS:
+        return request.user.has_perm(PAGE_PERMISSIONS[page])
+    if not page.startswith("admin:"):
+        return True
+    app, _, model = page.removeprefix("admin:").removesuffix("_changelist").rpartition("_")
+    return request.user.has_perm(f"{app}.view_{model}")
 
 
 def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:

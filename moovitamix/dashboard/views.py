@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.views.decorators import staff_member_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 
 from ingestion.models import IngestionRun
 from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
+from ingestion.page_permissions import page_permission
 from moovitamix.dashboard import queries, run_details
 from moovitamix.dashboard.cards import build_cards, runs_url
 from moovitamix.dashboard.formatting import (
@@ -24,6 +24,7 @@ from moovitamix.dashboard.formatting import (
     format_percent,
 )
 from moovitamix.dashboard.headline import build_headline
+from moovitamix.dashboard.navigation import VIEW_RUN_PERMISSION
 from moovitamix.dashboard.queries import DEFAULT_WINDOW, MAX_LISTED_INCIDENTS, WINDOW_CHOICES
 from moovitamix.service_state import assess_service
 from recommender.dashboard.tables import read_metric
@@ -34,7 +35,7 @@ START_RUN_PERMISSION: Final = "ingestion.add_ingestionrun"
 EXPECTED_RANGE: Final = {"k": K, "min_runs": MIN_RUNS, "min_days": MIN_HISTORY.days}
 
 
-@staff_member_required
+@page_permission(VIEW_RUN_PERMISSION)
 def operations_page(request: HttpRequest) -> HttpResponse:
     """The front page: headline, open incidents, metric charts, latest runs, schedule and current model."""
     now = timezone.now()
@@ -71,7 +72,7 @@ def run_progress(request: HttpRequest) -> HttpResponse:
 
     The request contains the run state that the page shows; if it has changed, the whole page is reloaded.
     """
-    if not admin.site.has_permission(request):
+    if not (admin.site.has_permission(request) and request.user.has_perm(VIEW_RUN_PERMISSION)):
         # After a redirect, htmx would insert the login page into the middle of the page.
         return HttpResponse(status=204, headers={"HX-Refresh": "true"})
     newest = IngestionRun.objects.order_by("-pk").first()
@@ -82,7 +83,7 @@ def run_progress(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@staff_member_required
+@page_permission(VIEW_RUN_PERMISSION)
 def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     run = get_object_or_404(run_details.runs_with_neighbours(), pk=pk)
@@ -110,7 +111,7 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "operations/run.html", {**admin.site.each_context(request), **context})
 
 
-@staff_member_required
+@page_permission(VIEW_RUN_PERMISSION)
 def run_log(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(IngestionRun, pk=pk)
     now = timezone.now()

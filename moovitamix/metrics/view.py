@@ -22,6 +22,7 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 
 from moovitamix.metrics import ingestion, recommender, services
 from recommender.api.authentication import KeyAuthentication
+from recommender.models.api_keys import Scope
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,13 @@ METRIC_READERS: Final[tuple[MetricReader, ...]] = (
     *recommender.METRIC_READERS,
 )
 HOW_TO_AUTHENTICATE: Final = (
-    "Send an API key as `Authorization: Bearer KEY` (python manage.py apikey prometheus --user USER) "
+    "Send an API key as `Authorization: Bearer KEY` (python manage.py apikey prometheus --user USER "
+    "--scopes metrics) "
     "or log in to the admin."
+)
+
+NO_SCOPE: Final = (
+    "This key lacks the scope metrics: python manage.py apikey prometheus --user USER --scopes metrics"
 )
 
 
@@ -76,14 +82,16 @@ def _refusal(request: HttpRequest) -> str:
     The IP address does not decide: behind a proxy on this machine, every request comes from 127.0.0.1.
     """
     try:
-        if KeyAuthentication().authenticate(request) is not None:
-            return ""
+        found = KeyAuthentication().authenticate(request)
+        if found is not None:
+            return "" if Scope.METRICS in found[1].scopes else NO_SCOPE
     except AuthenticationFailed as failed:
         return str(failed.detail)
     except Error:
         logger.exception("metrics_not_read")
         return "The database does not answer."
-    return "" if request.user.is_active and request.user.is_staff else HOW_TO_AUTHENTICATE
+    may_read = request.user.is_active and request.user.has_perm("ingestion.view_ingestionrun")
+    return "" if may_read else HOW_TO_AUTHENTICATE
 
 
 def _text_response(text: str, status: int, **headers: str) -> HttpResponse:

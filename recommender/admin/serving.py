@@ -1,8 +1,8 @@
 """Admin of served lists, feedback and API keys."""
 
-from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.urls import reverse
@@ -12,9 +12,11 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, computed_once
+from ingestion.audit import Action, record_audit
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
+from recommender.models.api_keys import Scope
 from recommender.serving.explanations import serialize_list
 
 
@@ -61,20 +63,37 @@ class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_select_related = ("song",)
 
 
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "user", "scopes", "expires_at", "revoked_at")
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ListedLookups, ModelAdmin):
-    list_display = ("name", "prefix", "user", "created_at", "expires_at", "revoked_at")
+    form = ApiKeyForm
+    list_display = (
+        "name", "prefix", "user", "scope_names", "created_at", "last_used_at", "expires_at", "revoked_at",
+    )  # fmt: skip
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix")
-    fields = ("name", "user", "expires_at", "revoked_at")
+    fields = ("name", "user", "scopes", "expires_at", "revoked_at")
     list_per_page = ROWS_PER_PAGE
     list_select_related = ("user",)
 
+    @display(description="Scopes")
+    def scope_names(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        by = request.user.get_username()
         if change:
             super().save_model(request, obj, form, change)
+            action = Action.KEY_REVOKED if "revoked_at" in form.changed_data else Action.KEY_CHANGED
+            record_audit(action, by, f"{obj}: {', '.join(form.changed_data)}")
             return
-        expires: datetime | None = obj.expires_at
-        made, key = issue_key(obj.name, obj.user, expires_at=expires)
+        made, key = issue_key(obj.name, obj.user, expires_at=obj.expires_at, scopes=obj.scopes, by=by)
         obj.pk = made.pk
         messages.warning(request, f"The key “{made.name}” is {key}. Copy it now: it is never shown again.")

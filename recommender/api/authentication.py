@@ -1,25 +1,33 @@
 """Authentication of API requests: keys for apps, the admin's session for staff."""
 
 import secrets
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from ingestion.audit import Action, record_audit
+from ingestion.jobs.database_patience import is_unwritable
+from recommender.api import tokens
 from recommender.api.throttling import FailedAuthentications, parse_rate
+from recommender.api.tokens import ListenerToken
 from recommender.models import ApiKey
+from recommender.models.api_keys import default_scopes
 
 # 256 random bits can't be guessed, so a plain SHA-256 without salt is enough.
 KEY_BYTES: Final = 32
 PREFIX_LENGTH: Final = 8
 SCHEMES: Final = ("bearer", "token")
+USE_RESOLUTION: Final = timedelta(minutes=1)
 MAX_KNOWN_DIGESTS: Final = 10_000
 NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USER"
 
@@ -27,23 +35,24 @@ NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USE
 class KeyAuthentication(BaseAuthentication):
     """Authenticates the header `Authorization: Bearer KEY` (or `Token KEY`) with one query."""
 
-    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+    def authenticate(self, request: Request) -> tuple[User, ApiKey | ListenerToken] | None:
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() not in SCHEMES:
             return None
-        digest = digest_key(sent.strip())
+        sent = sent.strip()
+        digest = digest_key(sent)
         # Known keys are not limited because of other clients with the same address.
-        failures = None if digest in _KNOWN_DIGESTS else FailedAuthentications(request)
-        if failures is not None:
+        failures = FailedAuthentications(request)
+        if digest not in _KNOWN_DIGESTS:
             failures.require_few()
-        key = ApiKey.objects.select_related("user").filter(digest=digest).first()
-        refusal = _why_invalid(key, timezone.now())
+        key, listener_id, refusal = _find_key(sent, digest, timezone.now())
         if key is None or refusal:
             _KNOWN_DIGESTS.discard(digest)
-            (failures or FailedAuthentications(request)).count()
+            failures.count()
             raise AuthenticationFailed(refusal)
         _remember(digest)
-        return key.user, key
+        note_use(key, timezone.now())
+        return key.user, key if listener_id is None else ListenerToken(key, listener_id)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="MoovitaMix API"'
@@ -67,17 +76,56 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         }
 
 
-def issue_key(name: str, user: User, *, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
-    """Create a key; returns its row, and the key itself, which is not stored."""
+def issue_key(
+    name: str,
+    user: User,
+    *,
+    expires_at: datetime | None = None,
+    scopes: Sequence[str] | None = None,
+    by: str = "",
+) -> tuple[ApiKey, str]:
+    """Create a key. Returns its row, and the key itself, which is not stored.
+
+    Args:
+        scopes: what the key may do; by default lists and feedback, without personal data and metrics.
+        by: who made it, for the audit trail.
+    """
     secret = secrets.token_hex(KEY_BYTES)
     row = ApiKey.objects.create(
-        name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at
-    )
+        name=name, user=user, prefix=secret[:PREFIX_LENGTH], digest=digest_key(secret), expires_at=expires_at,
+        scopes=default_scopes() if scopes is None else list(scopes),
+    )  # fmt: skip
+    record_audit(Action.KEY_MADE, by or user.get_username(), f"{row} for {user}: {', '.join(row.scopes)}")
     return row, secret
 
 
-def revoke_key(key: ApiKey, *, at: datetime) -> bool:
-    return bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
+def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
+    """Create a key with the same name, user and scopes; the old one is valid until the given time."""
+    with transaction.atomic():
+        made = issue_key(key.name, key.user, scopes=key.scopes, by=by)
+        ends_at = min(key.expires_at, until) if key.expires_at else until
+        ApiKey.objects.filter(pk=key.pk).update(expires_at=ends_at)
+    return made
+
+
+def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
+    """Revoke a key. Returns False if it was already revoked."""
+    is_new = bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
+    if is_new:
+        record_audit(Action.KEY_REVOKED, by or key.user.get_username(), str(key))
+    return is_new
+
+
+def note_use(key: ApiKey, now: datetime) -> None:
+    """Store when the key was last used, at most once a minute."""
+    if key.last_used_at is not None and now - key.last_used_at < USE_RESOLUTION:
+        return
+    try:
+        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+    except DatabaseError as error:
+        # On a full disk, requests are answered all the same.
+        if not is_unwritable(error):
+            raise
 
 
 def allow_personal_data(user: User) -> None:
@@ -89,6 +137,20 @@ def allow_personal_data(user: User) -> None:
 
 def digest_key(secret: str) -> str:
     return sha256(secret.encode(errors="surrogateescape")).hexdigest()
+
+
+def _find_key(sent: str, digest: str, now: datetime) -> tuple[ApiKey | None, int | None, str]:
+    """The key that was sent or that made the token, the token's listener, and why it is refused."""
+    keys, listener_id = ApiKey.objects.select_related("user"), None
+    if not sent.startswith(tokens.PREFIX):
+        key = keys.filter(digest=digest).first()
+        return key, None, _why_invalid(key, now)
+    try:
+        key_id, listener_id = tokens.read_token(sent)
+    except tokens.InvalidToken as invalid:
+        return None, None, str(invalid)
+    key = keys.filter(pk=key_id).first()
+    return key, listener_id, _why_invalid(key, now)
 
 
 def _why_invalid(key: ApiKey | None, now: datetime) -> str:

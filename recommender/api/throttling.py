@@ -46,7 +46,7 @@ class KeyThrottle(BaseThrottle):
         allowed, period = self.rate()
         now = self.clock()
         window = int(now // period)
-        who = f"key{request.auth.pk}" if request.auth else f"user{request.user.pk}"
+        who = request.auth.throttle_name if request.auth else f"user{request.user.pk}"
         name = f"throttle:{self.scope}:{who}:{window}"
         count = _increment(name, 2 * period)
         before = cache.get(f"throttle:{self.scope}:{who}:{window - 1}", 0)

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.views.decorators import staff_member_required
 from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,6 +11,7 @@ from django.utils import timezone
 
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.models import Listener, ListeningHistory, Song
+from ingestion.page_permissions import page_permission
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
 from recommender.experiments.lifecycle import LIST_SHARE
@@ -31,7 +31,7 @@ MAX_FEEDBACK: Final = 12
 MAX_EXAMPLE_LISTENERS: Final = 12
 
 
-@staff_member_required
+@page_permission("recommender.view_modelversion")
 def models_page(request: HttpRequest) -> HttpResponse:
     """The models page: champion, running experiments, charts over time, and the latest promotions."""
     now = timezone.now()
@@ -98,7 +98,7 @@ class ListenerPageForm(forms.Form):
     n = forms.IntegerField(label="Number of songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
 
 
-@staff_member_required
+@page_permission("ingestion.view_listener")
 def listener_page(request: HttpRequest) -> HttpResponse:
     """One listener's sessions, affinities and feedback, and a preview of recommendations with reasons."""
     form = ListenerPageForm(request.GET)

@@ -14,6 +14,7 @@ from recommender.models import Feedback, ServedList
 
 NO_KEY: Final = 0  # key id of senders without an API key: staff and code
 # Databases store microseconds, and SQLite rounds them.
+WITHDRAWAL_BATCH: Final = 500
 SAME_TIME: Final = timedelta(milliseconds=1)
 
 
@@ -126,6 +127,23 @@ def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> Non
             Feedback.objects.filter(pk=row.pk).delete()
             row.pk, row.withdrawn_at = None, now
             row.save(force_insert=True)
+
+
+def withdraw_key(key_id: int, *, now: datetime) -> int:
+    """Treat all events of a key as if they had never been sent; return how many this changed."""
+    count = 0
+    while True:
+        with transaction.atomic():
+            rows = Feedback.objects.select_for_update().filter(key_id=key_id, withdrawn_at=None)
+            batch = list(rows.order_by("pk")[:WITHDRAWAL_BATCH])
+            if not batch:
+                return count
+            # New rows, as in `withdraw_event`.
+            Feedback.objects.filter(pk__in=[row.pk for row in batch]).delete()
+            for row in batch:
+                row.pk, row.withdrawn_at = None, now
+            Feedback.objects.bulk_create(batch)
+        count += len(batch)
 
 
 def _events_of_key(key_id: int) -> QuerySet[Feedback]:

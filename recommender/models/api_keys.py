@@ -6,6 +6,26 @@ from django.contrib.auth.models import User
 from django.db import models
 
 
+class Scope(models.TextChoices):
+    """What a key may do."""
+
+    CATALOGUE = "catalogue", "read songs, listeners, runs and models"
+    RECOMMEND = "recommend", "request lists, and tokens for listeners"
+    FEEDBACK = "feedback", "send feedback"
+    PERSONAL_DATA = "personal-data", "see names, e-mail addresses and genders, if its user may"
+    METRICS = "metrics", "read /metrics"
+
+
+def default_scopes() -> list[str]:
+    """What an app needs that shows lists; the other scopes must be asked for."""
+    return [Scope.CATALOGUE.value, Scope.RECOMMEND.value, Scope.FEEDBACK.value]
+
+
+def all_scopes() -> list[str]:
+    """Keys of earlier releases had no scopes and may do all."""
+    return list(Scope.values)
+
+
 class ApiKey(models.Model):
     """An app's key for the API. Only its digest is stored; the key itself is shown once."""
 
@@ -17,9 +37,13 @@ class ApiKey(models.Model):
         "key prefix", max_length=8, editable=False, help_text="The key's first characters."
     )
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(default=default_scopes, help_text="What the key may do.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="To the minute; empty if it was never used."
+    )
 
     class Meta:
         verbose_name = "API key"
@@ -27,3 +51,7 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"
+
+    @property
+    def throttle_name(self) -> str:
+        return f"key{self.pk}"

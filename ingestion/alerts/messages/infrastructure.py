@@ -141,6 +141,19 @@ SERVICE_MESSAGES: Final = {
         how_bad=(_("What it checks is not monitored until it works again; the other checks continue."),),
         what_to_do=(_("Read the full error in the watchdog's log."),),
     ),
+    "login_locked": MessageTemplate(
+        subject=(_("Logins from {address} are locked after {failures} failures"), _("Logins are locked")),
+        what=(
+            _("Too many logins failed: this address and the user names it tried are locked for 15 minutes."),
+            _("Address: {address}."),
+            _("Last failure: {last_at}."),
+        ),
+        how_bad=(_("Somebody may be guessing passwords. Meanwhile nobody can log in from this address."),),
+        what_to_do=(
+            _("If a colleague mistyped a password, unlock the login: python manage.py axes_reset"),
+            _("If not, block the address at your proxy, and check the audit trail for logins."),
+        ),
+    ),
     "unusual": MessageTemplate(
         subject=(
             _("Unusual run: {part1}, {part2}: {value}, expected {low} to {high}"),

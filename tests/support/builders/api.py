@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ingestion.models import IngestionRun, Listener, ListeningHistory, ResourceReport, Song
 from recommender.api.authentication import allow_personal_data, issue_key
+from recommender.models.api_keys import Scope, default_scopes
 
 MOMENT = datetime(2026, 11, 1, 10, tzinfo=UTC)
 API_V1 = "/api/v1"
@@ -38,7 +39,8 @@ def make_api_caller(name: str = "app", *, personal_data: bool = False) -> ApiCal
     user = User.objects.create_user(name)
     if personal_data:
         allow_personal_data(user)
-    return ApiCaller(issue_key("A test", user)[1])
+    scopes = [*default_scopes(), *([Scope.PERSONAL_DATA] if personal_data else [])]
+    return ApiCaller(issue_key("A test", user, scopes=scopes)[1])
 
 
 def make_song(pk: int, **fields: Any) -> Song:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client, override_settings
 from django.urls import path
 from rest_framework.request import Request
@@ -158,7 +158,8 @@ def test_without_tables_or_database_the_service_is_not_ready(
 
 
 def test_a_person_without_rights_in_the_admin_sees_no_personal_data() -> None:
-    User.objects.create_user("clerk", password="pw", is_staff=True)
+    clerk = User.objects.create_user("clerk", password="pw", is_staff=True)
+    clerk.groups.add(Group.objects.get(name="viewer"))
     staff = Client()
     staff.login(username="clerk", password="pw")
 

@@ -76,7 +76,7 @@ def test_the_routes_are_those_that_were_promised() -> None:
     }  # fmt: skip
 
     assert {f"/api/v1/{path}" for path in promised} <= {path for path, _ in READ}
-    assert [path for path, _ in WRITTEN] == ["/api/v1/feedback/"]
+    assert [path for path, _ in WRITTEN] == ["/api/v1/feedback/", "/api/v1/tokens/"]
 
 
 @pytest.mark.parametrize("path", [path for path, _ in READ])

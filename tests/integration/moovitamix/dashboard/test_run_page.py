@@ -7,7 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -70,6 +70,7 @@ def test_run_again_needs_the_permission_to_start_runs(
     client: Client, django_user_model: Any, run: IngestionRun
 ) -> None:
     person = django_user_model.objects.create_user("eve", is_staff=True)
+    person.groups.add(Group.objects.get(name="viewer"))
     client.force_login(person)
     without = read(page_of(client, run))
 
@@ -143,6 +144,7 @@ def test_a_listeners_rejected_row_is_shown_only_with_the_permission_for_personal
 ) -> None:
     reject(run, "users", {"id": 1, "email": "zoe@example.org"}, "email", "no address")
     operator = django_user_model.objects.create_user("op", is_staff=True)
+    operator.groups.add(Group.objects.get(name="operator"))
     client.force_login(operator)
     before = read(page_of(client, run))
     operator.user_permissions.add(Permission.objects.get(codename="view_personal_data"))

@@ -43,7 +43,7 @@ MORE = {
 @pytest.fixture
 def scrape(db: None) -> Given:
     fill_service(timezone.now())
-    secret = issue_key("prometheus", User.objects.create(username="prometheus"))[1]
+    secret = issue_key("prometheus", User.objects.create(username="prometheus"), scopes=["metrics"])[1]
     answer = Client().get("/metrics", headers={"Authorization": f"Bearer {secret}"})
     given: Given = {"up": {}}
     for family in parse(answer.content.decode()):

@@ -78,6 +78,7 @@ def test_a_key_is_accepted_as_bearer_and_as_token(user: User, scheme: str) -> No
 
 def test_a_key_costs_one_query(user: User, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     caller = ApiCaller(issue_key("iOS app", user)[1])
+    caller.get("/")  # notes when the key was last used, once a minute
 
     with django_assert_num_queries(1):
         answer = caller.get("/")
@@ -243,7 +244,10 @@ def test_the_command_lists_and_revokes(user: User) -> None:
     call_command("apikey", revoke=row.prefix, stdout=StringIO())
     call_command("apikey", list=True, stdout=after)
 
-    assert before.getvalue() == f"{row.prefix}  active                app  iOS app\n"
+    assert before.getvalue() == (
+        f"{row.prefix}  active                never used       app  iOS app  "
+        "[catalogue, recommend, feedback]\n"
+    )
     assert f"revoked {timezone.now():%Y-%m-%d}" in after.getvalue()
     answer = ApiCaller(secret).get("/users/")
     assert answer.status_code == 401

@@ -1,0 +1,65 @@
+"""Whoever guesses passwords is locked out by django-axes; an incident says so while the lock lasts."""
+
+import logging
+from datetime import datetime
+from typing import Any, Final
+
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db.models import Max, Sum
+from django.http import HttpRequest
+from unfold.forms import AuthenticationForm
+
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition, Severity
+from ingestion.audit import Action, record_audit
+from recommender.api.throttling import client_address
+
+logger = logging.getLogger(__name__)
+
+LOCKED: Final = "login_locked"
+
+
+def login_address(request: HttpRequest) -> str:
+    """The address by which failed logins are counted; an IPv6 network of 64 bits counts as one."""
+    return client_address(request).partition("/")[0]
+
+
+def locked_logins(now: datetime) -> None:
+    """Report each address from which too many logins failed, until its lock ends."""
+    recent = AccessAttempt.objects.filter(attempt_time__gt=now - settings.AXES_COOLOFF_TIME)
+    counted = (
+        recent.order_by()
+        .values("ip_address")
+        .annotate(failures=Sum("failures_since_start"), last_at=Max("attempt_time"))
+    )
+    conditions = [
+        Condition(
+            # A colon separates the parts of a key.
+            f"{LOCKED}:{(row['ip_address'] or 'unknown').replace(':', '-')}", LOCKED, Severity.WARNING,
+            {
+                "address": row["ip_address"], "failures": row["failures"],
+                "last_at": row["last_at"].isoformat(),
+            },
+        )
+        for row in counted
+        if row["failures"] >= settings.AXES_FAILURE_LIMIT
+    ]  # fmt: skip
+    incidents.sync_scope(LOCKED, conditions, now)
+
+
+class AuditedLoginForm(AuthenticationForm):
+    """The admin's login form; each login, and each that failed, is in the audit trail and the log."""
+
+    def clean(self) -> Any:
+        name = self.cleaned_data.get("username") or ""
+        address = login_address(self.request) if self.request is not None else None
+        try:
+            cleaned = super().clean()
+        except ValidationError:
+            logger.warning("login_failed user=%r address=%s", name, address)
+            record_audit(Action.LOGIN_FAILED, name, address=address)
+            raise
+        record_audit(Action.LOGIN, name, address=address)
+        return cleaned

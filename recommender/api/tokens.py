@@ -1,0 +1,62 @@
+"""Short-lived signed tokens, with which a browser or phone acts for one listener without the app's key."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.core import signing
+
+from recommender.models import ApiKey
+from recommender.models.api_keys import Scope
+
+PREFIX: Final = "lt."
+SALT: Final = "recommender.listener-token"
+DEFAULT_SECONDS: Final = 3_600
+MAX_SECONDS: Final = 86_400
+# A token never has the key's other scopes.
+TOKEN_SCOPES: Final = (Scope.RECOMMEND, Scope.FEEDBACK)
+
+
+class InvalidToken(ValueError):
+    """The token was not made here, was changed or has expired."""
+
+
+@dataclass(frozen=True)
+class ListenerToken:
+    """What a valid token says; `pk` is the key's, so that events carry it."""
+
+    key: ApiKey
+    listener_id: int
+
+    @property
+    def pk(self) -> int:
+        return self.key.pk
+
+    @property
+    def scopes(self) -> list[str]:
+        return [scope for scope in TOKEN_SCOPES if scope in self.key.scopes]
+
+    @property
+    def throttle_name(self) -> str:
+        return f"{self.key.throttle_name}:{self.listener_id}"
+
+
+def make_token(key: ApiKey, listener_id: int, seconds: int) -> str:
+    """A signed text with the key's and the listener's numbers and the seconds for which it is valid."""
+    return PREFIX + signing.dumps([key.pk, listener_id, seconds], salt=SALT)
+
+
+def read_token(text: str) -> tuple[int, int]:
+    """The numbers of key and listener.
+
+    Raises:
+        InvalidToken: the token was not made here, was changed or has expired.
+    """
+    try:
+        values: Any = signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=MAX_SECONDS)
+        # Its own age, which may be shorter; the signature covers it.
+        signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=values[2])
+    except signing.SignatureExpired:
+        raise InvalidToken("The token has expired. Ask your server for another one.") from None
+    except signing.BadSignature:
+        raise InvalidToken("The token is not valid. Ask your server for another one.") from None
+    return values[0], values[1]
