@@ -99,19 +99,20 @@ def name_clusters(
     decades = _decades(catalogue.release_years, members)
     names: dict[int, tuple[str, str]] = {}
     used: set[str] = set()
+    barred = [{fold_key(name) for name in (vetoed or {}).get(label, ())} for label in range(n_clusters)]
     for label, name in (kept or {}).items():
-        is_held = not _starts_with_other_genre(name, evidence.shares_in(members[label])) if name else False
-        if is_held and is_acceptable_name(name, words) and fold_key(name) not in used:
+        is_held = bool(name) and not _starts_with_other_genre(name, evidence.shares_in(members[label]))
+        if is_held and is_acceptable_name(name, words) and fold_key(name) not in used | barred[label]:
             names[label] = (name, KEPT)
             used.add(fold_key(name))
     # The largest cluster chooses first.
     for label in sorted(range(n_clusters), key=lambda one: (-len(members[one]), one)):
         if label in names or not len(members[label]):
             continue
-        barred = used | {fold_key(name) for name in (vetoed or {}).get(label, ())}
+        taken = used | barred[label]
         options = _name_options(list(genres[label]), evidence, members[label], moods[label], decades[label])
         fitting = ((name, kind) for name, kind in options if len(name) <= MAX_NAME_LENGTH)
-        chosen = next(((name, kind) for name, kind in fitting if fold_key(name) not in barred), None)
+        chosen = next(((name, kind) for name, kind in fitting if fold_key(name) not in taken), None)
         if chosen is not None:
             names[label] = chosen
             used.add(fold_key(chosen[0]))
@@ -283,7 +284,9 @@ class _Evidence:
 
     def _is_artist_broad(self, key: str, songs: NDArray[np.int64]) -> bool:
         own = np.array([song for song in songs.tolist() if self._leads[song] == key], dtype=np.int64)
-        return self._count_listeners(own) >= self._min_listeners
+        # An artist of one song is typical of nothing unless several listeners play it.
+        least = self._min_listeners if len(own) > 1 else MIN_LISTENERS
+        return self._count_listeners(own) >= least
 
     def _count_listeners(self, songs: NDArray[np.int64]) -> int:
         return 0 if self._heard_by is None else len(np.unique(self._heard_by[songs].indices))

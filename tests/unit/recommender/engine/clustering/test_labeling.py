@@ -74,6 +74,11 @@ def test_random_words_as_genres_give_no_names() -> None:
     catalogue = make_catalogue([f"word{place}" for place in range(40)])
 
     assert names_of(catalogue, np.arange(40) % 4, 4) == ["", "", "", ""]
+    # One play of one song does not make its artist typical.
+    plays = np.zeros(40, np.float32)
+    plays[:8] = 1
+    heard_by = csr_array((np.ones(8), (np.arange(8), np.arange(8))), shape=(40, 8))
+    assert names_of(catalogue, np.arange(40) % 4, 4, plays=plays, heard_by=heard_by) == ["", "", "", ""]
 
 
 def test_without_genres_two_or_three_artists_are_named() -> None:
@@ -172,6 +177,7 @@ def test_a_vetoed_name_gives_way_to_the_next_one() -> None:
     catalogue = make_catalogue(["Soul, Funk"] * 10 + ["Jazz"] * 10)
 
     assert names_of(catalogue, vetoed={0: ["funk and SOUL"]}) == ["Funk", "Jazz"]
+    assert names_of(catalogue, vetoed={1: ["Piano"]}, kept={1: "Piano"}) == ["Funk and soul", "Jazz"]
 
 
 @pytest.mark.parametrize("name", [

@@ -1,0 +1,119 @@
+"""Names by staff: clusters are renamed, pinned and vetoed, genres get aliases, words are kept out."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from ingestion.models import Song
+from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord
+from recommender.registry import model_loader
+from recommender.registry.cluster_names import read_name_words
+from recommender.serving.list_limits import ServingOptions
+from recommender.training.train import TrainingOptions, retrain
+from tests.support.builders.api import make_api_caller
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+def add(staff: Client, model: str, **fields: Any) -> int:
+    """The status of the answer: 302 if the row was saved, 200 if the form has errors."""
+    return int(staff.post(reverse(f"admin:recommender_{model}_add"), fields).status_code)
+
+
+def name_of(number: int) -> str:
+    return Cluster.objects.filter(number=number).latest("version").name
+
+
+def largest() -> Cluster:
+    return Cluster.objects.order_by("-size")[0]
+
+
+def test_a_cluster_is_renamed_at_once_and_in_later_versions(staff: Client, options: ServingOptions) -> None:
+    cluster = largest()
+    serving = model_loader.ModelLoader(options.storage)
+    before = serving.current_model()
+
+    status = add(staff, "clusternamerule", number=cluster.number, rule="rename", name="Late nights")
+    after = serving.reload()
+    run = retrain(TrainingOptions(storage=options.storage, seed=9))
+
+    assert status == 302
+    assert before.model is not None
+    assert after.model is not None
+    assert before.model.cluster_names[cluster.number] == cluster.name
+    assert after.model.cluster_names[cluster.number] == "Late nights"
+    assert run.version is not None
+    assert run.version.clusters.get(number=cluster.number).name == "Late nights"
+
+
+def test_a_deleted_rule_gives_the_automatic_name_back(staff: Client, options: ServingOptions) -> None:
+    cluster = largest()
+    add(staff, "clusternamerule", number=cluster.number, rule="pin", name="Pinned")
+    rule = ClusterNameRule.objects.get()
+
+    shown = name_of(cluster.number)
+    staff.post(reverse("admin:recommender_clusternamerule_delete", args=[rule.pk]), {"post": "yes"})
+
+    assert shown == "Pinned"
+    assert name_of(cluster.number) == cluster.name
+
+
+def test_a_vetoed_name_is_not_shown_and_the_next_training_finds_another(
+    staff: Client, options: ServingOptions
+) -> None:
+    cluster = largest()
+
+    add(staff, "clusternamerule", number=cluster.number, rule="veto", name=cluster.name.upper()[:40])
+    vetoed = Cluster.objects.get(pk=cluster.pk)
+    run = retrain(TrainingOptions(storage=options.storage, seed=9))
+
+    assert (vetoed.name, vetoed.shown_name) == ("", f"Cluster {cluster.number}")
+    assert run.version is not None
+    assert run.version.clusters.get(number=cluster.number).name not in {"", cluster.name}
+
+
+def test_a_cluster_has_one_name_by_staff_and_a_name_is_needed(staff: Client) -> None:
+    assert add(staff, "clusternamerule", number=7, rule="rename", name="One") == 302
+    assert add(staff, "clusternamerule", number=7, rule="pin", name="Two") == 200
+    assert add(staff, "clusternamerule", number=8, rule="rename", name="") == 200
+    assert add(staff, "clusternamerule", number=8, rule="veto", name="") == 302
+
+
+def test_songs_are_found_by_every_spelling_and_alias_of_a_genre(staff: Client, trained: Any) -> None:
+    songs = list(Song.objects.order_by("pk")[:4])
+    for song, genres in zip(songs, ["Zydeco Hop", "zydeco-hop; Rock", "Bayou", "Zydeco"], strict=True):
+        song.genres = genres
+    Song.objects.bulk_update(songs, ["genres"])
+    caller = make_api_caller()
+
+    before = [row["id"] for row in caller.get("/songs/?genre=ZYDECOHOP").json()["results"]]
+    saved = add(staff, "genrealias", alias="bayou", genre="Zydeco Hop")
+    again = add(staff, "genrealias", alias="BAYOU ", genre="Rock")
+    after = [row["id"] for row in caller.get("/songs/?genre=zydeco hop").json()["results"]]
+
+    assert (saved, again, GenreAlias.objects.count()) == (302, 200, 1)
+    assert before == [songs[0].pk, songs[1].pk]
+    assert after == [songs[0].pk, songs[1].pk, songs[2].pk]
+
+
+def test_words_of_staff_extend_and_restrict_the_word_list(staff: Client) -> None:
+    add(staff, "nameword", word="Polka", allowed="")
+    add(staff, "nameword", word="love", allowed="on")
+
+    words = read_name_words()
+
+    assert NameWord.objects.count() == 2
+    assert not words.allows("polka")
+    assert not words.allows("Polka rock")
+    assert words.allows("Love")
+    assert words.allows("rock")
