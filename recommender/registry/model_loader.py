@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.clustering.affinities import cluster_affinities
+from recommender.engine.clustering.labeling import is_acceptable_name
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Profiles, ServableModel
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.song_identity import SongIdentity
@@ -257,8 +259,14 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
 
 
 def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[NamedCluster, ...]:
-    names = dict(Cluster.objects.filter(version=version).values_list("number", "name"))
+    rows = Cluster.objects.filter(version=version).only("number", "name", "facts")
+    names = {row.number: row.name if _follows_rules(row) else "" for row in rows}
     return tuple(NamedCluster(number, names.get(number) or f"Cluster {number}") for number in numbers)
+
+
+def _follows_rules(row: Cluster) -> bool:
+    """Whether the name may be shown: older releases named clusters "Mixed (2)" or "Rock, 0s"."""
+    return "automatic_name" in row.facts or is_acceptable_name(row.name, NameWords())
 
 
 def _with_current_names(model: ServingModel) -> ServingModel:

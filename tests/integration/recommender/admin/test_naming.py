@@ -82,6 +82,15 @@ def test_a_vetoed_name_is_not_shown_and_the_next_training_finds_another(
     assert run.version.clusters.get(number=cluster.number).name not in {"", cluster.name}
 
 
+def test_untelling_names_of_older_releases_are_not_shown(options: ServingOptions) -> None:
+    cluster = largest()
+    Cluster.objects.filter(pk=cluster.pk).update(name="Mixed (3)", facts={"genres": {}})
+
+    model = model_loader.open_serving_model(cluster.version, options.storage)
+
+    assert model.cluster_names[cluster.number] == f"Cluster {cluster.number}"
+
+
 def test_a_cluster_has_one_name_by_staff_and_a_name_is_needed(staff: Client) -> None:
     assert add(staff, "clusternamerule", number=7, rule="rename", name="One") == 302
     assert add(staff, "clusternamerule", number=7, rule="pin", name="Two") == 200
