@@ -52,6 +52,11 @@ class IdConverter:
 register_converter(IdConverter, "id")
 
 
+def is_possible_id(number: int) -> bool:
+    """Whether a database can hold the number as an id. SQLite fails at others, PostgreSQL finds nothing."""
+    return SMALLEST_ID <= number <= LARGEST_ID
+
+
 def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
     """Check that every parameter of a request is known.
 

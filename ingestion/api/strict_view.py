@@ -8,7 +8,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID, QueryParameter, refuse_unknown
+from ingestion.api.query_params import QueryParameter, is_possible_id, refuse_unknown
 
 
 class StrictView(APIView):
@@ -22,8 +22,7 @@ class StrictView(APIView):
         super().initial(request, *args, **kwargs)
         refuse_unknown(request.query_params, self._known_names())
         pk = kwargs.get("pk", 0)
-        if not SMALLEST_ID <= pk <= LARGEST_ID:
-            # SQLite raises an error for such a number.
+        if not is_possible_id(pk):
             raise NotFound(f"There is no {self.noun} {pk}.")
 
     def _known_names(self) -> Iterable[str]:

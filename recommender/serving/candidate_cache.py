@@ -13,7 +13,7 @@ from typing import Final
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
+from ingestion.api.query_params import is_possible_id
 from ingestion.jobs.database_patience import is_unwritable
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
@@ -77,7 +77,7 @@ def generate_without(
     profile = candidates.profile or listener_profiles.read_profile(candidates.row.listener_id, now)
     if profile is None or candidates.stale:
         return None
-    ids = frozenset(song for song in excluded if SMALLEST_ID <= song <= LARGEST_ID)
+    ids = frozenset(song for song in excluded if is_possible_id(song))
     rest = replace(profile, excluded=profile.excluded | ids)
     generated = _try_generate(rest, candidates.loaded, now, live=True)
     if generated is not None:

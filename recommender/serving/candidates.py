@@ -1,7 +1,8 @@
 """Candidate generation: a listener's best songs by the model, or by popularity in a cold start."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,12 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.cold_start import cold_start_candidates
-from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates, first_per_group
+from recommender.serving.list_limits import (
+    MAX_CANDIDATES,
+    MAX_LIST_LENGTH,
+    choose_candidates,
+    first_per_group,
+)
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, RERECOMMENDED
 from recommender.serving.played_songs import PlayedSongs
 
@@ -35,9 +41,40 @@ def generate_candidates(
     played songs are added at the end, with the flag HEARD.
     """
     by_model = model_candidates(profile, model, now) if model else None
-    if by_model is not None and len(by_model.songs):
+    if model is None or by_model is None or not len(by_model.songs):
+        return cold_start_candidates(profile, model, now)
+    if np.count_nonzero(by_model.flags & HEARD == 0) >= MAX_LIST_LENGTH:
         return by_model
-    return cold_start_candidates(profile, model, now)
+    return _with_unknown_songs(by_model, cold_start_candidates(profile, model, now), model)
+
+
+def _with_unknown_songs(
+    by_model: CandidateArrays, popular: CandidateArrays, model: ServingModel
+) -> CandidateArrays:
+    """The model's candidates, and before played songs those that came after the model was trained."""
+    first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
+    is_known = find_columns(model.song_ids, popular.songs)[1]
+    added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]
+    new = popular.songs[added].tolist()
+    last_value = by_model.values[first_heard - 1 : first_heard] if first_heard else by_model.values[:1]
+
+    def insert(name: str, values: NDArray[Any]) -> NDArray[Any]:
+        column = getattr(by_model, name)
+        merged = np.concatenate([column[:first_heard], values, column[first_heard:]])[:MAX_CANDIDATES]
+        return merged.astype(column.dtype)
+
+    return replace(
+        by_model,
+        songs=insert("songs", popular.songs[added]),
+        values=insert("values", np.repeat(last_value, len(added))),
+        clusters=insert("clusters", popular.clusters[added]),
+        artists=insert("artists", popular.artists[added]),
+        flags=insert("flags", popular.flags[added]),
+        further_codes={
+            **by_model.further_codes,
+            **{song: popular.further_codes[song] for song in new if song in popular.further_codes},
+        },
+    )
 
 
 def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:

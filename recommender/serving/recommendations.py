@@ -11,6 +11,7 @@ import numpy as np
 from django.db import transaction
 from django.utils import timezone
 
+from ingestion.api.query_params import is_possible_id
 from ingestion.models import Song
 from recommender import listener_profiles
 from recommender.engine.sampling.impressions import WINDOW_DAYS, sum_impressions
@@ -214,7 +215,9 @@ def listener_affinities(
     Raises:
         UnknownListener: no listener has this id.
     """
-    profile = listener_profiles.read_profile(listener_id, now or timezone.now())
+    profile = None
+    if is_possible_id(listener_id):
+        profile = listener_profiles.read_profile(listener_id, now or timezone.now())
     if profile is None:
         raise UnknownListener(listener_id)
     model = model_loader.current_model(options.storage).model
@@ -280,7 +283,9 @@ def popular_songs(
 
 def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -> ServingCandidates:
     loaded = model_loader.current_model(options.storage)
-    candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
+    candidates = None
+    if is_possible_id(listener_id):
+        candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
     if candidates is None:
         raise UnknownListener(listener_id)
     return candidates

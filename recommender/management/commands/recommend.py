@@ -11,6 +11,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from ingestion.api.query_params import number_type
 from ingestion.management.base import GuidedCommand, require_migrations
 from recommender import listener_profiles
 from recommender.management.output import POPULARITY
@@ -41,12 +42,9 @@ MAX_CLUSTERS: Final = 10
 
 def parse_share(text: str) -> float:
     try:
-        value = float(text)
+        return float(number_type(0, 1).parse(text))
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text} is not a number from 0 (familiar) to 1 (new)")
-    return value
+        raise ArgumentTypeError(f"{text} is not a number from 0 (familiar) to 1 (new)") from None
 
 
 def parse_count(text: str) -> int:

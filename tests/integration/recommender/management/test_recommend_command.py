@@ -130,6 +130,8 @@ def test_without_a_model_it_serves_popular_songs_and_says_what_to_do(
         ([], "Name a user: python manage.py recommend USER_ID"),
         (["--replay", "00000000-0000-0000-0000-000000000001"], "There is no list 00000000-"),
         (["1", "--discovery", "2"], "2 is not a number from 0"),
+        (["1", "--discovery", "0_1"], "0_1 is not a number from 0"),
+        ([str(2**63)], f"There is no user {2**63}."),
         (["1", "-n", "0"], "0 is not a whole number from 1 to 400"),
         (["1", "--exclude", "a"], "a is not a list of song ids"),
     ],

@@ -221,6 +221,11 @@ def test_a_listener_who_has_heard_everything_gets_lists_pages_and_next_songs(opt
     ListeningHistory.objects.create(user_id=LISTENER, items=everything, created_at=at, updated_at=at)
     disliked = everything[0]
     record_feedback("dislike", disliked)
+    # The model does not know this one.
+    Song.objects.create(
+        id=1, name="New", artist="New", duration=timedelta(minutes=3), created_at=RECOMMENDED_AT,
+        updated_at=RECOMMENDED_AT,
+    )  # fmt: skip
 
     first = recommend_list(options, seed="a")
     whole = recommendations.continue_list(first.pk, upto=60, options=options)
@@ -231,6 +236,8 @@ def test_a_listener_who_has_heard_everything_gets_lists_pages_and_next_songs(opt
 
     assert (len(first.items), len(set(song_ids(whole))), len(set(following))) == (20, 60, 5)
     assert disliked not in song_ids(whole)
+    assert (first.items[0]["song"], first.items[0]["cluster"]) == (1, None)
+    assert "relaxed" not in first.items[0]
     assert {limit["limit"] for limit in serialize_list(whole)["relaxed"]} >= {"heard"}
     artists = Counter(Song.objects.filter(pk__in=song_ids(first)).values_list("artist", flat=True))
     assert max(artists.values()) == 2
