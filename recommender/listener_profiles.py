@@ -35,8 +35,8 @@ SKIP_EXCLUDES_FOR: Final = timedelta(days=30)
 LIKE_WEIGHT: Final = 2.0  # plays
 DISLIKE_WEIGHT: Final = 2.0  # skips
 EVENT_CODES: Final = {kind.value: EventKind[kind.name] for kind in Feedback.Kind}
-# Of older sessions and feedback only sums by song are read, so that a listener with 100 000 events costs as
-# much as one with some thousands. A listener has 10 000 events after years.
+# Of older sessions and feedback only sums by song are read, so that a listener with 100 000 events takes as
+# long as one with some thousands. It takes years to collect 10 000 events.
 DETAILED_SESSIONS: Final = 2_000
 DETAILED_EVENTS: Final = 10_000
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
@@ -69,13 +69,11 @@ class FeedbackRow(NamedTuple):
     at: float  # seconds since 1970
     served_list: Any  # id of the list that the feedback is about; None: no list
     stands: bool  # False: withdrawn, or about a song of an earlier catalogue
-    events: int = 1  # more if the row stands for all older events of a kind on a song; `at` is the last one's
+    events: int = 1  # more if the row sums all older events of a kind on a song; `at` is the last one's
 
 
 @dataclass
 class _History:
-    """One listener's sessions and feedback as they were read."""
-
     sessions: list[ListeningSession] = field(default_factory=list)
     older_plays: list[OlderPlays] = field(default_factory=list)
     feedback: list[FeedbackRow] = field(default_factory=list)
@@ -89,7 +87,7 @@ class _Events:
     songs: Ids
     kinds: NDArray[np.int8]
     at: NDArray[np.float64]
-    events: NDArray[np.float64]  # number of events that each entry stands for
+    events: NDArray[np.float64]  # number of events in each entry
     state: FeedbackState
 
     def counting(self, kind: EventKind) -> NDArray[np.intp]:
@@ -239,7 +237,7 @@ def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
 
 
 def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
-    """One row per song and kind of feedback; listens only if the song was heard."""
+    """One row per song and kind of feedback, without listens that were too short."""
     sums = rows.without_short_listens().annotate(epoch=sql.epoch_seconds("at")).values_list("song_id", "kind")
     return [
         FeedbackRow(pk, song, kind, HEARD_SECONDS, at, None, True, events)
@@ -403,14 +401,14 @@ def _count_listens(
     at: NDArray[np.float64],
     plays: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """How many plays each listen adds to those of the sessions, given by song, time and number."""
+    """How many plays each listen adds to those of the sessions."""
     counts = events.events[listens].copy()
     single = np.flatnonzero(counts == 1)
     twice = reported_twice(events.songs[listens[single]], events.at[listens[single]], songs, at)
     counts[single[twice]] = 0
     sums = np.flatnonzero(counts > 1)
     if len(sums):
-        # The times of summed listens are unknown: those beyond the plays of the sessions are additional.
+        # The times of summed listens are unknown; those in excess of the plays in sessions are additional.
         known, places = np.unique(songs, return_inverse=True)
         columns, there = find_columns(known, events.songs[listens[sums]])
         in_sessions = np.bincount(places, plays, len(known) + 1)

@@ -180,8 +180,8 @@ class PageFetcher:
     ) -> bool:
         if failed.status == END_OF_LIST and self._missing_pages >= MAX_RETRIED_MISSING_PAGES:
             return number > 1
-        # The source itself has reported fewer pages. An error may pass: rows behind a total that is too low
-        # would be lost.
+        # The source itself has reported fewer pages. After an error the page is requested again, because rows
+        # behind a total that is too low would be lost.
         is_final = failed.status == END_OF_LIST or failures.counted >= self._past_end_retries()
         return number > latest.pages and failed.kind != "http_429" and is_final
 

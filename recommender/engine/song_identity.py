@@ -1,4 +1,4 @@
-"""Codes of each song's artists and recording, equal in every version for the same artist or recording."""
+"""Codes of each song's artists and recording, equal in all versions for the same artist or recording."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ARRAY_NAMES: Final = ("artists", "artist_starts", "recordings")
 
 @dataclass(frozen=True)
 class SongIdentity:
-    """Codes by song. Codes are hashes, so that two versions and the cold start agree on them."""
+    """Codes by song; they are hashes, so that two versions and the cold start have equal codes."""
 
     artists: NDArray[np.int32]  # flat: the artists of song 0, lead first, then those of song 1, ...
     artist_starts: NDArray[np.int64]  # shape (n_songs + 1,)
@@ -28,7 +28,6 @@ class SongIdentity:
         return np.asarray(self.artists[self.artist_starts[songs]])
 
     def artists_of(self, song: int) -> list[int]:
-        """The codes of the song's artists, the lead first."""
         codes: list[int] = self.artists[self.artist_starts[song] : self.artist_starts[song + 1]].tolist()
         return codes
 
@@ -39,11 +38,10 @@ class SongIdentity:
         return np.asarray(counts > 0)
 
     def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The codes of all artists of the songs, ascending, each once."""
+        """The codes of all artists of the songs, ascending, without duplicates."""
         return np.unique(self._flat_artists(songs)[0])
 
     def _flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-        """The codes of the songs' artists, and the place in `songs` of each code."""
         starts = self.artist_starts[songs]
         widths = self.artist_starts[np.asarray(songs) + 1] - starts
         places = np.repeat(np.arange(len(songs)), widths)
@@ -55,7 +53,7 @@ class SongIdentity:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lead_codes: NDArray[np.int32]) -> Self:
-        """From an artifact's arrays. Older artifacts know only each song's artist text (`lead_codes`)."""
+        """From an artifact's arrays; older artifacts have only each song's artist text (`lead_codes`)."""
         if f"{PREFIX}recordings" not in arrays:
             n_songs = len(lead_codes)
             return cls(np.asarray(lead_codes), np.arange(n_songs + 1), np.arange(n_songs))
@@ -63,7 +61,6 @@ class SongIdentity:
 
 
 def identify_songs(catalogue: Catalogue) -> SongIdentity:
-    """The codes of all songs of a catalogue with titles."""
     codes, starts, recordings = [], [0], []
     keys_by_credit: dict[str, list[str]] = {}
     titles = catalogue.titles or [""] * catalogue.n_songs
@@ -88,6 +85,6 @@ def artist_code(key: str) -> int:
 
 
 def recording_code(key: str, song: int) -> int:
-    """A 63-bit code of a `recording_key`; a code of the song alone without a key."""
+    """A 63-bit code of a `recording_key`, or of the song alone if there is no key."""
     text = key or f"\0song {song}"
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1

@@ -116,7 +116,7 @@ def read_genre_names() -> GenreNames:
 
 
 def known_genre_names() -> GenreNames:
-    """The same, at most a minute old, for the reasons of lists."""
+    """`read_genre_names`, at most a minute old, for the reasons of lists."""
     now = time.monotonic()
     if _known.names is None or now >= _known.until:
         _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS

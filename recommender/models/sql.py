@@ -101,8 +101,8 @@ def count_listeners(
 ) -> list[Row]:
     """Id, score, listeners, plays and texts of the most popular songs that may be served.
 
-    The score is the number of listeners, each weighted by the age of their last play. Among equal scores the
-    song with more plays comes first, then the lower id.
+    The score is the number of listeners, each weighted by the age of their last play. Ties go to the song
+    with more plays, then to the lower id.
 
     Args:
         between: count only sessions of this period; None: all sessions.
@@ -191,7 +191,7 @@ def epoch_seconds(field: str) -> Any:
         if _is_postgresql()
         else "ROUND((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0, 3)"
     )
-    # A plain Field: of a FloatField, Django would convert each value again.
+    # A plain Field, because Django would convert each value of a FloatField again.
     return Func(F(field), template=template, output_field=Field())
 
 

@@ -95,7 +95,7 @@ class ServingModel:
 
     @cached_property
     def has_copies(self) -> NDArray[np.bool_]:
-        """True for songs of which the catalogue has another copy, shape (n_songs,)."""
+        """True for songs with another copy in the catalogue, shape (n_songs,)."""
         counts = np.unique(self.identity.recordings, return_inverse=True, return_counts=True)
         return np.asarray(counts[2][counts[1]] > 1)
 

@@ -153,7 +153,7 @@ def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[in
 
 
 def _closed_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
-    """Recordings of which the listener played, disliked or skipped a copy."""
+    """Recordings of which the listener has played, disliked or skipped a copy."""
     songs = np.concatenate([profile.songs, np.array(sorted(profile.excluded), dtype=np.int64)])
     columns, there = find_columns(model.song_ids, songs)
     return np.asarray(model.identity.recordings[columns[there]])
@@ -196,7 +196,6 @@ def rerecommended_songs(
 
 
 def _last_plays_of_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.float64]:
-    """When each song of the profile, or a copy of it, was last played."""
     columns, there = find_columns(model.song_ids, profile.songs)
     latest = profile.last_played_at.copy()
     recordings, places = np.unique(model.identity.recordings[columns[there]], return_inverse=True)

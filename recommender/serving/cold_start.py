@@ -95,7 +95,6 @@ class _KnownSong(NamedTuple):
 
 
 def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
-    """The songs that the listener played lately, disliked or skipped."""
     latest = profile.songs[np.argsort(-profile.last_played_at, kind="stable")][:MAX_RECENT_SONGS].tolist()
     played = set(latest)
     rows = Song.objects.filter(pk__in=sql.ids_as_one_parameter(sorted({*latest, *profile.excluded})))
@@ -108,7 +107,7 @@ def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
 def _without_copies(
     rows: Sequence[PopularSong], split: ArtistCredits, known: Sequence[_KnownSong] = ()
 ) -> list[PopularSong]:
-    """The rows without copies of known songs, and the first copy of each recording."""
+    """The rows without copies of known songs, with only the first copy of each recording."""
     closed = [_recording(song, split) for song in known]
     recordings = np.array([*closed, *(_recording(row, split) for row in rows)], dtype=np.int64)
     is_first = first_per_group(recordings, 1)[len(closed) :].tolist()
@@ -116,7 +115,6 @@ def _without_copies(
 
 
 def _lead_codes(rows: Sequence[PopularSong], split: ArtistCredits) -> NDArray[np.int32]:
-    """One code per lead artist. A song without an artist has a code of its own."""
     keys = (next(iter(split.keys(row.artist)), f"\0{row.song}") for row in rows)
     return np.array([artist_code(key) for key in keys], dtype=np.int32)
 

@@ -100,7 +100,6 @@ class ReasonContext:
         return by_artist.union(*(self._in_cluster.get(cluster, ()) for cluster in clusters))
 
     def use_cards(self, cards: Mapping[int, SongCard]) -> None:
-        """Set the cards of `named_songs`."""
         self._played_cards = cards
 
     def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> str:
@@ -153,12 +152,10 @@ class ReasonContext:
 
 
 def name_keys(cluster_name: str) -> set[str]:
-    """The keys of the parts of a cluster's name."""
     return {fold_key(part) for chunk in cluster_name.split(", ") for part in chunk.split(" and ")}
 
 
 def lead_artists(cards: Sequence[SongCard]) -> list[str]:
-    """The lead artist of each song, each once."""
     leads = [ArtistCredits([card.artist]).lead(card.artist) for card in cards]
     return list({artist_key(lead): lead for lead in leads if lead}.values())
 
@@ -169,12 +166,11 @@ def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) ->
 
 
 def share_text(share: float) -> str:
-    """A share of a listener's engagement, the same on all pages: whole percent."""
+    """A share of a listener's engagement in whole percent."""
     return f"{100 * share:.0f} %" if share >= MIN_SHOWN_SHARE or share == 0 else "< 1 %"
 
 
 def artist_reason(artists: Sequence[str]) -> str:
-    """The reason that names one or two artists whom the listener plays."""
     return f"Because you play {' and '.join(artists[:2])}"
 
 
@@ -251,7 +247,7 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _discovery_reason(asked: float, new: int, songs: int) -> str | None:
-    """Why the share of new artists is more than one song away from what was asked; None if it is not."""
+    """Why the share of new artists differs by more than one song from the request; None if it does not."""
     if abs(new - asked * songs) <= 1:
         return None
     too_few_new = new < asked * songs

@@ -26,8 +26,8 @@ MAX_CANDIDATES: Final = 400
 MAX_PER_ARTIST: Final = 10
 # With fewer candidates that cap is not applied, because a catalogue of three artists must fill a list, too.
 MIN_CANDIDATES: Final = 200
-# Without these a listener of many artists has no candidates by new ones for discovery 1, and a listener of a
-# new genre none by familiar ones for 0.
+# Without these, a listener of many artists would have no candidates by new artists for discovery 1, and a
+# listener of a new genre none by familiar artists for 0.
 MIN_PER_KIND: Final = 120
 
 

@@ -65,8 +65,8 @@ class ListPage:
     avoided: tuple[int, ...] = ()
     # Whether limits are relaxed if too few songs are eligible; False for pages of earlier releases.
     is_filled: bool = True
-    # Songs that the listener got one by one just before, and how many of them were by new artists. None: the
-    # page was drawn before discovery was a share of the list; then new artists get a bonus or a penalty.
+    # Number of songs that were served one by one just before, and how many of them were by new artists.
+    # None for pages of earlier releases, in which new artists get a bonus or a penalty.
     given_before: tuple[int, int] | None = (0, 0)
 
     @property

@@ -1,4 +1,4 @@
-"""The played songs that reasons name: by an artist of a candidate, or of a candidate's cluster."""
+"""The played songs that reasons name: songs by an artist of a candidate, or in its cluster."""
 
 from typing import Final
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 
-# The most played songs: a reason should name what the listener plays a lot.
+# Only the most played songs, because a reason should name what the listener plays a lot.
 MAX_NAMED_SONGS: Final = 2_000
 SONGS_PER_CLUSTER: Final = 2
 
 
 class PlayedSongs:
-    """The songs that a listener played, the most played first; without songs that are only liked."""
+    """The songs that a listener played, the most played first, without songs that are only liked."""
 
     def __init__(self, profile: ListenerProfile, model: ServingModel) -> None:
         columns, there = find_columns(model.song_ids, profile.songs)
@@ -24,7 +24,7 @@ class PlayedSongs:
         self._model = model
 
     def by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
-        """Candidate song id: the most played song by one of its artists; without unfamiliar candidates."""
+        """Candidate song id to the most played song by one of its artists; without unfamiliar candidates."""
         identity, song_ids = self._model.identity, self._model.song_ids
         best: dict[int, int] = {}
         for column in self._columns.tolist():
@@ -38,7 +38,7 @@ class PlayedSongs:
         return found
 
     def in_clusters(self) -> dict[int, tuple[int, ...]]:
-        """Cluster number: its most played songs, each by another lead artist."""
+        """Cluster number to its most played songs, each by another lead artist."""
         model, found = self._model, dict[int, list[int]]()
         named: set[tuple[int, int]] = set()
         numbers = model.cluster_numbers[model.scorer.labels[self._columns]].tolist()

@@ -173,7 +173,7 @@ def next_song(
     avoided = [song for song in given if song != after]
     if after is not None:
         avoided.append(after)
-    # Songs given one by one keep the share of new artists together, as the places of a list do.
+    # Songs served one by one keep the share of new artists together, like the places of a list.
     before = [one.is_new for one in given.values() if one.discovery == discovery]
     page = ListPage(
         1, (), _preferred_cluster(after, candidates.loaded), tuple(avoided),
@@ -343,7 +343,7 @@ class GivenSong(NamedTuple):
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> dict[int, GivenSong]:
-    """By id, songs of one-song lists served within NO_REPEAT_WITHIN, the one served longest ago first."""
+    """Songs of one-song lists served within NO_REPEAT_WITHIN by id, the one served longest ago first."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", "discovery")[:MAX_RECENT_LISTS]
     given: dict[int, GivenSong] = {}

@@ -193,7 +193,7 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays], context: ReasonContext
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """Draw the page from available songs, and read the cards of all songs that it and its reasons name."""
+    """Draw the page from available songs; also read the cards of all songs in the page and its reasons."""
     picks = sampler.draw_page(page)
     cards = read_song_cards({*(pick.song for pick in picks), *context.named_songs(picks)})
     if not all(pick.song in cards and cards[pick.song].is_available for pick in picks):

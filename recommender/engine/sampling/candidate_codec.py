@@ -52,7 +52,7 @@ class CandidateArrays:
     format: int = CURRENT_FORMAT
     # Song id: when a re-recommended song was last played, in seconds since 1970.
     last_played_at: dict[int, float] = field(default_factory=dict)
-    # Song id: codes of its other artists, which the artist cap also counts, and, negative, of its recording.
+    # Song id: codes of its other artists, which also count for the cap, and, negative, of its recording.
     further_codes: dict[int, tuple[int, ...]] = field(default_factory=dict)
     # Song id: the song by one of its artists that the listener plays most; only for familiar artists.
     played_by_artist: dict[int, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Shares that a list keeps while it is drawn, such as the share of artists that are new to the listener.
+"""Quotas: shares of kinds of songs that a list keeps, such as the share of new artists.
 
-At each place only songs of some kinds may be drawn: those that keep the number of songs of each kind within
-one song of its share of the places so far. Within these kinds the draw is free.
+At each place only songs of some kinds may be drawn: the number of songs of each kind must stay within one
+song of its share of the places so far. Within these kinds the draw is free.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Quotas:
-    """Kinds are numbered from 0; a list of any length has about `shares[kind]` songs of each kind."""
+    """A list of any length has about `shares[kind]` songs of each kind; kinds are numbered from 0."""
 
     kinds: NDArray[np.int8]  # the kind of each song of the pool
     shares: tuple[float, ...]  # by kind; their sum is 1
-    # Songs of each kind that the listener got just before, as a part of the same sequence.
+    # Songs of each kind that were served just before, in the same sequence.
     counts: tuple[int, ...]
 
 
 def tolerance(share: float) -> float:
-    """How far a kind's number of songs may be from its share: 0 for 0 and 1, and 1 song for .5."""
-    # With a whole song of tolerance at 0, every list would begin with a song that must not be there.
+    """How many songs a kind may differ from its share: 0 for shares of 0 and 1, and 1 for .5."""
+    # With a tolerance of one song at a share of 0, every list could begin with a song of that kind.
     return 4 * share * (1 - share)
 
 

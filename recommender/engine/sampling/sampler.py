@@ -238,7 +238,6 @@ class ClusterOffers:
         self.count_codes(self._codes[index])
 
     def codes_of(self, index: int) -> tuple[int, ...]:
-        """The codes of the song's artists and of its recording."""
         return self._codes[index]
 
     def count_codes(self, codes: tuple[int, ...]) -> None:
@@ -290,7 +289,7 @@ class ClusterOffers:
 
 
 class ListOffers:
-    """The offers of each place of a list: those of the kinds that may come next, see `Quotas`."""
+    """The offers for each place of a list, from the kinds of songs that may come next, see `Quotas`."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
@@ -303,7 +302,7 @@ class ListOffers:
         self._counts = list(quotas.counts)
         for pick in placed:
             self.count_kind(self.kind_of(pick.index))
-        # One set of offers for each set of kinds that was needed so far, and what happened to the first one.
+        # One set of offers for each set of kinds that was needed so far.
         self._offers: dict[frozenset[int], ClusterOffers] = {}
         self._changes: list[Callable[[ClusterOffers], None]] = []
 
@@ -324,7 +323,6 @@ class ListOffers:
         return self._kinds[index]
 
     def count_kind(self, kind: int) -> None:
-        """Count a pick, from this pool or another one, towards the share of its kind."""
         self._counts[kind] += 1
 
     def place_song(self, index: int) -> None:
