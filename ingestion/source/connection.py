@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from ingestion.source.errors import (
@@ -21,6 +22,10 @@ from ingestion.source.errors import (
 )
 
 MAX_REDIRECTS = 3
+UNUSABLE_PROXY = (
+    "the proxy of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is not an http:// or https:// address; name the "
+    "source's host in NO_PROXY if it needs none"
+)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A page of 30 KB fits in one chunk, and a response that is too large is noticed early.
 CHUNK_BYTES = 64 * 1024
@@ -153,6 +158,9 @@ class SourceConnection:
         self._due = self._clock() + self._limits.deadline
         try:
             response = self._send(url)
+        except (InvalidSchema, InvalidURL):
+            # The source's own address was checked before. SOCKS needs a package that is not installed.
+            raise SourceContractBroken(url, UNUSABLE_PROXY, "proxy") from None
         except (requests.RequestException, OSError) as error:
             self._check_aborted()
             # Not "from error": the text of that error holds the address with its secrets.

@@ -572,3 +572,12 @@ def test_a_proxy_that_is_down_is_named_without_its_password() -> None:
 
     assert caught.value.kind == "proxy"
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ann:s3cret@127.0.0.1:1", "ftp://127.0.0.1:1", "http://"])
+def test_a_proxy_that_cannot_be_used_ends_the_reading_at_once(proxy: str) -> None:
+    with pytest.raises(SourceContractBroken, match=r"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY") as caught:
+        read(make_client("http://source.internal", proxy=proxy))
+
+    assert caught.value.kind == "proxy"
+    assert "s3cret" not in str(caught.value)
