@@ -200,15 +200,25 @@ class Environment:
             raise malformed_value_error("EMAIL_URL", _masked(url), expected) from None
 
 
+# Our tables have the same names.
+ORIGINAL_TABLES: Final = {"songs", "users", "listening_history"}
+
+
 def is_original_project_file(file: Path) -> bool:
     """Whether this is a SQLite file of the original project, with the same table names."""
     if not file.is_file():
         return False
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+            tables = {
+                row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
             columns = {row[1] for row in database.execute("PRAGMA table_info(songs)")}
     except sqlite3.Error:
         return False
+    if "django_migrations" not in tables:
+        # A run of the original project that stopped early may have left only some tables.
+        return not tables.isdisjoint(ORIGINAL_TABLES)
     # Our own table of songs has this column from the first migration on.
     return bool(columns) and "unavailable_at" not in columns
 

@@ -1,7 +1,9 @@
 """Variables of the environment and of .env: what they become, and what is said when they can't be read."""
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from moovitamix.environment import Environment, find_home
+from moovitamix.environment import Environment, find_home, is_original_project_file
 from tests.support.project import ROOT, Project
 
 # What a message expects of a time zone.
@@ -282,3 +284,25 @@ def test_a_command_with_a_wrong_setting_ends_in_one_line(sqlite_project: Project
 
     expected = "SCHEDULED_TIME='2 am' can't be read: expected a time of day as HH:MM, such as 02:00.\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (["songs (id, name)", "users (id)", "listening_history (id)"], True),
+        (["users (id)"], True),
+        (["django_migrations (id)", "songs (id, name)"], True),
+        (["django_migrations (id)", "songs (id, unavailable_at)", "users (id)"], False),
+        (["somebody_else (id)"], False),
+        ([], False),
+    ],
+)
+def test_a_database_of_the_original_project_is_recognised_by_its_tables(
+    tmp_path: Path, tables: list[str], expected: bool
+) -> None:
+    file = tmp_path / "music_data.db"
+    with closing(sqlite3.connect(file)) as database:
+        for table in tables:
+            database.execute(f"CREATE TABLE {table}")
+
+    assert is_original_project_file(file) is expected
