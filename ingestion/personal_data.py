@@ -9,7 +9,7 @@ from typing import Final
 
 from django.apps import apps
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from ingestion.models import Listener, ListeningHistory, Rejection
 from ingestion.pipeline.upsert import in_batches
@@ -65,6 +65,12 @@ def erase_missing_listeners(before: datetime) -> int:
     if erased:
         logger.info("personal_data_erased listeners=%s", erased)
     return erased
+
+
+def rejections_of_listener(listener_id: int) -> QuerySet[Rejection]:
+    """Rejected rows about the listener, oldest first."""
+    keys = [pk for pk, _ in _rejections_of({listener_id}, LISTENER_FIELDS)]
+    return Rejection.objects.filter(pk__in=keys).order_by("pk")
 
 
 def _rejections_of(ids: Collection[int], resources: Collection[Resource]) -> Iterator[tuple[int, int]]:

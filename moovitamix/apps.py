@@ -7,6 +7,7 @@ from django.core import checks
 
 from moovitamix.checks import (
     check_alert_channels,
+    check_dotenv,
     check_misspelled_settings,
     check_original_database,
     check_public_exposure,
@@ -23,5 +24,6 @@ class MoovitaMixConfig(AppConfig):
         # Commands run only the checks with this tag: those of routes and admins would load every page.
         checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_misspelled_settings, SETTINGS_TAG)
+        checks.register(check_dotenv, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_alert_channels, SETTINGS_TAG)
         checks.register(check_original_database, SETTINGS_TAG)

@@ -1,5 +1,6 @@
 """System checks of the settings: alert channels, security of a public site, misspelt variables."""
 
+import os
 import re
 from collections.abc import Sequence
 from email.utils import parseaddr
@@ -64,6 +65,7 @@ def _may_be_slack(url: str) -> bool:
     return parts.scheme == "https" and re.fullmatch(known, parts.path) is not None
 
 
+OTHERS: Final = 0o077  # rights of the group and of all others
 MIN_SECRET_KEY_LENGTH: Final = 32  # characters; keys that Django generates have 50
 MAKE_KEY_COMMAND: Final = "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
 
@@ -128,6 +130,20 @@ def check_misspelled_settings(app_configs: Any, **_: Any) -> list[CheckMessage]:
             id="moovitamix.W002",
         )
         for name, meant in settings.MISSPELT.items()
+    ]
+
+
+def check_dotenv(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """A warning if other users of the machine can read the file with the passwords."""
+    file = settings.DOTENV
+    if file is None or os.name == "nt" or not file.is_file() or not file.stat().st_mode & OTHERS:
+        return []
+    return [
+        CheckWarning(
+            f"{file} holds secrets, and other users of this machine can read it.",
+            hint=f"chmod 600 {file}",
+            id="moovitamix.W008",
+        )
     ]
 
 

@@ -42,8 +42,10 @@ class Environment:
         self._asked: set[str] = set()
         named = self.text("ENV_FILE")
         dotenv = Path(named) if named else home / ".env"
-        if named or dotenv.exists():
-            _read_dotenv(dotenv)
+        # The file that was read, if any.
+        self.dotenv = dotenv if named or dotenv.exists() else None
+        if self.dotenv is not None:
+            _read_dotenv(self.dotenv)
 
     def text(self, name: str, default: str = "") -> str:
         self._asked.add(name)

@@ -25,6 +25,7 @@ HOME = find_home(CHECKOUT)
 TEMPLATES_DIR = PACKAGE_DIR / "templates"
 
 env = Environment(HOME)
+DOTENV = env.dotenv
 
 # --- The web ---------------------------------------------------------------------------------------
 INSECURE_KEY = "insecure-key-for-this-machine-only-set-SECRET_KEY-before-others-can-reach-it"
@@ -42,6 +43,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # Half a year; browsers then use HTTPS even for the first request. Prometheus may scrape from this machine.
 SECURE_HSTS_SECONDS = 180 * 86_400 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False  # other sites of the domain may not have TLS
+# Subdomains and browsers' preload lists concern the whole domain, which may have other sites.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = ["^metrics$"]
 SECURE_REFERRER_POLICY = "same-origin"
@@ -375,6 +378,7 @@ WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.freshness.data_fresh",
     "ingestion.monitoring.checks.infrastructure.disk_room",
     "moovitamix.login_protection.locked_logins",
+    "moovitamix.tasks.backup_fresh",
     "recommender.monitoring.health_checks.model_stale",
     "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",
@@ -402,6 +406,11 @@ KEEP_RUNS_DAYS = env.integer("KEEP_RUNS_DAYS", 730, minimum=30, maximum=36_500)
 KEEP_SETTLED_DAYS = env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 # 0: never.
 FORGET_LISTENERS_DAYS = env.integer("FORGET_LISTENERS_DAYS", 30, minimum=0, maximum=36_500)
+
+# --- Backups ---------------------------------------------------------------------------------------
+BACKUP_DIR = env.path("BACKUP_DIR", "") if env.text("BACKUP_DIR") else None
+KEEP_BACKUPS = env.integer("KEEP_BACKUPS", 14, minimum=1, maximum=10_000)
+MAX_BACKUP_AGE_HOURS = env.number("MAX_BACKUP_AGE_HOURS", 26, minimum=1, maximum=10_000)
 
 # --- Logs ------------------------------------------------------------------------------------------
 LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))

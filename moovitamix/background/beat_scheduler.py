@@ -16,6 +16,7 @@ from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat
 from ingestion.monitoring.checks.infrastructure import watchdog_alive
 from ingestion.services import alert_on_database_outage
+from moovitamix import schedules
 from recommender import schedules as recommender_schedules
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class TimetableScheduler(DatabaseScheduler):
         super().setup_schedule()
         ingestion_schedules.sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
         recommender_schedules.sync_timetable(settings.TIME_ZONE)
+        schedules.sync_timetable(settings.TIME_ZONE)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
         if not self._last_heartbeat or time.monotonic() - self._last_heartbeat >= HEARTBEAT_INTERVAL:

@@ -23,6 +23,7 @@ from moovitamix.dashboard.formatting import (
     format_time_ago,
     format_time_until,
 )
+from moovitamix.schedules import BACKUP_ENTRY
 
 WINDOW_CHOICES: Final = (7, 30, 90)  # days
 DEFAULT_WINDOW: Final = 30
@@ -39,6 +40,7 @@ SCHEDULE_TITLES: Final = {
     DAILY_ENTRY: "Daily ingestion",
     CATCH_UP_ENTRY: "Catch-up of a missed ingestion",
     CLEANUP_ENTRY: "Deletion of old rows",
+    BACKUP_ENTRY: "Daily backup",
     "Give a sign of life every minute": "Heartbeat",
     "Look after the service every minute": "Watchdog checks",
     "Judge the tests between models every day": "Experiment decisions",

@@ -119,7 +119,7 @@ def child_process(
                 process.kill()
 
 
-def wait_for_url(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_url(url: str, process: subprocess.Popen[Any], log: Path) -> None:
     """Wait until the URL answers.
 
     Raises:

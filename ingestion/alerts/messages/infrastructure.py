@@ -141,6 +141,19 @@ SERVICE_MESSAGES: Final = {
         how_bad=(_("What it checks is not monitored until it works again; the other checks continue."),),
         what_to_do=(_("Read the full error in the watchdog's log."),),
     ),
+    "backup_old": MessageTemplate(
+        subject=(_("The newest backup is {age_hours} old"), _("There is no backup")),
+        what=(
+            _("No backup was made lately."),
+            _("Newest backup: {made_at}; the limit is {limit_hours}."),
+            _("Path: {path}"),
+        ),
+        how_bad=(_("What was stored since then would be lost with the disk."),),
+        what_to_do=(
+            _("Make one now: python manage.py backup"),
+            _("If it fails, read its message; if it works, check that a worker runs the daily task."),
+        ),
+    ),
     "login_locked": MessageTemplate(
         subject=(_("Logins from {address} are locked after {failures} failures"), _("Logins are locked")),
         what=(

@@ -105,3 +105,23 @@ def test_web_servers_and_workers_refuse_unsafe_settings_too(
     assert process.returncode != 0
     assert "SECRET_KEY is the default, which is public" in said
     assert "secrets.token_urlsafe(50)" in said
+
+
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_file_of_secrets_that_others_can_read_is_a_warning(
+    settings: Settings, tmp_path: Path, mode: int, is_warned: bool
+) -> None:
+    settings.DOTENV = tmp_path / ".env"
+    settings.DOTENV.write_text("SECRET_KEY=x")
+    settings.DOTENV.chmod(mode)
+
+    assert ("moovitamix.W008" in problems()) is is_warned
+
+
+def test_the_settings_of_a_deployment_pass_every_check_of_django(sqlite_project: Project) -> None:
+    done = sqlite_project.manage(
+        "check", "--deploy", "--fail-level=WARNING", ALLOWED_HOSTS="music.example.org", SECRET_KEY=SECRET,
+        HTTPS="true", CSRF_TRUSTED_ORIGINS="https://music.example.org", SITE_URL="https://music.example.org",
+    )  # fmt: skip
+
+    assert "no issues" in done.stdout

@@ -152,15 +152,15 @@ def test_the_run_now_link_starts_nothing_and_its_button_starts_a_run(
     with redis.Redis.from_url(settings.REDIS_URL) as broker:
         page = staff.get(url).content.decode()
         refused = without_token.post(url).status_code
-        after_get = broker.llen("celery")
+        after_get = broker.llen("ingestion")
         answer = staff.post(url)
 
         assert '<button type="submit"' in page
         assert "csrfmiddlewaretoken" in page
         assert (refused, after_get) == (403, 0)
         assert answer.headers["Location"] == reverse("admin:ingestion_ingestionrun_changelist")
-        assert broker.llen("celery") == 1
-        assert b"ingestion.tasks.ingest_by_hand" in broker.lindex("celery", 0)
+        assert broker.llen("ingestion") == 1
+        assert b"ingestion.tasks.ingest_by_hand" in broker.lindex("ingestion", 0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -48,6 +48,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "run_not_finished": ("run_not_finished", {"running_seconds": 11_000, "limit_minutes": 180.0}),
     "watchdog_dead": ("watchdog_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
+    "backup_old": (
+        "backup_old", {"made_at": "2026-11-22T03:45:00+00:00", "age_hours": 30.5, "limit_hours": 26.0}
+    ),
     "login_locked": ("login_locked:10.1.2.3", {"address": "10.1.2.3", "failures": 10}),
     "beat_dead": ("beat_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
     "worker_gone": ("worker_gone", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),

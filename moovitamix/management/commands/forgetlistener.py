@@ -1,19 +1,25 @@
 """Delete everything that is stored about a listener."""
 
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import transaction
 
+from ingestion.audit import Action, command_actor, record_audit
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Listener
 from ingestion.personal_data import forget_listener
 from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
+from moovitamix.backup import MANIFEST
+from moovitamix.listener_data import versions_with_plays
 
 HELP = """Delete a listener with all that is stored about them: name, e-mail address, gender, listening
-sessions, rejected rows, recommendation lists and feedback. This can't be undone.
+sessions, rejected rows, recommendation lists and feedback. This can't be undone. It also names the
+model versions and the backups in BACKUP_DIR that still hold something of them.
 
 Erase the listener at the source first: the next run imports a listener whom the source still sends.
 Listeners whom the source no longer sends lose their personal data by themselves after
@@ -56,11 +62,25 @@ class Command(GuidedCommand):
 
     def _forget(self, listener: Listener) -> None:
         number, is_sent = listener.pk, listener.missing_since_id is None and listener.unavailable_at is None
+        versions = versions_with_plays(number, Path(settings.MODEL_STORAGE))
         deleted = forget_listener(listener)
+        record_audit(Action.LISTENER_FORGOTTEN, command_actor(), f"listener {number}")
         rows = ", ".join(f"{name}: {count}" for name, count in deleted.items())
         self.stdout.write(f"Listener {number} was deleted with everything about them. Rows: {rows}.")
+        if versions:
+            self.stdout.write(
+                f"These stored model versions were trained on their plays: {', '.join(versions)}. A full "
+                "training (retrain --full) makes one without them; delete the folders of the others when "
+                "they are retired."
+            )
+        for backup in self._backups():
+            self.stdout.write(f"This backup still holds the listener: {backup}")
         if is_sent:
             self.stderr.write(
                 f"The last run still received listener {number} from the source: unless they are erased "
                 "there, the next run imports them again."
             )
+
+    def _backups(self) -> list[Path]:
+        folder = settings.BACKUP_DIR
+        return sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")) if folder else []

@@ -1,0 +1,308 @@
+"""Backups of all tables and model files, with hashes, which either database engine can restore."""
+
+import gzip
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from django.apps import apps
+from django.contrib.auth.models import Permission, User
+from django.core.management.color import no_style
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Model
+from psycopg import IsolationLevel
+
+from ingestion.models import IngestionRun, Listener, Song
+from recommender.models import ModelVersion
+
+logger = logging.getLogger(__name__)
+
+MANIFEST: Final = "manifest.json"
+TABLES: Final = "tables"
+MODELS: Final = "models"
+FORMAT: Final = 1
+BATCH: Final = 1_000
+# A connection of its own, whose transaction sees one state of the database while others write.
+SNAPSHOT_ALIAS: Final = "snapshot"
+MAX_VALUES: Final = 30_000
+# Made again by `migrate`, with other numbers; users and groups name permissions by their names.
+LEFT_OUT: Final = {"contenttypes.contenttype", "auth.permission", "sessions.session", "admin.logentry"}
+
+
+class BackupDamaged(ValueError):
+    """A file of the backup is missing or differs from its hash, or a restored table differs from it."""
+
+
+class NotEmpty(ValueError):
+    """The database to restore into has rows."""
+
+
+@dataclass(frozen=True)
+class BackupResult:
+    folder: Path
+    rows: int
+    files: int
+    bytes: int
+
+
+def make_backup(folder: Path, storage: Path, now: datetime) -> BackupResult:
+    """Write a backup into a new folder below `folder`, while the service runs; it appears when complete."""
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
+    target, unfinished = folder / name, folder / f".{name}.unfinished"
+    (unfinished / TABLES).mkdir(parents=True)
+    with _snapshot() as alias:
+        tables = {model._meta.label_lower: _dump(model, alias, unfinished) for model in _models()}
+        migrations = _migrations(alias)
+    # After the tables: artifacts are written before their version's row, and never changed.
+    files = _copy_models(storage, unfinished / MODELS)
+    manifest = {
+        "format": FORMAT, "made_at": now.isoformat(), "migrations": migrations, "tables": tables,
+        "files": files,
+    }  # fmt: skip
+    (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    _sync(unfinished)
+    unfinished.rename(target)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    rows = sum(table["rows"] for table in tables.values())
+    logger.info("backup_made folder=%s rows=%s files=%s bytes=%s", target, rows, len(files), size)
+    return BackupResult(target, rows, len(files), size)
+
+
+def verify_backup(folder: Path) -> dict[str, Any]:
+    """The manifest, after every file was compared with its hash.
+
+    Raises:
+        BackupDamaged: a file is missing or differs.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise BackupDamaged(f"{folder} is not a complete backup: {error}") from None
+    if manifest.get("format") != FORMAT:
+        raise BackupDamaged(f"{folder} has the format {manifest.get('format')}, and not {FORMAT}.")
+    for label, table in manifest["tables"].items():
+        _require_hash(folder / TABLES / f"{label}.jsonl.gz", table["file_sha256"])
+    for name, digest in manifest["files"].items():
+        _require_hash(folder / MODELS / name, digest)
+    return manifest
+
+
+def restore_backup(folder: Path, storage: Path) -> BackupResult:
+    """Load a backup into an empty, migrated database and an empty folder of models, and compare the result.
+
+    Raises:
+        BackupDamaged: a file differs from its hash, or a table from the one that was backed up.
+        NotEmpty: the database has rows, or the folder has models.
+    """
+    manifest = verify_backup(folder)
+    _require_same_migrations(manifest)
+    _require_empty(storage)
+    with transaction.atomic():
+        for model in _models():
+            # Groups that the migrations made, which the backup has too.
+            model._default_manager.all()._raw_delete(DEFAULT_DB_ALIAS)  # noqa: SLF001
+        for model in _models():
+            _load(model, folder / TABLES / f"{model._meta.label_lower}.jsonl.gz")
+        _reset_sequences()
+        _compare(manifest)
+    for name in manifest["files"]:
+        (storage / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / MODELS / name, storage / name)
+    rows = sum(table["rows"] for table in manifest["tables"].values())
+    logger.info("backup_restored folder=%s rows=%s files=%s", folder, rows, len(manifest["files"]))
+    return BackupResult(folder, rows, len(manifest["files"]), 0)
+
+
+def newest_backup(folder: Path) -> datetime | None:
+    """When the newest complete backup was made; its hashes are not compared."""
+    times = []
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        try:
+            times.append(datetime.fromisoformat(json.loads(manifest.read_text())["made_at"]))
+        except (OSError, ValueError, KeyError):
+            logger.warning("backup_not_readable folder=%s", manifest.parent)
+    return max(times, default=None)
+
+
+def delete_old_backups(folder: Path, keep: int) -> list[Path]:
+    """Delete all but the newest backups, and what interrupted ones have left."""
+    complete = sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))
+    old = complete[:-keep] if keep else []
+    for path in old:
+        shutil.rmtree(path)
+    return old
+
+
+def _models() -> list[type[Model]]:
+    """All tables with data of their own, also those that join users, groups and permissions."""
+    return [
+        model
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.managed and not model._meta.proxy and model._meta.label_lower not in LEFT_OUT
+    ]
+
+
+@contextmanager
+def _snapshot() -> Iterator[str]:
+    """A connection whose transaction sees one state of the database, and locks out nobody."""
+    settings = connections[DEFAULT_DB_ALIAS].settings_dict
+    options = dict(settings["OPTIONS"])
+    if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
+        options["isolation_level"] = IsolationLevel.REPEATABLE_READ
+    else:
+        options["transaction_mode"] = "DEFERRED"
+    connections.settings[SNAPSHOT_ALIAS] = {**settings, "OPTIONS": options}
+    try:
+        with transaction.atomic(using=SNAPSHOT_ALIAS):
+            yield SNAPSHOT_ALIAS
+    finally:
+        connections[SNAPSHOT_ALIAS].close()
+        del connections[SNAPSHOT_ALIAS]
+
+
+def _dump(model: type[Model], alias: str, folder: Path) -> dict[str, Any]:
+    path = folder / TABLES / f"{model._meta.label_lower}.jsonl.gz"
+    with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        rows, digest = _write_rows(model, alias, packed.write)
+    return {"rows": rows, "sha256": digest, "file_sha256": _hash(path)}
+
+
+def _write_rows(model: type[Model], alias: str, write: Callable[[bytes], object]) -> tuple[int, str]:
+    """Write each row as a line, by primary key; returns the number of rows and the hash of all lines."""
+    fields, digest, count = model._meta.concrete_fields, sha256(), 0
+    permissions = {one.pk: list(one.natural_key()) for one in _permissions(alias)}
+    for row in model._default_manager.using(alias).order_by("pk").iterator(chunk_size=BATCH):
+        values = {field.attname: _encode(field, row, permissions) for field in fields}
+        # Sorted keys: PostgreSQL stores the keys of JSON columns in an order of its own.
+        line = json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        digest.update(line)
+        write(line)
+        count += 1
+    return count, digest.hexdigest()
+
+
+def _encode(field: Any, row: Model, permissions: dict[int, list[str]]) -> Any:
+    value = getattr(row, field.attname)
+    if value is None:
+        return None
+    if field.related_model is Permission:
+        return permissions[value]
+    return field.value_to_string(row)
+
+
+def _load(model: type[Model], path: Path) -> None:
+    fields = model._meta.concrete_fields
+    table: Any = model._default_manager.get_queryset()
+    permissions = {tuple(one.natural_key()): one.pk for one in _permissions(DEFAULT_DB_ALIAS)}
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        # SQLite takes 32 766 values in a statement.
+        while lines := list(islice(file, min(BATCH, MAX_VALUES // len(fields)))):
+            rows = [_decode(model, json.loads(line), permissions) for line in lines]
+            # Raw: otherwise columns that note the time of an insert would get the time of the restore.
+            table._insert(  # noqa: SLF001
+                rows, fields=fields, using=DEFAULT_DB_ALIAS, raw=True
+            )
+
+
+def _decode(model: type[Model], values: dict[str, Any], permissions: dict[tuple[str, ...], int]) -> Model:
+    row = model()
+    for field in model._meta.concrete_fields:
+        value: Any = values[field.attname]
+        if value is not None:
+            is_permission = field.related_model is Permission
+            value = permissions[tuple(value)] if is_permission else field.to_python(value)
+        setattr(row, field.attname, value)
+    return row
+
+
+def _permissions(alias: str) -> Iterable[Permission]:
+    return Permission.objects.using(alias).select_related("content_type")
+
+
+def _migrations(alias: str) -> list[str]:
+    """The migrations that were applied, which decide the columns."""
+    recorder = MigrationRecorder(connections[alias])
+    return sorted(f"{app}.{name}" for app, name in recorder.applied_migrations())
+
+
+def _require_same_migrations(manifest: dict[str, Any]) -> None:
+    here, there = set(_migrations(DEFAULT_DB_ALIAS)), set(manifest["migrations"])
+    if here != there:
+        names = ", ".join(sorted(here ^ there)[:5])
+        raise BackupDamaged(
+            f"The backup was made with other migrations ({names}). Restore it with the release that made it, "
+            "then upgrade."
+        )
+
+
+def _require_empty(storage: Path) -> None:
+    used = [
+        model._meta.verbose_name_plural for model in (Song, Listener, IngestionRun, ModelVersion, User)
+        if model._default_manager.exists()
+    ]  # fmt: skip
+    if used:
+        raise NotEmpty(f"The database has {', '.join(map(str, used))}. Restore into a new, migrated one.")
+    if storage.is_dir() and any(storage.iterdir()):
+        raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
+
+
+def _compare(manifest: dict[str, Any]) -> None:
+    for model in _models():
+        rows, digest = _write_rows(model, DEFAULT_DB_ALIAS, lambda line: None)
+        expected = manifest["tables"][model._meta.label_lower]
+        if (rows, digest) != (expected["rows"], expected["sha256"]):
+            raise BackupDamaged(
+                f"{model._meta.label_lower} has {rows} rows, and the backup {expected['rows']}, or their "
+                "content differs. Nothing was restored."
+            )
+
+
+def _reset_sequences() -> None:
+    connection = connections[DEFAULT_DB_ALIAS]
+    with connection.cursor() as cursor:
+        for statement in connection.ops.sequence_reset_sql(no_style(), _models()):
+            cursor.execute(statement)
+
+
+def _copy_models(storage: Path, target: Path) -> dict[str, str]:
+    """Copy the models' files; returns their hashes by relative name."""
+    files = {}
+    for file in sorted(path for path in storage.rglob("*") if path.is_file()):
+        name = file.relative_to(storage).as_posix()
+        if name.startswith("."):
+            continue
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        files[name] = _hash(copy)
+    return files
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest()
+
+
+def _require_hash(file: Path, expected: str) -> None:
+    if not file.is_file():
+        raise BackupDamaged(f"{file} is missing.")
+    if _hash(file) != expected:
+        raise BackupDamaged(f"{file} differs from its hash in the manifest.")
+
+
+def _sync(folder: Path) -> None:
+    """Let the files reach the disk, so that a backup that appears is complete after a power cut too."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())

@@ -1,0 +1,40 @@
+"""Celery task of the project: the daily backup, and the watchdog's check of it."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition, Severity
+from moovitamix.backup import delete_old_backups, make_backup, newest_backup
+
+BACKUP_OLD: Final = "backup_old"
+
+
+@shared_task(name="moovitamix.tasks.back_up")
+def back_up() -> str:
+    if settings.BACKUP_DIR is None:
+        return "BACKUP_DIR is not set."
+    made = make_backup(settings.BACKUP_DIR, Path(settings.MODEL_STORAGE), timezone.now())
+    delete_old_backups(settings.BACKUP_DIR, settings.KEEP_BACKUPS)
+    return f"{made.rows} rows and {made.files} files are in {made.folder}."
+
+
+def backup_fresh(now: datetime) -> None:
+    """Report that the newest backup is too old, or that there is none, if BACKUP_DIR is set."""
+    if settings.BACKUP_DIR is None:
+        incidents.resolve(BACKUP_OLD, now)
+        return
+    limit = timedelta(hours=settings.MAX_BACKUP_AGE_HOURS)
+    newest = newest_backup(settings.BACKUP_DIR)
+    if newest is not None and now - newest <= limit:
+        incidents.resolve(BACKUP_OLD, now)
+        return
+    facts = {"limit_hours": settings.MAX_BACKUP_AGE_HOURS, "path": str(settings.BACKUP_DIR)}
+    if newest is not None:
+        facts |= {"made_at": newest.isoformat(), "age_hours": (now - newest).total_seconds() / 3_600}
+    incidents.open_or_update(Condition(BACKUP_OLD, BACKUP_OLD, Severity.WARNING, facts), now)
