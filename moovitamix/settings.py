@@ -83,6 +83,7 @@ MIDDLEWARE = [
     "moovitamix.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "moovitamix.security_headers.security_headers_middleware",
+    "moovitamix.api.cors.cors_middleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -162,6 +163,8 @@ PROXY_COUNT = env.integer("PROXY_COUNT", 1 if HTTPS else 0, minimum=0, maximum=1
 
 # --- The API ---------------------------------------------------------------------------------------
 # Requests per second, minute, hour or day; counted per key, and separately for feedback.
+# Sites whose pages may call the API with a listener's token, such as https://app.example.org.
+CORS_ORIGINS = [origin.rstrip("/") for origin in env.string_list("CORS_ORIGINS")]
 API_RATE = env.text("API_RATE", "600/min")
 API_FEEDBACK_RATE = env.text("API_FEEDBACK_RATE", "600/min")
 REST_FRAMEWORK: dict[str, Any] = {
