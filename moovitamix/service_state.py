@@ -25,7 +25,7 @@ from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import render_subject
 from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks.freshness import last_import_times
-from ingestion.monitoring.checks.infrastructure import watchdog_alive
+from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
 from ingestion.monitoring.parts import MISSING, SILENT, PartState, part_states
 from moovitamix.dashboard.formatting import capitalize_first, format_age, format_count
 from recommender.services import current_model
@@ -155,7 +155,7 @@ def _add_parts(state: ServiceState, now: datetime) -> None:
     if watchdog is not None and watchdog.is_problem:
         # The watchdog can't report itself. A full disk must not turn this into an error.
         with suppress(Error):
-            watchdog_alive(now)
+            report_missing_watchdog(now)
     wrong = [part for part in states.values() if _is_wrong(part)]
     state.checks["parts"] = "; ".join(_part_text(part, now) for part in wrong) or OK
     state.problems += [Problem(WARNING, _part_title(part, now)) for part in wrong]

@@ -14,7 +14,7 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from ingestion import schedules as ingestion_schedules
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat
-from ingestion.monitoring.checks.infrastructure import watchdog_alive
+from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
 from ingestion.services import alert_on_database_outage
 from moovitamix import schedules
 from recommender import schedules as recommender_schedules
@@ -67,7 +67,7 @@ class TimetableScheduler(DatabaseScheduler):
         try:
             with alert_on_database_outage(timezone.now()):
                 record_heartbeat(Heartbeat.Part.BEAT, timezone.now())
-                watchdog_alive(timezone.now())
+                report_missing_watchdog(timezone.now())
         except Error as error:
             # The tick reconnects or logs the error; the watchdog reports a missing heartbeat.
             logger.warning("heartbeat_not_recorded part=beat reason=%s", type(error).__name__)

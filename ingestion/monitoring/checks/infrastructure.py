@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ ENOUGH_BYTES: Final = 20 * 10**9
 CRITICAL_SHARE: Final = 0.03
 # A worker on the same machine answers within 0.1 s.
 WORKER_PING_TIMEOUT: Final = 2.0
+PROCESS_STARTED: Final = time.monotonic()
 
 
 def beat_alive(now: datetime) -> None:
@@ -72,6 +74,15 @@ def watchdog_alive(now: datetime) -> None:
         return
     facts = _silence_facts(watchdog.heartbeat, now)
     incidents.open_or_update(Condition(WATCHDOG, WATCHDOG, Severity.CRITICAL, facts), now)
+
+
+def report_missing_watchdog(now: datetime) -> None:
+    """Run `watchdog_alive` in Beat and web processes, from five minutes after their own start on.
+
+    After a machine was off, its watchdog needs up to two minutes.
+    """
+    if time.monotonic() - PROCESS_STARTED >= SILENT_AFTER.total_seconds():
+        watchdog_alive(now)
 
 
 def queue_growing(now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Each check of `/health/ready/` has a name; what only makes answers worse is degraded, not dead."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from django.utils import timezone
 from ingestion.alerts.incidents import Condition, open_incidents, open_or_update
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat, Incident, IngestionRun
+from ingestion.monitoring.checks import infrastructure
 from ingestion.monitoring.checks.infrastructure import beat_alive, watchdog_alive
 from moovitamix import service_state
 from tests.support.builders.daily_runs import make_daily_runs
@@ -67,15 +69,19 @@ def test_without_redis_the_service_is_degraded_and_says_so_at_once(settings: Any
 
 @pytest.mark.django_db
 def test_parts_that_never_started_are_missing_on_the_page_in_health_and_as_incidents(
-    settings: Any, admin_client: Client
+    settings: Any, admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.EXPECTED_PARTS = ["beat", "worker", "watchdog"]
     now = timezone.now()
     make_daily_runs(1, until=now - timedelta(minutes=4))
     soon = ready()[1]["checks"]["parts"]
     IngestionRun.objects.update(started_at=now - timedelta(minutes=26))
-
+    monkeypatch.setattr(infrastructure, "PROCESS_STARTED", time.monotonic())
     parts = ready()[1]["checks"]["parts"]
+    by_new_process = set(open_incidents().values_list("key", flat=True))
+    monkeypatch.setattr(infrastructure, "PROCESS_STARTED", time.monotonic() - 301)
+
+    ready()
     by_probe = set(open_incidents().values_list("key", flat=True))
     page = admin_client.get("/").content.decode()
     record_heartbeat(Heartbeat.Part.WATCHDOG, now)
@@ -84,6 +90,7 @@ def test_parts_that_never_started_are_missing_on_the_page_in_health_and_as_incid
 
     assert soon == "ok"
     assert parts == "beat has never started; worker has never started; watchdog has never started"
+    assert by_new_process == set()
     assert by_probe == {"watchdog_dead"}
     assert "The watchdog is not running: nothing is checked and no alert is sent" in page
     assert "All is well" not in page
