@@ -41,7 +41,7 @@ PROFANE_STEMS: Final = (
 )  # fmt: skip
 # A genre of only these words is not allowed: emotions, uses and words without a meaning of their own.
 WORDS_ALONE: Final = _words(
-    "love sad sadness happy happiness angry anger melancholy melancholic melancholia romantic "
+    "dope love sad sadness happy happiness angry anger melancholy melancholic melancholia romantic "
     "beautiful beauty cool good great bad nice sweet cute sexy hot fun funny epic emotional emotion "
     "emotions depressing depressive depression dreamy relax relaxing relaxed calm calming sleep "
     "sleepy chill mellow soothing uplifting upbeat catchy haunting intense powerful passionate "

@@ -3,7 +3,7 @@
 Words such as "feat." always separate. Other separators ("&", "and", "/", ",", "x", "vs.") separate only if
 the parts are artists of the catalogue, with a credit of their own or within another credit. So
 "Simon & Garfunkel" and "AC/DC" stay whole. An act with a backing group ("Nick Cave & The Bad Seeds") is split
-if the first part is a known artist of several words, or if the backing group starts with an article.
+if the first part has a credit of its own and several words, or if the backing group starts with an article.
 """
 
 import re
@@ -19,6 +19,8 @@ OTHER_SEPARATORS: Final = re.compile(
     r"\s*[;/|]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|\+|and|und|et|y|e|x|\u00d7|with|vs\.?|versus)\s+",
     re.IGNORECASE,
 )
+# These separate also artists without credits of their own, after an artist who has one: "Eminem / Dina Rae".
+STRONG_SEPARATOR: Final = re.compile(r"\s/\s|;")
 ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
 # Groups whose parts are also names of other artists.
 WHOLE_NAMES: Final = frozenset(
@@ -35,6 +37,7 @@ WHOLE_NAMES: Final = frozenset(
         "Love and Rockets", "Florence and the Machine", "Kool & The Gang", "Echo & The Bunnymen",
         "Tyler, the Creator", "Coheed and Cambria", "Ashford & Simpson", "Captain & Tennille",
         "Seals & Crofts",
+        "The Bird and the Bee", "The Mamas & The Papas", "The Jesus and Mary Chain", "The Sea and Cake",
     )
 )  # fmt: skip
 
@@ -57,6 +60,7 @@ class ArtistCredits:
             for section in {artist_key(section): section for section in sections}.values()
             for key in {artist_key(part) for part in _split_others(section)}
         )
+        self._named = named
         self._known = named | {key for key, count in parts.items() if count > 1}
 
     def artists(self, credit: str) -> tuple[str, ...]:
@@ -82,15 +86,20 @@ class ArtistCredits:
         if len(parts) < 2:
             return [section]
         known = [artist_key(part) in self._known for part in parts]
-        if all(known):
+        is_listed = STRONG_SEPARATOR.search(section) and artist_key(parts[0]) in self._named
+        if all(known) or is_listed:
             return parts
-        is_act_with_group = len(parts[0].split()) > 1 or any(ARTICLE.match(part) for part in parts[1:2])
-        if known[0] and is_act_with_group:
+        if self._is_act_with_group(parts):
             return [
                 parts[0],
                 *(part for part, is_known in zip(parts[1:], known[1:], strict=True) if is_known),
             ]
         return [section]
+
+    def _is_act_with_group(self, parts: Sequence[str]) -> bool:
+        act, group = parts[:2]
+        is_named = artist_key(act) in self._named and not ARTICLE.match(act)
+        return is_named and (len(act.split()) > 1 or ARTICLE.match(group) is not None)
 
 
 def _split_featuring(credit: str) -> list[str]:

@@ -22,7 +22,7 @@ WRITTEN: Final[Mapping[str, str]] = {
         "NWOBHM", "MPB", "hip-hop", "trip-hop", "alternative hip-hop", "underground hip-hop", "K-pop",
         "J-pop",
         "C-pop", "J-rock", "K-rock", "lo-fi", "post-punk", "post-rock", "post-hardcore", "synth-pop",
-        "nu metal", "nu-disco", "neo-soul", "drum & bass", "rock & roll", "singer-songwriter", "Britpop",
+        "nu metal", "power pop", "nu-disco", "neo-soul", "drum & bass", "rock & roll", "singer-songwriter", "Britpop",
         "Italo disco", "DJ", "OPM", "Christian", "Eurodance", "Europop", "Latin", "Latin pop", "Latin jazz",
         "Afrobeat", "Afrobeats", "Americana", "Celtic", "Motown", "Dixieland", "Krautrock", "Madchester",
         "New Age", "G-funk", "big band", "a cappella", "8-bit", "2-step",
@@ -34,6 +34,9 @@ BUILT_IN_ALIASES: Final[Mapping[str, str]] = {
     "alt rock": "alternative rock", "alt country": "alternative country",
     "electronic music": "electronic", "electronica": "electronic", "classical music": "classical",
     "japanese pop": "J-pop", "korean pop": "K-pop", "soundtracks": "soundtrack", "score": "soundtrack",
+    "brasil": "Brazilian", "brazil": "Brazilian", "japan": "Japanese", "russia": "Russian",
+    "poland": "Polish", "germany": "German", "deutsch": "German", "france": "French", "korea": "Korean",
+    "italia": "Italian", "italy": "Italian", "spain": "Spanish",
     "female vocalist": "female vocalists", "male vocalist": "male vocalists",
 }  # fmt: skip
 # Adjectives that English writes with a capital letter.

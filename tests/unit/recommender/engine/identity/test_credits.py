@@ -56,6 +56,23 @@ def test_an_act_with_a_backing_group_is_led_by_the_act() -> None:
     assert split.lead("Prince and the Revolution") == "Prince"
 
 
+def test_a_list_of_artists_is_split_after_an_artist_with_a_credit_of_its_own() -> None:
+    split = ArtistCredits(
+        ["Eminem", "Eminem / Dina Rae", "Eminem;Nate Dogg", "Nobody / Somebody", "Eminem/B"]
+    )
+
+    assert split.artists("Eminem / Dina Rae") == ("Eminem", "Dina Rae")
+    assert split.artists("Eminem;Nate Dogg") == ("Eminem", "Nate Dogg")
+    assert split.artists("Nobody / Somebody") == ("Nobody / Somebody",)
+    assert split.artists("Eminem/B") == ("Eminem/B",)
+
+
+def test_a_group_of_two_nouns_stays_whole_beside_an_artist_of_one_of_them() -> None:
+    split = ArtistCredits(["The Fox and the Hen", "Fox", "The Fox"])
+
+    assert split.artists("The Fox and the Hen") == ("The Fox and the Hen",)
+
+
 def test_a_part_of_two_credits_is_an_artist() -> None:
     split = ArtistCredits(["Kid Cudi / MGMT", "Kid Cudi / Ratatat", "MGMT"])
 
