@@ -5,11 +5,13 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
 from recommender.engine.drift import (
+    REFERENCE_WEEKS,
     WEEKS_NEEDED,
     is_alarm,
     measure_listening_change,
     measure_population_shift,
     select_compared_weeks,
+    stronger_change,
     worst_shift,
 )
 
@@ -45,11 +47,12 @@ class ListeningWeeks:
         self._share = _share_for_distance(self._tastes.mean(axis=0), self._target, drift_distance)
         self._hit, self._season, self._number = hit_share, season_share, 0
 
-    def simulate_week(self, *, after_drift: bool = False) -> NDArray[np.float64]:
-        """Shape (n_listeners, 20): one week's plays."""
+    def simulate_week(self, *, after_drift: bool = False, moved: float = 0.0) -> NDArray[np.float64]:
+        """Shape (n_listeners, 20): one week's plays; `moved` is the share of plays in the drift's target."""
         tastes = self._tastes
-        if after_drift:
-            tastes = (1 - self._share) * tastes + self._share * self._target
+        share = self._share if after_drift else moved
+        if share:
+            tastes = (1 - share) * tastes + share * self._target
         if self._season:
             height = self._season * max(0.0, np.sin(2 * np.pi * self._number / WEEKS_PER_YEAR))
             tastes = (1 - height) * tastes + height * self._target
@@ -69,6 +72,14 @@ def is_drift_found(seed: int, *, listeners: int, drift_distance: float) -> bool:
         world.simulate_week(after_drift=True) for _ in range(2)
     ]
     return any(_weekly_alarms(weeks, seed))
+
+
+def is_slow_drift_found(seed: int, *, listeners: int, moved: float = 0.5, weeks: int = 20) -> bool:
+    """Whether a drift of `moved` of the plays that is spread over so many weeks is found until its end."""
+    world = ListeningWeeks(seed, listeners=listeners)
+    before = [world.simulate_week() for _ in range(WEEKS_NEEDED)]
+    after = [world.simulate_week(moved=moved * number / weeks) for number in range(1, weeks + 1)]
+    return any(_weekly_alarms([*before, *after], seed, standing=before[-REFERENCE_WEEKS:]))
 
 
 def count_listening_alarms(
@@ -95,14 +106,27 @@ def count_new_song_alarms(seed: int) -> int:
     return alarms
 
 
-def _weekly_alarms(weeks: list[NDArray[np.float64]], seed: int) -> list[bool]:
-    """Whether each week with enough history raises an alarm, as monitoring decides it."""
+def _weekly_alarms(
+    weeks: list[NDArray[np.float64]], seed: int, standing: list[NDArray[np.float64]] | None = None
+) -> list[bool]:
+    """Whether each week with enough history raises an alarm, as monitoring decides it.
+
+    Args:
+        standing: the weeks before the last full training; by default the first weeks.
+    """
+    standing = standing or weeks[:REFERENCE_WEEKS]
     alarms: list[bool] = []
     drifted = alarm = False
     for last in range(WEEKS_NEEDED, len(weeks) + 1):
         window = np.stack(weeks[last - WEEKS_NEEDED : last], axis=1)
-        change = measure_listening_change(
+        recent = measure_listening_change(
             select_compared_weeks(window, after_drift=drifted and not alarm), seed=seed
+        )
+        is_apart = last - 1 - REFERENCE_WEEKS >= WEEKS_NEEDED
+        since_training = np.stack([*standing, weeks[last - 1]], axis=1) if is_apart else None
+        change = stronger_change(
+            recent,
+            measure_listening_change(since_training, seed=seed) if since_training is not None else None,
         )
         alarm, drifted = is_alarm(change, drifted_before=drifted), change.is_drift
         alarms.append(alarm)

@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin
-from recommender.dashboard.experiment_report import format_bound, outcome_label
+from recommender.dashboard.experiment_report import describe_late_days, format_bound, outcome_label
 from recommender.dashboard.formatting import format_count, format_percent
-from recommender.engine.experiments.decision_rules import (
+from recommender.engine.experiments.evidence import (
     AllocationCheck,
     DecisionRules,
     ExperimentEvidence,
@@ -21,6 +21,7 @@ from recommender.engine.experiments.sequential import (
     log_e_value_of_difference,
     log_e_value_of_losing,
     log_e_value_of_share,
+    sign_z_score,
 )
 from recommender.models import Decision
 
@@ -105,6 +106,7 @@ def decision_facts(decision: Decision) -> list[DecisionFact]:
             for rail in evidence.guardrails
         ),
         DecisionFact("Offline gates", _gate_text(evidence), "decide if there are too few rounds"),
+        DecisionFact("Listening history", evidence.feed or "imported", "nothing is decided while it is not"),
         DecisionFact("Serving failure", evidence.hard_failure or "none", "rolled back at any failure"),
     ]
 
@@ -120,7 +122,7 @@ def _allocation_fact(check: AllocationCheck, rules: DecisionRules) -> DecisionFa
 
 
 def _rounds_label(kind: str) -> str:
-    is_holdback = kind == ExperimentKind.HOLDBACK
+    is_holdback = kind == ExperimentKind.ANCHOR
     return f"Rounds won, {'champion : holdback' if is_holdback else 'challenger : champion'}"
 
 
@@ -147,7 +149,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
             DecisionFact("z: lead of the challenger, in standard errors", f"{evidence.z:+.2f}",
                          f"rejected below {rules.refresh_z:g}"),
         ]  # fmt: skip
-    if evidence.kind == ExperimentKind.HOLDBACK:
+    if evidence.kind == ExperimentKind.ANCHOR:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
         e_value = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
         return [
@@ -166,7 +168,27 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
         DecisionFact(
             "Evidence that the models differ (e-value)", e_value, f"decided from {rules.better:g} : 1"
         ),
-        DecisionFact(f"Rounds won in the last {rules.late_days} days", late, "promoted only if not behind"),
+        DecisionFact(f"Rounds won {describe_late_days(rules)}", late, "promoted only if not behind"),
+        *_listener_facts(evidence, rules),
+    ]
+
+
+def _listener_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
+    """The listeners behind the rounds; none in decisions from before they were counted."""
+    if not rules.sign_z:
+        return []
+    z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)
+    heavy, light = (
+        f"{format_count(wins)} : {format_count(losses)}" for wins, losses in (evidence.heavy, evidence.light)
+    )
+    return [
+        DecisionFact(
+            "Listeners who prefer the challenger : the champion",
+            f"{format_count(evidence.winners)} : {format_count(evidence.losers)}, z {z:+.2f}",
+            f"promoted from z {rules.sign_z:g} and {rules.fewest_listeners} listeners on",
+        ),
+        DecisionFact("Rounds of the most active third of the listeners", heavy, ""),
+        DecisionFact("Rounds of the least active third", light, ""),
     ]
 
 

@@ -28,7 +28,7 @@ from recommender.api import serializers
 from recommender.api.serializers import ExperimentSerializer
 from recommender.api.throttling import FeedbackThrottle
 from recommender.feedback import events
-from recommender.models import Cluster, Experiment, ModelVersion, ServedList
+from recommender.models import ApiKey, Cluster, Experiment, ModelVersion, ServedList
 from recommender.registry.cluster_names import naming_state
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
@@ -111,7 +111,8 @@ class RecommendationsView(ServingView):
 
     @extend_schema(
         summary="Recommend songs to a user",
-        description="Draws a new list and stores it. `next` is the URL of the list's next page; the songs "
+        description="Draws a new list and stores it; without a key (staff in a browser) it is a preview, and "
+        "nothing is stored. `next` is the URL of the list's next page; the songs "
         "served so far do not change. For a user without plays the list is based on their favorite "
         "genres and on popularity (cold start).",
         parameters=openapi_parameters(LIST_PARAMETERS),
@@ -128,10 +129,10 @@ class RecommendationsView(ServingView):
                 )
             served = recommendations.recommend(
                 pk, n=n, discovery=asked["discovery"], exclude=asked["exclude"] or (),
-                options=serving_options(),
+                options=serving_options(), asked_by=describe_caller(request), store=is_served(request),
             )  # fmt: skip
         else:
-            served = _continue_list(pk, asked)
+            served = _continue_list(pk, asked, draw=is_served(request))
         body = serialize_list(served)
         body["items"] = body["items"][(page - 1) * n : page * n]
         has_next = served.is_stored and len(body["items"]) == n
@@ -153,8 +154,9 @@ class NextSongView(ServingView):
     def get(self, request: Request, pk: int) -> Response:
         asked = parse_query(request.query_params, NEXT_PARAMETERS)
         served = recommendations.next_song(
-            pk, after=asked["after"], discovery=asked["discovery"], options=serving_options()
-        )
+            pk, after=asked["after"], discovery=asked["discovery"], options=serving_options(),
+            asked_by=describe_caller(request), store=is_served(request),
+        )  # fmt: skip
         return Response(serialize_list(served))
 
 
@@ -331,8 +333,26 @@ def _parse_events(body: Any) -> list[events.FeedbackEvent]:
     ]
 
 
-def _continue_list(listener: int, asked: dict[str, Any]) -> ServedList:
-    upto = min(asked["n"] * asked["page"], MAX_CANDIDATES)
+def is_served(request: Request) -> bool:
+    """Whether the answer reaches a listener: it goes to an API key.
+
+    Staff who look at the API in a browser and HEAD requests get a preview: nothing is stored, and no
+    listener takes part in an experiment.
+    """
+    return isinstance(request.auth, ApiKey) and request.method == "GET"
+
+
+def describe_caller(request: Request) -> str:
+    """The API key or the user of a request, as it is stored with a list."""
+    key = request.auth
+    return (
+        f"key {key.prefix} ({key.name})" if isinstance(key, ApiKey) else f"user {request.user.get_username()}"
+    )
+
+
+def _continue_list(listener: int, asked: dict[str, Any], *, draw: bool) -> ServedList:
+    """The stored list; extended to the asked page if `draw`."""
+    upto = min(asked["n"] * asked["page"], MAX_CANDIDATES) if draw else 0
     # Checked before anything is drawn: a user may continue only their own lists.
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
         raise NotFound(f"User {listener} was served no list {asked['list']}.")

@@ -30,11 +30,13 @@ from recommender.models import (
     Promotion,
     TrainingRun,
 )
+from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_less_cohesive
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
 MAX_EXAMPLES: Final = 3
 NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
+BASELINE_NAMES: Final = {"popularity": "popular songs", "rp3beta": "RP3beta"}
 NO_MEASURE_HINT: Final = "No version has been evaluated yet; the next training evaluates its version."
 
 
@@ -296,6 +298,32 @@ def build_headline(
     if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
         parts.append("a drift alarm was raised this week")
     return "; ".join(parts) + "."
+
+
+def model_warnings(versions: VersionHistory) -> list[str]:
+    """Sentences about what staff should know of the models; none if all is well."""
+    champion, found = versions.champion, []
+    if champion is not None:
+        for name, pair in (champion.metrics.get("against_baselines") or {}).items():
+            if pair["low"] <= 0:
+                verb = "was worse than" if pair["high"] < 0 else "was not clearly better than"
+                found.append(
+                    f"{champion.label} {verb} {BASELINE_NAMES[name]} on the week before it was trained: "
+                    f"NDCG@20 {pair['difference']:+.4f} ({pair['low']:+.4f} to {pair['high']:+.4f}, "
+                    f"{format_count(pair['listeners'])} listeners)."
+                )
+        for version in versions.newest[-1:]:
+            pairs = compare_cohesion(version, champion) if version != champion else {}
+            if far_less_cohesive(pairs):
+                values = ", ".join(
+                    f"{COHESION_NAMES[name]} {own:.3f} against {other:.3f}"
+                    for name, (own, other) in pairs.items()
+                )
+                found.append(
+                    f"The clusters of {version.label} are far less cohesive than those of {champion.label}: "
+                    f"{values}. It is not tested."
+                )
+    return found
 
 
 def _since(champion: ModelVersion, promotions: Sequence[Promotion], now: datetime) -> str:

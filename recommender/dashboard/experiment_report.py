@@ -17,7 +17,7 @@ from recommender.dashboard.plots import (
     chart_series,
     limit_series,
 )
-from recommender.engine.experiments.decision_rules import (
+from recommender.engine.experiments.evidence import (
     DEFAULT_RULES,
     LOG_LARGEST_RATIO,
     DecisionRules,
@@ -167,8 +167,8 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         return DecisionMetric(
             "z",
             "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the "
-            f"champion. From day {rules.refresh_days} on the refresh is promoted, unless z is below "
-            f"{rules.refresh_z:g}.",
+            f"champion{_counted_days(rules)}. On day {rules.refresh_days} the refresh is promoted, unless z "
+            f"is below {rules.refresh_z:g}.",
             "z: the mean over listeners of rounds won minus rounds lost, divided by its standard error.",
             "zero", rules.refresh_z,
         )  # fmt: skip
@@ -187,8 +187,8 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         f"At {rules.better:g} : 1 or more, two copies of one model differ: something is wrong in serving."
         if kind == ExperimentKind.EQUALS
         else f"At {rules.better:g} : 1 or more, a challenger that is behind is rejected at once, and one "
-        f"that is ahead is promoted from day {rules.change_days} on, unless it is behind in the last "
-        f"{rules.late_days} days."
+        f"that is ahead is promoted from day {rules.change_days} on, unless it is behind "
+        f"{describe_late_days(rules)}."
     )
     return DecisionMetric(
         "Evidence that the models differ (e-value)",
@@ -198,6 +198,16 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
         f"{E_VALUE_FORMULA} W and L are the rounds won and lost.",
         "ratio", rules.better,
     )  # fmt: skip
+
+
+def _counted_days(rules: DecisionRules) -> str:
+    return (
+        f" in the lists of days {rules.refresh_from} to {rules.refresh_until}" if rules.refresh_until else ""
+    )
+
+
+def describe_late_days(rules: DecisionRules) -> str:
+    return f"from day {rules.late_from} on" if rules.late_from else f"in the last {rules.late_days} days"
 
 
 def _metric_value(kind: str, decision: Decision) -> float:

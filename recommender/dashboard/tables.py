@@ -35,15 +35,21 @@ METRIC_HEADINGS: Final = {
 }
 # Key in the stored scores of numbers of clusters: heading, explanation.
 CLUSTER_SCORE_HEADINGS: Final = {
+    "ndcg": (
+        "NDCG@20",
+        "How near the top of lists drawn with this number of clusters the songs of the latest week are.",
+    ),
+    # Versions from before lists were drawn for the choice were compared by likelihood.
     "likelihood": (
         "Log-likelihood",
         "Mean log-probability of the songs that listeners played in the latest week; higher is better.",
     ),
     "behind": (
         "Behind the best",
-        "How far the log-likelihood is below that of the best number of clusters; mean over listeners.",
+        "How far it is below the best number of clusters in the first column; mean over listeners.",
     ),
     "error": ("Standard error", "Standard error of “Behind the best”, over listeners."),
+    "coverage": ("Coverage", "Share of all songs that the drawn lists contain."),
     "stability": (
         "Stability",
         (
@@ -190,18 +196,18 @@ def _decision_link(decision: Decision | None) -> str:
 
 def _cluster_choice_table(version: ModelVersion) -> SafeString:
     choice = version.configuration.get("clusters") or {}
+    scores = choice.get("scores", [])
+    shown = {name for score in scores for name, value in score.items() if value is not None}
+    headings = {name: texts for name, texts in CLUSTER_SCORE_HEADINGS.items() if name in shown}
     rows = [
         TableRow(
             str(score["n_clusters"]),
-            [
-                _score_cell(score, name, score["n_clusters"] == choice["n_clusters"])
-                for name in CLUSTER_SCORE_HEADINGS
-            ],
+            [_score_cell(score, name, score["n_clusters"] == choice["n_clusters"]) for name in headings],
         )
-        for score in choice.get("scores", [])
+        for score in scores
     ]
     context = {
-        "choice": choice, "headings": CLUSTER_SCORE_HEADINGS.values(), "rows": rows, "first": "Clusters",
+        "choice": choice, "headings": headings.values(), "rows": rows, "first": "Clusters",
         "label": "Numbers of clusters that were tried",
     }  # fmt: skip
     return render_to_string("recommender/clusters_choice.html", context)

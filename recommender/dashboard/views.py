@@ -47,6 +47,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
         "title": "Models",
         "now": now,
         "headline": charts.build_headline(versions, unfinished, promotions, drift, now),
+        "warnings": charts.model_warnings(versions),
         "experiments": [{"experiment": one, "reason": _latest_reason(one)} for one in unfinished],
         "change": change,
         "power": power.sentence,

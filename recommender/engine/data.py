@@ -20,6 +20,10 @@ class TooFewSongs(EngineError):
     """The catalogue has too few songs to train on."""
 
 
+class InvalidNumberOfClusters(EngineError):
+    """The requested number of clusters does not fit the catalogue."""
+
+
 class TooFewPlays(EngineError):
     """There are too few plays to train on."""
 

@@ -125,6 +125,14 @@ def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> N
     return compared
 
 
+def stronger_change(recent: ListeningChange, standing: ListeningChange | None) -> ListeningChange:
+    """The change against the recent weeks, or against a reference that stands still if only that drifted.
+
+    The recent weeks move along with a slow drift and hide it.
+    """
+    return standing if standing is not None and standing.is_drift and not recent.is_drift else recent
+
+
 def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> ListeningChange:
     """Compare the last week with the weeks before by a permutation test within listeners.
 

@@ -4,13 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
 from recommender.models import Experiment, ServedList
 
 RELOAD_SECONDS: Final = 5.0  # every process follows the start or end of an experiment within this time
+# Largest share of the lists on an experiment's first UTC days: a broken challenger meets few listeners.
+RAMP: Final = (0.05, 0.2)
+RAMPED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 Arm = ServedList.Arm
 
 
@@ -29,13 +32,29 @@ def hash_to_share(*words: object) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
+def list_share_on(experiment: Experiment, day: date) -> float:
+    """The share of lists on this UTC day: 5 % and 20 % on the first two days, then all of `list_share`."""
+    if experiment.kind not in RAMPED_KINDS or experiment.started_at is None:
+        return experiment.list_share
+    number = (day - experiment.started_at.astimezone(UTC).date()).days
+    return min(experiment.list_share, RAMP[number]) if 0 <= number < len(RAMP) else experiment.list_share
+
+
+def full_share_from(experiment: Experiment, started: datetime) -> datetime:
+    """From when on the experiment has its whole `list_share`."""
+    if experiment.kind not in RAMPED_KINDS:
+        return started
+    midnight = started.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + timedelta(days=len(RAMP))
+
+
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger if
-    the listener's hash is below `split_share` / 2, the champion (the control) if it is below `split_share`.
-    For other listeners, each day belongs to the experiment, to the holdback or to neither, with
-    probabilities given by `list_share`.
+    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger
+    if the listener's hash is below `split_share` / 2, and the champion (the control) if it is below
+    `split_share`. For other listeners each day belongs to the experiment, to the holdback or to
+    neither, with probabilities given by `list_share_on`.
     """
     for experiment in experiments:
         if experiment.split_share:
@@ -45,8 +64,8 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
                 return Assignment(arm, experiment)
     position, assigned = hash_to_share(listener_id, day.isoformat()), 0.0
     for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
-        # The holdback takes the top of the range, so that a new experiment does not take its lists.
-        share = experiment.list_share
+        # The holdback takes the top of the range, so that a starting experiment takes no lists from it.
+        share = list_share_on(experiment, day)
         if experiment.kind == Experiment.Kind.ANCHOR:
             if position >= 1 - share:
                 return Assignment(Arm.INTERLEAVED, experiment)

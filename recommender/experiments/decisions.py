@@ -1,5 +1,6 @@
 """Store decisions on experiments with their evidence, rules and code digest, and replay them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,18 +11,39 @@ from typing import Any, Final
 
 import orjson
 
-from recommender.engine.experiments import decision_rules, interleaving_credit, sequential
-from recommender.engine.experiments.decision_rules import (
+from recommender.engine.experiments import (
+    decision_rules,
+    interleaving_credit,
+    rules_version_1,
+    sequential,
+)
+from recommender.engine.experiments import (
+    evidence as evidence_module,
+)
+from recommender.engine.experiments.decision_rules import apply_decision_rules
+from recommender.engine.experiments.evidence import (
     DEFAULT_RULES,
+    RULES_VERSION_1,
     DecisionRules,
     ExperimentEvidence,
     ExperimentVerdict,
-    apply_decision_rules,
 )
-from recommender.experiments import interleaving_scores
+from recommender.experiments import interleaving_scores, statistics
 from recommender.models import Decision, Experiment, Promotion
 
-DECISION_MODULES: Final = (interleaving_credit, sequential, decision_rules)
+DECISION_MODULES: Final = (
+    interleaving_credit, sequential, evidence_module, rules_version_1, decision_rules,
+)  # fmt: skip
+# Code of earlier releases, whose rules are kept as version 1.
+CODE_OF_VERSION_1: Final = frozenset(
+    {
+        "281142a5c92b0a5727a8f8d9a4646187ad0a2c1f09f7dd78eab991a3923d2374",
+        "08357e15ac636328b30568dc3d49e47638fab9b414693488c0de75c718ff76c4",
+    }
+)
+RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: DEFAULT_RULES}
+# Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
+NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
 
 
 @dataclass(frozen=True)
@@ -30,11 +52,32 @@ class DecisionReplay:
 
     same: bool  # whether both verdicts are the same, byte for byte
     code_changed: bool  # whether a module with decision rules has changed since the decision
+    # Whether today's code decided, or that of a release whose rules are kept beside today's.
+    code_known: bool
     # Whether the counted lists have changed since the decision, for example because a listener was deleted.
-    # The replay still works, since it uses the stored totals.
     data_changed: bool
     stored: bytes  # the stored verdict as JSON; `found` is the new one
     found: bytes
+    # Fields of the evidence that the rows give otherwise now: name, stored value, counted value.
+    recount: list[tuple[str, Any, Any]]
+    rules_changed: list[str]  # thresholds that differ from those of the rules' version
+
+    @property
+    def differences(self) -> list[str]:
+        """One sentence for each thing that is not as it was when the decision was made; none if all is."""
+        found = [
+            f"rows: {name} is {counted} by today's rows, but {stored} in the evidence."
+            for name, stored, counted in self.recount
+        ]
+        if self.data_changed:
+            found.append("rows: the counted lists are not the same lists with the same scores.")
+        if self.rules_changed:
+            found.append(f"rules: {', '.join(self.rules_changed)} differ from the rules of their version.")
+        if not self.code_known:
+            found.append("code: the code that decides is not the code that decided.")
+        if not self.same:
+            found.append("verdict: the evidence and the rules give another verdict.")
+        return found
 
 
 def store_decision(
@@ -69,26 +112,55 @@ def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
-    """Apply the stored rules to the stored evidence again, and compare the verdicts."""
-    verdict = apply_decision_rules(
-        ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
-    )
-    stored, found = canonical_json(decision.verdict), canonical_json(verdict_as_json(verdict))
+    """Count the rows up to the decision again, apply the stored rules to the evidence, and compare both."""
+    rules, evidence = DecisionRules(**decision.rules), ExperimentEvidence.from_json(decision.evidence)
+    stored = canonical_json(decision.verdict)
+    found = canonical_json(verdict_as_json(apply_decision_rules(evidence, rules)))
+    recount, data_sha256 = _count_again(decision, evidence, rules)
     return DecisionReplay(
-        stored == found,
-        decision.code != decision_code_digest(),
-        _counted_lists_digest(decision) != decision.data_sha256,
-        stored,
-        found,
+        same=stored == found,
+        code_changed=decision.code != decision_code_digest(),
+        code_known=decision.code in {decision_code_digest(), *CODE_OF_VERSION_1},
+        data_changed=data_sha256 != decision.data_sha256,
+        stored=stored,
+        found=found,
+        recount=recount,
+        rules_changed=_changed_rules(decision.rules),
     )
 
 
-def _counted_lists_digest(decision: Decision) -> str:
+def _count_again(
+    decision: Decision, stored: ExperimentEvidence, rules: DecisionRules
+) -> tuple[list[tuple[str, Any, Any]], str]:
+    """The fields that the rows up to the decision give otherwise, and the hash of the counted lists."""
     if decision.experiment is None:
-        return ""
-    return interleaving_scores.hash_scores(
-        interleaving_scores.read_closed_scores(decision.experiment, until=decision.at)
+        return [], ""
+    counted, scores = statistics.count_rows(
+        decision.experiment, decision.at, rules=rules, tested=stored.tested
     )
+    before, now = stored.as_json(), counted.as_json()
+    differing = [
+        (name, before[name], now[name])
+        for name in before
+        if name not in NOT_RECOUNTED and not _is_same(before[name], now[name])
+    ]
+    return differing, interleaving_scores.hash_scores(scores)
+
+
+def _is_same(stored: Any, counted: Any) -> bool:
+    # Sums of floats may differ in the last bit between machines.
+    if isinstance(stored, float):
+        return math.isclose(stored, counted, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(stored == counted)
+
+
+def _changed_rules(stored: Mapping[str, Any]) -> list[str]:
+    """Names of thresholds with other values than their version has. Early decisions lack some of them."""
+    known = RULES_BY_VERSION.get(stored.get("version", 1))
+    if known is None:
+        return ["version"]
+    expected = asdict(known)
+    return [name for name, value in stored.items() if value != expected.get(name)]
 
 
 def verdict_as_json(verdict: ExperimentVerdict) -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """Scores of interleaved lists: opened when a list is served, and closed after a later ingestion.
 
-Only a listener's first list of a UTC day counts. Its score is closed after the first successful ingestion
-that begins at least 48 hours after the list was served, and is final.
+Only a listener's first list of a UTC day counts. Its score is closed when the listening history is
+imported up to 48 hours after the list was served. A closed score never changes.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
 from recommender.engine.experiments.interleaving_credit import InterleavingCredit, ListCredit, credit_list
-from recommender.feedback.engagement import ListEngagement, engagement_by_list, last_ingestion_at
+from recommender.experiments.feed_health import SCORING_WINDOW, history_read_until
+from recommender.feedback.engagement import ListEngagement, engagement_by_list
 from recommender.models import Experiment, ScoredList, ServedList
 
-SCORING_WINDOW: Final = timedelta(hours=48)
 BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
 
@@ -33,12 +33,12 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Score and close every list whose 48 hours are over and imported; return how many."""
-    ingested_at = last_ingestion_at(now)
-    if ingested_at is None:
+    """Score and close every list whose 48 hours are over and imported. Returns the number closed."""
+    read_until = history_read_until(now)
+    if read_until is None:
         return 0
     due = ScoredList.objects.filter(
-        closed_at=None, served_list__generated_at__lte=ingested_at - SCORING_WINDOW
+        closed_at=None, served_list__generated_at__lte=read_until - SCORING_WINDOW
     )
     closed = 0
     while rows := list(due.select_related("served_list").order_by("pk")[:BATCH_SIZE]):
@@ -58,18 +58,23 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
     return credit_list(songs, teams, engagement.engaged(SCORING_WINDOW, first_session_only=True))
 
 
-def read_closed_scores(experiment: Experiment, until: datetime | None = None) -> list[ListCredit]:
-    """The closed scores by day and listener; days count from the experiment's start.
+def read_closed_scores(
+    experiment: Experiment, until: datetime | None = None, *, served_by: str = ""
+) -> list[ListCredit]:
+    """The closed scores by day and listener. Days count from the experiment's start.
 
-    Wins are the challenger's. In a holdback experiment, which tests the champion, they are the champion's.
+    Wins are the challenger's. In an anchor and in the holdback, which test the champion, they are the
+    champion's.
 
     Args:
         until: only scores that were closed by this time.
+        served_by: only lists of this champion, by its label; empty: of all champions.
     """
     started = (experiment.started_at or experiment.created_at).astimezone(UTC).date()
     rows = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
     rows = rows if until is None else rows.filter(closed_at__lte=until)
-    columns = ("losses", "wins") if experiment.kind == Experiment.Kind.ANCHOR else ("wins", "losses")
+    rows = rows.filter(served_list__version__label=served_by) if served_by else rows
+    columns = ("losses", "wins") if experiment.tests_champion else ("wins", "losses")
     return [
         ListCredit(listener, (day - started).days, InterleavingCredit(wins, losses))
         for listener, day, wins, losses in rows.order_by("day", "listener_id").values_list(

@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from recommender.engine.artifact import ArtifactError
-from recommender.engine.experiments.decision_rules import DecisionOutcome, ExperimentVerdict
+from recommender.engine.experiments.evidence import (
+    DecisionOutcome,
+    ExperimentVerdict,
+)
 from recommender.experiments import decisions, interleaving_scores, serving_errors, statistics
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR, was_champion_replaced, why_obsolete
 from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
@@ -245,7 +248,7 @@ def _apply_verdict(
     with registry.role_lock():
         void_obsolete_experiments(now)
         experiment.refresh_from_db()
-        if experiment.status == ExperimentStatus.ENDED:
+        if experiment.status == ExperimentStatus.ENDED or _tests_former_champion(experiment, decision):
             # Another process decided or changed the champion while this process gathered the evidence.
             decision.delete()
             return JudgedExperiment(experiment)
@@ -265,6 +268,11 @@ def _apply_verdict(
             void_obsolete_experiments(now)
     logger.info("experiment_ended experiment=%s outcome=%s", experiment.pk, verdict.outcome)
     return JudgedExperiment(experiment, decision, promotion)
+
+
+def _tests_former_champion(experiment: Experiment, decision: Decision) -> bool:
+    """Whether the rounds of an anchor were earned by a version that is not champion any more."""
+    return experiment.tests_champion and decision.evidence["tested"] != str(registry.current_champion())
 
 
 def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Promotion:

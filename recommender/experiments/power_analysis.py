@@ -10,7 +10,9 @@ from typing import Final
 from django.db.models import Count, Min, Q
 from scipy.special import ndtr
 
-from recommender.engine.experiments.decision_rules import DEFAULT_RULES
+from recommender.engine.experiments.evidence import (
+    DEFAULT_RULES,
+)
 from recommender.engine.experiments.sequential import log_e_value_of_difference
 from recommender.models import EngagementDay, Experiment, ServedList
 
@@ -24,7 +26,6 @@ POWER_MARGIN: Final = 1.5  # standard deviations below the expected wins; 9 of 1
 ROUNDS_PER_LIST: Final = 1.3  # expected decisive rounds before any were measured, at 2 engaged songs per list
 MAX_DAYS: Final = 3_650
 MAX_ENGAGEMENT_ROWS: Final = 21  # the days of a week, for three versions each
-CLOSING_DAYS: Final = 2  # days until a list's score is closed and counts
 NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
 
 
@@ -128,8 +129,11 @@ def rejection_probability(rounds_per_day: float, points: float) -> float:
     """Probability that a refresh whose like rate is lower by `points` is rejected."""
     # Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where p
     # = .5 + WIN_RATE_SLOPE points.
-    rounds = rounds_per_day * (DEFAULT_RULES.refresh_days - CLOSING_DAYS)
-    return float(ndtr(DEFAULT_RULES.refresh_z + 2 * WIN_RATE_SLOPE * points * math.sqrt(rounds)))
+    rules = DEFAULT_RULES
+    rounds = rounds_per_day * (rules.refresh_until - rules.refresh_from + 1)
+    # It must be behind by `refresh_z` standard errors, and by `refresh_share` of the rounds.
+    least = max(-rules.refresh_z, 2 * rules.refresh_share * math.sqrt(rounds))
+    return float(ndtr(2 * WIN_RATE_SLOPE * points * math.sqrt(rounds) - least))
 
 
 @lru_cache(maxsize=256)

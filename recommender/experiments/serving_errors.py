@@ -1,12 +1,14 @@
 """Serving errors of challengers, and the limits at which an experiment must stop at once."""
 
 import logging
+import math
 from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 
 from recommender.engine.artifact import ArtifactError
+from recommender.engine.experiments.sequential import log_e_value_of_failures
 from recommender.models import Experiment, ModelVersion, ServedList, ServingError
 from recommender.registry.registry import Verify
 
@@ -14,7 +16,10 @@ logger = logging.getLogger(__name__)
 
 WINDOW: Final = timedelta(minutes=15)
 MIN_REQUESTS: Final = 50
-MAX_ERROR_SHARE: Final = 0.02
+MAX_ERROR_SHARE: Final = 0.01
+# e-value at which more requests fail than that, however few they are and however often they are checked. A
+# share of 2 % of 50 requests in 15 minutes never stopped a small site's challenger.
+TOO_MANY_ERRORS: Final = 20.0
 MAX_LATENCY_RATIO: Final = 2.0  # challenger's 95th percentile over that of the rest of the request
 ACCEPTABLE_MILLISECONDS: Final = 300.0  # listeners do not notice a shorter delay
 SLOW_WINDOWS: Final = 3  # consecutive windows
@@ -34,7 +39,7 @@ def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
     """Sentence that says why the challenger must stop at once; empty if it may go on."""
     artifact_error = (
-        ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
+        ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT, at__lte=now)
         .order_by("-id")
         .first()
     )
@@ -64,22 +69,21 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    error_times = ServingError.objects.filter(
-        experiment=experiment, kind=ServingError.Kind.ERROR
-    ).values_list("at", flat=True)
-    served = ServedList.objects.filter(experiment=experiment)
-    empty_times = served.filter(items=[]).values_list("generated_at", flat=True)
-    failure_times = sorted([*error_times, *empty_times])
-    for place, start in enumerate(failure_times):
-        failures = sum(1 for at in failure_times[place:] if at < start + WINDOW)
-        errors = sum(1 for at in error_times if start <= at < start + WINDOW)
-        requests = served.filter(generated_at__gte=start, generated_at__lt=start + WINDOW).count() + errors
-        if requests >= MIN_REQUESTS and failures > MAX_ERROR_SHARE * requests:
-            return (
-                f"{failures} of {requests} requests to {experiment.challenger} broke or came back empty "
-                f"within 15 minutes from {start:%Y-%m-%d %H:%M} UTC on."
-            )
-    return ""
+    """Why too many requests have failed since the start, by an e-value against `MAX_ERROR_SHARE`."""
+    errors = ServingError.objects.filter(
+        experiment=experiment, kind=ServingError.Kind.ERROR, at__lte=now
+    ).count()
+    served = ServedList.objects.filter(experiment=experiment, generated_at__lte=now).exclude(arm=Arm.CHAMPION)
+    empty = served.filter(items=[]).count()
+    requests, failures = served.count() + errors, errors + empty
+    if failures <= MAX_ERROR_SHARE * requests:
+        return ""
+    if log_e_value_of_failures(failures, requests - failures, MAX_ERROR_SHARE) < math.log(TOO_MANY_ERRORS):
+        return ""
+    return (
+        f"{failures} of {requests} requests to {experiment.challenger} broke or came back empty; at most "
+        f"{MAX_ERROR_SHARE:.0%} may."
+    )
 
 
 def _why_too_slow(experiment: Experiment, now: datetime) -> str:

@@ -1,5 +1,6 @@
 """Evidence on an experiment from the database: wins, losses, allocation checks and guardrails."""
 
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -8,16 +9,23 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
 from numpy.typing import NDArray
 
-from recommender.engine.experiments.decision_rules import (
+from recommender.engine.experiments.evidence import (
     DEFAULT_RULES,
     AllocationCheck,
+    DecisionRules,
     ExperimentEvidence,
     GuardrailDifference,
 )
-from recommender.engine.experiments.interleaving_credit import ListCredit, total_by_listener
+from recommender.engine.experiments.interleaving_credit import (
+    ClosedLists,
+    ListCredit,
+    count_rounds,
+    total_by_listener,
+)
 from recommender.engine.experiments.sequential import adjust_by_cuped, confidence_sequence
-from recommender.experiments import interleaving_scores
-from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
+from recommender.experiments import assignment, feed_health, interleaving_scores
+from recommender.models import Decision, EngagedList, Experiment, Exposure, ScoredList, ServedList
+from recommender.registry import registry
 
 PRE_PERIOD: Final = timedelta(days=28)  # engagement in this time before the start is CUPED's covariate
 N_GUARDRAILS: Final = 1
@@ -25,60 +33,124 @@ ALPHA: Final = 0.05
 Arm = ServedList.Arm
 
 
+FIRST_VERSION: Final = 1
+
+
 def gather_evidence(
-    experiment: Experiment, now: datetime, *, hard_failure: str = ""
+    experiment: Experiment, now: datetime, *, hard_failure: str = "", rules: DecisionRules = DEFAULT_RULES
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    started = experiment.started_at or experiment.created_at
-    scores = interleaving_scores.read_closed_scores(experiment)
-    # The clock may have been set back since the start, but durations must not be negative.
-    now = max(now, started)
-    day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
-    totals = total_by_listener(scores, day=day, late_days=DEFAULT_RULES.late_days)
-    evidence = ExperimentEvidence(
-        kind=experiment.kind,
-        days=(now - started).days,
-        wins=totals.wins,
-        losses=totals.losses,
-        late_wins=totals.late_wins,
-        late_losses=totals.late_losses,
-        listeners=totals.listeners,
-        z=totals.z,
-        coins=tuple(allocation_checks(experiment, now)),
-        crossed=crossover_share(experiment),
-        leaked=count_leaked_lists(experiment),
+    """The evidence on an experiment so far, and the closed lists behind it."""
+    tested = _tested_version(experiment)
+    rows, scores = count_rows(experiment, now, rules=rules, tested=tested)
+    evidence = replace(
+        rows,
         hard_failure=hard_failure,
         gate=experiment.gates.get("passed"),
         guardrails=tuple(measure_guardrails(experiment, now)),
+        feed=feed_health.why_not_trusted(now),
     )
     return evidence, scores
 
 
-def allocation_checks(experiment: Experiment, now: datetime) -> list[AllocationCheck]:
+def count_rows(
+    experiment: Experiment, now: datetime, *, rules: DecisionRules, tested: str
+) -> tuple[ExperimentEvidence, list[ListCredit]]:
+    """The part of the evidence that counts rows of lists, as it was at `now`, and the closed lists.
+
+    Later rows do not change it. So a stored decision can be counted again.
+
+    Args:
+        tested: label of the version that is tested. An anchor counts the lists of this champion only.
+    """
+    started = experiment.started_at or experiment.created_at
+    # The clock may have been set back since the start, but durations must not be negative.
+    now = max(now, started)
+    day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
+    is_first_version = rules.version == FIRST_VERSION
+    served_by = tested if experiment.kind == Experiment.Kind.ANCHOR and not is_first_version else ""
+    scores = interleaving_scores.read_closed_scores(experiment, now, served_by=served_by)
+    if is_first_version:
+        counts = asdict(total_by_listener(scores, day=day, late_days=rules.late_days))
+    else:
+        unproven = count_unproven_refreshes(experiment, rules)
+        counts = count_rounds(ClosedLists.from_credits(scores), experiment.kind, rules, unproven=unproven)
+        counts |= {"tested": tested, "unproven": unproven}
+        counts["open_lists"] = _count_open_lists(experiment, now, rules, unproven)
+    evidence = ExperimentEvidence(
+        kind=experiment.kind,
+        days=(now - started).days,
+        coins=tuple(allocation_checks(experiment, now, is_ramped=not is_first_version)),
+        crossed=crossover_share(experiment, now),
+        leaked=count_leaked_lists(experiment, now),
+        **counts,
+    )
+    return evidence, scores
+
+
+def _tested_version(experiment: Experiment) -> str:
+    champion = registry.current_champion() if experiment.tests_champion else experiment.challenger
+    return str(champion or "")
+
+
+def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> int:
+    """Automatically promoted refreshes in a row before this one that did not win; 0 for another kind."""
+    if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
+        return 0
+    promoted = Decision.objects.filter(final=True, at__lte=experiment.started_at, promotion__isnull=False)
+    number = 0
+    for kind, rollback, evidence in promoted.order_by("-at", "-pk").values_list(
+        "experiment__kind", "promotion__rollback", "evidence"
+    )[: rules.unproven_most]:
+        if kind != Experiment.Kind.REFRESH or rollback or evidence["z"] >= rules.proven_z:
+            break
+        number += 1
+    return number
+
+
+def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
+    """Lists of a refresh's counted days whose listening is not complete yet."""
+    if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
+        return 0
+    first = experiment.started_at.astimezone(UTC).date()
+    until = rules.refresh_until + rules.extra_days(unproven)
+    counted = first + timedelta(days=rules.refresh_from), first + timedelta(days=until)
+    rows = ScoredList.objects.filter(experiment=experiment, day__range=counted)
+    return rows.filter(Q(closed_at=None) | Q(closed_at__gt=now), served_list__generated_at__lte=now).count()
+
+
+def allocation_checks(
+    experiment: Experiment, now: datetime, *, is_ramped: bool = True
+) -> list[AllocationCheck]:
     """Counts of each random allocation (first picks, lists, listeners), for sample-ratio tests."""
-    picks = ScoredList.objects.filter(experiment=experiment).aggregate(
+    picks = ScoredList.objects.filter(experiment=experiment, served_list__generated_at__lte=now).aggregate(
         first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
     first, rounds = picks["first"], picks["rounds"]
     checks = [AllocationCheck("First picks by the challenger", first, rounds - first, 0.5)]
-    inside, outside = _count_list_days(experiment, now)
+    # The first days have smaller shares.
+    began = experiment.started_at or now
+    since = assignment.full_share_from(experiment, began) if is_ramped else began
+    inside, outside = _count_list_days(experiment, since, now)
     if 0 < experiment.list_share < 1:
         checks.append(AllocationCheck("Lists of the test", inside, outside, experiment.list_share))
     if experiment.split_share:
-        arms = _listeners_per_arm(experiment)
+        arms = _listeners_per_arm(experiment, now)
         name = "Listeners of the challenger"
         checks.append(AllocationCheck(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
     return checks
 
 
-def crossover_share(experiment: Experiment) -> float:
-    exposures = Exposure.objects.filter(experiment=experiment)
+def crossover_share(experiment: Experiment, now: datetime) -> float:
+    """Share of the A/B split's listeners who got lists from both arms."""
+    exposures = Exposure.objects.filter(experiment=experiment, first_at__lte=now)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
     total = listeners.count()
     return listeners.filter(arms__gt=1).count() / total if total else 0.0
 
 
-def count_leaked_lists(experiment: Experiment) -> int:
-    served = ServedList.objects.filter(experiment=experiment)
+def count_leaked_lists(experiment: Experiment, now: datetime) -> int:
+    """Number of lists from an arm whose planned share is 0."""
+    served = ServedList.objects.filter(experiment=experiment, generated_at__lte=now)
     leaks = Q(pk__in=[])
     if not experiment.split_share:
         leaks |= Q(arm=Arm.CHALLENGER)
@@ -111,12 +183,12 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
     ]  # fmt: skip
 
 
-def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
-    # A person may decide a waiting experiment, which has no lists.
-    since = experiment.started_at or now
-    served = ServedList.objects.filter(
-        generated_at__gte=since, generated_at__lte=experiment.ended_at or now
-    ).exclude(arm__in=(Arm.FALLBACK, Arm.CHALLENGER))
+def _count_list_days(experiment: Experiment, since: datetime, now: datetime) -> tuple[int, int]:
+    """Number of listener-days with a list of this experiment, and number without one."""
+    until = min(now, experiment.ended_at or now)
+    served = ServedList.objects.filter(generated_at__gte=since, generated_at__lte=until).exclude(
+        arm__in=(Arm.FALLBACK, Arm.CHALLENGER)
+    )
     if experiment.split_share:
         served = served.exclude(
             listener__in=Exposure.objects.filter(experiment=experiment).values("listener")
@@ -126,8 +198,12 @@ def _count_list_days(experiment: Experiment, now: datetime) -> tuple[int, int]:
     return inside, total - inside
 
 
-def _listeners_per_arm(experiment: Experiment) -> dict[str, int]:
-    rows = Exposure.objects.filter(experiment=experiment).values("arm").annotate(number=Count("listener"))
+def _listeners_per_arm(experiment: Experiment, now: datetime) -> dict[str, int]:
+    rows = (
+        Exposure.objects.filter(experiment=experiment, first_at__lte=now)
+        .values("arm")
+        .annotate(number=Count("listener"))
+    )
     return {row["arm"]: row["number"] for row in rows}
 
 

@@ -92,6 +92,11 @@ class Experiment(models.Model):
     def __str__(self) -> str:
         return f"Experiment {self.pk}: {self.challenger} against {self.champion}"
 
+    @property
+    def tests_champion(self) -> bool:
+        """Whether it compares whichever version is champion with something older or simpler."""
+        return self.kind == self.Kind.ANCHOR
+
 
 class TrafficSplit(models.Model):
     """Share of listeners in the A/B split of automatically started experiments. The newest row counts."""

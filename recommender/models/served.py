@@ -120,6 +120,10 @@ class ServedList(models.Model):
     challenger_milliseconds = models.FloatField(
         null=True, blank=True, help_text="The part of it that loading the challenger's candidates took."
     )
+    asked_by = models.CharField(
+        "requested by", max_length=150, default="", db_default="", blank=True,
+        help_text="The API key, user or command that asked for the list; empty in older lists.",
+    )  # fmt: skip
     pages = models.JSONField(help_text="Each page's number of songs and excluded songs.")
     items = models.JSONField(
         help_text="Song, cluster, affinity, propensity, familiar and reason, in list order."

@@ -94,6 +94,20 @@ RECOMMENDER_MESSAGES: Final = {
         how_bad=(_("The champion did not change, and nothing was decided."),),
         what_to_do=(_("Find the cause on the experiment's page, then start the experiment again."),),
     ),
+    "experiment_waits": MessageTemplate(
+        subject=(_("An experiment waits for the listening history"),),
+        what=(
+            _("Nothing can be decided, because the listening after the lists is not imported."),
+            _("Experiment: {experiment}."),
+            _("Reason: {reason}"),
+        ),
+        how_bad=(
+            _("The champion keeps serving. A new version is neither promoted nor rejected until then."),
+        ),
+        what_to_do=(
+            _("Look at the latest import runs, and ask the source's operator if the history arrives late."),
+        ),
+    ),
     "challenger_failed": MessageTemplate(
         subject=(_("A challenger was withdrawn from its experiment: {version}"),
                  _("A challenger was withdrawn from its experiment")),

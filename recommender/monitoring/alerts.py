@@ -1,13 +1,15 @@
 """Daily and weekly checks that open incidents: engagement, cohesion, experiments, drift, audio features."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean, median, quantiles, stdev
 from typing import Any, Final
 
 from django.db.models import Min, Q
 from django.urls import reverse
+from scipy.stats import binom
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
@@ -17,6 +19,8 @@ from ingestion.monitoring.anomaly_detection import K as DEVIATION_FACTOR
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
 from recommender.monitoring import catalogue_drift, listening_drift
 from recommender.monitoring.drift_reports import last_full_week
+from recommender.registry import registry
+from recommender.registry.cohesion import FAR_BELOW, compare_cohesion, far_less_cohesive
 from recommender.registry.model_loader import ServingModel
 
 WARNING: Final = Incident.Severity.WARNING
@@ -25,6 +29,7 @@ ENDED_WITHIN: Final = timedelta(hours=20)
 # --- Engagement: the last two complete days against the days before, over all champions.
 HISTORY_DAYS: Final = 42
 MIN_HISTORY_DAYS: Final = 14
+MIN_WEEKDAYS: Final = 2  # the first fortnight holds each weekday twice
 CONSECUTIVE_DAYS: Final = 2  # one unusual day may be a public holiday
 # --- Cohesion
 MIN_VERSIONS: Final = 8
@@ -35,7 +40,12 @@ MAX_COHESION_RATIO: Final = 0.9
 SEASONAL_LIKENESS: Final = 0.5
 # --- Audio features of new songs
 NEW_SONGS_WINDOW: Final = timedelta(days=7)
-MIN_SONGS: Final = 20
+# A small catalogue has few new songs a week, so those of four weeks are checked too.
+SMALL_CATALOGUE_WINDOW: Final = timedelta(days=28)
+MIN_SONGS: Final = 20  # known songs that new ones are compared with
+# Largest probability of so many odd values by chance. A dozen features are checked every day of the year.
+MAX_CHANCE: Final = 1e-4
+MIN_CONSTANT_SHARE: Final = 0.9
 MIN_MISSING_SHARE: Final = 0.5
 USUAL_MISSING_SHARE: Final = 0.1
 OUTLIER_FACTOR: Final = 3.0  # times the interquartile range: Tukey's "far out"
@@ -106,23 +116,47 @@ def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
     return EngagementRange(center, max(0.0, center - half), center + half, len(days))
 
 
+def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
+    """Each weekday's usual engagement relative to the median of all days, from Monday on.
+
+    1 for a weekday with fewer than `MIN_WEEKDAYS` days.
+    """
+    center = median(day.engaged for day in days)
+    factors = []
+    for weekday in range(7):
+        values = [day.engaged for day in days if day.day.weekday() == weekday]
+        usual = median(values) if len(values) >= MIN_WEEKDAYS else center
+        factors.append(usual / center if usual > 0 and center > 0 else 1.0)
+    return factors
+
+
 def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Condition]:
     before, last = days[:-CONSECUTIVE_DAYS], days[-CONSECUTIVE_DAYS:]
-    expected = expected_range(before)
-    if expected is None or len(last) < CONSECUTIVE_DAYS:
+    if len(before) < MIN_HISTORY_DAYS or len(last) < CONSECUTIVE_DAYS:
         return
-    values = [day.engaged for day in last]
+    # Weekends would be incidents: they are compared with what is usual for their weekday.
+    factors = weekday_factors(before)
+    expected = expected_range([_without_weekday(day, factors) for day in before])
+    if expected is None:
+        return
+    values = [_without_weekday(day, factors).engaged for day in last]
     verdict = "low" if max(values) < expected.low else "high" if min(values) > expected.high else ""
     if verdict:
+        factor = fmean(factors[day.day.weekday()] for day in last)
         facts = {
             "version": ", ".join(dict.fromkeys(label for day in last for label in day.versions)),
-            "value": round(fmean(values), 3), "verdict": verdict,
+            "value": round(fmean(day.engaged for day in last), 3), "verdict": verdict,
             "days": [day.day.isoformat() for day in last],
-            "low": round(expected.low, 3), "high": round(expected.high, 3),
-            "median": round(expected.center, 3), "n": expected.n,
+            "low": round(factor * expected.low, 3), "high": round(factor * expected.high, 3),
+            "median": round(factor * expected.center, 3), "n": expected.n,
         }  # fmt: skip
         link = reverse("admin:recommender_engagementday_changelist")
         yield Condition("engagement_deviates", "engagement_deviates", WARNING, facts, link=link)
+
+
+def _without_weekday(day: DailyEngagement, factors: Sequence[float]) -> DailyEngagement:
+    factor = factors[day.day.weekday()]
+    return replace(day, engaged=day.engaged / factor, deviation=day.deviation / factor)
 
 
 def check_cohesion(now: datetime) -> list[Incident]:
@@ -140,6 +174,13 @@ def _cohesion_deviations() -> Iterable[Condition]:
     value = newest.cohesion.get("silhouette_macro") if newest else None
     if newest is None or value is None:
         return
+    champion = registry.current_champion()
+    if champion is not None and champion != newest:
+        pair = compare_cohesion(newest, champion)
+        if far_less_cohesive(pair):
+            other = champion.cohesion.get("silhouette_macro") or 0.0
+            yield _cohesion_condition(newest, value, other, FAR_BELOW * other)
+            return
     before = [
         earlier for version in rows.filter(method=newest.method)[1:53]
         if (earlier := version.cohesion.get("silhouette_macro")) is not None
@@ -149,10 +190,13 @@ def _cohesion_deviations() -> Iterable[Condition]:
     mean = fmean(before)
     low = mean - 3 * stdev(before)
     if value < low and value < MAX_COHESION_RATIO * mean:
-        facts = {"version": newest.label, "value": round(value, 4), "mean": round(mean, 4),
-                 "low": round(low, 4)}  # fmt: skip
-        link = reverse("admin:recommender_modelversion_change", args=[newest.pk])
-        yield Condition("cohesion_deviates", "cohesion_deviates", WARNING, facts, link=link)
+        yield _cohesion_condition(newest, value, mean, low)
+
+
+def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: float) -> Condition:
+    facts = {"version": version.label, "value": round(value, 4), "mean": round(mean, 4), "low": round(low, 4)}
+    link = reverse("admin:recommender_modelversion_change", args=[version.pk])
+    return Condition("cohesion_deviates", "cohesion_deviates", WARNING, facts, link=link)
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
@@ -201,6 +245,19 @@ def check_experiments(now: datetime) -> None:
             for experiment, facts in experiments
         ]  # fmt: skip
         incidents.sync_scope(kind, wrong, now)
+    incidents.sync_scope("experiment_waits", list(_experiments_without_listening()), now)
+
+
+def _experiments_without_listening() -> Iterable[Condition]:
+    """Running experiments whose last check gave no verdict because listening is not imported."""
+    for experiment in Experiment.objects.filter(status=Experiment.Status.RUNNING).order_by("pk"):
+        last = experiment.decisions.order_by("-at", "-pk").first()
+        if last is not None and last.evidence.get("feed"):
+            yield Condition(
+                f"experiment_waits:{experiment.pk}", "experiment_waits", WARNING,
+                {"experiment": str(experiment), "reason": last.evidence["feed"]},
+                link=reverse("admin:recommender_experiment_change", args=[experiment.pk]),
+            )  # fmt: skip
 
 
 def _rolled_back_versions(decision: Decision) -> tuple[Any, dict[str, Any]]:
@@ -223,15 +280,19 @@ def describe_causes(report: DriftReport) -> str:
 
 
 def check_feed(now: datetime) -> list[Incident]:
-    """Keep an incident open for each audio feature whose values in last week's songs look broken."""
-    new, old = _read_feature_values(now)
-    wrong = []
-    for name in sorted({*new, *old}):
-        fault = find_feature_fault(new.get(name, []), old.get(name, []))
-        if fault:
-            facts = {"fault": fault, "n": len(new[name])}
-            link = reverse("admin:ingestion_song_changelist")
-            wrong.append(Condition(f"feed_fault:{name}", "feed_fault", WARNING, facts, link=link))
+    """Keep an incident open for each audio feature whose values in new songs look broken."""
+    faults: dict[str, tuple[str, int]] = {}
+    for window in (NEW_SONGS_WINDOW, SMALL_CATALOGUE_WINDOW):
+        new, old = _read_feature_values(now, window)
+        for name in sorted({*new, *old}):
+            fault = find_feature_fault(new.get(name, []), old.get(name, []))
+            if fault:
+                faults.setdefault(name, (fault, len(new[name])))
+    link = reverse("admin:ingestion_song_changelist")
+    wrong = [
+        Condition(f"feed_fault:{name}", "feed_fault", WARNING, {"fault": fault, "n": n}, link=link)
+        for name, (fault, n) in sorted(faults.items())
+    ]
     return incidents.sync_scope("feed_fault", wrong, now)
 
 
@@ -244,35 +305,75 @@ def was_feed_faulty(now: datetime) -> bool:
 def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[float | None]) -> str:
     """Phrase that says what is wrong with a feature's new values; "" if nothing is wrong.
 
+    However few the new values are, chance must explain them badly.
+
     Args:
-        new_values: values of songs that were added or changed in the last week; None if missing.
+        new_values: values of songs that were added or changed lately; None if missing.
         old_values: values of all other songs.
     """
     new, old = [v for v in new_values if v is not None], [v for v in old_values if v is not None]
-    if len(new_values) < MIN_SONGS or len(old) < MIN_SONGS:
+    if not new_values or len(old) < MIN_SONGS:
         return ""
-    missing = 1 - len(new) / len(new_values)
-    if missing > MIN_MISSING_SHARE and 1 - len(old) / len(old_values) < USUAL_MISSING_SHARE:
-        return f"{missing:.0%} of {len(new_values)} new values are missing"
-    low, high = min(old), max(old)
-    if new and len(set(new)) == 1 and low < high and len(set(old)) > 2:
-        return f"all {len(new)} new values are {new[0]:g}"
+    return (
+        _missing_fault(len(new_values), len(new), len(old_values), len(old))
+        or _constant_fault(new, old)
+        or _outlier_fault(new, old)
+    )
+
+
+def _missing_fault(n_new: int, present_new: int, n_old: int, present_old: int) -> str:
+    missing, usual = n_new - present_new, n_old - present_old
+    if (
+        missing > MIN_MISSING_SHARE * n_new
+        and usual < USUAL_MISSING_SHARE * n_old
+        and _is_no_chance(missing, n_new, usual, n_old)
+    ):
+        return f"{missing / n_new:.0%} of {n_new} new values are missing"
+    return ""
+
+
+def _constant_fault(new: Sequence[float], old: Sequence[float]) -> str:
+    if not new or len(set(old)) <= 2:
+        return ""
+    value, count = Counter(new).most_common(1)[0]
+    if count < MIN_CONSTANT_SHARE * len(new) or not _is_no_chance(
+        count, len(new), sum(one == value for one in old), len(old)
+    ):
+        return ""
+    amount = f"all {count}" if count == len(new) else f"{count} of {len(new)}"
+    return f"{amount} new values are {value:g}"
+
+
+def _outlier_fault(new: Sequence[float], old: Sequence[float]) -> str:
     # Quartiles, because one absurd old value or last week's fault must not widen the expected range.
     first, _, third = quantiles(old, n=4)
     reach = OUTLIER_FACTOR * (third - first)
-    outliers = sum(not first - reach <= value <= third + reach for value in new)
-    if reach and new and outliers / len(new) > MAX_OUTLIER_SHARE:
+    low, high = first - reach, third + reach
+    outliers, usual = (sum(not low <= value <= high for value in values) for values in (new, old))
+    if (
+        reach
+        and outliers > MAX_OUTLIER_SHARE * len(new)
+        and _is_no_chance(outliers, len(new), usual, len(old))
+    ):
         return f"{outliers} of {len(new)} new values are far outside {first:g} to {third:g}"
     return ""
 
 
-def _read_feature_values(now: datetime) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+def _is_no_chance(odd: int, n: int, usual_odd: int, usual_n: int) -> bool:
+    """Exact binomial test: whether so many odd values of n are more than chance explains."""
+    return float(binom.sf(odd - 1, n, (usual_odd + 0.5) / (usual_n + 1))) <= MAX_CHANCE
+
+
+def _read_feature_values(
+    now: datetime, window: timedelta
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Each feature's values in songs of the last days, and in all other songs; None if missing."""
     new: list[dict[str, float]] = []
     old: list[dict[str, float]] = []
     names: set[str] = set()
     songs = Song.objects.filter(unavailable_at=None).values_list("updated_at", "created_at", "audio_features")
     for updated, created, features in songs.iterator(chunk_size=5_000):
-        is_old = max(updated, created) < now - NEW_SONGS_WINDOW
+        is_old = max(updated, created) < now - window
         (old if is_old else new).append(numeric_features(features))
         names.update(features or {})
     new_values, old_values = (

@@ -1,4 +1,8 @@
-"""Drift of listening and feedback: compare the last full week with the eight weeks before."""
+"""Drift of listening and feedback: compare the last full week with the eight weeks before.
+
+Organic listening is also compared with the weeks before the last full training, since recent weeks move
+along with a slow drift.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,15 +16,17 @@ from numpy.typing import NDArray
 from ingestion.models import ListeningHistory, Song
 from recommender.engine.drift import (
     MOST_LISTENERS,
+    REFERENCE_WEEKS,
     WEEKS_NEEDED,
     ListeningChange,
     change_similarity,
     group_small_clusters,
     measure_listening_change,
     select_compared_weeks,
+    stronger_change,
 )
 from recommender.listener_profiles import find_columns
-from recommender.models import AttributedListen, DriftReport, Feedback
+from recommender.models import AttributedListen, DriftReport, Feedback, ModelVersion, TrainingRun
 from recommender.monitoring.drift_reports import (
     WEEK,
     last_full_week,
@@ -72,6 +78,9 @@ def _check_listening(model: ServingModel, week: date, now: datetime, seed: int) 
         part = chosen & (clusters >= 0)
         weeks = _count_plays_per_week(plays, part, groups[clusters], int(groups.max(initial=0)) + 1)
         change = _measure_change(weeks, kind, week, seed)
+        if kind == DriftKind.LISTENING:
+            standing = _change_since_full_training(model, week, plays, groups, seed)
+            change = stronger_change(change, standing)
         causes = _find_causes(change, model, groups, clusters, plays, part) if change.is_drift else []
         is_organic = kind == DriftKind.LISTENING
         season = (
@@ -135,12 +144,50 @@ def _change_a_year_ago(
     }  # fmt: skip
 
 
-def _read_plays(week: date, seed: int) -> WeeklyPlays:
+def _change_since_full_training(
+    model: ServingModel, week: date, plays: WeeklyPlays, groups: NDArray[np.int64], seed: int
+) -> ListeningChange | None:
+    """Change of the week's organic listening since the eight weeks before the last full training.
+
+    None if those weeks overlap with the recent ones, which are compared anyway, or if nobody who listens
+    now listened then.
+    """
+    base = _week_before_full_training()
+    if base is None or week - base < WEEKS_NEEDED * WEEK:
+        return None
+    then = _read_plays(base, seed, active_in=week)
+    counts = []
+    for one in (then, plays):
+        clusters = _clusters_of_plays(model, one)
+        organic = (clusters >= 0) & ~one.recommended
+        counts.append(_count_plays_per_week(one, organic, groups[clusters], int(groups.max(initial=0)) + 1))
+    known, before, now = np.intersect1d(
+        np.unique(then.listeners), np.unique(plays.listeners), return_indices=True
+    )
+    if not len(known):
+        return None
+    reference, current = counts[0][before, -REFERENCE_WEEKS:], counts[1][now, -1:]
+    return measure_listening_change(np.concatenate([reference, current], axis=1), seed=seed)
+
+
+def _week_before_full_training() -> date | None:
+    """Monday of the last whole week before the newest full training, or before the first version."""
+    full = TrainingRun.objects.filter(full=True, version__isnull=False).order_by("-started_at").first()
+    first = ModelVersion.objects.order_by("created_at").values_list("created_at", flat=True).first()
+    at = full.started_at if full is not None else first
+    return last_full_week(at) if at is not None else None
+
+
+def _read_plays(week: date, seed: int, *, active_in: date | None = None) -> WeeklyPlays:
+    """The plays of the weeks up to this one, by listeners who play in the last one or in `active_in`."""
     since, until = _period(week)
     sessions = ListeningHistory.objects.filter(
         created_at__gte=since, created_at__lt=until, unavailable_at=None
     )
-    active = sessions.filter(created_at__gte=until - WEEK).values_list("user_id", flat=True)
+    ends = week_start(active_in) + WEEK if active_in is not None else until
+    active = ListeningHistory.objects.filter(
+        created_at__gte=ends - WEEK, created_at__lt=ends, unavailable_at=None
+    ).values_list("user_id", flat=True)
     chosen = _sample_listeners(sorted(set(active)), seed)
     attributed = {
         (listener, song, at)

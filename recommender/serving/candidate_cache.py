@@ -49,11 +49,14 @@ class ServingCandidates:
 
 
 def load_fresh(
-    listener_id: int, loaded: LoadedModel, storage: Path, now: datetime
+    listener_id: int, loaded: LoadedModel, storage: Path, now: datetime, *, store: bool = True
 ) -> ServingCandidates | None:
     """The listener's cached candidates if fresh, else new ones; None for an unknown listener.
 
     If the model fails for this listener, an older list (marked as stale) or a cold-start list is used.
+
+    Args:
+        store: whether new candidates are stored for later requests.
     """
     if (cached := load_if_fresh(listener_id, loaded, now)) is not None:
         return cached
@@ -66,7 +69,8 @@ def load_fresh(
     if generated is None and (older := _load_stale(profile, loaded)) is not None:
         return older
     generated = generated or _generate(profile, LoadedModel(None, "The model fails."), now, live=True)
-    _store(generated.row)
+    if store:
+        _store(generated.row)
     return generated
 
 

@@ -89,6 +89,8 @@ def recommend(
     exclude: Collection[int] = (),
     seed: str | None = None,
     now: datetime | None = None,
+    asked_by: str = "",
+    store: bool = True,
 ) -> ServedList:
     """Draw a list for a listener and store it.
 
@@ -99,17 +101,19 @@ def recommend(
         discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
         exclude: song ids that the list must not contain; unknown ids are ignored.
         seed: fixes the random numbers of the draw; None: a random seed.
+        asked_by: who asked, stored with the list.
+        store: False only looks: nothing is stored, and the listener takes part in no experiment.
 
     Raises:
         UnknownListener: no listener has this id.
     """
     now = now or timezone.now()
-    candidates = _load_candidates(listener_id, options, now)
+    candidates = _load_candidates(listener_id, options, now, store=store)
     page = ListPage(n, tuple(exclude))
-    if exclude and _excludes_too_many(candidates, exclude, n):
+    if store and exclude and _excludes_too_many(candidates, exclude, n):
         candidates = candidate_cache.generate_without(candidates, exclude, now) or candidates
     draw_options = _draw_options(listener_id, options, discovery, seed, now)
-    return _draw_and_store(candidates, draw_options, page, options, now)
+    return _draw_and_store(candidates, draw_options, page, options, now, asked_by, store=store)
 
 
 def preview_list(
@@ -125,10 +129,7 @@ def preview_list(
     Raises:
         UnknownListener: no listener has this id.
     """
-    now = timezone.now()
-    candidates = _load_candidates(listener_id, options, now)
-    draw_options = _draw_options(listener_id, options, discovery, seed, now)
-    return served_lists.draw_list(candidates, draw_options, ListPage(n), now)
+    return recommend(listener_id, options=options, n=n, discovery=discovery, seed=seed, store=False)
 
 
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
@@ -157,6 +158,8 @@ def next_song(
     discovery: float = DISCOVERY,
     options: ServingOptions,
     now: datetime | None = None,
+    asked_by: str = "",
+    store: bool = True,
 ) -> ServedList:
     """Draw a list of one song, preferably from the cluster of the song `after`.
 
@@ -168,7 +171,7 @@ def next_song(
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
-    candidates = _load_candidates(listener_id, options, now)
+    candidates = _load_candidates(listener_id, options, now, store=store)
     given = _recently_given_songs(listener_id, now)
     avoided = [song for song in given if song != after]
     if after is not None:
@@ -180,7 +183,7 @@ def next_song(
         given_before=(len(before), sum(before)),
     )  # fmt: skip
     draw_options = _draw_options(listener_id, options, discovery, None, now)
-    return _draw_and_store(candidates, draw_options, page, options, now)
+    return _draw_and_store(candidates, draw_options, page, options, now, asked_by, store=store)
 
 
 def replay_list(list_id: UUID) -> ListReplay:
@@ -281,11 +284,13 @@ def popular_songs(
     ]
 
 
-def _load_candidates(listener_id: int, options: ServingOptions, now: datetime) -> ServingCandidates:
+def _load_candidates(
+    listener_id: int, options: ServingOptions, now: datetime, *, store: bool = True
+) -> ServingCandidates:
     loaded = model_loader.current_model(options.storage)
     candidates = None
     if is_possible_id(listener_id):
-        candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
+        candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now, store=store)
     if candidates is None:
         raise UnknownListener(listener_id)
     return candidates
@@ -305,12 +310,15 @@ def _draw_and_store(
     page: ListPage,
     options: ServingOptions,
     now: datetime,
+    asked_by: str,
+    *,
+    store: bool,
 ) -> ServedList:
     """Draw and store a list, with the challenger's part if an experiment includes the listener.
 
     If nothing can be stored, the list is served all the same, and belongs to no experiment.
     """
-    can_store = candidates.row.pk is not None
+    can_store = store and candidates.row.pk is not None
     part = challenger.challenger_for(candidates, options.storage, now) if can_store else None
     arrays = [candidates.candidates]
     if part is not None and part.candidates is not None:
@@ -321,7 +329,11 @@ def _draw_and_store(
         excluded=tuple(sorted(known.intersection(page.excluded))),
         avoided=tuple(song for song in page.avoided if song in known),
     )
-    served = served_lists.draw_and_store(candidates, draw_options, page, now, part)
+    if not store:
+        served = served_lists.draw_list(candidates, draw_options, page, now)
+        served.is_stored = False
+        return served
+    served = served_lists.draw_and_store(candidates, draw_options, page, now, part, asked_by=asked_by)
     if served.is_stored:
         challenger.record_exposure(served, part)
     return served

@@ -47,6 +47,8 @@ def draw_and_store(
     page: ListPage,
     now: datetime,
     challenger: ChallengerPart | None = None,
+    *,
+    asked_by: str = "",
 ) -> ServedList:
     """Draw a list's first page and store it with one insert, if the disk is not full.
 
@@ -58,6 +60,7 @@ def draw_and_store(
         took = time.perf_counter() - begun + challenger.seconds
         served.milliseconds = round(1_000 * took, 3)
         served.challenger_milliseconds = round(1_000 * challenger.seconds, 3)
+    served.asked_by = asked_by
     _store(served)
     return served
 

@@ -22,6 +22,7 @@ from recommender.engine.data import Profiles, RecommenderModel, TrainingSet
 from recommender.engine.evaluation.evaluate import (
     Evaluation,
     difference_from_floor,
+    differences_from_baselines,
     evaluate_lists,
     paired_difference,
 )
@@ -126,6 +127,7 @@ def evaluate_on_latest_week(
         evaluations = _evaluate_each(week, [model, *baselines()])
     metrics: dict[str, dict[str, Any]] = {name: result.summary() for name, result in evaluations.items()}
     metrics["against_floor"] = difference_from_floor(model.name, evaluations)
+    metrics["against_baselines"] = differences_from_baselines(model.name, evaluations)
     reference = warm_start.reference
     unseen = _without_seen_days(data, week, reference.cut_off_seconds) if reference else None
     if reference is not None and unseen is not None:

@@ -30,7 +30,8 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 from recommender import catalogue_generation
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
-from recommender.engine.data import EngineError, TooFewSongs
+from recommender.engine.clustering.n_clusters import n_clusters_bounds
+from recommender.engine.data import EngineError, InvalidNumberOfClusters, TooFewPlays, TooFewSongs
 from recommender.engine.mix.model import MixModel
 from recommender.engine.song_identity import identify_songs
 from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
@@ -151,6 +152,19 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
         raise AlreadyTraining(running) from None
 
 
+def _require_valid_n_clusters(n_clusters: int, n_songs: int) -> None:
+    """Refuse a number of clusters that can't describe so many songs.
+
+    A person may choose fewer than `n_clusters_bounds` allows automatically, but not a single one.
+    """
+    most = n_clusters_bounds(n_songs)[1]
+    if not min(2, most) <= n_clusters <= most:
+        raise InvalidNumberOfClusters(
+            f"{n_clusters} clusters of {n_songs} songs make no sense: choose a number from 2 to {most}, or "
+            "leave --clusters out."
+        )
+
+
 @dataclass(frozen=True)
 class _TrainedModel:
     data: TrainingData
@@ -222,6 +236,16 @@ class _TrainingJob:
         data = read_training_data(options.cut_off, self._begin_stage)
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to train on. Import them first: python manage.py runingest")
+        if not data.catalogue.available.any():
+            raise TooFewSongs(
+                "No song is available any more: the source sent none of them in the last import."
+            )
+        if not data.n_plays:
+            raise TooFewPlays(
+                "Nobody has played a song yet. Import sessions first: python manage.py runingest"
+            )
+        if options.n_clusters is not None:
+            _require_valid_n_clusters(options.n_clusters, data.catalogue.n_songs)
         if options.only_if_new:
             require_new_data(
                 data, method=options.method, seed=options.seed, n_clusters=options.n_clusters,

@@ -15,7 +15,12 @@ from recommender.experiments import lifecycle
 from recommender.experiments.interleaving_scores import open_scored_list
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ScoredList, SongEvidence
 from recommender.registry import registry
-from tests.support.builders.experiments import make_interleaved_list, make_listeners_and_songs, make_version
+from tests.support.builders.experiments import (
+    make_healthy_feed,
+    make_interleaved_list,
+    make_listeners_and_songs,
+    make_version,
+)
 
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1280, height=900)
@@ -55,6 +60,7 @@ def experiment(transactional_db: None) -> Experiment:
             )
             open_scored_list(served, experiment, TEAMS)
     ScoredList.objects.update(closed_at=now, wins=2, losses=1)
+    make_healthy_feed(now)
     lifecycle.judge_experiments(now, lambda one: None)
     lifecycle.propose_experiment(make_version("2026w46.1"), kind="refresh", by="test", now=now, gates=gates)
     for number, name in ((1, "Rock, energetic, 1990s"), (2, "Metal, sad, energetic")):

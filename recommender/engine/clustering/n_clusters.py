@@ -1,49 +1,45 @@
-"""Choose the number of clusters that best predicts what listeners play next."""
+"""Choose the number of clusters whose drawn lists best predict what listeners play next."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from recommender.engine.clustering.affinities import cluster_affinities, sum_by_cluster
 from recommender.engine.clustering.kmeans import Clusters, fit_clusters, silhouettes
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 
 # Above this size the centers are fitted on a seeded sample: 2 to 5 s of a full training for any catalogue.
 SAMPLE_SIZE: Final = 10_000
-MOST_CLUSTERS: Final = 64
+FEWEST_CLUSTERS: Final = 8  # with fewer, clusters say nothing: R2 .03 with 2 clusters of 800 songs
+MOST_CLUSTERS: Final = 400
 GRID_RATIO: Final = math.sqrt(2)
-LEAST_STABILITY: Final = 0.6
-# Share of all listeners' plays in a listener's cluster probabilities. Without it a single play in a cluster
-# that the listener had not played would outweigh all other plays.
-POPULARITY_WEIGHT: Final = 0.5
-UNPLAYED_PSEUDOCOUNT: Final = 0.5  # added to each song's listeners, so that an unplayed song is possible
+GRID_STEPS: Final = range(-2, 3)  # from half the default to twice the default
+# A number whose lists cover less than this share of the songs that the best number's lists cover is left out.
+LEAST_COVERAGE: Final = 0.9
 
 
 @dataclass(frozen=True)
-class HoldoutPlays:
-    """What n listeners played before the split time, and which new songs they played afterwards."""
+class DrawQuality:
+    """How good lists are that were drawn with a clustering."""
 
-    recent: csr_array  # shape (n, n_songs), plays before the split, weighted by recency
-    played_before: csr_array  # shape (n, n_songs), songs played before the split
-    played_after: csr_array  # shape (n, n_songs), songs played only after the split; at least one per row
-    # Shape (n_songs,), how many of all listeners had played each song before the split.
-    listeners: NDArray[np.floating]
-    skips: csr_array | None = None  # shape (n, n_songs), skips and dislikes before the split; None: none
+    ndcg: NDArray[np.float64]  # of each listener; NaN without a play in the held-out week
+    coverage: float  # share of all songs that are in at least one list
+
+
+# From labels, shape (n_songs,), and the number of clusters to the quality of the drawn lists.
+DrawEvaluation = Callable[[NDArray[np.int32], int], DrawQuality]
 
 
 @dataclass(frozen=True)
 class ClusterCountScore:
     n_clusters: int
-    # Mean over listeners of their mean log-probability of the songs played after the split; None: too few
-    # listeners.
-    likelihood: float | None
-    behind: float  # the best number's likelihood minus this one, paired by listener; 0 for the best
+    ndcg: float | None  # NDCG@20 of drawn lists on the held-out week; None: too few listeners
+    behind: float  # the best number's NDCG minus this one, paired by listener; 0 for the best
     error: float  # standard error of `behind` over listeners
+    coverage: float | None  # share of all songs that the drawn lists contain; None: too few listeners
     silhouette: float  # simplified silhouette, mean over the sample
     # Adjusted Rand index between clusterings from two halves of the songs; None: not measured.
     stability: float | None = None
@@ -65,15 +61,21 @@ class ClusterCountChoice:
 
 
 def choose_n_clusters(
-    points: NDArray[np.float32], holdout: HoldoutPlays, *, default: int, seed: int
+    points: NDArray[np.float32],
+    evaluate_draw: DrawEvaluation,
+    *,
+    listeners: int,
+    default: int,
+    seed: int,
 ) -> ClusterCountChoice:
-    """The smallest stable number of clusters within one standard error of the best likelihood.
+    """The most stable number of clusters whose drawn lists are as good as the best number's.
 
-    The likelihood is that of held-out plays. With fewer than 30 listeners the best silhouette among the
-    stable numbers decides, or else `default`.
+    As good means an NDCG within one standard error, and a coverage of at least nine tenths. With fewer
+    than 30 listeners the default decides.
 
     Args:
-        points: shape (n_songs, d), computed only from plays before the split time.
+        points: shape (n_songs, d), computed only from plays before the held-out week.
+        listeners: how many listeners the drawn lists are evaluated on.
     """
     random = np.random.default_rng(seed)
     sample = (
@@ -81,57 +83,30 @@ def choose_n_clusters(
         if len(points) <= SAMPLE_SIZE
         else points[np.sort(random.permutation(len(points))[:SAMPLE_SIZE])]
     )
+    if listeners < FEWEST_LISTENERS:
+        return ClusterCountChoice(default, _too_few_listeners(listeners), (), listeners, len(sample))
     fitted = {k: fit_clusters(sample, n_clusters=k, seed=seed) for k in n_clusters_grid(sample, default)}
-    n = holdout.played_after.shape[0]
-    if n >= FEWEST_LISTENERS:
-        likelihoods = {
-            k: log_likelihoods(clusters.predict(points), k, holdout) for k, clusters in fitted.items()
-        }
-        scores = _score_by_likelihood(likelihoods, sample, fitted)
-        contenders = [score.n_clusters for score in _within_standard_error(scores)]
-    else:
-        scores = [
-            ClusterCountScore(k, None, 0.0, 0.0, _silhouette(sample, clusters))
-            for k, clusters in fitted.items()
-        ]
-        contenders = [*fitted]
-    stability = {k: measure_stability(sample, k, seed) for k in contenders}
+    drawn = {k: evaluate_draw(clusters.predict(points), k) for k, clusters in fitted.items()}
+    scores = _score_by_draw(drawn, sample, fitted)
+    stability = {
+        score.n_clusters: measure_stability(sample, score.n_clusters, seed) for score in _as_good(scores)
+    }
     scores = [replace(score, stability=stability.get(score.n_clusters)) for score in scores]
-    number, rule = apply_selection_rule(scores, default, n)
-    return ClusterCountChoice(number, rule, tuple(scores), n, len(sample))
+    number, rule = apply_selection_rule(scores, default, listeners)
+    return ClusterCountChoice(number, rule, tuple(scores), listeners, len(sample))
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Candidate numbers in ascending order: sqrt(2)^i up to min(64, sqrt(n / 2)), and `default`."""
-    # The default is always a candidate: quality was measured with it, and on one of two real data sets every
-    # number of the grid had a lower likelihood and covered fewer songs.
-    distinct = len(np.unique(points, axis=0))
-    most = min(MOST_CLUSTERS, int(math.sqrt(len(points) / 2)), distinct)
-    steps = range(2, 2 + math.ceil(2 * math.log2(MOST_CLUSTERS)))
-    numbers = {round(GRID_RATIO**step) for step in steps} | {most, min(default, distinct)}
-    return sorted(number for number in numbers if 2 <= number <= most or number == min(default, distinct))
+    """Candidate numbers in ascending order, from half to twice the default; see `n_clusters_bounds`."""
+    low, high = n_clusters_bounds(len(np.unique(points, axis=0)))
+    numbers = {round(default * GRID_RATIO**step) for step in GRID_STEPS}
+    return sorted({min(max(number, low), high) for number in numbers})
 
 
-def log_likelihoods(labels: NDArray[np.int32], n_clusters: int, holdout: HoldoutPlays) -> NDArray[np.float64]:
-    """Each listener's mean log-probability of the songs played after the split time, shape (n,)."""
-    # A song's probability is that of its cluster (half the listener's affinity, half all listeners' plays)
-    # times the song's share of listeners among the cluster's songs that the listener had not played. More
-    # clusters pay off only if they separate listeners better than they dilute each listener's history.
-    weights = np.asarray(holdout.listeners, dtype=np.float64) + UNPLAYED_PSEUDOCOUNT
-    masses = np.bincount(labels, weights=weights, minlength=n_clusters)
-    own = cluster_affinities(holdout.recent, labels, n_clusters, holdout.skips)
-    shares = (1 - POPULARITY_WEIGHT) * own + POPULARITY_WEIGHT * masses / masses.sum()
-    played = csr_array(holdout.played_before, dtype=np.float64, copy=True)
-    played.data = weights[played.indices]
-    left = np.maximum(masses - sum_by_cluster(played, labels, n_clusters), 0)
-    # If the listener played the whole cluster, nothing is left; a tiny rest is a rounding error.
-    shares = np.where(left > 1e-9 * masses, shares, 0)
-    shares /= shares.sum(axis=1, keepdims=True)
-    sizes = np.diff(holdout.played_after.indptr)
-    rows, songs = np.repeat(np.arange(len(sizes)), sizes), holdout.played_after.indices
-    cells = rows, labels[songs]
-    logs = np.log(shares[cells]) + np.log(weights[songs]) - np.log(left[cells])
-    return np.asarray(np.bincount(rows, weights=logs, minlength=len(sizes)) / np.maximum(sizes, 1))
+def n_clusters_bounds(distinct_rows: int) -> tuple[int, int]:
+    """Fewest and most clusters for so many different songs: 8 to 400, and five songs a cluster."""
+    high = max(FEWEST_CLUSTERS, min(MOST_CLUSTERS, distinct_rows // 5))
+    return min(FEWEST_CLUSTERS, distinct_rows), min(high, distinct_rows)
 
 
 def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
@@ -162,57 +137,59 @@ def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer])
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The chosen number of clusters, and a sentence that states the deciding rule."""
-    if listeners < FEWEST_LISTENERS:
-        return _choose_without_likelihood(scores, default, listeners)
-    near = _within_standard_error(scores)
-    stable = [score for score in near if _is_stable(score)]
-    chosen = min(score.n_clusters for score in stable or near)
-    best = min(scores, key=lambda score: score.behind).n_clusters
-    some_are_unstable = 0 < len(stable) < len(near)
-    if chosen == best:
-        smaller = "smaller stable number" if some_are_unstable else "smaller number"
-        rule = f"{best} clusters have the highest likelihood of what {listeners} listeners played next"
-        rule += f", and no {smaller} is within one standard error."
-    else:
-        rule = f"The smallest number within one standard error of {best}, which has the highest likelihood "
-        rule += f"of what {listeners} listeners played next."
-    if some_are_unstable:
-        rule += f" Unstable numbers (stability below {LEAST_STABILITY:g}) were left out."
-    return chosen, rule if stable else (
-        f"{rule} No number within one standard error is stable (stability below {LEAST_STABILITY:g})."
+    """The chosen number of clusters, and a sentence that states the rule that decided."""
+    best = min(scores, key=lambda score: score.behind)
+    near = _as_good(scores)
+    # Stability to the nearest tenth: its own standard error is about that much.
+    chosen = min(
+        near,
+        key=lambda score: (
+            -round(score.stability or 0.0, 1), abs(math.log(score.n_clusters / default)), score.n_clusters
+        ),
+    )  # fmt: skip
+    basis = f"lists drawn for what {listeners} listeners played next (NDCG@20 {best.ndcg:.4f})"
+    if len(near) == 1:
+        return chosen.n_clusters, f"{chosen.n_clusters} clusters give the best {basis}."
+    others = ", ".join(str(score.n_clusters) for score in near)
+    return chosen.n_clusters, (
+        f"{others} clusters give equally good {basis}: {chosen.n_clusters} is the most stable of them, or "
+        f"the nearest to the default of {default}."
     )
 
 
-def _choose_without_likelihood(
-    scores: Sequence[ClusterCountScore], default: int, listeners: int
-) -> tuple[int, str]:
-    few = f"Only {listeners} listeners played a new song next (at least {FEWEST_LISTENERS} are needed)"
-    stable = [score for score in scores if _is_stable(score)]
-    if not stable:
-        return default, f"{few} and no number is stable: the default for the size of the catalogue."
-    best = max(stable, key=lambda score: (score.silhouette, -score.n_clusters))
-    return best.n_clusters, f"{few}: the stable number with the best silhouette."
+def _too_few_listeners(listeners: int) -> str:
+    return (
+        f"Only {listeners} listeners played a new song next (at least {FEWEST_LISTENERS} are needed): the "
+        "default for the size of the catalogue."
+    )
 
 
-def _within_standard_error(scores: Sequence[ClusterCountScore]) -> list[ClusterCountScore]:
-    return [score for score in scores if score.behind <= score.error]
+def _as_good(scores: Sequence[ClusterCountScore]) -> list[ClusterCountScore]:
+    """The numbers whose lists are as good as the best number's."""
+    widest = max(score.coverage or 0.0 for score in scores)
+    return [
+        score
+        for score in scores
+        if score.behind == 0
+        or (score.behind <= score.error and (score.coverage or 0.0) >= LEAST_COVERAGE * widest)
+    ]
 
 
-def _is_stable(score: ClusterCountScore) -> bool:
-    return score.stability is not None and score.stability >= LEAST_STABILITY
-
-
-def _score_by_likelihood(
-    likelihoods: dict[int, NDArray[np.float64]], sample: NDArray[np.float32], fitted: dict[int, Clusters]
+def _score_by_draw(
+    drawn: Mapping[int, DrawQuality], sample: NDArray[np.float32], fitted: Mapping[int, Clusters]
 ) -> list[ClusterCountScore]:
-    best = max(likelihoods.values(), key=lambda values: float(values.mean()))
+    counted = {k: one.ndcg[np.isfinite(one.ndcg)] for k, one in drawn.items()}
+    best = max(counted.values(), key=lambda values: float(values.mean()))
     scores = []
-    for k, values in likelihoods.items():
+    for k, values in counted.items():
         behind = best - values
         error = float(behind.std(ddof=1)) / math.sqrt(len(behind))
-        likelihood, silhouette = float(values.mean()), _silhouette(sample, fitted[k])
-        scores.append(ClusterCountScore(k, likelihood, float(behind.mean()), error, silhouette))
+        silhouette = _silhouette(sample, fitted[k])
+        scores.append(
+            ClusterCountScore(
+                k, float(values.mean()), max(0.0, float(behind.mean())), error, drawn[k].coverage, silhouette
+            )
+        )
     return scores
 
 

@@ -12,6 +12,7 @@ from recommender.engine.data import Profiles, RecommenderModel
 from recommender.engine.evaluation import metrics
 
 FLOOR_BASELINES: Final = ("popularity", "random")  # a version must not be worse than these
+SIMPLE_RECOMMENDERS: Final = ("popularity", "rp3beta")  # a version should be better than these
 BOOTSTRAPS: Final = 1_000
 BOOTSTRAP_SEED: Final = 7
 
@@ -83,6 +84,14 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
         "difference": round(float(differences.mean()), 6), "low": round(float(low), 6),
         "high": round(float(high), 6), "listeners": len(differences),
     }  # fmt: skip
+
+
+def differences_from_baselines(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """The model's NDCG minus that of each simple recommender, paired by listener."""
+    return {
+        baseline: paired_difference(each[name].ndcg_each, each[baseline].ndcg_each)
+        for baseline in SIMPLE_RECOMMENDERS
+    }
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:

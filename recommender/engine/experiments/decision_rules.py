@@ -1,151 +1,67 @@
 """Decision rules of experiments: a pure function from evidence to a verdict.
 
-The rules are fixed before an experiment starts.
+The rules are fixed before an experiment starts. A stored decision keeps the rules of its version.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Final
 
+from recommender.engine.experiments import rules_version_1
+from recommender.engine.experiments.evidence import (
+    DEFAULT_RULES,
+    DecisionOutcome,
+    DecisionRules,
+    ExperimentEvidence,
+    ExperimentKind,
+    ExperimentVerdict,
+    OutcomeAndReason,
+    format_evidence_ratio,
+)
 from recommender.engine.experiments.sequential import (
     log_e_value_of_difference,
     log_e_value_of_losing,
     log_e_value_of_share,
+    sign_z_score,
 )
 
-LOG_LARGEST_RATIO: Final = math.log(1e6)  # larger e-values are shown as "over 1,000,000"
-ONE_DECIMAL_BELOW: Final = 10.0
-
-
-class DecisionOutcome(StrEnum):
-    INVALID = "invalid"
-    ROLLBACK = "rollback"
-    WAITING = "waiting"
-    PROMOTE = "promote"
-    REJECT = "reject"
-    INCONCLUSIVE = "inconclusive"
-
-
-class ExperimentKind(StrEnum):
-    """What an experiment compares with the champion.
-
-    A refresh has the champion's features and clusters; a change differs in them. An A/A test compares the
-    champion with itself, and a holdback compares it with the champion of 28 days ago.
-    """
-
-    REFRESH = "refresh"
-    CHANGE = "change"
-    AA_TEST = "equals"
-    HOLDBACK = "anchor"
-
-
-@dataclass(frozen=True)
-class DecisionRules:
-    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`."""
-
-    better: float = 20.0  # e-value at which one model is better than the other
-    mismatch: float = 100.0  # e-value at which an allocation check fails (sample-ratio mismatch)
-    crossed: float = 0.01  # largest accepted share of listeners who got lists from both arms
-    refresh_days: int = 6  # a refresh gets no verdict before this day
-    refresh_z: float = -0.84  # a refresh is rejected if the z of its listeners' balances is lower
-    refresh_deadline: int = 14
-    # With fewer listeners or fewer decisive rounds a refresh waits until `refresh_deadline`.
-    fewest_listeners: int = 20
-    fewest_rounds: int = 30
-    change_days: int = 21  # a change gets no verdict before this day, except that it is worse
-    deadline: int = 60  # days after which a change that has not won is dropped
-    late_days: int = 14  # a change must not lose in these last days, when its novelty has worn off
-    # The default is for decisions that were stored before this rule existed; DEFAULT_RULES has 14.
-    equals_days: int = 60  # days after which an A/A test ends without a difference
-    anchor: float = 10.0  # e-value at which the holdback's model is restored
-    # An A/B split with fewer days or fewer listeners per arm is ignored.
-    split_days: int = 7
-    split_listeners: int = 30
-
-
-@dataclass(frozen=True)
-class AllocationCheck:
-    """Observed counts of a random allocation, and the share that was planned to be inside."""
-
-    name: str
-    inside: int
-    outside: int
-    share: float
-
-
-@dataclass(frozen=True)
-class GuardrailDifference:
-    """One metric in the A/B split: challenger's mean minus champion's mean, with confidence interval."""
-
-    name: str
-    difference: float
-    low: float
-    high: float
-    challengers: int
-    champions: int
-
-
-@dataclass(frozen=True)
-class ExperimentEvidence:
-    """All data that a verdict depends on; stored as JSON."""
-
-    kind: str
-    days: int  # whole days since the start
-    # Decisive rounds (see `interleaving_credit`) won by the challenger; in a holdback, by the champion.
-    wins: int = 0
-    losses: int = 0
-    late_wins: int = 0  # wins in the last `late_days`
-    late_losses: int = 0
-    listeners: int = 0  # number of listeners with a decisive round
-    z: float = 0.0  # mean of the listeners' balances (wins minus losses) over its standard error
-    coins: tuple[AllocationCheck, ...] = ()  # allocation checks
-    crossed: float = 0.0  # share of listeners who got lists from both arms
-    leaked: int = 0  # number of lists from an arm whose planned share is 0
-    hard_failure: str = ""  # why the challenger must stop at once; empty if it may go on
-    gate: bool | None = None  # whether the version passed the offline gates; None if they did not decide
-    guardrails: tuple[GuardrailDifference, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        nested = {
-            "coins": tuple(AllocationCheck(**check) for check in stored["coins"]),
-            "guardrails": tuple(GuardrailDifference(**guardrail) for guardrail in stored["guardrails"]),
-        }
-        return cls(**{**stored, **nested})
-
-
-@dataclass(frozen=True)
-class ExperimentVerdict:
-    outcome: DecisionOutcome
-    reason: str
-    numbers: dict[str, float] = field(default_factory=dict)
-
-
-DEFAULT_RULES: Final = DecisionRules(equals_days=14)
+FIRST_VERSION: Final = 1
+MOST_FINITE: Final = 1e9  # JSON has no infinity
 
 
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """Apply the rules in order (invalid data, rollback, rule of the kind); the first verdict counts."""
-    outcome, reason = (
-        _check_validity(evidence, rules)
-        or _check_safety(evidence, rules)
-        or _RULE_BY_KIND[ExperimentKind(evidence.kind)](evidence, rules)
-    )
+    """Apply the rules in order; the first verdict counts.
+
+    A failing challenger is stopped first. Then come invalid data, listening that is not imported, and
+    the rule of the kind.
+    """
     numbers = {
         "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
         "z": _round_finite(evidence.z),
     }
-    return ExperimentVerdict(outcome, reason, numbers)
+    if rules.version == FIRST_VERSION:
+        return ExperimentVerdict(*rules_version_1.decide(evidence, rules), numbers)
+    outcome, reason = (
+        _check_safety(evidence, rules)
+        or _check_validity(evidence, rules)
+        or _check_feed(evidence)
+        or _RULE_BY_KIND[ExperimentKind(evidence.kind)](evidence, rules)
+    )
+    return ExperimentVerdict(outcome, reason, {**numbers, "sign_z": _round_finite(_sign_z(evidence))})
 
 
-OutcomeAndReason = tuple[DecisionOutcome, str]
+def _check_safety(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
+    if evidence.hard_failure:
+        return DecisionOutcome.ROLLBACK, evidence.hard_failure
+    for guardrail in evidence.guardrails:
+        enough = min(guardrail.challengers, guardrail.champions) >= rules.split_listeners
+        if evidence.days >= rules.split_days and enough and guardrail.high < 0:
+            return DecisionOutcome.ROLLBACK, (
+                f"{guardrail.name} is lower with the challenger: {guardrail.difference:+.3f} a listener "
+                f"({guardrail.low:+.3f} to {guardrail.high:+.3f})."
+            )
+    return None
 
 
 def _check_validity(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
@@ -165,31 +81,42 @@ def _check_validity(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
     return None
 
 
-def _check_safety(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason | None:
-    if evidence.hard_failure:
-        return DecisionOutcome.ROLLBACK, evidence.hard_failure
-    for guardrail in evidence.guardrails:
-        enough = min(guardrail.challengers, guardrail.champions) >= rules.split_listeners
-        if evidence.days >= rules.split_days and enough and guardrail.high < 0:
-            return DecisionOutcome.ROLLBACK, (
-                f"{guardrail.name} is lower with the challenger: {guardrail.difference:+.3f} a listener "
-                f"({guardrail.low:+.3f} to {guardrail.high:+.3f})."
-            )
-    return None
+def _check_feed(evidence: ExperimentEvidence) -> OutcomeAndReason | None:
+    # Lists whose listening is missing look like lists that nobody liked. So nothing is decided on them, not
+    # even that there is too little data.
+    if not evidence.feed:
+        return None
+    return DecisionOutcome.WAITING, f"It waits for the listening history: {evidence.feed}"
 
 
 def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+    rounds = evidence.wins + evidence.losses
     score = f"{evidence.wins} rounds won, {evidence.losses} lost by {evidence.listeners} listeners"
-    if evidence.days < rules.refresh_days:
-        return DecisionOutcome.WAITING, f"Day {evidence.days} of {rules.refresh_days}: {score}."
-    few = evidence.listeners < rules.fewest_listeners or evidence.wins + evidence.losses < rules.fewest_rounds
-    if not few and evidence.z < rules.refresh_z:
-        return DecisionOutcome.REJECT, f"Worse: {score}, z = {evidence.z:.2f}, below {rules.refresh_z}."
-    if not few:
-        return DecisionOutcome.PROMOTE, f"Not worse: {score}, z = {evidence.z:.2f}."
-    if evidence.days < rules.refresh_deadline:
-        return DecisionOutcome.WAITING, f"Too few to tell, until day {rules.refresh_deadline}: {score}."
-    # With too little traffic for the experiment, the offline gates decide.
+    extra = rules.extra_days(evidence.unproven)
+    days = f"days {rules.refresh_from} to {rules.refresh_until + extra}"
+    if evidence.days < rules.refresh_days + extra:
+        return DecisionOutcome.WAITING, (
+            f"Day {evidence.days} of {rules.refresh_days + extra}; the lists of {days} count: {score}."
+        )
+    if evidence.open_lists:
+        return DecisionOutcome.WAITING, (
+            f"{evidence.open_lists} lists of {days} wait for their 48 hours of listening: {score}."
+        )
+    if evidence.listeners >= rules.fewest_listeners and rounds >= rules.fewest_rounds:
+        behind = 0.5 - evidence.wins / rounds
+        z = f"z = {evidence.z:.2f}"
+        least = rules.unproven_share if extra else rules.refresh_share
+        if evidence.z < rules.refresh_z and behind > least:
+            return DecisionOutcome.REJECT, f"Worse on {days}: {score}, {z}, below {rules.refresh_z}."
+        return DecisionOutcome.PROMOTE, f"Not worse on {days}: {score}, {z}."
+    return _decide_by_gate(evidence, rules, score)
+
+
+def _decide_by_gate(evidence: ExperimentEvidence, rules: DecisionRules, score: str) -> OutcomeAndReason:
+    """With too little traffic for the experiment, the offline gates decide."""
+    deadline = rules.refresh_deadline + rules.extra_days(evidence.unproven)
+    if evidence.days < deadline:
+        return DecisionOutcome.WAITING, f"Too few to tell, until day {deadline}: {score}."
     if evidence.gate is False:
         return DecisionOutcome.REJECT, f"Too few to tell ({score}); the offline gate is against it."
     return DecisionOutcome.PROMOTE, f"Too few to tell ({score}); the offline gate is for it."
@@ -197,16 +124,26 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 
 def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost, odds {format_evidence_ratio(ln_e)}"
-    if ln_e >= math.log(rules.better) and evidence.losses > evidence.wins:
+    score = (
+        f"{evidence.wins} rounds won, {evidence.losses} lost, odds {format_evidence_ratio(ln_e)}; "
+        f"{evidence.winners} listeners prefer it, {evidence.losers} do not"
+    )
+    is_decisive = ln_e >= math.log(rules.better)
+    if is_decisive and evidence.losses > evidence.wins:
         return DecisionOutcome.REJECT, f"Worse: {score}."
     if evidence.days < rules.change_days:
         return (
             DecisionOutcome.WAITING,
             f"Day {evidence.days} of {rules.change_days}, for novelty wears off: {score}.",
         )
-    if ln_e >= math.log(rules.better) and evidence.late_wins >= evidence.late_losses:
-        return DecisionOutcome.PROMOTE, f"Better: {score}, and not worse in the last {rules.late_days} days."
+    if (
+        is_decisive
+        and evidence.late_wins >= evidence.late_losses
+        and evidence.listeners >= rules.fewest_listeners
+        and _sign_z(evidence) >= rules.sign_z
+        and _wins_without_extremes(evidence, rules)
+    ):
+        return DecisionOutcome.PROMOTE, f"Better: {score}, and not worse since day {rules.late_from}."
     if evidence.days < rules.deadline:
         return DecisionOutcome.WAITING, f"Not decided on day {evidence.days} of {rules.deadline}: {score}."
     return DecisionOutcome.INCONCLUSIVE, f"Not decided in {rules.deadline} days: {score}. It is dropped."
@@ -225,36 +162,40 @@ def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
     return DecisionOutcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 
-def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
     odds = format_evidence_ratio(ln_e)
     score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds}"
+    champion = f"The champion {evidence.tested}".rstrip()
     if ln_e >= math.log(rules.anchor):
-        return DecisionOutcome.ROLLBACK, f"The champion is worse than what served 28 days ago: {score}."
-    return DecisionOutcome.WAITING, f"{score}."
+        return DecisionOutcome.ROLLBACK, f"{champion} is worse than what served 28 days ago: {score}."
+    return DecisionOutcome.WAITING, f"{champion}: {score}."
+
+
+def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+    # It never ends: a yardstick for all champions. An incident is opened if it falls.
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the reference"
+    return DecisionOutcome.WAITING, f"The champions since the beginning: {score}."
 
 
 _RULE_BY_KIND: Final = {
     ExperimentKind.REFRESH: _decide_refresh,
     ExperimentKind.CHANGE: _decide_change,
     ExperimentKind.AA_TEST: _decide_aa_test,
+    ExperimentKind.ANCHOR: _decide_anchor,
     ExperimentKind.HOLDBACK: _decide_holdback,
 }
 
 
-def format_evidence_ratio(ln_e: float) -> str:
-    """Format an e-value as a ratio, such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
-    odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
-    number = (
-        f"{odds:.1f}"
-        if odds < ONE_DECIMAL_BELOW
-        else f"{odds:,.0f}"
-        if abs(ln_e) < LOG_LARGEST_RATIO
-        else "over 1,000,000"
-    )
-    return f"{number} : 1" if ln_e >= 0 else f"1 : {number}"
+def _wins_without_extremes(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:
+    """Whether it also wins without the listeners at both ends: bots and fans decide nothing."""
+    wins, losses = evidence.trimmed_wins, evidence.trimmed_losses
+    return wins > losses and log_e_value_of_difference(wins, losses) >= math.log(rules.better)
+
+
+def _sign_z(evidence: ExperimentEvidence) -> float:
+    return sign_z_score(evidence.winners, evidence.losers, evidence.ties)
 
 
 def _round_finite(value: float) -> float:
-    # JSON has no infinity.
-    return round(max(-1e9, min(1e9, value)), 6)
+    return round(max(-MOST_FINITE, min(MOST_FINITE, value)), 6)

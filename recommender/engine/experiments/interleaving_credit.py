@@ -4,17 +4,22 @@ The songs at positions 1 and 2, 3 and 4, and so on, are a round. A round is deci
 with exactly one of its songs; the model that drew this song wins it.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recommender.engine.experiments.evidence import DecisionRules, ExperimentKind
 from recommender.engine.experiments.sequential import listener_z_score
 
 # Later decisive rounds of a list add little information and would give one listening session too much weight.
 MOST_DECISIVE_ROUNDS: Final = 3
+# In the sign test a listener with a single decisive round would be a coin throw.
+ROUNDS_OF_A_PREFERENCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class InterleavingTotals:
 
 
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
-    """Add up the credits of an experiment's lists.
+    """Add up the credits of an experiment's lists by the rules of version 1.
 
     Args:
         day: current day since the start, from 0; the `late_days` days before it count as late.
@@ -90,3 +95,64 @@ def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) 
             balances[one.listener] += one.credit.balance
     z = listener_z_score(np.array(list(balances.values()), dtype=np.float64))
     return InterleavingTotals(total.wins, total.losses, late.wins, late.losses, len(balances), z)
+
+
+@dataclass(frozen=True)
+class ClosedLists:
+    """Closed lists of an experiment in columns, in order of day and listener; shape (n,) each."""
+
+    listeners: NDArray[np.int64]
+    days: NDArray[np.int64]  # since the experiment's start, from 0
+    wins: NDArray[np.int64]
+    losses: NDArray[np.int64]
+
+    @classmethod
+    def from_credits(cls, lists: Sequence[ListCredit]) -> "ClosedLists":
+        columns = [(one.listener, one.day, one.credit.wins, one.credit.losses) for one in lists]
+        return cls(*np.array(columns, dtype=np.int64).reshape(-1, 4).T)
+
+    def select(self, kept: NDArray[np.bool_]) -> "ClosedLists":
+        return ClosedLists(self.listeners[kept], self.days[kept], self.wins[kept], self.losses[kept])
+
+
+def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unproven: int = 0) -> dict[str, Any]:
+    """The fields of `ExperimentEvidence` that count rounds by the rules of version 2.
+
+    A refresh counts the lists of whole weeks, another experiment all lists.
+
+    Args:
+        unproven: see `ExperimentEvidence`.
+    """
+    if kind == ExperimentKind.REFRESH:
+        until = rules.refresh_until + rules.extra_days(unproven)
+        lists = lists.select((lists.days >= rules.refresh_from) & (lists.days <= until))
+    people, row = np.unique(lists.listeners, return_inverse=True)
+    wins, losses = (
+        np.bincount(row, weights=column, minlength=len(people)).astype(np.int64)
+        for column in (lists.wins, lists.losses)
+    )
+    late = lists.days >= rules.late_from
+    decided = wins + losses > 0
+    balances = (wins - losses)[decided]
+    if kind == ExperimentKind.REFRESH:
+        balances = np.clip(balances, -rules.refresh_cap, rules.refresh_cap)
+    has_preference = wins + losses >= ROUNDS_OF_A_PREFERENCE
+    # Ties of activity are decided by the listener's id, so that a recount gives the same thirds.
+    by_activity = np.lexsort((people, -(wins + losses)))[: int(decided.sum())]
+    third = len(by_activity) // 3
+    by_balance = np.lexsort((people, wins - losses))
+    by_balance = by_balance[decided[by_balance]]
+    cut = math.ceil(rules.trimmed * len(by_balance))
+    middle = by_balance[cut : len(by_balance) - cut]
+    heavy, light = by_activity[:third], by_activity[len(by_activity) - third :]
+    return {
+        "wins": int(wins.sum()), "losses": int(losses.sum()),
+        "late_wins": int(lists.wins[late].sum()), "late_losses": int(lists.losses[late].sum()),
+        "listeners": int(decided.sum()), "z": listener_z_score(balances.astype(np.float64)),
+        "winners": int((has_preference & (wins > losses)).sum()),
+        "losers": int((has_preference & (wins < losses)).sum()),
+        "ties": int((has_preference & (wins == losses)).sum()),
+        "trimmed_wins": int(wins[middle].sum()), "trimmed_losses": int(losses[middle].sum()),
+        "heavy": (int(wins[heavy].sum()), int(losses[heavy].sum())),
+        "light": (int(wins[light].sum()), int(losses[light].sum())),
+    }  # fmt: skip

@@ -13,6 +13,7 @@ from scipy.special import betainc, betaln
 
 # The beta prior weighs as much as 40 observations; the test is strongest for shares about .1 off the plan.
 PRIOR_COUNT: Final = 20.0
+FAILURE_PRIOR: Final = (0.5, 4.5)  # Beta distribution of the share of requests that a broken model fails
 ALPHA: Final = 0.05
 LARGEST_Z: Final = 1e9
 SHARE_EDGE: Final = 1e-6  # smallest share that an interval can end at
@@ -43,6 +44,17 @@ def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
     a, b = 2 * PRIOR_COUNT * share, 2 * PRIOR_COUNT * (1 - share)
     likelihood = inside * math.log(share) + outside * math.log1p(-share)
     return float(betaln(a + inside, b + outside) - betaln(a, b)) - likelihood
+
+
+def log_e_value_of_failures(failures: int, successes: int, share: float) -> float:
+    """ln of the e-value against "each request fails with probability `share`"; a small share.
+
+    The prior expects a tenth of the requests to fail: 3 failures of 20 requests then refute 1 %, for
+    which the prior of `log_e_value_of_share` needs 5.
+    """
+    a, b = FAILURE_PRIOR
+    likelihood = failures * math.log(share) + successes * math.log1p(-share)
+    return float(betaln(a + failures, b + successes) - betaln(a, b)) - likelihood
 
 
 def log_e_value_of_losing(wins: float, losses: float) -> float:
@@ -151,3 +163,9 @@ def listener_z_score(balances: NDArray[np.float64]) -> float:
     if error == 0:
         return math.copysign(LARGEST_Z, balances[0]) if balances[0] else 0.0
     return float(balances.mean() / error)
+
+
+def sign_z_score(winners: int, losers: int, ties: int) -> float:
+    """z of the sign test "as many listeners prefer one model as the other"; ties count half; 0 if none."""
+    total = winners + losers + ties
+    return (winners - losers) / math.sqrt(total) if total else 0.0

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.algorithms.base import all_plays
+from recommender.engine.algorithms.base import all_plays, slice_profiles
 from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
 from recommender.engine.clustering.affinities import genre_shares_by_cluster
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
-from recommender.engine.clustering.n_clusters import ClusterCountChoice, HoldoutPlays, choose_n_clusters
+from recommender.engine.clustering.n_clusters import ClusterCountChoice, DrawQuality, choose_n_clusters
 from recommender.engine.data import Profiles, TrainingSet
+from recommender.engine.evaluation.drawn_lists import draw_lists
+from recommender.engine.evaluation.metrics import LIST_LENGTH, coverage, ndcg
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.fit_components import (
     ContentFeatures,
@@ -42,6 +44,8 @@ START_WEIGHTS = {
 }  # fmt: skip
 TUNING_LISTENERS = 4_000  # measured: with 2 000 the sample changes the test NDCG by 1 %
 TUNING_LISTENERS_OF_MANY_SONGS = 1_500  # above MOST_BATCH_SONGS each listener takes 4 ms
+DRAW_CELLS = 40_000_000  # scores in memory while they are compared: 160 MB
+DRAW_LISTENERS = 600  # listeners that numbers of clusters are compared on; drawing a list takes 1 ms
 FEWEST_LISTENERS = 30  # with fewer listeners tuned weights are noise, so the start weights stay
 
 ContentBuilder = Callable[[], ContentFeatures | None]
@@ -156,9 +160,21 @@ def with_chosen_n_clusters(
         profiles: listeners' histories until the split time.
     """
     points = clustering_points(model.components.content, model.components.company)
-    recent = profiles.plays if profiles.recent is None else profiles.recent
-    holdout = HoldoutPlays(recent, profiles.plays, played_after, model.components.listeners, profiles.skips)
-    choice = choose_n_clusters(points, holdout, default=default_n_clusters(len(points)), seed=seed)
+    size = max(FEWEST_LISTENERS, min(DRAW_LISTENERS, DRAW_CELLS // max(1, model.n_songs)))
+    asked = slice_profiles(profiles, 0, size)
+
+    def evaluate_draw(labels: NDArray[np.int32], n_clusters: int) -> DrawQuality:
+        candidate = with_clusters(model, labels, n_clusters)
+        lists = draw_lists(
+            candidate.scores(asked), asked, model.components.available, labels=labels,
+            affinities=candidate.affinities(asked), artists=model.components.artists,
+            n=LIST_LENGTH, seed=seed,
+        )  # fmt: skip
+        return DrawQuality(ndcg(lists, played_after[:size]), coverage(lists, model.n_songs))
+
+    choice = choose_n_clusters(
+        points, evaluate_draw, listeners=asked.n, default=default_n_clusters(len(points)), seed=seed
+    )
     if choice.n_clusters == model.components.n_clusters:
         return model, choice
     clusters = fit_clusters(points, n_clusters=choice.n_clusters, seed=seed)

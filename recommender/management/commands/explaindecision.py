@@ -11,9 +11,11 @@ from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.experiments import decisions
 from recommender.models import Decision
 
-HELP = """Show the evidence behind a decision about an experiment, and recompute the decision from it.
+HELP = """Show the evidence behind a decision about an experiment, and check it.
 
-The result must be the same, byte for byte. If it is not, the command shows both.
+The command counts the rows up to the decision again and compares them with the stored evidence, compares
+the stored thresholds and the code with those of the rules' version, and recomputes the verdict, which must
+be the same byte for byte. It names everything that differs.
 
 examples:
   python manage.py explaindecision              the last decision that ended an experiment
@@ -22,7 +24,7 @@ examples:
 next:
   the admin lists the decisions of every experiment, day by day, under Decisions
 
-exit codes: 0 the recomputed decision is the same, 1 it differs
+exit codes: 0 everything is as it was, 1 rows, rules, code or verdict differ
 """
 
 
@@ -47,13 +49,13 @@ class Command(GuidedCommand):
                 "rules": decision.rules, "verdict": decision.verdict, "code": decision.code,
                 "data_sha256": decision.data_sha256,
                 "replay": {**asdict(replayed), "stored": replayed.stored.decode(),
-                           "found": replayed.found.decode()},
+                           "found": replayed.found.decode(), "differences": replayed.differences},
             }  # fmt: skip
             self.stdout.write(json.dumps(facts))
         else:
             self.stdout.write(_explain_decision(decision, replayed))
-        if not replayed.same:
-            raise CommandError("The recomputed decision differs from the stored one.", returncode=1)
+        if replayed.differences:
+            raise CommandError(f"This decision differs. {' '.join(replayed.differences)}", returncode=1)
 
 
 def _find_decision(number: int | None) -> Decision:
@@ -95,17 +97,19 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
         lines.append(f"It promoted {decision.promotion}.")
     lines.append("")
     lines.append(
-        "Recomputed from this evidence, the decision is the same, byte for byte."
+        "Counted again, the rows give this evidence, and the evidence gives this decision, byte for byte."
+        if not replayed.differences
+        else "Recomputed from this evidence, the decision is the same, byte for byte."
         if replayed.same
         else "Recomputed from this evidence, the decision differs:\n"
         f"  stored     {replayed.stored.decode()}\n"
         f"  recomputed {replayed.found.decode()}"
     )
-    if replayed.code_changed:
-        lines.append("The code of the decision rules has changed since then.")
-    if replayed.data_changed:
+    if replayed.code_changed and replayed.code_known:
+        lines.append("An earlier release decided; its rules are kept.")
+    if replayed.data_changed or replayed.recount:
         lines.append(
-            "Some of the counted lists no longer exist, for example because a listener was deleted. They "
-            "can't be counted again; the decision keeps the totals above."
+            "Rows may be gone because a listener was deleted; otherwise somebody changed rows or evidence. "
+            "Not counted again: guardrails, serving failures and the offline gates."
         )
     return "\n".join(lines)

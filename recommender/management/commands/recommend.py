@@ -21,13 +21,17 @@ from recommender.serving import recommendations
 from recommender.serving.explanations import explain_scores, serialize_list, share_text
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
 
-HELP = """Draw a list of recommendations for a user, store it as a served list, and print it with its reasons.
+HELP = """Draw a list of recommendations for a user, and print it with its reasons.
+
+The list is a preview: nothing is stored, and the user takes part in no experiment. With --serve it is stored
+as a served list, as if an app had asked for it.
 
 examples:
   python manage.py recommend 1
   python manage.py recommend 1 -n 40 --discovery 0.8      more unfamiliar songs
   python manage.py recommend 1 --explain                  with affinities and the terms of each score
   python manage.py recommend 1 --seed abc --json
+  python manage.py recommend 1 --serve          stores the list, which may belong to an experiment
   python manage.py recommend --replay 3f0e...             draws a served list again
 
 next:
@@ -80,6 +84,9 @@ class Command(GuidedCommand):
         parser.add_argument(
             "--explain", action="store_true", help="also print affinities and the terms of each score"
         )
+        parser.add_argument(
+            "--serve", action="store_true", help="store the list and count what the user plays of it"
+        )
         parser.add_argument("--replay", type=UUID, metavar="ID", help="draw this served list again")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -105,7 +112,8 @@ class Command(GuidedCommand):
             self.stderr.write(degraded)
         served = recommendations.recommend(
             options["user_id"], n=options["n"], discovery=options["discovery"], exclude=options["exclude"],
-            seed=options["seed"], options=serving_options(),
+            seed=options["seed"], options=serving_options(), asked_by="command recommend",
+            store=options["serve"],
         )  # fmt: skip
         facts = serialize_list(served)
         if options["explain"]:
@@ -147,7 +155,11 @@ class Command(GuidedCommand):
             )
             for line in format_scores(facts.get("terms", {}).get(song["id"], {})):
                 self.stdout.write(line)
-        self.stdout.write(f"\nDraw it again: python manage.py recommend --replay {served.pk}")
+        self.stdout.write(
+            f"\nDraw it again: python manage.py recommend --replay {served.pk}"
+            if served.is_stored
+            else "\nA preview: nothing was stored. To serve a list: add --serve"
+        )
 
     def _print_affinities(self, rows: Sequence[dict[str, Any]]) -> None:
         title = "Affinities (share of this user's listening by cluster):" if rows else "No affinities yet."

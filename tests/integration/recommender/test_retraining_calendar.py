@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.apps import apps
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -33,7 +33,8 @@ from tests.support.builders.experiments import (
     DAY,
     START,
     make_experiment,
-    make_ingestion_run,
+    make_healthy_feed,
+    make_import,
     make_interleaved_list,
     make_listeners_and_songs,
 )
@@ -80,6 +81,7 @@ class TestNoTraffic:
         self, at_work: Experiment, kind: str, days: int
     ) -> None:
         Experiment.objects.update(kind=kind)
+        make_healthy_feed(START + days * DAY)
 
         judged = retraining.run_daily_review(START + days * DAY, sound)
 
@@ -90,6 +92,7 @@ class TestNoTraffic:
         self, at_work: Experiment
     ) -> None:
         Experiment.objects.update(kind="refresh", gates={"passed": True})
+        make_healthy_feed(START + 14 * DAY)
 
         retraining.run_daily_review(START + 14 * DAY, sound)
 
@@ -109,7 +112,7 @@ class TestDeletedListener:
                 event_id=str(listener), listener_id=listener, song_id=11, kind="like",
                 served_list=served, at=START + HOUR, received_at=START + HOUR,
             )  # fmt: skip
-        make_ingestion_run(START + 2 * DAY)
+        make_import(START + 2 * DAY)
         retraining.run_daily_review(START + 2 * DAY + HOUR, sound)
         return Decision.objects.get()
 
@@ -139,12 +142,13 @@ class TestDeletedListener:
 
         self.delete()
         replayed = decisions.replay_decision(decided)
-        call_command("explaindecision", str(decided.pk))
+        with pytest.raises(CommandError, match="rows: wins is 1 by today's rows, but 2 in the evidence"):
+            call_command("explaindecision", str(decided.pk))
 
         told = capsys.readouterr().out
-        assert (whole.same, whole.data_changed) == (True, False)
+        assert (whole.same, whole.differences) == (True, [])
         assert (replayed.same, replayed.data_changed) == (True, True)
-        assert "the same, byte for byte" in told
+        assert "Recomputed from this evidence, the decision is the same, byte for byte." in told
         assert "because a listener was deleted" in told
 
     def test_a_listener_who_only_left_the_source_still_counts(
@@ -170,7 +174,7 @@ class TestClocks:
         now = START + 8 * DAY
         serve(at_work, START)
         played(11, START + HOUR)
-        make_ingestion_run(now)
+        make_import(now)
         retraining.run_daily_review(now + HOUR, sound)
         before = counted()
 
@@ -211,7 +215,7 @@ class TestClocks:
         serve(at_work, START)
         played(11, START - timedelta(seconds=1))
         played(10, START + 30 * DAY)
-        make_ingestion_run(now)
+        make_import(now)
 
         retraining.run_daily_review(now + HOUR, sound)
 
@@ -222,7 +226,7 @@ class TestClocks:
         self, at_work: Experiment
     ) -> None:
         serve(at_work, START)
-        run = make_ingestion_run(START + 2 * DAY + HOUR)
+        run = make_import(START + 2 * DAY + HOUR)
 
         early = interleaving_scores.close_due_lists(START + 2 * DAY)
         late = interleaving_scores.close_due_lists(START + 2 * DAY + HOUR)
@@ -275,7 +279,7 @@ class TestDayOfTwentyFiveHours:
         with timezone.override("Europe/Paris"):
             for at in moments:
                 serve(at_work, at)
-            make_ingestion_run(moments[-1] + 7 * DAY)
+            make_import(moments[-1] + 7 * DAY)
             retraining.run_daily_review(moments[-1] + 7 * DAY + HOUR, sound)
             coins = statistics.allocation_checks(Experiment.objects.get(kind="change"), moments[-1])
             monday = last_full_week(datetime(2026, 11, 1, 23, 30, tzinfo=UTC))

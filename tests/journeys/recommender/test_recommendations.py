@@ -32,7 +32,7 @@ def test_the_recorded_real_pages_train_and_serve_and_a_list_replays(listened: Pr
     trained = json.loads(listened.manage("retrain", "--json").stdout)
     prepared = listened.manage("prepareshelves", "--all").stdout
     user = listened.shell(SOMEBODY)
-    served = json.loads(listened.manage("recommend", user, "--json").stdout)
+    served = json.loads(listened.manage("recommend", user, "--serve", "--json").stdout)
     explained = listened.manage("recommend", user, "--explain", "--discovery", "0.8").stdout
     replayed = listened.manage("recommend", "--replay", served["recommendation_id"])
 

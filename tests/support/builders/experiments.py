@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ingestion.models import IngestionRun, Listener, Song
+from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
 from recommender.models import CandidateList, Experiment, ModelVersion, ServedList
 
 START = datetime(2026, 11, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
+BYSTANDER = 9_999  # a listener without lists, whose sessions show that the history was imported
 
 
 def make_listeners_and_songs(listeners: Sequence[int] = (1, 2), songs: Sequence[int] = range(10, 30)) -> None:
@@ -76,3 +77,21 @@ def make_ingestion_run(at: datetime, status: str = "succeeded", **fields: Any) -
         trigger="schedule", status=status, started_at=at, heartbeat_at=at, finished_at=at + DAY / 1440,
         host="h", pid=1, process_started=0.0, **{**ended, **fields},
     )  # fmt: skip
+
+
+def make_healthy_feed(now: datetime) -> IngestionRun:
+    """A run that succeeded an hour ago and brought a session of just before."""
+    return make_import(now - timedelta(hours=1))
+
+
+def make_import(at: datetime) -> IngestionRun:
+    """A run that succeeded and brought a session of just before."""
+    make_bystander_session(at - timedelta(minutes=1))
+    return make_ingestion_run(at)
+
+
+def make_bystander_session(at: datetime) -> None:
+    Listener.objects.get_or_create(id=BYSTANDER, defaults={"created_at": START, "updated_at": START})
+    ListeningHistory.objects.get_or_create(
+        user_id=BYSTANDER, created_at=at, defaults={"items": [], "updated_at": at}
+    )

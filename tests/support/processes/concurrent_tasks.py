@@ -45,6 +45,7 @@ from tests.support.builders.experiments import (
     DAY,
     START,
     make_experiment,
+    make_healthy_feed,
     make_interleaved_list,
     make_version,
 )
@@ -139,18 +140,20 @@ def clear_tables() -> None:
 
 
 def make_scored_lists(test: Experiment, wins: int, losses: int) -> None:
-    """Closed lists of two listeners over twenty days."""
-    for day in range(20):
-        served = make_interleaved_list(test, 1 + day % 2, START + day * DAY, [10, 11], TEAMS)
+    """Closed lists of twenty listeners, four each, over twenty days."""
+    for place in range(80):
+        day = place // 4
+        served = make_interleaved_list(test, 1 + place % 20, START + day * DAY, [10, 11], TEAMS)
         ScoredList.objects.create(
             experiment=test, served_list=served, listener_id=served.listener_id, rounds=10, first_picks=5,
             day=served.generated_at.date(), closed_at=START + (day + 3) * DAY, wins=wins, losses=losses,
         )  # fmt: skip
+    make_healthy_feed(START + 33 * DAY)
 
 
 def judge_together(barrier: Any) -> None:
     synchronize_after(decisions, "store_decision", barrier)
-    lifecycle.judge_experiments(START + 22 * DAY, accept_version)
+    lifecycle.judge_experiments(START + 33 * DAY, accept_version)
 
 
 def read_verdicts() -> dict[str, Any]:
@@ -314,7 +317,7 @@ def drift() -> dict[str, Any]:
 
 
 def main() -> None:
-    run_in_process(lambda: experiments.make_listeners_and_songs((1, 2)))
+    run_in_process(lambda: experiments.make_listeners_and_songs(range(1, 21)))
     for deed in (judge, judge_anchor, decide_and_judge, close_lists, promote, roll_back, learn, drift):
         sys.stdout.write(json.dumps({"deed": deed.__name__, **deed()}) + "\n")
         if deed is not learn:

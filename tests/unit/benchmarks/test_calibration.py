@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.simulation.drift_weeks import count_listening_alarms, count_new_song_alarms, is_drift_found
+from benchmarks.simulation.drift_weeks import (
+    count_listening_alarms,
+    count_new_song_alarms,
+    is_drift_found,
+    is_slow_drift_found,
+)
 from benchmarks.simulation.experiment_run import (
     SimulatedExperiment,
     decide_by_events,
@@ -14,7 +19,10 @@ from benchmarks.simulation.experiment_run import (
     run_experiment,
 )
 from benchmarks.simulation.listener_reactions import ListenerGroup
-from recommender.engine.experiments.decision_rules import DecisionOutcome, ExperimentKind
+from recommender.engine.experiments.evidence import (
+    DecisionOutcome,
+    ExperimentKind,
+)
 
 SEEDS = range(40)
 SIXTY = ListenerGroup(listeners=60)
@@ -98,6 +106,10 @@ def test_a_biased_allocation_makes_an_experiment_invalid() -> None:
 
 def test_a_drift_is_found_within_two_weeks() -> None:
     assert sum(is_drift_found(seed, listeners=60, drift_distance=0.2) for seed in range(20)) >= 18
+
+
+def test_a_drift_that_is_spread_over_twenty_weeks_is_found() -> None:
+    assert sum(is_slow_drift_found(seed, listeners=60) for seed in range(4)) >= 3
 
 
 @pytest.mark.slow

@@ -23,7 +23,12 @@ from recommender.models import (
     SongEvidence,
 )
 from recommender.registry import registry
-from tests.support.builders.experiments import make_interleaved_list, make_listeners_and_songs, make_version
+from tests.support.builders.experiments import (
+    make_healthy_feed,
+    make_interleaved_list,
+    make_listeners_and_songs,
+    make_version,
+)
 
 pytestmark = pytest.mark.django_db
 TEAMS = [False, True] * 2
@@ -52,6 +57,7 @@ def running() -> Experiment:
             served = make_interleaved_list(experiment, listener, at, [10, 11, 12, 13], TEAMS)
             open_scored_list(served, experiment, TEAMS)
     ScoredList.objects.update(closed_at=now, wins=2, losses=1)
+    make_healthy_feed(now)
     return experiment
 
 
@@ -68,7 +74,7 @@ def test_an_experiments_page_shows_the_verdict_its_checks_and_its_gates(
 
     text = page(staff, "experiment_change", running.pk)
 
-    assert "Day 4 of 21, for novelty wears off: 12 rounds won, 6 lost" in text
+    assert "Day 4 of 31, for novelty wears off: 12 rounds won, 6 lost" in text
     assert "First picks by the challenger" in text
     assert "50 listeners got 20 songs each." in text
     assert "At 6 decisive rounds a day (measured) the experiment detects" in text
@@ -137,8 +143,8 @@ def checked(experiment: Experiment, kind: str, **evidence: Any) -> ExperimentRep
         ("change", {"wins": 471, "losses": 226}, 20, 1_000_000.0),
         ("change", {"wins": 30, "losses": 30}, 20, 0.63),
         ("equals", {"wins": 60, "losses": 20}, 20, 545.5),
-        ("refresh", {"wins": 5, "losses": 98, "z": -8.38}, -0.84, -8.38),
-        ("refresh", {"wins": 5, "losses": 0, "z": 1e9}, -0.84, 10.0),
+        ("refresh", {"wins": 5, "losses": 98, "z": -8.38}, -0.75, -8.38),
+        ("refresh", {"wins": 5, "losses": 0, "z": 1e9}, -0.75, 10.0),
         ("anchor", {"wins": 20, "losses": 60}, 10, 1_090.9),
         ("anchor", {"wins": 471, "losses": 0}, 10, 0.0106),
     ],
@@ -179,7 +185,7 @@ def test_a_stopped_experiment_shows_the_reason_before_the_last_check(running: Ex
     report = build_report(running, timezone.now())
 
     assert report.title == f"Stopped on {timezone.now():%Y-%m-%d}"
-    assert report.headline.startswith("Stopped by ada: Enough. Last check: Day 4 of 21")
+    assert report.headline.startswith("Stopped by ada: Enough. Last check: Day 4 of 31")
 
 
 def test_an_ended_experiment_shows_no_power_and_no_buttons(staff: Client, running: Experiment) -> None:
@@ -217,7 +223,7 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
     filled = page(staff, f"{model}_changelist")
 
     expected = {
-        "experiment": "2026w45.1", "decision": "Day 4 of 21", "driftreport": "likes: -20.0 points",
+        "experiment": "2026w45.1", "decision": "Day 4 of 31", "driftreport": "likes: -20.0 points",
         "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, evidence 9.0 : 1",
     }  # fmt: skip
     assert expected[model] in filled

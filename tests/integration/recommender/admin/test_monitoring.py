@@ -13,7 +13,11 @@ from django.utils.html import strip_tags
 from recommender.experiments import lifecycle
 from recommender.models import Decision, DriftReport, SongEvidence
 from recommender.registry import registry
-from tests.support.builders.experiments import make_listeners_and_songs, make_version
+from tests.support.builders.experiments import (
+    make_healthy_feed,
+    make_listeners_and_songs,
+    make_version,
+)
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -79,6 +83,7 @@ def decided(kind: str, **evidence: Any) -> Decision:
     experiment = lifecycle.propose_experiment(
         make_version("2026w45.1"), kind="change", gates={}, by="test", now=NOW - timedelta(days=9)
     )
+    make_healthy_feed(NOW)
     lifecycle.judge_experiments(NOW, lambda one: None)
     decision = Decision.objects.get(experiment=experiment)
     Decision.objects.update(evidence={**decision.evidence, "kind": kind, **evidence})
@@ -90,11 +95,11 @@ def decided(kind: str, **evidence: Any) -> Decision:
     [
         ("change", {"wins": 471, "losses": 226, "late_wins": 289, "late_losses": 142},
          ("Rounds won, challenger : champion 471 : 226 - Evidence that the models differ (e-value) "
-         "over 1,000,000 : 1 decided from 20 : 1 Rounds won in the last 14 days 289 : 142 promoted "
+         "over 1,000,000 : 1 decided from 20 : 1 Rounds won from day 14 on 289 : 142 promoted "
          "only if not behind")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
          ("Listeners with a decisive round 41 at least 20 z: lead of the challenger, in standard "
-         "errors -8.38 rejected below -0.84")),
+         "errors -8.38 rejected below -0.75")),
         ("anchor", {"wins": 206, "losses": 161},
          ("Rounds won, champion : holdback 206 : 161 - Evidence that the champion is worse (e-value) 1 : 10 "
          "rolled back from 10 : 1")),

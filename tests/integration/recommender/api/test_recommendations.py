@@ -5,13 +5,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from ingestion.models import ListeningHistory, Song
 from recommender.api import serializers
-from recommender.models import ModelVersion, ServedList
+from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, ServedList
 from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
 from tests.support.builders.recommendations import forget_lists
 
@@ -301,3 +303,52 @@ def test_an_unavailable_song_is_not_recommended(caller: ApiCaller) -> None:
 
     assert len(second) == 20
     assert set(second).isdisjoint(first[:5])
+
+
+class TestLooking:
+    """Staff in a browser and HEAD requests look; only a key serves."""
+
+    @pytest.fixture
+    def staff(self, trained: Path, db: None, settings: Any) -> Client:
+        settings.MODEL_STORAGE = trained
+        client = Client()
+        client.force_login(User.objects.create_superuser("ada", password="pw"))
+        return client
+
+    @pytest.mark.parametrize("path", ["recommendations/?n=5", "next/"])
+    def test_staff_who_look_at_the_api_store_nothing(self, staff: Client, path: str) -> None:
+        CandidateList.objects.all().delete()
+
+        body = staff.get(f"/api/v1/users/43937/{path}").json()
+
+        assert len(body["items"]) in {1, 5}
+        assert body["stored"] is False
+        assert not ServedList.objects.exists()
+        assert not CandidateList.objects.exists()
+
+    def test_staff_who_open_a_served_list_do_not_extend_it(self, staff: Client) -> None:
+        served = make_api_caller().get("/users/43937/recommendations/?n=5").json()
+
+        body = staff.get(
+            f"/api/v1/users/43937/recommendations/?n=5&list={served['recommendation_id']}&page=2"
+        ).json()
+
+        assert body["items"] == []
+        assert len(ServedList.objects.get().items) == 5
+
+    def test_a_head_request_stores_nothing(self, caller: ApiCaller) -> None:
+        answer = caller.client.head("/api/v1/users/43937/recommendations/", headers=caller.headers)
+
+        assert answer.status_code == 200
+        assert not ServedList.objects.exists()
+
+    def test_a_list_and_an_event_say_which_key_asked(self, caller: ApiCaller) -> None:
+        served = caller.get("/users/43937/recommendations/?n=1").json()
+        caller.post(
+            "/feedback/",
+            {"event_id": "1", "user_id": 43937, "song_id": served["items"][0]["song"]["id"], "kind": "like"},
+        )
+
+        key = ApiKey.objects.get()
+        assert ServedList.objects.get().asked_by == f"key {key.prefix} (A test)"
+        assert Feedback.objects.get().key_id == key.pk

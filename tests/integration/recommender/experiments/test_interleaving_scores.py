@@ -16,7 +16,9 @@ from recommender.models import Experiment, Feedback, ScoredList, ServedList
 from tests.support.builders.experiments import (
     DAY,
     START,
+    make_bystander_session,
     make_experiment,
+    make_import,
     make_ingestion_run,
     make_interleaved_list,
     make_listeners_and_songs,
@@ -53,7 +55,7 @@ def played(items: list[int], at: datetime, listener: int = 1) -> None:
 
 
 def score_after(days: int = 2) -> InterleavingCredit:
-    make_ingestion_run(START + days * DAY)
+    make_import(START + days * DAY)
     close_due_lists(START + days * DAY + HOUR)
     row = ScoredList.objects.get()
     assert row.closed_at is not None
@@ -133,22 +135,59 @@ def test_a_like_counts_for_the_later_of_two_lists_that_offered_the_song(
 
 def test_a_list_stays_open_until_an_ingestion_two_days_later_succeeds(running: Experiment) -> None:
     serve(running)
-    make_ingestion_run(START + 2 * DAY - timedelta(seconds=1))
+    make_import(START + 2 * DAY - timedelta(seconds=1))
     make_ingestion_run(START + 2 * DAY, status="failed")
     make_ingestion_run(START + 2 * DAY + HOUR, dry_run=True)
 
     assert close_due_lists(START + 4 * DAY) == 0
 
-    make_ingestion_run(START + 3 * DAY)
+    make_import(START + 3 * DAY)
 
     assert close_due_lists(START + 4 * DAY) == 1
+
+
+def test_a_list_stays_open_until_its_48_hours_of_listening_are_imported(running: Experiment) -> None:
+    """Runs succeed every day, but the source sends its history three days late."""
+    serve(running)
+    for day in range(1, 5):
+        make_ingestion_run(START + day * DAY)
+        make_bystander_session(START + (day - 3) * DAY)
+
+    assert close_due_lists(START + 4 * DAY + HOUR) == 0
+
+    make_bystander_session(START + 2 * DAY)
+
+    assert close_due_lists(START + 5 * DAY) == 1
+
+
+def test_an_empty_history_closes_no_list(running: Experiment) -> None:
+    serve(running)
+    make_ingestion_run(START + 5 * DAY)
+
+    assert close_due_lists(START + 5 * DAY + HOUR) == 0
+
+
+def test_a_partial_run_that_brought_the_history_closes_lists(running: Experiment) -> None:
+    serve(running)
+    make_ingestion_run(START + 2 * DAY + HOUR, status="partial")
+    make_bystander_session(START + 2 * DAY)
+
+    assert close_due_lists(START + 2 * DAY + 2 * HOUR) == 1
+
+
+def test_a_quiet_night_at_a_small_site_does_not_keep_lists_open(running: Experiment) -> None:
+    serve(running)
+    make_bystander_session(START + DAY + 2 * HOUR)
+    make_ingestion_run(START + 2 * DAY)
+
+    assert close_due_lists(START + 2 * DAY + HOUR) == 1
 
 
 def test_later_events_never_change_a_closed_list(running: Experiment) -> None:
     serve(running)
     before = score_after()
     said(11, "like", START + HOUR)
-    make_ingestion_run(START + 3 * DAY)
+    make_import(START + 3 * DAY)
 
     assert close_due_lists(START + 3 * DAY + HOUR) == 0
     assert InterleavingCredit(*ScoredList.objects.values_list("wins", "losses").get()) == before
@@ -161,7 +200,7 @@ def test_all_due_lists_close_in_one_call(running: Experiment) -> None:
     for listener in range(100, 120):
         serve(running, listener=listener)
         said(11 if listener % 2 else 10, "like", START + HOUR, listener=listener)
-    make_ingestion_run(START + 2 * DAY)
+    make_import(START + 2 * DAY)
 
     closed = close_due_lists(START + 2 * DAY + HOUR)
 
@@ -173,7 +212,7 @@ def test_days_of_scores_count_from_the_start_of_the_experiment(running: Experime
     serve(running)
     serve(running, START + DAY, listener=2)
     said(11, "like", START + HOUR)
-    make_ingestion_run(START + 3 * DAY)
+    make_import(START + 3 * DAY)
     close_due_lists(START + 3 * DAY + HOUR)
 
     scores = read_closed_scores(running)

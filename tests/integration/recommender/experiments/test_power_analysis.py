@@ -11,7 +11,10 @@ from benchmarks.simulation.experiment_run import (
     score_lists,
 )
 from benchmarks.simulation.listener_reactions import ListenerGroup, ListenerSimulator
-from recommender.engine.experiments.decision_rules import DecisionOutcome, ExperimentKind
+from recommender.engine.experiments.evidence import (
+    DecisionOutcome,
+    ExperimentKind,
+)
 from recommender.experiments.power_analysis import describe_power, recent_audience, rejection_probability
 from recommender.models import EngagementDay, Experiment
 from tests.support.builders.experiments import make_version
@@ -25,12 +28,8 @@ def day(number: int, listeners: int, engaged: float, *, final: bool = True) -> E
 
 def rounds_a_day(crowd: ListenerGroup) -> float:
     life = ListenerSimulator(crowd, seed=1)
-    lists = [
-        one
-        for number in range(20)
-        for one in score_lists(life.simulate_day(number, share=EXPERIMENT_SHARE), number)
-    ]
-    return sum(one.credit.wins + one.credit.losses for one in lists) / 20
+    days = [score_lists(life.simulate_day(number, share=EXPERIMENT_SHARE), number) for number in range(20)]
+    return sum(int(day.wins.sum() + day.losses.sum()) for day in days) / 20
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from recommender import listener_profiles
-from recommender.models import ModelVersion, ServedList
+from recommender.models import CandidateList, ModelVersion, ServedList
 from recommender.registry import model_loader
 from recommender.serving.explanations import explain_scores
 from recommender.serving.list_limits import ServingOptions
@@ -34,7 +34,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_it_prints_a_row_for_each_song_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(capsys, str(LISTENER), "-n", "5", "--seed", "a").splitlines()
+    lines = told(capsys, str(LISTENER), "-n", "5", "--seed", "a", "--serve").splitlines()
 
     served = ServedList.objects.get()
     label = ModelVersion.objects.get(role="champion").label
@@ -43,6 +43,24 @@ def test_it_prints_a_row_for_each_song_with_its_reason(capsys: pytest.CaptureFix
     assert [line.split()[0] for line in lines[3:8]] == ["1", "2", "3", "4", "5"]
     assert all(item["reason"] in line for item, line in zip(served.items, lines[3:8], strict=True))
     assert lines[-1] == f"Draw it again: python manage.py recommend --replay {served.pk}"
+
+
+def test_a_look_stores_nothing_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    CandidateList.objects.all().delete()
+
+    lines = told(capsys, str(LISTENER), "-n", "5").splitlines()
+    facts = json.loads(told(capsys, str(LISTENER), "--json"))
+
+    assert lines[-1] == "A preview: nothing was stored. To serve a list: add --serve"
+    assert facts["stored"] is False
+    assert not ServedList.objects.exists()
+    assert not CandidateList.objects.exists()
+
+
+def test_a_served_list_says_that_the_command_asked_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads(told(capsys, str(LISTENER), "--serve", "--json"))
+
+    assert ServedList.objects.get(pk=facts["recommendation_id"]).asked_by == "command recommend"
 
 
 def test_json_output_has_the_fields_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,32 @@ class TestEngagement:
 
         assert check_engagement(START) == []
 
+    @pytest.mark.parametrize("weekend", [0.6, 1.4, 2.0])
+    def test_weekends_are_no_incidents(self, champion: ModelVersion, weekend: float) -> None:
+        found = 0
+        for today in range(14, 60):
+            EngagementDay.objects.all().delete()
+            values = healthy(60, seed=3)[:today]
+            first = START.date() - today * DAY
+            for place in range(today):
+                if (first + place * DAY).weekday() >= 5:
+                    values[place] *= weekend
+            days(values[-42:])
+            found += len(check_engagement(START))
+
+        assert found == 0
+
+    def test_a_fall_by_a_fifth_is_seen_on_a_large_site_with_busy_weekends(
+        self, champion: ModelVersion
+    ) -> None:
+        values = healthy(42, seed=4)
+        for place in range(42):
+            day = START.date() - (42 - place) * DAY
+            values[place] = (values[place] + 3) / 2.5 * (1.4 if day.weekday() >= 5 else 1.0)
+        days([*values[:-2], 0.75 * values[-2], 0.75 * values[-1]], listeners=5_000)
+
+        assert check_engagement(START)[0].facts["verdict"] == "low"
+
     def test_a_band_needs_a_fortnight(self) -> None:
         assert expected_range([]) is None
 
@@ -143,6 +169,16 @@ class TestCohesion:
         opened = check_cohesion(START)
 
         assert opened[0].facts["version"] == "2026w18.1"
+
+    def test_a_candidate_with_less_than_half_of_the_champions_cohesion_opens_an_incident(
+        self, champion: ModelVersion
+    ) -> None:
+        ModelVersion.objects.update(cohesion={"r2": 0.4, "silhouette_macro": 0.2})
+        make_version("2026w45.1", cohesion={"r2": 0.03, "silhouette_macro": 0.19})
+
+        opened = check_cohesion(START)
+
+        assert opened[0].facts == {"version": "2026w45.1", "value": 0.19, "mean": 0.2, "low": 0.1}
 
     @pytest.mark.parametrize(
         "values",
@@ -167,7 +203,11 @@ class TestFeed:
             ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are missing"),
             ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far outside 0.2425 to 0.7475"),
             ([place / 30 for place in range(30)], ""),
-            ([0.5] * 19, ""),
+            # A small catalogue: three songs whose values are all 0 are no chance, two equal ones may be.
+            ([0.0] * 3, "all 3 new values are 0"),
+            ([None] * 5, "100% of 5 new values are missing"),
+            ([0.5] * 1, ""),
+            ([0.1, 0.1, 0.7], ""),
             ([], ""),
         ],
     )
@@ -189,6 +229,16 @@ class TestFeed:
     def test_what_was_always_so_is_no_fault(self) -> None:
         assert find_feature_fault([0.5] * 30, [0.5] * 100) == ""
         assert find_feature_fault([None] * 30, [None] * 50 + [0.1] * 50) == ""
+
+    def test_zeros_in_the_few_new_songs_of_a_small_catalogue_are_seen_within_a_week(self) -> None:
+        def song(pk: int, at: Any, energy: float) -> Song:
+            return Song(id=pk, name="S", artist="A", duration=timedelta(minutes=3), created_at=at,
+                        updated_at=at, audio_features={"energy": energy})  # fmt: skip
+
+        Song.objects.bulk_create(song(pk, START - 60 * DAY, (pk + 1) / 100) for pk in range(60))
+        Song.objects.bulk_create(song(pk, START - (pk - 60) * DAY, 0.0) for pk in range(61, 64))
+
+        assert check_feed(START)[0].facts == {"fault": "all 3 new values are 0", "n": 3}
 
     def test_a_broken_feature_opens_an_incident_and_names_it(self) -> None:
         def song(pk: int, at: Any, energy: float) -> Song:

@@ -60,7 +60,7 @@ def roles() -> list[str]:
 
 def begin(challenger: ModelVersion) -> Experiment:
     return lifecycle.propose_experiment(
-        challenger, kind="change", gates={}, by="test", now=RECOMMENDED_AT, list_share=1.0
+        challenger, kind="change", gates={}, by="test", now=RECOMMENDED_AT - 2 * DAY, list_share=1.0
     )
 
 

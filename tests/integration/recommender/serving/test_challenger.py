@@ -31,6 +31,9 @@ from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT, song_ids
 
+# From the third day on an experiment has its whole share of the lists.
+RAMPED_AT = RECOMMENDED_AT - timedelta(days=2)
+
 
 @pytest.fixture
 def here(storage: Path) -> ServingOptions:
@@ -53,9 +56,7 @@ def _look_at_once() -> Iterator[None]:
 
 def start(challenger: ModelVersion, kind: str = "change", **shares: Any) -> Experiment:
     shares = {"list_share": 1.0, **shares}
-    test = lifecycle.propose_experiment(
-        challenger, kind=kind, gates={}, by="test", now=RECOMMENDED_AT, **shares
-    )
+    test = lifecycle.propose_experiment(challenger, kind=kind, gates={}, by="test", now=RAMPED_AT, **shares)
     assignment.RUNNING_EXPERIMENTS.invalidate()
     return test
 

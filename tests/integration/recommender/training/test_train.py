@@ -78,7 +78,14 @@ def test_the_first_good_model_becomes_champion_by_itself(tmp_path: Path) -> None
     assert (run.status, version.role, version.method) == ("succeeded", "champion", "mix")
     assert (version.n_songs, version.n_listeners, version.n_plays) == (60, 40, 640)
     assert version.metrics["mix"]["ndcg"] > version.metrics["popularity"]["ndcg"]
-    assert set(version.metrics) == {"mix", "popularity", "random", "rp3beta", "against_floor"}
+    assert set(version.metrics) == {
+        "mix",
+        "popularity",
+        "random",
+        "rp3beta",
+        "against_floor",
+        "against_baselines",
+    }
     assert version.cohesion["n_clusters"] == version.n_clusters == version.clusters.count()
     assert Promotion.objects.get().reason.startswith("The first model. NDCG@20 0.")
     arrays, facts = artifact.read_arrays(tmp_path / "models" / version.label, version.artifact_sha256)
@@ -132,7 +139,37 @@ def test_without_songs_a_training_is_refused_by_name(tmp_path: Path) -> None:
     assert not list((tmp_path / "models").glob("*"))
 
 
-@pytest.mark.parametrize(("songs", "listeners", "weeks"), [(1, 0, 0), (1, 1, 1), (6, 1, 3), (60, 3, 0)])
+def test_without_plays_a_training_is_refused_by_name(tmp_path: Path) -> None:
+    fill(20, 3, 0)
+
+    run = retrain(order(tmp_path))
+
+    assert (run.status, run.error_kind, run.version) == ("refused", "TooFewPlays", None)
+    assert "Nobody has played a song yet" in run.error
+
+
+def test_without_an_available_song_a_training_is_refused_by_name(tmp_path: Path) -> None:
+    fill()
+    Song.objects.update(unavailable_at=START)
+
+    run = retrain(order(tmp_path))
+
+    assert (run.status, run.error_kind, run.version) == ("refused", "TooFewSongs", None)
+    assert "No song is available any more" in run.error
+
+
+@pytest.mark.parametrize("number", [1, 400])
+def test_a_number_of_clusters_that_does_not_fit_the_catalogue_is_refused(tmp_path: Path, number: int) -> None:
+    fill()
+
+    run = retrain(order(tmp_path, n_clusters=number))
+
+    assert (run.status, run.error_kind) == ("refused", "InvalidNumberOfClusters")
+    assert f"{number} clusters of " in run.error
+    assert "choose a number from 2 to " in run.error
+
+
+@pytest.mark.parametrize(("songs", "listeners", "weeks"), [(1, 1, 1), (6, 1, 3), (60, 3, 1)])
 def test_the_smallest_worlds_give_a_model_that_says_it_was_not_measured(
     tmp_path: Path, songs: int, listeners: int, weeks: int
 ) -> None:
@@ -260,7 +297,14 @@ def test_a_first_classic_model_that_is_good_becomes_champion_by_itself(tmp_path:
     version = run.version
     assert version is not None
     assert (version.method, version.role) == ("classic", "champion")
-    assert set(version.metrics) == {"classic", "popularity", "random", "rp3beta", "against_floor"}
+    assert set(version.metrics) == {
+        "classic",
+        "popularity",
+        "random",
+        "rp3beta",
+        "against_floor",
+        "against_baselines",
+    }
     assert version.metrics["classic"]["ndcg"] > version.metrics["popularity"]["ndcg"]
     assert run.summary.startswith(f"Version {version.label} is champion. NDCG@20 0.")
     assert sum(version.clusters.values_list("size", flat=True)) == 60
@@ -275,7 +319,7 @@ def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_ask
 ) -> None:
     fill()
     # All songs are alike to it, and everybody plays one song of the week.
-    Song.objects.update(genres="", artist="", release_year=None, audio_features={}, duration=timedelta(0))
+    Song.objects.update(genres="", artist="", release_year=None, audio_features={}, duration=timedelta(minutes=3))
     at = START + timedelta(weeks=3, minutes=50)
     ListeningHistory.objects.filter(created_at__gte=START + timedelta(weeks=3)).delete()
     for day in range(5):
@@ -290,7 +334,7 @@ def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_ask
     alone = retrain(order(tmp_path, method="classic"))
     asked = retrain(order(tmp_path, method="classic", promote=True))
 
-    assert alone.version is not None
+    assert alone.version is not None, alone.error
     assert asked.version is not None
     label = alone.version.label
     assert alone.summary.startswith(

@@ -2,15 +2,19 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from recommender.engine.experiments.decision_rules import (
+from recommender.engine.experiments.decision_rules import apply_decision_rules
+from recommender.engine.experiments.evidence import (
+    DEFAULT_RULES,
+    RULES_VERSION_1,
     AllocationCheck,
     DecisionOutcome,
+    DecisionRules,
     ExperimentEvidence,
     GuardrailDifference,
-    apply_decision_rules,
     format_evidence_ratio,
 )
 
@@ -20,32 +24,39 @@ WORSE = GuardrailDifference("Engagement", -0.3, -0.5, -0.1, challengers=30, cham
 
 
 def refresh(**numbers: object) -> ExperimentEvidence:
-    usual = {"days": 6, "wins": 20, "losses": 20, "listeners": 25, "z": 0.0, "gate": True}
+    usual = {"days": 13, "wins": 20, "losses": 20, "listeners": 25, "z": 0.0, "gate": True}
     return ExperimentEvidence("refresh", **{**usual, **numbers})  # type: ignore[arg-type]
 
 
 def change(**numbers: object) -> ExperimentEvidence:
-    usual = {"days": 21, "wins": 120, "losses": 70, "late_wins": 5, "late_losses": 5, "listeners": 60}
+    usual = {"days": 31, "wins": 120, "losses": 70, "late_wins": 5, "late_losses": 5, "listeners": 60,
+             "winners": 35, "losers": 20, "ties": 5, "trimmed_wins": 100, "trimmed_losses": 55}  # fmt: skip
     return ExperimentEvidence("change", **{**usual, **numbers})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("evidence", "outcome"),
     [
-        (refresh(days=5), DecisionOutcome.WAITING),
-        (refresh(days=6), DecisionOutcome.PROMOTE),
-        (refresh(z=-0.839), DecisionOutcome.PROMOTE),
-        (refresh(z=-0.841), DecisionOutcome.REJECT),
-        (refresh(z=-math.inf), DecisionOutcome.REJECT),
-        (refresh(listeners=19, z=-2.0), DecisionOutcome.WAITING),
-        (refresh(listeners=20, z=-2.0), DecisionOutcome.REJECT),
-        (refresh(wins=14, losses=15, z=-2.0), DecisionOutcome.WAITING),
-        (refresh(wins=15, losses=15, z=-2.0), DecisionOutcome.REJECT),
+        (refresh(days=12), DecisionOutcome.WAITING),
+        (refresh(days=13), DecisionOutcome.PROMOTE),
+        (refresh(open_lists=1), DecisionOutcome.WAITING),
+        (refresh(z=-0.749, wins=15, losses=25), DecisionOutcome.PROMOTE),
+        (refresh(z=-0.751, wins=15, losses=25), DecisionOutcome.REJECT),
+        (refresh(z=-math.inf, wins=15, losses=25), DecisionOutcome.REJECT),
+        (refresh(listeners=19, wins=15, losses=25, z=-2.0), DecisionOutcome.WAITING),
+        (refresh(listeners=20, wins=15, losses=25, z=-2.0), DecisionOutcome.REJECT),
+        (refresh(wins=10, losses=19, z=-2.0), DecisionOutcome.WAITING),
+        (refresh(wins=10, losses=20, z=-2.0), DecisionOutcome.REJECT),
         (refresh(days=13, wins=0, losses=0, listeners=0), DecisionOutcome.WAITING),
         (refresh(days=14, wins=0, losses=0, listeners=0), DecisionOutcome.PROMOTE),
         (refresh(days=14, wins=0, losses=0, listeners=0, gate=None), DecisionOutcome.PROMOTE),
         (refresh(days=14, wins=0, losses=0, listeners=0, gate=False), DecisionOutcome.REJECT),
+        (refresh(days=14, wins=0, losses=0, listeners=0, open_lists=3), DecisionOutcome.WAITING),
         (refresh(days=14, gate=False), DecisionOutcome.PROMOTE),
+        # After two refreshes in a row that did not win, three weeks more.
+        (refresh(days=33, unproven=2), DecisionOutcome.WAITING),
+        (refresh(days=34, unproven=2), DecisionOutcome.PROMOTE),
+        (refresh(days=13, unproven=1), DecisionOutcome.PROMOTE),
     ],
 )
 def test_a_refresh_is_promoted_unless_it_is_worse(
@@ -58,7 +69,7 @@ def test_a_refresh_is_promoted_unless_it_is_worse(
     ("evidence", "outcome"),
     [
         (change(), DecisionOutcome.PROMOTE),
-        (change(days=20), DecisionOutcome.WAITING),
+        (change(days=30), DecisionOutcome.WAITING),
         (change(late_wins=4, late_losses=5), DecisionOutcome.WAITING),
         (change(wins=100, losses=90), DecisionOutcome.WAITING),
         (change(days=59, wins=100, losses=90), DecisionOutcome.WAITING),
@@ -66,10 +77,50 @@ def test_a_refresh_is_promoted_unless_it_is_worse(
         (change(days=60), DecisionOutcome.PROMOTE),
         (change(days=3, wins=70, losses=120), DecisionOutcome.REJECT),
         (change(days=0, wins=0, losses=0), DecisionOutcome.WAITING),
+        # Few listeners decide nothing, however many rounds they win.
+        (change(winners=3, losers=30), DecisionOutcome.WAITING),
+        (change(winners=33, losers=21), DecisionOutcome.WAITING),
+        (change(trimmed_wins=90, trimmed_losses=70), DecisionOutcome.WAITING),
+        (change(wins=45, losses=6, listeners=1, winners=1, losers=0, ties=0), DecisionOutcome.WAITING),
+        (change(listeners=19, winners=19, losers=0, ties=0), DecisionOutcome.WAITING),
+        (change(days=60, winners=3, losers=30), DecisionOutcome.INCONCLUSIVE),
     ],
 )
 def test_a_change_must_win(evidence: ExperimentEvidence, outcome: DecisionOutcome) -> None:
     assert apply_decision_rules(evidence).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "evidence", [refresh(), refresh(days=40, wins=0, losses=0), change(), change(days=60)]
+)
+def test_without_imported_listening_nothing_is_decided(evidence: ExperimentEvidence) -> None:
+    found = apply_decision_rules(replace(evidence, feed="the history is empty."))
+
+    assert found.outcome == DecisionOutcome.WAITING
+    assert found.reason == "It waits for the listening history: the history is empty."
+
+
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (refresh(days=5), DecisionOutcome.WAITING),
+        (refresh(days=6), DecisionOutcome.PROMOTE),
+        (refresh(days=6, z=-0.841), DecisionOutcome.REJECT),
+        (refresh(days=14, wins=0, losses=0, listeners=0), DecisionOutcome.PROMOTE),
+        (change(days=20), DecisionOutcome.WAITING),
+        (change(days=21, winners=0, losers=9), DecisionOutcome.PROMOTE),
+        (change(days=21, hard_failure="It breaks.", coins=(CROOKED,)), DecisionOutcome.INVALID),
+    ],
+)
+def test_decisions_of_the_first_version_keep_their_rules(
+    evidence: ExperimentEvidence, outcome: DecisionOutcome
+) -> None:
+    assert apply_decision_rules(evidence, RULES_VERSION_1).outcome == outcome
+
+
+def test_rules_that_were_stored_without_a_version_are_those_of_the_first() -> None:
+    assert DecisionRules(equals_days=14) == RULES_VERSION_1
+    assert DEFAULT_RULES.version == 2
 
 
 @pytest.mark.parametrize(
@@ -81,7 +132,7 @@ def test_a_change_must_win(evidence: ExperimentEvidence, outcome: DecisionOutcom
         (0, 0, DecisionOutcome.WAITING),
     ],
 )
-def test_the_holdback_is_restored_if_the_champion_loses(
+def test_the_anchor_is_restored_if_the_champion_loses(
     wins: int, losses: int, outcome: DecisionOutcome
 ) -> None:
     assert (
@@ -111,10 +162,14 @@ def test_an_aa_test_with_a_difference_is_invalid() -> None:
     ids=["coin", "leak", "crossover"],
 )
 @pytest.mark.parametrize("evidence", [refresh, change])
-def test_an_invalid_experiment_is_neither_promoted_nor_rolled_back(evidence, fault) -> None:  # type: ignore[no-untyped-def]
-    found = apply_decision_rules(evidence(**fault, hard_failure="It breaks.", guardrails=(WORSE,)))
+def test_an_invalid_experiment_promotes_nothing(evidence, fault) -> None:  # type: ignore[no-untyped-def]
+    assert apply_decision_rules(evidence(**fault)).outcome == DecisionOutcome.INVALID
 
-    assert found.outcome == DecisionOutcome.INVALID
+
+def test_a_failing_challenger_is_stopped_even_if_its_failures_make_the_experiment_invalid() -> None:
+    found = apply_decision_rules(refresh(coins=(CROOKED,), hard_failure="It breaks."))
+
+    assert found.outcome == DecisionOutcome.ROLLBACK
 
 
 def test_fair_allocations_and_few_crossovers_are_valid() -> None:
@@ -135,15 +190,15 @@ def test_a_hard_failure_rolls_back_at_once() -> None:
     ("rail", "days", "outcome"),
     [
         (WORSE, 7, DecisionOutcome.ROLLBACK),
-        (WORSE, 6, DecisionOutcome.PROMOTE),
+        (WORSE, 6, DecisionOutcome.WAITING),
         (
             GuardrailDifference("Engagement", -0.3, -0.5, -0.1, challengers=29, champions=30),
-            7,
+            13,
             DecisionOutcome.PROMOTE,
         ),
         (
             GuardrailDifference("Engagement", -0.3, -0.7, 0.1, challengers=30, champions=30),
-            7,
+            13,
             DecisionOutcome.PROMOTE,
         ),
     ],

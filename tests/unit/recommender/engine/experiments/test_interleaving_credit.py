@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommender.engine.experiments.evidence import DEFAULT_RULES
 from recommender.engine.experiments.interleaving_credit import (
+    ClosedLists,
     InterleavingCredit,
     ListCredit,
+    count_rounds,
     credit_list,
     total_by_listener,
 )
@@ -68,3 +71,76 @@ def test_without_lists_the_totals_are_zero() -> None:
     totals = total_by_listener([], day=0, late_days=7)
 
     assert (totals.wins, totals.losses, totals.listeners, totals.z) == (0, 0, 0, 0.0)
+
+
+def closed(*lists: tuple[int, int, int, int]) -> ClosedLists:
+    """Lists as listener, day, wins and losses."""
+    return ClosedLists.from_credits(
+        [ListCredit(listener, day, InterleavingCredit(wins, losses)) for listener, day, wins, losses in lists]
+    )
+
+
+def test_a_refresh_counts_the_lists_of_seven_whole_days() -> None:
+    lists = closed((1, 3, 3, 0), (1, 4, 1, 0), (2, 10, 0, 2), (2, 11, 3, 0))
+
+    totals = count_rounds(lists, "refresh", DEFAULT_RULES)
+
+    assert (totals["wins"], totals["losses"], totals["listeners"]) == (1, 2, 2)
+
+
+def test_a_change_counts_all_days_and_those_after_two_weeks_apart() -> None:
+    lists = closed((1, 0, 1, 0), (1, 13, 1, 0), (1, 14, 0, 2), (2, 20, 1, 0))
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    assert (totals["wins"], totals["losses"]) == (3, 2)
+    assert (totals["late_wins"], totals["late_losses"]) == (1, 2)
+
+
+def test_the_tenth_at_either_end_is_left_out_of_the_trimmed_rounds() -> None:
+    lists = closed((1, 0, 3, 0), (1, 1, 3, 0), (2, 0, 0, 3), *[(other, 0, 2, 1) for other in range(3, 11)])
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    assert (totals["wins"], totals["losses"]) == (22, 11)
+    assert (totals["trimmed_wins"], totals["trimmed_losses"]) == (16, 8)
+
+
+def test_a_refresh_after_two_that_did_not_win_counts_three_weeks_more() -> None:
+    lists = closed((1, 4, 1, 0), (1, 31, 1, 0), (1, 32, 1, 0))
+
+    assert count_rounds(lists, "refresh", DEFAULT_RULES, unproven=1)["wins"] == 1
+    assert count_rounds(lists, "refresh", DEFAULT_RULES, unproven=2)["wins"] == 2
+
+
+def test_one_listener_moves_the_balance_of_a_refresh_by_four_rounds_at_most() -> None:
+    fan = closed(*[(1, 4 + day, 3, 0) for day in range(7)], *[(other, 4, 0, 2) for other in range(2, 12)])
+    mild = closed((1, 4, 3, 0), (1, 5, 1, 0), *[(other, 4, 0, 2) for other in range(2, 12)])
+
+    assert (
+        count_rounds(fan, "refresh", DEFAULT_RULES)["z"] == count_rounds(mild, "refresh", DEFAULT_RULES)["z"]
+    )
+
+
+def test_listeners_with_two_decisive_rounds_have_a_preference() -> None:
+    lists = closed((1, 4, 2, 0), (2, 4, 0, 2), (3, 4, 1, 1), (4, 4, 1, 0), (5, 4, 0, 0), (6, 4, 3, 0))
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    assert (totals["winners"], totals["losers"], totals["ties"]) == (2, 1, 1)
+    assert totals["listeners"] == 5
+
+
+def test_the_most_and_the_least_active_third_are_counted_apart() -> None:
+    lists = closed((1, 4, 9, 1), (2, 4, 2, 2), (3, 4, 0, 1), (4, 4, 0, 0))
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    assert (totals["heavy"], totals["light"]) == ((9, 1), (0, 1))
+
+
+def test_no_lists_count_as_nothing() -> None:
+    totals = count_rounds(closed(), "refresh", DEFAULT_RULES)
+
+    assert (totals["wins"], totals["losses"], totals["listeners"], totals["z"]) == (0, 0, 0, 0.0)
+    assert (totals["heavy"], totals["light"]) == ((0, 0), (0, 0))

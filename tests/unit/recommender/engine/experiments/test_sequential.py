@@ -12,6 +12,7 @@ from recommender.engine.experiments.sequential import (
     confidence_sequence,
     listener_z_score,
     log_e_value_of_difference,
+    log_e_value_of_failures,
     log_e_value_of_losing,
     log_e_value_of_share,
     win_share_interval,
@@ -54,6 +55,32 @@ def test_the_one_sided_e_value_averages_over_the_losing_half_alone(wins: int, lo
     found = log_e_value_of_losing(wins, losses)
 
     assert found == pytest.approx(math.log(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize(("failures", "requests"), [(0, 10), (3, 20), (5, 36)])
+def test_the_e_value_of_failures_is_averaged_over_its_prior(failures: int, requests: int) -> None:
+    observed = stats.binom(requests, 0.01).pmf(failures)
+    expected = stats.betabinom(requests, 0.5, 4.5).pmf(failures) / observed
+
+    found = log_e_value_of_failures(failures, requests - failures, 0.01)
+
+    assert found == pytest.approx(math.log(expected), abs=1e-9)
+
+
+def test_daily_looks_at_requests_of_which_one_in_a_hundred_fails_seldom_stop_a_challenger() -> None:
+    random = np.random.default_rng(1)
+    failures = random.binomial(40, 0.01, (500, 60)).cumsum(axis=1)
+    requests = np.arange(40, 2_401, 40)
+
+    stopped = [
+        any(
+            log_e_value_of_failures(f, n - f, 0.01) >= math.log(20)
+            for f, n in zip(row, requests, strict=True)
+        )
+        for row in failures
+    ]
+
+    assert np.mean(stopped) <= 0.05
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(13, 7), (422, 367), (471, 226), (5, 98), (30, 0), (0, 30)])
