@@ -13,9 +13,9 @@ from recommender.engine.clustering.affinities import genre_shares_by_cluster
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.n_clusters import ClusterCountChoice, DrawQuality, choose_n_clusters
 from recommender.engine.data import Profiles, TrainingSet
-from recommender.engine.evaluation.drawn_lists import draw_lists
 from recommender.engine.evaluation.metrics import LIST_LENGTH, coverage, ndcg
 from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.drawn_lists import draw_lists
 from recommender.engine.mix.fit_components import (
     ContentFeatures,
     assemble_components,
