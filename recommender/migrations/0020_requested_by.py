@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0017_impressions'),
+        ('recommender', '0019_api_key_scopes'),
     ]
 
     operations = [
