@@ -1,4 +1,4 @@
-"""Write the audit trail."""
+"""Writes the audit trail."""
 
 import getpass
 from hashlib import blake2b
@@ -10,12 +10,12 @@ from django.utils import timezone
 from ingestion.models import AuditEntry
 
 Action = AuditEntry.Action
-# A page or an app reads hundreds of rows; one entry an hour says who did.
+# A page or an app reads hundreds of rows; one entry an hour is enough.
 READ_INTERVAL: Final = 3_600  # seconds
 
 
 def record_audit(action: Action, actor: str, target: str = "", *, address: str | None = None) -> AuditEntry:
-    """Store what `actor` did; the target names a version, key or user, never a listener's name."""
+    """Store what `actor` did; the target is a version, key or user, never a listener's name."""
     return AuditEntry.objects.create(
         at=timezone.now(), actor=actor, action=action, target=target, address=address or None
     )
@@ -31,7 +31,7 @@ def command_actor() -> str:
 
 
 def record_personal_data_read(actor: str) -> None:
-    """Record that somebody reads listeners' personal data, once an hour for each reader."""
+    """Record that a reader saw listeners' personal data, at most once an hour for each reader."""
     # A name of a key may have characters that a cache's key may not have.
     digest = blake2b(actor.encode(), digest_size=16).hexdigest()
     if cache.add(f"personal-data-read:{digest}", True, READ_INTERVAL):

@@ -1,4 +1,4 @@
-"""Decorator of staff pages: each page asks for a permission, and being staff is not enough."""
+"""Decorator of staff pages: staff also need the permission that the page requires."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,7 +13,7 @@ View = Callable[..., HttpResponse]
 
 
 def page_permission(permission: str) -> Callable[[View], View]:
-    """Send people who are not logged in to the login, and answer staff without the permission with a 403."""
+    """Redirect anonymous users to the login, and answer staff without the permission with 403."""
 
     def decorate(view: View) -> View:
         @wraps(view)

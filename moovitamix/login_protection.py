@@ -1,4 +1,4 @@
-"""Whoever guesses passwords is locked out by django-axes; an incident says so while the lock lasts."""
+"""Lock-out of password guessers by django-axes, with an incident while a lock lasts."""
 
 import logging
 from datetime import datetime
@@ -50,7 +50,7 @@ def locked_logins(now: datetime) -> None:
 
 
 class AuditedLoginForm(AuthenticationForm):
-    """The admin's login form; each login, and each that failed, is in the audit trail and the log."""
+    """The admin's login form; records successful and failed logins in the audit trail and the log."""
 
     def clean(self) -> Any:
         name = self.cleaned_data.get("username") or ""

@@ -93,7 +93,7 @@ MIDDLEWARE = [
     "moovitamix.time_zone.bounded_time_zone_middleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "moovitamix.api.rendering.api_response_middleware",
-    # Last, as its documentation asks: it answers for a login that is locked.
+    # Last, as its documentation requires: it answers locked logins.
     "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
@@ -114,7 +114,7 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-# A person who mistypes needs a few attempts; a password of 12 characters is not guessed at ten in 15 minutes.
+# Enough for a person who mistypes; ten attempts in 15 minutes do not guess a password of 12 characters.
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]

@@ -126,7 +126,7 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
 
 
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:
-    """Take back all feedback that was sent with a key, such as a leaked one. Returns the number of events."""
+    """Withdraw all feedback sent with a key, such as a leaked one; return the number of events."""
     count = events.withdraw_key(key.pk, now=now)
     record_audit(Action.FEEDBACK_UNDONE, by, f"{key}: {count} events")
     return count

@@ -1,4 +1,4 @@
-"""Read-only admin of the audit trail, and the parts that other admins record in it."""
+"""Read-only admin of the audit trail, and a mixin with which other admins record changes in it."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 class AccountAuditMixin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """For an admin of users or groups: records each change."""
+    """For an admin of users or groups: records each change in the audit trail."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record_change(request, "added", obj)

@@ -53,7 +53,7 @@ register_converter(IdConverter, "id")
 
 
 def is_possible_id(number: int) -> bool:
-    """Whether a database can hold the number as an id. SQLite fails at others, PostgreSQL finds nothing."""
+    """Whether the number has at most 64 bits; SQLite raises an error for others."""
     return SMALLEST_ID <= number <= LARGEST_ID
 
 

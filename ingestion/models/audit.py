@@ -1,4 +1,4 @@
-"""Audit trail: who did what that concerns security or the service as a whole."""
+"""Audit trail: who did what, for actions that concern security or the service as a whole."""
 
 from typing import ClassVar
 

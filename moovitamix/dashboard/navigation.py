@@ -93,7 +93,7 @@ def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _may_open(request: HttpRequest, page: str) -> bool:
-    """Whether the page asks for a permission that the user has; lists of the admin ask for their model's."""
+    """Whether the user has the permission that the page requires; for admin lists, that of their model."""
     if page in PAGE_PERMISSIONS:
         return request.user.has_perm(PAGE_PERMISSIONS[page])
     if not page.startswith("admin:"):

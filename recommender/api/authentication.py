@@ -84,7 +84,7 @@ def issue_key(
     scopes: Sequence[str] | None = None,
     by: str = "",
 ) -> tuple[ApiKey, str]:
-    """Create a key. Returns its row, and the key itself, which is not stored.
+    """Create a key; returns its row, and the key itself, which is not stored.
 
     Args:
         scopes: what the key may do; by default lists and feedback, without personal data and metrics.
@@ -109,7 +109,7 @@ def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
 
 
 def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
-    """Revoke a key. Returns False if it was already revoked."""
+    """Revoke a key; False if it was already revoked."""
     is_new = bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
     if is_new:
         record_audit(Action.KEY_REVOKED, by or key.user.get_username(), str(key))
@@ -123,7 +123,7 @@ def note_use(key: ApiKey, now: datetime) -> None:
     try:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     except DatabaseError as error:
-        # On a full disk, requests are answered all the same.
+        # Requests are answered even if the disk is full.
         if not is_unwritable(error):
             raise
 
@@ -140,7 +140,7 @@ def digest_key(secret: str) -> str:
 
 
 def _find_key(sent: str, digest: str, now: datetime) -> tuple[ApiKey | None, int | None, str]:
-    """The key that was sent or that made the token, the token's listener, and why it is refused."""
+    """The key that was sent or that made the token, the token's listener, and the reason for a refusal."""
     keys, listener_id = ApiKey.objects.select_related("user"), None
     if not sent.startswith(tokens.PREFIX):
         key = keys.filter(digest=digest).first()

@@ -21,7 +21,7 @@ ROUTE_SCOPES: Final = {
     ),
     **dict.fromkeys(("api-feedback", "api-feedback-event"), Scope.FEEDBACK),
 }  # fmt: skip
-# A staff session asks for permissions instead, which the roles viewer, operator and owner have or have not.
+# A staff session needs these permissions instead, which its role (viewer, operator, owner) may have.
 SESSION_PERMISSIONS: Final = {
     Scope.CATALOGUE: "ingestion.view_song",
     Scope.RECOMMEND: "recommender.add_servedlist",
@@ -34,7 +34,7 @@ FEEDBACK_ROUTE: Final = "api-feedback"
 
 
 class MayUseRoute(BasePermission):
-    """The key has the scope of the route, the session its permission, and a token acts for its listener."""
+    """The key has the scope of the route, the session its permission, or the token belongs to its listener."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         route = request.resolver_match.url_name

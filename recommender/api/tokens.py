@@ -22,7 +22,7 @@ class InvalidToken(ValueError):
 
 @dataclass(frozen=True)
 class ListenerToken:
-    """What a valid token says; `pk` is the key's, so that events carry it."""
+    """Content of a valid token; `pk` is that of the key, so that events are stored with the key."""
 
     key: ApiKey
     listener_id: int
@@ -41,19 +41,19 @@ class ListenerToken:
 
 
 def make_token(key: ApiKey, listener_id: int, seconds: int) -> str:
-    """A signed text with the key's and the listener's numbers and the seconds for which it is valid."""
+    """A signed text with the ids of key and listener and the seconds for which it is valid."""
     return PREFIX + signing.dumps([key.pk, listener_id, seconds], salt=SALT)
 
 
 def read_token(text: str) -> tuple[int, int]:
-    """The numbers of key and listener.
+    """The ids of key and listener.
 
     Raises:
         InvalidToken: the token was not made here, was changed or has expired.
     """
     try:
         values: Any = signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=MAX_SECONDS)
-        # Its own age, which may be shorter; the signature covers it.
+        # The token's own maximum age, which may be shorter; the signature covers it.
         signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=values[2])
     except signing.SignatureExpired:
         raise InvalidToken("The token has expired. Ask your server for another one.") from None

@@ -130,7 +130,7 @@ def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> Non
 
 
 def withdraw_key(key_id: int, *, now: datetime) -> int:
-    """Treat all events of a key as if they had never been sent; return how many this changed."""
+    """Treat all events of a key as if they had never been sent; return how many."""
     count = 0
     while True:
         with transaction.atomic():

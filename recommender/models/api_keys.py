@@ -17,12 +17,12 @@ class Scope(models.TextChoices):
 
 
 def default_scopes() -> list[str]:
-    """What an app needs that shows lists; the other scopes must be asked for."""
+    """Scopes of an app that shows lists; the other scopes must be requested."""
     return [Scope.CATALOGUE.value, Scope.RECOMMEND.value, Scope.FEEDBACK.value]
 
 
 def all_scopes() -> list[str]:
-    """Keys of earlier releases had no scopes and may do all."""
+    """All scopes, for keys of earlier releases, which had no scopes."""
     return list(Scope.values)
 
 

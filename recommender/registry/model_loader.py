@@ -265,7 +265,7 @@ def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[Named
 
 
 def _follows_rules(row: Cluster) -> bool:
-    """Whether the name may be shown: older releases named clusters "Mixed (2)" or "Rock, 0s"."""
+    """Whether the name may be shown; older releases named clusters "Mixed (2)" or "Rock, 0s"."""
     return "automatic_name" in row.facts or is_acceptable_name(row.name, NameWords())
 
 

@@ -51,7 +51,7 @@ def generate_candidates(
 def _with_unknown_songs(
     by_model: CandidateArrays, popular: CandidateArrays, model: ServingModel
 ) -> CandidateArrays:
-    """The model's candidates, and before played songs those that came after the model was trained."""
+    """The model's candidates, with songs that are newer than the model before the played ones."""
     first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
     is_known = find_columns(model.song_ids, popular.songs)[1]
     added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]

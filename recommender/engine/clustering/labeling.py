@@ -284,7 +284,7 @@ class _Evidence:
 
     def _is_artist_broad(self, key: str, songs: NDArray[np.int64]) -> bool:
         own = np.array([song for song in songs.tolist() if self._leads[song] == key], dtype=np.int64)
-        # An artist of one song is typical of nothing unless several listeners play it.
+        # An artist of one song is typical only if several listeners play the song.
         least = self._min_listeners if len(own) > 1 else MIN_LISTENERS
         return self._count_listeners(own) >= least
 
