@@ -34,7 +34,7 @@ FEEDBACK_ROUTE: Final = "api-feedback"
 
 
 class MayUseRoute(BasePermission):
-    """The key has the scope of the route, the session its permission, or the token belongs to its listener."""
+    """The key has the route's scope, the session its permission, or the token belongs to its listener."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         route = request.resolver_match.url_name
