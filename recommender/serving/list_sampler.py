@@ -20,8 +20,12 @@ FAMILIAR: Final = 1  # the listener has played the artist
 RERECOMMENDED: Final = 2  # the listener played the song, but long ago
 COLD_START: Final = 4  # a popular song, chosen without the listener's plays
 HEARD: Final = 8  # the listener played the song; used only if a list would end early
+NEW_SONG: Final = 16  # hardly anyone has played it; only places for new songs offer it
 UNPLAYED: Final = 32  # a cold-start song that no listener has played
 LIKES: Final = 64  # the affinities count likes beside plays
+# Places for new songs in twenty, at the default discovery and at the highest.
+NEW_PLACES: Final = 1
+MOST_NEW_PLACES: Final = 3
 # At a higher discovery no played song is recommended again.
 MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
@@ -29,6 +33,8 @@ MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 PREFERRED_CLUSTER_LEAD: Final = 0.2
 # Kinds of songs, see `Quotas`: the share of NEW_ARTIST is the discovery.
 FAMILIAR_ARTIST, NEW_ARTIST = 0, 1
+# The draw formulas of earlier formats of stored candidates; later formats use the latest formula.
+FORMULAS: Final = {1: sampler.FORMULA_V1, 2: sampler.FORMULA_V2, 3: sampler.FORMULA_V2}
 NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
@@ -111,6 +117,7 @@ class PickedSong(NamedTuple):
     cold_start: bool
     unplayed: bool = False  # whether no listener has played a cold-start song
     counts_likes: bool = False  # whether the affinity counts likes beside plays
+    new_song: bool = False  # True in a place for new songs
     relaxed: tuple[Limit, ...] = ()  # the limits that had to be relaxed for this pick
     interleaved: PairedPropensities | None = None  # only for songs of an interleaved list
 
@@ -146,9 +153,11 @@ class ListSampler:
         self._further_codes = {index_of[song]: codes for song, codes in candidates.further_codes.items()}
         is_unfamiliar = candidates.flags & (FAMILIAR | RERECOMMENDED | HEARD) == 0
         self._kinds = np.where(is_unfamiliar, NEW_ARTIST, FAMILIAR_ARTIST).astype(np.int8)
-        self._values = lower_shown(
-            candidates.values.astype(np.float64), candidates.songs, options.impressions
-        )
+        self._is_new = candidates.flags & NEW_SONG != 0
+        self._values = candidates.values.astype(np.float64)
+        # New songs have values of another scale.
+        for part in (self._is_new, ~self._is_new):
+            self._values[part] = lower_shown(self._values[part], candidates.songs[part], options.impressions)
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
         described: list[PickedSong] = []
@@ -182,6 +191,8 @@ class ListSampler:
             formula=self._formula,
             further_codes=self._further_codes,
             quotas=quotas,
+            new_songs=self._is_new if self._is_new.any() else None,
+            new_places=new_song_places(self._options.discovery),
         )
 
     def undo_last(self, count: int) -> None:
@@ -194,7 +205,8 @@ class ListSampler:
         eligible: NDArray[np.bool_],
         quotas: Quotas | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        preferred = self._candidates.clusters == number
+        eligible = eligible & ~self._is_new
+        preferred = (self._candidates.clusters == number) & ~self._is_new
         if number is None or not (preferred & eligible).any():
             return values, self._affinities
         affinities = np.where(self._numbers == number, self._affinities.max(), self._affinities)
@@ -263,6 +275,7 @@ class ListSampler:
                 unplayed=bool(flags & UNPLAYED),
                 counts_likes=bool(flags & LIKES),
                 relaxed=_relaxed_limits(flags, step),
+                new_song=bool(flags & NEW_SONG),
             )
             for pick, song, cluster, flags in zip(picks, *columns, strict=True)
         ]
@@ -289,13 +302,22 @@ def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool
     return np.isin(songs, np.array(wanted, dtype=np.int64)) if wanted else np.zeros(len(songs), np.bool_)
 
 
+def new_song_places(discovery: float) -> int:
+    """How many of twenty places are for new songs; none in the ranking itself."""
+    if discovery <= 0:
+        return 0
+    above = max(0.0, discovery - sampler.NEUTRAL_DISCOVERY) / (1 - sampler.NEUTRAL_DISCOVERY)
+    return NEW_PLACES + round(above * (MOST_NEW_PLACES - NEW_PLACES))
+
+
 def _formula_for(candidates: CandidateArrays) -> sampler.DrawFormula:
-    if candidates.format == 1:
-        return sampler.FORMULA_V1
+    formula = FORMULAS.get(candidates.format, sampler.LATEST_FORMULA)
+    if formula is sampler.FORMULA_V1:
+        return formula
     # The constant `even` helps high-ranked songs in clusters that the listener does not play. If all songs
-    # have the same value, there is no ranking and `even` must be 0.
+    # have the same value, there is no ranking to stay near, and `even` must be 0.
     is_ranked = (candidates.values != candidates.values[:1]).any()
-    return sampler.LATEST_FORMULA if is_ranked else replace(sampler.LATEST_FORMULA, even=0.0)
+    return formula if is_ranked else replace(formula, even=0.0, cooling=0.0)
 
 
 class PageSampler(Protocol):

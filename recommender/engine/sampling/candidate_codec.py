@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Format 1: lists are drawn by the first draw formula. Format 2: by the latest one. Format 3: like 2, and the
-# bytes may end with the times of last plays. Format 4: like 3, with further codes of songs, and with the
-# played songs that reasons name.
+# Format 1: lists are drawn by the first draw formula. Format 2: by the second. Format 3: like 2, and the
+# bytes may end with the times of last plays. Format 4: drawn by the latest formula, with further codes of
+# songs, and with the played songs that reasons name.
 CURRENT_FORMAT: Final = 4
 KNOWN_FORMATS: Final = (1, 2, 3, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows

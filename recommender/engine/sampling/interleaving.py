@@ -61,9 +61,9 @@ def interleave(
         _Team(challenger, temperature, artist_cap, floor),
     )
     for earlier in placed:
-        codes = teams[earlier.by_challenger].codes_of(earlier.song)
+        codes, is_new = teams[earlier.by_challenger].facts_of(earlier.song)
         for team in teams:
-            team.place_song(earlier.song, codes)
+            team.place_song(earlier.song, codes, is_new=is_new)
             team.count_kind(teams[earlier.by_challenger].kind_of(earlier.index))
     picks: list[InterleavedPick] = []
     for place in range(len(placed), len(placed) + n):
@@ -74,14 +74,14 @@ def interleave(
             break
         pick = teams[turn].draw_pick(seeded_uniform(seed, place))
         song = teams[turn].song_of_pick(pick)
-        codes = teams[turn].codes_of(song)
+        codes, is_new = teams[turn].facts_of(song)
         propensities = [team.propensity(song) for team in teams]
         # The drawn pick keeps its value, because adding the weights in another order may change the last bit.
         propensities[turn] = pick.propensity
         picks.append(InterleavedPick(song, turn, pick.index, *propensities))
         kind = teams[turn].kind_of(pick.index)
         for team in teams:
-            team.place_song(song, codes)
+            team.place_song(song, codes, is_new=is_new)
             team.count_kind(kind)
     return picks
 
@@ -104,7 +104,7 @@ class _Team:
 
     @property
     def has_offers(self) -> bool:
-        return bool(self._offers.clusters)
+        return self._offers.has_offers
 
     def draw_pick(self, chance: float) -> Pick:
         if self._temperature <= 0:
@@ -113,9 +113,6 @@ class _Team:
 
     def song_of_pick(self, pick: Pick) -> int:
         return self._songs[pick.index]
-
-    def codes_of(self, song: int) -> tuple[int, ...]:
-        return self._offers.codes_of(self._index_of[song])
 
     def propensity(self, song: int) -> float:
         index = self._index_of.get(song)
@@ -127,9 +124,15 @@ class _Team:
     def count_kind(self, kind: int) -> None:
         self._offers.count_kind(kind)
 
-    def place_song(self, song: int, codes: tuple[int, ...]) -> None:
+    def facts_of(self, song: int) -> tuple[tuple[int, ...], bool]:
+        """The codes of the song's artists and recording, and whether it is a new song in this pool."""
+        index = self._index_of[song]
+        return self._offers.codes_of(index), self._offers.is_new_song(index)
+
+    def place_song(self, song: int, codes: tuple[int, ...], *, is_new: bool) -> None:
+        """Place a song that either model drew, with its facts from that model."""
         index = self._index_of.get(song)
         if index is None:
-            self._offers.count_codes(codes)
+            self._offers.place_other_song(codes, is_new=is_new)
         else:
-            self._offers.place_song(index)
+            self._offers.place_song(index, is_new=is_new)

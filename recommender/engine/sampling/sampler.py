@@ -8,14 +8,17 @@ offer is
     pi = (1 - floor) b e^(v / t) / (sum of the same over all offers) + floor / G,
     b = a + even e^(-T) / C,
     t = T, or max(lag, T - lag) for a song with v < 0 if T > lag,
+    T = asked^2 / (asked + cooling),
 
-with the affinity a, the song's value v (scaled score), the temperature T, the number of offers G
-and the number of clusters C in the pool. `even` and `lag` are constants of the formula.
+with the affinity a, the song's value v (scaled score), the asked temperature, the number of offers G
+and the number of clusters C in the pool. `even`, `lag` and `cooling` are constants of the formula.
 
 - `even` gives clusters that the listener has not played a chance. It fades at high temperatures, at
 which only affinities decide.
 - `lag` keeps songs below the twentieth at a lower temperature. Otherwise their large number would
 fill a quarter of a list at T = .2.
+- `cooling` keeps low temperatures near the ranking: variety from list to list comes from the memory of
+what was shown, and the draw is for propensities and for higher discovery levels.
 - Excluded songs are removed before clusters make offers, so that pi is exact.
 
 Measurements behind each part: docs/decisions/lists.md.
@@ -41,6 +44,10 @@ PROPENSITY_FLOOR: Final = 0.02
 MOST_TEMPERATURE: Final = 5.0  # here values no longer matter
 NEUTRAL_DISCOVERY: Final = 0.3  # here new artists get neither a bonus nor a penalty
 NEW_ARTIST_TILT: Final = 2.0
+NEW_SONG_BLOCK: Final = 20  # `new_places` counts the places for new songs in this many places
+FIRST_NEW_SONG_PLACE: Final = 10  # earlier places of a block are never for new songs
+MOST_NEW_OFFERS: Final = 20  # new songs that a place offers
+NEW_SONG_TEMPERATURE: Final = 0.25  # of their values, which are sums of z-scores
 # Smaller sums of weights are rescaled to the best offer, because doubles lose digits below 1e-308.
 LEAST_WEIGHT_SUM: Final = 1e-200
 
@@ -57,12 +64,23 @@ class DrawFormula:
     # Above this temperature the new-artist bonus grows with T. A constant bonus would shrink when it is
     # divided by T, and the highest discovery would give fewer new artists.
     fade: float
+    # Low temperatures are lowered much, high ones hardly; 0: temperatures are used as asked.
+    cooling: float = 0.0
+
+    def cool(self, temperature: float) -> float:
+        """The temperature to draw at if `temperature` is asked."""
+        return (
+            temperature**2 / (temperature + self.cooling) if self.cooling and temperature > 0 else temperature
+        )
 
 
 FORMULA_V1: Final = DrawFormula(even=0.5, lag=0.0, fade=math.inf)
 # even: .5 lost .7 % of NDCG at T = .2. lag: the default T = .1 is not affected.
 # fade: above T = .7 (discovery .75) each higher discovery level gave fewer new artists.
-LATEST_FORMULA: Final = DrawFormula(even=1.0, lag=0.1, fade=0.7)
+FORMULA_V2: Final = DrawFormula(even=1.0, lag=0.1, fade=0.7)
+# cooling: a T of .2 cost up to 9 % of NDCG, so that a baseline could win; now at most 2 %.
+# fade: at lower temperatures the scores weigh more, and so must the bonus.
+LATEST_FORMULA: Final = DrawFormula(even=1.0, lag=0.1, fade=0.3, cooling=0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +106,10 @@ class CandidatePool:
     # recordings (codes below RECORDINGS_BELOW), of which a list has one copy.
     further_codes: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     quotas: Quotas | None = None  # None: no kind of song has a fixed share of the list
+    # Songs that only the places for new songs offer; None: there are none. Their values have a scale of
+    # their own, and their clusters don't count.
+    new_songs: NDArray[np.bool_] | None = None
+    new_places: int = 0  # how many of every 20 places are for new songs
 
 
 def draw_picks(
@@ -109,7 +131,7 @@ def draw_picks(
     offers = ListOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
     for place in range(len(placed), len(placed) + n):
-        if not offers.clusters:
+        if not offers.has_offers:
             break
         pick = (
             offers.best_pick() if temperature <= 0 else offers.draw_pick(seeded_uniform(seed, place), floor)
@@ -166,17 +188,28 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
 
 
 class ClusterOffers:
-    """The offers of the draw: each cluster's best remaining song, and its weight."""
+    """The offers of the draw: each cluster's best remaining song, and its weight.
+
+    A place for new songs offers the best remaining new songs instead.
+    """
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
     ) -> None:
-        self._values: list[float] = _stretch_negatives(pool.values, temperature, pool.formula.lag).tolist()
+        temperature = pool.formula.cool(temperature)
+        is_new = np.zeros(len(pool.songs), dtype=np.bool_) if pool.new_songs is None else pool.new_songs
+        stretched = _stretch_negatives(pool.values, temperature, pool.formula.lag)
+        self._values: list[float] = np.where(is_new, pool.values, stretched).tolist()
+        self._is_new: list[bool] = is_new.tolist()
+        self._new_places, self._place, self._new_in_block = pool.new_places, 0, 0
         self._clusters: list[int] = pool.clusters.tolist()
         self._codes: list[tuple[int, ...]] = [
             (artist, *pool.further_codes.get(index, ())) for index, artist in enumerate(pool.artists.tolist())
         ]
-        even = pool.formula.even * math.exp(-temperature) / max(1, len(set(self._clusters)))
+        known_clusters = {
+            cluster for cluster, new in zip(self._clusters, self._is_new, strict=True) if not new
+        }
+        even = pool.formula.even * math.exp(-temperature) / max(1, len(known_clusters))
         self._affinities = [share + even for share in pool.affinities.tolist()]
         self._temperature = temperature
         self._cap = math.inf if artist_cap is None else artist_cap
@@ -184,18 +217,27 @@ class ClusterOffers:
         self._per_code: Counter[int] = Counter()
         for pick in placed:
             self._per_code.update(self._codes[pick.index])
+            self._end_place(is_new=self._is_new[pick.index])
         self._queues = self._build_queues(pool)
-        self._top = max(self._values, default=0.0)
+        self._new_queue = self._build_new_queue(pool)
+        known = (value for value, is_new in zip(self._values, self._is_new, strict=True) if not is_new)
+        self._top = max(known, default=0.0)
         self._weights: dict[int, float] = {}
         for cluster in list(self._queues):
             self._refresh_offer(cluster)
 
     @property
-    def clusters(self) -> dict[int, list[int]]:
-        """Queue of each cluster with eligible songs left; the last song of a queue is the offer."""
-        return self._queues
+    def has_offers(self) -> bool:
+        return self.has_known_offers or bool(self._new_offers())
+
+    @property
+    def has_known_offers(self) -> bool:
+        """Whether a cluster has songs left."""
+        return bool(self._queues)
 
     def best_pick(self) -> Pick:
+        if not self._queues:
+            return Pick(self._new_offers()[0], 1.0)
         index = min(
             (queue[-1] for queue in self._queues.values()), key=lambda index: (-self._values[index], index)
         )
@@ -203,6 +245,22 @@ class ClusterOffers:
 
     def draw_pick(self, chance: float, floor: float) -> Pick:
         """Draw an offer by the inverse of the cumulative distribution; `chance` is uniform in [0, 1)."""
+        new_share = self._new_song_chance()
+        if not new_share:
+            return self._draw_known(chance, floor)
+        if chance < new_share:
+            return self._draw_new(chance / new_share, new_share, floor)
+        pick = self._draw_known((chance - new_share) / (1 - new_share), floor)
+        return Pick(pick.index, (1 - new_share) * pick.propensity)
+
+    def _draw_new(self, chance: float, share: float, floor: float) -> Pick:
+        offers = self._new_offers()
+        probabilities = self._new_probabilities(offers, floor)
+        cumulative = list(accumulate(probabilities))
+        drawn = min(bisect_right(cumulative, chance), len(offers) - 1)
+        return Pick(offers[drawn], share * probabilities[drawn])
+
+    def _draw_known(self, chance: float, floor: float) -> Pick:
         weights = self._weights
         cumulative = list(accumulate(weights.values()))
         if not LEAST_WEIGHT_SUM < cumulative[-1] < math.inf:
@@ -220,6 +278,16 @@ class ClusterOffers:
 
     def propensity(self, index: int, floor: float) -> float:
         """Probability that this song is the next pick; 0 for a song that is not an offer."""
+        new_share = self._new_song_chance()
+        if self._is_new[index]:
+            offers = self._new_offers() if new_share else []
+            if index not in offers:
+                return 0.0
+            return new_share * self._new_probabilities(offers, floor)[offers.index(index)]
+        probability = self._known_propensity(index, floor)
+        return (1 - new_share) * probability if new_share else probability
+
+    def _known_propensity(self, index: int, floor: float) -> float:
         cluster = self._clusters[index]
         if cluster not in self._queues or self._queues[cluster][-1] != index:
             return 0.0
@@ -231,17 +299,60 @@ class ClusterOffers:
             total = sum(weights.values())
         return (1 - floor) * weights[cluster] / total + floor / len(weights)
 
-    def place_song(self, index: int) -> None:
-        self._placed.add(index)
-        if self._queues.get(self._clusters[index]):
-            self._refresh_offer(self._clusters[index])
-        self.count_codes(self._codes[index])
-
     def codes_of(self, index: int) -> tuple[int, ...]:
         return self._codes[index]
 
-    def count_codes(self, codes: tuple[int, ...]) -> None:
-        """Count a picked song, from this pool or another one, towards the caps of its artists."""
+    def is_new_song(self, index: int) -> bool:
+        return self._is_new[index]
+
+    def place_song(self, index: int, *, is_new: bool | None = None) -> None:
+        """Remove a picked song from the offers, and replace offers that become ineligible.
+
+        Args:
+            is_new: whether a place for new songs offered it; None: as this pool says.
+        """
+        self._placed.add(index)
+        if not self._is_new[index] and self._queues.get(self._clusters[index]):
+            self._refresh_offer(self._clusters[index])
+        self.place_other_song(self._codes[index], is_new=self._is_new[index] if is_new is None else is_new)
+
+    def place_other_song(self, codes: tuple[int, ...], *, is_new: bool) -> None:
+        """Count a pick, from this pool or another one, towards its caps and the places for new songs."""
+        self._end_place(is_new=is_new)
+        self._count_codes(codes)
+
+    def _end_place(self, *, is_new: bool) -> None:
+        self._place += 1
+        self._new_in_block += is_new
+        if self._place % NEW_SONG_BLOCK == 0:
+            self._new_in_block = 0
+
+    def _new_song_chance(self) -> float:
+        """Probability that the next place is for new songs: each late place of a block is equally likely."""
+        if not self._queues:
+            return 1.0
+        at, left = self._place % NEW_SONG_BLOCK, self._new_places - self._new_in_block
+        if at < FIRST_NEW_SONG_PLACE or left <= 0 or self._temperature <= 0 or not self._new_offers():
+            return 0.0
+        return min(1.0, left / (NEW_SONG_BLOCK - at))
+
+    def _new_offers(self) -> list[int]:
+        """The best new songs that may still be picked, the best first."""
+        offers = []
+        for index in self._new_queue:
+            if index not in self._placed and not self._is_capped(index):
+                offers.append(index)
+                if len(offers) == MOST_NEW_OFFERS:
+                    break
+        return offers
+
+    def _new_probabilities(self, offers: list[int], floor: float) -> list[float]:
+        top = self._values[offers[0]]
+        weights = [math.exp((self._values[index] - top) / NEW_SONG_TEMPERATURE) for index in offers]
+        total, share = sum(weights), floor / len(weights)
+        return [(1 - floor) * weight / total + share for weight in weights]
+
+    def _count_codes(self, codes: tuple[int, ...]) -> None:
         self._per_code.update(codes)
         if any(map(self._is_at_cap, codes)):
             stale = [cluster for cluster, queue in self._queues.items() if self._is_capped(queue[-1])]
@@ -258,11 +369,20 @@ class ClusterOffers:
         worst_first = np.argsort(-pool.values, kind="stable")[::-1]
         if pool.eligible is not None:
             worst_first = worst_first[pool.eligible[worst_first]]
+        if pool.new_songs is not None:
+            worst_first = worst_first[~pool.new_songs[worst_first]]
         queues: list[list[int]] = [[] for _ in self._affinities]
         clusters = self._clusters
         for index in worst_first.tolist():
             queues[clusters[index]].append(index)
         return {cluster: queue for cluster, queue in enumerate(queues) if queue}
+
+    def _build_new_queue(self, pool: CandidatePool) -> list[int]:
+        if pool.new_songs is None or not pool.new_places:
+            return []
+        eligible = pool.new_songs if pool.eligible is None else pool.new_songs & pool.eligible
+        songs = np.flatnonzero(eligible)
+        return [int(index) for index in songs[np.argsort(-pool.values[songs], kind="stable")]]
 
     def _refresh_offer(self, cluster: int) -> None:
         queue = self._queues[cluster]
@@ -307,8 +427,8 @@ class ListOffers:
         self._changes: list[Callable[[ClusterOffers], None]] = []
 
     @property
-    def clusters(self) -> dict[int, list[int]]:
-        return self._current().clusters
+    def has_offers(self) -> bool:
+        return self._current().has_offers
 
     def best_pick(self) -> Pick:
         return self._current().best_pick()
@@ -325,14 +445,17 @@ class ListOffers:
     def count_kind(self, kind: int) -> None:
         self._counts[kind] += 1
 
-    def place_song(self, index: int) -> None:
-        self._change(lambda offers: offers.place_song(index))
+    def is_new_song(self, index: int) -> bool:
+        return self._offers_of(self._every_kind).is_new_song(index)
+
+    def place_song(self, index: int, *, is_new: bool | None = None) -> None:
+        self._change(lambda offers: offers.place_song(index, is_new=is_new))
 
     def codes_of(self, index: int) -> tuple[int, ...]:
         return self._offers_of(self._every_kind).codes_of(index)
 
-    def count_codes(self, codes: tuple[int, ...]) -> None:
-        self._change(lambda offers: offers.count_codes(codes))
+    def place_other_song(self, codes: tuple[int, ...], *, is_new: bool) -> None:
+        self._change(lambda offers: offers.place_other_song(codes, is_new=is_new))
 
     def _change(self, change: Callable[[ClusterOffers], None]) -> None:
         self._changes.append(change)
@@ -342,7 +465,7 @@ class ListOffers:
     def _current(self) -> ClusterOffers:
         offers = self._offers_of(allowed_kinds(self._counts, self._quotas.shares))
         # If no song of these kinds is left, songs of the other kinds fill the list.
-        return offers if offers.clusters else self._offers_of(self._every_kind)
+        return offers if offers.has_known_offers else self._offers_of(self._every_kind)
 
     def _offers_of(self, kinds: frozenset[int]) -> ClusterOffers:
         if kinds not in self._offers:

@@ -41,7 +41,7 @@ def test_a_list_of_format_3_has_last_plays_and_no_songs_for_reasons() -> None:
     assert (again.further_codes, again.played_by_artist, again.played_in_cluster) == ({}, {}, {})
 
 
-@pytest.mark.parametrize("old_format", [1, 2])
+@pytest.mark.parametrize("old_format", [1, 2, 3])
 def test_a_list_of_an_older_format_keeps_its_format(old_format: int) -> None:
     again = decode_candidates(encode_candidates(replace(SHELF, format=old_format, last_played_at={})))
 

@@ -47,6 +47,7 @@ def expected(
         if of.songs[index] in placed or played[of.artists[index]] >= 2:
             continue
         heads.setdefault(int(of.clusters[index]), index)
+    temperature = temperature**2 / (temperature + 0.6)
     even = math.exp(-temperature) / len(set(of.clusters.tolist()))
     below = temperature if temperature <= 0.1 else max(0.1, temperature - 0.1)
     weights = {
@@ -169,3 +170,33 @@ def test_a_recording_that_one_model_drew_is_not_drawn_by_the_other() -> None:
     for number in range(20):
         picks = interleave(one, other, n=8, temperature=0.3, seed=str(number))
         assert len({pick.song for pick in picks} & copies) == 1
+
+
+def with_new_songs(seed: int, songs: range, new: set[int]) -> CandidatePool:
+    known = pool(seed, songs)
+    return replace(known, new_songs=np.isin(known.songs, list(new)), new_places=1)
+
+
+def test_an_interleaved_list_has_one_place_of_twenty_for_new_songs() -> None:
+    new = {3, 7, 25, 41, 66, 78}
+    champion, challenger = with_new_songs(1, range(60), new), with_new_songs(2, range(20, 80), new)
+
+    for seed in range(40):
+        picks = interleave(champion, challenger, n=40, temperature=0.3, seed=str(seed))
+        start = interleave(champion, challenger, n=13, temperature=0.3, seed=str(seed))
+        rest = interleave(champion, challenger, n=27, temperature=0.3, seed=str(seed), placed=start)
+
+        assert start + rest == picks
+        for block in (picks[:20], picks[20:]):
+            places = [place for place, pick in enumerate(block) if pick.song in new]
+            assert len(places) == 1
+            assert places[0] >= 10
+            assert 0 < block[places[0]].propensity < 1 or places[0] == 19
+
+
+def test_a_song_that_is_new_to_one_model_only_is_counted_once() -> None:
+    champion, challenger = with_new_songs(1, range(60), {3, 7}), pool(2, range(60))
+
+    picks = interleave(champion, challenger, n=40, temperature=0.3, seed="s")
+
+    assert len({pick.song for pick in picks}) == len(picks) == 40

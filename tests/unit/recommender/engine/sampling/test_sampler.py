@@ -17,6 +17,7 @@ from scipy.stats import chi2
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.sampler import (
     FORMULA_V1,
+    FORMULA_V2,
     LATEST_FORMULA,
     CandidatePool,
     DrawFormula,
@@ -53,6 +54,8 @@ def make_pool(
 def by_the_formula(pool: CandidatePool, n: int, temperature: float, seed: str, artist_cap: int) -> list[Pick]:
     """The draw of the module's docstring, word for word: every offer is found anew at each place."""
     eligible = pool.eligible if pool.eligible is not None else np.ones(len(pool.values), dtype=np.bool_)
+    if pool.formula.cooling:
+        temperature = temperature**2 / (temperature + pool.formula.cooling)
     even = pool.formula.even * math.exp(-temperature) / len(set(pool.clusters.tolist()))
     lag = pool.formula.lag
     below = temperature if temperature <= lag else max(lag, temperature - lag)
@@ -87,7 +90,7 @@ def by_the_formula(pool: CandidatePool, n: int, temperature: float, seed: str, a
     st.floats(0.002, 5),
     st.integers(1, 12),
     st.integers(1, 3),
-    st.sampled_from([FORMULA_V1, LATEST_FORMULA]),
+    st.sampled_from([FORMULA_V1, FORMULA_V2, LATEST_FORMULA]),
 )
 @settings(deadline=None)  # another process may have the core
 def test_every_place_follows_the_formula_given_the_places_before(
@@ -106,7 +109,7 @@ def test_every_place_follows_the_formula_given_the_places_before(
 
 
 def test_probabilities_follow_the_formula() -> None:
-    pool = make_pool([1.0, 0.9, 0.5], [0, 0, 1], [0.6, 0.4])
+    pool = replace(make_pool([1.0, 0.9, 0.5], [0, 0, 1], [0.6, 0.4]), formula=FORMULA_V2)
 
     first, second = (draw_picks(pool, n=1, temperature=0.5, seed=seed)[0] for seed in ("a", "d"))
 
@@ -123,7 +126,7 @@ def test_probabilities_follow_the_formula() -> None:
 def test_songs_below_rank_20_become_likely_at_higher_temperatures(
     temperature: float, of_theirs: float
 ) -> None:
-    pool = make_pool([0.2, -0.3], [0, 1], [0.5, 0.5])
+    pool = replace(make_pool([0.2, -0.3], [0, 1], [0.5, 0.5]), formula=FORMULA_V2)
 
     pick = draw_picks(pool, n=1, temperature=temperature, seed="x", floor=0)[0]
 
@@ -219,7 +222,7 @@ def test_a_tiny_temperature_draws_the_ranking() -> None:
 def test_probabilities_stay_exact_far_below_an_excluded_song(gap: float) -> None:
     # Measured from the song at `gap`, the others weigh e^-700 to e^-746 and less: doubles end at e^-745.
     pool = make_pool([gap, 0.0, -0.0005], [0, 0, 1], [0.6, 0.4])
-    pool = replace(pool, eligible=np.array([False, True, True]))
+    pool = replace(pool, eligible=np.array([False, True, True]), formula=FORMULA_V2)
 
     picks = [draw_picks(pool, n=1, temperature=0.001, seed=str(seed))[0] for seed in range(20)]
 
@@ -228,6 +231,20 @@ def test_probabilities_stay_exact_far_below_an_excluded_song(gap: float) -> None
     expected = {1: 0.98 * first / (first + second) + 0.01, 2: 0.98 * second / (first + second) + 0.01}
     assert {pick.index for pick in picks} == {1, 2}
     assert all(pick.propensity == pytest.approx(expected[pick.index], rel=1e-12) for pick in picks)
+
+
+@pytest.mark.parametrize(("asked", "drawn_at"), [(0, 0), (0.1, 1 / 70), (0.2, 0.05), (0.3, 0.1), (3, 2.5)])
+def test_low_temperatures_are_lowered_much_and_high_ones_hardly(asked: float, drawn_at: float) -> None:
+    pool = make_pool([0.9, 0.88, -0.02], [0, 1, 2], [0.3, 0.3, 0.4])
+    before = replace(pool, formula=FORMULA_V2)
+
+    now, then = (
+        [pick.propensity for pick in draw_picks(one, n=3, temperature=temperature, seed="x")]
+        for one, temperature in ((pool, asked), (before, drawn_at))
+    )
+
+    assert LATEST_FORMULA.cool(asked) == pytest.approx(drawn_at)
+    assert now == pytest.approx(then)
 
 
 def test_the_more_engaged_cluster_is_drawn_more_often() -> None:
@@ -305,8 +322,9 @@ def test_discovery_sets_the_temperature_and_the_bonus_of_new_songs() -> None:
     assert discovery_to_temperature(0.3) == pytest.approx(0.1)
     assert discovery_to_temperature(1) == 5
     assert [new_artist_bonus(0, 0), new_artist_bonus(0.3, 0.1), new_artist_bonus(0.75, 0.7)] == pytest.approx(
-        [-0.6, 0, 0.9]
+        [-0.6, 0, 2.1]
     )
+    assert new_artist_bonus(0.75, 0.7, FORMULA_V2) == pytest.approx(0.9)
 
 
 def test_the_bonus_of_new_songs_over_the_temperature_never_decreases() -> None:
@@ -317,7 +335,7 @@ def test_the_bonus_of_new_songs_over_the_temperature_never_decreases() -> None:
         for share in shares
     ]
 
-    assert leans == pytest.approx([0.9 / 0.7, 1.0 / 0.7, 1.2 / 0.7, 1.4 / 0.7])
+    assert leans == pytest.approx([0.9 / 0.3, 1.0 / 0.3, 1.2 / 0.3, 1.4 / 0.3])
     assert new_artist_bonus(1, 5, FORMULA_V1) == pytest.approx(1.4)
 
 
@@ -345,3 +363,91 @@ def test_a_list_has_one_copy_of_a_recording() -> None:
         picks = draw_picks(copies, n=4, temperature=temperature, seed="s")
         assert len({pick.index for pick in picks} & {0, 1, 3}) == 1
         assert len(picks) == 2
+
+
+def make_pool_with_new_songs(new_places: int = 1, n_known: int = 60, n_new: int = 5) -> CandidatePool:
+    draws = np.random.default_rng(6)
+    number = n_known + n_new
+    return CandidatePool(
+        np.arange(number), draws.random(number), draws.integers(0, 6, number), np.arange(number),
+        draws.random(6), new_songs=np.arange(number) >= n_known, new_places=new_places,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("new_places", [1, 3])
+def test_that_many_of_twenty_places_are_for_new_songs(new_places: int) -> None:
+    pool = make_pool_with_new_songs(new_places)
+    assert pool.new_songs is not None
+
+    for seed in range(40):
+        picks = draw_picks(pool, n=20, temperature=0.2, seed=str(seed))
+
+        places = [place for place, pick in enumerate(picks) if pool.new_songs[pick.index]]
+        assert len(places) == new_places
+        assert min(places) >= 10
+
+
+def test_every_late_place_is_equally_often_for_a_new_song_and_its_propensity_says_so() -> None:
+    pool = make_pool_with_new_songs()
+    assert pool.new_songs is not None
+    lists = [draw_picks(pool, n=20, temperature=0.2, seed=str(seed)) for seed in range(2_000)]
+
+    drawn = Counter(
+        (place, pick.index) for picks in lists for place, pick in enumerate(picks) if pick.index >= 60
+    )
+    by_place = [sum(n for (at, _), n in drawn.items() if at == place) for place in range(10, 20)]
+    first_offers = sorted(
+        (pick.propensity, pick.index) for picks in lists for pick in picks[10:11] if pick.index >= 60
+    )
+
+    assert chi2.sf(sum((n - 200) ** 2 / 200 for n in by_place), 9) > 0.001
+    for propensity, index in set(first_offers):
+        assert drawn[10, index] / 2_000 == pytest.approx(propensity, abs=0.015)
+
+
+def test_the_propensities_of_all_offers_of_a_place_add_up_to_one() -> None:
+    pool = make_pool_with_new_songs()
+    for n in (0, 9, 10, 14, 19, 20):
+        placed = draw_picks(pool, n=n, temperature=0.2, seed="s")
+        offers = sampler.ClusterOffers(pool, 0.2, 2, placed)
+
+        total = sum(offers.propensity(index, 0.02) for index in range(65))
+
+        assert total == pytest.approx(1)
+
+
+def test_a_list_with_new_songs_continues_as_if_drawn_at_once() -> None:
+    pool = make_pool_with_new_songs(2)
+    whole = draw_picks(pool, n=40, temperature=0.2, seed="x")
+    start = draw_picks(pool, n=15, temperature=0.2, seed="x")
+
+    assert start + draw_picks(pool, n=25, temperature=0.2, seed="x", placed=start) == whole
+
+
+def test_the_ranking_itself_and_lists_without_places_for_them_have_no_new_song() -> None:
+    for pool, temperature in ((make_pool_with_new_songs(), 0.0), (make_pool_with_new_songs(0), 0.2)):
+        picks = draw_picks(pool, n=60, temperature=temperature, seed="x")
+
+        assert sorted(pick.index for pick in picks) == list(range(60))
+
+
+def test_new_songs_fill_a_list_that_has_no_other_songs_left() -> None:
+    pool = make_pool_with_new_songs(n_known=3)
+
+    picks = draw_picks(pool, n=20, temperature=0.2, seed="x")
+
+    assert sorted(pick.index for pick in picks) == list(range(8))
+    assert sum(pick.index < 3 for pick in picks[:3]) == 3
+
+
+def test_a_better_new_song_is_offered_with_a_higher_probability() -> None:
+    pool = make_pool_with_new_songs()
+    placed = draw_picks(pool, n=12, temperature=0.2, seed="b")
+    left = [index for index in range(60, 65) if index not in {pick.index for pick in placed}]
+    offers = sampler.ClusterOffers(pool, 0.2, 2, placed)
+
+    chances = [
+        offers.propensity(index, 0.02) for index in sorted(left, key=lambda index: -pool.values[index])
+    ]
+
+    assert chances == sorted(chances, reverse=True)
