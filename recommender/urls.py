@@ -10,6 +10,7 @@ urlpatterns = [
     path("songs/<id:pk>/similar/", views.SimilarSongsView.as_view(), name="api-similar"),
     path("users/<id:pk>/recommendations/", views.RecommendationsView.as_view(), name="api-recommendations"),
     path("users/<id:pk>/next/", views.NextSongView.as_view(), name="api-next"),
+    path("users/<id:pk>/new-releases/", views.NewReleasesView.as_view(), name="api-new-releases"),
     path("users/<id:pk>/affinities/", views.AffinitiesView.as_view(), name="api-affinities"),
     path("clusters/", views.ClusterList.as_view(), name="api-clusters"),
     path("clusters/<id:pk>/", views.ClusterDetail.as_view(), name="api-cluster"),

@@ -183,6 +183,19 @@ class AffinitiesSerializer(serializers.Serializer):
     results = AffinitySerializer(many=True)
 
 
+class NewReleaseSerializer(serializers.Serializer):
+    rank = serializers.IntegerField(min_value=1)
+    song = ListedSongSerializer()
+    cluster = NamedClusterSerializer()
+    artist_share = serializers.FloatField(help_text="The artist's share of the user's plays, 0 to 1.")
+
+
+class NewReleasesSerializer(serializers.Serializer):
+    user_id = serializers.IntegerField()
+    model_version = serializers.CharField(allow_null=True)
+    results = NewReleaseSerializer(many=True)
+
+
 class SimilarSongSerializer(serializers.Serializer):
     rank = serializers.IntegerField(min_value=1)
     song = ListedSongSerializer()

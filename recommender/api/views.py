@@ -180,6 +180,21 @@ class AffinitiesView(ServingView):
         return Response({"user_id": pk, "model_version": serving_label(), "results": results})
 
 
+class NewReleasesView(ServingView):
+    noun = "user"
+    query_parameters = (N_PARAMETER,)
+
+    @extend_schema(
+        summary="List new songs by artists that a user plays, the most played artist first",
+        parameters=openapi_parameters((N_PARAMETER,)),
+        responses=serializers.NewReleasesSerializer,
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        asked = parse_query(request.query_params, (N_PARAMETER,))
+        results = recommendations.new_releases(pk, n=asked["n"], options=serving_options())
+        return Response({"user_id": pk, "model_version": serving_label(), "results": results})
+
+
 class SimilarSongsView(ServingView):
     noun = "song"
     query_parameters = (N_PARAMETER,)

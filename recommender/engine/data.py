@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +147,20 @@ class WarmStartClusters:
     n_clusters: int  # includes clusters that have no song left
 
 
+@dataclass(frozen=True)
+class NewSongs:
+    """m songs that hardly anyone has played, placed by content; entry i of every array is the same song."""
+
+    columns: NDArray[np.int32]  # shape (m,), the model's columns; NOT_IN_MODEL for songs that came after it
+    labels: NDArray[np.int32]  # shape (m,), clusters
+    content: NDArray[np.float32]  # shape (m, d), rows of length 1, or 0 if nothing is known
+    artists: NDArray[np.int32]  # shape (m,), the model's artist codes; negative: the model knows no song
+    nearest: NDArray[np.int32]  # shape (m, k), columns of the known songs that are nearest by content
+
+
+NOT_IN_MODEL: Final = -1
+
+
 class RecommenderModel(Protocol):
     """A model that can be evaluated. test_every_model.py tests all models against this protocol."""
 
@@ -198,3 +212,34 @@ class ServableModel(Protocol):
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs, the most similar first."""
+
+    @property
+    def new_song_ranker(self) -> "NewSongRanker | None":
+        """Places and ranks new songs by content; None if the model can't."""
+
+
+class NewSongRanker(Protocol):
+    """Ranks songs that hardly anyone has played; every profile holds one listener."""
+
+    @property
+    def audio_names(self) -> list[str]:
+        """The audio features that `place` reads."""
+
+    def place(self, arrived: Catalogue, artists: NDArray[np.int32]) -> NewSongs:
+        """The model's songs with hardly a listener, then the songs in `arrived`, which the model lacks.
+
+        Args:
+            artists: the arrived songs' artist codes, negative for artists that the model does not know.
+        """
+
+    def rank(self, profile: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """How well each new song suits the listener, shape (m,); -inf if it is not allowed or unknown."""
+
+    def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
+        """Each new song's score for a listener of this one song, on the scale of `similar`; shape (m,).
+
+        -inf for a song whose content is not similar.
+        """
+
+    def similar_to(self, content: NDArray[np.float32], *, n: int) -> ScoredSongs:
+        """At most n songs of the model with content similar to this row, the most similar first."""

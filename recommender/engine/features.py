@@ -25,6 +25,7 @@ MOST_GENRE_WORDS: Final = 5_000  # the most frequent ones; a source of random wo
 TOKEN_KEYS: Final[Mapping[str, Callable[[str], str]]] = {
     "artist": artist_key, "genre": fold_key, "word": fold_key,
 }  # fmt: skip
+NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # sound columns that are no audio features
 SPACE_PREFIX: Final = "space_"
 SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 

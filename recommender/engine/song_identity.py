@@ -41,6 +41,12 @@ class SongIdentity:
         """The codes of all artists of the songs, ascending, without duplicates."""
         return np.unique(self._flat_artists(songs)[0])
 
+    def select(self, songs: NDArray[np.integer]) -> Self:
+        """The codes of these songs, in their order."""
+        artists, places = self._flat_artists(songs)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(places, minlength=len(songs)))])
+        return type(self)(artists, starts.astype(np.int64), np.asarray(self.recordings[songs]))
+
     def _flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         starts = self.artist_starts[songs]
         widths = self.artist_starts[np.asarray(songs) + 1] - starts
@@ -88,3 +94,12 @@ def recording_code(key: str, song: int) -> int:
     """A 63-bit code of a `recording_key`, or of the song alone if there is no key."""
     text = key or f"\0song {song}"
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
+
+
+def join_identities(first: SongIdentity, second: SongIdentity) -> SongIdentity:
+    """The codes of the first songs, followed by those of the second ones."""
+    return SongIdentity(
+        np.concatenate([first.artists, second.artists]),
+        np.concatenate([first.artist_starts, second.artist_starts[1:] + first.artist_starts[-1]]),
+        np.concatenate([first.recordings, second.recordings]),
+    )

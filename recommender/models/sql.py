@@ -26,7 +26,9 @@ from django.db.models.expressions import RawSQL
 
 Row = tuple[Any, ...]
 
-CANDIDATE_LIST_COLUMNS: Final = ("id", "listener_id", "version_id", "history", "feedback_id", "candidates")
+CANDIDATE_LIST_COLUMNS: Final = (
+    "id", "listener_id", "version_id", "history", "run_id", "feedback_id", "candidates",
+)  # fmt: skip
 # Two more columns: whether the list includes the listener's newest session and feedback, and whether it was
 # generated or checked since the newest ingestion run ended.
 NEWEST_CANDIDATE_LIST: Final = f"""

@@ -1,16 +1,13 @@
 """Drift of new songs: do last week's songs resemble the songs that the champion was trained on?"""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ingestion.models import Song, numeric_features
+from ingestion.models import Song
 from recommender.engine import artifact
 from recommender.engine.clustering.kmeans import assign_nearest, cluster_means
-from recommender.engine.data import Catalogue
 from recommender.engine.drift import (
     PopulationShift,
     count_in_bins,
@@ -18,17 +15,16 @@ from recommender.engine.drift import (
     quantile_edges,
     worst_shift,
 )
-from recommender.engine.features import space_from_arrays
+from recommender.engine.features import NON_AUDIO_COLUMNS, space_from_arrays
 from recommender.engine.mix.fit_components import weight_content
 from recommender.models import DriftReport
-from recommender.models.naming import read_genre_names
 from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel
+from recommender.serving.new_songs import build_catalogue
 
 MAX_REFERENCE_SONGS: Final = 20_000  # more songs give the same quantiles
 MAX_NAMED: Final = 5
 CONTENT_ARRAY: Final = "content"
-NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # numeric features that are not audio features
 
 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:
@@ -63,26 +59,6 @@ def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int
         model.version, DriftReport.Kind.SONGS, week, now, worst,
         n=worst.n, effect=worst.psi, limit=worst.critical, causes=causes,
     )  # fmt: skip
-
-
-def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
-    """The features of these songs, with exactly the named audio features; NaN for missing values."""
-    audio = [numeric_features(song.audio_features) for song in songs]
-    years = [np.nan if song.release_year is None else song.release_year for song in songs]
-    return Catalogue(
-        ids=np.array([song.pk for song in songs], dtype=np.int64),
-        artists=[song.artist for song in songs], albums=[song.album for song in songs],
-        songwriters=[song.songwriters for song in songs],
-        genres=read_genre_names().normalise_all(song.genres for song in songs),
-        release_years=np.array(years, dtype=np.float64),
-        durations=np.array([song.duration.total_seconds() for song in songs], dtype=np.float64),
-        audio={name: _feature_column(audio, name) for name in audio_names},
-        available=np.ones(len(songs), dtype=np.bool_),
-    )  # fmt: skip
-
-
-def _feature_column(audio: Sequence[dict[str, float]], name: str) -> NDArray[np.float64]:
-    return np.array([features.get(name, np.nan) for features in audio], dtype=np.float64)
 
 
 def _read_new_songs(model: ServingModel, week: date) -> list[Song]:

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ingestion.api.query_params import is_possible_id
 from ingestion.jobs.database_patience import is_unwritable
-from ingestion.models import Listener, ListeningHistory
+from ingestion.models import Listener, ListeningHistory, ResourceReport
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
 from recommender.listener_profiles import ListenerProfile
@@ -140,7 +140,7 @@ def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
         fresh = fresh.filter(made_at__gte=now - POPULARITY_MAX_AGE)
     run_id = listener_profiles.newest_finished_run()
     up_to_date = set(fresh.filter(run_id=run_id).values_list("listener_id", flat=True))
-    rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history"))
+    rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history", "run_id"))
     for start in range(0, len(rows), BATCH_SIZE):
         batch = rows[start : start + BATCH_SIZE]
         unchanged = _unchanged_since_run(batch)
@@ -220,7 +220,11 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
     # run.
     run_id = listener_profiles.newest_finished_run()
     fingerprints = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
-    same = {row.pk for row in rows if row.history == fingerprints[row.listener_id]}
+    # A run that brought songs makes all lists old: new songs have places in them.
+    newest_songs = _last_run_with_new_songs()
+    same = {
+        row.pk for row in rows if row.history == fingerprints[row.listener_id] and row.run_id >= newest_songs
+    }
     try:
         CandidateList.objects.filter(pk__in=same).update(run_id=run_id)
     except DatabaseError as error:
@@ -228,6 +232,11 @@ def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
         if not is_unwritable(error):
             raise
     return same
+
+
+def _last_run_with_new_songs() -> int:
+    reports = ResourceReport.objects.filter(resource="songs", new__gt=0, run__finished_at__isnull=False)
+    return reports.order_by("-run_id").values_list("run_id", flat=True).first() or 0
 
 
 def _try_generate(

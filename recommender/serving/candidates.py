@@ -19,12 +19,17 @@ from recommender.serving.list_limits import (
     choose_candidates,
     first_per_group,
 )
-from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, RERECOMMENDED
+from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, NEW_SONG, RERECOMMENDED
+from recommender.serving.new_songs import new_songs_of, rank_new_songs
 from recommender.serving.played_songs import PlayedSongs
 
 # Played songs that are recommended again; lists contain them only at a low discovery.
 MAX_RERECOMMENDED: Final = 50
 RERECOMMEND_AFTER: Final = timedelta(days=60)
+# Songs for the places for new songs, of which there are at most three in twenty.
+MAX_NEW_SONGS: Final = 20
+# A new song among this many best candidates needs no place of its own.
+RANKED_ON_THEIR_OWN: Final = 100
 # Scored songs, of which the artist cap and the listener's feedback remove some.
 SCORED_CANDIDATES: Final = 3 * MAX_CANDIDATES
 
@@ -90,7 +95,43 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
     identity = model.identity
     is_familiar = identity.have_artist(songs, identity.all_artists_of(row.plays.indices))
     best = choose_candidates(identity.leads(songs), is_familiar)
-    return _with_rerecommended(profile, row, model, songs[best], scores[best], now)
+    known = _with_rerecommended(profile, row, model, songs[best], scores[best], now)
+    return _with_new_songs(known, profile, row, model)
+
+
+def _with_new_songs(
+    candidates: CandidateArrays, profile: ListenerProfile, row: Profiles, model: ServingModel
+) -> CandidateArrays:
+    """Append the new songs that suit the listener best. A new song among the best candidates stays there."""
+    catalogue = new_songs_of(model, profile.run_id)
+    if catalogue is None:
+        return candidates
+    columns, there = find_columns(model.song_ids, candidates.songs)
+    listed = model.identity.recordings[columns[there]]
+    closed = np.isin(catalogue.identity.recordings, _closed_recordings(profile, model))
+    closed |= catalogue.has_arrived & np.isin(catalogue.identity.recordings, listed)
+    ranked = rank_new_songs(catalogue, row, profile, ~closed, MAX_NEW_SONGS)
+    added = ~np.isin(catalogue.ids[ranked.places], candidates.songs[:RANKED_ON_THEIR_OWN])
+    places, values = ranked.places[added], ranked.values[added]
+    songs = catalogue.ids[places]
+    left = ~np.isin(candidates.songs, songs)
+    familiar = catalogue.identity.have_artist(places, model.identity.all_artists_of(row.plays.indices))
+    new = {
+        "songs": songs, "values": values, "clusters": model.cluster_numbers[catalogue.songs.labels[places]],
+        "artists": catalogue.identity.leads(places),
+        "flags": np.where(familiar, NEW_SONG | FAMILIAR, NEW_SONG).astype(np.uint8),
+    }  # fmt: skip
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(candidates, name)[left], column]) for name, column in new.items()
+    }
+    codes = {song: candidates.further_codes[song] for song in candidates.songs[left].tolist()
+             if song in candidates.further_codes}  # fmt: skip
+    further = {
+        int(catalogue.ids[place]): tuple(catalogue.identity.artists_of(place)[1:])
+        for place in places.tolist()
+        if len(catalogue.identity.artists_of(place)) > 1
+    }
+    return replace(candidates, **joined, further_codes=codes | further)
 
 
 def _with_rerecommended(

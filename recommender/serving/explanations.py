@@ -106,6 +106,8 @@ class ReasonContext:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is not None:
             return last_played_reason(played_at, self._now)
+        if pick.new_song:
+            return new_song_reason(familiar=pick.familiar)
         if pick.cold_start:
             genres = known_genre_names().normalise(card.genres)
             return popularity_reason(shared_genre(genres, self._favorites()), is_played=not pick.unplayed)
@@ -179,6 +181,10 @@ def popularity_reason(genre: str, *, is_played: bool = True) -> str:
     if not is_played:
         return f"New in {genre}, one of your favourite genres" if genre else DIFFERENT
     return f"Popular in {genre}, one of your favourite genres" if genre else "Popular with all listeners"
+
+
+def new_song_reason(*, familiar: bool) -> str:
+    return f"{'By an artist you play: h' if familiar else 'H'}ardly anyone has played it yet"
 
 
 def last_played_reason(played_at: float, now: datetime) -> str:

@@ -8,13 +8,16 @@ import numpy as np
 from django.core.cache import cache
 
 from ingestion.models import Song
+from recommender.engine.data import ScoredSongs
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_keys, split_genres
 from recommender.engine.identity.text import fold_key
+from recommender.listener_profiles import newest_finished_run
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
 from recommender.serving.list_limits import first_per_group
+from recommender.serving.new_songs import new_songs_of
 
 # Enough for a listener who has played the thousand most popular songs.
 MAX_POPULAR_SONGS: Final = 2_000
@@ -92,11 +95,14 @@ def _with_normalised_genres(rows: Sequence[sql.Row]) -> list[sql.Row]:
 def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:
     """At most MAX_SIMILAR_SONGS songs, most similar first; None for an unknown song.
 
-    Songs that the model does not know are compared by artist and genres.
+    A song that came after the training is compared by content, and if that is not known, by artist and
+    genres.
     """
     column = model.column_of(song_id) if model else None
     if model is not None and column is not None:
         return _similar_by_model(column, model)
+    if model is not None and (similar := _similar_by_content(song_id, model)):
+        return similar
     song = Song.objects.filter(pk=song_id).values_list("artist", "genres").first()
     return None if song is None else _similar_by_metadata(song_id, *song, now)
 
@@ -111,13 +117,40 @@ def shared_genre(genres: str, favorites: str) -> str:
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
+    """The model's similar songs, and new songs with similar content among them."""
     found = model.scorer.similar(column, n=MAX_SIMILAR_SONGS)
     recordings = model.identity.recordings
     # The song itself comes first, so that its copies are left out.
     is_first = first_per_group(recordings[np.r_[column, found.songs]], 1)[1:]
+    songs = _as_similar_songs(ScoredSongs(found.songs[is_first], found.scores[is_first]), model)
+    new = new_songs_of(model, newest_finished_run())
+    if new is None:
+        return songs
+    values = new.ranker.similarities(column, new.songs)
+    values[np.isin(new.identity.recordings, recordings[np.r_[column, found.songs]])] = -np.inf
+    songs += [
+        SimilarSong(int(new.ids[place]), float(values[place]), model.clusters[int(new.songs.labels[place])])
+        for place in np.flatnonzero(np.isfinite(values))
+    ]
+    return sorted(songs, key=lambda song: -song.score)[:MAX_SIMILAR_SONGS]
+
+
+def _similar_by_content(song_id: int, model: ServingModel) -> list[SimilarSong]:
+    """Songs of the model with content similar to a song that came after the training; [] if there is none."""
+    new = new_songs_of(model, newest_finished_run())
+    places = [] if new is None else np.flatnonzero(new.ids == song_id).tolist()
+    if new is None or not len(places):
+        return []
+    found = new.ranker.similar_to(new.songs.content[places[0]], n=MAX_SIMILAR_SONGS)
+    own = new.identity.recordings[places[:1]]
+    is_first = first_per_group(np.r_[own, model.identity.recordings[found.songs]], 1)[1:]
+    return _as_similar_songs(ScoredSongs(found.songs[is_first], found.scores[is_first]), model)
+
+
+def _as_similar_songs(found: ScoredSongs, model: ServingModel) -> list[SimilarSong]:
     return [
         SimilarSong(int(model.song_ids[other]), float(score), model.clusters[int(model.scorer.labels[other])])
-        for other, score in zip(found.songs[is_first], found.scores[is_first], strict=True)
+        for other, score in zip(found.songs, found.scores, strict=True)
     ]
 
 

@@ -25,6 +25,7 @@ from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.explanations import serialize_song
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
+from recommender.serving.new_songs import new_songs_of, songs_by_played_artists
 
 # A player that requests one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
@@ -258,6 +259,41 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
             "score": round(row.score, 4),
         }
         for rank, row in enumerate(best, 1)
+    ]
+
+
+def new_releases(
+    listener_id: int, *, n: int = LIST_LENGTH, options: ServingOptions, now: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Unplayed new songs by artists that the listener plays, with rank, song, cluster and artist share.
+
+    Raises:
+        UnknownListener: no listener has this id.
+    """
+    profile = listener_profiles.read_profile(listener_id, now or timezone.now())
+    if profile is None:
+        raise UnknownListener(listener_id)
+    model = model_loader.current_model(options.storage).model
+    catalogue = new_songs_of(model, profile.run_id) if model else None
+    if model is None or catalogue is None:
+        return []
+    found = songs_by_played_artists(catalogue, profile.model_profile(model.song_ids), profile, model)
+    ids = catalogue.ids[found.places].tolist()
+    cards = read_song_cards(ids)
+    rows = [
+        (song, place, share)
+        for song, place, share in zip(ids, found.places, found.values, strict=True)
+        if cards[song].is_available
+    ]
+    clusters = [model.clusters[label] for label in catalogue.songs.labels.tolist()]
+    return [
+        {
+            "rank": rank,
+            "song": serialize_song(cards[song]),
+            "cluster": {"id": clusters[place].number, "name": clusters[place].name},
+            "artist_share": round(float(share), 4),
+        }
+        for rank, (song, place, share) in enumerate(rows[:n], 1)
     ]
 
 

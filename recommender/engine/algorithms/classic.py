@@ -95,6 +95,10 @@ class ClassicModel:
         nearest = np.argsort(distances, kind="stable")[:n]
         return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
 
+    @property
+    def new_song_ranker(self) -> None:
+        """None, because all songs of a cluster are equally likely, played or not."""
+
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
         eligible = self.available.copy()
         for matrix in (profile.plays, profile.excluded):

@@ -4,17 +4,18 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import recommend_in_blocks, slice_profiles
 from recommender.engine.data import Profiles, ScoredSongs
-from recommender.engine.features import fold_stored_words
+from recommender.engine.features import SPACE_PREFIX, fold_stored_words
 from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.new_songs import MixNewSongRanker
 from recommender.engine.mix.scoring import (
     batch_terms,
     online_terms,
@@ -22,7 +23,13 @@ from recommender.engine.mix.scoring import (
     sum_neighbour_votes,
     top_places,
 )
-from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_scores, build_listener_features
+from recommender.engine.mix.terms import (
+    TERM_NAMES,
+    ListenerFeatures,
+    blend_scores,
+    build_listener_features,
+    one_song_profile,
+)
 
 BATCH_SCORE_CELLS = 4_000_000  # scores per block: 16 MB, and as much for each step of a term
 PRESELECTED_SHARE = 0.12  # share of the catalogue; measured on two data sets: no loss
@@ -101,10 +108,12 @@ class OnlineMixModel:
     """`mix` as a `ServableModel`: its scores equal those of `MixModel.scores` up to rounding."""
 
     mix: MixModel
+    space_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # see `space_to_arrays`
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Self:
-        return cls(MixModel.from_parts(arrays, facts))
+        space = {name: array for name, array in arrays.items() if name.startswith(SPACE_PREFIX)}
+        return cls(MixModel.from_parts(arrays, facts), space)
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -149,8 +158,12 @@ class OnlineMixModel:
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """The candidates for an imagined listener who has played only this song."""
-        plays = csr_array(([np.float32(1)], ([0], [song])), shape=(1, self.mix.n_songs))
-        return self.candidates(Profiles(plays=plays), n=n)
+        return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
+
+    @cached_property
+    def new_song_ranker(self) -> MixNewSongRanker:
+        mix = self.mix
+        return MixNewSongRanker(mix.components, mix.listener_features, self.score, self.space_arrays)
 
     def _terms(
         self, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.int32]

@@ -84,6 +84,11 @@ def build_listener_features(
     )
 
 
+def one_song_profile(song: int, n_songs: int) -> Profiles:
+    """The profile of an imagined listener who has played only this song."""
+    return Profiles(csr_array(([np.float32(1)], ([0], [song])), shape=(1, n_songs)))
+
+
 def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
     """The weight of the cold-start score: 1 without plays, 1/3 after one song, 1/21 after ten."""
     return (COLD_START_SONGS / (COLD_START_SONGS + n_played)).astype(np.float32)

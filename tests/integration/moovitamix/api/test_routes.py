@@ -72,7 +72,7 @@ def test_the_routes_are_those_that_were_promised() -> None:
     promised = {
         "songs/", "users/", "listening-history/", "clusters/", "runs/", "models/", "experiments/", "status/",
         "songs/popular/", "songs/{id}/similar/", "users/{id}/recommendations/", "users/{id}/next/",
-        "users/{id}/affinities/",
+        "users/{id}/affinities/", "users/{id}/new-releases/",
     }  # fmt: skip
 
     assert {f"/api/v1/{path}" for path in promised} <= {path for path, _ in READ}

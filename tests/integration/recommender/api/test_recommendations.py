@@ -68,6 +68,7 @@ def test_a_user_gets_twenty_new_songs_each_with_a_reason(caller: ApiCaller) -> N
         ("/users/43937/recommendations/", serializers.RecommendationPageSerializer),
         ("/users/43937/next/", serializers.RecommendationSerializer),
         ("/users/43937/affinities/", serializers.AffinitiesSerializer),
+        ("/users/43937/new-releases/", serializers.NewReleasesSerializer),
         ("/songs/51373/similar/", serializers.SimilarSerializer),
         ("/songs/popular/", serializers.PopularSerializer),
     ],

@@ -1,0 +1,166 @@
+"""Rank songs that hardly anyone has played by their content, because co-listening can't place them.
+
+The blend ranks such songs well among themselves but below all others, so lists give them places of
+their own (see `sampler`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongs, Profiles, ScoredSongs
+from recommender.engine.features import NON_AUDIO_COLUMNS, FeatureSpace, space_from_arrays
+from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.fit_components import weight_content
+from recommender.engine.mix.scoring import top_places
+from recommender.engine.mix.terms import SHARE_FLOOR, ListenerFeatures, one_song_profile
+
+FEWEST_LISTENERS: Final = 3  # a song with fewer is new
+NEAREST: Final = 20  # songs whose mean score estimates a new song's
+MOST_NEW_SONGS: Final = 5_000  # of the model; the highest ids of more
+# The most played of more are searched for the nearest songs: limits the time in a web worker.
+MOST_KNOWN_SONGS: Final = 50_000
+SHORTLIST: Final = 40  # new songs of a request whose nearest songs are scored
+COSINE_WEIGHT: Final = 0.5
+LEAST_SIMILARITY: Final = 0.1  # a cosine; songs that share a genre alone are above it
+BLOCK_CELLS: Final = 2_000_000  # similarities in memory at a time: 8 MB
+
+
+@dataclass(frozen=True)
+class MixNewSongRanker:
+    """A `NewSongRanker` by the content features and the scores of a `mix` model."""
+
+    components: MixComponents
+    listener_features: Callable[[Profiles], ListenerFeatures]
+    score: Callable[[Profiles, NDArray[np.int32]], NDArray[np.float32]]
+    space_arrays: Mapping[str, NDArray[Any]]  # of the feature space; {} in artifacts without one
+
+    @cached_property
+    def audio_names(self) -> list[str]:
+        space = self._read_space()
+        return [] if space is None else [name for name in space.names if name not in NON_AUDIO_COLUMNS]
+
+    def place(self, arrived: Catalogue, artists: NDArray[np.int32]) -> NewSongs:
+        components = self.components
+        own = new_song_columns(components)
+        content = np.concatenate([components.content[own], self._content_of(arrived)])
+        nearest = find_nearest_known(components, content)
+        absent = np.full(arrived.n_songs, NOT_IN_MODEL, dtype=np.int32)
+        labels = _most_common_labels(components, nearest[len(own) :])
+        return NewSongs(
+            columns=np.concatenate([own, absent]), labels=np.concatenate([components.labels[own], labels]),
+            content=content, artists=np.concatenate([components.artists[own], artists]), nearest=nearest,
+        )  # fmt: skip
+
+    def rank(self, profile: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        values = np.full(len(new.columns), -np.inf, dtype=np.float32)
+        # Without any plays nothing tells which new songs suit the listener.
+        places = np.flatnonzero(allowed & (new.content.any(axis=1) | (new.artists >= 0)))
+        if not profile.plays.nnz or not len(places):
+            return values
+        features = self.listener_features(profile)
+        chosen = _select(new, places)
+        artist = standardise_rows(artist_log_shares(features, chosen))[0]
+        cosine = standardise_rows(content_cosines(features, chosen))[0]
+        if not self.components.genres.nnz or not chosen.nearest.shape[1]:
+            values[places] = artist + cosine
+            return values
+        shortlist = top_places(artist + cosine, SHORTLIST)
+        known, inverse = np.unique(chosen.nearest[shortlist], return_inverse=True)
+        scores = self.score(profile, known.astype(np.int32))[inverse.reshape(len(shortlist), -1)]
+        mean = standardise_rows(scores.mean(axis=1)[np.newaxis])[0]
+        values[places[shortlist]] = mean + artist[shortlist] + np.float32(COSINE_WEIGHT) * cosine[shortlist]
+        return values
+
+    def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
+        values = np.full(len(new.columns), -np.inf, dtype=np.float32)
+        cosines = new.content @ self.components.content[song]
+        near = np.flatnonzero((cosines >= LEAST_SIMILARITY) & (new.columns != song))
+        near = near[top_places(cosines[near], SHORTLIST)]
+        if len(near) and new.nearest.shape[1]:
+            known, inverse = np.unique(new.nearest[near], return_inverse=True)
+            played = one_song_profile(song, self.components.n_songs)
+            scores = self.score(played, known.astype(np.int32))
+            values[near] = scores[inverse.reshape(len(near), -1)].mean(axis=1)
+        return values
+
+    def similar_to(self, content: NDArray[np.float32], *, n: int) -> ScoredSongs:
+        cosines = np.asarray(self.components.content @ content, dtype=np.float32)
+        near = np.flatnonzero((cosines >= LEAST_SIMILARITY) & self.components.available)
+        best = near[top_places(cosines[near], n)]
+        return ScoredSongs(best.astype(np.int32), cosines[best])
+
+    def _content_of(self, arrived: Catalogue) -> NDArray[np.float32]:
+        space = self._read_space() if arrived.n_songs else None
+        if space is None:
+            return np.zeros((arrived.n_songs, self.components.content.shape[1]), dtype=np.float32)
+        return weight_content(arrived, space, space.transform(arrived))
+
+    def _read_space(self) -> FeatureSpace | None:
+        # Not kept: its words would take ten megabytes of every web worker.
+        return space_from_arrays(self.space_arrays)
+
+
+def new_song_columns(components: MixComponents) -> NDArray[np.int32]:
+    """The songs of the model that are new and that content can place, ascending."""
+    is_new = (components.listeners < FEWEST_LISTENERS) & components.available
+    new = np.flatnonzero(is_new)
+    return new[components.content[new].any(axis=1)][-MOST_NEW_SONGS:].astype(np.int32)
+
+
+def find_nearest_known(components: MixComponents, content: NDArray[np.float32]) -> NDArray[np.int32]:
+    """The known songs nearest to each row of `content`, shape (m, NEAREST) or with fewer columns."""
+    known = np.flatnonzero(components.listeners >= FEWEST_LISTENERS)
+    if len(known) > MOST_KNOWN_SONGS:
+        most_played = np.argsort(-components.listeners[known], kind="stable")[:MOST_KNOWN_SONGS]
+        known = np.sort(known[most_played])
+    rows = components.content[known]
+    described = rows.any(axis=1)
+    known, rows = known[described], rows[described]
+    k = min(NEAREST, len(known))
+    if not k or not len(content):
+        return np.zeros((len(content), k), dtype=np.int32)
+    size = max(1, BLOCK_CELLS // len(known))
+    blocks = [
+        np.argpartition(-(content[start : start + size] @ rows.T), k - 1, axis=1)[:, :k]
+        for start in range(0, len(content), size)
+    ]
+    return known[np.concatenate(blocks)].astype(np.int32)
+
+
+def content_cosines(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
+    """Cosine of each listener's mean content with each new song's, shape (n, m)."""
+    directions = features.directions.content[-1]
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.asarray((directions / np.where(lengths > 0, lengths, 1)) @ new.content.T, dtype=np.float32)
+
+
+def artist_log_shares(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
+    """log(the artist's share of each listener's plays + .02), shape (n, m)."""
+    shares = features.artists[:, np.maximum(new.artists, 0)].toarray()
+    return np.asarray(
+        np.log(np.where(new.artists < 0, 0, shares) + np.float32(SHARE_FLOOR)), dtype=np.float32
+    )
+
+
+def standardise_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """z-scores of each row; 0 in a row of equal values."""
+    deviation = values.std(axis=1, keepdims=True)
+    centred = values - values.mean(axis=1, keepdims=True)
+    return np.asarray(np.where(deviation > 1e-6, centred / np.maximum(deviation, 1e-6), 0), dtype=np.float32)
+
+
+def _most_common_labels(components: MixComponents, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The cluster that most of the nearest songs are in; the lower label wins ties."""
+    labels = components.labels[nearest]
+    return np.array([np.bincount(row).argmax() if len(row) else 0 for row in labels], dtype=np.int32)
+
+
+def _select(new: NewSongs, places: NDArray[np.intp]) -> NewSongs:
+    return NewSongs(
+        new.columns[places], new.labels[places], new.content[places], new.artists[places], new.nearest[places]
+    )

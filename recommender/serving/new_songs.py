@@ -1,0 +1,178 @@
+"""New songs: those with hardly a listener, and those that an ingestion run brought after the training.
+
+Both are placed by content as soon as a run has ended, without a new training.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingestion.models import Song, numeric_features
+from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongRanker, NewSongs, Profiles
+from recommender.engine.identity.credits import ArtistCredits, artist_key
+from recommender.engine.song_identity import SongIdentity, identify_songs, join_identities
+from recommender.listener_profiles import ListenerProfile, find_columns
+from recommender.models import sql
+from recommender.models.naming import read_genre_names
+from recommender.registry.model_loader import FileSignature, ServingModel
+
+# Songs that came after the training; the highest ids of more. A weekly training keeps the number small.
+MAX_ARRIVED: Final = 2_000
+MAX_CATALOGUES: Final = 4  # the champion and the challengers of a process
+
+
+@dataclass(frozen=True)
+class NewSongCatalogue:
+    """A model's new songs after one ingestion run; entry i of every array is the same song."""
+
+    ids: NDArray[np.int64]  # song ids
+    has_arrived: NDArray[np.bool_]  # True for songs that came after the training
+    identity: SongIdentity  # codes of artists and recordings, by place in this catalogue
+    songs: NewSongs
+    ranker: NewSongRanker
+
+
+class RankedNewSongs(NamedTuple):
+    """New songs for one listener, best first; places in the catalogue and rank values, shape (n,) each."""
+
+    places: NDArray[np.intp]
+    values: NDArray[np.float32]
+
+
+_lock = threading.Lock()
+# By the files of a version: the run, and the new songs after it.
+_catalogues: dict[FileSignature, tuple[int, NewSongCatalogue | None]] = {}
+
+
+def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
+    """The model's new songs after the ingestion run; None if there are none or the model can't place them.
+
+    The last answer for each version is kept, so that a process reads and places the songs once a run.
+    """
+    key = model.signature
+    found = _catalogues.get(key)
+    if found is None or found[0] != run_id:
+        with _lock:
+            found = _catalogues.get(key)
+            if found is None or found[0] != run_id:
+                _catalogues.pop(key, None)
+                while len(_catalogues) >= MAX_CATALOGUES:
+                    del _catalogues[next(iter(_catalogues))]
+                found = _catalogues[key] = (run_id, _collect(model))
+    return found[1]
+
+
+def forget() -> None:
+    """Read the new songs again at the next request."""
+    _catalogues.clear()
+
+
+def rank_new_songs(
+    catalogue: NewSongCatalogue,
+    row: Profiles,
+    profile: ListenerProfile,
+    allowed: NDArray[np.bool_],
+    n: int,
+) -> RankedNewSongs:
+    """The n allowed new songs that suit the listener best, without played, skipped and excluded ones.
+
+    Args:
+        row: the profile for the model.
+    """
+    values = catalogue.ranker.rank(row, catalogue.songs, allowed & _open_songs(catalogue, profile))
+    best = np.argsort(-values, kind="stable")[:n]
+    best = best[np.isfinite(values[best])]
+    return RankedNewSongs(best, values[best])
+
+
+def songs_by_played_artists(
+    catalogue: NewSongCatalogue, row: Profiles, profile: ListenerProfile, model: ServingModel
+) -> RankedNewSongs:
+    """New songs by artists that the listener plays, the most played artist first, then the highest id.
+
+    The values are the artists' shares of the listener's plays, weighted by recency.
+    """
+    plays = row.plays if row.recent is None else row.recent
+    artists, codes = model.scorer.artists, catalogue.songs.artists
+    by_artist = np.asarray(np.bincount(artists[plays.indices], plays.data, int(artists.max(initial=-1)) + 1))
+    shares = by_artist / max(float(by_artist.sum()), 1e-12)
+    values = np.where((codes < 0) | ~_open_songs(catalogue, profile), 0, shares[codes])
+    places = np.flatnonzero(values > 0)
+    best = places[np.lexsort((-catalogue.ids[places], -values[places]))]
+    return RankedNewSongs(best, values[best].astype(np.float32))
+
+
+def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArray[np.bool_]:
+    """True for songs that the listener has neither played, skipped nor excluded."""
+    closed = np.array(
+        [*profile.songs.tolist(), *profile.excluded, *profile.excluded_clusters, *profile.skipped.tolist()],
+        dtype=np.int64,
+    )
+    return ~np.isin(catalogue.ids, closed)
+
+
+def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
+    """The features of these songs, with exactly the named audio features; NaN for missing values."""
+    audio = [numeric_features(song.audio_features) for song in songs]
+    years = [np.nan if song.release_year is None else song.release_year for song in songs]
+    return Catalogue(
+        ids=np.array([song.pk for song in songs], dtype=np.int64),
+        artists=[song.artist for song in songs], albums=[song.album for song in songs],
+        songwriters=[song.songwriters for song in songs],
+        genres=read_genre_names().normalise_all(song.genres for song in songs),
+        release_years=np.array(years, dtype=np.float64),
+        durations=np.array([song.duration.total_seconds() for song in songs], dtype=np.float64),
+        audio={name: _feature_column(audio, name) for name in audio_names},
+        available=np.ones(len(songs), dtype=np.bool_), titles=[song.name for song in songs],
+    )  # fmt: skip
+
+
+def _feature_column(audio: Sequence[dict[str, float]], name: str) -> NDArray[np.float64]:
+    return np.array([features.get(name, np.nan) for features in audio], dtype=np.float64)
+
+
+def _collect(model: ServingModel) -> NewSongCatalogue | None:
+    ranker = model.scorer.new_song_ranker
+    if ranker is None:
+        return None
+    arrived = _read_arrived(model)
+    artists = _artist_codes(model, arrived)
+    catalogue = build_catalogue(arrived, ranker.audio_names)
+    songs = ranker.place(catalogue, artists)
+    has_arrived = songs.columns == NOT_IN_MODEL
+    own = songs.columns[~has_arrived]
+    ids = np.concatenate([model.song_ids[own], [song.pk for song in arrived]]).astype(np.int64)
+    identity = join_identities(model.identity.select(own), identify_songs(catalogue))
+    return NewSongCatalogue(ids, has_arrived, identity, songs, ranker) if len(ids) else None
+
+
+def _read_arrived(model: ServingModel) -> list[Song]:
+    """The available songs that the model does not know, ascending by id."""
+    # Songs are never deleted, so an equal number means equal songs.
+    if Song.objects.count() == len(model.song_ids):
+        return []
+    ids = np.fromiter(Song.objects.order_by("pk").values_list("pk", flat=True).iterator(), dtype=np.int64)
+    _, known = find_columns(model.song_ids, ids)
+    arrived = Song.objects.filter(pk__in=sql.ids_as_one_parameter(ids[~known].tolist()), unavailable_at=None)
+    named = arrived.exclude(name="").exclude(artist="")
+    return sorted(named.order_by("-pk")[:MAX_ARRIVED], key=lambda song: song.pk)
+
+
+def _artist_codes(model: ServingModel, arrived: Sequence[Song]) -> NDArray[np.int32]:
+    """The model's code of each song's lead artist; a negative one per artist that the model does not know."""
+    credited = ArtistCredits(song.artist for song in arrived)
+    leads = [credited.lead(song.artist) for song in arrived]
+    names = {*leads, *(song.artist for song in arrived)}
+    codes: dict[str, int] = {}
+    for pk, artist in Song.objects.filter(artist__in=names).values_list("pk", "artist"):
+        column = model.column_of(pk)
+        if column is not None:
+            codes[artist_key(credited.lead(artist))] = int(model.scorer.artists[column])
+    keys = [artist_key(lead) for lead in leads]
+    for number, key in enumerate(dict.fromkeys(keys), 1):
+        codes.setdefault(key, -number)
+    return np.array([codes[key] for key in keys], dtype=np.int32)
