@@ -3,17 +3,19 @@
 A data set is a folder with train, valid and test.csv.gz (user, song, count and, if known, day: days since
 1970 of the last play) and songs.csv.gz (song, name, artist, album, genres, release_year, duration; empty =
 unknown). Settings are chosen on valid. Each model is then fitted on train + valid and evaluated once on test:
-20 unplayed songs per listener.
+20 unplayed songs per listener. Three more measurements follow:
+
+- new songs: the plays of a tenth of the songs are taken away; how many of these songs lists then show, and
+  what their places cost
+- change: the share of songs that differ between two lists of a listener drawn one after the other
+- repeats: NDCG@20 of songs heard before, ranked by how likely they are played again, if test has such plays
 """
 
-import csv
-import gzip
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,36 +23,40 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from benchmarks.listening_data import ListeningDataset, has_content, no_songs, read_dataset
 from benchmarks.memory import peak_memory
 from benchmarks.report import Finding, Report
 from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.favourites import favourite_scores, rank_favourites
 from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.algorithms.item_similarity import MOST_EASE_SONGS
 from recommender.engine.algorithms.listener_similarity import UserKNN
-from recommender.engine.clustering.affinities import SECONDS_PER_DAY, recency_weights
 from recommender.engine.data import (
-    Catalogue,
-    Interactions,
+    NewSongRanker,
+    NewSongs,
     Profiles,
     RecommenderModel,
-    SongActivity,
+    ScoredSongs,
     TrainingSet,
 )
 from recommender.engine.evaluation.evaluate import evaluate_lists
 from recommender.engine.evaluation.metrics import ndcg
 from recommender.engine.mix.fit import fit_mix
-from recommender.engine.mix.model import MixModel
+from recommender.engine.mix.model import MixModel, OnlineMixModel
 from recommender.engine.mix.tuning import split_tuning_plays, tuning_listeners
-from recommender.engine.sampling.sampler import CandidatePool, draw_picks, scale_scores
-from recommender.engine.song_activity import measure_song_activity
+from recommender.engine.sampling.sampler import MOST_NEW_OFFERS, CandidatePool, draw_picks, scale_scores
 
 S = TypeVar("S")  # the settings of a model
 M = TypeVar("M", bound=RecommenderModel)
 LIST_LENGTH: Final = 20
-UNDATED_COLUMNS: Final = 3  # user, song, count
 CANDIDATES: Final = 400
+RANKED_ON_THEIR_OWN: Final = 100  # a new song among so many best candidates needs no place of its own
+CHANGE_LISTENERS: Final = 1_000  # whose lists are drawn twice
+EMPTYING_SEED: Final = 7
+NEW_SONGS_SHOWN: Final = 150 / 389  # of the songs without plays
+NEW_SONGS_NDCG: Final = 0.997
 CLASSIC_CLUSTERS: Final = (50, 200)
 TEMPERATURES: Final = {"mix": 0.0, "mix_t01": 0.1, "mix_t02": 0.2}
 BASELINES: Final = ("random", "popularity", "trending", "itemknn", "rp3beta", "userknn", "ease")
@@ -67,84 +73,24 @@ TUNING_LISTENERS: Final = 1_000  # that choose between two settings
 
 
 @dataclass(frozen=True)
-class ListeningDataset:
-    """A data set; matrices have shape (n_listeners, n_songs)."""
-
-    catalogue: Catalogue
-    train_plays: Interactions
-    valid_plays: Interactions
-    test: csr_array
-
-    @cached_property
-    def train(self) -> csr_array:
-        return self.train_plays.matrix()
-
-    @cached_property
-    def valid(self) -> csr_array:
-        return self.valid_plays.matrix()
-
-    @cached_property
-    def plays_before_test(self) -> Interactions:
-        return _concatenate(self.train_plays, self.valid_plays)
-
-    @cached_property
-    def known_plays(self) -> csr_array:
-        return self.plays_before_test.matrix()
-
-    @property
-    def is_dated(self) -> bool:
-        return bool(self.train_plays.at.any())
-
-    def without_times(self) -> "ListeningDataset":
-        train, valid = (
-            replace(plays, at=np.zeros_like(plays.at)) for plays in (self.train_plays, self.valid_plays)
-        )
-        return replace(self, train_plays=train, valid_plays=valid)
-
-    @property
-    def training(self) -> TrainingSet:
-        """To fit on train, tune on valid and refit on both."""
-        return TrainingSet(
-            self.catalogue, self.train, tuning=self.valid, recent=_weigh_by_recency(self.train_plays),
-            keys=np.arange(self.train.shape[0]),
-            activity=_measure_activity(self.train_plays),
-            latest_activity=_measure_activity(self.plays_before_test),
-        )  # fmt: skip
-
-    @property
-    def test_profiles(self) -> Profiles:
-        """The test listeners' plays before the test."""
-        recent = _weigh_by_recency(self.plays_before_test)
-        rows = self.test_listeners
-        return Profiles(self.known_plays[rows], None if recent is None else recent[rows], keys=rows)
-
-    @property
-    def test_listeners(self) -> NDArray[np.int64]:
-        """Listeners with plays before the test and in it."""
-        return np.flatnonzero((np.diff(self.known_plays.indptr) > 0) & (np.diff(self.test.indptr) > 0))
-
-
-@dataclass(frozen=True)
 class ModelResult:
     """A model's lists by name, and what fitting it cost."""
 
     lists: dict[str, NDArray[np.int32]]
     seconds: float
     peak_memory: int
+    # By name, the share of songs by which two lists drawn one after the other differ; 0 without a draw.
+    change: dict[str, float] = field(default_factory=dict)
 
 
-def read_dataset(folder: Path) -> ListeningDataset:
-    """Read a folder.
+@dataclass(frozen=True)
+class NewSongResult:
+    """Lists of a model that never saw a play of some songs."""
 
-    Raises:
-        FileNotFoundError: a file is missing.
-    """
-    with gzip.open(folder / "songs.csv.gz", "rt", encoding="utf-8", newline="") as file:
-        songs = list(csv.DictReader(file))
-    parts = [_read_plays(folder / f"{part}.csv.gz") for part in ("train", "valid", "test")]
-    n_listeners = 1 + max(int(part[:, 0].max(initial=-1)) for part in parts)
-    train, valid, test = (_as_interactions(part, n_listeners, len(songs)) for part in parts)
-    return ListeningDataset(_build_catalogue(songs), train, valid, test.matrix())
+    new: int  # how many songs lost their plays
+    shown: int  # how many of them are in at least one list
+    ndcg_with: float  # of lists with places for new songs
+    ndcg_without: float
 
 
 def measure(folder: Path, dump: Path | None) -> Report:
@@ -164,11 +110,14 @@ def measure(folder: Path, dump: Path | None) -> Report:
         outcome = _run_in_process(name, folder)
         for list_name, model_lists in outcome.lists.items():
             lists[list_name] = model_lists
-            rows[list_name] = {"seconds": outcome.seconds, "peak": outcome.peak_memory} | _evaluate_lists(
-                listening, model_lists
-            )
+            rows[list_name] = {
+                "seconds": outcome.seconds, "peak": outcome.peak_memory,
+                "change": outcome.change.get(list_name, 0.0), **_evaluate_lists(listening, model_lists),
+            }  # fmt: skip
     report.notes[:0] = [format_table(rows)]
     report.findings += build_findings(rows, folder.name)
+    _add_new_songs(report, folder, listening)
+    _add_repeats(report, folder, listening)
     if dump is not None:
         arrays: dict[str, Any] = {"listeners": listeners, **lists}
         np.savez_compressed(dump, **arrays)
@@ -178,11 +127,11 @@ def measure(folder: Path, dump: Path | None) -> Report:
 
 def format_table(rows: dict[str, dict[str, Any]]) -> str:
     """One line per model."""
-    heads = ("NDCG@20", "recall", "coverage", "diversity", "fit s", "peak MB")
+    heads = ("NDCG@20", "recall", "coverage", "diversity", "change", "fit s", "peak MB")
     lines = ["".join([f"{'model':12}", *(f"{head:>11}" for head in heads)])]
     for name in (name for name in TABLE_ORDER if name in rows):
         row = rows[name]
-        cells = [f"{row[key]:11.4f}" for key in ("ndcg", "recall", "coverage", "diversity")]
+        cells = [f"{row[key]:11.4f}" for key in ("ndcg", "recall", "coverage", "diversity", "change")]
         lines.append("".join([f"{name:12}", *cells, f"{row['seconds']:11.1f}", f"{row['peak'] / 1e6:11.0f}"]))
     return "\n".join(lines)
 
@@ -203,6 +152,42 @@ def build_findings(rows: dict[str, dict[str, Any]], name: str) -> list[Finding]:
         ours, ease = rows["mix_t01"]["coverage"], rows["ease"]["coverage"]
         found.append(_ratio_finding(f"{name}: mix_t01 / ease, coverage", ours, ease, 1.2))
     return found
+
+
+def _add_new_songs(report: Report, folder: Path, listening: ListeningDataset) -> None:
+    if not has_content(listening.catalogue):
+        report.notes.append("New songs: not measured, because the songs have no artists, genres or albums.")
+        return
+    sys.stderr.write("quality: new songs ...\n")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        result = pool.apply(measure_new_songs, (folder,))
+    share = result.shown / max(1, result.new)
+    report.findings += [
+        Finding(
+            f"{folder.name}: new songs shown / all without plays", str(result.shown), str(result.new),
+            f"{share:.3f}", share, NEW_SONGS_SHOWN, at_most=False,
+        ),
+        _ratio_finding(
+            f"{folder.name}: NDCG@20 with / without places for them", result.ndcg_with, result.ndcg_without,
+            NEW_SONGS_NDCG,
+        ),
+    ]  # fmt: skip
+
+
+def _add_repeats(report: Report, folder: Path, listening: ListeningDataset) -> None:
+    """NDCG of the songs heard before, ranked by strength, compared with their own counts."""
+    rows = np.flatnonzero(np.diff(listening.repeats.indptr))
+    if not len(rows):
+        report.notes.append("Repeats: not measured, because no test play is of a song heard before.")
+        return
+    plays = listening.plays_before_test
+    ours, counts = (
+        float(np.nanmean(ndcg(rank_favourites(scores[rows], LIST_LENGTH), listening.repeats[rows])))
+        for scores in (favourite_scores(plays, float(plays.at.max())), listening.known_plays)
+    )
+    report.findings.append(
+        _ratio_finding(f"{folder.name}: repeats, strength / plays, NDCG@20", ours, counts, 1.0)
+    )
 
 
 def _ratio_finding(measure: str, ours: float, peer: float, target: float) -> Finding:
@@ -231,30 +216,89 @@ def _fit_and_recommend(name: str, folder: Path) -> ModelResult:
     peak = peak_memory()
     profiles = listening.test_profiles
     if name == "mix":
-        return ModelResult(draw_mix_lists(model, profiles), seconds, peak)
+        lists = draw_mix_lists(model, profiles, TEMPERATURES)
+        first = slice_profiles(profiles, 0, CHANGE_LISTENERS)
+        again = draw_mix_lists(model, first, TEMPERATURES, seed="again")
+        change = {one: share_changed(lists[one][: first.n], again[one]) for one in TEMPERATURES}
+        return ModelResult(lists, seconds, peak, change)
     return ModelResult({name: model.recommend(profiles, LIST_LENGTH)}, seconds, peak)
 
 
-def draw_mix_lists(model: MixModel, profiles: Profiles) -> dict[str, NDArray[np.int32]]:
-    """Lists drawn at each temperature from the same candidates."""
+def share_changed(first: NDArray[np.int32], second: NDArray[np.int32]) -> float:
+    """The share of songs of the second lists that are not in the first ones."""
+    shared = [len(set(one.tolist()) & set(two.tolist())) for one, two in zip(first, second, strict=True)]
+    return 1 - sum(shared) / max(1, second.size)
+
+
+def measure_new_songs(folder: Path) -> NewSongResult:
+    """Lists at the default temperature after the plays of a tenth of the songs were taken away."""
+    listening, emptied = read_dataset(folder).without_plays_of_some_songs(seed=EMPTYING_SEED)
+    model = fit_mix(listening.training)
+    profiles, test = listening.test_profiles, listening.test[listening.test_listeners]
+    default = {"lists": TEMPERATURES["mix_t01"]}
+    shown, without = (
+        draw_mix_lists(model, profiles, default, new_places=places)["lists"] for places in (1, 0)
+    )
+    return NewSongResult(
+        len(emptied),
+        len(np.intersect1d(shown, emptied)),
+        float(np.nanmean(ndcg(shown, test))),
+        float(np.nanmean(ndcg(without, test))),
+    )
+
+
+def draw_mix_lists(
+    model: MixModel,
+    profiles: Profiles,
+    temperatures: Mapping[str, float],
+    *,
+    new_places: int = 1,
+    seed: str = "",
+) -> dict[str, NDArray[np.int32]]:
+    """Lists drawn at each temperature from the same candidates, with places for new songs like in serving."""
     candidates = model.recommend(profiles, CANDIDATES)
-    lists = {name: np.full((profiles.n, LIST_LENGTH), -1, dtype=np.int32) for name in TEMPERATURES}
+    ranker = OnlineMixModel(model).new_song_ranker
+    new = ranker.place(no_songs(), np.empty(0, dtype=np.int32)) if new_places else None
+    lists = {name: np.full((profiles.n, LIST_LENGTH), -1, dtype=np.int32) for name in temperatures}
     size = max(1, 4_000_000 // max(1, model.n_songs))
     for start in range(0, profiles.n, size):
         block = slice_profiles(profiles, start, start + size)
         scores, shares = model.scores(block), model.affinities(block)
         for row in range(block.n):
             songs = candidates[start + row]
-            songs = songs[songs >= 0]
+            known = songs[songs >= 0]
+            values = scale_scores(scores[row, known])
+            explored = _best_new_songs(ranker, new, slice_profiles(block, row, row + 1), known)
+            left = ~np.isin(known, explored.songs)
+            songs = np.concatenate([known[left], explored.songs])
             pool = CandidatePool(
-                songs.astype(np.int64), scale_scores(scores[row, songs]), model.labels[songs],
+                songs.astype(np.int64), np.concatenate([values[left], explored.scores]), model.labels[songs],
                 np.arange(len(songs)), shares[row].astype(np.float64),
+                new_songs=np.arange(len(songs)) >= left.sum(), new_places=new_places,
             )  # fmt: skip
-            for name, temperature in TEMPERATURES.items():
-                seed = f"{name}:{start + row}"
-                picks = draw_picks(pool, n=LIST_LENGTH, temperature=temperature, seed=seed, artist_cap=None)
+            for name, temperature in temperatures.items():
+                picks = draw_picks(
+                    pool,
+                    n=LIST_LENGTH,
+                    temperature=temperature,
+                    seed=f"{seed}{name}:{start + row}",
+                    artist_cap=None,
+                )
                 lists[name][start + row, : len(picks)] = songs[[pick.index for pick in picks]]
     return lists
+
+
+def _best_new_songs(
+    ranker: NewSongRanker, new: NewSongs | None, profile: Profiles, known: NDArray[np.int32]
+) -> ScoredSongs:
+    """The best new songs for one listener, without those among the best candidates."""
+    if new is None or not len(new.columns):
+        return ScoredSongs(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
+    allowed = ~np.isin(new.columns, np.concatenate([profile.plays.indices, known[:RANKED_ON_THEIR_OWN]]))
+    values = ranker.rank(profile, new, allowed)
+    best = np.argsort(-values, kind="stable")[:MOST_NEW_OFFERS]
+    best = best[np.isfinite(values[best])]
+    return ScoredSongs(new.columns[best], values[best])
 
 
 def fit_best_classic(listening: ListeningDataset) -> ClassicModel:
@@ -342,53 +386,3 @@ MODELS: Final[dict[str, Callable[[ListeningDataset], Any]]] = {
     "rp3beta": _fit_rp3beta, "userknn": _fit_userknn, "ease": _fit_ease, "classic": fit_best_classic,
     UNDATED_MIX: _fit_mix, "mix": _fit_mix,
 }  # fmt: skip
-
-
-def _read_plays(path: Path) -> NDArray[np.float64]:
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        width = len(next(rows))
-        found = [[float(cell) for cell in row] for row in rows]
-    table = np.array(found, dtype=np.float64).reshape(-1, width)
-    return table if width > UNDATED_COLUMNS else np.hstack([table, np.zeros((len(table), 1))])
-
-
-def _as_interactions(table: NDArray[np.float64], n_listeners: int, n_songs: int) -> Interactions:
-    users, songs, counts, days = table.T
-    return Interactions(
-        n_listeners, n_songs, users.astype(np.int32), songs.astype(np.int32), days * SECONDS_PER_DAY,
-        counts.astype(np.float32),
-    )  # fmt: skip
-
-
-def _concatenate(one: Interactions, other: Interactions) -> Interactions:
-    return Interactions(
-        one.n_listeners, one.n_songs,
-        np.concatenate([one.listeners, other.listeners]), np.concatenate([one.songs, other.songs]),
-        np.concatenate([one.at, other.at]), np.concatenate([one.count, other.count]),
-    )  # fmt: skip
-
-
-def _measure_activity(plays: Interactions) -> SongActivity | None:
-    return measure_song_activity(plays, float(plays.at.max(initial=0.0)))
-
-
-def _weigh_by_recency(plays: Interactions) -> csr_array | None:
-    """Plays weighted by their age at the newest play; None if they have no times."""
-    if not plays.at.any():
-        return None
-    return plays.matrix(recency_weights(plays.at, float(plays.at.max())))
-
-
-def _build_catalogue(songs: list[dict[str, str]]) -> Catalogue:
-    def number(column: str) -> NDArray[np.float64]:
-        return np.array([float(song.get(column) or "nan") for song in songs])
-
-    def text(column: str) -> list[str]:
-        return [song.get(column) or "" for song in songs]
-
-    return Catalogue(
-        ids=np.arange(len(songs), dtype=np.int64), artists=text("artist"), albums=text("album"),
-        songwriters=[""] * len(songs), genres=text("genres"), release_years=number("release_year"),
-        durations=number("duration"), audio={}, available=np.ones(len(songs), dtype=np.bool_),
-    )  # fmt: skip
