@@ -16,7 +16,10 @@ ROUTE_SCOPES: Final = {
         Scope.CATALOGUE,
     ),
     **dict.fromkeys(
-        ("api-popular", "api-similar", "api-recommendations", "api-next", "api-affinities", "api-tokens"),
+        (
+            "api-popular", "api-similar", "api-recommendations", "api-next", "api-affinities",
+            "api-new-releases", "api-tokens",
+        ),
         Scope.RECOMMEND,
     ),
     **dict.fromkeys(("api-feedback", "api-feedback-event"), Scope.FEEDBACK),
@@ -28,7 +31,7 @@ SESSION_PERMISSIONS: Final = {
     Scope.FEEDBACK: "recommender.add_feedback",
 }
 # A listener's token: routes with the listener's id in the path, and routes without a listener.
-TOKEN_LISTENER_ROUTES: Final = {"api-recommendations", "api-next", "api-affinities"}
+TOKEN_LISTENER_ROUTES: Final = {"api-recommendations", "api-next", "api-affinities", "api-new-releases"}
 TOKEN_PUBLIC_ROUTES: Final = {"api-popular", "api-similar"}
 FEEDBACK_ROUTE: Final = "api-feedback"
 

@@ -76,7 +76,7 @@ def path_of(route: str) -> str:
 
 ROUTES_WITH_ID: Final = frozenset(
     {"run", "run_log", "api-song", "api-user", "api-run", "api-similar", "api-recommendations", "api-next",
-     "api-affinities", "api-cluster", "api-experiment"}
+     "api-affinities", "api-new-releases", "api-cluster", "api-experiment"}
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """New songs reach lists and similar songs as soon as the run that brought them has ended."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def favourite_song() -> Song:
     return Song.objects.filter(pk__in=played_songs()).order_by("pk")[0]
 
 
-def import_song(pk: int = ARRIVED, **fields: object) -> None:
+def import_song(pk: int = ARRIVED, **fields: Any) -> None:
     """A run brings a song like the listener's favourite."""
     song = favourite_song()
     song.pk = pk
@@ -112,7 +113,7 @@ def test_the_ranking_itself_has_no_place_for_new_songs(options: ServingOptions) 
     "fields", [{"name": ""}, {"artist": ""}, {"unavailable_at": RECOMMENDED_AT}], ids=str
 )
 def test_a_song_without_name_or_artist_or_unavailable_is_no_candidate(
-    options: ServingOptions, fields: dict[str, object]
+    options: ServingOptions, fields: dict[str, Any]
 ) -> None:
     import_song(**fields)
 
