@@ -33,7 +33,7 @@ def run(folder: Path, fail: str = "") -> tuple[int, list[str]]:
     shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
     tools = folder / ".venv" / "bin"
     tools.mkdir(parents=True)
-    for name in ("python3", "ruff", "djlint", "mypy", "lint-imports", "chromium"):
+    for name in ("python3", "ruff", "djlint", "mypy", "lint-imports", "chromium", "nginx"):
         (tools / name).write_text(TOOL)
         (tools / name).chmod(0o755)
     path = f"{tools}:/usr/bin:/bin"
