@@ -26,13 +26,17 @@ def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
     try:
-        answer = requests.post(address, data=body[:MAX_BODY_CHARS].encode(), timeout=TIMEOUT)
+        # Redirects are not followed: they would carry the secret address and the text elsewhere.
+        answer = requests.post(
+            address, data=body[:MAX_BODY_CHARS].encode(), timeout=TIMEOUT, allow_redirects=False
+        )
     except (requests.RequestException, OSError, ValueError) as error:
         logger.warning("ping_failed event=%s reason=%s", event, type(error).__name__)
         return False
-    if not answer.ok:
+    accepted = answer.ok and not answer.is_redirect
+    if not accepted:
         logger.warning("ping_failed event=%s status=%s", event, answer.status_code)
-    return answer.ok
+    return accepted
 
 
 def ping_run_finished(url: str, run: IngestionRun) -> None:

@@ -54,7 +54,9 @@ def _instant(value: object) -> datetime:
 
 
 # Values that both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+# No name or list of genres is longer; one of megabytes would be drawn on every page.
+MAX_TEXT_CHARS: Final = 10_000
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=MAX_TEXT_CHARS)]
 Id = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
 Microseconds = Annotated[int, BeforeValidator(_microseconds)]
 Instant = Annotated[datetime, PlainValidator(_instant)]
@@ -333,6 +335,7 @@ class RowValidator:
 # Reasons in the terms of the contract, by pydantic's error type.
 REASONS: Final = {
     "string_pattern_mismatch": "contains a NUL character",
+    "string_too_long": f"has more than {MAX_TEXT_CHARS} characters",
     "missing": "is missing",
     "int_type": "should be an integer",
     "int_from_float": "should be an integer",

@@ -115,7 +115,13 @@ def test_a_trial_run_and_one_that_finds_the_lock_taken_tell_nothing(ready: Any, 
 
 @pytest.mark.parametrize(
     "reply",
-    [Reply(status=404), Reply(status=500), Reply(raw=[b"nonsense\r\n\r\n"]), Reply(raw=[], close=True)],
+    [
+        Reply(status=404),
+        Reply(status=500),
+        Reply(status=302, headers={"Location": "/elsewhere"}),
+        Reply(raw=[b"nonsense\r\n\r\n"]),
+        Reply(raw=[], close=True),
+    ],
 )
 def test_whatever_the_monitoring_answers_the_run_succeeds_and_no_log_names_its_address(
     ready: Any, reply: Reply, caplog: pytest.LogCaptureFixture

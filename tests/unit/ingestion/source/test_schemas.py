@@ -239,3 +239,10 @@ def test_a_negative_zero_becomes_zero() -> None:
 def test_an_invalid_row_has_a_row_key_too() -> None:
     assert LISTENING_HISTORY_SCHEMA.row_key(make_session(1, [])) == (1, "2026-11-01T10:00:00.000001")
     assert SONG_SCHEMA.row_key({"id": None, "name": "x"}) == b'{"id":null,"name":"x"}'
+
+
+@pytest.mark.parametrize(("length", "reason"), [(10_000, None), (10_001, "has more than 10000 characters")])
+def test_a_text_of_absurd_length_is_rejected(length: int, reason: str | None) -> None:
+    (found,) = RowValidator(SONG_SCHEMA).validate_rows([make_track(5, name="x" * length)])
+
+    assert (found.reason if isinstance(found, RejectedRow) else None) == reason
