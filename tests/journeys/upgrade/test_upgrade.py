@@ -106,7 +106,9 @@ def test_beat_entries_that_staff_edited_stay_as_they_were_set(answers: dict[str,
     def times(crontab: str | None) -> str | None:
         return crontab and " ".join(crontab.split()[:2])
 
-    assert answers["beat"] == sorted(
+    # The only entry that later releases have added.
+    kept = [one for one in answers["beat"] if one["name"] != "Back up every day"]
+    assert kept == sorted(
         (
             {
                 "name": one["name"], "task": one["task"], "enabled": bool(one["enabled"]),
