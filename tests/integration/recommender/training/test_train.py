@@ -320,7 +320,7 @@ def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_ask
     fill()
     # All songs are alike to it, and everybody plays one song of the week.
     Song.objects.update(
-        genres="", artist="", release_year=None, audio_features={}, duration=timedelta(minutes=3)
+        genres="", artist="One", release_year=None, audio_features={}, duration=timedelta(minutes=3)
     )
     at = START + timedelta(weeks=3, minutes=50)
     ListeningHistory.objects.filter(created_at__gte=START + timedelta(weeks=3)).delete()
