@@ -110,7 +110,7 @@ def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[Decision
         partial(is_slow_drift_found, listeners=60), 0.75, runs=0.2,
     )  # fmt: skip
     yield DecisionScenario(
-        "full retrain in a year without drift", partial(_has_false_alarm, 60), 0.05, at_most=True
+        "full retrain in a year without drift", partial(_has_false_alarm, 60), 0.05, at_most=True, runs=0.2
     )
     yield DecisionScenario(
         "60 votes per song: accuracy >= .95 after feedback", partial(_feedback_refines, 60, 0.95), 0.95

@@ -77,10 +77,7 @@ class DetectableChanges:
         if self.audience is None:
             return ""
         listeners, engaged = self.audience
-        return (
-            f"Your column in docs/experiments.md: about {listeners:.0f} listeners a day, "
-            f"{engaged:.1f} engaged songs a list."
-        )
+        return f"Your traffic: about {listeners:.0f} listeners a day, {engaged:.1f} engaged songs a list."
 
 
 def detectable_changes(

@@ -45,7 +45,7 @@ def world() -> World:
 
 
 def served(project: Project, listener: str) -> dict[str, str]:
-    answer: dict[str, str] = json.loads(project.manage("recommend", listener, "--json").stdout)
+    answer: dict[str, str] = json.loads(project.manage("recommend", listener, "--serve", "--json").stdout)
     return answer
 
 
