@@ -138,7 +138,7 @@ def test_without_an_experiment_the_page_shows_what_a_new_one_could_detect(staff:
 
     # 210 lists in six days and an hour, of which 70 % would be in the experiment, with 1.3 rounds each.
     assert "At 32 decisive rounds a day (expected) the experiment detects a 3-point change in" in text
-    assert "Your column in docs/experiments.md: about 30 listeners a day, 1.5 engaged songs a list." in text
+    assert "Your traffic: about 30 listeners a day, 1.5 engaged songs a list." in text
 
 
 def test_visitors_who_are_not_staff_are_sent_to_the_login() -> None:
