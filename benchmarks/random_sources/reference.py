@@ -142,7 +142,8 @@ def _problems_of_success(day: DayRecord, name: str) -> list[str]:
     facts = day.run.lists.get(name)
     if facts is None:
         return [f"succeeded without a report of {name}"]
-    found = [list(_differences(day, name, version, facts)) for version in day.versions]
+    contents = _index_contents(day, name)
+    found = [list(_differences(day, name, version, facts, contents)) for version in day.versions]
     return min(found, key=len)
 
 
@@ -163,7 +164,7 @@ class _Expected:
     damaged: int = 0
 
 
-def _expect(day: DayRecord, name: str, version: Content) -> _Expected:
+def _expect(day: DayRecord, name: str, version: Content, contents: dict[Any, set[Any]]) -> _Expected:
     form, users, expected = day.forms[name], day.after[USERS].keys(), _Expected()
     for row in version.rows[name]:
         wanted = form.expect(row)
@@ -172,12 +173,14 @@ def _expect(day: DayRecord, name: str, version: Content) -> _Expected:
             expected.refused_keys.add(row["id"] if name != SESSIONS else (row["user_id"], row["created_at"]))
             continue
         expected.damaged += wanted != {key: value for key, value in row.items() if key != "uid"}
-        expected.readable[freeze(name, wanted)[0]] = set(_contents(day, name, row))
+        expected.readable[freeze(name, wanted)[0]] = contents[identity(name, row)]
     return expected
 
 
-def _differences(day: DayRecord, name: str, version: Content, facts: ListFacts) -> Iterator[str]:
-    expected, after = _expect(day, name, version), day.after[name]
+def _differences(
+    day: DayRecord, name: str, version: Content, facts: ListFacts, contents: dict[Any, set[Any]]
+) -> Iterator[str]:
+    expected, after = _expect(day, name, version, contents), day.after[name]
     readable = expected.readable
     current = {key: row.content for key, row in after.items() if row.state == "current"}
     lost = readable.keys() - current.keys()
@@ -222,15 +225,15 @@ def _count_keys(name: str, rows: Iterable[StoredRow], state: str = "") -> Counte
     )
 
 
-def _contents(day: DayRecord, name: str, row: Row) -> Iterator[Any]:
-    """What may be stored of a row: its content at any moment of the run."""
-    wanted = identity(name, row)
+def _index_contents(day: DayRecord, name: str) -> dict[Any, set[Any]]:
+    """By a row's identity, what may be stored of it: its content at any moment of the run."""
+    contents: dict[Any, set[Any]] = {}
     for version in day.versions:
-        for other in version.rows[name]:
-            if identity(name, other) == wanted:
-                expected = day.forms[name].expect(other)
-                if expected is not None:
-                    yield freeze(name, expected)[1]
+        for row in version.rows[name]:
+            expected = day.forms[name].expect(row)
+            if expected is not None:
+                contents.setdefault(identity(name, row), set()).add(freeze(name, expected)[1])
+    return contents
 
 
 def _key_of(name: str, content: Any) -> Any:
