@@ -17,7 +17,7 @@ from recommender.engine.clustering.labeling import ClusterName, name_clusters
 from recommender.engine.data import Interactions
 from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
-from recommender.listener_profiles import find_columns
+from recommender.listener_profiles import LIKE_WEIGHT, find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.registry.cluster_names import read_name_rules, read_name_words
 from recommender.training.dataset import TrainingData
@@ -77,7 +77,9 @@ def summarize_clusters(
         kept={label: carried_names.get(number, "") for label, number in label_numbers},
         vetoed={label: rules.vetoed.get(number, ()) for label, number in label_numbers},
     )  # fmt: skip
-    plays = np.bincount(model.labels, weights=played, minlength=n_clusters)
+    # A like counts more than a play and is none.
+    is_play = data.plays.count < LIKE_WEIGHT
+    plays = np.bincount(model.labels[data.plays.songs[is_play]], minlength=n_clusters)
     centers = cluster_means(cluster_points(model), model.labels, n_clusters)[0]
     map_positions, families = _map_positions(centers), group_clusters(centers)
     family_names = naming(families[model.labels], int(families.max()) + 1)

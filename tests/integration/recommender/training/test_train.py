@@ -93,14 +93,19 @@ def test_the_first_good_model_becomes_champion_by_itself(tmp_path: Path) -> None
     assert facts["label"] == version.label
 
 
-def test_clusters_follow_the_styles_and_have_names_for_them(tmp_path: Path) -> None:
+def test_clusters_follow_the_styles_have_names_for_them_and_count_plays(tmp_path: Path) -> None:
     fill()
+    Feedback.objects.create(
+        event_id="like", listener_id=1, song_id=60, kind="like", at=START, received_at=START
+    )
 
     retrain(order(tmp_path, n_clusters=3))
 
     names = sorted(Cluster.objects.values_list("name", flat=True))
     assert [name.split(",")[0] for name in names] == ["Jazz", "Rock", "Techno"]
     assert sum(Cluster.objects.values_list("size", flat=True)) == 60
+    sessions = ListeningHistory.objects.values_list("items", flat=True)
+    assert sum(Cluster.objects.values_list("plays", flat=True)) == sum(map(len, sessions))
 
 
 def test_a_second_model_is_a_candidate_and_its_clusters_keep_their_numbers(tmp_path: Path) -> None:
