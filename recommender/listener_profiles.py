@@ -41,7 +41,7 @@ DETAILED_SESSIONS: Final = 2_000
 DETAILED_EVENTS: Final = 10_000
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
 # Attributes of a profile with one entry per played song.
-PLAY_COLUMNS: Final = ("songs", "plays", "recent", "play_counts", "last_played_at")
+PLAY_COLUMNS: Final = ("songs", "plays", "recent", "play_counts", "habits", "last_played_at")
 Ids = NDArray[np.int64]
 Values = NDArray[np.float32]
 
@@ -101,10 +101,11 @@ class ListenerProfile:
 
     listener_id: int
     genres: str  # favourite genres, normalised
-    songs: Ids  # ids of the played songs, ascending; the next four arrays have one entry per song
+    songs: Ids  # ids of the played songs, ascending; the next five arrays have one entry per song
     plays: Values  # plays and likes, in plays; a like counts LIKE_WEIGHT
     recent: Values  # plays and likes, weighted by recency
     play_counts: Values  # plays alone
+    habits: Values  # plays and likes, each weighted by (its age in days + .5) to the power of -.5
     last_played_at: NDArray[np.float64]  # time of the last play or like, in seconds since 1970
     skipped: Ids  # ids of the skipped and disliked songs, ascending
     # Skips of each song in `skipped`, weighted by recency; a dislike counts DISLIKE_WEIGHT.
@@ -304,7 +305,7 @@ def _build_profile(
     standing = [row for row in feedback if row.stands]
     events = _build_events(standing, durations)
     skipped, skips = _aggregate_skips(events, now)
-    songs, plays, recent, play_counts, last_played_at = _aggregate_plays(history, events, now)
+    songs, plays, recent, play_counts, habits, last_played_at = _aggregate_plays(history, events, now)
     return ListenerProfile(
         listener_id=listener_id,
         genres=genres,
@@ -312,6 +313,7 @@ def _build_profile(
         plays=plays,
         recent=recent,
         play_counts=play_counts,
+        habits=habits,
         last_played_at=last_played_at,
         skipped=skipped,
         skips=skips,
@@ -366,7 +368,7 @@ def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
 
 def _aggregate_plays(
     history: _History, events: _Events, now: datetime
-) -> tuple[Ids, Values, Values, Values, NDArray[np.float64]]:
+) -> tuple[Ids, Values, Values, Values, Values, NDArray[np.float64]]:
     """The PLAY_COLUMNS. A play that the app and a session report counts once."""
     sessions, older = history.sessions, history.older_plays
     counts = [len(session.items) for session in sessions]
@@ -383,6 +385,7 @@ def _aggregate_plays(
     worth = plays + LIKE_WEIGHT * (np.arange(len(songs)) >= len(songs) - len(likes))
     played, places = np.unique(songs, return_inverse=True)
     recent = worth * recency_weights(at, now.timestamp(), half_life_days=PLAY_HALF_LIFE.days)
+    days = np.maximum(0.0, now.timestamp() - at) / timedelta(days=1).total_seconds()
     last = np.zeros(len(played))
     np.maximum.at(last, places, at)
     return (
@@ -390,6 +393,7 @@ def _aggregate_plays(
         _sums(places, worth, len(played)),
         _sums(places, recent, len(played)),
         _sums(places, plays, len(played)),
+        _sums(places, worth * (days + 0.5) ** -0.5, len(played)),
         last,
     )
 

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
-from recommender.serving.list_limits import Limit
+from recommender.serving.list_limits import Limit, Mode
 
 
 class LatestDecisionSerializer(serializers.ModelSerializer):
@@ -52,6 +52,8 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "stale": False,
     "stored": True,
     "discovery": {"asked": 0.3, "given": 1.0, "reason": None},
+    "mode": "mix",
+    "repeats": {"asked": 0.0, "given": 0.0},
     "relaxed": [],
     "items": [
         {
@@ -64,6 +66,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
             "affinity": 0.34,
             "propensity": 0.021,
             "familiar": False,
+            "heard": False,
             "reason": "From Rock, energetic, 1990s: 34 % of what you play",
         }
     ],
@@ -107,6 +110,7 @@ class ItemSerializer(serializers.Serializer):
     familiar = serializers.BooleanField(
         help_text="True if the user has played one of the song's artists before, lead or credited."
     )
+    heard = serializers.BooleanField(help_text="True if the user has played the song before.")
     reason = serializers.CharField(help_text="One sentence to show to the user.")
 
 
@@ -121,11 +125,21 @@ class DiscoverySerializer(serializers.Serializer):
     )
 
 
+class RepeatsSerializer(serializers.Serializer):
+    asked = serializers.FloatField(
+        min_value=0, max_value=1, help_text="The requested share of favourites; 1 for a list of favourites."
+    )
+    given = serializers.FloatField(
+        min_value=0, max_value=1, help_text="Share of the list's songs that the user has heard."
+    )
+
+
 class RelaxedLimitSerializer(serializers.Serializer):
     limit = serializers.ChoiceField(
         [(limit.value, limit.value) for limit in Limit],
         help_text="heard: songs that the user has heard, the one heard longest ago first; artist_cap: more "
-        "than two songs by one artist; repeated: songs that `next` gave in the last two hours.",
+        "than two songs by one artist; favourites: songs that the user has not heard, in a list of "
+        "favourites; repeated: songs that `next` gave in the last two hours.",
     )
     songs = serializers.IntegerField(min_value=1, help_text="Number of songs that break the limit.")
     message = serializers.CharField(help_text="One sentence to show to the user.")
@@ -155,6 +169,8 @@ class RecommendationSerializer(serializers.Serializer):
         "can't name it."
     )
     discovery = DiscoverySerializer()
+    mode = serializers.ChoiceField([(mode.value, mode.value) for mode in Mode])
+    repeats = RepeatsSerializer()
     relaxed = RelaxedLimitSerializer(
         many=True,
         help_text="Limits that were relaxed, in this order, because the list would have ended early. It "

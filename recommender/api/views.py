@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from ingestion.api.http_cache import CacheValidator, conditional_response
 from ingestion.api.query_params import (
     QueryParameter,
+    choice_type,
     id_list_type,
     id_type,
     integer_type,
@@ -33,7 +34,7 @@ from recommender.registry.cluster_names import naming_state
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
 from recommender.serving.explanations import serialize_list
-from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH, Mode
 
 
 @extend_schema(summary="List experiments, newest first")
@@ -63,9 +64,21 @@ DISCOVERY_PARAMETER: Final = QueryParameter(
     "to 1 (only new artists).",
     DISCOVERY,
 )
+MODE_PARAMETER: Final = QueryParameter(
+    "mode",
+    choice_type(*(mode.value for mode in Mode)),
+    "discover: only songs that the user has never heard. mix: such songs and the share `repeats` of "
+    "favourites. favourites: songs that the user plays, rested ones first.",
+    Mode.MIX.value,
+)
+REPEATS_PARAMETER: Final = QueryParameter(
+    "repeats", number_type(0, 1), "Share of favourites in a mix; 0 if it is not given."
+)
 LIST_PARAMETERS: Final = (
     N_PARAMETER,
     DISCOVERY_PARAMETER,
+    MODE_PARAMETER,
+    REPEATS_PARAMETER,
     QueryParameter(
         "exclude",
         id_list_type(500),
@@ -75,7 +88,7 @@ LIST_PARAMETERS: Final = (
     QueryParameter(
         "list",
         uuid_type(),
-        "Continue the list with this recommendation_id; discovery and exclude are ignored.",
+        "Continue the list with this recommendation_id; discovery, mode, repeats and exclude are ignored.",
     ),
     QueryParameter(
         "page", integer_type(1, MAX_CANDIDATES), "The page of `list` to return; each page has n songs.", 1
@@ -88,6 +101,8 @@ NEXT_PARAMETERS: Final = (
         "Id of the song that plays now; the next one is from its cluster if possible.",
     ),
     DISCOVERY_PARAMETER,
+    MODE_PARAMETER,
+    REPEATS_PARAMETER,
 )
 POPULAR_PARAMETERS: Final = (
     N_PARAMETER,
@@ -130,6 +145,7 @@ class RecommendationsView(ServingView):
             served = recommendations.recommend(
                 pk, n=n, discovery=asked["discovery"], exclude=asked["exclude"] or (),
                 options=serving_options(), asked_by=describe_caller(request), store=is_served(request),
+                **_kind_of_list(asked),
             )  # fmt: skip
         else:
             served = _continue_list(pk, asked, draw=is_served(request))
@@ -156,6 +172,7 @@ class NextSongView(ServingView):
         served = recommendations.next_song(
             pk, after=asked["after"], discovery=asked["discovery"], options=serving_options(),
             asked_by=describe_caller(request), store=is_served(request),
+            **_kind_of_list(asked),
         )  # fmt: skip
         return Response(serialize_list(served))
 
@@ -363,6 +380,13 @@ def describe_caller(request: Request) -> str:
     return (
         f"key {key.prefix} ({key.name})" if isinstance(key, ApiKey) else f"user {request.user.get_username()}"
     )
+
+
+def _kind_of_list(asked: dict[str, Any]) -> dict[str, Any]:
+    mode, repeats = Mode(asked["mode"]), asked["repeats"]
+    if repeats is not None and mode != Mode.MIX:
+        raise ValidationError({"repeats": [f"Only mode=mix has a share of favourites, not mode={mode}."]})
+    return {"mode": mode, "repeats": repeats or 0.0}
 
 
 def _continue_list(listener: int, asked: dict[str, Any], *, draw: bool) -> ServedList:

@@ -89,6 +89,9 @@ class ServedList(models.Model):
         help_text="Drawn from a cached candidate list that could not be refreshed in time.",
     )
     discovery = models.FloatField("requested discovery")
+    # The database defaults let processes of the release before insert rows during an upgrade.
+    mode = models.CharField(max_length=10, default="mix", db_default="mix")
+    repeats = models.FloatField("requested share of favourites", default=0.0, db_default=0.0)
     temperature = models.FloatField()
     artist_cap = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: no limit.")
     seed = models.CharField(max_length=64)

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from recommender.engine.data import Profiles
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.engine.sampling.favourites import favourite_scores
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.cold_start import cold_start_candidates
 from recommender.serving.list_limits import (
     MAX_CANDIDATES,
+    MAX_FAVOURITES,
     MAX_LIST_LENGTH,
+    MAX_PER_ARTIST,
     choose_candidates,
     first_per_group,
 )
@@ -152,6 +155,8 @@ def _with_rerecommended(
     order = np.lexsort((places, -values))[:MAX_CANDIDATES]
     columns, is_old, values = columns[order], is_old[order], values[order]
     heard = _heard_songs(profile, model, columns)
+    loved, love_scores = favourite_songs(profile, model)
+    heard = np.concatenate([heard, loved[~np.isin(loved, [*columns.tolist(), *heard.tolist()])]])
     columns, is_old = (
         np.concatenate([columns, heard]),
         np.concatenate([is_old, np.zeros(len(heard), np.bool_)]),
@@ -178,6 +183,7 @@ def _with_rerecommended(
         further_codes=_further_codes(model, columns),
         played_by_artist=played_songs.by_artist_of(columns[is_familiar]),
         played_in_cluster=played_songs.in_clusters(),
+        favourites=dict(zip(model.song_ids[loved].tolist(), love_scores.tolist(), strict=True)),
     )
 
 
@@ -212,6 +218,23 @@ def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns
     allowed = model.scorer.available[heard] & ~unwanted & ~_in_excluded_cluster(profile, model, heard)
     heard = heard[allowed]
     return heard[first_per_group(model.identity.recordings[heard], 1)][:wanted]
+
+
+def favourite_songs(profile: ListenerProfile, model: ServingModel) -> tuple[Columns, Scores]:
+    """The songs that the listener is most likely to play again, best first, and their scores."""
+    skips = dict(zip(profile.skipped.tolist(), profile.skips.tolist(), strict=True))
+    skipped = np.array([skips.get(song, 0.0) for song in profile.songs.tolist()])
+    scores = favourite_scores(profile.habits, skipped)
+    order = np.lexsort((profile.songs, -scores))
+    order = order[profile.play_counts[order] > 0]
+    found, there = find_columns(model.song_ids, profile.songs[order])
+    columns, scores = found[there].astype(np.int32), scores[order][there]
+    allowed = model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)
+    allowed &= ~np.isin(model.song_ids[columns], sorted(profile.excluded))
+    columns, scores = columns[allowed], scores[allowed]
+    best = first_per_group(model.identity.recordings[columns], 1)
+    best &= first_per_group(model.identity.leads(columns), MAX_PER_ARTIST)
+    return columns[best][:MAX_FAVOURITES], scores[best][:MAX_FAVOURITES]
 
 
 def rerecommended_songs(

@@ -12,11 +12,12 @@ from recommender.engine.identity.credits import ArtistCredits, artist_key
 from recommender.engine.identity.recordings import recording_key
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.engine.sampling.favourites import favourite_scores
 from recommender.engine.song_identity import artist_code, recording_code
 from recommender.listener_profiles import ListenerProfile
 from recommender.models import sql
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.list_limits import MAX_CANDIDATES, choose_candidates, first_per_group
+from recommender.serving.list_limits import MAX_CANDIDATES, MAX_FAVOURITES, choose_candidates, first_per_group
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, NO_CLUSTER, UNPLAYED
 from recommender.serving.popular_and_similar_songs import (
     PopularSong,
@@ -58,7 +59,9 @@ def cold_start_candidates(
     ranked = [rows[place] for place in order]
     places = choose_candidates(_lead_codes(ranked, split))
     best, values = [ranked[place] for place in places], sampler.scale_scores(scores[order][places])
-    heard = heard[: MAX_CANDIDATES - len(best)]
+    favourites = _favourites(profile, heard)
+    room = MAX_CANDIDATES - len(best)
+    heard = [row for place, row in enumerate(heard) if place < room or row.song in favourites]
     chosen = [*best, *heard]
     played_artists = {key for song in known if song.was_played for key in split.keys(song.artist)}
     is_heard = np.arange(len(chosen)) >= len(best)
@@ -66,24 +69,34 @@ def cold_start_candidates(
     unplayed = np.array([row.listeners == 0 for row in chosen], np.bool_)
     flags = COLD_START | (FAMILIAR * familiar) | (HEARD * is_heard) | (UNPLAYED * unplayed)
     songs = np.array([row.song for row in chosen], dtype=np.int64)
-    no_clusters = np.full(len(songs), NO_CLUSTER, dtype=np.int32)
     return CandidateArrays(
         songs=songs,
         # Equal to the last value, so that they do not change whether all values are equal.
         values=np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)]).astype(
             np.float32
         ),
-        clusters=model.cluster_numbers_of(songs, default=NO_CLUSTER) if model else no_clusters,
+        clusters=model.cluster_numbers_of(songs, default=NO_CLUSTER)
+        if model
+        else np.full(len(songs), NO_CLUSTER),
         artists=_lead_codes(chosen, split),
         flags=flags.astype(np.uint8),
         affinities={},
         last_played_at={row.song: played[row.song] for row in heard},
+        favourites=favourites,
         further_codes={
             row.song: tuple(map(artist_code, keys[1:]))
             for row in chosen
             if len(keys := split.keys(row.artist)) > 1
         },
     )
+
+
+def _favourites(profile: ListenerProfile, heard: Sequence[PopularSong]) -> dict[int, float]:
+    """The played songs that the listener is most likely to play again, and their scores."""
+    scores = favourite_scores(profile.habits, np.zeros(len(profile.habits)))
+    by_song = dict(zip(profile.songs.tolist(), scores.tolist(), strict=True))
+    best = sorted((row.song for row in heard), key=lambda song: (-by_song[song], song))[:MAX_FAVOURITES]
+    return {song: by_song[song] for song in best}
 
 
 class _KnownSong(NamedTuple):

@@ -18,12 +18,15 @@ from recommender.models import Cluster, ServedList
 from recommender.models.naming import known_genre_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.list_limits import Limit
+from recommender.serving.list_limits import Limit, Mode
 from recommender.serving.list_sampler import PickedSong
 from recommender.serving.popular_and_similar_songs import shared_genre
 
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
+# A favourite that was played within a month is not one that was "not heard since" that month.
+RECENT_SECONDS: Final = 31 * 86_400.0
+FAVOURITE: Final = "One of the songs that you play most"
 DIFFERENT: Final = "Something different to try"
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
@@ -38,6 +41,10 @@ RELAXED_TEXTS: Final = {
     Limit.ARTIST_CAP: (
         "1 song exceeds the limit of songs by one artist: too few others are left.",
         "{n} songs exceed the limit of songs by one artist: too few others are left.",
+    ),
+    Limit.FAVOURITES: (
+        "1 song is no favourite: the user has not played enough songs.",
+        "{n} songs are no favourites: the user has not played enough songs.",
     ),
     Limit.REPEATED: (
         "1 song was given in the last two hours: no others are left.",
@@ -62,7 +69,7 @@ def build_items(
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
         items.append({
             "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
-            "propensity": pick.propensity, "familiar": pick.familiar,
+            "propensity": pick.propensity, "familiar": pick.familiar, "heard": pick.rerecommended,
             "reason": context.reason_for(pick, cards[pick.song], name),
             **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
             **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
@@ -105,6 +112,8 @@ class ReasonContext:
     def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> str:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is not None:
+            if self._now.timestamp() - played_at < RECENT_SECONDS:
+                return FAVOURITE
             return last_played_reason(played_at, self._now)
         if pick.new_song:
             return new_song_reason(familiar=pick.familiar)
@@ -209,6 +218,7 @@ def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[in
 
 def serialize_list(served: ServedList) -> dict[str, Any]:
     new = sum(not item["familiar"] for item in served.items)
+    heard = sum(item.get("heard", False) for item in served.items)
     return {
         "recommendation_id": str(served.pk),
         "user_id": served.listener_id,
@@ -220,7 +230,12 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
         "discovery": {
             "asked": served.discovery,
             "given": round(new / len(served.items), 4) if served.items else 0.0,
-            "reason": _discovery_reason(served.discovery, new, len(served.items)),
+            "reason": _discovery_reason(served, new),
+        },
+        "mode": str(served.mode),
+        "repeats": {
+            "asked": 1.0 if served.mode == Mode.FAVOURITES else served.repeats,
+            "given": round(heard / len(served.items), 4) if served.items else 0.0,
         },
         "relaxed": relaxed_limits(served.items),
         "items": [
@@ -231,6 +246,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
                 "affinity": item["affinity"],
                 "propensity": item["propensity"],
                 "familiar": item["familiar"],
+                "heard": item.get("heard", False),
                 "reason": item["reason"],
             }
             for rank, item in enumerate(served.items, 1)
@@ -252,8 +268,11 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _discovery_reason(asked: float, new: int, songs: int) -> str | None:
+def _discovery_reason(served: ServedList, new: int) -> str | None:
     """Why the share of new artists differs by more than one song from the request; None if it does not."""
+    if served.mode == Mode.FAVOURITES:
+        return None
+    asked, songs = min(served.discovery, 1 - served.repeats), len(served.items)
     if abs(new - asked * songs) <= 1:
         return None
     too_few_new = new < asked * songs

@@ -21,6 +21,8 @@ ARTIST_CAP: Final = 2
 MAX_LIST_LENGTH: Final = 100
 # Songs that are cached for a listener, so a list with all its pages has at most as many.
 MAX_CANDIDATES: Final = 400
+# Played songs for lists of favourites and for the share of favourites in other lists, beside the candidates.
+MAX_FAVOURITES: Final = 100
 # Candidates by one artist. Without this cap the candidates of a listener of three artists are by three
 # artists, and at two songs by one artist a list has six songs.
 MAX_PER_ARTIST: Final = 10
@@ -31,11 +33,20 @@ MIN_CANDIDATES: Final = 200
 MIN_PER_KIND: Final = 120
 
 
+class Mode(StrEnum):
+    """What a list is for."""
+
+    DISCOVER = "discover"  # songs that the listener has never heard
+    MIX = "mix"  # songs never heard, and the asked share of favourites that have rested
+    FAVOURITES = "favourites"  # songs that the listener plays, rested ones first
+
+
 class Limit(StrEnum):
     """Limits that a list relaxes, in this order, rather than end early."""
 
     HEARD = "heard"  # played songs are left out
     ARTIST_CAP = "artist_cap"  # at most so many songs by one artist
+    FAVOURITES = "favourites"  # a list of favourites has no other songs
     REPEATED = "repeated"  # the next song is not one of those given lately
 
 

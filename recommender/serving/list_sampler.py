@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.engine.sampling.favourites import favourite_values
 from recommender.engine.sampling.impressions import lower_shown
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
 from recommender.engine.sampling.quotas import Quotas
 from recommender.engine.sampling.sampler import Pick
-from recommender.serving.list_limits import Limit
+from recommender.serving.list_limits import Limit, Mode
 
 # Bits of `CandidateArrays.flags`.
 FAMILIAR: Final = 1  # the listener has played the artist
@@ -31,8 +32,9 @@ MAX_DISCOVERY_TO_RERECOMMEND: Final = 0.2
 # The preferred cluster's best song gets this much more value than the best of all other songs. At the
 # default temperature of 0.1 it then wins seven draws of eight against one other song.
 PREFERRED_CLUSTER_LEAD: Final = 0.2
-# Kinds of songs, see `Quotas`: the share of NEW_ARTIST is the discovery.
-FAMILIAR_ARTIST, NEW_ARTIST = 0, 1
+# Kinds of songs, see `Quotas`: the share of NEW_ARTIST is the discovery, that of FAVOURITE is `repeats`.
+FAMILIAR_ARTIST, NEW_ARTIST, FAVOURITE = 0, 1, 2
+SECONDS_PER_DAY: Final = 86_400.0
 # The draw formulas of earlier formats of stored candidates; later formats use the latest formula.
 FORMULAS: Final = {1: sampler.FORMULA_V1, 2: sampler.FORMULA_V2, 3: sampler.FORMULA_V2}
 NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
@@ -43,6 +45,7 @@ class DrawStep(NamedTuple):
 
     heard: bool = False  # played songs, the one played longest ago first; otherwise unplayed songs
     is_capped: bool = True  # whether the artist cap applies
+    others: bool = False  # songs never heard, in a list of favourites
     repeats: bool = False  # songs that the page should avoid, the one served longest ago first
 
     @property
@@ -59,6 +62,14 @@ DRAW_STEPS: Final = (
     DrawStep(heard=True, is_capped=False),
     DrawStep(repeats=True, is_capped=False),
 )
+# A list of favourites has no more favourites to relax the limits for, but songs never heard.
+FAVOURITES_STEPS: Final = (
+    STRICT_STEP,
+    DrawStep(is_capped=False),
+    DrawStep(others=True),
+    DrawStep(others=True, is_capped=False),
+    DrawStep(repeats=True, is_capped=False),
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +82,14 @@ class ListPage:
     avoided: tuple[int, ...] = ()
     # Whether limits are relaxed if too few songs are eligible; False for pages of earlier releases.
     is_filled: bool = True
-    # Number of songs that were served one by one just before, and how many of them were by new artists.
-    # None for pages of earlier releases, in which new artists get a bonus or a penalty.
-    given_before: tuple[int, int] | None = (0, 0)
+    # Number of songs that were served one by one just before, how many of them were by new artists, and how
+    # many were favourites. None for pages of earlier releases, in which new artists get a bonus or a penalty.
+    given_before: tuple[int, int, int] | None = (0, 0, 0)
 
-    @property
-    def steps(self) -> tuple[DrawStep, ...]:
-        return DRAW_STEPS if self.is_filled else (STRICT_STEP,)
+    def steps(self, mode: Mode) -> tuple[DrawStep, ...]:
+        if not self.is_filled:
+            return (STRICT_STEP,)
+        return FAVOURITES_STEPS if mode == Mode.FAVOURITES else DRAW_STEPS
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -92,7 +104,7 @@ class ListPage:
         before = page.get("before")
         return cls(
             page["n"], tuple(page["excluded"]), page.get("near"), avoided, is_filled,
-            (before[0], before[1]) if before else None,
+            (before[0], before[1], before[2]) if before else None,
         )  # fmt: skip
 
     def excluding(self, songs: Iterable[int]) -> "ListPage":
@@ -132,6 +144,17 @@ class DrawOptions:
     artist_cap: int | None
     # By song id, see `impressions.sum_impressions`; songs that are missing were not shown lately.
     impressions: Mapping[int, float] = field(default_factory=dict)
+    mode: Mode = Mode.MIX
+    repeats: float = 0.0  # the share of favourites in a mix
+    drawn_at: float = 0.0  # seconds since 1970; tells which favourites have rested
+
+    @property
+    def share_of_favourites(self) -> float:
+        return {Mode.DISCOVER: 0.0, Mode.MIX: self.repeats, Mode.FAVOURITES: 1.0}[self.mode]
+
+    @property
+    def share_of_new_artists(self) -> float:
+        return min(self.discovery, 1 - self.share_of_favourites)
 
 
 class ListSampler:
@@ -155,13 +178,18 @@ class ListSampler:
         self._kinds = np.where(is_unfamiliar, NEW_ARTIST, FAMILIAR_ARTIST).astype(np.int8)
         self._is_new = candidates.flags & NEW_SONG != 0
         self._values = candidates.values.astype(np.float64)
-        # New songs have values of another scale.
-        for part in (self._is_new, ~self._is_new):
+        self._is_favourite = np.zeros(len(self._values), dtype=np.bool_)
+        if options.share_of_favourites:
+            self._is_favourite = np.isin(candidates.songs, list(candidates.favourites))
+            self._kinds[self._is_favourite] = FAVOURITE
+            self._values[self._is_favourite] = self._favourite_values()
+        # New songs and favourites have values of other scales.
+        for part in (self._is_new, self._is_favourite, ~self._is_new & ~self._is_favourite):
             self._values[part] = lower_shown(self._values[part], candidates.songs[part], options.impressions)
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
         described: list[PickedSong] = []
-        for step in page.steps:
+        for step in page.steps(self._options.mode):
             if len(described) == page.n:
                 break
             picks = sampler.draw_picks(
@@ -225,8 +253,17 @@ class ListSampler:
         preferred = eligible & (self._candidates.clusters == page.preferred_cluster)
         if len(np.unique(self._kinds[preferred])) == 1:
             return None  # the share would keep the preferred cluster from the page
-        discovery, (songs, new) = self._options.discovery, page.given_before
-        return Quotas(self._kinds, (1 - discovery, discovery), (songs - new, new))
+        options, (songs, new, loved) = self._options, page.given_before
+        shares = (options.share_of_new_artists, options.share_of_favourites)
+        counts = (songs - new - loved, new, loved)
+        kinds = len(counts) if shares[1] else len(counts) - 1
+        return Quotas(self._kinds, (max(0.0, 1 - sum(shares)), *shares)[:kinds], counts[:kinds])
+
+    def _favourite_values(self) -> NDArray[np.float64]:
+        songs = self._candidates.songs[self._is_favourite].tolist()
+        scores = np.array([self._candidates.favourites[song] for song in songs])
+        last = np.array([self._candidates.last_played_at.get(song, 0.0) for song in songs])
+        return favourite_values(scores, (self._options.drawn_at - last) / SECONDS_PER_DAY)
 
     def _add_new_artist_bonus(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         options = self._options
@@ -242,11 +279,20 @@ class ListSampler:
         elif step.heard:
             eligible = is_played & ~_is_in(songs, page.avoided)
         else:
-            left_out = HEARD
-            if self._options.discovery > MAX_DISCOVERY_TO_RERECOMMEND:
-                left_out |= RERECOMMENDED
-            eligible = (flags & left_out == 0) & ~_is_in(songs, page.avoided)
+            eligible = self._fits_mode(step) & ~_is_in(songs, page.avoided)
         return eligible & ~_is_in(songs, page.excluded)
+
+    def _fits_mode(self, step: DrawStep) -> NDArray[np.bool_]:
+        options, flags = self._options, self._candidates.flags
+        if options.mode == Mode.FAVOURITES and not step.others:
+            return self._is_favourite
+        left_out = HEARD
+        # A mix without a share of favourites may have songs that were heard long ago, at a low discovery.
+        has_share = options.mode != Mode.MIX or options.repeats > 0
+        if has_share or options.discovery > MAX_DISCOVERY_TO_RERECOMMEND:
+            left_out |= RERECOMMENDED
+        fits: NDArray[np.bool_] = (flags & left_out == 0) | self._is_favourite
+        return fits
 
     def _order_of(self, page: ListPage, step: DrawStep) -> NDArray[np.float64]:
         """Values that are higher for songs that were served or played longer ago."""
@@ -292,6 +338,7 @@ def step_options(options: DrawOptions, step: DrawStep) -> dict[str, Any]:
 def _relaxed_limits(flags: int, step: DrawStep) -> tuple[Limit, ...]:
     limits = (
         (Limit.HEARD, step.is_ordered and bool(flags & (HEARD | RERECOMMENDED))),
+        (Limit.FAVOURITES, step.others),
         (Limit.ARTIST_CAP, not step.is_capped and not step.repeats),
         (Limit.REPEATED, step.repeats),
     )
@@ -334,7 +381,7 @@ class InterleavedSampler:
 
     def draw_page(self, page: ListPage) -> list[PickedSong]:
         described: list[PickedSong] = []
-        for step in page.steps:
+        for step in page.steps(self._options.mode):
             if len(described) == page.n:
                 break
             champion, challenger = (side.build_pool(page, step) for side in self._sides)

@@ -23,7 +23,7 @@ from recommender.registry.model_loader import LoadedModel
 from recommender.serving import candidate_cache, challenger, popular_and_similar_songs, served_lists
 from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.explanations import serialize_song
-from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, ServingOptions
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, Mode, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
 from recommender.serving.new_songs import new_songs_of, songs_by_played_artists
 
@@ -87,6 +87,8 @@ def recommend(
     options: ServingOptions,
     n: int = LIST_LENGTH,
     discovery: float = DISCOVERY,
+    mode: Mode = Mode.MIX,
+    repeats: float = 0.0,
     exclude: Collection[int] = (),
     seed: str | None = None,
     now: datetime | None = None,
@@ -99,7 +101,8 @@ def recommend(
     less likely, see `engine.sampling.impressions`.
 
     Args:
-        discovery: 0 familiar to 1 new; at 0 the list is the ranking itself, without chance.
+        discovery: share of new artists, 0 to 1; at 0 the list is the ranking itself, without chance.
+        repeats: share of favourites in a mix, 0 to 1; the other modes ignore it.
         exclude: song ids that the list must not contain; unknown ids are ignored.
         seed: fixes the random numbers of the draw; None: a random seed.
         asked_by: who asked, stored with the list.
@@ -113,7 +116,7 @@ def recommend(
     page = ListPage(n, tuple(exclude))
     if store and exclude and _excludes_too_many(candidates, exclude, n):
         candidates = candidate_cache.generate_without(candidates, exclude, now) or candidates
-    draw_options = _draw_options(listener_id, options, discovery, seed, now)
+    draw_options = _draw_options(listener_id, options, discovery, seed, now, mode, repeats)
     return _draw_and_store(candidates, draw_options, page, options, now, asked_by, store=store)
 
 
@@ -157,6 +160,8 @@ def next_song(
     *,
     after: int | None = None,
     discovery: float = DISCOVERY,
+    mode: Mode = Mode.MIX,
+    repeats: float = 0.0,
     options: ServingOptions,
     now: datetime | None = None,
     asked_by: str = "",
@@ -178,12 +183,13 @@ def next_song(
     if after is not None:
         avoided.append(after)
     # Songs served one by one keep the share of new artists together, like the places of a list.
-    before = [one.is_new for one in given.values() if one.discovery == discovery]
+    asked = (discovery, mode.value, repeats if mode == Mode.MIX else 0.0)
+    before = [one for one in given.values() if one.asked == asked]
     page = ListPage(
         1, (), _preferred_cluster(after, candidates.loaded), tuple(avoided),
-        given_before=(len(before), sum(before)),
+        given_before=(len(before), sum(one.is_new for one in before), sum(one.is_heard for one in before)),
     )  # fmt: skip
-    draw_options = _draw_options(listener_id, options, discovery, None, now)
+    draw_options = _draw_options(listener_id, options, discovery, None, now, mode, repeats)
     return _draw_and_store(candidates, draw_options, page, options, now, asked_by, store=store)
 
 
@@ -355,7 +361,9 @@ def _draw_and_store(
     If nothing can be stored, the list is served all the same, and belongs to no experiment.
     """
     can_store = store and candidates.row.pk is not None
-    part = challenger.challenger_for(candidates, options.storage, now) if can_store else None
+    # Favourites do not depend on the model.
+    is_tested = can_store and draw_options.mode != Mode.FAVOURITES
+    part = challenger.challenger_for(candidates, options.storage, now) if is_tested else None
     arrays = [candidates.candidates]
     if part is not None and part.candidates is not None:
         arrays.append(part.candidates.candidates)
@@ -376,29 +384,39 @@ def _draw_and_store(
 
 
 def _draw_options(
-    listener_id: int, options: ServingOptions, discovery: float, seed: str | None, now: datetime
+    listener_id: int,
+    options: ServingOptions,
+    discovery: float,
+    seed: str | None,
+    now: datetime,
+    mode: Mode = Mode.MIX,
+    repeats: float = 0.0,
 ) -> DrawOptions:
     shown = sql.recently_shown_songs(listener_id, now, WINDOW_DAYS, MAX_IMPRESSION_LISTS)
     return DrawOptions(
         seed or secrets.token_hex(16), discovery, discovery_to_temperature(discovery), options.artist_cap,
-        sum_impressions(shown),
+        sum_impressions(shown), mode, repeats if mode == Mode.MIX else 0.0,
     )  # fmt: skip
 
 
 class GivenSong(NamedTuple):
-    discovery: float  # as asked
+    asked: tuple[float, str, float]  # discovery, mode and repeats
     is_new: bool  # whether its artist was new to the listener
+    is_heard: bool
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> dict[int, GivenSong]:
     """Songs of one-song lists served within NO_REPEAT_WITHIN by id, the one served longest ago first."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
-    lists = recent.order_by("-generated_at").values_list("items", "discovery")[:MAX_RECENT_LISTS]
+    lists = recent.order_by("-generated_at").values_list("items", "discovery", "mode", "repeats")
     given: dict[int, GivenSong] = {}
-    for items, discovery in lists:
+    for items, discovery, mode, repeats in lists[:MAX_RECENT_LISTS]:
         if len(items) == 1:
             # Of a song that was given twice, the later time counts.
-            given.setdefault(items[0]["song"], GivenSong(discovery, not items[0]["familiar"]))
+            item = items[0]
+            asked = (discovery, mode, repeats)
+            song = GivenSong(asked, is_new=not item["familiar"], is_heard=item.get("heard", False))
+            given.setdefault(item["song"], song)
     return dict(reversed(given.items()))
 
 

@@ -17,6 +17,7 @@ from recommender.models.served import SongCard, read_song_cards
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidate_cache import ServingCandidates
 from recommender.serving.explanations import ReasonContext, build_items, cluster_names_for
+from recommender.serving.list_limits import Mode
 from recommender.serving.list_sampler import (
     DrawOptions,
     InterleavedSampler,
@@ -98,7 +99,9 @@ def draw_list(
         page = page.excluding(_excluded_since(drawn_from))
     shown = options.impressions
     shown_candidates = sorted(shown.keys() & set(all_songs(arrays)))
-    options = replace(options, impressions={song: shown[song] for song in shown_candidates})
+    options = replace(
+        options, impressions={song: shown[song] for song in shown_candidates}, drawn_at=now.timestamp()
+    )
     context = ReasonContext(row.listener_id, now, arrays, candidates.profile)
     page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays, context)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
@@ -111,6 +114,8 @@ def draw_list(
         generated_at=now,
         stale=drawn_from.stale,
         discovery=options.discovery,
+        mode=options.mode.value,
+        repeats=options.repeats,
         temperature=options.temperature,
         artist_cap=options.artist_cap,
         seed=options.seed,
@@ -163,7 +168,10 @@ def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
 
 def stored_draw_options(served: ServedList) -> DrawOptions:
     impressions = {int(song): count for song, count in (served.impressions or {}).items()}
-    return DrawOptions(served.seed, served.discovery, served.temperature, served.artist_cap, impressions)
+    return DrawOptions(
+        served.seed, served.discovery, served.temperature, served.artist_cap, impressions, Mode(served.mode),
+        served.repeats, served.generated_at.timestamp(),
+    )  # fmt: skip
 
 
 def _sampler_for(arrays: Sequence[CandidateArrays], options: DrawOptions) -> PageSampler:

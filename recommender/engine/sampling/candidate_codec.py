@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 # Format 1: lists are drawn by the first draw formula. Format 2: by the second. Format 3: like 2, and the
 # bytes may end with the times of last plays. Format 4: drawn by the latest formula, with further codes of
-# songs, and with the played songs that reasons name.
+# songs, with the played songs that reasons name, and with favourites.
 CURRENT_FORMAT: Final = 4
 KNOWN_FORMATS: Final = (1, 2, 3, CURRENT_FORMAT)
 # format, number of songs, number of affinities, checksum of what follows
@@ -24,12 +24,13 @@ SONG_DTYPE: Final = np.dtype(
 )
 AFFINITY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("share", "<f4")])
 LAST_PLAY_DTYPE: Final = np.dtype([("song", "<i8"), ("at", "<f8")])
-# number of last plays, of further codes, of related songs, of songs played in a cluster
-EXTENT: Final = struct.Struct("<IIII")
+# number of last plays, of further codes, of related songs, of songs played in a cluster, of favourites
+EXTENT: Final = struct.Struct("<IIIII")
 CODE_DTYPE: Final = np.dtype([("song", "<i8"), ("code", "<i8")])
 RELATED_DTYPE: Final = np.dtype([("song", "<i8"), ("played", "<i8")])
 CLUSTER_PLAY_DTYPE: Final = np.dtype([("cluster", "<i4"), ("song", "<i8")])
-SECTION_DTYPES: Final = (LAST_PLAY_DTYPE, CODE_DTYPE, RELATED_DTYPE, CLUSTER_PLAY_DTYPE)
+FAVOURITE_DTYPE: Final = np.dtype([("song", "<i8"), ("score", "<f8")])
+SECTION_DTYPES: Final = (LAST_PLAY_DTYPE, CODE_DTYPE, RELATED_DTYPE, CLUSTER_PLAY_DTYPE, FAVOURITE_DTYPE)
 FIRST_WITH_EXTENT: Final = 4
 
 
@@ -58,6 +59,8 @@ class CandidateArrays:
     played_by_artist: dict[int, int] = field(default_factory=dict)
     # Cluster number: the songs of the cluster that the listener plays most, each by another artist.
     played_in_cluster: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    # Song id: how much the listener loves a played song; higher is more. They are among `songs`.
+    favourites: dict[int, float] = field(default_factory=dict)
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
@@ -80,7 +83,8 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
                 (candidates.further_codes, CODE_DTYPE), (candidates.played_in_cluster, CLUSTER_PLAY_DTYPE),
             )
         )  # fmt: skip
-        sections += [codes, related, cluster_plays]
+        favourites = np.array(sorted(candidates.favourites.items()), dtype=FAVOURITE_DTYPE)
+        sections += [codes, related, cluster_plays, favourites]
     extent = EXTENT.pack(*map(len, sections)) if candidates.format >= FIRST_WITH_EXTENT else b""
     body = songs.tobytes() + affinities.tobytes() + extent + b"".join(part.tobytes() for part in sections)
     checksum = _checksum(candidates.format, len(songs), len(affinities), body)
@@ -109,12 +113,12 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
         body, dtype=AFFINITY_DTYPE, count=n_affinities, offset=n_songs * SONG_DTYPE.itemsize
     )
     sections = _decode_sections(version, body, rest)
-    last_plays, codes, related, cluster_plays = sections
+    last_plays, codes, related, cluster_plays, favourites = sections
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
         version, dict(last_plays.tolist()), _group(codes.tolist()), dict(related.tolist()),
-        _group(cluster_plays.tolist()),
+        _group(cluster_plays.tolist()), dict(favourites.tolist()),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
 from recommender.serving.explanations import explain_scores, serialize_list, share_text
-from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES
+from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, Mode
 
 HELP = """Draw a list of recommendations for a user, and print it with its reasons.
 
@@ -78,6 +78,13 @@ class Command(GuidedCommand):
             help=f"from 0 (familiar songs) to 1 (new songs) (default: {DISCOVERY})",
         )  # fmt: skip
         parser.add_argument(
+            "--mode", choices=[mode.value for mode in Mode], default=Mode.MIX.value,
+            help="discover (never heard), mix (default) or favourites (what the user plays, rested first)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--repeats", type=parse_share, default=0.0, help="share of favourites in a mix (default: 0)"
+        )
+        parser.add_argument(
             "--exclude", type=parse_song_ids, default=[], metavar="IDS", help="song ids, such as 1,2,3"
         )
         parser.add_argument("--seed", help="any text: fixes the random numbers of the draw")
@@ -114,6 +121,7 @@ class Command(GuidedCommand):
             options["user_id"], n=options["n"], discovery=options["discovery"], exclude=options["exclude"],
             seed=options["seed"], options=serving_options(), asked_by="command recommend",
             store=options["serve"],
+            mode=Mode(options["mode"]), repeats=options["repeats"],
         )  # fmt: skip
         facts = serialize_list(served)
         if options["explain"]:

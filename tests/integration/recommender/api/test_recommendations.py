@@ -353,3 +353,23 @@ class TestLooking:
         key = ApiKey.objects.get()
         assert ServedList.objects.get().asked_by == f"key {key.prefix} (A test)"
         assert Feedback.objects.get().key_id == key.pk
+
+
+def test_the_mode_and_the_share_of_favourites_are_parameters(caller: ApiCaller) -> None:
+    favourites = caller.get("/users/43937/recommendations/?mode=favourites").json()
+    mixed = caller.get("/users/43937/recommendations/?repeats=0.5&n=10").json()
+    single = caller.get("/users/43937/next/?mode=discover").json()
+
+    assert (favourites["mode"], mixed["mode"], single["mode"]) == ("favourites", "mix", "discover")
+    assert favourites["items"][0]["heard"]
+    assert abs(sum(item["heard"] for item in mixed["items"]) - 5) <= 1
+    assert not single["items"][0]["heard"]
+
+
+def test_a_share_of_favourites_belongs_to_a_mix(caller: ApiCaller) -> None:
+    wrong = caller.get("/users/43937/recommendations/?mode=discover&repeats=0.5")
+    unknown = caller.get("/users/43937/next/?mode=old")
+
+    assert (wrong.status_code, unknown.status_code) == (400, 400)
+    assert "repeats" in str(wrong.json())
+    assert "discover, mix, favourites" in str(unknown.json())

@@ -126,7 +126,7 @@ def test_songs_given_one_by_one_keep_the_share_together() -> None:
         given = new = 0
         for seed in range(20):
             options = DrawOptions(f"{seed}", discovery, discovery_to_temperature(discovery), 2)
-            (pick,) = ListSampler(listener(1), options).draw_page(ListPage(1, given_before=(given, new)))
+            (pick,) = ListSampler(listener(1), options).draw_page(ListPage(1, given_before=(given, new, 0)))
             given, new = given + 1, new + (not pick.familiar)
         assert abs(new - 20 * discovery) <= 1
 
