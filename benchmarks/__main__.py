@@ -12,6 +12,7 @@ from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
 RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
+MUST_BE_MET = ("calibration", "proof", "quality")
 QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
@@ -39,8 +40,8 @@ def build_parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark, print its report and return an exit code.
 
-    1 if a measurement failed, or if a full calibration or a proof misses a target, because decisions and
-    successes can't be trusted then. Other missed targets are results.
+    1 if a measurement failed, or if a full calibration, a proof or the ranking quality misses a target,
+    because decisions, successes and lists can't be trusted then. Other missed targets are results.
     """
     chosen = build_parser().parse_args(arguments)
     report = BENCHMARKS[chosen.command](chosen)
@@ -50,9 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
     print(f"\nAll figures: {path}")
-    must_be_met = chosen.command == "proof" or (chosen.command == "calibration" and not chosen.quick)
-    missed = must_be_met and not report.is_met
-    return 1 if report.is_broken or missed else 0
+    is_quick_check = chosen.command == "calibration" and chosen.quick
+    return exit_code(report, must_be_met=chosen.command in MUST_BE_MET and not is_quick_check)
+
+
+def exit_code(report: Report, *, must_be_met: bool) -> int:
+    return 1 if report.is_broken or (must_be_met and not report.is_met) else 0
 
 
 def _add_ingest(commands: Any) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from benchmarks.__main__ import MUST_BE_MET, exit_code
 from benchmarks.listening_data import read_dataset
 from benchmarks.quality import fit_best_knn, fit_best_rp3beta, share_changed
+from benchmarks.report import Finding, Report
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 
 
@@ -113,3 +115,33 @@ def test_lists_that_share_three_of_four_songs_have_changed_by_a_quarter() -> Non
 
     assert share_changed(first, first) == 0
     assert share_changed(first, second) == 0.25
+
+
+def test_a_missed_target_of_the_ranking_quality_is_exit_code_1() -> None:
+    missed = Report({}, [Finding("mix / ease, NDCG@20", "0.29", "0.30", "0.967", 0.967, 1.0, at_most=False)])
+    met = Report({}, [Finding("mix / ease, NDCG@20", "0.33", "0.30", "1.100", 1.1, 1.0, at_most=False)])
+
+    assert "quality" in MUST_BE_MET
+    assert [exit_code(report, must_be_met=True) for report in (met, missed)] == [0, 1]
+    assert exit_code(missed, must_be_met=False) == 0
+
+
+def write_plays(folder: Path) -> Path:
+    """Listeners of two tastes who play again in the test what they played before, and one new song."""
+    head, rows = "user,song,count,day\n", []
+    for user in range(12):
+        rows += [f"{user},{2 * song + user % 2},1,{100 + song}" for song in range(4)]
+    later = [f"{user},{user % 2},1,150\n{user},{8 + user % 2},1,150" for user in range(12)]
+    for name, lines in (("train", rows), ("valid", []), ("test", later)):
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress((head + "\n".join(lines)).encode()))
+    songs = ["song,name,artist,album,genres,release_year,duration", *(f"{song},A,,,,," for song in range(12))]
+    (folder / "songs.csv.gz").write_bytes(gzip.compress("\n".join(songs).encode()))
+    return folder
+
+
+def test_songs_heard_before_are_measured_apart_from_new_ones(tmp_path: Path) -> None:
+    found = read_dataset(write_plays(tmp_path))
+
+    assert found.repeats.nnz == found.test.nnz == 12
+    assert set(found.repeats.indices.tolist()) == {0, 1}
+    assert set(found.test.indices.tolist()) == {8, 9}
