@@ -110,11 +110,8 @@ class ReasonContext:
         self._played_cards = cards
 
     def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> str:
-        played_at = self._last_played(pick.song) if pick.rerecommended else None
-        if played_at is not None:
-            if self._now.timestamp() - played_at < RECENT_SECONDS:
-                return FAVOURITE
-            return last_played_reason(played_at, self._now)
+        if heard := self._heard_reason(pick):
+            return heard
         if pick.new_song:
             return new_song_reason(familiar=pick.familiar)
         if pick.cold_start:
@@ -127,6 +124,14 @@ class ReasonContext:
         if artists and (pick.familiar or pick.affinity >= MIN_SHOWN_SHARE):
             return artist_reason(artists)
         return DIFFERENT
+
+    def _heard_reason(self, pick: PickedSong) -> str:
+        played_at = self._last_played(pick.song) if pick.rerecommended else None
+        if played_at is None:
+            return ""
+        if self._now.timestamp() - played_at < RECENT_SECONDS:
+            return FAVOURITE
+        return last_played_reason(played_at, self._now)
 
     def _cards_in_cluster(self, pick: PickedSong) -> list[SongCard]:
         songs = () if pick.cluster is None else self._in_cluster.get(pick.cluster, ())
