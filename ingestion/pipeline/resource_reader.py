@@ -232,7 +232,8 @@ class ResourceReader:
     def _is_usually_short(self) -> bool:
         """Whether a list this much shorter than reported is normal for this source."""
         short = self.stats.total - self._distinct
-        if short <= 0:
+        # An empty list would be proven by known rows that do not exist.
+        if short <= 0 or not self._distinct:
             return False
         reports = ResourceReport.objects.filter(
             resource=self.table.schema.resource, run__in=IngestionRun.objects.applied()

@@ -180,6 +180,15 @@ def test_a_list_that_is_short_every_day_is_learnt_and_then_proven_by_the_known_r
     assert longer.status == "succeeded"
 
 
+def test_a_list_that_sends_none_of_its_rows_is_never_learnt(run: Run) -> None:
+    source = MisleadingSource()
+    source.mislead["/tracks"] = lambda request: page_reply(source.tracks, request.page, size=10, items=[])
+    with ScriptedServer(source) as server:
+        days = [run(server.url) for _ in range(5)]
+
+    assert [day.error_kind for day in days] == ["lying_total"] * 5
+
+
 def test_a_row_sent_whole_and_broken_hides_no_missing_one(run: Run, source: ListSource) -> None:
     run()
     source.tracks[4] = make_track(8, artist=None)
