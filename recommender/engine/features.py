@@ -18,6 +18,7 @@ from recommender.engine.svd import truncated_svd, unit_rows
 
 METADATA_AXES: Final = 64
 FEWEST_SONGS_PER_TOKEN: Final = 2  # a token of a single song says nothing about similarity
+SOUND_WEIGHT: Final = 0.5  # weight of sound if metadata has weight 1
 MOST_DEVIATIONS: Final = 4.0  # values are clipped to this, so that one typo does not dominate
 IQR_OF_NORMAL: Final = 1.349  # interquartile range of a normal distribution, in standard deviations
 MOST_GENRE_WORDS: Final = 5_000  # the most frequent ones; a source of random words must not fill the memory
@@ -86,6 +87,17 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
     squares = (sound.astype(np.float64) ** 2).sum(axis=1)
     space = replace(space, length=float(np.sqrt(squares.mean())) if len(squares) else 0.0)
     return space, space.join_features(metadata, sound)
+
+
+def weight_content(
+    catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Metadata and sound columns side by side; sound has half the weight of metadata."""
+    axes = space.axes.shape[1]
+    # Without audio features, sound is only year and duration, and the decade is already in the metadata.
+    if catalogue.audio:
+        return unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
+    return np.ascontiguousarray(rows[:, :axes])
 
 
 def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], csr_array]:

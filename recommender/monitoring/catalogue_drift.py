@@ -15,8 +15,7 @@ from recommender.engine.drift import (
     quantile_edges,
     worst_shift,
 )
-from recommender.engine.features import NON_AUDIO_COLUMNS, space_from_arrays
-from recommender.engine.mix.fit_components import weight_content
+from recommender.engine.features import NON_AUDIO_COLUMNS, space_from_arrays, weight_content
 from recommender.models import DriftReport
 from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel

@@ -23,7 +23,14 @@ from recommender.engine.algorithms.listener_similarity import ListenerNeighbourh
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.warm_start import warm_start_clusters
 from recommender.engine.data import Catalogue, SongActivity, WarmStartClusters
-from recommender.engine.features import FeatureSpace, fit_transform, genre_idf, genre_matrix, genre_vocabulary
+from recommender.engine.features import (
+    FeatureSpace,
+    fit_transform,
+    genre_idf,
+    genre_matrix,
+    genre_vocabulary,
+    weight_content,
+)
 from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixComponents, popularity_damping
 from recommender.engine.parallel import Submit
 from recommender.engine.svd import truncated_svd, unit_rows, weighted_unit_rows
@@ -32,7 +39,6 @@ EASE_ENTRIES_PER_ROW = 400  # not all: no loss on one data set, + 2.5 % on anoth
 KNN_NEIGHBOURS = 200  # kept per song, since a popular song is similar to more songs than a request can score
 CO_LISTENING_AXES = 64  # 32 lose .5 %, 128 gain nothing lasting
 TASTE_AXES = 128
-SOUND_WEIGHT = 0.5  # weight of sound if metadata has weight 1
 CONTENT_WEIGHT = 0.5  # weight of content in clustering if co-listening has weight 1
 MANY_SONGS = (
     50_000  # above it taste also has CO_LISTENING_AXES: half the time and size; the loss was not measured
@@ -74,17 +80,6 @@ def build_content_features(
         genres=genre_matrix(catalogue.genres, words), available=catalogue.available,
         albums=catalogue.album_codes(), space=space,
     )  # fmt: skip
-
-
-def weight_content(
-    catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Metadata and sound columns side by side; sound has half the weight of metadata."""
-    axes = space.axes.shape[1]
-    # Without audio features, sound is only year and duration, and the decade is already in the metadata.
-    if catalogue.audio:
-        return unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
-    return np.ascontiguousarray(rows[:, :axes])
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:

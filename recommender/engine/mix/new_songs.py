@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongs, Profiles, ScoredSongs
-from recommender.engine.features import NON_AUDIO_COLUMNS, FeatureSpace, space_from_arrays
+from recommender.engine.features import NON_AUDIO_COLUMNS, FeatureSpace, space_from_arrays, weight_content
 from recommender.engine.mix.components import MixComponents
-from recommender.engine.mix.fit_components import weight_content
 from recommender.engine.mix.scoring import top_places
 from recommender.engine.mix.terms import SHARE_FLOOR, ListenerFeatures, one_song_profile
 
