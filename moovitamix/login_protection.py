@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, Final
 
 from axes.models import AccessAttempt
@@ -21,9 +22,16 @@ logger = logging.getLogger(__name__)
 LOCKED: Final = "login_locked"
 
 
-def login_address(request: HttpRequest) -> str:
-    """The address by which failed logins are counted; an IPv6 network of 64 bits counts as one."""
-    return client_address(request).partition("/")[0]
+def login_address(request: HttpRequest) -> str | None:
+    """The address by which failed logins are counted; an IPv6 network of 64 bits counts as one.
+
+    None without a readable address, such as behind a proxy that sends a malformed X-Forwarded-For.
+    """
+    address = client_address(request).partition("/")[0]
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        return None
 
 
 def locked_logins(now: datetime) -> None:

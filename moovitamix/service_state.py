@@ -23,6 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import render_subject
+from ingestion.jobs.heartbeats import latest_heartbeats
 from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks.freshness import last_import_times
 from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
@@ -78,6 +79,7 @@ class ServiceState:
     has_data: bool = True
     incidents: list[Incident] = field(default_factory=list)
     parts: dict[str, PartState] = field(default_factory=dict)
+    heartbeats: dict[str, Heartbeat] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -150,7 +152,8 @@ def _add_last_run(state: ServiceState) -> None:
 
 
 def _add_parts(state: ServiceState, now: datetime) -> None:
-    states = state.parts = part_states(settings.EXPECTED_PARTS, now)
+    state.heartbeats = latest_heartbeats()
+    states = state.parts = part_states(settings.EXPECTED_PARTS, state.heartbeats, now)
     watchdog = states.get(Heartbeat.Part.WATCHDOG)
     if watchdog is not None and watchdog.is_problem:
         # The watchdog can't report itself. A full disk must not turn this into an error.

@@ -1,13 +1,11 @@
 """Components of a running service (Beat, workers, the watchdog), and whether each of them runs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from django.db.models import Min
-
 from ingestion.jobs import lock
-from ingestion.jobs.heartbeats import SILENT_AFTER, is_silent, latest_heartbeats
+from ingestion.jobs.heartbeats import SILENT_AFTER, is_silent
 from ingestion.models import Heartbeat, IngestionRun
 
 RUNNING: Final = "running"
@@ -31,11 +29,10 @@ class PartState(NamedTuple):
         return self.state in {SILENT, MISSING}
 
 
-def part_states(expected: Collection[str], now: datetime) -> dict[str, PartState]:
+def part_states(
+    expected: Collection[str], heartbeats: Mapping[str, Heartbeat], now: datetime
+) -> dict[str, PartState]:
     """State of each component that is expected or ever ran, without those that a scheduler replaces."""
-    heartbeats = latest_heartbeats()
-    in_use_since = _in_use_since(heartbeats)
-    is_established = in_use_since is not None and in_use_since <= now - SILENT_AFTER
     replaced = is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
     states = {}
     for part in (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER, Heartbeat.Part.WATCHDOG):
@@ -45,7 +42,7 @@ def part_states(expected: Collection[str], now: datetime) -> dict[str, PartState
         if heartbeat is not None:
             state = SILENT if is_silent(heartbeat, now) else RUNNING
         elif part in expected:
-            state = MISSING if is_established else NOT_YET
+            state = MISSING if _is_in_use(heartbeats, now) else NOT_YET
         else:
             continue
         states[str(part)] = PartState(part, state, heartbeat)
@@ -60,8 +57,9 @@ def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
     return run is not None and (run.host, run.pid) == (scheduler.host, scheduler.pid)
 
 
-def _in_use_since(heartbeats: dict[str, Heartbeat]) -> datetime | None:
-    """Time of the first run, or of the start of a component; None if neither is known."""
-    first_run = IngestionRun.objects.aggregate(at=Min("started_at"))["at"]
-    known = [heartbeat.since for heartbeat in heartbeats.values()] + ([first_run] if first_run else [])
-    return min(known, default=None)
+def _is_in_use(heartbeats: Mapping[str, Heartbeat], now: datetime) -> bool:
+    """Whether a component or a run started long enough ago for every component to have started too."""
+    limit = now - SILENT_AFTER
+    if any(heartbeat.since <= limit for heartbeat in heartbeats.values()):
+        return True
+    return IngestionRun.objects.filter(started_at__lte=limit).exists()

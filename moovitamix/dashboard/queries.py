@@ -1,6 +1,6 @@
 """Queries of the operations page; no query counts a table that grows with the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from ingestion.alerts.messages.render import render_incident
 from ingestion.due_times import find_problem, next_due_at
-from ingestion.jobs.heartbeats import is_silent, latest_heartbeats
+from ingestion.jobs.heartbeats import is_silent
 from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.parts import PartState
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, RunMetrics, load_run_metrics
@@ -169,7 +169,9 @@ def next_ingestion_at(entries: Sequence[ScheduledEntry]) -> datetime | None:
     return next((entry.at for entry in entries if entry.name == DAILY_ENTRY), None)
 
 
-def list_heartbeats(states: Mapping[str, PartState], now: datetime) -> list[ServiceHeartbeat]:
+def list_heartbeats(
+    heartbeats: Collection[Heartbeat], states: Mapping[str, PartState], now: datetime
+) -> list[ServiceHeartbeat]:
     """Each component that ever ran or must run, with its last heartbeat."""
     found = [
         ServiceHeartbeat(
@@ -178,7 +180,7 @@ def list_heartbeats(states: Mapping[str, PartState], now: datetime) -> list[Serv
             format_time_ago(heartbeat.at, now),
             is_silent(heartbeat, now),
         )
-        for heartbeat in latest_heartbeats().values()
+        for heartbeat in heartbeats
     ]
     missing = [
         ServiceHeartbeat(part, capitalize_first(Heartbeat.Part(part).label), "never", state.is_problem)

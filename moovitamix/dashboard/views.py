@@ -43,7 +43,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
     state = assess_service(now)
     listed = state.incidents[:MAX_LISTED_INCIDENTS]
     schedule = queries.list_scheduled_entries(now)
-    heartbeats = queries.list_heartbeats(state.parts, now)
+    heartbeats = queries.list_heartbeats(state.heartbeats.values(), state.parts, now)
     headline = build_headline(state, window, queries.next_ingestion_at(schedule), now)
     context = {
         "title": "Operations",

@@ -148,7 +148,7 @@ def data_folders() -> dict[str, Path]:
 
 
 def _part(part: str, now: datetime) -> PartState | None:
-    return part_states(settings.EXPECTED_PARTS, now).get(part)
+    return part_states(settings.EXPECTED_PARTS, latest_heartbeats(), now).get(part)
 
 
 def _silence_facts(heartbeat: Heartbeat | None, now: datetime) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def test_a_user_whose_password_is_guessed_from_many_addresses_is_locked() -> Non
     assert log_in("bob", PASSWORD, "10.0.2.1") == 302
 
 
+def test_a_login_whose_address_cannot_be_read_works_and_guesses_are_counted() -> None:
+    assert log_in("bob", PASSWORD, "unknown") == 302
+
+    assert guess(settings.AXES_FAILURE_LIMIT, address="unknown")[-1] == 429
+    assert log_in("ada", PASSWORD, "unknown") == 429
+
+
 def test_passwords_have_twelve_characters_and_sessions_last_a_working_day() -> None:
     with pytest.raises(ValidationError, match="at least 12 characters"):
         validate_password("u7-Kx#m2")
