@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from recommender.api.authentication import issue_key
 from recommender.api.permissions import ROUTE_SCOPES
+from tests.support.builders.roles import find_role
 
 pytestmark = pytest.mark.django_db
 ROLES: Final = ("viewer", "operator", "owner")
@@ -53,7 +54,7 @@ ADMIN: Final = {
 def users() -> dict[str, User]:
     made = {name: User.objects.create_user(name, is_staff=True) for name in ("staff", *ROLES)}
     for role in ROLES:
-        made[role].groups.add(Group.objects.get(name=role))
+        made[role].groups.add(find_role(role))
     return made
 
 

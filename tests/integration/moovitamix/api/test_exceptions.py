@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client, override_settings
 from django.urls import path
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from moovitamix import urls
 from tests.support.builders.api import ApiCaller, make_api_caller
+from tests.support.builders.roles import find_role
 from tests.support.project import Project, build_environment
 
 pytestmark = pytest.mark.django_db
@@ -159,7 +160,7 @@ def test_without_tables_or_database_the_service_is_not_ready(
 
 def test_a_person_without_rights_in_the_admin_sees_no_personal_data() -> None:
     clerk = User.objects.create_user("clerk", password="pw", is_staff=True)
-    clerk.groups.add(Group.objects.get(name="viewer"))
+    clerk.groups.add(find_role("viewer"))
     staff = Client()
     staff.login(username="clerk", password="pw")
 

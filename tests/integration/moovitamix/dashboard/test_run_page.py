@@ -7,7 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +17,7 @@ from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import AnomalyCheck, IngestionRun, Rejection, ResourceReport, RunLogLine
 from tests.support.builders.daily_runs import make_daily_runs
+from tests.support.builders.roles import find_role
 
 pytestmark = pytest.mark.django_db
 
@@ -70,7 +71,7 @@ def test_run_again_needs_the_permission_to_start_runs(
     client: Client, django_user_model: Any, run: IngestionRun
 ) -> None:
     person = django_user_model.objects.create_user("eve", is_staff=True)
-    person.groups.add(Group.objects.get(name="viewer"))
+    person.groups.add(find_role("viewer"))
     client.force_login(person)
     without = read(page_of(client, run))
 
@@ -144,7 +145,7 @@ def test_a_listeners_rejected_row_is_shown_only_with_the_permission_for_personal
 ) -> None:
     reject(run, "users", {"id": 1, "email": "zoe@example.org"}, "email", "no address")
     operator = django_user_model.objects.create_user("op", is_staff=True)
-    operator.groups.add(Group.objects.get(name="operator"))
+    operator.groups.add(find_role("operator"))
     client.force_login(operator)
     before = read(page_of(client, run))
     operator.user_permissions.add(Permission.objects.get(codename="view_personal_data"))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ingestion.models import Listener, Rejection, Song
 from recommender.api.authentication import issue_key, revoke_key
 from tests.support.builders.busy_service import fill_service
+from tests.support.builders.roles import find_role
 from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db
@@ -156,7 +157,7 @@ def test_strangers_learn_nothing_and_are_told_how_to_ask() -> None:
 
 def test_staff_may_look_and_nobody_may_write() -> None:
     ada = User.objects.create_user("ada", password="pw", is_staff=True)
-    ada.groups.add(Group.objects.get(name="viewer"))
+    ada.groups.add(find_role("viewer"))
     staff = Client()
     staff.login(username="ada", password="pw")
 
