@@ -136,8 +136,8 @@ def test_staff_without_the_permission_cannot_promote(stored_model: ServingOption
 
 def test_a_key_made_in_the_admin_is_shown_once_and_works(staff: Client, db: None) -> None:
     user = User.objects.get(username="ada")
-    fields = {"name": "iOS app", "user": user.pk, "scopes": default_scopes(), "expires_at_0": "", "expires_at_1": "",
-              "revoked_at_0": "", "revoked_at_1": ""}  # fmt: skip
+    fields = {"name": "iOS app", "user": user.pk, "scopes": default_scopes(), "expires_at_0": "",
+              "expires_at_1": "", "revoked_at_0": "", "revoked_at_1": ""}  # fmt: skip
 
     answer = staff.post(reverse("admin:recommender_apikey_add"), fields, follow=True)
 
