@@ -97,7 +97,7 @@ def test_after_a_run_an_unchanged_history_is_compared_once(
     candidate_cache.prepare_lists([LISTENER], loaded, RECOMMENDED_AT)
     end_a_run()
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         first = candidate_cache.load_if_fresh(LISTENER, loaded, RECOMMENDED_AT)
     with django_assert_num_queries(1):
         second = candidate_cache.load_if_fresh(LISTENER, loaded, RECOMMENDED_AT)

@@ -41,9 +41,10 @@ def staff() -> Client:
 
 @pytest.fixture
 def challenger(storage: Path, settings: Any) -> ModelVersion:
-    """A candidate without an experiment, as “Train now” creates it."""
+    """A candidate without an experiment, as “Train now” creates it; another number of clusters is a change."""
     settings.MODEL_STORAGE = storage
-    run = retrain(TrainingOptions(storage=storage, n_clusters=5, seed=11))
+    clusters = ModelVersion.objects.get(role="champion").n_clusters + 1
+    run = retrain(TrainingOptions(storage=storage, n_clusters=clusters, seed=11))
     assert run.version is not None
     return run.version
 

@@ -33,7 +33,7 @@ def rounds_a_day(crowd: ListenerGroup) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("listeners", [20, 60, 200])
+@pytest.mark.parametrize("listeners", [30, 60, 200])
 def test_the_rejection_probability_agrees_with_the_calibration(listeners: int) -> None:
     worse = ListenerGroup(listeners=listeners, engaged=2.1, effect=-0.05)
 

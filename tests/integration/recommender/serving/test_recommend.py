@@ -191,7 +191,7 @@ def test_a_list_from_cached_candidates_costs_four_queries(
     assert verbs == ["SELECT", "SELECT", "SELECT", "INSERT"]
 
 
-def test_a_list_with_new_candidates_costs_eleven_queries(
+def test_a_list_with_new_candidates_costs_ten_queries(
     options: ServingOptions, django_assert_num_queries: Any
 ) -> None:
     recommend_list(options)
@@ -199,7 +199,7 @@ def test_a_list_with_new_candidates_costs_eleven_queries(
         user_id=LISTENER, items=[1], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
     )
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(10):
         serialize_list(recommend_list(options))
 
 

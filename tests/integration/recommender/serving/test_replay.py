@@ -15,7 +15,7 @@ from recommender.models import Feedback
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import PickedSong
-from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list
+from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, recommend_list, song_ids
 from tests.support.builders.trained_model import train_champion
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +70,7 @@ def test_another_process_draws_the_same_list(options: ServingOptions) -> None:
 def test_later_events_do_not_change_a_replay(options: ServingOptions) -> None:
     served = recommend_list(options)
     first = served.items[0]["song"]
-    Song.objects.update(unavailable_at=RECOMMENDED_AT)
+    Song.objects.filter(pk__in=song_ids(served)).update(unavailable_at=RECOMMENDED_AT)
     ListeningHistory.objects.filter(user=LISTENER).delete()
     events.record_events(
         [events.FeedbackEvent("a", LISTENER, first, Feedback.Kind.DISLIKE)], received_at=RECOMMENDED_AT
