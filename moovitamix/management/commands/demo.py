@@ -104,7 +104,7 @@ class Command(GuidedCommand):
     def _run_demo(self, running: ExitStack, options: dict[str, Any]) -> None:
         folder = options["folder"].resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        source_port, web_port = find_free_port(options["source_port"]), find_free_port(options["web_port"])
+        source_port = find_free_port(options["source_port"])
         source = f"http://127.0.0.1:{source_port}"
         environment = build_demo_environment(folder, source)
 
@@ -128,6 +128,8 @@ class Command(GuidedCommand):
 
         key = self._train(environment, folder)
 
+        # Only now: a free port is kept for nobody, and the source or another program may take it.
+        web_port = find_free_port(options["web_port"])
         self._print(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}, and a worker.")
         web = self._start_web_server(running, environment, folder, web_port)
         if not options["once"]:
@@ -136,7 +138,7 @@ class Command(GuidedCommand):
         self._print_summary(source, web, password, self._request(environment, web, key), folder)
 
     def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
-        folder, web_port = options["folder"].resolve() / "lived", find_free_port(options["web_port"])
+        folder = options["folder"].resolve() / "lived"
         folder.mkdir(parents=True, exist_ok=True)
         self._print(f"1/2  Simulating {options['lived']} weeks; twelve take some minutes.")
         self._simulate(folder, options["lived"])
@@ -148,6 +150,7 @@ class Command(GuidedCommand):
             "EXPECTED_PARTS": "",
         }
         password = self._make_admin(environment, folder)
+        web_port = find_free_port(options["web_port"])
         self._print(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
         web = self._start_web_server(running, environment, folder, web_port)
         self._print(
