@@ -20,7 +20,7 @@ from django.core.management.base import CommandError
 OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 # The file that `simulate` leaves in its folder when all weeks are done.
 COMPLETION_MARKER: Final = "rehearsed"
-START_TIMEOUT: Final = 60.0  # seconds; the first page takes several seconds on a small busy machine
+START_TIMEOUT: Final = 180.0  # seconds; a process that ends is noticed at once, so this is for a busy machine
 POLL_INTERVAL: Final = 0.2
 DEFAULT_THREADS: Final = 8
 THREAD_IDLE_SECONDS: Final = 600

@@ -41,7 +41,7 @@ def staff() -> Client:
 
 @pytest.fixture
 def challenger(storage: Path, settings: Any) -> ModelVersion:
-    """A candidate without an experiment, as “Train now” creates it; another number of clusters is a change."""
+    """A candidate as “Train now” creates it; with another number of clusters it is a change."""
     settings.MODEL_STORAGE = storage
     clusters = ModelVersion.objects.get(role="champion").n_clusters + 1
     run = retrain(TrainingOptions(storage=storage, n_clusters=clusters, seed=11))
