@@ -1,14 +1,15 @@
 """Starts Python processes by forking one that has the libraries loaded already.
 
 A new interpreter spends about a second on importing Django, Celery and what they need, and the journeys
-start hundreds of them. The server imports these libraries once, nothing of MoovitaMix and no settings. A
-forked child takes over environment, folder and output files from the request, and runs the command as
-`python` would.
+start hundreds of them. The server imports these libraries once, and of MoovitaMix only packages that know
+neither Django nor settings. A forked child takes over environment, folder and output files from the request,
+and runs the command as `python` would.
 """
 
 import gc
 import json
 import os
+import pkgutil
 import runpy
 import select
 import shutil
@@ -28,6 +29,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, cast
 
+from django.conf import settings
+
 # What `manage.py check` and a Celery worker import, as far as it can be imported without settings.
 PRELOADED: Final = """
     apprise asyncio celery celery.app.amqp celery.app.base celery.app.builtins celery.app.control
@@ -41,9 +44,12 @@ PRELOADED: Final = """
     django.template django.template.defaulttags django.template.loader django.test django.urls
     django.utils.translation.reloader django.utils.translation.trans_real django.views.debug environ getpass
     kombu.transport.redis markdown numpy orjson prometheus_client psutil psycopg pydantic.type_adapter
-    pydantic.types pygments.formatters.html redis requests scipy.linalg scipy.sparse.linalg scipy.special
-    smtplib threadpoolctl tqdm uritemplate whitenoise.base xml.etree.ElementTree yaml
+    pydantic.types pygments.formatters.html redis requests scipy.cluster.hierarchy scipy.linalg scipy.optimize
+    scipy.sparse.linalg scipy.special scipy.stats sklearn.cluster smtplib threadpoolctl tqdm
+    uritemplate whitenoise.base xml.etree.ElementTree yaml
 """.split()  # noqa: SIM905
+# Packages of MoovitaMix without Django, all their modules.
+PRELOADED_PACKAGES: Final = ("recommender.engine", "ingestion.source", "ingestion.demo")
 # Read when an interpreter starts: a child would not notice another value.
 INTERPRETER_VARIABLES: Final = frozenset(
     {"LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "PYTHONWARNINGS"}
@@ -205,14 +211,23 @@ def main(address: str) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in PRELOADED:
+        for name in (*PRELOADED, *_modules_of(PRELOADED_PACKAGES)):
             import_module(name)
+    assert not settings.configured, "a child would keep the settings of the server"
     assert threading.active_count() == 1, "a fork copies no thread"
     # Else the first collection of a child copies every page that it visits.
     gc.freeze()
     request = serve(address)
     if request is not None:
         become(request)
+
+
+def _modules_of(packages: Sequence[str]) -> Iterator[str]:
+    for package in packages:
+        yield package
+        yield from (
+            module.name for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}.")
+        )
 
 
 def serve(address: str) -> dict[str, Any] | None:
