@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,6 +28,11 @@ from tests.support.databases import ProjectDatabases
 from tests.support.fork_server import run_fork_server
 from tests.support.project import ROOT, Project, build_environment
 from tests.support.servers import postgres_and_valkey
+
+# Where the shell forbids compiled files, every test process and each of the hundreds of interpreters that the
+# tests start would compile the whole project anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 if settings.configured:
     raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests bring their own settings.")

@@ -106,6 +106,5 @@ def build_environment(folder: Path, **variables: Any) -> dict[str, str]:
         # Most tests run one command, and no Beat or worker; the others name the parts.
         "EXPECTED_PARTS": "",
         "PYTHONWARNINGS": "error::RuntimeWarning",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     return ours | {name: str(value) for name, value in variables.items()}
