@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.support.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +71,11 @@ class Project:
     def stop(self) -> None:
         """End what was started, with the children it made."""
         for process in self.processes:
+            # Some children have a session of their own.
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -89,8 +89,9 @@ class Command(GuidedCommand):
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        # SIGTERM works like Ctrl-C: child processes are stopped before this one ends.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # SIGTERM and a closed terminal work like Ctrl-C: child processes are stopped before this one ends.
+        for end in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(end, signal.default_int_handler)
         if options["lived"] is not None and not 1 <= options["lived"] <= MAX_WEEKS:
             raise CommandError(f"--lived is from 1 to {MAX_WEEKS} weeks.")
         try:

@@ -1,6 +1,5 @@
 """The demo: everything starts, is there to look at, and stops."""
 
-import os
 import re
 import shutil
 import signal
@@ -104,8 +103,7 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
     )  # fmt: skip
     # Shown as soon as it is set: what comes after may be interrupted.
     said = wait_for_line(process, "Ingesting")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(600)
+    sqlite_project.stop()
 
     password = re.search(r"user admin with the password (\S+),", said)
     assert password is not None
