@@ -36,7 +36,7 @@ def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
 
 
 def is_on_current() -> Q:
-    """Condition on feedback: it is about a song of the current catalogue."""
+    """Condition that keeps only feedback on songs of the current catalogue."""
     return Q(received_at__gt=_last_reset_or_epoch())
 
 

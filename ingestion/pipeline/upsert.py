@@ -135,7 +135,7 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
-    """The row with its JSON texts formatted as in a record."""
+    """The row with its JSON serialized as validated records are, so that equal values compare equal."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField

@@ -106,7 +106,9 @@ def decision_facts(decision: Decision) -> list[DecisionFact]:
             for rail in evidence.guardrails
         ),
         DecisionFact("Offline gates", _gate_text(evidence), "decide if there are too few rounds"),
-        DecisionFact("Listening history", evidence.feed or "imported", "nothing is decided while it is not"),
+        DecisionFact(
+            "Listening history", evidence.feed or "imported", "no decision until this is “imported”"
+        ),
         DecisionFact("Serving failure", evidence.hard_failure or "none", "rolled back at any failure"),
     ]
 
@@ -168,7 +170,9 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
         DecisionFact(
             "Evidence that the models differ (e-value)", e_value, f"decided from {rules.better:g} : 1"
         ),
-        DecisionFact(f"Rounds won {describe_late_days(rules)}", late, "promoted only if not behind"),
+        DecisionFact(
+            f"Rounds won {describe_late_days(rules)}", late, "promoted only if the challenger is not behind"
+        ),
         *_listener_facts(evidence, rules),
     ]
 
@@ -188,7 +192,7 @@ def _listener_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
             f"promoted from z {rules.sign_z:g} and {rules.fewest_listeners} listeners on",
         ),
         DecisionFact("Rounds of the most active third of the listeners", heavy, ""),
-        DecisionFact("Rounds of the least active third", light, ""),
+        DecisionFact("Rounds of the least active third of the listeners", light, ""),
     ]
 
 

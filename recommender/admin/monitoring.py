@@ -46,7 +46,7 @@ CONSEQUENCE_TEXTS: Final = {
     "recommended": "An alarm opens an incident. It does not start a retraining, because "
     "recommendations caused the change.",
     "feedback": "An alarm opens an incident. It does not start a retraining.",
-    "feed": "An alarm opens an incident, because the source is faulty. It does not start a retraining.",
+    "feed": "An alarm mostly means a faulty source, so it opens an incident and starts no retraining.",
 }
 
 

@@ -111,7 +111,7 @@ POPULAR_PARAMETERS: Final = (
 
 
 class ServingView(StrictView):
-    """Responds with 404 if the user, the song or the list is unknown."""
+    """Base of the endpoints that serve songs: an unknown user, song or list is a 404."""
 
     def handle_exception(self, error: Exception) -> Response:
         unknown = (recommendations.UnknownListener, recommendations.UnknownSong, recommendations.UnknownList)

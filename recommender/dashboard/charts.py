@@ -195,9 +195,9 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
         "Drift",
         "line",
         chart_json([f"{week}" for week in weeks], series) if reports else "",
-        caption="How far each week's listening, feedback and new songs differ from those before, as a "
-        "multiple of the limit. A week at 1 or above has drifted, unless chance explains the difference. "
-        "Two such weeks in a row, or one week at 2 or above, open an incident.",
+        caption="How far each week's listening, feedback and new songs differ from those of the weeks "
+        "before, as a multiple of the limit. A week at 1 or above has drifted, unless chance explains the "
+        "difference. Two such weeks in a row, or one week at 2 or above, open an incident.",
         formula="Effect divided by its limit. Listening and feedback: sqrt(JSD - mean JSD of shuffled "
         "weeks), with JSD the Jensen-Shannon divergence between each listener's week and their own eight "
         "weeks before. New songs: population stability index. A week has drifted if this multiple is at "

@@ -184,7 +184,8 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
             "ratio", rules.anchor,
         )  # fmt: skip
     consequence = (
-        f"At {rules.better:g} : 1 or more, two copies of one model differ: something is wrong in serving."
+        f"At {rules.better:g} : 1 or more, the two copies of one model perform differently: serving or the "
+        "measurement is faulty."
         if kind == ExperimentKind.EQUALS
         else f"At {rules.better:g} : 1 or more, a challenger that is behind is rejected at once, and one "
         f"that is ahead is promoted from day {rules.change_days} on, unless it is behind "
@@ -193,7 +194,7 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
     return DecisionMetric(
         "Evidence that the models differ (e-value)",
         "How strongly the rounds say that one model is better: how many times more probable they are than "
-        f"if both models were equally good. The reasons of decisions call this number “odds”. {consequence} "
+        f"if both models were equally good. Older decisions call this number “odds”. {consequence} "
         "The e-value stays valid although it is checked every day.",
         f"{E_VALUE_FORMULA} W and L are the rounds won and lost.",
         "ratio", rules.better,
@@ -202,7 +203,9 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
 
 def _counted_days(rules: DecisionRules) -> str:
     return (
-        f" in the lists of days {rules.refresh_from} to {rules.refresh_until}" if rules.refresh_until else ""
+        f" in the lists served on days {rules.refresh_from} to {rules.refresh_until}"
+        if rules.refresh_until
+        else ""
     )
 
 

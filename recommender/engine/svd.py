@@ -15,7 +15,8 @@ ROUNDING = 1e-12  # share of the largest eigenvalue below which single precision
 def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """At most k right singular vectors, shape (n_columns, k'), and singular values, largest first.
 
-    The largest entry of each vector is positive, so that the same input and seed give the same numbers.
+    In each vector, the entry of largest absolute value is positive, so that the same input and seed give the
+    same numbers.
     """
     rank_limit = min(k, min(matrix.shape) - 1)
     if rank_limit < 1 or not matrix.data.any():

@@ -112,7 +112,10 @@ def describe_power(experiment: Experiment, now: datetime, closed_days_and_rounds
 
 
 def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None:
-    """Listeners per day and engaged songs per list in the latest week of final days; None if unknown."""
+    """Listeners per day and engaged songs per list over the last seven days whose data is complete.
+
+    None if there is no such day.
+    """
     rows = [row for row in days if row.final and row.listeners]
     latest = sorted({row.day for row in rows})[-TRAFFIC_WINDOW.days :]
     rows = [row for row in rows if row.day in latest]

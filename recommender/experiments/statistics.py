@@ -108,7 +108,7 @@ def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> in
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
-    """Lists of a refresh's counted days whose listening is not complete yet."""
+    """Number of lists of the days that decide a refresh whose 48 hours of listening are not imported yet."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     first = experiment.started_at.astimezone(UTC).date()

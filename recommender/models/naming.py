@@ -116,7 +116,7 @@ def read_genre_names() -> GenreNames:
 
 
 def known_genre_names() -> GenreNames:
-    """`read_genre_names`, at most a minute old, for the reasons of lists."""
+    """The result of `read_genre_names`, cached for a minute, for the reasons in lists."""
     now = time.monotonic()
     if _known.names is None or now >= _known.until:
         _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS

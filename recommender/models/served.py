@@ -165,7 +165,7 @@ class FeedbackQuerySet(models.QuerySet["Feedback"]):
         return self.filter(withdrawn_at=None)
 
     def without_short_listens(self) -> Self:
-        """Leaves out listens in which the song was not heard, see `feedback_state.heard_threshold`."""
+        """Leave out listens too short to count as heard, see `feedback_state.heard_threshold`."""
         played_out = Q(
             song__duration__gt=timedelta(0), seconds__gte=HEARD_SHARE * sql.total_seconds("song__duration")
         )

@@ -208,7 +208,10 @@ def total_seconds(field: str) -> Any:
 
 
 def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
-    """Subquery with any number of texts."""
+    """Subquery that returns these texts, one per row.
+
+    They are one parameter of the statement, so the database's limit on parameters does not apply.
+    """
     rows = (
         "SELECT jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()

@@ -101,7 +101,7 @@ class ReasonContext:
         self._played_cards: Mapping[int, SongCard] = {}
 
     def named_songs(self, picks: Sequence[PickedSong]) -> set[int]:
-        """The played songs whose artists the reasons of these picks may name."""
+        """Played songs whose artists may be named in the reasons for these picks."""
         by_artist = {self._by_artist[pick.song] for pick in picks if pick.song in self._by_artist}
         clusters = {pick.cluster for pick in picks if pick.cluster is not None}
         return by_artist.union(*(self._in_cluster.get(cluster, ()) for cluster in clusters))
@@ -177,7 +177,11 @@ def lead_artists(cards: Sequence[SongCard]) -> list[str]:
 
 
 def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) -> str:
-    """The reason for a song from a cluster with a share of the listener's plays (and likes) of 0 to 1."""
+    """The reason for a song by its cluster.
+
+    `affinity` is the cluster's share of what the listener plays, from 0 to 1; with `counts_likes`, of what
+    they play and like.
+    """
     return f"From {name}: {share_text(affinity)} of what you play{' and like' if counts_likes else ''}"
 
 
@@ -260,7 +264,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
 
 
 def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The limits that a list relaxed, each with its number of songs and a sentence."""
+    """The limits that were relaxed to fill a list, each with its number of songs and a sentence."""
     counts = Counter(limit for item in items for limit in item.get("relaxed", ()))
     return [
         {

@@ -67,7 +67,7 @@ def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
 
 
 def forget() -> None:
-    """Read the new songs again at the next request."""
+    """Clear the cache of new songs; the next request reads them again."""
     _catalogues.clear()
 
 

@@ -32,7 +32,7 @@ SERVICE_MESSAGES: Final = {
         what_to_do=(
             _("Start it: python manage.py work"),
             _("If it stops again, read its log and check the connection to the broker (REDIS_URL)."),
-            _("If runs are started in another way, leave it out of EXPECTED_PARTS."),
+            _("If another program starts the runs, remove Beat from the setting EXPECTED_PARTS."),
         ),
     ),
     "watchdog_dead": MessageTemplate(

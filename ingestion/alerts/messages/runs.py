@@ -62,11 +62,17 @@ RUN_MESSAGES: Final = {
             _("Rejected rows: {rejections}"),
         ),
         how_bad=(
-            _("Part of the data is older than the rest, and the run did not mark any rows as missing."),
+            _(
+                "What was not imported keeps its earlier state. Rows that the source no longer has were not "
+                "marked as missing."
+            ),
         ),
         what_to_do=(
             _("Review the rejections on the run's page."),
-            _("If the format of a field changed, ask the source's operator; --accept-reset does not help."),
+            _(
+                "If the format of a field changed, ask the source's operator to restore it; "
+                "runingest --accept-reset does not help."
+            ),
             _("If only this run is partial, the next one may import the rest."),
             _("If every run is partial, contact the source's operator."),
         ),

@@ -125,7 +125,7 @@ def _decide_by_gate(evidence: ExperimentEvidence, rules: DecisionRules, score: s
 def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
     score = (
-        f"{evidence.wins} rounds won, {evidence.losses} lost, odds {format_evidence_ratio(ln_e)}; "
+        f"{evidence.wins} rounds won, {evidence.losses} lost, e-value {format_evidence_ratio(ln_e)}; "
         f"{evidence.winners} listeners prefer it, {evidence.losers} do not"
     )
     is_decisive = ln_e >= math.log(rules.better)
@@ -151,7 +151,7 @@ def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> Outcom
 
 def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} to {evidence.losses}, odds {format_evidence_ratio(ln_e)}"
+    score = f"{evidence.wins} to {evidence.losses}, e-value {format_evidence_ratio(ln_e)}"
     if ln_e >= math.log(rules.better):
         return (
             DecisionOutcome.INVALID,
@@ -164,8 +164,8 @@ def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 
 def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
-    odds = format_evidence_ratio(ln_e)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds}"
+    e_value = format_evidence_ratio(ln_e)
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, e-value {e_value}"
     champion = f"The champion {evidence.tested}".rstrip()
     if ln_e >= math.log(rules.anchor):
         return DecisionOutcome.ROLLBACK, f"{champion} is worse than what served 28 days ago: {score}."

@@ -58,12 +58,14 @@ def log_e_value_of_failures(failures: int, successes: int, share: float) -> floa
 
 
 def log_e_value_of_losing(wins: float, losses: float) -> float:
-    """ln of the one-sided e-value against "the model wins at least as often as it loses".
+    """ln of the e-value for "the model loses more rounds than it wins".
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
-    I is the regularised incomplete beta function: the posterior probability of a win share below one
-    half. The result is -inf if that probability is 0 in double precision.
+    E is the two-sided e-value of `log_e_value_of_difference`, W and L are the rounds won and lost, and 20
+    and 20 are the parameters of its Beta prior. I is the regularised incomplete beta function: the
+    posterior probability of a win share below one half. The result is -inf if that probability is 0 in
+    double precision.
     """
     losing = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
     return log_e_value_of_difference(wins, losses) + math.log(2 * losing) if losing > 0 else -math.inf

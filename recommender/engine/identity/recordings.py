@@ -58,7 +58,7 @@ def recording_key(title: str, lead_key: str, album: str = "") -> str:
     """
     if not title.strip() or not lead_key:
         return ""
-    kept = [annotation for annotation in _annotations(title) if not _names_copy(annotation)]
+    kept = [annotation for annotation in _annotations(title) if not _describes_release(annotation)]
     name = fold_words(ANNOTATION.sub(" ", _without_featuring(title))) or fold_words(title) or title.casefold()
     words = sorted({word for annotation in kept for word in fold_words(annotation).split()})
     if LIVE_ALBUM.search(album.casefold()) and "live" not in words:
@@ -73,8 +73,8 @@ def _annotations(title: str) -> list[str]:
     return [in_brackets or after_dash for in_brackets, after_dash in ANNOTATION.findall(title)]
 
 
-def _names_copy(annotation: str) -> bool:
-    """Whether the annotation only says how this copy was published."""
+def _describes_release(annotation: str) -> bool:
+    """Whether an addition to a title only describes the release, such as "Remastered 2011"."""
     if FEATURING.match(f"({annotation}"):
         return True
     text = fold_words(annotation)

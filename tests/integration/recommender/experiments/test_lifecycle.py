@@ -178,7 +178,7 @@ def test_a_change_that_wins_is_promoted_with_the_reason(candidate: ModelVersion)
     promotion = Promotion.objects.first()
     assert promotion is not None
     assert (promotion.promoted, promotion.by) == (candidate, "the loop")
-    assert promotion.reason.startswith("Better: 700 rounds won, 500 lost, odds ")
+    assert promotion.reason.startswith("Better: 700 rounds won, 500 lost, e-value ")
     assert promotion.decision.final
     assert role(candidate) == Role.CHAMPION
 
@@ -230,7 +230,7 @@ def test_an_aa_decision_stored_before_equals_days_is_recomputed_the_same(
 
     replayed = decisions.replay_decision(stored)
 
-    assert stored.verdict["reason"] == "Two arms of the same model: 500 to 490, odds 1 : 4.9."
+    assert stored.verdict["reason"] == "Two arms of the same model: 500 to 490, e-value 1 : 4.9."
     assert replayed.same
 
 
