@@ -53,15 +53,15 @@ def test_a_day_on_which_the_clocks_change_runs_once_and_nobody_is_told(
 @pytest.mark.parametrize(
     ("day", "due", "late"),
     [
-        ("2026-03-29", "2026-03-29 03:30 CEST", "2026-03-29 03:30 CEST at 04:00"),
-        ("2026-10-25", "2026-10-25 02:30 CEST", "2026-10-25 02:30 CEST at 03:00"),
+        ("2026-03-29", "2026-03-29 03:30 CEST", "2026-03-29 03:30 CEST at 05:00"),
+        ("2026-10-25", "2026-10-25 02:30 CEST", "2026-10-25 02:30 CEST at 04:00"),
     ],
     ids=["spring", "autumn"],
 )
 def test_a_run_that_does_not_start_on_such_a_day_is_told_of_once_until_it_ran(
     sqlite_project: Project, people: AlertRecipients, world: World, day: str, due: str, late: str
 ) -> None:
-    runs = live(sqlite_project, people, world, day, 2)
+    runs = live(sqlite_project, people, world, day, 3)
 
     assert runs[1] == f"succeeded {late}"
     assert people.new_subjects() == [

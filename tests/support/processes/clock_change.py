@@ -1,8 +1,7 @@
-"""Live three nights around a change of the clocks, from evening to morning, in steps of 15 minutes.
+"""Live three nights around a change of the clocks, from evening to morning, in steps of half an hour.
 
-Usage: python -m tests.support.processes.clock_change DAY HOUR. In the night to DAY nobody starts what is
-due before
-HOUR (UTC); the watchdog looks all the time. Prints each run's slot and the time on people's clocks.
+Usage: python -m tests.support.processes.clock_change DAY HOUR. In the night to DAY nobody starts what is due
+before HOUR (UTC); the watchdog looks all the time. Prints each run's slot and the time on people's clocks.
 """
 
 import os
@@ -23,8 +22,8 @@ from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import run_due_slot, sync_timetable
 from ingestion.services import ingest_now, run_watchdog
 
-STEP = timedelta(minutes=15)
-EVENING, MORNING = timedelta(hours=-3), timedelta(hours=7)
+STEP = timedelta(minutes=30)
+EVENING, MORNING = timedelta(hours=-1), timedelta(hours=5)
 REAL_NOW = timezone.now
 
 
