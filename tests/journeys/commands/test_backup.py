@@ -30,6 +30,9 @@ ada.groups.add(Group.objects.get(name="owner"))
 issue_key("iOS app", ada)
 for listener in (470, 43937):
     recommendations.recommend(listener, options=serving_options(), n=5)
+# As in a database that was made before these were squashed.
+from django.db.migrations.recorder import MigrationRecorder
+assert MigrationRecorder.Migration.objects.filter(name__contains="_squashed_").delete()[0] == 2
 """
 CHECK = """
 from django.contrib.auth.models import User
