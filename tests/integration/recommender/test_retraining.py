@@ -1,6 +1,7 @@
 """The retraining cycle on a small catalogue: training, gates, experiment, drift, and their commands."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Incident
@@ -44,18 +46,6 @@ def cycle(
     return retraining.run_cycle(TrainingOptions(storage=storage, seed=seed, **wanted), now, verified(storage))
 
 
-def test_a_cycle_trains_passes_every_gate_and_starts_an_experiment(storage: Path) -> None:
-    cycled = cycle(storage)
-
-    assert cycled.experiment is not None
-    assert cycled.experiment.status == "running"
-    names = {gate["name"]: gate["passed"] for gate in cycled.validation["gates"]}
-    assert (names["artifact"], names["smoke"], names["baselines"]) == (True, True, True)
-    assert cycled.validation["passed"]
-    assert "is tested against" in cycled.sentence
-    assert json.loads(json.dumps(cycled.validation, allow_nan=False)) == cycled.validation
-
-
 def test_the_first_good_version_becomes_champion_without_an_experiment(storage: Path) -> None:
     Promotion.objects.all().delete()
     ModelVersion.objects.all().delete()
@@ -66,102 +56,146 @@ def test_the_first_good_version_becomes_champion_without_an_experiment(storage: 
     assert ModelVersion.objects.get().role == "champion"
 
 
-def test_without_new_data_nothing_is_trained(storage: Path) -> None:
-    cycle(storage)
-    before = (ModelVersion.objects.count(), Experiment.objects.count())
-
-    cycled = cycle(storage, only_if_new=True)
-
-    assert cycled.training.status == TrainingRun.Status.REFUSED
-    assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
-    assert cycled.sentence.startswith("There is no new data since")
+@pytest.fixture(scope="class")
+def cycled_storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cycled") / "models"
 
 
-def test_a_version_that_is_worse_than_popularity_does_not_pass(storage: Path) -> None:
-    cycled = cycle(storage)
-    version = cycled.training.version
-    assert version is not None
-    version.metrics = {"mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2}}
-
-    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
-
-    assert not found["passed"]
-    assert (
-        validation.failure_reasons(found)
-        == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
-    )
+@pytest.fixture(scope="class")
+def cycled(trained: Path, cycled_storage: Path, django_db_blocker: Any) -> Iterator[retraining.CycleResult]:
+    shutil.copytree(trained, cycled_storage)
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield cycle(cycled_storage)
+        transaction.set_rollback(True)
 
 
-@pytest.mark.parametrize(("high", "passes"), [(0.001, True), (-0.001, False)])
-def test_below_popularity_by_chance_alone_passes(storage: Path, high: float, passes: bool) -> None:
-    version = cycle(storage).training.version
-    assert version is not None
-    version.metrics = {
-        "mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2},
-        "against_floor": {"floor": "popularity", "difference": -0.1, "low": -0.2, "high": high,
-                          "listeners": 30},
-    }  # fmt: skip
+class TestAfterACycle:
+    """A cycle with new plays has trained a version and started an experiment, once for these tests."""
 
-    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+    @pytest.fixture
+    def storage(self, cycled: retraining.CycleResult, cycled_storage: Path, db: None, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(cycled_storage, tmp_path / "models"))
 
-    assert found["passed"] is passes
+    @pytest.fixture
+    def version(self, cycled: retraining.CycleResult, db: None) -> ModelVersion:
+        assert cycled.training.version is not None
+        return ModelVersion.objects.get(pk=cycled.training.version.pk)
 
+    def test_a_cycle_trains_passes_every_gate_and_starts_an_experiment(
+        self, cycled: retraining.CycleResult
+    ) -> None:
+        assert cycled.experiment is not None
+        assert cycled.experiment.status == "running"
+        names = {gate["name"]: gate["passed"] for gate in cycled.validation["gates"]}
+        assert (names["artifact"], names["smoke"], names["baselines"]) == (True, True, True)
+        assert cycled.validation["passed"]
+        assert "is tested against" in cycled.sentence
+        assert json.loads(json.dumps(cycled.validation, allow_nan=False)) == cycled.validation
 
-def test_with_few_listeners_the_measuring_gates_have_no_opinion(storage: Path) -> None:
-    version = cycle(storage).training.version
-    assert version is not None
-    version.metrics = {
-        "mix": {"ndcg": 0.1, "listeners": 29}, "popularity": {"ndcg": 0.2},
-        "against_champion": {"champion": "2026w40.1", "difference": -0.2, "low": -0.3, "high": -0.1,
-                             "listeners": 29},
-    }  # fmt: skip
+    def test_without_new_data_nothing_is_trained(self, storage: Path) -> None:
+        before = (ModelVersion.objects.count(), Experiment.objects.count())
 
-    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+        again = cycle(storage, only_if_new=True)
 
-    told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
-    assert found["passed"]
-    assert (told["baselines"][0], told["champion"][0]) == (None, None)
-    assert "29 listeners are too few to decide" in told["champion"][1]
+        assert again.training.status == TrainingRun.Status.REFUSED
+        assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
+        assert again.sentence.startswith("There is no new data since")
 
+    def test_a_version_that_is_worse_than_popularity_does_not_pass(
+        self, storage: Path, version: ModelVersion
+    ) -> None:
+        version.metrics = {"mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2}}
 
-def test_a_version_with_damaged_files_fails_the_gates(storage: Path) -> None:
-    version = cycle(storage).training.version
-    assert version is not None
-    for file in (storage / version.label).glob("*.npy"):
-        file.write_bytes(file.read_bytes()[:-4])
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
 
-    found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+        assert not found["passed"]
+        assert (
+            validation.failure_reasons(found)
+            == "NDCG@20 0.1000 on the latest week, 0.2000 by popularity or chance."
+        )
 
-    assert [gate["name"] for gate in found["gates"]] == ["artifact"]
-    assert not found["passed"]
+    @pytest.mark.parametrize(("high", "passes"), [(0.001, True), (-0.001, False)])
+    def test_below_popularity_by_chance_alone_passes(
+        self, storage: Path, version: ModelVersion, high: float, passes: bool
+    ) -> None:
+        version.metrics = {
+            "mix": {"ndcg": 0.1, "listeners": 30}, "popularity": {"ndcg": 0.2},
+            "against_floor": {"floor": "popularity", "difference": -0.1, "low": -0.2, "high": high,
+                              "listeners": 30},
+        }  # fmt: skip
 
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
 
-def test_the_daily_review_judges_experiments_and_checks_engagement(storage: Path) -> None:
-    cycle(storage)
-    make_healthy_feed(RECOMMENDED_AT + DAY)
+        assert found["passed"] is passes
 
-    judged = retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
+    def test_with_few_listeners_the_measuring_gates_have_no_opinion(
+        self, storage: Path, version: ModelVersion
+    ) -> None:
+        version.metrics = {
+            "mix": {"ndcg": 0.1, "listeners": 29}, "popularity": {"ndcg": 0.2},
+            "against_champion": {"champion": "2026w40.1", "difference": -0.2, "low": -0.3, "high": -0.1,
+                                 "listeners": 29},
+        }  # fmt: skip
 
-    assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
-    assert not Incident.objects.filter(resolved_at=None).exists()
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
 
+        told = {gate["name"]: (gate["passed"], gate["sentence"]) for gate in found["gates"]}
+        assert found["passed"]
+        assert (told["baselines"][0], told["champion"][0]) == (None, None)
+        assert "29 listeners are too few to decide" in told["champion"][1]
 
-def test_an_invalid_experiment_opens_an_incident(storage: Path) -> None:
-    test = cycle(storage).experiment
-    assert test is not None
-    ended = {
-        "status": "ended",
-        "ended_at": RECOMMENDED_AT,
-        "outcome": "invalid",
-        "reason": "The coin was crooked.",
-    }
-    Experiment.objects.filter(pk=test.pk).update(**ended)
+    def test_a_version_with_damaged_files_fails_the_gates(self, storage: Path, version: ModelVersion) -> None:
+        for file in (storage / version.label).glob("*.npy"):
+            file.write_bytes(file.read_bytes()[:-4])
 
-    alerts.check_experiments(RECOMMENDED_AT)
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
 
-    opened = Incident.objects.get(resolved_at=None)
-    assert opened.kind == "experiment_invalid"
-    assert opened.facts["reason"] == "The coin was crooked."
+        assert [gate["name"] for gate in found["gates"]] == ["artifact"]
+        assert not found["passed"]
+
+    def test_the_daily_review_judges_experiments_and_checks_engagement(self, storage: Path) -> None:
+        make_healthy_feed(RECOMMENDED_AT + DAY)
+
+        judged = retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
+
+        assert [one.decision.outcome for one in judged if one.decision] == ["waiting"]
+        assert not Incident.objects.filter(resolved_at=None).exists()
+
+    def test_an_invalid_experiment_opens_an_incident(self) -> None:
+        ended = {
+            "status": "ended",
+            "ended_at": RECOMMENDED_AT,
+            "outcome": "invalid",
+            "reason": "The coin was crooked.",
+        }
+        Experiment.objects.update(**ended)
+
+        alerts.check_experiments(RECOMMENDED_AT)
+
+        opened = Incident.objects.get(resolved_at=None)
+        assert opened.kind == "experiment_invalid"
+        assert opened.facts["reason"] == "The coin was crooked."
+
+    def test_the_last_final_decision_is_explained_and_recomputed(self, storage: Path, capsys: Out) -> None:
+        test = Experiment.objects.get()
+        lifecycle.decide_manually(
+            test, promote=False, reason="No.", by="ada", now=RECOMMENDED_AT + DAY, verify=verified(storage)
+        )
+
+        call_command("explaindecision")
+
+        told = capsys.readouterr().out
+        assert "Evidence: 0 rounds won and 0 lost by 0 listeners in 1 days" in told
+        assert "Counted again, the rows give this evidence" in told
+
+    def test_a_decision_that_differs_when_recomputed_is_an_error(self, storage: Path) -> None:
+        retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
+        decision = Decision.objects.get()
+        decision.evidence["days"] = 61
+        decision.save()
+
+        with pytest.raises(CommandError, match="rows: days is 1 by today's rows, but 61 in the evidence"):
+            call_command("explaindecision", str(decision.pk), "--json")
 
 
 class TestDrift:
@@ -239,35 +273,11 @@ class TestDrift:
         assert facts["full_retrain_is_due"] is False
 
 
-class TestExplainDecision:
-    def test_the_last_final_decision_is_explained_and_recomputed(self, storage: Path, capsys: Out) -> None:
-        test = cycle(storage).experiment
-        assert test is not None
-        lifecycle.decide_manually(
-            test, promote=False, reason="No.", by="ada", now=RECOMMENDED_AT + DAY, verify=verified(storage)
-        )
-
+def test_before_the_first_experiment_ended_it_says_so() -> None:
+    with pytest.raises(CommandError, match="No experiment has ended yet"):
         call_command("explaindecision")
-
-        told = capsys.readouterr().out
-        assert "Evidence: 0 rounds won and 0 lost by 0 listeners in 1 days" in told
-        assert "Counted again, the rows give this evidence" in told
-
-    def test_a_decision_that_differs_when_recomputed_is_an_error(self, storage: Path) -> None:
-        cycle(storage)
-        retraining.run_daily_review(RECOMMENDED_AT + DAY, verified(storage))
-        decision = Decision.objects.get()
-        decision.evidence["days"] = 61
-        decision.save()
-
-        with pytest.raises(CommandError, match="rows: days is 1 by today's rows, but 61 in the evidence"):
-            call_command("explaindecision", str(decision.pk), "--json")
-
-    def test_before_the_first_experiment_ended_it_says_so(self) -> None:
-        with pytest.raises(CommandError, match="No experiment has ended yet"):
-            call_command("explaindecision")
-        with pytest.raises(CommandError, match="There is no decision 7"):
-            call_command("explaindecision", "7")
+    with pytest.raises(CommandError, match="There is no decision 7"):
+        call_command("explaindecision", "7")
 
 
 class TestTimetable:

@@ -35,16 +35,23 @@ from tests.support.builders.recommendations import RECOMMENDED_AT, song_ids
 RAMPED_AT = RECOMMENDED_AT - timedelta(days=2)
 
 
+@pytest.fixture(scope="module")
+def trained_challenger(trained: Path, django_db_blocker: Any) -> int:
+    """The primary key of a second version, trained once beside the champion and undone with it."""
+    with django_db_blocker.unblock():
+        run = retrain(TrainingOptions(storage=trained, n_clusters=5, seed=11))
+    assert run.version is not None
+    return run.version.pk
+
+
 @pytest.fixture
-def here(storage: Path) -> ServingOptions:
+def here(trained_challenger: int, storage: Path) -> ServingOptions:
     return ServingOptions(storage)
 
 
 @pytest.fixture
-def challenger(here: ServingOptions) -> ModelVersion:
-    run = retrain(TrainingOptions(storage=here.storage, n_clusters=5, seed=11))
-    assert run.version is not None
-    return run.version
+def challenger(trained_challenger: int, here: ServingOptions) -> ModelVersion:
+    return ModelVersion.objects.get(pk=trained_challenger)
 
 
 @pytest.fixture(autouse=True)

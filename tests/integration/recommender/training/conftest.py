@@ -19,7 +19,7 @@ def _world(day: date, days: int) -> World:
 
 
 @pytest.fixture(scope="module")
-def _champion_storage(
+def champion_storage(
     django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
     storage = tmp_path_factory.mktemp("models")
@@ -32,8 +32,8 @@ def _champion_storage(
 
 
 @pytest.fixture
-def week_later(_champion_storage: Path, db: None, tmp_path: Path) -> Path:
+def week_later(champion_storage: Path, db: None, tmp_path: Path) -> Path:
     """The model storage: a champion of the end of October, and a week more of songs and listening."""
     storage = tmp_path / "models"
-    shutil.copytree(_champion_storage, storage)
+    shutil.copytree(champion_storage, storage)
     return storage

@@ -1,9 +1,13 @@
 """`retrain --full`: how many clusters there are is chosen by what was played afterwards, or by hand."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from django.db import transaction
 
 from ingestion.models import Listener
 from recommender import listener_profiles
@@ -49,31 +53,63 @@ def overlap(before: ServingModel, after: ServingModel) -> dict[int, dict[int, fl
     return {old: {new: n / sum(parts.values()) for new, n in parts.items()} for old, parts in joined.items()}
 
 
-@pytest.mark.slow
-def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(week_later: Path) -> None:
-    version = learn(week_later, full=True)
+@pytest.fixture(scope="class")
+def full_storage(champion_storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(champion_storage, tmp_path_factory.mktemp("full") / "models"))
 
-    told = version.configuration["clusters"]
-    assert told["n_clusters"] == version.n_clusters == version.clusters.count()
-    assert [score["n_clusters"] for score in told["scores"]] == [16, 23, 32, 45, 64]
-    assert min(told["scores"], key=lambda score: score["behind"])["behind"] == 0
-    assert told["listeners"] >= 30
-    assert told["songs"] == version.n_songs
-    assert "lists drawn for what" in told["rule"]
-    assert "n_clusters" not in version.configuration
+
+@pytest.fixture(scope="class")
+def trained_version(full_storage: Path, django_db_blocker: Any) -> Iterator[int]:
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield learn(full_storage, full=True).pk
+        transaction.set_rollback(True)
 
 
 @pytest.mark.slow
-def test_who_looks_at_the_version_sees_every_number_that_was_tried_and_which_rule_decided(
-    week_later: Path,
-) -> None:
-    version = learn(week_later, full=True)
+class TestAfterAFullTraining:
+    """One full training a week after the champion's, for all of these tests."""
 
-    shown = metrics_table(version)
+    @pytest.fixture
+    def version(self, trained_version: int, db: None) -> ModelVersion:
+        return ModelVersion.objects.get(pk=trained_version)
 
-    told = version.configuration["clusters"]
-    assert f"Number of clusters: {version.n_clusters}. {told['rule']}" in shown
-    assert all(f"{score['ndcg']:.4f}" in shown for score in told["scores"])
+    def test_the_plays_of_the_latest_week_choose_how_many_clusters_there_are(
+        self, version: ModelVersion
+    ) -> None:
+        told = version.configuration["clusters"]
+        assert told["n_clusters"] == version.n_clusters == version.clusters.count()
+        assert [score["n_clusters"] for score in told["scores"]] == [16, 23, 32, 45, 64]
+        assert min(told["scores"], key=lambda score: score["behind"])["behind"] == 0
+        assert told["listeners"] >= 30
+        assert told["songs"] == version.n_songs
+        assert "lists drawn for what" in told["rule"]
+        assert "n_clusters" not in version.configuration
+
+    def test_who_looks_at_the_version_sees_every_number_that_was_tried_and_which_rule_decided(
+        self, version: ModelVersion
+    ) -> None:
+        shown = metrics_table(version)
+
+        told = version.configuration["clusters"]
+        assert f"Number of clusters: {version.n_clusters}. {told['rule']}" in shown
+        assert all(f"{score['ndcg']:.4f}" in shown for score in told["scores"])
+
+    def test_affinities_sum_to_1_before_a_full_training_after_it_and_as_its_overlap_carries_them(
+        self, full_storage: Path, version: ModelVersion
+    ) -> None:
+        before = open_serving_model(champion(), full_storage)
+        after = open_serving_model(version, full_storage)
+
+        old, new = shares(before, version), shares(after, version)
+        moved = overlap(before, after)
+        carried = {
+            pk: sum(share * part for number, share in own.items() for part in moved.get(number, {}).values())
+            for pk, own in old.items()
+        }
+
+        assert len(old) == len(new) >= 100
+        assert all(sum(own.values()) == pytest.approx(1, abs=1e-5) for own in (*old.values(), *new.values()))
+        assert list(carried.values()) == pytest.approx([1] * len(old), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -97,26 +133,6 @@ def test_a_first_training_and_a_refresh_choose_nothing_and_say_where_the_number_
     assert version.configuration["clusters"] == {
         "n_clusters": 31, "rule": f"Continued from {champion().label}."
     }  # fmt: skip
-
-
-@pytest.mark.slow
-def test_affinities_sum_to_1_before_a_full_training_after_it_and_as_its_overlap_carries_them(
-    week_later: Path,
-) -> None:
-    before = open_serving_model(champion(), week_later)
-    version = learn(week_later, full=True)
-    after = open_serving_model(version, week_later)
-
-    old, new = shares(before, version), shares(after, version)
-    moved = overlap(before, after)
-    carried = {
-        pk: sum(share * part for number, share in own.items() for part in moved.get(number, {}).values())
-        for pk, own in old.items()
-    }
-
-    assert len(old) == len(new) >= 100
-    assert all(sum(own.values()) == pytest.approx(1, abs=1e-5) for own in (*old.values(), *new.values()))
-    assert list(carried.values()) == pytest.approx([1] * len(old), abs=1e-5)
 
 
 @pytest.mark.slow
