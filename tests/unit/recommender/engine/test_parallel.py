@@ -18,12 +18,12 @@ from scipy.sparse import csr_array
 from recommender.engine.data import Catalogue, TrainingSet
 from recommender.engine.mix.fit import fit_mix
 draw = np.random.default_rng(1)
-unknown = np.full(600, np.nan)
+unknown = np.full(300, np.nan)
 catalogue = Catalogue(
-    np.arange(600), [f"Artist {n % 90}" for n in range(600)], [""] * 600, [""] * 600,
-    [f"style {n % 8}" for n in range(600)], unknown, unknown, {}, np.ones(600, dtype=bool),
+    np.arange(300), [f"Artist {n % 90}" for n in range(300)], [""] * 300, [""] * 300,
+    [f"style {n % 8}" for n in range(300)], unknown, unknown, {}, np.ones(300, dtype=bool),
 )
-plays = csr_array((draw.random((400, 600)) < 0.05).astype(np.float32))
+plays = csr_array((draw.random((200, 300)) < 0.05).astype(np.float32))
 arrays = fit_mix(TrainingSet(catalogue, plays)).arrays()
 print(hashlib.sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest())
 """
