@@ -86,7 +86,7 @@ def test_where_two_o_clock_comes_twice_the_run_is_due_once() -> None:
 
 
 @pytest.mark.slow
-def test_a_year_of_ticks_runs_every_day_once() -> None:
+def test_seventeen_days_of_ticks_around_a_clock_change_run_every_day_once() -> None:
     schedule(2, "Europe/Paris")
     started: list[str] = []
 
@@ -95,8 +95,8 @@ def test_a_year_of_ticks_runs_every_day_once() -> None:
         return finished(slot)
 
     now = at("2026-03-20T00:00").astimezone(UTC)
-    for tick in range(4 * 24 * 17):
-        run_due_slot(ingest, now + timedelta(minutes=15 * tick))
+    for tick in range(2 * 24 * 17):
+        run_due_slot(ingest, now + timedelta(minutes=30 * tick))
 
     # From the 19th, of which the first look is less than twelve hours late... it is 22 hours late.
     winter = [f"2026-03-{day} 02:00 CET" for day in range(20, 29)]

@@ -121,7 +121,8 @@ def test_a_page_carries_its_body_as_it_was_sent() -> None:
 def test_no_row_is_missed_wherever_and_whenever_rows_are_deleted_and_inserted() -> None:
     missed = []
     with ScriptedServer([]) as server:
-        for position in range(0, 24, 2):
+        # The first and the second row of pages, from the first to the last.
+        for position in (0, 5, 10, 17, 23):
             for moment in range(1, 22):
                 catalogue = Catalogue(range(24), changes={moment: [delete(position), append(99)]})
                 server._answer = catalogue

@@ -1,6 +1,7 @@
 """Rows that are wrong, move or lie, over real HTTP."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,8 +31,14 @@ def read_all(server: DemoServer, resource: str, size: int = 100) -> list[Any]:
     return rows
 
 
+@cache
+def world() -> World:
+    """Nobody may move it on."""
+    return World(songs=1500, listeners=400, days=10)
+
+
 def faulty_rows(faults: str, resource: str) -> list[Any]:
-    with DemoServer(World(songs=1500, listeners=400, days=10), faults=parse_faults(faults)) as server:
+    with DemoServer(world(), faults=parse_faults(faults)) as server:
         return read_all(server, resource)
 
 
@@ -49,7 +56,7 @@ def test_bad_rows_are_few_all_refused_and_the_same_in_every_reading(schema: Any)
 
 def test_bad_rows_of_one_page_stand_on_that_page() -> None:
     rows = faulty_rows("badrow@2", "users")
-    clean = World(songs=1500, listeners=400, days=10).rows("users")
+    clean = world().rows("users")
 
     assert [at for at, row in enumerate(rows) if row != clean[at]] == list(range(100, 200))
 
@@ -70,7 +77,7 @@ def test_some_sessions_lead_nowhere(fault: str, is_struck: Callable[[Any], bool]
     struck = [row for row in rows if is_struck(row)]
 
     assert 0.03 < len(struck) / len(rows) < 0.07
-    assert users == list(World(songs=1500, listeners=400, days=10).rows("users"))
+    assert users == list(world().rows("users"))
 
 
 def test_rows_sent_twice_are_counted_twice() -> None:

@@ -35,7 +35,7 @@ def test_the_interval_covers_the_true_reward_about_as_often_as_stated() -> None:
 
     covered = [
         found.low <= truth <= found.high
-        for found in (logged(seed, OLD, NEW, RATES, 1_500) for seed in range(100))
+        for found in (logged(seed, OLD, NEW, RATES, 1_500) for seed in range(50))
     ]
 
     assert 0.88 <= np.mean(covered) <= 1
