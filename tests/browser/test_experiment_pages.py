@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -15,6 +14,7 @@ from recommender.experiments import lifecycle
 from recommender.experiments.interleaving_scores import open_scored_list
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ScoredList, SongEvidence
 from recommender.registry import registry
+from tests.support.accessibility import serious_faults, switch_to_dark
 from tests.support.builders.experiments import (
     make_healthy_feed,
     make_interleaved_list,
@@ -28,6 +28,7 @@ TEAMS = [False, True] * 2
 # A scrolling region needs a name and must be reachable by Tab.
 UNREACHED = """() => [...document.querySelectorAll('.mm-scroll')]
     .filter((one) => one.tabIndex !== 0 || !one.getAttribute('aria-label')).map((one) => one.outerHTML)"""
+WIDE = "document.documentElement.scrollWidth > window.innerWidth"
 SIDEWAYS = """() => [...document.querySelectorAll('#content *')].filter((one) => one.checkVisibility()
     && ['auto', 'scroll'].includes(getComputedStyle(one).overflowX) && one.scrollWidth > one.clientWidth + 1)
     .map((one) => one.className)"""
@@ -114,42 +115,27 @@ def lists() -> dict[str, str]:
     return {name: reverse(f"admin:recommender_{name}_changelist") for name in names}
 
 
-def serious_faults(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {node['html'][:200]}"
-        for fault in found
-        for node in fault["nodes"]
-        if fault["impact"] in {"serious", "critical"}
-    ]
-
-
-@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
 def test_pages_are_accessible_and_fit_the_screen(
-    staff: Page, live_server: LiveServer, experiment: Experiment, scheme: Any, size: ViewportSize
-) -> None:
-    staff.emulate_media(color_scheme=scheme)
-    staff.set_viewport_size(size)
-
-    found = {}
-    for name, path in {**pages(), **{f"{name} list": path for name, path in lists().items()}}.items():
-        staff.goto(f"{live_server.url}{path}")
-        wide = staff.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-        found[name] = (serious_faults(staff), wide, staff.evaluate(UNREACHED))
-
-    assert {name: one for name, one in found.items() if one != ([], False, [])} == {}
-
-
-def test_no_list_scrolls_sideways_beside_the_menu(
     staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
-    scrolling = {}
-    for name, path in lists().items():
+    found = {}
+    for name, path in {**pages(), **{f"{name} list": path for name, path in lists().items()}}.items():
+        staff.emulate_media(color_scheme="light")
+        staff.set_viewport_size(DESK)
         staff.goto(f"{live_server.url}{path}")
-        expect(staff.get_by_role("table").first).to_be_visible()
-        scrolling[name] = staff.evaluate(SIDEWAYS)
+        # Only lists are wide: their columns must fit beside the menu.
+        sideways = staff.evaluate(SIDEWAYS) if name.endswith(" list") else []
+        found[name, "light"] = (
+            serious_faults(staff),
+            staff.evaluate(WIDE),
+            staff.evaluate(UNREACHED),
+            sideways,
+        )
+        staff.set_viewport_size(PHONE)
+        switch_to_dark(staff)
+        found[name, "dark"] = (serious_faults(staff), staff.evaluate(WIDE), staff.evaluate(UNREACHED), [])
 
-    assert {name: found for name, found in scrolling.items() if found} == {}
+    assert {page: one for page, one in found.items() if one != ([], False, [], [])} == {}
 
 
 def test_an_experiments_page_draws_evidence_share_and_rounds(

@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -14,6 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from recommender.experiments import lifecycle
 from recommender.models import DriftReport, EngagementDay, Experiment
 from recommender.registry import registry
+from tests.support.accessibility import serious_faults, switch_to_dark
 from tests.support.builders.experiments import make_listeners_and_songs, make_version
 
 PHONE = ViewportSize(width=390, height=844)
@@ -54,16 +54,6 @@ def experiment(transactional_db: None) -> Experiment:
     return lifecycle.propose_experiment(make_version("2026w46.1"), kind="change", gates={}, by="ada", now=now)
 
 
-def serious_faults(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {node['html'][:200]}"
-        for fault in found
-        for node in fault["nodes"]
-        if fault["impact"] in {"serious", "critical"}
-    ]
-
-
 def paths(experiment: Experiment) -> list[str]:
     return [
         reverse("models"),
@@ -75,32 +65,22 @@ def paths(experiment: Experiment) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)])
-def test_pages_have_no_serious_accessibility_fault(
-    staff: Page, live_server: LiveServer, experiment: Experiment, scheme: Any, size: ViewportSize
-) -> None:
-    staff.emulate_media(color_scheme=scheme)
-    staff.set_viewport_size(size)
-
-    found = {}
-    for path in paths(experiment):
-        staff.goto(f"{live_server.url}{path}")
-        found[path] = serious_faults(staff)
-
-    assert {path: faults for path, faults in found.items() if faults} == {}
-
-
-def test_pages_do_not_scroll_sideways_on_a_phone(
+def test_pages_have_no_serious_accessibility_fault_and_fit_a_phone(
     staff: Page, live_server: LiveServer, experiment: Experiment
 ) -> None:
-    staff.set_viewport_size(PHONE)
-
-    wide = []
+    found = {}
     for path in paths(experiment):
+        staff.emulate_media(color_scheme="light")
+        staff.set_viewport_size(DESK)
         staff.goto(f"{live_server.url}{path}")
-        wide += [path] * staff.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+        found[path, "light"] = serious_faults(staff)
+        staff.set_viewport_size(PHONE)
+        switch_to_dark(staff)
+        found[path, "dark"] = serious_faults(staff)
+        if staff.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            found[path, "phone"] = ["scrolls sideways"]
 
-    assert wide == []
+    assert {page: faults for page, faults in found.items() if faults} == {}
 
 
 def test_every_chart_of_the_models_page_is_drawn(
