@@ -26,6 +26,7 @@ from moovitamix.management.processes import (
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
 MAX_WEEKS: Final = 104  # the limit of `simulate` too
+SOURCE_SIZE: Final = {"songs": 2_000, "listeners": 300}
 UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, which no server uses
 ADMIN_USERNAME: Final = "admin"
 FIND_LISTENER_SCRIPT: Final = """
@@ -64,10 +65,10 @@ class Command(GuidedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--songs", type=int, default=2_000, help="songs in the demo source (default: 2000)"
+            "--songs", type=int, help="songs in the demo source (default: 2000; with --lived: 600)"
         )
         parser.add_argument(
-            "--listeners", type=int, default=300, help="listeners in the demo source (default: 300)"
+            "--listeners", type=int, help="listeners in the demo source (default: 300; with --lived: 45)"
         )
         parser.add_argument("--days", type=int, default=60, help="days of listening history (default: 60)")
         parser.add_argument(
@@ -103,6 +104,7 @@ class Command(GuidedCommand):
             self._print("\nStopped. The data is kept; run the demo again to continue with it.")
 
     def _run_demo(self, running: ExitStack, options: dict[str, Any]) -> None:
+        options |= {name: options[name] or default for name, default in SOURCE_SIZE.items()}
         folder = options["folder"].resolve()
         folder.mkdir(parents=True, exist_ok=True)
         source_port = find_free_port(options["source_port"])
@@ -118,8 +120,8 @@ class Command(GuidedCommand):
         )
 
         self._print(f"2/6  Creating the tables in {folder / 'demo.db'}.")
+        # Makes all system checks first, and stops where one fails.
         self._manage(environment, "migrate", "--verbosity=0")
-        self._manage(environment, "check")
         password = self._make_admin(environment, folder)
 
         self._print(
@@ -142,7 +144,7 @@ class Command(GuidedCommand):
         folder = options["folder"].resolve() / "lived"
         folder.mkdir(parents=True, exist_ok=True)
         self._print(f"1/2  Simulating {options['lived']} weeks; twelve take some minutes.")
-        self._simulate(folder, options["lived"])
+        self._simulate(folder, options)
         # The source no longer runs, so nothing is imported: there is no worker, and the watchdog stays off.
         environment = {
             **build_demo_environment(folder, UNREACHABLE_SOURCE),
@@ -164,17 +166,20 @@ class Command(GuidedCommand):
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
-    def _simulate(self, folder: Path, weeks: int) -> None:
+    def _simulate(self, folder: Path, options: dict[str, Any]) -> None:
+        sizes = [f"--{name}={options[name]}" for name in SOURCE_SIZE if options[name]]
+        weeks = " ".join([str(options["lived"]), *sizes])
         weeks_file = folder / "weeks-lived"
-        if weeks_file.exists() and weeks_file.read_text() == str(weeks):
+        if weeks_file.exists() and weeks_file.read_text() == weeks:
             self._print("     These weeks were simulated earlier.")
             return
         for made in ("weeks-lived", "admin-made"):
             (folder / made).unlink(missing_ok=True)
-        self._manage(dict(os.environ), "simulate", f"--weeks={weeks}", f"--folder={folder}", may_fail=True)
+        command = ("simulate", f"--weeks={options['lived']}", f"--folder={folder}", *sizes)
+        self._manage(dict(os.environ), *command, may_fail=True)
         if not (folder / COMPLETION_MARKER).exists():
             raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
-        weeks_file.write_text(str(weeks))
+        weeks_file.write_text(weeks)
 
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int

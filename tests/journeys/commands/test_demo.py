@@ -145,7 +145,9 @@ def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
 def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
-    arguments = ("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", "--web-port=0")
+    arguments = (
+        "demo", "--lived=1", "--songs=150", "--listeners=20", f"--folder={tmp_path / 'demo'}", "--web-port=0",
+    )  # fmt: skip
 
     first = sqlite_project.manage(*arguments, "--once", timeout=600).stdout
     process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), *arguments)
