@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import requests
 
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
@@ -144,19 +145,25 @@ def test_a_env_file_where_the_command_runs_is_read(installed: Path, place: Proje
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--info"], "start-pipeline    import every day at SCHEDULED_TIME"),
-        (["--info"], "SCHEDULED_TIME    when to run each day, HH:MM (now 02:00)"),
-        (["--info", "--help-config"], "DATABASE_NAME     the SQLite file"),
-        (["--help-config"], "DATABASE_NAME     the SQLite file"),
-        (["-h"], "--help-config"),
+        (
+            ["--info"],
+            [
+                "start-pipeline    import every day at SCHEDULED_TIME",
+                "SCHEDULED_TIME    when to run each day, HH:MM (now 02:00)",
+            ],
+        ),
+        (["--info", "--help-config"], ["DATABASE_NAME     the SQLite file"]),
+        (["--help-config"], ["DATABASE_NAME     the SQLite file"]),
+        (["-h"], ["--help-config"]),
     ],
 )
 def test_start_pipeline_explains_itself(
-    installed: Path, place: Project, arguments: list[str], said: str
+    installed: Path, place: Project, arguments: list[str], said: list[str]
 ) -> None:
     done = run(place, str(installed / "start-pipeline"), *arguments)
 
-    assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert [line for line in said if line not in done.stdout] == []
 
 
 def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, place: Project) -> None:
@@ -257,11 +264,11 @@ def test_start_server_serves_the_demo_source(installed: Path, place: Project) ->
     said = wait_for_line(process, "Ctrl-C stops.")
     url = re.search(r"http://[\d.:]+\d", said)
     assert url is not None
-    done = run(place, str(installed / "start-pipeline"), "--test", BASE_URL=url[0])
+    answer = requests.get(f"{url[0]}/tracks?page=1&size=5", timeout=120)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=600)
 
-    assert done.returncode == 0, done.stderr
+    assert len(answer.json()["items"]) == 5
     assert process.returncode == 0
 
 

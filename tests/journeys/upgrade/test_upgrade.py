@@ -38,7 +38,6 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         folder,
     )  # fmt: skip
     project.manage("migrate", "--verbosity=0")
-    project.manage("migrate", "--check")
     process = project.start(
         sys.executable, "-m", "tests.support.processes.upgraded_installation",
         EXPECTED["api_keys"]["rehearsal"], str(LISTENER), *API_PATHS, cwd=ROOT,

@@ -14,6 +14,7 @@ django.setup()
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
@@ -28,6 +29,7 @@ from recommender.serving import recommendations
 def main() -> None:
     key, listener, *paths = sys.argv[1:]
     settings.ALLOWED_HOSTS = ["testserver"]
+    call_command("migrate", "--check", verbosity=0)  # ends the process if a migration is missing
     sys.stdout.write(
         json.dumps(
             {
