@@ -26,6 +26,8 @@ DEFAULT_THREADS: Final = 8
 THREAD_IDLE_SECONDS: Final = 600
 # A training page takes seconds; a request that is still running after this time is ended.
 STOP_SECONDS: Final = 30
+# A URL that excludes 500 songs has 10 KB. Headers may have up to twice the buffer: 64 KB, by default 800 KB.
+HEADER_BUFFER_BYTES: Final = 32_768
 
 
 def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
@@ -43,7 +45,7 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
         "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",
         "HEALTHCHECKS_URL": "", "EXPECTED_PARTS": "beat,worker,watchdog", "WATCHDOG_IN_WEB": "true",
-        "PROXY_COUNT": "0", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
+        "PROXY_COUNT": "0", "REQUIRE_TWO_FACTOR": "false", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
     }  # fmt: skip
     return {**os.environ, **ours}
 
@@ -63,6 +65,7 @@ def web_server_command(
         sys.executable, "-m", "granian", "--interface=wsgi", "--http=1", "--no-ws", f"--host={host}",
         f"--port={port}", f"--workers={workers}", f"--blocking-threads={threads}",
         f"--blocking-threads-idle-timeout={THREAD_IDLE_SECONDS}",
+        f"--http1-buffer-size={HEADER_BUFFER_BYTES}",
         "--respawn-failed-workers", "--respawn-interval=1", f"--workers-kill-timeout={STOP_SECONDS}",
         "moovitamix.wsgi:application",
     ]  # fmt: skip

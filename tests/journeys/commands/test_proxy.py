@@ -1,9 +1,6 @@
 """nginx with the shipped configuration in front of our server: slow clients occupy the proxy, and not us."""
 
-import re
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,21 +10,15 @@ import pytest
 import requests
 
 from moovitamix.management.processes import wait_for_url
-from tests.support.project import ROOT, Project, wait_for_line
+from tests.support.project import ROOT, Project
+from tests.support.servers.proxy import NGINX, free_port, run_nginx
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 # More than the server has threads, and fewer than the proxy accepts from one address.
 SLOW_CLIENTS = 30
 HALF_REQUEST = (
     b"POST /api/v1/feedback/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1000\r\n\r\n[{"
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 @pytest.fixture
@@ -41,34 +32,10 @@ def web_port(sqlite_project: Project) -> int:
 
 @pytest.fixture
 def proxy(web_port: int, tmp_path: Path) -> Iterator[str]:
-    """The address of nginx with our configuration, without TLS."""
     if NGINX is None:
         pytest.skip("nginx is not installed (Debian: apt install nginx-light)")
-    port = free_port()
-    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
-    shipped = re.sub(r"    ssl_.*\n", "", shipped.replace("listen 443 ssl http2", f"listen 127.0.0.1:{port}"))
-    shipped = shipped.replace("listen 80", f"listen 127.0.0.1:{free_port()}")
-    shipped = shipped.replace("server 127.0.0.1:8000", f"server 127.0.0.1:{web_port}")
-    shipped = shipped.replace("server_name music.example.org", "server_name localhost")
-    folders = "".join(
-        f"{name}_temp_path {tmp_path}/{name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = tmp_path / "nginx.conf"
-    config.write_text(
-        f"daemon off;\npid {tmp_path}/pid;\nerror_log stderr notice;\nuser root;\nworker_processes 1;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{folders}{shipped}\n}}\n"
-    )
-    with subprocess.Popen(
-        [NGINX, "-c", str(config), "-p", str(tmp_path)],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
-        wait_for_line(process, "start worker process ")
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-        process.communicate(timeout=60)
+    with run_nginx(web_port, tmp_path) as url:
+        yield url
 
 
 @pytest.mark.slow
@@ -82,3 +49,13 @@ def test_half_sent_requests_do_not_stop_the_site(proxy: str) -> None:
         answer = requests.get(f"{proxy}/health/live/", headers={"Host": "localhost"}, timeout=60)
 
     assert answer.json() == {"status": "ok"}
+
+
+@pytest.mark.slow
+def test_our_own_server_refuses_headers_of_absurd_length(web_port: int) -> None:
+    url = f"http://127.0.0.1:{web_port}/health/live/"
+
+    usual = requests.get(url, headers={"X-Long": "a" * 30_000}, timeout=60)
+    absurd = requests.get(url, headers={"X-Long": "a" * 100_000}, timeout=60)
+
+    assert (usual.status_code, absurd.status_code) == (200, 431)

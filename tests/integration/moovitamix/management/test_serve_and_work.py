@@ -28,6 +28,7 @@ def test_the_web_server_has_few_threads_and_replaces_processes_that_die(started:
     call_command("serve", port=free_port(), workers=3)
 
     (command,) = started
+    assert "--http1-buffer-size=32768" in command
     assert {"--blocking-threads=8", "--workers=3", "--respawn-failed-workers", "--host=127.0.0.1"} <= set(
         command
     )
