@@ -1,5 +1,6 @@
 """Recommendations for a listener: a new list, its next page, the next song, a preview, a replay."""
 
+import logging
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -8,10 +9,12 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion.api.query_params import is_possible_id
+from ingestion.jobs.database_patience import is_unwritable
 from ingestion.models import Song
 from recommender import listener_profiles
 from recommender.engine.sampling.impressions import WINDOW_DAYS, sum_impressions
@@ -26,6 +29,8 @@ from recommender.serving.explanations import serialize_song
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, Mode, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
 from recommender.serving.new_songs import new_songs_of, songs_by_played_artists
+
+logger = logging.getLogger(__name__)
 
 # A player that requests one song after another gets no song twice within this time.
 NO_REPEAT_WITHIN: Final = timedelta(hours=2)
@@ -139,19 +144,35 @@ def preview_list(
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
     """Extend a list to at least `upto` songs, if enough are eligible; songs served before stay.
 
-    Two requests for the same page get the same page.
+    Two requests for the same page get the same page. While nothing can be stored, the page is drawn for this
+    answer alone, and the list has `is_stored` False.
 
     Raises:
         UnknownList: no list was served under this id.
     """
-    with transaction.atomic():
-        # Locked, so that the second of two requests for the same page finds the page drawn.
-        served = ServedList.objects.select_for_update().filter(pk=list_id).first()
-        if served is None:
-            raise UnknownList(list_id)
-        if upto > len(served.items):
-            loaded = model_loader.current_model(options.storage)
-            served_lists.extend_list(served, upto - len(served.items), loaded, timezone.now())
+    try:
+        with transaction.atomic():
+            # Locked, so that the second of two requests for the same page finds the page drawn.
+            rows = ServedList.objects.select_for_update()
+            return _extend_to(rows, list_id, upto, options, store=True)
+    except DatabaseError as error:
+        if not is_unwritable(error):
+            raise
+        logger.warning("list_not_stored list=%s reason=%s", list_id, type(error).__name__)
+    return _extend_to(ServedList.objects.all(), list_id, upto, options, store=False)
+
+
+def _extend_to(
+    rows: QuerySet[ServedList], list_id: UUID, upto: int, options: ServingOptions, *, store: bool
+) -> ServedList:
+    served = rows.filter(pk=list_id).first()
+    if served is None:
+        raise UnknownList(list_id)
+    if upto > len(served.items):
+        loaded = model_loader.current_model(options.storage)
+        count = upto - len(served.items)
+        served_lists.extend_list(served, count, loaded, timezone.now(), store=store)
+        served.is_stored = store
     return served
 
 

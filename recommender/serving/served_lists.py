@@ -129,8 +129,14 @@ def draw_list(
     return served
 
 
-def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: datetime) -> None:
-    """Draw and store `count` more songs, without songs played or rated since the first page."""
+def extend_list(
+    served: ServedList, count: int, loaded: LoadedModel, now: datetime, *, store: bool = True
+) -> None:
+    """Draw and store `count` more songs, without songs played or rated since the first page.
+
+    Args:
+        store: False while the database can't store anything: the songs are drawn for this answer alone.
+    """
     arrays = _stored_candidates(served)
     sampler = _sampler_for(arrays, stored_draw_options(served))
     pages = [ListPage.from_json(page) for page in served.pages]
@@ -147,7 +153,8 @@ def extend_list(served: ServedList, count: int, loaded: LoadedModel, now: dateti
         names = _cluster_names([(loaded, one.version_id) for one in rows])
         served.pages = [*served.pages, page.as_json()]
         served.items = [*served.items, *build_items(picks, cards, names, context)]
-        served.save(update_fields=["pages", "items"])
+        if store:
+            served.save(update_fields=["pages", "items"])
 
 
 def redraw_list(served: ServedList) -> list[PickedSong]:

@@ -23,18 +23,25 @@ def ask(path):
 def set_read_only(value):
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA query_only={value}")
+earlier = caller.get("/users/1/recommendations/?n=5").json()
 set_read_only(1)
 full = [ask("/users/1/recommendations/?n=5"), ask("/users/1/next/")]
+second = earlier["next"].partition("/api/v1")[2]
+full.append(ask(second))
 ready = caller.client.get("/health/ready/").json()
 set_read_only(0)
+second_after = ask(second)
 after = ask("/users/1/recommendations/?n=5")
-print(json.dumps({"full": full, "ready": [ready["status"], ready["checks"]["write"]], "after": after}))
+ready = [ready["status"], ready["checks"]["write"]]
+print(json.dumps({"full": full, "ready": ready, "after": after, "second": second_after}))
 """
 
 
 def test_lists_are_served_and_marked_while_nothing_can_be_stored(sqlite_project: Project) -> None:
     found = json.loads(sqlite_project.shell(SERVE).splitlines()[-1])
 
-    assert found["full"] == [[200, False, 5, False], [200, False, 1, False]]
+    # A list, the next song, and the second page of a list from before.
+    assert found["full"] == [[200, False, 5, False], [200, False, 1, False], [200, False, 5, False]]
     assert found["ready"] == ["degraded", "fails"]
+    assert found["second"] == [200, True, 5, True]
     assert found["after"] == [200, True, 5, True]
