@@ -27,6 +27,7 @@ from django_celery_beat.models import (
 )
 from django_celery_results.admin import TaskResultAdmin as PlainTaskResultAdmin
 from django_celery_results.models import GroupResult, TaskResult
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -48,7 +49,7 @@ MAX_HEARTBEAT_INTERVAL: Final = timedelta(minutes=2)
 
 admin.site.index_title = "Overview"
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
-              TaskResult, GroupResult, Song):  # fmt: skip
+              TaskResult, GroupResult, Song, TOTPDevice):  # fmt: skip
     admin.site.unregister(model)
 
 
@@ -63,6 +64,23 @@ class UserAdmin(AccountAuditMixin, ListedLookups, PlainUserAdmin, ModelAdmin):  
 @admin.register(Group)
 class GroupAdmin(AccountAuditMixin, ListedLookups, PlainGroupAdmin, ModelAdmin):
     pass
+
+
+@admin.register(TOTPDevice)
+class TwoFactorAdmin(ListedLookups, AccountAuditMixin, ModelAdmin):
+    """Who logs in with an authenticator app. Owners can remove a lost one; nobody sees the secrets."""
+
+    list_display = ("user", "confirmed", "created_at", "last_used_at")
+    list_filter = ("confirmed",)
+    list_per_page = ROWS_PER_PAGE
+    ordering = ("user__username",)
+    fields = ("user", "confirmed", "created_at", "last_used_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 class ScheduledTaskForm(PlainPeriodicTaskForm):

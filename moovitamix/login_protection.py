@@ -1,4 +1,4 @@
-"""Lock-out of password guessers by django-axes, with an incident while a lock lasts."""
+"""The login form, lock-out of password guessers by django-axes, and an incident while a lock lasts."""
 
 import logging
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.db.models import Max, Sum
 from django.http import HttpRequest
@@ -15,6 +16,7 @@ from unfold.forms import AuthenticationForm
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.audit import Action, record_audit
+from moovitamix.two_factor import WRONG_CODE, CodeField, find_app, is_right_code
 from recommender.api.throttling import client_address
 
 logger = logging.getLogger(__name__)
@@ -58,16 +60,35 @@ def locked_logins(now: datetime) -> None:
 
 
 class AuditedLoginForm(AuthenticationForm):
-    """The admin's login form; records successful and failed logins in the audit trail and the log."""
+    """The admin's login form, with a code for users who have set up an authenticator app.
+
+    Records successful and failed logins in the audit trail and the log.
+    """
+
+    code = CodeField(label="Code", required=False, help_text="Only if you have set up an authenticator app.")
 
     def clean(self) -> Any:
         name = self.cleaned_data.get("username") or ""
         address = login_address(self.request) if self.request is not None else None
         try:
             cleaned = super().clean()
+            self._require_code(name)
         except ValidationError:
             logger.warning("login_failed user=%r address=%s", name, address)
             record_audit(Action.LOGIN_FAILED, name, address=address)
             raise
         record_audit(Action.LOGIN, name, address=address)
         return cleaned
+
+    def _require_code(self, name: str) -> None:
+        """Check the code if the user has an app. A wrong one counts like a wrong password."""
+        user = self.get_user()
+        app = find_app(user)
+        if app is None:
+            return
+        code = self.cleaned_data.get("code", "")
+        if not (code and is_right_code(app, code)):
+            user_login_failed.send(sender=__name__, credentials={"username": name}, request=self.request)
+            raise ValidationError(WRONG_CODE if code else "Enter the code of your authenticator app, too.")
+        # django-otp notes in the session, when the login is complete, that a code was given.
+        user.otp_device = app

@@ -66,6 +66,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.humanize",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "django_celery_beat",
     "django_celery_results",
     "rest_framework",
@@ -89,6 +91,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "moovitamix.two_factor.two_factor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "moovitamix.time_zone.bounded_time_zone_middleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -123,6 +126,9 @@ AXES_CLIENT_IP_CALLABLE = "moovitamix.login_protection.login_address"
 AXES_ENABLE_ACCESS_FAILURE_LOG = True
 AXES_ENABLE_ADMIN = False  # the audit trail shows logins
 AXES_VERBOSE = False
+# Whoever has set up an authenticator app logs in with a code; with this, all staff must set one up.
+REQUIRE_TWO_FACTOR = env.flag("REQUIRE_TWO_FACTOR")
+OTP_TOTP_ISSUER = "MoovitaMix"
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {

@@ -12,6 +12,8 @@ from moovitamix.api.status import StatusView
 from moovitamix.dashboard.views import operations_page, run_detail, run_log, run_progress
 from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
+from moovitamix.two_factor import PAGE as TWO_FACTOR_PAGE
+from moovitamix.two_factor import two_factor_page
 from recommender.dashboard.views import listener_page, models_page
 
 # Here and not when the apps start, so that commands do not load the code of every page.
@@ -27,6 +29,7 @@ urlpatterns = [
     path("runs/<id:pk>/", run_detail, name="run"),
     path("runs/<id:pk>/log/", run_log, name="run_log"),
     path("admin/", admin.site.urls),
+    path("two-factor/", two_factor_page, name=TWO_FACTOR_PAGE),
     path("listen/", listener_page, name="listen"),
     path("models/", models_page, name="models"),
     path("health/live/", liveness, name="health-live"),

@@ -55,6 +55,8 @@ SIDEBAR_SECTIONS = {
         ("API documentation", "api", "api-docs"),
         ("Audit trail", "policy", "admin:ingestion_auditentry_changelist"),
         ("User accounts", "manage_accounts", "admin:auth_user_changelist"),
+        ("Two-factor logins", "phonelink_lock", "admin:otp_totp_totpdevice_changelist"),
+        ("Your two-factor login", "lock", "two-factor"),
     ],
 }
 

@@ -21,6 +21,7 @@ EVERY_ROLE: Final = frozenset(ROLES)
 PAGES: Final = {
     "home": EVERY_ROLE, "live": EVERY_ROLE, "run": EVERY_ROLE, "run_log": EVERY_ROLE,
     "models": EVERY_ROLE, "listen": EVERY_ROLE, "metrics": EVERY_ROLE,
+    "two-factor": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,
     "api-schema": PUBLIC, "api-docs": PUBLIC, "api-unknown": PUBLIC,
 }  # fmt: skip
@@ -42,6 +43,7 @@ ADMIN: Final = {
     ),
     "auditentry": ("", "", "v"),
     "apikey": ("", "", "vac"),
+    "totpdevice": ("", "", "vd"),
     "user": ("", "", "vacd"), "group": ("", "", "vacd"),
     **dict.fromkeys(("clusternamerule", "genrealias", "nameword"), ("v", "vacd", "vacd")),
     "periodictask": ("v", "vac", "vacd"), "crontabschedule": ("v", "vac", "vacd"),

@@ -22,6 +22,7 @@ EDITABLE = {
     "nameword",
     "periodictask",
     "solarschedule",
+    "totpdevice",
     "user",
 }
 STATES = {"status", "state", "verdict", "role", "outcome", "severity", "resolution"}

@@ -5,11 +5,13 @@ from importlib import import_module
 from django.apps import apps
 from django.contrib.auth.models import Group
 
-_migration = import_module("recommender.migrations.0018_roles")
+_roles = import_module("recommender.migrations.0018_roles")
+_two_factor = import_module("recommender.migrations.0022_owners_remove_authenticator_apps")
 
 
 def find_role(name: str) -> Group:
     """The group `viewer`, `operator` or `owner`."""
     if not Group.objects.filter(name=name).exists():
-        _migration.make_roles(apps, None)
+        _roles.make_roles(apps, None)
+        _two_factor.allow_owners(apps, None)
     return Group.objects.get(name=name)
