@@ -11,10 +11,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RemoveConstraint(
-            model_name='listeninghistory',
-            name='listening_history_user_created_at',
-        ),
         migrations.AddField(
             model_name='listeninghistory',
             name='expired_at',
@@ -49,9 +45,5 @@ class Migration(migrations.Migration):
             model_name='resourcereport',
             name='same_key',
             field=models.PositiveBigIntegerField(db_default=0, default=0, help_text='Different sessions kept although they share their listener and time with another.', verbose_name='sessions of the same time'),
-        ),
-        migrations.AddConstraint(
-            model_name='listeninghistory',
-            constraint=models.UniqueConstraint(fields=('user', 'created_at', 'occurrence'), name='listening_history_user_created_at_occurrence'),
         ),
     ]

@@ -1,4 +1,4 @@
-"""The sender's key, withdrawn events and the kind `clear`; ids of events are unique per key."""
+"""The sender's key, withdrawn events and the kind `clear`; 0023 makes ids of events unique per key."""
 
 from django.db import migrations, models
 
@@ -23,16 +23,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterField(
             model_name='feedback',
-            name='event_id',
-            field=models.CharField(help_text='Chosen by the app; an event sent twice counts once.', max_length=64, verbose_name='event ID'),
-        ),
-        migrations.AlterField(
-            model_name='feedback',
             name='kind',
             field=models.CharField(choices=[('like', 'Like'), ('dislike', 'Dislike'), ('skip', 'Skip'), ('listen', 'Listen'), ('wrong_style', 'wrong style'), ('clear', 'Clear')], max_length=11),
-        ),
-        migrations.AddConstraint(
-            model_name='feedback',
-            constraint=models.UniqueConstraint(fields=('event_id', 'key_id'), name='feedback_event_id_of_key'),
         ),
     ]
