@@ -12,6 +12,7 @@ from django.core.management import CommandParser, get_commands, load_command_cla
 
 import moovitamix.management.commands.test as test_command
 from ingestion.alerts.channels import is_apprise_url
+from ingestion.alerts.messages.render import message_templates
 from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE
 from moovitamix import cli
 from tests.support.documents import (
@@ -29,6 +30,8 @@ from tests.support.project import ROOT
 README = ROOT / "README.md"
 ARCHITECTURE_PAGE = ROOT / "docs" / "architecture.md"
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
+OPERATING_PAGE = ROOT / "docs" / "operating.md"
+FIRST_STEPS, ALERTS_TABLE = "What to do about an incident", "Failures and their alerts"
 CONFIGURATION_PAGE = ROOT / "docs" / "configuration.md"
 OUR_COMMANDS = sorted(
     name for name, app in get_commands().items() if app in {"moovitamix", "ingestion", "recommender"}
@@ -230,6 +233,25 @@ class TestConfigurationPage:
         )
 
         assert set(named) - known_variables() - constants() == set()
+
+
+class TestIncidents:
+    def test_every_kind_has_a_first_step(self) -> None:
+        named = re.findall(r"^\| `(\w+)` \| \S", section(OPERATING_PAGE, FIRST_STEPS), re.MULTILINE)
+
+        assert sorted(named) == sorted(message_templates())
+
+    def test_every_kind_has_a_test_that_opens_and_resolves_it(self) -> None:
+        """The row names the test, whose file names the kind."""
+        rows = re.findall(
+            r"^\| .*? \| (.*?) \|.*\| `(test_\w+\.py)::test_\w+` \|$",
+            section(OPERATING_PAGE, ALERTS_TABLE), re.MULTILINE,
+        )  # fmt: skip
+        kinds = {(kind, file) for cell, file in rows for kind in re.findall(r"`(\w+)(?::\w+)?`", cell)}
+        texts = {file: next(ROOT.glob(f"tests/**/{file}")) for _, file in kinds}
+
+        tested = {kind for kind, file in kinds if kind in texts[file].read_text()}
+        assert set(message_templates()) - tested == set()
 
 
 class TestCodeBlocks:

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from ingestion.models import Incident, Song
-from recommender.models import EngagementDay, ModelVersion, Promotion
+from recommender.models import Decision, EngagementDay, ModelVersion, Promotion
 from recommender.monitoring.alerts import (
     check_cohesion,
     check_engagement,
+    check_experiments,
     check_feed,
     expected_range,
     find_feature_fault,
     read_daily_engagement,
 )
-from tests.support.builders.experiments import DAY, START, make_version
+from tests.support.builders.experiments import DAY, START, make_experiment, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -167,8 +168,11 @@ class TestCohesion:
         self.versions([0.30, 0.31, 0.29, 0.30, 0.31, 0.30, 0.29, 0.30, 0.20])
 
         opened = check_cohesion(START)
+        make_version("2026w19.1", cohesion={"silhouette_macro": 0.30})
 
-        assert opened[0].facts["version"] == "2026w18.1"
+        assert (opened[0].kind, opened[0].facts["version"]) == ("cohesion_deviates", "2026w18.1")
+        assert check_cohesion(START + DAY) == []
+        assert not Incident.objects.filter(resolved_at=None).exists()
 
     def test_a_candidate_with_less_than_half_of_the_champions_cohesion_opens_an_incident(
         self, champion: ModelVersion
@@ -252,3 +256,34 @@ class TestFeed:
 
         assert [one.key for one in opened] == ["feed_fault:energy"]
         assert opened[0].facts == {"fault": "all 30 new values are 0", "n": 30}
+        for row in Song.objects.filter(pk__gte=100):
+            row.audio_features = {"energy": (row.pk - 100) / 30, "tempo": 100 + row.pk}
+            row.save()
+        assert check_feed(START) == []
+        assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+class TestExperiments:
+    def open_kinds(self, now: datetime) -> list[tuple[str, str]]:
+        check_experiments(now)
+        return list(Incident.objects.filter(resolved_at=None).values_list("kind", "severity"))
+
+    def test_an_experiment_that_ended_badly_is_reported_until_the_next_daily_review(self) -> None:
+        make_experiment(status="ended", outcome="invalid", ended_at=START, reason="Too many lists.")
+
+        assert self.open_kinds(START) == [("experiment_invalid", "warning")]
+        assert self.open_kinds(START + DAY) == []
+
+    def test_a_version_that_a_holdback_beat_is_reported_until_the_next_daily_review(self) -> None:
+        test = make_experiment("anchor", status="ended", outcome="rollback", ended_at=START)
+        promotion = Promotion.objects.create(
+            promoted=test.challenger, replaced=test.champion, rollback=True, reason="Worse.", by="test",
+            at=START,
+        )  # fmt: skip
+        Decision.objects.create(
+            experiment=test, promotion=promotion, at=START, evidence={}, rules={}, verdict={},
+            outcome="rollback", final=True,
+        )  # fmt: skip
+
+        assert self.open_kinds(START) == [("rolled_back", "critical")]
+        assert self.open_kinds(START + DAY) == []

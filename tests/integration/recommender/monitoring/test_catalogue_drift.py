@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ingestion.models import Song
+from ingestion.models import Incident, Song
 from recommender.models import DriftReport
+from recommender.monitoring.alerts import check_drift
 from recommender.monitoring.catalogue_drift import check_new_songs
 from recommender.registry import model_loader
 from recommender.registry.model_loader import ServingModel
@@ -63,6 +64,18 @@ def test_songs_of_one_kind_alone_are_an_alarm_and_name_its_cluster(model: Servin
 
     assert report.alarm
     assert report.causes[0]["change"] > 0.3 or report.causes[1]["change"] > 0.3
+
+
+def test_drift_is_an_incident_until_the_next_check_without_alarm(model: ServingModel) -> None:
+    group = model.cluster_of(int(model.song_ids[5]))
+    release([song for song in Song.objects.all() if model.cluster_of(song.pk) == group][:1])
+    check_drift(model, NOW)
+    opened = list(Incident.objects.filter(resolved_at=None).values_list("key", "kind"))
+
+    check_drift(model, NOW + timedelta(days=7))
+
+    assert opened == [("drift_found:songs", "drift_found")]
+    assert not Incident.objects.filter(resolved_at=None).exists()
 
 
 def test_a_few_new_songs_prove_nothing(model: ServingModel) -> None:

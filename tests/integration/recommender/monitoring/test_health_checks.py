@@ -57,6 +57,19 @@ def test_a_model_is_stale_after_a_fortnight_without_another(days: float, stale: 
     assert open_keys() == stale
 
 
+def test_a_stale_model_is_reported_until_another_is_trained() -> None:
+    sync_timetable()
+    make_version("2026w45.1", "champion")
+    model_stale(START + 15 * DAY)
+    before = open_keys()
+    make_version("2026w47.1", created_at=START + 15 * DAY)
+
+    model_stale(START + 16 * DAY)
+
+    assert before == ["model_stale"]
+    assert open_keys() == []
+
+
 def test_what_is_told_of_a_stale_model_is_about_the_one_that_serves() -> None:
     sync_timetable()
     make_version("2026w45.1", "champion")
