@@ -39,6 +39,8 @@ from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedR
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
 SAMPLED_KEYS: Final = 5
 # Values of a record that mean an empty field.
+# Times of records are UTC without a zone.
+EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 EMPTY_VALUES: Final = (None, "", 0, "[]")
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 
@@ -331,7 +333,7 @@ class ChangeDetector:
         # By the source's key alone: SQL compares two columns faster than three.
         asked = {} if self.into_empty else dict.fromkeys(record[: self._asked] for record in records)
         held = read_stored(self.table, list(asked))
-        landed.keys.extend(hash_key(record[:width]) for record in records)
+        landed.keys.extend(hash_keys(records, width))
         landed.incoherent_times = sum(record[self._updated] < record[self._created] for record in records)
         columns = (self._created, self._updated)
         if any(max(map(itemgetter(column), records), default="") > self._now for column in columns):
@@ -376,7 +378,7 @@ class ChangeDetector:
     def _add_newest_time(self, record: Record, landed: PageResult) -> None:
         newest = max(record[self._created], record[self._updated])
         if newest <= self._now:
-            landed.newest_times.append(datetime.fromisoformat(newest + "+00:00").timestamp())
+            landed.newest_times.append((datetime.fromisoformat(newest) - EPOCH).total_seconds())
 
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)
@@ -445,6 +447,11 @@ def stored_contents(table: MirroredTable, rows: Iterable[StoredRow]) -> dict[int
 
 def with_occurrence(record: Record, occurrence: int) -> Record:
     return (*record[:2], occurrence, *record[3:])
+
+
+def hash_keys(records: Iterable[Record], width: int) -> Iterator[int]:
+    """`hash_key` of the first `width` values of each record."""
+    return map(itemgetter(0), records) if width == 1 else map(hash, map(itemgetter(slice(width)), records))
 
 
 def hash_key(key: Key) -> int:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 MICROSECONDS: Final = 1_000_000
@@ -30,6 +31,7 @@ WITH_UNITS: Final = re.compile(
 )
 IN_MILLISECONDS: Final = re.compile(r"(\d{1,12})\s*(?:ms|milliseconds?)", re.IGNORECASE)
 LONGEST_DURATION: Final = 10_000 * 3600
+SHORT_TEXT: Final = 20  # characters
 
 Repair = tuple[Any, str]
 
@@ -37,10 +39,17 @@ Repair = tuple[Any, str]
 def read_duration(value: object) -> int | None:
     """Microseconds from "MM:SS", "H:MM:SS", ISO 8601, seconds, or numbers with units; None if unreadable."""
     if isinstance(value, str):
-        return _read_duration_text(value.strip())
+        # Most songs have one of a few hundred durations; longer texts would fill the memory.
+        read = _read_known_duration if len(value) < SHORT_TEXT else _read_duration_text
+        return read(value.strip())
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LONGEST_DURATION:
         return round(value * MICROSECONDS)
     return None
+
+
+@lru_cache(maxsize=10_000)
+def _read_known_duration(text: str) -> int | None:
+    return _read_duration_text(text)
 
 
 def _read_duration_text(text: str) -> int | None:
