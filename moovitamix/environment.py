@@ -156,6 +156,17 @@ class Environment:
             )
         return value.rstrip("/") if schemes[0] == "http" else value
 
+    def url_template(self, name: str, fields: tuple[str, ...]) -> str:
+        """An address with at least one of the fields in braces, such as https://example.org/songs/{id}."""
+        value = self.text(name)
+        used = re.findall(r"\{([^{}]*)\}", value)
+        if value and not (used and set(used) <= set(fields) and _is_url(value, ("http", "https"))):
+            named = ", ".join(f"{{{field}}}" for field in fields)
+            raise malformed_value_error(
+                name, value, f"a URL that starts with https:// and has one of {named}"
+            )
+        return value
+
     def path(self, name: str, default: str) -> Path:
         value = self.text(name, default)
         if not value or "\0" in value:

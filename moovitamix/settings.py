@@ -367,6 +367,10 @@ ALERT_REMIND_HOURS = env.number("ALERT_REMIND_HOURS", 4, minimum=0.1, maximum=72
 # Where people reach the pages; links in alerts start with it.
 SITE_URL = env.url("SITE_URL", "http://127.0.0.1:8000", ("http", "https"))
 
+# --- The listener page -----------------------------------------------------------------------------
+# Where a song plays, such as https://player.example.org/songs/{id}; without it there are no play links.
+PLAYER_URL_TEMPLATE = env.url_template("PLAYER_URL_TEMPLATE", ("id", "name", "artist", "album"))
+
 # --- Songs endpoint --------------------------------------------------------------------------------
 # Dotted names of SongFilter objects: query parameters that other apps add to the ingestion app's endpoint.
 SONG_LIST_FILTERS = [

@@ -16,6 +16,7 @@ from tests.support.project import ROOT, Project
 
 # What a message expects of a time zone.
 ZONE_EXPECTED = "a time zone's name, such as UTC or Europe/Paris"
+TEMPLATE_EXPECTED = "a URL that starts with https:// and has one of {id}, {name}"
 Read = Callable[[Environment], Any]
 
 
@@ -42,6 +43,7 @@ def env(tmp_path: Path) -> Environment:
         ("", lambda env: env.url("NAME", "http://host", ("http",)), ""),
         ("unix:///run/redis.sock", lambda env: env.url("NAME", "", ("unix",)), "unix:///run/redis.sock"),
         ("/data", lambda env: env.path("NAME", "var"), Path("/data")),
+        ("https://a.org/?s={id}", lambda env: env.url_template("NAME", ("id",)), "https://a.org/?s={id}"),
     ],
 )
 def test_a_variable_is_read_as_what_it_is(
@@ -76,6 +78,13 @@ def test_a_variable_is_read_as_what_it_is(
         ),
         ("de", lambda env: env.choice("NAME", "en", ("en", "fr")), "one of en, fr"),
         ("", lambda env: env.path("NAME", "var"), "a path"),
+        (
+            "https://example.org/{song}",
+            lambda env: env.url_template("NAME", ("id", "name")),
+            TEMPLATE_EXPECTED,
+        ),
+        ("https://example.org/", lambda env: env.url_template("NAME", ("id", "name")), TEMPLATE_EXPECTED),
+        ("spotify:{id}", lambda env: env.url_template("NAME", ("id", "name")), TEMPLATE_EXPECTED),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named_with_what_was_expected(
