@@ -14,7 +14,8 @@ from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
 from moovitamix.two_factor import PAGE as TWO_FACTOR_PAGE
 from moovitamix.two_factor import two_factor_page
-from recommender.dashboard.views import listener_page, models_page
+from recommender.dashboard.listen import views as listen
+from recommender.dashboard.views import models_page
 
 # Here and not when the apps start, so that commands do not load the code of every page.
 admin.autodiscover()
@@ -30,7 +31,13 @@ urlpatterns = [
     path("runs/<id:pk>/log/", run_log, name="run_log"),
     path("admin/", admin.site.urls),
     path("two-factor/", two_factor_page, name=TWO_FACTOR_PAGE),
-    path("listen/", listener_page, name="listen"),
+    path("listen/", listen.listener_page, name="listen"),
+    path("listen/mix/", listen.redraw_mix, name="listen_mix"),
+    path("listen/answers/", listen.answer_song, name="listen_answers"),
+    re_path(r"^listen/mix\.(?P<form>m3u8|jspf)$", listen.playlist, name="listen_playlist"),
+    path("listen/links/", listen.make_link, name="listen_links"),
+    path("listen/open/<str:token>/", listen.open_link, name="listen_open"),
+    path("listen/leave/", listen.leave, name="listen_leave"),
     path("models/", models_page, name="models"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),

@@ -1,34 +1,21 @@
-"""Staff pages /models/ (state of the models) and /listen/ (recommendations for one listener)."""
+"""The staff page /models/: the state of the models."""
 
-from typing import Any, Final
+from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
-from ingestion.models import Listener, ListeningHistory, Song
 from ingestion.page_permissions import page_permission
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
 from recommender.experiments.lifecycle import LIST_SHARE
 from recommender.experiments.power_analysis import detectable_changes
-from recommender.models import Decision, Experiment, Feedback, ScoredList
-from recommender.services import serving_options
-from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list, share_text
-from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_LIST_LENGTH
+from recommender.models import Decision, Experiment, ScoredList
 
 ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
-# This many fit beside the recommendations without scrolling.
-MAX_SESSIONS: Final = 12
-MAX_SONGS_PER_SESSION: Final = 8
-MAX_AFFINITIES: Final = 12
-MAX_FEEDBACK: Final = 12
-MAX_EXAMPLE_LISTENERS: Final = 12
 
 
 @page_permission("recommender.view_modelversion")
@@ -89,79 +76,3 @@ def _shown_experiments() -> "QuerySet[Experiment, Any]":
             When(is_running_change, then=Subquery(by_experiment.values(n=Sum(F("wins") + F("losses")))))
         ),
     )
-
-
-class ListenerPageForm(forms.Form):
-    user = forms.IntegerField(
-        label="Listener ID", min_value=SMALLEST_ID, max_value=LARGEST_ID, required=False
-    )
-    discovery = forms.FloatField(label="Discovery", min_value=0, max_value=1, required=False)
-    n = forms.IntegerField(label="Number of songs", min_value=1, max_value=MAX_LIST_LENGTH, required=False)
-
-
-@page_permission("ingestion.view_listener")
-def listener_page(request: HttpRequest) -> HttpResponse:
-    """One listener's sessions, affinities and feedback, and a preview of recommendations with reasons."""
-    form = ListenerPageForm(request.GET)
-    asked = form.cleaned_data if form.is_valid() else {}
-    context = {
-        **admin.site.each_context(request),
-        "title": "Try a listener",
-        "errors": [(form.fields[name].label, problems[0]) for name, problems in form.errors.items()],
-        "user_id": asked.get("user"),
-        "discovery": DISCOVERY if asked.get("discovery") is None else asked["discovery"],
-        "n": asked.get("n") or LIST_LENGTH,
-        "max_n": MAX_LIST_LENGTH,
-        "examples": [] if asked.get("user") is not None else _example_listeners(),
-    }
-    if asked.get("user") is not None:
-        context.update(_listener_context(asked["user"], context["n"], context["discovery"]))
-    return render(request, "recommender/listen.html", context)
-
-
-def _listener_context(listener_id: int, n: int, discovery: float) -> dict[str, Any]:
-    listener = Listener.objects.filter(pk=listener_id).first()
-    if listener is None:
-        return {"unknown": True, "examples": _example_listeners()}
-    options = serving_options()
-    # The same seed at every discovery level, so that the slider shows only the effect of discovery.
-    preview = recommendations.preview_list(
-        listener_id, n=n, discovery=discovery, options=options, seed="preview"
-    )
-    affinities = recommendations.listener_affinities(listener_id, options=options)
-    most = max((affinity.affinity for affinity in affinities), default=0.0)
-    return {
-        "listener": listener,
-        "affinities": [
-            {"name": row.name, "percent": share_text(row.affinity), "width": 100 * row.affinity / most}
-            for row in affinities[:MAX_AFFINITIES]
-            if row.affinity > 0
-        ],
-        "preview": serialize_list(preview),
-        "sessions": _recent_sessions(listener),
-        "feedback": Feedback.objects.standing()
-        .filter(listener=listener)
-        .select_related("song")[:MAX_FEEDBACK],
-    }
-
-
-def _recent_sessions(listener: Listener) -> list[dict[str, Any]]:
-    histories = list(
-        ListeningHistory.objects.filter(user=listener, unavailable_at=None).order_by("-created_at")[
-            :MAX_SESSIONS
-        ]
-    )
-    songs = Song.objects.in_bulk({song for history in histories for song in history.items})
-    return [
-        {
-            "at": history.created_at,
-            "songs": [songs[pk] for pk in history.items[:MAX_SONGS_PER_SESSION] if pk in songs],
-            "more": max(0, len(history.items) - MAX_SONGS_PER_SESSION),
-        }
-        for history in histories
-    ]
-
-
-def _example_listeners() -> list[int]:
-    latest = ListeningHistory.objects.order_by("-id").values_list("user_id", flat=True)[:200]
-    return sorted(set(latest))[:MAX_EXAMPLE_LISTENERS]

@@ -23,6 +23,9 @@ PAGES: Final = {
     "models": EVERY_ROLE, "listen": EVERY_ROLE, "metrics": EVERY_ROLE,
     "two-factor": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,
+    # For whoever has a listener's link (test_listener_page.py); anybody may forget one.
+    **dict.fromkeys(("listen_mix", "listen_answers", "listen_playlist", "listen_open"), frozenset()),
+    "listen_links": frozenset({"owner"}), "listen_leave": PUBLIC,
     "api-schema": PUBLIC, "api-docs": PUBLIC, "api-unknown": PUBLIC,
 }  # fmt: skip
 # Endpoints by what a session needs; with a key, its scope decides (test_scopes_and_tokens.py).
@@ -70,7 +73,10 @@ def routes(patterns: Any = None) -> Iterator[URLPattern]:
 
 
 def path_of(route: str) -> str:
-    values: dict[str, Any] = {"api-model": {"label": "2026w1.1"}, "api-feedback-event": {"event_id": "a"}}
+    values: dict[str, Any] = {
+        "api-model": {"label": "2026w1.1"}, "api-feedback-event": {"event_id": "a"},
+        "listen_playlist": {"form": "jspf"}, "listen_open": {"token": "made:up"},
+    }  # fmt: skip
     if route == "api-unknown":
         return "/api/nothing/"
     named = values.get(route) or ({"pk": 1} if route in ROUTES_WITH_ID else {})

@@ -169,7 +169,7 @@ def test_the_listener_page_shows_affinities_and_a_preview_and_stores_no_list(
 
     text = answer.content.decode()
     assert "Requested discovery: 0.50." in text
-    assert text.count('class="mm-bar"') > 0
+    assert text.count('class="bar"') > 0
     assert "Latest listening sessions" in text
     assert ServedList.objects.count() == 0
 

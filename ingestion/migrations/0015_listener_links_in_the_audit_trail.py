@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ingestion', '0013_audit_trail'),
+        ('ingestion', '0014_unique_sessions'),
     ]
 
     operations = [

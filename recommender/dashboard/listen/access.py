@@ -1,0 +1,123 @@
+"""Who looks at the listener page: a listener with a signed link, or staff who get a preview."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from ingestion.api.query_params import is_possible_id
+from ingestion.models import Listener
+
+SALT: Final = "recommender.listener-link"
+COOKIE: Final = "listener_link"
+COOKIE_PATH: Final = "/listen/"
+DEFAULT_DAYS: Final = 7
+MAX_DAYS: Final = 90
+DAY_SECONDS: Final = 86_400
+COMMAND_MAKER: Final = 0  # in place of the user's id in links that a command made
+VIEW_PERMISSION: Final = "ingestion.view_listener"
+# Lists are stored and feedback counts for whoever holds a link.
+LINK_PERMISSION: Final = "recommender.add_feedback"
+SERVED_TO: Final = "listener page"  # who asked for a list, as it is stored with the list
+
+
+class InvalidLink(ValueError):
+    """The link was changed, has expired, or its maker or listener is gone."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The listener whose page is shown; `is_preview` if staff look at it, so that nothing is stored."""
+
+    listener_id: int
+    is_preview: bool = False
+
+
+def make_link_token(listener_id: int, *, maker_id: int = COMMAND_MAKER, days: int = DEFAULT_DAYS) -> str:
+    """A signed text with the ids of the listener and of the maker, and the days for which it is valid."""
+    return signing.dumps([listener_id, maker_id, days], salt=SALT)
+
+
+def read_link_token(text: str) -> tuple[int, int]:
+    """The listener's id, and the days for which the token was made.
+
+    Raises:
+        InvalidLink: the link was changed, has expired, or its maker or listener is gone.
+    """
+    try:
+        values: Any = signing.loads(text, salt=SALT, max_age=MAX_DAYS * DAY_SECONDS)
+        listener_id, maker_id, days = values
+        # The link's own age, which may be shorter; the signature covers it.
+        signing.loads(text, salt=SALT, max_age=days * DAY_SECONDS)
+    except signing.SignatureExpired:
+        raise InvalidLink(_("This link has expired.")) from None
+    except (signing.BadSignature, ValueError, TypeError):
+        raise InvalidLink(_("This link is not valid.")) from None
+    if maker_id != COMMAND_MAKER and not _may_make_links(maker_id):
+        raise InvalidLink(_("This link is no longer valid."))
+    if not Listener.objects.filter(pk=listener_id).exists():
+        raise InvalidLink(_("This link is no longer valid."))
+    return listener_id, days
+
+
+def _may_make_links(user_id: int) -> bool:
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    return user is not None and user.has_perm(LINK_PERMISSION)
+
+
+def remember_link(response: HttpResponse, token: str, days: int) -> None:
+    """Keep the token in a cookie, so that addresses of the page do not contain it."""
+    response.set_cookie(
+        COOKIE, token, max_age=days * DAY_SECONDS, path=COOKIE_PATH, httponly=True, samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )  # fmt: skip
+
+
+def forget_link(response: HttpResponse) -> None:
+    response.delete_cookie(COOKIE, path=COOKIE_PATH)
+
+
+def may_preview(request: HttpRequest) -> bool:
+    user = request.user
+    return bool(user.is_active and user.is_staff and user.has_perm(VIEW_PERMISSION))
+
+
+def may_make_links(request: HttpRequest) -> bool:
+    return may_preview(request) and request.user.has_perm(LINK_PERMISSION)
+
+
+def find_visitor(request: HttpRequest) -> Visitor | None:
+    """The listener of the link, or the one that staff name with `user`; None if it is neither.
+
+    Raises:
+        InvalidLink: the link that the cookie holds is no longer valid.
+    """
+    named = request.GET.get("user")
+    if named is not None and may_preview(request):
+        known = named.isdecimal() and is_possible_id(int(named))
+        return Visitor(int(named), is_preview=True) if known else None
+    token = request.COOKIES.get(COOKIE)
+    return Visitor(read_link_token(token)[0]) if token else None
+
+
+def visitor_required(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Give the view the visitor as its second argument; 403 for everybody else."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
+        try:
+            visitor = find_visitor(request)
+        except InvalidLink as error:
+            raise PermissionDenied(str(error)) from None
+        if visitor is None:
+            raise PermissionDenied
+        return view(request, visitor, *args, **named)
+
+    return guarded
