@@ -88,7 +88,7 @@ def two_factor_page(request: HttpRequest) -> HttpResponse:
 def two_factor_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """With REQUIRE_TWO_FACTOR, keep sessions without a code on the page that sets the app up."""
+    """With REQUIRE_TWO_FACTOR, redirect sessions without a second factor to the page that sets it up."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if not settings.REQUIRE_TWO_FACTOR or _is_open(request) or _is_verified(request):

@@ -35,7 +35,7 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     search_fields = ("=run__id",)
     search_help_text = "Run number"
     when_empty = (
-        "Each finished ingestion run is compared with earlier runs; the first run adds the first checks."
+        "Each finished ingestion run is compared with earlier runs. Checks appear here after the first run."
     )
     list_select_related = ("run",)
     ordering = ("-id",)

@@ -30,7 +30,7 @@ class LegacyPage:
 
 @dataclass
 class LegacyTableReader:
-    """Reads one table page by page; has the attributes of a reader of the source."""
+    """Reads one table page by page, with the interface of a reader of the source."""
 
     file: Path
     table: str

@@ -121,6 +121,6 @@ def _cause_chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _cause_text(root: BaseException) -> str:
-    """The operating system's message or the error's class; other messages may hold the address."""
+    """The operating system's message, else the error's class: other messages may hold the URL."""
     message = root.strerror if isinstance(root, OSError) else None
     return message or type(root).__name__

@@ -49,8 +49,8 @@ class StartExperimentForm(TrafficSplitForm):
         max_value=PERCENT,
         initial=round(PERCENT * LIST_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Percentage of the lists of all listeners outside the A/B split. Above 70, fewer lists "
-        "remain for the holdback.",
+        help_text="Percentage of lists that the experiment uses, for listeners outside the A/B split. Above "
+        "70, fewer lists remain for the holdback.",
     )
 
     @property

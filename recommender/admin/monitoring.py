@@ -43,8 +43,8 @@ ALARM_WITH_RETRAIN: Final = (
 CONSEQUENCE_TEXTS: Final = {
     "songs": ALARM_WITH_RETRAIN,
     "listening": ALARM_WITH_RETRAIN,
-    "recommended": "An alarm opens an incident. It does not start a retraining, because "
-    "recommendations caused the change.",
+    "recommended": "An alarm opens an incident but starts no retraining: the model's own "
+    "recommendations caused this change.",
     "feedback": "An alarm opens an incident. It does not start a retraining.",
     "feed": "An alarm mostly means a faulty source, so it opens an incident and starts no retraining.",
 }

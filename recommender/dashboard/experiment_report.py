@@ -266,8 +266,8 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
         chart_json(_date_labels(with_rounds), series),
         caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The shaded area contains the "
         f"true share with 95 % confidence, however often it is checked. {ROUND_TEXT}",
-        formula="The shaded area is the confidence sequence at level 95 %: all shares against which the "
-        "e-value of the rounds is below 20.",
+        formula="The shaded area is the 95 % confidence sequence: the shares that the rounds do not rule out "
+        "(e-value below 20).",
         window=_describe_window(decisions),
         sample=_describe_sample(evidence),
         rows=[

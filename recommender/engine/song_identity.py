@@ -97,7 +97,7 @@ def recording_code(key: str, song: int) -> int:
 
 
 def join_identities(first: SongIdentity, second: SongIdentity) -> SongIdentity:
-    """The codes of the first songs, followed by those of the second ones."""
+    """Concatenate the codes of two sets of songs."""
     return SongIdentity(
         np.concatenate([first.artists, second.artists]),
         np.concatenate([first.artist_starts, second.artist_starts[1:] + first.artist_starts[-1]]),

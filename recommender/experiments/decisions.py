@@ -132,7 +132,7 @@ def replay_decision(decision: Decision) -> DecisionReplay:
 def _count_again(
     decision: Decision, stored: ExperimentEvidence, rules: DecisionRules
 ) -> tuple[list[tuple[str, Any, Any]], str]:
-    """The fields that the rows up to the decision give otherwise, and the hash of the counted lists."""
+    """Count the rows up to the decision again: the fields that differ, and the hash of the counted lists."""
     if decision.experiment is None:
         return [], ""
     counted, scores = statistics.count_rows(

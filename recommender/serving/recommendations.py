@@ -190,8 +190,8 @@ def next_song(
 ) -> ServedList:
     """Draw a list of one song, preferably from the cluster of the song `after`.
 
-    Songs that this function returned for the listener within the last two hours are left out while others
-    are left.
+    Songs that this function returned for the listener within the last two hours are left out as long as
+    others remain.
 
     Raises:
         UnknownListener: no listener has this id.

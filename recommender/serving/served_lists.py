@@ -211,7 +211,7 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays], context: ReasonContext
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """Draw the page from available songs; also read the cards of all songs in the page and its reasons."""
+    """Draw a page of available songs; also read the details of these songs and of those in their reasons."""
     picks = sampler.draw_page(page)
     cards = read_song_cards({*(pick.song for pick in picks), *context.named_songs(picks)})
     if not all(pick.song in cards and cards[pick.song].is_available for pick in picks):

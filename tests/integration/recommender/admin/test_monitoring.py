@@ -150,7 +150,7 @@ def test_a_songs_page_says_why_the_song_moved_newest_version_first(staff: Client
         "2026w43.1: not moved: 14 listeners, evidence 9.0 : 1 for another cluster, not enough to move it."
     )
     assert f"{newer} {older} {oldest}" in text
-    assert "No version has feedback on this song" in read(staff, "ingestion_song_change", 11)
+    assert "No model version was trained on feedback on this song" in read(staff, "ingestion_song_change", 11)
 
 
 def test_the_least_certain_songs_of_the_newest_version_come_first(staff: Client) -> None:
