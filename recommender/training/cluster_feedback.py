@@ -1,7 +1,6 @@
 """Moves songs between clusters by listeners' feedback, if held-out votes confirm the moves."""
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -68,8 +67,8 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
     n_clusters = model.components.n_clusters
     centers = cluster_means(points, labels, n_clusters)[0]
     half = np.random.default_rng(seed).random(len(votes.songs)) < 0.5
-    trial = assign_by_feedback(_select_votes(votes, half), points, centers, labels).apply_moves(labels)
-    gain = held_out_gain(_select_votes(votes, ~half), labels, trial, n_clusters)
+    trial = assign_by_feedback(votes.select(half), points, centers, labels).apply_moves(labels)
+    gain = held_out_gain(votes.select(~half), labels, trial, n_clusters)
     assignment = assign_by_feedback(votes, points, centers, labels)
     if gain.is_significant:
         model = with_clusters(model, assignment.apply_moves(labels))
@@ -77,22 +76,17 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One vote per listener and song, from events that count; likes and listens are positive."""
-    counts: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    """One vote per listener and song, from events that count, by listener; likes and listens are positive."""
     events = read_events(data.catalogue.durations, data.catalogue.ids)
-    counting = (column[events.counts].tolist() for column in (events.listeners, events.songs, events.kinds))
-    for listener, song, kind in zip(*counting, strict=True):
-        entry = counts[listener, song]
-        entry[0] += kind in POSITIVE_KINDS
-        entry[1] += 1.0
-    pairs = np.array(list(counts), dtype=np.int64).reshape(-1, 2)
-    values = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2)
-    columns, known = find_columns(data.catalogue.ids, pairs[:, 1])
-    return FeedbackVotes(pairs[known, 0], columns[known], values[known, 0], values[known, 1])
-
-
-def _select_votes(votes: FeedbackVotes, chosen: NDArray[np.bool_]) -> FeedbackVotes:
-    return replace(
-        votes, listeners=votes.listeners[chosen], songs=votes.songs[chosen], likes=votes.likes[chosen],
-        plays=votes.plays[chosen],
+    columns, known = find_columns(data.catalogue.ids, events.songs)
+    chosen = events.counts & known
+    _, rows = np.unique(events.listeners[chosen], return_inverse=True)
+    # One number per pair, so that sorting needs one column.
+    pairs, vote_of = np.unique(rows * data.catalogue.n_songs + columns[chosen], return_inverse=True)
+    likes = np.bincount(vote_of, np.isin(events.kinds[chosen], POSITIVE_KINDS), len(pairs))
+    listener_rows, songs = np.divmod(pairs, max(1, data.catalogue.n_songs))
+    # Small types: 16 bytes a vote. `float32` holds whole numbers up to 16 million exactly.
+    return FeedbackVotes(
+        listener_rows.astype(np.int32), songs.astype(np.int32), likes.astype(np.float32),
+        np.bincount(vote_of, minlength=len(pairs)).astype(np.float32),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -130,12 +131,9 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
     standing = catalogue_generation.feedback_on_current(Feedback.objects.standing().filter(**until))
     rows = standing.order_by().annotate(epoch=sql.epoch_seconds("at"))
     names = ("pk", "listener_id", "song_id", "kind", "seconds", "epoch")
-    columns: list[Sequence[Any]] = list(
-        zip(*rows.values_list(*names).iterator(chunk_size=FETCH_SIZE), strict=True)
-    ) or [()] * len(names)
-    ids, listeners, songs = (np.array(column, dtype=np.int64) for column in columns[:3])
-    kinds = np.fromiter((EVENT_CODES[kind] for kind in columns[3]), np.int8, len(ids))
-    seconds, at = (np.array(column, dtype=np.float64) for column in columns[4:])
+    ids, listeners, songs, kinds, seconds, at = _read_columns(
+        rows.values_list(*names).iterator(chunk_size=FETCH_SIZE), EVENT_TYPES
+    )
     places, known = find_columns(song_ids, songs)
     lengths = np.zeros(len(ids))
     lengths[known] = durations[places[known]]
@@ -145,6 +143,32 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
     distinct, columns_of = np.unique(songs, return_inverse=True)
     state = FeedbackState(rows_of * len(distinct) + columns_of, kinds, at, ids)
     return FeedbackEvents(listeners, songs, kinds, at, state.counts)
+
+
+def _read_columns(
+    rows: Iterator[Sequence[Any]], types: Sequence[Callable[[Sequence[Any]], NDArray[Any]]]
+) -> list[NDArray[Any]]:
+    """Each column as one array; only FETCH_SIZE rows are Python objects at once."""
+    parts: list[list[NDArray[Any]]] = [[convert([])] for convert in types]
+    while chunk := list(islice(rows, FETCH_SIZE)):
+        for part, convert, column in zip(parts, types, zip(*chunk, strict=True), strict=True):
+            part.append(convert(column))
+    return [np.concatenate(part) for part in parts]
+
+
+def _as_ids(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def _as_numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)
+
+
+def _as_kinds(values: Sequence[str]) -> NDArray[np.int8]:
+    return np.fromiter((EVENT_CODES[kind] for kind in values), np.int8, len(values))
+
+
+EVENT_TYPES: Final = (_as_ids, _as_ids, _as_ids, _as_kinds, _as_numbers, _as_numbers)
 
 
 def read_catalogue() -> Catalogue:

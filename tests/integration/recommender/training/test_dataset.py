@@ -126,5 +126,5 @@ def test_training_and_serving_see_the_same_state_of_feedback() -> None:
     assert skips == pytest.approx(np.array(skipped), rel=1e-4)
     assert np.count_nonzero(skips) > 0
     assert set(zip(votes.listeners.tolist(), votes.songs.tolist(), strict=True)) <= {
-        (listener, song) for listener in (1, 2) for song in range(3)
+        (row, song) for row in (0, 1) for song in range(3)
     }
