@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ingestion.models import IngestionRun, ListeningHistory
 from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList
@@ -155,14 +155,11 @@ def update_engagement(now: datetime) -> int:
     Running twice changes nothing.
     """
     ingested_at = last_ingestion_at(now)
-    final = EngagedList.objects.filter(final=True).values("served_list")
-    # All lists without a final row, however old: the task may not have run for weeks.
-    due = ServedList.objects.filter(version__isnull=False, generated_at__lte=now).exclude(pk__in=final)
-    listeners = sorted(set(due.values_list("listener_id", flat=True)))
+    listeners = sorted(set(unfinished_lists(now).values_list("listener_id", flat=True)))
     number = 0
     days: set[tuple[int, date]] = set()
     for start in range(0, len(listeners), BATCH_SIZE):
-        outcomes = _attribute_due_lists(listeners[start : start + BATCH_SIZE], due, now)
+        outcomes = _attribute_due_lists(listeners[start : start + BATCH_SIZE], now)
         number += len(outcomes)
         days |= _store(outcomes, ingested_at)
     for version, day in sorted(days):
@@ -170,10 +167,23 @@ def update_engagement(now: datetime) -> int:
     return number
 
 
-def _attribute_due_lists(
-    listeners: Collection[int], due: QuerySet[ServedList], now: datetime
-) -> list[ListEngagement]:
-    lists = _read_lists(due.filter(listener_id__in=listeners))
+def unfinished_lists(now: datetime, listeners: Collection[int] | None = None) -> QuerySet[ServedList]:
+    """All lists without a final row, however old: the task may not have run for weeks.
+
+    Args:
+        listeners: only lists of these listeners; None: of all.
+    """
+    # Not NOT IN: if the final rows exceed PostgreSQL's `work_mem`, it reads them again for each list.
+    final = EngagedList.objects.filter(served_list=OuterRef("pk"), final=True)
+    lists = ServedList.objects.filter(version__isnull=False, generated_at__lte=now)
+    if listeners is not None:
+        # Both are bounded: a batch must not read the final rows of all other listeners.
+        final, lists = final.filter(listener_id__in=listeners), lists.filter(listener_id__in=listeners)
+    return lists.filter(~Exists(final))
+
+
+def _attribute_due_lists(listeners: Collection[int], now: datetime) -> list[ListEngagement]:
+    lists = _read_lists(unfinished_lists(now, listeners))
     if not lists:
         return []
     since = min(served.at for served in lists)

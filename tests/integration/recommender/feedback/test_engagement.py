@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from ingestion.models import ListeningHistory
-from recommender.feedback.engagement import update_engagement
+from recommender.feedback.engagement import unfinished_lists, update_engagement
 from recommender.models import (
     AttributedListen,
     CandidateList,
@@ -245,3 +246,18 @@ def test_fallback_lists_belong_to_no_version(champion: ModelVersion) -> None:
     )
 
     assert update_engagement(LATER) == 0
+
+
+def test_the_review_never_reads_all_final_lists_again_for_each_list(champion: ModelVersion) -> None:
+    """With more final lists than `work_mem` holds, PostgreSQL rescans the rows of a NOT IN for each list."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64kB'")
+    listeners_of_a_batch = [1, 2]
+
+    everything = unfinished_lists(LATER).explain()
+    batch = unfinished_lists(LATER, listeners_of_a_batch).explain()
+
+    assert ("SubPlan" in everything, "SubPlan" in batch) == (False, False)
+    assert "Anti Join" in batch
+    # Of the final rows, too, only those of the batch's listeners are read.
+    assert batch.count("listener_id = ANY") >= 2
