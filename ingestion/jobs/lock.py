@@ -91,6 +91,9 @@ class JobHeartbeat:
         running = type(self._run).objects.filter(pk=self._run.pk, status=RUNNING)
         saved = {name: getattr(self._run, name) for name in self._columns}
         if not running.update(heartbeat_at=timezone.now(), **saved):
+            # A heartbeat of the monitor's thread may come just after this process finished the job.
+            if self._run.status != RUNNING:
+                return
             raise LockLost(f"Run {self._run.pk} was marked abandoned by another process; it stops here.")
         self._last_sent = time.monotonic()
 

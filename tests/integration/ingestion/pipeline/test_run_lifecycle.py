@@ -74,6 +74,16 @@ def test_a_run_that_lost_its_lock_writes_nothing_more() -> None:
     assert IngestionRun.objects.get(pk=first.pk).status == "abandoned"
 
 
+def test_a_heartbeat_just_after_the_end_of_its_own_run_is_no_lost_lock() -> None:
+    run = begin()
+    heart = JobHeartbeat(run)
+    finish_job(run, IngestionRun.Status.SUCCEEDED)
+
+    heart.send()
+
+    assert IngestionRun.objects.get(pk=run.pk).status == "succeeded"
+
+
 def begin_after_abandoning(run: IngestionRun) -> IngestionRun:
     dead(run)
     return begin()
