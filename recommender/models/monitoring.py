@@ -22,6 +22,7 @@ class AttributedListen(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["served_list", "song"], name="attributed_listen_once_a_list")
         ]
+        indexes: ClassVar = [models.Index(fields=["at"], name="attributed_listen_of_time")]
 
     def __str__(self) -> str:
         return f"Song {self.song_id} of list {self.served_list_id}"

@@ -213,7 +213,10 @@ class Feedback(models.Model):
     class Meta:
         verbose_name_plural = "feedback"
         ordering: ClassVar = ["-id"]
-        indexes: ClassVar = [models.Index(fields=["listener", "-id"], name="feedback_newest_of_listener")]
+        indexes: ClassVar = [
+            models.Index(fields=["listener", "-id"], name="feedback_newest_of_listener"),
+            models.Index(fields=["at"], name="feedback_of_time"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["event_id", "key_id"], name="feedback_event_id_of_key"),
             models.CheckConstraint(

@@ -35,7 +35,7 @@ NEWEST_CANDIDATE_LIST: Final = f"""
     SELECT {", ".join(CANDIDATE_LIST_COLUMNS)}, NOT EXISTS (
         SELECT 1 FROM listening_history h
         WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
-        AND (s.history_at IS NULL OR h.created_at > s.history_at)
+        AND h.created_at > COALESCE(s.history_at, {{earliest}})
     ) AND NOT EXISTS (
         SELECT 1 FROM recommender_feedback f
         WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
@@ -54,13 +54,18 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
         and whether it was generated or checked after the newest finished ingestion run.
     """
     if version_id is None:
-        return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=" AND version_id IS NULL"), [listener_id])
-    query = NEWEST_CANDIDATE_LIST.format(version=" AND version_id = %s")
-    return _fetch_one(query, [listener_id, version_id])
+        return _fetch_one(newest_candidate_list_query(" AND version_id IS NULL"), [listener_id])
+    return _fetch_one(newest_candidate_list_query(" AND version_id = %s"), [listener_id, version_id])
 
 
 def newest_candidate_list_of_any_version(listener_id: int) -> Row | None:
-    return _fetch_one(NEWEST_CANDIDATE_LIST.format(version=""), [listener_id])
+    return _fetch_one(newest_candidate_list_query(""), [listener_id])
+
+
+def newest_candidate_list_query(version: str) -> str:
+    # With OR instead of COALESCE, PostgreSQL reads the listener's whole history: 1.5 ms at 5 500 sessions.
+    earliest = "'-infinity'" if _is_postgresql() else "''"
+    return NEWEST_CANDIDATE_LIST.format(version=version, earliest=earliest)
 
 
 def recently_shown_songs(

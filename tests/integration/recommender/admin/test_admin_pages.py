@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from ingestion.admin.base import ReadOnlyAdmin
+from ingestion.admin.catalogue import ListeningHistoryAdmin
 from ingestion.models import Listener, ListeningHistory
+from recommender.admin.serving import FeedbackAdmin, ServedListAdmin
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
 from recommender.models.api_keys import default_scopes
 from recommender.serving import recommendations
@@ -205,3 +210,35 @@ def test_the_listener_page_shows_no_personal_data(staff: Client, stored_model: S
 
 def test_visitors_without_a_login_are_sent_to_the_login(client: Client) -> None:
     assert client.get(reverse("listen")).status_code == 302
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("pages", "model", "word"),
+    [
+        (ListeningHistoryAdmin, ListeningHistory, "470"),
+        (FeedbackAdmin, Feedback, "470"),
+        (FeedbackAdmin, Feedback, "an-event"),
+        (ServedListAdmin, ServedList, "470"),
+        (ServedListAdmin, ServedList, "0b5e2f8e-59a5-4d3c-8d12-0d9d2b7f2a10"),
+    ],
+)  # fmt: skip
+def test_a_search_for_a_number_uses_an_index(pages: type[ReadOnlyAdmin], model: Any, word: str) -> None:
+    rows, asked = model.objects.order_by(), RequestFactory().get("/")
+    with connection.cursor() as cursor:
+        # The tables of a test are so small that PostgreSQL would rather read them than an index.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+
+    found, _ = pages(model, admin.site).get_search_results(asked, rows, word)
+
+    assert "Index Cond" in found.explain()
+    assert "Filter" not in found.explain()
+
+
+@pytest.mark.django_db
+def test_a_search_for_what_no_field_can_be_finds_nothing() -> None:
+    pages = ListeningHistoryAdmin(ListeningHistory, admin.site)
+
+    found, _ = pages.get_search_results(RequestFactory().get("/"), ListeningHistory.objects.all(), "rock")
+
+    assert not found.exists()

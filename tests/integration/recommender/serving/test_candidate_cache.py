@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.models import Listener, ListeningHistory
@@ -13,7 +14,7 @@ from recommender import listener_profiles, schedules, tasks
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.feedback import events
-from recommender.models import CandidateList, Feedback
+from recommender.models import CandidateList, Feedback, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving import candidate_cache, recommendations
@@ -268,3 +269,24 @@ def test_the_task_and_the_command_prepare_the_due_listeners(
     assert by_the_task >= 1
     assert out[0] == f"Prepared 0 candidate lists with {label}."
     assert out[1] == f'{{"shelves": {by_the_task}, "model_version": "{label}"}}'
+
+
+def test_looking_for_newer_sessions_takes_as_long_with_a_long_history(loaded: LoadedModel) -> None:
+    sessions = [
+        ListeningHistory(
+            user_id=LISTENER, items=[1], created_at=NOW - timedelta(hours=hours), updated_at=NOW
+        )
+        for hours in range(5_500)
+    ]  # fmt: skip
+    ListeningHistory.objects.bulk_create(sessions)
+    CandidateList.objects.create(
+        listener_id=LISTENER, version_id=loaded.version_id, made_at=NOW, history_at=NOW, candidates=b""
+    )
+    query = sql.newest_candidate_list_query(" AND version_id = %s")
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE listening_history")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", [LISTENER, loaded.version_id])
+        plan = cursor.fetchone()[0][0]["Plan"]
+
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
