@@ -194,8 +194,12 @@ def _fault_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
     yield _at_most("lists lost, refresh: promoted", ended(lost, DecisionOutcome.PROMOTE), 0.0)
     for share, name in ((0.1, "one listener in ten"), (0.3, "three listeners in ten")):
         yield DecisionScenario(
-            f"F8 challenger that breaks for {name} stopped on its first whole day at 70 %, 60 listeners",
-            partial(_broken_is_stopped, 60, share), 0.85,
+            f"F8 challenger that breaks for {name} stopped on its first day, 60 listeners",
+            partial(_broken_is_stopped, 60, share, days=1), 0.95,
+        )  # fmt: skip
+        yield DecisionScenario(
+            f"F8 the same, by serving alone: stopped on its first whole day at 70 % ({name})",
+            partial(_broken_is_stopped, 60, share, in_trials=False), 0.85,
         )  # fmt: skip
     yield _at_most(
         "F8 challenger that breaks for one request in a hundred stopped in 60 days",
@@ -216,9 +220,15 @@ def _ratchet_ends_above(listeners: int, points: float, seed: int) -> bool:
 
 
 def _broken_is_stopped(
-    listeners: int, share: float, seed: int, *, days: int = 3, by_listener: bool = True
+    listeners: int,
+    share: float,
+    seed: int,
+    *,
+    days: int = 3,
+    by_listener: bool = True,
+    in_trials: bool = True,
 ) -> bool:
-    stopped = day_of_stop(listeners, share, seed, by_listener=by_listener)
+    stopped = day_of_stop(listeners, share, seed, by_listener=by_listener, in_trials=in_trials)
     return stopped is not None and stopped <= days
 
 
@@ -313,7 +323,7 @@ def _loop_rows(decide: DecisionRule) -> Iterator[tuple[str, Callable[[int, int],
     yield "F4 change +5 promoted", planted(change, effect=0.05)
     yield "F5 a tenth bots, the others at 0: change promoted", planted(change, fans=0.1)
     yield "F5 a twentieth fans, the others at -5: change promoted", planted(change, fans=0.05, effect=-0.05)
-    yield "F8 broken for one listener in ten: stopped by day 3", _breaks_for_a_tenth
+    yield "F8 broken for one listener in ten: stopped on day 1", _breaks_for_a_tenth
 
 
 def _is_planted_promoted(
@@ -325,7 +335,7 @@ def _is_planted_promoted(
 
 
 def _breaks_for_a_tenth(listeners: int, seed: int) -> bool:
-    return _broken_is_stopped(listeners, 0.1, seed)
+    return _broken_is_stopped(listeners, 0.1, seed, days=1)
 
 
 def _compare_with_tables(lives: int) -> Finding:

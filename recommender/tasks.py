@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from recommender.models import TrainingRun
+from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
 from recommender.serving import candidate_cache
@@ -16,9 +17,14 @@ from recommender.training.train import AlreadyTraining
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Generate missing and stale candidate lists of active listeners; return how many."""
+    """Generate missing and stale candidate lists of active listeners; return how many.
+
+    Every hour the running challenger is tried as well.
+    """
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
-    return candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
+    prepared = candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
+    health_checks.try_challengers(now)
+    return prepared
 
 
 @shared_task(name="recommender.tasks.retrain_by_hand")

@@ -48,10 +48,10 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_aa_test", "set_split", "check_all"]
     actions_detail: ClassVar = ["check_now", "promote", "reject", "stop"]
-    readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text")
+    readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
     fieldsets = (
         ("Versions", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
-        ("Traffic", {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text")}),
+        ("Traffic", {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text", "trial_text")}),
         ("Dates", {"fields": (("created_at", "started_at"), "ended_at")}),
     )
 
@@ -83,6 +83,13 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
             return "-"
         number = format_count(experiment.planned_listeners)
         return f"{number}. The confidence sequence is tuned to be narrowest at this number of listeners."
+
+    @display(description="Hourly trial of the challenger")
+    def trial_text(self, experiment: Experiment) -> str:
+        if experiment.tried_at is None:
+            return "none yet"
+        failed, tried = format_count(experiment.failed_listeners), format_count(experiment.tried_listeners)
+        return f"no list for {failed} of {tried} listeners, {experiment.tried_at:%Y-%m-%d %H:%M} UTC"
 
     @display(description="Reason")
     def short_reason(self, experiment: Experiment) -> str:

@@ -47,6 +47,7 @@ def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> 
         return f"{experiment.challenger} could not be loaded: {artifact_error.detail}"
     return (
         _why_damaged(experiment, verify)
+        or _why_trial_failed(experiment)
         or _why_too_many_errors(experiment, now)
         or _why_too_slow(experiment, now)
     )
@@ -68,6 +69,23 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
     return ""
 
 
+def _why_trial_failed(experiment: Experiment) -> str:
+    """Why the last hourly trial fails, by the e-value of this trial alone."""
+    failures, listeners = experiment.failed_listeners, experiment.tried_listeners
+    if not _is_too_many(failures, listeners):
+        return ""
+    return (
+        f"{experiment.challenger} made no list for {failures} of {listeners} listeners in a trial, the "
+        f"champion did; at most {MAX_ERROR_SHARE:.0%} may fail."
+    )
+
+
+def _is_too_many(failures: int, requests: int) -> bool:
+    return failures > MAX_ERROR_SHARE * requests and log_e_value_of_failures(
+        failures, requests - failures, MAX_ERROR_SHARE
+    ) >= math.log(TOO_MANY_ERRORS)
+
+
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
     """Why too many requests have failed since the start, by an e-value against `MAX_ERROR_SHARE`."""
     errors = ServingError.objects.filter(
@@ -76,9 +94,7 @@ def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
     served = ServedList.objects.filter(experiment=experiment, generated_at__lte=now).exclude(arm=Arm.CHAMPION)
     empty = served.filter(items=[]).count()
     requests, failures = served.count() + errors, errors + empty
-    if failures <= MAX_ERROR_SHARE * requests:
-        return ""
-    if log_e_value_of_failures(failures, requests - failures, MAX_ERROR_SHARE) < math.log(TOO_MANY_ERRORS):
+    if not _is_too_many(failures, requests):
         return ""
     return (
         f"{failures} of {requests} requests to {experiment.challenger} broke or came back empty; at most "

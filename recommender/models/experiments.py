@@ -59,6 +59,11 @@ class Experiment(models.Model):
         "offline checks", default=dict, blank=True,
         help_text="Offline metrics from before the first listener saw the challenger.",
     )  # fmt: skip
+    tried_at = models.DateTimeField("last hourly trial of the challenger", null=True, blank=True)
+    tried_listeners = models.PositiveIntegerField("listeners in that trial", default=0, db_default=0)
+    failed_listeners = models.PositiveIntegerField(
+        "listeners for whom the challenger made no list in it", default=0, db_default=0
+    )
 
     class Meta:
         ordering: ClassVar = ["-id"]

@@ -23,6 +23,7 @@ from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring import alerts
 from recommender.registry import registry
+from recommender.serving import challenger_trial
 from recommender.services import current_model, roll_back_champion, verify_artifact
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,14 @@ def tests_failing(now: datetime) -> None:
     if any(serving_errors.find_hard_failure(test, now, verify=lambda _: None) for test in running):
         lifecycle.judge_experiments(now, verify_artifact)
         alerts.check_experiments(now)
+
+
+def try_challengers(now: datetime) -> int:
+    """Run the hourly trials that are due, and stop a challenger that fails in one; return how many ran."""
+    tried = challenger_trial.try_challengers(current_model(), settings.MODEL_STORAGE, now)
+    if tried:
+        tests_failing(now)
+    return len(tried)
 
 
 def _report_failed_training(training: TrainingRun, error: str, now: datetime) -> None:

@@ -106,6 +106,12 @@ def load_for_challenger(
     return generated
 
 
+def has_candidates(profile: ListenerProfile, loaded: LoadedModel, now: datetime) -> bool:
+    """Whether the model makes a list for this listener. Nothing is stored."""
+    generated = _try_generate(profile, loaded, now, live=False)
+    return generated is not None and len(generated.candidates.songs) > 0
+
+
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
     """The listener's newest candidates by the loaded model, if they include all feedback and sessions."""
     row, knows_all = find_newest(listener_id, loaded.version_id) or (None, False)

@@ -16,7 +16,7 @@ from recommender.models import Experiment, ModelVersion, Promotion, ServedList, 
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
-from recommender.serving import recommendations
+from recommender.serving import candidate_cache, recommendations
 from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
@@ -195,6 +195,54 @@ def test_the_watchdog_ends_the_experiment_of_a_challenger_that_can_not_be_loaded
 
     assert (before, roles()[NEW]) == ("challenger", "withdrawn")
     assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
+
+
+@pytest.fixture
+def breaks_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModelVersion, int], None]:
+    """Makes a version fail for every n-th listener."""
+    generate = candidate_cache.generate_candidates
+
+    def plant(version: ModelVersion, every: int) -> None:
+        def fail_for_some(profile: Any, model: Any, now: Any) -> Any:
+            if model is not None and model.version == version and profile.listener_id % every == 0:
+                raise ValueError("It fails for this listener.")
+            return generate(profile, model, now)
+
+        monkeypatch.setattr(candidate_cache, "generate_candidates", fail_for_some)
+
+    return plant
+
+
+def test_a_challenger_that_breaks_for_one_listener_in_ten_is_withdrawn_by_its_first_trial(
+    versions: Versions, storage: Path, breaks_for: Callable[[ModelVersion, int], None]
+) -> None:
+    test = begin(versions[NEW])
+    breaks_for(versions[NEW], 10)
+
+    first = health_checks.try_challengers(RECOMMENDED_AT)
+    again = health_checks.try_challengers(RECOMMENDED_AT)
+
+    test.refresh_from_db()
+    assert (first, again) == (1, 0)
+    assert (test.outcome, roles()[NEW], ServedList.objects.count()) == ("rollback", "withdrawn", 0)
+    assert test.reason.startswith(f"{versions[NEW]} made no list for {test.failed_listeners} of ")
+    assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
+
+
+def test_a_trial_counts_no_failure_that_the_champion_shares_and_is_due_every_hour(
+    versions: Versions, storage: Path, breaks_for: Callable[[ModelVersion, int], None]
+) -> None:
+    test = begin(versions[NEW])
+    breaks_for(versions[SERVING], 10)
+
+    tried = [
+        health_checks.try_challengers(RECOMMENDED_AT + timedelta(minutes=minute)) for minute in (0, 45, 60)
+    ]
+
+    test.refresh_from_db()
+    assert tried == [1, 0, 1]
+    assert (test.status, test.failed_listeners) == ("running", 0)
+    assert test.tried_listeners > 20
 
 
 def test_the_incident_of_a_failed_challenger_lasts_until_the_next_daily_review(

@@ -1,0 +1,68 @@
+"""Hourly trial of a running challenger: it makes lists for a sample of listeners before they ask for one.
+
+A small site shows a starting challenger to a handful of listeners a day, too few to see that it fails.
+"""
+
+from datetime import datetime, timedelta
+from heapq import nsmallest
+from pathlib import Path
+from typing import Final
+
+from recommender import listener_profiles
+from recommender.engine.artifact import ArtifactError
+from recommender.experiments import serving_errors
+from recommender.experiments.assignment import hash_to_share
+from recommender.models import Experiment, ServingError
+from recommender.registry import model_loader
+from recommender.registry.model_loader import LoadedModel, ServingModel
+from recommender.serving import candidate_cache
+
+TRIAL_EVERY: Final = timedelta(hours=1)
+TRIAL_LISTENERS: Final = 200  # a second of computing
+TRIED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
+
+
+def try_challengers(champion: LoadedModel, storage: Path, now: datetime) -> list[Experiment]:
+    """Try the challengers whose last trial is an hour old, and store the results; return the experiments.
+
+    Args:
+        champion: the serving model. If there is none or it is degraded, nothing is tried.
+    """
+    if champion.model is None or champion.degraded is not None:
+        return []
+    running = Experiment.objects.filter(status=Experiment.Status.RUNNING, kind__in=TRIED_KINDS)
+    due = [one for one in running.select_related("challenger").order_by("pk") if _is_due(one, now)]
+    for experiment in due:
+        try:
+            model = model_loader.loader_for(storage).load_challenger(experiment.challenger)
+        except ArtifactError as error:
+            serving_errors.record_error(experiment, ServingError.Kind.ARTIFACT, str(error), now)
+            continue
+        tried, failed = _try_listeners(experiment, model, champion, now)
+        Experiment.objects.filter(pk=experiment.pk).update(
+            tried_at=now, tried_listeners=tried, failed_listeners=failed
+        )
+    return due
+
+
+def _is_due(experiment: Experiment, now: datetime) -> bool:
+    # A clock that was set back must not stop the trials.
+    return experiment.tried_at is None or abs(now - experiment.tried_at) >= TRIAL_EVERY
+
+
+def _try_listeners(
+    experiment: Experiment, model: ServingModel, champion: LoadedModel, now: datetime
+) -> tuple[int, int]:
+    """How many listeners were tried, and how many got no list from the challenger, but from the champion."""
+    active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
+    sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
+    profiles = list(listener_profiles.read_profiles(sample, now).values())
+    challenger = LoadedModel(model, None)
+    failures = sum(
+        # A second attempt, because this test is repeated every hour: what fails by chance does not count.
+        not candidate_cache.has_candidates(profile, challenger, now)
+        and not candidate_cache.has_candidates(profile, challenger, now)
+        and candidate_cache.has_candidates(profile, champion, now)
+        for profile in profiles
+    )
+    return len(profiles), failures
