@@ -46,6 +46,7 @@ SHARE_WITH_LOST_LISTS: Final = 0.5  # of the lists in the experiment, instead of
 ENGAGED_PER_LIST: Final = (2.1, 1.7, 0.84, 0.52)
 LISTENER_COUNTS: Final = (20, 60, 200)
 TABLE_DIVISOR: Final = 5
+WEEKS_TO_INCIDENT: Final = 12
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,14 @@ def _refresh_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
             f"F3 refreshes .5 points worse each: {target:g} or better after 26 weeks, {listeners} listeners",
             partial(_ratchet_ends_above, listeners, target), 0.5, runs=0.2,
         )  # fmt: skip
+        yield DecisionScenario(
+            f"F3 refreshes .5 points worse each: incident by week 12, {listeners} listeners",
+            partial(_ratchet_opens_incident, listeners), 0.9, runs=0.2,
+        )  # fmt: skip
+        yield DecisionScenario(
+            f"F3 equal refreshes: frozen within a year, {listeners} listeners",
+            partial(_is_frozen_wrongly, listeners), 0.05, at_most=True, runs=0.2,
+        )  # fmt: skip
 
 
 def _fault_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
@@ -217,6 +226,14 @@ def _at_most(name: str, occurs: Callable[[int], bool], target: float) -> Decisio
 
 def _ratchet_ends_above(listeners: int, points: float, seed: int) -> bool:
     return simulate_ratchet(listeners, seed).points >= points
+
+
+def _ratchet_opens_incident(listeners: int, seed: int, *, step: float = -0.005) -> bool:
+    return simulate_ratchet(listeners, seed, step=step, weeks=WEEKS_TO_INCIDENT).incident_on is not None
+
+
+def _is_frozen_wrongly(listeners: int, seed: int) -> bool:
+    return simulate_ratchet(listeners, seed, step=0.0, weeks=52).frozen_on is not None
 
 
 def _broken_is_stopped(
@@ -304,7 +321,7 @@ def _loop_table(pool: ProcessPoolExecutor, runs: int, decide: DecisionRule) -> s
             [simulate_ratchet(listeners, seed, step=step) for seed in range(max(5, runs))]
             for listeners in LOOP_LISTENERS
         ]
-        for what, value in (("points", "points"), ("promoted", "promoted")):
+        for what, value in (("points", "points"), ("promoted", "promoted"), ("rollbacks", "rollbacks")):
             means = [sum(getattr(one, value) for one in each) / len(each) for each in lives]
             name_of_row = f"F3 {what} after 26 weeks of refreshes of {name} each"
             lines.append(f"{name_of_row:58}" + "".join(f"{mean:>8.2f}" for mean in means))
@@ -324,6 +341,9 @@ def _loop_rows(decide: DecisionRule) -> Iterator[tuple[str, Callable[[int, int],
     yield "F5 a tenth bots, the others at 0: change promoted", planted(change, fans=0.1)
     yield "F5 a twentieth fans, the others at -5: change promoted", planted(change, fans=0.05, effect=-0.05)
     yield "F8 broken for one listener in ten: stopped on day 1", _breaks_for_a_tenth
+    yield "F3 refreshes .5 points worse each: incident by week 12", _ratchet_opens_incident
+    yield "F3 equal refreshes: incident by week 12", partial(_ratchet_opens_incident, step=0.0)
+    yield "F3 equal refreshes: frozen within a year", _is_frozen_wrongly
 
 
 def _is_planted_promoted(

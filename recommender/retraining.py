@@ -47,6 +47,8 @@ class CycleResult:
 
     @property
     def sentence(self) -> str:
+        if self.experiment is not None and self.experiment.status == Experiment.Status.ENDED:
+            return f"{self.training.summary} It is not tested. {self.experiment.reason}"
         if self.experiment is not None:
             verb = "is tested against" if self.experiment.started_at else "waits for its experiment against"
             return f"{self.training.summary} It {verb} {self.experiment.champion}."

@@ -24,6 +24,7 @@ from recommender.engine.experiments.decision_rules import apply_decision_rules
 from recommender.engine.experiments.evidence import (
     DEFAULT_RULES,
     RULES_VERSION_1,
+    RULES_VERSION_2,
     DecisionRules,
     ExperimentEvidence,
     ExperimentVerdict,
@@ -34,14 +35,15 @@ from recommender.models import Decision, Experiment, Promotion
 DECISION_MODULES: Final = (
     interleaving_credit, sequential, evidence_module, rules_version_1, decision_rules,
 )  # fmt: skip
-# Code of earlier releases, whose rules are kept as version 1.
-CODE_OF_VERSION_1: Final = frozenset(
+# Code of earlier releases, whose rules are kept as versions 1 and 2.
+CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {
         "281142a5c92b0a5727a8f8d9a4646187ad0a2c1f09f7dd78eab991a3923d2374",
         "08357e15ac636328b30568dc3d49e47638fab9b414693488c0de75c718ff76c4",
+        "824a92956c34718d50a604b384d9a4e9e98b04384a6ea2a4a6547c52615231d1",
     }
 )
-RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: DEFAULT_RULES}
+RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: DEFAULT_RULES}
 # Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
 NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
 
@@ -120,7 +122,7 @@ def replay_decision(decision: Decision) -> DecisionReplay:
     return DecisionReplay(
         same=stored == found,
         code_changed=decision.code != decision_code_digest(),
-        code_known=decision.code in {decision_code_digest(), *CODE_OF_VERSION_1},
+        code_known=decision.code in {decision_code_digest(), *CODE_OF_EARLIER_VERSIONS},
         data_changed=data_sha256 != decision.data_sha256,
         stored=stored,
         found=found,

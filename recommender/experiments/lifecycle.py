@@ -10,7 +10,13 @@ from recommender.engine.experiments.evidence import (
     DecisionOutcome,
     ExperimentVerdict,
 )
-from recommender.experiments import decisions, interleaving_scores, serving_errors, statistics
+from recommender.experiments import (
+    decisions,
+    interleaving_scores,
+    refresh_limits,
+    serving_errors,
+    statistics,
+)
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR, was_champion_replaced, why_obsolete
 from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
 from recommender.registry import registry
@@ -99,6 +105,10 @@ def start_next_experiment(now: datetime) -> Experiment | None:
             _end_experiment(
                 waiting, Experiment.Outcome.VOID, f"It was made to follow {waiting.champion}.", now
             )
+            return None
+        if waiting.kind == ExperimentKind.REFRESH and (frozen := refresh_limits.why_frozen(now)):
+            # What a person starts ends the freeze.
+            _end_experiment(waiting, Experiment.Outcome.VOID, f"Refreshes are frozen: {frozen}", now)
             return None
         if waiting.kind != ExperimentKind.EQUALS:
             try:

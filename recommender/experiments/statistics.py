@@ -23,8 +23,8 @@ from recommender.engine.experiments.interleaving_credit import (
     total_by_listener,
 )
 from recommender.engine.experiments.sequential import adjust_by_cuped, confidence_sequence
-from recommender.experiments import assignment, feed_health, interleaving_scores
-from recommender.models import Decision, EngagedList, Experiment, Exposure, ScoredList, ServedList
+from recommender.experiments import assignment, feed_health, interleaving_scores, refresh_limits
+from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
 from recommender.registry import registry
 
 PRE_PERIOD: Final = timedelta(days=28)  # engagement in this time before the start is CUPED's covariate
@@ -96,15 +96,7 @@ def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> in
     """Automatically promoted refreshes in a row before this one that did not win; 0 for another kind."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
-    promoted = Decision.objects.filter(final=True, at__lte=experiment.started_at, promotion__isnull=False)
-    number = 0
-    for kind, rollback, evidence in promoted.order_by("-at", "-pk").values_list(
-        "experiment__kind", "promotion__rollback", "evidence"
-    )[: rules.unproven_most]:
-        if kind != Experiment.Kind.REFRESH or rollback or evidence["z"] >= rules.proven_z:
-            break
-        number += 1
-    return number
+    return len(refresh_limits.unproven_refreshes(experiment.started_at, rules))
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:

@@ -108,6 +108,30 @@ RECOMMENDER_MESSAGES: Final = {
             _("Look at the latest import runs, and ask the source's operator if the history arrives late."),
         ),
     ),
+    "refreshes_unproven": MessageTemplate(
+        subject=(_("The last refreshes did not win their tests"),),
+        what=(
+            _("{number} refreshes in a row were promoted although they did not win: {versions}."),
+            _("Each was not clearly worse, but small losses that no test can show could add up."),
+        ),
+        how_bad=(_("Nothing is known to be worse. The next refreshes are tested for four weeks each."),),
+        what_to_do=(
+            _("Compare the versions: open the models page and choose two of them."),
+            _("To start anew: python manage.py retrain --full"),
+        ),
+    ),
+    "refreshes_frozen": MessageTemplate(
+        subject=(_("Refreshes of the model are frozen"),),
+        what=(
+            _("No refresh is tested until a full retrain succeeds or a person decides."),
+            _("Reason: {reason}"),
+        ),
+        how_bad=(_("The champion keeps serving, and gets older. Training goes on every week."),),
+        what_to_do=(
+            _("Find out what makes the refreshes worse, then train anew: python manage.py retrain --full"),
+            _("Or start an experiment on a version's page: refreshes are then tested again."),
+        ),
+    ),
     "challenger_failed": MessageTemplate(
         subject=(_("A challenger was withdrawn from its experiment: {version}"),
                  _("A challenger was withdrawn from its experiment")),

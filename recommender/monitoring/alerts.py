@@ -16,6 +16,8 @@ from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Song, numeric_features
 from ingestion.monitoring.anomaly_detection import MAD_TO_DEVIATION
 from ingestion.monitoring.anomaly_detection import K as DEVIATION_FACTOR
+from recommender.engine.experiments.evidence import DEFAULT_RULES
+from recommender.experiments import refresh_limits
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
 from recommender.monitoring import catalogue_drift, listening_drift
 from recommender.monitoring.drift_reports import last_full_week
@@ -246,6 +248,22 @@ def check_experiments(now: datetime) -> None:
         ]  # fmt: skip
         incidents.sync_scope(kind, wrong, now)
     incidents.sync_scope("experiment_waits", list(_experiments_without_listening()), now)
+    check_refreshes(now)
+
+
+def check_refreshes(now: datetime) -> None:
+    """Keep incidents open while refreshes are frozen, and while the last ones were promoted unproven."""
+    link = reverse("admin:recommender_experiment_changelist")
+    reason = refresh_limits.why_frozen(now)
+    frozen = [Condition("refreshes_frozen", "refreshes_frozen", WARNING, {"reason": reason}, link=link)]
+    incidents.sync_scope("refreshes_frozen", frozen if reason else [], now)
+    unproven = refresh_limits.unproven_refreshes(now)
+    versions = ", ".join(str(one.promotion.promoted) for one in reversed(unproven) if one.promotion)
+    facts = {"number": len(unproven), "versions": versions}
+    many = [Condition("refreshes_unproven", "refreshes_unproven", WARNING, facts, link=link)]
+    incidents.sync_scope(
+        "refreshes_unproven", many if len(unproven) >= DEFAULT_RULES.unproven_most else [], now
+    )
 
 
 def _experiments_without_listening() -> Iterable[Condition]:

@@ -106,8 +106,9 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
         behind = 0.5 - evidence.wins / rounds
         z = f"z = {evidence.z:.2f}"
         least = rules.unproven_share if extra else rules.refresh_share
-        if evidence.z < rules.refresh_z and behind > least:
-            return DecisionOutcome.REJECT, f"Worse on {days}: {score}, {z}, below {rules.refresh_z}."
+        lowest = rules.unproven_z if extra else rules.refresh_z
+        if evidence.z < lowest and behind > least:
+            return DecisionOutcome.REJECT, f"Worse on {days}: {score}, {z}, below {lowest}."
         return DecisionOutcome.PROMOTE, f"Not worse on {days}: {score}, {z}."
     return _decide_by_gate(evidence, rules, score)
 

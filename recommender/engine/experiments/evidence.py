@@ -5,7 +5,7 @@ Stored as JSON with every decision: a new field needs a default that means "unkn
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -76,6 +76,8 @@ class DecisionRules:
     late_from: int = 0  # a change must not lose in the lists from this day on
     trimmed: float = 0.0  # share of the listeners at either end without whom a change must win as well
     sign_z: float = 0.0  # smallest z of the sign test over listeners with which a change is promoted
+    # --- Since version 3. `refresh_z` if the test lasts `unproven_days` longer; the default is version 2's.
+    unproven_z: float = -0.75
 
     def extra_days(self, unproven: int) -> int:
         """How many more days a refresh is tested after so many refreshes that did not win."""
@@ -164,7 +166,7 @@ class ExperimentVerdict:
 OutcomeAndReason = tuple[DecisionOutcome, str]
 
 RULES_VERSION_1: Final = DecisionRules(equals_days=14)
-DEFAULT_RULES: Final = DecisionRules(
+RULES_VERSION_2: Final = DecisionRules(
     version=2,
     equals_days=14,
     refresh_days=13,
@@ -182,6 +184,7 @@ DEFAULT_RULES: Final = DecisionRules(
     trimmed=0.1,
     sign_z=1.64,
 )
+DEFAULT_RULES: Final = replace(RULES_VERSION_2, version=3, unproven_z=-0.3, unproven_share=0.002)
 
 
 def format_evidence_ratio(ln_e: float) -> str:

@@ -82,6 +82,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"version": "2026w48.1", "experiment": "Experiment 3", "reason": "its files are damaged"},
     ),
     "experiment_waits": ("experiment_waits:3", {"experiment": 3, "reason": "the history is empty."}),
+    "refreshes_unproven": ("refreshes_unproven", {"number": 2, "versions": "2026w46.1, 2026w47.1"}),
+    "refreshes_frozen": ("refreshes_frozen", {"reason": "the champion lost to the one of 28 days before."}),
     "experiment_invalid": ("experiment_invalid", {"experiment": 3, "reason": "the split is not even"}),
     "rolled_back": ("rolled_back", {"from_version": "2026w46.1", "to_version": "2026w45.1"}),
     "drift_found": ("drift_found:listening", {"causes": ["tempo", "genres"], "value": 0.2, "limit": 0.1}),

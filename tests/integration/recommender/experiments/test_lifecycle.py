@@ -14,7 +14,7 @@ from recommender import retraining
 from recommender.engine.artifact import ArtifactDamaged
 from recommender.engine.experiments.decision_rules import apply_decision_rules
 from recommender.engine.experiments.evidence import DecisionRules, ExperimentEvidence
-from recommender.experiments import decisions, lifecycle, statistics
+from recommender.experiments import decisions, lifecycle, refresh_limits, statistics
 from recommender.models import (
     CandidateList,
     Decision,
@@ -676,6 +676,89 @@ class TestHoldback:
 
     def test_without_an_older_champion_there_is_no_holdback(self, champion: ModelVersion) -> None:
         assert lifecycle.renew_holdback(START) is None
+
+
+class TestRefreshesInARow:
+    """Refreshes that each lose too little to be seen."""
+
+    def promote_unproven(self, label: str, after: int, *, z: float = 0.1) -> Experiment:
+        """A refresh that was promoted automatically on that day, with this z."""
+        version = make_version(label)
+        former = registry.current_champion()
+        assert former is not None
+        at = START + after * DAY
+        test = make_experiment(
+            "refresh", champion=former, challenger=version, status="ended", outcome="promote",
+            by="the loop", created_at=at - 13 * DAY, started_at=at - 13 * DAY, ended_at=at,
+        )  # fmt: skip
+        promotion = registry.promote(version, reason="Not worse.", by="the loop", verify=sound)
+        Promotion.objects.filter(pk=promotion.pk).update(at=at)
+        decision, _ = decisions.store_decision(
+            test, ExperimentEvidence("refresh", days=13, wins=150, losses=150, listeners=60, z=z), "", at
+        )
+        decisions.mark_final(decision, promotion)
+        return test
+
+    def test_two_that_did_not_win_open_an_incident_until_one_wins(self, champion: ModelVersion) -> None:
+        self.promote_unproven("2026w46.1", 13)
+        alerts.check_experiments(START + 13 * DAY)
+        after_one = Incident.objects.filter(kind="refreshes_unproven").count()
+        self.promote_unproven("2026w48.1", 27)
+        alerts.check_experiments(START + 27 * DAY)
+        opened = Incident.objects.get(kind="refreshes_unproven", resolved_at=None)
+        self.promote_unproven("2026w52.1", 61, z=0.9)
+        alerts.check_experiments(START + 61 * DAY)
+
+        assert (after_one, opened.facts["versions"]) == (0, "2026w46.1, 2026w48.1")
+        assert not Incident.objects.filter(kind="refreshes_unproven", resolved_at=None).exists()
+
+    def lose_to_the_holdback(self, after: int) -> None:
+        champion, former = registry.current_champion(), make_version(f"2026w{after}.9", "retired")
+        make_experiment(
+            "anchor", champion=champion, challenger=former, status="ended", outcome="rollback",
+            by="the loop", started_at=START, ended_at=START + after * DAY,
+        )  # fmt: skip
+
+    def test_two_returns_to_the_holdback_in_a_quarter_freeze_refreshes_until_a_person_decides(
+        self, champion: ModelVersion
+    ) -> None:
+        Promotion.objects.update(by="the loop")
+        self.lose_to_the_holdback(20)
+        after_one = refresh_limits.why_frozen(START + 21 * DAY)
+        self.lose_to_the_holdback(50)
+        now = START + 51 * DAY
+
+        frozen = propose(make_version("2026w50.1"), "refresh", by="the loop", now=now)
+        alerts.check_experiments(now)
+        opened = Incident.objects.get(kind="refreshes_frozen", resolved_at=None)
+        change = propose(make_version("2026w50.2"), "change", by="the loop", now=now)
+        by_a_person = propose(make_version("2026w50.3"), "refresh", by="ada", now=now)
+        alerts.check_experiments(now + DAY)
+
+        assert after_one == ""
+        assert (frozen.outcome, frozen.reason) == (
+            "void",
+            "Refreshes are frozen: the champion lost to the one of 28 days before, and was replaced by it, "
+            "on 2026-11-22 and 2026-12-22.",
+        )
+        assert opened.facts["reason"] in frozen.reason
+        assert change.status == "running"
+        assert by_a_person.status == "waiting"
+        assert not Incident.objects.filter(kind="refreshes_frozen", resolved_at=None).exists()
+
+    def test_a_full_retrain_ends_the_freeze(self, champion: ModelVersion) -> None:
+        Promotion.objects.update(by="the loop")
+        self.lose_to_the_holdback(20)
+        self.lose_to_the_holdback(50)
+        at = START + 52 * DAY
+        before = refresh_limits.why_frozen(at)
+        TrainingRun.objects.create(
+            trigger="schedule", status="succeeded", full=True, version=make_version("2026w51.1"),
+            started_at=at, pid=1, heartbeat_at=at, finished_at=at, host="h", process_started=0.0,
+        )  # fmt: skip
+
+        assert before
+        assert refresh_limits.why_frozen(at) == ""
 
 
 class TestManualDecisions:

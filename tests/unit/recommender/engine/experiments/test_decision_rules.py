@@ -10,6 +10,7 @@ from recommender.engine.experiments.decision_rules import apply_decision_rules
 from recommender.engine.experiments.evidence import (
     DEFAULT_RULES,
     RULES_VERSION_1,
+    RULES_VERSION_2,
     AllocationCheck,
     DecisionOutcome,
     DecisionRules,
@@ -56,6 +57,10 @@ def change(**numbers: object) -> ExperimentEvidence:
         # After two refreshes in a row that did not win, three weeks more.
         (refresh(days=33, unproven=2), DecisionOutcome.WAITING),
         (refresh(days=34, unproven=2), DecisionOutcome.PROMOTE),
+        # Of 200 rounds 97 won are z = -.42, which a refresh after two unproven ones may not have.
+        (refresh(days=34, unproven=2, wins=97, losses=103, z=-0.42), DecisionOutcome.REJECT),
+        (refresh(days=34, unproven=2, wins=97, losses=103, z=-0.29), DecisionOutcome.PROMOTE),
+        (refresh(days=13, unproven=1, wins=97, losses=103, z=-0.42), DecisionOutcome.PROMOTE),
         (refresh(days=13, unproven=1), DecisionOutcome.PROMOTE),
     ],
 )
@@ -118,9 +123,15 @@ def test_decisions_of_the_first_version_keep_their_rules(
     assert apply_decision_rules(evidence, RULES_VERSION_1).outcome == outcome
 
 
+def test_a_refresh_after_unproven_ones_keeps_the_rules_of_version_2_in_decisions_of_that_version() -> None:
+    evidence = refresh(days=34, unproven=2, wins=97, losses=103, z=-0.42)
+
+    assert apply_decision_rules(evidence, RULES_VERSION_2).outcome == DecisionOutcome.PROMOTE
+
+
 def test_rules_that_were_stored_without_a_version_are_those_of_the_first() -> None:
     assert DecisionRules(equals_days=14) == RULES_VERSION_1
-    assert DEFAULT_RULES.version == 2
+    assert DEFAULT_RULES.version == 3
 
 
 @pytest.mark.parametrize(

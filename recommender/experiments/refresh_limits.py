@@ -1,0 +1,61 @@
+"""What limits refreshes that add up to a decline which no single test can show."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from recommender.engine.experiments.evidence import DEFAULT_RULES, DecisionRules
+from recommender.experiments.eligibility import AUTOMATIC_ACTOR
+from recommender.models import Decision, Experiment, Promotion, TrainingRun
+
+QUARTER: Final = timedelta(days=91)
+MOST_ROLLBACKS: Final = 2  # in a quarter: from so many on, refreshes are frozen
+
+
+def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> list[Decision]:
+    """The decisions on the last refreshes in a row that were promoted without a win, newest first.
+
+    At most `rules.unproven_most`, because more change nothing.
+    """
+    promoted = Decision.objects.filter(final=True, at__lte=at, promotion__isnull=False)
+    found: list[Decision] = []
+    for decision in promoted.select_related("experiment", "promotion").order_by("-at", "-pk")[
+        : rules.unproven_most
+    ]:
+        test, promotion = decision.experiment, decision.promotion
+        if test is None or promotion is None or test.kind != Experiment.Kind.REFRESH:
+            break
+        if promotion.rollback or decision.evidence["z"] >= rules.proven_z:
+            break
+        found.append(decision)
+    return found
+
+
+def why_frozen(now: datetime) -> str:
+    """Sentence that says why no refresh is tested; empty if refreshes are tested.
+
+    Refreshes are frozen after two returns to the holdback in a quarter, until a full retrain succeeds or a
+    person promotes a version, rolls back or starts an experiment.
+    """
+    rollbacks = Experiment.objects.filter(
+        kind=Experiment.Kind.ANCHOR, outcome=Experiment.Outcome.ROLLBACK,
+        ended_at__gt=max(now - QUARTER, _released_at(now)), ended_at__lte=now,
+    ).order_by("ended_at")  # fmt: skip
+    days = [f"{one:%Y-%m-%d}" for one in rollbacks.values_list("ended_at", flat=True) if one]
+    if len(days) < MOST_ROLLBACKS:
+        return ""
+    return f"the champion lost to the one of 28 days before, and was replaced by it, on {' and '.join(days)}."
+
+
+def _released_at(now: datetime) -> datetime:
+    """When a full retrain or a person last changed what serves or is tested."""
+    full = TrainingRun.objects.filter(full=True, status=TrainingRun.Status.SUCCEEDED, finished_at__lte=now)
+    promoted = Promotion.objects.filter(at__lte=now).exclude(by=AUTOMATIC_ACTOR)
+    started = Experiment.objects.filter(
+        kind__in=(Experiment.Kind.REFRESH, Experiment.Kind.CHANGE), created_at__lte=now
+    ).exclude(by=AUTOMATIC_ACTOR)
+    moments = (
+        full.order_by("-finished_at").values_list("finished_at", flat=True).first(),
+        promoted.order_by("-at").values_list("at", flat=True).first(),
+        started.order_by("-created_at").values_list("created_at", flat=True).first(),
+    )
+    return max((one for one in moments if one is not None), default=now - QUARTER)
