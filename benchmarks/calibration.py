@@ -22,6 +22,7 @@ from benchmarks.simulation.drift_weeks import (
     is_drift_found,
     is_slow_drift_found,
 )
+from benchmarks.simulation.engagement_years import count_false_incidents, is_fall_found
 from benchmarks.simulation.experiment_run import (
     EXPERIMENT_SHARE,
     DecisionRule,
@@ -47,6 +48,7 @@ ENGAGED_PER_LIST: Final = (2.1, 1.7, 0.84, 0.52)
 LISTENER_COUNTS: Final = (20, 60, 200)
 TABLE_DIVISOR: Final = 5
 WEEKS_TO_INCIDENT: Final = 12
+WEEKENDS: Final = (0.6, 1.0, 1.4, 2.0)  # engagement at weekends, relative to other days
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class DecisionScenario:
-    """A planted effect and the share of simulations that must end as `occurs` says."""
+    """A planted effect and the share of simulations that must end as `occurs` says, or its mean."""
 
     name: str
-    occurs: Callable[[int], bool]
+    occurs: Callable[[int], int]
     target: float
     at_most: bool = False
     runs: float = 1.0  # simulations, relative to the plan: large groups take longer
@@ -103,6 +105,7 @@ def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[Decision
     yield from _change_scenarios(decide)
     yield from _refresh_scenarios(decide)
     yield from _fault_scenarios(decide)
+    yield from _engagement_scenarios()
     yield DecisionScenario(
         "drift of JS distance .2 found in 2 weeks, 60 listeners", partial(_drift_is_found, 0.2, 60), 0.9
     )
@@ -214,6 +217,19 @@ def _fault_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
         "F8 challenger that breaks for one request in a hundred stopped in 60 days",
         partial(_broken_is_stopped, 60, 0.01, days=60, by_listener=False), 0.05,
     )  # fmt: skip
+
+
+def _engagement_scenarios() -> Iterator[DecisionScenario]:
+    for weekend in WEEKENDS:
+        for listeners in (60, 5_000):
+            yield DecisionScenario(
+                f"F9 false engagement incidents a year, weekends x {weekend:g}, {listeners} listeners",
+                partial(count_false_incidents, listeners=listeners, weekend=weekend), 0.5, True, runs=0.1,
+            )  # fmt: skip
+        yield DecisionScenario(
+            f"F9 fall of engagement by 20 % found in 14 days, weekends x {weekend:g}, 5000 listeners",
+            partial(is_fall_found, listeners=5_000, weekend=weekend), 0.9, runs=0.1,
+        )  # fmt: skip
 
 
 def _promoted(decide: DecisionRule, kind: ExperimentKind, group: ListenerGroup) -> Callable[[int], bool]:
@@ -435,7 +451,7 @@ def _drift_table(pool: ProcessPoolExecutor, runs: int, _: DecisionRule) -> str:
 
 
 def _occurrence_share(
-    pool: ProcessPoolExecutor, happened: Callable[[int], bool], runs: int, name: str
+    pool: ProcessPoolExecutor, happened: Callable[[int], int], runs: int, name: str
 ) -> float:
     return sum(pool.map(happened, range(runs), chunksize=max(1, runs // 20))) / runs
 

@@ -51,7 +51,10 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
     fieldsets = (
         ("Versions", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
-        ("Traffic", {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text", "trial_text")}),
+        (
+            "Traffic",
+            {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text", "trial_text")},
+        ),
         ("Dates", {"fields": (("created_at", "started_at"), "ended_at")}),
     )
 

@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from statistics import fmean, median, quantiles, stdev
+from statistics import fmean, quantiles, stdev
 from typing import Any, Final
 
 from django.db.models import Min, Q
@@ -14,13 +13,17 @@ from scipy.stats import binom
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Song, numeric_features
-from ingestion.monitoring.anomaly_detection import MAD_TO_DEVIATION
-from ingestion.monitoring.anomaly_detection import K as DEVIATION_FACTOR
 from recommender.engine.experiments.evidence import DEFAULT_RULES
 from recommender.experiments import refresh_limits
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
 from recommender.monitoring import catalogue_drift, listening_drift
 from recommender.monitoring.drift_reports import last_full_week
+from recommender.monitoring.engagement_range import (
+    CONSECUTIVE_DAYS,
+    HISTORY_DAYS,
+    DailyEngagement,
+    find_engagement_deviation,
+)
 from recommender.registry import registry
 from recommender.registry.cohesion import FAR_BELOW, compare_cohesion, far_less_cohesive
 from recommender.registry.model_loader import ServingModel
@@ -28,11 +31,6 @@ from recommender.registry.model_loader import ServingModel
 WARNING: Final = Incident.Severity.WARNING
 # Incidents of ended experiments stay open this long: until the next daily review, which runs 24 hours later.
 ENDED_WITHIN: Final = timedelta(hours=20)
-# --- Engagement: the last two complete days against the days before, over all champions.
-HISTORY_DAYS: Final = 42
-MIN_HISTORY_DAYS: Final = 14
-MIN_WEEKDAYS: Final = 2  # the first fortnight holds each weekday twice
-CONSECUTIVE_DAYS: Final = 2  # one unusual day may be a public holiday
 # --- Cohesion
 MIN_VERSIONS: Final = 8
 MAX_COHESION_RATIO: Final = 0.9
@@ -52,25 +50,6 @@ MIN_MISSING_SHARE: Final = 0.5
 USUAL_MISSING_SHARE: Final = 0.1
 OUTLIER_FACTOR: Final = 3.0  # times the interquartile range: Tukey's "far out"
 MAX_OUTLIER_SHARE: Final = 0.2
-
-
-@dataclass(frozen=True)
-class DailyEngagement:
-    """Engaged songs per list within 24 hours of one day's lists, over all champions."""
-
-    day: date
-    versions: tuple[str, ...]  # version labels, most lists first
-    engaged: float  # mean over listeners
-    deviation: float  # standard deviation over listeners
-    listeners: int
-
-
-@dataclass(frozen=True)
-class EngagementRange:
-    center: float
-    low: float
-    high: float
-    n: int
 
 
 def check_engagement(now: datetime) -> list[Incident]:
@@ -104,61 +83,20 @@ def _combine_versions(day: date, rows: Sequence[EngagementDay]) -> DailyEngageme
     return DailyEngagement(day, tuple(row.version.label for row in rows), mean, variance**0.5, listeners)
 
 
-def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
-    """Median +- 4.5 robust standard deviations; None with fewer than `MIN_HISTORY_DAYS` days."""
-    # The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners differ
-    # by chance.
-    if len(days) < MIN_HISTORY_DAYS:
-        return None
-    values = [day.engaged for day in days]
-    center = median(values)
-    deviation = MAD_TO_DEVIATION * median(abs(value - center) for value in values)
-    standard_error = fmean(day.deviation / max(1, day.listeners) ** 0.5 for day in days)
-    half = DEVIATION_FACTOR * max(deviation, standard_error)
-    return EngagementRange(center, max(0.0, center - half), center + half, len(days))
-
-
-def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
-    """Each weekday's usual engagement relative to the median of all days, from Monday on.
-
-    1 for a weekday with fewer than `MIN_WEEKDAYS` days.
-    """
-    center = median(day.engaged for day in days)
-    factors = []
-    for weekday in range(7):
-        values = [day.engaged for day in days if day.day.weekday() == weekday]
-        usual = median(values) if len(values) >= MIN_WEEKDAYS else center
-        factors.append(usual / center if usual > 0 and center > 0 else 1.0)
-    return factors
-
-
 def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Condition]:
-    before, last = days[:-CONSECUTIVE_DAYS], days[-CONSECUTIVE_DAYS:]
-    if len(before) < MIN_HISTORY_DAYS or len(last) < CONSECUTIVE_DAYS:
+    found = find_engagement_deviation(days)
+    if found is None:
         return
-    # Weekends would be incidents: they are compared with what is usual for their weekday.
-    factors = weekday_factors(before)
-    expected = expected_range([_without_weekday(day, factors) for day in before])
-    if expected is None:
-        return
-    values = [_without_weekday(day, factors).engaged for day in last]
-    verdict = "low" if max(values) < expected.low else "high" if min(values) > expected.high else ""
-    if verdict:
-        factor = fmean(factors[day.day.weekday()] for day in last)
-        facts = {
-            "version": ", ".join(dict.fromkeys(label for day in last for label in day.versions)),
-            "value": round(fmean(day.engaged for day in last), 3), "verdict": verdict,
-            "days": [day.day.isoformat() for day in last],
-            "low": round(factor * expected.low, 3), "high": round(factor * expected.high, 3),
-            "median": round(factor * expected.center, 3), "n": expected.n,
-        }  # fmt: skip
-        link = reverse("admin:recommender_engagementday_changelist")
-        yield Condition("engagement_deviates", "engagement_deviates", WARNING, facts, link=link)
-
-
-def _without_weekday(day: DailyEngagement, factors: Sequence[float]) -> DailyEngagement:
-    factor = factors[day.day.weekday()]
-    return replace(day, engaged=day.engaged / factor, deviation=day.deviation / factor)
+    last, expected = days[-CONSECUTIVE_DAYS:], found.expected
+    facts = {
+        "version": ", ".join(dict.fromkeys(label for day in last for label in day.versions)),
+        "value": round(fmean(day.engaged for day in last), 3), "verdict": found.verdict,
+        "days": [day.day.isoformat() for day in last],
+        "low": round(expected.low, 3), "high": round(expected.high, 3),
+        "median": round(expected.center, 3), "n": expected.n,
+    }  # fmt: skip
+    link = reverse("admin:recommender_engagementday_changelist")
+    yield Condition("engagement_deviates", "engagement_deviates", WARNING, facts, link=link)
 
 
 def check_cohesion(now: datetime) -> list[Incident]:

@@ -23,8 +23,8 @@ from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring import alerts
 from recommender.registry import registry
-from recommender.serving import challenger_trial
 from recommender.services import current_model, roll_back_champion, verify_artifact
+from recommender.serving import challenger_trial
 
 logger = logging.getLogger(__name__)
 

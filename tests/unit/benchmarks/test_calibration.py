@@ -12,13 +12,16 @@ from benchmarks.simulation.drift_weeks import (
     is_drift_found,
     is_slow_drift_found,
 )
+from benchmarks.simulation.engagement_years import count_false_incidents, is_fall_found
 from benchmarks.simulation.experiment_run import (
     SimulatedExperiment,
     decide_by_events,
     is_rolled_back,
     run_experiment,
 )
+from benchmarks.simulation.failing_challenger import day_of_stop
 from benchmarks.simulation.listener_reactions import ListenerGroup
+from benchmarks.simulation.ratchet import simulate_ratchet
 from recommender.engine.experiments.evidence import (
     DecisionOutcome,
     ExperimentKind,
@@ -50,6 +53,26 @@ def test_deciding_by_single_events_wrongly_tells_equal_models_apart() -> None:
     decided = {DecisionOutcome.PROMOTE, DecisionOutcome.REJECT}
     assert sum(outcome in decided for outcome in by_event) / len(SEEDS) > 0.15
     assert sum(outcome in decided for outcome in by_listener) / len(SEEDS) <= 0.05
+
+
+def test_refreshes_that_are_each_a_little_worse_open_an_incident_and_equal_ones_are_not_frozen() -> None:
+    worse = [simulate_ratchet(60, seed, weeks=12) for seed in range(20)]
+    equal = [simulate_ratchet(60, seed, step=0.0, weeks=52) for seed in range(10)]
+
+    assert sum(one.incident_on is not None for one in worse) >= 17
+    assert sum(one.frozen_on is not None for one in equal) <= 1
+
+
+def test_busy_weekends_are_no_engagement_incidents_and_a_fall_by_a_fifth_is_one() -> None:
+    false = [count_false_incidents(seed, listeners=5_000, weekend=1.4) for seed in range(3)]
+    found = [is_fall_found(seed, listeners=5_000, weekend=1.4) for seed in range(10)]
+
+    assert sum(false) <= 2
+    assert sum(found) >= 9
+
+
+def test_a_challenger_that_breaks_for_a_tenth_of_60_listeners_is_stopped_on_its_first_day() -> None:
+    assert [day_of_stop(60, 0.1, seed) for seed in range(5)] == [1] * 5
 
 
 def test_lost_lists_make_a_refresh_experiment_invalid() -> None:

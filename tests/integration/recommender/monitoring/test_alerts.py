@@ -13,10 +13,10 @@ from recommender.monitoring.alerts import (
     check_engagement,
     check_experiments,
     check_feed,
-    expected_range,
     find_feature_fault,
     read_daily_engagement,
 )
+from recommender.monitoring.engagement_range import expected_range
 from tests.support.builders.experiments import DAY, START, make_experiment, make_version
 
 pytestmark = pytest.mark.django_db
