@@ -25,7 +25,11 @@ from recommender.registry.registry import Verify
 from recommender.services import verify_artifact
 from recommender.training.data_fingerprint import NothingNew
 from recommender.training.dataset import read_training_data
-from recommender.training.evaluation import evaluate_with_baselines, latest_week
+from recommender.training.evaluation import (
+    compare_stored_versions,
+    evaluate_with_baselines,
+    latest_week,
+)
 from recommender.training.stored_version import read_version
 from recommender.training.train import TrainingOptions, TrainingProgress, retrain
 
@@ -196,3 +200,47 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
     metrics = evaluate_with_baselines(week, stored, version.seed)
     has_seen = version.cut_off.timestamp() > week.start_seconds
     return VersionEvaluation(version.label, metrics, has_seen, version.metrics)
+
+
+@dataclass(frozen=True)
+class PairEvaluation:
+    """Two versions on the same listeners and songs of the latest week."""
+
+    first: str
+    second: str
+    # NDCG@20 of the first minus that of the second, paired by listener; {} if nothing could be measured.
+    difference: dict[str, Any]
+    trained_on_the_week: list[str]  # labels of the versions whose numbers are too high
+
+    @property
+    def sentence(self) -> str:
+        if not self.difference:
+            return "Not measured: no listener with earlier plays played a new song in the latest week."
+        pair = self.difference
+        verdict = "is clearly better than" if pair["low"] > 0 else "is clearly worse than"
+        if pair["low"] <= 0 <= pair["high"]:
+            verdict = "is neither clearly better nor clearly worse than"
+        said = (
+            f"{self.first} {verdict} {self.second} on the latest week: NDCG@20 {pair['difference']:+.4f} "
+            f"({pair['low']:+.4f} to {pair['high']:+.4f}, {pair['listeners']} listeners)."
+        )
+        if self.trained_on_the_week:
+            said += f" Trained on that week, and so rated too high: {', '.join(self.trained_on_the_week)}."
+        return said
+
+
+def evaluate_pair(first_label: str, second_label: str) -> PairEvaluation:
+    """Compare two versions on the latest week, paired by listener.
+
+    Raises:
+        RegistryError: a version does not exist.
+        ArtifactError: a version's files are missing or damaged.
+    """
+    versions = [registry.find_version(label) for label in (first_label, second_label)]
+    stored = [read_version(version, settings.MODEL_STORAGE) for version in versions]
+    week = latest_week(read_training_data(), versions[0].seed)
+    if week is None:
+        return PairEvaluation(first_label, second_label, {}, [])
+    seen = [one.label for one in versions if one.cut_off.timestamp() > week.start_seconds]
+    difference = compare_stored_versions(week, stored[0], stored[1], versions[0].seed)
+    return PairEvaluation(first_label, second_label, difference, seen)

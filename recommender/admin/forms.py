@@ -4,10 +4,15 @@ from collections.abc import Iterable
 from typing import Final
 
 from django import forms
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from recommender.experiments.eligibility import MAX_SPLIT_SHARE
 from recommender.experiments.lifecycle import LIST_SHARE
+from recommender.models import ModelVersion
 
 PERCENT: Final = 100
 
@@ -57,3 +62,24 @@ class StartExperimentForm(TrafficSplitForm):
     def list_share(self) -> float:
         share: float = self.cleaned_data["lists"] / PERCENT
         return share
+
+
+class CompareVersionsForm(forms.Form):
+    """Two different versions by their labels."""
+
+    first = forms.ModelChoiceField(
+        ModelVersion.objects.all(), to_field_name="label", widget=UnfoldAdminSelectWidget
+    )
+    second = forms.ModelChoiceField(
+        ModelVersion.objects.all(), to_field_name="label", widget=UnfoldAdminSelectWidget
+    )
+
+    def clean(self) -> dict[str, object]:
+        chosen = {**self.cleaned_data}
+        if chosen.get("first") is not None and chosen.get("first") == chosen.get("second"):
+            raise forms.ValidationError("Choose two different versions.")
+        return chosen
+
+    @property
+    def chosen(self) -> tuple[ModelVersion, ModelVersion]:
+        return self.cleaned_data["first"], self.cleaned_data["second"]

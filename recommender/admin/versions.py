@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import ClassVar, Final
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first
-from recommender.admin.forms import ReasonForm, StartExperimentForm
+from recommender.admin.forms import CompareVersionsForm, ReasonForm, StartExperimentForm
 from recommender.admin.reasoned_actions import ReasonedActionMixin
 from recommender.dashboard.formatting import format_decimal, format_percent, format_ratio
 from recommender.dashboard.tables import (
@@ -22,8 +23,10 @@ from recommender.dashboard.tables import (
     ndcg_against_popularity,
     read_metric,
 )
+from recommender.dashboard.version_comparison import compare_two_versions
 from recommender.experiments import eligibility
 from recommender.models import ModelVersion, Promotion, TrainingRun
+from recommender.registry.registry import current_champion
 from recommender.services import promote_version, roll_back_champion, start_experiment
 from recommender.training.launch import start_training
 
@@ -56,7 +59,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     search_help_text = "Version label, such as 2026w47.1"
     when_empty = TRAINING_HINT
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
-    actions_detail: ClassVar = ["start_experiment", "make_champion"]
+    actions_detail: ClassVar = ["compare_with", "start_experiment", "make_champion"]
     readonly_fields = (
         "metrics_table",
         "clusters_table",
@@ -139,14 +142,25 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     @action(description="Compare versions", icon="compare_arrows", url_path="compare")
     def compare(self, request: HttpRequest) -> HttpResponse:
         versions = list(ModelVersion.objects.prefetch_related("clusters")[:MAX_COMPARED_VERSIONS])
+        form = CompareVersionsForm(request.GET or None)
         context = {
             **self.admin_site.each_context(request),
             "title": "Compare versions",
+            "form": form,
+            "pair": compare_two_versions(*form.chosen) if form.is_valid() else None,
             "versions": versions,
             "rows": compare_versions(versions),
             "headings": METRIC_HEADINGS.values(),
         }
         return render(request, "admin/recommender/compare.html", context)
+
+    @action(description="Compare", icon="compare_arrows", url_path="compare-with")
+    def compare_with(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        version = get_object_or_404(ModelVersion, pk=object_id)
+        champion = current_champion()
+        other = champion if champion and champion != version else version.parent or version
+        query = urlencode({"first": version.label, "second": other.label})
+        return redirect(f"{reverse('admin:recommender_modelversion_compare')}?{query}")
 
     @action(description="Train now", icon="model_training", permissions=["train"])
     @confirm_first(

@@ -215,6 +215,20 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
     return {stored.model.name: own.summary(), **{name: one.summary() for name, one in baselines.items()}}
 
 
+def compare_stored_versions(
+    week: HoldoutWeek, first: StoredVersion, second: StoredVersion, seed: int
+) -> dict[str, float | int]:
+    """The first version's NDCG minus the second's on the same week, paired by listener."""
+    artists = week.past.catalogue.artist_codes()
+    ours, theirs = (
+        evaluate_lists(
+            _recommend_for_week(week, one.model, one.song_ids, seed), week.test, artists=artists
+        ).ndcg_each
+        for one in (first, second)
+    )
+    return paired_difference(ours, theirs)
+
+
 def _recommend_for_week(
     week: HoldoutWeek, model: RecommenderModel, song_ids: NDArray[np.int64], seed: int
 ) -> NDArray[np.int32]:

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -10,7 +11,7 @@ from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.engine.artifact import ArtifactError
 from recommender.management.output import metrics_table
 from recommender.registry.registry import RegistryError
-from recommender.retraining import evaluate_version
+from recommender.retraining import evaluate_pair, evaluate_version
 
 HELP = """Compare a version with popularity, a random order and RP3beta, on the songs that listeners played
 for the first time in the latest week.
@@ -21,6 +22,7 @@ version before it trains on the week.
 examples:
   python manage.py evaluate                     the champion
   python manage.py evaluate 2026w46.1 --json
+  python manage.py evaluate 2026w46.1 --against 2026w44.1     two versions on the same week, paired by listener
 
 next:
   python manage.py promote 2026w46.1 --reason ...
@@ -35,10 +37,14 @@ class Command(GuidedCommand):
         parser.add_argument(
             "version", nargs="?", help="label of the version, such as 2026w47.1 (default: the champion)"
         )
+        parser.add_argument("--against", metavar="VERSION", help="compare with this version on the same week")
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
+        if options["against"]:
+            self._compare(options)
+            return
         try:
             evaluation = evaluate_version(options["version"])
         except (RegistryError, ArtifactError) as error:
@@ -57,3 +63,12 @@ class Command(GuidedCommand):
                 "These numbers are too high, because the version was trained on that week. Its evaluation "
                 f"before it trained on it:\n{metrics_table(evaluation.training_metrics)}"
             )
+
+    def _compare(self, options: dict[str, Any]) -> None:
+        if not options["version"]:
+            raise CommandError("Name the version to compare: evaluate VERSION --against OTHER")
+        try:
+            pair = evaluate_pair(options["version"], options["against"])
+        except (RegistryError, ArtifactError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(json.dumps(asdict(pair)) if options["json"] else pair.sentence)

@@ -90,6 +90,23 @@ def test_versions_are_compared_side_by_side(staff: Client, stored_model: Serving
     assert "NDCG / popularity" in text
 
 
+def test_any_two_versions_are_compared_on_what_both_were_measured_on(
+    staff: Client, stored_model: ServingOptions
+) -> None:
+    first = ModelVersion.objects.get()
+    second = retrain(TrainingOptions(storage=stored_model.storage, seed=11)).version
+    assert second is not None
+    root = reverse("admin:recommender_modelversion_changelist")
+
+    from_the_version = staff.get(f"{root}{second.pk}/compare-with/")
+    page = staff.get(from_the_version["Location"]).content.decode()
+    same = staff.get(f"{root}compare/", {"first": first.label, "second": first.label}).content.decode()
+
+    assert f"<h2>{second.label} and {first.label}</h2>" in page
+    assert "On the same weeks and lists, neither version is clearly better." in page
+    assert "Choose two different versions." in same
+
+
 def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: ServingOptions) -> None:
     first = ModelVersion.objects.get()
     second = retrain(TrainingOptions(storage=stored_model.storage, seed=11)).version

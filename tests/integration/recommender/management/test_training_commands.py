@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from ingestion.jobs.lock import lock_owner
+from ingestion.models import ListeningHistory, Song
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from tests.support.builders.small_world import fill_tables, small_world
 
@@ -78,6 +79,38 @@ def test_without_songs_retrain_is_refused_and_says_what_to_do(capsys: Out) -> No
 
 
 @pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Nobody has played a song yet. Import sessions first: python manage.py runingest"),
+        (["--clusters", "1"], "1 clusters of 300 songs make no sense: choose a number from 2 to "),
+        (["--clusters", "5000"], "5000 clusters of 300 songs make no sense: choose a number from 2 to "),
+    ],
+)
+def test_retrain_without_plays_or_with_an_absurd_number_of_clusters_is_refused(
+    arguments: list[str], expected: str, capsys: Out
+) -> None:
+    if not arguments:
+        ListeningHistory.objects.all().delete()
+
+    code = code_of("retrain", *arguments)
+
+    assert code == 4
+    assert expected in capsys.readouterr().err
+    assert labels() == []
+
+
+@pytest.mark.usefixtures("world")
+def test_retrain_without_an_available_song_is_refused(capsys: Out) -> None:
+    Song.objects.update(unavailable_at=timezone.now())
+
+    code = code_of("retrain")
+
+    assert code == 4
+    assert "No song is available any more" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("world")
 def test_retrain_if_new_is_refused_the_second_time(capsys: Out) -> None:
     call_command("retrain", "--if-new")
     capsys.readouterr()
@@ -144,6 +177,29 @@ def test_before_the_first_training_every_command_says_to_train(command: list[str
         call_command(*command)
 
     assert str(raised.value).startswith(expected)
+
+
+@pytest.mark.usefixtures("world")
+def test_evaluate_compares_two_versions_on_the_same_week_paired_by_listener(capsys: Out) -> None:
+    for seed in "12":
+        call_command("retrain", "--seed", seed)
+    capsys.readouterr()
+    first, second = labels()
+
+    call_command("evaluate", first, "--against", second)
+    said = capsys.readouterr().out
+    call_command("evaluate", second, "--against", first, "--json")
+    facts = json.loads(capsys.readouterr().out)
+    call_command("evaluate", first, "--against", first, "--json")
+    same = json.loads(capsys.readouterr().out)
+
+    assert said.startswith(f"{first} is ")
+    assert f"Trained on that week, and so rated too high: {first}, {second}." in said
+    assert facts["difference"]["listeners"] > 0
+    assert facts["trained_on_the_week"] == [second, first]
+    assert same["difference"]["difference"] == 0
+    with pytest.raises(CommandError, match="Name the version to compare"):
+        call_command("evaluate", "--against", first)
 
 
 @pytest.mark.usefixtures("world")
