@@ -22,7 +22,7 @@ version before it trains on the week.
 examples:
   python manage.py evaluate                     the champion
   python manage.py evaluate 2026w46.1 --json
-  python manage.py evaluate 2026w46.1 --against 2026w44.1     two versions on the same week, paired by listener
+  python manage.py evaluate 2026w46.1 --against 2026w44.1     two versions, paired by listener
 
 next:
   python manage.py promote 2026w46.1 --reason ...
