@@ -2,35 +2,43 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import orjson
 
-from ingestion.demo.source import TRACKS, Row, Snapshot
+from ingestion.demo.source import LISTEN_HISTORY, TRACKS, Row, Snapshot
 from ingestion.demo.world.styles import FEATURES, STYLES
 from ingestion.demo.world.world import World
 
 
 class ScenarioSource:
-    """A demo source that can send wrong audio features or another catalogue."""
+    """A demo source that can send wrong audio features, late sessions or another catalogue."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._replacement: World | None = None
         self._broken: dict[str, float | None] = {}
         self._since = ""
+        self._delay_days = 0
+        self._delayed_since = world.today
         self._planted = 0
         self._seen: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
         base = (self._replacement or self._world).snapshot()
-        if not self._broken:
-            return Snapshot((base.version, self._planted), base.tables)
         version = (base.version, self._planted)
+        if not self._broken and not self._delay_days:
+            return Snapshot(version, base.tables)
         if self._seen is None or self._seen.version != version:
             songs = [self._broken_row(row) for row in base.tables[TRACKS]]
-            self._seen = Snapshot(version, {**base.tables, TRACKS: songs})
+            # What was sent before the delay began stays.
+            newest = max(self._delayed_since, self._world.today - timedelta(days=self._delay_days))
+            until = format_day_start(newest)
+            sessions = base.tables[LISTEN_HISTORY]
+            if self._delay_days:
+                sessions = [row for row in sessions if row["created_at"] < until]
+            self._seen = Snapshot(version, {**base.tables, TRACKS: songs, LISTEN_HISTORY: sessions})
         return self._seen
 
     def new_catalogue(self) -> None:
@@ -51,6 +59,11 @@ class ScenarioSource:
         """Replace the feature's value in songs added or changed since this day."""
         self._broken[feature] = value
         self._since = format_day_start(since)
+        self._planted += 1
+
+    def delay_history(self, days: int) -> None:
+        """Leave out the sessions of the last days; 0 sends all of them again."""
+        self._delay_days, self._delayed_since = days, self._world.today
         self._planted += 1
 
     def restore_features(self) -> None:
@@ -74,16 +87,27 @@ EVENT_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "outage": {"days": 2},
     "feed": {"days": 7, "feature": "energy", "value": None},
     "worse": {},
-    "drift": {"styles": ["Metal", "Punk"], "weight": 0.6},
+    "drift": {"styles": ["Metal", "Punk"], "weight": 0.6, "weeks": 1},
     "reset": {"days": 2},
+    "fad": {"days": 14, "styles": ["Metal", "Punk"], "weight": 0.6},
+    "late": {"days": 7, "delay": 4},
+    "bots": {"days": 28, "share": 0.1},
+    "broken": {"days": 7, "share": 0.1},
+    "ratchet": {"days": 84, "strength": 0.05},
 }
 EVENT_DESCRIPTIONS: Final = {
     "better": "the first champion is trained with the classic method, so the next candidate should be better",
     "outage": "the source can't be reached for `days` days",
     "feed": "an audio feature of new and changed songs is `value` (null: missing) for `days` days",
     "worse": "a candidate with corrupted listener data is proposed as a refresh",
-    "drift": "all listeners want `styles` more: they make up `weight` (0 to 1) of their taste",
+    "drift": "all listeners want `styles` more: they make up `weight` (0 to 1) of their taste, after `weeks`",
     "reset": "for `days` days the source serves other songs and listeners under the same ids",
+    "fad": "like drift, but after `days` days all listeners want what they wanted before",
+    "late": "for `days` days the source leaves out the sessions of the last `delay` days",
+    "bots": "for `days` days a `share` of the listeners like all songs of a challenger and no others",
+    "broken": "for `days` days every challenger fails for a `share` of the listeners",
+    "ratchet": "every Sunday of `days` days a copy of the champion, of whose songs a share of `strength` is "
+    "mixed up, is proposed as a refresh",
 }
 
 
@@ -100,6 +124,22 @@ class ScenarioEvent:
     def ends_on(self, day: int) -> bool:
         return self.days > 0 and day == self.first_day + self.days
 
+    def is_under_way(self, day: int) -> bool:
+        return self.first_day <= day < self.first_day + self.days
+
+    def weekly_weight(self, day: int) -> float:
+        """By how much a drift shifts tastes on this day, so that its weight is reached after its weeks."""
+        weeks = self.parameters.get("weeks", 1)
+        week, weekday = divmod(day - self.first_day, DAYS_PER_WEEK)
+        if weekday or not 0 <= week < weeks:
+            return 0.0
+        return float(1 - (1 - self.parameters["weight"]) ** (1 / weeks))
+
+    @property
+    def _duration(self) -> str:
+        weeks = self.parameters.get("weeks", 1)
+        return f" over {weeks} weeks" if weeks > 1 else ""
+
     @property
     def description(self) -> str:
         days = f"{self.days} days" if self.days != 1 else "1 day"
@@ -109,8 +149,13 @@ class ScenarioEvent:
             "outage": f"source down for {days}",
             "feed": f"{feature} is {_describe_value(self.parameters.get('value'))} for {days}",
             "worse": "a corrupted candidate is proposed",
-            "drift": f"tastes move towards {' and '.join(self.parameters.get('styles', ()))}",
+            "drift": f"tastes move towards {' and '.join(self.parameters.get('styles', ()))}{self._duration}",
             "reset": f"source has another catalogue for {days}",
+            "fad": f"a fad of {' and '.join(self.parameters.get('styles', ()))} for {days}",
+            "late": f"sessions arrive {self.parameters.get('delay')} days late for {days}",
+            "bots": f"{self.parameters.get('share', 0):.0%} of the listeners are bots for {days}",
+            "broken": f"challengers break for {self.parameters.get('share', 0):.0%} for {days}",
+            "ratchet": f"refreshes are each a little worse for {days}",
         }[self.kind]
 
 
@@ -129,6 +174,21 @@ def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
         (event for event in parsed if event.first_day < weeks * DAYS_PER_WEEK),
         key=lambda event: event.first_day,
     )
+
+
+def parse_last_day(text: bytes | str) -> date | None:
+    """The scenario's `last_day`, a Sunday; None if the simulation ends last Sunday.
+
+    Raises:
+        ValueError: it is not the date of a Sunday.
+    """
+    last_day = orjson.loads(text).get("last_day")
+    if last_day is None:
+        return None
+    day = date.fromisoformat(last_day)
+    if day.isoweekday() != DAYS_PER_WEEK:
+        raise ValueError(f"last_day must be a Sunday, but {last_day} is not")
+    return day
 
 
 def describe_events() -> str:
@@ -158,12 +218,16 @@ def _check_parameters(row: Mapping[str, Any], terms: Mapping[str, Any]) -> None:
     names = {style.name for style in STYLES}
     if not (isinstance(terms.get("days", 1), int) and terms.get("days", 1) >= 1):
         raise ValueError(f"{row!r}: days must be a whole number from 1")
+    for name in ("weeks", "delay"):
+        if not (isinstance(terms.get(name, 1), int) and terms.get(name, 1) >= 1):
+            raise ValueError(f"{row!r}: {name} must be a whole number from 1")
     if terms.get("feature", FEATURES[0]) not in FEATURES:
         raise ValueError(f"{row!r}: the features are {', '.join(FEATURES)}")
     if "styles" in terms and not (terms["styles"] and set(terms["styles"]) <= names):
         raise ValueError(f"{row!r}: the styles are {', '.join(sorted(names))}")
-    if not 0 <= terms.get("weight", 0) <= 1:
-        raise ValueError(f"{row!r}: the weight must be from 0 to 1")
+    for name in ("weight", "share", "strength"):
+        if not 0 <= terms.get(name, 0) <= 1:
+            raise ValueError(f"{row!r}: the {name} must be from 0 to 1")
 
 
 def _describe_value(value: object) -> str:

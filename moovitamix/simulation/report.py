@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from ingestion.models import Incident, IngestionRun
 from recommender.models import DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.registry.cohesion import compare_cohesion, far_less_cohesive
 
 DAY: Final = timedelta(days=1)
 # The weekly drift check must find a drift by its second run; its weeks end on Sundays.
 MAX_DRIFT_DELAY: Final = timedelta(days=22)
+# A fad may still be learnt and unlearnt for two weekly trainings.
+FAD_AFTERMATH: Final = timedelta(days=14)
+RATCHET_INCIDENT_WITHIN: Final = timedelta(weeks=12)
+MOST_SILENT_PROMOTIONS: Final = 2  # worse refreshes that may become champion without an incident
+TESTED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 RunStatus: Final = IngestionRun.Status
 
 
@@ -92,7 +98,7 @@ def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
         trigger=TrainingRun.Trigger.DRIFT, full=True, started_at__gte=alarm.at
     ).order_by("pk").first()  # fmt: skip
     reaction = f"drift found (effect {alarm.effect:.2f}, limit {alarm.limit:.2f})"
-    in_time = alarm.at < planted.since + MAX_DRIFT_DELAY
+    in_time = alarm.at < planted.until + MAX_DRIFT_DELAY
     if training is None or training.version is None:
         return f"{reaction}, no full retrain", alarm.at, False
     experiment = Experiment.objects.filter(challenger=training.version).first()
@@ -101,6 +107,77 @@ def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
     )
     reaction += f"; full retrain {training.version} on {training.started_at:%d %b}, {result}"
     return reaction, alarm.at, in_time
+
+
+def _judge_fad(planted: PlantedEvent) -> JudgedReaction:
+    rollbacks = Promotion.objects.filter(
+        rollback=True, at__gte=planted.since, at__lt=planted.until + FAD_AFTERMATH
+    ).count()
+    alarm = DriftReport.objects.filter(
+        alarm=True, at__gte=planted.since, at__lt=planted.until + FAD_AFTERMATH,
+        kind=DriftReport.Kind.LISTENING,
+    ).order_by("at").first()  # fmt: skip
+    reaction = f"{rollbacks} rollbacks; {'drift alarm' if alarm else 'no drift alarm'}"
+    return reaction, alarm.at if alarm else None, rollbacks == 0
+
+
+def _judge_late_history(planted: PlantedEvent) -> JudgedReaction:
+    """While sessions are late, no experiment may be decided, and one that waits is an incident."""
+    # Lists whose sessions came in time may still be decided on the first morning.
+    tested = Experiment.objects.filter(kind__in=TESTED_KINDS)
+    decided = tested.filter(
+        ended_at__gte=planted.since + DAY, ended_at__lt=planted.until,
+        outcome__in=(Experiment.Outcome.PROMOTE, Experiment.Outcome.REJECT),
+    )  # fmt: skip
+    ran = tested.filter(started_at__lt=planted.since).filter(
+        Q(ended_at=None) | Q(ended_at__gte=planted.until)
+    )
+    incident = _between(Incident.objects.filter(kind="experiment_waits"), "opened_at", planted).first()
+    reaction = f"{decided.count()} experiments decided; "
+    reaction += f"incident {incident.pk}: experiment_waits" if incident else "no experiment had to wait"
+    is_reported = incident is not None or not ran.exists()
+    return reaction, incident.opened_at if incident else None, not decided.exists() and is_reported
+
+
+def _judge_bots(planted: PlantedEvent) -> JudgedReaction:
+    promoted = _between(Experiment.objects.filter(outcome=Experiment.Outcome.PROMOTE), "ended_at", planted)
+    changes = promoted.filter(kind=Experiment.Kind.CHANGE)
+    first = changes.order_by("ended_at").first()
+    reaction = f"{changes.count()} changes and {promoted.count() - changes.count()} refreshes promoted"
+    return reaction, first.ended_at if first else None, not changes.exists()
+
+
+def _judge_broken_challenger(planted: PlantedEvent) -> JudgedReaction:
+    """Each challenger must be withdrawn within a day of its start or of the fault."""
+    tested = Experiment.objects.filter(kind__in=TESTED_KINDS, started_at__lt=planted.until).filter(
+        Q(ended_at=None) | Q(ended_at__gte=planted.since)
+    )
+    if not tested.exists():
+        return "no challenger was under test", None, None
+    late = [
+        one for one in tested
+        if one.outcome != Experiment.Outcome.ROLLBACK or one.started_at is None or one.ended_at is None
+        or one.ended_at > max(planted.since, one.started_at) + DAY
+    ]  # fmt: skip
+    ended = tested.filter(outcome=Experiment.Outcome.ROLLBACK).order_by("ended_at").first()
+    incident = Incident.objects.filter(kind="challenger_failed", opened_at__gte=planted.since).first()
+    reaction = f"{tested.count() - len(late)} of {tested.count()} challengers withdrawn within a day"
+    reaction += ", told as challenger_failed" if incident else ", no incident"
+    return reaction, ended.ended_at if ended else None, not late and incident is not None
+
+
+def _judge_ratchet(planted: PlantedEvent) -> JudgedReaction:
+    """Refreshes that are each a little worse must open an incident within 12 weeks, or not be promoted."""
+    kinds = ("refreshes_unproven", "refreshes_frozen", "rolled_back")
+    incident = Incident.objects.filter(kind__in=kinds, opened_at__gte=planted.since).order_by("pk").first()
+    worse = ModelVersion.objects.filter(seconds=0.0, created_at__gte=planted.since)
+    promoted = Promotion.objects.filter(promoted__in=worse, rollback=False).count()
+    reaction = f"{promoted} of {worse.count()} worse refreshes promoted; "
+    reaction += f"incident {incident.pk}: {incident.kind}" if incident else "no incident"
+    if incident is None and promoted >= MOST_SILENT_PROMOTIONS:
+        return reaction, None, False
+    in_time = incident is None or incident.opened_at < planted.since + RATCHET_INCIDENT_WITHIN
+    return reaction, incident.opened_at if incident else None, in_time
 
 
 def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
@@ -149,4 +226,115 @@ _JUDGES: Final[Mapping[str, Callable[[PlantedEvent], JudgedReaction]]] = {
     "drift": _judge_drift,
     "worse": _judge_worse_version,
     "better": _judge_better_method,
+    "fad": _judge_fad,
+    "late": _judge_late_history,
+    "bots": _judge_bots,
+    "broken": _judge_broken_challenger,
+    "ratchet": _judge_ratchet,
 }
+
+
+# What may open, by the kind of the planted event that explains it, until so long after the event's end.
+EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
+    "outage": (frozenset({"run_failed", "data_stale", "experiment_waits", "unusual"}), 3 * DAY),
+    "reset": (
+        frozenset({"run_refused", "run_failed", "data_stale", "experiment_waits", "unusual"}), 3 * DAY
+    ),
+    "feed": (frozenset({"feed_fault", "unusual", "drift_found"}), 28 * DAY),
+    "late": (frozenset({"experiment_waits", "data_stale", "unusual", "engagement_deviates"}), 7 * DAY),
+    "fad": (frozenset({"drift_found", "engagement_deviates", "unusual"}), 70 * DAY),
+    "drift": (
+        frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back"}), 70 * DAY
+    ),
+    "worse": (frozenset({"challenger_failed", "rolled_back", "cohesion_deviates"}), 70 * DAY),
+    "broken": (frozenset({"challenger_failed"}), DAY),
+    "bots": (frozenset({"engagement_deviates", "drift_found"}), 28 * DAY),
+    "ratchet": (frozenset({"rolled_back", "refreshes_frozen", "cohesion_deviates"}), 70 * DAY),
+    "better": (frozenset({"engagement_deviates", "cohesion_deviates"}), 70 * DAY),
+}  # fmt: skip
+# True of most healthy installations too: refreshes of equal quality do not win.
+ALWAYS_EXPLAINED: Final = frozenset({"refreshes_unproven"})
+
+
+@dataclass(frozen=True)
+class UnplannedFinding:
+    """Something that may not happen without a planted cause."""
+
+    name: str
+    found: list[str]  # a phrase each; empty if all is well
+
+    @property
+    def is_right(self) -> bool:
+        return not self.found
+
+
+def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
+    """False alarms, rollbacks, invalid experiments, and champions below their baselines or predecessors."""
+    incidents = [
+        f"{one.key} on {one.opened_at:%d %b}" for one in Incident.objects.order_by("pk")
+        if one.kind not in ALWAYS_EXPLAINED and not _is_explained(one.kind, one.opened_at, events)
+    ]  # fmt: skip
+    alarms = [
+        f"{one.get_kind_display()} on {one.at:%d %b}"
+        for one in DriftReport.objects.filter(alarm=True).order_by("pk")
+        if not _is_explained("drift_found", one.at, events)
+    ]
+    full = [
+        f"training {one.pk} on {one.started_at:%d %b}"
+        for one in TrainingRun.objects.filter(trigger=TrainingRun.Trigger.DRIFT).order_by("pk")
+        if not _is_explained("drift_found", one.started_at, events)
+    ]
+    rollbacks = [
+        f"{one.replaced} by {one.promoted} on {one.at:%d %b}"
+        for one in Promotion.objects.filter(rollback=True).select_related("promoted", "replaced")
+        if not _is_explained("rolled_back", one.at, events)
+    ]
+    invalid = [
+        f"experiment {one.pk}: {one.reason}"
+        for one in Experiment.objects.filter(outcome=Experiment.Outcome.INVALID).order_by("pk")
+    ]
+    withdrawn = [
+        f"experiment {one.pk}: {one.reason}"
+        for one in Experiment.objects.filter(
+            outcome=Experiment.Outcome.ROLLBACK, kind__in=TESTED_KINDS
+        ).order_by("pk")
+        if one.ended_at is None or not _is_explained("challenger_failed", one.ended_at, events)
+    ]
+    return [
+        UnplannedFinding("incidents without a cause", incidents),
+        UnplannedFinding("drift alarms without a drift", alarms),
+        UnplannedFinding("full retrains without a drift", full),
+        UnplannedFinding("rollbacks without a cause", rollbacks),
+        UnplannedFinding("invalid experiments", invalid),
+        UnplannedFinding("challengers withdrawn without a fault", withdrawn),
+        UnplannedFinding("champions below a simple baseline", _champions_below_baselines()),
+        UnplannedFinding("champions with far less cohesive clusters", _incohesive_champions()),
+    ]
+
+
+def _is_explained(kind: str, at: datetime, events: list[PlantedEvent]) -> bool:
+    """Whether a planted event that had begun by then may cause this; an alarm before its drift is false."""
+    return any(
+        kind in kinds and event.since <= at < event.until + after
+        for event in events
+        for kinds, after in (EXPLAINED.get(event.kind, (frozenset(), DAY)),)
+    )
+
+
+def _champions_below_baselines() -> list[str]:
+    """Champions that were clearly worse than popularity or RP3beta on the week before their training."""
+    return [
+        f"{one.promoted}: {pair['difference']:+.4f} against {name}"
+        for one in Promotion.objects.filter(rollback=False).select_related("promoted").order_by("pk")
+        for name, pair in (one.promoted.metrics.get("against_baselines") or {}).items()
+        if pair["high"] < 0
+    ]
+
+
+def _incohesive_champions() -> list[str]:
+    promotions = Promotion.objects.filter(rollback=False, replaced__isnull=False)
+    return [
+        f"{one.promoted} after {one.replaced}"
+        for one in promotions.select_related("promoted", "replaced").order_by("pk")
+        if one.replaced is not None and far_less_cohesive(compare_cohesion(one.promoted, one.replaced))
+    ]

@@ -19,10 +19,12 @@ from recommender.experiments import assignment, lifecycle
 from recommender.models import Cluster, Experiment, ModelVersion
 from recommender.registry import artifact_folders, model_loader, registry
 from recommender.retraining import retrain_now
+from recommender.serving import candidate_cache
 
 logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
+TESTED: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 SIMULATION_ACTOR: Final = "the rehearsal"
 # The corrupted arrays are shifted by this share of the songs, so each song gets another song's values.
 SHIFT_SHARE: Final = 0.5
@@ -89,13 +91,18 @@ def run_logging_errors(work: Callable[[], object]) -> None:
         logger.exception("task_failed task=%s", getattr(work, "name", work))
 
 
-def propose_spoiled_version(storage: Path, now: datetime, verify: registry.Verify) -> ModelVersion:
+def propose_spoiled_version(
+    storage: Path, now: datetime, verify: registry.Verify, *, strength: float = 1.0
+) -> ModelVersion:
     """Propose, as a refresh, a copy of the champion that was corrupted after its evaluation.
+
+    Args:
+        strength: share of the songs that get another song's values.
 
     Raises:
         ArtifactError: the champion's files are damaged.
     """
-    version = _create_spoiled_version(storage, now)
+    version = _create_spoiled_version(storage, now, strength)
     gates = validation.run_gates(version, storage, now, verify)
     if gates["passed"]:
         lifecycle.propose_experiment(
@@ -119,7 +126,32 @@ def clear_process_caches(storage: Path) -> None:
     model_loader.loader_for(storage).reload()
 
 
-def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
+@contextmanager
+def break_challengers(share: float) -> Iterator[None]:
+    """Let every challenger under test fail for a share of the listeners, in this process."""
+    generate = candidate_cache.generate_candidates
+
+    def fail_for_some(profile: Any, model: Any, now: datetime) -> Any:
+        tested = {one.challenger_id for one in assignment.RUNNING_EXPERIMENTS.current() if one.kind in TESTED}
+        is_broken = assignment.hash_to_share("broken", profile.listener_id) < share
+        if is_broken and model is not None and model.version.pk in tested:
+            raise ValueError("This challenger was broken by the simulation.")
+        return generate(profile, model, now)
+
+    candidate_cache.generate_candidates = fail_for_some
+    try:
+        yield
+    finally:
+        candidate_cache.generate_candidates = generate
+
+
+def _spoil(array: NDArray[Any], strength: float) -> NDArray[Any]:
+    """A copy in which the first songs, a share of `strength`, have each other's values."""
+    mixed = round(strength * len(array))
+    return np.concatenate([np.roll(array[:mixed], round(SHIFT_SHARE * mixed), axis=0), array[mixed:]])
+
+
+def _create_spoiled_version(storage: Path, now: datetime, strength: float) -> ModelVersion:
     parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)
@@ -128,10 +160,8 @@ def _create_spoiled_version(storage: Path, now: datetime) -> ModelVersion:
     spoiled: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
     # The classic method stores only the clusters of songs.
     names = SPOILED_ARRAYS if SPOILED_ARRAYS[0] in spoiled else ("labels",)
-    spoiled |= {
-        name: np.roll(spoiled[name], round(SHIFT_SHARE * len(spoiled[name])), axis=0) for name in names
-    }
-    if "weights" in spoiled:
+    spoiled |= {name: _spoil(spoiled[name], strength) for name in names}
+    if "weights" in spoiled and strength == 1:
         spoiled["weights"] = -spoiled["weights"]
     sha256 = artifact.write_arrays(storage / label, spoiled, {**facts, "label": label})
     version = ModelVersion.objects.create(

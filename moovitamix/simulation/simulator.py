@@ -12,13 +12,15 @@ from threading import Thread
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import numpy as np
 import orjson
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.wsgi import get_wsgi_application
 from django.db import connection
+from numpy.typing import NDArray
 
-from ingestion.demo.scenarios import ScenarioEvent, ScenarioSource
+from ingestion.demo.scenarios import DAYS_PER_WEEK, ScenarioEvent, ScenarioSource
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.reactions import Reaction, draw_reactions, draw_visits, rng_for_day
 from ingestion.demo.world.world import World
@@ -28,7 +30,8 @@ from moovitamix.simulation import simulated_days
 from moovitamix.simulation.report import PlantedEvent
 from moovitamix.simulation.simulated_days import SimulatedClock, midnight
 from recommender.api import authentication
-from recommender.models import ModelVersion
+from recommender.experiments import assignment
+from recommender.models import ModelVersion, ServedList
 from recommender.registry.registry import current_champion
 from recommender.services import verify_artifact
 from recommender.serving.list_limits import LIST_LENGTH
@@ -67,12 +70,15 @@ class Simulation:
         self.clock = SimulatedClock(midnight(self.first_day))
         self.scenario_source = ScenarioSource(self.world)
         self._server: DemoServer | None = None
+        self._tastes: dict[int, NDArray[np.float64]] = {}  # before a fad
+        self._broken = ExitStack()  # lets challengers fail until it is closed
 
     def run_days(self, days: int, progress: ProgressCallback) -> None:
         """Simulate the days, and the next morning, whose tasks review the last day."""
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
             running.callback(self._stop_source)
+            running.enter_context(self._broken)
             self._start_source()
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
             app = MusicAppClient(running.enter_context(serve_in_thread()), create_api_key())
@@ -92,9 +98,7 @@ class Simulation:
             if served is None:
                 self.counts["not yet imported"] += 1
                 continue
-            reactions = draw_reactions(
-                self.world, listener, [item["song"]["id"] for item in served["items"]], rng
-            )
+            reactions = self._draw_reactions(listener, served, number, rng)
             self.counts["lists"] += 1
             self.counts.update(one.kind for one in reactions)
             self.clock.move_to(at + REACTION_DELAY)
@@ -104,6 +108,20 @@ class Simulation:
                 self.world.record_session(listener, played, at + PLAY_DELAY)
         self.world.advance()
 
+    def _draw_reactions(
+        self, listener: int, served: dict[str, Any], number: int, rng: np.random.Generator
+    ) -> list[Reaction]:
+        songs = [item["song"]["id"] for item in served["items"]]
+        reactions = draw_reactions(self.world, listener, songs, rng)
+        for event in self._under_way("bots", number):
+            if assignment.hash_to_share("bot", listener) < event.parameters["share"]:
+                items = ServedList.objects.get(pk=served["recommendation_id"]).items
+                return [Reaction(item["song"], "like") for item in items if item.get("by_challenger")]
+        return reactions
+
+    def _under_way(self, kind: str, number: int) -> list[ScenarioEvent]:
+        return [event for event in self.events if event.kind == kind and event.is_under_way(number)]
+
     def _run_morning(self, number: int) -> None:
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
@@ -112,6 +130,8 @@ class Simulation:
                 self._end_event(event)
             if event.begins_on(number):
                 self._begin_event(event)
+            if event.kind == "drift" and (weight := event.weekly_weight(number)):
+                self.world.shift_tastes(event.parameters["styles"], weight)
         self.clock.move_to(day + timedelta(hours=2, minutes=1))
         simulated_days.run_logging_errors(ingest_due)
         simulated_days.clear_process_caches(self.storage)
@@ -130,6 +150,11 @@ class Simulation:
         if any(event.kind == "worse" and event.begins_on(number) for event in self.events):
             version = simulated_days.propose_spoiled_version(self.storage, self.clock(), verify_artifact)
             self._set_subject("worse", version.label)
+        is_sunday = number % DAYS_PER_WEEK == simulated_days.SUNDAY
+        for event in self._under_way("ratchet", number) if is_sunday else ():
+            simulated_days.propose_spoiled_version(
+                self.storage, self.clock(), verify_artifact, strength=event.parameters["strength"]
+            )
 
     def _begin_event(self, event: ScenarioEvent) -> None:
         if event.kind == "outage":
@@ -140,12 +165,19 @@ class Simulation:
             self.scenario_source.break_feature(
                 event.parameters["feature"], event.parameters["value"], self._today()
             )
-        elif event.kind == "drift":
+        elif event.kind == "fad":
+            self._tastes = self.world.copy_tastes()
             self.world.shift_tastes(event.parameters["styles"], event.parameters["weight"])
+        elif event.kind == "late":
+            self.scenario_source.delay_history(event.parameters["delay"])
+        elif event.kind == "broken":
+            self._broken.enter_context(simulated_days.break_challengers(event.parameters["share"]))
         since = self.clock()
+        weeks = event.parameters.get("weeks", 1)
+        days = event.days if weeks == 1 else DAYS_PER_WEEK * weeks
         subject = str(event.parameters.get("feature", ""))
         self.planted.append(
-            PlantedEvent(event.kind, event.description, since, since + timedelta(days=event.days), subject)
+            PlantedEvent(event.kind, event.description, since, since + timedelta(days=days), subject)
         )
 
     def _end_event(self, event: ScenarioEvent) -> None:
@@ -155,6 +187,12 @@ class Simulation:
             self.scenario_source.restore_catalogue()
         elif event.kind == "feed":
             self.scenario_source.restore_features()
+        elif event.kind == "fad":
+            self.world.restore_tastes(self._tastes)
+        elif event.kind == "late":
+            self.scenario_source.delay_history(0)
+        elif event.kind == "broken":
+            self._broken.close()
 
     def _set_subject(self, kind: str, subject: str) -> None:
         for index, one in reversed(list(enumerate(self.planted))):

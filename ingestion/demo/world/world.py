@@ -1,7 +1,7 @@
 """A synthetic world of songs and listeners that changes every day; its true tastes are known."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Final
@@ -133,6 +133,13 @@ class World:
             raise ValueError("which styles?")
         for listener, taste in self._listeners.taste.items():
             self._listeners.taste[listener] = (1 - weight) * taste + weight * wave
+
+    def copy_tastes(self) -> dict[int, NDArray[np.float64]]:
+        return {listener: taste.copy() for listener, taste in self._listeners.taste.items()}
+
+    def restore_tastes(self, tastes: Mapping[int, NDArray[np.float64]]) -> None:
+        """Give these tastes back; listeners without one keep theirs."""
+        self._listeners.taste.update(tastes)
 
     def style_of(self, song: int) -> str:
         return STYLES[self._catalogue.style[song]].name

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from tqdm import tqdm
 
-from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_scenario
+from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_last_day, parse_scenario
 from ingestion.demo.world.world import World
 from ingestion.management.base import GuidedCommand
 from moovitamix.management.processes import (
@@ -27,10 +27,16 @@ from moovitamix.management.processes import (
     find_free_port,
     management_command,
 )
-from moovitamix.simulation.report import EventFinding, judge_events
+from moovitamix.simulation.report import (
+    EventFinding,
+    UnplannedFinding,
+    judge_events,
+    judge_unplanned,
+)
 from moovitamix.simulation.simulator import Simulation
 
-DEFAULT_SCENARIO: Final = Path(__file__).resolve().parents[2] / "scenarios" / "usual.json"
+SCENARIOS: Final = Path(__file__).resolve().parents[2] / "scenarios"
+DEFAULT_SCENARIO: Final = "usual"
 # The drift check needs eight weeks, and the first training a ninth for its evaluation.
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
@@ -49,20 +55,24 @@ SIMULATION_FILES: Final = (
 HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
 imports it over HTTP, the scheduled tasks run, and simulated listeners use the real API and react by hidden
 tastes, all under a clock that is moved forward. A scenario plants events such as an outage or a worse
-model. The final table says for each event what MoovitaMix did, when, and whether that was right (exit
-code 0: all were right). Everything is written to var/rehearsal, which is emptied first; your own database
-is not touched.
+model. The final tables say for each event what MoovitaMix did, when, and whether that was right, and what
+happened without a planted cause: false alarms, rollbacks, bad champions (exit code 0: all was right).
+Everything is written to var/rehearsal, which is emptied first; your own database is not touched.
 `rehearse` is the former name of this command and still works.
 
 examples:
   python manage.py simulate --weeks 12
+  python manage.py simulate --weeks 8 --scenario quiet
   python manage.py simulate --weeks 3 --scenario mine.json --json
+
+scenarios: {", ".join(sorted(file.stem for file in SCENARIOS.glob("*.json")))}
 
 next:
   python manage.py demo --lived 12              shows the pages after twelve simulated weeks
 
 a scenario is a JSON file: {{"events": [{{"event": "outage", "week": 2, "day": 3, "days": 2}}, ...]}}; weeks
-count from 1, days from 1 (Monday) to 7. Events and their other fields:
+count from 1, days from 1 (Monday) to 7. "last_day" names the Sunday on which the weeks end, by default the
+last one. Events and their other fields:
 {describe_events()}
 """
 
@@ -75,7 +85,10 @@ class Command(GuidedCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--weeks", type=int, default=12, help="weeks to simulate, 1 to 104 (default: 12)")
         parser.add_argument(
-            "--scenario", type=Path, metavar="FILE", help="events to plant (default: every event once)"
+            "--scenario",
+            default=DEFAULT_SCENARIO,
+            metavar="NAME",
+            help="events to plant: the name of a scenario, or a file (default: usual, every event once)",
         )
         parser.add_argument(
             "--seed", type=int, default=7, help="random seed of the data and the listeners (default: 7)"
@@ -95,27 +108,29 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         if not 1 <= options["weeks"] <= MAX_WEEKS:
             raise CommandError(f"--weeks must be from 1 to {MAX_WEEKS}.")
-        events = self._read_events(options)
+        events, last_day = self._read_scenario(options["scenario"], weeks=options["weeks"])
         folder = options["folder"].resolve()
         if Path(settings.DATABASES["default"]["NAME"]) != folder / DATABASE:
             sys.exit(self._start_inside(folder, options))
         call_command("migrate", verbosity=0)
-        simulation = self._create_simulation(events, options)
+        simulation = self._create_simulation(events, last_day, options)
         self._simulate(simulation, options)
-        findings = judge_events(simulation.planted)
-        self._print_report(findings, simulation, folder, as_json=options["json"])
+        findings, unplanned = judge_events(simulation.planted), judge_unplanned(simulation.planted)
+        self._print_report(findings, unplanned, simulation, folder, as_json=options["json"])
         (folder / COMPLETION_MARKER).touch()
-        sys.exit(1 if any(finding.is_right is False for finding in findings) else 0)
+        is_wrong = any(one.is_right is False for one in findings) or not all(
+            one.is_right for one in unplanned
+        )
+        sys.exit(1 if is_wrong else 0)
 
-    def _read_events(self, options: dict[str, Any]) -> list[ScenarioEvent]:
-        chosen = options["scenario"] or DEFAULT_SCENARIO
+    def _read_scenario(self, chosen: str, *, weeks: int) -> tuple[list[ScenarioEvent], date | None]:
         try:
-            events = parse_scenario(chosen.read_bytes(), weeks=MAX_WEEKS)
+            text = find_scenario(chosen).read_bytes()
+            return parse_scenario(text, weeks=weeks), parse_last_day(text)
         except OSError as error:
             raise CommandError(f"The scenario {chosen} can't be read: {error.strerror}.") from error
         except ValueError as error:
             raise CommandError(str(error)) from error
-        return [event for event in events if event.first_day < 7 * options["weeks"]]
 
     def _start_inside(self, folder: Path, options: dict[str, Any]) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -137,10 +152,13 @@ class Command(GuidedCommand):
             self.stderr.write(f"The log is in {folder / LOG}.")
         return code
 
-    def _create_simulation(self, events: list[ScenarioEvent], options: dict[str, Any]) -> Simulation:
+    def _create_simulation(
+        self, events: list[ScenarioEvent], last_day: date | None, options: dict[str, Any]
+    ) -> Simulation:
         # Ends last Sunday, so that no row is in the future when the results are shown.
         today = timezone.now().date()
-        first = today - timedelta(days=today.weekday() + 7 * options["weeks"])
+        last_sunday = today - timedelta(days=today.weekday() + 1)
+        first = (last_day or last_sunday) - timedelta(days=7 * options["weeks"] - 1)
         world = World.ending_on(
             first - timedelta(days=1), seed=options["seed"], songs=options["songs"],
             listeners=options["listeners"], days=HISTORY_DAYS, proportional_changes=True,
@@ -166,7 +184,13 @@ class Command(GuidedCommand):
         self.stdout.flush()
 
     def _print_report(
-        self, findings: list[EventFinding], simulation: Simulation, folder: Path, *, as_json: bool
+        self,
+        findings: list[EventFinding],
+        unplanned: list[UnplannedFinding],
+        simulation: Simulation,
+        folder: Path,
+        *,
+        as_json: bool,
     ) -> None:
         if as_json:
             facts = {
@@ -176,11 +200,15 @@ class Command(GuidedCommand):
                      "did": one.reaction, "at": one.at, "right": one.is_right}
                     for one in findings
                 ],
+                "unplanned": [
+                    {"name": one.name, "found": one.found, "right": one.is_right} for one in unplanned
+                ],
             }  # fmt: skip
             self.stdout.write(orjson.dumps(facts).decode())
             return
         counts = ", ".join(f"{number} {name}" for name, number in sorted(simulation.counts.items()))
         self.stdout.write(f"\n{counts}.\n\n{format_findings(findings)}")
+        self.stdout.write(f"\n{format_unplanned(unplanned)}")
         words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
         self.stdout.write(
             f"\nThe pages after such weeks:         python3 manage.py demo --lived {EXAMPLE_WEEKS}\n"
@@ -200,11 +228,26 @@ def format_findings(findings: list[EventFinding]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
+def format_unplanned(findings: list[UnplannedFinding]) -> str:
+    rows = [("without a planted cause", "found", "right?")]
+    for one in findings:
+        first, *more = wrap("; ".join(one.found), OUTCOME_WIDTH) or ["none"]
+        rows.append((one.name, first, "yes" if one.is_right else "NO"))
+        rows += [("", line, "") for line in more]
+    widths = [max(len(row[place]) for row in rows) for place in range(3)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def find_scenario(chosen: str) -> Path:
+    """The file of a bundled scenario, or the file with this path."""
+    bundled = SCENARIOS / f"{chosen}.json"
+    return bundled if bundled.parent == SCENARIOS and bundled.exists() else Path(chosen)
+
+
 def _command_arguments(folder: Path, options: dict[str, Any]) -> list[str]:
     given = [f"--{name}={options[name]}" for name in ("weeks", "seed", "songs", "listeners")]
     given.append(f"--folder={folder}")
-    if options["scenario"]:
-        given.append(f"--scenario={options['scenario'].resolve()}")
+    given.append(f"--scenario={find_scenario(options['scenario']).resolve()}")
     return [*given, "--json"] if options["json"] else given
 
 

@@ -1,14 +1,20 @@
 """Scenarios as they are read, and a world to which they happen."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import moovitamix
-from ingestion.demo.scenarios import EVENT_DEFAULTS, ScenarioSource, describe_events, parse_scenario
+from ingestion.demo.scenarios import (
+    EVENT_DEFAULTS,
+    ScenarioSource,
+    describe_events,
+    parse_last_day,
+    parse_scenario,
+)
 from ingestion.demo.world.reactions import draw_reactions, draw_visits, rng_for_day
 from ingestion.demo.world.world import World
 
@@ -22,10 +28,36 @@ def world(days: int = 20) -> World:
 
 
 class TestScenarios:
-    def test_the_usual_one_plants_every_event_once(self) -> None:
+    def test_the_usual_one_plants_its_events_once(self) -> None:
         events = parse_scenario(USUAL.read_bytes(), weeks=12)
 
-        assert sorted(event.kind for event in events) == sorted(EVENT_DEFAULTS)
+        assert sorted(event.kind for event in events) == [
+            "better", "drift", "feed", "outage", "reset", "worse"
+        ]  # fmt: skip
+
+    def test_the_bundled_ones_plant_events_of_every_kind(self) -> None:
+        planted = [
+            event for file in USUAL.parent.glob("*.json")
+            for event in parse_scenario(file.read_bytes(), weeks=12)
+        ]  # fmt: skip
+
+        assert {event.kind for event in planted} == set(EVENT_DEFAULTS)
+        assert all(event.description for event in planted)
+
+    def test_a_slow_drift_reaches_its_weight_after_its_weeks(self) -> None:
+        (event,) = parse_scenario('{"events": [{"event": "drift", "week": 2, "weeks": 4}]}', weeks=12)
+
+        weights = [event.weekly_weight(day) for day in range(60)]
+
+        assert [day for day, weight in enumerate(weights) if weight] == [7, 14, 21, 28]
+        assert 1 - np.prod([1 - weight for weight in weights]) == pytest.approx(0.6)
+        assert event.description == "tastes move towards Metal and Punk over 4 weeks"
+
+    def test_the_last_day_is_a_sunday(self) -> None:
+        assert parse_last_day('{"events": [], "last_day": "2021-01-24"}') == date(2021, 1, 24)
+        assert parse_last_day('{"events": []}') is None
+        with pytest.raises(ValueError, match="must be a Sunday"):
+            parse_last_day('{"events": [], "last_day": "2021-01-25"}')
 
     def test_events_are_in_order_and_those_after_the_end_are_left_out(self) -> None:
         text = json.dumps(
@@ -107,6 +139,22 @@ class TestPlantedSource:
         assert sum(row["name"] != names[row["id"]] for row in shared) > 140
         assert source.snapshot().tables == lived.snapshot().tables
 
+    def test_late_sessions_are_left_out_but_what_was_sent_before_stays(self) -> None:
+        lived = world()
+        source = ScenarioSource(lived)
+        sent = len(source.snapshot().tables["listen_history"])
+        source.delay_history(2)
+        for _ in range(3):
+            lived.advance()
+
+        late = source.snapshot().tables["listen_history"]
+        source.delay_history(0)
+
+        until = f"{lived.today - timedelta(days=2)}"
+        assert len(late) > sent
+        assert max(row["created_at"] for row in late) < until
+        assert source.snapshot().tables == lived.snapshot().tables
+
     def test_each_change_of_what_is_served_has_a_version_of_its_own(self) -> None:
         source = ScenarioSource(world())
         versions = [source.snapshot().version]
@@ -128,6 +176,16 @@ class TestCalmWorld:
         assert len(usual.rows("users")) >= 30
         assert 35 <= len(calm.rows("users")) <= 50
         assert len(calm.snapshot().tables["users"]) != len(usual.snapshot().tables["users"])
+
+    def test_after_a_fad_listeners_want_what_they_wanted_before(self) -> None:
+        lived = world()
+        listener = lived.rows("users")[0]["id"]
+        before, saved = lived.taste_of(listener), lived.copy_tastes()
+
+        lived.shift_tastes(["Jazz"], 0.6)
+        lived.restore_tastes(saved)
+
+        assert lived.taste_of(listener) == pytest.approx(before)
 
     def test_tastes_move_towards_the_styles_named(self) -> None:
         lived = world()
