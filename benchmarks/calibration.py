@@ -35,6 +35,7 @@ from benchmarks.simulation.experiment_run import (
 from benchmarks.simulation.failing_challenger import day_of_stop
 from benchmarks.simulation.listener_reactions import ListenerGroup
 from benchmarks.simulation.ratchet import simulate_ratchet
+from benchmarks.simulation.yardstick_years import is_fall_reported
 from benchmarks.workspace import SQLiteFiles, temporary_workspace
 from recommender.engine.experiments.evidence import (
     DecisionOutcome,
@@ -106,6 +107,7 @@ def list_scenarios(decide: DecisionRule = decide_by_rounds) -> Iterator[Decision
     yield from _refresh_scenarios(decide)
     yield from _fault_scenarios(decide)
     yield from _engagement_scenarios()
+    yield from _yardstick_scenarios()
     yield DecisionScenario(
         "drift of JS distance .2 found in 2 weeks, 60 listeners", partial(_drift_is_found, 0.2, 60), 0.9
     )
@@ -193,6 +195,18 @@ def _refresh_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
             f"F3 equal refreshes: frozen within a year, {listeners} listeners",
             partial(_is_frozen_wrongly, listeners), 0.05, at_most=True, runs=0.2,
         )  # fmt: skip
+
+
+def _yardstick_scenarios() -> Iterator[DecisionScenario]:
+    for listeners in (60, 2_000):
+        yield DecisionScenario(
+            f"F3 steady lead over RP3beta: fall reported within a year, {listeners} listeners",
+            partial(is_fall_reported, listeners=listeners), 0.05, True, runs=0.4,
+        )  # fmt: skip
+    yield DecisionScenario(
+        "F3 lead over RP3beta that falls by .001 a week: reported within 39 weeks, 2000 listeners",
+        partial(is_fall_reported, listeners=2_000, fall_per_week=0.001), 0.9, runs=0.2,
+    )  # fmt: skip
 
 
 def _fault_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:

@@ -110,6 +110,7 @@ def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
     judged = lifecycle.judge_experiments(now, verify)
     alerts.check_engagement(now)
     alerts.check_cohesion(now)
+    alerts.check_yardstick(now)
     alerts.check_feed(now)
     alerts.check_experiments(now)
     return judged

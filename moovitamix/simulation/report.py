@@ -168,7 +168,7 @@ def _judge_broken_challenger(planted: PlantedEvent) -> JudgedReaction:
 
 def _judge_ratchet(planted: PlantedEvent) -> JudgedReaction:
     """Refreshes that are each a little worse must open an incident within 12 weeks, or not be promoted."""
-    kinds = ("refreshes_unproven", "refreshes_frozen", "rolled_back")
+    kinds = ("refreshes_unproven", "refreshes_frozen", "yardstick_fell", "rolled_back")
     incident = Incident.objects.filter(kind__in=kinds, opened_at__gte=planted.since).order_by("pk").first()
     worse = ModelVersion.objects.filter(seconds=0.0, created_at__gte=planted.since)
     promoted = Promotion.objects.filter(promoted__in=worse, rollback=False).count()
@@ -244,12 +244,15 @@ EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
     "late": (frozenset({"experiment_waits", "data_stale", "unusual", "engagement_deviates"}), 7 * DAY),
     "fad": (frozenset({"drift_found", "engagement_deviates", "unusual"}), 70 * DAY),
     "drift": (
-        frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back"}), 70 * DAY
+        frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back", "yardstick_fell"}),
+        70 * DAY,
     ),
     "worse": (frozenset({"challenger_failed", "rolled_back", "cohesion_deviates"}), 70 * DAY),
     "broken": (frozenset({"challenger_failed"}), DAY),
     "bots": (frozenset({"engagement_deviates", "drift_found"}), 28 * DAY),
-    "ratchet": (frozenset({"rolled_back", "refreshes_frozen", "cohesion_deviates"}), 70 * DAY),
+    "ratchet": (
+        frozenset({"rolled_back", "refreshes_frozen", "yardstick_fell", "cohesion_deviates"}), 70 * DAY
+    ),
     "better": (frozenset({"engagement_deviates", "cohesion_deviates"}), 70 * DAY),
 }  # fmt: skip
 # True of most healthy installations too: refreshes of equal quality do not win.

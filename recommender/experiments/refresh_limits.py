@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+from ingestion.models import Incident
 from recommender.engine.experiments.evidence import DEFAULT_RULES, DecisionRules
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Decision, Experiment, Promotion, TrainingRun
@@ -33,12 +34,17 @@ def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> li
 def why_frozen(now: datetime) -> str:
     """Sentence that says why no refresh is tested; empty if refreshes are tested.
 
-    Refreshes are frozen after two returns to the holdback in a quarter, until a full retrain succeeds or a
-    person promotes a version, rolls back or starts an experiment.
+    Refreshes are frozen after two returns to the holdback in a quarter, or after new versions lost their
+    lead over RP3beta, until a full retrain succeeds or a person promotes a version, rolls back or starts an
+    experiment.
     """
+    since = max(now - QUARTER, _released_at(now))
+    fallen = Incident.objects.filter(kind="yardstick_fell", opened_at__gt=since, opened_at__lte=now).first()
+    if fallen is not None:
+        return f"new versions lost their lead over RP3beta on {fallen.opened_at:%Y-%m-%d}."
     rollbacks = Experiment.objects.filter(
-        kind=Experiment.Kind.ANCHOR, outcome=Experiment.Outcome.ROLLBACK,
-        ended_at__gt=max(now - QUARTER, _released_at(now)), ended_at__lte=now,
+        kind=Experiment.Kind.ANCHOR, outcome=Experiment.Outcome.ROLLBACK, ended_at__gt=since,
+        ended_at__lte=now,
     ).order_by("ended_at")  # fmt: skip
     days = [f"{one:%Y-%m-%d}" for one in rollbacks.values_list("ended_at", flat=True) if one]
     if len(days) < MOST_ROLLBACKS:

@@ -120,6 +120,18 @@ RECOMMENDER_MESSAGES: Final = {
             _("To start anew: python manage.py retrain --full"),
         ),
     ),
+    "yardstick_fell": MessageTemplate(
+        subject=(_("New versions lost their lead over a simple recommender"),),
+        what=(
+            _("The last four trained versions lead RP3beta by NDCG@20 {value}."),
+            _("Four versions from {version} on led it by {best}. RP3beta is trained anew each time."),
+        ),
+        how_bad=(_("Small losses of many refreshes may have added up. Refreshes are frozen."),),
+        what_to_do=(
+            _("Look for what changed since then: songs, features, listeners or the listening history."),
+            _("To start anew: python manage.py retrain --full"),
+        ),
+    ),
     "refreshes_frozen": MessageTemplate(
         subject=(_("Refreshes of the model are frozen"),),
         what=(

@@ -13,6 +13,7 @@ from scipy.stats import binom
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Song, numeric_features
+from recommender.engine.evaluation.yardstick import WeeklyLead, find_fall
 from recommender.engine.experiments.evidence import DEFAULT_RULES
 from recommender.experiments import refresh_limits
 from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
@@ -34,6 +35,8 @@ ENDED_WITHIN: Final = timedelta(hours=20)
 # --- Cohesion
 MIN_VERSIONS: Final = 8
 MAX_COHESION_RATIO: Final = 0.9
+# --- Lead over RP3beta
+YARDSTICK_MEMORY: Final = timedelta(days=365)
 # --- Drift
 # Cosine similarity with last year's change. In simulations 86 of 100 seasonal changes (at most 30 % of the
 # plays) and 4 of 100 real drifts reach it.
@@ -137,6 +140,25 @@ def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: f
     facts = {"version": version.label, "value": round(value, 4), "mean": round(mean, 4), "low": round(low, 4)}
     link = reverse("admin:recommender_modelversion_change", args=[version.pk])
     return Condition("cohesion_deviates", "cohesion_deviates", WARNING, facts, link=link)
+
+
+def check_yardstick(now: datetime) -> list[Incident]:
+    """Keep an incident open while new versions lead RP3beta by far less than earlier ones did."""
+    # Trained versions, not champions: a version is measured on the week before its training ends.
+    rows = ModelVersion.objects.filter(
+        method=ModelVersion.Method.MIX, created_at__gt=now - YARDSTICK_MEMORY, created_at__lte=now,
+        metrics__against_baselines__rp3beta__isnull=False,
+    ).order_by("pk")  # fmt: skip
+    leads = []
+    for label, metrics in rows.values_list("label", "metrics"):
+        pair = metrics["against_baselines"]["rp3beta"]
+        leads.append(WeeklyLead.from_interval(label, pair["difference"], pair["low"], pair["high"]))
+    fall = find_fall(leads)
+    wrong = []
+    if fall is not None:
+        facts = {"value": round(fall.now, 4), "best": round(fall.best, 4), "version": fall.best_from}
+        wrong.append(Condition("yardstick_fell", "yardstick_fell", WARNING, facts, link=reverse("models")))
+    return incidents.sync_scope("yardstick_fell", wrong, now)
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:

@@ -83,6 +83,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "experiment_waits": ("experiment_waits:3", {"experiment": 3, "reason": "the history is empty."}),
     "refreshes_unproven": ("refreshes_unproven", {"number": 2, "versions": "2026w46.1, 2026w47.1"}),
+    "yardstick_fell": ("yardstick_fell", {"value": 0.01, "best": 0.05, "version": "2026w40.1"}),
     "refreshes_frozen": ("refreshes_frozen", {"reason": "the champion lost to the one of 28 days before."}),
     "experiment_invalid": ("experiment_invalid", {"experiment": 3, "reason": "the split is not even"}),
     "rolled_back": ("rolled_back", {"from_version": "2026w46.1", "to_version": "2026w45.1"}),

@@ -29,7 +29,7 @@ def raise_drift_alarm(at: datetime) -> None:
     version = ModelVersion.objects.first() or make_version("2026w40.1")
     DriftReport.objects.create(
         kind="listening", version=version, at=at, week=at.date(), alarm=True, effect=0.3, limit=0.1,
-        p_value=0.01, n=100,
+        p=0.01, n=100,
     )  # fmt: skip
 
 

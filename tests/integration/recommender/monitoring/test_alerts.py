@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from ingestion.models import Incident, Song
+from recommender.experiments.refresh_limits import why_frozen
 from recommender.models import Decision, EngagementDay, ModelVersion, Promotion
 from recommender.monitoring.alerts import (
     check_cohesion,
     check_engagement,
     check_experiments,
     check_feed,
+    check_yardstick,
     find_feature_fault,
     read_daily_engagement,
 )
@@ -287,3 +289,30 @@ class TestExperiments:
 
         assert self.open_kinds(START) == [("rolled_back", "critical")]
         assert self.open_kinds(START + DAY) == []
+
+
+class TestYardstick:
+    def trained(self, number: int, difference: float, at: datetime) -> ModelVersion:
+        lead = {
+            "difference": difference,
+            "low": difference - 0.004,
+            "high": difference + 0.004,
+            "listeners": 60,
+        }
+        return make_version(
+            f"2026w{number}.1", created_at=at, metrics={"against_baselines": {"rp3beta": lead}}
+        )
+
+    def test_a_lead_over_rp3beta_that_falls_opens_an_incident_and_freezes_refreshes(self) -> None:
+        for week in range(4):
+            self.trained(20 + week, 0.05, START + 7 * week * DAY)
+        for week in range(4, 8):
+            self.trained(20 + week, 0.01, START + 7 * week * DAY)
+        make_version("2026w10.1", created_at=START)
+
+        before = check_yardstick(START + 48 * DAY)
+        opened = check_yardstick(START + 49 * DAY)
+
+        assert before == []
+        assert opened[0].facts == {"value": 0.01, "best": 0.05, "version": "2026w20.1"}
+        assert why_frozen(START + 50 * DAY) == "new versions lost their lead over RP3beta on 2026-12-21."

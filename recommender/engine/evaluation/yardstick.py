@@ -1,0 +1,64 @@
+"""Whether new versions lose their lead over a reference whose recipe never changes.
+
+The reference, RP3beta, is fitted anew on the data of each training. So a lead that shrinks means that the
+versions got worse, and not that the reference got old.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+WINDOW: Final = 4  # trainings, usually weeks
+# Every window is compared with the best of up to a year, which is the best partly by chance.
+FALL_Z: Final = 4.0
+QUANTILE: Final = 1.96  # of the stored 95 % intervals
+
+
+@dataclass(frozen=True)
+class WeeklyLead:
+    """NDCG of a version minus that of the reference on the same week, and the standard error."""
+
+    label: str
+    difference: float
+    error: float
+
+    @classmethod
+    def from_interval(cls, label: str, difference: float, low: float, high: float) -> "WeeklyLead":
+        return cls(label, difference, (high - low) / (2 * QUANTILE))
+
+
+@dataclass(frozen=True)
+class YardstickFall:
+    now: float  # mean lead of the last trainings
+    best: float  # mean lead of the best trainings before
+    best_from: str  # label of the first of these versions
+    z: float
+
+
+def find_fall(leads: Sequence[WeeklyLead]) -> YardstickFall | None:
+    """The fall of the last four leads below the best four in a row before; None if there is none.
+
+    Args:
+        leads: one per training, oldest first.
+    """
+    if len(leads) < 2 * WINDOW:
+        return None
+    now, now_error = _mean_and_error(leads[-WINDOW:])
+    falls = []
+    for start in range(len(leads) - 2 * WINDOW + 1):
+        best, error = _mean_and_error(leads[start : start + WINDOW])
+        total = math.hypot(error, now_error)
+        falls.append(YardstickFall(now, best, leads[start].label, (best - now) / total if total else 0.0))
+    worst = max(falls, key=lambda fall: fall.z)
+    return worst if worst.z >= FALL_Z else None
+
+
+def _mean_and_error(leads: Sequence[WeeklyLead]) -> tuple[float, float]:
+    differences = np.array([lead.difference for lead in leads])
+    # Weeks differ by more than their listeners: whichever error is larger.
+    within = math.sqrt(sum(lead.error**2 for lead in leads)) / len(leads)
+    between = float(differences.std(ddof=1)) / math.sqrt(len(leads))
+    return float(differences.mean()), max(within, between)
