@@ -244,7 +244,8 @@ EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
     "late": (frozenset({"experiment_waits", "data_stale", "unusual", "engagement_deviates"}), 7 * DAY),
     "fad": (frozenset({"drift_found", "engagement_deviates", "unusual"}), 70 * DAY),
     "drift": (
-        frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back", "yardstick_fell"}),
+        frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back", "yardstick_fell",
+                   "refreshes_frozen"}),
         70 * DAY,
     ),
     "worse": (frozenset({"challenger_failed", "rolled_back", "cohesion_deviates"}), 70 * DAY),
