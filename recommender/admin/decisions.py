@@ -149,7 +149,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
             DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),
                          f"at least {rules.fewest_listeners}"),
             DecisionFact("z: lead of the challenger, in standard errors", f"{evidence.z:+.2f}",
-                         f"rejected below {rules.refresh_z:g}"),
+                         f"rejected below {rules.lowest_z(evidence.unproven):g}"),
         ]  # fmt: skip
     if evidence.kind == ExperimentKind.ANCHOR:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)

@@ -162,15 +162,21 @@ def _headline(experiment: Experiment, last: Decision | None) -> str:
     return f"{experiment.reason} Last check: {latest}" if last else experiment.reason
 
 
-def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
+def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> DecisionMetric:
+    """The number that decides.
+
+    Args:
+        unproven: promoted refreshes in a row before this one that did not win.
+    """
     if kind == ExperimentKind.REFRESH:
         return DecisionMetric(
             "z",
             "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the "
-            f"champion{_counted_days(rules)}. On day {rules.refresh_days} the refresh is promoted, unless z "
-            f"is below {rules.refresh_z:g}.",
+            f"champion{_counted_days(rules, unproven)}. On day "
+            f"{rules.refresh_days + rules.extra_days(unproven)} the refresh is promoted, unless z is below "
+            f"{rules.lowest_z(unproven):g}.",
             "z: the mean over listeners of rounds won minus rounds lost, divided by its standard error.",
-            "zero", rules.refresh_z,
+            "zero", rules.lowest_z(unproven),
         )  # fmt: skip
     if kind == ExperimentKind.ANCHOR:
         return DecisionMetric(
@@ -201,12 +207,9 @@ def _decision_metric(kind: str, rules: DecisionRules) -> DecisionMetric:
     )  # fmt: skip
 
 
-def _counted_days(rules: DecisionRules) -> str:
-    return (
-        f" in the lists served on days {rules.refresh_from} to {rules.refresh_until}"
-        if rules.refresh_until
-        else ""
-    )
+def _counted_days(rules: DecisionRules, unproven: int) -> str:
+    until = rules.refresh_until + rules.extra_days(unproven)
+    return f" in the lists served on days {rules.refresh_from} to {until}" if rules.refresh_until else ""
 
 
 def describe_late_days(rules: DecisionRules) -> str:
@@ -226,7 +229,7 @@ def _metric_value(kind: str, decision: Decision) -> float:
 
 
 def _evidence_plot(kind: str, decisions: list[Decision], evidence: ExperimentEvidence) -> Plot:
-    metric = _decision_metric(kind, DecisionRules(**decisions[-1].rules))
+    metric = _decision_metric(kind, DecisionRules(**decisions[-1].rules), evidence.unproven)
     values = [_metric_value(kind, decision) for decision in decisions]
     shown = [value if kind == ExperimentKind.REFRESH else math.exp(value) for value in values]
     return Plot(

@@ -106,7 +106,7 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
         behind = 0.5 - evidence.wins / rounds
         z = f"z = {evidence.z:.2f}"
         least = rules.unproven_share if extra else rules.refresh_share
-        lowest = rules.unproven_z if extra else rules.refresh_z
+        lowest = rules.lowest_z(evidence.unproven)
         if evidence.z < lowest and behind > least:
             return DecisionOutcome.REJECT, f"Worse on {days}: {score}, {z}, below {lowest}."
         return DecisionOutcome.PROMOTE, f"Not worse on {days}: {score}, {z}."

@@ -83,6 +83,10 @@ class DecisionRules:
         """How many more days a refresh is tested after so many refreshes that did not win."""
         return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
 
+    def lowest_z(self, unproven: int) -> float:
+        """The z below which a refresh after so many refreshes that did not win may be rejected."""
+        return self.unproven_z if self.extra_days(unproven) else self.refresh_z
+
 
 @dataclass(frozen=True)
 class AllocationCheck:
