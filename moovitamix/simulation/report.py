@@ -106,7 +106,9 @@ def _judge_drift(planted: PlantedEvent) -> JudgedReaction:
         f"experiment: {experiment.outcome or experiment.status}" if experiment else "rejected by its gates"
     )
     reaction += f"; full retrain {training.version} on {training.started_at:%d %b}, {result}"
-    return reaction, alarm.at, in_time
+    # While the new version is under test, nothing is known about it yet.
+    is_over = experiment is None or experiment.status == Experiment.Status.ENDED
+    return reaction, alarm.at, in_time if is_over or not in_time else None
 
 
 def _judge_fad(planted: PlantedEvent) -> JudgedReaction:
