@@ -313,7 +313,7 @@ def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
         UnplannedFinding("rollbacks without a cause", rollbacks),
         UnplannedFinding("invalid experiments", invalid),
         UnplannedFinding("challengers withdrawn without a fault", withdrawn),
-        UnplannedFinding("champions below a simple baseline", _champions_below_baselines()),
+        UnplannedFinding("champions below a simple baseline", _champions_below_baselines(events)),
         UnplannedFinding("champions with far less cohesive clusters", _incohesive_champions()),
     ]
 
@@ -327,11 +327,13 @@ def _is_explained(kind: str, at: datetime, events: list[PlantedEvent]) -> bool:
     )
 
 
-def _champions_below_baselines() -> list[str]:
+def _champions_below_baselines(events: list[PlantedEvent]) -> list[str]:
     """Champions that were clearly worse than popularity or RP3beta on the week before their training."""
+    handicapped = [event.subject for event in events if event.kind == "better"]
+    promotions = Promotion.objects.filter(rollback=False).exclude(promoted__label__in=handicapped)
     return [
         f"{one.promoted}: {pair['difference']:+.4f} against {name}"
-        for one in Promotion.objects.filter(rollback=False).select_related("promoted").order_by("pk")
+        for one in promotions.select_related("promoted").order_by("pk")
         for name, pair in (one.promoted.metrics.get("against_baselines") or {}).items()
         if pair["high"] < 0
     ]
