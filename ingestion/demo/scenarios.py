@@ -33,8 +33,8 @@ class ScenarioSource:
         if self._seen is None or self._seen.version != version:
             songs = [self._broken_row(row) for row in base.tables[TRACKS]]
             # What was sent before the delay began stays.
-            newest = max(self._delayed_since, self._world.today - timedelta(days=self._delay_days))
-            until = format_day_start(newest)
+            first_late = self._world.today - timedelta(days=self._delay_days - 1)
+            until = format_day_start(max(self._delayed_since, first_late))
             sessions = base.tables[LISTEN_HISTORY]
             if self._delay_days:
                 sessions = [row for row in sessions if row["created_at"] < until]
@@ -63,7 +63,7 @@ class ScenarioSource:
 
     def delay_history(self, days: int) -> None:
         """Leave out the sessions of the last days; 0 sends all of them again."""
-        self._delay_days, self._delayed_since = days, self._world.today
+        self._delay_days, self._delayed_since = days, self._world.today + timedelta(days=1)
         self._planted += 1
 
     def restore_features(self) -> None:

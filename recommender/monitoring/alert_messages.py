@@ -123,8 +123,9 @@ RECOMMENDER_MESSAGES: Final = {
     "yardstick_fell": MessageTemplate(
         subject=(_("New versions lost their lead over a simple recommender"),),
         what=(
-            _("The last four trained versions lead RP3beta by NDCG@20 {value}."),
-            _("Four versions from {version} on led it by {best}. RP3beta is trained anew each time."),
+            _("Each version is compared with RP3beta, a simple recommender that is trained anew each time."),
+            _("The last four trained versions lead it by NDCG@20 {value}."),
+            _("Four versions from {version} on led it by {best}."),
         ),
         how_bad=(_("Small losses of many refreshes may have added up. Refreshes are frozen."),),
         what_to_do=(

@@ -188,7 +188,9 @@ RULES_VERSION_2: Final = DecisionRules(
     trimmed=0.1,
     sign_z=1.64,
 )
-DEFAULT_RULES: Final = replace(RULES_VERSION_2, version=3, unproven_z=-0.3, unproven_share=0.002)
+DEFAULT_RULES: Final = replace(
+    RULES_VERSION_2, version=3, unproven_z=-0.3, unproven_share=0.002, proven_z=1.28
+)
 
 
 def format_evidence_ratio(ln_e: float) -> str:

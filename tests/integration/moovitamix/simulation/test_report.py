@@ -57,7 +57,7 @@ def test_an_alarm_before_its_drift_is_false() -> None:
 
     assert unplanned(planted("drift", START - DAY, 0)) == {}
     assert unplanned(planted("drift", START + DAY, 0)) == {
-        "drift alarms without a drift": ["listening on 02 Nov"]
+        "drift alarms without a drift": ["organic listening on 02 Nov"]
     }
 
 

@@ -706,7 +706,7 @@ class TestRefreshesInARow:
         self.promote_unproven("2026w48.1", 27)
         alerts.check_experiments(START + 27 * DAY)
         opened = Incident.objects.get(kind="refreshes_unproven", resolved_at=None)
-        self.promote_unproven("2026w52.1", 61, z=0.9)
+        self.promote_unproven("2026w52.1", 61, z=1.3)
         alerts.check_experiments(START + 61 * DAY)
 
         assert (after_one, opened.facts["versions"]) == (0, "2026w46.1, 2026w48.1")

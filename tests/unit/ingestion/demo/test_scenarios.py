@@ -150,7 +150,7 @@ class TestPlantedSource:
         late = source.snapshot().tables["listen_history"]
         source.delay_history(0)
 
-        until = f"{lived.today - timedelta(days=2)}"
+        until = f"{lived.today - timedelta(days=1)}"
         assert len(late) > sent
         assert max(row["created_at"] for row in late) < until
         assert source.snapshot().tables == lived.snapshot().tables
