@@ -316,3 +316,7 @@ class TestYardstick:
         assert before == []
         assert opened[0].facts == {"value": 0.01, "best": 0.05, "version": "2026w20.1"}
         assert why_frozen(START + 50 * DAY) == "new versions lost their lead over RP3beta on 2026-12-21."
+        for week in range(8, 12):
+            self.trained(20 + week, 0.05, START + 7 * week * DAY)
+        assert check_yardstick(START + 80 * DAY) == []
+        assert not Incident.objects.filter(kind="yardstick_fell", resolved_at=None).exists()
