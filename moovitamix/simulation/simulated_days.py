@@ -20,6 +20,7 @@ from recommender.models import Cluster, Experiment, ModelVersion
 from recommender.registry import artifact_folders, model_loader, registry
 from recommender.retraining import retrain_now
 from recommender.serving import candidate_cache
+from recommender.serving.candidates import generate_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -129,20 +130,19 @@ def clear_process_caches(storage: Path) -> None:
 @contextmanager
 def break_challengers(share: float) -> Iterator[None]:
     """Let every challenger under test fail for a share of the listeners, in this process."""
-    generate = candidate_cache.generate_candidates
 
     def fail_for_some(profile: Any, model: Any, now: datetime) -> Any:
         tested = {one.challenger_id for one in assignment.RUNNING_EXPERIMENTS.current() if one.kind in TESTED}
         is_broken = assignment.hash_to_share("broken", profile.listener_id) < share
         if is_broken and model is not None and model.version.pk in tested:
             raise ValueError("This challenger was broken by the simulation.")
-        return generate(profile, model, now)
+        return generate_candidates(profile, model, now)
 
-    candidate_cache.generate_candidates = fail_for_some
+    vars(candidate_cache)["generate_candidates"] = fail_for_some
     try:
         yield
     finally:
-        candidate_cache.generate_candidates = generate
+        vars(candidate_cache)["generate_candidates"] = generate_candidates
 
 
 def _spoil(array: NDArray[Any], strength: float) -> NDArray[Any]:

@@ -17,6 +17,7 @@ from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
 from recommender.serving import candidate_cache, recommendations
+from recommender.serving.candidates import generate_candidates
 from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
@@ -200,13 +201,12 @@ def test_the_watchdog_ends_the_experiment_of_a_challenger_that_can_not_be_loaded
 @pytest.fixture
 def breaks_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModelVersion, int], None]:
     """Makes a version fail for every n-th listener."""
-    generate = candidate_cache.generate_candidates
 
     def plant(version: ModelVersion, every: int) -> None:
         def fail_for_some(profile: Any, model: Any, now: Any) -> Any:
             if model is not None and model.version == version and profile.listener_id % every == 0:
                 raise ValueError("It fails for this listener.")
-            return generate(profile, model, now)
+            return generate_candidates(profile, model, now)
 
         monkeypatch.setattr(candidate_cache, "generate_candidates", fail_for_some)
 
