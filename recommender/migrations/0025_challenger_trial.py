@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0023_unique_events_of_keys'),
+        ('recommender', '0024_indexes_by_time'),
     ]
 
     operations = [
