@@ -212,6 +212,13 @@ def test_every_song_has_one_place(listener: Client) -> None:
         assert f">{title}" in text
 
 
+def test_every_song_has_one_place_beside_rows_of_a_moment_ago(listener: Client) -> None:
+    for discovery in ("0.3", "0.9", "1"):
+        songs = shown_songs(text_of(listener.get(reverse("listen"), {"discovery": discovery})))
+
+        assert len(songs) == len(set(songs))
+
+
 def test_a_listener_sees_no_propensity_no_version_and_no_listener_number(listener: Client) -> None:
     text = text_of(listener.get(reverse("listen")))
 
