@@ -54,6 +54,8 @@ if not IS_WORKER:
 
 POSTGRES = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_postgres())
 VALKEY = OPEN_RESOURCES.enter_context(postgres_and_valkey.run_valkey())
+# Kept open: to connect takes longer than most tests.
+CACHE = OPEN_RESOURCES.enter_context(redis.Redis.from_url(VALKEY.url))
 FOLDER = Path(tempfile.mkdtemp(prefix="moovitamix-tests-"))
 OPEN_RESOURCES.callback(shutil.rmtree, FOLDER, ignore_errors=True)
 
@@ -139,8 +141,7 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     """What one test caches the next must not see."""
-    with redis.Redis.from_url(VALKEY.url) as client:
-        client.flushdb()
+    CACHE.flushdb()
 
 
 @pytest.fixture(scope="session")
