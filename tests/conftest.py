@@ -49,6 +49,8 @@ atexit.register(OPEN_RESOURCES.close)
 # With several processes each imports this file, and they share one PostgreSQL.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 TEMPLATE_VARIABLE = "MOOVITAMIX_TEST_TEMPLATE"
+# A trained model, or an installation whose commands are processes: left out by --fast.
+SLOW_FIXTURES = {"trained", "champion_storage", "sqlite_project", "postgres_project", "project"}
 if not IS_WORKER:
     os.environ[TEMPLATE_VARIABLE] = f"moovitamix_template_{uuid4().hex}"
 
@@ -97,7 +99,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fast",
         action="store_true",
-        help="unit and integration tests that are not marked slow, on one database",
+        help="tests within one process, on one database, that need no trained model and are not marked slow",
     )
 
 
@@ -126,6 +128,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_fast(item: pytest.Item) -> bool:
     path = str(item.path)
     if "/journeys/" in path or "/browser/" in path or item.get_closest_marker("slow"):
+        return False
+    if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
         return False
     callspec = getattr(item, "callspec", None)
     # Compared as text only: a parameter may be an array.

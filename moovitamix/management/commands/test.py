@@ -13,14 +13,14 @@ Run every test with pytest, on a PostgreSQL and a Valkey that are started for th
 Arguments go to pytest as they are:
 
   manage.py test                              everything, on all cores
-  manage.py test --fast                       unit and integration tests on one database, without slow ones
+  manage.py test --fast                       without processes, browser, trained models and slow tests
   manage.py test tests/unit                   one folder
   manage.py test -k schedule -x               what has "schedule" in its name, up to the first failure
   manage.py test --lf                         what failed last time
   manage.py test -n 0 --pdb tests/unit        in one process, with a debugger where a test fails
 
-A run that names no single file uses two processes a core (-n NUMBER changes that). The ten slowest tests
-are listed at the end.
+A run that names no single file uses two processes a core, with --fast one (-n NUMBER changes that). The ten
+slowest tests are listed at the end.
 
 TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; their data is not kept.
 MOOVITAMIX_CHROMIUM names the browser of the browser tests, where chromium is not on PATH.
@@ -56,6 +56,7 @@ def parallel_options(arguments: list[str]) -> list[str]:
     decided = ("-n", "--numprocesses", "--dist", "--pdb", "--version", "--collect-only", "--co", "--fixtures")
     if any(argument.startswith(decided) or ".py" in argument for argument in arguments):
         return []
-    # Two per core, because many tests wait for processes. Each process runs whole files, long ones first.
-    workers = min(2 * (os.cpu_count() or 1), MAX_WORKERS)
+    # Two per core: many tests wait for processes, fast ones do not. Each runs whole files, long ones first.
+    per_core = 1 if "--fast" in arguments else 2
+    workers = min(per_core * (os.cpu_count() or 1), MAX_WORKERS)
     return [f"--numprocesses={workers}", "--dist=loadfile", "--no-loadscope-reorder"]

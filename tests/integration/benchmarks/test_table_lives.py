@@ -11,6 +11,7 @@ from recommender.models import Decision
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 def test_a_worse_refresh_ends_in_the_tables_as_in_the_fast_simulation() -> None:
     worse = SimulatedExperiment(ExperimentKind.REFRESH, ListenerGroup(listeners=24, effect=-0.2))
 

@@ -117,6 +117,7 @@ def test_most_equal_refreshes_are_promoted() -> None:
     assert share(SimulatedExperiment(ExperimentKind.REFRESH, SIXTY), DecisionOutcome.PROMOTE) >= 0.7
 
 
+@pytest.mark.slow
 def test_a_promoted_model_that_equals_the_holdback_is_seldom_rolled_back() -> None:
     assert sum(is_rolled_back(SIXTY, seed) for seed in SEEDS) / len(SEEDS) <= 0.1
 
@@ -127,10 +128,12 @@ def test_a_biased_allocation_makes_an_experiment_invalid() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_drift_is_found_within_two_weeks() -> None:
     assert sum(is_drift_found(seed, listeners=60, drift_distance=0.2) for seed in range(20)) >= 18
 
 
+@pytest.mark.slow
 def test_a_drift_that_is_spread_over_twenty_weeks_is_found() -> None:
     assert sum(is_slow_drift_found(seed, listeners=60) for seed in range(3)) >= 2
 

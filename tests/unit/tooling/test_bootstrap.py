@@ -144,6 +144,7 @@ def test_the_second_command_installs_nothing_and_says_nothing(installed: Checkou
     assert (code, output, errors) == (0, f"{installed.venv} ['check']\n", "")
 
 
+@pytest.mark.slow
 def test_tests_are_added_to_an_environment_in_which_a_program_may_be_running(installed: Checkout) -> None:
     (installed.venv / "in-use").touch()
 
@@ -164,6 +165,7 @@ def test_an_environment_for_the_tests_serves_every_other_command(checkout: Check
     assert (code, errors) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_lock_that_has_changed_is_installed(installed: Checkout) -> None:
     changed = {**DJANGO, "django/core/management.py": "def execute_from_command_line(argv): print('new')\n"}
     lock = make_wheel(installed.wheels, "django", "2.0", changed)
@@ -213,6 +215,7 @@ def test_an_environment_of_another_python_is_made_anew(installed: Checkout) -> N
     assert not (installed.venv / "of-another").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_somebody_else_made_is_left_alone(checkout: Checkout) -> None:
     checkout.venv.mkdir()
     (checkout.venv / "mine").touch()
@@ -256,6 +259,7 @@ def test_a_package_whose_hash_is_wrong_is_refused(checkout: Checkout) -> None:
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in errors
 
 
+@pytest.mark.slow
 def test_an_environment_that_lost_django_says_so_instead_of_starting_itself_for_ever(
     installed: Checkout,
 ) -> None:
@@ -268,6 +272,7 @@ def test_an_environment_that_lost_django_says_so_instead_of_starting_itself_for_
     assert errors.startswith(f"Django is missing in {installed.venv}. Delete that folder")
 
 
+@pytest.mark.slow
 def test_tests_in_an_environment_without_pytest_say_what_to_install(installed: Checkout) -> None:
     code, output, errors = installed.run("test", python=str(installed.venv / "bin" / "python"))
 
@@ -276,6 +281,7 @@ def test_tests_in_an_environment_without_pytest_say_what_to_install(installed: C
     assert f"-m pip install --require-hashes -r {installed.folder}/requirements-dev.lock" in errors
 
 
+@pytest.mark.slow
 def test_a_python_without_venv_is_told_what_to_install(checkout: Checkout) -> None:
     code, output, errors = run_with(checkout, "sys.modules['ensurepip'] = None")
 
@@ -284,6 +290,7 @@ def test_a_python_without_venv_is_told_what_to_install(checkout: Checkout) -> No
     assert not checkout.venv.exists()
 
 
+@pytest.mark.slow
 def test_an_old_python_is_refused_in_one_line(checkout: Checkout) -> None:
     code, output, errors = run_with(checkout, "sys.version_info, sys.version = (3, 10, 12), '3.10.12 (main)'")
 

@@ -43,6 +43,7 @@ def folders_of(processes: list[psutil.Process]) -> set[Path]:
     return {Path(*Path(process.cwd()).parts[:3]) for process in processes}
 
 
+@pytest.mark.slow
 def test_a_postgresql_answers_on_its_address_and_says_its_version() -> None:
     with postgres_and_valkey.run_postgres() as server, psycopg.connect(server.url) as connection:
         row = connection.execute("SELECT current_setting('server_version_num')::int / 10000").fetchone()
@@ -69,6 +70,7 @@ def test_two_servers_of_a_kind_do_not_disturb_each_other() -> None:
     assert there is None
 
 
+@pytest.mark.slow
 def test_a_server_that_has_stopped_leaves_neither_process_nor_folder() -> None:
     process = start_both()
     assert process.stdout is not None
@@ -103,6 +105,7 @@ def test_servers_end_with_a_parent_that_is_killed_and_the_next_start_removes_its
     assert not [folder for folder in folders if folder.exists()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may read everything")
 def test_root_runs_postgresql_as_nobody_also_where_nobody_may_not_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ SQLITE_CASES = 45
 REVIEW_EVERY = 4
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_random_sources_on_postgresql_are_imported_as_their_status_promises(tmp_path: Path) -> None:
     runner = CaseRunner(tmp_path / "staging", REVIEW_EVERY)
@@ -30,6 +31,7 @@ def test_random_sources_on_postgresql_are_imported_as_their_status_promises(tmp_
     assert statuses["partial"] >= 4
 
 
+@pytest.mark.slow
 def test_random_sources_on_sqlite_are_imported_as_their_status_promises(sqlite_project: Project) -> None:
     process = sqlite_project.start(
         sys.executable, "-m", "benchmarks.processes.proof_cases", "1000", str(SQLITE_CASES),

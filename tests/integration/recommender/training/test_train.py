@@ -351,6 +351,7 @@ def test_a_first_model_worse_than_popularity_is_champion_only_where_that_was_ask
     assert asked.version.role == "champion"
 
 
+@pytest.mark.slow
 def test_only_if_new_refuses_what_the_newest_version_knows_and_takes_what_is_new(tmp_path: Path) -> None:
     fill()
     first = retrain(order(tmp_path, only_if_new=True)).version

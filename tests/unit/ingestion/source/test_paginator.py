@@ -118,6 +118,7 @@ def test_a_page_carries_its_body_as_it_was_sent() -> None:
     assert pages[0].body == page_reply([{"id": 7}]).body
 
 
+@pytest.mark.slow
 def test_no_row_is_missed_wherever_and_whenever_rows_are_deleted_and_inserted() -> None:
     missed = []
     with ScriptedServer([]) as server:

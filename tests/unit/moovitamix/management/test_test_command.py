@@ -83,12 +83,13 @@ def test_the_tests_use_all_cores_unless_the_arguments_say_otherwise(
 
 
 @pytest.mark.slow
-def test_fast_leaves_out_journeys_slow_tests_and_the_second_database() -> None:
+def test_fast_leaves_out_journeys_slow_tests_trained_models_and_installations() -> None:
     files = (
         "tests/journeys/alerts/test_alerts_full_disk.py",
         "tests/unit/moovitamix/management/test_test_command.py",
         "tests/unit/tooling/test_project_fixture.py",
         "tests/integration/recommender/training/test_training_on_both_databases.py",
+        "tests/integration/recommender/serving/test_replay.py",
     )
 
     listed = subprocess.run(
@@ -100,7 +101,9 @@ def test_fast_leaves_out_journeys_slow_tests_and_the_second_database() -> None:
     assert "test_the_settings_are_those_of_the_tests" in listed
     assert "test_fast_leaves_out" not in listed
     assert "test_alerts_full_disk" not in listed
-    assert "test_a_command_that_fails" in listed
+    assert "test_a_command_that_fails" not in listed
+    assert "test_a_fallback_list_replays" not in listed
+    assert "test_an_unknown_list_can_not_be_replayed" in listed
     assert "[sqlite" not in listed
     assert "deselected" in listed
 

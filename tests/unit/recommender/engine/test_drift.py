@@ -98,6 +98,7 @@ def test_the_parts_add_up_to_the_jensen_shannon_divergence() -> None:
     assert change.parts.sum() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_stationary_listening_is_seldom_drift() -> None:
     cries = [measure_listening_change(world(seed), seed=seed).is_drift for seed in range(40)]
 

@@ -96,6 +96,7 @@ def test_a_listener_without_familiar_songs_gets_the_list_that_no_share_would_cha
     assert [(pick.song, pick.propensity) for pick in drawn] == [(pick.song, pick.propensity) for pick in free]
 
 
+@pytest.mark.slow
 def test_propensities_count_only_the_songs_that_the_share_allows() -> None:
     candidates = listener(3)
     options = DrawOptions("s", 0.0, 0.1, 2)

@@ -76,6 +76,7 @@ def test_the_probabilities_of_both_models_follow_the_formula_at_every_place() ->
             assert place.p_challenger == pytest.approx(theirs)
 
 
+@pytest.mark.slow
 def test_frequencies_of_songs_agree_with_their_probabilities() -> None:
     lists = [interleaved(2, seed=f"list {number}") for number in range(4_000)]
     firsts = [places[0] for places in lists if not places[0].by_challenger]

@@ -157,6 +157,7 @@ def test_frequencies_agree_with_propensities() -> None:
     assert distance < chi2.ppf(0.999, len(likely) - 1)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.floats(0.001, 5), st.integers(1, 12))
 @settings(deadline=None)  # another process may have the core
 def test_the_probabilities_of_all_offers_sum_to_one(seed: int, temperature: float, clusters: int) -> None:
@@ -387,6 +388,7 @@ def test_that_many_of_twenty_places_are_for_new_songs(new_places: int) -> None:
         assert min(places) >= 10
 
 
+@pytest.mark.slow
 def test_every_late_place_is_equally_often_for_a_new_song_and_its_propensity_says_so() -> None:
     pool = make_pool_with_new_songs()
     assert pool.new_songs is not None
