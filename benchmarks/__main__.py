@@ -7,12 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bands, calibration, ingest, listener, pages, proof, quality, serve, train
+from benchmarks import (
+    bands,
+    calibration,
+    connections,
+    ingest,
+    listener,
+    pages,
+    proof,
+    quality,
+    serve,
+    soak,
+    train,
+)
 from benchmarks.report import Report
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
 RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
-MUST_BE_MET = ("calibration", "proof", "quality")
+MUST_BE_MET = ("calibration", "proof", "quality", "soak")
 QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
@@ -34,6 +46,8 @@ def build_parser() -> ArgumentParser:
     _add_pages(commands)
     _add_proof(commands)
     _add_listener(commands)
+    _add_soak(commands)
+    _add_connections(commands)
     return top
 
 
@@ -51,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
     print(f"\nAll figures: {path}")
-    is_quick_check = chosen.command == "calibration" and chosen.quick
+    is_quick_check = chosen.command in {"calibration", "soak"} and chosen.quick
     return exit_code(report, must_be_met=chosen.command in MUST_BE_MET and not is_quick_check)
 
 
@@ -199,6 +213,42 @@ def _add_listener(commands: Any) -> None:
     _add_json(parser)
 
 
+def _add_soak(commands: Any) -> None:
+    plan = soak.Plan()
+    parser = commands.add_parser(
+        "soak", help="killed parts, many clients, slow clients, malformed bodies, damaged models",
+        description=soak.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--kills", type=int, default=plan.kills, help="of each part (default: 50)")
+    parser.add_argument(
+        "--minutes", type=float, default=plan.minutes, help="of the load on each database (default: 5)"
+    )
+    parser.add_argument(
+        "--slow-seconds", type=float, default=plan.slow_seconds, help="beside slow clients (default: 60)"
+    )
+    parser.add_argument("--bodies", type=int, default=plan.bodies, help="malformed bodies (default: 10000)")
+    parser.add_argument(
+        "--artifacts", type=int, default=plan.artifacts, help="damaged models (default: 1000)"
+    )
+    parser.add_argument("--seed", type=int, default=plan.seed, help="of all random choices (default: 1)")
+    parser.add_argument(
+        "--only", action="append", choices=list(soak.PARTS), metavar="PART", help="only this part; repeatable"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one kill of each part, a few seconds of the others"
+    )
+    _add_json(parser)
+
+
+def _add_connections(commands: Any) -> None:
+    parser = commands.add_parser(
+        "connections", help="database connections kept by threads against a pool",
+        description=connections.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="5 s each: checks that the benchmark works")
+    _add_json(parser)
+
+
 def _add_json(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file for all figures (default: in var/benchmarks/)"
@@ -260,6 +310,14 @@ def _listener(chosen: Namespace) -> Report:
     return listener.measure(listener.plan_from_arguments(chosen))
 
 
+def _soak(chosen: Namespace) -> Report:
+    return soak.measure(soak.plan_from_arguments(chosen))
+
+
+def _connections(chosen: Namespace) -> Report:
+    return connections.measure(connections.plan_from_arguments(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -273,7 +331,8 @@ def _count(text: str) -> int:
 
 BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
-    "bands": _bands, "pages": _pages, "proof": _proof, "listener": _listener,
+    "bands": _bands, "pages": _pages, "proof": _proof, "listener": _listener, "soak": _soak,
+    "connections": _connections,
 }  # fmt: skip
 
 

@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
+import psutil
 import psycopg
 import redis
 
@@ -80,45 +82,71 @@ def run_valkey() -> Iterator[RunningServer]:
 
 
 @contextmanager
+def run_killable_postgres() -> Iterator["KillableServer"]:
+    """A new PostgreSQL that keeps what it has confirmed, however its processes end."""
+    with _locked_folder("moovitamix-pg-") as folder:
+        start, is_ready = _prepare_postgres(folder, [o for o in UNSAFE_FAST_OPTIONS if "commit" not in o])
+        with KillableServer("postgres://postgres@127.0.0.1:{port}/postgres", start, is_ready) as server:
+            yield server
+
+
+@contextmanager
+def run_killable_valkey() -> Iterator["KillableServer"]:
+    with _locked_folder("moovitamix-kv-") as folder:
+        start, is_ready = _prepare_valkey(folder)
+        with KillableServer("redis://127.0.0.1:{port}/0", start, is_ready) as server:
+            yield server
+
+
+@contextmanager
 def _new_postgres() -> Iterator[str]:
     with _locked_folder("moovitamix-pg-") as folder:
-        identity = _unprivileged_user()
-        if identity:
-            shutil.chown(folder, identity["user"], identity["group"])
-        binaries = _postgres_binaries(folder)
-        data = folder / "data"
-        options = [f"unix_socket_directories={folder}", "listen_addresses=127.0.0.1", *UNSAFE_FAST_OPTIONS]
-        command: Command = [binaries / "postgres", "-D", data]
-        command += [word for option in options for word in ("-c", option)]
-        _init_database(binaries / "initdb", data, identity)
-
-        def is_ready(port: int) -> bool:
-            # Its own socket: on the port a stranger may answer.
-            with suppress(psycopg.OperationalError):
-                psycopg.connect(host=str(folder), port=port, user="postgres", connect_timeout=5).close()
-                return True
-            return False
-
-        start = _ServerProcess(command, "-p", signal.SIGINT, folder / "log", identity)
+        start, is_ready = _prepare_postgres(folder, UNSAFE_FAST_OPTIONS)
         with start.run_on_free_port(is_ready) as port:
             yield f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
+def _prepare_postgres(
+    folder: Path, fast_options: Sequence[str]
+) -> tuple["_ServerProcess", Callable[[int], bool]]:
+    identity = _unprivileged_user()
+    if identity:
+        shutil.chown(folder, identity["user"], identity["group"])
+    binaries = _postgres_binaries(folder)
+    data = folder / "data"
+    options = [f"unix_socket_directories={folder}", "listen_addresses=127.0.0.1", *fast_options]
+    command: Command = [binaries / "postgres", "-D", data]
+    command += [word for option in options for word in ("-c", option)]
+    _init_database(binaries / "initdb", data, identity)
+
+    def is_ready(port: int) -> bool:
+        # Its own socket: on the port a stranger may answer.
+        with suppress(psycopg.OperationalError):
+            psycopg.connect(host=str(folder), port=port, user="postgres", connect_timeout=5).close()
+            return True
+        return False
+
+    return _ServerProcess(command, "-p", signal.SIGINT, folder / "log", identity), is_ready
+
+
 @contextmanager
 def _new_valkey() -> Iterator[str]:
-    binary = _valkey_binary()
     with _locked_folder("moovitamix-kv-") as folder:
-        path = folder / "socket"
-        options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        command: Command = [binary, *options, "--unixsocket", path, "--dir", folder]
-
-        def is_ready(_: int) -> bool:
-            with socket.socket(socket.AF_UNIX) as client:
-                return client.connect_ex(str(path)) == 0
-
-        start = _ServerProcess(command, "--port", signal.SIGTERM, folder / "log", {})
+        start, is_ready = _prepare_valkey(folder)
         with start.run_on_free_port(is_ready) as port:
             yield f"redis://127.0.0.1:{port}/0"
+
+
+def _prepare_valkey(folder: Path) -> tuple["_ServerProcess", Callable[[int], bool]]:
+    path = folder / "socket"
+    options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command: Command = [_valkey_binary(), *options, "--unixsocket", path, "--dir", folder]
+
+    def is_ready(_: int) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(path)) == 0
+
+    return _ServerProcess(command, "--port", signal.SIGTERM, folder / "log", {}), is_ready
 
 
 def _postgres_binaries(folder: Path) -> Path:
@@ -247,6 +275,53 @@ class _ServerProcess:
                 preexec_fn=die,  # noqa: PLW1509
                 **self.identity,
             )
+
+
+class KillableServer:
+    """A server that can be killed and started again on the same port and data; a context manager.
+
+    Attributes:
+        url: its address.
+    """
+
+    def __init__(self, url: str, start: _ServerProcess, is_ready: Callable[[int], bool]) -> None:
+        self._start, self._is_ready, self._port = start, is_ready, _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = url.format(port=self._port)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        for _ in range(MAX_START_ATTEMPTS):
+            self._process = self._start._start(self._port)
+            if _wait_until_ready(self._process, partial(self._is_ready, self._port)):
+                return
+        said = self._start.log.read_text(errors="replace")[-2000:]
+        raise ServerUnavailable(f"{self._start.command[0]} does not start: {said}")
+
+    def kill(self) -> None:
+        """SIGKILL for the server and its children; PostgreSQL's would go on for a while."""
+        if self._process is not None:
+            kill_tree(self._process)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL for a process and all its children."""
+    with suppress(psutil.NoSuchProcess):
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
 
 
 def _die_with_parent(end: signal.Signals) -> Callable[[], None] | None:
