@@ -1,9 +1,9 @@
-"""Migration operations for unique constraints of large tables, which block no writers on PostgreSQL."""
+"""Migration operations for indexes and unique constraints of large tables; PostgreSQL blocks no writers."""
 
 from typing import Any
 
 from django.db import transaction
-from django.db.migrations.operations.models import AddConstraint, RemoveConstraint
+from django.db.migrations.operations.models import AddConstraint, AddIndex, RemoveConstraint
 from django.db.models import UniqueConstraint
 
 
@@ -37,6 +37,25 @@ class AddUniqueConcurrently(AddConstraint):
         schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
         schema_editor.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({columns})")
         schema_editor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+
+
+class AddIndexBesideWriters(AddIndex):
+    """Add an index, as `AddUniqueConcurrently` adds a constraint. The migration needs `atomic = False`."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        connection, name = schema_editor.connection, self.index.name
+        if connection.vendor != "postgresql":
+            if not _has_constraint(connection, model, name):
+                with transaction.atomic(connection.alias):
+                    super().database_forwards(app_label, schema_editor, from_state, to_state)
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid", [name])
+            is_built = cursor.fetchone() is not None
+        if not is_built:
+            schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(name)}")
+            schema_editor.add_index(model, self.index, concurrently=True)
 
 
 class RemoveConstraintIfPresent(RemoveConstraint):

@@ -11,7 +11,7 @@ from django.db.migrations.operations import AddConstraint, AddField, AddIndex, C
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from ingestion.concurrent_constraints import AddUniqueConcurrently
+from ingestion.concurrent_constraints import AddIndexBesideWriters, AddUniqueConcurrently
 
 # The last migrations of release 0.1.
 RELEASED = {"ingestion": 4, "recommender": 11}
@@ -20,6 +20,8 @@ LARGE = {
     "song", "listener", "listeninghistory", "rejection", "feedback", "servedlist", "shelf", "candidatelist",
     "engagedlist", "scoredlist", "attributedlisten", "songevidence",
 }  # fmt: skip
+
+CONCURRENT = (AddUniqueConcurrently, AddIndexBesideWriters)
 
 
 def new_operations() -> Iterator[tuple[str, Any]]:
@@ -44,12 +46,12 @@ def test_every_index_of_a_large_table_is_built_concurrently() -> None:
         for name, operation in new_operations()
         if getattr(operation, "model_name", "").lower() in LARGE
         and builds_index(operation)
-        and not isinstance(operation, AddUniqueConcurrently)
+        and not isinstance(operation, CONCURRENT)
     ]
-    concurrent = {name for name, one in new_operations() if isinstance(one, AddUniqueConcurrently)}
+    concurrent = {name for name, one in new_operations() if isinstance(one, CONCURRENT)}
 
     assert blocking == []
-    assert concurrent == {"ingestion.0014_unique_sessions", "recommender.0023_unique_events_of_keys"}
+    assert {"ingestion.0014_unique_sessions", "recommender.0023_unique_events_of_keys"} <= concurrent
     for name in concurrent:
         app, _, module = name.partition(".")
         assert import_module(f"{app}.migrations.{module}").Migration.atomic is False
@@ -93,3 +95,23 @@ def test_a_constraint_is_added_beside_writers_and_once(table: ProjectState) -> N
         constraints = connection.introspection.get_constraints(cursor, "ingestion_thing")
     assert len(built) == 1
     assert constraints["thing_code"]["unique"]
+
+
+def test_an_index_is_added_beside_writers_and_once(table: ProjectState) -> None:
+    operation = AddIndexBesideWriters("thing", models.Index(fields=["code"], name="thing_of_code"))
+    after = table.clone()
+    operation.state_forwards("ingestion", after)
+    statements: list[str] = []
+
+    def note(execute: Any, sql: Any, *rest: Any) -> Any:
+        statements.append(str(sql))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(note):
+        for _ in range(2):
+            with connection.schema_editor(atomic=False) as editor:
+                operation.database_forwards("ingestion", editor, table, after)
+
+    assert len([sql for sql in statements if sql.startswith("CREATE INDEX CONCURRENTLY")]) == 1
+    with connection.cursor() as cursor:
+        assert "thing_of_code" in connection.introspection.get_constraints(cursor, "ingestion_thing")
