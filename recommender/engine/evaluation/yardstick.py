@@ -46,19 +46,19 @@ def find_fall(leads: Sequence[WeeklyLead]) -> YardstickFall | None:
     """
     if len(leads) < 2 * WINDOW:
         return None
-    now, now_error = _mean_and_error(leads[-WINDOW:])
+    # Weeks differ by more than their listeners; differences of neighbours leave a slow fall out of it.
+    steps = np.diff([lead.difference for lead in leads])
+    noise = math.sqrt(float((steps**2).mean()) / 2)
+    now, now_error = _mean_and_error(leads[-WINDOW:], noise)
     falls = []
     for start in range(len(leads) - 2 * WINDOW + 1):
-        best, error = _mean_and_error(leads[start : start + WINDOW])
+        best, error = _mean_and_error(leads[start : start + WINDOW], noise)
         total = math.hypot(error, now_error)
         falls.append(YardstickFall(now, best, leads[start].label, (best - now) / total if total else 0.0))
     worst = max(falls, key=lambda fall: fall.z)
     return worst if worst.z >= FALL_Z else None
 
 
-def _mean_and_error(leads: Sequence[WeeklyLead]) -> tuple[float, float]:
-    differences = np.array([lead.difference for lead in leads])
-    # Weeks differ by more than their listeners: whichever error is larger.
+def _mean_and_error(leads: Sequence[WeeklyLead], noise: float) -> tuple[float, float]:
     within = math.sqrt(sum(lead.error**2 for lead in leads)) / len(leads)
-    between = float(differences.std(ddof=1)) / math.sqrt(len(leads))
-    return float(differences.mean()), max(within, between)
+    return sum(lead.difference for lead in leads) / len(leads), max(within, noise / math.sqrt(len(leads)))
