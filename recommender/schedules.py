@@ -28,6 +28,10 @@ CRONTAB_ENTRIES: Final = (
         "Counts engagement, decides experiments, and checks engagement, cohesion and audio features.", 5,
     ),
     ScheduleEntry(
+        "Delete old lists every day", "recommender.tasks.delete_old_lists",
+        "Deletes served lists, candidate lists and exposures that are older than KEEP_LISTS_DAYS.", 7,
+    ),
+    ScheduleEntry(
         "Learn a new model every week", "recommender.tasks.learn_weekly",
         "Trains on new data, validates the version and tests it against the champion.", 4, "0",
     ),

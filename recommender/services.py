@@ -3,13 +3,13 @@
 Actions that train are in retraining.py, because a web process must not load the training code.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.utils import timezone
 
 from ingestion.audit import Action, record_audit
-from recommender import validation
+from recommender import retention, validation
 from recommender.engine import artifact
 from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
@@ -123,6 +123,12 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
     return lifecycle.decide_manually(
         experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact
     )
+
+
+def delete_expired_lists(days: int | None = None) -> dict[str, int]:
+    """Delete lists older than `KEEP_LISTS_DAYS`, or than so many days; return how many rows by table."""
+    keep = settings.KEEP_LISTS_DAYS if days is None else days
+    return retention.delete_expired_lists(timezone.now(), timedelta(days=keep))
 
 
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:

@@ -11,6 +11,7 @@ from recommender.models import TrainingRun
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
+from recommender.services import delete_expired_lists
 from recommender.serving import candidate_cache
 from recommender.training.train import AlreadyTraining
 
@@ -49,6 +50,11 @@ def review_daily() -> str:
     judged = run_daily_review_now()
     reasons = [f"{one.experiment}: {one.decision.verdict['reason']}" for one in judged if one.decision]
     return " ".join(reasons) or "No experiment is running."
+
+
+@shared_task(name="recommender.tasks.delete_old_lists")
+def delete_old_lists() -> dict[str, int]:
+    return delete_expired_lists()
 
 
 @shared_task(name="recommender.tasks.check_drift")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from django.db.models import Count, Sum
 from django.urls import reverse
 
 from recommender.dashboard.formatting import format_count, format_percent
@@ -31,9 +30,9 @@ from recommender.engine.experiments.sequential import (
     log_e_value_of_share,
     win_share_interval,
 )
-from recommender.experiments import statistics
+from recommender.experiments import seals, statistics
 from recommender.experiments.power_analysis import describe_power
-from recommender.models import Decision, Experiment, ScoredList, ServedList
+from recommender.models import Decision, Experiment, ExperimentSeal, ServedList
 
 ExperimentKind = Experiment.Kind
 ExperimentStatus = Experiment.Status
@@ -366,9 +365,9 @@ def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
     The model under test wins the rounds in `won`; in a holdback this is the champion.
     """
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
-    rows = ScoredList.objects.filter(experiment=experiment).values("day")
-    counted = rows.annotate(lists=Count("pk"), won=Sum(ours), lost=Sum(others), closed=Count("closed_at"))
-    return [dict(row) for row in counted.order_by("-day")[:MAX_DAYS]][::-1]
+    seal = ExperimentSeal.objects.filter(experiment=experiment).first()
+    counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)
+    return [{**day, "won": day[ours], "lost": day[others]} for day in counted[-MAX_DAYS:]]
 
 
 def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
@@ -398,7 +397,6 @@ def _describe_guardrail(rail: GuardrailDifference) -> str:
 
 
 def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
-    served = ServedList.objects.filter(experiment=experiment).values("arm")
-    # Counting the arm instead of the primary key needs only the index.
-    found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True)).order_by("arm")
+    seal = ExperimentSeal.objects.filter(experiment=experiment).first()
+    found = seals.count_arms(experiment) if seal is None else seals.sealed_arms(seal)
     return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]

@@ -29,8 +29,9 @@ from recommender.engine.experiments.evidence import (
     ExperimentEvidence,
     ExperimentVerdict,
 )
-from recommender.experiments import interleaving_scores, statistics
-from recommender.models import Decision, Experiment, Promotion
+from recommender.experiments import seals
+from recommender.experiments.seals import DecisionCount
+from recommender.models import Decision, Experiment, ExperimentSeal, Promotion
 
 DECISION_MODULES: Final = (
     interleaving_credit, sequential, evidence_module, rules_version_1, decision_rules,
@@ -47,6 +48,9 @@ CODE_OF_EARLIER_VERSIONS: Final = frozenset(
 RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: DEFAULT_RULES}
 # Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
 NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
+# What the evidence is counted from again.
+ROWS: Final = "rows"
+SEALED_SUMS: Final = "sealed sums"
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,20 @@ class DecisionReplay:
     # Fields of the evidence that the rows give otherwise now: name, stored value, counted value.
     recount: list[tuple[str, Any, Any]]
     rules_changed: list[str]  # thresholds that differ from those of the rules' version
+    counted_from: str = ROWS  # ROWS, or SEALED_SUMS if the rows are too old to be kept
+    seal_changed: bool = False  # whether the sealed sums are not those that were sealed
 
     @property
     def differences(self) -> list[str]:
         """One sentence for each thing that is not as it was when the decision was made; none if all is."""
         found = [
-            f"rows: {name} is {counted} by today's rows, but {stored} in the evidence."
+            f"rows: {name} is {counted} by {self._source}, but {stored} in the evidence."
             for name, stored, counted in self.recount
         ]
         if self.data_changed:
             found.append("rows: the counted lists are not the same lists with the same scores.")
+        if self.seal_changed:
+            found.append("seal: the sealed sums do not have the digest that they were sealed with.")
         if self.rules_changed:
             found.append(f"rules: {', '.join(self.rules_changed)} differ from the rules of their version.")
         if not self.code_known:
@@ -81,6 +89,10 @@ class DecisionReplay:
         if not self.same:
             found.append("verdict: the evidence and the rules give another verdict.")
         return found
+
+    @property
+    def _source(self) -> str:
+        return "today's rows" if self.counted_from == ROWS else "the sealed sums"
 
 
 def store_decision(
@@ -115,11 +127,15 @@ def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
-    """Count the rows up to the decision again, apply the stored rules to the evidence, and compare both."""
+    """Count the rows up to the decision again, apply the stored rules to the evidence, and compare both.
+
+    If retention may have deleted rows, the sums that were sealed before are compared instead.
+    """
     rules, evidence = DecisionRules(**decision.rules), ExperimentEvidence.from_json(decision.evidence)
     stored = canonical_json(decision.verdict)
     found = canonical_json(verdict_as_json(apply_decision_rules(evidence, rules)))
-    recount, data_sha256 = _count_again(decision, evidence, rules)
+    seal = ExperimentSeal.objects.filter(experiment=decision.experiment_id).first()
+    recount, data_sha256 = _count_again(decision, evidence, seal)
     return DecisionReplay(
         same=stored == found,
         code_changed=decision.code != decision_code_digest(),
@@ -129,25 +145,31 @@ def replay_decision(decision: Decision) -> DecisionReplay:
         found=found,
         recount=recount,
         rules_changed=_changed_rules(decision.rules),
+        counted_from=ROWS if seal is None else SEALED_SUMS,
+        seal_changed=seal is not None and not seals.is_intact(seal),
     )
 
 
 def _count_again(
-    decision: Decision, stored: ExperimentEvidence, rules: DecisionRules
+    decision: Decision, stored: ExperimentEvidence, seal: ExperimentSeal | None
 ) -> tuple[list[tuple[str, Any, Any]], str]:
-    """Count the rows up to the decision again: the fields that differ, and the hash of the counted lists."""
+    """The fields that the rows or sealed sums give otherwise, and the hash of the counted lists."""
     if decision.experiment is None:
         return [], ""
-    counted, scores = statistics.count_rows(
-        decision.experiment, decision.at, rules=rules, tested=stored.tested
-    )
-    before, now = stored.as_json(), counted.as_json()
+    counted: DecisionCount | None
+    if seal is None:
+        counted = seals.count_decision(decision, decision.experiment)
+    else:
+        counted = seals.sealed_decision(seal, decision)
+    if counted is None:
+        return [], ""
+    before, now = stored.as_json(), counted.evidence
     differing = [
         (name, before[name], now[name])
         for name in before
         if name not in NOT_RECOUNTED and not _is_same(before[name], now[name])
     ]
-    return differing, interleaving_scores.hash_scores(scores)
+    return differing, counted.data_sha256
 
 
 def _is_same(stored: Any, counted: Any) -> bool:

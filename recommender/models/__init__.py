@@ -1,7 +1,14 @@
 """Tables of the recommender: model versions, served lists, feedback, experiments and drift reports."""
 
 from recommender.models.api_keys import ApiKey
-from recommender.models.experiments import Decision, Experiment, Exposure, ScoredList, TrafficSplit
+from recommender.models.experiments import (
+    Decision,
+    Experiment,
+    ExperimentSeal,
+    Exposure,
+    ScoredList,
+    TrafficSplit,
+)
 from recommender.models.monitoring import (
     AttributedListen,
     DriftReport,
@@ -24,6 +31,7 @@ __all__ = [
     "EngagedList",
     "EngagementDay",
     "Experiment",
+    "ExperimentSeal",
     "Exposure",
     "Feedback",
     "GenreAlias",

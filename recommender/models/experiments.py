@@ -196,3 +196,19 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"Decision {self.pk}: {self.outcome}"
+
+
+class ExperimentSeal(models.Model):
+    """What the rows of an ended experiment counted. After the seal, retention may delete the rows."""
+
+    experiment = models.OneToOneField(Experiment, models.CASCADE, related_name="seal")
+    sealed_at = models.DateTimeField()
+    # Text and not JSON, so that the digest is that of the stored characters.
+    sums = models.TextField(help_text="By day, by arm and at each decision, as JSON.")
+    sha256 = models.CharField("SHA-256 of the sums", max_length=64)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"Sums of experiment {self.experiment_id}, sealed on {self.sealed_at:%Y-%m-%d}"

@@ -1,31 +1,53 @@
 """Engagement with served lists, and drift of listening, songs and features."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from ingestion.models import Listener, Song
 from recommender.models.served import ServedList
 from recommender.models.versions import ModelVersion
 
 
+class AttributedListenQuerySet(models.QuerySet["AttributedListen"]):
+    def with_listener(self) -> Self:
+        """Adds `heard_by`, the listener's id, also of deleted lists."""
+        return self.annotate(heard_by=Coalesce("listener_id", "served_list__listener_id"))
+
+
 class AttributedListen(models.Model):
     """A recommended song that the listener played within 7 days, according to the listening history."""
 
-    served_list = models.ForeignKey(ServedList, models.CASCADE, related_name="attributed")
+    # Training needs these rows for ever: without them a recommended play would look organic.
+    served_list = models.ForeignKey(
+        ServedList, models.SET_NULL, null=True, blank=True, related_name="attributed"
+    )
+    listener = models.ForeignKey(
+        Listener, models.CASCADE, null=True, blank=True, related_name="+", db_index=False,
+        help_text="Set when the served list is deleted; until then the list names the listener.",
+    )  # fmt: skip
     song = models.ForeignKey(Song, models.CASCADE, related_name="+", db_index=False)
     at = models.DateTimeField(help_text="Start of the session.")
+
+    objects = AttributedListenQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["served_list", "song"], name="attributed_listen_once_a_list")
         ]
-        indexes: ClassVar = [models.Index(fields=["at"], name="attributed_listen_of_time")]
+        indexes: ClassVar = [
+            models.Index(fields=["at"], name="attributed_listen_of_time"),
+            models.Index(
+                fields=["listener"], name="attributed_listen_without_list",
+                condition=Q(listener__isnull=False),
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
-        return f"Song {self.song_id} of list {self.served_list_id}"
+        return f"Song {self.song_id} of list {self.served_list_id or 'that was deleted'}"
 
 
 class EngagedList(models.Model):

@@ -191,9 +191,9 @@ def _read_plays(week: date, seed: int, *, active_in: date | None = None) -> Week
     chosen = _sample_listeners(sorted(set(active)), seed)
     attributed = {
         (listener, song, at)
-        for listener, song, at in AttributedListen.objects.filter(
-            at__gte=since, at__lt=until, served_list__listener__in=chosen
-        ).values_list("served_list__listener_id", "song_id", "at")
+        for listener, song, at in AttributedListen.objects.with_listener()
+        .filter(at__gte=since, at__lt=until, heard_by__in=chosen)
+        .values_list("heard_by", "song_id", "at")
     }
     rows: list[tuple[int, int, int, bool]] = []
     for listener, at, items in sessions.filter(user_id__in=chosen).values_list(

@@ -180,6 +180,11 @@ def prepare_lists(
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
     """Delete candidate lists that were replaced long enough ago and never served; return how many."""
+    return replaced_lists(now).filter(listener_id__in=listener_ids).defer("candidates").delete()[0]
+
+
+def replaced_lists(now: datetime) -> QuerySet[CandidateList]:
+    """Candidate lists that were replaced long enough ago and that no stored list was drawn from."""
     newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
@@ -191,8 +196,7 @@ def prune(listener_ids: Iterable[int], now: datetime) -> int:
     tested = Experiment.objects.filter(status=Experiment.Status.RUNNING, challenger=OuterRef("version_id"))
     serves = Q(version__role=ModelVersion.Role.CHAMPION) | Exists(tested)
     is_replaced = Exists(by_same_version) | (Exists(newer) & ~serves)
-    replaced = CandidateList.objects.filter(is_replaced, ~Exists(served), listener_id__in=listener_ids)
-    return replaced.defer("candidates").delete()[0]
+    return CandidateList.objects.filter(is_replaced, ~Exists(served))
 
 
 def active_listeners(now: datetime) -> QuerySet[Listener]:

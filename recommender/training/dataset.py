@@ -266,7 +266,7 @@ class _InteractionReader:
 
     def read_recommended_plays(self) -> Interactions:
         """Plays of songs that an earlier list had recommended to the listener."""
-        rows = AttributedListen.objects.values_list("served_list__listener_id", "song_id", "at")
+        rows = AttributedListen.objects.with_listener().values_list("heard_by", "song_id", "at")
         return self._from_rows(
             [
                 (listener, song, at.timestamp(), 1.0)

@@ -15,7 +15,8 @@ HELP = """Show the evidence behind a decision about an experiment, and check it.
 
 The command counts the rows up to the decision again and compares them with the stored evidence, compares
 the stored thresholds and the code with those of the rules' version, and recomputes the verdict, which must
-be the same byte for byte. It names everything that differs.
+be the same byte for byte. It names everything that differs. If the rows are older than KEEP_LISTS_DAYS, it
+compares the sums that were sealed before the rows were deleted, and says so.
 
 examples:
   python manage.py explaindecision              the last decision that ended an experiment
@@ -97,7 +98,8 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
         lines.append(f"It promoted {decision.promotion}.")
     lines.append("")
     lines.append(
-        "Counted again, the rows give this evidence, and the evidence gives this decision, byte for byte."
+        f"Counted again, the {replayed.counted_from} give this evidence, and the evidence gives this "
+        "decision, byte for byte."
         if not replayed.differences
         else "Recomputed from this evidence, the decision is the same, byte for byte."
         if replayed.same
@@ -107,7 +109,12 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
     )
     if replayed.code_changed and replayed.code_known:
         lines.append("An earlier release decided; its rules are kept.")
-    if replayed.data_changed or replayed.recount:
+    if replayed.counted_from == decisions.SEALED_SUMS:
+        lines.append(
+            "Lists of this experiment are older than KEEP_LISTS_DAYS: what they counted was sealed before "
+            "they were deleted."
+        )
+    elif replayed.data_changed or replayed.recount:
         lines.append(
             "Rows may be gone because a listener was deleted; otherwise somebody changed rows or evidence. "
             "Not counted again: guardrails, serving failures and the offline gates."

@@ -1,0 +1,91 @@
+"""Seals: what the rows of an ended experiment counted, kept when the rows are deleted."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from django.db.models import Count, Sum
+
+from recommender.engine.experiments.evidence import DecisionRules, ExperimentEvidence
+from recommender.experiments import interleaving_scores, statistics
+from recommender.models import Decision, Experiment, ExperimentSeal, ScoredList, ServedList
+
+
+@dataclass(frozen=True)
+class DecisionCount:
+    """The evidence on an experiment at one decision, as its rows give it."""
+
+    evidence: dict[str, Any]  # as in `ExperimentEvidence.as_json`; what is not counted from rows is empty
+    data_sha256: str  # of the counted lists
+
+
+def count_decision(decision: Decision, experiment: Experiment) -> DecisionCount:
+    """Count the rows up to a decision, by the rules of its time."""
+    rules, stored = DecisionRules(**decision.rules), ExperimentEvidence.from_json(decision.evidence)
+    counted, scores = statistics.count_rows(experiment, decision.at, rules=rules, tested=stored.tested)
+    return DecisionCount(counted.as_json(), interleaving_scores.hash_scores(scores))
+
+
+def seal_experiment(experiment: Experiment, now: datetime) -> ExperimentSeal:
+    """Store the daily sums of an ended experiment with their digest, while all its rows exist."""
+    counted = {decision: count_decision(decision, experiment) for decision in experiment.decisions.all()}
+    sums = {
+        "days": [{**day, "day": day["day"].isoformat()} for day in count_days(experiment)],
+        "arms": count_arms(experiment),
+        "decisions": {
+            str(decision.pk): {"evidence": count.evidence, "data_sha256": count.data_sha256}
+            for decision, count in counted.items()
+        },
+    }
+    text = orjson.dumps(sums, option=orjson.OPT_SORT_KEYS).decode()
+    return ExperimentSeal.objects.create(
+        experiment=experiment, sealed_at=now, sums=text, sha256=_digest(text)
+    )
+
+
+def is_intact(seal: ExperimentSeal) -> bool:
+    return _digest(seal.sums) == seal.sha256
+
+
+def sealed_decision(seal: ExperimentSeal, decision: Decision) -> DecisionCount | None:
+    """None for a decision that the seal does not know."""
+    found = orjson.loads(seal.sums)["decisions"].get(str(decision.pk))
+    if found is None:
+        return None
+    evidence = ExperimentEvidence.from_json(found["evidence"])
+    return DecisionCount(evidence.as_json(), found["data_sha256"])
+
+
+def sealed_days(seal: ExperimentSeal) -> list[dict[str, Any]]:
+    """As `count_days` counted them."""
+    days = orjson.loads(seal.sums)["days"]
+    return [{**day, "day": date.fromisoformat(day["day"])} for day in days]
+
+
+def sealed_arms(seal: ExperimentSeal) -> list[dict[str, Any]]:
+    """As `count_arms` counted them."""
+    arms: list[dict[str, Any]] = orjson.loads(seal.sums)["arms"]
+    return arms
+
+
+def count_days(experiment: Experiment) -> list[dict[str, Any]]:
+    """Lists, closed lists, rounds won (`wins`) and lost (`losses`) by the challenger, by day."""
+    rows = ScoredList.objects.filter(experiment=experiment).values("day")
+    counted = rows.annotate(
+        lists=Count("pk"), closed=Count("closed_at"), wins=Sum("wins"), losses=Sum("losses")
+    )
+    return [dict(row) for row in counted.order_by("day")]
+
+
+def count_arms(experiment: Experiment) -> list[dict[str, Any]]:
+    """Lists and listeners by arm."""
+    served = ServedList.objects.filter(experiment=experiment).values("arm")
+    # Counting the arm instead of the primary key needs only the index.
+    found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True))
+    return [dict(row) for row in found.order_by("arm")]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
