@@ -3,6 +3,8 @@
 Beat's tables and waiting messages store a task's `name`, so it stays when the function is renamed.
 """
 
+from typing import Final
+
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
@@ -12,20 +14,39 @@ from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
 from recommender.services import delete_expired_lists
+from recommender.schedules import CANDIDATES_EVERY_MINUTES
 from recommender.serving import candidate_cache
 from recommender.training.train import AlreadyTraining
+
+# From so many due listeners on, candidate lists are prepared by all workers. Fewer take one process seconds.
+SHARED_FROM: Final = 2_000
 
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Generate missing and stale candidate lists of active listeners; return how many.
+    """Generate missing and stale candidate lists of active listeners; return how many this process generated.
 
-    Every hour the running challenger is tried as well.
+    If many are due, each part of the listeners becomes a task of its own for all workers. Every hour the
+    running challenger is tried as well.
     """
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
-    prepared = candidate_cache.prepare_lists(candidate_cache.listeners_due(loaded, now), loaded, now)
+    due = candidate_cache.listeners_due(loaded, now)
+    parts = sorted(candidate_cache.split_due(due).items())
+    prepared = 0
+    if settings.REDIS_URL and len(due) >= SHARED_FROM:
+        for part, listeners in parts:
+            # A part that still waits when the next run begins is found due by it again.
+            prepare_part_of_lists.apply_async((part, listeners), expires=60 * CANDIDATES_EVERY_MINUTES)
+    else:
+        prepared = sum(candidate_cache.prepare_part(part, ids, loaded, now) for part, ids in parts)
     health_checks.try_challengers(now)
     return prepared
+
+
+@shared_task(name="recommender.tasks.prepare_part_of_lists", ignore_result=True)
+def prepare_part_of_lists(part: int, listeners: list[int]) -> int:
+    loaded = model_loader.current_model(settings.MODEL_STORAGE)
+    return candidate_cache.prepare_part(part, listeners, loaded, timezone.now())
 
 
 @shared_task(name="recommender.tasks.retrain_by_hand")

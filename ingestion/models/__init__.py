@@ -12,6 +12,7 @@ from ingestion.models.catalogue import (
 from ingestion.models.heartbeats import Heartbeat, TaskUsage
 from ingestion.models.incidents import Incident, Notification
 from ingestion.models.jobs import JobRun
+from ingestion.models.leases import Lease
 from ingestion.models.runs import (
     AnomalyCheck,
     BaselineReset,
@@ -30,6 +31,7 @@ __all__ = [
            "Incident",
            "IngestionRun",
            "JobRun",
+           "Lease",
            "Listener",
            "ListeningHistory",
            "Mirrored",

@@ -12,9 +12,11 @@ from typing import Final
 
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from ingestion.api.query_params import is_possible_id
 from ingestion.jobs.database_patience import is_unwritable
+from ingestion.jobs.leases import take_lease
 from ingestion.models import Listener, ListeningHistory, ResourceReport
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
@@ -31,6 +33,11 @@ ACTIVE_WITHIN: Final = timedelta(days=90)
 POPULARITY_MAX_AGE: Final = timedelta(days=1)
 # Limits memory to a few hundred histories, and an insert to some megabytes.
 BATCH_SIZE: Final = 500
+# Due listeners are prepared in so many parts: each one is a task for any worker and has a lease of its own. Three
+# thousand listeners of 200 000, half a minute.
+PARTS: Final = 64
+# Longer than one batch takes; renewed after each.
+LEASE_DURATION: Final = timedelta(minutes=5)
 # A request may have read a candidate list just before it was replaced, and store its served list later.
 PRUNE_GRACE: Final = timedelta(minutes=10)
 # Fingerprint and run of a candidate list that serves one request.
@@ -127,7 +134,10 @@ def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
-def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
+def listeners_due(
+    loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None
+) -> list[int]:
+    """Active listeners without a list that knows their newest events, by id; `among`: only of these."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )
@@ -142,6 +152,10 @@ def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
         ~Exists(newer_feedback),
         version_id=loaded.version_id,
     )
+    active = active_listeners(now)
+    if among is not None:
+        chosen = sql.ids_as_one_parameter(sorted(among))
+        fresh, active = fresh.filter(listener_id__in=chosen), active.filter(pk__in=chosen)
     if loaded.version_id is None:
         fresh = fresh.filter(made_at__gte=now - POPULARITY_MAX_AGE)
     run_id = listener_profiles.newest_finished_run()
@@ -151,7 +165,50 @@ def listeners_due(loaded: LoadedModel, now: datetime) -> list[int]:
         batch = rows[start : start + BATCH_SIZE]
         unchanged = _unchanged_since_run(batch)
         up_to_date |= {row.listener_id for row in batch if row.pk in unchanged}
-    return [pk for pk in active_listeners(now).values_list("pk", flat=True) if pk not in up_to_date]
+    return [pk for pk in active.values_list("pk", flat=True) if pk not in up_to_date]
+
+
+def split_due(listener_ids: Iterable[int]) -> dict[int, list[int]]:
+    """Listeners by part. A listener is always in the same part, so its lease covers the listener."""
+    parts: dict[int, list[int]] = {}
+    for listener in listener_ids:
+        parts.setdefault(listener % PARTS, []).append(listener)
+    return parts
+
+
+def prepare_part(
+    part: int,
+    listener_ids: Sequence[int],
+    loaded: LoadedModel,
+    now: datetime,
+    on_progress: Callable[[int], object] = lambda done: None,
+) -> int:
+    """Prepare those of a part's listeners who are still due, unless another process prepares this part.
+
+    Returns how many lists were generated; see `prepare_lists` for the arguments.
+    """
+    lease = take_lease(f"candidate lists {part}", timezone.now(), LEASE_DURATION)
+    if lease is None:
+        return 0
+
+    def renew_lease(done: int) -> None:
+        on_progress(done)
+        lease.renew(timezone.now() + LEASE_DURATION)
+
+    try:
+        # Another process may have prepared them since they were found.
+        due = listeners_due(loaded, now, among=listener_ids)
+        return prepare_lists(due, loaded, now, renew_lease)
+    finally:
+        lease.release()
+
+
+def prepare_due(
+    loaded: LoadedModel, now: datetime, on_progress: Callable[[int], object] = lambda done: None
+) -> int:
+    """Prepare all due listeners in this process; see `prepare_part`."""
+    parts = split_due(listeners_due(loaded, now))
+    return sum(prepare_part(part, ids, loaded, now, on_progress) for part, ids in sorted(parts.items()))
 
 
 def prepare_lists(

@@ -43,14 +43,14 @@ class Command(GuidedCommand):
         now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
-        listeners = (
-            list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
-            if options["all"]
-            else candidate_cache.listeners_due(loaded, now)
-        )
         # `disable=None` shows the bar on a terminal only.
-        with tqdm(total=len(listeners), desc="candidate lists", unit=" listeners", disable=None) as bar:
-            prepared = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
+        with tqdm(desc="candidate lists", unit=" listeners", disable=None) as bar:
+            if options["all"]:
+                listeners = list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
+                bar.total = len(listeners)
+                prepared = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
+            else:
+                prepared = candidate_cache.prepare_due(loaded, now, on_progress=bar.update)
         version = loaded.model.version.label if loaded.model else None
         if options["json"]:
             self.stdout.write(json.dumps({"shelves": prepared, "model_version": version}))

@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from ingestion.models import Listener, ListeningHistory
+from ingestion.jobs.leases import take_lease
+from ingestion.models import Lease, Listener, ListeningHistory
 from recommender import listener_profiles, schedules, tasks
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.sampling.candidate_codec import decode_candidates
@@ -290,3 +293,58 @@ def test_looking_for_newer_sessions_takes_as_long_with_a_long_history(loaded: Lo
         plan = cursor.fetchone()[0][0]["Plan"]
 
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 30
+
+
+def test_two_runs_at_once_prepare_no_listener_twice(loaded: LoadedModel) -> None:
+    """The second run begins in the midst of the first one, whose listeners it has found due as well."""
+    due = candidate_cache.split_due(candidate_cache.listeners_due(loaded, NOW))
+    generated: list[int] = []
+
+    def run_again(_: int) -> None:
+        if not generated:
+            generated.append(0)
+            generated.extend(
+                candidate_cache.prepare_part(part, listeners, loaded, NOW) for part, listeners in due.items()
+            )
+
+    first = sum(
+        candidate_cache.prepare_part(part, listeners, loaded, NOW, run_again)
+        for part, listeners in due.items()
+    )
+
+    listeners = sum(map(len, due.values()))
+    assert len(due) > 1
+    assert 0 < first < listeners
+    assert first + sum(generated) == CandidateList.objects.count() == listeners
+
+
+def test_the_part_of_a_process_that_died_is_taken_over(loaded: LoadedModel) -> None:
+    part = LISTENER % candidate_cache.PARTS
+    now = timezone.now()
+    take_lease(f"candidate lists {part}", now, timedelta(minutes=5))
+
+    while_held = candidate_cache.prepare_part(part, [LISTENER], loaded, NOW)
+    Lease.objects.update(until=now)
+    after_it_expired = candidate_cache.prepare_part(part, [LISTENER], loaded, NOW)
+
+    assert (while_held, after_it_expired) == (0, 1)
+    assert not Lease.objects.exists()
+
+
+def test_many_due_listeners_become_tasks_for_all_workers(
+    loaded: LoadedModel, options: ServingOptions, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MODEL_STORAGE = options.storage
+    monkeypatch.setattr(tasks, "SHARED_FROM", 1)
+    now = datetime.now(UTC)
+    record = events.FeedbackEvent("a", LISTENER, 90577, Feedback.Kind.LIKE)
+    events.record_events([record], received_at=now)
+
+    at_once = tasks.prepare_candidate_lists()
+    with current_app.connection_for_read() as broker:
+        queue = broker.SimpleQueue("default")
+        sent = [queue.get_nowait().decode()[0] for _ in range(queue.qsize())]
+    by_workers = sum(tasks.prepare_part_of_lists(part, listeners) for part, listeners in sent)
+
+    assert (at_once, by_workers) == (0, sum(len(listeners) for _, listeners in sent))
+    assert LISTENER in dict(sent)[LISTENER % candidate_cache.PARTS]

@@ -1,0 +1,35 @@
+"""Leases in the database: a piece of work is done by one process at a time, on any machine."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+
+from ingestion.models import Lease
+
+
+class HeldLease:
+    """A lease that this process holds."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        self._rows = Lease.objects.filter(name=name, holder=holder)
+
+    def renew(self, until: datetime) -> bool:
+        """Whether this process still holds the lease; it must renew it before it expires."""
+        return bool(self._rows.update(until=until))
+
+    def release(self) -> None:
+        self._rows.delete()
+
+
+def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | None:
+    """None if another process holds the lease. An expired one, of a process that died, is taken over."""
+    holder = secrets.token_hex(16)
+    if Lease.objects.filter(name=name, until__lte=now).update(holder=holder, until=now + duration):
+        return HeldLease(name, holder)
+    try:
+        with transaction.atomic():
+            Lease.objects.create(name=name, holder=holder, until=now + duration)
+    except IntegrityError:
+        return None
+    return HeldLease(name, holder)

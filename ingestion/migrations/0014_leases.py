@@ -1,0 +1,22 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("ingestion", "0013_audit_trail")]
+
+    operations = [
+        migrations.CreateModel(
+            name="Lease",
+            fields=[
+                ("name", models.CharField(max_length=60, primary_key=True, serialize=False)),
+                (
+                    "holder",
+                    models.CharField(
+                        help_text="Random, so that a process that lost the lease knows.", max_length=32
+                    ),
+                ),
+                ("until", models.DateTimeField(help_text="From then on another process may take the work over.")),
+            ],
+            options={"ordering": ["name"]},
+        ),
+    ]

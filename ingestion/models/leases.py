@@ -1,0 +1,19 @@
+"""Leases: work that at most one process does at a time."""
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class Lease(models.Model):
+    """A piece of work that a process does now. The row goes when the work ends."""
+
+    name = models.CharField(max_length=60, primary_key=True)
+    holder = models.CharField(max_length=32, help_text="Random, so that a process that lost the lease knows.")
+    until = models.DateTimeField(help_text="From then on another process may take the work over.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} until {self.until:%Y-%m-%d %H:%M:%S}"
