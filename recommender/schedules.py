@@ -10,6 +10,14 @@ from ingestion.schedules import find_or_create_schedule
 # Candidate lists become stale after an ingestion, a promotion or feedback; else the task does nothing.
 CANDIDATES_EVERY_MINUTES: Final = 15  # minutes
 DAY: Final = 86_400  # seconds
+# Name (stored, so never renamed), task, description.
+INTERVAL_ENTRIES: Final = (
+    ("Prepare shelves for active listeners", "recommender.tasks.prepare_shelves",
+     "Generates candidate lists for active listeners whose list is older than their newest listening, their "
+     "newest feedback or the champion."),
+    ("Count the charts after each import", "recommender.tasks.count_charts",
+     "Counts the most played songs of every window of days if an import has ended since."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,14 @@ def sync_timetable(time_zone: str = "UTC") -> None:
     every = find_or_create_schedule(
         IntervalSchedule, every=CANDIDATES_EVERY_MINUTES, period=IntervalSchedule.MINUTES
     )
-    PeriodicTask.objects.get_or_create(
-        name="Prepare shelves for active listeners",
-        defaults={
-            "task": "recommender.tasks.prepare_shelves", "interval": every,
-            "expire_seconds": CANDIDATES_EVERY_MINUTES * 60,
-            "description": "Generates candidate lists for active listeners whose list is older than their "
-            "newest listening, their newest feedback or the champion.",
-        },
-    )  # fmt: skip
+    for name, task, description in INTERVAL_ENTRIES:
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={
+                "task": task, "interval": every, "expire_seconds": CANDIDATES_EVERY_MINUTES * 60,
+                "description": description,
+            },
+        )  # fmt: skip
     for entry in CRONTAB_ENTRIES:
         at = find_or_create_schedule(
             CrontabSchedule, minute="0", hour=str(entry.hour), day_of_week=entry.day, day_of_month="*",

@@ -16,6 +16,7 @@ from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, 
 from recommender.services import delete_expired_lists
 from recommender.schedules import CANDIDATES_EVERY_MINUTES
 from recommender.serving import candidate_cache
+from recommender.serving.charts import count_charts_if_due
 from recommender.training.train import AlreadyTraining
 
 # From so many due listeners on, candidate lists are prepared by all workers. Fewer take one process seconds.
@@ -47,6 +48,12 @@ def prepare_candidate_lists() -> int:
 def prepare_part_of_lists(part: int, listeners: list[int]) -> int:
     loaded = model_loader.current_model(settings.MODEL_STORAGE)
     return candidate_cache.prepare_part(part, listeners, loaded, timezone.now())
+
+
+@shared_task(name="recommender.tasks.count_charts", ignore_result=True)
+def count_charts() -> int:
+    """Count the charts if an import has ended since; return the number of charts."""
+    return count_charts_if_due(timezone.now())
 
 
 @shared_task(name="recommender.tasks.retrain_by_hand")

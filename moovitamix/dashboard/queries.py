@@ -44,6 +44,7 @@ SCHEDULE_TITLES: Final = {
     "Give a sign of life every minute": "Heartbeat",
     "Look after the service every minute": "Watchdog checks",
     "Judge the tests between models every day": "Experiment decisions",
+    "Count the charts after each import": "Charts",
     "Delete old lists every day": "Deletion of old lists",
     "Learn a new model every week": "Weekly training",
     "Look for drift every week": "Drift check",

@@ -233,7 +233,8 @@ class PopularSongsView(StrictView):
     @extend_schema(
         summary="List the songs with the most listeners",
         description="Without `days`, all plays count, and a user counts half once their last play of the "
-        "song is 90 days old.",
+        "song is 90 days old. Days are whole days in UTC, and today; more than 366 are rounded up to years. "
+        "Charts are counted after each import.",
         parameters=openapi_parameters(POPULAR_PARAMETERS),
         responses=serializers.PopularSerializer,
     )

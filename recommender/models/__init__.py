@@ -1,6 +1,7 @@
 """Tables of the recommender: model versions, served lists, feedback, experiments and drift reports."""
 
 from recommender.models.api_keys import ApiKey
+from recommender.models.charts import Chart
 from recommender.models.experiments import (
     Decision,
     Experiment,
@@ -24,6 +25,7 @@ __all__ = [
     "ApiKey",
     "AttributedListen",
     "CandidateList",
+    "Chart",
     "Cluster",
     "ClusterNameRule",
     "Decision",

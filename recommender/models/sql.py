@@ -116,11 +116,7 @@ def count_listeners(
         half_life: after this time a listener counts half; None: all listeners count alike.
     """
     # Counting in Python takes ten times as long.
-    item, items = (
-        ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
-        if _is_postgresql()
-        else ("item.value", "json_each(h.items) AS item")
-    )
+    item, items = _session_items()
     age, round_score = (
         ("EXTRACT(EPOCH FROM %s - last_at)", "ROUND(SUM({weight})::numeric, 6)::double precision")
         if _is_postgresql()
@@ -151,13 +147,48 @@ def count_listeners(
     return [(song, score, listeners, int(plays), *texts) for song, score, listeners, plays, *texts in rows]
 
 
+def servable_song_ids() -> list[int]:
+    query = f"SELECT id FROM songs WHERE {_is_servable('songs')} ORDER BY id"  # noqa: S608
+    return [song for (song,) in _fetch_all(query, [])]
+
+
+def song_plays_by_day(now: datetime) -> Iterator[Row]:
+    """Song, day (since 1970, UTC; None: after `now`) and number of plays, in no particular order."""
+    item, items = _session_items()
+    query = f"""
+        SELECT {item}, CASE WHEN h.created_at > %s THEN NULL ELSE {_day("h.created_at")} END, COUNT(*)
+        FROM listening_history h CROSS JOIN {items} WHERE h.unavailable_at IS NULL GROUP BY 1, 2
+    """  # noqa: S608
+    return _stream(query, [connection.ops.adapt_datetimefield_value(now)])
+
+
+def song_listeners_by_day(now: datetime) -> Iterator[Row]:
+    """Song, day (since 1970, UTC) and number of listeners who last played the song on that day.
+
+    Plays after `now` do not count; the day of listeners who have no other is None.
+    """
+    item, items = _session_items()
+    query = f"""
+        SELECT song, {_day("last_at")}, COUNT(*) FROM (
+            SELECT {item} AS song, MAX(CASE WHEN h.created_at <= %s THEN h.created_at END) AS last_at
+            FROM listening_history h CROSS JOIN {items} WHERE h.unavailable_at IS NULL GROUP BY h.user_id, 1
+        ) by_listener GROUP BY 1, 2
+    """  # noqa: S608
+    return _stream(query, [connection.ops.adapt_datetimefield_value(now)])
+
+
+def song_texts(song_ids: Sequence[int]) -> dict[int, Row]:
+    """Artist, genres, name and album of the songs that may be served."""
+    if not song_ids:
+        return {}
+    marks = ", ".join(["%s"] * len(song_ids))
+    query = f"SELECT id, artist, genres, name, album FROM songs WHERE id IN ({marks}) AND {_is_servable('songs')}"  # noqa: S608
+    return {song: texts for song, *texts in _fetch_all(query, song_ids)}
+
+
 def count_songs(sessions: QuerySet[Any]) -> list[Row]:
     """Id, plays and the time of the last play (in seconds since 1970) of each song in these sessions."""
-    item, items = (
-        ("item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)")
-        if _is_postgresql()
-        else ("item.value", "json_each(h.items) AS item")
-    )
+    item, items = _session_items()
     columns = sessions.annotate(epoch=epoch_seconds("created_at")).values("items", "epoch")
     query, parameters = columns.query.sql_with_params()
     counted = f"SELECT {item}, COUNT(*), MAX(h.epoch) FROM ({query}) h CROSS JOIN {items} GROUP BY 1"  # noqa: S608
@@ -239,6 +270,20 @@ def _is_servable(table: str) -> str:
     return f"({table}.unavailable_at IS NULL AND {named})"
 
 
+def _session_items() -> tuple[str, str]:
+    """Expression and FROM item of the songs in the sessions `h`."""
+    if _is_postgresql():
+        return "item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)"
+    return "item.value", "json_each(h.items) AS item"
+
+
+def _day(column: str) -> str:
+    """Days since 1970, in UTC."""
+    if _is_postgresql():
+        return f"(({column} AT TIME ZONE 'UTC')::date - DATE '1970-01-01')"
+    return f"CAST(JULIANDAY({column}) - 2440587.5 AS INTEGER)"
+
+
 def _is_postgresql() -> bool:
     return connection.vendor == "postgresql"
 
@@ -254,6 +299,13 @@ def _fetch_all(query: str, parameters: Sequence[Any]) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         return list(cursor.fetchall())
+
+
+def _stream(query: str, parameters: Sequence[Any], batch_size: int = 20_000) -> Iterator[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        while rows := cursor.fetchmany(batch_size):
+            yield from rows
 
 
 @lru_cache(maxsize=8)

@@ -16,17 +16,13 @@ from recommender.listener_profiles import newest_finished_run
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
+from recommender.serving.charts import CHART_HALF_LIFE, MAX_POPULAR_SONGS, ChartRow, read_chart
 from recommender.serving.list_limits import first_per_group
 from recommender.serving.new_songs import new_songs_of
 
-# Enough for a listener who has played the thousand most popular songs.
-MAX_POPULAR_SONGS: Final = 2_000
 MAX_SIMILAR_SONGS: Final = 200
-# Counting a million plays takes about a second, and popularity hardly changes within ten minutes.
+# Charts change with an import, and the texts of songs seldom.
 CACHE_SECONDS: Final = 600
-# A listener counts half in the charts of all time once the last play is this old. On a set of purchases,
-# split at one instant, a chart of 90 days was 2.6 times as good as one of all time.
-CHART_HALF_LIFE: Final = timedelta(days=90)
 
 
 class PopularSong(NamedTuple):
@@ -54,20 +50,34 @@ def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSon
 
     Listeners are counted instead of plays, so that one listener can't make a song popular.
 
+    The charts that were counted after the newest import; without them, plays are counted now.
+
     Args:
         days: count only sessions of the last `days` days; None: all sessions, and a listener counts less the
-            older their last play is.
+            older their last play is. Longer windows than `MAX_EXACT_DAYS` are rounded up to years.
     """
     # Plain tuples, because a pickled class can't be read after it is moved or renamed.
     key = f"recommender.charts_with_names.{days}"
     rows: list[sql.Row] | None = cache.get(key)
     if rows is None:
-        between, half_life = (
-            (None, CHART_HALF_LIFE) if days is None else ((now - timedelta(days=days), now), None)
-        )
-        rows = _with_normalised_genres(sql.count_listeners(now, between, half_life, MAX_POPULAR_SONGS))
+        stored = read_chart(days, now)
+        rows = _with_normalised_genres(_count_now(now, days) if stored is None else _with_texts(stored))
         cache.set(key, rows, CACHE_SECONDS)
     return [PopularSong(*row) for row in rows]
+
+
+def _count_now(now: datetime, days: int | None) -> list[sql.Row]:
+    # A million plays take about a second.
+    between, half_life = (
+        (None, CHART_HALF_LIFE) if days is None else ((now - timedelta(days=days), now), None)
+    )
+    return sql.count_listeners(now, between, half_life, MAX_POPULAR_SONGS)
+
+
+def _with_texts(rows: Sequence[ChartRow]) -> list[sql.Row]:
+    """Without songs that have become unavailable."""
+    texts = sql.song_texts([song for song, *_ in rows])
+    return [(*row, *texts[row[0]]) for row in rows if row[0] in texts]
 
 
 def most_played_then_new_songs(now: datetime) -> list[PopularSong]:

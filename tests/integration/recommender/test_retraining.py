@@ -286,7 +286,7 @@ class TestTimetable:
         schedules.sync_timetable("Europe/Paris")
 
         entries = PeriodicTask.objects.filter(task__startswith="recommender.tasks.")
-        assert entries.count() == 5
+        assert entries.count() == 6
         for entry in entries:
             assert entry.task in current_app.tasks
         weekly_entry = entries.get(task="recommender.tasks.learn_weekly")
