@@ -28,7 +28,7 @@ NEIGHBOURHOOD_ARRAYS = ("keys", "idf", "damping")
 
 @dataclass(frozen=True)
 class MixComponents:
-    neighbours: Mapping[str, csr_array]  # song-to-song weights by name; "ease" only for at most 20 000 songs
+    neighbours: Mapping[str, csr_array]  # song-to-song weights by name; "ease" between the most played songs
     # Shape (n_songs, k), axes of co-listening, not normalised: popular songs have longer rows.
     taste: NDArray[np.float32]
     # Shape (n_songs, d), metadata and sound; rows of length 1, or 0 if nothing is known.

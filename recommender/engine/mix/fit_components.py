@@ -10,12 +10,10 @@ from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.algorithms.base import count_listeners
 from recommender.engine.algorithms.item_similarity import (
-    MOST_EASE_SONGS,
     binary_plays,
-    ease_weights,
+    ease_weights_of_most_played,
     keep_best,
     limit_songs,
-    sparse_weights,
     submit_knn_weights,
     submit_rp3_weights,
 )
@@ -105,8 +103,8 @@ def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) ->
 def _submit_neighbours(ones: csr_array, submit: Submit) -> dict[str, Callable[[], csr_array]]:
     knn, neighbours = submit_knn_weights(ones, submit), {"rp3": submit_rp3_weights(ones, submit)}
     neighbours["knn"] = lambda: keep_best(knn(), KNN_NEIGHBOURS)
-    if ones.nnz and ones.shape[1] <= MOST_EASE_SONGS:
-        neighbours["ease"] = lambda: sparse_weights(ease_weights(limit_songs(ones)), EASE_ENTRIES_PER_ROW)
+    if ones.nnz:
+        neighbours["ease"] = lambda: ease_weights_of_most_played(limit_songs(ones), EASE_ENTRIES_PER_ROW)
     return neighbours
 
 

@@ -13,6 +13,7 @@ from recommender.engine.algorithms.baselines import EASE, ItemKNN, Popularity, R
 from recommender.engine.algorithms.item_similarity import (
     TooManySongs,
     ease_weights,
+    ease_weights_of_most_played,
     keep_best,
     limit_songs,
     rp3_weights,
@@ -102,6 +103,20 @@ def test_ease_solves_the_ridge_regression_of_each_song_on_the_others() -> None:
 def test_ease_refuses_a_catalogue_whose_matrix_would_not_fit() -> None:
     with pytest.raises(TooManySongs, match="at most 20000 songs, not 20001"):
         ease_weights(csr_array((3, 20_001), dtype=np.float32))
+
+
+@pytest.mark.parametrize("most", [12, 29, 30])
+def test_ease_of_a_large_catalogue_relates_its_most_played_songs(most: int) -> None:
+    plays = csr_array(random_plays())
+    listeners = (plays.toarray() > 0).sum(axis=0)
+    chosen = sorted(sorted(range(30), key=lambda song: (-listeners[song], song))[:most])
+
+    weights = ease_weights_of_most_played(plays, k=30, most=most).toarray()
+
+    np.testing.assert_array_equal(weights[np.ix_(chosen, chosen)], ease_weights(plays[:, chosen]))
+    others = [song for song in range(30) if song not in chosen]
+    assert not weights[others].any()
+    assert not weights[:, others].any()
 
 
 def test_ease_refuses_an_empty_training_set() -> None:
