@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
@@ -270,3 +270,12 @@ def _read_dotenv(file: Path) -> None:
         # Without the file the defaults would apply, for example another database.
         raise ImproperlyConfigured(f"{file} can't be read: {error}") from None
     environ.Env.read_env(StringIO(text))
+
+
+def next_redis_database(url: str) -> str:
+    """The database with the next higher number on the same Redis; '' without a URL."""
+    if not url:
+        return ""
+    scheme, host, path, query, fragment = urlsplit(url)
+    number = path.strip("/") or "0"
+    return urlunsplit((scheme, host, f"/{int(number) + 1}", query, fragment)) if number.isdecimal() else url

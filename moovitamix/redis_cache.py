@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 from django.core.cache.backends.locmem import LocMemCache
@@ -13,10 +14,28 @@ logger = logging.getLogger(__name__)
 
 # Requests do not wait for an unreachable Redis; one of them retries after this time.
 RETRY_AFTER: Final = 5.0  # seconds
+KEYS_AT_ONCE: Final = 1_000
+
+
+class OwnKeysRedisCache(RedisCache):
+    """`clear` deletes this cache's keys only; Django's deletes the whole database, also the broker's keys."""
+
+    def clear(self) -> bool:
+        client = self._cache.get_client(None, write=True)
+        # Django's keys are "PREFIX:VERSION:NAME".
+        pattern = "".join(f"[{letter}]" for letter in self.key_prefix) + ":[0-9]*:*"
+        for keys in _batches(client.scan_iter(match=pattern, count=KEYS_AT_ONCE)):
+            client.unlink(*keys)
+        return True
+
+
+def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while found := list(islice(keys, KEYS_AT_ONCE)):
+        yield found
 
 
 def _with_fallback(name: str) -> Callable[..., Any]:
-    from_redis, from_memory = getattr(RedisCache, name), getattr(LocMemCache, name)
+    from_redis, from_memory = getattr(OwnKeysRedisCache, name), getattr(LocMemCache, name)
 
     def call(self: "FallbackRedisCache", *args: Any, **options: Any) -> Any:
         if not self.is_down():
@@ -32,7 +51,7 @@ def _with_fallback(name: str) -> Callable[..., Any]:
     return call
 
 
-class FallbackRedisCache(RedisCache):
+class FallbackRedisCache(OwnKeysRedisCache):
     """Never raises because of Redis: without it, rate limits count per process; cached values are lost."""
 
     # Monotonic time until which Redis is not used; shared by the cache objects of all threads.

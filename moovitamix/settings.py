@@ -16,6 +16,7 @@ from moovitamix.environment import (
     find_home,
     is_original_project_file,
     new_database_beside,
+    next_redis_database,
 )
 
 PACKAGE_DIR = Path(__file__).resolve().parent
@@ -273,11 +274,13 @@ RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
 
 # --- Workers ---------------------------------------------------------------------------------------
 REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss"))
-if REDIS_URL:
+# Not the broker's database: whoever empties the cache must not delete waiting tasks.
+CACHE_URL = env.url("CACHE_URL", next_redis_database(REDIS_URL), ("redis", "rediss"))
+if CACHE_URL:
     CACHES = {
         "default": {
             "BACKEND": "moovitamix.redis_cache.FallbackRedisCache",
-            "LOCATION": REDIS_URL,
+            "LOCATION": CACHE_URL,
             # Redis in the same network answers within milliseconds; each request waits for it once.
             "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 1.0},
         }

@@ -145,7 +145,8 @@ def pytest_report_header() -> list[str]:
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
     """What one test caches the next must not see."""
-    CACHE.flushdb()
+    # The broker's database, and that of the cache.
+    CACHE.flushall()
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
         "DATABASE_NAME": str(folder / "demo.db"), "VAR_DIR": str(folder),
         "STAGING_DIR": str(folder / "staging"),
         "MODEL_STORAGE": str(folder / "models"), "BROKER_DIR": str(folder / "broker"), "REDIS_URL": "",
+        "CACHE_URL": "",
         "SECRET_KEY": secret.read_text(), "DEBUG": "false", "HTTPS": "false",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
         "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",

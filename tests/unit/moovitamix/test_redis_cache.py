@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from moovitamix import redis_cache
+from moovitamix.environment import next_redis_database
 from moovitamix.redis_cache import FallbackRedisCache
 
 NOBODY = "redis://127.0.0.1:9/0"
@@ -58,3 +60,29 @@ def test_a_redis_that_is_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert not back.is_down()
     assert FallbackRedisCache(redis_url, PARAMS).get("name") == "in redis"
     assert back.memory.get("name") is None
+
+
+def test_clearing_the_cache_keeps_waiting_tasks_even_in_the_same_database() -> None:
+    redis_url = os.environ["REDIS_URL"]
+    cache = FallbackRedisCache(redis_url, PARAMS)
+    cache.set("name", "value", 60)
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("default", "a waiting task")
+
+        cache.clear()
+
+        assert client.lrange("default", 0, -1) == [b"a waiting task"]
+    assert cache.get("name") is None
+
+
+@pytest.mark.parametrize(
+    ("broker", "cache"),
+    [
+        ("redis://redis:6379/0", "redis://redis:6379/1"),
+        ("redis://redis:6379", "redis://redis:6379/1"),
+        ("rediss://user:secret@redis/3?protocol=3", "rediss://user:secret@redis/4?protocol=3"),
+        ("", ""),
+    ],
+)
+def test_the_cache_has_the_database_after_the_brokers(broker: str, cache: str) -> None:
+    assert next_redis_database(broker) == cache
