@@ -422,6 +422,7 @@ KEEP_RUNS_DAYS = env.integer("KEEP_RUNS_DAYS", 730, minimum=30, maximum=36_500)
 KEEP_SETTLED_DAYS = env.integer("KEEP_SETTLED_DAYS", 90, minimum=1, maximum=36_500)
 # The longest window that serving and drift read is the last nine weeks.
 KEEP_LISTS_DAYS = env.integer("KEEP_LISTS_DAYS", 90, minimum=70, maximum=36_500)
+KEEP_MODELS = env.integer("KEEP_MODELS", 20, minimum=1, maximum=10_000)
 # 0: never.
 FORGET_LISTENERS_DAYS = env.integer("FORGET_LISTENERS_DAYS", 30, minimum=0, maximum=36_500)
 

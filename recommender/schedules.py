@@ -13,8 +13,7 @@ DAY: Final = 86_400  # seconds
 # Name (stored, so never renamed), task, description.
 INTERVAL_ENTRIES: Final = (
     ("Prepare shelves for active listeners", "recommender.tasks.prepare_shelves",
-     "Generates candidate lists for active listeners whose list is older than their newest listening, their "
-     "newest feedback or the champion."),
+     "Generates candidate lists for active listeners whose list lacks listening, feedback or the champion."),
     ("Count the charts after each import", "recommender.tasks.count_charts",
      "Counts the most played songs of every window of days if an import has ended since."),
 )  # fmt: skip
@@ -37,7 +36,7 @@ CRONTAB_ENTRIES: Final = (
     ),
     ScheduleEntry(
         "Delete old lists every day", "recommender.tasks.delete_old_lists",
-        "Deletes served lists, candidate lists and exposures that are older than KEEP_LISTS_DAYS.", 7,
+        "Deletes lists older than KEEP_LISTS_DAYS, and files of old versions that never were champion.", 7,
     ),
     ScheduleEntry(
         "Learn a new model every week", "recommender.tasks.learn_weekly",

@@ -15,7 +15,7 @@ from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.feedback import events
 from recommender.models import ApiKey, Experiment, ModelVersion, Promotion
-from recommender.registry import model_loader, registry
+from recommender.registry import artifact_folders, model_loader, registry
 from recommender.serving.list_limits import ServingOptions
 
 
@@ -129,6 +129,13 @@ def delete_expired_lists(days: int | None = None) -> dict[str, int]:
     """Delete lists older than `KEEP_LISTS_DAYS`, or than so many days; return how many rows by table."""
     keep = settings.KEEP_LISTS_DAYS if days is None else days
     return retention.delete_expired_lists(timezone.now(), timedelta(days=keep))
+
+
+def delete_old_artifacts() -> int:
+    """Delete the files of old versions that never became champion, see `KEEP_MODELS`; return how many versions."""
+    return artifact_folders.delete_old_artifacts(
+        settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now()
+    )
 
 
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:

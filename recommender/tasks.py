@@ -13,7 +13,7 @@ from recommender.models import TrainingRun
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
-from recommender.services import delete_expired_lists
+from recommender.services import delete_expired_lists, delete_old_artifacts
 from recommender.schedules import CANDIDATES_EVERY_MINUTES
 from recommender.serving import candidate_cache
 from recommender.serving.charts import count_charts_if_due
@@ -82,7 +82,7 @@ def review_daily() -> str:
 
 @shared_task(name="recommender.tasks.delete_old_lists")
 def delete_old_lists() -> dict[str, int]:
-    return delete_expired_lists()
+    return {**delete_expired_lists(), "artifacts": delete_old_artifacts()}
 
 
 @shared_task(name="recommender.tasks.check_drift")

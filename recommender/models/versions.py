@@ -45,6 +45,9 @@ class ModelVersion(models.Model):
     cohesion = models.JSONField(default=dict)
     artifact_sha256 = models.CharField("SHA-256 of the artifact", max_length=64)
     artifact_bytes = models.PositiveBigIntegerField(default=0)
+    files_deleted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Retention deleted the files; the version can't serve any more."
+    )
     seconds = models.FloatField("duration in seconds")
     cpu_seconds = models.FloatField("CPU seconds")
     peak_memory = models.PositiveBigIntegerField("peak memory in bytes")

@@ -8,11 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from django.db.models import Exists, OuterRef, Q
+
 from recommender.engine import artifact
-from recommender.models import ModelVersion, TrainingRun
+from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 
 logger = logging.getLogger(__name__)
 
+DELETABLE_ROLES: Final = (ModelVersion.Role.CANDIDATE, ModelVersion.Role.RETIRED)
 LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
@@ -51,6 +54,29 @@ def prepare_storage(storage: Path) -> None:
         if _read_training_signature(folder) in ours:
             shutil.rmtree(folder, ignore_errors=True)
             logger.warning("orphan_removed version=%s", folder.name)
+
+
+def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
+    """Delete the files of versions that never became champion; the rows of the versions stay.
+
+    The files of champions, also of former ones, of withdrawn versions, of the newest `keep` versions and of
+    versions in an unfinished experiment stay.
+    """
+    promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
+    unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(
+        Q(challenger=OuterRef("pk")) | Q(champion=OuterRef("pk"))
+    )
+    newest = list(ModelVersion.objects.order_by("-pk").values_list("pk", flat=True)[:keep])
+    old = ModelVersion.objects.filter(
+        ~Exists(promoted), ~Exists(unfinished), files_deleted_at=None, role__in=DELETABLE_ROLES
+    ).exclude(pk__in=newest)
+    labels = list(old.order_by("pk").values_list("label", flat=True))
+    for label in labels:
+        # The mark comes first: nobody may load files that are half deleted.
+        ModelVersion.objects.filter(label=label).update(files_deleted_at=now)
+        shutil.rmtree(storage / label, ignore_errors=True)
+        logger.info("artifact_deleted version=%s", label)
+    return len(labels)
 
 
 def _read_training_signature(folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from ingestion.models import Listener
 from recommender import retention
 from recommender.dashboard import experiment_report
-from recommender.experiments import decisions, statistics
+from recommender.experiments import decisions, eligibility, statistics
 from recommender.experiments.interleaving_scores import hash_scores
 from recommender.models import (
     AttributedListen,
@@ -24,9 +25,11 @@ from recommender.models import (
     Exposure,
     Feedback,
     ModelVersion,
+    Promotion,
     ScoredList,
     ServedList,
 )
+from recommender.registry import artifact_folders
 from recommender.training.dataset import read_training_data
 from tests.support.builders.experiments import (
     DAY,
@@ -152,7 +155,7 @@ def test_a_list_that_feedback_about_a_wrong_style_needs_stays(champion: ModelVer
     assert ServedList.objects.get() == served
 
 
-def test_an_unfinished_experiment_keeps_its_lists_and_those_of_the_weeks_before(
+def test_an_unfinished_experiment_keeps_its_lists_and_those_of_weeks_before(
     champion: ModelVersion,
 ) -> None:
     make_experiment(started_at=START)
@@ -215,7 +218,8 @@ def test_a_changed_seal_is_found(ended: Experiment) -> None:
 
     replayed = decisions.replay_decision(Decision.objects.get())
 
-    assert "seal: the sealed sums do not have the digest that they were sealed with." in replayed.differences
+    assert replayed.seal_changed
+    assert replayed.differences[-1].startswith("seal: the sealed sums do not have the digest")
 
 
 def test_an_explained_decision_says_what_it_was_counted_from(
@@ -228,9 +232,7 @@ def test_an_explained_decision_says_what_it_was_counted_from(
     assert "Counted again, the sealed sums give this evidence" in capsys.readouterr().out
 
 
-def test_the_command_says_what_it_deleted(
-    champion: ModelVersion, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_what_it_deleted(champion: ModelVersion, capsys: pytest.CaptureFixture[str]) -> None:
     serve(champion, timezone.now() - 91 * DAY)
     serve(champion, timezone.now() - 89 * DAY)
 
@@ -239,6 +241,26 @@ def test_the_command_says_what_it_deleted(
     call_command("deletelists")
 
     assert by_days["served_lists"] == 0
-    assert "Deleted 1 served lists, 1 candidate lists and 0 exposures." in capsys.readouterr().out
+    assert "Deleted 1 served lists, 1 candidate lists, 0 exposures and the files" in capsys.readouterr().out
     with pytest.raises(CommandError, match="Keep at least 70 days"):
         call_command("deletelists", "--days", "5")
+
+
+def test_files_of_old_versions_go_unless_they_served_or_are_tested(tmp_path: Path) -> None:
+    roles = {"2026w40.1": "retired", "2026w40.2": "withdrawn", "2026w41.1": "candidate",
+             "2026w42.1": "retired",
+             "2026w44.1": "champion", "2026w45.1": "challenger", "2026w46.1": "candidate"}  # fmt: skip
+    versions = {label: make_version(label, role) for label, role in roles.items()}
+    for version in versions.values():
+        (tmp_path / version.label).mkdir()
+    Promotion.objects.create(promoted=versions["2026w42.1"], at=START, by="test", reason="The first.")
+    make_experiment(champion=versions["2026w44.1"], challenger=versions["2026w45.1"])
+
+    deleted = artifact_folders.delete_old_artifacts(tmp_path, keep=1, now=LATER)
+    again = artifact_folders.delete_old_artifacts(tmp_path, keep=1, now=LATER)
+
+    assert (deleted, again) == (2, 0)
+    assert sorted(roles.keys() - {folder.name for folder in tmp_path.iterdir()}) == ["2026w40.1", "2026w41.1"]
+    gone = ModelVersion.objects.get(label="2026w41.1")
+    assert gone.files_deleted_at == LATER
+    assert "were deleted" in eligibility.why_not_testable(gone)
