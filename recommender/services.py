@@ -3,10 +3,15 @@
 Actions that train are in retraining.py, because a web process must not load the training code.
 """
 
+import logging
 from datetime import datetime, timedelta
+from typing import Final
 
+from celery import current_app
 from django.conf import settings
+from django.core.cache import cache
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from ingestion.audit import Action, record_audit
 from recommender import retention, validation
@@ -16,11 +21,34 @@ from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.feedback import events
 from recommender.models import ApiKey, Experiment, ModelVersion, Promotion
 from recommender.registry import artifact_folders, model_loader, registry
+from recommender.serving.candidate_cache import RENEWED_WITHIN
 from recommender.serving.list_limits import ServingOptions
+
+logger = logging.getLogger(__name__)
+
+RENEWAL_TASK: Final = "recommender.tasks.renew_candidate_list"
+# A player that reports one song after another asks for one renewal in this time.
+RENEWAL_SECONDS: Final = 10
 
 
 def serving_options() -> ServingOptions:
-    return ServingOptions(storage=settings.MODEL_STORAGE)
+    return ServingOptions(
+        storage=settings.MODEL_STORAGE, request_renewal=request_renewal if settings.REDIS_URL else None
+    )
+
+
+def request_renewal(listener_id: int) -> bool:
+    """Ask a worker to renew a listener's candidate lists; False if no task can be sent now."""
+    if not cache.add(f"recommender.renewal.{listener_id}", True, RENEWAL_SECONDS):
+        return True
+    try:
+        current_app.send_task(
+            RENEWAL_TASK, (listener_id,), expires=RENEWED_WITHIN.total_seconds(), retry=False
+        )
+    except OperationalError as error:
+        logger.warning("renewal_not_sent reason=%s", type(error).__name__)
+        return False
+    return True
 
 
 def current_model() -> model_loader.LoadedModel:
@@ -132,10 +160,8 @@ def delete_expired_lists(days: int | None = None) -> dict[str, int]:
 
 
 def delete_old_artifacts() -> int:
-    """Delete the files of old versions that never became champion, see `KEEP_MODELS`; return how many versions."""
-    return artifact_folders.delete_old_artifacts(
-        settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now()
-    )
+    """Delete the files of old versions that never became champion; return how many versions."""
+    return artifact_folders.delete_old_artifacts(settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now())
 
 
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:

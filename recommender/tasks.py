@@ -13,10 +13,12 @@ from recommender.models import TrainingRun
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
-from recommender.services import delete_expired_lists, delete_old_artifacts
 from recommender.schedules import CANDIDATES_EVERY_MINUTES
+from recommender.services import delete_expired_lists, delete_old_artifacts
 from recommender.serving import candidate_cache
 from recommender.serving.charts import count_charts_if_due
+from recommender.serving.list_limits import ServingOptions
+from recommender.serving.recommendations import renew_candidates
 from recommender.training.train import AlreadyTraining
 
 # From so many due listeners on, candidate lists are prepared by all workers. Fewer take one process seconds.
@@ -48,6 +50,13 @@ def prepare_candidate_lists() -> int:
 def prepare_part_of_lists(part: int, listeners: list[int]) -> int:
     loaded = model_loader.current_model(settings.MODEL_STORAGE)
     return candidate_cache.prepare_part(part, listeners, loaded, timezone.now())
+
+
+@shared_task(name="recommender.tasks.renew_candidate_list", ignore_result=True)
+def renew_candidate_list(listener_id: int) -> None:
+    """Renew a listener's candidate list after feedback; meanwhile the old one serves."""
+    options = ServingOptions(settings.MODEL_STORAGE)
+    renew_candidates(listener_id, options=options, now=timezone.now())
 
 
 @shared_task(name="recommender.tasks.count_charts", ignore_result=True)

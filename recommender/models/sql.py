@@ -29,14 +29,14 @@ Row = tuple[Any, ...]
 CANDIDATE_LIST_COLUMNS: Final = (
     "id", "listener_id", "version_id", "history", "run_id", "feedback_id", "candidates",
 )  # fmt: skip
-# Two more columns: whether the list includes the listener's newest session and feedback, and whether it was
-# generated or checked since the newest ingestion run ended.
+# Three more columns: whether the list includes the listener's newest session, whether it includes the newest
+# feedback, and whether it was generated or checked since the newest ingestion run ended.
 NEWEST_CANDIDATE_LIST: Final = f"""
     SELECT {", ".join(CANDIDATE_LIST_COLUMNS)}, NOT EXISTS (
         SELECT 1 FROM listening_history h
         WHERE h.user_id = s.listener_id AND h.unavailable_at IS NULL
         AND h.created_at > COALESCE(s.history_at, {{earliest}})
-    ) AND NOT EXISTS (
+    ), NOT EXISTS (
         SELECT 1 FROM recommender_feedback f
         WHERE f.listener_id = s.listener_id AND f.id > s.feedback_id
     ), s.run_id = COALESCE((
@@ -50,8 +50,9 @@ def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | Non
     """A listener's newest candidate list by this version; `version_id` None: a list without a model.
 
     Returns:
-        The values of CANDIDATE_LIST_COLUMNS, whether the list includes the newest session and feedback,
-        and whether it was generated or checked after the newest finished ingestion run.
+        The values of CANDIDATE_LIST_COLUMNS, whether the list includes the newest session, whether it
+        includes the newest feedback, and whether it was generated or checked after the newest finished
+        ingestion run.
     """
     if version_id is None:
         return _fetch_one(newest_candidate_list_query(" AND version_id IS NULL"), [listener_id])
@@ -182,8 +183,10 @@ def song_texts(song_ids: Sequence[int]) -> dict[int, Row]:
     if not song_ids:
         return {}
     marks = ", ".join(["%s"] * len(song_ids))
-    query = f"SELECT id, artist, genres, name, album FROM songs WHERE id IN ({marks}) AND {_is_servable('songs')}"  # noqa: S608
-    return {song: texts for song, *texts in _fetch_all(query, song_ids)}
+    query = (
+        f"SELECT id, artist, genres, name, album FROM songs WHERE id IN ({marks}) AND {_is_servable('songs')}"  # noqa: S608
+    )
+    return {song: tuple(texts) for song, *texts in _fetch_all(query, song_ids)}
 
 
 def count_songs(sessions: QuerySet[Any]) -> list[Row]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -25,6 +25,7 @@ from recommender.models import CandidateList, Experiment, Feedback, ModelVersion
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidates import generate_candidates
+from recommender.serving.list_limits import RequestRenewal
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,13 @@ ACTIVE_WITHIN: Final = timedelta(days=90)
 POPULARITY_MAX_AGE: Final = timedelta(days=1)
 # Limits memory to a few hundred histories, and an insert to some megabytes.
 BATCH_SIZE: Final = 500
-# Due listeners are prepared in so many parts: each one is a task for any worker and has a lease of its own. Three
-# thousand listeners of 200 000, half a minute.
+# Due listeners are prepared in so many parts: each one is a task for any worker and has a lease of its own.
+# Three thousand listeners of 200 000, half a minute.
 PARTS: Final = 64
 # Longer than one batch takes; renewed after each.
 LEASE_DURATION: Final = timedelta(minutes=5)
+# A worker renews a list within seconds. If feedback is older, no worker does: a request generates the list.
+RENEWED_WITHIN: Final = timedelta(minutes=1)
 # A request may have read a candidate list just before it was replaced, and store its served list later.
 PRUNE_GRACE: Final = timedelta(minutes=10)
 # Fingerprint and run of a candidate list that serves one request.
@@ -53,10 +56,23 @@ class ServingCandidates:
     stale: bool = False  # True if the listener or the model has changed and the list could not be renewed
     # The listener's profile if this request had to read it; None if the cached list was fresh.
     profile: ListenerProfile | None = None
+    # True if a task is about to renew the list, because of feedback. Songs of the feedback must not be drawn.
+    awaits_renewal: bool = False
+
+    @property
+    def lacks_events(self) -> bool:
+        """Whether the listener has newer sessions or feedback, whose songs must not be drawn."""
+        return self.stale or self.awaits_renewal
 
 
 def load_fresh(
-    listener_id: int, loaded: LoadedModel, storage: Path, now: datetime, *, store: bool = True
+    listener_id: int,
+    loaded: LoadedModel,
+    storage: Path,
+    now: datetime,
+    *,
+    store: bool = True,
+    request_renewal: RequestRenewal | None = None,
 ) -> ServingCandidates | None:
     """The listener's cached candidates if fresh, else new ones; None for an unknown listener.
 
@@ -64,9 +80,16 @@ def load_fresh(
 
     Args:
         store: whether new candidates are stored for later requests.
+        request_renewal: if given, a list that lacks only the feedback of the last minute serves on, without
+            the songs of this feedback, until it is renewed.
     """
-    if (cached := load_if_fresh(listener_id, loaded, now)) is not None:
+    newest = _find_newest(listener_id, loaded.version_id)
+    if (cached := _serve_if_fresh(newest, loaded, now)) is not None:
         return cached
+    if request_renewal is not None:
+        waiting = _serve_until_renewed(newest, loaded, now)
+        if waiting is not None and request_renewal(listener_id):
+            return waiting
     if loaded.model is not None and not loaded.model.is_intact():
         loaded = model_loader.loader_for(storage).reload()
     profile = listener_profiles.read_profile(listener_id, now)
@@ -104,8 +127,12 @@ def load_for_challenger(
     """The challenger's candidates for the same listener; None if the challenger fails for this listener."""
     loaded = LoadedModel(model, None)
     listener_id = champion.row.listener_id
-    if (cached := load_if_fresh(listener_id, loaded, now)) is not None:
+    newest = _find_newest(listener_id, loaded.version_id)
+    if (cached := _serve_if_fresh(newest, loaded, now)) is not None:
         return cached
+    # The task that renews the champion's list renews the challenger's too.
+    if champion.awaits_renewal and (waiting := _serve_until_renewed(newest, loaded, now)) is not None:
+        return waiting
     profile = champion.profile or listener_profiles.read_profile(listener_id, now)
     generated = _try_generate(profile, loaded, now, live=True) if profile is not None else None
     if generated is not None:
@@ -121,22 +148,51 @@ def has_candidates(profile: ListenerProfile, loaded: LoadedModel, now: datetime)
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
     """The listener's newest candidates by the loaded model, if they include all feedback and sessions."""
-    row, knows_all = find_newest(listener_id, loaded.version_id) or (None, False)
-    if row is None or not knows_all or not _is_current(row, loaded, now):
-        return None
-    candidates = _decode(row)
-    return ServingCandidates(row, candidates, loaded) if candidates is not None else None
+    return _serve_if_fresh(_find_newest(listener_id, loaded.version_id), loaded, now)
 
 
-def find_newest(listener_id: int, version_id: int | None) -> tuple[CandidateList, bool] | None:
+class NewestList(NamedTuple):
+    row: CandidateList
+    knows_history: bool  # whether the list includes all sessions
+    knows_feedback: bool  # whether the list includes all feedback
+
+
+def _find_newest(listener_id: int, version_id: int | None) -> NewestList | None:
     # It takes one query, or three the first time after an ingestion run. With `version_id` None it finds a
     # list that was made without a model.
     return _check_unchanged(sql.newest_candidate_list(listener_id, version_id))
 
 
-def listeners_due(
-    loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None
-) -> list[int]:
+def _serve_if_fresh(
+    newest: NewestList | None, loaded: LoadedModel, now: datetime
+) -> ServingCandidates | None:
+    if newest is None or not newest.knows_feedback or not _knows_all_else(newest, loaded, now):
+        return None
+    candidates = _decode(newest.row)
+    return ServingCandidates(newest.row, candidates, loaded) if candidates is not None else None
+
+
+def _serve_until_renewed(
+    newest: NewestList | None, loaded: LoadedModel, now: datetime
+) -> ServingCandidates | None:
+    """A list that lacks feedback only, if the first such feedback came within the last minute."""
+    if newest is None or not _knows_all_else(newest, loaded, now):
+        return None
+    unknown = Feedback.objects.filter(listener_id=newest.row.listener_id, pk__gt=newest.row.feedback_id)
+    first = unknown.order_by("pk").values_list("received_at", flat=True).first()
+    if first is None or now - first > RENEWED_WITHIN:
+        return None
+    candidates = _decode(newest.row)
+    if candidates is None:
+        return None
+    return ServingCandidates(newest.row, candidates, loaded, awaits_renewal=True)
+
+
+def _knows_all_else(newest: NewestList, loaded: LoadedModel, now: datetime) -> bool:
+    return newest.knows_history and _is_current(newest.row, loaded, now)
+
+
+def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None) -> list[int]:
     """Active listeners without a list that knows their newest events, by id; `among`: only of these."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
@@ -267,19 +323,20 @@ def active_listeners(now: datetime) -> QuerySet[Listener]:
 
 
 def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandidates | None:
-    row, _ = _check_unchanged(sql.newest_candidate_list_of_any_version(profile.listener_id)) or (None, False)
-    candidates = _decode(row) if row is not None else None
-    if row is None or candidates is None:
+    newest = _check_unchanged(sql.newest_candidate_list_of_any_version(profile.listener_id))
+    candidates = _decode(newest.row) if newest is not None else None
+    if newest is None or candidates is None:
         return None
-    return ServingCandidates(row, candidates, loaded, stale=True, profile=profile)
+    return ServingCandidates(newest.row, candidates, loaded, stale=True, profile=profile)
 
 
-def _check_unchanged(found: sql.Row | None) -> tuple[CandidateList, bool] | None:
+def _check_unchanged(found: sql.Row | None) -> NewestList | None:
     if found is None:
         return None
-    *columns, knows_newest, is_of_newest_run = found
+    *columns, knows_sessions, knows_feedback, is_of_newest_run = found
     row = CandidateList.from_db(None, sql.CANDIDATE_LIST_COLUMNS, columns)
-    return row, bool(knows_newest) and (bool(is_of_newest_run) or row.pk in _unchanged_since_run([row]))
+    knows_history = bool(knows_sessions) and (bool(is_of_newest_run) or row.pk in _unchanged_since_run([row]))
+    return NewestList(row, knows_history, bool(knows_feedback))
 
 
 def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:

@@ -1,5 +1,6 @@
 """Defaults and limits of recommendation lists, for the API, pages, commands and checks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -50,10 +51,15 @@ class Limit(StrEnum):
     REPEATED = "repeated"  # the next song is not one of those given lately
 
 
+# Asks for a new candidate list in the background, by the listener's id; False if that is not possible now.
+RequestRenewal = Callable[[int], bool]
+
+
 @dataclass(frozen=True)
 class ServingOptions:
     storage: Path  # the folder of the models' artifacts
     artist_cap: int | None = ARTIST_CAP  # songs by one artist in a list; None: any number
+    request_renewal: RequestRenewal | None = None  # None: a request renews its candidates itself
 
 
 def choose_candidates(

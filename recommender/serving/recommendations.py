@@ -347,13 +347,24 @@ def popular_songs(
     ]
 
 
+def renew_candidates(listener_id: int, *, options: ServingOptions, now: datetime) -> None:
+    """Renew a listener's candidate lists that lack events, also the challenger's of a running experiment."""
+    loaded = model_loader.current_model(options.storage)
+    candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
+    if candidates is not None and candidates.row.pk is not None:
+        challenger.challenger_for(candidates, options.storage, now)
+
+
 def _load_candidates(
     listener_id: int, options: ServingOptions, now: datetime, *, store: bool = True
 ) -> ServingCandidates:
     loaded = model_loader.current_model(options.storage)
     candidates = None
     if is_possible_id(listener_id):
-        candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now, store=store)
+        candidates = candidate_cache.load_fresh(
+            listener_id, loaded, options.storage, now, store=store,
+            request_renewal=options.request_renewal if store else None,
+        )  # fmt: skip
     if candidates is None:
         raise UnknownListener(listener_id)
     return candidates

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from ingestion.jobs.database_patience import is_unwritable
 from recommender import listener_profiles
 from recommender.engine.sampling import candidate_codec
 from recommender.engine.sampling.candidate_codec import CandidateArrays
-from recommender.models import Experiment, ServedList, sql
+from recommender.models import CandidateList, Experiment, ServedList, sql
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidate_cache import ServingCandidates
@@ -95,8 +95,10 @@ def draw_list(
     row, loaded = drawn_from.row, drawn_from.loaded
     sources = [one for one in (drawn_from, interleaved_with) if one is not None]
     arrays = [one.candidates for one in sources]
-    if drawn_from.stale:
-        page = page.excluding(_excluded_since(drawn_from))
+    songs = set(all_songs(arrays))
+    for source in sources:
+        if source.lacks_events:
+            page = page.excluding(sorted(songs & _excluded_since(source.row)))
     shown = options.impressions
     shown_candidates = sorted(shown.keys() & set(all_songs(arrays)))
     options = replace(
@@ -162,12 +164,6 @@ def redraw_list(served: ServedList) -> list[PickedSong]:
     return [pick for page in served.pages for pick in sampler.draw_page(ListPage.from_json(page))]
 
 
-def restrict_to_candidates(candidates: CandidateArrays, songs: Iterable[int]) -> tuple[int, ...]:
-    """The songs that are candidates, ascending; a replay needs only these as stored exclusions."""
-    wanted = set(songs)
-    return tuple(sorted(wanted.intersection(candidates.songs.tolist()))) if wanted else ()
-
-
 def _stored_candidates(served: ServedList) -> list[CandidateArrays]:
     rows = (served.candidate_list, served.challenger_candidate_list)
     return [candidate_codec.decode_candidates(bytes(row.candidates)) for row in rows if row is not None]
@@ -226,7 +222,5 @@ def _draw_available(
     return page, picks, cards
 
 
-def _excluded_since(candidates: ServingCandidates) -> tuple[int, ...]:
-    row = candidates.row
-    excluded = listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)
-    return restrict_to_candidates(candidates.candidates, excluded)
+def _excluded_since(row: CandidateList) -> set[int]:
+    return listener_profiles.excluded_since(row.listener_id, row.history_at, row.feedback_id)

@@ -1,5 +1,6 @@
 """Feedback and listening change the very next list."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -164,3 +165,56 @@ def test_a_withdrawn_dislike_brings_the_song_back(options: ServingOptions) -> No
     assert song not in song_ids(without)
     assert song_ids(again)[0] == song
     assert fresh.candidate_list_id == again.candidate_list_id
+
+
+def test_after_feedback_the_old_candidates_serve_without_its_songs_until_they_are_renewed(
+    options: ServingOptions,
+) -> None:
+    asked: list[int] = []
+
+    def request_renewal(listener: int) -> bool:
+        asked.append(listener)
+        return True
+
+    with_worker = replace(options, request_renewal=request_renewal)
+    before = recommend_list(with_worker, discovery=0)
+    liked, disliked = song_ids(before)[:2]
+    record_feedback("like", liked)
+    record_feedback("dislike", disliked)
+
+    meanwhile = recommend_list(with_worker, discovery=0)
+    recommendations.renew_candidates(asked[0], options=options, now=RECOMMENDED_AT)
+    renewed = recommend_list(with_worker, discovery=0)
+
+    assert asked == [LISTENER]
+    assert (meanwhile.candidate_list, meanwhile.stale) == (before.candidate_list, False)
+    assert not {liked, disliked} & set(song_ids(meanwhile))
+    assert recommendations.replay_list(meanwhile.pk).same
+    assert renewed.candidate_list.pk > before.candidate_list.pk
+
+
+@pytest.mark.parametrize(("minutes", "can_be_sent"), [(2, True), (0, False)])
+def test_a_request_renews_its_candidates_itself_if_no_worker_does(
+    options: ServingOptions, minutes: int, can_be_sent: bool
+) -> None:
+    without_worker = replace(options, request_renewal=lambda _: can_be_sent)
+    before = recommend_list(without_worker, discovery=0)
+    record_feedback("like", song_ids(before)[0])
+
+    later = RECOMMENDED_AT + timedelta(minutes=minutes)
+    after = recommendations.recommend(LISTENER, options=without_worker, discovery=0, now=later)
+
+    assert after.candidate_list_id > before.candidate_list_id
+
+
+def test_new_listening_is_not_left_to_a_worker(options: ServingOptions) -> None:
+    with_worker = replace(options, request_renewal=lambda _: True)
+    before = recommend_list(with_worker, discovery=0)
+    record_feedback("like", song_ids(before)[0])
+    ListeningHistory.objects.create(
+        user_id=LISTENER, items=song_ids(before)[:4], created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT
+    )
+
+    after = recommend_list(with_worker, discovery=0)
+
+    assert after.candidate_list_id > before.candidate_list_id
