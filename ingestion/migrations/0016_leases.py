@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("ingestion", "0013_audit_trail")]
+    dependencies = [("ingestion", "0015_listener_links_in_the_audit_trail")]
 
     operations = [
         migrations.CreateModel(
