@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("recommender", "0025_lists_expire")]
+    dependencies = [("recommender", "0026_lists_expire")]
 
     operations = [
         migrations.CreateModel(

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("ingestion", "0013_audit_trail"),
-        ("recommender", "0024_indexes_by_time"),
+        ("recommender", "0025_challenger_trial"),
     ]
 
     operations = [

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("recommender", "0026_charts")]
+    dependencies = [("recommender", "0027_charts")]
 
     operations = [
         migrations.AddField(
