@@ -20,13 +20,12 @@ KEYS_AT_ONCE: Final = 1_000
 class OwnKeysRedisCache(RedisCache):
     """`clear` deletes this cache's keys only; Django's deletes the whole database, also the broker's keys."""
 
-    def clear(self) -> bool:
+    def clear(self) -> None:
         client = self._cache.get_client(None, write=True)
         # Django's keys are "PREFIX:VERSION:NAME".
         pattern = "".join(f"[{letter}]" for letter in self.key_prefix) + ":[0-9]*:*"
         for keys in _batches(client.scan_iter(match=pattern, count=KEYS_AT_ONCE)):
             client.unlink(*keys)
-        return True
 
 
 def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:

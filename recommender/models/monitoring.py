@@ -1,6 +1,6 @@
 """Engagement with served lists, and drift of listening, songs and features."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
@@ -12,7 +12,7 @@ from recommender.models.versions import ModelVersion
 
 
 class AttributedListenQuerySet(models.QuerySet["AttributedListen"]):
-    def with_listener(self) -> Self:
+    def with_listener(self) -> Any:
         """Adds `heard_by`, the listener's id, also of deleted lists."""
         return self.annotate(heard_by=Coalesce("listener_id", "served_list__listener_id"))
 

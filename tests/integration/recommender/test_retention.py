@@ -67,16 +67,17 @@ def serve(version: ModelVersion | None, at: datetime = START, listener: int = 1,
     return served
 
 
-def count(served: ServedList, *, final: bool = True) -> None:
+def count(served: ServedList) -> None:
+    assert served.version is not None
     EngagedList.objects.create(
-        served_list=served, listener_id=served.listener_id, version=served.version, songs=1, final=final,
+        served_list=served, listener_id=served.listener_id, version=served.version, songs=1, final=True,
         at=served.generated_at,
     )  # fmt: skip
 
 
 def react(kind: str, served: ServedList) -> Feedback:
     return Feedback.objects.create(
-        event_id=uuid4(), listener_id=served.listener_id, song_id=10, kind=kind, served_list=served,
+        event_id=uuid4().hex, listener_id=served.listener_id, song_id=10, kind=kind, served_list=served,
         at=served.generated_at, received_at=served.generated_at,
     )  # fmt: skip
 
