@@ -107,7 +107,7 @@ def retrain_until(point: str) -> None:
 
 def prepare() -> None:
     """A champion, and listening that it does not know."""
-    fill_tables(small_world())
+    fill_tables(small_world(songs=150, listeners=40, days=15))
     retraining.retrain_now()
     now, heard = timezone.now(), list(Song.objects.values_list("pk", flat=True)[:5])
     ListeningHistory.objects.create(user_id=LISTENER, items=heard, created_at=now, updated_at=now)
