@@ -70,7 +70,8 @@ class ProjectDatabases:
             file.write("made")
 
     def _migrate(self, **variables: object) -> None:
-        self._project(self._folder, **variables).manage("migrate", "--skip-checks", "--verbosity=0")
+        with _stopped_at_end(self._project(self._folder, **variables)) as project:
+            project.manage("migrate", "--skip-checks", "--verbosity=0")
 
     def _project(self, folder: Path, **variables: object) -> Project:
         return Project(build_environment(folder, **variables), folder, self._fork_server)

@@ -2,8 +2,11 @@
 
 A new interpreter spends about a second on importing Django, Celery and what they need, and the journeys
 start hundreds of them. The server imports these libraries once, and of MoovitaMix only packages that know
-neither Django nor settings. A forked child takes over environment, folder and output files from the request,
-and runs the command as `python` would.
+neither Django nor settings. A forked child takes over environment, folder and output files from the
+request, and runs the command as `python` would.
+
+A child can also become a server for one environment: it reads the settings and loads the models once, as
+every command of that installation does, and forks for each of them.
 """
 
 import gc
@@ -21,15 +24,19 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, cast
+from uuid import uuid4
 
+import django
 from django.conf import settings
+from django.db import connections
 
 # What `manage.py check` and a Celery worker import, as far as it can be imported without settings.
 PRELOADED: Final = """
@@ -55,6 +62,7 @@ INTERPRETER_VARIABLES: Final = frozenset(
     {"LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "PYTHONWARNINGS"}
 )
 MAX_REQUEST: Final = 1 << 20  # bytes
+READY: Final = b"ready\n"
 
 
 class ForkedProcess(subprocess.Popen[str]):
@@ -124,10 +132,15 @@ class ForkedProcess(subprocess.Popen[str]):
 
 @dataclass(frozen=True)
 class ForkServer:
-    """Where the server listens, and the environment that its interpreter started with."""
+    """Where the server listens, and the environment that its interpreter started with.
+
+    Attributes:
+        lifeline: a server for one environment ends when this is closed.
+    """
 
     address: str
     environment: Mapping[str, str]
+    lifeline: socket.socket | None = None
 
     def can_run(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
         """Whether a forked child is the same as a new interpreter for this command."""
@@ -135,6 +148,22 @@ class ForkServer:
         return is_python and all(
             environment.get(name) == self.environment.get(name) for name in INTERPRETER_VARIABLES
         )
+
+    def prepare(self, environment: Mapping[str, str]) -> "ForkServer | None":
+        """A server for this environment alone; None if Django can't be set up in it."""
+        address = f"{self.address}-{uuid4().hex[:8]}"
+        with Path(os.devnull).open("w") as nowhere:
+            request = {"environment": dict(environment), "folder": str(Path.cwd()), "prepare": address}
+            connection = self._send(request, (nowhere.fileno(), nowhere.fileno()))
+        connection.recv(16)  # its process
+        if connection.recv(16) != READY:
+            connection.close()
+            return None
+        return ForkServer(address, self.environment, connection)
+
+    def close(self) -> None:
+        if self.lifeline is not None:
+            self.lifeline.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> ForkedProcess:
         """Start a process in a session of its own; its output and errors are one pipe."""
@@ -173,12 +202,16 @@ class ForkServer:
         files: tuple[int, int],
         output: int | None,
     ) -> ForkedProcess:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.connect(self.address)
         request = {"command": list(command[1:]), "environment": dict(environment), "folder": str(folder)}
-        socket.send_fds(connection, [json.dumps(request).encode()], files)
+        connection = self._send(request, files)
         pid = int(connection.recv(16))
         return ForkedProcess(command, pid, connection, output)
+
+    def _send(self, request: Mapping[str, Any], files: tuple[int, int]) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self.address)
+        socket.send_fds(connection, [json.dumps(request).encode()], files)
+        return connection
 
 
 @contextmanager
@@ -195,7 +228,7 @@ def run_fork_server(environment: Mapping[str, str]) -> Iterator[ForkServer]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        assert process.stdout.readline() == b"ready\n", "the fork server does not start"
+        assert process.stdout.readline() == READY, "the fork server does not start"
         yield ForkServer(address, started_with)
     finally:
         process.stdin.close()
@@ -217,7 +250,9 @@ def main(address: str) -> None:
     assert threading.active_count() == 1, "a fork copies no thread"
     # Else the first collection of a child copies every page that it visits.
     gc.freeze()
-    request = serve(address)
+    request = serve(address, 0, partial(os.write, 1, READY))
+    if request is not None and "prepare" in request:
+        request = serve_one_environment(request["prepare"], request["connection"])
     if request is not None:
         become(request)
 
@@ -230,8 +265,22 @@ def _modules_of(packages: Sequence[str]) -> Iterator[str]:
         )
 
 
-def serve(address: str) -> dict[str, Any] | None:
-    """The request that a child is to run, or None in the server when its time is over."""
+def serve_one_environment(address: str, connection: socket.socket) -> dict[str, Any] | None:
+    """Set up Django in the environment that was taken over, then serve until the connection is closed."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
+    try:
+        django.setup()
+    except BaseException:
+        # The command itself must fail, and say why.
+        os._exit(1)
+    assert threading.active_count() == 1, "a fork copies no thread"
+    assert all(one.connection is None for one in connections.all()), "two processes can't share a connection"
+    gc.freeze()
+    return serve(address, connection, partial(connection.send, READY))
+
+
+def serve(address: str, lifeline: Any, report_ready: Callable[[], object]) -> dict[str, Any] | None:
+    """The request that a child is to run, or None in the server when `lifeline` ends."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen()
@@ -240,8 +289,8 @@ def serve(address: str) -> dict[str, Any] | None:
     wakeup_writer.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakeup_writer.fileno())
-    os.write(1, b"ready\n")
-    sources: list[Any] = [0, listener, wakeup]
+    report_ready()
+    sources: list[Any] = [lifeline, listener, wakeup]
     children: dict[int, socket.socket] = {}
     while True:
         ready = select.select(sources, [], [])[0]
@@ -257,13 +306,16 @@ def serve(address: str) -> dict[str, Any] | None:
                 request: dict[str, Any] = json.loads(message)
                 adopt(request, files)
                 connection.send(str(os.getpid()).encode())
-                for opened in (listener, wakeup, wakeup_writer, connection, *children.values()):
+                unused = [listener, wakeup, wakeup_writer, *children.values()]
+                unused += [connection] if "command" in request else []
+                unused += [lifeline] if isinstance(lifeline, socket.socket) else []
+                for opened in unused:
                     opened.close()
-                return request
+                return {**request, "connection": connection}
             for file in files:
                 os.close(file)
             children[pid] = connection
-        if 0 in ready:
+        if lifeline in ready:
             return None
 
 

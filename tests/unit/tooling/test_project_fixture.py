@@ -26,3 +26,19 @@ def test_a_postgres_project_is_migrated_and_has_its_own_database(postgres_projec
 def test_a_command_that_fails_fails_the_test_with_what_it_said(sqlite_project: Project) -> None:
     with pytest.raises(AssertionError, match="Unknown command: 'nothing'"):
         sqlite_project.manage("nothing")
+
+
+def test_each_environment_of_an_installation_has_its_own_settings(sqlite_project: Project) -> None:
+    ask = ("shell", "--no-imports", "-c", "from django.conf import settings; print(settings.SCHEDULED_TIME)")
+
+    found = [
+        sqlite_project.manage(*ask).stdout.strip(),
+        sqlite_project.manage(*ask, SCHEDULED_TIME="04:30").stdout.strip(),
+        sqlite_project.manage(*ask).stdout.strip(),
+    ]
+    wrong = sqlite_project.manage("check", check=False, SCHEDULED_TIME="25:00")
+
+    assert found == ["02:00:00", "04:30:00", "02:00:00"]
+    assert "SCHEDULED_TIME='25:00' can't be read" in wrong.stderr
+    # Of the three environments Django can be set up in two.
+    assert [server is not None for server in sqlite_project.prepared.values()] == [True, True, False]
