@@ -33,6 +33,7 @@ urlpatterns = [
     path("two-factor/", two_factor_page, name=TWO_FACTOR_PAGE),
     path("listen/", listen.listener_page, name="listen"),
     path("listen/mix/", listen.redraw_mix, name="listen_mix"),
+    path("listen/new/", listen.draw_new_mix, name="listen_new"),
     path("listen/answers/", listen.answer_song, name="listen_answers"),
     re_path(r"^listen/mix\.(?P<form>m3u8|jspf)$", listen.playlist, name="listen_playlist"),
     path("listen/links/", listen.make_link, name="listen_links"),

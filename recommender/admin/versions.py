@@ -139,7 +139,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         ]
         return render_to_string("recommender/clusters.html", {"rows": rows})
 
-    @action(description="Compare versions", icon="compare_arrows", url_path="compare")
+    @action(description="Compare versions", icon="compare_arrows", permissions=["view"], url_path="compare")
     def compare(self, request: HttpRequest) -> HttpResponse:
         versions = list(ModelVersion.objects.prefetch_related("clusters")[:MAX_COMPARED_VERSIONS])
         form = CompareVersionsForm(request.GET or None)
@@ -154,7 +154,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         }
         return render(request, "admin/recommender/compare.html", context)
 
-    @action(description="Compare", icon="compare_arrows", url_path="compare-with")
+    @action(description="Compare", icon="compare_arrows", permissions=["view"], url_path="compare-with")
     def compare_with(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
         champion = current_champion()

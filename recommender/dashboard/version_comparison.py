@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from recommender.dashboard.formatting import format_count, format_percent
 from recommender.dashboard.tables import read_metric
+from recommender.engine.experiments.evidence import DEFAULT_RULES
 from recommender.engine.experiments.sequential import win_share_interval
 from recommender.models import Experiment, ModelVersion
 
 ExperimentKind = Experiment.Kind
 EVALUATED_WEEK: Final = timedelta(days=7)  # before the end of a version's data
 REFERENCE: Final = "rp3beta"
+Z_OF_95_PERCENT: Final = 1.96
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,26 @@ def _experiment_rows(first: ModelVersion, second: ModelVersion) -> list[Comparis
         for experiment in experiments.order_by("pk"):
             last = experiment.decisions.order_by("-at", "-pk").first()
             won, lost = (last.evidence["wins"], last.evidence["losses"]) if last else (0, 0)
-            if won + lost:
-                rows.append(_experiment_row(experiment, *((won, lost) if is_first else (lost, won))))
+            if last is not None and won + lost:
+                rounds = (won, lost) if is_first else (lost, won)
+                rows.append(_experiment_row(experiment, *rounds, last.evidence))
     return rows
 
 
-def _experiment_row(experiment: Experiment, won: int, lost: int) -> ComparisonRow:
+def _experiment_row(experiment: Experiment, won: int, lost: int, evidence: dict[str, Any]) -> ComparisonRow:
     low, high = win_share_interval(won, lost)
     result = (
         f"{format_count(won)} : {format_count(lost)} rounds, {format_percent(round(won / (won + lost), 3))} "
         f"({format_percent(round(low, 3))} to {format_percent(round(high, 3))})"
     )
     state = experiment.get_outcome_display() or experiment.get_status_display()
+    listeners = evidence.get("listeners", 0)
+    # Rounds of one listener depend on each other: a leader needs enough listeners who agree.
+    agree = listeners >= DEFAULT_RULES.fewest_listeners and abs(evidence.get("z") or 0.0) >= Z_OF_95_PERCENT
     return ComparisonRow(
         f"Experiment {experiment.pk}, the same lists ({state})", result,
-        f"{format_count(won + lost)} decisive rounds", _leader(low - 0.5, high - 0.5),
+        f"{format_count(won + lost)} decisive rounds of {format_count(listeners)} listeners",
+        _leader(low - 0.5, high - 0.5) if agree else 0,
     )  # fmt: skip
 
 

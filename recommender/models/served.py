@@ -193,7 +193,8 @@ class Feedback(models.Model):
         "API key ID",
         null=True,
         blank=True,
-        help_text="The key that the app used; 0 for staff, empty for events of earlier releases.",
+        help_text="The key that the app used; 0 for staff and the listener page, empty for events of earlier "
+        "releases.",
     )
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="feedback", db_index=False)
     song = models.ForeignKey(Song, models.CASCADE, related_name="feedback")

@@ -12,12 +12,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from ingestion.api.query_params import is_possible_id
 from ingestion.models import Listener
+from ingestion.source.repairs import read_id
 
 SALT: Final = "recommender.listener-link"
 COOKIE: Final = "listener_link"
 COOKIE_PATH: Final = "/listen/"
+ACTING_KEY: Final = "acting_as_listener"  # in a session, so that it ends with the owner's login
 DEFAULT_DAYS: Final = 7
 MAX_DAYS: Final = 90
 DAY_SECONDS: Final = 86_400
@@ -26,6 +27,7 @@ VIEW_PERMISSION: Final = "ingestion.view_listener"
 # Lists are stored and feedback counts for whoever holds a link.
 LINK_PERMISSION: Final = "recommender.add_feedback"
 SERVED_TO: Final = "listener page"  # who asked for a list, as it is stored with the list
+MAX_SERVED_TO: Final = 150  # characters
 
 
 class InvalidLink(ValueError):
@@ -38,6 +40,12 @@ class Visitor:
 
     listener_id: int
     is_preview: bool = False
+    acting: str = ""  # user name of the owner who acts as the listener
+
+    @property
+    def served_to(self) -> str:
+        """Who asks for lists, as it is stored with them."""
+        return f"{SERVED_TO}: {self.acting}"[:MAX_SERVED_TO] if self.acting else SERVED_TO
 
 
 def make_link_token(listener_id: int, *, maker_id: int = COMMAND_MAKER, days: int = DEFAULT_DAYS) -> str:
@@ -68,8 +76,8 @@ def read_link_token(text: str) -> tuple[int, int]:
 
 
 def _may_make_links(user_id: int) -> bool:
-    user = User.objects.filter(pk=user_id, is_active=True).first()
-    return user is not None and user.has_perm(LINK_PERMISSION)
+    user = User.objects.filter(pk=user_id, is_active=True, is_staff=True).first()
+    return user is not None and user.has_perms((VIEW_PERMISSION, LINK_PERMISSION))
 
 
 def remember_link(response: HttpResponse, token: str, days: int) -> None:
@@ -80,8 +88,13 @@ def remember_link(response: HttpResponse, token: str, days: int) -> None:
     )  # fmt: skip
 
 
-def forget_link(response: HttpResponse) -> None:
+def forget_link(request: HttpRequest, response: HttpResponse) -> None:
+    request.session.pop(ACTING_KEY, None)
     response.delete_cookie(COOKIE, path=COOKIE_PATH)
+
+
+def has_link(request: HttpRequest) -> bool:
+    return ACTING_KEY in request.session or COOKIE in request.COOKIES
 
 
 def may_preview(request: HttpRequest) -> bool:
@@ -97,12 +110,14 @@ def find_visitor(request: HttpRequest) -> Visitor | None:
     """The listener of the link, or the one that staff name with `user`; None if it is neither.
 
     Raises:
-        InvalidLink: the link that the cookie holds is no longer valid.
+        InvalidLink: the link in the cookie or the session is no longer valid.
     """
     named = request.GET.get("user")
     if named is not None and may_preview(request):
-        known = named.isdecimal() and is_possible_id(int(named))
-        return Visitor(int(named), is_preview=True) if known else None
+        listener_id = read_id(named)
+        return None if listener_id is None else Visitor(listener_id, is_preview=True)
+    if acting := request.session.get(ACTING_KEY):
+        return Visitor(read_link_token(acting)[0], acting=request.user.get_username())
     token = request.COOKIES.get(COOKIE)
     return Visitor(read_link_token(token)[0]) if token else None
 

@@ -12,11 +12,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from recommender import listener_profiles
-from recommender.dashboard.listen.access import SERVED_TO, Visitor
-from recommender.dashboard.listen.styles import UNKNOWN_STYLE, Style, draw_cover, read_styles
+from recommender.dashboard.listen.access import Visitor
+from recommender.dashboard.listen.styles import Style, draw_cover, read_styles, unknown_style
 from recommender.dashboard.listen.wording import join_names, translate_sentence
 from recommender.engine.sampling import candidate_codec
-from recommender.listener_profiles import ListenerProfile
+from recommender.listener_profiles import SKIP_EXCLUDES_FOR, ListenerProfile
 from recommender.models import Feedback, ModelVersion, ServedList
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry import model_loader
@@ -29,6 +29,7 @@ ROW_LENGTH: Final = 10
 # A reload within this time shows the same lists, so that an answer can still be undone.
 KEEP_LISTS_FOR: Final = timedelta(minutes=30)
 TRENDING_DAYS: Final = 14
+LATELY: Final = timedelta(days=30)
 # The same seed at every discovery level, so that the dial shows only the effect of discovery.
 PREVIEW_SEED: Final = "preview"
 ANSWER_TEXTS: Final = {
@@ -151,7 +152,8 @@ class RowBuilder:
 
     def _new_artists(self) -> Row:
         served = self._list(Mode.DISCOVER, 1.0, ROW_LENGTH, self._shown)
-        return Row("new", _("New for you"), _("By artists you have never played."), self._cards_of(served))
+        cards = [card for card in self._cards_of(served) if card.is_new]
+        return Row("new", _("New for you"), _("By artists you have never played."), cards)
 
     def _favourites(self) -> Row:
         row = ("favourites", _("Favourites again"), _("Songs you play a lot, the rested ones first."))
@@ -163,7 +165,7 @@ class RowBuilder:
     def _similar_rows(self) -> list[Row]:
         """Songs similar to the listener's most played song, and to the one played last."""
         played = self.profile
-        known = played.play_counts > 0
+        known = (played.play_counts > 0) & ~np.isin(played.songs, list(played.excluded))
         if not known.any():
             return []
         dearest = np.flatnonzero(known)[np.lexsort((played.songs[known], -played.habits[known]))]
@@ -176,11 +178,13 @@ class RowBuilder:
             Row(
                 "because",
                 _("Because you play {artists}").format(artists=_lead(first)),
-                _("Similar to {song}, the song that you play most.").format(song=first.name),
+                _("Similar to {song}, a song that you play a lot.").format(song=first.name),
                 self._similar_to(first.id),
             )
         ]
-        others = [cards[song] for song in played.songs[latest[:50]].tolist() if song in cards]
+        since = (self._now - LATELY).timestamp()
+        recent = played.songs[latest[:50]][played.last_played_at[latest[:50]] >= since]
+        others = [cards[song] for song in recent.tolist() if song in cards]
         last = next((card for card in others if _lead(card) != _lead(first)), None)
         if last is not None:
             note = _("You played {song} by {artist} lately.").format(song=last.name, artist=_lead(last))
@@ -212,7 +216,7 @@ class RowBuilder:
 
     def _style_of(self, song_id: int) -> Style:
         cluster = self._model.cluster_of(song_id) if self._model else None
-        return self.styles.get(cluster.number, UNKNOWN_STYLE) if cluster else UNKNOWN_STYLE
+        return self.styles.get(cluster.number, unknown_style()) if cluster else unknown_style()
 
     def _list(
         self, mode: Mode, discovery: float, n: int, exclude: Iterable[int], *, is_new: bool = False
@@ -220,15 +224,16 @@ class RowBuilder:
         listener_id = self._visitor.listener_id
         if self._store and not is_new:
             lists = ServedList.objects.filter(
-                listener_id=listener_id, asked_by=SERVED_TO, mode=mode.value, discovery=discovery,
-                generated_at__gte=self._now - KEEP_LISTS_FOR,
+                listener_id=listener_id, asked_by=self._visitor.served_to, mode=mode.value,
+                discovery=discovery, generated_at__gte=self._now - KEEP_LISTS_FOR,
             )  # fmt: skip
             recent = lists.select_related("candidate_list", "challenger_candidate_list").first()
             if recent is not None:
                 return recent
         return recommendations.recommend(
             listener_id, options=self._options, n=n, discovery=discovery, mode=mode, exclude=tuple(exclude),
-            seed=None if self._store else PREVIEW_SEED, now=self._now, asked_by=SERVED_TO, store=self._store,
+            seed=None if self._store else PREVIEW_SEED, now=self._now, asked_by=self._visitor.served_to,
+            store=self._store,
         )  # fmt: skip
 
     def _cards_of(self, served: ServedList, *, heard_only: bool = False) -> list[Card]:
@@ -250,7 +255,7 @@ class RowBuilder:
     def _cards(self, rows: Sequence["CardFacts"]) -> list[Card]:
         songs = [row.song["id"] for row in rows]
         self._shown.update(songs)
-        answers = standing_answers(self._visitor.listener_id, songs)
+        answers = standing_answers(self._visitor.listener_id, songs, self._now)
         return [
             Card(
                 row.song,
@@ -284,13 +289,26 @@ def plain_reason(item: Mapping[str, Any], style: Style, artists: Sequence[str]) 
     return _("Because you play {artists}").format(artists=join_names([*artists[:1], style.phrase]))
 
 
-def standing_answers(listener_id: int, songs: Iterable[int]) -> dict[int, Feedback]:
-    """The listener's latest opinion of each song, unless they took it back."""
+def standing_answers(listener_id: int, songs: Iterable[int], now: datetime) -> dict[int, Feedback]:
+    """The listener's latest opinion of each song, unless they took it back.
+
+    A skip no longer counts after a month, or once the song was played later.
+    """
     rows = Feedback.objects.standing().filter(listener_id=listener_id, song_id__in=list(songs))
     found: dict[int, Feedback] = {}
-    for row in rows.exclude(kind=FeedbackKind.LISTEN).order_by("-at", "-id"):
-        found.setdefault(row.song_id, row)
-    return {song: row for song, row in found.items() if row.kind != FeedbackKind.CLEAR}
+    played = set()
+    for row in rows.without_short_listens().order_by("-at", "-id"):
+        if row.kind == FeedbackKind.LISTEN:
+            if row.song_id not in found:
+                played.add(row.song_id)
+        else:
+            found.setdefault(row.song_id, row)
+    return {
+        song: row
+        for song, row in found.items()
+        if row.kind != FeedbackKind.CLEAR
+        and not (row.kind == FeedbackKind.SKIP and (song in played or row.at <= now - SKIP_EXCLUDES_FOR))
+    }
 
 
 def describe_answer(row: Feedback | None, style: Style) -> str:

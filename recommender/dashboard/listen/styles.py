@@ -7,7 +7,7 @@ from typing import Final
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext as _
 
 from recommender.dashboard.listen.wording import DECADE, WORDS, describe_style, translate_name
 from recommender.engine.identity.text import fold_key
@@ -34,7 +34,8 @@ class Style:
         return f"hsl({self.hue},58%,48%)"
 
 
-UNKNOWN_STYLE: Final = Style(None, gettext_noop("Other styles"), gettext_noop("other styles"), 220)
+def unknown_style() -> Style:
+    return Style(None, _("Other styles"), _("other styles"), 220)
 
 
 def read_styles(version: ModelVersion | None) -> dict[int, Style]:

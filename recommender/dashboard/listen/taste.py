@@ -9,7 +9,7 @@ import numpy as np
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
-from recommender.dashboard.listen.styles import UNKNOWN_STYLE, Style, read_styles
+from recommender.dashboard.listen.styles import Style, read_styles, unknown_style
 from recommender.registry import model_loader
 from recommender.serving import recommendations
 from recommender.serving.explanations import share_text
@@ -115,7 +115,7 @@ def affinity_bars(
     rows = recommendations.listener_affinities(listener_id, options=options, now=now)
     return [
         AffinityBar(
-            styles.get(row.cluster_id, UNKNOWN_STYLE),
+            styles.get(row.cluster_id, unknown_style()),
             share_text(row.affinity),
             round(100 * row.affinity, 2),
         )
@@ -204,7 +204,7 @@ def example_listeners(options: ServingOptions, now: datetime) -> list[ExampleLis
         shares = model.cluster_affinities(profile.model_profile(model.song_ids)) if model else {}
         segments, x = [], 0.0
         for number, share in shares.items():
-            segments.append(Segment(styles.get(number, UNKNOWN_STYLE), round(x, 2), round(100 * share, 2)))
+            segments.append(Segment(styles.get(number, unknown_style()), round(x, 2), round(100 * share, 2)))
             x += 100 * share
         phrases = [segment.style.phrase for segment in segments[:3]]
         found.append(ExampleListener(listener_id, segments, phrases, round(float(profile.play_counts.sum()))))

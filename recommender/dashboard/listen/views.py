@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,6 +22,7 @@ from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.audit import Action, record_audit
 from ingestion.models import Listener, ListeningHistory, Song
 from ingestion.page_permissions import page_permission
+from ingestion.source.repairs import read_id
 from recommender.dashboard.listen import access, playlists, rows, taste
 from recommender.dashboard.listen.access import InvalidLink, Visitor
 from recommender.dashboard.listen.rows import RowBuilder
@@ -38,6 +40,7 @@ CONTENT_SECURITY_POLICY: Final = (
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 LANGUAGES: Final = ("en", "fr")
+DIAL_STEP: Final = 0.05  # as in page.html
 UNDO: Final = "undo"
 ANSWERS: Final = (
     Feedback.Kind.LIKE.value, Feedback.Kind.SKIP.value, Feedback.Kind.DISLIKE.value,
@@ -58,12 +61,13 @@ class PageForm(forms.Form):
     discovery = forms.FloatField(label=gettext_lazy("Discovery"), min_value=0, max_value=1, required=False)
 
     def shown_discovery(self) -> float:
+        """The discovery level, at a step of the dial: a list is stored for each level that is asked for."""
         asked = self.cleaned_data.get("discovery") if self.is_valid() else None
-        return DISCOVERY if asked is None else float(asked)
+        return DISCOVERY if asked is None else round(round(asked / DIAL_STEP) * DIAL_STEP, 2)
 
 
 class AnswerForm(forms.Form):
-    song = forms.IntegerField(min_value=0, max_value=LARGEST_ID)
+    song = forms.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
     kind = forms.ChoiceField(choices=[(kind, kind) for kind in ANSWERS])
     list = forms.UUIDField(required=False)
 
@@ -87,7 +91,7 @@ def listener_view(view: View) -> View:
 def listener_page(request: HttpRequest) -> HttpResponse:
     """The page of the listener whose link was opened; for staff, a choice of listeners or a preview."""
     is_staff_request = "user" in request.GET and access.may_preview(request)
-    if request.COOKIES.get(access.COOKIE) and not is_staff_request:
+    if access.has_link(request) and not is_staff_request:
         try:
             visitor = access.find_visitor(request)
         except InvalidLink as error:
@@ -114,9 +118,6 @@ def _staff_page(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     now, form = timezone.now(), PageForm(request.GET)
     builder = _builder(request, visitor, now)
-    if request.GET.get("new") == "1" and not visitor.is_preview:
-        mix = builder.build_mix(form.shown_discovery(), is_new=True)[0]
-        return redirect(_page_address(visitor, mix.discovery))
     mix, served = builder.build_mix(form.shown_discovery())
     others = builder.build_others()
     bars = taste.affinity_bars(visitor.listener_id, builder.styles, serving_options(), now)
@@ -142,16 +143,28 @@ def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The mix at another discovery level, for the dial; `moving` while the listener has not let it go."""
     form = PageForm(request.GET)
-    others = [int(one) for one in request.GET.get("shown", "").split(",") if one.isdecimal()]
+    others = [read_id(one) for one in request.GET.get("shown", "").split(",")[:MAX_EXCLUDED]]
     is_moving = "moving" in request.GET
     builder = _builder(request, visitor, timezone.now(), store=not is_moving)
     mix, served = builder.build_mix(
-        form.shown_discovery(), exclude=[one for one in others if one <= LARGEST_ID][:MAX_EXCLUDED]
+        form.shown_discovery(), exclude=[one for one in others if one is not None]
     )
     response = render(request, "listen/mix.html", _mix_context(request, visitor, mix, served))
     if not is_moving:
         response.headers["HX-Replace-Url"] = _page_address(visitor, mix.discovery)
     return response
+
+
+@listener_view
+@access.visitor_required
+@require_POST
+def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+    """Another mix at the same discovery level, in place of the one of a moment ago."""
+    if visitor.is_preview:
+        raise PermissionDenied
+    builder = _builder(request, visitor, timezone.now(), store=True)
+    mix = builder.build_mix(PageForm(request.POST).shown_discovery(), is_new=True)[0]
+    return redirect(_page_address(visitor, mix.discovery))
 
 
 @listener_view
@@ -164,7 +177,7 @@ def answer_song(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         return HttpResponse(status=403 if visitor.is_preview else 400)
     song_id, kind, list_id = (form.cleaned_data[name] for name in ("song", "kind", "list"))
     try:
-        _record_answer(visitor.listener_id, song_id, kind, list_id)
+        _record_answer(visitor, song_id, kind, list_id)
     except events.UnknownIds:
         raise Http404 from None
     if request.headers.get("HX-Request") != "true":
@@ -174,10 +187,10 @@ def answer_song(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return render(request, "listen/answers.html", {"card": card, "visitor": visitor})
 
 
-def _record_answer(listener_id: int, song_id: int, kind: str, list_id: UUID | None) -> None:
-    now = timezone.now()
+def _record_answer(visitor: Visitor, song_id: int, kind: str, list_id: UUID | None) -> None:
+    listener_id, now = visitor.listener_id, timezone.now()
     if kind == UNDO:
-        row = rows.standing_answers(listener_id, [song_id]).get(song_id)
+        row = rows.standing_answers(listener_id, [song_id], now).get(song_id)
         if row is None:
             return
         if row.key_id == events.NO_KEY:
@@ -247,7 +260,9 @@ def open_link(request: HttpRequest, token: str) -> HttpResponse:
 @page_permission(access.LINK_PERMISSION)
 @require_POST
 def make_link(request: HttpRequest) -> HttpResponse:
-    """A listener's link to copy; with `open`, it is opened in this browser."""
+    """A listener's link to copy; with `open`, the owner acts as the listener until they stop or log out."""
+    if not access.may_make_links(request):
+        raise PermissionDenied
     form = PageForm(request.POST)
     listener_id = form.cleaned_data.get("user") if form.is_valid() else None
     if listener_id is None or not Listener.objects.filter(pk=listener_id).exists():
@@ -256,9 +271,8 @@ def make_link(request: HttpRequest) -> HttpResponse:
     token = access.make_link_token(listener_id, maker_id=maker.pk or access.COMMAND_MAKER)
     record_audit(Action.LINK_MADE, maker.get_username(), f"listener {listener_id}")
     if "open" in request.POST:
-        response: HttpResponse = redirect("listen")
-        access.remember_link(response, token, access.DEFAULT_DAYS)
-        return response
+        request.session[access.ACTING_KEY] = token
+        return redirect("listen")
     link = request.build_absolute_uri(reverse("listen_open", args=[token]))
     context = {"link": link, "days": access.DEFAULT_DAYS, "listener_id": listener_id}
     return render(request, "listen/link.html", context)
@@ -269,20 +283,20 @@ def make_link(request: HttpRequest) -> HttpResponse:
 def leave(request: HttpRequest) -> HttpResponse:
     """Forget the link in this browser."""
     response = HttpResponseRedirect(reverse("listen"))
-    access.forget_link(response)
+    access.forget_link(request, response)
     return response
 
 
 def _refuse(request: HttpRequest, error: InvalidLink) -> HttpResponse:
     response = render(request, "listen/no_access.html", {"problem": str(error)}, status=403)
-    access.forget_link(response)
+    access.forget_link(request, response)
     return response
 
 
 def _builder(request: HttpRequest, visitor: Visitor, now: datetime, *, store: bool = True) -> RowBuilder:
     try:
         return RowBuilder(
-            visitor, serving_options(), now, store=store and request.method == "GET",
+            visitor, serving_options(), now, store=store and request.method != "HEAD",
             player=settings.PLAYER_URL_TEMPLATE,
         )  # fmt: skip
     except recommendations.UnknownListener:
@@ -307,7 +321,6 @@ def _mix_context(
         "visitor": visitor,
         "mix": mix,
         "playlist_query": urlencode({**query, **({"list": mix.list_id} if mix.list_id else {})}),
-        "again_query": urlencode({**query, "new": "1"}),
         "is_staff": is_staff,
         "described": serialize_list(served) if is_staff else None,
     }

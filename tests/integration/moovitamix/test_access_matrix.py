@@ -24,7 +24,9 @@ PAGES: Final = {
     "two-factor": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,
     # For whoever has a listener's link (test_listener_page.py); anybody may forget one.
-    **dict.fromkeys(("listen_mix", "listen_answers", "listen_playlist", "listen_open"), frozenset()),
+    **dict.fromkeys(
+        ("listen_mix", "listen_new", "listen_answers", "listen_playlist", "listen_open"), frozenset()
+    ),
     "listen_links": frozenset({"owner"}), "listen_leave": PUBLIC,
     "api-schema": PUBLIC, "api-docs": PUBLIC, "api-unknown": PUBLIC,
 }  # fmt: skip

@@ -96,7 +96,7 @@ def decided(kind: str, **evidence: Any) -> Decision:
         ("change", {"wins": 471, "losses": 226, "late_wins": 289, "late_losses": 142},
          ("Rounds won, challenger : champion 471 : 226 - Evidence that the models differ (e-value) "
          "over 1,000,000 : 1 decided from 20 : 1 Rounds won from day 14 on 289 : 142 promoted "
-         "only if not behind")),
+         "only if the challenger is not behind")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
          ("Listeners with a decisive round 41 at least 20 z: lead of the challenger, in standard "
          "errors -8.38 rejected below -0.75")),

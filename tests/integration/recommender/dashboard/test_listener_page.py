@@ -9,7 +9,7 @@ from typing import Any
 
 import polib  # type: ignore[import-untyped]
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core import signing
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -18,6 +18,8 @@ from django.utils import timezone
 
 from ingestion.models import AuditEntry, Listener, ListeningHistory, Song
 from recommender.dashboard.listen import access
+from recommender.dashboard.listen.rows import standing_answers
+from recommender.feedback import events
 from recommender.models import CandidateList, Cluster, Feedback, ServedList
 from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import LISTENER, make_new_listener, played_songs, record_feedback
@@ -131,6 +133,59 @@ def test_an_owner_acts_as_a_listener_until_they_stop() -> None:
     assert f"You act as listener {LISTENER}." in acting
     assert 'value="like"' in acting
     assert "Choose a listener" in stopped
+    assert set(ServedList.objects.values_list("asked_by", flat=True)) == {"listener page: owner"}
+
+
+def test_acting_as_a_listener_ends_with_the_login() -> None:
+    owner = staff_client("owner")
+    owner.post(reverse("listen_links"), {"user": LISTENER, "open": "1"})
+
+    owner.logout()
+    page = owner.get(reverse("listen"))
+
+    assert f"listener {LISTENER}" not in text_of(page)
+    assert access.COOKIE not in owner.cookies
+
+
+def test_a_listener_can_make_the_browser_forget_the_link(listener: Client) -> None:
+    page = text_of(listener.get(reverse("listen")))
+    left = listener.post(reverse("listen_leave"))
+
+    assert "Forget me in this browser" in page
+    assert left.cookies[access.COOKIE]["max-age"] == 0
+
+
+def test_who_may_not_see_listeners_makes_no_link() -> None:
+    staff = User.objects.create_user("helper", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="add_feedback"))
+    client = Client()
+    client.force_login(staff)
+
+    assert client.post(reverse("listen_links"), {"user": LISTENER}).status_code == 403
+
+
+def test_a_skip_of_long_ago_and_one_before_a_play_no_longer_stand(listener: Client) -> None:
+    now = timezone.now()
+    old, played = Song.objects.order_by("pk").values_list("pk", flat=True)[:2]
+    events.record_events(
+        [
+            events.FeedbackEvent("a", LISTENER, old, Feedback.Kind.SKIP, at=now - timedelta(days=31)),
+            events.FeedbackEvent("b", LISTENER, played, Feedback.Kind.SKIP, at=now - timedelta(hours=2)),
+            events.FeedbackEvent("c", LISTENER, played, Feedback.Kind.LISTEN, seconds=60.0),
+        ],
+        received_at=now,
+    )
+
+    assert standing_answers(LISTENER, [old, played], now) == {}
+    assert standing_answers(LISTENER, [old], now - timedelta(days=20)).keys() == {old}
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "\N{SUPERSCRIPT TWO}", "1.5"])
+def test_numbers_that_are_no_ids_are_refused(listener: Client, number: str) -> None:
+    shown = listener.get(reverse("listen_mix"), {"shown": number})
+    named = staff_client("viewer").get(reverse("listen_mix"), {"user": number})
+
+    assert (shown.status_code, named.status_code) == (200, 403)
 
 
 def test_the_command_prints_a_link_at_the_site_s_address(settings: Any) -> None:
@@ -171,7 +226,7 @@ def test_a_listener_is_served_and_a_reload_shows_the_same_lists(listener: Client
 
 def test_a_listener_gets_another_mix_on_request_and_after_half_an_hour(listener: Client) -> None:
     listener.get(reverse("listen"))
-    listener.get(reverse("listen"), {"new": "1"})
+    listener.post(reverse("listen_new"), {"discovery": "0.3"})
     asked = ServedList.objects.filter(mode="mix").count()
     ServedList.objects.update(generated_at=timezone.now() - timedelta(minutes=31))
     listener.get(reverse("listen"))

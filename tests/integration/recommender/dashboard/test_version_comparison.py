@@ -43,13 +43,25 @@ def test_rounds_on_the_same_lists_count_and_may_contradict_the_week(older: Model
     test = make_experiment(
         "change", champion=older, challenger=version, status="ended", outcome="reject", ended_at=START
     )
-    decisions.store_decision(test, ExperimentEvidence("change", days=31, wins=100, losses=300), "", START)
+    evidence = ExperimentEvidence("change", days=31, wins=100, losses=300, listeners=40, z=-8.0)
+    decisions.store_decision(test, evidence, "", START)
 
     found = compare_two_versions(older, version)
 
     assert [row.leader for row in found.rows] == [-1, 1]
     assert found.rows[1].result.startswith("300 : 100 rounds, 75")
     assert found.sentence == "The measurements contradict each other: neither version is clearly better."
+
+
+def test_rounds_of_few_listeners_make_no_leader(older: ModelVersion) -> None:
+    test = make_experiment("change", champion=older, challenger=newer(), status="running")
+    evidence = ExperimentEvidence("change", days=31, wins=45, losses=6, listeners=1, z=9.0)
+    decisions.store_decision(test, evidence, "", START)
+
+    found = compare_two_versions(older, test.challenger)
+
+    assert [row.leader for row in found.rows] == [0]
+    assert "of 1 listeners" in found.rows[0].sample
 
 
 def test_versions_of_different_weeks_are_not_ranked_by_their_own_weeks() -> None:
