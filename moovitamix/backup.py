@@ -286,7 +286,11 @@ def _copy_models(storage: Path, target: Path) -> dict[str, str]:
             continue
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+        try:
+            shutil.copyfile(file, copy)
+        except FileNotFoundError:  # the files of an old version were deleted meanwhile
+            copy.unlink(missing_ok=True)
+            continue
         files[name] = _hash(copy)
     return files
 

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
             model_name="attributedlisten",
             name="served_list",
             field=models.ForeignKey(
-                blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL,
+                blank=True, null=True, on_delete=django.db.models.deletion.CASCADE,
                 related_name="attributed", to="recommender.servedlist",
             ),
         ),
@@ -24,13 +24,6 @@ class Migration(migrations.Migration):
                 blank=True, db_index=False,
                 help_text="Set when the served list is deleted; until then the list names the listener.",
                 null=True, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="ingestion.listener",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attributedlisten",
-            index=models.Index(
-                condition=models.Q(("listener__isnull", False)), fields=["listener"],
-                name="attributed_listen_without_list",
             ),
         ),
         migrations.CreateModel(

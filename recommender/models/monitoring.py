@@ -21,8 +21,10 @@ class AttributedListen(models.Model):
     """A recommended song that the listener played within 7 days, according to the listening history."""
 
     # Training needs these rows for ever: without them a recommended play would look organic.
+    # Whoever deletes old lists first names the listener here;
+    # the lists of a forgotten listener take these rows along.
     served_list = models.ForeignKey(
-        ServedList, models.SET_NULL, null=True, blank=True, related_name="attributed"
+        ServedList, models.CASCADE, null=True, blank=True, related_name="attributed"
     )
     listener = models.ForeignKey(
         Listener, models.CASCADE, null=True, blank=True, related_name="+", db_index=False,

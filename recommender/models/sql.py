@@ -305,7 +305,8 @@ def _fetch_all(query: str, parameters: Sequence[Any]) -> list[Row]:
 
 
 def _stream(query: str, parameters: Sequence[Any], batch_size: int = 20_000) -> Iterator[Row]:
-    with connection.cursor() as cursor:
+    # A plain cursor of psycopg would read the whole result first.
+    with connection.chunked_cursor() as cursor:
         cursor.execute(query, parameters)
         while rows := cursor.fetchmany(batch_size):
             yield from rows

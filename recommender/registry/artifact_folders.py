@@ -76,6 +76,10 @@ def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
         ModelVersion.objects.filter(label=label).update(files_deleted_at=now)
         shutil.rmtree(storage / label, ignore_errors=True)
         logger.info("artifact_deleted version=%s", label)
+    # What a process left that ended in between.
+    marked = ModelVersion.objects.exclude(files_deleted_at=None).exclude(label__in=labels)
+    for label in marked.values_list("label", flat=True):
+        shutil.rmtree(storage / label, ignore_errors=True)
     return len(labels)
 
 

@@ -266,7 +266,8 @@ class _InteractionReader:
 
     def read_recommended_plays(self) -> Interactions:
         """Plays of songs that an earlier list had recommended to the listener."""
-        rows = AttributedListen.objects.with_listener().values_list("heard_by", "song_id", "at")
+        known = AttributedListen.objects.with_listener().exclude(heard_by=None)
+        rows = known.values_list("heard_by", "song_id", "at")
         return self._from_rows(
             [
                 (listener, song, at.timestamp(), 1.0)

@@ -25,6 +25,7 @@ from recommender.engine.experiments.sequential import (
 )
 
 FIRST_VERSION: Final = 1
+FIRST_VERSION_WITH_E_VALUES: Final = 3
 MOST_FINITE: Final = 1e9  # JSON has no infinity
 
 
@@ -123,10 +124,16 @@ def _decide_by_gate(evidence: ExperimentEvidence, rules: DecisionRules, score: s
     return DecisionOutcome.PROMOTE, f"Too few to tell ({score}); the offline gate is for it."
 
 
+def _e_value_text(ln_e: float, rules: DecisionRules) -> str:
+    # Stored decisions must be found again word for word.
+    name = "odds" if rules.version < FIRST_VERSION_WITH_E_VALUES else "e-value"
+    return f"{name} {format_evidence_ratio(ln_e)}"
+
+
 def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
     score = (
-        f"{evidence.wins} rounds won, {evidence.losses} lost, e-value {format_evidence_ratio(ln_e)}; "
+        f"{evidence.wins} rounds won, {evidence.losses} lost, {_e_value_text(ln_e, rules)}; "
         f"{evidence.winners} listeners prefer it, {evidence.losers} do not"
     )
     is_decisive = ln_e >= math.log(rules.better)
@@ -152,7 +159,7 @@ def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> Outcom
 
 def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
-    score = f"{evidence.wins} to {evidence.losses}, e-value {format_evidence_ratio(ln_e)}"
+    score = f"{evidence.wins} to {evidence.losses}, {_e_value_text(ln_e, rules)}"
     if ln_e >= math.log(rules.better):
         return (
             DecisionOutcome.INVALID,
@@ -165,8 +172,8 @@ def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 
 def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
-    e_value = format_evidence_ratio(ln_e)
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, e-value {e_value}"
+    e_value = _e_value_text(ln_e, rules)
+    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, {e_value}"
     champion = f"The champion {evidence.tested}".rstrip()
     if ln_e >= math.log(rules.anchor):
         return DecisionOutcome.ROLLBACK, f"{champion} is worse than what served 28 days ago: {score}."

@@ -14,7 +14,7 @@ from django.utils import timezone
 from ingestion.models import AuditEntry, Listener
 from moovitamix.backup import MANIFEST
 from moovitamix.listener_data import DERIVED, export_listener
-from recommender.models import Feedback
+from recommender.models import AttributedListen, Feedback, ServedList
 from tests.support.builders.api import make_api_caller, make_listener, make_session, make_song
 from tests.support.builders.experiments import make_version
 
@@ -72,10 +72,12 @@ def test_a_deletion_names_the_backups_and_model_versions_that_still_hold_somethi
         (settings.MODEL_STORAGE / label).mkdir(parents=True)
     (settings.BACKUP_DIR / "20261129T030000Z").mkdir(parents=True)
     (settings.BACKUP_DIR / "20261129T030000Z" / MANIFEST).write_text("{}")
+    AttributedListen.objects.create(served_list=ServedList.objects.get(), song_id=1, at=now)
     said = StringIO()
 
     call_command("forgetlistener", "1", stdout=said, stderr=StringIO())
 
+    assert not AttributedListen.objects.exists()
     assert "2026w48.1" in said.getvalue()
     assert "2020w01.1" not in said.getvalue()
     assert "20261129T030000Z" in said.getvalue()

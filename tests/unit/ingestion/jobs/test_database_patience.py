@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from ingestion.jobs import database_patience
 from ingestion.jobs.database_patience import is_passing, with_patience
@@ -40,6 +40,7 @@ def test_a_locked_sqlite_file_passes_and_a_missing_table_does_not(tmp_path: Path
 def full_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
     """A database that holds a table and has room for nothing else."""
     monkeypatch.setattr(database_patience, "FIRST_PAUSE", 0.001)
+    connection.close()  # a test before this one may have left it open
     with closing(sqlite3.connect(tmp_path / "full.db", isolation_level=None)) as database:
         database.execute("CREATE TABLE songs (name)")
         pages = database.execute("PRAGMA page_count").fetchone()[0]

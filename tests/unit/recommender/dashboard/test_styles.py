@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from recommender.dashboard.listen.styles import UNKNOWN_STYLE, draw_cover, phrase_of
+from recommender.dashboard.listen.styles import draw_cover, phrase_of, unknown_style
 from recommender.models import Cluster
 
 
@@ -33,8 +33,8 @@ def test_a_cluster_is_named_as_people_speak(name: str, facts: dict[str, Any], ph
 
 
 def test_a_cover_is_well_formed_and_always_the_same() -> None:
-    covers = {song: draw_cover(song, 'The <"Ada" & Bob>', UNKNOWN_STYLE) for song in range(40)}
+    covers = {song: draw_cover(song, 'The <"Ada" & Bob>', unknown_style()) for song in range(40)}
 
     assert all(ElementTree.fromstring(cover).tag == "svg" for cover in covers.values())  # noqa: S314
     assert len(set(covers.values())) == 40
-    assert draw_cover(7, 'The <"Ada" & Bob>', UNKNOWN_STYLE) == covers[7]
+    assert draw_cover(7, 'The <"Ada" & Bob>', unknown_style()) == covers[7]
