@@ -28,7 +28,7 @@ DEVICE_NAME: Final = "authenticator app"
 PAGE: Final = "two-factor"
 SECRET_GROUP: Final = 4  # characters of the secret between two spaces
 WRONG_CODE: Final = "The code is not right. Each code works once; after several wrong ones, wait a minute."
-SET_UP_FIRST: Final = "Set up an authenticator app first, at {address}: this site requires two-factor logins."
+CODE_FIRST: Final = "Enter an authenticator app's code first, at {address}: two-factor logins are required."
 
 
 class CodeField(forms.CharField):
@@ -63,24 +63,26 @@ def remove_app(user: AbstractBaseUser) -> bool:
 
 @never_cache
 def two_factor_page(request: HttpRequest) -> HttpResponse:
-    """The staff member's own page: sets an authenticator app up, or removes it."""
+    """The staff member's own page: sets an app up, verifies this session with its code, or removes it."""
     user = request.user
     if not (user.is_active and user.is_staff):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-    app = find_app(user)
+    app, is_verified = find_app(user), _is_verified(request)
     form = CodeForm(request.POST or None)
     # Made once, so that a reload shows the secret that the person may have scanned already.
-    pending = None if app else TOTPDevice.objects.get_or_create(
-        user_id=user.pk, confirmed=False, defaults={"name": DEVICE_NAME}
-    )[0]  # fmt: skip
+    pending = None if app else _find_pending(user) or _make_pending(user)
     if request.method == "POST" and form.is_valid():
         if is_right_code(app or pending, form.cleaned_data["code"]):
+            if app and not is_verified:
+                remember_device(request, app)
+                return redirect("admin:index")
             messages.success(request, _confirm(request, pending) if pending else _remove(request))
             return redirect(PAGE)
         form.add_error("code", WRONG_CODE)
     context = {
         **admin.site.each_context(request), "title": "Two-factor login", "form": form, "app": app,
-        "is_required": settings.REQUIRE_TWO_FACTOR, **(_secret_of(pending) if pending else {}),
+        "is_verified": is_verified, "is_required": settings.REQUIRE_TWO_FACTOR,
+        **(_secret_of(pending) if pending else {}),
     }  # fmt: skip
     return render(request, "admin/two_factor.html", context)
 
@@ -88,27 +90,41 @@ def two_factor_page(request: HttpRequest) -> HttpResponse:
 def two_factor_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """With REQUIRE_TWO_FACTOR, redirect sessions without a second factor to the page that sets it up."""
+    """With REQUIRE_TWO_FACTOR, redirect sessions without a second factor to the page that asks for it."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if not settings.REQUIRE_TWO_FACTOR or _is_open(request) or _is_verified(request):
             return get_response(request)
         if request.path_info.startswith(API_PREFIX):
-            message = SET_UP_FIRST.format(address=reverse(PAGE))
+            message = CODE_FIRST.format(address=reverse(PAGE))
             return JsonResponse(error_body("permission_denied", message), status=403)
+        if request.headers.get("HX-Request") == "true":
+            # After a redirect, htmx would insert the page with the secret into the middle of another one.
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
         return redirect(PAGE)
 
     return respond
 
 
 def _is_open(request: HttpRequest) -> bool:
-    return request.user.is_anonymous or request.path_info in {reverse(PAGE), reverse("admin:logout")}
+    # The login is open because the page redirects users who are not staff to it.
+    open_pages = {reverse(PAGE), reverse("admin:login"), reverse("admin:logout")}
+    return request.user.is_anonymous or request.path_info in open_pages
 
 
 def _is_verified(request: HttpRequest) -> bool:
     # Read with each request, so that an app that was removed ends the rights of its sessions.
     device = Device.from_persistent_id(request.session.get(DEVICE_ID_SESSION_KEY, ""))
     return device is not None and device.user_id == request.user.pk
+
+
+def _find_pending(user: AbstractBaseUser | AnonymousUser) -> TOTPDevice | None:
+    # Two requests at once may have made two: the oldest counts.
+    return TOTPDevice.objects.filter(user_id=user.pk, confirmed=False).order_by("pk").first()
+
+
+def _make_pending(user: AbstractBaseUser | AnonymousUser) -> TOTPDevice:
+    return TOTPDevice.objects.create(user_id=user.pk, confirmed=False, name=DEVICE_NAME)
 
 
 def _confirm(request: HttpRequest, pending: TOTPDevice) -> str:

@@ -90,6 +90,56 @@ def test_the_app_is_removed_with_its_own_code(ada: User) -> None:
     assert not TOTPDevice.objects.exists()
 
 
+def test_a_session_from_before_the_app_is_verified_with_its_code(settings: Any, ada: User) -> None:
+    settings.REQUIRE_TWO_FACTOR = True
+    client = Client()
+    log_in(client)
+    app = make_app(ada)
+    page = client.get(PAGE).content.decode()
+
+    done = client.post(PAGE, {"code": code_of(app)})
+
+    assert "Continue" in page
+    assert "Remove the app" not in page
+    assert done["Location"] == "/admin/"
+    assert client.get("/").status_code == 200
+    assert TOTPDevice.objects.get().confirmed
+    assert "Remove the app" in client.get(PAGE).content.decode()
+
+
+def test_of_two_secrets_made_at_once_the_first_is_set_up(ada: User) -> None:
+    first, _ = (TOTPDevice.objects.create(user=ada, confirmed=False) for _ in range(2))
+    client = Client()
+    log_in(client)
+
+    page = client.get(PAGE)
+    client.post(PAGE, {"code": code_of(first)})
+
+    assert page.context["secret"].replace(" ", "") in first.config_url
+    assert TOTPDevice.objects.get(confirmed=True) == first
+
+
+def test_a_part_of_a_page_reloads_the_page_instead_of_showing_the_secret(settings: Any) -> None:
+    settings.REQUIRE_TWO_FACTOR = True
+    client = Client()
+    log_in(client)
+
+    answer = client.get("/operations/live/", headers={"HX-Request": "true"})
+
+    assert (answer.status_code, answer["HX-Refresh"], answer.content) == (204, "true", b"")
+
+
+def test_somebody_who_is_not_staff_ends_at_the_login(settings: Any) -> None:
+    settings.REQUIRE_TWO_FACTOR = True
+    client = Client()
+    client.force_login(User.objects.create_user("bob"))
+
+    answer = client.get("/", follow=True)
+
+    assert answer.status_code == 200
+    assert answer.request["PATH_INFO"] == "/admin/login/"
+
+
 def test_a_site_that_requires_it_keeps_others_on_the_page_that_sets_it_up(settings: Any) -> None:
     settings.REQUIRE_TWO_FACTOR = True
     client, caller = Client(), make_api_caller()
