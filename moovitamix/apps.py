@@ -7,6 +7,7 @@ from django.core import checks
 
 from moovitamix.checks import (
     check_alert_channels,
+    check_cache_database,
     check_dotenv,
     check_misspelled_settings,
     check_original_database,
@@ -27,3 +28,4 @@ class MoovitaMixConfig(AppConfig):
         checks.register(check_dotenv, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_alert_channels, SETTINGS_TAG)
         checks.register(check_original_database, SETTINGS_TAG)
+        checks.register(check_cache_database, SETTINGS_TAG)

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 
 from ingestion.alerts.channels import is_apprise_url
-from moovitamix.environment import LOOPBACK_HOSTS
+from moovitamix.environment import LOOPBACK_HOSTS, next_redis_database
 
 
 def check_alert_channels(app_configs: Any, **_: Any) -> list[CheckMessage]:
@@ -66,6 +66,7 @@ def _may_be_slack(url: str) -> bool:
 
 
 OTHERS: Final = 0o077  # rights of the group and of all others
+REDIS_DATABASES: Final = 16  # of a Redis whose configuration does not say otherwise
 MIN_SECRET_KEY_LENGTH: Final = 32  # characters; keys that Django generates have 50
 MAKE_KEY_COMMAND: Final = "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
 
@@ -143,6 +144,22 @@ def check_dotenv(app_configs: Any, **_: Any) -> list[CheckMessage]:
             f"{file} holds secrets, and other users of this machine can read it.",
             hint=f"chmod 600 {file}",
             id="moovitamix.W008",
+        )
+    ]
+
+
+def check_cache_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """A warning if the default of `CACHE_URL` is a database that Redis by default does not have."""
+    number = urlsplit(next_redis_database(settings.REDIS_URL)).path.strip("/")
+    is_chosen = "CACHE_URL" in os.environ
+    if is_chosen or not number.isdecimal() or int(number) < REDIS_DATABASES:
+        return []
+    return [
+        CheckWarning(
+            f"CACHE_URL is by default database {number}, and Redis has only {REDIS_DATABASES} unless its "
+            "configuration says otherwise: each process would keep a cache of its own.",
+            hint="Set CACHE_URL to another database of that Redis, or to the value of REDIS_URL.",
+            id="moovitamix.W009",
         )
     ]
 

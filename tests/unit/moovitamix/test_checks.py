@@ -118,6 +118,27 @@ def test_a_file_of_secrets_that_others_can_read_is_a_warning(
     assert ("moovitamix.W008" in problems()) is is_warned
 
 
+@pytest.mark.parametrize(
+    ("broker", "chosen", "is_warned"),
+    [
+        ("", None, False),
+        ("redis://redis:6379", None, False),
+        ("redis://redis:6379/14", None, False),
+        ("redis://redis:6379/15", None, True),
+        ("redis://redis:6379/15", "redis://redis:6379/15", False),
+    ],
+)
+def test_a_default_cache_that_redis_does_not_have_is_a_warning(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, broker: str, chosen: str | None, is_warned: bool
+) -> None:
+    settings.REDIS_URL = broker
+    monkeypatch.delenv("CACHE_URL", raising=False)
+    if chosen:
+        monkeypatch.setenv("CACHE_URL", chosen)
+
+    assert ("moovitamix.W009" in problems()) is is_warned
+
+
 def test_the_settings_of_a_deployment_pass_every_check_of_django(sqlite_project: Project) -> None:
     done = sqlite_project.manage(
         "check", "--deploy", "--fail-level=WARNING", ALLOWED_HOSTS="music.example.org", SECRET_KEY=SECRET,
