@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import transaction
+from django.db.migrations.operations.fields import AlterField
 from django.db.migrations.operations.models import AddConstraint, AddIndex, RemoveConstraint
 from django.db.models import UniqueConstraint
 
@@ -56,6 +57,14 @@ class AddIndexBesideWriters(AddIndex):
         if not is_built:
             schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(name)}")
             schema_editor.add_index(model, self.index, concurrently=True)
+
+
+class AlterFieldInTransaction(AlterField):
+    """Alter a field in one transaction, also with `atomic = False`: SQLite copies the table."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        with transaction.atomic(schema_editor.connection.alias):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
 class RemoveConstraintIfPresent(RemoveConstraint):

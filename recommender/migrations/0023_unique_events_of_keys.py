@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from ingestion.concurrent_constraints import AddUniqueConcurrently
+from ingestion.concurrent_constraints import AddUniqueConcurrently, AlterFieldInTransaction
 
 
 class Migration(migrations.Migration):
@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             model_name='feedback',
             constraint=models.UniqueConstraint(fields=('event_id', 'key_id'), name='feedback_event_id_of_key'),
         ),
-        migrations.AlterField(
+        AlterFieldInTransaction(
             model_name='feedback',
             name='event_id',
             field=models.CharField(help_text='Chosen by the app; an event sent twice counts once.', max_length=64, verbose_name='event ID'),

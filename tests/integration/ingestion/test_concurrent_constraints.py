@@ -11,7 +11,12 @@ from django.db.migrations.operations import AddConstraint, AddField, AddIndex, C
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from ingestion.concurrent_constraints import AddIndexBesideWriters, AddUniqueConcurrently
+from ingestion.concurrent_constraints import (
+    AddIndexBesideWriters,
+    AddUniqueConcurrently,
+    AlterFieldInTransaction,
+    RemoveConstraintIfPresent,
+)
 
 # The last migrations of release 0.1.
 RELEASED = {"ingestion": 4, "recommender": 11}
@@ -55,6 +60,20 @@ def test_every_index_of_a_large_table_is_built_concurrently() -> None:
     for name in concurrent:
         app, _, module = name.partition(".")
         assert import_module(f"{app}.migrations.{module}").Migration.atomic is False
+
+
+def test_without_a_transaction_each_operation_opens_its_own() -> None:
+    """Otherwise SQLite copies a table in statements that are committed alone, and a kill loses rows."""
+    own = (*CONCURRENT, AlterFieldInTransaction, RemoveConstraintIfPresent)
+    unsafe = [
+        (str(migration), operation.describe())
+        for migration in MigrationLoader(None).disk_migrations.values()
+        if migration.app_label in RELEASED and not migration.atomic
+        for operation in migration.operations
+        if not isinstance(operation, own)
+    ]
+
+    assert unsafe == []
 
 
 @pytest.fixture
@@ -115,3 +134,20 @@ def test_an_index_is_added_beside_writers_and_once(table: ProjectState) -> None:
     assert len([sql for sql in statements if sql.startswith("CREATE INDEX CONCURRENTLY")]) == 1
     with connection.cursor() as cursor:
         assert "thing_of_code" in connection.introspection.get_constraints(cursor, "ingestion_thing")
+
+
+def test_a_field_is_altered_in_a_transaction(table: ProjectState) -> None:
+    operation = AlterFieldInTransaction("thing", "code", models.CharField(max_length=20))
+    after = table.clone()
+    operation.state_forwards("ingestion", after)
+    altered: list[bool] = []
+
+    def note(execute: Any, sql: Any, *rest: Any) -> Any:
+        if str(sql).startswith("ALTER TABLE"):
+            altered.append(connection.in_atomic_block)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(note), connection.schema_editor(atomic=False) as editor:
+        operation.database_forwards("ingestion", editor, table, after)
+
+    assert altered == [True]
