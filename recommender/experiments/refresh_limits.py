@@ -1,6 +1,6 @@
 """What limits refreshes that add up to a decline which no single test can show."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ingestion.models import Incident
@@ -10,6 +10,7 @@ from recommender.models import Decision, Experiment, Promotion, TrainingRun
 
 QUARTER: Final = timedelta(days=91)
 MOST_ROLLBACKS: Final = 2  # in a quarter: from so many on, refreshes are frozen
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> list[Decision]:
@@ -38,7 +39,7 @@ def why_frozen(now: datetime) -> str:
     lead over RP3beta, until a full retrain succeeds or a person promotes a version, rolls back or starts an
     experiment.
     """
-    since = max(now - QUARTER, _released_at(now))
+    since = _released_at(now)
     fallen = Incident.objects.filter(kind="yardstick_fell", opened_at__gt=since, opened_at__lte=now).first()
     if fallen is not None:
         return f"new versions lost their lead over RP3beta on {fallen.opened_at:%Y-%m-%d}."
@@ -46,14 +47,18 @@ def why_frozen(now: datetime) -> str:
         kind=Experiment.Kind.ANCHOR, outcome=Experiment.Outcome.ROLLBACK, ended_at__gt=since,
         ended_at__lte=now,
     ).order_by("ended_at")  # fmt: skip
-    days = [f"{one:%Y-%m-%d}" for one in rollbacks.values_list("ended_at", flat=True) if one]
-    if len(days) < MOST_ROLLBACKS:
-        return ""
-    return f"the champion lost to the one of 28 days before, and was replaced by it, on {' and '.join(days)}."
+    ended = [one for one in rollbacks.values_list("ended_at", flat=True) if one]
+    for place, first in enumerate(ended):
+        # The freeze stays when these are older than a quarter: time alone proves no refresh.
+        together = [one for one in ended[place:] if one - first <= QUARTER]
+        if len(together) >= MOST_ROLLBACKS:
+            days = " and ".join(f"{one:%Y-%m-%d}" for one in together)
+            return f"the champion lost to the one of 28 days before, and was replaced by it, on {days}."
+    return ""
 
 
 def _released_at(now: datetime) -> datetime:
-    """When a full retrain or a person last changed what serves or is tested."""
+    """When a full retrain or a person last changed what serves or is tested; long ago if never."""
     full = TrainingRun.objects.filter(full=True, status=TrainingRun.Status.SUCCEEDED, finished_at__lte=now)
     promoted = Promotion.objects.filter(at__lte=now).exclude(by=AUTOMATIC_ACTOR)
     started = Experiment.objects.filter(
@@ -64,4 +69,4 @@ def _released_at(now: datetime) -> datetime:
         promoted.order_by("-at").values_list("at", flat=True).first(),
         started.order_by("-created_at").values_list("created_at", flat=True).first(),
     )
-    return max((one for one in moments if one is not None), default=now - QUARTER)
+    return max((one for one in moments if one is not None), default=_EPOCH)

@@ -749,6 +749,24 @@ class TestRefreshesInARow:
         assert by_a_person.status == "waiting"
         assert not Incident.objects.filter(kind="refreshes_frozen", resolved_at=None).exists()
 
+    def test_time_alone_ends_no_freeze(self, champion: ModelVersion) -> None:
+        Promotion.objects.update(by="the loop")
+        self.lose_to_the_holdback(20)
+        self.lose_to_the_holdback(50)
+        at_once = refresh_limits.why_frozen(START + 51 * DAY)
+
+        assert at_once.endswith("on 2026-11-22 and 2026-12-22.")
+        assert refresh_limits.why_frozen(START + 400 * DAY) == at_once
+
+    def test_two_returns_to_the_holdback_more_than_a_quarter_apart_freeze_nothing(
+        self, champion: ModelVersion
+    ) -> None:
+        Promotion.objects.update(by="the loop")
+        self.lose_to_the_holdback(20)
+        self.lose_to_the_holdback(112)
+
+        assert refresh_limits.why_frozen(START + 113 * DAY) == ""
+
     def test_a_full_retrain_ends_the_freeze(self, champion: ModelVersion) -> None:
         Promotion.objects.update(by="the loop")
         self.lose_to_the_holdback(20)
