@@ -13,10 +13,19 @@ from scipy.stats import binom
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Song, numeric_features
+from recommender import catalogue_generation
 from recommender.engine.evaluation.yardstick import WeeklyLead, find_fall
 from recommender.engine.experiments.evidence import DEFAULT_RULES
 from recommender.experiments import refresh_limits
-from recommender.models import Decision, DriftReport, EngagementDay, Experiment, ModelVersion, Promotion
+from recommender.models import (
+    Decision,
+    DriftReport,
+    EngagementDay,
+    Experiment,
+    ModelVersion,
+    Promotion,
+    TrainingRun,
+)
 from recommender.monitoring import catalogue_drift, listening_drift
 from recommender.monitoring.drift_reports import last_full_week
 from recommender.monitoring.engagement_range import (
@@ -143,12 +152,19 @@ def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: f
 
 
 def check_yardstick(now: datetime) -> list[Incident]:
-    """Keep an incident open while new versions lead RP3beta by far less than earlier ones did."""
+    """Keep an incident open while new versions lead RP3beta by far less than earlier ones did.
+
+    Only versions on the current catalogue are compared, from the last full training on: it starts anew.
+    """
     # Trained versions, not champions: a version is measured on the week before its training ends.
-    rows = ModelVersion.objects.filter(
+    rows = catalogue_generation.trained_on_current(ModelVersion.objects.filter(
         method=ModelVersion.Method.MIX, created_at__gt=now - YARDSTICK_MEMORY, created_at__lte=now,
         metrics__against_baselines__rp3beta__isnull=False,
-    ).order_by("pk")  # fmt: skip
+    )).order_by("pk")  # fmt: skip
+    full = TrainingRun.objects.filter(full=True, status=TrainingRun.Status.SUCCEEDED, finished_at__lte=now)
+    last_full = full.order_by("-finished_at").first()
+    if last_full is not None:
+        rows = rows.filter(created_at__gte=last_full.started_at)
     leads = []
     for label, metrics in rows.values_list("label", "metrics"):
         pair = metrics["against_baselines"]["rp3beta"]

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingestion.models import Incident, Song
+from ingestion.models import Incident, IngestionRun, Song
 from recommender.experiments.refresh_limits import why_frozen
-from recommender.models import Decision, EngagementDay, ModelVersion, Promotion
+from recommender.models import Decision, EngagementDay, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring.alerts import (
     check_cohesion,
     check_engagement,
@@ -316,7 +316,34 @@ class TestYardstick:
         assert before == []
         assert opened[0].facts == {"value": 0.01, "best": 0.05, "version": "2026w20.1"}
         assert why_frozen(START + 50 * DAY) == "new versions lost their lead over RP3beta on 2026-12-21."
+        assert why_frozen(START + 200 * DAY) == why_frozen(START + 50 * DAY)
         for week in range(8, 12):
             self.trained(20 + week, 0.05, START + 7 * week * DAY)
         assert check_yardstick(START + 80 * DAY) == []
         assert not Incident.objects.filter(kind="yardstick_fell", resolved_at=None).exists()
+
+    def fall(self) -> None:
+        for week in range(8):
+            self.trained(20 + week, 0.05 if week < 4 else 0.01, START + 7 * week * DAY)
+
+    def test_a_full_training_starts_the_comparison_anew(self) -> None:
+        self.fall()
+        check_yardstick(START + 49 * DAY)
+        at = START + 50 * DAY
+        TrainingRun.objects.create(
+            trigger="schedule", status="succeeded", full=True, version=self.trained(40, 0.01, at),
+            started_at=at, pid=1, heartbeat_at=at, finished_at=at, host="h", process_started=0.0,
+        )  # fmt: skip
+
+        assert check_yardstick(at) == []
+        assert not Incident.objects.filter(kind="yardstick_fell", resolved_at=None).exists()
+
+    def test_versions_on_an_earlier_catalogue_are_not_compared(self) -> None:
+        self.fall()
+        at = START + 27 * DAY
+        IngestionRun.objects.create(
+            trigger="command", status="succeeded", new_catalogue=True, started_at=at, heartbeat_at=at,
+            finished_at=at, pid=1, host="h", process_started=0.0,
+        )  # fmt: skip
+
+        assert check_yardstick(START + 49 * DAY) == []
