@@ -247,14 +247,13 @@ def prepare_part(
     if lease is None:
         return 0
 
-    def renew_lease(done: int) -> None:
-        on_progress(done)
-        lease.renew(timezone.now() + LEASE_DURATION)
+    def renew_lease() -> bool:
+        return lease.renew(timezone.now() + LEASE_DURATION)
 
     try:
         # Another process may have prepared them since they were found.
         due = listeners_due(loaded, now, among=listener_ids)
-        return prepare_lists(due, loaded, now, renew_lease)
+        return prepare_lists(due, loaded, now, on_progress, renew_lease)
     finally:
         lease.release()
 
@@ -272,11 +271,13 @@ def prepare_lists(
     loaded: LoadedModel,
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
+    may_continue: Callable[[], bool] = lambda: True,
 ) -> int:
     """Generate a candidate list for each listener and prune replaced lists; return how many.
 
     Args:
         on_progress: called after each batch with the number of listeners in the batch.
+        may_continue: called after each batch; no further one follows if it returns False.
     """
     count = 0
     for start in range(0, len(listener_ids), BATCH_SIZE):
@@ -288,6 +289,8 @@ def prepare_lists(
         prune(batch, now)
         count += len(rows)
         on_progress(len(batch))
+        if not may_continue():
+            break
     return count
 
 

@@ -331,6 +331,21 @@ def test_the_part_of_a_process_that_died_is_taken_over(loaded: LoadedModel) -> N
     assert not Lease.objects.exists()
 
 
+def test_a_process_that_lost_its_lease_stops_at_the_next_batch(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidate_cache, "BATCH_SIZE", 1)
+    listeners = candidate_cache.listeners_due(loaded, NOW)[:3]
+
+    def lose_lease(_: int) -> None:
+        Lease.objects.update(holder="another process")
+
+    made = candidate_cache.prepare_part(0, listeners, loaded, NOW, lose_lease)
+
+    assert (made, CandidateList.objects.count()) == (1, 1)
+    assert Lease.objects.get().holder == "another process"
+
+
 def test_many_due_listeners_become_tasks_for_all_workers(
     loaded: LoadedModel, options: ServingOptions, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
