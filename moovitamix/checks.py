@@ -151,7 +151,7 @@ def check_dotenv(app_configs: Any, **_: Any) -> list[CheckMessage]:
 def check_cache_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """A warning if the default of `CACHE_URL` is a database that Redis by default does not have."""
     number = urlsplit(next_redis_database(settings.REDIS_URL)).path.strip("/")
-    is_chosen = "CACHE_URL" in os.environ
+    is_chosen = bool(os.environ.get("CACHE_URL"))
     if is_chosen or not number.isdecimal() or int(number) < REDIS_DATABASES:
         return []
     return [

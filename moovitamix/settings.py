@@ -275,7 +275,7 @@ RESET_CHANGED_SHARE = env.share("RESET_CHANGED_SHARE", 0.2)
 # --- Workers ---------------------------------------------------------------------------------------
 REDIS_URL = env.url("REDIS_URL", "", ("redis", "rediss"))
 # Not the broker's database: whoever empties the cache must not delete waiting tasks.
-CACHE_URL = env.url("CACHE_URL", next_redis_database(REDIS_URL), ("redis", "rediss"))
+CACHE_URL = env.url("CACHE_URL", "", ("redis", "rediss")) or next_redis_database(REDIS_URL)
 if CACHE_URL:
     CACHES = {
         "default": {
