@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 # Small, because no other process can write to SQLite during a deletion.
 BATCH: Final = 500
 FINAL_STATES: Final = (Notification.State.SENT, Notification.State.FAILED)
+# Freezes refreshes until a full retrain or a person, however long ago it was resolved.
+KEPT_KINDS: Final = ("yardstick_fell",)
 OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
 
 
@@ -45,7 +47,7 @@ def _finished_notifications(before: datetime) -> QuerySet[Notification]:
 
 def _resolved_incidents(before: datetime) -> QuerySet[Incident]:
     unsent = Notification.objects.filter(incident=OuterRef("pk")).exclude(state__in=FINAL_STATES)
-    return Incident.objects.filter(~Exists(unsent), resolved_at__lt=before)
+    return Incident.objects.filter(~Exists(unsent), resolved_at__lt=before).exclude(kind__in=KEPT_KINDS)
 
 
 def _old_runs(before: datetime) -> QuerySet[IngestionRun]:

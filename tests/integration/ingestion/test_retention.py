@@ -97,6 +97,13 @@ def test_refused_rows_go_ninety_days_after_they_were_settled() -> None:
     assert list(left) == ["lately", "open"]
 
 
+def test_incidents_that_freeze_refreshes_are_kept() -> None:
+    incident("yardstick_fell", resolved_at=NOW - 400 * DAY)
+    Incident.objects.update(kind="yardstick_fell")
+
+    assert forget()["incidents"] == 0
+
+
 def test_incidents_go_with_their_messages_when_they_have_long_been_over() -> None:
     over = incident("a", resolved_at=NOW - 91 * DAY)
     message(over, "opened")
