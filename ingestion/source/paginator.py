@@ -263,7 +263,9 @@ class Paginator:
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
         """Read the pages between the anchors behind `start`, and every anchor for the second time."""
-        anchors = self._anchors.anchors() if self._anchors.pages > 1 else []
+        # One response is one state of the list; but a list that shrank to one page may have shrunk after it.
+        is_one_answer = self._anchors.pages <= 1 and not self.shifts
+        anchors = [] if is_one_answer else self._anchors.anchors()
         rechecked = set(anchors)
         for answer in self._fetch(self._anchors.pages_between_anchors(after=start), anchors):
             if answer.number in rechecked:

@@ -102,6 +102,16 @@ def test_a_list_of_one_page_that_is_not_full_takes_one_request() -> None:
     assert (reading.pages, reading.requests) == (1, 1)
 
 
+def test_a_list_that_shrinks_to_one_page_is_read_again() -> None:
+    # The deletion moves the last row to the first page, just after that page was read for the second time.
+    catalogue = Catalogue(range(8), size=7, changes={4: [delete(1)]})
+
+    ids, reading = read_catalogue(catalogue, connections=1)
+
+    assert ids == [0, 2, 3, 4, 5, 6, 7]
+    assert (reading.total, reading.stable) == (7, True)
+
+
 @pytest.mark.parametrize("length", [3, 4, 15, 16, 17, 19])
 def test_lists_of_every_length_are_read_completely(length: int) -> None:
     ids, reading = read_catalogue(Catalogue(range(length)))
