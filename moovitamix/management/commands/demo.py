@@ -133,7 +133,10 @@ class Command(GuidedCommand):
 
         # Only now: a free port is kept for nobody, and the source or another program may take it.
         web_port = find_free_port(options["web_port"])
-        self._print(f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}, and a worker.")
+        self._print(
+            f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}"
+            f"{'' if options['once'] else ', and a worker'}."
+        )
         web = self._start_web_server(running, environment, folder, web_port)
         if not options["once"]:
             log = running.enter_context((folder / "worker.log").open("ab"))
