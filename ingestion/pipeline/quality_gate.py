@@ -256,12 +256,17 @@ def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str,
     return {
         field: rows
         for field, rows in one.emptied.items()
-        if rows > limits.reidentified * one.seen_again and (field not in TIMES or _was_replaced(field, one))
+        if rows > _most_edits(one, limits) and (field not in TIMES or _was_replaced(field, one))
     }
 
 
 def _rewrites(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    return {how: rows for how, rows in one.rewritten.items() if rows > limits.reidentified * one.seen_again}
+    return {how: rows for how, rows in one.rewritten.items() if rows > _most_edits(one, limits)}
+
+
+def _most_edits(one: ResourceAssessment, limits: QualityLimits) -> float:
+    """So many rows may change in the same way without a change of form; one row always may."""
+    return max(1.0, limits.reidentified * one.seen_again)
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:

@@ -130,6 +130,14 @@ def test_a_field_that_most_known_rows_lose_is_held_back() -> None:
     assert (verdict.kind, list(verdict.held)) == ("form_changed", ["songs"])
 
 
+def test_one_row_of_a_small_list_may_lose_a_field() -> None:
+    small = replace(FINE, received=4, total=4, available=4, seen_again=4, distinct=4)
+
+    one, two = (check_quality([replace(small, emptied={"album": rows})], QualityLimits()) for rows in (1, 2))
+
+    assert (one.status, two.kind) == ("succeeded", "form_changed")
+
+
 def test_every_reason_for_partial_is_reported() -> None:
     verdict = check_quality(
         [replace(FINE, total=101), replace(FINE, resource="users", rejected=50)], QualityLimits()
