@@ -52,7 +52,7 @@ S = TypeVar("S")  # the settings of a model
 M = TypeVar("M", bound=RecommenderModel)
 LIST_LENGTH: Final = 20
 CANDIDATES: Final = 400
-RANKED_ON_THEIR_OWN: Final = 100  # a new song among so many best candidates needs no place of its own
+RANKED_ON_THEIR_OWN: Final = 100  # a new song among so many best candidates needs no reserved place
 CHANGE_LISTENERS: Final = 1_000  # whose lists are drawn twice
 EMPTYING_SEED: Final = 7
 NEW_SONGS_SHOWN: Final = 150 / 389  # of the songs without plays

@@ -37,7 +37,7 @@ MEMORY_EVERY: Final = 2.0  # seconds
 # The memory of a fresh process grows with its first requests: only the second half of a load counts.
 WARM_SHARE: Final = 0.5
 MAX_GROWTH: Final = 2.0  # MB a minute
-# A machine that others use has slow minutes of its own.
+# A machine that others use is slow at times for other reasons.
 MAX_P99_RATIO: Final = 2.0
 MAX_SLOW_ANSWER: Final = 5.0  # seconds
 # nginx accepts 40 connections of an address; the others belong to those who ask meanwhile.

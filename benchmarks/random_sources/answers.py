@@ -28,7 +28,7 @@ class Paging:
         total: change of the total; `total_answers` is how many answers have it.
         pages: change of the number of pages.
         past_end: "empty", "404", "last" (the last page again).
-        one_page: everything in one answer, whatever is requested.
+        one_page: everything in one response, for any page and size.
         errors: page to the statuses that its first requests get.
         echoed_size: rows a page as reported; 0 for the true number.
         charset: of the body: "ascii", "utf-8", "latin-1", "utf-16", "utf-8 as latin-1", "bom".

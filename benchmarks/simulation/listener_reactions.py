@@ -25,7 +25,7 @@ class ListenerGroup:
     visit_probability: float = 1.0  # probability that a listener comes on a day
     novelty: float = 0.0  # added to the effect in the first days
     novelty_days: int = 14
-    fans: int = 0  # listeners who like every song of the challenger, whatever the others do
+    fans: int = 0  # listeners who like every song of the challenger and no other
     activity_deviation: float = 0.0  # of the logarithm of activity among listeners; 1.2 is a heavy tail
     weekend: float = 1.0  # engagement at weekends, relative to other days
 

@@ -31,7 +31,7 @@ MAX_RERECOMMENDED: Final = 50
 RERECOMMEND_AFTER: Final = timedelta(days=60)
 # Songs for the places for new songs, of which there are at most three in twenty.
 MAX_NEW_SONGS: Final = 20
-# A new song among this many best candidates needs no place of its own.
+# A new song among this many best candidates needs no reserved place.
 RANKED_ON_THEIR_OWN: Final = 100
 # Scored songs, of which the artist cap and the listener's feedback remove some.
 SCORED_CANDIDATES: Final = 3 * MAX_CANDIDATES
