@@ -20,6 +20,9 @@ hide; the next run finds those.
 If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors are
 compared again, because unmoved ones may have moved meanwhile. After more than `MAX_ROUNDS` shifts the
 paginator stops and reports the list as not `stable`.
+
+If the last page is full, the reported end may be too low. The paginator then looks for the real one, and
+reads the pages up to it with anchors as well.
 """
 
 from collections import Counter, deque
@@ -87,7 +90,7 @@ class Paginator:
 
     Attributes:
         shifts: how many times rows moved while the list was read.
-        stable: whether the last comparison of the anchors found no shift.
+        stable: whether the last comparison of the anchors found no shift, and no further pages.
     """
 
     def __init__(
@@ -110,6 +113,8 @@ class Paginator:
         self._max_in_flight = 2 * len(connections)
         # The last page with rows, if the list ends before its reported end.
         self._last_page: int | None = None
+        # The last page with rows, if the list ends after its reported end.
+        self._unreported_end = 0
         self._max_rounds = max_rounds
         self._extensions = 0
         self._total_rechecked = False
@@ -193,7 +198,8 @@ class Paginator:
                     yield from self._recheck_ends(checks)
                     start = yield from self._next_start(checks)
                 already_read = set(checks.unchanged)
-            yield from self._read_past_end()
+                if start is None:
+                    start = self._start_past_end()
         finally:
             self._pool.close()
 
@@ -228,25 +234,41 @@ class Paginator:
             yield SourcePage(number, [], EMPTY_PAGE_BODY)
         yield from self._read_anchors(self._anchors.unread_anchors())
 
-    def _read_past_end(self) -> Iterator[SourcePage]:
-        """Read the pages after a full last page, because a total that is too low hides rows.
+    def _start_past_end(self) -> int | None:
+        """The page behind which a list continues whose reported end is too low; None if it does not.
 
-        The first page without new rows is the end, also for a source that repeats its last page for ever.
+        A total that is too low hides rows behind a full last page.
         """
         last = self._anchors.pages
         if not self.stable or self._last_page is not None or not self._anchors.is_full(last):
-            return
+            return None
+        end = self._find_end(last)
+        if end == last:
+            return None
+        self._extensions += 1
+        self.stable = self._extensions <= self._max_rounds
+        if not self.stable:
+            return None
+        self._unreported_end = end
+        self._anchors.resize(end)
+        return last
+
+    def _find_end(self, last: int) -> int:
+        """The last page with new rows, at least `last`, by steps that double and then halve.
+
+        A page without new rows is past the end, also if the source repeats its last page for ever.
+        """
         seen = self._anchors.anchor_keys()
-        first, step = last + 1, 1
-        while first <= last + MAX_PAGES_PAST_END:
-            answers = sorted(self._fetch(range(first, first + step)), key=lambda answer: answer.number)
-            for answer in answers:
-                keys = self._anchors.keys_of(answer)
-                if seen.issuperset(keys):
-                    return
-                seen.update(keys)
-                yield self._accept(answer)
-            first, step = first + step, PAGES_PER_STEP
+        end, past, step = last, last + MAX_PAGES_PAST_END + 1, 1
+        while past - end > 1:
+            number = min(end + step, (end + past) // 2)
+            keys = {key for answer in self._fetch([number]) for key in self._anchors.keys_of(answer)}
+            if seen.issuperset(keys):
+                past = number
+            else:
+                end, step = number, 2 * step
+            seen |= keys
+        return end
 
     def _read_until_empty(self, first: int, end: int) -> Iterator[SourcePage]:
         empty = 0
@@ -279,7 +301,8 @@ class Paginator:
 
     def _check(self, answer: PageResponse, checks: AnchorChecks) -> Iterator[SourcePage]:
         unmoved, identical = self._anchors.compare(answer)
-        checks.add(answer, min(answer.pages, self._last_page or answer.pages), unchanged=unmoved)
+        pages = max(answer.pages, self._unreported_end)
+        checks.add(answer, min(pages, self._last_page or pages), unchanged=unmoved)
         if not identical:
             yield self._accept(answer)
 

@@ -309,6 +309,22 @@ def test_rows_behind_a_total_that_is_too_low_are_read(length: int, refusal: int 
     assert (reading.total, reading.received, reading.stable) == (4, length, True)
 
 
+@pytest.mark.parametrize("change", [insert_first(99), delete(0)])
+def test_rows_that_move_behind_a_reported_end_that_is_too_low_are_found(change: Change) -> None:
+    for moment in range(1, 24):
+        catalogue = Catalogue(range(11), changes={moment: [change]})
+
+        def answer(request: Request, catalogue: Catalogue = catalogue) -> Reply:
+            catalogue(request)
+            return page_reply([{"id": number} for number in catalogue.ids], request.page, size=2, pages=2)
+
+        with ScriptedServer(answer) as server:
+            ids, reading = read(server.url, connections=1)
+
+        assert ids in (list(range(11)), catalogue.ids), moment
+        assert (reading.total, reading.received, reading.stable) == (len(ids), len(ids), True)
+
+
 @pytest.mark.parametrize("attempts", [None, 3])
 @pytest.mark.parametrize("status", [500, 403])
 def test_a_passing_error_behind_a_total_that_is_too_low_is_not_the_end(
