@@ -47,7 +47,7 @@ def main() -> None:
 def run_command() -> None:
     from django.core.management import execute_from_command_line
 
-    from moovitamix.console_errors import errors_as_sentences
+    from moovitamix.reporting.console_errors import errors_as_sentences
 
     with errors_as_sentences():
         execute_from_command_line(sys.argv)

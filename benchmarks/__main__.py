@@ -7,20 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    bands,
-    calibration,
-    connections,
-    ingest,
-    listener,
-    pages,
-    proof,
-    quality,
-    serve,
-    soak,
-    train,
-)
+from benchmarks.decisions import bands, calibration
+from benchmarks.imports import ingest, proof
+from benchmarks.recommendations import listener, quality, train
 from benchmarks.report import Report
+from benchmarks.service import connections, pages, serve, soak
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
 RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "var" / "benchmarks"

@@ -41,8 +41,8 @@ class Workspace:
         }
 
     def measure_module(self, module: str, *arguments: str, **variables: str) -> Figures:
-        """Run `benchmarks.processes.MODULE` and return the JSON of its last line."""
-        output = self.run_python("-m", f"benchmarks.processes.{module}", *arguments, **variables)
+        """Run `python -m MODULE` and return the JSON of its last line."""
+        output = self.run_python("-m", module, *arguments, **variables)
         figures: Figures = orjson.loads(output.splitlines()[-1])
         return figures
 
@@ -63,7 +63,7 @@ class Workspace:
     @contextmanager
     def serve_source(self, rows: tuple[int, int, int], latency: float = 0.0) -> Iterator[str]:
         """The address of a source with these numbers of songs, users and sessions."""
-        command = [sys.executable, "-m", "benchmarks.processes.source_server", *map(str, rows), str(latency)]
+        command = [sys.executable, "-m", "benchmarks.imports.source_server", *map(str, rows), str(latency)]
         with subprocess.Popen(
             command, env=self.environment, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:

@@ -39,8 +39,8 @@ app.autodiscover_tasks()
 def prepare_process(**_: Any) -> None:
     """Refuse unsafe settings before the first task, as `manage.py` does, and limit statements."""
     # Imported here, because Django loads this module before it reads the settings.
+    from moovitamix.backends.database_limits import limit_task_statements  # noqa: PLC0415
     from moovitamix.checks import require_safe_settings  # noqa: PLC0415
-    from moovitamix.database_limits import limit_task_statements  # noqa: PLC0415
 
     try:
         require_safe_settings()

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 
 from ingestion.source.errors import without_secrets
-from moovitamix.console_errors import errors_as_sentences
+from moovitamix.reporting.console_errors import errors_as_sentences
 
 DEFAULT_PORT: Final = 8001
 INFO = """MoovitaMix imports songs, users and listening histories from a music app's REST API into

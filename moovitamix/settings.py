@@ -53,7 +53,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_AGE = 10 * 3_600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "moovitamix.error_reports.AddressHidingFilter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "moovitamix.reporting.error_reports.AddressHidingFilter"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 
 INSTALLED_APPS = [
@@ -81,18 +81,18 @@ INSTALLED_APPS = [
 # After a login that did not start from another page.
 LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
-    "moovitamix.logs.request_id_middleware",
+    "moovitamix.reporting.logs.request_id_middleware",
     # Before any middleware that checks the host, because load balancers send an IP address.
-    "moovitamix.health.health_middleware",
+    "moovitamix.operations.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
-    "moovitamix.security_headers.security_headers_middleware",
+    "moovitamix.security.security_headers.security_headers_middleware",
     "moovitamix.api.cors.cors_middleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "moovitamix.two_factor.two_factor_middleware",
+    "moovitamix.security.two_factor.two_factor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "moovitamix.time_zone.bounded_time_zone_middleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -123,7 +123,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["ip_address", "username"]
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "moovitamix.login_protection.login_address"
+AXES_CLIENT_IP_CALLABLE = "moovitamix.security.login_protection.login_address"
 AXES_ENABLE_ACCESS_FAILURE_LOG = True
 AXES_ENABLE_ADMIN = False  # the audit trail shows logins
 AXES_VERBOSE = False
@@ -154,7 +154,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "STYLES": [lambda _request: static("moovitamix.css")],
     "SHOW_VIEW_ON_SITE": False,
-    "LOGIN": {"form": "moovitamix.login_protection.AuditedLoginForm"},
+    "LOGIN": {"form": "moovitamix.security.login_protection.AuditedLoginForm"},
     "SITE_URL": reverse_lazy("home"),
     "DASHBOARD_CALLBACK": "moovitamix.dashboard.navigation.admin_index",
     "SIDEBAR": {
@@ -279,7 +279,7 @@ CACHE_URL = env.url("CACHE_URL", "", ("redis", "rediss")) or next_redis_database
 if CACHE_URL:
     CACHES = {
         "default": {
-            "BACKEND": "moovitamix.redis_cache.FallbackRedisCache",
+            "BACKEND": "moovitamix.backends.redis_cache.FallbackRedisCache",
             "LOCATION": CACHE_URL,
             # Redis in the same network answers within milliseconds; each request waits for it once.
             "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 1.0},
@@ -393,7 +393,7 @@ WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.infrastructure.queue_growing",
     "ingestion.monitoring.checks.freshness.data_fresh",
     "ingestion.monitoring.checks.infrastructure.disk_room",
-    "moovitamix.login_protection.locked_logins",
+    "moovitamix.security.login_protection.locked_logins",
     "moovitamix.tasks.backup_fresh",
     "recommender.monitoring.health_checks.model_stale",
     "recommender.monitoring.health_checks.model_degraded",
@@ -440,8 +440,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"()": "moovitamix.logs.LineFormatter"},
-        "json": {"()": "moovitamix.logs.JsonFormatter"},
+        "line": {"()": "moovitamix.reporting.logs.LineFormatter"},
+        "json": {"()": "moovitamix.reporting.logs.JsonFormatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from moovitamix.backup import delete_old_backups, make_backup, newest_backup
+from moovitamix.operations.backup import delete_old_backups, make_backup, newest_backup
 
 BACKUP_OLD: Final = "backup_old"
 

@@ -10,10 +10,10 @@ from moovitamix.api.exceptions import unknown_route
 from moovitamix.api.schema import ApiRootView, DocsView
 from moovitamix.api.status import StatusView
 from moovitamix.dashboard.views import operations_page, run_detail, run_log, run_progress
-from moovitamix.health import liveness, readiness
 from moovitamix.metrics.view import metrics_view
-from moovitamix.two_factor import PAGE as TWO_FACTOR_PAGE
-from moovitamix.two_factor import two_factor_page
+from moovitamix.operations.health import liveness, readiness
+from moovitamix.security.two_factor import PAGE as TWO_FACTOR_PAGE
+from moovitamix.security.two_factor import two_factor_page
 from recommender.dashboard.listen import views as listen
 from recommender.dashboard.views import models_page
 

@@ -9,9 +9,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
 application = get_wsgi_application()
 
 # Imported after the app registry is ready, because they need the models.
+from moovitamix.backends.database_limits import limit_web_statements  # noqa: E402
 from moovitamix.background import watchdog_thread  # noqa: E402
 from moovitamix.checks import require_safe_settings  # noqa: E402
-from moovitamix.database_limits import limit_web_statements  # noqa: E402
 
 require_safe_settings()
 limit_web_statements()

@@ -10,11 +10,8 @@ from typing import Any, Final
 from django.utils import timezone
 
 from benchmarks.populate.run_history import BLOCK, DAY, _insert_rows
-from recommender.engine.experiments.evidence import (
-    DEFAULT_RULES,
-    AllocationCheck,
-    ExperimentEvidence,
-)
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
+from recommender.engine.experiments.evidence import AllocationCheck, ExperimentEvidence
 from recommender.models import (
     AttributedListen,
     CandidateList,

@@ -13,7 +13,7 @@ from moovitamix.dashboard.formatting import (
     format_time_until,
 )
 from moovitamix.dashboard.queries import RunWindow
-from moovitamix.service_state import CRITICAL, ServiceState
+from moovitamix.operations.service_state import CRITICAL, ServiceState
 
 
 @dataclass(frozen=True)

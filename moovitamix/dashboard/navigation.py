@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.schedules import next_due
 from moovitamix.dashboard.formatting import capitalize_first, format_number
-from moovitamix.service_state import RUN_PHRASES
+from moovitamix.operations.service_state import RUN_PHRASES
 
 VIEW_RUN_PERMISSION: Final = "ingestion.view_ingestionrun"
 PAGE_PERMISSIONS: Final = {

@@ -26,7 +26,7 @@ from moovitamix.dashboard.formatting import (
 from moovitamix.dashboard.headline import build_headline
 from moovitamix.dashboard.navigation import VIEW_RUN_PERMISSION
 from moovitamix.dashboard.queries import DEFAULT_WINDOW, MAX_LISTED_INCIDENTS, WINDOW_CHOICES
-from moovitamix.service_state import assess_service
+from moovitamix.operations.service_state import assess_service
 from recommender.dashboard.tables import read_metric
 from recommender.services import current_model
 

@@ -10,9 +10,9 @@ from unfold.decorators import display
 from ingestion.admin import ReadOnlyAdmin
 from recommender.dashboard.experiment_report import describe_late_days, format_bound, outcome_label
 from recommender.dashboard.formatting import format_count, format_percent
+from recommender.engine.experiments.decision_thresholds import DecisionRules
 from recommender.engine.experiments.evidence import (
     AllocationCheck,
-    DecisionRules,
     ExperimentEvidence,
     ExperimentKind,
     format_evidence_ratio,

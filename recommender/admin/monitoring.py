@@ -11,9 +11,7 @@ from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin, computed_once
 from recommender.dashboard.formatting import format_count, format_percent
-from recommender.engine.experiments.evidence import (
-    format_evidence_ratio,
-)
+from recommender.engine.experiments.evidence import format_evidence_ratio
 from recommender.models import Cluster, DriftReport, EngagementDay, SongEvidence
 
 MAX_VERSIONS_SHOWN: Final = 5  # about a month

@@ -16,10 +16,9 @@ from recommender.dashboard.plots import (
     chart_series,
     limit_series,
 )
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
 from recommender.engine.experiments.evidence import (
-    DEFAULT_RULES,
     LOG_LARGEST_RATIO,
-    DecisionRules,
     ExperimentEvidence,
     GuardrailDifference,
     format_evidence_ratio,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from recommender.dashboard.formatting import format_count, format_percent
 from recommender.dashboard.tables import read_metric
-from recommender.engine.experiments.evidence import DEFAULT_RULES
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
 from recommender.engine.experiments.sequential import win_share_interval
 from recommender.models import Experiment, ModelVersion
 

@@ -21,14 +21,13 @@ from recommender.engine.experiments import (
     evidence as evidence_module,
 )
 from recommender.engine.experiments.decision_rules import apply_decision_rules
-from recommender.engine.experiments.evidence import (
+from recommender.engine.experiments.decision_thresholds import (
     DEFAULT_RULES,
     RULES_VERSION_1,
     RULES_VERSION_2,
     DecisionRules,
-    ExperimentEvidence,
-    ExperimentVerdict,
 )
+from recommender.engine.experiments.evidence import ExperimentEvidence, ExperimentVerdict
 from recommender.experiments import seals
 from recommender.experiments.seals import DecisionCount
 from recommender.models import Decision, Experiment, ExperimentSeal, Promotion

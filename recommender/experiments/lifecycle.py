@@ -6,10 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from recommender.engine.artifact import ArtifactError
-from recommender.engine.experiments.evidence import (
-    DecisionOutcome,
-    ExperimentVerdict,
-)
+from recommender.engine.experiments.evidence import DecisionOutcome, ExperimentVerdict
 from recommender.experiments import (
     decisions,
     interleaving_scores,

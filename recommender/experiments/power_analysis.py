@@ -10,9 +10,7 @@ from typing import Final
 from django.db.models import Count, Min, Q
 from scipy.special import ndtr
 
-from recommender.engine.experiments.evidence import (
-    DEFAULT_RULES,
-)
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
 from recommender.engine.experiments.sequential import log_e_value_of_difference
 from recommender.models import EngagementDay, Experiment, ServedList
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ingestion.models import Incident
-from recommender.engine.experiments.evidence import DEFAULT_RULES, DecisionRules
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Decision, Experiment, Promotion, TrainingRun
 

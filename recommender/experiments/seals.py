@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from django.db.models import Count, Sum
 
-from recommender.engine.experiments.evidence import DecisionRules, ExperimentEvidence
+from recommender.engine.experiments.decision_thresholds import DecisionRules
+from recommender.engine.experiments.evidence import ExperimentEvidence
 from recommender.experiments import interleaving_scores, statistics
 from recommender.models import Decision, Experiment, ExperimentSeal, ScoredList, ServedList
 

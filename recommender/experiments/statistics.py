@@ -9,13 +9,8 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
 from numpy.typing import NDArray
 
-from recommender.engine.experiments.evidence import (
-    DEFAULT_RULES,
-    AllocationCheck,
-    DecisionRules,
-    ExperimentEvidence,
-    GuardrailDifference,
-)
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
+from recommender.engine.experiments.evidence import AllocationCheck, ExperimentEvidence, GuardrailDifference
 from recommender.engine.experiments.interleaving_credit import (
     ClosedLists,
     ListCredit,

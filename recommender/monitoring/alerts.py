@@ -15,7 +15,7 @@ from ingestion.alerts.incidents import Condition
 from ingestion.models import Incident, Song, numeric_features
 from recommender import catalogue_generation
 from recommender.engine.evaluation.yardstick import WeeklyLead, find_fall
-from recommender.engine.experiments.evidence import DEFAULT_RULES
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
 from recommender.experiments import refresh_limits
 from recommender.models import (
     Decision,

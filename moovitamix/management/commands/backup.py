@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from ingestion.management.base import GuidedCommand, require_migrations
-from moovitamix.backup import BackupDamaged, delete_old_backups, make_backup, verify_backup
+from moovitamix.operations.backup import BackupDamaged, delete_old_backups, make_backup, verify_backup
 
 HELP = """Write a backup of every table and every model file into a new folder, while the service runs.
 

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from ingestion.audit import Action, command_actor, record_audit
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Listener
-from moovitamix.listener_data import export_listener
+from moovitamix.operations.listener_data import export_listener
 
 HELP = """Print one JSON object with all that is stored about a listener, such as for a request by law: the
 source's row, listening sessions, rejected rows, recommendation lists, feedback and experiment data.

@@ -14,8 +14,8 @@ from ingestion.models import Listener
 from ingestion.personal_data import forget_listener
 from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
-from moovitamix.backup import MANIFEST
-from moovitamix.listener_data import versions_with_plays
+from moovitamix.operations.backup import MANIFEST
+from moovitamix.operations.listener_data import versions_with_plays
 
 HELP = """Delete a listener with all that is stored about them: name, e-mail address, gender, listening
 sessions, rejected rows, recommendation lists and feedback. This can't be undone. It also names the

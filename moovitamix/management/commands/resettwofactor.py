@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from ingestion.audit import Action, command_actor, record_audit
 from ingestion.management.base import GuidedCommand, require_migrations
-from moovitamix.two_factor import remove_app
+from moovitamix.security.two_factor import remove_app
 
 HELP = """Remove a user's authenticator app: the next login needs the password alone.
 

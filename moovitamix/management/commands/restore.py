@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
-from moovitamix.backup import BackupDamaged, NotEmpty, restore_backup
+from moovitamix.operations.backup import BackupDamaged, NotEmpty, restore_backup
 
 HELP = """Load a backup into an empty, migrated database and an empty MODEL_STORAGE, and compare the result.
 

@@ -7,10 +7,9 @@ import math
 from typing import Final
 
 from recommender.engine.experiments import rules_version_1
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
 from recommender.engine.experiments.evidence import (
-    DEFAULT_RULES,
     DecisionOutcome,
-    DecisionRules,
     ExperimentEvidence,
     ExperimentKind,
     ExperimentVerdict,

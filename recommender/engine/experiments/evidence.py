@@ -1,11 +1,11 @@
-"""Evidence on experiments, the thresholds of the decision rules, and verdicts.
+"""Evidence on experiments, and verdicts.
 
 Stored as JSON with every decision: a new field needs a default that means "unknown to this decision".
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -35,57 +35,6 @@ class ExperimentKind(StrEnum):
     AA_TEST = "equals"
     ANCHOR = "anchor"
     HOLDBACK = "holdback"
-
-
-@dataclass(frozen=True)
-class DecisionRules:
-    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`.
-
-    The defaults are those of version 1: a stored decision lacks what its version did not know.
-    """
-
-    better: float = 20.0  # e-value at which one model is better than the other
-    mismatch: float = 100.0  # e-value at which an allocation check fails (sample-ratio mismatch)
-    crossed: float = 0.01  # largest accepted share of listeners who got lists from both arms
-    refresh_days: int = 6  # a refresh gets no verdict before this day
-    refresh_z: float = -0.84  # a refresh is rejected if the z of its listeners' balances is lower
-    refresh_deadline: int = 14
-    # With fewer listeners or fewer decisive rounds a refresh waits until `refresh_deadline`.
-    fewest_listeners: int = 20
-    fewest_rounds: int = 30
-    change_days: int = 21  # a change gets no verdict before this day, except that it is worse
-    deadline: int = 60  # days after which a change that has not won is dropped
-    late_days: int = 14  # version 1: a change must not lose in these last days
-    equals_days: int = 60  # days after which an A/A test ends without a difference
-    anchor: float = 10.0  # e-value at which the anchor's model is restored
-    # An A/B split with fewer days or fewer listeners per arm is ignored.
-    split_days: int = 7
-    split_listeners: int = 30
-    # --- Since version 2. Days count from the start, from 0.
-    version: int = 1
-    refresh_from: int = 0  # a refresh counts the lists of these days: whole weeks, without its novelty
-    refresh_until: int = 0
-    refresh_share: float = 0.0  # ... and is rejected only if it also won less than .5 minus this share
-    unproven_share: float = 0.0  # the same if the test lasts `unproven_days` longer
-    refresh_cap: int = 0  # largest balance of wins and losses that one listener counts with
-    # After so many promoted refreshes in a row that did not win, the next one is tested for more days: many
-    # small losses that no single test can show would add up.
-    unproven_most: int = 0
-    unproven_days: int = 0
-    proven_z: float = 0.0  # a refresh has won from this z on
-    late_from: int = 0  # a change must not lose in the lists from this day on
-    trimmed: float = 0.0  # share of the listeners at either end without whom a change must win as well
-    sign_z: float = 0.0  # smallest z of the sign test over listeners with which a change is promoted
-    # --- Since version 3. `refresh_z` if the test lasts `unproven_days` longer; the default is version 2's.
-    unproven_z: float = -0.75
-
-    def extra_days(self, unproven: int) -> int:
-        """How many more days a refresh is tested after so many refreshes that did not win."""
-        return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
-
-    def lowest_z(self, unproven: int) -> float:
-        """The z below which a refresh after so many refreshes that did not win may be rejected."""
-        return self.unproven_z if self.extra_days(unproven) else self.refresh_z
 
 
 @dataclass(frozen=True)
@@ -168,29 +117,6 @@ class ExperimentVerdict:
 
 
 OutcomeAndReason = tuple[DecisionOutcome, str]
-
-RULES_VERSION_1: Final = DecisionRules(equals_days=14)
-RULES_VERSION_2: Final = DecisionRules(
-    version=2,
-    equals_days=14,
-    refresh_days=13,
-    refresh_z=-0.75,
-    refresh_from=4,
-    refresh_until=10,
-    refresh_share=0.015,
-    refresh_cap=4,
-    unproven_most=2,
-    unproven_days=21,
-    unproven_share=0.0065,
-    proven_z=0.84,
-    change_days=31,
-    late_from=14,
-    trimmed=0.1,
-    sign_z=1.64,
-)
-DEFAULT_RULES: Final = replace(
-    RULES_VERSION_2, version=3, unproven_z=-0.3, unproven_share=0.002, proven_z=1.28
-)
 
 
 def format_evidence_ratio(ln_e: float) -> str:

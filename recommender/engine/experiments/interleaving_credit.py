@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.experiments.evidence import DecisionRules, ExperimentKind
+from recommender.engine.experiments.decision_thresholds import DecisionRules
+from recommender.engine.experiments.evidence import ExperimentKind
 from recommender.engine.experiments.sequential import listener_z_score
 
 # Later decisive rounds of a list add little information and would give one listening session too much weight.

@@ -3,9 +3,9 @@
 import math
 from typing import Final
 
+from recommender.engine.experiments.decision_thresholds import DecisionRules
 from recommender.engine.experiments.evidence import (
     DecisionOutcome,
-    DecisionRules,
     ExperimentEvidence,
     ExperimentKind,
     OutcomeAndReason,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.random_sources.kill_rounds import KillRounds
+from benchmarks.imports.random_sources.kill_rounds import KillRounds
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, wait_for_line

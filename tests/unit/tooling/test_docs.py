@@ -1,6 +1,7 @@
 """README and docs: every link, command, option, setting, test and function that they name exists."""
 
 import ast
+import importlib.util
 import re
 import runpy
 import sys
@@ -11,6 +12,7 @@ import pytest
 from django.core.management import CommandParser, get_commands, load_command_class
 
 import moovitamix.management.commands.test as test_command
+from benchmarks.__main__ import BENCHMARKS
 from ingestion.alerts.channels import is_apprise_url
 from ingestion.alerts.messages.render import message_templates
 from ingestion.pipeline.ingest import EXIT_CODES, LOCKED_EXIT_CODE
@@ -123,11 +125,11 @@ class TestReferences:
         assert named - known_variables() - constants() == set()
 
     def test_benchmarks_exist(self, document: Path) -> None:
-        named = {
-            name for text in commands(document) for name in re.findall(r"-m benchmarks(?: |\.)([a-z]+)", text)
-        }
+        texts = "\n".join(commands(document))
+        modules = set(re.findall(r"-m (benchmarks\.[\w.]*\w)", texts))
 
-        assert {name for name in named if not (ROOT / "benchmarks" / f"{name}.py").exists()} == set()
+        assert set(re.findall(r"-m benchmarks ([a-z]+)", texts)) - set(BENCHMARKS) == set()
+        assert {name for name in modules if importlib.util.find_spec(name) is None} == set()
 
     @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
     def test_addresses_of_alert_channels_can_be_read(self, document: Path) -> None:

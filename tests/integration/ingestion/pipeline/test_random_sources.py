@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.random_sources.cases import CaseRunner
+from benchmarks.imports.random_sources.cases import CaseRunner
 from tests.support.project import Project
 
 # Enough for every kind of fault; the benchmark runs 2 000.
@@ -34,7 +34,7 @@ def test_random_sources_on_postgresql_are_imported_as_their_status_promises(tmp_
 @pytest.mark.slow
 def test_random_sources_on_sqlite_are_imported_as_their_status_promises(sqlite_project: Project) -> None:
     process = sqlite_project.start(
-        sys.executable, "-m", "benchmarks.processes.proof_cases", "1000", str(SQLITE_CASES),
+        sys.executable, "-m", "benchmarks.imports.proof_cases", "1000", str(SQLITE_CASES),
         str(sqlite_project.folder / "staging"), str(REVIEW_EVERY), LOG_LEVEL="ERROR",
     )  # fmt: skip
     said = process.communicate(timeout=600)[0]

@@ -15,7 +15,7 @@ from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import sync_timetable
-from moovitamix import service_state
+from moovitamix.operations import service_state
 from recommender import services
 from tests.support.builders.daily_runs import make_daily_runs
 

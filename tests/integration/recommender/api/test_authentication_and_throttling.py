@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from moovitamix.redis_cache import FallbackRedisCache
+from moovitamix.backends.redis_cache import FallbackRedisCache
 from recommender.api.authentication import issue_key
 from recommender.api.throttling import (
     MAX_FAILURES,

@@ -13,7 +13,8 @@ from ingestion.models import Incident, Listener
 from recommender import retraining
 from recommender.engine.artifact import ArtifactDamaged
 from recommender.engine.experiments.decision_rules import apply_decision_rules
-from recommender.engine.experiments.evidence import DecisionRules, ExperimentEvidence
+from recommender.engine.experiments.decision_thresholds import DecisionRules
+from recommender.engine.experiments.evidence import ExperimentEvidence
 from recommender.experiments import decisions, lifecycle, refresh_limits, statistics
 from recommender.models import (
     CandidateList,

@@ -4,17 +4,14 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from benchmarks.simulation.experiment_run import (
+from benchmarks.decisions.simulation.experiment_run import (
     EXPERIMENT_SHARE,
     SimulatedExperiment,
     run_experiment,
     score_lists,
 )
-from benchmarks.simulation.listener_reactions import ListenerGroup, ListenerSimulator
-from recommender.engine.experiments.evidence import (
-    DecisionOutcome,
-    ExperimentKind,
-)
+from benchmarks.decisions.simulation.listener_reactions import ListenerGroup, ListenerSimulator
+from recommender.engine.experiments.evidence import DecisionOutcome, ExperimentKind
 from recommender.experiments.power_analysis import describe_power, recent_audience, rejection_probability
 from recommender.models import EngagementDay, Experiment
 from tests.support.builders.experiments import make_version

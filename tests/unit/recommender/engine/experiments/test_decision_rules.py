@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from recommender.engine.experiments.decision_rules import apply_decision_rules
-from recommender.engine.experiments.evidence import (
+from recommender.engine.experiments.decision_thresholds import (
     DEFAULT_RULES,
     RULES_VERSION_1,
     RULES_VERSION_2,
+    DecisionRules,
+)
+from recommender.engine.experiments.evidence import (
     AllocationCheck,
     DecisionOutcome,
-    DecisionRules,
     ExperimentEvidence,
     GuardrailDifference,
     format_evidence_ratio,

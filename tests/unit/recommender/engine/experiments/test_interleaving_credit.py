@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.engine.experiments.evidence import DEFAULT_RULES
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
 from recommender.engine.experiments.interleaving_credit import (
     ClosedLists,
     InterleavingCredit,

@@ -1,0 +1,1 @@
+"""Decisions: error rates of experiments, drift checks and anomaly bands, by simulation."""

@@ -1,0 +1,1 @@
+"""Imports: their cost, and proofs of what a success promises."""

@@ -1,5 +1,0 @@
-"""The project's settings with only the plain view."""
-
-from moovitamix.settings import *  # noqa: F403
-
-ROOT_URLCONF = "benchmarks.processes.plain_view"

@@ -1,0 +1,1 @@
+"""Models: ranking quality, the cost of training, what listeners see."""

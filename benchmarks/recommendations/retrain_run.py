@@ -1,0 +1,26 @@
+"""Run a full retrain and print what it took. Usage: python -m benchmarks.recommendations.retrain_run."""
+
+import sys
+import time
+
+import django
+import orjson
+
+django.setup()
+
+from benchmarks.memory import peak_memory
+from recommender.models import TrainingRun
+from recommender.retraining import retrain_now
+
+
+def main() -> None:
+    before = time.perf_counter()
+    run = retrain_now(trigger=TrainingRun.Trigger.COMMAND)
+    if run.status != TrainingRun.Status.SUCCEEDED:
+        sys.exit(f"The training did not succeed: {run.status}, {run.error}")
+    figures = {"seconds": time.perf_counter() - before, "peak_memory": peak_memory()}
+    sys.stdout.buffer.write(orjson.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The running service: lists a second, pages, connections, load and faults."""

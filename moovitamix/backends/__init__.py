@@ -1,0 +1,1 @@
+"""Adapted Django backends: limits of the database, a cache that survives Redis."""

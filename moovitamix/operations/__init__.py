@@ -1,0 +1,1 @@
+"""What keeps an installation running: health, backups, personal data."""

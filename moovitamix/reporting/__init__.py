@@ -1,0 +1,1 @@
+"""What the service writes about itself: logs, error reports, errors of commands."""
