@@ -402,7 +402,7 @@ WATCHDOG_CHECKS = [
 ]
 # Alert texts by incident kind: each app brings its own (ingestion/alerts/messages/render.py joins them).
 ALERT_MESSAGES = [
-    "ingestion.alerts.messages.runs.RUN_MESSAGES",
+    "ingestion.alerts.messages.source_and_runs.RUN_MESSAGES",
     "ingestion.alerts.messages.infrastructure.SERVICE_MESSAGES",
     "recommender.monitoring.alert_messages.RECOMMENDER_MESSAGES",
 ]

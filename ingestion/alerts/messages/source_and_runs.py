@@ -1,4 +1,4 @@
-"""Alert texts about ingestion runs: failed, refused, partial, abandoned, late or not started."""
+"""Alert texts about the source and ingestion runs: failed, refused, partial, late or not started."""
 
 from typing import Final
 
