@@ -3,16 +3,19 @@
 from base64 import b32encode
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import segno
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django_otp import DEVICE_ID_SESSION_KEY, verify_token
 from django_otp import login as remember_device
@@ -26,6 +29,7 @@ from moovitamix.api.rendering import API_PREFIX
 
 DEVICE_NAME: Final = "authenticator app"
 PAGE: Final = "two-factor"
+NEXT: Final = REDIRECT_FIELD_NAME
 SECRET_GROUP: Final = 4  # characters of the secret between two spaces
 WRONG_CODE: Final = "The code is not right. Each code works once; after several wrong ones, wait a minute."
 CODE_FIRST: Final = "Enter an authenticator app's code first, at {address}: two-factor logins are required."
@@ -75,9 +79,9 @@ def two_factor_page(request: HttpRequest) -> HttpResponse:
         if is_right_code(app or pending, form.cleaned_data["code"]):
             if app and not is_verified:
                 remember_device(request, app)
-                return redirect("admin:index")
+                return redirect(_find_next(request) or "admin:index")
             messages.success(request, _confirm(request, pending) if pending else _remove(request))
-            return redirect(PAGE)
+            return redirect((_find_next(request) if pending else "") or PAGE)
         form.add_error("code", WRONG_CODE)
     context = {
         **admin.site.each_context(request), "title": "Two-factor login", "form": form, "app": app,
@@ -101,9 +105,20 @@ def two_factor_middleware(
         if request.headers.get("HX-Request") == "true":
             # After a redirect, htmx would insert the page with the secret into the middle of another one.
             return HttpResponse(status=204, headers={"HX-Refresh": "true"})
-        return redirect(PAGE)
+        if request.method != "GET":
+            return redirect(PAGE)
+        return redirect(f"{reverse(PAGE)}?{urlencode({NEXT: request.get_full_path()}, safe='/')}")
 
     return respond
+
+
+def _find_next(request: HttpRequest) -> str:
+    """The page to open after the code, if it is one of this site."""
+    address = request.GET.get(NEXT, "")
+    is_ours = url_has_allowed_host_and_scheme(
+        address, {request.get_host()}, require_https=request.is_secure()
+    )
+    return address if is_ours else ""
 
 
 def _is_open(request: HttpRequest) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
@@ -109,11 +110,47 @@ def test_a_session_from_before_the_app_is_verified_with_its_code(settings: Any, 
     done = client.post(PAGE, {"code": code_of(app)})
 
     assert "Continue" in page
+    # Any other link would lead back to this page.
+    assert "Log out" in page
     assert "Remove the app" not in page
     assert done["Location"] == "/admin/"
     assert client.get("/").status_code == 200
     assert TOTPDevice.objects.get().confirmed
     assert "Remove the app" in client.get(PAGE).content.decode()
+
+
+@pytest.mark.parametrize("has_app", [True, False])
+def test_after_the_code_the_page_opens_that_was_requested(settings: Any, ada: User, has_app: bool) -> None:
+    settings.REQUIRE_TWO_FACTOR = True
+    client = Client()
+    log_in(client)
+    app = make_app(ada) if has_app else None
+    requested = "/models/?days=7&sort=-age"
+
+    code_page = client.get(requested)["Location"]
+    client.get(code_page)
+    done = client.post(code_page, {"code": code_of(app or TOTPDevice.objects.get())})
+
+    assert done["Location"] == requested
+
+
+@pytest.mark.parametrize("address", ["https://example.org/", "//example.org/", "javascript:alert(1)"])
+def test_after_the_code_no_other_site_is_opened(ada: User, address: str) -> None:
+    client = Client()
+    client.force_login(ada)
+    app = make_app(ada)
+
+    done = client.post(f"{PAGE}?{urlencode({'next': address})}", {"code": code_of(app)})
+
+    assert done["Location"] == "/admin/"
+
+
+def test_a_form_sent_without_a_code_is_not_requested_again(settings: Any, ada: User) -> None:
+    settings.REQUIRE_TWO_FACTOR = True
+    client = Client()
+    log_in(client)
+
+    assert client.post("/models/", {})["Location"] == PAGE
 
 
 def test_of_two_secrets_made_at_once_the_first_is_set_up(ada: User) -> None:
@@ -159,7 +196,7 @@ def test_a_site_that_requires_it_keeps_others_on_the_page_that_sets_it_up(settin
     TOTPDevice.objects.all().delete()
 
     assert [answer.status_code for answer in before.values()] == [302, 302, 403, 200]
-    assert before["/"]["Location"] == PAGE
+    assert before["/"]["Location"] == f"{PAGE}?next=/"
     assert before["/api/v1/songs/"].json()["error"]["code"] == "permission_denied"
     assert after == [200, 200, 200]
     # The app is gone, and so are the rights of its session.
