@@ -247,6 +247,8 @@ USE_TZ = True
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 IS_TIME_ZONE_SET = bool(env.text("TIME_ZONE"))
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
+# A page or list is in the first of these that its reader accepts, otherwise in LANGUAGE_CODE.
+LANGUAGES = [("en", "English"), ("fr", "Français")]
 FORMAT_MODULE_PATH = ["moovitamix.formats"]
 SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")
 

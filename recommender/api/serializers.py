@@ -11,6 +11,7 @@ from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
 from recommender.serving.list_limits import Limit, Mode
+from recommender.serving.reasons import DiscoveryCode, ReasonCode
 
 
 class LatestDecisionSerializer(serializers.ModelSerializer):
@@ -51,7 +52,7 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
     "generated_at": "2026-11-20T08:00:00+00:00",
     "stale": False,
     "stored": True,
-    "discovery": {"asked": 0.3, "given": 1.0, "reason": None},
+    "discovery": {"asked": 0.3, "given": 1.0, "reason": None, "reason_code": None, "reason_parameters": {}},
     "mode": "mix",
     "repeats": {"asked": 0.0, "given": 0.0},
     "relaxed": [],
@@ -68,6 +69,8 @@ RECOMMENDATION_EXAMPLE: Final[dict[str, Any]] = {
             "familiar": False,
             "heard": False,
             "reason": "From Rock, energetic, 1990s: 34 % of what you play",
+            "reason_code": "cluster",
+            "reason_parameters": {"cluster": "Rock, energetic, 1990s", "share": 0.34},
         }
     ],
     "next": None,
@@ -97,6 +100,23 @@ class NamedClusterSerializer(serializers.Serializer):
     name = serializers.CharField()
 
 
+class ReasonParametersSerializer(serializers.Serializer):
+    cluster = serializers.CharField(required=False)
+    share = serializers.FloatField(
+        required=False, min_value=0, max_value=1, help_text="The cluster's share of what the user plays."
+    )
+    artists = serializers.ListField(child=serializers.CharField(), required=False)
+    genre = serializers.CharField(required=False)
+    day = serializers.IntegerField(required=False, min_value=1, max_value=31)
+    month = serializers.IntegerField(required=False, min_value=1, max_value=12)
+    year = serializers.IntegerField(required=False)
+
+
+class DiscoveryParametersSerializer(serializers.Serializer):
+    found = serializers.IntegerField(required=False, min_value=0, help_text="Songs of the kind asked for.")
+    songs = serializers.IntegerField(required=False, min_value=1, help_text="Songs in the list.")
+
+
 class ItemSerializer(serializers.Serializer):
     rank = serializers.IntegerField(min_value=1, help_text="Place in the list, from 1.")
     song = ListedSongSerializer()
@@ -111,7 +131,19 @@ class ItemSerializer(serializers.Serializer):
         help_text="True if the user has played one of the song's artists before, lead or credited."
     )
     heard = serializers.BooleanField(help_text="True if the user has played the song before.")
-    reason = serializers.CharField(help_text="One sentence to show to the user.")
+    reason = serializers.CharField(
+        help_text="One sentence to show to the user, in English or French: see `Accept-Language`."
+    )
+    reason_code = serializers.ChoiceField(
+        [(code.value, code.value) for code in ReasonCode], allow_null=True,
+        help_text="The kind of reason, for an app that words reasons itself; null in lists of releases "
+        "without codes.",
+    )  # fmt: skip
+    reason_parameters = ReasonParametersSerializer(
+        help_text="What the sentence names: `cluster` and `share` (cluster, cluster_liked), `artists` "
+        "(artists), `genre` (popular_in_genre, new_in_genre), `day`, `month` and `year` (last_heard, "
+        "not_heard_since, not_heard_since_year)."
+    )
 
 
 class DiscoverySerializer(serializers.Serializer):
@@ -123,6 +155,10 @@ class DiscoverySerializer(serializers.Serializer):
         allow_null=True,
         help_text="Why `given` is more than one song away from `asked`; null if it is not.",
     )
+    reason_code = serializers.ChoiceField(
+        [(code.value, code.value) for code in DiscoveryCode], allow_null=True
+    )
+    reason_parameters = DiscoveryParametersSerializer()
 
 
 class RepeatsSerializer(serializers.Serializer):

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from django.http import HttpResponseBase
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.encoding import iri_to_uri
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -149,11 +149,11 @@ class RecommendationsView(ServingView):
             )  # fmt: skip
         else:
             served = _continue_list(pk, asked, draw=is_served(request))
-        body = serialize_list(served)
+        body = _in_language(request, served)
         body["items"] = body["items"][(page - 1) * n : page * n]
         has_next = served.is_stored and len(body["items"]) == n
         body["next"] = _next_link(request, served, n, page) if has_next else None
-        return Response(body)
+        return _answer(request, body)
 
 
 class NextSongView(ServingView):
@@ -174,7 +174,7 @@ class NextSongView(ServingView):
             asked_by=describe_caller(request), store=is_served(request),
             **_kind_of_list(asked),
         )  # fmt: skip
-        return Response(serialize_list(served))
+        return _answer(request, _in_language(request, served))
 
 
 class AffinitiesView(ServingView):
@@ -397,6 +397,17 @@ def _continue_list(listener: int, asked: dict[str, Any], *, draw: bool) -> Serve
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():
         raise NotFound(f"User {listener} was served no list {asked['list']}.")
     return recommendations.continue_list(asked["list"], upto=upto, options=serving_options())
+
+
+def _in_language(request: Request, served: ServedList) -> dict[str, Any]:
+    """The list with its sentences in the language that the request accepts."""
+    with translation.override(translation.get_language_from_request(request)):
+        return serialize_list(served)
+
+
+def _answer(request: Request, body: dict[str, Any]) -> Response:
+    language = translation.get_language_from_request(request)
+    return Response(body, headers={"Content-Language": language, "Vary": "Accept-Language"})
 
 
 def _next_link(request: Request, served: ServedList, n: int, page: int) -> str | None:

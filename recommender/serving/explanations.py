@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -18,43 +18,30 @@ from recommender.models import Cluster, ServedList
 from recommender.models.naming import known_genre_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.list_limits import Limit, Mode
+from recommender.serving.list_limits import Mode
 from recommender.serving.list_sampler import PickedSong
 from recommender.serving.popular_and_similar_songs import shared_genre
+from recommender.serving.reasons import (
+    MIN_SHOWN_SHARE,
+    RELAXED_SENTENCES,
+    DiscoveryCode,
+    Reason,
+    ReasonCode,
+    artist_reason,
+    cluster_reason,
+    discovery_sentence,
+    last_played_reason,
+    new_song_reason,
+    popularity_reason,
+    reason_sentence,
+    relaxed_sentence,
+)
 
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 # A favourite that was played within a month is not one that was "not heard since" that month.
 RECENT_SECONDS: Final = 31 * 86_400.0
-FAVOURITE: Final = "One of the songs that you play most"
-DIFFERENT: Final = "Something different to try"
-MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 MIN_SHOWN_CONTRIBUTION: Final = 0.005  # a smaller contribution would read "0.00"
-# "You have not heard it since" is said only of songs that were last played longer ago.
-HEARD_LATELY: Final = timedelta(days=60)
-# What a list says about a limit that was relaxed, for one song and for several.
-RELAXED_TEXTS: Final = {
-    Limit.HEARD: (
-        "1 song was heard before: too few others are left.",
-        "{n} songs were heard before: too few others are left.",
-    ),
-    Limit.ARTIST_CAP: (
-        "1 song exceeds the limit of songs by one artist: too few others are left.",
-        "{n} songs exceed the limit of songs by one artist: too few others are left.",
-    ),
-    Limit.FAVOURITES: (
-        "1 song is no favourite: the user has not played enough songs.",
-        "{n} songs are no favourites: the user has not played enough songs.",
-    ),
-    Limit.REPEATED: (
-        "1 song was given in the last two hours: no others are left.",
-        "{n} songs were given in the last two hours: no others are left.",
-    ),
-}
-MONTH_NAMES: Final = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
-)  # fmt: skip
 
 
 def build_items(
@@ -67,10 +54,12 @@ def build_items(
     items = []
     for pick in picks:
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
+        reason = context.reason_for(pick, cards[pick.song], name)
         items.append({
             "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
             "propensity": pick.propensity, "familiar": pick.familiar, "heard": pick.rerecommended,
-            "reason": context.reason_for(pick, cards[pick.song], name),
+            "reason": reason.english, "reason_code": str(reason.code),
+            "reason_parameters": dict(reason.parameters),
             **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
             **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
         })  # fmt: skip
@@ -109,7 +98,7 @@ class ReasonContext:
     def use_cards(self, cards: Mapping[int, SongCard]) -> None:
         self._played_cards = cards
 
-    def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> str:
+    def reason_for(self, pick: PickedSong, card: SongCard, cluster_name: str) -> Reason:
         if heard := self._heard_reason(pick):
             return heard
         if pick.new_song:
@@ -123,14 +112,14 @@ class ReasonContext:
         artists = [artist] if (artist := self._played_artist(pick, card)) else lead_artists(played)
         if artists and (pick.familiar or pick.affinity >= MIN_SHOWN_SHARE):
             return artist_reason(artists)
-        return DIFFERENT
+        return Reason(ReasonCode.DIFFERENT)
 
-    def _heard_reason(self, pick: PickedSong) -> str:
+    def _heard_reason(self, pick: PickedSong) -> Reason | None:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is None:
-            return ""
+            return None
         if self._now.timestamp() - played_at < RECENT_SECONDS:
-            return FAVOURITE
+            return Reason(ReasonCode.FAVOURITE)
         return last_played_reason(played_at, self._now)
 
     def _cards_in_cluster(self, pick: PickedSong) -> list[SongCard]:
@@ -176,47 +165,6 @@ def lead_artists(cards: Sequence[SongCard]) -> list[str]:
     return list({artist_key(lead): lead for lead in leads if lead}.values())
 
 
-def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) -> str:
-    """The reason for a song by its cluster.
-
-    `affinity` is the cluster's share of what the listener plays, from 0 to 1; with `counts_likes`, of what
-    they play and like.
-    """
-    return f"From {name}: {share_text(affinity)} of what you play{' and like' if counts_likes else ''}"
-
-
-def share_text(share: float) -> str:
-    """A share of a listener's engagement in whole percent."""
-    return f"{100 * share:.0f} %" if share >= MIN_SHOWN_SHARE or share == 0 else "< 1 %"
-
-
-def artist_reason(artists: Sequence[str]) -> str:
-    return f"Because you play {' and '.join(artists[:2])}"
-
-
-def popularity_reason(genre: str, *, is_played: bool = True) -> str:
-    """The reason for a cold-start song; `genre` is a favourite genre of the listener, or ''."""
-    if not is_played:
-        return f"New in {genre}, one of your favourite genres" if genre else DIFFERENT
-    return f"Popular in {genre}, one of your favourite genres" if genre else "Popular with all listeners"
-
-
-def new_song_reason(*, familiar: bool) -> str:
-    return f"{'By an artist you play: h' if familiar else 'H'}ardly anyone has played it yet"
-
-
-def last_played_reason(played_at: float, now: datetime) -> str:
-    """The reason for a song that is recommended again; `played_at` is in seconds since 1970.
-
-    The year is given only if it is not the current one.
-    """
-    month = datetime.fromtimestamp(played_at, UTC)
-    if now - month < HEARD_LATELY:
-        return f"You last heard it on {month.day} {MONTH_NAMES[month.month - 1]}"
-    year = "" if month.year == now.year else f" {month.year}"
-    return f"You have not heard it since {MONTH_NAMES[month.month - 1]}{year}"
-
-
 def cluster_names_for(loaded: LoadedModel, version_id: int | None) -> Mapping[int, str]:
     if version_id is None:
         return {}
@@ -239,7 +187,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
         "discovery": {
             "asked": served.discovery,
             "given": round(new / len(served.items), 4) if served.items else 0.0,
-            "reason": _discovery_reason(served, new),
+            **_describe_discovery(served, new),
         },
         "mode": str(served.mode),
         "repeats": {
@@ -256,7 +204,9 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
                 "propensity": item["propensity"],
                 "familiar": item["familiar"],
                 "heard": item.get("heard", False),
-                "reason": item["reason"],
+                "reason": reason_sentence(item),
+                "reason_code": item.get("reason_code"),
+                "reason_parameters": item.get("reason_parameters", {}),
             }
             for rank, item in enumerate(served.items, 1)
         ],
@@ -270,24 +220,24 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "limit": str(limit),
             "songs": counts[limit],
-            "message": (one if counts[limit] == 1 else several).format(n=counts[limit]),
+            "message": relaxed_sentence(limit, counts[limit]),
         }
-        for limit, (one, several) in RELAXED_TEXTS.items()
+        for limit in RELAXED_SENTENCES
         if counts[limit]
     ]
 
 
-def _discovery_reason(served: ServedList, new: int) -> str | None:
+def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
     """Why the share of new artists differs by more than one song from the request; None if it does not."""
-    if served.mode == Mode.FAVOURITES:
-        return None
     asked, songs = min(served.discovery, 1 - served.repeats), len(served.items)
-    if abs(new - asked * songs) <= 1:
-        return None
+    if served.mode == Mode.FAVOURITES or abs(new - asked * songs) <= 1:
+        return {"reason": None, "reason_code": None, "reason_parameters": {}}
     too_few_new = new < asked * songs
-    artists = "artists that are new to the user" if too_few_new else "artists that the user has played"
-    found = new if too_few_new else songs - new
-    return f"{found or 'None'} of the {songs} songs by {artists}: no more of them could be recommended."
+    code = DiscoveryCode.FEW_NEW_ARTISTS if too_few_new else DiscoveryCode.FEW_PLAYED_ARTISTS
+    counts = {"found": new if too_few_new else songs - new, "songs": songs}
+    return {
+        "reason": discovery_sentence(code, **counts), "reason_code": str(code), "reason_parameters": counts
+    }  # fmt: skip
 
 
 def version_labels(served: ServedList) -> str | None:

@@ -1,5 +1,7 @@
 """Who looks at the listener page: a listener with a signed link, or staff who get a preview."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -10,8 +12,10 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from ingestion.api.sliding_window import Rate, seconds_until_allowed
 from ingestion.models import Listener
 from ingestion.source.repairs import read_id
 
@@ -28,6 +32,8 @@ VIEW_PERMISSION: Final = "ingestion.view_listener"
 LINK_PERMISSION: Final = "recommender.add_feedback"
 SERVED_TO: Final = "listener page"  # who asked for a list, as it is stored with the list
 MAX_SERVED_TO: Final = 150  # characters
+# A dial that moves asks about five times a second; nobody moves it for longer than some seconds.
+RATE: Final = Rate(120, 60)
 
 
 class InvalidLink(ValueError):
@@ -136,3 +142,21 @@ def visitor_required(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
         return view(request, visitor, *args, **named)
 
     return guarded
+
+
+def rate_limited(
+    view: Callable[[HttpRequest, Visitor], HttpResponse],
+) -> Callable[[HttpRequest, Visitor], HttpResponse]:
+    """Answer 429 to a listener who asks for more than a person can; each request draws a list or writes."""
+
+    @wraps(view)
+    def limited(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+        wait = seconds_until_allowed(f"listener_page:{visitor.listener_id}", RATE, time.time())
+        if not wait:
+            return view(request, visitor)
+        context = {"problem": _("That was too fast. Wait a moment and try again.")}
+        response = render(request, "listen/problem.html", context, status=429)
+        response.headers["Retry-After"] = str(math.ceil(wait))
+        return response
+
+    return limited

@@ -14,15 +14,16 @@ from django.utils.translation import gettext_noop
 from recommender import listener_profiles
 from recommender.dashboard.listen.access import Visitor
 from recommender.dashboard.listen.styles import Style, draw_cover, read_styles, unknown_style
-from recommender.dashboard.listen.wording import join_names, translate_sentence
 from recommender.engine.sampling import candidate_codec
 from recommender.listener_profiles import SKIP_EXCLUDES_FOR, ListenerProfile
 from recommender.models import Feedback, ModelVersion, ServedList
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.explanations import cluster_reason, lead_artists, serialize_list, serialize_song
+from recommender.serving.explanations import lead_artists, serialize_list, serialize_song
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, Mode, ServingOptions
+from recommender.serving.reasons import ReasonCode, reason_of, reason_sentence
+from recommender.serving.style_names import join_names
 
 FeedbackKind = Feedback.Kind
 ROW_LENGTH: Final = 10
@@ -32,6 +33,11 @@ TRENDING_DAYS: Final = 14
 LATELY: Final = timedelta(days=30)
 # The same seed at every discovery level, so that the dial shows only the effect of discovery.
 PREVIEW_SEED: Final = "preview"
+# Kinds of feedback, which the page shows to staff.
+KINDS: Final = (
+    gettext_noop("Like"), gettext_noop("Dislike"), gettext_noop("Skip"), gettext_noop("Listen"),
+    gettext_noop("wrong style"), gettext_noop("Clear"),
+)  # fmt: skip
 ANSWER_TEXTS: Final = {
     FeedbackKind.LIKE: gettext_noop("You like it. Your next mix has more like this."),
     FeedbackKind.SKIP: gettext_noop("Skipped. It stays away for a month."),
@@ -129,7 +135,7 @@ class RowBuilder:
                 n_new=sum(card.is_new for card in cards),
                 discovery=discovery,
                 list_id=str(served.pk) if served.is_stored else "",
-                limits=[translate_sentence(text) for text in limits],
+                limits=limits,
             ),
             served,
         )
@@ -281,11 +287,9 @@ class CardFacts(NamedTuple):
 
 def plain_reason(item: Mapping[str, Any], style: Style, artists: Sequence[str]) -> str:
     """The reason of a list's item, with artists and a style in place of a cluster's name and share."""
-    by_cluster = {
-        cluster_reason(item["cluster_name"], item["affinity"], counts_likes=likes) for likes in (False, True)
-    }
-    if item["reason"] not in by_cluster:
-        return translate_sentence(item["reason"])
+    reason = reason_of(item)
+    if reason is None or reason.code not in {ReasonCode.CLUSTER, ReasonCode.CLUSTER_LIKED}:
+        return reason_sentence(item)
     return _("Because you play {artists}").format(artists=join_names([*artists[:1], style.phrase]))
 
 

@@ -6,14 +6,17 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingestion.models import Listener, ListeningHistory
 from recommender import listener_profiles
 from recommender.dashboard.listen.styles import Style, read_styles, unknown_style
+from recommender.engine.feedback_state import reported_twice
+from recommender.models import Feedback
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.explanations import share_text
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons import share_text
 
 MAX_BARS: Final = 8
 WEEKS: Final = 26
@@ -130,9 +133,11 @@ def weeks_of_listening(listener_id: int, now: datetime) -> WeekChart:
     sessions = ListeningHistory.objects.filter(
         user_id=listener_id, unavailable_at=None, created_at__gt=first, created_at__lte=now
     )
+    plays = [(song, at) for at, items in sessions.values_list("created_at", "items") for song in items]
+    plays += _listens_beside(plays, listener_id, first, now)
     counts = [0] * WEEKS
-    for at, items in sessions.values_list("created_at", "items"):
-        counts[min(WEEKS - 1, int((at - first) / WEEK))] += len(items)
+    for _song, at in plays:
+        counts[min(WEEKS - 1, int((at - first) / WEEK))] += 1
     most = max(counts)
     return WeekChart(
         [
@@ -141,6 +146,23 @@ def weeks_of_listening(listener_id: int, now: datetime) -> WeekChart:
         ],
         most,
     )
+
+
+def _listens_beside(
+    plays: Sequence[tuple[int, datetime]], listener_id: int, first: datetime, now: datetime
+) -> list[tuple[int, datetime]]:
+    """Songs that apps reported as heard, without those that the sessions have too."""
+    events = Feedback.objects.standing().filter(
+        listener_id=listener_id, kind=Feedback.Kind.LISTEN, at__gt=first, at__lte=now
+    )
+    listens = list(events.without_short_listens().values_list("song_id", "at"))
+    twice = reported_twice(*_as_arrays(listens), *_as_arrays(plays))
+    return [listen for listen, is_twice in zip(listens, twice.tolist(), strict=True) if not is_twice]
+
+
+def _as_arrays(plays: Sequence[tuple[int, datetime]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    songs = np.array([song for song, _at in plays], dtype=np.int64)
+    return songs, np.array([at.timestamp() for _song, at in plays], dtype=np.float64)
 
 
 def style_map(styles: Iterable[Style], bars: Sequence[AffinityBar]) -> StyleMap | None:

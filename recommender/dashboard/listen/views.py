@@ -39,7 +39,6 @@ CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-LANGUAGES: Final = ("en", "fr")
 DIAL_STEP: Final = 0.05  # as in page.html
 UNDO: Final = "undo"
 ANSWERS: Final = (
@@ -77,8 +76,7 @@ def listener_view(view: View) -> View:
 
     @wraps(view)
     def respond(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
-        language = translation.get_language_from_request(request)[:2]
-        with translation.override(language if language in LANGUAGES else settings.LANGUAGE_CODE):
+        with translation.override(translation.get_language_from_request(request)):
             response = view(request, *args, **named)
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
@@ -140,6 +138,7 @@ def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @listener_view
 @access.visitor_required
 @require_safe
+@access.rate_limited
 def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The mix at another discovery level, for the dial; `moving` while the listener has not let it go."""
     form = PageForm(request.GET)
@@ -158,6 +157,7 @@ def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @listener_view
 @access.visitor_required
 @require_POST
+@access.rate_limited
 def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Another mix at the same discovery level, in place of the one of a moment ago."""
     if visitor.is_preview:
@@ -170,6 +170,7 @@ def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @listener_view
 @access.visitor_required
 @require_POST
+@access.rate_limited
 def answer_song(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Record or take back what a listener thinks of a song; htmx gets the song's buttons, others the page."""
     form = AnswerForm(request.POST)

@@ -12,13 +12,13 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from ingestion.api.sliding_window import Rate
 from moovitamix.backends.redis_cache import FallbackRedisCache
 from recommender.api.authentication import issue_key
 from recommender.api.throttling import (
     MAX_FAILURES,
     FailedAuthentications,
     KeyThrottle,
-    Rate,
     client_address,
     parse_rate,
 )

@@ -14,6 +14,7 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 from ingestion.models import ListeningHistory, Song
 from recommender.api import serializers
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, ServedList
+from recommender.serving.reasons import ReasonCode
 from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
 from tests.support.builders.recommendations import forget_lists
 
@@ -32,7 +33,8 @@ def differences(answer: Any, described: BaseSerializer, at: str = "") -> list[st
         inner = described.child
         return [found for row in answer for found in differences(row, inner, f"{at}[]")]
     fields = described.fields
-    wrong = [f"{at}.{name}" for name in set(answer) ^ set(fields)]
+    optional = {name for name, field in fields.items() if not field.required and not field.read_only}
+    wrong = [f"{at}.{name}" for name in (set(answer) ^ set(fields)) - (optional - set(answer))]
     for name, field in fields.items():
         if isinstance(field, BaseSerializer) and answer.get(name) is not None:
             wrong += differences(answer[name], field, f"{at}.{name}")
@@ -60,6 +62,31 @@ def test_a_user_gets_twenty_new_songs_each_with_a_reason(caller: ApiCaller) -> N
     assert all(item["reason"] for item in body["items"])
     assert body["discovery"]["asked"] == 0.3
     assert ServedList.objects.get().pk.hex == body["recommendation_id"].replace("-", "")
+
+
+def test_reasons_have_codes_and_are_in_the_language_that_the_request_accepts(caller: ApiCaller) -> None:
+    english = caller.get("/users/43937/recommendations/?discovery=0&n=100")
+    address = f"/users/43937/recommendations/?list={english.json()['recommendation_id']}&n=100"
+    # German is not there, so the second choice counts.
+    french = caller.get(address, **{"Accept-Language": "de, fr;q=0.5"})
+
+    pairs = list(zip(english.json()["items"], french.json()["items"], strict=True))
+    codes = {ours["reason_code"] for ours, _theirs in pairs}
+    assert "cluster" in codes
+    assert codes <= set(ReasonCode)
+    for ours, theirs in pairs:
+        assert ours["reason"] != theirs["reason"]
+        assert (ours["reason_code"], ours["reason_parameters"]) == (
+            theirs["reason_code"],
+            theirs["reason_parameters"],
+        )
+        if ours["reason_code"] == "cluster":
+            assert ours["reason_parameters"] == {
+                "cluster": ours["cluster"]["name"],
+                "share": ours["affinity"],
+            }
+    assert [answer.headers["Content-Language"] for answer in (english, french)] == ["en", "fr"]
+    assert "Accept-Language" in french.headers["Vary"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from ingestion.api.sliding_window import Rate
 from ingestion.models import AuditEntry, Listener, ListeningHistory, Song
 from recommender.dashboard.listen import access
 from recommender.dashboard.listen.rows import standing_answers
@@ -308,13 +309,34 @@ def test_affinity_bars_are_shares_of_a_full_track(listener: Client) -> None:
 def test_weeks_count_what_was_played_and_nothing_else(listener: Client) -> None:
     ListeningHistory.objects.filter(user=LISTENER).delete()
     now = timezone.now()
-    for days, items in ((1, [1, 2]), (8, [3]), (400, [4]), (-1, [5])):
+    one, other = Song.objects.values_list("pk", flat=True)[:2]
+    for days, items in ((1, [one, 2]), (8, [3]), (400, [4]), (-1, [5])):
         at = now - timedelta(days=days)
         ListeningHistory.objects.create(user_id=LISTENER, items=items, created_at=at, updated_at=at)
+    # The app has reported the first song, which the source knows too, and another one.
+    reported = [
+        events.FeedbackEvent(
+            f"app-{song}", LISTENER, song, Feedback.Kind.LISTEN, 200, at=now - timedelta(days=1, minutes=1)
+        )
+        for song in (one, other)
+    ]
+    events.record_events(reported, received_at=now)
 
     text = text_of(listener.get(reverse("listen")))
 
-    assert "3 in all, at most 2 in one week" in " ".join(text.split())
+    assert "4 in all, at most 3 in one week" in " ".join(text.split())
+
+
+def test_who_asks_faster_than_a_person_can_is_asked_to_wait(
+    listener: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "RATE", Rate(2, 60))
+
+    answers = [listener.get(reverse("listen_mix"), {"moving": "1"}) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert int(answers[2].headers["Retry-After"]) >= 1
+    assert "That was too fast." in text_of(answers[2])
 
 
 def test_a_song_has_a_play_link_only_with_a_player(listener: Client, settings: Any) -> None:

@@ -15,8 +15,9 @@ from ingestion.models import ListeningHistory, Song
 from recommender.engine.identity.genres import genre_keys
 from recommender.models import ServedList
 from recommender.serving import recommendations
-from recommender.serving.explanations import name_keys, new_song_reason
+from recommender.serving.explanations import name_keys
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons import new_song_reason
 from tests.support.builders.recommendations import (
     LISTENER,
     make_new_listener,
@@ -157,7 +158,7 @@ def kind_of_true_reason(item: dict[str, Any], served: ServedList) -> str:
         assert not item["familiar"]
         assert item["affinity"] < 0.005
         return "different"
-    if item["reason"] == new_song_reason(familiar=item["familiar"]):
+    if item["reason"] == new_song_reason(familiar=item["familiar"]).english:
         return "new"
     assert item["reason"].startswith("You have not heard it since "), item
     return "again"

@@ -86,7 +86,7 @@ def test_a_listener_without_plays_gets_other_songs_and_the_answer_says_so(option
     assert facts["repeats"] == {"asked": 1.0, "given": 0.0}
     assert facts["relaxed"][0] == {
         "limit": "favourites", "songs": 20,
-        "message": "20 songs are no favourites: the user has not played enough songs.",
+        "message": "20 songs are no favourites: you have not played enough songs.",
     }  # fmt: skip
 
 

@@ -128,7 +128,9 @@ def test_a_list_is_empty_if_no_song_is_eligible(options: ServingOptions) -> None
     served = recommend_list(options)
 
     assert served.items == []
-    assert serialize_list(served)["discovery"] == {"asked": 0.3, "given": 0.0, "reason": None}
+    assert serialize_list(served)["discovery"] == {
+        "asked": 0.3, "given": 0.0, "reason": None, "reason_code": None, "reason_parameters": {},
+    }  # fmt: skip
 
 
 def test_an_unknown_listener_is_refused(options: ServingOptions) -> None:
@@ -265,7 +267,7 @@ def test_the_share_of_new_artists_is_as_asked_or_the_answer_says_why(
     assert (asked["reason"] is None) == (abs(new - 20 * discovery) <= 1)
     if asked["reason"] is not None:
         assert asked["reason"] == (
-            f"{20 - new} of the 20 songs by artists that the user has played: no more of them could be"
+            f"{20 - new} of the 20 songs by artists that you have played: no more of them could be"
             " recommended."
         )
 

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import polib  # type: ignore[import-untyped]
-import pytest
 from django.utils import translation
 
-from recommender.dashboard.listen.wording import (
-    KINDS,
-    SENTENCES,
-    WORDS,
-    describe_style,
-    translate_name,
-    translate_sentence,
-)
+from recommender.dashboard.listen.rows import KINDS
 from recommender.engine.clustering.labeling import MOODS
 from recommender.models import Feedback
-from recommender.serving import explanations
+from recommender.serving import reasons as reasons_of
+from recommender.serving.list_limits import Limit
+from recommender.serving.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
+from recommender.serving.style_names import WORDS, describe_style, translate_name
 from tests.support.project import ROOT
 
 FRENCH = ROOT / "moovitamix" / "locale" / "fr" / "LC_MESSAGES" / "django.po"
@@ -35,7 +30,8 @@ def texts_of_templates() -> Iterator[str]:
 
 
 def texts_of_code() -> Iterator[str]:
-    for file in (ROOT / "recommender" / "dashboard" / "listen").glob("*.py"):
+    folders = (ROOT / "recommender" / "dashboard" / "listen", ROOT / "recommender" / "serving")
+    for file in (file for folder in folders for file in folder.glob("*.py")):
         for call in ast.walk(ast.parse(file.read_text())):
             match call:
                 case ast.Call(
@@ -44,25 +40,33 @@ def texts_of_code() -> Iterator[str]:
                     yield text
 
 
-def reasons() -> list[str]:
-    """Every kind of reason and limit that a list may have."""
+def reasons() -> list[Reason]:
+    """Every kind of reason that a song may have."""
     played = [NOW - timedelta(days=days) for days in (3, 80, 700)]
-    limits = [text for texts in explanations.RELAXED_TEXTS.values() for text in texts]
     return [
-        explanations.FAVOURITE,
-        explanations.DIFFERENT,
-        explanations.artist_reason(["Ada Blue"]),
-        explanations.artist_reason(["Ada Blue", "Bob"]),
+        *(reasons_of.cluster_reason("Country, 1990s", 0.34, counts_likes=one) for one in (True, False)),
+        Reason(ReasonCode.FAVOURITE),
+        Reason(ReasonCode.DIFFERENT),
+        reasons_of.artist_reason(["Ada Blue", "Bob"]),
         *(
-            explanations.popularity_reason(genre, is_played=one)
+            reasons_of.popularity_reason(genre, is_played=one)
             for genre in ("", "Rock")
             for one in (True, False)
         ),
-        *(explanations.new_song_reason(familiar=one) for one in (True, False)),
-        *(explanations.last_played_reason(at.timestamp(), NOW) for at in played),
-        *(text.format(n=3) for text in limits),
-        "None of the 20 songs by artists that are new to the user: no more of them could be recommended.",
-        "7 of the 20 songs by artists that the user has played: no more of them could be recommended.",
+        *(reasons_of.new_song_reason(familiar=one) for one in (True, False)),
+        *(reasons_of.last_played_reason(at.timestamp(), NOW) for at in played),
+    ]
+
+
+def limits() -> list[str]:
+    """Every sentence about a list, in the active language."""
+    return [
+        *(reasons_of.relaxed_sentence(limit, songs) for limit in Limit for songs in (1, 3)),
+        *(
+            reasons_of.discovery_sentence(code, found=found, songs=20)
+            for code in DiscoveryCode
+            for found in (0, 7)
+        ),
     ]
 
 
@@ -81,26 +85,27 @@ def test_the_french_names_the_same_values_as_the_english() -> None:
         assert sorted(value.findall(entry.msgstr)) == sorted(value.findall(entry.msgid)), entry
 
 
-@pytest.mark.parametrize("reason", reasons())
-def test_every_stored_sentence_is_known_and_says_you_to_the_listener(reason: str) -> None:
+def test_every_code_has_a_reason_in_english_and_in_french() -> None:
+    with translation.override("fr"):
+        french = [reason.sentence for reason in reasons()] + limits()
+        english = [reason.english for reason in reasons()]
     with translation.override("en"):
-        english = translate_sentence(reason)
+        english += limits()
+
+    assert {reason.code for reason in reasons()} == set(ReasonCode)
+    assert not {*french} & {*english}
+    assert not [text for text in english if "the user" in text]
+    assert not [text for text in french if re.search(r"\b(the|you|of|songs?)\b", text)]
+
+
+def test_a_reason_keeps_its_names_and_dates() -> None:
+    duo = reasons_of.artist_reason(["Simon and Garfunkel", "Bob"])
+    lately = reasons_of.last_played_reason((NOW - timedelta(days=3)).timestamp(), NOW)
     with translation.override("fr"):
-        french = translate_sentence(reason)
-
-    assert french != reason
-    assert "the user" not in english
-    assert not re.search(r"\b(the|you|of|songs?)\b", french)
-
-
-def test_a_stored_sentence_keeps_its_names_and_dates() -> None:
-    with translation.override("fr"):
-        assert (
-            translate_sentence("Because you play Ada Blue and Bob")
-            == "Parce que vous écoutez Ada Blue et Bob"
-        )
-        assert translate_sentence("You last heard it on 3 May") == "Vous l’avez écouté le 3 mai"  # noqa: RUF001
-        assert translate_sentence("Something unknown") == "Something unknown"
+        assert duo.sentence == "Parce que vous écoutez Simon and Garfunkel et Bob"
+        assert lately.sentence == "Vous l’avez écouté le 29 octobre"  # noqa: RUF001
+        assert reason_sentence({"reason": "Of an earlier release"}) == "Of an earlier release"
+    assert duo.english == "Because you play Simon and Garfunkel and Bob"
 
 
 def test_every_word_of_a_cluster_s_name_is_translated() -> None:
@@ -109,7 +114,6 @@ def test_every_word_of_a_cluster_s_name_is_translated() -> None:
         assert translate_name("Country, 1990s, calm") == "Country, années 1990, calme"
         assert translate_name("Cluster 7") == "Style 7"
         assert describe_style("rock", ["calm", "1990s"]) == "rock calme des années 1990"
-    assert len(set(SENTENCES)) == len(SENTENCES)
 
 
 def test_every_kind_of_feedback_is_translated() -> None:
