@@ -1,6 +1,6 @@
-"""Writes, verifies and memory-maps model artifacts: .npy files and a manifest with their checksums.
+"""Writes, verifies and memory-maps model artifacts: .npy files and a manifest with checksums.
 
-An artifact's folder is either complete or absent. Loading executes no code, because pickle is not used.
+A folder is either complete or absent. Loading executes no code: pickle is not used.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class ArtifactError(Exception):
 
 
 class ArtifactMissing(ArtifactError):
-    """The artifact's folder or manifest is missing or unreadable."""
+    """The folder or manifest is missing or unreadable."""
 
 
 class ArtifactDamaged(ArtifactError):
@@ -33,14 +33,14 @@ class ArtifactDamaged(ArtifactError):
 
 
 class ArtifactExists(ArtifactError):
-    """The folder exists already, and artifacts are never overwritten."""
+    """Artifacts are never overwritten."""
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
-    """Write an artifact and return the SHA-256 of its manifest, which `read_arrays` needs.
+    """Return the SHA-256 of the manifest, which `read_arrays` needs.
 
     Raises:
-        ArtifactExists: another process may have written the artifact.
+        ArtifactExists: perhaps another process has written it.
         OSError: the disk is full or not writable; unfinished files are removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +60,10 @@ def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mappin
 
 
 def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The verified arrays as read-only memory maps, and the artifact's facts.
+    """The verified arrays as read-only memory maps, and the facts.
 
     Raises:
-        ArtifactError: see its subclasses.
+        ArtifactError
     """
     manifest = verify_files(folder, sha256)
     arrays = {name.removesuffix(".npy"): _load(folder / name) for name in manifest["files"]}
@@ -74,7 +74,7 @@ def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
     """Compare every file with its checksum and return the manifest.
 
     Raises:
-        ArtifactError: see its subclasses.
+        ArtifactError
     """
     try:
         text = (folder / MANIFEST).read_bytes()
@@ -100,10 +100,7 @@ def size_in_bytes(folder: Path) -> int:
 
 
 def clear_unfinished(storage: Path) -> int:
-    """Remove folders that crashed writers left, and return their number.
-
-    The caller must hold the training lock.
-    """
+    """Remove folders that crashed writers left; the caller must hold the training lock."""
     leftovers = list(storage.glob(f"{UNFINISHED_PREFIX}*"))
     for folder in leftovers:
         shutil.rmtree(folder, ignore_errors=True)

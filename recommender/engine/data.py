@@ -1,4 +1,4 @@
-"""Data structures of the engine; in every matrix, listeners are rows and songs are columns."""
+"""Data structures; in every matrix, listeners are rows and songs are columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,24 +13,24 @@ from recommender.engine.identity.credits import ArtistCredits, artist_key
 
 
 class EngineError(Exception):
-    """The engine cannot compute a result from this data."""
+    """No result can be computed from this data."""
 
 
 class TooFewSongs(EngineError):
-    """The catalogue has too few songs to train on."""
+    """Too few songs to train on."""
 
 
 class InvalidNumberOfClusters(EngineError):
-    """The requested number of clusters does not fit the catalogue."""
+    """The number does not fit the catalogue."""
 
 
 class TooFewPlays(EngineError):
-    """There are too few plays to train on."""
+    """Too few plays to train on."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All songs; entry j of every column describes song j."""
+    """Entry j of every column describes song j."""
 
     ids: NDArray[np.int64]  # shape (n_songs,), strictly ascending
     artists: list[str]  # '' if unknown, like the other texts
@@ -52,11 +52,11 @@ class Catalogue:
         return ArtistCredits(self.artists)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """One code per lead artist; a song without an artist has a code of its own."""
+        """One per lead artist; a song without an artist has its own."""
         return _codes([artist_key(self.credits.lead(artist)) for artist in self.artists])
 
     def album_codes(self) -> NDArray[np.int32]:
-        """One code per album of a lead artist; a song without an album has a code of its own."""
+        """One per album of a lead artist; a song without an album has its own."""
         names = (
             (album.casefold().strip(), artist_key(self.credits.lead(artist)))
             for album, artist in zip(self.albums, self.artists, strict=True)
@@ -65,7 +65,7 @@ class Catalogue:
 
 
 def _codes(names: Sequence[str]) -> NDArray[np.int32]:
-    """One code per name, by first appearance; an entry without a name has a code of its own."""
+    """By first appearance; each empty name has a code of its own."""
     codes: dict[str, int] = {}
     return np.array(
         [codes.setdefault(name or f"\0{index}", len(codes)) for index, name in enumerate(names)],
@@ -75,7 +75,7 @@ def _codes(names: Sequence[str]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Plays in coordinate form; entry i of every column describes play i."""
+    """Plays in coordinate form; entry i of every column is play i."""
 
     n_listeners: int
     n_songs: int
@@ -85,7 +85,7 @@ class Interactions:
     count: NDArray[np.float32]  # how often; 1 for a single play
 
     def matrix(self, weights: NDArray[np.float32] | None = None) -> csr_array:
-        """Sum of play counts times weights, shape (n_listeners, n_songs)."""
+        """Sum of counts times weights, shape (n_listeners, n_songs)."""
         values = self.count if weights is None else self.count * weights
         shape = (self.n_listeners, self.n_songs)
         matrix = csr_array((values, (self.listeners, self.songs)), shape=shape, dtype=np.float32)
@@ -95,7 +95,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class SongActivity:
-    """When each song is played, as of one moment; shape (n_songs,) each. See `measure_song_activity`."""
+    """When songs are played, as of one moment; shape (n_songs,) each."""
 
     # Listeners, each weighted by the age of their last play of the song: halved every 90 and 30 days.
     listeners_this_quarter: NDArray[np.float32]
@@ -105,7 +105,7 @@ class SongActivity:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Histories of the listeners who get recommendations, one row each."""
+    """Histories of listeners who get recommendations, one row each."""
 
     plays: csr_array  # shape (n, n_songs), play counts; songs with an entry are not recommended again
     recent: csr_array | None = None  # the same, weighted by recency; None: use `plays`
@@ -149,7 +149,7 @@ class WarmStartClusters:
 
 @dataclass(frozen=True)
 class NewSongs:
-    """m songs that hardly anyone has played, placed by content; entry i of every array is the same song."""
+    """m songs that hardly anyone has played, placed by content; entry i of every array is song i."""
 
     columns: NDArray[np.int32]  # shape (m,), the model's columns; NOT_IN_MODEL for songs that came after it
     labels: NDArray[np.int32]  # shape (m,), clusters
@@ -162,60 +162,59 @@ NOT_IN_MODEL: Final = -1
 
 
 class RecommenderModel(Protocol):
-    """A model that can be evaluated. test_every_model.py tests all models against this protocol."""
+    """A model that can be evaluated; test_every_model.py tests all of them."""
 
     @property
     def name(self) -> str:
-        """Name of the algorithm in tables and metrics."""
+        """The algorithm's name in tables and metrics."""
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         """Each listener's n best songs, best first, shape (profiles.n, n).
 
-        Songs that are played, excluded or unavailable are left out. A row ends in -1 if fewer than n songs
-        remain.
+        Played, excluded and unavailable songs are left out; a row ends in -1 if fewer than n songs remain.
         """
 
 
 class ScoredSongs(NamedTuple):
-    """Songs and their scores in descending order; shape (m,) each."""
+    """In descending order of scores; shape (m,) each."""
 
     songs: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
 class ServableModel(Protocol):
-    """The methods of a model that serving calls; every profile holds one listener."""
+    """What serving calls; every profile holds one listener."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Each song's cluster, shape (n_songs,)."""
+        """Clusters, shape (n_songs,)."""
 
     @property
     def artists(self) -> NDArray[np.int32]:
-        """Each song's artist code, shape (n_songs,)."""
+        """Artist codes, shape (n_songs,)."""
 
     @property
     def available(self) -> NDArray[np.bool_]:
-        """True for songs that may be recommended, shape (n_songs,)."""
+        """Which songs may be recommended, shape (n_songs,)."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The listener's n best songs; empty if the model can't rank songs for a listener without plays.
+        """The listener's n best songs; empty if it can't rank songs for a listener without plays.
 
         If all scores are equal, lists are drawn by affinity alone.
         """
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Scores of unplayed songs, on the same scale as those of `candidates`."""
+        """Of unplayed songs, on the scale of `candidates`."""
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The contribution of each term to the songs' scores; shape (len(songs),) each."""
+        """Each term's contribution; shape (len(songs),) each."""
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs, the most similar first."""
 
     @property
     def new_song_ranker(self) -> "NewSongRanker | None":
-        """Places and ranks new songs by content; None if the model can't."""
+        """None if the model can't place new songs by content."""
 
 
 class NewSongRanker(Protocol):
@@ -226,20 +225,17 @@ class NewSongRanker(Protocol):
         """The audio features that `place` reads."""
 
     def place(self, arrived: Catalogue, artists: NDArray[np.int32]) -> NewSongs:
-        """The model's songs with hardly a listener, then the songs in `arrived`, which the model lacks.
+        """The model's songs with hardly a listener, then the songs in `arrived`, which it lacks.
 
         Args:
-            artists: the arrived songs' artist codes, negative for artists that the model does not know.
+            artists: codes of the arrived songs, negative if the model does not know the artist.
         """
 
     def rank(self, profile: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """How well each new song suits the listener, shape (m,); -inf if it is not allowed or unknown."""
+        """How well each new song suits the listener, shape (m,); -inf if not allowed or unknown."""
 
     def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
-        """Each new song's score for a listener of this one song, on the scale of `similar`; shape (m,).
-
-        -inf for a song whose content is not similar.
-        """
+        """Scores for a listener of this one song, on the scale of `similar`; -inf if not similar."""
 
     def similar_to(self, content: NDArray[np.float32], *, n: int) -> ScoredSongs:
-        """At most n songs of the model with content similar to this row, the most similar first."""
+        """At most n songs of the model with similar content, the most similar first."""

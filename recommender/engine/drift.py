@@ -1,7 +1,7 @@
-"""Drift tests: do new songs, or a week's listening, differ from the model's training data?
+"""Drift tests: do new songs, or a week's listening, differ from the training data?
 
-New songs are compared by the population stability index over bins (clusters or distances), weeks of
-listening by a permutation test on the Jensen-Shannon divergence (JSD) between shares of plays.
+New songs: population stability index over bins. Listening: permutation test on the Jensen-Shannon
+divergence (JSD) between shares of plays.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ class ListeningChange:
 
     @property
     def is_large(self) -> bool:
-        """Whether this change alone is a reason to act, without a second week."""
+        """A reason to act without a second week."""
         return self.is_drift and self.effect >= 2 * self.limit
 
 
@@ -90,7 +90,7 @@ def measure_population_shift(
 
 
 def quantile_edges(distances: NDArray[np.floating], n: int = 10) -> NDArray[np.float64]:
-    """Inner edges of n bins with equally many distances; fewer edges if many distances are equal."""
+    """Inner edges of n equally filled bins; fewer if many distances are equal."""
     if not len(distances):
         return np.empty(0)
     edges = np.quantile(np.asarray(distances, dtype=np.float64), np.arange(1, n) / n)
@@ -104,7 +104,7 @@ def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """Each cluster's group: the largest clusters are a group each, all others share the last."""
+    """The largest clusters are a group each, all others share the last."""
     by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))
@@ -112,7 +112,7 @@ def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -
 
 
 def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> NDArray[np.float64]:
-    """The weeks that `measure_listening_change` compares: eight reference weeks and the last week.
+    """Eight reference weeks and the last week, for `measure_listening_change`.
 
     Args:
         weeks: shape (n_listeners, WEEKS_NEEDED, n_groups), the last week at the end.
@@ -126,9 +126,9 @@ def select_compared_weeks(weeks: NDArray[np.float64], *, after_drift: bool) -> N
 
 
 def stronger_change(recent: ListeningChange, standing: ListeningChange | None) -> ListeningChange:
-    """The change against the recent weeks, or against a reference that stands still if only that drifted.
+    """The change against the recent weeks, or against a standing reference if only that drifted.
 
-    The recent weeks move along with a slow drift and hide it.
+    Recent weeks move along with a slow drift and hide it.
     """
     return standing if standing is not None and standing.is_drift and not recent.is_drift else recent
 
@@ -137,7 +137,7 @@ def measure_listening_change(weeks: NDArray[np.floating], *, seed: int) -> Liste
     """Compare the last week with the weeks before by a permutation test within listeners.
 
     Args:
-        weeks: plays, shape (n_listeners, n_weeks, n_groups); the last week is the current one.
+        weeks: plays, shape (n_listeners, n_weeks, n_groups).
     """
     # In each permutation every listener's "current" week is a random one of the listener's weeks. So the
     # test finds changes in what people listen to, and ignores changes in who listens. (A test on pooled
@@ -167,16 +167,12 @@ def worst_shift(shifts: Sequence[PopulationShift]) -> PopulationShift:
 
 
 def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool) -> bool:
-    """Whether to act: after drift in two consecutive weeks, or after a single large drift.
-
-    Args:
-        drifted_before: the week before had drifted, too.
-    """
+    """Act after drift in two weeks in a row, or after one large drift."""
     return change.is_large or (change.is_drift and drifted_before)
 
 
 def change_similarity(change: ListeningChange, other: ListeningChange) -> float:
-    """Cosine of two changes, from -1 (opposite) to 1; 0 if one change is 0."""
+    """Cosine, from -1 (opposite) to 1; 0 if one change is 0."""
     lengths = float(np.linalg.norm(change.shares) * np.linalg.norm(other.shares))
     return float(change.shares @ other.shares) / lengths if lengths else 0.0
 
@@ -197,9 +193,9 @@ def _sampled(weeks: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _split(
     weeks: NDArray[np.float64], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Plays by group in each listener's drawn week, and in all other weeks.
+    """Plays by group in each listener's chosen week, and in all other weeks.
 
-    `chosen` has shape (n_draws, n_listeners): the index of the week drawn for each listener.
+    `chosen` has shape (n_draws, n_listeners).
     """
     current = weeks[np.arange(len(weeks)), chosen].sum(axis=1)
     return current, weeks.sum(axis=(0, 1)) - current
@@ -219,7 +215,7 @@ def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generato
 
 
 def _largest_reference_effect(weeks: NDArray[np.float64], random: np.random.Generator) -> float:
-    """The largest effect of one reference week against the others."""
+    """Of one reference week against the others."""
     if weeks.shape[1] < 2:
         return 0.0
     effects = []

@@ -33,7 +33,7 @@ SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A fitted transformation that also turns new songs into feature rows."""
+    """Fitted on a catalogue, and transforms new songs, too."""
 
     tokens: list[str]  # names of the metadata columns, such as "artist:abba" and "genre:rock"
     idf: NDArray[np.float32]  # shape (n_tokens,), log((1 + songs) / (1 + songs with the token)) + 1
@@ -44,7 +44,7 @@ class FeatureSpace:
     length: float  # root mean square length of the scaled sound rows; 0 if every column is constant
 
     def metadata(self, catalogue: Catalogue) -> csr_array:
-        """L2-normalised TF-IDF rows, shape (n_songs, n_tokens); a zero row if no token is known."""
+        """L2-normalised TF-IDF, shape (n_songs, n_tokens); a zero row if no token is known."""
         columns: dict[str, int] = {}
         for column, token in enumerate(self.tokens):
             columns.setdefault(_fold_token(token), column)
@@ -56,7 +56,7 @@ class FeatureSpace:
         return _tfidf(indices, counts, self.idf)
 
     def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Robust z-scores of the sound columns, shape (n_songs, n_names); 0 for an unknown value."""
+        """Robust z-scores, shape (n_songs, n_names); 0 for an unknown value."""
         columns = numeric_columns(catalogue)
         unknown = np.full(catalogue.n_songs, np.nan)
         raw = np.stack([columns.get(name, unknown) for name in self.names], axis=1) if self.names else None
@@ -67,7 +67,7 @@ class FeatureSpace:
         return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Feature rows, shape (n_songs, d + n_names): metadata directions, then sound, equally weighted."""
+        """Shape (n_songs, d + n_names): metadata directions, then sound, equally weighted."""
         # Sound has a mean squared length of 1 over the training songs, like metadata. Normalising each row
         # would reduce a single column to its sign.
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
@@ -92,7 +92,7 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
 def weight_content(
     catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Metadata and sound columns side by side; sound has half the weight of metadata."""
+    """Metadata and sound side by side; sound has half the weight."""
     axes = space.axes.shape[1]
     # Without audio features, sound is only year and duration, and the decade is already in the metadata.
     if catalogue.audio:
@@ -119,10 +119,7 @@ def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], cs
 
 
 def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_array:
-    """L2-normalised TF-IDF rows.
-
-    `indices` is flat: the first `counts[0]` entries are song 0's tokens, the next `counts[1]` song 1's.
-    """
+    """L2-normalised rows. `indices` is flat: `counts[0]` tokens of song 0, then `counts[1]` of song 1, ..."""
     rows = np.repeat(np.arange(len(counts)), counts)
     values = idf[indices]
     lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(counts)))
@@ -157,7 +154,7 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
 
 
 def _fold_token(token: str) -> str:
-    """A token as `_song_tokens` writes it; feature spaces of older releases have other spellings."""
+    """As `_song_tokens` writes it; feature spaces of older releases have other spellings."""
     kind, _, value = token.partition(":")
     fold = TOKEN_KEYS.get(kind)
     return f"{kind}:{fold(value)}" if fold else token
@@ -196,7 +193,7 @@ def _normalise_text(text: str) -> str:
 
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
-    """The most frequent genre words, the most frequent first; ties are in alphabetical order."""
+    """The most frequent genre words first; ties in alphabetical order."""
     counts = Counter(word for text in texts for word in genre_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
@@ -213,18 +210,18 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
 
 
 def fold_stored_words(words: Sequence[str]) -> list[str]:
-    """The genre words of an artifact as `genre_words` writes them; older releases wrote "hip hop"."""
+    """Older releases stored "hip hop" for "hiphop"."""
     return [fold_key(word) for word in words]
 
 
 def genre_idf(genres: csr_array) -> NDArray[np.float32]:
-    """log(1 + number of songs / number of songs with the word), shape (n_words,)."""
+    """log(1 + songs / songs with the word), shape (n_words,)."""
     counts = np.bincount(genres.indices, minlength=genres.shape[1])
     return np.asarray(np.log1p(genres.shape[0] / np.maximum(counts, 1)), dtype=np.float32)
 
 
 def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """The space as artifact arrays; words are stored as UTF-8 bytes and their end offsets."""
+    """Artifact arrays; words are UTF-8 bytes and their end offsets."""
     arrays = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]

@@ -1,9 +1,8 @@
 """Which feedback events still count after later events of the same listener on the same song.
 
-- Of the likes, dislikes and clears of a song only the latest one counts, and it counts once. A `clear` also
-  cancels the earlier skips and wrong styles.
-- A skip counts unless the listener liked or cleared the song later. It no longer excludes the song if the
-  listener played it later.
+- Of likes, dislikes and clears only the latest counts, once. A `clear` also cancels earlier skips and wrong
+  styles.
+- A skip counts unless the song was liked or cleared later; a later play ends its exclusion of the song.
 - A listen counts if it was long enough, see `heard_threshold`. Plays are never cancelled.
 """
 
@@ -26,7 +25,7 @@ NEVER: Final = -1
 
 
 class EventKind(IntEnum):
-    """Kinds of events as small numbers, for arrays."""
+    """Small numbers, for arrays."""
 
     LIKE = 0
     DISLIKE = 1
@@ -38,18 +37,18 @@ class EventKind(IntEnum):
 
 
 def heard_threshold(duration: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Seconds from which a listen counts, by the song's duration in seconds (0 or NaN: unknown)."""
+    """Seconds from which a listen counts; durations in seconds, 0 or NaN: unknown."""
     known = np.nan_to_num(duration) > 0
     return np.where(known, np.minimum(HEARD_SHARE * np.nan_to_num(duration), HEARD_SECONDS), HEARD_SECONDS)
 
 
 class FeedbackState:
-    """Which events count; entry i of every array is event i.
+    """Entry i of every array is event i.
 
     Attributes:
         counts: True for events that count.
-        excludes: True for the dislike or skip that is the listener's latest opinion of the song. A dislike
-            excludes the song permanently, a skip for a month.
+        excludes: True for the dislike or skip that is the latest opinion of the song. A dislike excludes it
+            permanently, a skip for a month.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class FeedbackState:
         n_groups = int(groups.max(initial=-1)) + 1
 
         def last(kind: EventKind) -> NDArray[np.int64]:
-            """For each event: the place of the last event of this kind on the same song."""
+            """Each event's place of the last event of this kind on its song."""
             places = np.full(n_groups, NEVER, dtype=np.int64)
             chosen = kinds == kind
             np.maximum.at(places, groups[chosen], place[chosen])
@@ -98,8 +97,7 @@ def reported_twice(
 ) -> NDArray[np.bool_]:
     """True for each listen that is also a play in a session of the source, shape (n_listens,).
 
-    Each play in a session matches at most one listen of the same listener and song, at most SAME_PLAY_HOURS
-    before or after it.
+    A play matches at most one listen of the same listener and song within SAME_PLAY_HOURS.
     """
     twice = np.zeros(len(listen_pairs), dtype=np.bool_)
     # Most songs are reported by one side alone; the loop sees only those of both.

@@ -1,7 +1,6 @@
 """Runs a training on two threads with bit-identical results.
 
-Each work item runs on one thread, and results keep the order of the items, so scheduling can't change a
-result.
+Each item runs on one thread, and results keep the order of the items.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,15 +15,15 @@ WorkItem = Callable[[], T]
 
 
 class Submit(Protocol):
-    """Starts work items; an item must not wait for another item."""
+    """Starts work items, which must not wait for each other."""
 
     def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """Start the items; the returned function, to be called once, gives the results in order."""
+        """The returned function, to be called once, gives the results in order."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """Yield a `Submit` with a second thread; the caller's thread runs items that have not started."""
+    """A `Submit` with a second thread; the caller's thread runs items that have not started."""
     # BLAS gets one thread per item, because sums split over threads differ in the last bit from run to
     # run, and threads that wait for each other on a busy machine cost more than they gain. numpy, scipy
     # and BLAS release Python's lock while they compute.
@@ -41,7 +40,7 @@ def two_workers() -> Iterator[Submit]:
 
 
 def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-    """A `Submit` without threads: the items run when the results are requested."""
+    """A `Submit` without threads: items run when results are requested."""
     return lambda: [item() for item in items]
 
 

@@ -1,4 +1,4 @@
-"""Codes of each song's artists and recording, equal in all versions for the same artist or recording."""
+"""Codes of artists and recordings, equal in all versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,13 @@ ARRAY_NAMES: Final = ("artists", "artist_starts", "recordings")
 
 @dataclass(frozen=True)
 class SongIdentity:
-    """Codes by song; they are hashes, so that two versions and the cold start have equal codes."""
+    """Codes are hashes, so that two versions and the cold start agree."""
 
     artists: NDArray[np.int32]  # flat: the artists of song 0, lead first, then those of song 1, ...
     artist_starts: NDArray[np.int64]  # shape (n_songs + 1,)
     recordings: NDArray[np.int64]  # shape (n_songs,), equal for the copies of a recording
 
     def leads(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The code of each song's lead artist."""
         return np.asarray(self.artists[self.artist_starts[songs]])
 
     def artists_of(self, song: int) -> list[int]:
@@ -32,17 +31,16 @@ class SongIdentity:
         return codes
 
     def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether each song has one of the artists; same shape as `songs`."""
+        """Whether each song has one of the artists."""
         found, places = self._flat_artists(songs)
         counts = np.bincount(places, weights=np.isin(found, codes), minlength=len(songs))
         return np.asarray(counts > 0)
 
     def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The codes of all artists of the songs, ascending, without duplicates."""
+        """Ascending, without duplicates."""
         return np.unique(self._flat_artists(songs)[0])
 
     def select(self, songs: NDArray[np.integer]) -> Self:
-        """The codes of these songs, in their order."""
         artists, places = self._flat_artists(songs)
         starts = np.concatenate([[0], np.cumsum(np.bincount(places, minlength=len(songs)))])
         return type(self)(artists, starts.astype(np.int64), np.asarray(self.recordings[songs]))
@@ -59,7 +57,7 @@ class SongIdentity:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lead_codes: NDArray[np.int32]) -> Self:
-        """From an artifact's arrays; older artifacts have only each song's artist text (`lead_codes`)."""
+        """Older artifacts have only each song's artist text (`lead_codes`)."""
         if f"{PREFIX}recordings" not in arrays:
             n_songs = len(lead_codes)
             return cls(np.asarray(lead_codes), np.arange(n_songs + 1), np.arange(n_songs))
@@ -86,18 +84,17 @@ def identify_songs(catalogue: Catalogue) -> SongIdentity:
 
 
 def artist_code(key: str) -> int:
-    """A non-negative 31-bit code of an `artist_key`."""
+    """Non-negative, 31 bits."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") >> 1
 
 
 def recording_code(key: str, song: int) -> int:
-    """A 63-bit code of a `recording_key`, or of the song alone if there is no key."""
+    """63 bits; of the song alone if there is no key."""
     text = key or f"\0song {song}"
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 
 
 def join_identities(first: SongIdentity, second: SongIdentity) -> SongIdentity:
-    """Concatenate the codes of two sets of songs."""
     return SongIdentity(
         np.concatenate([first.artists, second.artists]),
         np.concatenate([first.artist_starts, second.artist_starts[1:] + first.artist_starts[-1]]),

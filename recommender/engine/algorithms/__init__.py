@@ -1,1 +1,1 @@
-"""The other recommendation algorithms: the baselines and `classic`."""
+"""The baselines and `classic`."""

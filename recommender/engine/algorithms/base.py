@@ -1,4 +1,4 @@
-"""Code that all algorithms share: ranking exactly n songs, slicing profiles, counting plays."""
+"""Ranking, profile slices and play counts for all algorithms."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """The `top_n` of every listener, computed for a block of listeners at a time."""
+    """`top_n` of every listener, a block of listeners at a time."""
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]
@@ -25,7 +25,7 @@ def recommend_in_blocks(
 def top_n(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: int) -> NDArray[np.int32]:
     """Each row's n best allowed songs, best first, shape (rows, n); the lower column wins ties.
 
-    NaN scores rank last. A row ends in -1 if fewer than n songs are allowed.
+    NaN ranks last. A row ends in -1 if fewer than n songs are allowed.
     """
     rows, songs = scores.shape
     ranked = np.full((rows, n), -1, dtype=np.int32)
@@ -55,7 +55,7 @@ def _best_of_row(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: in
 
 
 def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for songs that are played, excluded or unavailable; shape (profiles.n, n_songs)."""
+    """True for played, excluded and unavailable songs; shape (profiles.n, n_songs)."""
     mask = np.repeat(~available[np.newaxis, :], profiles.n, axis=0)
     for matrix in (profiles.plays, profiles.excluded):
         if matrix is not None:
@@ -94,6 +94,6 @@ def log_plays(plays: csr_array) -> csr_array:
 
 
 def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Concatenated ranges: starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
+    """Starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
     ends = np.cumsum(sizes)
     return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

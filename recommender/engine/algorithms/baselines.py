@@ -1,4 +1,4 @@
-"""Simple recommenders (baselines) with which every trained model is compared."""
+"""Baselines with which every trained model is compared."""
 
 from dataclasses import replace
 from typing import Self
@@ -47,7 +47,7 @@ class Random:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """Random songs that depend only on the listener's key and the seed."""
+        """The songs depend only on the listener's key and the seed."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
         return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
@@ -97,7 +97,7 @@ class ItemKNN(ItemToItem):
     def fit(
         cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
     ) -> Self:
-        """Fit the similarities; with `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
+        """With `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
         plays = all_plays(training)
         weights = knn_weights(log_plays(plays) if logarithmic else binary_plays(plays), shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)
@@ -108,10 +108,6 @@ class EASE(ItemToItem):
 
     @classmethod
     def fit(cls, training: TrainingSet, *, penalty: float = 60.0) -> Self:
-        """Fit on a catalogue of at most 20 000 songs.
-
-        Raises:
-            TooManySongs: the catalogue is larger.
-        """
+        """Raises `TooManySongs` above 20 000 songs."""
         dense = ease_weights(all_plays(training), penalty=penalty)
         return cls(dense, training.catalogue.available)

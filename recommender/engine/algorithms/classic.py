@@ -1,7 +1,4 @@
-"""`classic`, the plain K-means recommender.
-
-It draws a cluster by the listener's affinity, and a random song of the cluster.
-"""
+"""`classic`, the plain K-means recommender: a cluster drawn by affinity, then a random song of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,11 +39,7 @@ class ClassicModel:
         return len(self.plays)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
-        """The listeners' cluster affinities, shape (n, n_clusters); each row sums to 1.
-
-        A listener without plays gets affinities from the favourite genres, or else all listeners' shares of
-        plays.
-        """
+        """Shape (n, n_clusters), rows sum to 1; without plays by favourite genres, or else by all plays."""
         base = profiles.plays if profiles.recent is None else profiles.recent
         shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
@@ -58,7 +51,7 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """See `RecommenderModel.recommend`; a draw changes only with the listener's own plays and skips."""
+        """A draw changes only with the listener's own plays and skips."""
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
@@ -69,7 +62,7 @@ class ClassicModel:
         return lists
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The songs from `recommend`, all with score 0; empty for a listener without plays."""
+        """The songs from `recommend`, all with score 0; empty without plays."""
         if not profile.plays.nnz:
             no_songs = np.empty(0, dtype=np.int32)
             return ScoredSongs(no_songs, no_songs.astype(np.float32))
@@ -84,7 +77,7 @@ class ClassicModel:
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The nearest songs in the nearest clusters, each with the score 1 / (1 + distance)."""
+        """The nearest songs in the nearest clusters, with the score 1 / (1 + distance)."""
         clusters = np.argsort(((self.centers - self.points[song]) ** 2).sum(axis=1), kind="stable")
         sizes = np.cumsum(np.diff(self.cluster_starts)[clusters])
         # More than n songs, since the song itself is among them and some may be unavailable.
@@ -97,7 +90,7 @@ class ClassicModel:
 
     @property
     def new_song_ranker(self) -> None:
-        """None, because all songs of a cluster are equally likely, played or not."""
+        """None: all songs of a cluster are equally likely, played or not."""
 
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
         eligible = self.available.copy()
@@ -113,7 +106,7 @@ class ClassicModel:
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """Draw songs without replacement; clusters with affinity 0 follow when all others are used up."""
+        """Draw without replacement; clusters with affinity 0 come last."""
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked
@@ -125,7 +118,7 @@ class ClassicModel:
     def _draw_by_exponential_race(
         self, eligible: NDArray[np.bool_], weights: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """Draw n songs without replacement from clusters with probabilities proportional to their weights.
+        """Draw without replacement from clusters with probabilities proportional to their weights.
 
         Source:
             Feller, "An Introduction to Probability Theory and Its Applications" II, chapter I.3.

@@ -1,7 +1,6 @@
-"""Rank the songs that a listener has heard by how likely they are played again.
+"""Rank a listener's songs by how likely they are played again.
 
-The strength of a song is the sum over its plays of (age in days + .5) ** -.5, less its skips: the
-activation of a memory, which fades quickly at first and slowly later.
+A song's strength is the sum over its plays of (age in days + .5) ** -.5, less its skips.
 """
 
 from typing import Final
@@ -28,7 +27,7 @@ def favourite_scores(plays: Interactions, now: float, skips: csr_array | None = 
     """log(strength) of each song heard, shape (n_listeners, n_songs).
 
     Args:
-        skips: number of skips of each song; each takes back the strength of a play of this moment.
+        skips: number of each song's skips; each takes back a play of this moment.
 
     Source:
         Anderson and Schooler, "Reflections of the environment in memory", Psychological Science 2(6), 1991.

@@ -1,4 +1,4 @@
-"""Fits `classic`. This module is separate so that web workers never load scikit-learn."""
+"""Fits `classic`; a module of its own, so that web workers never load scikit-learn."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from recommender.engine.features import fit_transform, genre_matrix, genre_vocab
 
 
 def fit_classic(training: TrainingSet, *, n_clusters: int | None = None) -> ClassicModel:
-    """Cluster the songs by metadata and sound, and return the model.
+    """Cluster the songs by metadata and sound.
 
     Raises:
         TooFewSongs: the catalogue is empty.

@@ -1,4 +1,4 @@
-"""Song-to-song similarity matrices from plays: RP3beta, cosine kNN and EASE.
+"""Song-to-song similarities from plays: RP3beta, cosine kNN and EASE.
 
 Entry (i, j) says how strongly a play of song i recommends song j.
 """
@@ -26,14 +26,14 @@ EASE_SONGS = 10_000
 
 
 class TooManySongs(EngineError):
-    """The catalogue has too many songs for a dense song-by-song matrix."""
+    """Too many songs for a dense song-by-song matrix."""
 
 
 WeightFunction = Callable[[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
 
 
 def binary_plays(plays: csr_array) -> csr_array:
-    """A copy of the matrix with 1 for every song played, and with sorted columns."""
+    """A copy with 1 for every song played, and with sorted columns."""
     ones = csr_array(plays, dtype=np.float32, copy=True)
     ones.sum_duplicates()
     ones.eliminate_zeros()
@@ -42,7 +42,7 @@ def binary_plays(plays: csr_array) -> csr_array:
 
 
 def limit_songs(plays: csr_array, most: int = MOST_SONGS_PER_LISTENER) -> csr_array:
-    """Keep each listener's `most` most played songs; the lower column wins ties."""
+    """Keep each listener's most played songs; the lower column wins ties."""
     if not len(plays.indptr) or np.diff(plays.indptr).max(initial=0) <= most:
         return plays
     return keep_best(plays, most, by=lambda data: data)
@@ -70,7 +70,7 @@ def keep_best(
 def _kth_largest(
     values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """The k-th largest value of each row; -inf for a row with at most k entries."""
+    """-inf for a row with at most k entries."""
     widths = np.diff(indptr)
     thresholds = np.full(len(widths), -np.inf, dtype=np.float32)
     wide = np.flatnonzero(widths > k)
@@ -102,7 +102,7 @@ def rp3_weights(
 def submit_rp3_weights(
     plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
 ) -> Callable[[], csr_array]:
-    """Start to compute `rp3_weights` through `submit`; the returned function gives the weights."""
+    """Start `rp3_weights` through `submit`; the returned function waits for the weights."""
     ones = binary_plays(limit_songs(plays))
     listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
@@ -114,7 +114,7 @@ def submit_rp3_weights(
 
 
 def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
-    """Cosine similarities of each song's k nearest songs, shrunk for pairs with few common listeners."""
+    """Cosines with each song's k nearest songs, shrunk for pairs with few common listeners."""
     return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
 
 
@@ -137,7 +137,7 @@ def submit_knn_weights(
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
-    """Weights of a dense ridge regression of each song's plays on all other songs' plays.
+    """Ridge regression of each song's plays on all other songs' plays, as a dense matrix.
 
     Raises:
         TooManySongs: there are more than 20 000 songs.
@@ -160,10 +160,9 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def ease_weights_of_most_played(plays: csr_array, k: int, most: int = EASE_SONGS) -> csr_array:
-    """EASE between the `most` songs with the most listeners; the k largest weights of each played song.
+    """EASE between the `most` songs with the most listeners, the k largest weights each.
 
-    The rows and columns of all other songs are empty. So neither time nor quality jumps where a catalogue
-    grows beyond `most` songs.
+    Other rows and columns are empty, so neither time nor quality jumps where a catalogue outgrows `most`.
     """
     n_songs = plays.shape[1]
     if n_songs <= most:

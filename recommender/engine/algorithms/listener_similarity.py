@@ -1,7 +1,7 @@
-"""User-based nearest neighbours (user-KNN): songs of the listeners with the most similar plays.
+"""User-based nearest neighbours (user-KNN).
 
-Similarity is the cosine of log(1 + plays) times the song's inverse document frequency. A neighbour votes for
-each song played with their similarity; the votes are divided by listeners ** .2.
+Similarity is the cosine of log(1 + plays) x inverse document frequency. A neighbour votes with it for each
+song played; the votes are divided by listeners ** .2.
 """
 
 from dataclasses import dataclass
@@ -55,11 +55,10 @@ class ListenerNeighbourhood:
         )  # fmt: skip
 
     def votes(self, plays: csr_array, keys: NDArray[np.int64] | None) -> csr_array:
-        """The nearest listeners' votes, shape (plays.shape[0], n_songs).
+        """The nearest listeners' votes, shape (n, n_songs).
 
         Args:
-            plays: weights of the songs played.
-            keys: one key for each row, see `keys` of the class.
+            plays: shape (n, n_songs), weights of the songs played.
         """
         vectors = _unit_vectors(plays, self.idf)
         size = max(1, BLOCK_CELLS // max(1, len(self.keys)))
@@ -72,7 +71,7 @@ class ListenerNeighbourhood:
         return csr_array(vstack(blocks, format="csr") @ self.histories @ diags_array(self.damping))
 
     def _nearest(self, vectors: csr_array, keys: NDArray[np.int64] | None) -> csr_array:
-        """Similarities of each row's nearest listeners, shape (n, n_listeners)."""
+        """Similarities of the nearest listeners, shape (n, n_listeners)."""
         similarities = csr_array(vectors @ self.audiences)
         similarities.sort_indices()
         if keys is not None:
@@ -83,7 +82,7 @@ class ListenerNeighbourhood:
     def votes_of_one(
         self, plays: csr_array, key: int | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The votes for one listener: song columns, which may repeat, and the vote that each adds."""
+        """Song columns, which may repeat, and the vote that each adds."""
         weights = plays.data * self.idf[plays.indices]
         length = float(np.sqrt((weights.astype(np.float64) ** 2).sum())) or 1.0
         entries, widths = _entries_of_rows(self.audiences, plays.indices)

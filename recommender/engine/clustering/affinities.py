@@ -1,4 +1,4 @@
-"""Listener affinities: the share of a listener's engagement in each cluster."""
+"""Affinities: the share of a listener's engagement in each cluster."""
 
 from typing import Final
 
@@ -15,11 +15,10 @@ SECONDS_PER_DAY: Final = 86_400.0
 def cluster_affinities(
     plays: csr_array, labels: NDArray[np.int32], n_clusters: int, skips: csr_array | None = None
 ) -> NDArray[np.float32]:
-    """Affinities, shape (n_listeners, n_clusters); each row sums to 1, without engagement it is uniform.
+    """Shape (n_listeners, n_clusters); rows sum to 1 and are uniform without engagement.
 
     Args:
-        skips: number of skips and dislikes, weighted like `plays`. A cluster's plays count by their share
-            of its plays and skips.
+        skips: skips and dislikes, weighted like `plays`; plays count times plays / (plays + skips).
     """
     engaged = sum_by_cluster(plays, labels, n_clusters)
     if skips is not None:
@@ -34,10 +33,7 @@ def cluster_affinities(
 def recency_weights(
     played_at: NDArray[np.float64], now: float, *, half_life_days: float = HALF_LIFE_DAYS
 ) -> NDArray[np.float32]:
-    """Weight of each play: 1 at `now` or later, halved after every half-life.
-
-    Times are seconds since 1970.
-    """
+    """1 at `now` or later, halved after every half-life; times are seconds since 1970."""
     age_days = np.maximum(now - played_at, 0) / SECONDS_PER_DAY
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float32)
 

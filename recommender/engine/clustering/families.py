@@ -1,4 +1,4 @@
-"""Style families: 12 to 30 groups of similar clusters, for pages that can't show hundreds of clusters."""
+"""Style families: 12 to 30 groups of similar clusters, for pages that can't show hundreds."""
 
 import math
 from typing import Final
@@ -12,9 +12,7 @@ MAX_FAMILIES: Final = 30
 
 
 def group_clusters(centers: NDArray[np.floating]) -> NDArray[np.int32]:
-    """Each cluster's family, shape (n_clusters,), numbered from 0.
-
-    If there are at most MIN_FAMILIES clusters, each is a family of its own.
+    """Each cluster's family, from 0, shape (n_clusters,); up to MIN_FAMILIES clusters are a family each.
 
     Args:
         centers: shape (n_clusters, d).

@@ -27,7 +27,7 @@ SUMS_AT_ONCE: Final = 2_000_000  # sums by song and cluster
 
 @dataclass(frozen=True)
 class FeedbackVotes:
-    """Numbers of likes and plays, one entry per listener and song."""
+    """Likes and plays, one entry per listener and song."""
 
     listeners: NDArray[np.integer]  # shape (n,), rows
     songs: NDArray[np.integer]  # shape (n,), columns; each pair of listener and song at most once
@@ -45,7 +45,6 @@ class FeedbackVotes:
         )
 
     def by_listener(self) -> "FeedbackVotes":
-        """The same votes in ascending order of listeners."""
         if (self.listeners[1:] >= self.listeners[:-1]).all():
             return self
         return self.select(np.argsort(self.listeners, kind="stable"))
@@ -70,7 +69,7 @@ class FeedbackAssignment:
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """The n songs with the smallest margin; listeners' answers about these songs help most."""
+        """The n songs with the smallest margin, about which answers help most."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -81,7 +80,7 @@ def assign_by_feedback(
     centers: NDArray[np.floating],
     labels: NDArray[np.integer],
 ) -> FeedbackAssignment:
-    """Compute each voted song's posterior cluster from its distance to the centers and its likes."""
+    """Each voted song's posterior cluster, from its distance to the centers and its likes."""
     # With a uniform prior, the log posterior of cluster c for song s is
     #
     #     -|x - mu_c|^2 / (2 sigma^2) + sum over listeners u of  y ln q + (plays - y) ln(1 - q),
@@ -106,21 +105,21 @@ def assign_by_feedback(
 
 @dataclass(frozen=True)
 class LikelihoodGain:
-    """Gain in log-likelihood per held-out play, and the gain's standard error over songs."""
+    """Gain in log-likelihood per held-out play, and its standard error over songs."""
 
     mean: float
     error: float
 
     @property
     def is_significant(self) -> bool:
-        """Whether the gain exceeds two standard errors; by chance in one of forty trials."""
+        """By chance in one of forty trials."""
         return self.mean > 2 * self.error
 
 
 def held_out_gain(
     votes: FeedbackVotes, labels: NDArray[np.integer], refined: NDArray[np.integer], n_clusters: int
 ) -> LikelihoodGain:
-    """Measure how much better the refined labels explain held-out votes; above 0 is better."""
+    """How much better the refined labels explain held-out votes; above 0 is better."""
     votes = votes.by_listener()
     rates = _LikeRates.measure(votes, len(labels))
     if not rates.plays:
@@ -151,7 +150,7 @@ def _distance_scores(
 def _axis_variance(
     points: NDArray[np.floating], centers: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> float:
-    """Variance around the centers per independent feature: the sigma^2 of `assign_by_feedback`."""
+    """Variance around the centers per independent feature: sigma^2 in `assign_by_feedback`."""
     if not len(points):
         return 0.0
     residuals = np.asarray(points - centers[labels], dtype=np.float64)
@@ -164,7 +163,7 @@ def _axis_variance(
 
 @dataclass(frozen=True)
 class _LikeRates:
-    """How much is liked, by all and by song, in capped votes."""
+    """Like rates of all songs and of each, in capped votes."""
 
     plays: float  # of all songs
     overall: float  # the share of them that is liked
@@ -186,7 +185,7 @@ class _LikeRates:
 
 @dataclass(frozen=True)
 class _ListenerLikes:
-    """Likes and plays by listener and cluster, where there are any; ordered by listener, then cluster."""
+    """Likes and plays by listener and cluster, where there are any, ordered by both."""
 
     clusters: NDArray[np.int64]  # shape (n_entries,), like the next two
     likes: NDArray[np.float64]
@@ -214,7 +213,7 @@ class _ListenerLikes:
         return _log_likelihoods(block.likes, block.plays, odds)
 
     def pairs(self, chosen: NDArray[np.intp]) -> Iterator["_Pairs"]:
-        """Each chosen vote with each cluster of which its listener has played a song."""
+        """Each chosen vote with each cluster that its listener has played."""
         ends = np.cumsum(self.number[chosen])
         start = 0
         while start < len(chosen):
@@ -233,7 +232,7 @@ class _Pairs(NamedTuple):
 
 
 def _vote_blocks(votes: FeedbackVotes) -> Iterator[FeedbackVotes]:
-    """The capped votes in blocks, each with all votes of its listeners; they must be ordered by listener."""
+    """Capped votes in blocks of whole listeners; `votes` must be ordered by listener."""
     start, n_votes = 0, len(votes.listeners)
     while start < n_votes:
         last = votes.listeners[min(start + VOTES_AT_ONCE, n_votes) - 1]
@@ -249,10 +248,9 @@ def _vote_scores(
     n_clusters: int,
     songs: NDArray[np.intp],
 ) -> NDArray[np.float64]:
-    """Log-likelihood of each song's votes by cluster, less a number that is the same in all clusters.
+    """Log-likelihood of each song's votes by cluster, up to a constant.
 
-    That number is the likelihood for listeners who have played nothing else of the cluster, so most pairs of
-    a vote and a cluster add nothing.
+    The constant is that of listeners who have played nothing else of the cluster: most pairs add nothing.
     """
     scores = np.zeros((len(songs), n_clusters))
     places = np.full(len(labels), -1, dtype=np.int64)

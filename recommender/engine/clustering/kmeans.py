@@ -1,4 +1,4 @@
-"""K-means of songs, quality measures, and cluster ids that persist across models."""
+"""K-means, quality measures, and cluster ids that persist across models."""
 
 import math
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Clusters:
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """2 sqrt(n_songs), limited to 400 and to an average of at least 20 songs per cluster."""
+    """2 sqrt(n_songs), at most 400, with at least 20 songs per cluster on average."""
     # Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
     # accuracy.
     return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
@@ -67,8 +67,8 @@ def fit_clusters(
 
     Args:
         points: shape (n_points, d); scale the columns, because the widest one dominates distances.
-        n_clusters: upper limit; there are never more clusters than distinct points.
-        start_labels: an earlier model's cluster of each point; above the sample size they replace seeding.
+        n_clusters: limited to the number of distinct points.
+        start_labels: clusters of an earlier model; above the sample size they replace seeding.
 
     Raises:
         TooFewSongs: there are no points.
@@ -121,7 +121,7 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 def assign_nearest(
     points: NDArray[np.float32], centers: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each point's nearest center and the squared distance to it; the first center wins ties."""
+    """Each point's nearest center and squared distance; the first center wins ties."""
     labels = _nearest_labels(points, centers)
     return labels, squared_distances(points, centers, labels)
 
@@ -140,7 +140,7 @@ def squared_distances(
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The clusters' means, shape (n_clusters, d), and sizes; the mean of an empty cluster is 0."""
+    """Means, shape (n_clusters, d), and sizes; the mean of an empty cluster is 0."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
         block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
@@ -152,7 +152,7 @@ def cluster_means(
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """Quality measures of a clustering; with a single cluster, undefined measures are None.
+    """Quality measures; None where a single cluster leaves them undefined.
 
     Raises:
         TooFewSongs: there are no points.
@@ -201,12 +201,12 @@ def match_cluster_ids(
     n_clusters: int,
     next_id: int,
 ) -> NDArray[np.int32]:
-    """Give each new cluster the id of the previous cluster that it continues, or else a new id.
+    """The id of the previous cluster that each new cluster continues, or else a new id.
 
     The matching is one to one and maximises the sum of the Jaccard indices of the clusters' songs.
 
     Args:
-        previous_labels, labels: clusters of the same songs; -1 for a song without a cluster.
+        previous_labels, labels: clusters of the same songs; -1 for none.
         next_id: the smallest id that was never used.
 
     Source:

@@ -1,7 +1,6 @@
-"""Readable cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
+"""Cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
 
-A name consists of genres, moods, decades or artists that are more frequent in the cluster than in the
-catalogue. A cluster without any such feature has no name.
+They consist of genres, moods, decades or artists that are more frequent in the cluster than in the catalogue.
 """
 
 import math
@@ -82,12 +81,12 @@ def name_clusters(
     kept: Mapping[int, str] | None = None,
     vetoed: Mapping[int, Collection[str]] | None = None,
 ) -> list[ClusterName]:
-    """Name the clusters, each name once; '' for a cluster without distinctive features.
+    """Name the clusters, each name once; '' without distinctive features.
 
     Args:
         plays: shape (n_songs,); the most played songs become the examples.
         heard_by: shape (n_songs, n_listeners), an entry for each listener of a song; None: unknown.
-        kept: names of an earlier model by label, kept if they are still acceptable.
+        kept: names of an earlier model by label, kept if still acceptable.
         vetoed: names that a cluster must not have, by label.
     """
     words = words or NameWords()
@@ -126,7 +125,7 @@ def name_clusters(
 
 
 def is_acceptable_name(name: str, words: NameWords) -> bool:
-    """Whether a name of an earlier model or release follows the current rules."""
+    """Whether a name of an earlier model follows the current rules."""
     parts = [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
     keys = [fold_key(part.removeprefix("with ")) for part in parts]
     is_written = all(
@@ -146,7 +145,7 @@ def is_acceptable_name(name: str, words: NameWords) -> bool:
 
 
 def _starts_with_other_genre(name: str, shares: Mapping[str, float]) -> bool:
-    """Whether the name's first genre, if it is one, has become rare among the cluster's songs."""
+    """Whether the name's first genre has become rare among the songs."""
     first = fold_key(name.split(",", 1)[0].split(" and ", 1)[0])
     return first in shares and shares[first] < LEAST_SHARE / 2
 
@@ -158,7 +157,7 @@ def _name_options(
     moods: list[str],
     decade: str,
 ) -> Iterator[tuple[str, str]]:
-    """Names for a cluster and their kinds, the most distinctive one first."""
+    """Names and their kinds, the most distinctive first."""
     extras = [word for word in (*moods[:1], decade, *moods[1:3]) if word]
     if genres:
         yield from ((name, GENRES) for name in _genre_options(genres, evidence.shares_in(songs), extras))
@@ -195,7 +194,7 @@ def _join(head: str, extras: Sequence[str]) -> str:
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    """Whether two genres have a common word, such as "rock" and "indie rock", or are nearly the same."""
+    """Such as "rock" and "indie rock"; also if they are nearly the same."""
     a, b = fold_key(one), fold_key(other)
     return a in b or b in a or bool(set(one.casefold().split()) & set(other.casefold().split()))
 
@@ -222,7 +221,7 @@ class _Evidence:
         self._min_listeners = min(MIN_LISTENERS, math.ceil(active / 10))
 
     def genres_of(self, songs: NDArray[np.int64]) -> dict[str, float]:
-        """At most five distinctive genres and their shares of the songs, ranked by share x log(lift)."""
+        """At most five genres and their shares of the songs, ranked by share x log(lift)."""
         # Share x log(lift) is the genre's contribution to the Kullback-Leibler divergence between cluster
         # and catalogue; the lift is shrunk towards 1.
         counts = Counter(key for song in songs.tolist() for key in self._genres[song])
@@ -248,7 +247,7 @@ class _Evidence:
         return {key: count / max(1, len(songs)) for key, count in counts.items()}
 
     def artists_of(self, songs: NDArray[np.int64]) -> list[str]:
-        """At most six artists who are typical of the songs, the most typical first."""
+        """At most six, the most typical first."""
         here = self._weigh_leads(songs.tolist())
         counts = Counter(self._leads[song] for song in songs.tolist())
         total, is_played = sum(here.values()) or 1.0, self._plays is not None
@@ -271,7 +270,7 @@ class _Evidence:
         return float(own / max(1, len(songs)))
 
     def _weigh_leads(self, songs: Sequence[int]) -> dict[str, float]:
-        """Plays of each lead artist's songs, or the number of songs if plays are unknown."""
+        """Plays of each lead artist's songs, or their number if plays are unknown."""
         weights: dict[str, float] = defaultdict(float)
         for song in songs:
             weights[self._leads[song]] += 1.0 if self._plays is None else float(self._plays[song])
@@ -309,7 +308,7 @@ class _Evidence:
 
 
 def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:
-    """The genre keys of each text, and how each genre is written."""
+    """Genre keys of each text, and how each genre is written."""
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     known: dict[str, list[str]] = {}
     for text in texts:
@@ -322,7 +321,7 @@ def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, s
 
 
 def _leads_of_songs(catalogue: Catalogue) -> tuple[list[str], dict[str, str]]:
-    """The key of each song's lead artist ('' if unknown), and how each artist is written."""
+    """Key of each song's lead artist ('' if unknown), and how each artist is written."""
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     keys = []
     for credit in catalogue.artists:
@@ -351,7 +350,7 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decades(years: NDArray[np.float64], members: Sequence[NDArray[np.int64]]) -> list[str]:
-    """Each cluster's decade, such as "1990s"; "" if none holds half its songs or sets it apart."""
+    """Such as "1990s"; "" if no decade holds half of the cluster's songs or sets it apart."""
     overall = Counter((years[_is_year(years)] // 10 * 10).tolist())
     return [_decade(years[songs], overall, len(years)) for songs in members]
 

@@ -23,7 +23,7 @@ LEAST_COVERAGE: Final = 0.9
 
 @dataclass(frozen=True)
 class DrawQuality:
-    """How good lists are that were drawn with a clustering."""
+    """Quality of lists that were drawn with a clustering."""
 
     ndcg: NDArray[np.float64]  # of each listener; NaN without a play in the held-out week
     coverage: float  # share of all songs that are in at least one list
@@ -70,12 +70,12 @@ def choose_n_clusters(
 ) -> ClusterCountChoice:
     """The most stable number of clusters whose drawn lists are as good as the best number's.
 
-    As good means an NDCG within one standard error, and a coverage of at least nine tenths. With fewer
-    than 30 listeners the default decides.
+    As good: NDCG within one standard error, and nine tenths of the coverage. With fewer than 30 listeners the
+    default decides.
 
     Args:
         points: shape (n_songs, d), computed only from plays before the held-out week.
-        listeners: how many listeners the drawn lists are evaluated on.
+        listeners: how many the lists are evaluated on.
     """
     random = np.random.default_rng(seed)
     sample = (
@@ -97,20 +97,20 @@ def choose_n_clusters(
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Candidate numbers in ascending order, from half to twice the default; see `n_clusters_bounds`."""
+    """Ascending, from half to twice the default, within `n_clusters_bounds`."""
     low, high = n_clusters_bounds(len(np.unique(points, axis=0)))
     numbers = {round(default * GRID_RATIO**step) for step in GRID_STEPS}
     return sorted({min(max(number, low), high) for number in numbers})
 
 
 def n_clusters_bounds(distinct_rows: int) -> tuple[int, int]:
-    """Fewest and most clusters for so many different songs: 8 to 400, and five songs a cluster."""
+    """8 to 400, and five songs a cluster."""
     high = max(FEWEST_CLUSTERS, min(MOST_CLUSTERS, distinct_rows // 5))
     return min(FEWEST_CLUSTERS, distinct_rows), min(high, distinct_rows)
 
 
 def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -> float:
-    """Adjusted Rand index between two clusterings, each fitted on a random half of the songs."""
+    """Adjusted Rand index between clusterings fitted on two random halves of the songs."""
     order = np.random.default_rng(seed).permutation(len(points))
     half = len(points) // 2
     halves = (np.sort(order[:half]), np.sort(order[half:]))
@@ -119,7 +119,7 @@ def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Agreement of two clusterings: 1 if they are identical, 0 on average for random ones.
+    """Agreement: 1 for identical clusterings, 0 on average for random ones.
 
     Source:
         Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.
@@ -137,7 +137,7 @@ def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer])
 def apply_selection_rule(
     scores: Sequence[ClusterCountScore], default: int, listeners: int
 ) -> tuple[int, str]:
-    """The chosen number of clusters, and a sentence that states the rule that decided."""
+    """The chosen number, and a sentence with the rule that decided."""
     best = min(scores, key=lambda score: score.behind)
     near = _as_good(scores)
     # Stability to the nearest tenth: its own standard error is about that much.
@@ -165,7 +165,6 @@ def _too_few_listeners(listeners: int) -> str:
 
 
 def _as_good(scores: Sequence[ClusterCountScore]) -> list[ClusterCountScore]:
-    """The numbers whose lists are as good as the best number's."""
     widest = max(score.coverage or 0.0 for score in scores)
     return [
         score

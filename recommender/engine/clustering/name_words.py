@@ -1,6 +1,6 @@
-"""Decides which genres may be part of a cluster's name: no profanity, opinions, emotions or private notes.
+"""Which genres a cluster's name may contain: no profanity, opinions, emotions or private notes.
 
-Free tags contain all of these: "seen live", "best song ever", "<3", "5 stars".
+Free tags contain "seen live", "best song ever", "<3", "5 stars".
 """
 
 import re
@@ -61,7 +61,7 @@ TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
 
 @dataclass(frozen=True)
 class NameWords:
-    """The built-in word list with the changes made by staff."""
+    """The built-in word list with changes by staff."""
 
     blocked: frozenset[str] = frozenset()  # folded words or genres
     allowed: frozenset[str] = frozenset()  # keys of genres that are allowed in any case
@@ -71,7 +71,6 @@ class NameWords:
         return cls(frozenset(map(fold_words, blocked)), frozenset(map(fold_key, allowed)))
 
     def allows(self, genre: str) -> bool:
-        """Whether the genre may be part of a name."""
         if fold_key(genre) in self.allowed:
             return True
         words = fold_words(genre).split()
@@ -85,7 +84,7 @@ class NameWords:
         )
 
     def has_bad_word(self, text: str) -> bool:
-        """Whether the text has a profane or personal word, or one that staff have blocked."""
+        """Profane, personal, or blocked by staff."""
         folded = fold_words(text)
         return (
             any(word in WORDS or word.startswith(PROFANE_STEMS) for word in folded.split())

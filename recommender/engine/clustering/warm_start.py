@@ -1,4 +1,4 @@
-"""Warm start of K-means: continue the clusters of an earlier model."""
+"""Warm start of K-means from the clusters of an earlier model."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ def warm_start_clusters(
 ) -> Clusters:
     """Run K-means from earlier labels; a song moves only if another center is clearly nearer.
 
-    A cluster that loses all its songs stays empty and keeps its number.
+    A cluster without songs keeps its number.
 
     Raises:
         ValueError: every song is UNASSIGNED.

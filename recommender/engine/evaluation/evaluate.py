@@ -1,4 +1,4 @@
-"""Evaluates a model offline on plays after the end of its training data."""
+"""Offline evaluation on plays after the end of the training data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ BOOTSTRAP_SEED: Final = 7
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics averaged over listeners; `ndcg_each` has one value per listener, in profile order."""
+    """Means over listeners; `ndcg_each` has one value per listener, in profile order."""
 
     ndcg: float
     recall: float
@@ -45,18 +45,18 @@ def evaluate_model(
     n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
-    """Compute the metrics of the n songs that the model recommends to each listener.
+    """Metrics of the n songs that the model recommends to each listener.
 
     Args:
-        test: later plays, shape (profiles.n, n_songs), without songs that the listener had played
-            before. Listeners without a test play are left out.
+        test: later plays of songs new to the listener, shape (profiles.n, n_songs). Listeners without any
+            are left out.
         artists: artist codes, shape (n_songs,).
     """
     return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 
 
 def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArray[np.int32]) -> Evaluation:
-    """Compute the metrics of given lists, shape (n_listeners, n); see `evaluate_model`."""
+    """Metrics of given lists, shape (n_listeners, n); see `evaluate_model`."""
     each = metrics.ndcg(lists, test)
     counted = np.isfinite(each)
     has_any = bool(counted.any())
@@ -71,10 +71,10 @@ def evaluate_lists(lists: NDArray[np.int32], test: csr_array, *, artists: NDArra
 
 
 def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, float | int]:
-    """Mean of ours minus theirs, paired by listener, with a 95 % bootstrap interval, as JSON types.
+    """Mean of ours minus theirs with a 95 % bootstrap interval over listeners, as JSON types.
 
     Args:
-        ours, theirs: shape (n_listeners,); listeners with NaN (no test play) are left out.
+        ours, theirs: shape (n_listeners,); NaN (no test play) is left out.
     """
     differences = (ours - theirs)[np.isfinite(ours) & np.isfinite(theirs)]
     random = np.random.default_rng(BOOTSTRAP_SEED)
@@ -87,7 +87,7 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def differences_from_baselines(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """The model's NDCG minus that of each simple recommender, paired by listener."""
+    """NDCG minus that of each simple recommender, paired by listener."""
     return {
         baseline: paired_difference(each[name].ndcg_each, each[baseline].ndcg_each)
         for baseline in SIMPLE_RECOMMENDERS
@@ -95,6 +95,6 @@ def differences_from_baselines(name: str, each: Mapping[str, Evaluation]) -> dic
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """The model's NDCG minus that of the better baseline (popularity or random), by listener."""
+    """NDCG minus that of the better baseline, paired by listener."""
     floor = max(FLOOR_BASELINES, key=lambda baseline: each[baseline].summary()["ndcg"] or 0.0)
     return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

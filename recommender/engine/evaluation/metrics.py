@@ -1,7 +1,4 @@
-"""Ranking metrics: compare lists with what the listeners played afterwards.
-
-A list position without a song holds -1.
-"""
+"""Ranking metrics: lists against later plays. An empty position holds -1."""
 
 from typing import Final
 
@@ -14,7 +11,7 @@ FEWEST_LISTENERS: Final = 30  # with fewer listeners metrics are mostly chance
 
 
 def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
-    """True for each position whose song the listener played in `test`; shape (n_listeners, n)."""
+    """True for positions whose song the listener played in `test`; shape (n_listeners, n)."""
     listeners, places = lists.shape
     songs = test.shape[1]
     played = np.repeat(np.arange(listeners, dtype=np.int64), np.diff(test.indptr)) * songs + test.indices
@@ -23,10 +20,9 @@ def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
 
 
 def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain with gains of 0 or 1, shape (n_listeners,).
+    """Normalised discounted cumulative gain, shape (n_listeners,); NaN without a test play.
 
-    NaN for a listener without a test play. DCG is the sum of 1 / log2(rank + 1) over hits, with ranks from 1.
-    The ideal list starts with min(n, number of test songs) hits.
+    DCG is the sum of 1 / log2(rank + 1) over hits; the ideal list starts with min(n, test songs) hits.
 
     Source:
         Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
@@ -38,23 +34,19 @@ def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
 
 
 def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
-    """Number of hits / number of test songs, shape (n_listeners,); NaN without a test play."""
+    """Hits / test songs, shape (n_listeners,); NaN without a test play."""
     return _per_listener(mark_hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
 
 
 def coverage(lists: NDArray[np.int32], n_songs: int) -> float:
-    """Share of all songs that are in at least one list; 0 for an empty catalogue."""
+    """Share of all songs in at least one list; 0 for an empty catalogue."""
     return len(np.unique(lists[lists >= 0])) / n_songs if n_songs else 0.0
 
 
 def diversity(lists: NDArray[np.int32], groups: NDArray[np.int32]) -> float:
-    """Share of song pairs in a list whose songs differ in group (such as artist), averaged over lists.
-
-    NaN if no list has two songs.
-    """
+    """Mean share of a list's song pairs that differ in group, such as artist; NaN without such pairs."""
     # A list of n songs, m of them in a group, has the value 1 - sum over groups of m (m - 1) / (n (n - 1)):
-    # the Gini-Simpson index without replacement. Lists with fewer than two songs are left out; NaN if no
-    # list remains.
+    # the Gini-Simpson index without replacement.
     values = []
     for row in lists:
         songs = row[row >= 0]

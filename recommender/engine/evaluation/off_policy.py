@@ -1,7 +1,4 @@
-"""Off-policy evaluation: estimates from logged lists how a model that never served would have done.
-
-The reward of each list's first song is weighted by the ratio of both models' propensities for that song.
-"""
+"""Off-policy evaluation: how a model that never served would have done, from logged lists."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +16,7 @@ QUANTILE: Final = 0.975
 
 @dataclass(frozen=True)
 class OffPolicyEstimate:
-    """Mean reward of lists' first songs under the new model and under the model that served."""
+    """Mean reward of lists' first songs under the new model and under the one that served."""
 
     new: float  # mean reward, 0 to 1, like `old`
     old: float
@@ -39,10 +36,7 @@ class OffPolicyEstimate:
 
     @property
     def is_gross_harm(self) -> bool:
-        """Whether the new model is worse by at least two percentage points, with 97.5 % confidence.
-
-        The estimate is too rough for any other decision.
-        """
+        """Worse by two percentage points with 97.5 % confidence; too rough for other decisions."""
         return self.is_reliable and self.high < GROSS_HARM
 
 
@@ -61,7 +55,6 @@ def estimate_off_policy(
     Args:
         rewards: reward of each list's first song, 0 to 1; shape (n_lists,), like all arguments.
         old, new: probability with which each model draws that song; `old` above 0.
-        listeners: each list's listener.
 
     Source:
         Swaminathan and Joachims, "The self-normalized estimator for counterfactual learning", NeurIPS 2015.

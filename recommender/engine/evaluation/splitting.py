@@ -1,6 +1,6 @@
-"""Temporal split of plays into training and test data, at one time for all listeners.
+"""Temporal split of plays, at one time for all listeners.
 
-A split by each listener's own last plays would leak later plays of others into the training data.
+A split by each listener's last plays would leak later plays of others into the training data.
 """
 
 from dataclasses import replace
@@ -13,20 +13,20 @@ from recommender.engine.data import Interactions
 
 
 def split_at(interactions: Interactions, instant: float) -> tuple[Interactions, Interactions]:
-    """Split into the plays before `instant` (seconds since 1970) and the plays from `instant` on."""
+    """Plays before `instant` (seconds since 1970), and plays from it on."""
     late = interactions.at >= instant
     return _select_plays(interactions, ~late), _select_plays(interactions, late)
 
 
 def split_latest(interactions: Interactions, share: float) -> tuple[Interactions, Interactions]:
-    """Split off about the latest `share` (0 to 1) of plays; equal times stay together."""
+    """Split off about the latest `share` of plays; equal times stay together."""
     if not len(interactions.at):
         return interactions, interactions
     return split_at(interactions, float(np.quantile(interactions.at, 1 - share, method="higher")))
 
 
 def plays_of_new_songs(later: csr_array, before: csr_array) -> csr_array:
-    """Matrix with 1 for each song in `later` that the same listener did not play in `before`."""
+    """1 for each song in `later` that the listener did not play in `before`."""
     played = before.copy()
     played.data = np.ones_like(played.data)
     ones = later.copy()

@@ -1,7 +1,6 @@
-"""Whether new versions lose their lead over a reference whose recipe never changes.
+"""Whether new versions lose their lead over RP3beta, whose recipe never changes.
 
-The reference, RP3beta, is fitted anew on the data of each training. So a lead that shrinks means that the
-versions got worse, and not that the reference got old.
+It is fitted anew at each training: a smaller lead means that versions got worse, not that it got old.
 """
 
 import math
@@ -19,7 +18,7 @@ QUANTILE: Final = 1.96  # of the stored 95 % intervals
 
 @dataclass(frozen=True)
 class WeeklyLead:
-    """NDCG of a version minus that of the reference on the same week, and the standard error."""
+    """NDCG of a version minus RP3beta's in the same week, and the standard error."""
 
     label: str
     difference: float
@@ -39,11 +38,7 @@ class YardstickFall:
 
 
 def find_fall(leads: Sequence[WeeklyLead]) -> YardstickFall | None:
-    """The fall of the last four leads below the best four in a row before; None if there is none.
-
-    Args:
-        leads: one per training, oldest first.
-    """
+    """Whether the last four leads are below the best four in a row before; `leads` are oldest first."""
     if len(leads) < 2 * WINDOW:
         return None
     # Weeks differ by more than their listeners; differences of neighbours leave a slow fall out of it.

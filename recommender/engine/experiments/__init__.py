@@ -1,1 +1,1 @@
-"""Statistics of experiments: interleaving credit, sequential tests, decision rules."""
+"""Statistics of experiments."""

@@ -1,6 +1,6 @@
 """Decision rules of experiments: a pure function from evidence to a verdict.
 
-The rules are fixed before an experiment starts. A stored decision keeps the rules of its version.
+A stored decision keeps the rules of its version.
 """
 
 import math
@@ -31,11 +31,7 @@ MOST_FINITE: Final = 1e9  # JSON has no infinity
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """Apply the rules in order; the first verdict counts.
-
-    A failing challenger is stopped first. Then come invalid data, listening that is not imported, and
-    the rule of the kind.
-    """
+    """Apply the rules in order; the first verdict counts."""
     numbers = {
         "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
         "z": _round_finite(evidence.z),
@@ -114,7 +110,7 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 
 
 def _decide_by_gate(evidence: ExperimentEvidence, rules: DecisionRules, score: str) -> OutcomeAndReason:
-    """With too little traffic for the experiment, the offline gates decide."""
+    """With too little traffic, the offline gates decide."""
     deadline = rules.refresh_deadline + rules.extra_days(evidence.unproven)
     if evidence.days < deadline:
         return DecisionOutcome.WAITING, f"Too few to tell, until day {deadline}: {score}."
@@ -195,7 +191,7 @@ _RULE_BY_KIND: Final = {
 
 
 def _wins_without_extremes(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:
-    """Whether it also wins without the listeners at both ends: bots and fans decide nothing."""
+    """Without the listeners at both ends: bots and fans decide nothing."""
     wins, losses = evidence.trimmed_wins, evidence.trimmed_losses
     return wins > losses and log_e_value_of_difference(wins, losses) >= math.log(rules.better)
 

@@ -1,4 +1,4 @@
-"""Thresholds of the decision rules: e-values, sample-ratio mismatch, days, fewest listeners.
+"""Thresholds of the decision rules.
 
 Stored with every decision: a new threshold needs a default that earlier versions of the rules had.
 """
@@ -9,10 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """Thresholds of the decision rules, chosen by simulation: `python -m benchmarks calibration`.
-
-    The defaults are those of version 1: a stored decision lacks what its version did not know.
-    """
+    """Chosen by simulation: `python -m benchmarks calibration`. The defaults are those of version 1."""
 
     better: float = 20.0  # e-value at which one model is better than the other
     mismatch: float = 100.0  # e-value at which an allocation check fails (sample-ratio mismatch)
@@ -50,11 +47,11 @@ class DecisionRules:
     unproven_z: float = -0.75
 
     def extra_days(self, unproven: int) -> int:
-        """How many more days a refresh is tested after so many refreshes that did not win."""
+        """Added to the test of a refresh after so many in a row that did not win."""
         return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
 
     def lowest_z(self, unproven: int) -> float:
-        """The z below which a refresh after so many refreshes that did not win may be rejected."""
+        """A refresh after so many that did not win may be rejected below it."""
         return self.unproven_z if self.extra_days(unproven) else self.refresh_z
 
 

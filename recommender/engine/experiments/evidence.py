@@ -1,6 +1,6 @@
 """Evidence on experiments, and verdicts.
 
-Stored as JSON with every decision: a new field needs a default that means "unknown to this decision".
+Stored as JSON: a new field needs a default that means "unknown to this decision".
 """
 
 import math
@@ -23,11 +23,10 @@ class DecisionOutcome(StrEnum):
 
 
 class ExperimentKind(StrEnum):
-    """What an experiment compares.
+    """A refresh has the champion's features and clusters; a change differs in them.
 
-    A refresh has the champion's features and clusters; a change differs in them. An A/A test compares
-    the champion with itself. An anchor compares the champion with the champion of 28 days ago, and the
-    holdback compares it with a reference whose recipe never changes.
+    An A/A test compares the champion with itself, an anchor with the champion of 28 days ago, and the
+    holdback with a reference whose recipe never changes.
     """
 
     REFRESH = "refresh"
@@ -39,7 +38,7 @@ class ExperimentKind(StrEnum):
 
 @dataclass(frozen=True)
 class AllocationCheck:
-    """Observed counts of a random allocation, and the share that was planned to be inside."""
+    """Counts of a random allocation; `share` is the planned share inside."""
 
     name: str
     inside: int
@@ -49,7 +48,7 @@ class AllocationCheck:
 
 @dataclass(frozen=True)
 class GuardrailDifference:
-    """One metric in the A/B split: challenger's mean minus champion's mean, with confidence interval."""
+    """A metric in the A/B split: challenger's mean minus champion's, with confidence interval."""
 
     name: str
     difference: float
@@ -61,7 +60,7 @@ class GuardrailDifference:
 
 @dataclass(frozen=True)
 class ExperimentEvidence:
-    """All data that a verdict depends on; stored as JSON."""
+    """All data that a verdict depends on."""
 
     kind: str
     days: int  # whole days since the start
@@ -109,8 +108,6 @@ class ExperimentEvidence:
 
 @dataclass(frozen=True)
 class ExperimentVerdict:
-    """An action, the reason in a sentence, and the numbers behind it."""
-
     outcome: DecisionOutcome
     reason: str
     numbers: dict[str, float] = field(default_factory=dict)
@@ -120,7 +117,7 @@ OutcomeAndReason = tuple[DecisionOutcome, str]
 
 
 def format_evidence_ratio(ln_e: float) -> str:
-    """Format an e-value as a ratio, such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
+    """Such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
     odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
     number = (
         f"{odds:.1f}"

@@ -1,7 +1,7 @@
-"""Interleaving credit: which model's songs did the listeners of interleaved lists engage with?
+"""Interleaving credit: whose songs did the listeners of interleaved lists engage with?
 
-The songs at positions 1 and 2, 3 and 4, and so on, are a round. A round is decisive if the listener engaged
-with exactly one of its songs; the model that drew this song wins it.
+Positions 1 and 2, 3 and 4, ... are rounds. A round is decisive if the listener engaged with exactly one
+of its songs; the model that drew this song wins.
 """
 
 import math
@@ -39,12 +39,10 @@ class InterleavingCredit:
 def credit_list(
     songs: Sequence[int], by_challenger: Sequence[bool], engaged: Collection[int]
 ) -> InterleavingCredit:
-    """Count the challenger's wins and losses in the first three decisive rounds of a list.
+    """Wins and losses of the challenger in the first three decisive rounds of a list.
 
     Args:
         songs: in the order of the list; a last song without a partner is not a round.
-        by_challenger: for each song, whether the challenger drew it.
-        engaged: songs that the listener engaged with.
     """
     wins = losses = 0
     for first in range(0, len(songs) - 1, 2):
@@ -68,7 +66,7 @@ class ListCredit(NamedTuple):
 
 @dataclass(frozen=True)
 class InterleavingTotals:
-    """Totals of an experiment's lists; the fields mean the same as in `ExperimentEvidence`."""
+    """Fields of `ExperimentEvidence`."""
 
     wins: int
     losses: int
@@ -79,10 +77,10 @@ class InterleavingTotals:
 
 
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
-    """Add up the credits of an experiment's lists by the rules of version 1.
+    """Totals by the rules of version 1.
 
     Args:
-        day: current day since the start, from 0; the `late_days` days before it count as late.
+        day: since the start, from 0; the `late_days` days before it count as late.
     """
     # Lists of one listener are not independent, so z is computed from one balance (wins minus losses) per
     # listener with a decisive round.
@@ -100,7 +98,7 @@ def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) 
 
 @dataclass(frozen=True)
 class ClosedLists:
-    """Closed lists of an experiment in columns, in order of day and listener; shape (n,) each."""
+    """In order of day and listener; shape (n,) each."""
 
     listeners: NDArray[np.int64]
     days: NDArray[np.int64]  # since the experiment's start, from 0
@@ -117,12 +115,9 @@ class ClosedLists:
 
 
 def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unproven: int = 0) -> dict[str, Any]:
-    """The fields of `ExperimentEvidence` that count rounds by the rules of version 2.
+    """Fields of `ExperimentEvidence` by the rules of version 2.
 
     A refresh counts the lists of whole weeks, another experiment all lists.
-
-    Args:
-        unproven: see `ExperimentEvidence`.
     """
     if kind == ExperimentKind.REFRESH:
         until = rules.refresh_until + rules.extra_days(unproven)

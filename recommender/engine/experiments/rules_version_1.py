@@ -1,4 +1,4 @@
-"""Decision rules of version 1, kept as they were to recompute stored decisions. New ones use version 2."""
+"""Decision rules of version 1, unchanged, to recompute stored decisions."""
 
 import math
 from typing import Final
@@ -19,7 +19,7 @@ from recommender.engine.experiments.sequential import (
 
 
 def decide(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
-    """Apply the rules in order (invalid data, rollback, rule of the kind); the first verdict counts."""
+    """The first of invalid data, rollback and the kind's rule counts."""
     return (
         _check_validity(evidence, rules)
         or _check_safety(evidence, rules)

@@ -21,9 +21,7 @@ BISECTIONS: Final = 20  # a precision of one millionth
 
 
 def log_e_value_of_difference(wins: float, losses: float) -> float:
-    """ln of the e-value against "both models win equally often".
-
-    From ln 20 on, the hypothesis is rejected at alpha = .05, however often the data is checked.
+    """ln of the e-value against "both models win equally often"; from ln 20 on it is rejected at alpha = .05.
 
         ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
 
@@ -49,8 +47,7 @@ def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
 def log_e_value_of_failures(failures: int, successes: int, share: float) -> float:
     """ln of the e-value against "each request fails with probability `share`"; a small share.
 
-    The prior expects a tenth of the requests to fail: 3 failures of 20 requests then refute 1 %, for
-    which the prior of `log_e_value_of_share` needs 5.
+    The prior expects a tenth to fail: 3 failures of 20 refute 1 %, where `log_e_value_of_share` needs 5.
     """
     a, b = FAILURE_PRIOR
     likelihood = failures * math.log(share) + successes * math.log1p(-share)
@@ -58,24 +55,19 @@ def log_e_value_of_failures(failures: int, successes: int, share: float) -> floa
 
 
 def log_e_value_of_losing(wins: float, losses: float) -> float:
-    """ln of the e-value for "the model loses more rounds than it wins".
+    """ln of the e-value for "the model loses more rounds than it wins"; -inf if I is 0 in doubles.
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
-    E is the two-sided e-value of `log_e_value_of_difference`, W and L are the rounds won and lost, and 20
-    and 20 are the parameters of its Beta prior. I is the regularised incomplete beta function: the
-    posterior probability of a win share below one half. The result is -inf if that probability is 0 in
-    double precision.
+    E is the e-value of `log_e_value_of_difference`, whose prior is Beta(20, 20). I is the regularised
+    incomplete beta function: the posterior probability of a win share below one half.
     """
     losing = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
     return log_e_value_of_difference(wins, losses) + math.log(2 * losing) if losing > 0 else -math.inf
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """Confidence interval, at level 1 - alpha, for the share of rounds that the challenger wins.
-
-    It is valid however often it is checked.
-    """
+    """For the share of rounds that the challenger wins; valid however often it is checked."""
     # The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside exactly
     # when `log_e_value_of_difference` rejects.
     if not wins + losses:
@@ -99,7 +91,7 @@ def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> t
 
 @dataclass(frozen=True)
 class DifferenceInterval:
-    """A difference of means with a confidence interval that is valid however often it is checked."""
+    """A difference of means with an interval that is valid however often it is checked."""
 
     difference: float  # mean of the treated minus mean of the others
     half_width: float  # infinite if there are fewer than two values on a side
@@ -116,7 +108,7 @@ class DifferenceInterval:
 def confidence_sequence(
     treated: NDArray[np.float64], others: NDArray[np.float64], *, planned: int, alpha: float = ALPHA
 ) -> DifferenceInterval:
-    """Confidence interval, at level 1 - alpha, for a difference of means; asymptotically valid at any time.
+    """Confidence interval for a difference of means; asymptotically valid at any time.
 
     Args:
         treated, others: one value per listener; shapes (n,) and (m,).
@@ -138,9 +130,9 @@ def confidence_sequence(
 
 
 def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Remove the part of the values that the same listeners' earlier values explain (CUPED).
+    """Remove what the same listeners' earlier values explain (CUPED); the mean does not change.
 
-    The mean does not change. Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X).
+        Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
 
     Source:
         Deng et al., "Improving the sensitivity of online controlled experiments by utilizing pre-experiment
@@ -155,9 +147,9 @@ def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.floa
 
 
 def listener_z_score(balances: NDArray[np.float64]) -> float:
-    """Mean balance (wins minus losses) over its standard error; 0 for fewer than two listeners.
+    """Mean balance over its standard error; 0 for fewer than two listeners.
 
-    If all balances are equal and not 0, z is plus or minus `LARGEST_Z`, because JSON has no infinity.
+    Plus or minus `LARGEST_Z` if all balances are equal and not 0, because JSON has no infinity.
     """
     if len(balances) < 2:
         return 0.0
@@ -168,6 +160,6 @@ def listener_z_score(balances: NDArray[np.float64]) -> float:
 
 
 def sign_z_score(winners: int, losers: int, ties: int) -> float:
-    """z of the sign test "as many listeners prefer one model as the other"; ties count half; 0 if none."""
+    """z of the sign test over listeners; ties count half."""
     total = winners + losers + ties
     return (winners - losers) / math.sqrt(total) if total else 0.0

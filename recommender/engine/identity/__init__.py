@@ -1,1 +1,1 @@
-"""Decides when two texts mean the same genre, artist or recording."""
+"""When two texts mean the same genre, artist or recording."""

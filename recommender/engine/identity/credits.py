@@ -1,9 +1,8 @@
-"""Artist credits: split "A feat. B" and "A & B" into artists without breaking the names of groups.
+"""Artist credits: split "A feat. B" and "A & B" without breaking the names of groups.
 
-Words such as "feat." always separate. Other separators ("&", "and", "/", ",", "x", "vs.") separate only if
-the parts are artists of the catalogue, with a credit of their own or within another credit. So
-"Simon & Garfunkel" and "AC/DC" stay whole. An act with a backing group ("Nick Cave & The Bad Seeds") is split
-if the first part has a credit of its own and several words, or if the backing group starts with an article.
+"feat." always separates. "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue, so
+"Simon & Garfunkel" and "AC/DC" stay whole. "Nick Cave & The Bad Seeds" is split if the first part has a
+credit of its own and several words, or if the second starts with an article.
 """
 
 import re
@@ -43,7 +42,7 @@ WHOLE_NAMES: Final = frozenset(
 
 
 def artist_key(artist: str) -> str:
-    """Key that is equal for all spellings of an artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
+    """Equal for all spellings of an artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
     name = " ".join(artist.split())
     without_article = name[4:] if name[:4].casefold() == "the " else name
     return fold_key(without_article or name)
@@ -51,7 +50,7 @@ def artist_key(artist: str) -> str:
 
 class ArtistCredits:
     def __init__(self, texts: Iterable[str]) -> None:
-        """`texts`: every artist text of the catalogue; repetitions do not matter."""
+        """`texts`: every artist text of the catalogue."""
         self._split: dict[str, tuple[str, ...]] = {}
         sections = [section for credit in set(texts) for section in _split_featuring(credit)]
         named = {artist_key(section) for section in sections}
@@ -64,7 +63,7 @@ class ArtistCredits:
         self._known = named | {key for key, count in parts.items() if count > 1}
 
     def artists(self, credit: str) -> tuple[str, ...]:
-        """The artists of a credit, the lead artist first, each once; () for an empty credit."""
+        """The lead artist first, each once; () for an empty credit."""
         if credit not in self._split:
             found: dict[str, str] = {}
             for section in _split_featuring(credit):
@@ -103,7 +102,7 @@ class ArtistCredits:
 
 
 def _split_featuring(credit: str) -> list[str]:
-    """The parts between words such as "feat."; the first one is the lead's."""
+    """The first part is the lead's."""
     parts = [part.strip(" \t,;-&") for part in FEATURING.split(credit)]
     # A bracket that opened before "feat." closes after the featured artists.
     closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part
@@ -116,7 +115,7 @@ def _split_others(section: str) -> list[str]:
 
 
 def possible_artists(credit: str) -> dict[str, str]:
-    """Key and text of everything in a credit that could be an artist, the most complete text first."""
+    """Key and text of everything that could be an artist, the most complete text first."""
     sections = _split_featuring(credit)
     texts = [
         *([credit] if credit.strip() else []),
@@ -130,9 +129,9 @@ def possible_artists(credit: str) -> dict[str, str]:
 
 
 def shared_artist(credit: str, other: str) -> str:
-    """The artist that both credits name, as the first one writes it; '' if there is none.
+    """The artist in both credits, as the first writes it; '' if there is none.
 
-    Splits without the catalogue, so use it only for credits that are known to share an artist.
+    Only for credits that are known to share an artist: it splits without the catalogue.
     """
     theirs = possible_artists(other)
     return next((text for key, text in possible_artists(credit).items() if key in theirs), "")

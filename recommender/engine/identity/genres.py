@@ -1,4 +1,4 @@
-"""Genres: splits a genre text, compares spellings, and writes a genre in its usual spelling."""
+"""Genres: split, compare and spell them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -60,22 +60,19 @@ MAX_ABBREVIATION: Final = 4
 
 
 def split_genres(text: str) -> list[str]:
-    """The genres of a text as the source writes them, each once, in order.
-
-    They may be separated by commas, semicolons, slashes, bars or bullets.
-    """
+    """Each once, in order; separated by commas, semicolons, slashes, bars or bullets."""
     parts = (" ".join(part.split()) for part in SEPARATORS.split(text))
     return list({fold_key(part): part for part in reversed([*parts]) if part}.values())[::-1]
 
 
 class GenreNames:
     def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
-        """`aliases`: other name and genre, in any spelling; they take precedence over the built-in ones."""
+        """`aliases`: other name and genre, in any spelling; they override the built-in ones."""
         table = {**BUILT_IN_ALIASES, **(aliases or {})}
         self._genres = {fold_key(name): write_genre(genre) for name, genre in table.items() if genre.strip()}
 
     def resolve(self, genre: str) -> str:
-        """One genre in its usual spelling, with its alias replaced."""
+        """In its usual spelling, with its alias replaced."""
         seen = {fold_key(genre)}
         written = write_genre(genre)
         # An alias may lead to another alias; a cycle ends where it began.
@@ -90,7 +87,6 @@ class GenreNames:
         return ", ".join(reversed(genres.values()))
 
     def normalise_all(self, texts: Iterable[str]) -> list[str]:
-        """`normalise` of each text; equal texts are normalised once."""
         known: dict[str, str] = {}
         return [
             known[text] if text in known else known.setdefault(text, self.normalise(text)) for text in texts
@@ -107,20 +103,20 @@ def genre_keys(text: str) -> list[str]:
 
 
 def genre_words(text: str) -> list[str]:
-    """Keys of the genres and their words: "Indie Rock, Pop" gives "indierock", "pop", "indie" and "rock"."""
+    """Keys: "Indie Rock, Pop" gives "indierock", "pop", "indie" and "rock"."""
     genres = split_genres(text)
     words = [word for genre in genres for word in words_of_genre(genre)]
     return list(dict.fromkeys([*map(fold_key, genres), *words]))
 
 
 def words_of_genre(genre: str) -> list[str]:
-    """The words of a genre of several words, without "and" and single letters, as in "K-pop"."""
+    """Without "and" and single letters, as in "K-pop"; empty for a genre of one word."""
     words = fold_words(genre).split()
     return [word for word in words if len(word) > 1] if len(words) > 1 else []
 
 
 def write_genre(genre: str) -> str:
-    """The genre in its usual spelling within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
+    """Usual spelling within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
     if known := WRITTEN.get(fold_key(genre)):
         return known
     return " ".join(_write_word(word) for word in genre.split())

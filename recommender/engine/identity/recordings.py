@@ -1,8 +1,7 @@
 """Recordings: finds the copies of one recording under different titles.
 
-Remasters, radio edits, single and album versions, explicit and clean versions, bonus tracks and the songs of
-compilations are copies. Live versions, remixes, acoustic versions, demos, instrumentals and covers are other
-recordings, because a listener who knows one does not know the other.
+Remasters, edits, single and album versions, explicit and clean versions, bonus tracks and compilations are
+copies. Live versions, remixes, acoustic versions, demos, instrumentals and covers are other recordings.
 """
 
 import re
@@ -50,11 +49,11 @@ LIVE_ALBUM: Final = re.compile(r"\b(?:live (?:at|in|from|on)|in concert|unplugge
 
 
 def recording_key(title: str, lead_key: str, album: str = "") -> str:
-    """Key that is equal for the copies of one recording; '' without a title or an artist.
+    """Equal for the copies of one recording; '' without a title or an artist.
 
     Args:
         lead_key: `artist_key` of the lead artist.
-        album: distinguishes live albums from studio albums, and titles such as "Intro" from each other.
+        album: distinguishes live from studio albums, and titles such as "Intro" from each other.
     """
     if not title.strip() or not lead_key:
         return ""
@@ -74,7 +73,7 @@ def _annotations(title: str) -> list[str]:
 
 
 def _describes_release(annotation: str) -> bool:
-    """Whether an addition to a title only describes the release, such as "Remastered 2011"."""
+    """Such as "Remastered 2011"."""
     if FEATURING.match(f"({annotation}"):
         return True
     text = fold_words(annotation)
@@ -86,6 +85,6 @@ def _describes_release(annotation: str) -> bool:
 
 
 def _without_featuring(title: str) -> str:
-    """The title without a featured artist outside brackets: "Song feat. B"."""
+    """Outside brackets: "Song feat. B"."""
     found = re.search(r"\s(?:feat\.?|ft\.|featuring)\s", title, re.IGNORECASE)
     return title[: found.start()] if found and "(" not in title[: found.start()] else title

@@ -13,9 +13,9 @@ UNDECOMPOSED: Final = str.maketrans(
 
 @lru_cache(maxsize=100_000)
 def fold_words(text: str) -> str:
-    """The words of a text without case, accents, width and punctuation, separated by one space.
+    """Words without case, accents, width and punctuation, separated by one space.
 
-    Hyphens separate words. "&", "+" and "and" between words become the word "n".
+    Hyphens separate words. "&", "+" and "and" between words become "n".
     """
     plain = _without_marks(text).replace("&", " n ").replace("+", " n ")
     # An apostrophe is left out, so "don't" is one word.
@@ -26,10 +26,7 @@ def fold_words(text: str) -> str:
 
 
 def fold_key(text: str) -> str:
-    """Key that is equal for the spellings of a name: "Hip-Hop", "Hip Hop" and "hiphop" give "hiphop".
-
-    A name without letters and digits, such as "!!!", is its own key.
-    """
+    """ "Hip-Hop", "Hip Hop" and "hiphop" give "hiphop"; a name such as "!!!" is its own key."""
     return fold_words(text).replace(" ", "") or " ".join(text.casefold().split())
 
 

@@ -1,4 +1,4 @@
-"""Lists as serving draws them: from clusters by affinity, and not simply the songs with the best scores."""
+"""Lists drawn from clusters by affinity, as serving draws them."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ def draw_lists(
 
     Args:
         scores: shape (profiles.n, n_songs).
-        labels: each song's cluster, shape (n_songs,).
+        labels: clusters, shape (n_songs,).
         affinities: shape (profiles.n, n_clusters).
     """
     best = top_n(scores, exclusion_mask(profiles, available), CANDIDATES)

@@ -1,4 +1,4 @@
-"""Fits `mix`: the components from plays, and the term weights from held-out plays."""
+"""Fits `mix`: components from plays, term weights from held-out plays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,13 +52,13 @@ ContentBuilder = Callable[[], ContentFeatures | None]
 
 
 def no_builder() -> None:
-    """Return None, so that the fit builds the content features itself."""
+    """The fit builds the content features itself."""
 
 
 def fit_mix(
     training: TrainingSet, *, refit: bool = True, build_content: ContentBuilder = no_builder
 ) -> MixModel:
-    """Tune the weights on held-out plays, then fit the model again on all plays.
+    """Tune the weights on held-out plays, then fit again on all plays.
 
     Args:
         refit: False skips the second fit, for a model that is only evaluated.
@@ -86,11 +86,7 @@ def fit_with_weights(
     build_content: ContentBuilder = no_builder,
     start_labels: NDArray[np.int32] | None = None,
 ) -> MixModel:
-    """Fit on all plays with the given weights; None: tune them first.
-
-    Args:
-        start_labels: see `fit_clusters`.
-    """
+    """Fit on all plays; without weights, tune them first. `start_labels`: see `fit_clusters`."""
     if weights is None:
         return fit_mix(training, build_content=build_content)
     return _fit_on_all_plays(training, weights, build_content, start_labels=start_labels)
@@ -153,11 +149,11 @@ def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | 
 def with_chosen_n_clusters(
     model: MixModel, profiles: Profiles, played_after: csr_array, *, seed: int
 ) -> tuple[MixModel, ClusterCountChoice]:
-    """A copy of the model that has the number of clusters from `choose_n_clusters`, and the choice.
+    """A copy with the number of clusters from `choose_n_clusters`, and the choice.
 
     Args:
         model: must not be trained on `played_after`.
-        profiles: listeners' histories until the split time.
+        profiles: histories until the split time.
     """
     points = clustering_points(model.components.content, model.components.company)
     size = max(FEWEST_LISTENERS, min(DRAW_LISTENERS, DRAW_CELLS // max(1, model.n_songs)))

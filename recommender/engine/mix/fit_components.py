@@ -57,7 +57,7 @@ class ContentFeatures:
 
 @dataclass(frozen=True)
 class ListeningFutures:
-    """Song features from plays; a call to a field waits for its result."""
+    """Song features from plays; call a field to wait for its result."""
 
     listeners: NDArray[np.float32]  # shape (n_songs,), how many listeners have played each song
     co_listening: Callable[[], NDArray[np.float32]]  # shape (n_songs, d), see `MixComponents.company`
@@ -81,7 +81,7 @@ def build_content_features(
 
 
 def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
-    """Start computing features from plays; those that clustering needs come first."""
+    """Starts with what clustering needs."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -156,7 +156,7 @@ def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """The matrix as float32 and int32, because scipy copies memory-mapped indices of other widths."""
+    """float32 and int32, because scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 

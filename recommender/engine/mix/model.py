@@ -1,4 +1,4 @@
-"""`mix`, the default model: a weighted sum of terms with tuned weights.
+"""`mix`, the default model: a weighted sum of terms.
 
 `MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one request.
 """
@@ -63,7 +63,7 @@ class MixModel:
         return self.listener_features(profiles).affinities
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Scores of all songs, shape (n, n_songs); ignore those of played songs."""
+        """Shape (n, n_songs); ignore those of played songs."""
         size = max(1, BATCH_SCORE_CELLS // max(1, self.n_songs))
         starts = range(0, profiles.n, size)
         blocks = [self._scores(slice_profiles(profiles, start, start + size)) for start in starts]
@@ -105,7 +105,7 @@ class MixModel:
 
 @dataclass(frozen=True)
 class OnlineMixModel:
-    """`mix` as a `ServableModel`: its scores equal those of `MixModel.scores` up to rounding."""
+    """A `ServableModel`; its scores equal those of `MixModel.scores` up to rounding."""
 
     mix: MixModel
     space_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # see `space_to_arrays`
@@ -128,7 +128,7 @@ class OnlineMixModel:
         return self.mix.components.available
 
     def candidates(self, profile: Profiles, *, n: int, budget: int | None = None) -> ScoredSongs:
-        """The n best songs among about `budget` preselected ones (more if fewer than n are eligible)."""
+        """The n best of about `budget` preselected songs (more if fewer than n are eligible)."""
         mix = self.mix
         budget = budget or int(
             min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * mix.n_songs))
@@ -148,7 +148,7 @@ class OnlineMixModel:
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """Each term's contribution to the scores; the contributions add up to `score`."""
+        """The contributions add up to `score`."""
         features = self.mix.listener_features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])
@@ -157,7 +157,7 @@ class OnlineMixModel:
         return {**dict(zip(TERM_NAMES, contributions, strict=True)), COLD_START_TERM: cold_start}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The candidates for an imagined listener who has played only this song."""
+        """The candidates for a listener who has played only this song."""
         return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
 
     @cached_property

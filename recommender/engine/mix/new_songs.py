@@ -1,7 +1,7 @@
-"""Rank songs that hardly anyone has played by their content, because co-listening can't place them.
+"""Rank songs that hardly anyone has played by their content.
 
-The blend ranks such songs well among themselves but below all others, so lists give them places of
-their own (see `sampler`).
+The blend ranks them well among themselves but below all others, so lists give them places of their own
+(see `sampler`).
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ BLOCK_CELLS: Final = 2_000_000  # similarities in memory at a time: 8 MB
 
 @dataclass(frozen=True)
 class MixNewSongRanker:
-    """A `NewSongRanker` by the content features and the scores of a `mix` model."""
+    """By the content features and scores of a `mix` model."""
 
     components: MixComponents
     listener_features: Callable[[Profiles], ListenerFeatures]
@@ -105,14 +105,14 @@ class MixNewSongRanker:
 
 
 def new_song_columns(components: MixComponents) -> NDArray[np.int32]:
-    """The songs of the model that are new and that content can place, ascending."""
+    """New songs of the model that content can place, ascending."""
     is_new = (components.listeners < FEWEST_LISTENERS) & components.available
     new = np.flatnonzero(is_new)
     return new[components.content[new].any(axis=1)][-MOST_NEW_SONGS:].astype(np.int32)
 
 
 def find_nearest_known(components: MixComponents, content: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The known songs nearest to each row of `content`, shape (m, NEAREST) or with fewer columns."""
+    """The known songs nearest to each row of `content`, shape (m, NEAREST) or fewer columns."""
     known = np.flatnonzero(components.listeners >= FEWEST_LISTENERS)
     if len(known) > MOST_KNOWN_SONGS:
         most_played = np.argsort(-components.listeners[known], kind="stable")[:MOST_KNOWN_SONGS]
@@ -132,14 +132,14 @@ def find_nearest_known(components: MixComponents, content: NDArray[np.float32]) 
 
 
 def content_cosines(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
-    """Cosine of each listener's mean content with each new song's, shape (n, m)."""
+    """Of each listener's mean content with each new song's, shape (n, m)."""
     directions = features.directions.content[-1]
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     return np.asarray((directions / np.where(lengths > 0, lengths, 1)) @ new.content.T, dtype=np.float32)
 
 
 def artist_log_shares(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
-    """log(the artist's share of each listener's plays + .02), shape (n, m)."""
+    """log(artist's share of the listener's plays + .02), shape (n, m)."""
     shares = features.artists[:, np.maximum(new.artists, 0)].toarray()
     return np.asarray(
         np.log(np.where(new.artists < 0, 0, shares) + np.float32(SHARE_FLOOR)), dtype=np.float32
@@ -154,7 +154,7 @@ def standardise_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _most_common_labels(components: MixComponents, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The cluster that most of the nearest songs are in; the lower label wins ties."""
+    """The lower label wins ties."""
     labels = components.labels[nearest]
     return np.array([np.bincount(row).argmax() if len(row) else 0 for row in labels], dtype=np.int32)
 

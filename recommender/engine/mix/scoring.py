@@ -1,7 +1,4 @@
-"""Computes the terms of `mix`.
-
-Batch scoring computes them for all songs, online scoring for the preselected songs of one request.
-"""
+"""Computes the terms of `mix`: batch for all songs, online for the preselected songs of a request."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,7 +98,7 @@ def _batch_share_terms(
 
 @dataclass(frozen=True)
 class NeighbourVotes:
-    """Other songs' similarities to the songs that one listener played, summed."""
+    """Summed similarities to the songs that one listener played."""
 
     songs: NDArray[np.int64]  # shape (m,), ascending
     sums: dict[str, NDArray[np.float64]]  # by term, shape (m,)
@@ -177,8 +174,8 @@ def preselect_songs(
 ) -> NDArray[np.int64]:
     """About `budget` songs that are likely to score well, ascending.
 
-    The preselection joins the songs with the most votes, the most played songs of the best clusters and
-    favourite artists, and a few of every cluster.
+    Those with the most votes, the most played of the best clusters and favourite artists, and a few of every
+    cluster.
     """
     mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
     if budget < components.n_songs:

@@ -1,15 +1,13 @@
 """The terms of `mix`'s score and the cold-start rule.
 
-A song's score is the weighted sum of its terms, blended with the cold-start score (`blend_scores`).
-There are four kinds of terms:
+A score is the weighted sum of the terms, blended with the cold-start score (`blend_scores`).
 
 - votes: similarities summed over the songs played (VOTE_TERMS), or over similar listeners (user_knn)
 - directions: dot products with the listener's mean song vector (DIRECTION_TERMS)
 - shares: artist, cluster, popularity, genres (SHARE_TERMS) and album
 - times: how much the song is played lately, and since when (TIME_TERMS)
 
-Votes and directions are standardised over the unplayed songs, so that the same weights fit short
-and long histories.
+Votes and directions are standardised over the unplayed songs: the same weights fit short and long histories.
 """
 
 from collections.abc import Mapping
@@ -85,12 +83,11 @@ def build_listener_features(
 
 
 def one_song_profile(song: int, n_songs: int) -> Profiles:
-    """The profile of an imagined listener who has played only this song."""
     return Profiles(csr_array(([np.float32(1)], ([0], [song])), shape=(1, n_songs)))
 
 
 def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The weight of the cold-start score: 1 without plays, 1/3 after one song, 1/21 after ten."""
+    """1 without plays, 1/3 after one song, 1/21 after ten."""
     return (COLD_START_SONGS / (COLD_START_SONGS + n_played)).astype(np.float32)
 
 
@@ -101,7 +98,7 @@ def blend_scores(
     songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Weighted terms blended with popularity among the favourite genres, shape (n, n_asked)."""
+    """Weighted terms blended with popularity among favourite genres, shape (n, n_asked)."""
     cold = features.cold_start_weight[:, np.newaxis]
     popularity = np.log(components.current_listeners[songs] + np.float32(0.5))
     return np.asarray(
@@ -140,7 +137,7 @@ class ListenerDirections(NamedTuple):
     co_listening: list[NDArray[np.float32]]  # per HYBRID_CONTENT_WEIGHTS, shape (n, d')
 
     def vectors(self) -> dict[str, NDArray[np.float64]]:
-        """Each listener's vector for each direction term, in the spaces of `MixComponents.centres`."""
+        """By direction term, in the spaces of `MixComponents.centres`."""
         low, high = (
             np.hstack([content / np.float32(weight), co_listening])
             for weight, content, co_listening in zip(
@@ -199,7 +196,7 @@ def _take_rows(space: NDArray[np.float32], songs: NDArray[np.integer[Any]] | sli
 
 
 class TermMoments(NamedTuple):
-    """Mean and standard deviation of a term over the unplayed songs, shape (n,) each."""
+    """Over the unplayed songs, shape (n,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -208,7 +205,7 @@ class TermMoments(NamedTuple):
 def term_moments(
     total: NDArray[np.float64], squares: NDArray[np.float64], count: NDArray[np.int64]
 ) -> TermMoments:
-    """Moments from sums over the unplayed songs; a constant term's deviation is exactly 0."""
+    """From sums over the unplayed songs; a constant term's deviation is exactly 0."""
     number = np.maximum(count, 1)
     mean = total / number
     variance = squares / number - mean**2
@@ -217,7 +214,7 @@ def term_moments(
 
 
 def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[np.float32]:
-    """Turn the values, shape (n, m), into z-scores; a constant term becomes 0."""
+    """z-scores, shape (n, m); 0 for a constant term."""
     varies = moments.deviation > 0
     scale = np.where(varies, 1.0 / np.where(varies, moments.deviation, 1), 0)
     shift = moments.mean * scale
@@ -227,7 +224,7 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 def favourite_genre_weights(
     components: MixComponents, words: list[str], genres: list[str] | None, n: int
 ) -> csr_array:
-    """IDF weights of the favourite genres, shape (n, n_words); each row sums to 1 or is empty."""
+    """IDF weights, shape (n, n_words); rows sum to 1 or are empty."""
     texts = [""] * n if genres is None else genres
     matrix = genre_matrix(texts, words)
     weights = components.genre_idf[matrix.indices].astype(np.float64)
@@ -243,7 +240,7 @@ def _album_shares(components: MixComponents, weighted: csr_array) -> csr_array |
 
 
 def group_shares(groups: NDArray[np.int32], n_groups: int, weighted: csr_array) -> csr_array:
-    """Each group's share of a listener's plays, shape (n, n_groups); each row sums to 1 or is empty.
+    """Shares of a listener's plays, shape (n, n_groups); rows sum to 1 or are empty.
 
     Args:
         groups: each song's artist or album code.
@@ -264,7 +261,7 @@ def affinities_with_genre_prior(
     profiles: Profiles,
     favourite_genres: csr_array,
 ) -> NDArray[np.float32]:
-    """Affinities with the favourite genres as a prior, shape (n, n_clusters); each row sums to 1."""
+    """Shape (n, n_clusters), rows sum to 1; the favourite genres are a prior."""
     base = profiles.plays if profiles.recent is None else profiles.recent
     own = cluster_affinities(base, components.labels, components.n_clusters, profiles.skips)
     expected = np.asarray(favourite_genres @ genre_means, dtype=np.float32)
@@ -278,7 +275,7 @@ def affinities_with_genre_prior(
 def time_terms(
     components: MixComponents, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """The terms that depend on when the songs are played, shape (n_asked,) each; {} without times."""
+    """Shape (n_asked,) each; {} without times."""
     activity = components.activity
     if activity is None:
         return {}

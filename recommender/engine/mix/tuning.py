@@ -42,7 +42,7 @@ PoolRow = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class TuningPool:
-    """The best songs of n listeners and their terms, kept to evaluate many weights quickly."""
+    """The best songs of n listeners and their terms, to evaluate many weights quickly."""
 
     terms: NDArray[np.float32]  # shape (n_terms, n, m)
     base: NDArray[np.float32]  # shape (n, m), the cold-start part of the score; -inf for an empty cell
@@ -59,12 +59,12 @@ class TuningPool:
         )
 
     def term_scales(self) -> NDArray[np.float64]:
-        """Root mean square of each term, never 0; shape (n_terms,)."""
+        """Root mean squares, never 0; shape (n_terms,)."""
         present = np.where(np.isfinite(self.base), self.terms, 0)
         return np.asarray(np.sqrt(np.maximum((present.astype(np.float64) ** 2).mean(axis=(1, 2)), 1e-12)))
 
     def ndcg(self, scores: NDArray[np.float32]) -> float:
-        """Mean NDCG@20 with gains of 0 or 1; 0 without listeners."""
+        """Mean NDCG@20; 0 without listeners."""
         if not len(self.sizes):
             return 0.0
         depth = min(LIST_LENGTH, scores.shape[1])
@@ -79,8 +79,7 @@ class TuningPool:
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The term weights with the best NDCG, shape (n_terms,).
 
-    Each half of the listeners is tuned from several starts; the result is the mean, or one of `starts` if it
-    ranks the pool better.
+    Each half of the listeners is tuned from several starts; the result is the mean, or a better start.
     """
     scales = pool.term_scales()
     halves = [
@@ -105,7 +104,7 @@ def _ascend(
 
 
 def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Change one weight at a time while NDCG rises; return the weights and their NDCG."""
+    """Change one weight at a time while NDCG rises."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
     for step in STEP_SIZES:
@@ -132,7 +131,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights from a softmax regression of held-out plays; `start` if the pool has no hits."""
+    """Softmax regression of held-out plays; `start` if the pool has no hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -155,7 +154,7 @@ def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> 
 
 
 def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
-    """The plays to fit on, and the plays to tune on: `training.tuning` or a seeded tenth of all."""
+    """Plays to fit on and plays to tune on: `training.tuning` or a seeded tenth of all."""
     plays = csr_array(training.plays, dtype=np.float32)
     if training.tuning is not None:
         return plays, csr_array(training.tuning, dtype=np.float32)
@@ -170,7 +169,7 @@ def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
 
 
 def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows of listeners with plays in both matrices, ascending; a seeded sample of `most`."""
+    """Rows with plays in both matrices, ascending; a seeded sample of `most`."""
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(tuning.indptr) > 0))
     if len(rows) <= most:
         return rows
@@ -185,7 +184,7 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """The pool of the listeners `rows`; `weights` decide which songs are kept (SONGS_PER_RANKING)."""
+    """`weights` decide which songs of the listeners `rows` are kept (SONGS_PER_RANKING)."""
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 

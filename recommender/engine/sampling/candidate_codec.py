@@ -1,7 +1,4 @@
-"""Compact binary format of a listener's candidate list, with a checksum.
-
-The bytes do not depend on the machine.
-"""
+"""Binary format of a listener's candidate list, with a checksum; the same on every machine."""
 
 import struct
 import zlib
@@ -35,12 +32,12 @@ FIRST_WITH_EXTENT: Final = 4
 
 
 class CandidateListDamaged(ValueError):
-    """The bytes are not a candidate list, or have changed since they were written."""
+    """Not a candidate list, or changed since it was written."""
 
 
 @dataclass(frozen=True)
 class CandidateArrays:
-    """One listener's candidates, best first; entry i of every array describes the same song."""
+    """One listener's candidates, best first; entry i of every array is the same song."""
 
     songs: NDArray[np.int64]  # the source's song ids
     values: NDArray[np.float32]  # scaled scores, see `sampler.scale_scores`
@@ -64,10 +61,7 @@ class CandidateArrays:
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
-    """Encode candidates as bytes, with a header that holds the counts and a checksum.
-
-    A song takes 21 bytes, an affinity 8, and the time of a last play 16.
-    """
+    """A song takes 21 bytes, an affinity 8, the time of a last play 16."""
     songs = np.empty(len(candidates.songs), dtype=SONG_DTYPE)
     columns = (candidates.songs, candidates.values, candidates.clusters, candidates.artists, candidates.flags)
     for name, column in zip(SONG_DTYPE.names or (), columns, strict=True):
@@ -92,11 +86,7 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
 
 
 def decode_candidates(encoded: bytes) -> CandidateArrays:
-    """Decode the bytes from `encode_candidates`.
-
-    Raises:
-        CandidateListDamaged: bytes are missing, added or changed.
-    """
+    """Raises `CandidateListDamaged` if bytes are missing, added or changed."""
     if len(encoded) < HEADER.size:
         raise CandidateListDamaged(
             f"A candidate list has at least {HEADER.size} bytes, this one has {len(encoded)}."

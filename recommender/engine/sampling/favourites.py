@@ -1,4 +1,4 @@
-"""Values of songs that a listener plays again and again: what they love, rested songs first."""
+"""Values of songs that a listener plays again and again; rested songs come first."""
 
 from typing import Final
 
@@ -14,13 +14,13 @@ SMALLEST_HABIT: Final = 1e-9  # songs without plays have a score, too
 
 
 def favourite_scores(habits: NDArray[np.floating], skips: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scores from plays weighted by age, and from skips; higher for songs that are played again soon."""
+    """From plays weighted by age, and skips; higher for songs that are played again soon."""
     scores: NDArray[np.float64] = np.log(np.maximum(habits, SMALLEST_HABIT)) - skips
     return scores
 
 
 def favourite_values(scores: NDArray[np.float64], rested_days: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values for the draw: scaled scores, lower for songs whose last play is less than REST_DAYS ago."""
+    """Scaled scores, lower if the last play is less than REST_DAYS ago."""
     tired = np.clip(1 - rested_days / REST_DAYS, 0.0, 1.0)
     values: NDArray[np.float64] = scale_scores(scores) - REST_COST * tired
     return values

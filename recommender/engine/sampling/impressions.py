@@ -1,8 +1,7 @@
 """Impressions: songs from a listener's recent lists are less likely for some days.
 
-A song has one impression for each recent list that contained it; its weight halves with each half-life. The
-draw lowers the song's value before it draws, so propensities stay exact. The cost depends only on the
-impressions and the candidates, so a list that stores its impressions can be replayed.
+Each recent list that contained a song is an impression; its weight halves with each half-life. Values are
+lowered before the draw, so propensities stay exact; a list that stores its impressions can be replayed.
 
 Source:
     Lee et al., "Modeling impression discounting in large-scale recommender systems", KDD 2014.
@@ -30,7 +29,7 @@ MIN_COST: Final = 1e-3
 
 
 def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, float]:
-    """Each song's impressions, from pairs of a list's age in days and its songs; rounded to 4 digits."""
+    """Each song's impressions, from (age in days, songs) of lists; rounded to 4 digits."""
     counts: defaultdict[int, float] = defaultdict(float)
     for age, songs in lists:
         weight = 0.5 ** (max(0.0, age) / HALF_LIFE_DAYS)
@@ -42,7 +41,7 @@ def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, f
 def lower_shown(
     values: NDArray[np.float64], songs: NDArray[np.int64], impressions: Mapping[int, float]
 ) -> NDArray[np.float64]:
-    """The values, lower for songs with impressions; the same array if there are none."""
+    """Values, lower for songs with impressions; the same array if there are none."""
     if not impressions or not len(songs):
         return values
     counts = np.array([impressions.get(song, 0.0) for song in songs.tolist()])
@@ -51,7 +50,6 @@ def lower_shown(
 
 
 def impression_cost(values: NDArray[np.float64]) -> float:
-    """How much one impression lowers a value."""
     best_first = np.sort(values)[::-1]
     high, low = (best_first[min(rank, len(values)) - 1] for rank in COST_RANKS)
     return max(MIN_COST, COST_SHARE * float(high - low))

@@ -1,8 +1,7 @@
 """Team-draft interleaving: champion and challenger fill one list in turn, with exact propensities.
 
-A list is divided into rounds of two positions. In each round a fair random number decides which model
-picks first; the other model picks second. Before each pick, songs already in the list and artists at their
-cap are removed from both models' pools.
+In each round of two positions a fair random number decides which model picks first. Before each pick, songs
+already in the list and artists at their cap leave both pools.
 """
 
 from collections.abc import Sequence
@@ -47,8 +46,8 @@ def interleave(
 ) -> list[InterleavedPick]:
     """Pick the next n songs after `placed`; fewer only if neither model has a song left.
 
-    A model without a song left gives its position to the other model. Random numbers depend only on the seed
-    and the position, so a longer list begins with the same songs.
+    A model without songs gives its position to the other. Like `draw_picks`, a longer list begins with the
+    same songs.
 
     Args:
         champion, challenger: pools with the same song ids and artist codes.
@@ -87,7 +86,7 @@ def interleave(
 
 
 def challenger_picks_first(seed: str, round_number: int) -> bool:
-    """Whether the challenger picks first in this round; true with probability 1/2."""
+    """With probability 1/2."""
     return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", round_number) < 0.5
 
 
@@ -125,12 +124,12 @@ class _Team:
         self._offers.count_kind(kind)
 
     def facts_of(self, song: int) -> tuple[tuple[int, ...], bool]:
-        """The codes of the song's artists and recording, and whether it is a new song in this pool."""
+        """Codes of the song's artists and recording, and whether it is a new song in this pool."""
         index = self._index_of[song]
         return self._offers.codes_of(index), self._offers.is_new_song(index)
 
     def place_song(self, song: int, codes: tuple[int, ...], *, is_new: bool) -> None:
-        """Place a song that either model drew, with its facts from that model."""
+        """Drawn by either model, with its facts from that model."""
         index = self._index_of.get(song)
         if index is None:
             self._offers.place_other_song(codes, is_new=is_new)

@@ -1,27 +1,22 @@
 """Weighted random draw of a list from scored candidates, with the exact probability of every pick.
 
-At each position every cluster offers its best remaining song, and the draw picks one of these
-offers. An offer is more probable if the listener's affinity for the cluster and the song's score
-are higher. A higher temperature makes the score count less. The probability (propensity) of an
-offer is
+At each position every cluster offers its best remaining song, and the draw picks one of these offers with
+the probability (propensity)
 
     pi = (1 - floor) b e^(v / t) / (sum of the same over all offers) + floor / G,
     b = a + even e^(-T) / C,
     t = T, or max(lag, T - lag) for a song with v < 0 if T > lag,
     T = asked^2 / (asked + cooling),
 
-with the affinity a, the song's value v (scaled score), the asked temperature, the number of offers G
-and the number of clusters C in the pool. `even`, `lag` and `cooling` are constants of the formula.
+with the listener's affinity a for the cluster, the song's value v (scaled score), the asked temperature, the
+number of offers G and the number of clusters C in the pool.
 
-- `even` gives clusters that the listener has not played a chance. It fades at high temperatures, at
-which only affinities decide.
-- `lag` keeps songs below the twentieth at a lower temperature. Otherwise their large number would
-fill a quarter of a list at T = .2.
-- `cooling` keeps low temperatures near the ranking: variety from list to list comes from the memory of
-what was shown, and the draw is for propensities and for higher discovery levels.
+- `even` gives unplayed clusters a chance at low temperatures.
+- `lag` keeps the many songs below the twentieth cooler: they would fill a quarter of a list at T = .2.
+- `cooling` keeps low temperatures near the ranking.
 - Excluded songs are removed before clusters make offers, so that pi is exact.
 
-Measurements behind each part: docs/decisions/lists.md.
+Measurements: docs/decisions/lists.md.
 """
 
 import math
@@ -54,7 +49,7 @@ LEAST_WEIGHT_SUM: Final = 1e-200
 
 @dataclass(frozen=True, slots=True)
 class DrawFormula:
-    """The constants of the draw that changed between versions; kept for replays."""
+    """Constants that changed between versions; kept for replays."""
 
     # Weight that all clusters share evenly at temperature 0, as a multiple of the sum of the affinities.
     even: float
@@ -68,7 +63,6 @@ class DrawFormula:
     cooling: float = 0.0
 
     def cool(self, temperature: float) -> float:
-        """The temperature to draw at if `temperature` is asked."""
         return (
             temperature**2 / (temperature + self.cooling) if self.cooling and temperature > 0 else temperature
         )
@@ -85,7 +79,7 @@ LATEST_FORMULA: Final = DrawFormula(even=1.0, lag=0.1, fade=0.3, cooling=0.6)
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One position of a list: the song's index in the pool, and the probability of the pick."""
+    """A song's index in the pool, and the probability of the pick."""
 
     index: int
     propensity: float
@@ -93,7 +87,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The songs to draw from; entry i of every array describes the same song."""
+    """Entry i of every array describes the same song."""
 
     songs: NDArray[np.int64]  # ids or columns; the draw does not read them
     values: NDArray[np.float64]  # higher is better; see `scale_scores`
@@ -124,9 +118,8 @@ def draw_picks(
 ) -> list[Pick]:
     """Draw the next n picks after `placed`; fewer only if no more songs are eligible.
 
-    Random numbers depend only on the seed and the position, so a longer list begins with the same songs, in
-    every process. At temperature 0 the song with the best value is picked (the lower index wins ties), with a
-    propensity of 1.
+    Random numbers depend only on the seed and the position, so a longer list begins with the same songs. At
+    temperature 0 the best value is picked (the lower index wins ties), with propensity 1.
     """
     offers = ListOffers(pool, temperature, artist_cap, placed)
     picks: list[Pick] = []
@@ -143,13 +136,13 @@ def draw_picks(
 
 
 def seeded_uniform(seed: str, place: int) -> float:
-    """Random number in [0, 1), the same in every process for the same seed and position."""
+    """In [0, 1), the same in every process."""
     digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray[np.float64]:
-    """Scores with the second best song at 1 and the n-th best (or the last of fewer) at 0."""
+    """The second best song is at 1, the n-th best (or the last of fewer) at 0."""
     low, spread = score_scale(scores, n)
     return (np.asarray(scores, dtype=np.float64) - low) / spread
 
@@ -166,19 +159,19 @@ def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[fl
 
 
 def discovery_to_temperature(discovery: float) -> float:
-    """Temperature for a discovery level: 0 at 0, .1 at .3, and 5 at 1 (only affinities decide)."""
+    """0 at 0, .1 at .3, and 5 at 1 (only affinities decide)."""
     if discovery >= 1:
         return MOST_TEMPERATURE
     return min(MOST_TEMPERATURE, 7 / 30 * discovery / (1 - discovery))
 
 
 def new_artist_bonus(discovery: float, temperature: float, formula: DrawFormula = LATEST_FORMULA) -> float:
-    """Value added to songs by artists that the listener has not played; negative below discovery .3."""
+    """Value added to songs by unplayed artists; negative below discovery .3."""
     return NEW_ARTIST_TILT * (discovery - NEUTRAL_DISCOVERY) * max(1.0, temperature / formula.fade)
 
 
 def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
-    """Scale negative values, so that division by `temperature` gives v / max(lag, temperature - lag)."""
+    """Division of the result by `temperature` gives v / max(lag, temperature - lag) if v < 0."""
     if temperature <= lag:
         return values
     stretched: NDArray[np.float64] = np.where(
@@ -188,10 +181,7 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
 
 
 class ClusterOffers:
-    """The offers of the draw: each cluster's best remaining song, and its weight.
-
-    A place for new songs offers the best remaining new songs instead.
-    """
+    """Each cluster's best remaining song and its weight; at a place for new songs, the best of these."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
@@ -232,7 +222,6 @@ class ClusterOffers:
 
     @property
     def has_known_offers(self) -> bool:
-        """Whether a cluster has songs left."""
         return bool(self._queues)
 
     def best_pick(self) -> Pick:
@@ -244,7 +233,7 @@ class ClusterOffers:
         return Pick(index, 1.0)
 
     def draw_pick(self, chance: float, floor: float) -> Pick:
-        """Draw an offer by the inverse of the cumulative distribution; `chance` is uniform in [0, 1)."""
+        """By the inverse of the cumulative distribution; `chance` is uniform in [0, 1)."""
         new_share = self._new_song_chance()
         if not new_share:
             return self._draw_known(chance, floor)
@@ -277,7 +266,7 @@ class ClusterOffers:
         return Pick(self._queues[cluster][-1], (1 - floor) * weights[cluster] / total + share)
 
     def propensity(self, index: int, floor: float) -> float:
-        """Probability that this song is the next pick; 0 for a song that is not an offer."""
+        """Probability that this song is the next pick; 0 if it is not an offer."""
         new_share = self._new_song_chance()
         if self._is_new[index]:
             offers = self._new_offers() if new_share else []
@@ -306,7 +295,7 @@ class ClusterOffers:
         return self._is_new[index]
 
     def place_song(self, index: int, *, is_new: bool | None = None) -> None:
-        """Remove a picked song from the offers, and replace offers that become ineligible.
+        """Remove a picked song, and replace offers that become ineligible.
 
         Args:
             is_new: whether a place for new songs offered it; None: as this pool says.
@@ -317,7 +306,7 @@ class ClusterOffers:
         self.place_other_song(self._codes[index], is_new=self._is_new[index] if is_new is None else is_new)
 
     def place_other_song(self, codes: tuple[int, ...], *, is_new: bool) -> None:
-        """Count a pick, from this pool or another one, towards its caps and the places for new songs."""
+        """Count a pick from any pool towards the caps and the places for new songs."""
         self._end_place(is_new=is_new)
         self._count_codes(codes)
 
@@ -328,7 +317,7 @@ class ClusterOffers:
             self._new_in_block = 0
 
     def _new_song_chance(self) -> float:
-        """Probability that the next place is for new songs: each late place of a block is equally likely."""
+        """Each late place of a block is equally likely to be for new songs."""
         if not self._queues:
             return 1.0
         at, left = self._place % NEW_SONG_BLOCK, self._new_places - self._new_in_block
@@ -337,7 +326,7 @@ class ClusterOffers:
         return min(1.0, left / (NEW_SONG_BLOCK - at))
 
     def _new_offers(self) -> list[int]:
-        """The best new songs that may still be picked, the best first."""
+        """The best new songs that may still be picked, best first."""
         offers = []
         for index in self._new_queue:
             if index not in self._placed and not self._is_capped(index):
@@ -409,7 +398,7 @@ class ClusterOffers:
 
 
 class ListOffers:
-    """The offers for each place of a list, from the kinds of songs that may come next, see `Quotas`."""
+    """Offers from the kinds of songs that may come next, see `Quotas`."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
