@@ -1,6 +1,7 @@
 """The files of deploy/: they name what exists, run without root, and have limits.
 
-Docker and Kubernetes do not run in the tests: their files are checked as text. systemd checks its own.
+Docker and Kubernetes do not run in the tests. Linters check the Dockerfile, compose.yaml and systemd's units;
+the Kubernetes manifests are checked as text.
 """
 
 import re
@@ -50,6 +51,25 @@ def test_the_image_runs_without_root_from_the_locked_packages() -> None:
     # What is copied is in the build's context.
     ignored = (ROOT / ".dockerignore").read_text()
     assert all(f"!{name}" in ignored for name in copied)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hadolint", DEPLOY / "Dockerfile"],
+        ["check-jsonschema", "--builtin-schema=vendor.compose-spec", DEPLOY / "compose.yaml"],
+    ],
+    ids=["Dockerfile", "compose.yaml"],
+)
+def test_linters_find_nothing_wrong(command: list[str | Path]) -> None:
+    # In the folder of Python, because a virtual environment need not be activated.
+    linter = shutil.which(command[0], path=Path(sys.executable).parent)
+    if linter is None:
+        pytest.skip(f"{command[0]} is not installed")
+
+    done = subprocess.run([linter, *command[1:]], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_service_has_limits_and_what_is_ours_a_read_only_root() -> None:
